@@ -52,7 +52,7 @@ FAMILIES: dict[str, Family] = {
                 "Look at the image and describe what matters for this question: {question}\n" + _TAGS,
             ),
             "think_answer",
-            "toolkit's wordings; RARL mixes explanation-required, short-form and open-ended prompts, texts not published",
+            "toolkit's wordings; RARL mixes explanation-required, short-form and open-ended ones, texts not published",
         ),
         Family(
             "direct",
@@ -86,7 +86,7 @@ def question_text(sample: Sample) -> str:
 
 
 def ask(asked: Family, sample: Sample, draw: int = 0) -> list[Message]:
-    """The chat messages of one question: image placeholders first, then the wording number `draw`, modulo their count."""
+    """The chat messages of one question: image placeholders, then wording number `draw` modulo their count."""
     wording = asked.wordings[draw % len(asked.wordings)]
     text = wording.replace("{question}", question_text(sample))
     images: list[Message] = [{"type": "image"} for _ in sample.images]
@@ -94,7 +94,7 @@ def ask(asked: Family, sample: Sample, draw: int = 0) -> list[Message]:
 
 
 def reference(asked: Family, sample: Sample) -> str:
-    """The completion that would be right: the gold answer in the family's reply form, reasoned where an explanation exists."""
+    """The completion that would be right: the gold answer, with its explanation, in the family's reply form."""
     answer = sample.letter if sample.kind == "choice" else sample.answer
     if asked.reply == "answer":
         return f"<answer>{answer}</answer>"
