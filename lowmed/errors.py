@@ -11,7 +11,8 @@ class LowmedError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        return f"{self.what}\n  where  {self.where}\n  fix    {self.fix}"
+        where = self.where.replace("\n", "\n         ")
+        return f"{self.what}\n  where  {where}\n  fix    {self.fix}"
 
     def __reduce__(self) -> tuple[type["LowmedError"], tuple[str, str, str]]:
         return type(self), (self.what, self.where, self.fix)  # so that worker processes can raise it

@@ -1,0 +1,235 @@
+"""Recipes as YAML: find, read, override, explain every mistake by line, write back."""
+
+import difflib
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError
+
+from lowmed.errors import RecipeError
+from lowmed.recipe import Grpo, Recipe, Section, Sft
+
+FIX = "`lowmed recipes schema` lists every key and what it does"
+
+# What --nano puts in place of the recipe's model and data. Its learning rate scale: nano's layers are 8 times narrower
+# than Qwen2-VL-2B's and its adapter must travel as far in as few updates; 20 was measured, see recipes/README.md.
+NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learning_rate_scale": 20.0}
+NANO_DATA = {"source": "phantom", "split_by": "official"}
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A recipe as it was written: plain values, and where each key stands."""
+
+    name: str
+    values: dict[str, Any]
+    places: dict[Path_, str]
+
+
+def shipped_folder() -> Path:
+    """The folder of the recipes that ship: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_recipes"
+    return installed if installed.is_dir() else package.parent / "recipes"
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that ship."""
+    return sorted(path.stem for path in shipped_folder().glob("*.yaml"))
+
+
+def find(name: str) -> Path:
+    """The file of a shipped recipe's name, or of a path.
+
+    Raises:
+        RecipeError: there is no such file.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if path.is_file():
+            return path
+        raise RecipeError(f"there is no recipe file {name}", name, "check the path; `lowmed recipes` lists what ships")
+    if name in shipped():
+        return shipped_folder() / f"{name}.yaml"
+    raise RecipeError(
+        f"there is no recipe `{name}`", "--recipe", f"{_guess(name, shipped())}`lowmed recipes` lists what ships"
+    )
+
+
+def load(name: str, overrides: Iterable[str] = (), *, nano: bool = False) -> Recipe:
+    """The recipe of that name or path, with `--nano` applied first and `key=value` overrides after it.
+
+    Raises:
+        RecipeError: it is missing, is not YAML, or has mistakes; all of them are named at once, by line.
+    """
+    written = read(find(name))
+    if nano:
+        written.values["model"] = {**_mapping(written.values.get("model")), **NANO_MODEL}
+        written.values["data"] = dict(NANO_DATA)
+    for override in overrides:
+        _apply(written, override)
+    return validate(written)
+
+
+def read(path: Path) -> Written:
+    """The values of a YAML file and the line of each key, not yet validated.
+
+    Raises:
+        RecipeError: the file is not readable as one YAML mapping.
+    """
+    try:
+        tree = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"{path.name} is not YAML: {error.problem}", f"{path}{line}", "mend that line") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path.name} can not be read: {error}", str(path), "give a UTF-8 YAML file") from error
+    if not isinstance(tree, CommentedMap):
+        raise RecipeError(f"{path.name} holds no recipe", str(path), f"start with `about:`; {FIX}")
+    return Written(path.name, _plain(tree), dict(_places(tree, path.name)))
+
+
+def validate(written: Written) -> Recipe:
+    """The recipe, or all its mistakes.
+
+    Raises:
+        RecipeError: one line a mistake: place, key, what is wrong.
+    """
+    try:
+        return Recipe.model_validate(written.values)
+    except ValidationError as error:
+        lines = [_mistake(written, dict(problem)) for problem in error.errors()]
+    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    raise RecipeError(f"{written.name} has {count}", "\n".join(dict.fromkeys(lines)), FIX)
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default written out; `load` takes it back."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 120
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # untyped in ruamel
+    text = io.StringIO()
+    yaml.dump(recipe.model_dump(mode="json"), text)
+    return text.getvalue()
+
+
+def portable(recipe: Recipe) -> Recipe:
+    """The recipe with its local paths told from the working folder, so that a run holds no absolute path."""
+
+    def relative(path: str | None) -> str | None:
+        return os.path.relpath(path) if path and Path(path).is_absolute() else path
+
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"path": relative(recipe.data.path)}),
+            "lora": recipe.lora.model_copy(update={"start": relative(recipe.lora.start)}),
+            "model": recipe.model.model_copy(update={"name": relative(recipe.model.name)}),
+        }
+    )
+
+
+def _apply(written: Written, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"`{override}` is not an override", override, "write key=value, e.g. lora.rank=32")
+    try:
+        value = _plain(YAML(typ="rt", pure=True).load(text)) if text.strip() else None
+    except MarkedYAMLError as error:
+        raise RecipeError(f"the value of `{override}` is not YAML", override, "quote it") from error
+    path = tuple(key.strip().split("."))
+    section: dict[str, Any] = written.values
+    for part in path[:-1]:
+        inner = section.get(part)
+        if not isinstance(inner, dict):
+            inner = section[part] = {}
+        section = inner
+    section[path[-1]] = value
+    written.places[path] = override
+
+
+def _mistake(written: Written, problem: dict[str, Any]) -> str:
+    path: Path_ = tuple(problem["loc"])
+    if path[:1] == ("method",) and path[1:2] and path[1] in ("sft", "grpo"):
+        path = (path[0], *path[2:])  # the tag of the union is no key that a user wrote
+    key = ".".join(str(part) for part in path) or "recipe"
+    place = next(
+        (written.places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in written.places), written.name
+    )
+    return f"{place}  {key}  {_why(written, path, problem)}"
+
+
+def _why(written: Written, path: Path_, problem: dict[str, Any]) -> str:
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"is not a recipe key. {_guess(str(path[-1]), _keys_beside(written, path))}".rstrip()
+        case "missing":
+            return "is missing"
+        case "union_tag_not_found":
+            return "needs `kind: sft` or `kind: grpo`"
+        case "union_tag_invalid":
+            return f"has a kind that is neither sft nor grpo: {_short(problem['ctx']['tag'])}"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case _:
+            message = problem["msg"].removeprefix("Input ")
+            return f"({_short(problem['input'])}) {message}"
+
+
+def _keys_beside(written: Written, path: Path_) -> list[str]:
+    """The keys that the schema knows where the mistaken one stands."""
+    section: type[BaseModel] = Recipe
+    for part in path[:-1]:
+        if part == "method":
+            kind = _mapping(written.values.get("method")).get("kind")
+            section = Sft if kind == "sft" else Grpo
+            continue
+        annotation = section.model_fields[str(part)].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, Section))
+    return list(section.model_fields)
+
+
+def _guess(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"Did you mean `{close[0]}`? " if close else ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(value: Any) -> Any:
+    """The value without ruamel's own types, which carry comments and styles."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _places(tree: Any, name: str, above: Path_ = ()) -> Iterator[tuple[Path_, str]]:
+    keys = tree if isinstance(tree, dict) else range(len(tree))
+    for key in keys:
+        path = (*above, key)
+        yield path, f"{name}:{tree.lc.data[key][0] + 1}"
+        if isinstance(tree[key], dict | list):
+            yield from _places(tree[key], name, path)
