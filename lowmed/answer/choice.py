@@ -1,0 +1,141 @@
+"""Which of the lettered options an answer text names."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import regex
+
+from lowmed.answer.denial import affirmed, clauses, denied_by, noncommittal
+from lowmed.answer.text import normalize, plain
+from lowmed.sample import LETTERS
+
+_ONLY_LETTER = regex.compile(
+    r"(?:(?:the )?(?:correct |final |best |right )?(?:answer|option|choice)(?: is)?\s*:?\s*(?:(?:option|choice)\s*)?)?"
+    r"[(\[{]?\s*([a-z])\s*[)\]}]?\s*[.:]?",
+    regex.IGNORECASE,
+)
+_LETTER_AND_TEXT = regex.compile(r"\(?([A-Za-z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*)", regex.DOTALL)
+_LETTERED_LINE = regex.compile(r"^\W*([A-Z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*?)\s*$", regex.MULTILINE)
+_NAMED_LETTER = regex.compile(
+    r"\b(?i:answer|option|choice)(?:(?: is:?| would be|:)\s*(?i:(?:option|choice)\s*)?\(?(?:([B-HJ-Z])|([AI])(?!\s+[a-z]))"
+    r"|\s+\(?([A-HJ-Z]))\)?(?![\w'-])"
+)
+_REJECTED_BEFORE = regex.compile(r"\b(?i:not|than|instead of|nor|neither|exclude[sd]?)\s+(?i:the\s+)?$")
+_ANOTHER_LETTER = regex.compile(
+    r"\s*(?:,|/|&|\bor\b|\band\b)?\s*(?i:(?:option|choice)\s*)?\(?(?:([B-HJ-Z])|([AI])(?!\s+[a-z]))(?![\w'-])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options in shown order, with their normal forms. Options of equal text are one option."""
+
+    texts: tuple[str, ...]
+    normal: tuple[str, ...]
+    by_normal: dict[str, str | None]
+
+    def lettered(self, letter: str) -> str | None:
+        """The option shown under that letter, whichever its case."""
+        at = LETTERS.find(letter.upper())
+        return self.texts[at] if 0 <= at < len(self.texts) else None
+
+
+@lru_cache(maxsize=8192)
+def options(texts: tuple[str, ...]) -> Options:
+    """The options made ready for reading; letters that they carry themselves ("A. CT") go."""
+    own = [regex.match(rf"\(?{letter}[).:]\s*(?=\S)", text) for letter, text in zip(LETTERS, texts, strict=False)]
+    bare = [text[mark.end() :] if all(own) and mark else text for text, mark in zip(texts, own, strict=False)]
+    normal = tuple(normalize(text) for text in bare)
+    by_normal: dict[str, str | None] = {}
+    for text, form in zip(texts, normal, strict=False):
+        by_normal[form] = text if by_normal.get(form, text) == text else None
+    return Options(texts, normal, by_normal)
+
+
+def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
+    """The option that an answer text names, or None and a flag that says why.
+
+    Rungs, first hit wins: a lone letter; an option's whole text; a letter with its text; a letter named as the
+    answer; a single lettered line; a single option's text that is not denied.
+    """
+    offered = options(tuple(shown))
+    text = plain(text)
+    alone = _ONLY_LETTER.fullmatch(text)
+    if alone and (option := offered.lettered(alone[1])):
+        return option, ""
+    if option := offered.by_normal.get(normalize(text)):
+        return option, ""
+    if alone:
+        return None, "letter_not_offered"
+    lines = [(option, line) for letter, line in _LETTERED_LINE.findall(text) if (option := offered.lettered(letter))]
+    lead = _LETTER_AND_TEXT.match(text)
+    if lead and (option := offered.lettered(lead[1])) and len({option for option, _ in lines}) < 2:
+        return _led(option, lead[1], lead[2], offered)
+    if named := _named(text, offered):
+        return _single(named)
+    if listed := _listed(lines, offered):
+        return _single(listed)
+    return _contained(text, offered)
+
+
+def _single(found: set[str]) -> tuple[str | None, str]:
+    return (next(iter(found)), "") if len(found) == 1 else (None, "ambiguous")
+
+
+def _led(option: str, letter: str, rest: str, offered: Options) -> tuple[str | None, str]:
+    """A letter and text: that letter, unless the text is another option or another letter."""
+    first_line = rest.partition("\n")[0]
+    for text in (rest, first_line, regex.split(r"[.,;](?!\d)", first_line)[0]):
+        other = offered.by_normal.get(normalize(text), option)
+        if other != option:
+            return None, "letter_text_conflict"
+    another = _ANOTHER_LETTER.match(rest)
+    if another and offered.lettered(another[1] or another[2]) not in (None, option):
+        return None, "ambiguous"
+    if letter.islower():  # "b) effusion" is a letter only where its own text follows
+        return (option, "") if offered.by_normal.get(normalize(rest)) == option else (None, "no_candidate")
+    return option, ""
+
+
+def _named(text: str, offered: Options) -> set[str]:
+    """Options whose letter is called the answer ("the answer is B", "option B") and not rejected."""
+    found = set()
+    for match in _NAMED_LETTER.finditer(text):
+        rest = text[match.end() :]
+        if _REJECTED_BEFORE.search(text, 0, match.start()) or denied_by(f" {clauses(rest)}"):
+            continue
+        another = _ANOTHER_LETTER.match(rest) if regex.match(r"\s*(?:,|/|&|or\b|and\b)", rest) else None
+        letters = (match[1] or match[2] or match[3], another[1] or another[2] if another else "")
+        found |= {option for letter in letters if letter and (option := offered.lettered(letter))}
+    return found
+
+
+def _listed(lines: list[tuple[str, str]], offered: Options) -> set[str]:
+    """Options given with their letter on a line of their own; one full list, repeated from the question, is left out."""
+    counts = Counter(option for option, line in lines if offered.by_normal.get(normalize(line)) == option)
+    if all(counts[option] for option in offered.texts):
+        counts = counts - Counter(set(offered.texts)) or counts
+    return set(counts)
+
+
+def _contained(text: str, offered: Options) -> tuple[str | None, str]:
+    """The one option whose text stands in the answer and is not denied; of two nested options the longer one."""
+    normal = normalize(text)
+    if noncommittal(normal):
+        return None, "noncommittal"
+    rest = f" {normal} "
+    present = []
+    for form in sorted(offered.by_normal, key=len, reverse=True):
+        if form and f" {form} " in rest:
+            present.append(form)
+            rest = rest.replace(f" {form} ", " ¤ ")
+    if not present:
+        return None, "no_candidate"
+    marked = clauses(text)
+    held = [form for form in present if affirmed(form, marked)]
+    if not held:
+        return None, "denied"
+    option = offered.by_normal[held[0]]
+    return (option, "") if len(held) == 1 and option else (None, "ambiguous")

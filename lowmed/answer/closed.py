@@ -1,0 +1,66 @@
+"""Yes, no, or one of the few answers that a question itself offers."""
+
+import regex
+
+from lowmed.answer.denial import noncommittal
+from lowmed.answer.text import normalize, plain
+
+YES = frozenset("yes y true yeah yep present 是的 是 有 包含 包括 存在 可以 对".split())
+NO = frozenset("no n false nope absent 不是 没有 不包含 不包括 不存在 不可以 否 无 不".split())
+
+_LEADING = regex.compile(
+    r"\W*(?:(yes|true|yeah|yep)|(no|false|nope))(?:\s*[.,;:!?)\n]|\s*-|\s+\(|\s*$)"
+    r"|\W*(?:(不是|没有|不包含|不包括|不存在|不可以|否|无|不)|(是的|是|有|包含|包括|存在|可以|对))\s*[,.;:!?、。，；]",
+    regex.IGNORECASE,
+)
+_NO_AS_ANSWER = regex.compile(r"\bno\b(?=\s*(?:[.,;:!?)]|$))")
+_ANSWERED_NO = regex.compile(r"\banswer (?:is |would be )?no\b(?! (?:one|idea|answer)\b)")
+_NOT_YES = regex.compile(r"\b(?:not|isn t) (?:a )?(?:clear |definite )?yes\b")
+_LISTED = regex.compile(r"[,:]\s*([^,:?]+(?:,[^,:?]+)*?,?\s*\bor\b[^,:?]+)\?*\s*$", regex.IGNORECASE)
+_NEIGHBOURS = regex.compile(r"([\w-]+),? or (?:(?:an?|the) )?([\w-]+)", regex.IGNORECASE)
+
+
+def is_yes_no(gold: str) -> bool:
+    """Whether a gold answer calls for yes or no."""
+    normal = normalize(gold)
+    return normal in YES or normal in NO
+
+
+def read_yes_no(text: str) -> tuple[str | None, str]:
+    """`yes` or `no`, or None and a flag that says why.
+
+    "no" inside a sentence is a determiner and decides nothing; "not", "normal" and "nodule" hold no answer at all.
+    """
+    text = plain(text)
+    normal = normalize(text)
+    if normal in YES:
+        return "yes", ""
+    if normal in NO:
+        return "no", ""
+    if noncommittal(normal):
+        return None, "noncommittal"
+    words = set(normal.split())
+    if leading := _LEADING.match(text):
+        rest = text[leading.end() :].casefold()
+        if leading[1] or leading[4]:
+            return (None, "ambiguous") if _NO_AS_ANSWER.match(rest.strip()) else ("yes", "")
+        return (None, "ambiguous") if "yes" in words else ("no", "")
+    if {"yes", "no"} <= words or _NOT_YES.search(normal):
+        return None, "ambiguous"
+    if normal.startswith("no ") or _ANSWERED_NO.search(normal):
+        return "no", ""
+    return ("yes", "") if "yes" in words else (None, "no_candidate")
+
+
+def offered(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
+    """The answers that a question offers ("lung, liver or heart"), where a gold is one of them; else none."""
+    found: list[tuple[str, ...]] = []
+    if listed := _LISTED.search(question):
+        found.append(tuple(part.strip() for part in regex.split(r",|\bor\b", listed[1], flags=regex.I) if part.strip()))
+    found += [(pair[1], pair[2]) for pair in _NEIGHBOURS.finditer(question)]
+    wanted = {normalize(gold) for gold in golds}
+    for options in found:
+        forms = [normalize(option) for option in options]
+        if len(set(forms)) == len(forms) > 1 and wanted & set(forms):
+            return options
+    return ()

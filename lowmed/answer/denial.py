@@ -1,0 +1,73 @@
+"""Who denies what: the reach of a negation, and replies that commit to nothing."""
+
+import regex
+
+from lowmed.answer.text import normalize
+
+# Marks that no answer contains, for the ends of clauses and sentences; normalisation leaves them alone.
+_CLAUSE, _SENTENCE = "¦", "‖"
+_CLAUSE_END = regex.compile(r",(?!\d)")
+_SENTENCE_END = regex.compile(r"\.(?!\d)|[;!?\n]")
+_SCOPE_END = regex.compile(rf"{_CLAUSE}|{_SENTENCE}|\b(?:but|however|although|except|with)\b")
+_DENIAL = regex.compile(
+    r"\b(?:no|not|without|never|absent|absence of|rules? out|ruled out|excludes?|rather than|instead of|neither|nor"
+    r"|negative for|free of|denies|cannot|unlikely|non|\w+n t)\b"
+)
+_DENIED_AFTER = regex.compile(
+    r"^ (?:(?:is|are|was|were|has been|have been|can be|could be|may be|seems?|appears?|looks?|would be) )?"
+    r"(?:\w+ly |also |most |less |more )*"
+    r"(?:not|absent|excluded|unlikely|likely less|less likely|ruled out|incorrect|wrong|\w+n t)\b"
+)
+_LIST_GOES_ON = regex.compile(rf"^[^{_SENTENCE}]*\b(?:or|nor)\b")
+
+_KNOWS = r"(?:know|tell|say|answer|determine|assess|provide|identify)"
+_KNOWN = r"(?:known|told|said|answered|determined|assessed|provided|identified)"
+_NONCOMMITTAL = regex.compile(
+    r"^no (?:idea|answer|clue|way|comment|opinion)\b"
+    r"|^(?:it is |it s |i am |i m |this is |that is )?"
+    r"(?:not (?:clear|sure|certain|known|possible)|unclear|uncertain|unsure|unknown|indeterminate|inconclusive)\b"
+    r"|^(?:i m sorry|i am sorry|sorry|as an ai)\b|^n/a$"
+    r"|\b(?:do|does|did) (?:not|n t) know\b|\b(?:don|doesn|didn) t know\b"
+    rf"|\b(?:cannot|can not|can t|could not|couldn t|unable to|impossible to|not (?:possible|able) to|hard to"
+    rf"|difficult to) (?:\w+ly )?(?:{_KNOWS}|be (?:\w+ly )?{_KNOWN})\b"
+    r"|\b(?:not enough|no enough|insufficient) information\b"
+    r"|^我?(?:不知道|不清楚|不确定|无法)"
+)
+
+
+def noncommittal(normalised: str) -> bool:
+    """Whether a normalised text refuses to answer, or says that the answer is not known."""
+    return _NONCOMMITTAL.search(normalised) is not None
+
+
+def clauses(text: str) -> str:
+    """The normalised text with marks where clauses and sentences end, for `affirmed` and `denied`."""
+    return normalize(_SENTENCE_END.sub(f" {_SENTENCE} ", _CLAUSE_END.sub(f" {_CLAUSE} ", text)))
+
+
+def affirmed(term: str, marked: str) -> bool:
+    """Whether a normalised term stands at least once in marked clauses without being denied."""
+    words = rf"(?: {_CLAUSE})? ".join(map(regex.escape, term.split()))
+    found = regex.finditer(rf"(?<!\S){words}(?!\S)", marked)
+    return any(not denied(marked, place.start(), place.end()) for place in found)
+
+
+def denied_by(after: str) -> bool:
+    """Whether what follows some words denies them, within their clause: "is absent", "can be excluded"."""
+    closest = _SCOPE_END.search(after)
+    return _DENIED_AFTER.match(after[: closest.start()] if closest else after) is not None
+
+
+def denied(marked: str, start: int, end: int) -> bool:
+    """Whether the words at that place are denied: before them in their clause, in a list that goes on, or after."""
+    if denied_by(marked[end:]):
+        return True
+    stops = list(_SCOPE_END.finditer(marked, 0, start))
+    if _DENIAL.search(marked, stops[-1].end() if stops else 0, start):
+        return True
+    # "No mass, nodule or effusion" denies all three; a comma alone would end the reach.
+    while stops and stops[-1][0] == _CLAUSE and _LIST_GOES_ON.match(marked[stops[-1].end() :]):
+        comma = stops.pop()
+        if _DENIAL.search(marked, stops[-1].end() if stops else 0, comma.start()):
+            return True
+    return False

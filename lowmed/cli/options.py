@@ -1,0 +1,31 @@
+"""The options that several verbs share, and what every verb does with them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lowmed.errors import RecipeError
+
+Recipe = Annotated[str | None, typer.Option("--recipe", "-r", help="A shipped recipe's name, or a YAML file.")]
+Nano = Annotated[bool, typer.Option("--nano", help="Use the embedded model and data: no GPU, no download.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe keys, e.g. lora.rank=32")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+
+
+def named(recipe: str | None) -> str:
+    """The recipe that was asked for.
+
+    Raises:
+        RecipeError: none was.
+    """
+    if recipe is None:
+        raise RecipeError("no recipe given", "--recipe", "e.g. --recipe rarl; `lowmed recipes` lists what ships")
+    return recipe
+
+
+def run_name(recipe: str, nano: bool) -> str:
+    """What a run of this recipe is called."""
+    return Path(recipe).stem + ("-nano" if nano else "")

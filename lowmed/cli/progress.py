@@ -1,0 +1,52 @@
+"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int, str], None]
+SECONDS_BETWEEN_LINES = 20
+
+
+def say(text: str = "") -> None:
+    """A line for the reader, on stderr, so that stdout holds results alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str, total: int, start: int = 0) -> Iterator[Advance]:
+    """Show how far a long piece of work is; call the result with the number done and a note."""
+    if not sys.stderr.isatty():
+        yield _lines(what, total, start)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total, completed=start, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+def _lines(what: str, total: int, start: int) -> Advance:
+    began = last = time.monotonic()
+
+    def advance(done: int, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        left = (now - began) / max(done - start, 1) * (total - done)
+        say(f"{what}  {done}/{total}  {now - began:.0f} s, {left:.0f} s left  {note}".rstrip())
+
+    return advance

@@ -1,0 +1,127 @@
+"""`lowmed grpo` and `lowmed sft`: one training run from a recipe."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from lowmed.cli import options
+from lowmed.cli.progress import progress, say
+
+Out = Annotated[str | None, typer.Option("--out", help="Folder of the run; default runs/<time>-<recipe>.")]
+Resume = Annotated[str | None, typer.Option("--resume", help="Go on with this run; `auto` = the newest unfinished one.")]
+MaxMinutes = Annotated[
+    float | None, typer.Option("--max-minutes", min=0.0, help="Stop in time with a checkpoint, counted from now.")
+]
+
+
+def grpo(
+    overrides: options.Overrides = None,
+    recipe: options.Recipe = None,
+    nano: options.Nano = False,
+    out: Out = None,
+    resume: Resume = None,
+    max_minutes: MaxMinutes = None,
+) -> None:
+    """Train an adapter by GRPO: sample replies, reward them, prefer the better ones.
+
+    \b
+    lowmed grpo --recipe rarl                                  on a CUDA card
+    lowmed grpo --recipe rarl --nano                           no GPU, no download, minutes
+    lowmed grpo --recipe rarl lora.start=runs/20260101-rarl-sft method.updates=300
+    lowmed grpo --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
+    lowmed grpo --resume auto --max-minutes 500                go on; stop before a notebook is cut off
+    """
+    _train("grpo", recipe, overrides or [], nano, out, resume, max_minutes)
+
+
+def sft(
+    overrides: options.Overrides = None,
+    recipe: options.Recipe = None,
+    nano: options.Nano = False,
+    out: Out = None,
+    resume: Resume = None,
+    max_minutes: MaxMinutes = None,
+) -> None:
+    """Train an adapter on reference replies.
+
+    \b
+    lowmed sft --recipe rarl-sft                               on a CUDA card
+    lowmed sft --recipe rarl-sft --nano                        no GPU, no download, minutes
+    lowmed sft --recipe rarl-sft data.source=folder data.path=~/my-data
+    """
+    _train("sft", recipe, overrides or [], nano, out, resume, max_minutes)
+
+
+def _train(
+    kind: str,
+    name: str | None,
+    overrides: list[str],
+    nano: bool,
+    out: str | None,
+    resume: str | None,
+    max_minutes: float | None,
+) -> None:
+    began = time.monotonic()
+    from lowmed import recipe_file, rewards
+    from lowmed import run as runs
+    from lowmed.data.division import divide
+    from lowmed.data.load import load
+    from lowmed.errors import RecipeError, RunError
+
+    if resume:
+        run = runs.open_run(resume)
+        plan = run.recipe
+        if name or overrides or nano or out:
+            raise RecipeError(
+                "a resumed run keeps its recipe", "--resume", "give --resume and --max-minutes alone, or start a new run"
+            )
+        if run.record["status"] == "finished":
+            raise RunError("the run is finished", resume, f"evaluate it: lowmed eval {resume}")
+    else:
+        plan = recipe_file.load(options.named(name), overrides, nano=nano)
+    if plan.method.kind != kind:
+        raise RecipeError(
+            f"this recipe trains by {plan.method.kind}", "method.kind", f"use `lowmed {plan.method.kind}`, or another recipe"
+        )
+    if plan.method.kind == "grpo":
+        rewards.build([(reward.name, reward.weight, reward.options) for reward in plan.method.rewards])
+    from lowmed.engine import machine
+
+    here = machine.find(plan.model)
+    dataset = load(plan.data.source, plan.data.path)
+    division = divide(dataset, plan.data, plan.seed)
+
+    say(f"recipe  {name or resume}: {plan.about}")
+    say(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")
+    say("data    " + dataset.describe().replace("\n", "\n        "))
+    say("split   " + "\n        ".join(division.describe()))
+
+    from lowmed.engine import train as engine
+
+    loaded = engine.ready(plan)
+    if not resume:
+        run = runs.create(plan, options.run_name(options.named(name), nano), out=out)
+    say(f"run     {run.folder}")
+    start = run.record.get("updates", 0)
+    with progress(kind, plan.method.updates, start) as advance:
+        status = engine.train(
+            run,
+            loaded,
+            division,
+            report=lambda update, row: advance(update, _note(row)),
+            deadline=began + 60 * max_minutes if max_minutes is not None else None,
+            resume=bool(resume),
+        )
+    record = run.record
+    if status == "stopped":
+        say(f"stopped ({record['reason']}) after update {record['updates']} of {plan.method.updates}; nothing is lost")
+        say(f"next    lowmed {kind} --resume {run.folder}")
+        raise typer.Exit(0 if record["reason"] == "time" else 130)
+    say(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
+    say(f"next    lowmed eval {run.folder} --base")
+
+
+def _note(row: dict[str, float]) -> str:
+    shown = {"reward": "reward", "accuracy": "rewards/accuracy", "loss": "loss"}
+    return "  ".join(f"{label} {row[key]:.3f}" for label, key in shown.items() if key in row)

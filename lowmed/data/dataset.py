@@ -1,0 +1,133 @@
+"""A loaded data set: its samples by split, what was kept out and why, and how its pictures are opened."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from PIL import Image
+
+from lowmed.data.images import pixel_digest
+from lowmed.errors import DataError
+from lowmed.sample import Sample
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that was kept out: where it stands, and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Samples by their official split, with everything that was left aside.
+
+    `open_image` takes a reference of `Sample.images` and returns the decoded picture, or raises DataError. `unused`
+    names the picture files that no sample refers to.
+    """
+
+    source: str
+    splits: Mapping[str, tuple[Sample, ...]]
+    rejected: tuple[Rejected, ...]
+    open_image: Callable[[str], Image.Image]
+    unused: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All samples, split after split."""
+        return tuple(sample for split in self.splits.values() for sample in split)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all samples with their splits, in whatever order they stand; pictures by reference only."""
+        lines = (
+            json.dumps([split, asdict(sample)], sort_keys=True)
+            for split, samples in self.splits.items()
+            for sample in samples
+        )
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+    def describe(self) -> str:
+        """Rows, distinct pictures and kinds per split, and the rejected rows by reason, as lines to print."""
+        lines = [f"{self.source}: {len(self.samples):,} samples"]
+        for name, samples in self.splits.items():
+            pictures = {reference for sample in samples for reference in sample.images}
+            lines.append(f"  {name}: {len(samples):,} rows, {len(pictures):,} images; {_kinds(samples)}")
+        repeated = _repeated(self.samples)
+        if repeated:
+            lines.append(f"  asked again: {repeated:,} rows repeat an earlier question about the same images")
+        lines.append(f"  rejected: {len(self.rejected):,} rows")
+        by_reason = Counter(row.reason for row in self.rejected)
+        for reason, count in by_reason.most_common():
+            first = next(row.where for row in self.rejected if row.reason == reason)
+            lines.append(f"    {count:,} x {reason} (first: {first})")
+        if self.unused:
+            lines.append(f"  unused images: {len(self.unused):,} (first: {self.unused[0]})")
+        return "\n".join(lines)
+
+
+def image_digests(data: DataSet, samples: Iterable[Sample]) -> dict[str, str]:
+    """The SHA-256 of every picture's pixels, by reference: what a run stores in place of the pictures.
+
+    Opens every picture once, which takes time in a large data set.
+
+    Raises:
+        DataError: a picture cannot be opened.
+    """
+    references = sorted({reference for sample in samples for reference in sample.images})
+    return {reference: pixel_digest(data.open_image(reference)) for reference in references}
+
+
+def is_yes_no(answer: str) -> bool:
+    """Whether a gold answer is exactly yes or no. A closed question need not be: "left or right?" is closed as well."""
+    return answer.strip().lower() in ("yes", "no")
+
+
+def gather(
+    source: str, rows: Iterable[tuple[str, Row]], read: Callable[[Row], tuple[str, Sample]]
+) -> tuple[dict[str, tuple[Sample, ...]], tuple[Rejected, ...]]:
+    """Read rows, each with the place where it stands, into samples by split; a row that `read` refuses is rejected.
+
+    `read` returns split and sample, or raises ValueError with the reason.
+
+    Raises:
+        DataError: not one row is left.
+    """
+    splits: dict[str, list[Sample]] = {}
+    rejected: list[Rejected] = []
+    ids: set[str] = set()
+    for where, row in rows:
+        try:
+            split, sample = read(row)
+            if sample.id in ids:
+                raise ValueError("an earlier row has the same id")
+        except ValueError as error:
+            rejected.append(Rejected(where, str(error)))
+            continue
+        ids.add(sample.id)
+        splits.setdefault(split, []).append(sample)
+    if not splits:
+        reasons = Counter(row.reason for row in rejected).most_common(3)
+        raise DataError(
+            "no row can be used" + "".join(f"; {count} x {reason}" for reason, count in reasons),
+            f"{source}, {rejected[0].where}" if rejected else source,
+            "mend the rows, or point data.path at another copy",
+        )
+    return {split: tuple(samples) for split, samples in splits.items()}, tuple(rejected)
+
+
+def _kinds(samples: tuple[Sample, ...]) -> str:
+    counts = Counter(sample.kind for sample in samples)
+    parts = [f"{kind} {count:,}" for kind, count in sorted(counts.items())]
+    yes_no = sum(is_yes_no(sample.answer) for sample in samples)
+    return ", ".join(parts) + f" (yes/no answers {yes_no:,})"
+
+
+def _repeated(samples: tuple[Sample, ...]) -> int:
+    return len(samples) - len({(sample.images, sample.question) for sample in samples})

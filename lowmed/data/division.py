@@ -1,0 +1,75 @@
+"""Which samples a run trains on and which it is measured on, and whether the two share images."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from PIL import Image
+
+from lowmed import recipe
+from lowmed.data.dataset import DataSet
+from lowmed.data.splits import by_group, shared_images
+from lowmed.errors import DataError
+from lowmed.sample import Sample
+
+HELD_OUT = "held-out"
+
+
+@dataclass(frozen=True)
+class Division:
+    """The samples of one run: those to train on, and by name those held out; test rows are never trained on."""
+
+    source: str
+    train: tuple[Sample, ...]
+    held_out: Mapping[str, tuple[Sample, ...]]
+    shared: Mapping[str, frozenset[str]]
+    open_image: Callable[[str], Image.Image]
+    digest: str
+
+    def describe(self) -> list[str]:
+        """One line a part: rows, distinct images, and images that are also trained on."""
+        lines = [f"train     {_count(self.train)}"]
+        for name, samples in self.held_out.items():
+            stamp = f"; {len(self.shared[name])} of them are trained on" if self.shared[name] else ""
+            lines.append(f"{name:<9} {_count(samples)}{stamp}")
+        return lines
+
+
+def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
+    """Split the training rows by image, or take the published split.
+
+    With `split_by: image` a share of the training images is held out, and a published test split stays beside it,
+    stamped where it shares images with training. With `official` all training rows are trained on, and sharing is an
+    error unless the recipe allows it by name.
+
+    Raises:
+        DataError: nothing to train on, or the published split shares images and the recipe does not allow that.
+    """
+    train = dataset.splits.get("train", ())
+    held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
+    if spec.split_by == "image":
+        parts = by_group(train, {"train": 1 - spec.held_out, HELD_OUT: spec.held_out}, seed)
+        train = parts["train"]
+        held_out = {HELD_OUT: parts[HELD_OUT], **held_out} if parts[HELD_OUT] else held_out
+    if not train:
+        raise DataError(
+            f"{dataset.source} leaves no training rows",
+            "data",
+            "check data.path, and data.held_out if it splits by image",
+        )
+    shared = {name: frozenset(shared_images(train, samples)) for name, samples in held_out.items()}
+    if spec.split_by == "official" and any(shared.values()) and not spec.allow_shared_images:
+        name = max(shared, key=lambda each: len(shared[each]))
+        images = {image for sample in held_out[name] for image in sample.images}
+        raise DataError(
+            f"{len(shared[name])} of the {len(images)} {name} images of {dataset.source} also occur in its train split",
+            "data.split_by",
+            "split by image (data.split_by=image), or set data.allow_shared_images=true and have every table say so",
+        )
+    if spec.train_limit:
+        train = train[: spec.train_limit]
+    return Division(dataset.source, train, held_out, shared, dataset.open_image, dataset.digest)
+
+
+def _count(samples: tuple[Sample, ...]) -> str:
+    images = {image for sample in samples for image in sample.images}
+    return f"{len(samples):,} questions on {len(images):,} images"

@@ -1,0 +1,120 @@
+"""One's own data: a folder with `samples.jsonl`, one question a line, and the pictures that its lines refer to."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lowmed.data.dataset import DataSet, gather
+from lowmed.data.local import open_in, problems, require_folder, unused
+from lowmed.errors import DataError
+from lowmed.sample import Kind, Sample
+
+FILE = "samples.jsonl"
+SHOWN_MISTAKES = 5
+_EXAMPLE = '{"id": "1", "images": ["a.png"], "question": "Is there a fracture?", "answer": "no", "kind": "closed"}'
+
+
+class Row(BaseModel):
+    """A line of `samples.jsonl`: the fields of a Sample, and the split that it belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    id: str
+    question: str | None = None
+    answer: str | None = None
+    kind: Kind
+    images: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    group: str | None = None
+    explanation: str = ""
+    modality: str = ""
+    topic: str = ""
+    source: str | None = None
+    split: str | None = None
+
+
+def load(path: str | None, source: str = "folder") -> DataSet:
+    """The samples of `samples.jsonl` in the folder at `path`.
+
+    Lines without `group` are grouped by their first image, lines without `split` are all `train`. A line that can be
+    read but not be asked (no answer, a picture that does not open) is rejected by name.
+
+    Raises:
+        DataError: there is no such file, or lines of it cannot be read; the message has file and line.
+    """
+    folder = require_folder(path, source, FILE)
+    file = folder / FILE
+    if not file.is_file():
+        raise DataError(f"no {FILE} in the folder", str(folder), f"write one question a line: {_EXAMPLE}")
+    rows = _parse(file)
+    references = [reference for _, row in rows for reference in row.images]
+    splits, rejected = gather(str(folder), iter(rows), partial(_read, source, problems(folder, references)))
+    return DataSet(source, splits, rejected, partial(open_in, folder), unused(folder, references))
+
+
+def _parse(file: Path) -> list[tuple[str, Row]]:
+    rows: list[tuple[str, Row]] = []
+    mistakes: list[str] = []
+    for number, line in _lines(file):
+        try:
+            rows.append((f"{FILE}:{number}", Row.model_validate_json(line)))
+        except ValidationError as error:
+            mistakes += [f"{FILE}:{number}  {_told(mistake)}" for mistake in error.errors()]
+    mistakes += _repeated_ids(rows) + _half_split(rows)
+    if mistakes:
+        shown = "\n         ".join(mistakes[:SHOWN_MISTAKES])
+        left = len(mistakes) - SHOWN_MISTAKES
+        raise DataError(
+            f"{file.name} has {len(mistakes)} mistake{'s'[: len(mistakes) > 1]}",
+            f"{file.parent}\n         {shown}" + (f"\n         and {left} more" if left > 0 else ""),
+            f"a line looks like {_EXAMPLE}",
+        )
+    return rows
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{FILE} is not UTF-8 ({error.reason})", str(file), "save it as UTF-8") from error
+
+
+def _told(mistake: Mapping[str, object]) -> str:
+    place = ".".join(str(part) for part in mistake["loc"]) if isinstance(mistake["loc"], tuple) else ""
+    if mistake["type"] == "extra_forbidden":
+        return f"`{place}` is not a field; the fields are {', '.join(Row.model_fields)}"
+    return f"{place}: {mistake['msg']}" if place else str(mistake["msg"])
+
+
+def _repeated_ids(rows: list[tuple[str, Row]]) -> list[str]:
+    counts = Counter(row.id for _, row in rows)
+    return [f"{where}  id `{row.id}` is used {counts[row.id]} times" for where, row in rows if counts[row.id] > 1]
+
+
+def _half_split(rows: list[tuple[str, Row]]) -> list[str]:
+    """A line without split among lines that have one might be anybody's: train's or test's."""
+    without = [where for where, row in rows if row.split is None]
+    return [f"{where}  no `split`, though other lines have one" for where in without if len(without) < len(rows)]
+
+
+def _read(source: str, broken_images: Mapping[str, str], row: Row) -> tuple[str, Sample]:
+    for reference in row.images:
+        if reference in broken_images:
+            raise ValueError(broken_images[reference])
+    return row.split or "train", Sample(
+        id=row.id,
+        question=row.question or "",
+        answer=row.answer or "",
+        kind=row.kind,
+        group=row.group or (row.images[0] if row.images else row.id),
+        source=row.source or source,
+        images=row.images,
+        options=row.options,
+        explanation=row.explanation,
+        modality=row.modality,
+        topic=row.topic,
+    )

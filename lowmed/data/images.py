@@ -1,0 +1,182 @@
+"""The pixel policy: how many tokens a picture may cost, and the one way in which pictures are made ready for the model.
+
+Training, generation, evaluation and the planner all go through `prepare` and `image_tokens`, so that a model is never
+asked at another resolution than it was trained at. Follows Qwen2-VL's `smart_resize`: patches of 14 pixels, merged two
+by two, so that one token is 28 x 28 pixels.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from lowmed.errors import DataError, LowmedError, RecipeError
+
+TOKEN_SIDE_PX = 28
+MIN_SIDE_PX = 8  # on a narrower picture no finding could be seen, and enlarging it would invent one
+MAX_ASPECT = 200  # Qwen2-VL's own limit
+MAX_PIXELS = 89_478_485  # a bigger picture is more likely a decompression bomb; Pillow begins to warn here
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The fewest and the most tokens that a picture may become.
+
+    Raises:
+        RecipeError: the two leave no room. Below a factor of two, rounding to whole tokens can fall out of the range,
+            and the processor would resize a prepared picture once more.
+    """
+
+    max_image_tokens: int
+    min_image_tokens: int = 4
+
+    def __post_init__(self) -> None:
+        if not 2 <= 2 * self.min_image_tokens <= self.max_image_tokens:
+            raise RecipeError(
+                f"max_image_tokens is {self.max_image_tokens}, with a minimum of {self.min_image_tokens} per picture",
+                "model.max_image_tokens",
+                f"set it to {max(2, 2 * self.min_image_tokens)} or more",
+            )
+
+    @property
+    def min_pixels(self) -> int:
+        """The processor's `min_pixels` (`size.shortest_edge`), in pixels of area."""
+        return self.min_image_tokens * TOKEN_SIDE_PX**2
+
+    @property
+    def max_pixels(self) -> int:
+        """The processor's `max_pixels` (`size.longest_edge`), in pixels of area."""
+        return self.max_image_tokens * TOKEN_SIDE_PX**2
+
+
+def resized(width: int, height: int, policy: Policy) -> tuple[int, int]:
+    """The width and height in pixels that Qwen2-VL's `smart_resize` gives a picture: multiples of 28, shape kept.
+
+    A strip far narrower than a token stays one token thick, and may so cost more than the policy's maximum.
+
+    Raises:
+        DataError: there are no pixels, or one side is more than 200 times the other.
+    """
+    if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
+        raise DataError(
+            f"a picture of {width} x {height} pixels is too narrow: at most 1:{MAX_ASPECT}",
+            "the picture's shape",
+            "crop it to the part that matters, or leave it out",
+        )
+    wide, high = (round(side / TOKEN_SIDE_PX) * TOKEN_SIDE_PX for side in (width, height))
+    if wide * high > policy.max_pixels:
+        shrink = math.sqrt(height * width / policy.max_pixels)
+        wide, high = (
+            max(TOKEN_SIDE_PX, math.floor(side / shrink / TOKEN_SIDE_PX) * TOKEN_SIDE_PX) for side in (width, height)
+        )
+    elif wide * high < policy.min_pixels:
+        grow = math.sqrt(policy.min_pixels / (height * width))
+        wide, high = (math.ceil(side * grow / TOKEN_SIDE_PX) * TOKEN_SIDE_PX for side in (width, height))
+    return wide, high
+
+
+def image_tokens(width: int, height: int, policy: Policy) -> int:
+    """The tokens that a picture of this size in pixels costs in the prompt.
+
+    Raises:
+        DataError: as `resized`.
+    """
+    wide, high = resized(width, height, policy)
+    return wide * high // TOKEN_SIDE_PX**2
+
+
+def prepare(image: Image.Image, policy: Policy, where: str = "a picture") -> Image.Image:
+    """The picture as the model sees it: upright, RGB, of a size that Qwen2-VL's processor leaves as it is.
+
+    Deeper than 8 bits is rescaled from its own darkest to its own brightest value, never clipped; transparency is
+    laid on black.
+
+    Raises:
+        DataError: the picture cannot be decoded, is too small, too large or too narrow; `where` names it.
+    """
+    with naming(where):
+        check_shape(*image.size)
+        colour = _rgb(ImageOps.exif_transpose(image))
+        size = resized(*colour.size, policy)
+        tokens = size[0] * size[1] // TOKEN_SIDE_PX**2
+        if tokens > policy.max_image_tokens:
+            raise DataError(
+                f"a strip of {colour.width} x {colour.height} pixels costs {tokens} tokens, "
+                f"more than the {policy.max_image_tokens} allowed",
+                where,
+                f"crop it, or set model.max_image_tokens to {tokens} or more",
+            )
+        # The resampling of Qwen2-VL's own processor.
+        return colour if colour.size == size else colour.resize(size, Image.Resampling.BICUBIC)
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """The SHA-256 of what is seen: mode, size, palette and pixels; not of the file's format or its metadata."""
+    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
+    if image.mode in ("P", "PA"):
+        digest.update(bytes(image.getpalette("RGBA") or ()))
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def check_shape(width: int, height: int) -> None:
+    """Refuse the sizes that would show nothing, or that would fill the memory.
+
+    Raises:
+        DataError: a side is under 8 pixels, the area over 89 megapixels, or the shape beyond 1:200.
+    """
+    if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_ASPECT * min(width, height):
+        raise DataError(
+            f"{width} x {height} pixels is too small or too narrow to show a finding",
+            "the picture's shape",
+            f"both sides need {MIN_SIDE_PX} pixels or more, and a shape within 1:{MAX_ASPECT}; crop it or leave it out",
+        )
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{width} x {height} pixels is more than the {MAX_PIXELS / 1e6:.0f} megapixels that are read",
+            "the picture's shape",
+            "cut out the region of interest, or shrink it beforehand",
+        )
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a DataError that names the picture.
+
+    Decoders raise nearly every built-in exception on damaged files, so that all are translated, and none is lost.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except LowmedError as error:
+        raise type(error)(error.what, where, error.fix) from error
+    except Exception as error:
+        raise DataError(
+            f"the picture cannot be decoded ({type(error).__name__}: {error})",
+            where,
+            "copy it again from where it came, save it as PNG or JPEG, or leave its rows out",
+        ) from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _eight_bit(image).convert("RGB")
+    if image.has_transparency_data:
+        shown = image if image.mode == "RGBA" else image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, shown).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, dtype=np.float64)
+    low, span = values.min(), values.max() - values.min()
+    if not np.isfinite(span):
+        raise ValueError("some pixels are not finite numbers")
+    scaled = (values - low) * (255 / span) if span > 0 else np.zeros_like(values)
+    return Image.fromarray(scaled.round().astype(np.uint8))

@@ -1,0 +1,108 @@
+"""The files of a local copy: is the folder what it should be, and does every picture in it open."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from lowmed.data.images import check_shape, naming
+from lowmed.errors import DataError
+
+# Formats that hold one picture and need no outside program (Pillow would start Ghostscript for EPS).
+FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
+
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag and value
+
+
+def require_folder(path: str | None, source: str, expected: str) -> Path:
+    """The folder at `path`, which exists and is not empty; `expected` says what should be inside.
+
+    Raises:
+        DataError: it is not given, does not exist, is a file, or is empty.
+    """
+    fix = f"set data.path to the folder that holds {expected}"
+    if path is None:
+        raise DataError(f"source `{source}` needs a folder", "data.path", fix)
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise DataError(f"the folder does not exist; looked for {expected} in it", str(folder), fix)
+    if not folder.is_dir():
+        raise DataError(f"this is a file, not a folder; looked for {expected}", str(folder), fix)
+    if not any(folder.iterdir()):
+        raise DataError(f"the folder is empty; looked for {expected}", str(folder), fix)
+    return folder
+
+
+def open_in(folder: Path, reference: str) -> Image.Image:
+    """The picture at `reference`, relative to `folder`, decoded and upright.
+
+    Raises:
+        DataError: it is missing, leads out of the folder, or cannot be decoded.
+    """
+    return decode(_locate(folder, reference), str(folder / reference))
+
+
+def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Image.Image:
+    """The one picture in a file, decoded and upright; as a `preview` in low resolution, where the format allows.
+
+    A preview reads the file to its end as well, and so finds the same damage sooner.
+
+    Raises:
+        DataError: it is empty, damaged, no picture, more than one picture, or of a size that is not read.
+    """
+    with naming(where), Image.open(source, formats=FORMATS) as image:
+        check_shape(*image.size)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview beside the picture
+            raise DataError(
+                f"the file holds {frames} pictures", where, "save the one that the question is about as its own file"
+            )
+        if preview:
+            image.draft("L", (1, 1))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if image.format == "TIFF" and upright.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            return Image.fromarray(65535 - np.asarray(upright))  # Pillow inverts such a film up to 8 bits, not beyond
+        return upright
+
+
+def problems(folder: Path, references: Iterable[str]) -> dict[str, str]:
+    """What is wrong with each picture that will not open; those that open are left out."""
+    distinct = sorted(set(references))
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(partial(_problem, folder), distinct)
+        return {reference: problem for reference, problem in zip(distinct, found, strict=True) if problem}
+
+
+def unused(folder: Path, references: Iterable[str]) -> tuple[str, ...]:
+    """The picture files below `folder` that none of the references names, relative to it."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    used = {PurePosixPath(reference) for reference in references}
+    return tuple(sorted(str(name) for path in files if (name := PurePosixPath(path.relative_to(folder))) not in used))
+
+
+def _problem(folder: Path, reference: str) -> str:
+    try:
+        decode(_locate(folder, reference), reference, preview=True)
+    except DataError as error:
+        return error.what
+    return ""
+
+
+def _locate(folder: Path, reference: str) -> Path:
+    inside = PurePosixPath(reference)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise DataError(
+            "the image reference leads out of the data folder",
+            reference,
+            "move the picture into the folder and refer to it relative to that",
+        )
+    path = folder / inside
+    if not path.is_file():
+        raise DataError("the image file does not exist", str(path), "copy it there, or leave its rows out")
+    return path

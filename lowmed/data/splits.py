@@ -1,0 +1,74 @@
+"""Splits in which no patient and no picture is on two sides."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+
+from lowmed.errors import DataError, RecipeError
+from lowmed.sample import Sample
+
+
+def by_group(samples: Iterable[Sample], fractions: Mapping[str, float], seed: int) -> dict[str, tuple[Sample, ...]]:
+    """Split samples by group, about so large a fraction of the groups to each name; samples keep their order.
+
+    Groups that share a picture go together. A group's side depends on its name and the seed alone, so that rows added
+    later do not move the others; the fractions are therefore met on average, not exactly.
+
+    Raises:
+        RecipeError: the fractions do not add up to 1.
+        DataError: a split that should hold samples would be empty.
+    """
+    if not fractions or min(fractions.values()) < 0 or not math.isclose(sum(fractions.values()), 1):
+        raise RecipeError(
+            f"the fractions {dict(fractions)} do not add up to 1", "data.held_out", "use e.g. 0.8 and 0.2"
+        )
+    rows = tuple(samples)
+    together = _connected(rows)
+    side = {group: _side(root, fractions, seed) for group, root in together.items()}
+    splits = {name: tuple(row for row in rows if side[row.group] == name) for name in fractions}
+    for name, fraction in fractions.items():
+        if fraction > 0 and not splits[name]:
+            raise DataError(
+                f"split `{name}` would be empty: {len(rows)} samples in {len(set(together.values()))} separate groups",
+                "data.split_by",
+                "add groups (patients or images), raise data.held_out, or try another seed",
+            )
+    return splits
+
+
+def shared_images(a: Iterable[Sample], b: Iterable[Sample]) -> set[str]:
+    """The references of the pictures that occur on both sides."""
+    return _images(a) & _images(b)
+
+
+def _images(samples: Iterable[Sample]) -> set[str]:
+    return {reference for sample in samples for reference in sample.images}
+
+
+def _connected(samples: Iterable[Sample]) -> dict[str, str]:
+    """Each group to the first name, in the alphabet, of all groups that it is tied to by pictures (union-find)."""
+    parent: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while parent.setdefault(group, group) != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    owner: dict[str, str] = {}
+    for sample in samples:
+        for reference in sample.images:
+            first, second = sorted((root(sample.group), root(owner.setdefault(reference, sample.group))))
+            parent[second] = first
+        root(sample.group)
+    return {group: root(group) for group in parent}
+
+
+def _side(group: str, fractions: Mapping[str, float], seed: int) -> str:
+    draw = int.from_bytes(hashlib.sha256(f"{seed}\0{group}".encode()).digest()[:8]) / 2**64
+    reached = 0.0
+    for name, fraction in fractions.items():
+        reached += fraction
+        if draw < reached:
+            return name
+    return [name for name, fraction in fractions.items() if fraction > 0][-1]  # where the sum is a hair under 1

@@ -1,0 +1,204 @@
+"""A recipe's model, ready to train or to answer: processor, base, adapter, and the checks that all three are right."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lowmed import nano, recipe
+from lowmed.data.images import Policy, image_tokens
+from lowmed.engine.machine import Machine
+from lowmed.errors import RecipeError, RunError, SetupError
+
+# A model with weak or random weights samples these; the next forward then finds more image tokens than images.
+NEVER_SAMPLED = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+
+
+@dataclass
+class Loaded:
+    """A model with its processor, and who loaded it."""
+
+    model: Any
+    processor: Any
+    policy: Policy
+    machine: Machine
+    backend: str
+
+    @property
+    def suppressed(self) -> list[int]:
+        """Ids of the tokens that may never be sampled."""
+        return list(self.processor.tokenizer.convert_tokens_to_ids(list(NEVER_SAMPLED)))
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids that end a reply."""
+        ends = self.model.generation_config.eos_token_id
+        return list(ends) if isinstance(ends, list) else [ends]
+
+
+def choose_backend(spec: recipe.Model, machine: Machine) -> str:
+    """`transformers` or `unsloth`; `auto` is transformers until unsloth was measured faster on a card.
+
+    Raises:
+        SetupError: unsloth was asked for where it can not work.
+    """
+    if spec.backend != "unsloth":
+        return "transformers"
+    if machine.device != "cuda":
+        raise SetupError("unsloth needs a CUDA card", "model.backend", "use model.backend=transformers")
+    import importlib.util
+
+    if importlib.util.find_spec("unsloth") is None:
+        raise SetupError("unsloth is not installed", "model.backend", "pip install 'lowmed[unsloth]', or use transformers")
+    return "unsloth"
+
+
+def _module(name: str) -> ModuleType:
+    if name == "unsloth":
+        from lowmed.engine import unsloth_backend
+
+        return unsloth_backend
+    from lowmed.engine import transformers_backend
+
+    return transformers_backend
+
+
+def base(spec: recipe.Model, machine: Machine) -> Loaded:
+    """The base model and its processor, checked.
+
+    Raises:
+        SetupError: they can not be loaded, or did not come out as the recipe says.
+    """
+    backend = choose_backend(spec, machine)
+    module = _module(backend)  # unsloth must be imported before transformers
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    source = str(nano.folder()) if spec.name == "nano" else spec.name
+    policy = Policy(spec.max_image_tokens)
+    try:
+        processor = load_processor(source, spec.revision, policy)
+        model = module.load(source, spec, machine)
+    except OSError as error:
+        raise _not_found(spec, error) from error
+    check_quantised(model, spec)
+    model.config.name_or_path = spec.name  # what an adapter will call its base: no path of this machine
+    return Loaded(model, processor, policy, machine, backend)
+
+
+def with_fresh_adapter(loaded: Loaded, lora: recipe.Lora) -> Loaded:
+    """The base with an adapter to train: a new one, or the one that `lora.start` names.
+
+    Raises:
+        RecipeError: the adapter to start from does not fit the recipe.
+        RunError: there is none.
+    """
+    module = _module(loaded.backend)
+    if lora.start is None:
+        loaded.model = module.add_adapter(loaded.model, lora)
+    else:
+        loaded.model = module.load_adapter(loaded.model, str(adapter_folder(lora.start)), trainable=True)
+        rank = loaded.model.peft_config["default"].r
+        if rank != lora.rank:
+            raise RecipeError(
+                f"the adapter to start from has rank {rank}, the recipe {lora.rank}", lora.start, f"set lora.rank={rank}"
+            )
+    check_trainable(loaded.model)
+    return loaded
+
+
+def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
+    """The base with a trained adapter, to answer with.
+
+    Raises:
+        RunError: there is no adapter in the folder.
+    """
+    loaded.model = _module(loaded.backend).load_adapter(loaded.model, str(adapter_folder(str(folder))), trainable=False)
+    return loaded
+
+
+def adapter_folder(path: str) -> Path:
+    """The adapter that a run or adapter folder holds.
+
+    Raises:
+        RunError: it holds none.
+    """
+    for folder in (Path(path), Path(path) / "adapter"):
+        if (folder / "adapter_config.json").is_file():
+            return folder
+    raise RunError("there is no adapter", path, "name a finished run, or a folder with adapter_config.json")
+
+
+def load_processor(source: str, revision: str | None, policy: Policy) -> Any:
+    """The processor with the pixel policy in force, padding on the left.
+
+    Raises:
+        SetupError: it does not keep to the policy.
+    """
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(
+        source, revision=revision or "main", min_pixels=policy.min_pixels, max_pixels=policy.max_pixels
+    )
+    processor.tokenizer.padding_side = "left"  # right padding misaligns the image positions without a word
+    wide, high = 2000, 1500
+    grid = processor.image_processor(images=[Image.new("RGB", (wide, high))], return_tensors="pt")["image_grid_thw"]
+    tokens = int(grid.prod()) // 4
+    expected = image_tokens(wide, high, policy)
+    if tokens != expected:
+        raise SetupError(
+            f"the processor makes {tokens} tokens of a {wide} x {high} image, the pixel policy {expected}",
+            source,
+            "this version of transformers ignores the image budget; install the pinned one",
+        )
+    return processor
+
+
+def check_quantised(model: Any, spec: recipe.Model) -> None:
+    """Every language layer is 4-bit and nothing else is, where the recipe says so.
+
+    Raises:
+        SetupError: a vision layer or the head is 4-bit, which ruins Qwen2-VL-2B, or a language layer is not.
+    """
+    four_bit = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
+    wrong = {name for name in four_bit if "visual" in name or "lm_head" in name}
+    if spec.load_in == "4bit":
+        from torch import nn
+
+        linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        wrong |= {name for name in linear - four_bit if "language_model" in name}
+    if wrong:
+        raise SetupError(
+            f"{len(wrong)} layers were quantised otherwise than the recipe says, first {min(wrong)}",
+            spec.name,
+            "use model.load_in=16bit, or the pinned versions of transformers and bitsandbytes",
+        )
+
+
+def check_trainable(model: Any) -> None:
+    """Only the adapter trains, and no part of it sits on the vision tower.
+
+    Raises:
+        SetupError: anything else would be trained.
+    """
+    names = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    stray = [name for name in names if "lora_" not in name or "visual" in name]
+    if stray or not names:
+        raise SetupError(
+            f"{len(stray)} weights outside the language adapter would be trained" if stray else "nothing would be trained",
+            stray[0] if stray else "lora",
+            "use an adapter on the language model's layers alone",
+        )
+
+
+def _not_found(spec: recipe.Model, error: OSError) -> SetupError:
+    if Path(spec.name).is_dir():
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return SetupError(f"the model folder does not load: {first}", spec.name, "a complete Hugging Face folder is needed")
+    return SetupError(
+        f"{spec.name} is neither a local folder nor to be had from the hub",
+        "model.name",
+        "download it elsewhere and give the folder: model.name=/path/to/Qwen2-VL-2B-Instruct",
+    )

@@ -1,0 +1,85 @@
+"""What this machine has to train with, told before anything heavy is imported or downloaded."""
+
+import logging
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lowmed import recipe
+from lowmed.errors import SetupError
+
+Precision = Literal["bf16", "fp16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device that a run uses: name of the card, its memory, and the precision that it computes in."""
+
+    device: Literal["cuda", "cpu"]
+    card: str
+    memory_gib: float
+    precision: Precision
+
+
+def find(model: recipe.Model) -> Machine:
+    """The card, or the CPU where the model is small enough to be tried on it.
+
+    Raises:
+        SetupError: the model needs a CUDA card and there is none, or torch can not use the one that is there.
+    """
+    quiet()
+    import torch
+
+    if torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0)
+        bf16 = torch.cuda.get_device_capability(0) >= (8, 0)  # older cards emulate bf16, slowly
+        return Machine("cuda", card.name, card.total_memory / 2**30, "bf16" if bf16 else "fp16")
+    # TRL's log-probability kernel is written in Triton, which must be told before its first import that no card is here.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+    if model.name == "nano" or model.weights == "random":
+        return Machine("cpu", "CPU", 0.0, "fp32")
+    if driver_present():
+        raise SetupError(
+            f"torch {torch.__version__} (CUDA {torch.version.cuda}) can not use the NVIDIA driver of this machine",
+            "torch.cuda.is_available() is False although a driver is installed",
+            "update the driver, or install a torch built for it; `lowmed doctor` shows both versions",
+        )
+    raise SetupError(
+        f"{model.name} needs a CUDA card and this machine has none",
+        "model.name",
+        "run on a machine with a card, or try the whole path here with --nano",
+    )
+
+
+def driver_present() -> bool:
+    """Whether an NVIDIA driver is installed, usable by torch or not."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def quiet() -> None:
+    """Nothing leaves this machine unasked, and libraries do not talk over the run."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if os.environ.get("LOWMED_OFFLINE") == "1":
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    for name in ("bitsandbytes", "trl", "peft", "accelerate", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(bitsandbytes|peft|trl|torch)\b.*")
+
+
+def peak_gib(device: str) -> float:
+    """Most memory that was taken so far, GiB: reserved on the card, or resident in this process on the CPU."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_reserved() / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,71 @@
+"""Training rows in their order: which question comes when, in which wording, with its images read only when needed."""
+
+import functools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from lowmed import prompt
+from lowmed.data.images import Policy, prepare
+from lowmed.sample import Sample
+
+IMAGES_KEPT = 512  # prepared images held in memory; a group of replies asks for the same one again and again
+
+
+@dataclass(frozen=True)
+class Row:
+    """One turn of one sample: its question in one wording."""
+
+    sample: Sample
+    wording: int
+
+
+def plan(samples: Sequence[Sample], count: int, wordings: int, seed: int) -> list[Row]:
+    """`count` rows: whole shuffled passes over the samples, each with wordings drawn anew.
+
+    The order and the wordings depend on the seed alone, so that a resumed run meets the same rows at the same updates.
+    """
+    draw = random.Random(seed)
+    rows: list[Row] = []
+    while len(rows) < count:
+        order = list(range(len(samples)))
+        draw.shuffle(order)
+        rows += [Row(samples[place], draw.randrange(wordings)) for place in order]
+    return rows[:count]
+
+
+def lazy(
+    rows: Sequence[Row],
+    family: prompt.Family,
+    open_image: Callable[[str], Image.Image],
+    policy: Policy,
+    *,
+    with_reference: bool,
+) -> Any:
+    """The rows as a datasets.Dataset that renders prompts and reads images on access.
+
+    Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (number of the row), and with
+    `with_reference` also `completion` (messages).
+    """
+    from datasets import Dataset
+
+    @functools.lru_cache(maxsize=IMAGES_KEPT)
+    def image(reference: str) -> Image.Image:
+        return prepare(open_image(reference), policy)
+
+    def render(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        chosen = [rows[number] for number in batch["row"]]
+        columns: dict[str, list[Any]] = {
+            "prompt": [prompt.ask(family, row.sample, row.wording) for row in chosen],
+            "images": [[image(reference) for reference in row.sample.images] for row in chosen],
+            "row": batch["row"],
+        }
+        if with_reference:
+            replies = [prompt.reference(family, row.sample) for row in chosen]
+            columns["completion"] = [[{"role": "assistant", "content": reply}] for reply in replies]
+        return columns
+
+    return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(render)

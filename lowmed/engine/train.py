@@ -1,0 +1,213 @@
+"""One training run from its recipe to its adapter, whatever the method."""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lowmed import prompt, recipe, rewards
+from lowmed.data.division import Division
+from lowmed.engine import load, machine, rows
+from lowmed.errors import LowmedError
+from lowmed.run import Run, disk, now
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
+Report = Callable[[int, dict[str, float]], None]
+
+
+def ready(plan: recipe.Recipe) -> load.Loaded:
+    """The recipe's model with the adapter to train, before anything is written.
+
+    Raises:
+        LowmedError: the machine or the model does not allow it.
+    """
+    here = machine.find(plan.model)
+    loaded = load.base(plan.model, here)
+    from transformers import set_seed
+
+    set_seed(plan.seed)
+    return load.with_fresh_adapter(loaded, plan.lora)
+
+
+def train(
+    run: Run,
+    loaded: load.Loaded,
+    division: Division,
+    *,
+    report: Report,
+    deadline: float | None = None,
+    resume: bool = False,
+) -> str:
+    """Train and save the adapter; the run's status afterwards: `finished`, or `stopped` with a checkpoint to resume.
+
+    Args:
+        run: its folder; holds the recipe.
+        loaded: what `ready` made of that recipe.
+        division: the samples to train on, and how to open their images.
+        report: called after each update with its number and metrics.
+        deadline: `time.monotonic()` at which the run must be over, or None.
+        resume: go on from the last finished checkpoint.
+
+    Raises:
+        LowmedError: the disk, the data or the loss does not allow to go on; the run's status is then `failed`.
+    """
+    try:
+        return _train(run, loaded, division, report, deadline, resume)
+    except KeyboardInterrupt:
+        run.update(status="stopped", ended=now(), reason="interrupted twice; the last checkpoint stands")
+        raise
+    except BaseException as error:
+        what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
+        run.update(status="failed", ended=now(), error=what)
+        raise
+
+
+def _train(
+    run: Run, loaded: load.Loaded, division: Division, report: Report, deadline: float | None, resume: bool
+) -> str:
+    from lowmed.engine import watch
+
+    started = time.monotonic()
+    plan, here = run.recipe, loaded.machine
+    family = prompt.family(plan.prompts.train)
+    turns = rows.plan(
+        division.train, plan.method.updates * plan.method.questions_per_update, len(family.wordings), plan.seed
+    )
+    run.update(
+        status="running",
+        card=here.card,
+        precision=here.precision,
+        backend=loaded.backend,
+        python=platform.python_version(),
+        versions={name: version(name) for name in PACKAGES},
+        data_digest=division.digest,
+        prompt_digests={"train": family.digest, "infer": prompt.family(plan.prompts.infer).digest},
+        image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
+    )
+    trainer = _trainer(plan, loaded, turns, family, division, run)
+    stop = watch.Stop(deadline)
+    trainer.add_callback(watch.Watch(run, stop, report))
+    checkpoint = _rewind(run) if resume else None
+    with stop.listening(), disk(run.folder):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = run.record.get("seconds", 0.0) + time.monotonic() - started
+    peak = max(run.record.get("peak_gib", 0.0), machine.peak_gib(here.device))
+    update = trainer.state.global_step
+    run.update(ended=now(), updates=update, seconds=round(seconds, 1), peak_gib=round(peak, 3))
+    if update < plan.method.updates:
+        run.update(status="stopped", reason=stop.reason)
+        return "stopped"
+    save_adapter(loaded.model, run)
+    run.update(status="finished")
+    return "finished"
+
+
+def _trainer(
+    plan: recipe.Recipe,
+    loaded: load.Loaded,
+    turns: list[rows.Row],
+    family: prompt.Family,
+    division: Division,
+    run: Run,
+) -> Any:
+    from transformers import PrinterCallback
+
+    method = plan.method
+    sft = isinstance(method, recipe.Sft)
+    dataset = rows.lazy(turns, family, division.open_image, loaded.policy, with_reference=sft)
+    common = arguments(plan, loaded, run)
+    # TRL turns the adapter of a 4-bit model into bf16, which loses digits and breaks fp16 scaling: it stays in 32 bits.
+    exact = {name: weight.detach().float().clone() for name, weight in _adapter_weights(loaded.model)}
+    if loaded.machine.device == "cpu":
+        from lowmed.engine.logprob import use_plain_torch
+
+        use_plain_torch()
+    if isinstance(method, recipe.Grpo):
+        from lowmed.engine import grpo, rollouts
+
+        built = rewards.build([(reward.name, reward.weight, reward.options) for reward in method.rewards])
+        functions = rollouts.functions(built, turns, loaded.end_ids, run)
+        trainer: Any = grpo.build(method, loaded, dataset, functions, common)
+    else:
+        from lowmed.engine import sft as supervised
+
+        trainer = supervised.build(loaded, dataset, common)
+    for name, weight in _adapter_weights(trainer.model):
+        weight.data = exact[name]
+    trainer.remove_callback(PrinterCallback)
+    trainer.create_model_card = lambda **_: None  # the run's own record and card say more than TRL's template
+    return trainer
+
+
+def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run) -> dict[str, Any]:
+    """The training arguments that all methods share."""
+    method = plan.method
+    here = loaded.machine
+    batch = rows_per_forward(method, loaded)
+    warmup = round(method.warmup * method.updates)
+    constant = "constant_with_warmup" if warmup else "constant"
+    return {
+        "output_dir": str(run.checkpoints),
+        "max_steps": method.updates,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": method.rows_per_update // batch,
+        "learning_rate": method.learning_rate * plan.model.learning_rate_scale,
+        "lr_scheduler_type": constant if method.schedule == "constant" else method.schedule,
+        "warmup_steps": warmup,
+        "max_grad_norm": method.max_grad_norm,
+        "weight_decay": 0.0,
+        "optim": "adamw_torch",
+        "seed": plan.seed,
+        "data_seed": plan.seed,
+        "bf16": here.precision == "bf16",
+        "fp16": here.precision == "fp16",
+        "use_cpu": here.device == "cpu",
+        "gradient_checkpointing": here.device == "cuda",
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": method.checkpoint_every,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+    }
+
+
+def rows_per_forward(method: recipe.Method, loaded: load.Loaded) -> int:
+    """Rows in one forward pass: the recipe's, else the largest divisor of an update's rows that the card should hold."""
+    rows = method.rows_per_update
+    if method.rows_per_forward:
+        return method.rows_per_forward
+    small = sum(weight.numel() for weight in loaded.model.parameters()) < 50e6
+    gib = loaded.machine.memory_gib
+    most = rows if small else 16 if gib > 36 else 8 if gib > 20 else 4 if gib > 12 else 2
+    return max(size for size in range(1, most + 1) if rows % size == 0)
+
+
+def save_adapter(model: Any, run: Run) -> None:
+    """Write the adapter as plain PEFT, whole or not at all."""
+    aside = run.folder / ".adapter.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    with disk(run.folder):
+        model.save_pretrained(str(aside))
+        (aside / "README.md").unlink(missing_ok=True)  # PEFT's template, all placeholders
+        aside.replace(run.adapter)
+
+
+def _adapter_weights(model: Any) -> list[tuple[str, Any]]:
+    return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+
+
+def _rewind(run: Run) -> Path | None:
+    """The checkpoint to go on from; what was written after it, or only in part, is removed."""
+    last = run.last_checkpoint()
+    update = int(last.name.rpartition("-")[2]) if last else 0
+    for folder in run.checkpoints.glob("checkpoint-*"):
+        if not (folder / "complete.json").exists():
+            shutil.rmtree(folder)
+    for name in ("metrics.jsonl", "rollouts.jsonl"):
+        run.rewind(name, update)
+    return last

@@ -1,0 +1,80 @@
+"""The transformers backend: load the base model and put an adapter on it, with peft and bitsandbytes."""
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
+
+from lowmed import recipe
+from lowmed.engine.machine import Machine
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+# The language model alone: servers can not load an adapter on the vision tower, and a frozen tower costs no graph.
+LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def load(source: str, spec: recipe.Model, machine: Machine) -> Any:
+    """The base model on its device.
+
+    Args:
+        source: hub id or folder.
+        spec: weights, revision and quantisation.
+        machine: device and precision.
+    """
+    options: dict[str, Any] = {
+        "dtype": DTYPES[machine.precision],
+        "device_map": {"": 0 if machine.device == "cuda" else "cpu"},
+        "attn_implementation": "sdpa",
+    }
+    if spec.load_in == "4bit":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=DTYPES[machine.precision],
+            # Giving any list drops the default one, so lm_head must be named too; "visual" alone would not match.
+            llm_int8_skip_modules=["lm_head", "model.visual"],
+        )
+    if spec.weights == "random":
+        model = _random(source, options)
+    else:
+        model = AutoModelForImageTextToText.from_pretrained(
+            source, revision=spec.revision or "main", use_safetensors=True, **options
+        )
+    for module in model.modules():
+        # On some CPUs an inference forward would repack the 4-bit weights into a form that has no backward.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def add_adapter(model: Any, lora: recipe.Lora) -> Any:
+    """A fresh adapter on the language model's linear layers."""
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,  # TRL samples in train mode: dropout would make the rollouts another model's
+        target_modules=LANGUAGE_LAYERS,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
+    """The adapter of that folder on the model."""
+    return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+
+
+def _random(source: str, options: dict[str, Any]) -> Any:
+    """The architecture of a config folder with random weights, drawn from the global generator."""
+    config = AutoConfig.from_pretrained(source)
+    with torch.device("meta"):
+        empty = AutoModelForImageTextToText.from_config(config)
+    state = {}
+    for name, weight in empty.state_dict().items():
+        if weight.dim() > 1:
+            state[name] = torch.empty(weight.shape, dtype=torch.bfloat16).normal_(0.0, 0.02)
+        else:  # norm scales and biases
+            state[name] = (torch.ones if name.endswith("weight") else torch.zeros)(weight.shape, dtype=torch.bfloat16)
+    return type(empty).from_pretrained(None, config=config, state_dict=state, **options)

@@ -1,0 +1,140 @@
+"""The embedded model: a real Qwen2-VL of 2.6 million parameters, with a small byte-level BPE of its own."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+# In the order of their token ids, as the released Qwen2-VL orders those of them that it shares.
+SPECIAL_TOKENS = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>",
+    "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+)  # fmt: skip
+VOCABULARY_SIZE = 600
+
+# The words between the special tokens are those on which Qwen2-VL was tuned, so that prompts take the same shape.
+CHAT_TEMPLATE = """\
+{%- if messages[0].role != 'system' -%}
+{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif -%}
+{%- for message in messages -%}
+{{ '<|im_start|>' + message.role + '\\n' }}
+{%- if message.content is string -%}
+{{ message.content }}
+{%- else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'image' -%}
+{{ '<|vision_start|><|image_pad|><|vision_end|>' }}
+{%- elif part.type == 'video' -%}
+{{ '<|vision_start|><|video_pad|><|vision_end|>' }}
+{%- elif part.type == 'text' -%}
+{{ part.text }}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{ '<|im_end|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{ '<|im_start|>assistant\\n' }}
+{%- endif -%}
+"""
+
+TEXT = {
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 8192,
+    # The three sections (time, height, width) add up to half the head size of 32.
+    "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0},
+}
+VISION = {
+    "depth": 3,
+    "embed_dim": 128,
+    "hidden_size": 192,
+    "num_heads": 4,
+    "mlp_ratio": 2,
+    "patch_size": 14,
+    "spatial_merge_size": 2,
+}
+
+
+def fresh_processor(texts: Iterable[str]) -> Any:
+    """A Qwen2VLProcessor whose tokenizer learnt its merges from `texts`; any Unicode text can be encoded."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+    from transformers import (
+        Qwen2Tokenizer,
+        Qwen2VLImageProcessorPil,
+        Qwen2VLProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
+    learner.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY_SIZE - len(SPECIAL_TOKENS),
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
+    learnt = json.loads(learner.to_str())["model"]
+    words = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
+    tokenizer = Qwen2Tokenizer(
+        vocab={token: number for number, token in enumerate([*words, *SPECIAL_TOKENS])},
+        merges=[tuple(merge) for merge in learnt["merges"]],
+        eos_token=SPECIAL_TOKENS[2],
+        pad_token=SPECIAL_TOKENS[0],
+        padding_side="left",
+        model_max_length=TEXT["max_position_embeddings"],
+        extra_special_tokens={
+            "image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+            "vision_bos_token": "<|vision_start|>",
+            "vision_eos_token": "<|vision_end|>",
+        },
+    )
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
+    return Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessorPil(),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def fresh_model(tokenizer: Any, seed: int) -> Any:
+    """A Qwen2VLForConditionalGeneration in float32 with random weights, for that tokenizer."""
+    import torch
+    from transformers import GenerationConfig, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    token_id = tokenizer.convert_tokens_to_ids
+    ends = {"eos_token_id": token_id("<|im_end|>"), "pad_token_id": token_id("<|endoftext|>")}
+    config = Qwen2VLConfig(
+        text_config=TEXT | ends | {"vocab_size": len(tokenizer), "bos_token_id": token_id("<|endoftext|>")},
+        vision_config=VISION,
+        image_token_id=token_id("<|image_pad|>"),
+        video_token_id=token_id("<|video_pad|>"),
+        vision_start_token_id=token_id("<|vision_start|>"),
+        vision_end_token_id=token_id("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = Qwen2VLForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        eos_token_id=[token_id("<|im_end|>"), token_id("<|endoftext|>")],
+        pad_token_id=token_id("<|endoftext|>"),
+    )
+    return model
+
+
+def save(model: Any, processor: Any, folder: Path) -> None:
+    """Write both in bfloat16 as a folder that plain transformers loads."""
+    import torch
+
+    model.to(torch.bfloat16).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    processor.image_processor.save_pretrained(folder)  # older readers look for preprocessor_config.json

@@ -1,0 +1,180 @@
+"""Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like pictures, and questions whose truth is known.
+
+A picture is a caricature of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each picture has
+one question, so a sample's `group` is its picture. Left and right are those of the PICTURE as the viewer sees it, not
+those of a patient. The question families, which are the samples' topics:
+
+| topic    | kind   | answers (the most frequent one first)               |
+| -------- | ------ | --------------------------------------------------- |
+| presence | closed | yes, no                                             |
+| side     | closed | left, right                                         |
+| count    | open   | two, one, three, four                               |
+| size     | choice | medium, small, large                                |
+| location | choice | upper left, upper right, lower left, lower right    |
+| modality | open   | CT, MRI, X-ray                                      |
+
+Ultrasound is in the split "unseen" alone; there the topic modality is left out, because it would have one answer.
+The split "pretrain" is what the embedded model was taught with. Every split has its own stream of random words.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from lowmed.errors import DataError
+from lowmed.nano import paint
+from lowmed.sample import Kind, Sample
+
+Split = Literal["train", "test", "unseen", "pretrain"]
+Quadrant = Literal["upper left", "upper right", "lower left", "lower right"]
+
+SPLITS: tuple[Split, ...] = ("train", "test", "unseen", "pretrain")
+UNSEEN_MODALITY = "ultrasound"
+LIMIT = 2**32
+
+# Chances in percent. The first of each is the family's most frequent answer: a habit that a model can fall into.
+TOPICS = {"presence": 16, "side": 16, "count": 18, "size": 16, "location": 17, "modality": 17}
+PRESENCE = {"yes": 52, "no": 48}
+SIDE = {"left": 52, "right": 48}
+COUNT = {"two": 34, "one": 22, "three": 22, "four": 22}
+SIZE = {"medium": 38, "small": 31, "large": 31}
+QUADRANT: dict[Quadrant, int] = {"upper left": 28, "upper right": 24, "lower left": 24, "lower right": 24}
+MODALITY = {"CT": 38, "MRI": 31, "X-ray": 31}
+HABITS = {
+    "presence": "yes", "side": "left", "count": "two", "size": "medium", "location": "upper left", "modality": "CT",
+}  # fmt: skip
+RADII = {"small": (3, 4), "medium": (6, 7), "large": (10, 11)}
+NUMBERS = ("zero", "one", "two", "three", "four")
+
+KINDS: dict[str, Kind] = {
+    "presence": "closed", "side": "closed", "count": "open", "size": "choice", "location": "choice", "modality": "open",
+}  # fmt: skip
+QUESTIONS = {
+    "presence": ("Is there a lesion in the image?", "Does this image show a lesion?", "Is a lesion visible?"),
+    "side": ("Is the lesion on the left or the right side?", "On which side is the lesion, left or right?"),
+    "count": ("How many lesions are there?", "What is the number of lesions?", "Count the lesions in the image."),
+    "size": ("How large is the lesion?", "What is the size of the lesion?"),
+    "location": ("Where is the lesion?", "Which part of the image contains the lesion?"),
+    "modality": ("What is the imaging modality?", "Which modality was used to take this image?"),
+}
+LOOKS = {
+    "CT": "A bright ring of bone surrounds grey soft tissue with a bright spine",
+    "MRI": "Textured tissue with dark ventricles lies inside a thin bright rim",
+    "X-ray": "Two dark lungs crossed by pale ribs flank a bright centre",
+}
+_REFERENCE = re.compile(r"phantom/(train|test|unseen|pretrain)/(0|[1-9]\d{0,9})/(0|[1-9]\d{0,9})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is in one picture, and what is asked about it. `lesions` are (quadrant, size name) in reading order."""
+
+    topic: str
+    modality: str
+    lesions: tuple[tuple[Quadrant, str], ...]
+    question: str
+    options: tuple[str, ...]
+
+
+def samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
+    """The first `count` samples of a split's stream; a larger count only adds samples at the end.
+
+    Raises:
+        DataError: there is no such split, or the seed or the count is out of range.
+    """
+    return [_sample(f"phantom/{split}/{seed}/{index}") for index in range(count)]
+
+
+def picture(reference: str) -> Image.Image:
+    """The 84x84 RGB picture of a sample's image reference, the same bytes on every machine.
+
+    Raises:
+        DataError: the reference is not one of phantom's.
+    """
+    draws, split = _open(reference)
+    scene = _scene(draws, split)
+    grey = paint.ANATOMY[scene.modality](draws)
+    for quadrant, size in scene.lesions:
+        paint.lesion(grey, draws, quadrant, RADII[size])
+    return Image.fromarray(np.repeat(paint.expose(grey, draws)[:, :, None], 3, axis=2))
+
+
+def _open(reference: str) -> tuple[paint.Draws, str]:
+    parts = _REFERENCE.fullmatch(reference)
+    if parts is None or max(int(parts[2]), int(parts[3])) >= LIMIT:
+        raise DataError(
+            f"{reference!r} is not a phantom picture",
+            "the sample's image reference",
+            f"write phantom/SPLIT/SEED/INDEX: SPLIT one of {', '.join(SPLITS)}, the others whole numbers below 2^32",
+        )
+    split: Split = parts[1]  # type: ignore[assignment]
+    return paint.Draws(SPLITS.index(split) << 32 | int(parts[2]), int(parts[3])), split
+
+
+def _scene(draws: paint.Draws, split: str) -> Scene:
+    seen = split != "unseen"
+    topic = draws.pick(TOPICS if seen else {name: chance for name, chance in TOPICS.items() if name != "modality"})
+    modality = draws.pick(MODALITY) if seen else UNSEEN_MODALITY
+    if topic == "presence":
+        number = 1 if draws.pick(PRESENCE) == "yes" else 0
+    elif topic == "modality":
+        number = draws.integer(0, 1)
+    else:
+        number = NUMBERS.index(draws.pick(COUNT)) if topic == "count" else 1
+    if topic == "side":
+        side = draws.pick(SIDE)
+        places = draws.shuffled(tuple(place for place in QUADRANT if place.endswith(side)))[:1]
+    elif number == 1:
+        places = (draws.pick(QUADRANT),)
+    else:
+        places = draws.shuffled(tuple(QUADRANT))[:number]
+    lesions = tuple((place, draws.pick(SIZE)) for place in QUADRANT if place in places)
+    asked = QUESTIONS[topic]
+    options = {"size": tuple(SIZE), "location": tuple(QUADRANT)}.get(topic, ())
+    return Scene(topic, modality, lesions, asked[draws.integer(0, len(asked) - 1)], draws.shuffled(options))
+
+
+def _sample(reference: str) -> Sample:
+    scene = _scene(*_open(reference))
+    answer = _answer(scene)
+    return Sample(
+        id=reference,
+        question=scene.question,
+        answer=answer,
+        kind=KINDS[scene.topic],
+        group=reference,
+        source="phantom",
+        images=(reference,),
+        options=scene.options,
+        explanation=_explanation(scene, answer),
+        modality=scene.modality,
+        topic=scene.topic,
+    )
+
+
+def _answer(scene: Scene) -> str:
+    if scene.topic == "presence":
+        return "yes" if scene.lesions else "no"
+    if scene.topic == "count":
+        return NUMBERS[len(scene.lesions)]
+    if scene.topic == "modality":
+        return scene.modality
+    place, size = scene.lesions[0]
+    return {"side": place.split()[1], "size": size, "location": place}[scene.topic]
+
+
+def _explanation(scene: Scene, answer: str) -> str:
+    """One sentence of 8 to 20 words: what is seen, then the truth, which ends it."""
+    if scene.topic == "modality":
+        return f"{LOOKS[scene.modality]}, so the modality is {answer}."
+    end = f"so the {'answer' if scene.topic == 'presence' else scene.topic} is {answer}."
+    if not scene.lesions:
+        return f"The {scene.modality} image shows normal tissue and no lesion, {end}"
+    places = [place for place, _ in scene.lesions]
+    if scene.topic == "count":
+        listed = " and ".join(filter(None, (", ".join(places[:-1]), places[-1])))
+        return f"The {scene.modality} image has lesions at {listed}, {end}"
+    return f"The {scene.modality} image shows one {scene.lesions[0][1]} lesion in the {places[0]}, {end}"

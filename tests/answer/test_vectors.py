@@ -1,0 +1,51 @@
+"""The shared regression vectors, every case through the function that it names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowmed.answer import Answer, Asked, contradictions, find, grade, normalize, read, read_text
+
+VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "answers.json"
+CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"] if VECTORS.exists() else []
+KINDS = {"mcq": "choice", "yesno": "closed", "open": "open"}
+
+
+def _asked(case: dict[str, Any]) -> Asked:
+    kind = KINDS[case.get("answer_type") or case["kind"]]
+    golds = case["gold"] if isinstance(case["gold"], list) else [case["gold"]]
+    options = case.get("options", {})
+    return Asked(kind, tuple(options.get(gold, gold) for gold in golds), tuple(options.values()))  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not CASES, reason="../shared/vectors/answers.json is absent")
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_vector(case: dict[str, Any]) -> None:
+    text, finish = case["input"], case.get("finish_reason", "stop")
+    if case["kind"] == "extract":
+        found = find(text, finish)
+        assert found.text == case["expected_text"]
+        assert (found.text if found.strict else None) == case["expected_strict_text"]
+    if case["kind"] == "normalize":
+        assert normalize(text) == case["expected_text"]
+    if "expected_contradiction" in case:
+        assert bool(contradictions(text, case["gold"])) == case["expected_contradiction"]
+    if "expected_outcome" not in case:
+        return
+    asked = _asked(case)
+    if case["kind"] == "reply":
+        answer = read(text, asked, finish)
+    else:
+        value, flag = read_text(text, asked)
+        answer = Answer(value, "whole", strict=False, flags=(flag,))
+    verdict = grade(answer, asked)
+    assert verdict.outcome in (case["expected_outcome"], *case.get("also_accept", ()))
+    if "expected_strict_outcome" in case:
+        assert verdict.strict_outcome == case["expected_strict_outcome"]
+    if "expected_letter" in case:
+        letter = case["expected_letter"]
+        assert answer.value == (None if letter is None else case["options"][letter])
+    if "expected_value" in case:
+        assert answer.value == case["expected_value"]

@@ -1,0 +1,222 @@
+"""The pixel policy: sizes as the processor's own, and pictures of every odd kind."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lowmed.data.images import MIN_SIDE_PX, Policy, image_tokens, pixel_digest, prepare, resized
+from lowmed.data.local import decode
+from lowmed.errors import DataError, RecipeError
+
+VQA_RAD = Path(__file__).parents[2] / "../shared/data/vqa-rad"
+POLICY = Policy(256)
+
+sides = st.integers(1, 5000)
+policies = st.integers(1, 64).flatmap(
+    lambda fewest: st.integers(2 * fewest, 4096).map(lambda most: Policy(most, min_image_tokens=fewest))
+)
+
+
+def gradient(mode: str, width: int = 60, height: int = 40) -> Image.Image:
+    return Image.linear_gradient("L").resize((width, height)).convert(mode)
+
+
+@settings(max_examples=500, deadline=None)
+@given(sides, sides, policies)
+@example(1, 1, POLICY)
+@example(200, 1, POLICY)
+@example(2544, 3056, Policy(512))
+@example(14, 14, POLICY)
+@example(42, 70, POLICY)
+def test_sizes_are_those_of_the_processor(width: int, height: int, policy: Policy) -> None:
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+    try:
+        theirs = smart_resize(height, width, 28, policy.min_pixels, policy.max_pixels)
+    except ValueError:
+        with pytest.raises(DataError):
+            image_tokens(width, height, policy)
+        return
+    assert resized(width, height, policy) == theirs[::-1]
+    assert image_tokens(width, height, policy) == theirs[0] * theirs[1] // 784
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.integers(MIN_SIDE_PX, 5000), st.integers(MIN_SIDE_PX, 5000), policies)
+@example(100, 50, Policy(8))
+@example(84, 84, Policy(9))
+@example(4200, 28, Policy(100))
+def test_a_size_within_the_budget_is_not_resized_again(width: int, height: int, policy: Policy) -> None:
+    if max(width, height) > 200 * min(width, height):
+        return
+    size = resized(width, height, policy)
+    if image_tokens(width, height, policy) <= policy.max_image_tokens:
+        assert resized(*size, policy) == size
+        assert image_tokens(width, height, policy) >= policy.min_image_tokens
+
+
+def test_the_processor_leaves_a_prepared_picture_as_it_is() -> None:
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
+
+    policy = Policy(64)
+    processor = Qwen2VLImageProcessor(min_pixels=policy.min_pixels, max_pixels=policy.max_pixels, do_normalize=False)
+    for width, height in [(2544, 3056), (28, 28), (9, 500), (640, 480)]:
+        prepared = prepare(gradient("RGB", width, height), policy)
+        seen = processor(images=[prepared], return_tensors="pt")
+        assert int(seen["image_grid_thw"].prod()) // 4 == image_tokens(width, height, policy)
+        raw = processor(images=[prepared], return_tensors="pt", do_resize=False)
+        assert seen["pixel_values"].equal(raw["pixel_values"])
+
+
+def test_known_counts_of_a_chest_film() -> None:
+    assert image_tokens(2544, 3056, Policy(16384)) == 9919
+    assert image_tokens(2544, 3056, Policy(512)) == 480
+    assert image_tokens(384, 384, Policy(16384)) == 196
+
+
+def test_narrower_than_1_to_200_is_refused_by_name() -> None:
+    assert image_tokens(2800, 14, POLICY) > 0
+    with pytest.raises(DataError, match="2801 x 14"):
+        image_tokens(2801, 14, POLICY)
+    with pytest.raises(DataError):
+        image_tokens(0, 5, POLICY)
+
+
+@pytest.mark.parametrize(("most", "fewest"), [(0, 4), (7, 4), (-1, -1), (4, 0), (1, 1)])
+def test_a_policy_without_room_is_a_recipe_error(most: int, fewest: int) -> None:
+    with pytest.raises(RecipeError, match="max_image_tokens"):
+        Policy(most, min_image_tokens=fewest)
+
+
+def test_a_strip_over_the_budget_is_refused_with_the_budget_that_it_needs() -> None:
+    strip = gradient("L", 1600, 10)
+    with pytest.raises(DataError, match="more than the 9 allowed") as caught:
+        prepare(strip, Policy(9), "row 7")
+    assert caught.value.where == "row 7"
+    needed = int(caught.value.fix.split(" to ")[1].split()[0])
+    prepared = prepare(strip, Policy(needed))
+    assert prepared.width * prepared.height <= Policy(needed).max_pixels
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F"])
+def test_every_mode_becomes_rgb_and_keeps_its_picture(mode: str) -> None:
+    seen = np.asarray(prepare(gradient(mode), POLICY))
+    assert seen.shape == (56, 84, 3)
+    assert seen[:8].mean() < 60
+    assert seen[-8:].mean() > 195
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_sixteen_bits_are_rescaled_not_clipped(dtype: str) -> None:
+    twelve_bit = np.linspace(1000, 4095, 56 * 56).reshape(56, 56).astype(dtype)
+    stored = io.BytesIO()
+    Image.fromarray(twelve_bit.astype("<u2")).save(stored, "PNG")
+    for image in (Image.open(stored), Image.frombytes("I;16B", (56, 56), twelve_bit.astype(">u2").tobytes())):
+        grey = np.asarray(prepare(image, POLICY))[..., 0]
+        assert (grey.min(), grey.max()) == (0, 255)
+        assert len(np.unique(grey)) == 256
+
+
+def test_a_flat_sixteen_bit_picture_is_black_not_a_crash() -> None:
+    flat = Image.fromarray(np.full((56, 56), 40000, np.uint16))
+    assert not np.asarray(prepare(flat, POLICY)).any()
+
+
+def test_pixels_that_are_no_numbers_are_refused() -> None:
+    values = np.zeros((56, 56), np.float32)
+    values[3, 3] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        prepare(Image.fromarray(values), POLICY, "scan.tif")
+
+
+def test_transparency_is_laid_on_black() -> None:
+    white = Image.new("RGBA", (56, 56), (255, 255, 255, 0))
+    white.paste((255, 255, 255, 255), (0, 0, 28, 56))
+    seen = np.asarray(prepare(white, POLICY))
+    assert seen[:, :20].min() == 255
+    assert seen[:, 36:].max() == 0
+    palette = white.convert("P")
+    palette.info["transparency"] = palette.getpixel((50, 5))
+    assert np.asarray(prepare(palette, POLICY))[:, 36:].max() == 0
+
+
+def test_the_camera_is_turned_upright_and_only_once() -> None:
+    picture = Image.new("L", (112, 56), 0)
+    picture.paste(255, (0, 0, 56, 56))
+    exif = Image.Exif()
+    exif[274] = 6  # the top of the scene is on the right side of the stored picture
+    stored = io.BytesIO()
+    picture.save(stored, "JPEG", exif=exif, quality=95)
+    seen = prepare(Image.open(stored), POLICY)
+    assert seen.size == (56, 112)
+    assert np.asarray(seen)[:50].mean() > 200
+    assert np.asarray(seen)[62:].mean() < 50
+    assert prepare(seen, POLICY).tobytes() == seen.tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 100), (7, 56), (8, 1601)])
+def test_what_shows_nothing_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match="too small or too narrow"):
+        prepare(Image.new("L", size), POLICY)
+
+
+def test_a_truncated_picture_is_refused_by_name() -> None:
+    stored = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(stored, "JPEG")
+    with pytest.raises(DataError, match="truncated") as caught:
+        prepare(Image.open(io.BytesIO(stored.getvalue()[:2000])), POLICY, "sample 12")
+    assert caught.value.where == "sample 12"
+
+
+def test_damage_anywhere_is_a_data_error_or_a_picture() -> None:
+    stored = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(stored, "PNG")
+    whole, randomness = stored.getvalue(), np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for place in randomness.integers(8, len(whole), 5):
+            damaged[place] ^= 1 << int(randomness.integers(8))
+        try:
+            outcomes.add(prepare(decode(io.BytesIO(bytes(damaged)), "x.png"), POLICY).mode)
+        except DataError as error:
+            outcomes.add(error.where)
+    assert "x.png" in outcomes
+    assert outcomes <= {"x.png", "RGB"}
+
+
+def test_the_digest_is_of_what_is_seen() -> None:
+    picture = gradient("L")
+    stored = io.BytesIO()
+    picture.save(stored, "PNG", pnginfo=None)
+    assert pixel_digest(Image.open(stored)) == pixel_digest(picture)
+    digests = {
+        pixel_digest(picture),
+        pixel_digest(picture.convert("RGB")),
+        pixel_digest(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90, expand=True)),
+        pixel_digest(picture.point(lambda value: 255 - value)),
+        pixel_digest(Image.frombytes("L", (40, 60), picture.tobytes())),
+    }
+    assert len(digests) == 5
+    indexed = picture.convert("P")
+    other = indexed.copy()
+    other.putpalette(bytes(reversed(range(256))) * 3)
+    assert pixel_digest(indexed) != pixel_digest(other)
+
+
+@pytest.mark.skipif(not VQA_RAD.is_dir(), reason="the real VQA-RAD is not beside this copy")
+def test_real_radiographs_go_through() -> None:
+    files = sorted((VQA_RAD / "images").iterdir())
+    assert len(files) == 315
+    for file in files[::15]:
+        with Image.open(file) as image:
+            prepared = prepare(image, POLICY)
+            tokens = image_tokens(*image.size, POLICY)
+        assert prepared.width * prepared.height == tokens * 784
+        assert tokens <= 256
+        assert np.asarray(prepared).std() > 5

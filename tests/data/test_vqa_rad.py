@@ -1,0 +1,168 @@
+"""VQA-RAD: the traps of the published file, on the real one where it is at hand and on small made ones."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lowmed.data import vqa_rad
+from lowmed.data.dataset import DataSet, image_digests, is_yes_no
+from lowmed.data.splits import by_group, shared_images
+from lowmed.errors import DataError
+
+REAL = Path(__file__).parents[2] / "../shared/data/vqa-rad"
+
+
+@pytest.fixture(scope="module")
+def real() -> DataSet:
+    if not REAL.is_dir():
+        pytest.skip("the real VQA-RAD is not beside this copy")
+    return vqa_rad.load(str(REAL))
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {
+        "qid": 7,
+        "phrase_type": "freeform",
+        "image_name": "a.jpg",
+        "image_organ": "CHEST",
+        "question": "Is there a fracture?",
+        "question_type": "PRES",
+        "answer": "No",
+        "answer_type": "CLOSED",
+        **changes,
+    }
+
+
+def copy_of(folder: Path, *rows: dict[str, Any], name: str = vqa_rad.FILE) -> str:
+    (folder / "images").mkdir(exist_ok=True)
+    Image.effect_noise((64, 64), 50).save(folder / "images/a.jpg")
+    (folder / name).write_text(json.dumps(rows))
+    return str(folder)
+
+
+def test_every_row_of_the_real_file_is_used(real: DataSet) -> None:
+    assert {name: len(samples) for name, samples in real.splits.items()} == {"train": 1797, "test": 451}
+    assert len(real.samples) == len({sample.id for sample in real.samples}) == 2248
+    assert real.rejected == ()
+
+
+def test_both_denominators_of_the_real_test_set_can_be_counted(real: DataSet) -> None:
+    kinds = [sample.kind for sample in real.splits["test"]]
+    assert (kinds.count("closed"), kinds.count("open")) == (272, 179)
+    assert sum(is_yes_no(sample.answer) for sample in real.splits["test"]) == 251
+    assert "closed 272, open 179 (yes/no answers 251)" in real.describe()
+
+
+def test_nearly_every_real_test_image_is_trained_on(real: DataSet) -> None:
+    train, test = real.splits["train"], real.splits["test"]
+    assert len({sample.group for sample in test}) == 203
+    assert len(shared_images(train, test)) == 202
+    regrouped = by_group(real.samples, {"train": 0.8, "test": 0.2}, seed=0)
+    assert shared_images(regrouped["train"], regrouped["test"]) == set()
+    assert sum(map(len, regrouped.values())) == 2248
+
+
+def test_the_real_images_are_counted_and_the_one_without_question_is_named(real: DataSet) -> None:
+    assert len({sample.images for sample in real.samples}) == 314
+    assert real.unused == ("synpic35356.jpg",)
+    assert "unused images: 1 (first: synpic35356.jpg)" in real.describe()
+
+
+def test_four_real_questions_are_asked_twice(real: DataSet) -> None:
+    assert len(real.samples) - len({(sample.images, sample.question) for sample in real.samples}) == 4
+    assert "4 rows repeat" in real.describe()
+
+
+def test_the_dirt_of_the_real_file_is_gone(real: DataSet) -> None:
+    by_id = {sample.id: sample for sample in real.samples}
+    raw = json.loads((REAL / vqa_rad.FILE).read_text())
+    integers = [by_id[str(line["qid"])].answer for line in raw if isinstance(line["answer"], int)]
+    assert sorted(integers) == ["12", "12", "2", "2", "4"]
+    spaced = [by_id[str(line["qid"])].kind for line in raw if line["answer_type"] == "CLOSED "]
+    assert spaced == ["closed", "closed"]
+    assert all(sample.question == sample.question.strip() for sample in real.samples)
+    topics = {name for sample in real.samples for name in sample.topic.split(", ")}
+    assert topics == set("PRES POS ABN OTHER MODALITY SIZE PLANE ATTRIB ORGAN COLOR COUNT".split())  # noqa: SIM905
+    assert {sample.topic for sample in real.samples if "POS" in sample.topic and "PRES" in sample.topic} == {
+        "POS, PRES"
+    }
+
+
+def test_the_real_file_says_no_modality_so_none_is_claimed(real: DataSet) -> None:
+    assert {sample.modality for sample in real.samples} == {""}
+
+
+def test_real_pictures_open_also_in_a_worker_process(real: DataSet) -> None:
+    opener = pickle.loads(pickle.dumps(real.open_image))  # noqa: S301
+    first = real.splits["test"][0]
+    assert opener(first.images[0]).size == real.open_image(first.images[0]).size
+    assert set(image_digests(real, [first])) == set(first.images)
+
+
+def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
+    path = copy_of(
+        tmp_path,
+        row(qid=1),
+        row(qid=2, answer=None),
+        row(qid=3, answer="  "),
+        row(qid=4, image_name=""),
+        row(qid=5, image_name="gone.jpg"),
+        row(qid=6, image_name="cut.jpg"),
+        row(qid=7, phrase_type="validation"),
+        row(qid=1, question="Again?"),
+        row(qid=8, image_name="../secret.jpg"),
+        row(qid=9, question=["a", "list"]),
+        row(qid=None),
+    )
+    picture = (tmp_path / "images/a.jpg").read_bytes()
+    (tmp_path / "images/cut.jpg").write_bytes(picture[:-100])
+    (tmp_path / "secret.jpg").write_bytes(picture)
+    loaded = vqa_rad.load(path)
+    assert [sample.id for sample in loaded.samples] == ["1"]
+    reasons = {rejected.where.split(",")[0]: rejected.reason for rejected in loaded.rejected}
+    assert len(reasons) == len(loaded.rejected) == 10
+    assert reasons["row 2"] == reasons["row 3"] == "no answer"
+    assert reasons["row 4"] == "no image"
+    assert "does not exist" in reasons["row 5"]
+    assert "truncated" in reasons["row 6"]
+    assert "validation" in reasons["row 7"]
+    assert "same id" in reasons["row 8"]
+    assert "out of the data folder" in reasons["row 9"]
+    assert reasons["row 10"] == "no question"
+    assert reasons["row 11"] == "no id"
+    assert "rejected: 10 rows" in loaded.describe()
+    assert "2 x no answer (first: row 2, qid 2, a.jpg)" in loaded.describe()
+
+
+def test_a_yes_no_answer_is_closed_whatever_its_label(tmp_path: Path) -> None:
+    path = copy_of(tmp_path, row(answer="YES", answer_type="OPEN"), row(qid=8, answer="left", answer_type="CLOSED "))
+    assert [sample.kind for sample in vqa_rad.load(path).samples] == ["closed", "closed"]
+
+
+def test_another_file_name_of_that_shape_will_do_but_not_two(tmp_path: Path) -> None:
+    path = copy_of(tmp_path, row(), name="VQA_RAD Dataset Public.json")
+    (tmp_path / "other.json").write_text('{"not": "this"}')
+    assert len(vqa_rad.load(path).samples) == 1
+    copy_of(tmp_path, row(), name="again.json")
+    with pytest.raises(DataError, match="all look like"):
+        vqa_rad.load(path)
+    copy_of(tmp_path, row(), row(qid=8))
+    assert len(vqa_rad.load(path).samples) == 2
+
+
+def test_a_file_cut_short_and_a_folder_without_images_are_told(tmp_path: Path) -> None:
+    (tmp_path / vqa_rad.FILE).write_text(json.dumps([row()])[:-20])
+    with pytest.raises(DataError, match="not JSON"):
+        vqa_rad.load(str(tmp_path))
+    (tmp_path / vqa_rad.FILE).write_text(json.dumps([row()]))
+    with pytest.raises(DataError, match="images/"):
+        vqa_rad.load(str(tmp_path))
+
+
+def test_when_no_row_is_left_the_reasons_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2 x no answer"):
+        vqa_rad.load(copy_of(tmp_path, row(answer=""), row(qid=8, answer="")))
