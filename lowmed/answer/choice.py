@@ -1,29 +1,34 @@
 """Which of the lettered options an answer text names."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import regex
-
 from lowmed.answer.denial import affirmed, clauses, denied_by, noncommittal
 from lowmed.answer.text import normalize, plain
 from lowmed.sample import LETTERS
 
-_ONLY_LETTER = regex.compile(
+_ONLY_LETTER = re.compile(
     r"(?:(?:the )?(?:correct |final |best |right )?(?:answer|option|choice)(?: is)?\s*:?\s*(?:(?:option|choice)\s*)?)?"
     r"[(\[{]?\s*([a-z])\s*[)\]}]?\s*[.:]?",
-    regex.IGNORECASE,
+    re.IGNORECASE,
 )
-_LETTER_AND_TEXT = regex.compile(r"\(?([A-Za-z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*)", regex.DOTALL)
-_LETTERED_LINE = regex.compile(r"^\W*([A-Z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*?)\s*$", regex.MULTILINE)
-_NAMED_LETTER = regex.compile(
-    r"\b(?i:answer|option|choice)(?:(?: is:?| would be|:)\s*(?i:(?:option|choice)\s*)?\(?(?:([B-HJ-Z])|([AI])(?!\s+[a-z]))"
-    r"|\s+\(?([A-HJ-Z]))\)?(?![\w'-])"
+_LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*)", re.DOTALL)
+_LETTERED_LINE = re.compile(r"^[^\w\n]*([A-Z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*)$", re.MULTILINE)
+_CALLED = re.compile(
+    r"\b(?i:answer|option|choice)(?: is:?| would be:?|:)\s*(?i:(?:option|choice)\s*)?\(?"
+    r"(?:([B-HJ-Z])|([AI])(?!\s+[a-z]))\)?(?![\w'-])"
 )
-_REJECTED_BEFORE = regex.compile(r"\b(?i:not|than|instead of|nor|neither|exclude[sd]?)\s+(?i:the\s+)?$")
-_ANOTHER_LETTER = regex.compile(
+_MENTIONED = re.compile(r"\b(?i:answer|option|choice)\s+\(?()([A-HJ-Z])\)?(?![\w'-])")
+_SENTENCE = re.compile(r"(?<=[.;\n])")
+_OF_OTHERS = re.compile(r"\b(?:other|remaining) (?:options|choices|answers)\b", re.IGNORECASE)
+_REACH_CHARACTERS = 80  # what rejects a letter stands beside it
+_REJECTED_BEFORE = re.compile(r"\b(?i:not|than|instead of|nor|neither|exclude[sd]?)\s+(?i:the\s+)?$")
+_CLAUSE_END = re.compile(r"[.,;](?!\d)")
+_AND = re.compile(r"\s*(?:,|/|&|or\b|and\b)")
+_ANOTHER_LETTER = re.compile(
     r"\s*(?:,|/|&|\bor\b|\band\b)?\s*(?i:(?:option|choice)\s*)?\(?(?:([B-HJ-Z])|([AI])(?!\s+[a-z]))(?![\w'-])"
 )
 
@@ -45,7 +50,7 @@ class Options:
 @lru_cache(maxsize=8192)
 def options(texts: tuple[str, ...]) -> Options:
     """The options made ready for reading; letters that they carry themselves ("A. CT") go."""
-    own = [regex.match(rf"\(?{letter}[).:]\s*(?=\S)", text) for letter, text in zip(LETTERS, texts, strict=False)]
+    own = [re.match(rf"\(?{letter}[).:]\s*(?=\S)", text) for letter, text in zip(LETTERS, texts, strict=False)]
     bare = [text[mark.end() :] if all(own) and mark else text for text, mark in zip(texts, own, strict=False)]
     normal = tuple(normalize(text) for text in bare)
     by_normal: dict[str, str | None] = {}
@@ -57,8 +62,8 @@ def options(texts: tuple[str, ...]) -> Options:
 def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
     """The option that an answer text names, or None and a flag that says why.
 
-    Rungs, first hit wins: a lone letter; an option's whole text; a letter with its text; a letter named as the
-    answer; a single lettered line; a single option's text that is not denied.
+    Rungs, first hit wins: a lone letter; an option's whole text; a letter with its text; a letter called the answer;
+    a single lettered line; a letter mentioned; a single option's text that is not denied.
     """
     offered = options(tuple(shown))
     text = plain(text)
@@ -73,10 +78,9 @@ def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
     lead = _LETTER_AND_TEXT.match(text)
     if lead and (option := offered.lettered(lead[1])) and len({option for option, _ in lines}) < 2:
         return _led(option, lead[1], lead[2], offered)
-    if named := _named(text, offered):
-        return _single(named)
-    if listed := _listed(lines, offered):
-        return _single(listed)
+    for found in (_named(text, offered, _CALLED), _listed(lines, offered), _named(text, offered, _MENTIONED)):
+        if found:
+            return _single(found)
     return _contained(text, offered)
 
 
@@ -87,7 +91,7 @@ def _single(found: set[str]) -> tuple[str | None, str]:
 def _led(option: str, letter: str, rest: str, offered: Options) -> tuple[str | None, str]:
     """A letter and text: that letter, unless the text is another option or another letter."""
     first_line = rest.partition("\n")[0]
-    for text in (rest, first_line, regex.split(r"[.,;](?!\d)", first_line)[0]):
+    for text in (rest, first_line, _CLAUSE_END.split(first_line)[0]):
         other = offered.by_normal.get(normalize(text), option)
         if other != option:
             return None, "letter_text_conflict"
@@ -99,21 +103,22 @@ def _led(option: str, letter: str, rest: str, offered: Options) -> tuple[str | N
     return option, ""
 
 
-def _named(text: str, offered: Options) -> set[str]:
-    """Options whose letter is called the answer ("the answer is B", "option B") and not rejected."""
+def _named(text: str, offered: Options, pattern: re.Pattern[str]) -> set[str]:
+    """Options whose letter is called the answer ("the answer is B"), or mentioned ("option B"), and not rejected."""
     found = set()
-    for match in _NAMED_LETTER.finditer(text):
-        rest = text[match.end() :]
-        if _REJECTED_BEFORE.search(text, 0, match.start()) or denied_by(f" {clauses(rest)}"):
+    for match in pattern.finditer(text):
+        rest = text[match.end() : match.end() + _REACH_CHARACTERS]
+        before = text[max(0, match.start() - _REACH_CHARACTERS) : match.start()]
+        if _REJECTED_BEFORE.search(before) or denied_by(f" {clauses(rest)}"):
             continue
-        another = _ANOTHER_LETTER.match(rest) if regex.match(r"\s*(?:,|/|&|or\b|and\b)", rest) else None
-        letters = (match[1] or match[2] or match[3], another[1] or another[2] if another else "")
+        another = _ANOTHER_LETTER.match(rest) if _AND.match(rest) else None
+        letters = (match[1] or match[2], another[1] or another[2] if another else "")
         found |= {option for letter in letters if letter and (option := offered.lettered(letter))}
     return found
 
 
 def _listed(lines: list[tuple[str, str]], offered: Options) -> set[str]:
-    """Options given with their letter on a line of their own; one full list, repeated from the question, is left out."""
+    """Options given with their letter on their own line, less one full list that repeats the question."""
     counts = Counter(option for option, line in lines if offered.by_normal.get(normalize(line)) == option)
     if all(counts[option] for option in offered.texts):
         counts = counts - Counter(set(offered.texts)) or counts
@@ -122,6 +127,8 @@ def _listed(lines: list[tuple[str, str]], offered: Options) -> set[str]:
 
 def _contained(text: str, offered: Options) -> tuple[str | None, str]:
     """The one option whose text stands in the answer and is not denied; of two nested options the longer one."""
+    if _OF_OTHERS.search(text):
+        text = "".join(part for part in _SENTENCE.split(text) if not _OF_OTHERS.search(part))
     normal = normalize(text)
     if noncommittal(normal):
         return None, "noncommittal"

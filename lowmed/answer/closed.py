@@ -1,23 +1,28 @@
 """Yes, no, or one of the few answers that a question itself offers."""
 
-import regex
+import re
 
 from lowmed.answer.denial import noncommittal
 from lowmed.answer.text import normalize, plain
 
-YES = frozenset("yes y true yeah yep present 是的 是 有 包含 包括 存在 可以 对".split())
-NO = frozenset("no n false nope absent 不是 没有 不包含 不包括 不存在 不可以 否 无 不".split())
+YES = frozenset(
+    ("yes", "y", "true", "yeah", "yep", "present", "是的", "是", "有", "包含", "包括", "存在", "可以", "对")
+)
+NO = frozenset(
+    ("no", "n", "false", "nope", "absent", "不是", "没有", "不包含", "不包括", "不存在", "不可以", "否", "无", "不")
+)
 
-_LEADING = regex.compile(
+_LEADING = re.compile(
     r"\W*(?:(yes|true|yeah|yep)|(no|false|nope))(?:\s*[.,;:!?)\n]|\s*-|\s+\(|\s*$)"
     r"|\W*(?:(不是|没有|不包含|不包括|不存在|不可以|否|无|不)|(是的|是|有|包含|包括|存在|可以|对))\s*[,.;:!?、。，；]",
-    regex.IGNORECASE,
+    re.IGNORECASE,
 )
-_NO_AS_ANSWER = regex.compile(r"\bno\b(?=\s*(?:[.,;:!?)]|$))")
-_ANSWERED_NO = regex.compile(r"\banswer (?:is |would be )?no\b(?! (?:one|idea|answer)\b)")
-_NOT_YES = regex.compile(r"\b(?:not|isn t) (?:a )?(?:clear |definite )?yes\b")
-_LISTED = regex.compile(r"[,:]\s*([^,:?]+(?:,[^,:?]+)*?,?\s*\bor\b[^,:?]+)\?*\s*$", regex.IGNORECASE)
-_NEIGHBOURS = regex.compile(r"([\w-]+),? or (?:(?:an?|the) )?([\w-]+)", regex.IGNORECASE)
+_NO_AS_ANSWER = re.compile(r"\bno\b(?=\s*(?:[.,;:!?)]|$))")
+_ANSWERED_NO = re.compile(r"\banswer (?:is |would be )?no\b(?! (?:one|idea|answer)\b)")
+_NOT_YES = re.compile(r"\b(?:not|isn t) (?:a )?(?:clear |definite )?yes\b")
+_LISTED = re.compile(r"[,:]\s*([^,:?]+(?:,[^,:?]+)*?,?\s*\bor\b[^,:?]+)\?*\s*$", re.IGNORECASE)
+_OR = re.compile(r",|\bor\b", re.IGNORECASE)
+_NEIGHBOURS = re.compile(r"([\w-]+),? or (?:(?:an?|the) )?([\w-]+)", re.IGNORECASE)
 
 
 def is_yes_no(gold: str) -> bool:
@@ -56,7 +61,7 @@ def offered(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
     """The answers that a question offers ("lung, liver or heart"), where a gold is one of them; else none."""
     found: list[tuple[str, ...]] = []
     if listed := _LISTED.search(question):
-        found.append(tuple(part.strip() for part in regex.split(r",|\bor\b", listed[1], flags=regex.I) if part.strip()))
+        found.append(tuple(part.strip() for part in _OR.split(listed[1]) if part.strip()))
     found += [(pair[1], pair[2]) for pair in _NEIGHBOURS.finditer(question)]
     wanted = {normalize(gold) for gold in golds}
     for options in found:

@@ -1,12 +1,10 @@
 """Whether an answer says the opposite of the gold one: its side, its polarity, or an opposite word."""
 
-from functools import lru_cache
-
-import regex
+import re
 
 from lowmed.answer.text import normalize
 
-_NEGATION = regex.compile(
+_NEGATION = re.compile(
     r"\b(?:no|not|without|none|absent|absence|negative|never|nor|neither|free of|denies|\w+n t)\b|没有|不|无"
 )
 _EXCLUSIVE = tuple(
@@ -42,7 +40,6 @@ def contradictions(prediction: str, gold: str, longest: int = 12) -> tuple[str, 
     return _contradictions(normalize(prediction), normalize(gold), longest)
 
 
-@lru_cache(maxsize=16384)
 def _contradictions(prediction: str, gold: str, longest: int) -> tuple[str, ...]:
     said, wanted = set(prediction.split()), set(gold.split())
     if not said or not wanted or len(gold.split()) > longest or {"left", "right"} <= wanted:

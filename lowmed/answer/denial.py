@@ -1,28 +1,29 @@
 """Who denies what: the reach of a negation, and replies that commit to nothing."""
 
-import regex
+import re
 
 from lowmed.answer.text import normalize
 
 # Marks that no answer contains, for the ends of clauses and sentences; normalisation leaves them alone.
 _CLAUSE, _SENTENCE = "¦", "‖"
-_CLAUSE_END = regex.compile(r",(?!\d)")
-_SENTENCE_END = regex.compile(r"\.(?!\d)|[;!?\n]")
-_SCOPE_END = regex.compile(rf"{_CLAUSE}|{_SENTENCE}|\b(?:but|however|although|except|with)\b")
-_DENIAL = regex.compile(
+_REACH_CHARACTERS = 400  # no sentence denies further, and long replies stay linear to read
+_CLAUSE_END = re.compile(r",(?!\d)")
+_SENTENCE_END = re.compile(r"\.(?!\d)|[;!?\n]")
+_SCOPE_END = re.compile(rf"{_CLAUSE}|{_SENTENCE}|\b(?:but|however|although|except|with)\b")
+_DENIAL = re.compile(
     r"\b(?:no|not|without|never|absent|absence of|rules? out|ruled out|excludes?|rather than|instead of|neither|nor"
     r"|negative for|free of|denies|cannot|unlikely|non|\w+n t)\b"
 )
-_DENIED_AFTER = regex.compile(
+_DENIED_AFTER = re.compile(
     r"^ (?:(?:is|are|was|were|has been|have been|can be|could be|may be|seems?|appears?|looks?|would be) )?"
     r"(?:\w+ly |also |most |less |more )*"
     r"(?:not|absent|excluded|unlikely|likely less|less likely|ruled out|incorrect|wrong|\w+n t)\b"
 )
-_LIST_GOES_ON = regex.compile(rf"^[^{_SENTENCE}]*\b(?:or|nor)\b")
+_LIST_GOES_ON = re.compile(rf"^[^{_SENTENCE}]*\b(?:or|nor)\b")
 
 _KNOWS = r"(?:know|tell|say|answer|determine|assess|provide|identify)"
 _KNOWN = r"(?:known|told|said|answered|determined|assessed|provided|identified)"
-_NONCOMMITTAL = regex.compile(
+_NONCOMMITTAL = re.compile(
     r"^no (?:idea|answer|clue|way|comment|opinion)\b"
     r"|^(?:it is |it s |i am |i m |this is |that is )?"
     r"(?:not (?:clear|sure|certain|known|possible)|unclear|uncertain|unsure|unknown|indeterminate|inconclusive)\b"
@@ -47,8 +48,8 @@ def clauses(text: str) -> str:
 
 def affirmed(term: str, marked: str) -> bool:
     """Whether a normalised term stands at least once in marked clauses without being denied."""
-    words = rf"(?: {_CLAUSE})? ".join(map(regex.escape, term.split()))
-    found = regex.finditer(rf"(?<!\S){words}(?!\S)", marked)
+    words = rf"(?: {_CLAUSE})? ".join(map(re.escape, term.split()))
+    found = re.finditer(rf"(?<!\S){words}(?!\S)", marked)
     return any(not denied(marked, place.start(), place.end()) for place in found)
 
 
@@ -60,14 +61,15 @@ def denied_by(after: str) -> bool:
 
 def denied(marked: str, start: int, end: int) -> bool:
     """Whether the words at that place are denied: before them in their clause, in a list that goes on, or after."""
-    if denied_by(marked[end:]):
+    if denied_by(marked[end : end + _REACH_CHARACTERS]):
         return True
-    stops = list(_SCOPE_END.finditer(marked, 0, start))
-    if _DENIAL.search(marked, stops[-1].end() if stops else 0, start):
+    opened = max(marked.rfind(_SENTENCE, 0, start), start - _REACH_CHARACTERS, 0)
+    stops = list(_SCOPE_END.finditer(marked, opened, start))
+    if _DENIAL.search(marked, stops[-1].end() if stops else opened, start):
         return True
     # "No mass, nodule or effusion" denies all three; a comma alone would end the reach.
-    while stops and stops[-1][0] == _CLAUSE and _LIST_GOES_ON.match(marked[stops[-1].end() :]):
+    while stops and stops[-1][0] == _CLAUSE and _LIST_GOES_ON.match(marked[stops[-1].end() : end + _REACH_CHARACTERS]):
         comma = stops.pop()
-        if _DENIAL.search(marked, stops[-1].end() if stops else 0, comma.start()):
+        if _DENIAL.search(marked, stops[-1].end() if stops else opened, comma.start()):
             return True
     return False

@@ -1,28 +1,31 @@
 r"""Where in a model's reply the answer stands: tag, box, JSON, phrase, or the whole of it."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import regex
 
 from lowmed.answer.text import INVISIBLE, normalize
 
 Source = Literal["tag", "tag_dup", "boxed", "json", "phrase", "whole", "none"]
 
-_SPECIAL = regex.compile(r"<\|[^<>|]*\|>|</?s>")
-_THINK_END = regex.compile(r"</\s*think(?:ing)?\s*>", regex.IGNORECASE)
-_THINK_START = regex.compile(r"<\s*think(?:ing)?\s*>", regex.IGNORECASE)
-_ANSWER_START = regex.compile(r"<\s*answer\s*>", regex.IGNORECASE)
-_ANSWER_END = regex.compile(r"</\s*answer\s*>", regex.IGNORECASE)
-_STRAY_TAG = regex.compile(r"</?\s*(?:answer|think(?:ing)?)\s*>", regex.IGNORECASE)
-_FENCED = regex.compile(r"```\w*\s*\n(.*?)\n?\s*```", regex.DOTALL)
-_PHRASE = regex.compile(
-    r"\banswer(?: to (?:the|this|your) question)?[*_`\s]*(?:\bis\b[*_`\s]*:?|:)[*_`]*|答案[*_`\s]*(?:是|:|：)",
-    regex.IGNORECASE,
+_SPECIAL = re.compile(r"<\|[^<>|]*\|>|</?s>")
+_THINK_END = re.compile(r"</\s*think(?:ing)?\s*>", re.IGNORECASE)
+_THINK_START = re.compile(r"<\s*think(?:ing)?\s*>", re.IGNORECASE)
+_ANSWER_START = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
+_ANSWER_END = re.compile(r"</\s*answer\s*>", re.IGNORECASE)
+_STRAY_TAG = re.compile(r"</?\s*(?:answer|think(?:ing)?)\s*>", re.IGNORECASE)
+_FENCED = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
+_PHRASE = re.compile(
+    r"\banswer(?: to (?:the|this|your) question)?[*_`\s]*(?:\b(?:is|would be)\b[*_`\s]*:?|:)[*_`]*"
+    r"|答案[*_`\s]*(?:是|:|：)",
+    re.IGNORECASE,
 )
+# "If it is stained, the answer would be B" answers another question; "if I had to choose" answers this one.
+_SENTENCE_END = re.compile(r"[.!?\n]")
+_CONDITION = re.compile(r"\bif (?!i |we |one |forced|asked|pressed)", re.IGNORECASE)
 # Anything that a rung above the whole text could need; most replies have none of it and skip the ladder.
-_MARK = regex.compile(r"[<\\{\uFEFF]|answer|答案|\p{Cf}", regex.IGNORECASE)
+_MARK = re.compile(r"[<\\{\uFEFF]|answer|答案|[^\x00-\x7f]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +89,22 @@ def _boxed(tail: str, cut: bool) -> Found | None:  # noqa: ARG001  a balanced bo
     pieces = tail.split("\\boxed")
     for piece in reversed(pieces[1:]):
         body = piece.lstrip()
-        depth = 0
-        for at, letter in enumerate(body):
-            depth += (letter == "{") - (letter == "}")
-            if depth <= 0:
-                break
-        if not body.startswith("{") or depth:
+        end = _closing(body)
+        if not end:
             continue
-        text = body[1:at].strip()
+        text = body[1:end].strip()
         return Found(text, "boxed", strict=len(pieces) == 2) if text else Found(None, "none", flag="empty")
     return None
+
+
+def _closing(body: str) -> int:
+    """Where the brace that opens the text is closed; 0 where there is none."""
+    depth = 0
+    for at, letter in enumerate(body):
+        depth += (letter == "{") - (letter == "}")
+        if depth <= 0:
+            return at
+    return 0
 
 
 def _json(tail: str, cut: bool) -> Found | None:  # noqa: ARG001  JSON that parses is complete
@@ -126,11 +135,12 @@ def _as_text(value: Any) -> str:
 
 def _phrase(tail: str, cut: bool) -> Found | None:
     """The rest of the line after the last "answer is" or "answer:", or the next line where nothing is left on it."""
-    phrase = None
-    for phrase in _PHRASE.finditer(tail):
-        pass
-    if phrase is None:
+    phrases = list(_PHRASE.finditer(tail))
+    if not phrases:
         return None
+    phrase = phrases[-1]
+    if _CONDITION.search(_SENTENCE_END.split(tail[: phrase.start()])[-1]):
+        return Found(None, "none", flag="conditional")
     line, newline, _ = tail[phrase.end() :].lstrip().partition("\n")
     text = _STRAY_TAG.sub(" ", line).strip()
     if not text or (cut and not newline):

@@ -1,5 +1,6 @@
 """Answer texts made comparable: one normal form, its tokens, and the overlap of two texts."""
 
+import re
 import unicodedata
 from collections import Counter
 from decimal import Decimal
@@ -10,66 +11,78 @@ import regex
 INVISIBLE = regex.compile(r"\p{Cf}+")
 _DASHES = regex.compile(r"[\p{Pd}−]")
 _SINGLE_QUOTES = regex.compile(r"[‘’‚‛′`´]")
-_SIMPLE = regex.compile(r"[a-z]+(?: [a-z]+)*")
+_PLAIN_WORDS = re.compile(r"(?!an? |the\b|x rays?\b)[a-z]+(?: (?!the\b|x rays?\b)[a-z]+)*")
 
-_REWRITES: tuple[tuple[regex.Pattern[str], str], ...] = tuple(
-    (regex.compile(pattern), replacement)
+_REWRITES = tuple(
+    (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r'[*_"“”„‟«»。]', " "),
         (r"(?<=\d),(?=\d{3}(?!\d))", ""),
         (r"(?<![\w.])\.(?=\d)", "0."),
         (r"[;:!?()\[\]{}']|[,.](?!\d)", " "),
-        (r"-(?=\p{L})|(?<!\S)-(?=\s)", " "),
+        (r"-(?=[^\W\d_])|(?<!\S)-(?=\s)", " "),
+        (r"\s+", " "),
         (r"\bx[ -]?ray(s?)\b", r"xray\1"),
         (r"(?<=\d)(?=(?:mm|cm|ml|kg|mg|hu)\b)", " "),
-        (r"\bthe\b", " "),
-        (r"\s+", " "),
+        (r" ?\bthe\b ?", " "),
         (r"^[\s.-]+|[\s.-]+$", ""),
         (r"^(?:an? )+(?=.)", ""),
     )
 )
 
-_WRAPPER = regex.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_TOKEN = regex.compile(r"[\p{Han}]|[^\s\p{Han}]+")
-_ITEM_END = regex.compile(r",(?!\d{3}(?!\d))|[;、&，]|\band\b")
-_UNITS = {"": "", "mm": "mm", "cm": "cm", "ml": "ml", "kg": "kg", "mg": "mg", "hu": "hu", "%": "%"}
-_QUANTITY = regex.compile(r"(-?\d+(?:\.\d+)?) ?([a-z%]*)")
-_NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
+_SHORT_CHARACTERS = 200  # golds, options and answers recur; whole replies do not
+_DEEPEST_WRAPPERS = 3
+_WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_TOKEN = regex.compile(r"\p{Han}|[^\s\p{Han}]+")
+_ITEM_END = re.compile(r",(?!\d{3}(?!\d))|[;、&，]|\band\b")
+_QUANTITY = re.compile(r"(-?\d+(?:\.\d+)?) ?(mm|cm|ml|kg|mg|hu|%|)")
+_NUMBER_WORDS = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
+    "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
+}  # fmt: skip
 
 
 def plain(text: str) -> str:
     r"""The text without wrappers: `\text{}` and its like, dollar signs, markdown marks, invisible characters."""
     if not text.isascii():
         text = _SINGLE_QUOTES.sub("'", _DASHES.sub("-", unicodedata.normalize("NFKC", INVISIBLE.sub("", text))))
-    while "\\" in text and (inner := _WRAPPER.sub(r"\1", text)) != text:
-        text = inner
+    for _ in range(_DEEPEST_WRAPPERS if "\\" in text else 0):
+        text = _WRAPPER.sub(r"\1", text)
     if "*" in text or "`" in text or "$" in text:
         text = text.replace("*", "").replace("`", "").replace("$", "")
     return text.strip()
 
 
-def _rewritten(text: str) -> str:
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).casefold())
-    text = _SINGLE_QUOTES.sub("'", _DASHES.sub("-", text))
-    for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-@lru_cache(maxsize=65536)
 def normalize(text: str) -> str:
     """The normal form in which texts are compared.
 
     Spelling is unified (case, punctuation, hyphens, `x-ray`, `5mm`, thousands commas, articles) and nothing that
-    carries meaning goes: no negation, no bracket's content, no `none` to `0`, no stem. Applying it twice changes nothing.
+    carries meaning goes: no negation, no bracket's content, no stem, and `none` is not `0`. Applying it twice changes
+    nothing.
     """
-    if text.isascii() and _SIMPLE.fullmatch(lower := text.lower()) and " " not in lower and lower != "the":
-        return lower
+    return _remembered(text) if len(text) <= _SHORT_CHARACTERS else _settled(text)
+
+
+def _settled(text: str) -> str:
     while (rewritten := _rewritten(text)) != text:
         text = rewritten
+    return text
+
+
+_remembered = lru_cache(maxsize=65536)(_settled)
+
+
+def _rewritten(text: str) -> str:
+    if text.isascii():
+        text = text.lower()
+        if _PLAIN_WORDS.fullmatch(text):
+            return text
+    else:
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).casefold())
+        text = _DASHES.sub("-", text)
+    text = _SINGLE_QUOTES.sub("'", text)
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
     return text
 
 
@@ -88,20 +101,20 @@ def token_f1(prediction: str, gold: str) -> float:
     return 2 * shared / (len(predicted) + len(expected)) if shared else 0.0
 
 
-@lru_cache(maxsize=65536)
 def items(text: str) -> frozenset[str]:
     """The normalised members of a list written with commas, semicolons or "and"."""
     return frozenset(filter(None, map(normalize, _ITEM_END.split(text))))
 
 
+_items_of_gold = lru_cache(maxsize=8192)(items)
+
+
 def quantity(normalised: str) -> tuple[Decimal, str] | None:
     """Number and unit, where the whole normalised text is one; a number word counts as its number."""
     if normalised in _NUMBER_WORDS:
-        return Decimal(_NUMBER_WORDS.index(normalised)), ""
-    found = _QUANTITY.fullmatch(normalised) if normalised[:1] in "-0123456789" else None
-    if not found or found[2] not in _UNITS:
-        return None
-    return Decimal(found[1]), found[2]
+        return Decimal(_NUMBER_WORDS[normalised]), ""
+    found = _QUANTITY.fullmatch(normalised)
+    return (Decimal(found[1]), found[2]) if found else None
 
 
 def same(text: str, gold: str) -> bool:
@@ -114,5 +127,5 @@ def same(text: str, gold: str) -> bool:
         return bool(left) or text.strip().casefold() == gold.strip().casefold()
     if (number := quantity(right)) is not None:
         return quantity(left) == number
-    listed = items(gold)
+    listed = _items_of_gold(gold)
     return len(listed) > 1 and items(text) == listed

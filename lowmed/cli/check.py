@@ -64,8 +64,8 @@ def gold_rewards(plan: "Recipe", division: "Division") -> list[dict[str, Any]]:
         return []
     family = prompt.family(plan.prompts.train)
     lines = []
-    for reward in rewards.build([(each.name, each.weight, each.options) for each in plan.method.rewards]):
-        scores = [(sample, reward.score(sample, prompt.reference(family, sample))) for sample in division.train]
+    for reward in rewards.build(plan.method.reward_specs, family.reply):
+        scores = [(sample, reward(sample, prompt.reference(family, sample))) for sample in division.train]
         below = [(sample.id, score.why) for sample, score in scores if score.value is not None and score.value < 1]
         lines.append(
             {

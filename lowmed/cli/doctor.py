@@ -10,8 +10,9 @@ from typing import Any
 from lowmed.cli import options
 
 PACKAGES = (
-    "lowmed torch torchvision transformers trl peft bitsandbytes datasets accelerate numpy triton unsloth".split()
-)
+    "lowmed", "torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate",
+    "numpy", "triton", "unsloth",
+)  # fmt: skip
 
 
 def doctor(as_json: options.Json = False) -> None:
@@ -51,7 +52,7 @@ def look() -> dict[str, Any]:
 
 def problems(versions: dict[str, str]) -> list[str]:
     """Pairs of versions known not to work together."""
-    found = [f"{name} is not installed" for name in PACKAGES[1:9] if versions[name] == "-"]
+    found = [f"{name} is not installed" for name in PACKAGES[1:10] if versions[name] == "-"]
     torch, numpy = versions["torch"], versions["numpy"]
     if torch.startswith("2.13.0"):
         found.append("torch 2.13.0 comes without a matching torchvision; install 2.14.1")
@@ -77,7 +78,11 @@ def _card() -> str:
     from lowmed.engine.machine import driver_present
 
     if not torch.cuda.is_available():
-        return "none" if not driver_present() else f"a driver is there, but torch (CUDA {torch.version.cuda}) can not use it"
+        return (
+            "none"
+            if not driver_present()
+            else f"a driver is there, but torch (CUDA {torch.version.cuda}) can not use it"
+        )
     card = torch.cuda.get_device_properties(0)
     bf16 = "bf16" if torch.cuda.get_device_capability(0) >= (8, 0) else "no bf16"
     return f"{card.name}, {card.total_memory / 2**30:.1f} GiB, {bf16}, CUDA {torch.version.cuda}"

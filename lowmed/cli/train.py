@@ -9,7 +9,9 @@ from lowmed.cli import options
 from lowmed.cli.progress import progress, say
 
 Out = Annotated[str | None, typer.Option("--out", help="Folder of the run; default runs/<time>-<recipe>.")]
-Resume = Annotated[str | None, typer.Option("--resume", help="Go on with this run; `auto` = the newest unfinished one.")]
+Resume = Annotated[
+    str | None, typer.Option("--resume", help="Go on with this run; `auto` = the newest unfinished one.")
+]
 MaxMinutes = Annotated[
     float | None, typer.Option("--max-minutes", min=0.0, help="Stop in time with a checkpoint, counted from now.")
 ]
@@ -74,7 +76,9 @@ def _train(
         plan = run.recipe
         if name or overrides or nano or out:
             raise RecipeError(
-                "a resumed run keeps its recipe", "--resume", "give --resume and --max-minutes alone, or start a new run"
+                "a resumed run keeps its recipe",
+                "--resume",
+                "give --resume and --max-minutes alone, or start a new run",
             )
         if run.record["status"] == "finished":
             raise RunError("the run is finished", resume, f"evaluate it: lowmed eval {resume}")
@@ -82,10 +86,12 @@ def _train(
         plan = recipe_file.load(options.named(name), overrides, nano=nano)
     if plan.method.kind != kind:
         raise RecipeError(
-            f"this recipe trains by {plan.method.kind}", "method.kind", f"use `lowmed {plan.method.kind}`, or another recipe"
+            f"this recipe trains by {plan.method.kind}",
+            "method.kind",
+            f"use `lowmed {plan.method.kind}`, or another recipe",
         )
     if plan.method.kind == "grpo":
-        rewards.build([(reward.name, reward.weight, reward.options) for reward in plan.method.rewards])
+        rewards.build(plan.method.reward_specs)
     from lowmed.engine import machine
 
     here = machine.find(plan.model)

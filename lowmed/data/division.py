@@ -1,6 +1,7 @@
 """Which samples a run trains on and which it is measured on, and whether the two share images."""
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -16,12 +17,17 @@ HELD_OUT = "held-out"
 
 @dataclass(frozen=True)
 class Division:
-    """The samples of one run: those to train on, and by name those held out; test rows are never trained on."""
+    """The samples of one run: those to train on, and by name those held out; test rows are never trained on.
+
+    `shared` has, for each held-out part, the images that are also trained on; `published_shared` has those that the
+    publisher's own training split shares with it.
+    """
 
     source: str
     train: tuple[Sample, ...]
     held_out: Mapping[str, tuple[Sample, ...]]
     shared: Mapping[str, frozenset[str]]
+    published_shared: Mapping[str, frozenset[str]]
     open_image: Callable[[str], Image.Image]
     digest: str
 
@@ -29,9 +35,14 @@ class Division:
         """One line a part: rows, distinct images, and images that are also trained on."""
         lines = [f"train     {_count(self.train)}"]
         for name, samples in self.held_out.items():
-            stamp = f"; {len(self.shared[name])} of them are trained on" if self.shared[name] else ""
-            lines.append(f"{name:<9} {_count(samples)}{stamp}")
+            lines.append(f"{name:<9} {_count(samples)}{self.stamp(name)}")
         return lines
+
+    def stamp(self, name: str) -> str:
+        """What a table of that part must say about images that training saw too; "" where there are none."""
+        shared, published = len(self.shared[name]), len(self.published_shared[name])
+        trained = f"; {shared} of them are trained on" if shared else ""
+        return trained + (f"; the published split shares {published} with train" if published else "")
 
 
 def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
@@ -46,6 +57,7 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
     """
     train = dataset.splits.get("train", ())
     held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
+    published = train
     if spec.split_by == "image":
         parts = by_group(train, {"train": 1 - spec.held_out, HELD_OUT: spec.held_out}, seed)
         train = parts["train"]
@@ -56,7 +68,7 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
             "data",
             "check data.path, and data.held_out if it splits by image",
         )
-    shared = {name: frozenset(shared_images(train, samples)) for name, samples in held_out.items()}
+    shared = _shared(train, held_out)
     if spec.split_by == "official" and any(shared.values()) and not spec.allow_shared_images:
         name = max(shared, key=lambda each: len(shared[each]))
         images = {image for sample in held_out[name] for image in sample.images}
@@ -66,8 +78,29 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
             "split by image (data.split_by=image), or set data.allow_shared_images=true and have every table say so",
         )
     if spec.train_limit:
-        train = train[: spec.train_limit]
-    return Division(dataset.source, train, held_out, shared, dataset.open_image, dataset.digest)
+        train = tuple(random.Random(seed).sample(train, min(spec.train_limit, len(train))))
+        shared = _shared(train, held_out)
+    return Division(
+        dataset.source, train, held_out, shared, _shared(published, held_out), dataset.open_image, dataset.digest
+    )
+
+
+def untrained(dataset: DataSet) -> Division:
+    """A data set that nothing here was trained on: its test splits are asked, or all of it where it has none.
+
+    `train` stays the publisher's, for the answer prior alone.
+    """
+    train = dataset.splits.get("train", ())
+    held_out = {name: samples for name, samples in dataset.splits.items() if name != "train"} or {"all": train}
+    nothing: dict[str, frozenset[str]] = {name: frozenset() for name in held_out}
+    known = train if "all" not in held_out else ()
+    return Division(
+        dataset.source, known, held_out, nothing, _shared(known, held_out), dataset.open_image, dataset.digest
+    )
+
+
+def _shared(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(shared_images(train, samples)) for name, samples in held_out.items()}
 
 
 def _count(samples: tuple[Sample, ...]) -> str:

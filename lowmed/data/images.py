@@ -24,23 +24,28 @@ MAX_PIXELS = 89_478_485  # a bigger picture is more likely a decompression bomb;
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The fewest and the most tokens that a picture may become.
+    """The most tokens that a picture may become; the fewest follow from them.
 
     Raises:
-        RecipeError: the two leave no room. Below a factor of two, rounding to whole tokens can fall out of the range,
-            and the processor would resize a prepared picture once more.
+        RecipeError: the maximum is under 4.
     """
 
     max_image_tokens: int
-    min_image_tokens: int = 4
 
     def __post_init__(self) -> None:
-        if not 2 <= 2 * self.min_image_tokens <= self.max_image_tokens:
+        if self.max_image_tokens < 4:
             raise RecipeError(
-                f"max_image_tokens is {self.max_image_tokens}, with a minimum of {self.min_image_tokens} per picture",
-                "model.max_image_tokens",
-                f"set it to {max(2, 2 * self.min_image_tokens)} or more",
+                f"max_image_tokens is {self.max_image_tokens}", "model.max_image_tokens", "set it to 4 or more"
             )
+
+    @property
+    def min_image_tokens(self) -> int:
+        """Qwen2-VL's own minimum of 4, or less under a budget below 10.
+
+        Were it nearer to the maximum, rounding to whole tokens could fall below it or rise above the maximum, and the
+        processor would then resize a prepared picture once more.
+        """
+        return min(4, self.max_image_tokens // 2 - 1)
 
     @property
     def min_pixels(self) -> int:
@@ -108,7 +113,7 @@ def prepare(image: Image.Image, policy: Policy, where: str = "a picture") -> Ima
                 f"a strip of {colour.width} x {colour.height} pixels costs {tokens} tokens, "
                 f"more than the {policy.max_image_tokens} allowed",
                 where,
-                f"crop it, or set model.max_image_tokens to {tokens} or more",
+                f"crop it, or set model.max_image_tokens to {_enough(*colour.size, policy)}",
             )
         # The resampling of Qwen2-VL's own processor.
         return colour if colour.size == size else colour.resize(size, Image.Resampling.BICUBIC)
@@ -161,6 +166,14 @@ def naming(where: str) -> Iterator[None]:
             where,
             "copy it again from where it came, save it as PNG or JPEG, or leave its rows out",
         ) from error
+
+
+def _enough(width: int, height: int, policy: Policy) -> int:
+    """The smallest budget in tokens that this strip keeps to; a larger budget also enlarges it, up to its own size."""
+    budget = policy.max_image_tokens
+    while image_tokens(width, height, Policy(budget)) > budget:
+        budget += 1
+    return budget
 
 
 def _rgb(image: Image.Image) -> Image.Image:

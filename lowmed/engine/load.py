@@ -49,7 +49,9 @@ def choose_backend(spec: recipe.Model, machine: Machine) -> str:
     import importlib.util
 
     if importlib.util.find_spec("unsloth") is None:
-        raise SetupError("unsloth is not installed", "model.backend", "pip install 'lowmed[unsloth]', or use transformers")
+        raise SetupError(
+            "unsloth is not installed", "model.backend", "pip install 'lowmed[unsloth]', or use transformers"
+        )
     return "unsloth"
 
 
@@ -102,7 +104,9 @@ def with_fresh_adapter(loaded: Loaded, lora: recipe.Lora) -> Loaded:
         rank = loaded.model.peft_config["default"].r
         if rank != lora.rank:
             raise RecipeError(
-                f"the adapter to start from has rank {rank}, the recipe {lora.rank}", lora.start, f"set lora.rank={rank}"
+                f"the adapter to start from has rank {rank}, the recipe {lora.rank}",
+                lora.start,
+                f"set lora.rank={rank}",
             )
     check_trainable(loaded.model)
     return loaded
@@ -187,7 +191,9 @@ def check_trainable(model: Any) -> None:
     stray = [name for name in names if "lora_" not in name or "visual" in name]
     if stray or not names:
         raise SetupError(
-            f"{len(stray)} weights outside the language adapter would be trained" if stray else "nothing would be trained",
+            f"{len(stray)} weights outside the language adapter would be trained"
+            if stray
+            else "nothing would be trained",
             stray[0] if stray else "lora",
             "use an adapter on the language model's layers alone",
         )
@@ -196,7 +202,9 @@ def check_trainable(model: Any) -> None:
 def _not_found(spec: recipe.Model, error: OSError) -> SetupError:
     if Path(spec.name).is_dir():
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return SetupError(f"the model folder does not load: {first}", spec.name, "a complete Hugging Face folder is needed")
+        return SetupError(
+            f"the model folder does not load: {first}", spec.name, "a complete Hugging Face folder is needed"
+        )
     return SetupError(
         f"{spec.name} is neither a local folder nor to be had from the hub",
         "model.name",

@@ -38,8 +38,8 @@ class PlainLogProb:
             outputs: what is asked for; the rest is None.
 
         Returns:
-            log_probs [tokens], entropy [tokens], two that Qwen2-VL's training never asks for, and is_top1 [tokens] (1 where
-            the target is the likeliest token); None for what was not asked.
+            log_probs [tokens], entropy [tokens], two that Qwen2-VL's training never asks for, and is_top1 [tokens] (1
+            where the target is the likeliest token); None for what was not asked.
         """
         del chunk_size
         unknown = set(outputs) - COMPUTED

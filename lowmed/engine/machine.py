@@ -37,7 +37,7 @@ def find(model: recipe.Model) -> Machine:
         card = torch.cuda.get_device_properties(0)
         bf16 = torch.cuda.get_device_capability(0) >= (8, 0)  # older cards emulate bf16, slowly
         return Machine("cuda", card.name, card.total_memory / 2**30, "bf16" if bf16 else "fp16")
-    # TRL's log-probability kernel is written in Triton, which must be told before its first import that no card is here.
+    # TRL's log-probability kernel is Triton's, which must be told before its first import that there is no card.
     os.environ.setdefault("TRITON_INTERPRET", "1")
     if model.name == "nano" or model.weights == "random":
         return Machine("cpu", "CPU", 0.0, "fp32")

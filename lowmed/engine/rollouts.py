@@ -10,7 +10,9 @@ from lowmed.run import Run
 RewardFunction = Callable[..., list[float | None]]
 
 
-def functions(rewards: Sequence[Weighted], rows: Sequence[Row], end_ids: Sequence[int], run: Run) -> list[RewardFunction]:
+def functions(
+    rewards: Sequence[Weighted], rows: Sequence[Row], end_ids: Sequence[int], run: Run
+) -> list[RewardFunction]:
     """One TRL reward function a reward, in order; the last one called writes the batch to rollouts.jsonl."""
     scores: dict[str, list[Score]] = {}
 
@@ -23,7 +25,7 @@ def functions(rewards: Sequence[Weighted], rows: Sequence[Row], end_ids: Sequenc
             **_others: Any,
         ) -> list[float | None]:
             texts = [messages[0]["content"] for messages in completions]
-            batch = [reward.score(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
+            batch = [reward(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
             scores[reward.name] = batch
             if len(scores) == len(rewards):
                 ended = [bool(ids) and ids[-1] in end_ids for ids in completion_ids]

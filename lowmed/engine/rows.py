@@ -47,8 +47,8 @@ def lazy(
 ) -> Any:
     """The rows as a datasets.Dataset that renders prompts and reads images on access.
 
-    Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (number of the row), and with
-    `with_reference` also `completion` (messages).
+    Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (number of the row), and
+    with `with_reference` also `completion` (messages).
     """
     from datasets import Dataset
 

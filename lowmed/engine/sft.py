@@ -21,6 +21,4 @@ def build(loaded: Loaded, dataset: Any, common: dict[str, Any]) -> SFTTrainer:
         train_sampling_strategy="sequential",  # the rows stand in their order already
         **common,
     )
-    return SFTTrainer(
-        model=loaded.model, args=arguments, train_dataset=dataset, processing_class=loaded.processor
-    )
+    return SFTTrainer(model=loaded.model, args=arguments, train_dataset=dataset, processing_class=loaded.processor)

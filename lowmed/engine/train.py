@@ -128,7 +128,7 @@ def _trainer(
     if isinstance(method, recipe.Grpo):
         from lowmed.engine import grpo, rollouts
 
-        built = rewards.build([(reward.name, reward.weight, reward.options) for reward in method.rewards])
+        built = rewards.build(method.reward_specs, family.reply)
         functions = rollouts.functions(built, turns, loaded.end_ids, run)
         trainer: Any = grpo.build(method, loaded, dataset, functions, common)
     else:
@@ -177,7 +177,7 @@ def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run) -> dict[str, A
 
 
 def rows_per_forward(method: recipe.Method, loaded: load.Loaded) -> int:
-    """Rows in one forward pass: the recipe's, else the largest divisor of an update's rows that the card should hold."""
+    """Rows in one forward pass: the recipe's, else the largest divisor of an update's rows for the card's memory."""
     rows = method.rows_per_update
     if method.rows_per_forward:
         return method.rows_per_forward

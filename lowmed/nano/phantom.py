@@ -56,7 +56,7 @@ QUESTIONS = {
     "presence": ("Is there a lesion in the image?", "Does this image show a lesion?", "Is a lesion visible?"),
     "side": ("Is the lesion on the left or the right side?", "On which side is the lesion, left or right?"),
     "count": ("How many lesions are there?", "What is the number of lesions?", "Count the lesions in the image."),
-    "size": ("How large is the lesion?", "What is the size of the lesion?"),
+    "size": ("How big is the lesion?", "What is the size of the lesion?"),
     "location": ("Where is the lesion?", "Which part of the image contains the lesion?"),
     "modality": ("What is the imaging modality?", "Which modality was used to take this image?"),
 }

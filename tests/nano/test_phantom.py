@@ -1,0 +1,175 @@
+import hashlib
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowmed import prompt
+from lowmed.errors import DataError
+from lowmed.nano import phantom
+from lowmed.sample import Sample
+
+EVERY_SPLIT = pytest.mark.parametrize("split", phantom.SPLITS)
+
+
+def pixels(sample: Sample) -> bytes:
+    return phantom.picture(sample.images[0]).tobytes()
+
+
+def digest_of(samples: list[Sample]) -> str:
+    text = "\n".join(repr(sample) for sample in samples)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_samples_are_the_same_on_every_machine() -> None:
+    assert digest_of(phantom.samples("train", 200, seed=3)) == "ac1351076716937d"
+    assert digest_of(phantom.samples("unseen", 200)) == "adc2a9d75bfeab58"
+
+
+def test_pixels_are_the_same_on_every_machine() -> None:
+    pictures = [pixels(sample) for split in phantom.SPLITS for sample in phantom.samples(split, 50)]
+    assert hashlib.sha256(b"".join(pictures)).hexdigest()[:16] == "1e97747da54e2995"
+
+
+@EVERY_SPLIT
+def test_a_larger_count_only_adds_samples_at_the_end(split: phantom.Split) -> None:
+    assert phantom.samples(split, 40) == phantom.samples(split, 90)[:40]
+
+
+def test_another_seed_gives_other_samples_and_pictures() -> None:
+    first, second = phantom.samples("train", 50, seed=0), phantom.samples("train", 50, seed=1)
+    assert not {sample.id for sample in first} & {sample.id for sample in second}
+    assert not {pixels(sample) for sample in first} & {pixels(sample) for sample in second}
+
+
+def test_splits_share_no_picture_id_or_group() -> None:
+    of_split = {split: phantom.samples(split, 400) for split in phantom.SPLITS}
+    everything = [sample for samples in of_split.values() for sample in samples]
+    assert len({sample.id for sample in everything}) == len(everything)
+    assert len({sample.group for sample in everything}) == len(everything)
+    assert len({pixels(sample) for sample in everything}) == len(everything)
+
+
+def test_the_unseen_modality_is_in_the_unseen_split_alone() -> None:
+    for split in phantom.SPLITS:
+        samples = phantom.samples(split, 1000)
+        modalities = {sample.modality for sample in samples}
+        assert modalities == ({"ultrasound"} if split == "unseen" else {"CT", "MRI", "X-ray"})
+        if split != "unseen":
+            assert not [sample for sample in samples if "ultrasound" in repr(sample).lower()]
+
+
+def test_every_topic_is_asked_about_as_often_and_all_kinds_occur() -> None:
+    samples = phantom.samples("train", 3000)
+    share = {topic: count / len(samples) for topic, count in Counter(sample.topic for sample in samples).items()}
+    assert set(share) == set(phantom.TOPICS)
+    assert all(0.13 < part < 0.21 for part in share.values()), share
+    assert {sample.kind for sample in samples} == {"closed", "open", "choice"}
+    assert set(phantom.TOPICS) - {sample.topic for sample in phantom.samples("unseen", 500)} == {"modality"}
+
+
+@EVERY_SPLIT
+def test_the_habitual_answer_is_the_most_frequent_one_but_no_way_out(split: phantom.Split) -> None:
+    samples = phantom.samples(split, 6000)
+    for topic in {sample.topic for sample in samples}:
+        answers = Counter(sample.answer for sample in samples if sample.topic == topic)
+        habit = phantom.HABITS[topic]
+        assert answers[habit] / answers.total() < 0.6
+        # Two answers of 52 and 48 % may change places in a thousand draws.
+        assert answers[habit] >= 0.9 * max(answers.values())
+
+
+def test_the_position_of_the_right_option_tells_nothing() -> None:
+    samples = [sample for sample in phantom.samples("train", 6000) if sample.kind == "choice"]
+    for topic in ("size", "location"):
+        letters = Counter(sample.letter for sample in samples if sample.topic == topic)
+        even = letters.total() / len(letters)
+        assert all(0.85 * even < count < 1.15 * even for count in letters.values()), letters
+
+
+@EVERY_SPLIT
+def test_the_reference_reply_reads_back_as_the_gold_answer(split: phantom.Split) -> None:
+    for sample in phantom.samples(split, 300):
+        for name in ("reasoning", "direct"):
+            answer = re.search(r"<answer>(.*)</answer>$", prompt.reference(prompt.family(name), sample))
+            assert answer is not None
+            assert answer[1] == (sample.letter if sample.kind == "choice" else sample.answer)
+
+
+@EVERY_SPLIT
+def test_an_explanation_is_short_and_ends_in_the_truth(split: phantom.Split) -> None:
+    for sample in phantom.samples(split, 600):
+        assert sample.explanation.endswith(f" is {sample.answer}.")
+        assert 8 <= len(sample.explanation.split()) <= 20, sample.explanation
+
+
+def test_the_question_does_not_tell_the_answer() -> None:
+    for sample in phantom.samples("train", 600):
+        if sample.topic != "side":  # which names both sides
+            assert sample.answer not in re.findall(r"[\w-]+", sample.question)
+
+
+def test_a_lesion_is_painted_where_and_as_large_as_the_sample_says() -> None:
+    rows, columns = {"upper": slice(0, 42), "lower": slice(42, 84)}, {"left": slice(0, 42), "right": slice(42, 84)}
+    for sample in phantom.samples("pretrain", 800):
+        found = re.search(r"one (small|medium|large) lesion in the (upper|lower) (left|right)", sample.explanation)
+        if sample.modality != "X-ray" or found is None:  # the modality whose anatomy is never as bright as a lesion
+            continue
+        grey = np.asarray(phantom.picture(sample.images[0])).astype(np.float64)[:, :, 0]
+        bright = grey > (grey.max() + np.median(grey)) / 2
+        here = bright[rows[found[2]], columns[found[3]]].sum()
+        assert here > 0.7 * bright.sum(), sample
+        low, high = {"small": (15, 75), "medium": (85, 200), "large": (220, 480)}[found[1]]
+        assert low < here < high, (sample, here)
+
+
+def test_pictures_are_84_pixels_wide_and_high_and_rgb() -> None:
+    picture = phantom.picture("phantom/test/0/17")
+    assert (picture.size, picture.mode) == ((84, 84), "RGB")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "phantom",
+        "phantom/test/0",
+        "phantom/test/0/17/3",
+        "phantom/dev/0/17",
+        "phantom/test/-1/17",
+        "phantom/test/0/017",
+        "phantom/test/0/1.5",
+        "phantom/test/0/4294967296",
+        "phantom/test/0/٣",
+        "phantom/test/0/17\n",
+        " phantom/test/0/17",
+        "PHANTOM/test/0/17",
+        "../phantom/test/0/17",
+    ],
+)
+def test_a_malformed_reference_is_a_data_error(reference: str) -> None:
+    with pytest.raises(DataError) as caught:
+        phantom.picture(reference)
+    assert repr(reference) in caught.value.what
+    assert "phantom/SPLIT/SEED/INDEX" in caught.value.fix
+
+
+@given(st.text())
+def test_any_text_is_a_picture_or_a_data_error(reference: str) -> None:
+    with pytest.raises(DataError):
+        phantom.picture(reference)
+
+
+@pytest.mark.parametrize(("split", "count", "seed"), [("dev", 1, 0), ("train", 1, -1), ("train", 1, 2**32)])
+def test_an_unknown_split_or_seed_is_a_data_error(split: Any, count: int, seed: int) -> None:
+    with pytest.raises(DataError):
+        phantom.samples(split, count, seed)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.sampled_from(phantom.SPLITS))
+def test_any_place_of_the_stream_is_a_valid_picture(seed: int, index: int, split: phantom.Split) -> None:
+    assert phantom.picture(f"phantom/{split}/{seed}/{index}").size == (84, 84)
