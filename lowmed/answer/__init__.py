@@ -1,5 +1,6 @@
 """How an answer is read out of a reply, and graded: one set of rules for evaluation, rewards and foreign outputs."""
 
+from lowmed.answer.closed import is_yes_no
 from lowmed.answer.contradiction import contradictions
 from lowmed.answer.reading import RULES_VERSION, Answer, Asked, Grade, Outcome, asked, canonical, grade, read, read_text
 from lowmed.answer.reply import Found, Source, find
@@ -18,6 +19,7 @@ __all__ = [
     "contradictions",
     "find",
     "grade",
+    "is_yes_no",
     "normalize",
     "read",
     "read_text",

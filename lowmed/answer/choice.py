@@ -135,7 +135,7 @@ def _contained(text: str, offered: Options) -> tuple[str | None, str]:
     rest = f" {normal} "
     present = []
     for form in sorted(offered.by_normal, key=len, reverse=True):
-        if form and f" {form} " in rest:
+        if len(form) > 1 and f" {form} " in rest:  # a lone letter in a sentence is no option's text
             present.append(form)
             rest = rest.replace(f" {form} ", " ¤ ")
     if not present:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import regex
 
 from lowmed import answer
+from lowmed.prompt import ReplyForm
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
@@ -20,13 +21,17 @@ class Reasoning:
     """Token-F1 of the think block with the sample's explanation; 0 where a sentence contradicts it; lexical.
 
     F1 pays neither rambling (precision falls) nor a single right word (recall falls). Says nothing about samples
-    without an explanation.
+    without an explanation, nor where the prompt asks for the answer alone.
     """
+
+    reply: ReplyForm = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         if not sample.explanation.strip():
             return Score(None, "the sample has no explanation")
+        if self.reply == "answer":
+            return Score(None, "the prompt asks for no reasoning")
         text = thought(completion)
         if text is None:
             return Score(0.0, "no single think block before an answer")

@@ -1,0 +1,46 @@
+"""What the gate vetoes, and what it must let pass."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowmed.answer import contradictions
+
+
+@pytest.mark.parametrize(
+    ("prediction", "gold", "found"),
+    [
+        ("right lung", "left lung", ("laterality",)),
+        ("left", "bilateral", ("laterality",)),
+        ("no effusion", "effusion", ("polarity",)),
+        ("there isn't an effusion", "effusion", ("polarity",)),
+        ("malignant mass", "benign mass", ("antonym",)),
+        ("T2", "T1", ("antonym",)),
+        ("coronal plane", "axial", ("antonym",)),
+        ("hypodense", "hyperdense", ("antonym",)),
+        ("right upper lobe", "left lower lobe", ("laterality", "antonym")),
+    ],
+)
+def test_opposites_are_found(prediction: str, gold: str, found: tuple[str, ...]) -> None:
+    assert contradictions(prediction, gold) == found
+
+
+@pytest.mark.parametrize(
+    ("prediction", "gold"),
+    [
+        ("lungs", "left lung"),
+        ("nodule", "diagnosis of a normal nodule"),
+        ("transverse", "axial"),
+        ("right", "right of the midline, left of the heart"),
+        ("right", "left " + "very " * 12 + "long gold answer"),
+        ("upper and lower lobe", "lower lobe"),
+        ("", "left lung"),
+    ],
+)
+def test_no_opposite_is_no_contradiction(prediction: str, gold: str) -> None:
+    assert contradictions(prediction, gold) == ()
+
+
+@given(st.text())
+def test_nothing_contradicts_itself(text: str) -> None:
+    assert contradictions(text, text) == ()
