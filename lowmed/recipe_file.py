@@ -1,17 +1,15 @@
 """Recipes as YAML: find, read, override, explain every mistake by line, write back."""
 
 import difflib
-import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError
 
 from lowmed.errors import RecipeError
 from lowmed.recipe import Grpo, Recipe, Section, Sft
@@ -24,6 +22,15 @@ NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learni
 NANO_DATA = {"source": "phantom", "split_by": "official"}
 
 Path_ = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `1e-4` as a number, as YAML 1.2 does and everybody means it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 @dataclass(frozen=True)
@@ -87,16 +94,24 @@ def read(path: Path) -> Written:
         RecipeError: the file is not readable as one YAML mapping.
     """
     try:
-        tree = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
-    except MarkedYAMLError as error:
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        tree = loader.get_single_node()
+        values = loader.construct_document(tree) if tree else None
+    except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
         raise RecipeError(f"{path.name} is not YAML: {error.problem}", f"{path}{line}", "mend that line") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path.name} can not be read: {error}", str(path), "give a UTF-8 YAML file") from error
-    if not isinstance(tree, CommentedMap):
+    if not isinstance(values, dict):
         raise RecipeError(f"{path.name} holds no recipe", str(path), f"start with `about:`; {FIX}")
-    return Written(path.name, _plain(tree), dict(_places(tree, path.name)))
+    places: dict[Path_, str] = {}
+    for key, place in _places(tree, path.name) if tree else ():
+        if key in places:
+            twice = ".".join(map(str, key))
+            raise RecipeError(f"{path.name} has `{twice}` twice", f"{places[key]} and {place}", "keep one of them")
+        places[key] = place
+    return Written(path.name, values, places)
 
 
 def validate(written: Written) -> Recipe:
@@ -115,28 +130,25 @@ def validate(written: Written) -> Recipe:
 
 def dump(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every default written out; `load` takes it back."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 120
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # untyped in ruamel
-    text = io.StringIO()
-    yaml.dump(recipe.model_dump(mode="json"), text)
-    return text.getvalue()
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120, allow_unicode=True)
 
 
 def portable(recipe: Recipe) -> Recipe:
     """The recipe with its local paths told from the working folder, so that a run holds no absolute path."""
-
-    def relative(path: str | None) -> str | None:
-        return os.path.relpath(path) if path and Path(path).is_absolute() else path
-
+    data, lora, model = recipe.data, recipe.lora, recipe.model
     return recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(update={"path": relative(recipe.data.path)}),
-            "lora": recipe.lora.model_copy(update={"start": relative(recipe.lora.start)}),
-            "model": recipe.model.model_copy(update={"name": relative(recipe.model.name)}),
+            "data": data.model_copy(update={"path": data.path and portable_path(data.path)}),
+            "lora": lora.model_copy(update={"start": lora.start and portable_path(lora.start)}),
+            "model": model.model_copy(update={"name": portable_path(model.name)}),
         }
     )
+
+
+def portable_path(name: str) -> str:
+    """An absolute path told from the working folder; anything else, a hub id for one, as it is."""
+    path = Path(name).expanduser()
+    return os.path.relpath(path) if path.is_absolute() else name
 
 
 def _apply(written: Written, override: str) -> None:
@@ -144,8 +156,8 @@ def _apply(written: Written, override: str) -> None:
     if not equals or not key.strip():
         raise RecipeError(f"`{override}` is not an override", override, "write key=value, e.g. lora.rank=32")
     try:
-        value = _plain(YAML(typ="rt", pure=True).load(text)) if text.strip() else None
-    except MarkedYAMLError as error:
+        value = yaml.load(text, _Loader)  # noqa: S506  # a subclass of the safe loader
+    except yaml.YAMLError as error:
         raise RecipeError(f"the value of `{override}` is not YAML", override, "quote it") from error
     path = tuple(key.strip().split("."))
     section: dict[str, Any] = written.values
@@ -214,22 +226,14 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _plain(value: Any) -> Any:
-    """The value without ruamel's own types, which carry comments and styles."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
-
-
-def _places(tree: Any, name: str, above: Path_ = ()) -> Iterator[tuple[Path_, str]]:
-    keys = tree if isinstance(tree, dict) else range(len(tree))
-    for key in keys:
+def _places(node: yaml.Node, name: str, above: Path_ = ()) -> Iterator[tuple[Path_, str]]:
+    if isinstance(node, yaml.MappingNode):
+        inner = [(key.value, key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = [(number, value, value) for number, value in enumerate(node.value)]
+    else:
+        return
+    for key, at, value in inner:
         path = (*above, key)
-        yield path, f"{name}:{tree.lc.data[key][0] + 1}"
-        if isinstance(tree[key], dict | list):
-            yield from _places(tree[key], name, path)
+        yield path, f"{name}:{at.start_mark.line + 1}"
+        yield from _places(value, name, path)

@@ -10,6 +10,7 @@ from lowmed.answer.denial import affirmed, clauses, denied_by, noncommittal
 from lowmed.answer.text import normalize, plain
 from lowmed.sample import LETTERS
 
+_OWN_LETTER = re.compile(r"^\(?([A-Z])[).:]\s*(?=\S)")
 _ONLY_LETTER = re.compile(
     r"(?:(?:the )?(?:correct |final |best |right )?(?:answer|option|choice)(?: is)?\s*:?\s*(?:(?:option|choice)\s*)?)?"
     r"[(\[{]?\s*([a-z])\s*[)\]}]?\s*[.:]?",
@@ -50,9 +51,12 @@ class Options:
 @lru_cache(maxsize=8192)
 def options(texts: tuple[str, ...]) -> Options:
     """The options made ready for reading; letters that they carry themselves ("A. CT") go."""
-    own = [re.match(rf"\(?{letter}[).:]\s*(?=\S)", text) for letter, text in zip(LETTERS, texts, strict=False)]
-    bare = [text[mark.end() :] if all(own) and mark else text for text, mark in zip(texts, own, strict=False)]
-    normal = tuple(normalize(text) for text in bare)
+    bare = texts
+    if _OWN_LETTER.match(texts[0] if texts else ""):
+        own = [_OWN_LETTER.match(text) for text in texts]
+        if all(mark and mark[1] == letter for mark, letter in zip(own, LETTERS, strict=False)):
+            bare = tuple(_OWN_LETTER.sub("", text, count=1) for text in texts)
+    normal = tuple(map(normalize, bare))
     by_normal: dict[str, str | None] = {}
     for text, form in zip(texts, normal, strict=False):
         by_normal[form] = text if by_normal.get(form, text) == text else None
@@ -74,14 +78,23 @@ def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
         return option, ""
     if alone:
         return None, "letter_not_offered"
-    lines = [(option, line) for letter, line in _LETTERED_LINE.findall(text) if (option := offered.lettered(letter))]
     lead = _LETTER_AND_TEXT.match(text)
-    if lead and (option := offered.lettered(lead[1])) and len({option for option, _ in lines}) < 2:
-        return _led(option, lead[1], lead[2], offered)
+    led = offered.lettered(lead[1]) if lead else None
+    lines = [(option, line) for letter, line in _LETTERED_LINE.findall(text) if (option := offered.lettered(letter))]
+    if lead and led and len({option for option, _ in lines}) < 2:
+        return _led(led, lead[1], lead[2], offered)
     for found in (_named(text, offered, _CALLED), _listed(lines, offered), _named(text, offered, _MENTIONED)):
         if found:
             return _single(found)
     return _contained(text, offered)
+
+
+def read_named(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
+    """As `read_choice`, for options that were shown without letters."""
+    offered = options(tuple(shown))
+    text = plain(text)
+    option = offered.by_normal.get(normalize(text))
+    return (option, "") if option else _contained(text, offered)
 
 
 def _single(found: set[str]) -> tuple[str | None, str]:
@@ -90,6 +103,8 @@ def _single(found: set[str]) -> tuple[str | None, str]:
 
 def _led(option: str, letter: str, rest: str, offered: Options) -> tuple[str | None, str]:
     """A letter and text: that letter, unless the text is another option or another letter."""
+    if offered.by_normal.get(normalize(rest)) == option:
+        return option, ""
     first_line = rest.partition("\n")[0]
     for text in (rest, first_line, _CLAUSE_END.split(first_line)[0]):
         other = offered.by_normal.get(normalize(text), option)
@@ -98,9 +113,28 @@ def _led(option: str, letter: str, rest: str, offered: Options) -> tuple[str | N
     another = _ANOTHER_LETTER.match(rest)
     if another and offered.lettered(another[1] or another[2]) not in (None, option):
         return None, "ambiguous"
+    if _only_options(first_line, offered):
+        return None, "ambiguous"
     if letter.islower():  # "b) effusion" is a letter only where its own text follows
-        return (option, "") if offered.by_normal.get(normalize(rest)) == option else (None, "no_candidate")
+        return None, "no_candidate"
     return option, ""
+
+
+def _only_options(line: str, offered: Options) -> bool:
+    """Whether a line is nothing but several options in a row ("left B. right", "left or right")."""
+    present, rest = _present(normalize(line), offered)
+    return len(present) > 1 and all(len(word) == 1 or word in ("and", "or") for word in rest.split())
+
+
+def _present(normal: str, offered: Options) -> tuple[list[str], str]:
+    """Normal forms of the options in a normalised text, the longer of nested ones first, and the text without them."""
+    rest = f" {normal} "
+    present = []
+    for form in sorted(offered.by_normal, key=len, reverse=True):
+        if len(form) > 1 and f" {form} " in rest:  # a lone letter in a sentence is no option's text
+            present.append(form)
+            rest = rest.replace(f" {form} ", " ¤ ")
+    return present, rest
 
 
 def _named(text: str, offered: Options, pattern: re.Pattern[str]) -> set[str]:
@@ -132,12 +166,7 @@ def _contained(text: str, offered: Options) -> tuple[str | None, str]:
     normal = normalize(text)
     if noncommittal(normal):
         return None, "noncommittal"
-    rest = f" {normal} "
-    present = []
-    for form in sorted(offered.by_normal, key=len, reverse=True):
-        if len(form) > 1 and f" {form} " in rest:  # a lone letter in a sentence is no option's text
-            present.append(form)
-            rest = rest.replace(f" {form} ", " ¤ ")
+    present, _ = _present(normal, offered)
     if not present:
         return None, "no_candidate"
     marked = clauses(text)

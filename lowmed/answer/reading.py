@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from lowmed.answer.choice import read_choice
+from lowmed.answer.choice import read_choice, read_named
 from lowmed.answer.closed import is_yes_no, offered, read_yes_no
 from lowmed.answer.denial import noncommittal
 from lowmed.answer.reply import Source, find
@@ -76,23 +76,15 @@ def read_text(text: str, question: Asked) -> tuple[str | None, str]:
         if ladder == "yes_no":
             return read_yes_no(text)
         if ladder:
-            value, flag = _read_offered(text, ladder)
+            value, flag = read_named(text, ladder)
             if value is not None or flag != "no_candidate":
-                return value, flag
+                return (normalize(value) if value is not None else None), flag
     return _read_open(text, question.golds)
 
 
 @lru_cache(maxsize=8192)
 def _closed_ladder(golds: tuple[str, ...], question: str) -> Literal["yes_no"] | tuple[str, ...]:
     return "yes_no" if any(map(is_yes_no, golds)) else offered(question, golds)
-
-
-def _read_offered(text: str, options: tuple[str, ...]) -> tuple[str | None, str]:
-    """One of the answers in the question, by its text; there are no letters here."""
-    if len(plain(text)) == 1:
-        return None, "no_candidate"
-    value, flag = read_choice(text, options)
-    return (normalize(value) if value is not None else None), flag
 
 
 def _read_open(text: str, golds: tuple[str, ...]) -> tuple[str | None, str]:

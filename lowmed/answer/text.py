@@ -11,22 +11,26 @@ import regex
 INVISIBLE = regex.compile(r"\p{Cf}+")
 _DASHES = regex.compile(r"[\p{Pd}−]")
 _SINGLE_QUOTES = regex.compile(r"[‘’‚‛′`´]")
-_PLAIN_WORDS = re.compile(r"(?!an? |the\b|x rays?\b)[a-z]+(?: (?!the\b|x rays?\b)[a-z]+)*")
+# Words that no rewrite changes: most texts are made of these, and are done at once.
+_WORD = r"(?!the\b|x rays?\b)(?:[a-z]+[0-9]*|[0-9]+)"
+_SETTLED = re.compile(rf"(?!an? ){_WORD}(?: {_WORD})*")
 
+_TO_SPACE = str.maketrans(dict.fromkeys("*_\"“”„‟«»。;:!?()[]{}'‘’‚‛′`´", " "))
+# What must stand in a text for the rewrite to matter, the rewrite, its replacement; in this order.
 _REWRITES = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r'[*_"“”„‟«»。]', " "),
-        (r"(?<=\d),(?=\d{3}(?!\d))", ""),
-        (r"(?<![\w.])\.(?=\d)", "0."),
-        (r"[;:!?()\[\]{}']|[,.](?!\d)", " "),
-        (r"-(?=[^\W\d_])|(?<!\S)-(?=\s)", " "),
-        (r"\s+", " "),
-        (r"\bx[ -]?ray(s?)\b", r"xray\1"),
-        (r"(?<=\d)(?=(?:mm|cm|ml|kg|mg|hu)\b)", " "),
-        (r" ?\bthe\b ?", " "),
-        (r"^[\s.-]+|[\s.-]+$", ""),
-        (r"^(?:an? )+(?=.)", ""),
+    (needle, re.compile(pattern), replacement)
+    for needle, pattern, replacement in (
+        (",", r"(?<=\d),(?=\d{3}(?!\d))", ""),
+        (".", r"(?<![\w.])\.(?=\d)", "0."),
+        (",", r",(?!\d)", " "),
+        (".", r"\.(?!\d)", " "),
+        ("-", r"-(?=[^\W\d_])|(?<!\S)-(?=\s)", " "),
+        ("  ", r" +", " "),
+        ("ray", r"\bx[ -]?ray(s?)\b", r"xray\1"),
+        ("", r"(?<=\d)(?=(?:mm|cm|ml|kg|mg|hu)\b)", " "),
+        ("the", r" ?\bthe\b ?", " "),
+        ("", r"^[ .-]+|(?<![ .-])[ .-]+$", ""),
+        (" ", r"^(?:an? )+(?=.)", ""),
     )
 )
 
@@ -77,14 +81,15 @@ _remembered = lru_cache(maxsize=65536)(_settled)
 def _rewritten(text: str) -> str:
     if text.isascii():
         text = text.lower()
-        if _PLAIN_WORDS.fullmatch(text):
+        if _SETTLED.fullmatch(text):
             return text
     else:
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).casefold())
         text = _DASHES.sub("-", text)
-    text = _SINGLE_QUOTES.sub("'", text)
-    for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
+    text = " ".join(text.translate(_TO_SPACE).split())
+    for needle, pattern, replacement in _REWRITES:
+        if needle in text:
+            text = pattern.sub(replacement, text)
     return text
 
 

@@ -1,6 +1,5 @@
 """`lowmed eval`: held-out questions answered, graded, and put beside what needs no image."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +41,7 @@ def evaluate(
     """
     from lowmed import prompt, recipe
     from lowmed import run as runs
+    from lowmed.data.division import first
     from lowmed.errors import RecipeError, RunError
 
     run = runs.open_run(target) if (Path(target) / "run.json").is_file() else None
@@ -53,37 +53,38 @@ def evaluate(
     model = plan.model if plan else recipe.Model(name=target)
     family = prompt.family(plan.prompts.infer if plan else recipe.Prompts().infer)
     asking = plan.eval if plan else recipe.Eval()
-    division = _first(_division(run, on, path), limit or asking.limit)
+    division = first(_division(run, on, path), limit or asking.limit)
     folder = Path(out) if out else _folder(run, target, division.source)
-    if folder.exists():
-        raise RunError("the evaluation exists", str(folder), "choose another --out, or remove it to measure again")
+    adapters: dict[str, Path | None] = {"base": None} if run is None or base else {}
+    adapters |= {"tuned": run.adapter} if run else {}
 
-    from lowmed.engine.evaluation import predict
-    from lowmed.evaluate.report import report
+    from lowmed.evaluate import store
+    from lowmed.evaluate.report import report, settings
 
-    adapters = {"base": None, "tuned": run.adapter} if run else {"base": None}
-    asked = sum(len(samples) for samples in division.held_out.values())
+    asked = settings(model, family, division, asking.max_new_tokens)
+    store.open_folder(folder, asked)
     predictions = {}
     for who, adapter in adapters.items():
-        if who == "tuned" or base or run is None:
-            with progress(f"eval {who}", asked) as advance:
-                predictions[who] = predict(
-                    model, adapter, division, family, max_new_tokens=asking.max_new_tokens, advance=advance
-                )
-    found = report(model, family, division, predictions)
-    with runs.disk(folder):
-        folder.mkdir(parents=True)
-        for who, rows in predictions.items():
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            runs.write_text(folder / f"{who}.jsonl", "".join(lines))
+        rows = store.read(folder, who)
+        if rows is None:
+            from lowmed.engine.evaluation import predict
+
+            with progress(f"eval {who}", sum(len(samples) for samples in division.held_out.values())) as advance:
+                rows = predict(model, adapter, division, family, max_new_tokens=asking.max_new_tokens, advance=advance)
+            store.write(folder, who, rows)
+        predictions[who] = rows
+    found = report(asked, division, predictions)
     runs.write_json(folder / "report.json", found)
     if as_json:
         print(json.dumps(found, indent=2))
         return
     from lowmed.report import table
 
-    table.show(found)
-    say(f"predictions and report in {folder}")
+    table.show(found, run)
+    say(f"\nreport and predictions  {folder}")
+    if run:
+        say(f"run and adapter         {run.folder}, {run.adapter}")
+        say(f"next                    read {run.folder}/rollouts.jsonl; lowmed score {folder}/tuned.jsonl")
 
 
 def _division(run: "Run | None", on: str | None, path: str | None) -> "Division":
@@ -107,13 +108,6 @@ def _division(run: "Run | None", on: str | None, path: str | None) -> "Division"
             "no data to evaluate on", "--on", "name a source, e.g. --on phantom, or evaluate a run folder"
         )
     return untrained(load(on, path))
-
-
-def _first(division: "Division", limit: int | None) -> "Division":
-    if limit is None:
-        return division
-    held_out = {name: samples[:limit] for name, samples in division.held_out.items()}
-    return dataclasses.replace(division, held_out=held_out)
 
 
 def _folder(run: "Run | None", target: str, source: str) -> Path:

@@ -16,7 +16,7 @@ app = typer.Typer(
 def recipes(context: typer.Context) -> None:
     """List the recipes when no verb is given."""
     if context.invoked_subcommand is None:
-        list_recipes()
+        list_recipes(as_json=False)
 
 
 @app.command("list")

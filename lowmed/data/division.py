@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -97,6 +97,13 @@ def untrained(dataset: DataSet) -> Division:
     return Division(
         dataset.source, known, held_out, nothing, _shared(known, held_out), dataset.open_image, dataset.digest
     )
+
+
+def first(division: Division, limit: int | None) -> Division:
+    """The division with at most so many held-out samples in each part."""
+    if limit is None:
+        return division
+    return replace(division, held_out={name: samples[:limit] for name, samples in division.held_out.items()})
 
 
 def _shared(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> dict[str, frozenset[str]]:

@@ -8,7 +8,7 @@ from lowmed.data.dataset import DataSet
 from lowmed.errors import RecipeError
 
 Sizes = Mapping[str, int]
-PHANTOM_SIZES: Sizes = {"train": 2000, "test": 400, "unseen": 200}
+PHANTOM_SIZES: Sizes = {"train": 960, "test": 600, "unseen": 200}
 SILVAR_MED_HUB_ID = "Hanhpt23/Silvar-Med"
 
 

@@ -85,12 +85,16 @@ def base(spec: recipe.Model, machine: Machine) -> Loaded:
     except OSError as error:
         raise _not_found(spec, error) from error
     check_quantised(model, spec)
-    model.config.name_or_path = spec.name  # what an adapter will call its base: no path of this machine
     return Loaded(model, processor, policy, machine, backend)
 
 
-def with_fresh_adapter(loaded: Loaded, lora: recipe.Lora) -> Loaded:
+def with_trainable_adapter(loaded: Loaded, lora: recipe.Lora, base_name: str) -> Loaded:
     """The base with an adapter to train: a new one, or the one that `lora.start` names.
+
+    Args:
+        loaded: the base.
+        lora: shape of the adapter.
+        base_name: what the adapter's own config calls its base.
 
     Raises:
         RecipeError: the adapter to start from does not fit the recipe.
@@ -108,6 +112,7 @@ def with_fresh_adapter(loaded: Loaded, lora: recipe.Lora) -> Loaded:
                 lora.start,
                 f"set lora.rank={rank}",
             )
+    loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not where it lies on this machine
     check_trainable(loaded.model)
     return loaded
 

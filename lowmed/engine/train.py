@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lowmed import prompt, recipe, rewards
+from lowmed import prompt, recipe, recipe_file, rewards
 from lowmed.data.division import Division
 from lowmed.engine import load, machine, rows
 from lowmed.errors import LowmedError
@@ -29,7 +29,7 @@ def ready(plan: recipe.Recipe) -> load.Loaded:
     from transformers import set_seed
 
     set_seed(plan.seed)
-    return load.with_fresh_adapter(loaded, plan.lora)
+    return load.with_trainable_adapter(loaded, plan.lora, recipe_file.portable(plan).model.name)
 
 
 def train(

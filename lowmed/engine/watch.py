@@ -90,6 +90,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A checkpoint counts only with this file, written last."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's template, all placeholders
         write_json(folder / "complete.json", {"update": state.global_step})
 
     def on_log(

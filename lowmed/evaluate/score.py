@@ -8,6 +8,7 @@ from typing import Any
 
 from lowmed import answer
 from lowmed.answer import Asked
+from lowmed.answer.choice import options as prepared
 from lowmed.errors import DataError
 from lowmed.sample import KINDS, LETTERS, Kind
 
@@ -100,7 +101,7 @@ def read_asked(row: Row, where: str) -> Asked:
     if missing:
         raise DataError(f"no {' and no '.join(missing)}", where, _FIX)
     options = row.get("options") or ()
-    if not isinstance(options, list | tuple) or not all(isinstance(option, str) for option in options):
+    if not isinstance(options, list | tuple) or not set(map(type, options)) <= {str}:
         raise DataError("options is not a list of texts", where, "list them in the order in which they were shown")
     golds = _golds(row["answer"], where)
     kind = row.get("kind") or _guess(row["answer"], golds, bool(options))
@@ -139,10 +140,10 @@ def _guess(gold: Any, golds: tuple[str, ...], has_options: bool) -> Kind:
 
 def _option(gold: str, options: tuple[str, ...], letters: bool, where: str) -> str:
     """The option that a gold answer means: by its text, or by its letter."""
-    same = {option for option in options if answer.normalize(option) == answer.normalize(gold)}
-    by_text = gold if gold in options else same.pop() if len(same) == 1 else None
-    at = LETTERS.find(gold.strip()) if len(gold.strip()) == 1 else -1
-    by_letter = options[at] if 0 <= at < len(options) else None
+    offered = prepared(options)
+    by_text = gold if gold in options else offered.by_normal.get(answer.normalize(gold))
+    letter = gold.strip()
+    by_letter = offered.lettered(letter) if len(letter) == 1 and letter.isupper() else None
     if letters and by_text and by_letter and by_text != by_letter:
         fix = f"give the option's text in a list, [{json.dumps(by_text)}] or [{json.dumps(by_letter)}]"
         raise DataError(f"the gold answer {gold!r} is a letter and also another option's text", where, fix)

@@ -11,6 +11,7 @@ from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
 _SENTENCE_END = regex.compile(r"[.;!?。；\n]+(?!\d)")
+_DENIAL_JOINED = regex.compile(r"(?:,|\band\b|\bbut\b)\s*(?=(?:no|not|without)\b)", regex.IGNORECASE)
 # Sentences with less in common than this speak of different things, and cannot contradict each other.
 _SAME_SUBJECT = 0.5
 _LONGEST_SENTENCE_WORDS = 24
@@ -28,7 +29,7 @@ class Reasoning:
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        if not sample.explanation.strip():
+        if not answer.normalize(sample.explanation):
             return Score(None, "the sample has no explanation")
         if self.reply == "answer":
             return Score(None, "the prompt asks for no reasoning")
@@ -47,17 +48,38 @@ def contradicted(text: str, explanation: str) -> str:
     """The first sentence of the text that says the opposite of the explanation's closest sentence, or nothing.
 
     The gate judges short texts, so it is applied sentence by sentence, and only to sentences on the same subject.
+    "A mass and no effusion" says two things: what it denies is compared by itself where the explanation denies it too.
     """
-    references = [part for part in _SENTENCE_END.split(explanation) if part.strip()]
-    for sentence in _SENTENCE_END.split(text):
-        rated = [
-            (
-                answer.token_f1(sentence, reference),
-                not answer.contradictions(sentence, reference, _LONGEST_SENTENCE_WORDS),
-            )
-            for reference in references
-        ]
-        overlap, agrees = max(rated, default=(0.0, True))
-        if overlap >= _SAME_SUBJECT and not agrees:
-            return sentence.strip()
+    references = [part for sentence in _sentences(explanation) for part in {sentence, *_DENIAL_JOINED.split(sentence)}]
+    for sentence in _sentences(text):
+        if _against(sentence, references):
+            parts = _DENIAL_JOINED.split(sentence)
+            rest = " ".join(part for part in parts if not _supported(part, references))
+            if len(parts) == 1 or _against(rest, references):
+                return sentence
     return ""
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
+
+
+def _closest(sentence: str, references: list[str]) -> tuple[float, bool]:
+    """Overlap with the closest reference, and whether the two agree."""
+    return max(
+        (
+            answer.token_f1(sentence, reference),
+            not answer.contradictions(sentence, reference, longest=_LONGEST_SENTENCE_WORDS),
+        )
+        for reference in references
+    )
+
+
+def _against(sentence: str, references: list[str]) -> bool:
+    overlap, agrees = _closest(sentence, references)
+    return overlap >= _SAME_SUBJECT and not agrees
+
+
+def _supported(sentence: str, references: list[str]) -> bool:
+    overlap, agrees = _closest(sentence, references)
+    return overlap >= _SAME_SUBJECT and agrees

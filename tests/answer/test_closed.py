@@ -100,6 +100,7 @@ SIDE = Asked("closed", ("Left side",), question="Are the loops on the right or l
         (BIGGEST, "not the lung", "unread"),
         (BIGGEST, "lung or liver", "unread"),
         (BIGGEST, "A", "incorrect"),  # no letters were offered
+        (BIGGEST, "A. The heart", "incorrect"),
         (SIDE, "left side", "correct"),
         (SIDE, "right side", "incorrect"),
         (SIDE, "yes", "incorrect"),

@@ -22,6 +22,7 @@ ALL = [OPEN, CHOICE, Asked("closed", ("no",)), Asked("json", ('{"side": "left"}'
         ("<think>left lung</think>", "unread", "unread"),
         ("<answer>I do not know</answer>", "unread", "unread"),
         ("<answer>:</answer>", "unread", "unread"),
+        ("spleen", "incorrect", "unread"),
         ("", "unread", "unread"),
     ],
 )
@@ -90,5 +91,5 @@ def test_no_text_breaks_the_reader_and_strict_implies_lenient(reply: str, asked:
 def test_long_hostile_replies_are_read(unit: str) -> None:
     reply = unit * 20_000  # minutes for a reader that is not linear
     for asked in ALL:
-        assert grade(read(reply, asked), asked).outcome in ("incorrect", "unread")
+        assert grade(read(reply, asked), asked).strict_outcome == "unread"
         assert grade(read(reply, asked, "length"), asked).strict_outcome == "unread"

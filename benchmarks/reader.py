@@ -1,0 +1,80 @@
+"""How many stored replies are read and graded in a second on one core.
+
+    python benchmarks/reader.py ../shared/predictions/*.jsonl
+
+Each file is taken in a process of its own, so that no text was seen before. `answers` is reading and grading alone;
+`rows` also understands the row, its gold answer and its options, and builds the scored row. Figures are of the
+fastest of several runs, the one that other work on the machine disturbed least. They are printed, and written to
+benchmarks/results/reader.json with the versions, the machine and the date.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lowmed import answer
+from lowmed.evaluate.score import load, read_asked, score_rows
+
+RESULT = Path(__file__).parent / "results" / "reader.json"
+RUNS = 7
+WORK = ("answers", "rows")
+
+
+def seconds(work: Iterable[object]) -> float:
+    began = time.process_time()
+    for _ in work:
+        pass
+    return time.process_time() - began
+
+
+def once(what: str, path: Path) -> float:
+    rows = list(load(path))
+    if what == "rows":
+        return seconds(score_rows(rows))
+    asked = [(row["completion"], read_asked(row, str(path))) for row in rows]
+    return seconds(answer.grade(answer.read(reply, question), question) for reply, question in asked)
+
+
+def fastest(what: str, path: Path) -> float:
+    command = [sys.executable, __file__, "--once", what, str(path)]
+    return min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(RUNS))
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["--once"]:
+        print(once(arguments[1], Path(arguments[2])))
+        return
+    if not arguments:
+        raise SystemExit(__doc__)
+    files, total, spent = {}, 0, dict.fromkeys(WORK, 0.0)
+    for path in map(Path, arguments):
+        lengths = [len(row["completion"]) for row in load(path)]
+        taken = {what: fastest(what, path) for what in WORK}
+        files[path.name] = {
+            "rows": len(lengths),
+            "mean_reply_characters": round(sum(lengths) / len(lengths)),
+            **{f"{what}_per_second": round(len(lengths) / taken[what]) for what in WORK},
+        }
+        total += len(lengths)
+        spent = {what: spent[what] + taken[what] for what in WORK}
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "rules_version": answer.RULES_VERSION,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()}, one core, CPU time",
+        "rows": total,
+        **{f"{what}_per_second": round(total / spent[what]) for what in WORK},
+        "files": files,
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

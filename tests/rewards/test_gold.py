@@ -1,0 +1,96 @@
+"""The reference reply of every prompt family must earn everything, on real gold answers too."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowmed import answer, prompt, rewards
+from lowmed.nano import phantom
+from lowmed.sample import Kind, Sample
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "answers.json"
+PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
+
+
+def _below_full(samples: list[Sample]) -> list[tuple[str, str, str]]:
+    found = []
+    for family in prompt.FAMILIES.values():
+        for reward in rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {}), ("reasoning", 0.5, {})], family.reply):
+            scores = [(sample, reward(sample, prompt.reference(family, sample))) for sample in samples]
+            found += [
+                (reward.name, sample.answer, score.why) for sample, score in scores if score.value not in (1, None)
+            ]
+    return found
+
+
+def _samples(rows: list[dict[str, Any]], kinds: dict[str, Kind]) -> Iterator[Sample]:
+    for number, row in enumerate(rows):
+        gold = str(row["answer"]).strip()
+        if gold:
+            yield Sample(str(number), row["question"], gold, kinds[row["answer_type"].strip()], "g", "t")
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
+def test_every_gold_answer_of_vqa_rad_earns_everything() -> None:
+    rows = json.loads((DATA / "vqa-rad" / "vqa_rad_public.json").read_text())
+    samples = list(_samples(rows, {"CLOSED": "closed", "OPEN": "open"}))
+    assert len(samples) == 2248
+    assert _below_full(samples) == []
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
+@pytest.mark.parametrize("split", ["train", "validate", "test"])
+def test_every_gold_answer_of_slake_earns_everything(split: str) -> None:
+    rows = json.loads((DATA / "slake-text" / f"{split}.json").read_text())
+    samples = list(_samples(rows, {"CLOSED": "closed", "OPEN": "open"}))
+    assert len(rows) - len(samples) == (1 if split == "train" else 0)
+    assert _below_full(samples) == []
+
+
+def test_every_kind_of_gold_answer_earns_everything() -> None:
+    samples = [
+        Sample("choice", "Which?", "CT", "choice", "g", "t", options=("MRI", "CT", "A", "E. coli")),
+        Sample("closed", "Is it?", "Yes", "closed", "g", "t"),
+        Sample("offered", "Is it left or right?", "Right side", "closed", "g", "t"),
+        Sample("open", "How wide?", "5.6cm focal, predominantly hypodense", "open", "g", "t"),
+        Sample("json", "Report.", '{"findings": ["a", "b"], "count": 2}', "json", "g", "t"),
+        Sample(
+            "text",
+            "Describe.",
+            " ".join(f"The finding in zone {zone} is normal." for zone in range(9)),
+            "text",
+            "g",
+            "t",
+        ),
+    ]
+    assert _below_full([*samples, *phantom.samples("train", 300)]) == []
+
+
+@pytest.mark.skipif(not VECTORS.exists(), reason="../shared/vectors is absent")
+def test_reward_equals_strict_grade_on_the_vectors() -> None:
+    compared = 0
+    for case in json.loads(VECTORS.read_text())["cases"]:
+        if case["kind"] not in ("mcq", "yesno"):
+            continue
+        options = case.get("options", {})
+        gold = options.get(case["gold"], case["gold"])
+        kind: Kind = "choice" if options else "closed"
+        sample = Sample(case["id"], "?", gold, kind, "g", "t", options=tuple(options.values()))
+        for reply in (case["input"], f"<think>I see it</think><answer>{case['input']}</answer>"):
+            verdict = answer.grade(answer.read(reply, sample), sample)
+            score = rewards.build([("accuracy", 1.0, {})])[0](sample, reply)
+            assert score.value == float(verdict.strict_outcome == "correct")
+            compared += verdict.strict_outcome == "correct"
+    assert compared > 10
+
+
+@pytest.mark.skipif(not PREDICTIONS.exists(), reason="../shared/predictions is absent")
+def test_format_accepts_what_a_published_reasoner_writes() -> None:
+    rows = [json.loads(line) for line in (PREDICTIONS / "omnimedvqa-medvlm-r1-mri.jsonl").read_text().splitlines()]
+    form = rewards.build([("format", 1.0, {})])[0]
+    scores = [form(Sample("s", "?", row["answer"], "open", "g", "t"), row["completion"]) for row in rows]
+    assert {score.why for score in scores if score.value != 1.0} == set()

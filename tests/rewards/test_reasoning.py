@@ -1,0 +1,96 @@
+"""The reasoning reward: agreement with the explanation, short of contradiction."""
+
+import pytest
+
+from lowmed.nano import phantom
+from lowmed.rewards.reasoning import Reasoning
+from lowmed.sample import Sample
+
+EXPLANATION = "The right lung is clear. A large round mass lies in the left lower zone. No effusion is seen."
+SAMPLE = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=EXPLANATION)
+
+
+def _value(thought: str) -> float:
+    value = Reasoning()(SAMPLE, f"<think>{thought}</think><answer>mass</answer>").value
+    assert value is not None
+    return value
+
+
+def test_the_explanation_itself_earns_all() -> None:
+    assert _value(EXPLANATION) == 1.0
+
+
+def test_neither_one_right_word_nor_rambling_wins() -> None:
+    honest = _value("There is a round mass in the left lower zone and no effusion.")
+    assert honest > 0.5
+    assert _value("A mass here.") < honest
+    assert (
+        _value(EXPLANATION + " Also the ribs, spine and many other things could be described at length." * 8) < honest
+    )
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        EXPLANATION.replace("left", "right"),
+        EXPLANATION.replace("No effusion", "An effusion"),
+        EXPLANATION.replace("lower", "upper"),
+        EXPLANATION + " A large round mass lies in the right lower zone.",
+        "No large round mass lies in the left lower zone.",
+    ],
+)
+def test_a_contradiction_earns_nothing(thought: str) -> None:
+    assert _value(thought) == 0.0
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        f"<think>{EXPLANATION}",
+        f"{EXPLANATION}<answer>mass</answer>",
+        f"<think>{EXPLANATION}</think>",
+        f"<think>{EXPLANATION}</think><think>{EXPLANATION}</think><answer>mass</answer>",
+        "<think>mass mass mass mass</think><answer>mass</answer>",
+        "",
+    ],
+)
+def test_reasoning_outside_its_block_earns_nothing(completion: str) -> None:
+    assert Reasoning()(SAMPLE, completion).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("explanation", "thought"),
+    [
+        ("A mass lies in the left lung and no effusion.", "A mass lies in the left lung. There is no effusion."),
+        ("A mass lies in the left lung. No effusion.", "A mass lies in the left lung, no effusion."),
+        (
+            "The left lung is clear. The right lung is not clear.",
+            "The right lung is not clear. The left lung is clear.",
+        ),
+    ],
+)
+def test_the_same_findings_in_other_sentences_are_no_contradiction(explanation: str, thought: str) -> None:
+    sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=explanation)
+    value = Reasoning()(sample, f"<think>{thought}</think><answer>mass</answer>").value
+    assert value is not None
+    assert value > 0.8
+
+
+def test_it_has_nothing_to_say_without_an_explanation_or_a_think_block_to_ask_for() -> None:
+    silent = Sample("s", "What is seen?", "mass", "open", "g", "t")
+    assert Reasoning()(silent, "<think>a b c</think><answer>mass</answer>").value is None
+    assert Reasoning("answer")(SAMPLE, "<answer>mass</answer>").value is None
+
+
+def test_generated_explanations_earn_all_and_mirrored_ones_nothing() -> None:
+    mirror = str.maketrans({"\x01": "right", "\x02": "left"})
+    mirrored = 0
+    for sample in phantom.samples("train", 200):
+        reward = Reasoning()
+        assert reward(sample, f"<think>{sample.explanation}</think><answer>x</answer>").value == 1.0
+        sides = {"left", "right"} & set(sample.explanation.replace(",", "").replace(".", "").split())
+        if len(sides) == 1:
+            other = sample.explanation.replace("left", "\x01").replace("right", "\x02").translate(mirror)
+            assert reward(sample, f"<think>{other}</think><answer>x</answer>").value == 0.0
+            mirrored += 1
+    assert mirrored > 50
