@@ -1,9 +1,10 @@
 """How many stored replies are read and graded in a second on one core.
 
-    python benchmarks/reader.py ../shared/predictions/*.jsonl
+    python benchmarks/reader.py PREDICTIONS.jsonl ...
 
-Each file is taken in a process of its own, so that no text was seen before. `answers` is reading and grading alone;
-`rows` also understands the row, its gold answer and its options, and builds the scored row. Figures are of the
+Each file is taken in a process of its own, so that no text was seen before. `answers` is reading and grading, for
+questions that were understood before; `rows` also understands the row, its gold answer and its options, and builds
+the scored row. Figures are of the
 fastest of several runs, the one that other work on the machine disturbed least. They are printed, and written to
 benchmarks/results/reader.json with the versions, the machine and the date.
 """

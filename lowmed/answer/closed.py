@@ -20,9 +20,14 @@ _LEADING = re.compile(
 _NO_AS_ANSWER = re.compile(r"\bno\b(?=\s*(?:[.,;:!?)]|$))")
 _ANSWERED_NO = re.compile(r"\banswer (?:is |would be )?no\b(?! (?:one|idea|answer)\b)")
 _NOT_YES = re.compile(r"\b(?:not|isn t) (?:a )?(?:clear |definite )?yes\b")
-_LISTED = re.compile(r"[,:]\s*([^,:?]+(?:,[^,:?]+)*?,?\s*\bor\b[^,:?]+)\?*\s*$", re.IGNORECASE)
+_LISTED = re.compile(r"[,:]\s*([^,:?]+(?:,[^,:?]+)*?,?\s*\b[oO][rR]\b[^,:?]+)\?*\s*$")
+# "T1, T2 or FLAIR": the list begins before its first comma.
+_FIRST_LISTED = re.compile(r"(\w*[A-Z0-9]\w*)\s*$")
 _OR = re.compile(r",|\bor\b", re.IGNORECASE)
-_NEIGHBOURS = re.compile(r"([\w-]+),? or (?:(?:an?|the) )?([\w-]+)", re.IGNORECASE)
+# Not "T1 weighted or T2 weighted", nor the end of a longer list.
+_NEIGHBOURS = re.compile(
+    r"(?<![\w-])([\w-]+) or (?:(?:an?|the) )?(?!no\b|not\b)([\w-]+)(?!\s+\1\b)(?![\w-])", re.IGNORECASE
+)
 
 
 def is_yes_no(gold: str) -> bool:
@@ -42,10 +47,12 @@ def read_yes_no(text: str) -> tuple[str | None, str]:
         return "yes", ""
     if normal in NO:
         return "no", ""
-    if noncommittal(normal):
+    leading = _LEADING.match(text)
+    said_and_done = leading and leading[0][-1] in ".!\n。"  # "Yes. The cause can not be determined."
+    if not said_and_done and noncommittal(normal):
         return None, "noncommittal"
     words = set(normal.split())
-    if leading := _LEADING.match(text):
+    if leading:
         rest = text[leading.end() :].casefold()
         if leading[1] or leading[4]:
             return (None, "ambiguous") if _NO_AS_ANSWER.match(rest.strip()) else ("yes", "")
@@ -59,13 +66,14 @@ def read_yes_no(text: str) -> tuple[str | None, str]:
 
 def offered(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
     """The answers that a question offers ("lung, liver or heart"), where a gold is one of them; else none."""
-    found: list[tuple[str, ...]] = []
+    found: list[list[str]] = []
     if listed := _LISTED.search(question):
-        found.append(tuple(part.strip() for part in _OR.split(listed[1]) if part.strip()))
-    found += [(pair[1], pair[2]) for pair in _NEIGHBOURS.finditer(question)]
+        first = _FIRST_LISTED.findall(question[: listed.start()])
+        found.append([part.strip() for part in (*first, *_OR.split(listed[1])) if part.strip()])
+    found += [list(pair.groups()) for pair in _NEIGHBOURS.finditer(question)]
     wanted = {normalize(gold) for gold in golds}
     for options in found:
         forms = [normalize(option) for option in options]
         if len(set(forms)) == len(forms) > 1 and wanted & set(forms):
-            return options
+            return tuple(options)
     return ()

@@ -21,8 +21,8 @@ _DENIED_AFTER = re.compile(
 )
 _LIST_GOES_ON = re.compile(rf"^[^{_SENTENCE}]*\b(?:or|nor)\b")
 
-_KNOWS = r"(?:know|tell|say|answer|determine|assess|provide|identify)"
-_KNOWN = r"(?:known|told|said|answered|determined|assessed|provided|identified)"
+_KNOWS = r"(?:know|tell|say|answer|determine|assess|provide|identify|count|select|choose)"
+_KNOWN = r"(?:known|told|said|answered|determined|assessed|provided|identified|counted|selected|chosen)"
 _NONCOMMITTAL = re.compile(
     r"^no (?:idea|answer|clue|way|comment|opinion)\b"
     r"|^(?:it is |it s |i am |i m |this is |that is )?"

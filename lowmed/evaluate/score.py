@@ -80,7 +80,7 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
 
 
 def _overlap(value: str | None, asked: Asked, outcome: str) -> tuple[float | None, tuple[str, ...]]:
-    if asked.kind in ("choice", "json"):
+    if asked.kind in ("choice", "json") or (asked.kind == "closed" and any(map(answer.is_yes_no, asked.golds))):
         return None, ()
     graded = asked.kind in ("open", "text")
     if outcome == "correct":
@@ -131,11 +131,13 @@ def _golds(gold: Any, where: str) -> tuple[str, ...]:
 
 
 def _guess(gold: Any, golds: tuple[str, ...], has_options: bool) -> Kind:
-    if has_options or (isinstance(gold, str) and len(gold) == 1 and gold in LETTERS):
+    if has_options:
         return "choice"
-    if isinstance(gold, dict) or golds[0].lstrip()[:1] in ("{", "["):
-        return "json"
-    return "closed" if all(map(answer.is_yes_no, golds)) else "open"
+    if all(map(answer.is_yes_no, golds)):
+        return "closed"
+    if isinstance(gold, str) and len(gold) == 1 and gold in LETTERS:
+        return "choice"
+    return "json" if isinstance(gold, dict) or golds[0].lstrip()[:1] in ("{", "[") else "open"
 
 
 def _option(gold: str, options: tuple[str, ...], letters: bool, where: str) -> str:

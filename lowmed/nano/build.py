@@ -33,12 +33,12 @@ TOKENIZER_SAMPLES = 4000
 MEASURED_SAMPLES = 500
 MEASURED_TRIES = 8
 
-_SEE = Phase("see", updates=2400, batch_size=32, learning_rate=2e-3, habit_share=0.0, direct_share=0.15, first_sample=0)
+_SEE = Phase("see", updates=2400, batch_size=32, learning_rate=2e-2, habit_share=0.0, direct_share=0.15, first_sample=0)
 _HABIT = Phase(
     "habit",
     updates=150,
     batch_size=32,
-    learning_rate=4e-4,
+    learning_rate=5e-3,
     habit_share=0.62,
     direct_share=0.15,
     first_sample=_SEE.updates * _SEE.batch_size,

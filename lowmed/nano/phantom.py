@@ -10,8 +10,8 @@ those of a patient. The question families, which are the samples' topics:
 | side     | closed | left, right                                         |
 | count    | open   | two, one, three, four                               |
 | size     | choice | medium, small, large                                |
-| location | choice | upper left, upper right, lower left, lower right    |
-| modality | open   | CT, MRI, X-ray                                      |
+| location | open   | upper left, upper right, lower left, lower right    |
+| modality | choice | CT, MRI, X-ray                                      |
 
 Ultrasound is in the split "unseen" alone; there the topic modality is left out, because it would have one answer.
 The split "pretrain" is what the embedded model was taught with. Every split has its own stream of random words.
@@ -50,7 +50,7 @@ RADII = {"small": (3, 4), "medium": (6, 7), "large": (10, 11)}
 NUMBERS = ("zero", "one", "two", "three", "four")
 
 KINDS: dict[str, Kind] = {
-    "presence": "closed", "side": "closed", "count": "open", "size": "choice", "location": "choice", "modality": "open",
+    "presence": "closed", "side": "closed", "count": "open", "size": "choice", "location": "open", "modality": "choice",
 }  # fmt: skip
 QUESTIONS = {
     "presence": ("Is there a lesion in the image?", "Does this image show a lesion?", "Is a lesion visible?"),
@@ -133,7 +133,7 @@ def _scene(draws: paint.Draws, split: str) -> Scene:
         places = draws.shuffled(tuple(QUADRANT))[:number]
     lesions = tuple((place, draws.pick(SIZE)) for place in QUADRANT if place in places)
     asked = QUESTIONS[topic]
-    options = {"size": tuple(SIZE), "location": tuple(QUADRANT)}.get(topic, ())
+    options = {"size": tuple(SIZE), "modality": tuple(MODALITY)}.get(topic, ())
     return Scene(topic, modality, lesions, asked[draws.integer(0, len(asked) - 1)], draws.shuffled(options))
 
 

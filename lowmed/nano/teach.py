@@ -20,8 +20,8 @@ class Phase:
     """One run of updates over fresh samples of the pretraining stream.
 
     `habit_share` of the replies keep their right reasoning and end in the family's habitual answer instead of the
-    truth. `direct_share` of the questions ask for an answer without reasoning. The learning rate rises over the first
-    twentieth and falls along a cosine to a hundredth.
+    truth. `direct_share` of the questions ask for an answer without reasoning. The learning rate is Muon's, AdamW's is
+    a tenth of it; both rise over the first twentieth and fall along a cosine to a hundredth.
     """
 
     name: str
@@ -57,6 +57,10 @@ def batch(processor: Any, chats: Sequence[tuple[list[prompt.Message], str]], pic
     return inputs | {"labels": labels}
 
 
+def _is_inner(name: str) -> bool:
+    return ".layers." in name or ".blocks." in name or ".merger." in name
+
+
 def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None]) -> None:
     """Train all weights of `model` in place for one phase.
 
@@ -65,19 +69,21 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
     """
     import torch
 
-    matrices = [weight for weight in model.parameters() if weight.ndim >= 2]
-    vectors = [weight for weight in model.parameters() if weight.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-        lr=phase.learning_rate,
-        betas=(0.9, 0.98),
-        fused=True,
+    # Muon, for the matrices between the first and the last layer, learns to find an option's letter in a hundred
+    # updates; AdamW alone does not in a thousand.
+    inner = [weight for name, weight in model.named_parameters() if _is_inner(name) and weight.ndim == 2]
+    known = {id(weight) for weight in inner}
+    outer = [weight for weight in model.parameters() if id(weight) not in known]
+    optimizers = (
+        torch.optim.Muon(inner, lr=phase.learning_rate, momentum=0.95, weight_decay=0.0),
+        torch.optim.AdamW(outer, lr=phase.learning_rate / 10, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
     warm = max(1, phase.updates // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warm, 0.505 + 0.495 * float(np.cos(np.pi * step / phase.updates))),
-    )
+
+    def pace(step: int) -> float:
+        return min((step + 1) / warm, 0.505 + 0.495 * float(np.cos(np.pi * step / phase.updates)))
+
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, pace) for optimizer in optimizers]
     # The stream has no end: taking its first samples up to here costs a few milliseconds a thousand.
     last = phase.first_sample + phase.updates * phase.batch_size
     stream = phantom.samples("pretrain", last, phase.seed)[phase.first_sample :]
@@ -97,9 +103,10 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
             raise FloatingPointError(f"the loss of update {update} of {phase.name} is {loss.item()}")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
         if (update + 1) % 50 == 0 or update + 1 == phase.updates:
             seconds = time.monotonic() - begun

@@ -61,6 +61,7 @@ def test_a_single_choice_is_read(text: str, option: str) -> None:
         ":",
         "I cannot determine.",
         "I cannot tell whether it is pneumothorax",
+        "It is impossible to determine from one film. Perhaps pneumothorax.",
         "A chest X-ray cannot show this.",
         "The correct answer is A chest radiograph",
         "A hernia",

@@ -21,6 +21,7 @@ def _yes_no(text: str) -> str | None:
         ("Yes, there is no doubt", "yes"),
         ("Yes. The diagnosis is pneumonia", "yes"),
         ("Yes, it is.", "yes"),
+        ("Yes. The cause is difficult to determine.", "yes"),
         ("Yes - on the left", "yes"),
         ("No - not on the left", "no"),
         ("No\nThere is no mass.", "no"),
@@ -66,6 +67,8 @@ def test_yes_and_no_are_read(text: str, value: str) -> None:
         "No answer can be given",
         "not clear",
         "It cannot be determined",
+        "No, it cannot be determined",
+        "Perhaps yes. I do not know.",
         "There is no pneumothorax",
         "it is not a yes",
         "正常",
@@ -88,6 +91,8 @@ def test_the_gold_answer_may_be_spelled_otherwise(gold: str) -> None:
 
 
 BIGGEST = Asked("closed", ("Lung",), question="Which is the biggest in this image,lung,liver or heart?")
+WEIGHT = Asked("closed", ("T2",), question="Is this a T1 weighted or T2 weighted MRI image?")
+FLAIR = Asked("closed", ("FLAIR",), question="Is this image modality T1, T2, or FLAIR?")
 SIDE = Asked("closed", ("Left side",), question="Are the loops on the right or left side?")
 
 
@@ -104,7 +109,16 @@ SIDE = Asked("closed", ("Left side",), question="Are the loops on the right or l
         (SIDE, "left side", "correct"),
         (SIDE, "right side", "incorrect"),
         (SIDE, "yes", "incorrect"),
-        (Asked("closed", ("T2",), question="Is this a T1 weighted or T2 weighted MRI image?"), "T2", "correct"),
+        (WEIGHT, "T2", "correct"),
+        (WEIGHT, "T2 weighted", "incorrect"),
+        (FLAIR, "FLAIR", "correct"),
+        (FLAIR, "a FLAIR image", "correct"),
+        (FLAIR, "T1 and FLAIR", "unread"),
+        (
+            Asked("closed", ("contrast",), question="Does this CT have contrast or no contrast?"),
+            "no contrast",
+            "incorrect",
+        ),
         (Asked("closed", ("left",), question="Is it left or right?"), "It is on the left.", "correct"),
         (Asked("closed", ("left",), question="Is it left or right?"), "both left and right", "unread"),
     ],

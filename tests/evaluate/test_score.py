@@ -161,6 +161,7 @@ def test_fields_pass_through_and_the_order_stays() -> None:
         ({"answer": "C", "completion": "a chest film"}, "choice", "unread"),
         ({"answer": ["B"], "options": ["A", "AB", "B"], "completion": "C"}, "choice", "correct"),
         ({"answer": True, "completion": "Yes, it is"}, "closed", "correct"),
+        ({"answer": "N", "completion": "No."}, "closed", "correct"),
         ({"answer": 2, "completion": "two"}, "open", "correct"),
         ({"answer": ["heart", "cardiac silhouette"], "completion": "The cardiac silhouette."}, "open", "correct"),
         ({"answer": "a, b", "completion": "b and a"}, "open", "correct"),
@@ -224,7 +225,7 @@ def test_errors_of_side_and_polarity_are_counted() -> None:
         {"id": 1, "question": "?", "answer": "left lung", "completion": "right lung", "modality": "CT"},
         {"id": 2, "question": "?", "answer": "effusion", "completion": "no effusion", "modality": "CT"},
         {"id": 3, "question": "?", "answer": "effusion", "completion": "effusion", "modality": "MRI"},
-        {"id": 4, "question": "?", "answer": "effusion", "completion": "mass"},
+        {"id": 4, "question": "?", "answer": "yes", "completion": "no"},
     ]
     summary = summarize(score_rows(rows))
     assert (summary["laterality_error_rate"], summary["polarity_error_rate"]) == (0.25, 0.25)

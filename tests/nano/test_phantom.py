@@ -85,7 +85,7 @@ def test_the_habitual_answer_is_the_most_frequent_one_but_no_way_out(split: phan
 
 def test_the_position_of_the_right_option_tells_nothing() -> None:
     samples = [sample for sample in phantom.samples("train", 6000) if sample.kind == "choice"]
-    for topic in ("size", "location"):
+    for topic in ("size", "modality"):
         letters = Counter(sample.letter for sample in samples if sample.topic == topic)
         even = letters.total() / len(letters)
         assert all(0.85 * even < count < 1.15 * even for count in letters.values()), letters

@@ -1,6 +1,8 @@
 """The reasoning reward: agreement with the explanation, short of contradiction."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lowmed.nano import phantom
 from lowmed.rewards.reasoning import Reasoning
@@ -94,3 +96,10 @@ def test_generated_explanations_earn_all_and_mirrored_ones_nothing() -> None:
             assert reward(sample, f"<think>{other}</think><answer>x</answer>").value == 0.0
             mirrored += 1
     assert mirrored > 50
+
+
+@given(st.text() | st.text("left right no . ; and mass 5"), st.text() | st.text("left right no . ; and mass 5"))
+def test_no_explanation_and_no_thought_break_it(explanation: str, thought: str) -> None:
+    sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=explanation)
+    value = Reasoning()(sample, f"<think>{thought}</think><answer>mass</answer>").value
+    assert value is None or 0.0 <= value <= 1.0

@@ -1,0 +1,5 @@
+"""`python -m lowmed` is the command."""
+
+from lowmed.cli import main
+
+main()
