@@ -1,9 +1,12 @@
 """A recipe's model, ready to train or to answer: processor, base, adapter, and the checks that all three are right."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from safetensors import SafetensorError
 
 from lowmed import nano, recipe
 from lowmed.data.images import Policy, image_tokens
@@ -82,8 +85,8 @@ def base(spec: recipe.Model, machine: Machine) -> Loaded:
     try:
         processor = load_processor(source, spec.revision, policy)
         model = module.load(source, spec, machine)
-    except OSError as error:
-        raise _not_found(spec, error) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _not_loaded(spec, error) from error
     check_quantised(model, spec)
     return Loaded(model, processor, policy, machine, backend)
 
@@ -113,6 +116,8 @@ def with_trainable_adapter(loaded: Loaded, lora: recipe.Lora, base_name: str) ->
                 f"set lora.rank={rank}",
             )
     loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not where it lies on this machine
+    # Left to itself PEFT asks the hub, at every save, whether the base's vocabulary has changed. It has not.
+    loaded.model.save_pretrained = partial(loaded.model.save_pretrained, save_embedding_layers=False)
     check_trainable(loaded.model)
     return loaded
 
@@ -204,14 +209,14 @@ def check_trainable(model: Any) -> None:
         )
 
 
-def _not_found(spec: recipe.Model, error: OSError) -> SetupError:
+def _not_loaded(spec: recipe.Model, error: Exception) -> SetupError:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if Path(spec.name).is_dir():
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return SetupError(
             f"the model folder does not load: {first}", spec.name, "a complete Hugging Face folder is needed"
         )
     return SetupError(
-        f"{spec.name} is neither a local folder nor to be had from the hub",
+        f"{spec.name} is no local folder and could not be had from the hub: {first}",
         "model.name",
         "download it elsewhere and give the folder: model.name=/path/to/Qwen2-VL-2B-Instruct",
     )

@@ -33,19 +33,37 @@ TOKENIZER_SAMPLES = 4000
 MEASURED_SAMPLES = 500
 MEASURED_TRIES = 8
 
-_SEE = Phase("see", updates=2400, batch_size=32, learning_rate=2e-2, habit_share=0.0, direct_share=0.15, first_sample=0)
+_LETTERS = Phase(
+    "letters",
+    updates=250,
+    batch_size=192,
+    learning_rate=2e-2,
+    habit_share=0.0,
+    direct_share=0.0,
+    first_sample=0,
+    with_pictures=False,
+)
+_SEE = Phase(
+    "see",
+    updates=1000,
+    batch_size=32,
+    learning_rate=2e-2,
+    habit_share=0.0,
+    direct_share=0.15,
+    first_sample=250 * 192,
+)
 _HABIT = Phase(
     "habit",
-    updates=150,
+    updates=120,
     batch_size=32,
     learning_rate=5e-3,
     habit_share=0.62,
     direct_share=0.15,
-    first_sample=_SEE.updates * _SEE.batch_size,
+    first_sample=250 * 192 + 1000 * 32,
 )
 BASES: dict[str, tuple[Phase, ...]] = {
-    "shortcut": (_SEE, _HABIT),
-    "blind": (dataclasses.replace(_SEE, updates=500),),
+    "shortcut": (_LETTERS, _SEE, _HABIT),
+    "blind": (_LETTERS, dataclasses.replace(_SEE, updates=100)),
 }
 
 
@@ -73,7 +91,7 @@ def build(base: str, report: Callable[[str], None]) -> tuple[Any, Any]:
     torch.set_num_threads(THREADS)
     phases = BASES[base]
     chance = np.random.Generator(np.random.PCG64(SEED))
-    chats = [teach.asked(sample, phases[0], chance) for sample in phantom.samples("pretrain", TOKENIZER_SAMPLES, SEED)]
+    chats = [teach.asked(sample, _SEE, chance) for sample in phantom.samples("pretrain", TOKENIZER_SAMPLES)]
     turns = [f"{messages[0]['content'][-1]['text']}\n" for messages, _ in chats] + [reply for _, reply in chats]
     frame = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"] * TOKENIZER_SAMPLES
     processor = model.fresh_processor(turns + frame)

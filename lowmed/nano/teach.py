@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Phase:
     habit_share: float
     direct_share: float
     first_sample: int
-    seed: int = 0
+    with_pictures: bool = True
 
 
 def asked(sample: Sample, phase: Phase, chance: np.random.Generator) -> tuple[list[prompt.Message], str]:
@@ -45,16 +45,62 @@ def asked(sample: Sample, phase: Phase, chance: np.random.Generator) -> tuple[li
 
 def batch(processor: Any, chats: Sequence[tuple[list[prompt.Message], str]], pictures: Sequence[Any]) -> dict[str, Any]:
     """Model inputs, left-padded to (rows, tokens), with labels on the reply and its end alone."""
-    replies = [reply + processor.tokenizer.eos_token for _, reply in chats]
-    asks = processor.apply_chat_template(
+    questions = processor.apply_chat_template(
         [messages for messages, _ in chats], tokenize=False, add_generation_prompt=True
     )
-    texts = [ask + reply for ask, reply in zip(asks, replies, strict=True)]
-    inputs = dict(processor(text=texts, images=list(pictures), padding=True, return_tensors="pt"))
+    replies = [reply for _, reply in chats]
+    return _encoded(processor, list(zip(questions, replies, strict=True)), images=list(pictures))
+
+
+def _encoded(processor: Any, texts: Sequence[tuple[str, str]], **images: Any) -> dict[str, Any]:
+    end = processor.tokenizer.eos_token
+    inputs = dict(
+        processor(text=[ask + reply + end for ask, reply in texts], padding=True, return_tensors="pt", **images)
+    )
     labels = inputs["input_ids"].clone()
-    for row, reply in enumerate(processor.tokenizer(replies)["input_ids"]):
+    for row, reply in enumerate(processor.tokenizer([reply + end for _, reply in texts])["input_ids"]):
         labels[row, : -len(reply)] = IGNORED
     return inputs | {"labels": labels}
+
+
+def pictures_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
+    """One batch an update: chats about pictures, with the reply to learn."""
+    chance = _chance(phase)
+    for samples in _stream(phase):
+        pictures = [phantom.picture(sample.images[0]) for sample in samples]
+        yield batch(processor, [asked(sample, phase, chance) for sample in samples], pictures)
+
+
+def letters_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
+    """One batch an update, without pictures: the choice questions among the samples, each answered for two truths.
+
+    To find the letter of an option takes three steps of attention. They are learnt within minutes from many bare
+    examples, and hardly at all from few among other things to learn.
+    """
+    chance = _chance(phase)
+    family = prompt.family("reasoning")
+    for samples in _stream(phase):
+        chats = []
+        for sample in (sample for sample in samples if sample.kind == "choice"):
+            truths = [sample.options[place] for place in chance.permutation(len(sample.options))[:2]]
+            thoughts = [
+                dataclasses.replace(sample, answer=truth, explanation=f"So the {sample.topic} is {truth}.")
+                for truth in truths
+            ]
+            replies = "".join(prompt.reference(family, thought) for thought in thoughts)
+            chats.append((prompt.question_text(sample) + "\n", replies))
+        yield _encoded(processor, chats)
+
+
+def _stream(phase: Phase) -> Iterator[list[Sample]]:
+    # Passing over the samples of earlier phases costs a few milliseconds a thousand.
+    last = phase.first_sample + phase.updates * phase.batch_size
+    samples = phantom.samples("pretrain", last)
+    return (samples[start : start + phase.batch_size] for start in range(phase.first_sample, last, phase.batch_size))
+
+
+def _chance(phase: Phase) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(phase.first_sample))
 
 
 def _is_inner(name: str) -> bool:
@@ -62,7 +108,7 @@ def _is_inner(name: str) -> bool:
 
 
 def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None]) -> None:
-    """Train all weights of `model` in place for one phase.
+    """Train the weights of `model` in place for one phase.
 
     Raises:
         FloatingPointError: the loss is not a finite number.
@@ -84,19 +130,13 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
         return min((step + 1) / warm, 0.505 + 0.495 * float(np.cos(np.pi * step / phase.updates)))
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, pace) for optimizer in optimizers]
-    # The stream has no end: taking its first samples up to here costs a few milliseconds a thousand.
-    last = phase.first_sample + phase.updates * phase.batch_size
-    stream = phantom.samples("pretrain", last, phase.seed)[phase.first_sample :]
-    chance = np.random.Generator(np.random.PCG64([phase.seed, phase.first_sample]))
     # On a CPU, for sequences this short, the backward of fused attention takes half of an update; eager does not.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
     model.train()
     losses: list[float] = []
     begun = time.monotonic()
-    for update in range(phase.updates):
-        samples = stream[update * phase.batch_size : (update + 1) * phase.batch_size]
-        pictures = [phantom.picture(sample.images[0]) for sample in samples]
-        inputs = batch(processor, [asked(sample, phase, chance) for sample in samples], pictures)
+    batches = pictures_asked(processor, phase) if phase.with_pictures else letters_asked(processor, phase)
+    for update, inputs in enumerate(batches):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = model(**inputs, use_cache=False).loss
         if not torch.isfinite(loss):
