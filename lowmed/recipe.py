@@ -4,7 +4,9 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lowmed import prompt
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -54,6 +56,10 @@ class Data(Section):
         "image", description="`image`: all rows, split so that no image is on both sides; `official`: as published"
     )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share of images held out by `image`")
+    max_rejected: Share = Field(
+        0.0,
+        description="share of rows that may be kept out, named and counted, because they or their images are broken",
+    )
     train_limit: Positive | None = Field(None, description="use the first so many training samples, by seed")
     allow_shared_images: bool = Field(
         False, description="let an official split train on images of its own test; every table then says so"
@@ -65,6 +71,13 @@ class Prompts(Section):
 
     train: str = "diverse"
     infer: str = "reasoning"
+
+    @field_validator("train", "infer")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in prompt.FAMILIES:
+            raise ValueError(f"there is no prompt family `{name}`; use one of {', '.join(prompt.FAMILIES)}")
+        return name
 
 
 class Reward(Section):

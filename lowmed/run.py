@@ -153,10 +153,13 @@ def disk(where: Path) -> Iterator[None]:
     """Tell a full or read-only disk in three lines."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        # safetensors and torch tell a full disk by errors of their own, without a number.
+        told = any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter failed"))
+        if number in (errno.ENOSPC, errno.EDQUOT) or told:
             raise SetupError("the disk is full", str(where), "free some space, then --resume the run") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise SetupError("the folder can not be written", str(where), "choose another --out") from error
         raise
 

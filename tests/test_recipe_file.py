@@ -91,6 +91,7 @@ def test_all_mistakes_are_told_at_once_by_line_with_suggestions(tmp_path: Path) 
         (GOOD.replace("kind: grpo", "kind: ppo"), "has a kind that is neither sft nor grpo: 'ppo'"),
         (GOOD.replace("  kind: grpo\n", ""), "needs `kind: sft` or `kind: grpo`"),
         (GOOD + "lora: 5\n", "should be a valid dictionary"),
+        (GOOD + "prompts: {infer: poetic}\n", "mine.yaml:7  prompts.infer  there is no prompt family `poetic`"),
         (GOOD.replace("source: phantom", "source: phantom, split: test"), "data.split  is not a recipe key"),
         (GOOD.replace("    - {name: accuracy}\n", "    []\n"), "at least 1 item"),
         (GOOD + "seed: !!python/object/apply:os.system ['true']\n", "is not YAML"),

@@ -13,6 +13,7 @@ from lowmed.errors import DataError
 from lowmed.sample import Sample
 
 HELD_OUT = "held-out"
+REJECTED_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
     error unless the recipe allows it by name.
 
     Raises:
-        DataError: nothing to train on, or the published split shares images and the recipe does not allow that.
+        DataError: nothing to train on, more broken rows than the recipe allows, or the published split shares images
+            and the recipe does not allow that.
     """
+    _check_rejected(dataset, spec)
     train = dataset.splits.get("train", ())
     held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
     published = train
@@ -96,6 +99,20 @@ def untrained(dataset: DataSet) -> Division:
     known = train if "all" not in held_out else ()
     return Division(
         dataset.source, known, held_out, nothing, _shared(known, held_out), dataset.open_image, dataset.digest
+    )
+
+
+def _check_rejected(dataset: DataSet, spec: recipe.Data) -> None:
+    rejected, rows = dataset.rejected, len(dataset.samples) + len(dataset.rejected)
+    if len(rejected) <= spec.max_rejected * rows:
+        return
+    named = [f"{row.where}: {row.reason}" for row in rejected[:REJECTED_SHOWN]]
+    more = len(rejected) - len(named)
+    share = -(-1000 * len(rejected) // rows) / 1000  # rounded up
+    raise DataError(
+        f"{len(rejected):,} of {rows:,} rows of {dataset.source} can not be used",
+        "\n".join([*named, *([f"and {more:,} more"] if more else [])]),
+        f"mend them, or keep them out by name with data.max_rejected={share:g}",
     )
 
 

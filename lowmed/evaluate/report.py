@@ -1,55 +1,116 @@
-"""The record of one evaluation: what was asked of whom, the figures, and the floor beside them."""
+"""The record of one evaluation: what was asked of whom, the figures, and the floors and controls beside them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lowmed import __version__, prompt, recipe, recipe_file
-from lowmed.answer import RULES_VERSION
+from lowmed.answer import RULES_VERSION, normalize
 from lowmed.data.division import Division
-from lowmed.evaluate.floor import no_image_floor
-from lowmed.evaluate.measure import figures
+from lowmed.evaluate import reliance, sampling, store
+from lowmed.evaluate.controls import CONTROLS, REAL, SAMPLED
+from lowmed.evaluate.measure import figures, mean, scored
+
+Row = Mapping[str, Any]
 
 
-def settings(model: recipe.Model, family: prompt.Family, division: Division, max_new_tokens: int) -> dict[str, Any]:
-    """All that must be equal for two sets of replies to stand in one table."""
+def settings(
+    model: recipe.Model,
+    family: prompt.Family,
+    division: Division,
+    *,
+    max_new_tokens: int,
+    controls: int,
+    seen: str,
+    endpoint: str | None = None,
+) -> dict[str, Any]:
+    """All that must be equal for two sets of replies to stand in one table, and what the table says of its data.
+
+    Args:
+        model: the base, or what an endpoint calls its model.
+        family: how it is asked.
+        division: what is asked.
+        max_new_tokens: where a reply is cut.
+        controls: how many questions the controls ask again.
+        seen: `seen in training`, `unseen`, or "" where no training is known of.
+        endpoint: where another program serves the model.
+    """
     return {
         "model": recipe_file.portable_path(model.name),
-        "load_in": model.load_in,
+        "load_in": None if endpoint else model.load_in,
+        "endpoint": endpoint,
         "max_image_tokens": model.max_image_tokens,
         "max_new_tokens": max_new_tokens,
         "prompts": family.name,
         "prompt_digest": family.digest,
         "source": division.source,
         "data_digest": division.digest,
-        "questions": {split: len(samples) for split, samples in division.held_out.items()},
-    }
-
-
-def report(
-    asked: Mapping[str, Any], division: Division, predictions: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
-    """The evaluation as one JSON document.
-
-    Args:
-        asked: what `settings` gave.
-        division: which questions, and what was trained on.
-        predictions: who answered (`base`, `tuned`) -> lines of predictions.
-    """
-    return {
-        "lowmed": __version__,
-        "rules": RULES_VERSION,
-        **asked,
+        "seen": seen,
+        "controls": controls,
         "splits": {
             split: {
                 "questions": len(samples),
                 "images": len({image for sample in samples for image in sample.images}),
                 "images_trained_on": len(division.shared[split]),
                 "stamp": division.stamp(split).lstrip("; "),
-                "no_image_floor": no_image_floor(division.train, samples) if division.train else None,
-                "results": {
-                    who: figures([row for row in rows if row["split"] == split]) for who, rows in predictions.items()
-                },
             }
             for split, samples in division.held_out.items()
         },
     }
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """The evaluation in that folder as one JSON document, scored by today's rules: no model, images or data needed."""
+    asked = store.read_json(folder / store.ASKED)
+    rows = {
+        who: {
+            condition: scored(store.read(store.path(folder, who, condition)))
+            for condition in store.conditions(folder, who)
+        }
+        for who in store.people(folder)
+    }
+    return build(asked, rows)
+
+
+def build(asked: Mapping[str, Any], rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> dict[str, Any]:
+    """The same from what `settings` gave and the scored rows: who -> condition -> rows."""
+    splits = {}
+    for split, known in asked["splits"].items():
+        real = {who: _of(split, by_condition[REAL]) for who, by_condition in rows.items()}
+        anybody = next(iter(real.values()))
+        splits[split] = {
+            **known,
+            "no_image_floor": floor(anybody),
+            "results": {who: figures(found) for who, found in real.items()},
+        }
+    return {
+        "lowmed": __version__,
+        "rules": RULES_VERSION,
+        **asked,
+        "splits": splits,
+        "controls_asked": asked["controls"],
+        "controls": {who: _controls(by_condition) for who, by_condition in rows.items()},
+        "sampled": {
+            who: sampling.figures(by_condition[SAMPLED])
+            for who, by_condition in rows.items()
+            if by_condition.get(SAMPLED)
+        },
+    }
+
+
+def floor(rows: Sequence[Row]) -> float | None:
+    """How many questions the training answers get right without image or model; None where no training is known."""
+    if any(row.get("prior") is None for row in rows):
+        return None
+    return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in rows])
+
+
+def _controls(by_condition: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    found = {
+        name: reliance.beside(by_condition[REAL], by_condition[name]) for name in CONTROLS if name in by_condition
+    }
+    return {**found, "verdict": reliance.verdict(found)} if found else {}
+
+
+def _of(split: str, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["split"] == split]

@@ -1,12 +1,15 @@
-"""The folder of one evaluation: what was asked, and who replied what."""
+"""The folder of one evaluation: what was asked, and who replied what in which condition."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lowmed.errors import RunError
+from lowmed.evaluate.controls import REAL
 from lowmed.run import disk, read_json, write_json, write_text
+
+ASKED = "asked.json"
 
 
 def open_folder(folder: Path, asked: Mapping[str, Any]) -> None:
@@ -16,7 +19,7 @@ def open_folder(folder: Path, asked: Mapping[str, Any]) -> None:
         RunError: something else was asked in it.
         SetupError: it can not be written.
     """
-    file = folder / "asked.json"
+    file = folder / ASKED
     if file.is_file():
         before = read_json(file)
         different = sorted(key for key in asked.keys() | before.keys() if asked.get(key) != before.get(key))
@@ -34,14 +37,45 @@ def open_folder(folder: Path, asked: Mapping[str, Any]) -> None:
     write_json(file, dict(asked))
 
 
-def read(folder: Path, who: str) -> list[dict[str, Any]] | None:
-    """The stored replies of `base` or `tuned`, or None where there are none yet."""
-    file = folder / f"{who}.jsonl"
+def path(folder: Path, who: str, condition: str) -> Path:
+    """Where the replies of `base`, `tuned` or `endpoint` in a condition lie."""
+    return folder / (f"{who}.jsonl" if condition == REAL else f"{who}.{condition}.jsonl")
+
+
+def people(folder: Path) -> list[str]:
+    """Who has replied in this evaluation."""
+    return [who for who in ("base", "tuned", "endpoint") if path(folder, who, REAL).is_file()]
+
+
+def conditions(folder: Path, who: str) -> list[str]:
+    """The conditions in which somebody has replied."""
+    names = sorted(file.name.removeprefix(who).removesuffix(".jsonl") for file in folder.glob(f"{who}*.jsonl"))
+    return [name.removeprefix(".") or REAL for name in names]
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The stored replies, as far as they are whole: a last line cut by a kill is dropped, and asked again.
+
+    Raises:
+        RunError: a line inside the file is damaged.
+    """
     if not file.is_file():
-        return None
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return []
+    lines = file.read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            raise RunError(
+                "a stored reply is damaged", f"{file}:{number}", "remove the line; it will be asked again"
+            ) from None
+    if lines[-1]:
+        write_text(file, "".join(line + "\n" for line in lines[:-1]))
+    return rows
 
 
-def write(folder: Path, who: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store replies, whole or not at all."""
-    write_text(folder / f"{who}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def append(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Store more replies behind those that are there. ASCII, since a reply may hold what UTF-8 cannot."""
+    with disk(file), file.open("a", encoding="utf-8") as opened:
+        opened.writelines(json.dumps(row) + "\n" for row in rows)

@@ -1,0 +1,35 @@
+"""On what a figure was measured, and where figures are kept."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("lowmed", "torch", "transformers", "trl", "peft", "bitsandbytes")
+
+
+def about() -> dict[str, Any]:
+    """Date, processor, cores, memory and versions."""
+    model = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "processor": model[0] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def store(name: str, figures: dict[str, Any]) -> Path:
+    """Write the figures beside those of the other benchmarks."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": about(), **figures}, indent=2) + "\n")
+    return path

@@ -1,0 +1,139 @@
+"""A model that another program serves (vLLM, llama.cpp, Ollama), asked over the OpenAI-compatible chat interface.
+
+The only part of lowmed that sends pictures anywhere, and only to the address that was given.
+"""
+
+import base64
+import io
+import ipaddress
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from lowmed import prompt
+from lowmed.data.images import Policy, prepare
+from lowmed.errors import SetupError
+from lowmed.evaluate.replies import Answerer, OpenImage, Reply
+from lowmed.sample import Sample
+
+AT_ONCE = 8
+TRIES = 4
+SECONDS_PER_REPLY = 600
+KEY = "LOWMED_API_KEY"
+
+
+def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new_tokens: int) -> Answerer:
+    """The served model as something that answers; a key for it is taken from LOWMED_API_KEY.
+
+    Args:
+        url: of the interface, e.g. http://127.0.0.1:8000/v1
+        name: what the server calls the model.
+        family: how it is asked.
+        policy: the size at which pictures are sent.
+        max_new_tokens: a reply longer than this is cut.
+
+    Raises:
+        SetupError: the address is none, or leads out of this machine while LOWMED_OFFLINE=1.
+    """
+    here = _is_this_machine(url)
+    if os.environ.get("LOWMED_OFFLINE") == "1" and not here:
+        raise SetupError("LOWMED_OFFLINE=1 forbids sending anything", url, "serve the model on this machine, or unset it")
+    headers = {"Authorization": f"Bearer {os.environ[KEY]}"} if os.environ.get(KEY) else {}
+    client = httpx.Client(timeout=SECONDS_PER_REPLY, headers=headers, trust_env=not here)
+
+    def answer(
+        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
+    ) -> Iterator[Reply]:
+        def one(number: int) -> Reply:
+            sample = samples[number // copies]
+            body = {
+                "model": name,
+                "messages": _messages(family, sample, open_image, policy),
+                "max_tokens": max_new_tokens,
+                "temperature": temperature,
+                "seed": number % copies,
+            }
+            return _reply(sample, _post(client, f"{url.rstrip('/')}/chat/completions", body), url)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for start in range(0, len(samples) * copies, AT_ONCE):  # so that a failure stops soon
+                yield from pool.map(one, range(start, min(start + AT_ONCE, len(samples) * copies)))
+
+    return answer
+
+
+def _messages(family: prompt.Family, sample: Sample, open_image: OpenImage, policy: Policy) -> list[prompt.Message]:
+    """The same messages as a loaded model gets, with the prepared pictures in them as PNG."""
+    pictures = iter(sample.images)
+    messages = prompt.ask(family, sample)
+    for message in messages:
+        message["content"] = [
+            {"type": "image_url", "image_url": {"url": _png(open_image, next(pictures), policy)}}
+            if part["type"] == "image"
+            else part
+            for part in message["content"]
+        ]
+    return messages
+
+
+def _png(open_image: OpenImage, reference: str, policy: Policy) -> str:
+    buffer = io.BytesIO()
+    prepare(open_image(reference), policy, reference).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
+    """The answer of the server, which is asked again while it is busy.
+
+    Raises:
+        SetupError: it does not answer, or refuses.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            response = client.post(url, json=body)
+        except httpx.TransportError as error:
+            raise SetupError(f"the endpoint does not answer: {error}", url, "start the server, then run the same command") from error
+        busy = response.status_code == 429 or response.status_code >= 500
+        if busy and attempt < TRIES:
+            time.sleep(2.0 ** (attempt - 1) / 4)
+            continue
+        if response.is_success:
+            try:
+                return response.json()
+            except ValueError:
+                break
+        break
+    said = response.text[:300]
+    raise SetupError(
+        f"the endpoint answers {response.status_code}: {said}", url, "check --endpoint and --model; replies so far are kept"
+    )
+
+
+def _reply(sample: Sample, content: Any, url: str) -> Reply:
+    try:
+        choice = content["choices"][0]
+        text = choice["message"]["content"] or ""
+        tokens = int((content.get("usage") or {}).get("completion_tokens", 0))
+        finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
+    except (KeyError, IndexError, TypeError) as error:
+        raise SetupError(
+            f"the endpoint's answer is no chat completion: {str(content)[:200]}", url, "give the OpenAI-compatible address, .../v1"
+        ) from error
+    return Reply(sample, text, tokens, finish_reason)
+
+
+def _is_this_machine(url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SetupError("this is no address", url, "e.g. --endpoint http://127.0.0.1:8000/v1")
+    if parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,118 @@
+"""Who is evaluated, how it is asked, and on what."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lowmed import prompt, recipe, recipe_file
+from lowmed import run as runs
+from lowmed.data.division import Division, divide, first, untrained
+from lowmed.data.load import load
+from lowmed.errors import DataError, RecipeError, RunError
+from lowmed.run import Run
+
+SEEN, UNSEEN = "seen in training", "unseen"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with the prompts and the pixel policy it is asked by; `adapters` says who answers: name -> adapter."""
+
+    model: recipe.Model
+    family: prompt.Family
+    eval: recipe.Eval
+    run: Run | None
+    adapters: dict[str, Path | None]
+
+
+def subject(target: str | None, *, base: bool = False, served_as: str | None = None) -> Subject:
+    """The run, model folder or hub id that is meant.
+
+    A model folder with `recipe.yaml` in it, as a merged export has, is asked as that recipe says.
+
+    Args:
+        target: run folder, model folder, hub id or `nano`; a run or None where an endpoint serves the model.
+        base: also ask the untrained base of the run.
+        served_as: what an endpoint calls the model; it then answers alone.
+
+    Raises:
+        RunError: the run has not finished.
+        RecipeError: a base was asked for beside a model that has none.
+    """
+    run = runs.open_run(target) if target and (Path(target) / "run.json").is_file() else None
+    if base and (run is None or served_as):
+        raise RecipeError("a model without a run is its own base", "--base", "leave --base out")
+    if run and run.record["status"] != "finished":
+        verb = run.recipe.method.kind
+        raise RunError(f"the run is {run.record['status']}, not finished", str(target), f"lowmed {verb} --resume {target}")
+    file = Path(target or "") / "recipe.yaml"
+    plan = run.recipe if run else recipe_file.load(str(file)) if target and file.is_file() else None
+    model = plan.model if plan else recipe.Model()
+    adapters: dict[str, Path | None] = {"base": None} if base or not run else {}
+    adapters |= {"tuned": run.adapter} if run else {}
+    if served_as:
+        model, adapters = model.model_copy(update={"name": served_as}), {"endpoint": None}
+    elif not run:
+        if not target:
+            raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run folder, a model, or `nano`")
+        model = model.model_copy(update={"name": target})
+    family = prompt.family((plan.prompts if plan else recipe.Prompts()).infer)
+    return Subject(model, family, plan.eval if plan else recipe.Eval(), run, adapters)
+
+
+def divisions(who: Subject, on: str | None, path: str | None, limit: int | None) -> list[tuple[Division, str]]:
+    """What is asked, each with how it stands to the run's training: `seen in training`, `unseen`, or "" without a run.
+
+    Args:
+        who: the subject.
+        on: sources with commas between, each perhaps as source=folder; None for what the run holds out.
+        path: folder of the one source.
+        limit: at most so many questions of each split.
+
+    Raises:
+        RecipeError: no source, or one folder for several.
+        DataError: the run's own source, but not the data it was trained on.
+    """
+    if on is None and who.run is None:
+        raise RecipeError(
+            "no data to evaluate on", "--on", "name a source, e.g. --on phantom, or evaluate a run folder"
+        )
+    sources: list[tuple[str | None, str | None]] = [(None, path)]
+    if on is not None:
+        sources = [(name, own or path) for name, _, own in (each.partition("=") for each in on.split(","))]
+    if path and len(sources) > 1:
+        raise RecipeError("one folder for several sources", "--path", "give each its own: --on vqa-rad=FOLDER,folder=OTHER")
+    found = [_division(who.run, name, own) for name, own in sources]
+    return [(first(division, limit or who.eval.limit), seen) for division, seen in found]
+
+
+def training_questions(who: Subject, on: str | None, path: str | None, limit: int) -> tuple[Division, bool]:
+    """The questions that training would use, to be probed before it is paid for, and whether the run has seen them.
+
+    Raises:
+        RecipeError, DataError: as `divisions`.
+    """
+    if who.run and on in (None, who.run.recipe.data.source):
+        division, seen = _division(who.run, None, path)[0], True
+    elif on is None:
+        raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run folder")
+    else:
+        division, seen = divide(load(on, path), recipe.Data(source=on, allow_shared_images=True), 0), False
+    train = division.train[:limit]
+    empty: dict[str, frozenset[str]] = {"train": frozenset()}
+    asked = replace(division, train=(), held_out={"train": train}, shared=empty, published_shared=empty)
+    return asked, seen
+
+
+def _division(run: Run | None, on: str | None, path: str | None) -> tuple[Division, str]:
+    plan = run.recipe if run else None
+    if run and plan and on in (None, plan.data.source):
+        division = divide(load(plan.data.source, path or plan.data.path), plan.data, plan.seed)
+        if division.digest != run.record["data_digest"]:
+            raise DataError(
+                "the data are not those that the run was trained on, so that its held-out questions are not known",
+                f"{plan.data.source}, digest {division.digest[:12]}",
+                "point --path at the copy that was used, or evaluate on another source with --on",
+            )
+        return division, SEEN
+    division = untrained(load(str(on), path))
+    return division, UNSEEN if run else ""

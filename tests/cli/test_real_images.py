@@ -1,0 +1,79 @@
+"""The whole path on the true VQA-RAD: its dirty labels, its JPEGs, its leaking test split."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Lowmed
+
+
+def source(folder: Path) -> tuple[str, ...]:
+    return "data.source=vqa-rad", f"data.path={folder}", "data.split_by=image"
+
+
+def test_check_prints_the_true_counts(lowmed: Lowmed, vqa_rad: Path) -> None:
+    ended = lowmed("check", "--recipe", "rarl", "--nano", *source(vqa_rad), "--json")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    text = "\n".join([*found["data"], *found["split"]])
+    assert "test: 451 rows, 203 images; closed 272, open 179 (yes/no answers 251)" in text
+    assert "unused images: 1 (first: synpic35356.jpg)" in text
+    assert "the published split shares 202 with train" in text
+    assert found["images"]["most_tokens"] <= found["images"]["budget"] == 256
+    assert all(line["below_full"] == 0 for line in found["rewards"])
+
+
+def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, vqa_rad: Path) -> None:
+    official = (*source(vqa_rad)[:2], "data.split_by=official")
+    refused = lowmed("check", "--recipe", "rarl", "--nano", *official)
+    assert refused.returncode == 2
+    assert "202 of the 203 test images of vqa-rad also occur in its train split" in refused.stderr
+    allowed = lowmed("check", "--recipe", "rarl", "--nano", *official, "data.allow_shared_images=true")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "451 questions on 203 images; 202 of them are trained on" in allowed.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "recipe", "small"),
+    [
+        ("sft", "rarl-sft", ("method.updates=2", "method.questions_per_update=4")),
+        (
+            "grpo",
+            "rarl",
+            ("method.updates=2", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=32"),
+        ),
+    ],
+)
+def test_a_slice_trains_and_is_evaluated_honestly(
+    kind: str, recipe: str, small: tuple[str, ...], lowmed: Lowmed, vqa_rad: Path, tmp_path: Path
+) -> None:
+    budget = ("model.max_image_tokens=64", "eval.max_new_tokens=32")
+    trained = lowmed(kind, "--recipe", recipe, "--nano", *source(vqa_rad), *small, *budget, "--out", "run")
+    assert trained.returncode == 0, trained.stderr
+    assert "the published split shares 202 with train" in trained.stderr
+    run = tmp_path / "run"
+    record = json.loads((run / "run.json").read_text())
+    assert record["image_pixels"][1] == 64 * 28 * 28
+    if kind == "grpo":
+        rollouts = [json.loads(line) for line in (run / "rollouts.jsonl").read_text().splitlines()]
+        assert len(rollouts) == 2 * 4 * 2
+        assert all(set(row["scores"]) == {"accuracy", "reasoning", "format"} for row in rollouts)
+        assert all(row["scores"]["reasoning"]["value"] is None for row in rollouts)  # VQA-RAD explains nothing
+
+    ended = lowmed("eval", "run", "--limit", "12", "--json")
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    held_out, test = report["splits"]["held-out"], report["splits"]["test"]
+    assert held_out["images_trained_on"] == 0
+    assert 100 < test["images_trained_on"] < 203
+    assert "the published split shares 202 with train" in test["stamp"]
+    for part in (held_out, test):
+        tuned = part["results"]["tuned"]
+        assert tuned["questions"] == 12
+        low, high = tuned["strict"]["wilson"]
+        assert low <= tuned["strict"]["accuracy"] <= high
+    for path in run.rglob("*"):
+        assert path.suffix not in (".jpg", ".jpeg", ".png"), "an image was copied into the run"
+    stored = "".join(path.read_text() for path in run.rglob("*.json"))
+    assert str(vqa_rad) not in stored

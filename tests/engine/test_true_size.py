@@ -1,0 +1,34 @@
+"""The true architecture of Qwen2-VL-2B, 4-bit, with random weights, on a CPU."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SHARED, Lowmed
+
+SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
+COMMON = (
+    f"model.name={SKELETON}", "model.weights=random", "data.source=phantom", "data.split_by=official",
+    "data.train_limit=4", "method.updates=1", "method.questions_per_update=1",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
+@pytest.mark.parametrize(
+    ("kind", "recipe", "small"),
+    [("sft", "rarl-sft", ()), ("grpo", "rarl", ("method.group_size=2", "method.max_new_tokens=4"))],
+)
+def test_one_update_of_the_true_size(
+    kind: str, recipe: str, small: tuple[str, ...], lowmed: Lowmed, tmp_path: Path
+) -> None:
+    ended = lowmed(kind, "--recipe", recipe, *COMMON, *small, "--out", "run")
+    assert ended.returncode == 0, ended.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    print(f"{kind}: {record['seconds']} s, peak {record['peak_gib']} GiB")
+    assert record["status"] == "finished"
+    config = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
+    assert config["r"] == 8
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    # Random weights earn no reward, so that GRPO has nothing to prefer; supervised, the adapter moves.
+    assert (row["adapter_norm"] > 0) == (kind == "sft")
