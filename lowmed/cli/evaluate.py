@@ -1,8 +1,9 @@
 """`lowmed eval`: held-out questions answered, graded, and put beside what needs no image."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,106 +12,120 @@ from lowmed.cli.progress import progress, say
 
 if TYPE_CHECKING:
     from lowmed.data.division import Division
-    from lowmed.run import Run
+    from lowmed.evaluate.replies import Answerer
+    from lowmed.evaluate.subject import Subject
 
 Target = Annotated[
-    str, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, `nano`, a hub id or a model folder.")
+    str | None, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, `nano`, a hub id or a model folder.")
 ]
-On = Annotated[str | None, typer.Option("--on", help="Data source; default: what the run holds out.")]
+On = Annotated[str | None, typer.Option("--on", help="Data sources, a,b=FOLDER; default: what the run holds out.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source.")]
 Base = Annotated[bool, typer.Option("--base", help="Put the untrained base model beside the run.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first so many questions of each split.")]
-Out = Annotated[str | None, typer.Option("--out", help="Folder for predictions and report; default: inside the run.")]
+Controls = Annotated[int, typer.Option("--controls", min=0, help="Questions that the controls ask again; 0 = none.")]
+Samples = Annotated[int, typer.Option("--samples", min=0, max=64, help="Also so many sampled replies: Pass@K, maj@K.")]
+Rescore = Annotated[bool, typer.Option("--rescore", help="Score stored replies anew; no model is loaded.")]
+Endpoint = Annotated[str | None, typer.Option("--endpoint", help="Ask the model served at this address, .../v1")]
+ServedAs = Annotated[str | None, typer.Option("--model", help="What the endpoint calls the model.")]
+Out = Annotated[str | None, typer.Option("--out", help="Folder for replies and report; default: inside the run.")]
 
 
 def evaluate(
-    target: Target,
+    target: Target = None,
     on: On = None,
     path: PathTo = None,
     base: Base = False,
     limit: Limit = None,
+    controls: Controls = 200,
+    samples: Samples = 0,
+    rescore: Rescore = False,
+    endpoint: Endpoint = None,
+    model: ServedAs = None,
     out: Out = None,
     as_json: options.Json = False,
 ) -> None:
-    """Answer held-out questions and grade them, beside the floor that needs no image.
+    """Answer held-out questions and grade them, beside floors and controls that need no image.
 
     \b
     lowmed eval runs/20260101-rarl-nano --base                 tuned and base on the run's held-out questions
     lowmed eval runs/20260101-rarl --on vqa-rad --path ~/vqa-rad
+    lowmed eval runs/20260101-rarl --on phantom,vqa-rad=~/vqa-rad --samples 16
     lowmed eval nano --on phantom                              a model without a run
+    lowmed eval --endpoint http://127.0.0.1:8000/v1 --model qwen --on vqa-rad --path ~/vqa-rad
+
+    Replies are stored one by one: the same command goes on where it was, and scores anew what is there.
     """
-    from lowmed import prompt, recipe
-    from lowmed import run as runs
-    from lowmed.data.division import first
-    from lowmed.errors import RecipeError, RunError
-
-    run = runs.open_run(target) if (Path(target) / "run.json").is_file() else None
-    if run is None and base:
-        raise RecipeError("a model without a run is its own base", "--base", "leave --base out")
-    plan = run.recipe if run else None
-    if run and run.record["status"] != "finished":
-        raise RunError(f"the run is {run.record['status']}, not finished", target, f"lowmed grpo --resume {target}")
-    model = plan.model if plan else recipe.Model(name=target)
-    family = prompt.family(plan.prompts.infer if plan else recipe.Prompts().infer)
-    asking = plan.eval if plan else recipe.Eval()
-    division = first(_division(run, on, path), limit or asking.limit)
-    folder = Path(out) if out else _folder(run, target, division.source)
-    adapters: dict[str, Path | None] = {"base": None} if run is None or base else {}
-    adapters |= {"tuned": run.adapter} if run else {}
-
-    from lowmed.evaluate import store
-    from lowmed.evaluate.report import report, settings
-
-    asked = settings(model, family, division, asking.max_new_tokens)
-    store.open_folder(folder, asked)
-    predictions = {}
-    for who, adapter in adapters.items():
-        rows = store.read(folder, who)
-        if rows is None:
-            from lowmed.engine.evaluation import predict
-
-            with progress(f"eval {who}", sum(len(samples) for samples in division.held_out.values())) as advance:
-                rows = predict(model, adapter, division, family, max_new_tokens=asking.max_new_tokens, advance=advance)
-            store.write(folder, who, rows)
-        predictions[who] = rows
-    found = report(asked, division, predictions)
-    runs.write_json(folder / "report.json", found)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
+    from lowmed.errors import RecipeError
+    from lowmed.evaluate.subject import divisions, subject
     from lowmed.report import table
 
-    table.show(found, run)
-    say(f"\nreport and predictions  {folder}")
-    if run:
-        say(f"run and adapter         {run.folder}, {run.adapter}")
-        say(f"next                    read {run.folder}/rollouts.jsonl; lowmed score {folder}/tuned.jsonl")
+    if (endpoint is None) != (model is None):
+        raise RecipeError("--endpoint and --model go together", "--endpoint, --model", "give both, or none")
+    who = subject(target, base=base, served_as=model)
+    asked = divisions(who, on, path, limit)
+    reports = []
+    for division, seen in asked:
+        folder = _folder(who, target or str(model), division.source, out, several=len(asked) > 1)
+        reports.append((folder, _one(who, division, seen, folder, endpoint, controls, samples, rescore)))
+    if as_json:
+        found = [report for _, report in reports]
+        print(json.dumps(found if len(found) > 1 else found[0], indent=2))
+        return
+    for number, (folder, report) in enumerate(reports, 1):
+        table.show(report, who.run if number == len(reports) else None)
+        say(f"\nreport and replies  {folder}\n")
+    if len(reports) > 1:
+        table.show_generalisation([report for _, report in reports])
+    if who.run:
+        say(f"next                lowmed report {who.run.folder}; lowmed probe, lowmed compare")
 
 
-def _division(run: "Run | None", on: str | None, path: str | None) -> "Division":
-    """What is asked: the run's own held-out questions, or all test questions of another source."""
-    from lowmed.data.division import divide, untrained
-    from lowmed.data.load import load
-    from lowmed.errors import DataError, RecipeError
+def _one(
+    who: "Subject",
+    division: "Division",
+    seen: str,
+    folder: Path,
+    endpoint: str | None,
+    controls: int,
+    samples: int,
+    rescore: bool,
+) -> dict[str, Any]:
+    from lowmed.evaluate import collect, store
+    from lowmed.evaluate.report import report, settings
+    from lowmed.run import write_json
 
-    plan = run.recipe if run else None
-    if plan and run and on in (None, plan.data.source):
-        division = divide(load(plan.data.source, path or plan.data.path), plan.data, plan.seed)
-        if division.digest != run.record["data_digest"]:
-            raise DataError(
-                "the data are not those that the run was trained on, so that its held-out questions are not known",
-                f"{plan.data.source}, digest {division.digest[:12]}",
-                "point --path at the copy that was used, or evaluate on another source with --on",
-            )
-        return division
-    if on is None:
-        raise RecipeError(
-            "no data to evaluate on", "--on", "name a source, e.g. --on phantom, or evaluate a run folder"
-        )
-    return untrained(load(on, path))
+    tokens = who.eval.max_new_tokens
+    asked = settings(
+        who.model, who.family, division, max_new_tokens=tokens, controls=controls, seen=seen, endpoint=endpoint
+    )
+    if not rescore:
+        store.open_folder(folder, asked)
+        for name, adapter in who.adapters.items():
+            alone = name == "base" and len(who.adapters) > 1  # the base beside a run is for the accuracy alone
+            work = collect.plan(division, controls=0 if alone else controls, samples=samples)
+            with progress(f"eval {name}", collect.total(work)) as advance:
+                ready = partial(_ready, who, adapter, tokens, endpoint)
+                collect.collect(folder, name, work, ready, train=division.train, advance=advance)
+    found = report(folder)
+    write_json(folder / "report.json", found)
+    return found
 
 
-def _folder(run: "Run | None", target: str, source: str) -> Path:
+def _ready(who: "Subject", adapter: Path | None, max_new_tokens: int, endpoint: str | None) -> "Answerer":
+    if endpoint:
+        from lowmed.data.images import Policy
+        from lowmed.evaluate import endpoint as served
+
+        return served.answerer(endpoint, who.model.name, who.family, Policy(who.model.max_image_tokens), max_new_tokens)
+    from lowmed.engine import evaluation
+
+    return evaluation.answerer(who.model, adapter, who.family, max_new_tokens)
+
+
+def _folder(who: "Subject", target: str, source: str, out: str | None, *, several: bool) -> Path:
     from lowmed.run import FOLDER
 
-    return run.folder / "evals" / source if run else Path(FOLDER) / f"eval-{Path(target).name}-{source}"
+    name = source + ("-endpoint" if "endpoint" in who.adapters else "")
+    if out:
+        return Path(out) / name if several else Path(out)
+    return who.run.folder / "evals" / name if who.run else Path(FOLDER) / f"eval-{Path(target).name}-{name}"

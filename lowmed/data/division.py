@@ -39,6 +39,10 @@ class Division:
             lines.append(f"{name:<9} {_count(samples)}{self.stamp(name)}")
         return lines
 
+    def ids(self) -> dict[str, list[str]]:
+        """The sample ids of each part, `train` among them."""
+        return {name: [sample.id for sample in part] for name, part in {"train": self.train, **self.held_out}.items()}
+
     def stamp(self, name: str) -> str:
         """What a table of that part must say about images that training saw too; "" where there are none."""
         shared, published = len(self.shared[name]), len(self.published_shared[name])

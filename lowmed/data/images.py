@@ -7,6 +7,7 @@ by two, so that one token is 28 x 28 pixels.
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lowmed.errors import DataError, LowmedError, RecipeError
 TOKEN_SIDE_PX = 28
 MIN_SIDE_PX = 8  # on a narrower picture no finding could be seen, and enlarging it would invent one
 MAX_ASPECT = 200  # Qwen2-VL's own limit
+_ADDRESS = re.compile(r" <_io\.\S+ object at 0x[0-9a-f]+>")  # differs from run to run
 MAX_PIXELS = 89_478_485  # a bigger picture is more likely a decompression bomb; Pillow begins to warn here
 
 
@@ -161,8 +163,9 @@ def naming(where: str) -> Iterator[None]:
     except LowmedError as error:
         raise type(error)(error.what, where, error.fix) from error
     except Exception as error:
+        told = _ADDRESS.sub("", str(error))
         raise DataError(
-            f"the picture cannot be decoded ({type(error).__name__}: {error})",
+            f"the picture cannot be decoded ({type(error).__name__}: {told})",
             where,
             "copy it again from where it came, save it as PNG or JPEG, or leave its rows out",
         ) from error

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,6 +17,9 @@ FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag and value
+
+Frames = Literal["first", "middle", "all"]
+MAX_FRAMES = 256
 
 
 def require_folder(path: str | None, source: str, expected: str) -> Path:
@@ -44,7 +47,7 @@ def open_in(folder: Path, reference: str) -> Image.Image:
     Raises:
         DataError: it is missing, leads out of the folder, or cannot be decoded.
     """
-    return decode(_locate(folder, reference), str(folder / reference))
+    return decode(locate(folder, reference), str(folder / reference))
 
 
 def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Image.Image:
@@ -57,18 +60,57 @@ def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Im
     """
     with naming(where), Image.open(source, formats=FORMATS) as image:
         check_shape(*image.size)
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview beside the picture
+        frames = _count(image)
+        if frames > 1:
             raise DataError(
                 f"the file holds {frames} pictures", where, "save the one that the question is about as its own file"
             )
         if preview:
             image.draft("L", (1, 1))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        if image.format == "TIFF" and upright.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
-            return Image.fromarray(65535 - np.asarray(upright))  # Pillow inverts such a film up to 8 bits, not beyond
-        return upright
+        return _upright(image)
+
+
+def pages(source: IO[bytes], where: str, which: Frames) -> list[Image.Image]:
+    """The chosen pictures of a file that may hold several, such as a TIFF of many pages, decoded and upright.
+
+    Raises:
+        DataError: as `decode`, or there are more than 256 of them.
+    """
+    with naming(where), Image.open(source, formats=FORMATS) as image:
+        found = []
+        for number in chosen(_count(image), which):
+            image.seek(number)
+            check_shape(*image.size)
+            image.load()
+            found.append(_upright(image.copy() if _count(image) > 1 else image))
+        return found
+
+
+def chosen(count: int, which: Frames) -> range:
+    """The numbers of the frames to use out of so many.
+
+    Raises:
+        ValueError: there are none, or more than 256 are wanted.
+    """
+    if count < 1:
+        raise ValueError("the file holds no frame")
+    if which == "all" and count > MAX_FRAMES:
+        raise ValueError(f"the file holds {count} frames, and no more than {MAX_FRAMES} are read")
+    first = count // 2 if which == "middle" else 0
+    return range(count) if which == "all" else range(first, first + 1)
+
+
+def _count(image: Image.Image) -> int:
+    """Frames in the file; a camera's JPEG with a preview beside the picture counts as one."""
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    if image.format == "TIFF" and upright.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        return Image.fromarray(65535 - np.asarray(upright))  # Pillow inverts such a film up to 8 bits, not beyond
+    return upright
 
 
 def problems(folder: Path, references: Iterable[str]) -> dict[str, str]:
@@ -88,21 +130,46 @@ def unused(folder: Path, references: Iterable[str]) -> tuple[str, ...]:
 
 def _problem(folder: Path, reference: str) -> str:
     try:
-        decode(_locate(folder, reference), reference, preview=True)
+        decode(locate(folder, reference), reference, preview=True)
     except DataError as error:
         return error.what
     return ""
 
 
-def _locate(folder: Path, reference: str) -> Path:
-    inside = PurePosixPath(reference)
-    if inside.is_absolute() or ".." in inside.parts:
-        raise DataError(
-            "the image reference leads out of the data folder",
-            reference,
-            "move the picture into the folder and refer to it relative to that",
-        )
-    path = folder / inside
-    if not path.is_file():
-        raise DataError("the image file does not exist", str(path), "copy it there, or leave its rows out")
+def inside(reference: str) -> PurePosixPath:
+    """The reference as a relative path that stays inside its folder.
+
+    Raises:
+        DataError: it is absolute, or climbs out.
+    """
+    path = PurePosixPath(reference.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or "\0" in reference or path.parts[:1] and path.parts[0].endswith(":"):
+        raise _out(reference)
     return path
+
+
+def locate(folder: Path, reference: str) -> Path:
+    """The file at `reference`, which lies inside `folder` also when symbolic links are followed.
+
+    Raises:
+        DataError: it is missing, or leads out of the folder.
+    """
+    path = folder / inside(reference)
+    try:
+        real = path.resolve()
+        found = real.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links
+        raise DataError("the image file cannot be reached", reference, "give it a plain, short name") from error
+    if not real.is_relative_to(folder.resolve()):
+        raise _out(reference)
+    if not found:
+        raise DataError("the image file does not exist", str(path), "copy it there, or leave its rows out")
+    return real
+
+
+def _out(reference: str) -> DataError:
+    return DataError(
+        "the image reference leads out of the data folder",
+        reference,
+        "move the picture into the folder and refer to it relative to that",
+    )

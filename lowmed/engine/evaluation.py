@@ -33,9 +33,7 @@ def answerer(model: recipe.Model, adapter: Path | None, family: prompt.Family, m
 
     torch.manual_seed(SEED)
 
-    def answer(
-        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
-    ) -> Iterator[Reply]:
+    def answer(samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float) -> Iterator[Reply]:
         return replies(
             loaded,
             samples,

@@ -12,7 +12,7 @@ from lowmed import prompt, recipe, recipe_file, rewards
 from lowmed.data.division import Division
 from lowmed.engine import load, machine, rows
 from lowmed.errors import LowmedError
-from lowmed.run import Run, disk, now
+from lowmed.run import Run, disk, now, write_json
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
 Report = Callable[[int, dict[str, float]], None]
@@ -87,6 +87,7 @@ def _train(
         prompt_digests={"train": family.digest, "infer": prompt.family(plan.prompts.infer).digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
+    write_json(run.folder / "split.json", division.ids())
     trainer = _trainer(plan, loaded, turns, family, division, run)
     stop = watch.Stop(deadline)
     trainer.add_callback(watch.Watch(run, stop, report))

@@ -1,4 +1,4 @@
-"""Every question asked once in every condition, and kept as it is answered: a killed evaluation goes on where it was."""
+"""Every question asked once in every condition, and kept as it is answered, so that a killed evaluation can go on."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -74,9 +74,7 @@ def collect(
         for copies, samples in missing.items():
             answerer = answerer or ready()
             for reply in answerer(samples, condition.open_image, copies=copies, temperature=condition.temperature):
-                row = prediction(
-                    reply.sample, condition.split, reply.completion, reply.tokens, reply.finish_reason
-                )
+                row = prediction(reply.sample, condition.split, reply.completion, reply.tokens, reply.finish_reason)
                 if condition.name == REAL:
                     row["prior"] = prior.answer(reply.sample) if prior else None
                 if condition.copies > 1:

@@ -22,7 +22,7 @@ from lowmed.evaluate.replies import Answerer, OpenImage, Reply
 from lowmed.sample import Sample
 
 AT_ONCE = 8
-TRIES = 4
+PAUSES_SECONDS = (0.5, 2.0, 8.0)  # before a busy server is asked again
 SECONDS_PER_REPLY = 600
 KEY = "LOWMED_API_KEY"
 
@@ -42,13 +42,11 @@ def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new
     """
     here = _is_this_machine(url)
     if os.environ.get("LOWMED_OFFLINE") == "1" and not here:
-        raise SetupError("LOWMED_OFFLINE=1 forbids sending anything", url, "serve the model on this machine, or unset it")
+        raise SetupError("LOWMED_OFFLINE=1 forbids sending anything", url, "serve the model on this machine")
     headers = {"Authorization": f"Bearer {os.environ[KEY]}"} if os.environ.get(KEY) else {}
     client = httpx.Client(timeout=SECONDS_PER_REPLY, headers=headers, trust_env=not here)
 
-    def answer(
-        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
-    ) -> Iterator[Reply]:
+    def answer(samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float) -> Iterator[Reply]:
         def one(number: int) -> Reply:
             sample = samples[number // copies]
             body = {
@@ -93,25 +91,22 @@ def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
     Raises:
         SetupError: it does not answer, or refuses.
     """
-    for attempt in range(1, TRIES + 1):
+    for pause in (*PAUSES_SECONDS, None):
         try:
             response = client.post(url, json=body)
         except httpx.TransportError as error:
-            raise SetupError(f"the endpoint does not answer: {error}", url, "start the server, then run the same command") from error
+            what = f"the endpoint does not answer: {error}"
+            raise SetupError(what, url, "start the server, then run the same command") from error
         busy = response.status_code == 429 or response.status_code >= 500
-        if busy and attempt < TRIES:
-            time.sleep(2.0 ** (attempt - 1) / 4)
-            continue
-        if response.is_success:
-            try:
-                return response.json()
-            except ValueError:
-                break
-        break
-    said = response.text[:300]
-    raise SetupError(
-        f"the endpoint answers {response.status_code}: {said}", url, "check --endpoint and --model; replies so far are kept"
-    )
+        if not busy or pause is None:
+            break
+        time.sleep(pause)
+    try:
+        response.raise_for_status()
+        return response.json()
+    except (httpx.HTTPStatusError, ValueError) as error:
+        what = f"the endpoint answers {response.status_code}: {response.text[:300]}"
+        raise SetupError(what, url, "check --endpoint and --model; the replies so far are kept") from error
 
 
 def _reply(sample: Sample, content: Any, url: str) -> Reply:
@@ -122,7 +117,9 @@ def _reply(sample: Sample, content: Any, url: str) -> Reply:
         finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
     except (KeyError, IndexError, TypeError) as error:
         raise SetupError(
-            f"the endpoint's answer is no chat completion: {str(content)[:200]}", url, "give the OpenAI-compatible address, .../v1"
+            f"the endpoint's answer is no chat completion: {str(content)[:200]}",
+            url,
+            "give the OpenAI-compatible address, .../v1",
         ) from error
     return Reply(sample, text, tokens, finish_reason)
 

@@ -7,6 +7,7 @@ from typing import Any
 from lowmed import __version__, prompt, recipe, recipe_file
 from lowmed.answer import RULES_VERSION, normalize
 from lowmed.data.division import Division
+from lowmed.errors import RunError
 from lowmed.evaluate import reliance, sampling, store
 from lowmed.evaluate.controls import CONTROLS, REAL, SAMPLED
 from lowmed.evaluate.measure import figures, mean, scored
@@ -60,8 +61,12 @@ def settings(
 
 
 def report(folder: Path) -> dict[str, Any]:
-    """The evaluation in that folder as one JSON document, scored by today's rules: no model, images or data needed."""
-    asked = store.read_json(folder / store.ASKED)
+    """The evaluation in that folder as one JSON document, scored by today's rules: no model, images or data needed.
+
+    Raises:
+        RunError: it is no evaluation, or replies are missing.
+    """
+    asked = store.asked(folder)
     rows = {
         who: {
             condition: scored(store.read(store.path(folder, who, condition)))
@@ -69,6 +74,14 @@ def report(folder: Path) -> dict[str, Any]:
         }
         for who in store.people(folder)
     }
+    expected = sum(part["questions"] for part in asked["splits"].values())
+    for who, by_condition in rows.items():
+        if len(by_condition[REAL]) != expected:
+            raise RunError(
+                f"{len(by_condition[REAL])} of {expected} questions are answered by `{who}`",
+                str(folder),
+                "give the same `lowmed eval` again without --rescore; it goes on where it was",
+            )
     return build(asked, rows)
 
 
@@ -106,9 +119,7 @@ def floor(rows: Sequence[Row]) -> float | None:
 
 
 def _controls(by_condition: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    found = {
-        name: reliance.beside(by_condition[REAL], by_condition[name]) for name in CONTROLS if name in by_condition
-    }
+    found = {name: reliance.beside(by_condition[REAL], by_condition[name]) for name in CONTROLS if name in by_condition}
     return {**found, "verdict": reliance.verdict(found)} if found else {}
 
 

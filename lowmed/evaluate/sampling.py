@@ -34,7 +34,7 @@ def all_right_at(n: int, right: int, k: int) -> float:
 
 
 def guess_rate(row: Row) -> float:
-    """How often a guess among the allowed answers is right: 1/options, 1/2 for yes or no, 0 where nothing is offered."""
+    """How often a guess among the allowed answers is right: 1/options, 1/2 for yes or no, 0 for the others."""
     if row["kind"] == "choice" and row["options"]:
         return 1 / len(row["options"])
     return 0.5 if row["kind"] == "closed" and is_yes_no(str(row["answer"])) else 0.0

@@ -37,6 +37,17 @@ def open_folder(folder: Path, asked: Mapping[str, Any]) -> None:
     write_json(file, dict(asked))
 
 
+def asked(folder: Path) -> dict[str, Any]:
+    """What was asked in the evaluation of that folder.
+
+    Raises:
+        RunError: it is none, or nobody has answered.
+    """
+    if not (folder / ASKED).is_file() or not people(folder):
+        raise RunError("there is no evaluation with replies", str(folder), "run `lowmed eval` first")
+    return read_json(folder / ASKED)
+
+
 def path(folder: Path, who: str, condition: str) -> Path:
     """Where the replies of `base`, `tuned` or `endpoint` in a condition lie."""
     return folder / (f"{who}.jsonl" if condition == REAL else f"{who}.{condition}.jsonl")

@@ -43,7 +43,9 @@ def subject(target: str | None, *, base: bool = False, served_as: str | None = N
         raise RecipeError("a model without a run is its own base", "--base", "leave --base out")
     if run and run.record["status"] != "finished":
         verb = run.recipe.method.kind
-        raise RunError(f"the run is {run.record['status']}, not finished", str(target), f"lowmed {verb} --resume {target}")
+        raise RunError(
+            f"the run is {run.record['status']}, not finished", str(target), f"lowmed {verb} --resume {target}"
+        )
     file = Path(target or "") / "recipe.yaml"
     plan = run.recipe if run else recipe_file.load(str(file)) if target and file.is_file() else None
     model = plan.model if plan else recipe.Model()
@@ -80,7 +82,9 @@ def divisions(who: Subject, on: str | None, path: str | None, limit: int | None)
     if on is not None:
         sources = [(name, own or path) for name, _, own in (each.partition("=") for each in on.split(","))]
     if path and len(sources) > 1:
-        raise RecipeError("one folder for several sources", "--path", "give each its own: --on vqa-rad=FOLDER,folder=OTHER")
+        raise RecipeError(
+            "one folder for several sources", "--path", "give each its own: --on vqa-rad=FOLDER,folder=OTHER"
+        )
     found = [_division(who.run, name, own) for name, own in sources]
     return [(first(division, limit or who.eval.limit), seen) for division, seen in found]
 

@@ -33,24 +33,15 @@ TOKENIZER_SAMPLES = 4000
 MEASURED_SAMPLES = 500
 MEASURED_TRIES = 8
 
-_LETTERS = Phase(
-    "letters",
-    updates=250,
-    batch_size=192,
-    learning_rate=2e-2,
-    habit_share=0.0,
-    direct_share=0.0,
-    first_sample=0,
-    with_pictures=False,
-)
 _SEE = Phase(
     "see",
-    updates=1000,
+    updates=900,
     batch_size=32,
     learning_rate=2e-2,
     habit_share=0.0,
     direct_share=0.15,
-    first_sample=250 * 192,
+    first_sample=0,
+    letter_questions=32,
 )
 _HABIT = Phase(
     "habit",
@@ -59,11 +50,11 @@ _HABIT = Phase(
     learning_rate=5e-3,
     habit_share=0.62,
     direct_share=0.15,
-    first_sample=250 * 192 + 1000 * 32,
+    first_sample=_SEE.end,
 )
 BASES: dict[str, tuple[Phase, ...]] = {
-    "shortcut": (_LETTERS, _SEE, _HABIT),
-    "blind": (_LETTERS, dataclasses.replace(_SEE, updates=100)),
+    "shortcut": (_SEE, _HABIT),
+    "blind": (dataclasses.replace(_SEE, updates=100),),
 }
 
 
@@ -124,6 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base", choices=BASES, default="shortcut")
     chosen = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # Threads that spin while they wait make an update ten times slower when somebody else uses a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

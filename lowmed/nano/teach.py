@@ -12,6 +12,7 @@ from lowmed import prompt
 from lowmed.nano import phantom
 from lowmed.sample import Sample
 
+LETTER_SEED, LETTER_POOL = 1, 3000  # of the pretraining stream; only their texts are used
 IGNORED = -100  # the label that the loss of transformers passes over
 
 
@@ -19,9 +20,10 @@ IGNORED = -100  # the label that the loss of transformers passes over
 class Phase:
     """One run of updates over fresh samples of the pretraining stream.
 
-    `habit_share` of the replies keep their right reasoning and end in the family's habitual answer instead of the
-    truth. `direct_share` of the questions ask for an answer without reasoning. The learning rate is Muon's, AdamW's is
-    a tenth of it; both rise over the first twentieth and fall along a cosine to a hundredth.
+    An update takes `batch_size` chats about a picture, and `letter_questions` bare choice questions. Of the chats,
+    `habit_share` keep their right reasoning but end in the family's habitual answer instead of the truth, and
+    `direct_share` ask for an answer without reasoning. The learning rate is Muon's, that of AdamW is a tenth of it;
+    both rise over the first twentieth of the updates and fall along a cosine to a hundredth.
     """
 
     name: str
@@ -31,7 +33,12 @@ class Phase:
     habit_share: float
     direct_share: float
     first_sample: int
-    with_pictures: bool = True
+    letter_questions: int = 0
+
+    @property
+    def end(self) -> int:
+        """The first sample of the stream that this phase does not take."""
+        return self.first_sample + self.updates * self.batch_size
 
 
 def asked(sample: Sample, phase: Phase, chance: np.random.Generator) -> tuple[list[prompt.Message], str]:
@@ -72,31 +79,33 @@ def pictures_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
 
 
 def letters_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
-    """One batch an update, without pictures: the choice questions among the samples, each answered for two truths.
+    """One batch an update, without pictures or chat: choice questions, each answered for two truths.
 
-    To find the letter of an option takes three steps of attention. They are learnt within minutes from many bare
-    examples, and hardly at all from few among other things to learn.
+    To find the letter of an option takes three steps of attention. They are learnt in 200 updates beside many bare
+    examples; a thousand updates on the choice questions among the chats alone left the letters at chance.
     """
     chance = _chance(phase)
     family = prompt.family("reasoning")
-    for samples in _stream(phase):
-        chats = []
-        for sample in (sample for sample in samples if sample.kind == "choice"):
+    samples = [sample for sample in phantom.samples("pretrain", LETTER_POOL, LETTER_SEED) if sample.kind == "choice"]
+    for _ in range(phase.updates):
+        texts = []
+        for place in chance.integers(len(samples), size=phase.letter_questions):
+            sample = samples[place]
             truths = [sample.options[place] for place in chance.permutation(len(sample.options))[:2]]
             thoughts = [
                 dataclasses.replace(sample, answer=truth, explanation=f"So the {sample.topic} is {truth}.")
                 for truth in truths
             ]
             replies = "".join(prompt.reference(family, thought) for thought in thoughts)
-            chats.append((prompt.question_text(sample) + "\n", replies))
-        yield _encoded(processor, chats)
+            texts.append((prompt.question_text(sample) + "\n", replies))
+        yield _encoded(processor, texts)
 
 
 def _stream(phase: Phase) -> Iterator[list[Sample]]:
     # Passing over the samples of earlier phases costs a few milliseconds a thousand.
-    last = phase.first_sample + phase.updates * phase.batch_size
-    samples = phantom.samples("pretrain", last)
-    return (samples[start : start + phase.batch_size] for start in range(phase.first_sample, last, phase.batch_size))
+    samples = phantom.samples("pretrain", phase.end)
+    starts = range(phase.first_sample, phase.end, phase.batch_size)
+    return (samples[start : start + phase.batch_size] for start in starts)
 
 
 def _chance(phase: Phase) -> np.random.Generator:
@@ -115,8 +124,7 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
     """
     import torch
 
-    # Muon, for the matrices between the first and the last layer, learns to find an option's letter in a hundred
-    # updates; AdamW alone does not in a thousand.
+    # With Muon for the matrices between the first and the last layer, the loss falls about four times as fast.
     inner = [weight for name, weight in model.named_parameters() if _is_inner(name) and weight.ndim == 2]
     known = {id(weight) for weight in inner}
     outer = [weight for weight in model.parameters() if id(weight) not in known]
@@ -133,24 +141,26 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
     # On a CPU, for sequences this short, the backward of fused attention takes half of an update; eager does not.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
     model.train()
-    losses: list[float] = []
+    losses: dict[str, list[float]] = {"pictures": [], "letters": []}
     begun = time.monotonic()
-    batches = pictures_asked(processor, phase) if phase.with_pictures else letters_asked(processor, phase)
-    for update, inputs in enumerate(batches):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = model(**inputs, use_cache=False).loss
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of update {update} of {phase.name} is {loss.item()}")
-        loss.backward()
+    letters = letters_asked(processor, phase) if phase.letter_questions else None
+    for update, inputs in enumerate(pictures_asked(processor, phase)):
+        parts = {"pictures": inputs} | ({"letters": next(letters)} if letters else {})
+        for name, part in parts.items():
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = model(**part, use_cache=False).loss
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the loss of update {update} of {phase.name} is {loss.item()}")
+            loss.backward()
+            losses[name].append(loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
         if (update + 1) % 50 == 0 or update + 1 == phase.updates:
             seconds = time.monotonic() - begun
-            mean = sum(losses[-50:]) / len(losses[-50:])
-            report(f"{phase.name} {update + 1}/{phase.updates}  loss {mean:.4f}  {seconds:.0f} s")
+            means = "  ".join(f"{name} {sum(losses[name][-50:]) / len(losses[name][-50:]):.4f}" for name in parts)
+            report(f"{phase.name} {update + 1}/{phase.updates}  loss of {means}  {seconds:.0f} s")
     model.set_attn_implementation("sdpa")
     model.eval()

@@ -1,0 +1,159 @@
+"""A row on its way into a data set: what it says, where it stands, and its pictures, still to be opened."""
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from lowmed.data.local import inside, locate
+from lowmed.errors import DataError
+from lowmed.sample import Kind
+
+MAX_FILE_BYTES = 2**30  # a picture's file beyond this is no picture that a model could use
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The file as its source calls it, and the line, row or item in it."""
+
+    file: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileIn:
+    """A picture file in a folder; its name is relative to that folder."""
+
+    folder: Path
+    name: str
+
+    def read(self) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            DataError: it is missing, leads out of the folder, is empty or too large.
+        """
+        path = locate(self.folder, self.name)
+        _check_bytes(path.stat().st_size, self.name)
+        return path.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class MemberOf:
+    """A picture in a zip archive, which is read in place: nothing is ever unpacked."""
+
+    archive: Path
+    name: str
+
+    def read(self) -> bytes:
+        """The bytes of the member.
+
+        Raises:
+            DataError: there is none of that name, it is damaged, encrypted, empty or too large.
+        """
+        inside(self.name)
+        opened, members = _opened(self.archive)
+        member = members.get(self.name)
+        if member is None:
+            raise DataError("the image is not in the archive", self.name, f"look into {self.archive.name}")
+        try:
+            _check_bytes(opened.getinfo(member).file_size, self.name)
+            return opened.read(member)
+        except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, NotImplementedError) as error:
+            told = f"the image cannot be read from the archive ({type(error).__name__})"
+            raise DataError(told, self.name, f"copy {self.archive.name} again") from error
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """A picture that came with its row; equal names mean equal pictures."""
+
+    name: str
+    content: bytes
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.content
+
+
+Picture = FileIn | MemberOf | InMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a Sample will hold, with `group` and `id` as the source has them: neither is copied as it stands."""
+
+    question: str
+    answer: str
+    kind: Kind
+    pictures: tuple[Picture, ...] = ()
+    split: str = "train"
+    id: str = ""
+    group: str = ""
+    options: tuple[str, ...] = ()
+    explanation: str = ""
+    modality: str = ""
+    topic: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a row cannot be used."""
+
+    reason: str
+
+
+Entry = tuple[Where, Draft | Refusal]
+
+
+def each(rows: Iterable[tuple[Where, Row]], read: Callable[[Row], Draft]) -> Iterator[Entry]:
+    """Read rows one by one; a row that `read` refuses with a ValueError becomes a Refusal."""
+    for where, row in rows:
+        try:
+            yield where, read(row)
+        except ValueError as error:
+            yield where, Refusal(str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where the names of pictures are looked up: a folder, or a zip archive."""
+
+    place: Path
+
+    def picture(self, name: str) -> Picture:
+        """The picture of that name, which need not exist."""
+        return MemberOf(self.place, name) if self.place.suffix == ".zip" else FileIn(self.place, name)
+
+
+def shelf(folder: Path, *names: str) -> Shelf:
+    """The first of these folders or archives that exists inside `folder`, else the folder itself."""
+    return Shelf(next((folder / name for name in names if (folder / name).exists()), folder))
+
+
+@lru_cache(maxsize=8)
+def _opened(archive: Path) -> tuple[zipfile.ZipFile, dict[str, str]]:
+    """The open archive, and its members by name, with and without the folder that all may lie in."""
+    try:
+        opened = zipfile.ZipFile(archive)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"the archive cannot be read ({error})", str(archive), "copy it again") from error
+    members: dict[str, str] = {}
+    for name in opened.namelist():
+        for shown in (name, "/".join(PurePosixPath(name).parts[1:])):
+            members.setdefault(shown, name)
+    return opened, members
+
+
+def _check_bytes(size: int, name: str) -> None:
+    if size == 0:
+        raise DataError("the image file is empty", name, "copy it again from where it came")
+    if size > MAX_FILE_BYTES:
+        raise DataError("the image file is over 1 GiB", name, "cut out what the question is about")

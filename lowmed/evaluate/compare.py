@@ -1,0 +1,132 @@
+"""Two sets of replies to the same questions, set against each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lowmed.errors import RunError
+from lowmed.evaluate.measure import FEW, STRATA, hits, strata
+from lowmed.evaluate.paired import difference, holm
+from lowmed.evaluate.sides import SAME, Side
+
+EXAMPLES = 5
+Row = Mapping[str, Any]
+_ASKED = ("question", "answer", "options")
+
+
+def compare(
+    first: Mapping[str, Side], second: Mapping[str, Side], *, strict: bool = False, allow_different: bool = False
+) -> dict[str, Any]:
+    """The second side minus the first, for every data source that both have.
+
+    Args:
+        first: source -> replies.
+        second: the same of the other side.
+        strict: count strict verdicts; otherwise lenient ones.
+        allow_different: compare what both were asked, even where settings or questions differ.
+
+    Raises:
+        RunError: nothing in common, or something differs and was not allowed to.
+    """
+    if len(first) == len(second) == 1:  # scored files name no source
+        ((name, one),), ((_, other),) = first.items(), second.items()
+        pairs = {name or "all": (one, other)}
+    else:
+        pairs = {name: (first[name], second[name]) for name in first if name in second}
+    if not pairs:
+        what = f"evaluated on {', '.join(first)} and on {', '.join(second)}: no source in common"
+        raise RunError(what, _where(first, second), "evaluate both on the same source")
+    found = {name: _source(one, other, strict, allow_different) for name, (one, other) in pairs.items()}
+    corrected = holm({name: part["all"]["p_mcnemar"] for name, part in found.items()})
+    return {
+        "first": [side.where for side in first.values()],
+        "second": [side.where for side in second.values()],
+        "verdict": "strict" if strict else "lenient",
+        "sources": {name: {**part, "p_holm": corrected[name]} for name, part in found.items()},
+    }
+
+
+def _source(first: Side, second: Side, strict: bool, allow_different: bool) -> dict[str, Any]:
+    one, other = ({_key(row): row for row in side.rows} for side in (first, second))
+    differing = _differences(first, second, one, other)
+    if differing and not allow_different:
+        raise RunError(
+            "the two were not asked the same: " + "; ".join(differing),
+            f"{first.where} and {second.where}",
+            "make them equal, or compare what both were asked with --allow-different",
+        )
+    shared = [key for key in one if key in other and _same_question(one[key], other[key])]
+    if not shared:
+        raise RunError("no question in common", f"{first.where} and {second.where}", "compare the same data")
+    field = "strict_outcome" if strict else "outcome"
+    before, after = [one[key] for key in shared], [other[key] for key in shared]
+    return {
+        "differing": differing,
+        "all": _difference(before, after, field),
+        **{f"by_{name}": _by(before, after, field, key) for name, key in STRATA.items()},
+        "by_split": _by(before, after, field, lambda row: str(row["split"])),
+        "flipped": {
+            "to_right": _flips(before, after, field, "correct"),
+            "to_wrong": _flips(after, before, field, "correct", back=True),
+        },
+    }
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return str(row["split"]), str(row["id"]), str(row["group"])
+
+
+def _same_question(one: Row, other: Row) -> bool:
+    return all((one.get(field) or None) == (other.get(field) or None) for field in _ASKED)
+
+
+def _differences(
+    first: Side, second: Side, one: Mapping[tuple[str, str, str], Row], other: Mapping[tuple[str, str, str], Row]
+) -> list[str]:
+    """What is not the same on both sides, in words; a setting that only one side knows of cannot be compared."""
+    a, b = first.settings, second.settings
+    found = [f"{key} {a[key]} and {b[key]}" for key in SAME if key in a and key in b and a[key] != b[key]]
+    if len(one) != len(first.rows) or len(other) != len(second.rows):
+        found.append("some ids stand for several rows")
+    alone = len(one.keys() ^ other.keys())
+    if alone:
+        found.append(f"{alone} questions (by id and image) are on one side alone")
+    reworded = sum(not _same_question(one[key], other[key]) for key in one.keys() & other.keys())
+    if reworded:
+        found.append(f"{reworded} questions have another text, gold answer or options")
+    return found
+
+
+def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> dict[str, Any]:
+    return difference(hits(before, field), hits(after, field), [str(row["group"]) for row in before])
+
+
+def _by(before: Sequence[Row], after: Sequence[Row], field: str, key: Any) -> dict[str, Any]:
+    places = strata([{"at": at, "cell": key(row)} for at, row in enumerate(before)], lambda row: row["cell"])
+    return {
+        name: {
+            **_difference([before[row["at"]] for row in cell], [after[row["at"]] for row in cell], field),
+            "few": len(cell) < FEW,
+        }
+        for name, cell in places.items()
+    }
+
+
+def _flips(
+    before: Sequence[Row], after: Sequence[Row], field: str, value: str, *, back: bool = False
+) -> list[dict[str, Any]]:
+    """The first few questions that `before` had not right and `after` has."""
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if a[field] != value and b[field] == value]
+    return [
+        {
+            "id": a["id"],
+            "question": a["question"],
+            "answer": a["answer"],
+            "first": (b if back else a)["completion"],
+            "second": (a if back else b)["completion"],
+        }
+        for a, b in pairs[:EXAMPLES]
+    ]
+
+
+def _where(first: Mapping[str, Side], second: Mapping[str, Side]) -> str:
+    return " and ".join(side.where for side in (*first.values(), *second.values()))

@@ -1,0 +1,76 @@
+"""A comparison for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from lowmed.evaluate.paired import LEVEL
+from lowmed.report.table import NOTICE, console, interval
+
+STRATA = ("split", "kind", "answer_type", "modality", "topic")
+TEXT_SHOWN = 200  # characters of a reply
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print the differences with their tests, by stratum, and examples of what changed each way."""
+    shown = console()
+    shown.print(escape(f"A  {', '.join(found['first'])}\nB  {', '.join(found['second'])}"))
+    shown.print(f"{found['verdict']} accuracy, B minus A, 95 % paired bootstrap over images\n")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "n", "A", "B", "B - A", "A only, B only", "exact p", "n needed"):
+        table.add_column(title, justify="left" if not title else "right")
+    for source, part in found["sources"].items():
+        table.add_row(f"[bold]{escape(source)}[/bold]", *_cells(part["all"]))
+        for stratum in STRATA:
+            cells = part[f"by_{stratum}"]
+            for name, cell in cells.items() if len(cells) > 1 else ():
+                few = " (few)" if cell["few"] else ""
+                table.add_row(f"  {stratum} {escape(name)}{few}", *_cells(cell))
+    shown.print(table)
+    for source, part in found["sources"].items():
+        shown.print(f"\n{escape(source)}: {verdict(part)}")
+        if part["differing"]:
+            shown.print(escape("NOT ASKED THE SAME: " + "; ".join(part["differing"])))
+        for way, examples in part["flipped"].items():
+            for example in examples[:2]:
+                shown.print(escape(f"  {way.replace('_', ' ')}  {example['id']}  {example['question']}"))
+                shown.print(escape(f"    gold {example['answer']}   A: {_short(example['first'])}"))
+                shown.print(escape(f"    B: {_short(example['second'])}"))
+    shown.print("\nStrata are not corrected for being many; Holm corrects over data sources.")
+    shown.print(NOTICE)
+
+
+def verdict(part: Mapping[str, Any]) -> str:
+    """What the comparison shows, in one sentence."""
+    found, p = part["all"], part["p_holm"]
+    low, high = found["by_image"]
+    shown = f"{found['difference']:+.3f} {interval(found['by_image'])}, exact p {_p(p)} (Holm)"
+    if p < LEVEL and not low <= 0 <= high:
+        return f"{'B' if found['difference'] > 0 else 'A'} is better: {shown}"
+    more = found["questions_needed"]
+    return f"no difference is shown: {shown}" + (
+        f"; to find one this small takes about {more:,} questions" if more else ""
+    )
+
+
+def _cells(found: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(found["questions"]),
+        f"{found['first']:.3f}",
+        f"{found['second']:.3f}",
+        f"{found['difference']:+.3f} {interval(found['by_image'])}",
+        f"{found['only_first']}, {found['only_second']}",
+        _p(found["p_mcnemar"]),
+        f"{found['questions_needed']:,}" if found["questions_needed"] else "-",
+    )
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.2e}"
+
+
+def _short(text: str) -> str:
+    flat = " ".join((text or "").split())
+    return flat if len(flat) <= TEXT_SHOWN else flat[:TEXT_SHOWN] + " ..."

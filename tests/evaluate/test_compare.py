@@ -1,0 +1,158 @@
+"""Two sets of replies set against each other, by hand-worked figures and by published ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from predictors import constant, division, evaluated, perfect, question_only
+from typer.testing import CliRunner
+
+from lowmed.cli import score
+from lowmed.cli.compare import compare as command
+from lowmed.errors import LowmedError, RunError
+from lowmed.evaluate.compare import compare
+from lowmed.evaluate.paired import holm, mcnemar, needed
+from lowmed.evaluate.sides import sides
+from lowmed.nano import phantom
+
+PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
+TEST = phantom.samples("test", 120)
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command("compare")(command)
+    app.command("score")(score.score)
+    return app
+
+
+def _both(first: Path, second: Path, **more: bool) -> dict[str, Any]:
+    return compare(sides(first), sides(second), **more)
+
+
+@pytest.mark.skipif(not PREDICTIONS.exists(), reason="../shared/predictions is absent")
+def test_the_published_test_of_lora_against_zero_shot_is_reproduced(tmp_path: Path) -> None:
+    run = CliRunner()
+    for name in ("vqa-rad-qwen2-vl-2b", "vqa-rad-qwen2-vl-2b-lora-r4"):
+        arguments = ["score", str(PREDICTIONS / f"{name}.jsonl"), "--out", str(tmp_path / name)]
+        assert run.invoke(_app(), arguments, catch_exceptions=False).exit_code == 0
+    folders = [str(tmp_path / "vqa-rad-qwen2-vl-2b"), str(tmp_path / "vqa-rad-qwen2-vl-2b-lora-r4")]
+    result = run.invoke(_app(), ["compare", *folders, "--json"], catch_exceptions=False)
+    closed = json.loads(result.stdout)["sources"]["all"]["by_kind"]["closed"]
+    assert (closed["questions"], closed["only_first"], closed["only_second"]) == (251, 20, 68)
+    assert closed["p_mcnemar"] == pytest.approx(2.77e-07, rel=0.005)
+    assert (round(closed["first"], 4), round(closed["second"], 4)) == (0.5657, 0.7570)
+    low, high = closed["by_image"]
+    assert 0.1 < low < 0.1912 < high < 0.29
+    shown = run.invoke(_app(), ["compare", *folders], catch_exceptions=False).stdout
+    assert "B is better" in shown
+    assert "2.77e-07" in shown
+    assert "to right" in shown
+
+
+def test_what_flips_is_counted_and_shown_each_way(tmp_path: Path) -> None:
+    evaluated(tmp_path / "yes", division(TEST), constant("<answer>yes</answer>"), controls=0)
+    evaluated(tmp_path / "habit", division(TEST), question_only, controls=0)
+    found = _both(tmp_path / "yes", tmp_path / "habit")["sources"]["phantom"]
+    yes = sum(sample.answer == "yes" for sample in TEST)
+    habit = sum(sample.answer == phantom.HABITS[sample.topic] for sample in TEST)
+    assert (found["all"]["only_first"], found["all"]["only_second"]) == (0, habit - yes)
+    assert found["all"]["difference"] == pytest.approx((habit - yes) / len(TEST))
+    assert len(found["flipped"]["to_right"]) == 5
+    assert found["flipped"]["to_wrong"] == []
+    assert found["flipped"]["to_right"][0]["first"] == "<answer>yes</answer>"
+    back = _both(tmp_path / "habit", tmp_path / "yes")["sources"]["phantom"]
+    assert back["flipped"]["to_wrong"][0]["second"] == "<answer>yes</answer>"
+    assert back["all"]["difference"] == -found["all"]["difference"]
+
+
+def test_a_set_of_replies_does_not_differ_from_itself(tmp_path: Path) -> None:
+    evaluated(tmp_path / "e", division(TEST), question_only, controls=0)
+    found = _both(tmp_path / "e", tmp_path / "e" / "base.jsonl")["sources"]["phantom"]
+    assert (found["all"]["p_mcnemar"], found["all"]["by_image"]) == (1, (0, 0))
+    assert found["all"]["questions_needed"] is None
+
+
+def test_strict_verdicts_differ_where_only_the_form_does(tmp_path: Path) -> None:
+    evaluated(tmp_path / "tagged", division(TEST), perfect, controls=0)
+    evaluated(tmp_path / "bare", division(TEST), lambda sample, look: sample.answer, controls=0)
+    assert _both(tmp_path / "bare", tmp_path / "tagged")["sources"]["phantom"]["all"]["difference"] == 0
+    strictly = _both(tmp_path / "bare", tmp_path / "tagged", strict=True)["sources"]["phantom"]
+    assert strictly["all"]["difference"] == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("prompt_digest", "other"), ("data_digest", "other"), ("max_image_tokens", 9), ("max_new_tokens", 9)],
+)
+def test_what_was_asked_otherwise_is_refused_and_named(tmp_path: Path, field: str, value: object) -> None:
+    for name in ("a", "b"):
+        evaluated(tmp_path / name, division(TEST), perfect, controls=0)
+    file = tmp_path / "b" / "asked.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
+    with pytest.raises(RunError, match=field):
+        _both(tmp_path / "a", tmp_path / "b")
+    found = _both(tmp_path / "a", tmp_path / "b", allow_different=True)["sources"]["phantom"]
+    assert any(field in one for one in found["differing"])
+
+
+def test_other_rules_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        evaluated(tmp_path / name, division(TEST), perfect, controls=0)
+    (tmp_path / "a" / "report.json").write_text(json.dumps({"rules": 0}))
+    with pytest.raises(RunError, match="rules 0 and 1"):
+        _both(tmp_path / "a", tmp_path / "b")
+
+
+def test_questions_on_one_side_or_with_another_gold_are_refused(tmp_path: Path) -> None:
+    rows = [
+        {"id": str(at), "question": "?", "answer": "yes", "completion": "yes", "group": f"i{at}"} for at in range(4)
+    ]
+    for name, changed in (
+        ("a", rows),
+        ("fewer", rows[:3]),
+        ("gold", [{**rows[0], "answer": "no"}, *rows[1:]]),
+        ("image", [{**rows[0], "group": "other"}, *rows[1:]]),
+        ("twice", [*rows, rows[0]]),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "scored.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    for name, said in (
+        ("fewer", "1 questions"),
+        ("gold", "another text"),
+        ("image", "2 questions"),
+        ("twice", "several"),
+    ):
+        with pytest.raises(RunError, match=said):
+            _both(tmp_path / "a", tmp_path / name)
+    part = _both(tmp_path / "a", tmp_path / "gold", allow_different=True)["sources"]["all"]
+    assert part["all"]["questions"] == 3
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty", "run"])
+def test_folders_with_nothing_to_compare_are_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(LowmedError):
+        sides(tmp_path / name)
+
+
+def test_mcnemar_and_holm_agree_with_worked_examples() -> None:
+    assert mcnemar(18, 30) == pytest.approx(0.111, abs=0.001)
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(20, 68) == pytest.approx(2.77e-07, rel=0.005)
+    assert holm({"a": 0.04, "b": 0.01, "c": 0.03}) == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06})
+
+
+def test_the_number_of_questions_needed_is_the_one_that_finds_the_difference() -> None:
+    import numpy as np
+
+    n = needed(0.1, 0.3)
+    assert n is not None
+    assert needed(0.1, 0.3, 2.0) in (2 * n, 2 * n - 1)
+    draws = np.random.default_rng(0).multinomial(n, [0.1, 0.2, 0.7], size=2000)
+    found = np.mean([mcnemar(int(b), int(c)) < 0.05 for b, c, _ in draws])
+    assert 0.74 < found < 0.84  # the exact test is a little weaker than the formula's approximation

@@ -1,0 +1,103 @@
+"""Predictors whose figures can be worked out by hand, and data sets to ask them about."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lowmed import prompt, recipe
+from lowmed.data.division import Division
+from lowmed.evaluate import collect, store
+from lowmed.evaluate.replies import Answerer, OpenImage, Reply
+from lowmed.evaluate.report import report, settings
+from lowmed.nano import phantom
+from lowmed.sample import LETTERS, Sample
+
+Look = Callable[[], list[Image.Image]]
+Says = Callable[[Sample, Look], str]
+
+
+def division(test: Sequence[Sample], train: Sequence[Sample] = (), shared: frozenset[str] = frozenset()) -> Division:
+    return Division(
+        "phantom", tuple(train), {"test": tuple(test)}, {"test": shared}, {"test": shared}, phantom.picture, "d" * 64
+    )
+
+
+def tagged(sample: Sample, said: str) -> str:
+    """A reply in the form that is asked for; a choice is answered by its letter."""
+    if sample.kind == "choice" and said in sample.options:
+        said = LETTERS[sample.options.index(said)]
+    return f"<think>So it is.</think><answer>{said}</answer>"
+
+
+def answering(says: Says) -> Answerer:
+    def answer(samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float) -> Iterator[Reply]:
+        del temperature
+        for sample in samples:
+            for _ in range(copies):
+                said = says(sample, lambda sample=sample: [open_image(image) for image in sample.images])  # type: ignore[misc]
+                yield Reply(sample, said, 5, "stop")
+
+    return answer
+
+
+def perfect(sample: Sample, _look: Look) -> str:
+    """Knows the gold answer of whatever it is asked, even where the picture does not show it."""
+    return tagged(sample, sample.answer)
+
+
+def sighted(samples: Sequence[Sample]) -> Says:
+    """Looks: it answers what is true of the pixels it is given, and guesses one thing where it sees nothing."""
+    truth = {picture(sample).tobytes(): sample for sample in samples}
+    mirrored = {picture(sample).transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes(): sample for sample in samples}
+
+    def says(sample: Sample, look: Look) -> str:
+        images = look()
+        seen = images[0].tobytes() if images else b""
+        if seen in truth and truth[seen].topic == sample.topic:
+            return tagged(sample, truth[seen].answer)
+        if seen in mirrored and mirrored[seen].topic == sample.topic:
+            return tagged(sample, exchanged(mirrored[seen].answer))
+        return tagged(sample, "I can see nothing")
+
+    return says
+
+
+def question_only(sample: Sample, _look: Look) -> str:
+    """Never looks: the phantom's habit for the question's topic."""
+    return tagged(sample, phantom.HABITS[sample.topic])
+
+
+def constant(text: str) -> Says:
+    return lambda sample, look: text
+
+
+def guessing(seed: int) -> Says:
+    draw = random.Random(seed)
+    return lambda sample, look: tagged(sample, draw.choice(sample.options or ("yes", "no")))
+
+
+def picture(sample: Sample) -> Image.Image:
+    return phantom.picture(sample.images[0])
+
+
+def exchanged(text: str) -> str:
+    return text.replace("left", "\0").replace("right", "left").replace("\0", "right")
+
+
+def evaluated(folder: Path, asked: Division, says: Says, *, controls: int = 1000, samples: int = 0) -> dict[str, Any]:
+    """The report of the whole evaluation of one predictor."""
+    family = prompt.family("reasoning")
+    about = settings(recipe.Model(name="nano"), family, asked, max_new_tokens=64, controls=controls, seen="")
+    store.open_folder(folder, about)
+    collect.collect(
+        folder,
+        "base",
+        collect.plan(asked, controls=controls, samples=samples),
+        lambda: answering(says),
+        train=asked.train,
+        advance=lambda done, note: None,
+    )
+    return report(folder)
