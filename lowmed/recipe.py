@@ -61,6 +61,9 @@ class Data(Section):
         description="share of rows that may be kept out, named and counted, because they or their images are broken",
     )
     train_limit: Positive | None = Field(None, description="use the first so many training samples, by seed")
+    difficulty: str | None = Field(
+        None, description="file of `lowmed probe`: questions that were always or never right are left out of training"
+    )
     allow_shared_images: bool = Field(
         False, description="let an official split train on images of its own test; every table then says so"
     )

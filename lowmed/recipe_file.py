@@ -138,7 +138,12 @@ def portable(recipe: Recipe) -> Recipe:
     data, lora, model = recipe.data, recipe.lora, recipe.model
     return recipe.model_copy(
         update={
-            "data": data.model_copy(update={"path": data.path and portable_path(data.path)}),
+            "data": data.model_copy(
+                update={
+                    "path": data.path and portable_path(data.path),
+                    "difficulty": data.difficulty and portable_path(data.difficulty),
+                }
+            ),
             "lora": lora.model_copy(update={"start": lora.start and portable_path(lora.start)}),
             "model": model.model_copy(update={"name": portable_path(model.name)}),
         }

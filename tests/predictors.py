@@ -87,14 +87,16 @@ def exchanged(text: str) -> str:
     return text.replace("left", "\0").replace("right", "left").replace("\0", "right")
 
 
-def evaluated(folder: Path, asked: Division, says: Says, *, controls: int = 1000, samples: int = 0) -> dict[str, Any]:
+def evaluated(
+    folder: Path, asked: Division, says: Says, *, controls: int = 1000, samples: int = 0, who: str = "base"
+) -> dict[str, Any]:
     """The report of the whole evaluation of one predictor."""
     family = prompt.family("reasoning")
-    about = settings(recipe.Model(name="nano"), family, asked, max_new_tokens=64, controls=controls, seen="")
+    about = settings(recipe.Model(name="nano"), family, asked, max_new_tokens=64, seen="")
     store.open_folder(folder, about)
     collect.collect(
         folder,
-        "base",
+        who,
         collect.plan(asked, controls=controls, samples=samples),
         lambda: answering(says),
         train=asked.train,

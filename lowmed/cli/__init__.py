@@ -5,7 +5,7 @@ import sys
 import typer
 
 from lowmed import __version__
-from lowmed.cli import check, doctor, evaluate, recipes, score, train
+from lowmed.cli import check, compare, doctor, evaluate, probe, recipes, report, score, train
 from lowmed.errors import LowmedError
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ def _options(version: bool = typer.Option(False, "--version", callback=_version,
 app.command("grpo")(train.grpo)
 app.command("sft")(train.sft)
 app.command("eval")(evaluate.evaluate)
+app.command("probe")(probe.probe)
+app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("score")(score.score)
 app.command("check")(check.check)
 app.add_typer(recipes.app, name="recipes")

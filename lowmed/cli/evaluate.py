@@ -95,23 +95,22 @@ def _one(
     from lowmed.run import write_json
 
     tokens = who.eval.max_new_tokens
-    asked = settings(
-        who.model, who.family, division, max_new_tokens=tokens, controls=controls, seen=seen, endpoint=endpoint
-    )
+    asked = settings(who.model, who.family, division, max_new_tokens=tokens, seen=seen, endpoint=endpoint is not None)
     if not rescore:
         store.open_folder(folder, asked)
         for name, adapter in who.adapters.items():
             alone = name == "base" and len(who.adapters) > 1  # the base beside a run is for the accuracy alone
             work = collect.plan(division, controls=0 if alone else controls, samples=samples)
             with progress(f"eval {name}", collect.total(work)) as advance:
-                ready = partial(_ready, who, adapter, tokens, endpoint)
-                collect.collect(folder, name, work, ready, train=division.train, advance=advance)
+                made = partial(ready, who, adapter, tokens, endpoint)
+                collect.collect(folder, name, work, made, train=division.train, advance=advance)
     found = report(folder)
     write_json(folder / "report.json", found)
     return found
 
 
-def _ready(who: "Subject", adapter: Path | None, max_new_tokens: int, endpoint: str | None) -> "Answerer":
+def ready(who: "Subject", adapter: Path | None, max_new_tokens: int, endpoint: str | None) -> "Answerer":
+    """What answers for the subject: the model, loaded now, or the endpoint that serves it."""
     if endpoint:
         from lowmed.data.images import Policy
         from lowmed.evaluate import endpoint as served

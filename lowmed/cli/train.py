@@ -1,6 +1,8 @@
 """`lowmed grpo` and `lowmed sft`: one training run from a recipe."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -70,6 +72,7 @@ def _train(
     from lowmed.data.division import divide
     from lowmed.data.load import load
     from lowmed.errors import RecipeError, RunError
+    from lowmed.evaluate.difficulty import keep
 
     if resume:
         run = runs.open_run(resume)
@@ -97,6 +100,8 @@ def _train(
     here = machine.find(plan.model)
     dataset = load(plan.data.source, plan.data.path)
     division = divide(dataset, plan.data, plan.seed)
+    if plan.data.difficulty:
+        division = replace(division, train=keep(division.train, Path(plan.data.difficulty)))
 
     say(f"recipe  {name or resume}: {plan.about}")
     say(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")

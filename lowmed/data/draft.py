@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lowmed.data.local import inside, locate
 from lowmed.errors import DataError
@@ -74,9 +74,6 @@ class InMemory:
     name: str
     content: bytes
 
-    def __hash__(self) -> int:
-        return hash(self.name)
-
     def read(self) -> bytes:
         """The bytes."""
         return self.content
@@ -101,6 +98,7 @@ class Draft:
     modality: str = ""
     topic: str = ""
     source: str = ""
+    asks_modality: bool = False  # the answer is what the picture's own tags say
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +122,22 @@ def each(rows: Iterable[tuple[Where, Row]], read: Callable[[Row], Draft]) -> Ite
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Where the names of pictures are looked up: a folder, or a zip archive."""
+    """Where the pictures of a table are: in a folder, in a zip archive, or in the table's own cells."""
 
     place: Path
 
-    def picture(self, name: str) -> Picture:
-        """The picture of that name, which need not exist."""
+    def picture(self, cell: Any, owner: str) -> Picture:
+        """The picture that a cell names, which need not exist, or holds; `owner` says whose it is.
+
+        Raises:
+            ValueError: the cell does neither.
+        """
+        name = cell.get("path") if isinstance(cell, dict) else cell
+        if isinstance(cell, dict) and cell.get("bytes"):
+            return InMemory(f"{owner}{Path(str(name or '')).suffix}", bytes(cell["bytes"]))
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError("no image")
+        name = name.strip()
         return MemberOf(self.place, name) if self.place.suffix == ".zip" else FileIn(self.place, name)
 
 

@@ -9,12 +9,16 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from lowmed.data.columns import SPLITS
 from lowmed.data.dataset import DataSet, gather, is_yes_no
+from lowmed.data.draft import Shelf, Where
 from lowmed.data.local import decode
+from lowmed.data.own import Opened, Wish, joined, of_rows
 from lowmed.errors import DataError, SetupError
 from lowmed.sample import Sample
 
@@ -28,7 +32,7 @@ OPTIONAL_COLUMNS = {
     "modality": ("modality",),
     "topic": ("question_type", "content_type"),
 }
-Where = tuple[str, int]  # split and row of a picture
+Place = tuple[str, int]  # split and row of a picture
 
 
 def load(source: str, hub_id: str, local_form: str) -> DataSet:
@@ -42,7 +46,7 @@ def load(source: str, hub_id: str, local_form: str) -> DataSet:
     """
     instead = f"set data.path to a local folder that holds {local_form}"
     tables = _download(hub_id, instead)
-    places: dict[str, Where] = {}
+    places: dict[str, Place] = {}
     columns: dict[str, dict[str, str]] = {}
     for split, table in tables.items():
         columns[split] = _columns(table.column_names, hub_id, instead)
@@ -51,17 +55,62 @@ def load(source: str, hub_id: str, local_form: str) -> DataSet:
     return DataSet(source, splits, rejected, partial(_open, tables, columns, places))
 
 
-def _download(hub_id: str, instead: str) -> dict[str, Any]:
+def rows(hub_id: str, source: str, wish: Wish, instead: str) -> Opened:
+    """The rows of a hub data set as questions, its columns found by their names or as the wish has them.
+
+    Raises:
+        SetupError: the hub cannot be used from here.
+        RecipeError: the columns cannot be told.
+    """
+    from datasets import Image as ImageFeature
+
+    parts: list[Opened] = []
+    for split, table in _download(hub_id, instead).items():
+        for name, feature in table.features.items():
+            if isinstance(getattr(feature, "feature", feature), ImageFeature):
+                several = not isinstance(feature, ImageFeature)
+                undecoded = ImageFeature(decode=False)
+                table = table.cast_column(name, type(feature)(undecoded) if several else undecoded)
+        lines = ((Where(f"{hub_id}/{split}", number), row) for number, row in enumerate(table))
+        shelf, named = Shelf(Path(hub_id)), SPLITS.get(split.casefold(), split)
+        parts.append(of_rows(lines, len(table), shelf, wish, source, named))
+    return joined(parts)
+
+
+def fetch(hub_id: str, files: tuple[str, ...], instead: str) -> Path:
+    """The folder of the hub's cache that holds these files of a data set, downloaded on first use.
+
+    Raises:
+        SetupError: the hub cannot be used from here.
+    """
+    _allow(hub_id, instead)
+    from huggingface_hub import hf_hub_download
+
+    try:
+        places = [Path(hf_hub_download(hub_id, name, repo_type="dataset")) for name in files]
+    except Exception as error:  # of several libraries: no network, no such data set, gated, disk full
+        raise _unreachable(hub_id, error, instead) from error
+    return places[0].parents[files[0].count("/")]
+
+
+def _allow(hub_id: str, instead: str) -> None:
     if os.environ.get("LOWMED_OFFLINE", "0") not in ("", "0"):
         raise SetupError(f"`{hub_id}` is on the hub, and LOWMED_OFFLINE forbids to reach it", "LOWMED_OFFLINE", instead)
+
+
+def _unreachable(hub_id: str, error: Exception, instead: str) -> SetupError:
+    told = f"`{hub_id}` could not be loaded from the hub ({type(error).__name__}: {error})"
+    return SetupError(told, "data.source", instead)
+
+
+def _download(hub_id: str, instead: str) -> dict[str, Any]:
+    _allow(hub_id, instead)
     from datasets import load_dataset
 
     try:
         return dict(load_dataset(hub_id))
     except Exception as error:  # of several libraries: no network, no such data set, gated, disk full
-        raise SetupError(
-            f"`{hub_id}` could not be loaded from the hub ({type(error).__name__}: {error})", "data.source", instead
-        ) from error
+        raise _unreachable(hub_id, error, instead) from error
 
 
 def _columns(names: list[str], hub_id: str, instead: str) -> dict[str, str]:
@@ -97,7 +146,7 @@ def _rows(tables: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int, Mapp
 def _read(
     source: str,
     columns: Mapping[str, Mapping[str, str]],
-    places: dict[str, Where],
+    places: dict[str, Place],
     entry: tuple[str, int, Mapping[str, Any]],
 ) -> tuple[str, Sample]:
     split, number, row = entry
@@ -133,7 +182,7 @@ def _file_bytes(cell: Mapping[str, Any] | None) -> bytes:
 
 
 def _open(
-    tables: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]], places: Mapping[str, Where], reference: str
+    tables: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]], places: Mapping[str, Place], reference: str
 ) -> Image.Image:
     if reference not in places:
         raise DataError("the data set has no such picture", reference, "load the data set that the sample came from")

@@ -143,7 +143,12 @@ def inside(reference: str) -> PurePosixPath:
         DataError: it is absolute, or climbs out.
     """
     path = PurePosixPath(reference.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or "\0" in reference or path.parts[:1] and path.parts[0].endswith(":"):
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\0" in reference
+        or (path.parts[:1] and path.parts[0].endswith(":"))
+    ):
         raise _out(reference)
     return path
 

@@ -23,7 +23,7 @@ def by_group(samples: Iterable[Sample], fractions: Mapping[str, float], seed: in
             f"the fractions {dict(fractions)} do not add up to 1", "data.held_out", "use e.g. 0.8 and 0.2"
         )
     rows = tuple(samples)
-    together = _connected(rows)
+    together = connected(rows)
     side = {group: _side(root, fractions, seed) for group, root in together.items()}
     splits = {name: tuple(row for row in rows if side[row.group] == name) for name in fractions}
     for name, fraction in fractions.items():
@@ -45,7 +45,7 @@ def _images(samples: Iterable[Sample]) -> set[str]:
     return {reference for sample in samples for reference in sample.images}
 
 
-def _connected(samples: Iterable[Sample]) -> dict[str, str]:
+def connected(samples: Iterable[Sample]) -> dict[str, str]:
     """Each group to the first name, in the alphabet, of all groups that it is tied to by pictures (union-find)."""
     parent: dict[str, str] = {}
 

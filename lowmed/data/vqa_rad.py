@@ -35,20 +35,20 @@ def load(path: str | None) -> DataSet:
     if path is None:
         return hub.load("vqa-rad", HUB_ID, f"{FILE} and images/")
     folder = require_folder(path, "vqa-rad", f"{FILE} and images/")
-    rows = _find_rows(folder)
+    rows = find_rows(folder)
     images = folder / "images"
     if not images.is_dir():
         raise DataError("the folder has no `images/` in it", str(folder), _FIX)
     named = [row["image_name"] for row in rows if isinstance(row.get("image_name"), str) and row["image_name"].strip()]
     splits, rejected = gather(
         str(folder),
-        ((_where(number, row), row) for number, row in enumerate(rows, start=1)),
-        partial(_read, problems(images, named)),
+        ((place(number, row), row) for number, row in enumerate(rows, start=1)),
+        partial(read, problems(images, named)),
     )
     return DataSet("vqa-rad", splits, rejected, partial(open_in, images), unused(images, named))
 
 
-def _find_rows(folder: Path) -> list[dict[str, Any]]:
+def find_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of the one file in the folder that has the shape of VQA-RAD; its published name wins."""
     files = [folder / FILE] if (folder / FILE).is_file() else sorted(folder.glob("*.json"))
     found = {file.name: rows for file in files if (rows := _rows(file))}
@@ -68,11 +68,17 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return content if content and content[0].keys() >= COLUMNS else []
 
 
-def _where(number: int, row: Mapping[str, Any]) -> str:
+def place(number: int, row: Mapping[str, Any]) -> str:
+    """Where a row stands, for a message."""
     return f"row {number}, qid {row.get('qid')}, {row.get('image_name')}"
 
 
-def _read(broken_images: Mapping[str, str], row: Mapping[str, Any]) -> tuple[str, Sample]:
+def read(broken_images: Mapping[str, str], row: Mapping[str, Any]) -> tuple[str, Sample]:
+    """The official split and the sample of a row.
+
+    Raises:
+        ValueError: it cannot be used; also where its image is one of `broken_images`, with the reason given there.
+    """
     phrase_type, image = _text(row, "phrase_type"), _text(row, "image_name")
     if phrase_type not in SPLITS:
         raise ValueError(f"phrase_type {phrase_type!r} belongs to no official split")

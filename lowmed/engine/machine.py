@@ -65,6 +65,8 @@ def quiet() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Read when torch loads its threads: spinning ones make an update ten times slower when somebody else uses a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if os.environ.get("LOWMED_OFFLINE") == "1":

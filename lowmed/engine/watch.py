@@ -118,7 +118,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         }
         row["adapter_norm"] = adapter_norm(model)
         self.run.append("metrics.jsonl", [{"update": state.global_step, **row}])
-        if not math.isfinite(row["loss"]) or not math.isfinite(row.get("grad_norm", 0.0)):
+        # In fp16 the scaler begins too high on purpose, skips the updates whose gradients overflow, and halves itself.
+        overflow = not args.fp16 and not math.isfinite(row.get("grad_norm", 0.0))
+        if not math.isfinite(row["loss"]) or overflow:
             raise RunError(
                 f"the loss or its gradient is no number at update {state.global_step}",
                 str(self.run.folder / "metrics.jsonl"),

@@ -21,9 +21,8 @@ def settings(
     division: Division,
     *,
     max_new_tokens: int,
-    controls: int,
     seen: str,
-    endpoint: str | None = None,
+    endpoint: bool = False,
 ) -> dict[str, Any]:
     """All that must be equal for two sets of replies to stand in one table, and what the table says of its data.
 
@@ -32,9 +31,8 @@ def settings(
         family: how it is asked.
         division: what is asked.
         max_new_tokens: where a reply is cut.
-        controls: how many questions the controls ask again.
         seen: `seen in training`, `unseen`, or "" where no training is known of.
-        endpoint: where another program serves the model.
+        endpoint: whether another program serves the model; how it loads it is then not known.
     """
     return {
         "model": recipe_file.portable_path(model.name),
@@ -47,7 +45,6 @@ def settings(
         "source": division.source,
         "data_digest": division.digest,
         "seen": seen,
-        "controls": controls,
         "splits": {
             split: {
                 "questions": len(samples),
@@ -101,7 +98,6 @@ def build(asked: Mapping[str, Any], rows: Mapping[str, Mapping[str, Sequence[Row
         "rules": RULES_VERSION,
         **asked,
         "splits": splits,
-        "controls_asked": asked["controls"],
         "controls": {who: _controls(by_condition) for who, by_condition in rows.items()},
         "sampled": {
             who: sampling.figures(by_condition[SAMPLED])

@@ -45,10 +45,10 @@ _SEE = Phase(
 )
 _HABIT = Phase(
     "habit",
-    updates=120,
+    updates=240,
     batch_size=32,
-    learning_rate=5e-3,
-    habit_share=0.62,
+    learning_rate=1e-2,
+    habit_share=0.60,
     direct_share=0.15,
     first_sample=_SEE.end,
 )

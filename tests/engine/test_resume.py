@@ -15,6 +15,7 @@ SMALL = {
     "sft": ["--recipe", "rarl-sft", "method.questions_per_update=4"],
 }
 SHORT = ["--nano", "method.updates=6", "method.checkpoint_every=2"]
+LONGER = ["--nano", "method.updates=40", "method.checkpoint_every=20"]
 
 
 def start(kind: str, *arguments: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -63,8 +64,8 @@ def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(kind: str, tmp_p
         assert kept == whole
 
 
-def test_ctrl_c_stops_with_a_checkpoint_and_a_clock_stops_in_time(tmp_path: Path, lowmed: Lowmed) -> None:
-    process = start("sft", *SMALL["sft"], *SHORT, "--out", "run", folder=tmp_path)
+def test_ctrl_c_and_sigterm_stop_with_a_checkpoint_and_a_clock_stops_in_time(tmp_path: Path, lowmed: Lowmed) -> None:
+    process = start("sft", *SMALL["sft"], *LONGER, "--out", "run", folder=tmp_path)
     stop_after(process, tmp_path / "run", 1, signal.SIGINT)
     assert process.returncode == 130
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -72,6 +73,11 @@ def test_ctrl_c_stops_with_a_checkpoint_and_a_clock_stops_in_time(tmp_path: Path
     assert record["reason"] == "SIGINT"
     reached = record["updates"]
     assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{reached}" / "complete.json").exists()
+
+    process = start("sft", "--resume", "run", folder=tmp_path)
+    stop_after(process, tmp_path / "run", reached + 1, signal.SIGTERM)
+    assert process.returncode == 130
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["reason"] == "SIGTERM"
 
     timed = lowmed("sft", "--resume", "run", "--max-minutes", "0.01")
     assert timed.returncode == 0, timed.stderr

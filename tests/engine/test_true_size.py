@@ -20,12 +20,18 @@ COMMON = (
     [("sft", "rarl-sft", ()), ("grpo", "rarl", ("method.group_size=2", "method.max_new_tokens=4"))],
 )
 def test_one_update_of_the_true_size(
-    kind: str, recipe: str, small: tuple[str, ...], lowmed: Lowmed, tmp_path: Path
+    kind: str,
+    recipe: str,
+    small: tuple[str, ...],
+    lowmed: Lowmed,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     ended = lowmed(kind, "--recipe", recipe, *COMMON, *small, "--out", "run")
     assert ended.returncode == 0, ended.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    print(f"{kind}: {record['seconds']} s, peak {record['peak_gib']} GiB")
+    with capsys.disabled():
+        print(f"\n{kind}, one update of the true size: {record['seconds']} s, peak {record['peak_gib']} GiB")
     assert record["status"] == "finished"
     config = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
     assert config["r"] == 8

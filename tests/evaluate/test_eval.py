@@ -164,6 +164,13 @@ def test_other_questions_do_not_go_into_a_folder(tmp_path: Path) -> None:
         evaluated(tmp_path / "e", division(TEST[:10]), perfect, controls=10)
 
 
+def test_more_controls_are_added_to_those_that_are_there(tmp_path: Path) -> None:
+    first = evaluated(tmp_path / "e", division(TEST), question_only, controls=40)
+    assert first["controls"]["base"]["shuffled"]["questions"] == 40
+    more = evaluated(tmp_path / "e", division(TEST), question_only, controls=80)
+    assert more == evaluated(tmp_path / "new", division(TEST), question_only, controls=80)
+
+
 def test_the_title_names_a_split_that_shares_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = frozenset(TEST[0].images)
     found = evaluated(tmp_path / "e", division(TEST, shared=shared), perfect, samples=2)

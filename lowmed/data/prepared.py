@@ -1,0 +1,58 @@
+"""A folder that `lowmed data prepare` wrote: its files by name, and what they say."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lowmed.data.store import Stored
+from lowmed.errors import DataError
+
+SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
+PROGRESS = "progress.jsonl"  # IMAGES while a run is on its way
+
+
+def card(folder: Path) -> dict[str, Any] | None:
+    """The card of a prepared folder, None where the folder was not prepared.
+
+    Raises:
+        DataError: the card cannot be read.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError("the card is not JSON", str(path), "run `lowmed data prepare` again") from error
+    return found if isinstance(found, dict) and "format" in found else None
+
+
+def files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, Stored]]:
+    """What is known of each picture file, after the digest of the settings it was stored with; whole lines only."""
+    path = folder / name
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+                yield row.pop("settings"), _stored(row)
+            except (ValueError, KeyError, TypeError):
+                return  # a line that a kill cut short; nothing can follow it
+
+
+def known(settings: str, *folders: Path) -> dict[str, tuple[Stored, Path]]:
+    """Picture files that earlier runs stored with these settings, by digest, and the folder that has them."""
+    return {
+        stored.file: (stored, folder)
+        for folder in folders
+        for name in (IMAGES, PROGRESS)
+        for digest, stored in files(folder, name)
+        if digest == settings
+    }
+
+
+def _stored(row: dict[str, Any]) -> Stored:
+    sizes = tuple((width, height) for width, height in row.pop("sizes"))
+    return Stored(images=tuple(row.pop("images")), pixels=tuple(row.pop("pixels")), sizes=sizes, **row)

@@ -1,0 +1,30 @@
+"""The known data sets, one small file each."""
+
+from lowmed.data.sources.hub_tables import PATH_VQA, SILVAR_MED
+from lowmed.data.sources.medmnist import MEDMNIST
+from lowmed.data.sources.medxpertqa_mm import MEDXPERTQA_MM
+from lowmed.data.sources.omnimedvqa import OMNIMEDVQA
+from lowmed.data.sources.phantom import PHANTOM
+from lowmed.data.sources.pmc_vqa import PMC_VQA
+from lowmed.data.sources.slake import SLAKE
+from lowmed.data.sources.source import Source
+from lowmed.data.sources.vqa_med_2019 import VQA_MED_2019
+from lowmed.data.sources.vqa_rad import VQA_RAD
+
+KNOWN: dict[str, Source] = {
+    source.name: source
+    for source in (
+        VQA_RAD,
+        SLAKE,
+        PATH_VQA,
+        PMC_VQA,
+        OMNIMEDVQA,
+        SILVAR_MED,
+        VQA_MED_2019,
+        MEDXPERTQA_MM,
+        MEDMNIST,
+        PHANTOM,
+    )
+}
+
+__all__ = ["KNOWN", "Source"]

@@ -1,0 +1,58 @@
+"""Sets that the hub keeps as tables with the pictures inside: PathVQA and Silvar-Med."""
+
+from pathlib import Path
+
+from lowmed.data import tables
+from lowmed.data.columns import SPLITS
+from lowmed.data.draft import Shelf
+from lowmed.data.own import Opened, Wish, joined, of_rows
+from lowmed.data.sources.source import Open, Source
+from lowmed.errors import DataError
+
+
+def open_as(source: str) -> Open:
+    """A reader of the hub's Parquet files (`data/train-00000-of-00007.parquet`) in a folder."""
+
+    def open_folder(folder: Path, wish: Wish) -> Opened:
+        files = sorted(folder.rglob("*.parquet"))
+        if not files:
+            raise DataError("no Parquet file in the folder", str(folder), "download the data set's `data/` folder")
+        return joined(
+            [
+                of_rows(tables.read(file), tables.count(file), Shelf(folder), wish, source, _split(file))
+                for file in files
+            ]
+        )
+
+    return open_folder
+
+
+def _split(file: Path) -> str:
+    """The split that a file's name begins with."""
+    return SPLITS.get(file.stem.split("-")[0].casefold(), "train")
+
+
+PATH_VQA = Source(
+    name="path-vqa",
+    about="questions about pathology pictures of two textbooks and a library",
+    size="32,632 questions on 4,289 images",
+    kinds="closed, open",
+    licence="MIT for the questions; the pictures belong to their publishers",
+    citation="He et al., arXiv 2003.10286",
+    url="https://github.com/UCSD-AI4H/PathVQA",
+    get="the hub's Parquet files (data/train-*.parquet ...)",
+    open=open_as("path-vqa"),
+    hub_id="flaviagiammarino/path-vqa",
+)
+SILVAR_MED = Source(
+    name="silvar-med",
+    about="abnormality questions on SLAKE images, with explanations checked by specialists",
+    size="866 questions",
+    kinds="open",
+    licence="not stated; the images are SLAKE's (CC BY 4.0)",
+    citation="Silvar-Med, hub id Hanhpt23/Silvar-Med",
+    url="https://huggingface.co/datasets/Hanhpt23/Silvar-Med",
+    get="the hub's Parquet files, or samples.jsonl with its images",
+    open=open_as("silvar-med"),
+    hub_id="Hanhpt23/Silvar-Med",
+)

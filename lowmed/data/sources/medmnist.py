@@ -1,0 +1,192 @@
+"""MedMNIST v2 (Yang et al. 2023): its 2-D sets in any size, turned into choice questions with the class names.
+
+An image of the chest set may have several findings. Each of them is asked on its own, among the findings that are
+absent, so that exactly one option is right.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lowmed.data.draft import Draft, Entry, InMemory, Refusal, Where
+from lowmed.data.own import Opened, Wish
+from lowmed.data.sources.source import Source
+from lowmed.errors import DataError
+
+ORGANS = (
+    "bladder", "left femur", "right femur", "heart", "left kidney", "right kidney", "liver", "left lung", "right lung",
+    "pancreas", "spleen",
+)  # fmt: skip
+NO_FINDING = "no finding"
+
+
+class Task(NamedTuple):
+    """What a set asks, and the names of its classes in the order of its labels."""
+
+    modality: str
+    question: str
+    classes: tuple[str, ...]
+
+
+TASKS = {
+    "pathmnist": Task(
+        "histopathology",
+        "Which tissue does this colorectal histology patch show?",
+        (
+            "adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal colon mucosa",
+            "cancer-associated stroma", "colorectal adenocarcinoma epithelium",
+        ),
+    ),
+    "chestmnist": Task(
+        "X-ray",
+        "Which of these findings does the chest X-ray show?",
+        (
+            "atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax",
+            "consolidation", "edema", "emphysema", "fibrosis", "pleural thickening", "hernia",
+        ),
+    ),
+    "dermamnist": Task(
+        "dermatoscopy",
+        "Which skin lesion does the image show?",
+        (
+            "actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma", "benign keratosis-like lesions",
+            "dermatofibroma", "melanoma", "melanocytic nevi", "vascular lesions",
+        ),
+    ),
+    "octmnist": Task(
+        "OCT",
+        "Which diagnosis does the retinal OCT image show?",
+        ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    ),
+    "pneumoniamnist": Task("X-ray", "What does the chest X-ray of a child show?", ("normal", "pneumonia")),
+    "retinamnist": Task(
+        "fundus photography",
+        "Which grade of diabetic retinopathy does the image show?",
+        ("grade 0", "grade 1", "grade 2", "grade 3", "grade 4"),
+    ),
+    "breastmnist": Task("ultrasound", "What does the breast ultrasound image show?", ("malignant", "normal or benign")),
+    "bloodmnist": Task(
+        "microscopy",
+        "Which blood cell does the image show?",
+        (
+            "basophil", "eosinophil", "erythroblast", "immature granulocyte", "lymphocyte", "monocyte", "neutrophil",
+            "platelet",
+        ),
+    ),
+    "tissuemnist": Task(
+        "microscopy",
+        "Which kidney cortex cell does the image show?",
+        (
+            "collecting duct, connecting tubule", "distal convoluted tubule", "glomerular endothelial cells",
+            "interstitial endothelial cells", "leukocytes", "podocytes", "proximal tubule segments",
+            "thick ascending limb",
+        ),
+    ),
+    "organamnist": Task("CT", "Which organ is at the centre of this axial CT crop?", ORGANS),
+    "organcmnist": Task("CT", "Which organ is at the centre of this coronal CT crop?", ORGANS),
+    "organsmnist": Task("CT", "Which organ is at the centre of this sagittal CT crop?", ORGANS),
+}  # fmt: skip
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def open_file(path: Path, wish: Wish) -> Opened:
+    """One `<set>.npz` or `<set>_<size>.npz`, or a folder that holds one."""
+    del wish
+    files = [path] if path.is_file() else sorted(path.glob("*.npz"))
+    if len(files) != 1:
+        told = f"{len(files)} .npz files: {', '.join(file.name for file in files)}" if files else "no .npz file"
+        raise DataError(f"the folder holds {told}", str(path), "point --path at one file, e.g. breastmnist.npz")
+    (file,) = files
+    task = TASKS.get(file.stem.split("_")[0])
+    if task is None:
+        raise DataError(f"`{file.stem}` is no 2-D set of MedMNIST", str(file), f"those are {', '.join(TASKS)}")
+    try:
+        count = sum(len(_labels(file, part)) for part in SPLITS)
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        raise _damaged(file, error) from error
+    return Opened(_entries(file, task), f"classes  {len(task.classes)}: {', '.join(task.classes)}", count)
+
+
+def _entries(file: Path, task: Task) -> Iterator[Entry]:
+    set_name = file.stem.split("_")[0]
+    for part, split in SPLITS.items():
+        try:
+            labels = _labels(file, part)
+            pictures = _pictures(file, f"{part}_images.npy")
+            for number, label in enumerate(labels):
+                where, picture = Where(f"{file.name}/{part}", number), next(pictures)
+                for named, entry in _asked(label, task):
+                    if isinstance(entry, Refusal):
+                        yield where, entry
+                        continue
+                    question, answer, options = entry
+                    shown = InMemory(f"{set_name}-{part}-{number}.png", picture)
+                    yield where, Draft(
+                        question, answer, "choice", (shown,), split, f"{set_name}-{part}-{number}{named}",
+                        options=options, modality=task.modality, topic=set_name, source=set_name,
+                    )  # fmt: skip
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, StopIteration) as error:
+            raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> DataError:
+    told = f"the arrays cannot be read ({type(error).__name__}: {error})"
+    return DataError(told, str(file), "download the file again and compare its MD5 sum")
+
+
+def _labels(file: Path, part: str) -> npt.NDArray[Any]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return np.asarray(arrays[f"{part}_labels"])
+
+
+def _asked(label: npt.NDArray[Any], task: Task) -> Iterator[tuple[str, tuple[str, str, tuple[str, ...]] | Refusal]]:
+    """The questions that one label gives rise to, each with a suffix for its id."""
+    classes = task.classes
+    if label.size == 1:
+        at = int(label.reshape(-1)[0])
+        if not 0 <= at < len(classes):
+            yield "", Refusal(f"the label {at} names none of the {len(classes)} classes")
+        else:
+            yield "", (task.question, classes[at], classes)
+        return
+    present = [name for name, found in zip(classes, label.reshape(-1), strict=True) if found]
+    for name in present or [NO_FINDING]:
+        absent = tuple(other for other in classes if other == name or other not in present)
+        yield f"-{classes.index(name)}" if name in classes else "", (task.question, name, (*absent, NO_FINDING))
+
+
+def _pictures(file: Path, member: str) -> Iterator[bytes]:
+    """The pictures of an array, one after the other as PNG, without ever holding the whole array."""
+    with zipfile.ZipFile(file) as archive, archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = header(stream)
+        if fortran or dtype != np.uint8 or len(shape) not in (3, 4):
+            raise ValueError(f"an array of {dtype} and shape {shape} is not a row of pictures")
+        size = int(np.prod(shape[1:]))
+        for _ in range(shape[0]):
+            content = stream.read(size)
+            if len(content) < size:
+                raise EOFError("the array is cut short")
+            written = BytesIO()
+            Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape[1:])).save(written, "PNG", compress_level=1)
+            yield written.getvalue()
+
+
+MEDMNIST = Source(
+    name="medmnist",
+    about="12 sets of small pictures with classes, in 28, 64, 128 or 224 pixels",
+    size="780 to 236,386 images a set",
+    kinds="choice",
+    licence="CC BY 4.0; dermamnist CC BY-NC 4.0",
+    citation="Yang et al., Scientific Data 10:41, 2023",
+    url="https://zenodo.org/records/10519652",
+    get="one file such as breastmnist.npz or pathmnist_224.npz",
+    open=open_file,
+)

@@ -1,0 +1,62 @@
+"""MedXpertQA MM (Zuo et al. 2025): exam questions, each with one or several images and five options.
+
+The field is `images`; a reader that asks for `image` silently runs without any.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lowmed.data import columns, tables
+from lowmed.data.draft import Draft, Where, each, shelf
+from lowmed.data.own import Opened, Wish
+from lowmed.data.sources.source import Source
+from lowmed.errors import DataError
+
+FILES = {"dev.jsonl": "validation", "test.jsonl": "test"}
+COLUMNS = columns.Columns(
+    {
+        "question": "question", "options": "options", "letter": "label", "image": "images", "id": "id",
+        "topic": "medical_task",
+    },
+    (),
+    frozenset(),
+)  # fmt: skip
+
+
+def open_folder(folder: Path, wish: Wish) -> Opened:
+    """`MM/dev.jsonl`, `MM/test.jsonl`, and `images/` or `images.zip` beside `MM`."""
+    del wish
+    place = folder / "MM" if (folder / "MM").is_dir() else folder
+    files = [place / name for name in FILES if (place / name).is_file()]
+    if not files:
+        raise DataError("no MedXpertQA MM in the folder", str(folder), f"it needs {MEDXPERTQA_MM.get}")
+    images = shelf(folder, "images", "images.zip", "MM/images")
+
+    def rows() -> Iterator[tuple[Where, tuple[Where, str, Any]]]:
+        for file in files:
+            for where, row in tables.read(file):
+                yield where, (where, FILES[file.name], row)
+
+    def read(entry: tuple[Where, str, Any]) -> Draft:
+        where, split, row = entry
+        if isinstance(row, str):
+            raise ValueError(row)
+        return columns.draft(row, COLUMNS, images, where, "medxpertqa-mm", split)
+
+    return Opened(each(rows(), read), f"columns  {COLUMNS.describe()}", sum(map(tables.count, files)))
+
+
+MEDXPERTQA_MM = Source(
+    name="medxpertqa-mm",
+    about="exam questions with one or several images and five options",
+    size="2,005 questions (5 dev, 2,000 test)",
+    kinds="choice",
+    licence="MIT",
+    citation="Zuo et al., ICML 2025, arXiv 2501.18362",
+    url="https://huggingface.co/datasets/TsinghuaC3I/MedXpertQA",
+    get="MM/dev.jsonl, MM/test.jsonl and images.zip (or images/)",
+    open=open_folder,
+    hub_id="TsinghuaC3I/MedXpertQA",
+    hub_files=("MM/dev.jsonl", "MM/test.jsonl", "images.zip"),
+)

@@ -1,0 +1,113 @@
+"""One picture of a source to the files that a data set keeps: resized once, pixels and nothing else."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lowmed.data import dicom
+from lowmed.data.draft import Picture
+from lowmed.data.images import Policy, pixel_digest, prepare
+from lowmed.data.local import Frames, pages
+
+FOLDER = "images"
+COMPRESS_LEVEL = 3  # of zlib: a third of the default's time on grey films, and no larger
+RULES_VERSION = 1  # of everything here that decides a stored pixel
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How pictures are stored: their budget, the frames of a file, the CT window, and the salt of patients' digests."""
+
+    policy: Policy
+    frames: Frames = "first"
+    window: str | None = None
+    salt: bytes = field(default=b"", repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Changes with anything that would change a stored picture or its record."""
+        told = f"{RULES_VERSION} {self.policy} {self.frames} {self.window}".encode()
+        return hashlib.blake2b(told, key=self.salt[:64], digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A source's picture file once stored: `images` are its frames, as references; sizes in pixels, as they came."""
+
+    file: str
+    images: tuple[str, ...]
+    pixels: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    modality: str = ""
+    view: str = ""
+    patient: str = ""
+
+    @property
+    def record(self) -> Record:
+        """As JSON."""
+        return asdict(self)
+
+
+def store(picture: Picture, settings: Settings, folder: Path, known: Mapping[str, tuple[Stored, Path]]) -> Stored:
+    """Write the frames of a picture below `folder`, or link them from where an earlier run wrote the same.
+
+    Raises:
+        DataError: the picture is missing, damaged, or of a size that is not read.
+        SetupError: it is a DICOM file, and pydicom is not installed.
+    """
+    content = picture.read()
+    file = hashlib.sha256(content).hexdigest()
+    if file in known and _linked(*known[file], folder):
+        return known[file][0]
+    suffix = Path(picture.name).suffix.lower()
+    if dicom.is_dicom(content) or suffix in dicom.SUFFIXES:
+        film = dicom.read(content, picture.name, frames=settings.frames, window=settings.window, salt=settings.salt)
+    else:
+        film = dicom.Film(tuple(pages(BytesIO(content), picture.name, settings.frames)), "", "", "")
+    images = tuple(_write(prepare(shown, settings.policy, picture.name), folder) for shown in film.pictures)
+    pixels = tuple(pixel_digest(shown) for shown in film.pictures)
+    sizes = tuple(shown.size for shown in film.pictures)
+    return Stored(file, images, pixels, sizes, film.modality, film.view, film.patient)
+
+
+def png(image: Image.Image) -> bytes:
+    """The picture as a PNG file that holds pixels and nothing else, in one channel where all three are equal."""
+    values = np.asarray(image)
+    if values.ndim == 3 and (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
+        values = np.ascontiguousarray(values[..., 0])
+    written = BytesIO()
+    Image.fromarray(values).save(written, "PNG", compress_level=COMPRESS_LEVEL)  # a new image carries no metadata
+    return written.getvalue()
+
+
+def _write(image: Image.Image, folder: Path) -> str:
+    content = png(image)
+    reference = f"{FOLDER}/{hashlib.sha256(content).hexdigest()[:20]}.png"
+    path = folder / reference
+    if not path.exists():
+        aside = path.with_name(f"{path.name}.{os.getpid()}-{id(image)}")
+        aside.write_bytes(content)
+        aside.replace(path)
+    return reference
+
+
+def _linked(stored: Stored, earlier: Path, folder: Path) -> bool:
+    """Whether all frames of an earlier run are there and now also here."""
+    for reference in stored.images:
+        if (folder / reference).exists():
+            continue
+        try:
+            os.link(earlier / reference, folder / reference)
+        except FileExistsError:
+            continue
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,52 @@
+"""The run's report: one HTML file that needs nothing else, and fetches nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from lowmed.evaluate.controls import CONTROLS
+from lowmed.evaluate.replies import OpenImage
+from lowmed.report import gallery, plots, table
+from lowmed.report.record import Record, rewards, settings
+
+TEMPLATE = Path(__file__).parent / "page.html.jinja"
+ROLLOUTS_SHOWN = 8
+
+
+def render(record: Record, pictures: Mapping[str, OpenImage]) -> str:
+    """The page as one text. Every text of a model or of data is escaped; no script is in it, and none may run.
+
+    Args:
+        record: of the run.
+        pictures: how the pictures of a data source are opened; those of other sources are left out.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["interval"] = table.interval
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    evaluations = [
+        {
+            "report": report,
+            "title": table.title(report),
+            "people": list(next(iter(report["splits"].values()))["results"]),
+            "cases": gallery.cases(folder, pictures.get(report["source"])),
+            "pictures": report["source"] in pictures,
+        }
+        for folder, report in record.evaluations.items()
+    ]
+    return template.render(
+        run=record.run,
+        recipe=record.recipe,
+        settings=settings(record.recipe),
+        rewards=rewards(record),
+        rollouts=record.rollouts[:ROLLOUTS_SHOWN],
+        # Drawn by us from numbers alone; the names in the legends are those of our own metrics.
+        plots=[Markup(drawing) for drawing in plots.curves(record.metrics).values()],  # noqa: S704
+        evaluations=evaluations,
+        generalisation=table.generalisation(list(record.evaluations.values())) if len(evaluations) > 1 else [],
+        controls=CONTROLS,
+        control_labels=table.CONTROL_LABELS,
+        labels=gallery.LABELS,
+        notice=table.NOTICE,
+    )

@@ -1,0 +1,138 @@
+"""The embedded model answering: batches, order, sampling; and controls that tell a model that looks from a blind one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lowmed import prompt, recipe
+from lowmed.data.division import Division, first, untrained
+from lowmed.data.load import load as load_data
+from lowmed.engine import evaluation, load, machine
+from lowmed.engine.generate import encode, replies
+from lowmed.errors import DataError
+from lowmed.evaluate import collect, store
+from lowmed.evaluate.report import report, settings
+from lowmed.nano import phantom
+
+FAMILY = prompt.family("reasoning")
+MODEL = recipe.Model(name="nano")
+LONGEST_TOKENS = 48
+
+
+@pytest.fixture(scope="module")
+def nano() -> load.Loaded:
+    return load.base(MODEL, machine.find(MODEL))
+
+
+@pytest.fixture
+def blind(nano: load.Loaded) -> Iterator[load.Loaded]:
+    """The same model with whatever its vision tower says set to zero."""
+
+    def nothing(_module: Any, _inputs: Any, output: Any) -> Any:
+        for name, value in output.items():
+            output[name] = _zero(value)
+        return output
+
+    hook = nano.model.model.visual.register_forward_hook(nothing)
+    yield nano
+    hook.remove()
+
+
+def _zero(value: Any) -> Any:
+    return torch.zeros_like(value) if isinstance(value, torch.Tensor) else type(value)(map(_zero, value))
+
+
+def _evaluated(folder: Path, division: Division, loaded: load.Loaded, controls: int) -> dict[str, Any]:
+    about = settings(MODEL, FAMILY, division, max_new_tokens=LONGEST_TOKENS, seen="")
+    store.open_folder(folder, about)
+
+    def answer(samples: Any, open_image: Any, *, copies: int, temperature: float) -> Any:
+        return replies(
+            loaded, samples, FAMILY, open_image, max_new_tokens=LONGEST_TOKENS, copies=copies, temperature=temperature
+        )
+
+    work = collect.plan(division, controls=controls)
+    collect.collect(folder, "base", work, lambda: answer, train=division.train, advance=lambda done, note: None)
+    return report(folder)
+
+
+def _phantom(questions: int) -> Division:
+    return first(untrained(load_data("phantom", sizes={"test": questions})), questions)
+
+
+def test_every_sample_is_answered_whatever_stands_beside_it(nano: load.Loaded) -> None:
+    samples = phantom.samples("test", 10)
+    together = list(replies(nano, samples, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS))
+    turned = replies(nano, samples[::-1], FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
+    assert {reply.sample.id: reply.completion for reply in together} == {
+        reply.sample.id: reply.completion for reply in turned
+    }
+    lengths = [len(prompt.question_text(reply.sample)) for reply in together]
+    assert lengths == sorted(lengths)
+    assert {reply.sample.id for reply in together} == {sample.id for sample in samples}
+
+
+def test_samples_without_image_and_cut_replies_are_answered_too(nano: load.Loaded) -> None:
+    samples = [replace(sample, images=()) for sample in phantom.samples("test", 3)]
+    found = list(replies(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.picture, max_new_tokens=3))
+    assert [(reply.tokens, reply.finish_reason) for reply in found] == [(3, "length")] * 5
+
+
+def test_sampled_replies_vary_and_come_as_often_as_asked(nano: load.Loaded) -> None:
+    samples = phantom.samples("test", 2)
+    torch.manual_seed(0)
+    found = list(replies(nano, samples, FAMILY, phantom.picture, max_new_tokens=12, temperature=3.0, copies=4))
+    assert [reply.sample.id for reply in found].count(samples[0].id) == 4
+    assert len({reply.completion for reply in found}) > 2
+
+
+def test_pictures_that_do_not_reach_the_model_are_an_error(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = nano.processor
+
+    class Losing:
+        def apply_chat_template(self, *arguments: Any, **more: Any) -> Any:
+            return whole.apply_chat_template(*arguments, **more)
+
+        def __call__(self, **given: Any) -> Any:
+            inputs = whole(**given)
+            inputs["image_grid_thw"] = inputs["image_grid_thw"][:1]
+            return inputs
+
+    monkeypatch.setattr(nano, "processor", Losing())
+    with pytest.raises(DataError, match="2 images were given and 1 reached the model"):
+        encode(nano, phantom.samples("test", 2), FAMILY, phantom.picture)
+
+
+def test_a_model_whose_vision_is_zeroed_is_exposed(tmp_path: Path, blind: load.Loaded) -> None:
+    found = _evaluated(tmp_path / "e", _phantom(24), blind, controls=24)["controls"]["base"]
+    for name in ("grey", "shuffled"):
+        assert (found[name]["changed"], found[name]["lenient"]["lost"]) == (0, 0)
+    assert found["verdict"].startswith("NO EVIDENCE")
+
+
+def test_on_real_pictures_a_zeroed_model_answers_the_same_of_grey(
+    tmp_path: Path, vqa_rad: Path, blind: load.Loaded
+) -> None:
+    division = first(untrained(load_data("vqa-rad", str(vqa_rad))), 6)
+    found = _evaluated(tmp_path / "e", division, blind, controls=6)
+    assert found["controls"]["base"]["grey"]["changed"] == 0
+    assert found["splits"]["test"]["questions"] == 6
+    assert found["splits"]["test"]["no_image_floor"] is not None
+
+
+@pytest.mark.slow
+def test_the_embedded_model_looks(tmp_path: Path, nano: load.Loaded) -> None:
+    found = _evaluated(tmp_path / "e", _phantom(128), nano, controls=128)["controls"]["base"]
+    assert found["grey"]["changed"] > 0.3
+    assert found["shuffled"]["changed"] > 0.3
+    assert found["verdict"].startswith("the image is used")
+
+
+def test_the_answerer_of_a_verb_loads_the_model_and_answers() -> None:
+    answer = evaluation.answerer(MODEL, None, FAMILY, LONGEST_TOKENS)
+    [reply] = answer(phantom.samples("test", 1), phantom.picture, copies=1, temperature=0.0)
+    assert "<answer>" in reply.completion

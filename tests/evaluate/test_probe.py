@@ -1,0 +1,129 @@
+"""Whether RL is worth it, for predictors of which it is known."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from predictors import Look, Says, answering, guessing, tagged
+
+from lowmed.errors import DataError
+from lowmed.evaluate import collect, difficulty, store
+from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
+from lowmed.evaluate.measure import scored
+from lowmed.evaluate.probe import probe, supported
+from lowmed.nano import phantom
+from lowmed.sample import Sample
+
+TRAIN = tuple(phantom.samples("train", 120))
+K = 16
+
+
+def _rows(folder: Path, says: Says) -> dict[str, list[dict[str, Any]]]:
+    folder.mkdir()
+    real = Condition(REAL, "train", TRAIN, phantom.picture)
+    sampled = Condition(SAMPLED, "train", TRAIN, phantom.picture, K, 1.0)
+    work = [real, sampled, collect.sampled_blind(real, K, 1.0)]
+    collect.collect(folder, "base", work, lambda: answering(says), train=(), advance=lambda done, note: None)
+    return {name: scored(store.read(store.path(folder, "base", name))) for name in (REAL, SAMPLED, SAMPLED_BLIND)}
+
+
+def _looking(chance: float, seed: int = 0) -> Says:
+    """Right so often where there is a picture; otherwise, and without one, a guess."""
+    draw = random.Random(seed)
+
+    def says(sample: Sample, look: Look) -> str:
+        del look
+        if sample.images and draw.random() < chance:
+            return tagged(sample, sample.answer)
+        return tagged(sample, draw.choice(sample.options or ("yes", "no", "left", "right", "two", "upper left")))
+
+    return says
+
+
+def test_a_model_that_is_right_now_and_then_by_looking_is_worth_rl(tmp_path: Path) -> None:
+    found = probe(*_rows(tmp_path / "p", _looking(0.6)).values())["all"]
+    assert found["verdict"] == "RL"
+    assert found["support"] > 0.7
+    assert found["at"]["16"]["pass"] == pytest.approx(1, abs=0.01)
+
+
+def test_a_guesser_has_a_high_pass_at_k_and_no_support(tmp_path: Path) -> None:
+    found = probe(*_rows(tmp_path / "p", guessing(3)).values())
+    closed = found["by_kind"]["choice"]
+    assert closed["at"]["16"]["pass"] > 0.99
+    assert closed["at"]["16"]["chance"] > 0.99
+    assert closed["support"] < 0.12
+    assert (closed["verdict"], found["all"]["verdict"]) == ("SFT first", "SFT first")
+
+
+def test_a_model_that_needs_no_image_is_not_supported(tmp_path: Path) -> None:
+    draw = random.Random(0)
+
+    def says(sample: Sample, look: Look) -> str:
+        del look
+        return tagged(sample, sample.answer if draw.random() < 0.6 else "nothing")
+
+    found = probe(*_rows(tmp_path / "p", says).values())["all"]
+    assert found["at"]["1"]["blind"] == pytest.approx(0.6, abs=0.05)
+    assert (found["support"] < 0.12, found["verdict"]) == (True, "SFT first")
+
+
+def test_a_model_that_is_always_right_has_nothing_to_gain(tmp_path: Path) -> None:
+    assert probe(*_rows(tmp_path / "p", _looking(1.0)).values())["all"]["verdict"] == "neither"
+
+
+def test_a_model_without_form_is_taught_first(tmp_path: Path) -> None:
+    found = probe(*_rows(tmp_path / "p", lambda sample, look: sample.answer).values())["all"]
+    assert (found["verdict"], found["format_failure"], found["acc_at_1"]) == ("SFT first", 1, 0)
+    assert "no readable answer" in found["reason"]
+
+
+def test_a_model_that_never_varies_gives_no_gradient(tmp_path: Path) -> None:
+    def says(sample: Sample, look: Look) -> str:
+        del look
+        return tagged(sample, sample.answer if sample.images and int(sample.id[-1]) < 7 else "nothing")
+
+    found = probe(*_rows(tmp_path / "p", says).values())["all"]
+    assert (found["verdict"], found["mixed"]) == ("neither", 0)
+
+
+def test_the_threshold_is_an_argument(tmp_path: Path) -> None:
+    rows = _rows(tmp_path / "p", _looking(0.6))
+    assert probe(*rows.values(), support=1.0)["all"]["verdict"] == "SFT first"
+
+
+@pytest.mark.parametrize(
+    ("right", "guess", "blind", "expected"),
+    [
+        (1, 0.0, 0, False), (3, 0.0, 0, True), (11, 0.5, 8, False),
+        (13, 0.5, 8, True), (16, 0.5, 16, False), (0, 0.0, 0, False),
+    ],
+)  # fmt: skip
+def test_support_is_more_than_guessing_and_blindness_explain(
+    right: int, guess: float, blind: int, expected: bool
+) -> None:
+    assert supported(right, 16, guess, blind, 16) is expected
+
+
+def test_pass_counts_drop_what_is_always_or_never_right(tmp_path: Path) -> None:
+    def says(sample: Sample, look: Look, draw: random.Random = random.Random(5)) -> str:  # noqa: B008
+        del look
+        right = {"count": False, "presence": True}.get(sample.topic, draw.random() < 0.5)
+        return tagged(sample, sample.answer if right else "nothing")
+
+    file = tmp_path / difficulty.FILE
+    difficulty.write(file, _rows(tmp_path / "p", says)[SAMPLED])
+    never_probed = phantom.samples("train", 130)[120:]
+    kept = difficulty.keep((*TRAIN, *never_probed), file)
+    assert kept == (*(one for one in TRAIN if one.topic not in ("count", "presence")), *never_probed)
+    with pytest.raises(DataError, match="always or never"):
+        difficulty.keep([one for one in TRAIN if one.topic == "count"], file)
+    with pytest.raises(DataError, match="none of the samples"):
+        difficulty.keep(never_probed, file)
+    file.write_text('{"id": "1"}\n')
+    with pytest.raises(DataError) as raised:
+        difficulty.keep(TRAIN, file)
+    assert raised.value.where == f"{file}:1"
+    with pytest.raises(DataError, match="no such file"):
+        difficulty.keep(TRAIN, tmp_path / "none")
