@@ -1,9 +1,8 @@
 """`lowmed eval`: held-out questions answered, graded, and put beside what needs no image."""
 
 import json
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +10,6 @@ from lowmed.cli import options
 from lowmed.cli.progress import progress, say
 
 if TYPE_CHECKING:
-    from lowmed.data.division import Division
-    from lowmed.evaluate.replies import Answerer
     from lowmed.evaluate.subject import Subject
 
 Target = Annotated[
@@ -55,6 +52,7 @@ def evaluate(
 
     Replies are stored one by one: the same command goes on where it was, and scores anew what is there.
     """
+    from lowmed.engine import evaluation
     from lowmed.errors import RecipeError
     from lowmed.evaluate.subject import divisions, subject
     from lowmed.report import table
@@ -66,7 +64,18 @@ def evaluate(
     reports = []
     for division, seen in asked:
         folder = _folder(who, target or str(model), division.source, out, several=len(asked) > 1)
-        reports.append((folder, _one(who, division, seen, folder, endpoint, controls, samples, rescore)))
+        report = evaluation.evaluate(
+            who,
+            division,
+            seen,
+            folder,
+            controls=controls,
+            samples=samples,
+            url=endpoint,
+            rescore=rescore,
+            progress=progress,
+        )
+        reports.append((folder, report))
     if as_json:
         found = [report for _, report in reports]
         print(json.dumps(found if len(found) > 1 else found[0], indent=2))
@@ -78,47 +87,6 @@ def evaluate(
         table.show_generalisation([report for _, report in reports])
     if who.run:
         say(f"next                lowmed report {who.run.folder}; lowmed probe, lowmed compare")
-
-
-def _one(
-    who: "Subject",
-    division: "Division",
-    seen: str,
-    folder: Path,
-    endpoint: str | None,
-    controls: int,
-    samples: int,
-    rescore: bool,
-) -> dict[str, Any]:
-    from lowmed.evaluate import collect, store
-    from lowmed.evaluate.report import report, settings
-    from lowmed.run import write_json
-
-    tokens = who.eval.max_new_tokens
-    asked = settings(who.model, who.family, division, max_new_tokens=tokens, seen=seen, endpoint=endpoint is not None)
-    if not rescore:
-        store.open_folder(folder, asked)
-        for name, adapter in who.adapters.items():
-            alone = name == "base" and len(who.adapters) > 1  # the base beside a run is for the accuracy alone
-            work = collect.plan(division, controls=0 if alone else controls, samples=samples)
-            with progress(f"eval {name}", collect.total(work)) as advance:
-                made = partial(ready, who, adapter, tokens, endpoint)
-                collect.collect(folder, name, work, made, train=division.train, advance=advance)
-    found = report(folder)
-    write_json(folder / "report.json", found)
-    return found
-
-
-def ready(who: "Subject", adapter: Path | None, max_new_tokens: int, endpoint: str | None) -> "Answerer":
-    """What answers for the subject: the model, loaded now, or the endpoint that serves it."""
-    if endpoint:
-        from lowmed.data.images import Policy
-        from lowmed.evaluate import endpoint as served
-
-        return served.answerer(endpoint, who.model.name, who.family, Policy(who.model.max_image_tokens), max_new_tokens)
-    from lowmed.engine import evaluation
-
-    return evaluation.answerer(who.model, adapter, who.family, max_new_tokens)
 
 
 def _folder(who: "Subject", target: str, source: str, out: str | None, *, several: bool) -> Path:

@@ -9,10 +9,12 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-LETTER_HEIGHT_PX = (5, 24)
-LETTER_WIDTH_PX = (1, 26)
+LETTER_HEIGHT_PX = range(5, 25)
+LETTER_WIDTH_PX = range(1, 27)
 STROKE_PX = 7  # an opening of this size removes every letter's strokes
 CONTRAST = 60  # of 255, between a stroke and what surrounds it
+FILLED = 0.15  # of its box, at least
+ONE_BRIGHTNESS = 80  # of 255: the spread within a letter, which grows when a picture is shrunk
 LETTERS_IN_A_ROW = 4
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
@@ -30,10 +32,10 @@ def _marks(grey: npt.NDArray[np.int16]) -> list[Box]:
     marks = []
     for number, found in enumerate(ndimage.find_objects(labelled), start=1):
         tall, wide = found[0].stop - found[0].start, found[1].stop - found[1].start
-        if not (LETTER_HEIGHT_PX[0] <= tall <= LETTER_HEIGHT_PX[1] and LETTER_WIDTH_PX[0] <= wide <= LETTER_WIDTH_PX[1]):
+        if tall not in LETTER_HEIGHT_PX or wide not in LETTER_WIDTH_PX:
             continue
         own = labelled[found] == number
-        if 0.15 < own.mean() and grey[found][own].std() < 80:
+        if own.mean() > FILLED and grey[found][own].std() < ONE_BRIGHTNESS:
             marks.append((found[1].start, found[0].start, found[1].stop, found[0].stop))
     return marks
 
@@ -43,10 +45,10 @@ def _rows(marks: list[Box]) -> list[Box]:
     rows: list[list[Box]] = []
     for mark in sorted(marks):
         for row in rows:
-            left, top, right, bottom = row[-1]
+            _, top, right, bottom = row[-1]
             tall = max(bottom - top, mark[3] - mark[1])
             level = abs(mark[3] - bottom) <= 0.3 * tall and abs((mark[3] - mark[1]) - (bottom - top)) <= 0.4 * tall
-            if level and 0 <= mark[0] - right + 2 and mark[0] - right <= 1.2 * tall:
+            if level and mark[0] - right + 2 >= 0 and mark[0] - right <= 1.2 * tall:
                 row.append(mark)
                 break
         else:

@@ -188,7 +188,8 @@ def _windowed(values: npt.NDArray[np.float64], data: "Dataset", window: str | No
         function = str(data.get("VOILUTFunction", "LINEAR"))
         if function == "SIGMOID":
             falling: npt.NDArray[np.float64] = np.exp(np.clip(-4 * (values - centre) / width, -500, 500))
-            return np.asarray(1 / (1 + falling), np.float64)
+            rising: npt.NDArray[np.float64] = np.reciprocal(falling + 1)
+            return rising
         return _linear(values, centre, width, exact=function == "LINEAR_EXACT")
     low, span = values.min(), values.max() - values.min()
     if not np.isfinite(span):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lowmed.data import prepared
 from lowmed.data.dataset import DataSet, gather
 from lowmed.data.local import open_in, problems, require_folder, unused
 from lowmed.errors import DataError
@@ -36,23 +37,44 @@ class Row(BaseModel):
     split: str | None = None
 
 
-def load(path: str | None, source: str = "folder") -> DataSet:
-    """The samples of `samples.jsonl` in the folder at `path`.
+def load(path: str | None, source: str = "folder", *, pictures: bool = True) -> DataSet:
+    """The samples of `samples.jsonl` in the folder at `path`, or of another such file that `path` names itself.
 
     Lines without `group` are grouped by their first image, lines without `split` are all `train`. A line that can be
-    read but not be asked (no answer, a picture that does not open) is rejected by name.
+    read but not be asked (no answer, a picture that does not open) is rejected by name. Without `pictures` nothing is
+    said about those: an audit looks at them itself.
 
     Raises:
-        DataError: there is no such file, or lines of it cannot be read; the message has file and line.
+        DataError: there is no such file, or lines of it cannot be read; the message has file and line. Or the folder
+            was prepared without pictures, and they are asked for.
     """
-    folder = require_folder(path, source, FILE)
-    file = folder / FILE
+    named = Path(path).expanduser() if path else None
+    if named is not None and named.is_file() and named.suffix == ".jsonl":
+        folder, file = named.parent, named
+    else:
+        folder = require_folder(path, source, FILE)
+        file = folder / FILE
     if not file.is_file():
         raise DataError(f"no {FILE} in the folder", str(folder), f"write one question a line: {_EXAMPLE}")
     rows = _parse(file)
     references = [reference for _, row in rows for reference in row.images]
-    splits, rejected = gather(str(folder), iter(rows), partial(_read, source, problems(folder, references)))
+    broken = _broken(folder, references) if pictures else {}
+    splits, rejected = gather(str(folder), iter(rows), partial(_read, source, broken))
     return DataSet(source, splits, rejected, partial(open_in, folder), unused(folder, references))
+
+
+def _broken(folder: Path, references: list[str]) -> dict[str, str]:
+    """What is wrong with each picture; in a prepared folder the file's own name says whether it is whole."""
+    card = prepared.card(folder)
+    if card is None:
+        return problems(folder, references)
+    if not card["pictures"]:
+        raise DataError(
+            "the data set was prepared without its pictures (--text-only)",
+            str(folder),
+            "it can be audited, not trained on; prepare it again without --text-only",
+        )
+    return prepared.damaged(folder, references)
 
 
 def _parse(file: Path) -> list[tuple[str, Row]]:
@@ -60,9 +82,9 @@ def _parse(file: Path) -> list[tuple[str, Row]]:
     mistakes: list[str] = []
     for number, line in _lines(file):
         try:
-            rows.append((f"{FILE}:{number}", Row.model_validate_json(line)))
+            rows.append((f"{file.name}:{number}", Row.model_validate_json(line)))
         except ValidationError as error:
-            mistakes += [f"{FILE}:{number}  {_told(mistake)}" for mistake in error.errors()]
+            mistakes += [f"{file.name}:{number}  {_told(mistake)}" for mistake in error.errors()]
     mistakes += _repeated_ids(rows) + _half_split(rows)
     if mistakes:
         shown = "\n         ".join(mistakes[:SHOWN_MISTAKES])
@@ -80,7 +102,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         with file.open(encoding="utf-8-sig") as lines:
             yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
     except UnicodeDecodeError as error:
-        raise DataError(f"{FILE} is not UTF-8 ({error.reason})", str(file), "save it as UTF-8") from error
+        raise DataError(f"{file.name} is not UTF-8 ({error.reason})", str(file), "save it as UTF-8") from error
 
 
 def _told(mistake: Mapping[str, object]) -> str:

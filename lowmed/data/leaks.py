@@ -15,11 +15,12 @@ Keys = Mapping[str, frozenset[str]]  # image reference -> digests
 
 @dataclass(frozen=True)
 class Part:
-    """Samples with one split and one source; `label` names them in a report."""
+    """A split, or what one source has in it (`whole` is then false); `label` names it in a report."""
 
     label: str
     split: str
     samples: tuple[Sample, ...]
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def parts(splits: Mapping[str, Sequence[Sample]], name: str = "") -> list[Part]:
     if len(sources) < 2:
         return whole
     return whole + [
-        Part(f"{before}{source} {part.split}", part.split, own)
+        Part(f"{before}{source} {part.split}", part.split, own, whole=False)
         for part in whole
         for source in sources
         if (own := tuple(sample for sample in part.samples if sample.source == source))
@@ -86,15 +87,17 @@ def parts(splits: Mapping[str, Sequence[Sample]], name: str = "") -> list[Part]:
 def within(found: Sequence[Part], known: Facts) -> list[Leak]:
     """What the splits of one data set share; a split never leaks into itself."""
     pairs = (sorted(pair, key=lambda part: part.split != "train") for pair in combinations(found, 2))
-    return [leak for a, b in pairs if a.split != b.split for leak in _between(a, b, known, known)]
+    return [
+        leak for a, b in pairs if a.split != b.split and a.whole == b.whole for leak in _between(a, b, known, known)
+    ]
 
 
 def across(found: Sequence[Part], known: Facts, others: Sequence[Part], theirs: Facts) -> list[Leak]:
-    """What two data sets share where one side of it is trained on."""
+    """What two data sets share where one side of it is trained on and the other is not."""
     return [
         leak
         for mine, other in product(found, others)
-        if "train" in (mine.split, other.split)
+        if (mine.split == "train") != (other.split == "train") and mine.whole == other.whole
         for leak in (
             _between(other, mine, theirs, known) if other.split == "train" else _between(mine, other, known, theirs)
         )
@@ -118,8 +121,12 @@ def _keys(part: Part, known: Facts) -> Iterator[tuple[str, list[frozenset[str]]]
     yield "ids", [frozenset({f"{sample.source}/{sample.id}"}) for sample in part.samples]
     yield "images", [frozenset(sample.images) for sample in part.samples]
     for name, digests in (("files", known.files), ("decoded pixels", known.pixels)):
-        yield name, [
-            frozenset(digest for image in sample.images for digest in digests.get(image, ())) for sample in part.samples
-        ]
+        yield (
+            name,
+            [
+                frozenset(digest for image in sample.images for digest in digests.get(image, ()))
+                for sample in part.samples
+            ],
+        )
     own = {sample.group for sample in part.samples} - {image for sample in part.samples for image in sample.images}
     yield "groups", [frozenset({sample.group} & own) for sample in part.samples]

@@ -13,9 +13,13 @@ _TIFF_TEXTS = {269: "document name", 270: "description", 305: "software", 306: "
 _PATTERNS = {
     "a date": re.compile(r"(?<!\d)(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"),
     "a name as DICOM writes it": re.compile(r"[^\W\d_]{2,}\^[^\W\d_]+"),
-    "what looks like first and last name": re.compile(r"(?<![^\W_])[A-ZÄÖÜ][a-zäöüß]{2,}[_ ,-]+[A-ZÄÖÜ][a-zäöüß]{2,}(?![^\W_])"),
-    "what looks like a patient's number": re.compile(r"(?i)(?:pat(?:ient)?|mrn|pid)[-_ ]*(?:id)?[-_ ]*\d{2,}|(?<![0-9a-f])\d{8,}(?![0-9a-f])"),
-}  # fmt: skip
+    "what looks like first and last name": re.compile(
+        r"(?<![^\W_])[A-ZÄÖÜ][a-zäöüß]{2,}[_ ,-]+[A-ZÄÖÜ][a-zäöüß]{2,}(?![^\W_])"
+    ),
+    "what looks like a patient's number": re.compile(
+        r"(?i)(?:pat(?:ient)?|mrn|pid)[-_ ]*(?:id)?[-_ ]*\d{2,}|(?<![0-9a-f])\d{8,}(?![0-9a-f])"
+    ),
+}
 
 
 def in_file(content: bytes) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """A folder that `lowmed data prepare` wrote: its files by name, and what they say."""
 
+import hashlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lowmed.data.local import locate
 from lowmed.data.store import Stored
 from lowmed.errors import DataError
 
@@ -51,6 +53,20 @@ def known(settings: str, *folders: Path) -> dict[str, tuple[Stored, Path]]:
         for digest, stored in files(folder, name)
         if digest == settings
     }
+
+
+def damaged(folder: Path, references: Iterable[str]) -> dict[str, str]:
+    """The pictures that are missing or no longer what was stored, which their names tell without decoding them."""
+    found = {}
+    for reference in sorted(set(references)):
+        try:
+            content = locate(folder, reference).read_bytes()
+        except DataError as error:
+            found[reference] = error.what
+            continue
+        if hashlib.sha256(content).hexdigest()[:20] != PurePosixPath(reference).stem:
+            found[reference] = "the image file is not what was stored"
+    return found
 
 
 def _stored(row: dict[str, Any]) -> Stored:

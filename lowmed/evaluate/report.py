@@ -11,8 +11,10 @@ from lowmed.errors import RunError
 from lowmed.evaluate import reliance, sampling, store
 from lowmed.evaluate.controls import CONTROLS, REAL, SAMPLED
 from lowmed.evaluate.measure import figures, mean, scored
+from lowmed.sample import Sample
 
 Row = Mapping[str, Any]
+SEEN, UNSEEN = "seen in training", "unseen"
 
 
 def settings(
@@ -51,6 +53,7 @@ def settings(
                 "images": len({image for sample in samples for image in sample.images}),
                 "images_trained_on": len(division.shared[split]),
                 "stamp": division.stamp(split).lstrip("; "),
+                "seen": _seen(division, samples, seen),
             }
             for split, samples in division.held_out.items()
         },
@@ -112,6 +115,15 @@ def floor(rows: Sequence[Row]) -> float | None:
     if any(row.get("prior") is None for row in rows):
         return None
     return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in rows])
+
+
+def _seen(division: Division, samples: Sequence[Sample], seen: str) -> str:
+    """How a split stands to training; one of modalities that training did not have is named, whatever its source."""
+    trained, asked = ({sample.modality for sample in some if sample.modality} for some in (division.train, samples))
+    new = asked - trained
+    if seen == SEEN and trained and asked and new == asked:
+        return f"unseen modality ({', '.join(sorted(new))})"
+    return seen
 
 
 def _controls(by_condition: Mapping[str, Sequence[Row]]) -> dict[str, Any]:

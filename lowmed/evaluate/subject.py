@@ -8,9 +8,8 @@ from lowmed import run as runs
 from lowmed.data.division import Division, divide, first, untrained
 from lowmed.data.load import load
 from lowmed.errors import DataError, RecipeError, RunError
+from lowmed.evaluate.report import SEEN, UNSEEN
 from lowmed.run import Run
-
-SEEN, UNSEEN = "seen in training", "unseen"
 
 
 @dataclass(frozen=True)
@@ -89,18 +88,18 @@ def divisions(who: Subject, on: str | None, path: str | None, limit: int | None)
     return [(first(division, limit or who.eval.limit), seen) for division, seen in found]
 
 
-def training_questions(who: Subject, on: str | None, path: str | None, limit: int) -> tuple[Division, bool]:
-    """The questions that training would use, to be probed before it is paid for, and whether the run has seen them.
+def training_questions(who: Subject, on: str | None, path: str | None, limit: int) -> tuple[Division, str]:
+    """The questions that training would use, to be probed before it is paid for, and how they stand to a run.
 
     Raises:
         RecipeError, DataError: as `divisions`.
     """
     if who.run and on in (None, who.run.recipe.data.source):
-        division, seen = _division(who.run, None, path)[0], True
+        division, seen = _division(who.run, None, path)
     elif on is None:
         raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run folder")
     else:
-        division, seen = divide(load(on, path), recipe.Data(source=on, allow_shared_images=True), 0), False
+        division, seen = divide(load(on, path), recipe.Data(source=on, allow_shared_images=True), 0), ""
     train = division.train[:limit]
     empty: dict[str, frozenset[str]] = {"train": frozenset()}
     asked = replace(division, train=(), held_out={"train": train}, shared=empty, published_shared=empty)

@@ -66,7 +66,7 @@ def generalisation(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str,
     """One line a split of each data set, then micro (each question once) and macro (each split once)."""
     people = list(next(iter(reports[0]["splits"].values()))["results"])
     parts = [
-        (f"{report['source']} {split}", report["seen"], part)
+        (f"{report['source']} {split}", part["seen"], part)
         for report in reports
         for split, part in report["splits"].items()
     ]
@@ -133,6 +133,8 @@ def _with_wilson(found: Mapping[str, Any]) -> str:
 def _add_split(table: Table, split: str, part: Mapping[str, Any], people: list[str]) -> None:
     results = [part["results"][who] for who in people]
     table.add_row(f"[bold]{escape(split)}[/bold], n={part['questions']} on {part['images']} images", *people)
+    if part["seen"].startswith("unseen m"):
+        table.add_row(f"  {escape(part['seen'])}")
     if part["stamp"]:
         table.add_row(f"  {part['stamp']}")
     for name in ("strict", "lenient"):

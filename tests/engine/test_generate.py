@@ -1,4 +1,4 @@
-"""The embedded model answering: batches, order, sampling; and controls that tell a model that looks from a blind one."""
+"""The embedded model answering: batches, order, sampling; and controls that expose it once it can not see."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,17 +10,19 @@ import torch
 
 from lowmed import prompt, recipe
 from lowmed.data.division import Division, first, untrained
+from lowmed.data.images import Policy
 from lowmed.data.load import load as load_data
 from lowmed.engine import evaluation, load, machine
 from lowmed.engine.generate import encode, replies
 from lowmed.errors import DataError
 from lowmed.evaluate import collect, store
+from lowmed.evaluate.controls import REAL
 from lowmed.evaluate.report import report, settings
 from lowmed.nano import phantom
 
 FAMILY = prompt.family("reasoning")
 MODEL = recipe.Model(name="nano")
-LONGEST_TOKENS = 48
+LONGEST_TOKENS = 40
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,8 @@ def _zero(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, torch.Tensor) else type(value)(map(_zero, value))
 
 
-def _evaluated(folder: Path, division: Division, loaded: load.Loaded, controls: int) -> dict[str, Any]:
+def _evaluated(folder: Path, division: Division, loaded: load.Loaded, *names: str) -> dict[str, Any]:
+    """The report with the controls of these names, each on all questions."""
     about = settings(MODEL, FAMILY, division, max_new_tokens=LONGEST_TOKENS, seen="")
     store.open_folder(folder, about)
 
@@ -55,7 +58,7 @@ def _evaluated(folder: Path, division: Division, loaded: load.Loaded, controls: 
             loaded, samples, FAMILY, open_image, max_new_tokens=LONGEST_TOKENS, copies=copies, temperature=temperature
         )
 
-    work = collect.plan(division, controls=controls)
+    work = [condition for condition in collect.plan(division, controls=1000) if condition.name in (REAL, *names)]
     collect.collect(folder, "base", work, lambda: answer, train=division.train, advance=lambda done, note: None)
     return report(folder)
 
@@ -79,7 +82,8 @@ def test_every_sample_is_answered_whatever_stands_beside_it(nano: load.Loaded) -
 def test_samples_without_image_and_cut_replies_are_answered_too(nano: load.Loaded) -> None:
     samples = [replace(sample, images=()) for sample in phantom.samples("test", 3)]
     found = list(replies(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.picture, max_new_tokens=3))
-    assert [(reply.tokens, reply.finish_reason) for reply in found] == [(3, "length")] * 5
+    assert len(found) == 5
+    assert {(reply.tokens, reply.finish_reason) for reply in found if reply.sample.images} == {(3, "length")}
 
 
 def test_sampled_replies_vary_and_come_as_often_as_asked(nano: load.Loaded) -> None:
@@ -108,28 +112,31 @@ def test_pictures_that_do_not_reach_the_model_are_an_error(nano: load.Loaded, mo
 
 
 def test_a_model_whose_vision_is_zeroed_is_exposed(tmp_path: Path, blind: load.Loaded) -> None:
-    found = _evaluated(tmp_path / "e", _phantom(24), blind, controls=24)["controls"]["base"]
+    found = _evaluated(tmp_path / "e", _phantom(12), blind, "grey", "shuffled")["controls"]["base"]
     for name in ("grey", "shuffled"):
         assert (found[name]["changed"], found[name]["lenient"]["lost"]) == (0, 0)
     assert found["verdict"].startswith("NO EVIDENCE")
 
 
 def test_on_real_pictures_a_zeroed_model_answers_the_same_of_grey(
-    tmp_path: Path, vqa_rad: Path, blind: load.Loaded
+    tmp_path: Path, vqa_rad: Path, blind: load.Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    division = first(untrained(load_data("vqa-rad", str(vqa_rad))), 6)
-    found = _evaluated(tmp_path / "e", division, blind, controls=6)
+    small = Policy(32)
+    monkeypatch.setattr(blind, "policy", small)
+    division = first(untrained(load_data("vqa-rad", str(vqa_rad))), 4)
+    found = _evaluated(tmp_path / "e", division, blind, "grey")
     assert found["controls"]["base"]["grey"]["changed"] == 0
-    assert found["splits"]["test"]["questions"] == 6
+    assert found["splits"]["test"]["questions"] == 4
     assert found["splits"]["test"]["no_image_floor"] is not None
 
 
 @pytest.mark.slow
-def test_the_embedded_model_looks(tmp_path: Path, nano: load.Loaded) -> None:
-    found = _evaluated(tmp_path / "e", _phantom(128), nano, controls=128)["controls"]["base"]
-    assert found["grey"]["changed"] > 0.3
-    assert found["shuffled"]["changed"] > 0.3
-    assert found["verdict"].startswith("the image is used")
+def test_the_embedded_model_answers_otherwise_when_it_is_shown_something_else(
+    tmp_path: Path, nano: load.Loaded
+) -> None:
+    found = _evaluated(tmp_path / "e", _phantom(64), nano, "grey", "shuffled")["controls"]["base"]
+    assert found["grey"]["changed"] > 0.1
+    assert found["shuffled"]["changed"] > 0.1
 
 
 def test_the_answerer_of_a_verb_loads_the_model_and_answers() -> None:

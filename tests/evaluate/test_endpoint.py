@@ -167,6 +167,7 @@ def test_several_sources_are_marked_by_what_the_run_was_trained_on(
         asked = ("run", "--endpoint", url, "--model", "m", "--limit", "12", "--controls", "0")
         result = _eval(*asked, "--on", f"phantom,vqa-rad={vqa_rad}")
         assert "phantom test    seen in training" in result.stdout
+        assert "phantom unseen  unseen modality (ultrasound)" in result.stdout
         assert "vqa-rad test    unseen" in result.stdout
         assert "macro" in result.stdout.splitlines()[-1]
         assert "m on vqa-rad (unseen)" in result.stdout

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from predictors import Look, Says, answering, guessing, tagged
+from typer.testing import CliRunner
 
+from lowmed.cli.probe import probe as command
 from lowmed.errors import DataError
 from lowmed.evaluate import collect, difficulty, store
 from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
 from lowmed.evaluate.measure import scored
-from lowmed.evaluate.probe import probe, supported
+from lowmed.evaluate.probe import SUPPORT, probe, supported
 from lowmed.nano import phantom
 from lowmed.sample import Sample
 
@@ -127,3 +130,9 @@ def test_pass_counts_drop_what_is_always_or_never_right(tmp_path: Path) -> None:
     assert raised.value.where == f"{file}:1"
     with pytest.raises(DataError, match="no such file"):
         difficulty.keep(TRAIN, tmp_path / "none")
+
+
+def test_the_help_of_the_verb_names_the_default_threshold() -> None:
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(command)
+    assert f"default {SUPPORT:g}" in " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())

@@ -1,0 +1,102 @@
+"""How long evaluation takes: scoring and statistics of stored replies, and the embedded model's own answers.
+
+    python benchmarks/evaluate.py            both
+    python benchmarks/evaluate.py --stored   the stored replies alone, no model
+
+`stored` is `lowmed eval --rescore` of 10,000 questions: reading, grading, every interval, floors, controls, strata; in
+CPU seconds of one process. `answering` is what `lowmed eval nano` does with 1,000 phantom questions, loading the model
+included, and then with the default controls, loading it again; the load of the machine before it stands beside it.
+Figures are printed, and written to benchmarks/results/evaluate.json.
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lowmed import answer, prompt, recipe
+from lowmed.data.division import untrained
+from lowmed.data.load import load
+from lowmed.evaluate import collect, store
+from lowmed.evaluate.measure import prediction
+from lowmed.evaluate.report import report, settings
+from lowmed.nano import phantom
+
+RESULT = Path(__file__).parent / "results" / "evaluate.json"
+QUESTIONS = 10_000
+ANSWERED = 1_000
+
+
+def stored(folder: Path, controls: int) -> dict[str, Any]:
+    division = untrained(load("phantom", sizes={"test": QUESTIONS}))
+    family = prompt.family("reasoning")
+    asked = settings(recipe.Model(name="nano"), family, division, max_new_tokens=64, seen="")
+    store.open_folder(folder, asked)
+    replies = 0
+    for condition in collect.plan(division, controls=controls):
+        rows = []
+        for sample in condition.samples:
+            said = phantom.HABITS[sample.topic]
+            letter = "ABC"[sample.options.index(said)] if said in sample.options else said
+            reply = f"<think>The image shows it.</think><answer>{letter}</answer>"
+            rows.append({**prediction(sample, condition.split, reply, 12, "stop"), "prior": said})
+        store.append(store.path(folder, "base", condition.name), rows)
+        replies += len(rows)
+    began = time.process_time()
+    found = report(folder)
+    seconds = time.process_time() - began
+    assert found["splits"]["test"]["results"]["base"]["questions"] == QUESTIONS
+    return {"questions": QUESTIONS, "replies_with_controls": replies, "cpu_seconds": round(seconds, 2)}
+
+
+def answering(folder: Path) -> dict[str, Any]:
+    from lowmed.engine import evaluation
+
+    model, family = recipe.Model(name="nano"), prompt.family("reasoning")
+    division = untrained(load("phantom", sizes={"test": ANSWERED}))
+    store.open_folder(folder, settings(model, family, division, max_new_tokens=64, seen=""))
+    found: dict[str, Any] = {
+        "questions": ANSWERED,
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+    for name, controls in (("seconds", 0), ("seconds_for_controls_of_200", 200)):
+        began = time.monotonic()
+        collect.collect(
+            folder,
+            "base",
+            collect.plan(division, controls=controls),
+            lambda: evaluation.answerer(model, None, family, 64),
+            train=division.train,
+            advance=lambda done, note: None,
+        )
+        report(folder)
+        found[name] = round(time.monotonic() - began, 1)
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    result = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+    result |= {
+        "date": datetime.now(UTC).date().isoformat(),
+        "rules_version": answer.RULES_VERSION,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        result["stored"] = stored(Path(folder) / "default", 200)
+        result["stored_all_controlled"] = stored(Path(folder) / "all", QUESTIONS)
+        if "--stored" not in arguments:
+            result["answering"] = answering(Path(folder) / "nano")
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
