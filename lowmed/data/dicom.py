@@ -181,7 +181,8 @@ def _windowed(values: npt.NDArray[np.float64], data: "Dataset", window: str | No
         return _linear(values, *WINDOWS[window], exact=False)
     if data.get("VOILUTSequence"):
         bits = int(data.VOILUTSequence[0].LUTDescriptor[2])
-        return np.clip(np.asarray(apply_voi(values.astype(np.int64), data), np.float64) / (2**bits - 1), 0, 1)
+        shown: npt.NDArray[np.float64] = np.clip(apply_voi(values.astype(np.int64), data) / (2.0**bits - 1), 0, 1)
+        return shown
     shared = _shared(data, "FrameVOILUTSequence")
     centre, width = (_first(data.get(name, shared.get(name))) for name in ("WindowCenter", "WindowWidth"))
     if centre is not None and width is not None and width >= 1:

@@ -133,8 +133,9 @@ class Shelf:
             ValueError: the cell does neither.
         """
         name = cell.get("path") if isinstance(cell, dict) else cell
-        if isinstance(cell, dict) and cell.get("bytes"):
-            return InMemory(f"{owner}{Path(str(name or '')).suffix}", bytes(cell["bytes"]))
+        held = cell.get("bytes") if isinstance(cell, dict) else None
+        if isinstance(held, bytes) and held:
+            return InMemory(f"{owner}{PurePosixPath(str(name or '')).suffix}", held)
         if not isinstance(name, str) or not name.strip():
             raise ValueError("no image")
         name = name.strip()

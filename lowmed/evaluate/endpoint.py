@@ -54,7 +54,6 @@ def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new
                 "messages": _messages(family, sample, open_image, policy),
                 "max_tokens": max_new_tokens,
                 "temperature": temperature,
-                "seed": number % copies,
             }
             return _reply(sample, _post(client, f"{url.rstrip('/')}/chat/completions", body), url)
 

@@ -86,11 +86,12 @@ def test_the_server_gets_the_prompt_and_the_prepared_picture(monkeypatch: pytest
     assert image.size == (56, 56)  # 4 tokens of 28 x 28: the pixel policy holds here too
 
 
-def test_sampled_replies_differ_by_seed_and_a_cut_one_is_told() -> None:
-    with _serving(lambda body: _said(str(body["seed"]), "length")) as (url, _asked):
+def test_sampled_replies_are_drawn_anew_each_time_and_a_cut_one_is_told() -> None:
+    with _serving(lambda body: _said("", "length")) as (url, asked):
         replies = _ask(url, copies=3, temperature=0.7)
-    assert [reply.completion for reply in replies] == ["0", "1", "2"] * len(TEST)
+    assert [reply.sample for reply in replies] == [sample for sample in TEST for _ in range(3)]
     assert {reply.finish_reason for reply in replies} == {"length"}
+    assert {(body["temperature"], "seed" in body) for body in asked} == {(0.7, False)}
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,66 @@
+"""Small data sets, made for tests, and a short way to prepare them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lowmed.data.images import Policy
+from lowmed.data.own import Opened, Wish, open_source
+from lowmed.data.prepare import Tally, prepare
+from lowmed.data.store import Settings
+
+SHARED = Path(__file__).parents[2] / "../shared"
+SALT = b"a salt that is only for the tests"
+SETTINGS = Settings(Policy(64), salt=SALT)
+Row = dict[str, Any]
+
+
+def picture(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+    """A picture that no other seed gives, smooth enough to have a hash of its own."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def pictures(folder: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(folder / name)
+
+
+def jsonl(path: Path, *rows: Row | str) -> Path:
+    lines = (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def row(number: int, image: str, **changes: Any) -> Row:
+    answer = "yes" if number % 2 else "no"
+    return {"id": f"q{number}", "image": image, "question": f"Is there a mass, {number}?", "answer": answer, **changes}
+
+
+def build(
+    source: Path | Opened, out: Path, settings: Settings = SETTINGS, wish: Wish = Wish(), **options: Any
+) -> Tally:
+    opened = source if isinstance(source, Opened) else open_source(source, wish)
+    return prepare(opened.entries, out, settings, {"source": "own"}, **options)
+
+
+def lines(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def samples(out: Path) -> list[Row]:
+    return lines(out / "samples.jsonl")
+
+
+def rejected(out: Path) -> list[tuple[str, int | None, str]]:
+    return [(each["file"], each["line"], each["reason"]) for each in lines(out / "rejected.jsonl")]
+
+
+def everything(folder: Path) -> Sequence[bytes]:
+    """The bytes of every file below a folder."""
+    return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]

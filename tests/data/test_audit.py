@@ -1,0 +1,314 @@
+"""The audit: it finds what is known to be wrong with the real sets, and every fault that is planted."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data.made import SHARED, build, jsonl, lines, picture, pictures, row
+from PIL import Image, ImageDraw, PngImagePlugin
+
+from lowmed.data import burned_in, certain, leaks, leftover, near, prepared
+from lowmed.data.images import Policy
+from lowmed.data.load import load
+from lowmed.data.own import Wish
+from lowmed.data.resplit import resplit, write
+from lowmed.data.sources import KNOWN
+from lowmed.errors import DataError
+from lowmed.report.audit import audit
+from lowmed.report.data_page import audit_page, show_page
+from lowmed.report.data_sheet import rows, terminal
+from lowmed.sample import Sample
+
+POLICY = Policy(64)
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def real_rad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = SHARED / "data" / "vqa-rad"
+    if not folder.is_dir():
+        pytest.skip("the real VQA-RAD is not at ../shared/data/vqa-rad")
+    out = tmp_path_factory.mktemp("rad") / "out"
+    build(KNOWN["vqa-rad"].rows(str(folder), Wish()), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def found_in_rad(real_rad: Path) -> Document:
+    return audit(real_rad, POLICY)
+
+
+@pytest.fixture(scope="module")
+def real_slake(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = SHARED / "data" / "slake-text"
+    if not folder.is_dir():
+        pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
+    place = tmp_path_factory.mktemp("slake")
+    for language in ("en", "zh", "both"):
+        build(KNOWN["slake"].rows(str(folder), Wish(language=language)), place / language, pictures=False)  # type: ignore[arg-type]
+    return {language: place / language for language in ("en", "zh", "both")}
+
+
+def leak(document: Document, kind: str, b: str, a: str) -> list[int]:
+    (found,) = [each for each in document["leaks"] if (each["kind"], each["a"], each["b"]) == (kind, a, b)]
+    return [found["shared"], found["of"], found["questions"], found["of_questions"]]
+
+
+def test_the_real_vqa_rad_trains_on_its_test_images(found_in_rad: Document) -> None:
+    for kind in ("images", "files", "decoded pixels"):
+        assert leak(found_in_rad, kind, "test", "train") == [202, 203, 446, 451]
+    assert found_in_rad["verdict"] == "fail"
+    assert found_in_rad["reasons"] == ["202 of 203 test images are also in train (446 of 451 questions)"]
+
+
+def test_the_real_vqa_rad_is_counted_both_ways(found_in_rad: Document) -> None:
+    test = found_in_rad["counts"]["test"]
+    assert (test["kinds"], test["yes_no"]) == ({"closed": 272, "open": 179}, 251)
+    assert found_in_rad["floor"]["test"]["overall"]["all"] == pytest.approx(0.295, abs=0.001)
+    assert found_in_rad["floor"]["test"]["question"] == pytest.approx(
+        {"all": 0.317, "closed": 0.511, "open": 0.022}, abs=0.001
+    )
+    assert (found_in_rad["images"]["loaded"], found_in_rad["images"]["expected"]) == (314, 314)
+    assert found_in_rad["gold"]["unread"] == 0
+    assert found_in_rad["repeats"]["duplicates"] == 4
+
+
+def test_the_text_burned_into_the_real_vqa_rad_is_suspected(found_in_rad: Document) -> None:
+    assert found_in_rad["privacy"]["text"] > 100
+    assert found_in_rad["privacy"]["metadata"] == 0
+
+
+def test_the_real_slake_leaks_across_its_languages(real_slake: dict[str, Path]) -> None:
+    both = audit(real_slake["both"], POLICY)
+    assert leak(both, "images", "slake-en test", "slake-zh train") == [72, 96, 781, 1061]
+    assert leak(both, "images", "slake-zh test", "slake-en train") == [70, 96, 736, 1033]
+    apart = audit(real_slake["en"], POLICY, [real_slake["zh"]])
+    assert leak(apart, "images", "test", "zh train") == [72, 96, 781, 1061]
+    assert not [each for each in audit(real_slake["en"], POLICY)["leaks"] if each["kind"] == "images"]
+
+
+def test_the_floor_of_the_real_slake(real_slake: dict[str, Path]) -> None:
+    floor = audit(real_slake["en"], POLICY)["floor"]["test"]["question"]
+    assert floor == pytest.approx({"all": 0.540, "closed": 0.661, "open": 0.462}, abs=0.0005)
+
+
+def test_texts_alone_are_never_fit_for_training(real_slake: dict[str, Path]) -> None:
+    found = audit(real_slake["en"], POLICY)
+    assert (found["verdict"], found["images"]["loaded"]) == ("fail", 0)
+    assert "--text-only" in found["reasons"][0]
+
+
+@pytest.mark.parametrize("by", ["image", "patient"])
+def test_a_clean_split_of_the_real_vqa_rad(real_rad: Path, by: Any) -> None:
+    data = load("folder", str(real_rad))
+    known = leaks.facts([each for _, each in prepared.files(real_rad)])
+    splits = resplit(data.splits, known, by)
+    assert splits == resplit(data.splits, known, by)
+    path = write(real_rad, splits, by)
+    again = load("folder", str(path))
+    assert sorted(sample.id for sample in again.samples) == sorted(sample.id for sample in data.samples)
+    assert leaks.within(leaks.parts(again.splits), known) == []
+    assert certain.certain(again.splits["train"], {"test": again.splits["test"]}) == ()
+    assert len(again.splits["test"]) == pytest.approx(451, abs=5)
+    closed = [sum(s.kind == "closed" for s in part) / len(part) for part in (again.splits["test"], data.samples)]
+    assert closed[0] == pytest.approx(closed[1], abs=0.02)
+    path.unlink()
+
+
+def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
+    """A data set without faults, but for the changes of its last rows."""
+    names = [f"{number}.png" for number in range(count)]
+    pictures(tmp_path, *names)
+    table = [
+        row(number, names[number], split="test" if number % 3 == 2 else "train", patient=f"p{number}", modality="CT")
+        for number in range(count)
+    ]
+    for number, change in enumerate(changes, start=count - len(changes)):
+        table[number] |= change
+    build(jsonl(tmp_path / "t.jsonl", *table), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
+    found = audit(made(tmp_path), POLICY)
+    assert (found["verdict"], found["reasons"], found["leaks"]) == ("pass", [], [])
+    assert found["privacy"]["text"] == found["privacy"]["names"] == found["near"]["pairs"] == 0
+
+
+def test_a_patient_on_two_sides_is_a_leak_of_its_own(tmp_path: Path) -> None:
+    found = audit(made(tmp_path, {"patient": "p0"}), POLICY)
+    assert found["reasons"] == ["1 of 2 test groups are also in train (1 of 2 questions)"]
+    assert {each["kind"] for each in found["leaks"]} == {"groups"}
+
+
+def test_the_same_picture_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> None:
+    picture(0).save(tmp_path / "copy.bmp")
+    found = audit(made(tmp_path, {"image": "copy.bmp"}), POLICY)
+    assert {each["kind"] for each in found["leaks"]} == {"images", "decoded pixels"}
+    assert found["verdict"] == "fail"
+
+
+def test_a_near_duplicate_is_shown_and_decides_nothing(tmp_path: Path) -> None:
+    Image.fromarray(np.clip(np.asarray(picture(0)).astype(int) + 3, 0, 255).astype(np.uint8)).save(
+        tmp_path / "like.png"
+    )
+    out = made(tmp_path, {"image": "like.png"})
+    found = audit(out, POLICY)
+    assert (found["verdict"], found["near"]["pairs"]) == ("pass", 1)
+    page = audit_page(found, out)
+    assert page.count("data:image/jpeg") == 2
+    assert len(lines(out / "samples.jsonl")) == 6
+
+
+def test_conflicts_and_repeats_are_told_apart(tmp_path: Path) -> None:
+    asked = {"question": "Is it big?", "image": "0.png", "patient": "p0", "split": "train"}
+    found = audit(
+        made(tmp_path, {**asked, "answer": "yes"}, {**asked, "answer": "no"}, {**asked, "answer": "No"}), POLICY
+    )
+    assert (found["repeats"]["duplicates"], found["repeats"]["conflicts"]) == (2, 1)
+
+
+def test_a_gold_that_does_not_read_back_is_a_reason(tmp_path: Path) -> None:
+    found = audit(made(tmp_path, {"answer": "{broken", "kind": "json"}), POLICY)
+    assert found["gold"]["unread"] == 1
+    assert "1 gold answers do not read back" in found["reasons"][0]
+
+
+def test_broken_and_missing_pictures_are_counted_against_those_expected(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    first, second, *_ = sorted((out / "images").iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:60])
+    found = audit(out, POLICY)
+    assert (found["images"]["loaded"], found["images"]["expected"]) == (4, 6)
+    assert "4 images loaded of 6 expected" in found["reasons"][0]
+
+
+def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Patient", "Mueller")
+    picture(1).save(tmp_path / "Anna_Mueller 1950-01-01.png", pnginfo=texts)
+    picture(2).save(tmp_path / "b.png")
+    table = [
+        {"id": name[0], "images": [name], "question": "CT?", "answer": "no", "kind": "closed"}
+        for name in ("Anna_Mueller 1950-01-01.png", "b.png")
+    ]
+    jsonl(tmp_path / "samples.jsonl", *table)
+    found = audit(tmp_path, POLICY)
+    assert (found["privacy"]["metadata"], found["privacy"]["names"]) == (1, 1)
+    assert "carry metadata" in found["reasons"][0]
+    assert "Mueller" not in json.dumps(found["privacy"]["metadata_shown"][0]["holds"])
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["19500101", "1950-01-01/a.png", "Mueller^Anna", "Anna Mueller.png", "patient_0042", "MRN12345", "s-12345678.png"],
+)
+def test_what_tells_of_a_patient_is_suspected(told: str) -> None:
+    assert leftover.in_text(told)
+
+
+@pytest.mark.parametrize(
+    "told", ["images/0a703cfc8e6f5a130295.png", "synpic100132.jpg", "q12", "train/0/0", "chest x-ray.png"]
+)
+def test_what_tells_nothing_is_left_alone(told: str) -> None:
+    assert leftover.in_text(told) == ""
+
+
+def test_burned_in_text_is_found_and_anatomy_is_not() -> None:
+    for seed in range(20):
+        assert burned_in.rows_of_letters(picture(seed, (448, 448))) == []
+    written = picture(1, (448, 448)).point(lambda value: value // 4)
+    ImageDraw.Draw(written).text((20, 20), "MUELLER ANNA 01.01.1950", fill=255)
+    assert burned_in.rows_of_letters(written)
+    inverted = Image.new("L", (300, 200), 255)
+    ImageDraw.Draw(inverted).text((20, 20), "Hospital of Somewhere", fill=0)
+    assert burned_in.rows_of_letters(inverted)
+
+
+def test_all_pairs_within_the_distance_and_no_others() -> None:
+    generator = np.random.default_rng(0)
+    left = [int(each) for each in generator.integers(0, 2**63, 700, dtype=np.uint64)]
+    right = [left[5] ^ 0b111, left[600] ^ 0b11111, *map(int, generator.integers(0, 2**63, 40, dtype=np.uint64))]
+    assert list(near.pairs(left, right)) == [(5, 0, 3)]
+    assert list(near.pairs([], right)) == []
+
+
+class Scripts(HTMLParser):
+    """What a page loads or runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        self.found += [tag] * (tag in ("script", "link", "iframe", "object"))
+        self.found += [value for name in ("src", "href") if (value := told.get(name)) and not value.startswith("data:")]
+        self.found += [name for name in told if name.startswith("on")]
+
+
+def test_pages_run_nothing_and_escape_everything(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    out = made(tmp_path, {"question": evil, "answer": evil, "topic": evil, "patient": "p0"})
+    pages = [audit_page(audit(out, POLICY), out)]
+    shown = rows(load("folder", str(out)), POLICY, ["direct", "diverse"], count=9, seed=0)
+    pages.append(show_page(evil, shown, out))
+    for page in pages:
+        parser = Scripts()
+        parser.feed(page)
+        assert parser.found == []
+    assert "&lt;script&gt;" in pages[1]
+
+
+def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    shown = rows(load("folder", str(out)), POLICY, ["diverse"], count=1, seed=0, split="test")
+    (only,) = shown
+    assert [asked["wording"] for asked in only["asked"]] == [1, 2, 3, 4]
+    first = only["asked"][0]
+    assert first["messages"][0]["content"][0] == {"type": "image"}
+    assert only["question"] in first["chat"]
+    assert first["chat"].startswith("<|im_start|>system")
+    assert only["image_tokens"] == 9  # 96 x 80 pixels are 3 x 3 tokens
+    assert first["prompt_tokens"] == first["text_tokens"] + 9
+    assert only["question"] in terminal(only)
+    with pytest.raises(DataError, match="no split `dev`"):
+        rows(load("folder", str(out)), POLICY, ["direct"], count=1, seed=0, split="dev")
+
+
+def test_the_tokens_of_the_sheet_are_those_of_the_real_processor(tmp_path: Path) -> None:
+    import lowmed.nano
+
+    transformers = pytest.importorskip("transformers")
+    processor = transformers.AutoProcessor.from_pretrained(Path(lowmed.nano.__file__).parent / "weights")
+    out = made(tmp_path)
+    data = load("folder", str(out))
+    (shown,) = rows(data, POLICY, ["reasoning"], count=1, seed=0, split="test")
+    chat = processor.apply_chat_template(shown["asked"][0]["messages"], add_generation_prompt=True)
+    assert chat == shown["asked"][0]["chat"]
+    encoded = processor(text=[chat], images=[data.open_image(shown["images"][0]).convert("RGB")])
+    assert len(encoded["input_ids"][0]) == shown["asked"][0]["prompt_tokens"]
+
+
+def sample(number: int, image: str, **changes: Any) -> Sample:
+    told = {"question": "CT?", "answer": "no", "kind": "closed", "group": image, "source": "made", "images": (image,)}
+    return Sample(id=str(number), **{**told, **changes})
+
+
+def test_what_is_certain_is_refused_unless_it_is_allowed_by_name() -> None:
+    train = [sample(1, "a"), sample(2, "b", group="p")]
+    held_out = {"test": [sample(3, "a"), sample(4, "c", group="p"), sample(5, "d", answer="{broken", kind="json")]}
+    found = certain.certain(train, held_out)
+    assert [each.name for each in found] == ["shared-images", "shared-groups", "unreadable-gold"]
+    assert found[0].what == "1 of 3 test images are trained on"
+    with pytest.raises(DataError, match="would be wrong") as caught:
+        certain.refuse(found, {"shared-images"})
+    assert "shared-groups" in caught.value.where
+    assert "shared-images" not in caught.value.where
+    stamps = certain.refuse(found, {"shared-images", "shared-groups", "unreadable-gold"})
+    assert stamps == tuple(each.what for each in found)
+    assert certain.refuse(certain.certain(train, {"test": [sample(9, "z")]})) == ()

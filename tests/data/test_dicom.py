@@ -1,0 +1,203 @@
+"""DICOM: every real file is converted or named with its fault, brightness is right, and no tag gets out."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data.made import SALT, SETTINGS, SHARED, build, everything, jsonl, rejected, row, samples
+
+from lowmed.data import dicom
+from lowmed.data.own import Wish
+from lowmed.data.store import Settings
+from lowmed.errors import DataError
+
+pydicom = pytest.importorskip("pydicom")
+REAL = SHARED / "data" / "dicom"
+
+
+@pytest.fixture
+def real() -> Path:
+    if not REAL.is_dir():
+        pytest.skip("the real DICOM files are not at ../shared/data/dicom")
+    return REAL
+
+
+def film(values: np.ndarray[Any, Any], **tags: Any) -> bytes:
+    """A DICOM file of 16-bit values, with whatever tags."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Modality, data.PhotometricInterpretation = "CT", "MONOCHROME2"
+    data.SamplesPerPixel, data.PixelRepresentation = 1, 1
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    frames = values if values.ndim == 3 else values[None]
+    data.Rows, data.Columns = frames.shape[1:]
+    if values.ndim == 3:
+        data.NumberOfFrames = len(values)
+    data.PixelData = values.astype("<i2").tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    written = BytesIO()
+    data.save_as(written)
+    return written.getvalue()
+
+
+def shown(content: bytes, *, frames: Any = "first", window: str | None = None) -> list[np.ndarray[Any, Any]]:
+    read = dicom.read(content, "film.dcm", frames=frames, window=window, salt=SALT)
+    return [np.asarray(picture) for picture in read.pictures]
+
+
+RAMP = np.arange(-1024, -1024 + 64 * 64).reshape(64, 64)
+
+
+def test_every_real_file_is_converted_or_rejected_with_its_fault(real: Path, tmp_path: Path) -> None:
+    files = sorted(real.glob("*.dcm"))
+    table = jsonl(tmp_path / "t.jsonl", *(row(number, file.name) for number, file in enumerate(files)))
+    build(table, tmp_path / "out", wish=Wish(images=real), max_rejected=1.0)
+    named = {files[(line or 0) - 1].name: reason for _, line, reason in rejected(tmp_path / "out")}
+    assert len(samples(tmp_path / "out")) + len(named) == len(files) == 80
+    assert len(samples(tmp_path / "out")) == 58
+    assert named["reportsi.dcm"] == "the DICOM file holds no pixels"
+    assert named["badVR.dcm"].startswith("the DICOM file is damaged")
+    assert "Deflate" in named["liver_deflate.dcm"] or "1.2.840.10008.1.2.8.1" in named["liver_deflate.dcm"]
+    assert "3 x 3 pixels" in named["SC_rgb_small_odd_big_endian.dcm"]
+    assert all(reason.strip() for reason in named.values())
+
+
+def test_a_folder_of_films_is_asked_for_its_modality_and_no_tag_gets_out(real: Path, tmp_path: Path) -> None:
+    build(real, tmp_path / "out", max_rejected=1.0)
+    found = samples(tmp_path / "out")
+    assert {sample["answer"] for sample in found} == {"CT", "MRI", "X-ray", "ultrasound", "scintigraphy"}
+    assert {sample["topic"] for sample in found} == {"", "right, AP"}
+    told: set[bytes] = set()
+    for file in real.glob("*.dcm"):
+        data = pydicom.dcmread(file, force=True)
+        for keyword in (
+            "PatientName",
+            "PatientID",
+            "PatientBirthDate",
+            "StudyDate",
+            "AccessionNumber",
+            "InstitutionName",
+        ):
+            try:
+                value = str(data.get(keyword) or "")
+            except (ValueError, TypeError):
+                continue
+            told |= {value.encode()} if len(value) > 4 else set()
+    assert len(told) > 30
+    written = b"\n".join(
+        path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "rejected.jsonl"
+    )
+    assert [value for value in told if value in written] == []
+
+
+def test_a_missing_plug_in_is_named(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.pixels.decoders import JPEGLSLosslessDecoder
+
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_unavailable", {"pyjpegls": ("pyjpegls>=1.2",)})
+    with pytest.raises(DataError, match=r"needs a codec plug-in for JPEG-LS Lossless.*pyjpegls") as caught:
+        shown((real / "JLSL_08_07_0_1F.dcm").read_bytes())
+    assert "lowmed[dicom]" in caught.value.fix
+
+
+def test_rescale_and_the_named_window_follow_the_standard() -> None:
+    stored = (RAMP + 1000) // 2  # slope 2, intercept -1000
+    (lung,) = shown(film(stored, RescaleSlope=2, RescaleIntercept=-1000), window="lung")
+    hounsfield = stored * 2.0 - 1000
+    expected = np.clip((hounsfield - (-600.5)) / 1499 + 0.5, 0, 1)
+    assert np.array_equal(lung, (expected * 255).round().astype(np.uint8))
+    assert lung.max() == 255
+
+
+def test_the_files_own_window_is_used_where_none_is_named_and_the_first_of_several() -> None:
+    (one,) = shown(film(RAMP, WindowCenter=40, WindowWidth=400))
+    (first,) = shown(film(RAMP, WindowCenter=[40, 300], WindowWidth=[400, 1500]))
+    assert np.array_equal(one, first)
+    assert np.array_equal(one, shown(film(RAMP), window="soft")[0])
+    assert one[RAMP < -160].max() == 0
+    assert one[RAMP > 240].min() == 255
+
+
+def test_a_window_of_ct_is_not_laid_on_other_modalities() -> None:
+    assert np.array_equal(shown(film(RAMP, Modality="MR"), window="lung")[0], shown(film(RAMP, Modality="MR"))[0])
+
+
+def test_without_a_window_the_whole_range_is_shown_and_a_flat_film_is_black() -> None:
+    (whole,) = shown(film(RAMP))
+    assert (whole[0, 0], whole[-1, -1]) == (0, 255)
+    assert not shown(film(np.full((16, 16), 77)))[0].any()
+
+
+def test_monochrome1_is_turned_to_bright_bones() -> None:
+    (turned,) = shown(film(RAMP, PhotometricInterpretation="MONOCHROME1"))
+    assert np.array_equal(turned, 255 - shown(film(RAMP))[0].astype(int))
+
+
+@pytest.mark.parametrize(("frames", "expected"), [("first", [0]), ("middle", [2]), ("all", [0, 1, 2, 3])])
+def test_frames_are_chosen(frames: str, expected: list[int]) -> None:
+    volume = np.stack([np.roll(RAMP, 512 * number, axis=0) for number in range(4)])
+    seen = shown(film(volume), frames=frames)
+    assert len(seen) == len(expected)
+    for picture, number in zip(seen, expected, strict=True):
+        assert np.array_equal(picture, shown(film(volume[number]))[0])
+
+
+def test_too_many_frames_are_refused_and_not_dropped() -> None:
+    with pytest.raises(DataError, match="count of frames"):
+        shown(film(np.zeros((300, 16, 16), np.int16)), frames="all")
+
+
+def test_side_and_view_come_from_closed_lists_and_the_patient_is_a_digest() -> None:
+    tags = {"PatientID": "4711", "PatientName": "Mueller^Anna", "ImageLaterality": "L"}
+    read = [
+        dicom.read(film(RAMP, ViewPosition=view, **tags), "x", frames="first", window=None, salt=salt)
+        for view, salt in (("MLO", SALT), ("MUELLER ANNA", SALT), ("MLO", b"another"))
+    ]
+    assert [each.view for each in read] == ["left, MLO", "left", "left, MLO"]
+    assert read[0].patient == read[1].patient != read[2].patient
+    assert "4711" not in read[0].patient
+
+
+def test_no_planted_value_of_a_film_survives(tmp_path: Path) -> None:
+    planted = {
+        "PatientName": "Mueller^Anna", "PatientID": "ID4711-X", "PatientBirthDate": "19500101", "StudyDate": "20200202",
+        "InstitutionName": "St Elsewhere", "AccessionNumber": "ACC-998877", "StudyDescription": "Thorax Mueller",
+    }  # fmt: skip
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/film.dcm").write_bytes(film(RAMP, **planted))
+    build(tmp_path / "in", tmp_path / "out")
+    written = b"\n".join(everything(tmp_path / "out"))
+    assert [value for value in planted.values() if value.encode() in written] == []
+    assert samples(tmp_path / "out")[0]["answer"] == "CT"
+
+
+def test_any_damage_is_a_data_error_or_a_picture(real: Path) -> None:
+    randomness = np.random.default_rng(0)
+    outcomes = set()
+    for name in ("MR_small_RLE.dcm", "JPGExtended.dcm", "MR_small_padded.dcm"):
+        whole = (real / name).read_bytes()
+        for _ in range(25):
+            damaged = bytearray(whole[: int(randomness.integers(len(whole) // 2, len(whole)))])
+            for place in randomness.integers(132, len(damaged), 8):
+                damaged[place] ^= 1 << int(randomness.integers(8))
+            try:
+                shown(bytes(damaged))
+                outcomes.add("picture")
+            except DataError as error:
+                assert error.where == "film.dcm"
+                outcomes.add("refused")
+    assert outcomes == {"picture", "refused"}
+
+
+def test_settings_of_another_window_are_other_settings() -> None:
+    assert len({Settings(SETTINGS.policy, window=window).digest for window in (None, "lung", "bone")}) == 3

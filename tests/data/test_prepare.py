@@ -1,0 +1,217 @@
+"""The prepared folder: whole or not at all, the same each time, and accepted by every recipe."""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from data.made import SALT, SETTINGS, build, everything, jsonl, lines, picture, pictures, rejected, row, samples
+from PIL import Image
+
+from lowmed.data.images import Policy, prepare
+from lowmed.data.load import load
+from lowmed.data.own import Wish
+from lowmed.data.store import Settings
+from lowmed.errors import DataError
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    pictures(tmp_path, "a.png", "b.png", "c.png")
+    rows = [
+        row(n, "abc"[n % 3] + ".png", split="test" if n > 6 else "train", patient=f"Anna {n % 3}") for n in range(9)
+    ]
+    return jsonl(tmp_path / "table.jsonl", *rows)
+
+
+def test_the_folder_is_loaded_with_its_splits_and_its_pixels_are_those_of_training(table: Path, tmp_path: Path) -> None:
+    build(table, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "samples.jsonl", "rejected.jsonl", "images.jsonl", "images", "card.json",
+    }  # fmt: skip
+    data = load("folder", str(tmp_path / "out"))
+    assert {split: len(found) for split, found in data.splits.items()} == {"train": 7, "test": 2}
+    first = data.splits["train"][0]
+    with Image.open(tmp_path / "a.png") as original:
+        expected = prepare(original, SETTINGS.policy)
+    assert prepare(data.open_image(first.images[0]), SETTINGS.policy).tobytes() == expected.tobytes()
+    assert data.rejected == ()
+    assert data.unused == ()
+
+
+def test_a_second_run_gives_the_same_bytes_and_decodes_nothing(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(table, tmp_path / "out")
+    before = everything(tmp_path / "out")
+    monkeypatch.setattr("lowmed.data.store.pages", lambda *_: pytest.fail("a known picture was decoded again"))
+    build(table, tmp_path / "out")
+    assert everything(tmp_path / "out") == before
+
+
+def test_the_order_of_work_does_not_show(table: Path, tmp_path: Path) -> None:
+    build(table, tmp_path / "one", cores=1)
+    build(table, tmp_path / "many", cores=8)
+    assert everything(tmp_path / "one") == everything(tmp_path / "many")
+
+
+def test_other_settings_make_other_pictures(table: Path, tmp_path: Path) -> None:
+    build(table, tmp_path / "out")
+    small = samples(tmp_path / "out")[0]["images"]
+    build(table, tmp_path / "out", Settings(Policy(4), salt=SALT))
+    assert samples(tmp_path / "out")[0]["images"] != small
+    assert len(list((tmp_path / "out/images").iterdir())) == 3
+
+
+def test_a_changed_picture_and_a_dropped_row_are_seen(table: Path, tmp_path: Path) -> None:
+    build(table, tmp_path / "out")
+    before = samples(tmp_path / "out")
+    picture(77).save(tmp_path / "a.png")
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]))
+    build(table, tmp_path / "out")
+    after = samples(tmp_path / "out")
+    assert len(after) == len(before) - 1
+    assert after[0]["images"] != before[0]["images"]
+    assert after[1] == before[1]
+    assert len(list((tmp_path / "out/images").iterdir())) == 3
+
+
+def test_a_killed_run_leaves_no_half_data_set_and_is_taken_up_again(table: Path, tmp_path: Path) -> None:
+    build(table, tmp_path / "done")
+
+    def killed(done: int, _note: str) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(table, tmp_path / "out", advance=killed)
+    assert not (tmp_path / "out").exists()
+    build(table, tmp_path / "out")
+    assert everything(tmp_path / "out") == everything(tmp_path / "done")
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_run_killed_between_its_two_renames_loses_nothing(table: Path, tmp_path: Path) -> None:
+    build(table, tmp_path / "out")
+    expected = everything(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / ".out.replaced")
+    build(table, tmp_path / "out")
+    assert everything(tmp_path / "out") == expected
+    assert not (tmp_path / ".out.replaced").exists()
+
+
+def test_two_runs_do_not_write_one_folder(table: Path, tmp_path: Path) -> None:
+    (tmp_path / ".out.building").mkdir()
+    with (tmp_path / ".out.building/lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another run"):
+            build(table, tmp_path / "out")
+
+
+def test_somebody_elses_folder_is_not_overwritten(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="no data set"):
+        build(table, tmp_path / "out")
+    assert (tmp_path / "out/thesis.txt").read_text() == "years of work"
+
+
+def test_bad_rows_are_named_and_counted_and_too_many_are_an_error(table: Path, tmp_path: Path) -> None:
+    bad = [row(20, "gone.png"), row(21, "a.png", answer=""), row(1, "a.png"), "{", row(22, "a.png", question=["x"])]
+    whole = jsonl(tmp_path / "bad.jsonl", *lines(table), *bad)
+    with pytest.raises(DataError, match="5 of 14 rows are rejected") as caught:
+        build(whole, tmp_path / "out")
+    assert "1 x no answer" in caught.value.where
+    assert not (tmp_path / "out").exists()
+    assert len(lines(tmp_path / "out.rejected.jsonl")) == 5
+    tally = build(whole, tmp_path / "out", max_rejected=0.4)
+    assert (tally.rows, tally.reasons.total()) == (9, 5)
+    assert rejected(tmp_path / "out") == [
+        ("bad.jsonl", 10, "the image file does not exist"),
+        ("bad.jsonl", 11, "no answer"),
+        ("bad.jsonl", 12, "an earlier row has the same id"),
+        ("bad.jsonl", 13, "the line is not JSON"),
+        ("bad.jsonl", 14, "a cell holds a list where a text belongs"),
+    ]
+
+
+def test_not_one_usable_row_is_an_error_whatever_is_allowed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 of 1 rows"):
+        build(jsonl(tmp_path / "t.jsonl", row(1, "gone.png")), tmp_path / "out", max_rejected=1.0)
+    assert not list(tmp_path.glob("*out")) + list(tmp_path.glob(".*out*"))
+
+
+def test_groups_are_salted_digests_and_names_reach_no_row(tmp_path: Path) -> None:
+    pictures(tmp_path, "Mueller_Anna_1950-01-01/film.png", "b.png")
+    rows = [
+        row(0, "Mueller_Anna_1950-01-01/film.png", patient="Mueller^Anna", id="1"),
+        row(1, "b.png", patient="Mueller^Anna", id="2"),
+        row(2, "b.png", patient="Other", id="x-film-1"),
+    ]
+    build(jsonl(tmp_path / "t.jsonl", *rows), tmp_path / "out")
+    one, two, three = samples(tmp_path / "out")
+    assert one["group"] == two["group"] != three["group"]
+    assert three["id"] == "x-film-1"
+    assert not any(b"Mueller" in content or b"1950" in content for content in everything(tmp_path / "out"))
+    build(jsonl(tmp_path / "t.jsonl", *rows), tmp_path / "salted", Settings(Policy(64), salt=b"another"))
+    assert samples(tmp_path / "salted")[0]["group"] != one["group"]
+
+
+def test_an_id_that_repeats_its_files_name_is_not_kept(tmp_path: Path) -> None:
+    pictures(tmp_path, "Mueller.png")
+    build(jsonl(tmp_path / "t.jsonl", row(1, "Mueller.png", id="mueller-7")), tmp_path / "out")
+    (sample,) = samples(tmp_path / "out")
+    assert "mueller" not in sample["id"].casefold()
+
+
+def test_rows_without_an_id_get_one_of_their_content(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.png")
+    rows = [{"image": "a.png", "question": "Side?", "answer": answer} for answer in ("left", "left", "right")]
+    build(jsonl(tmp_path / "t.jsonl", *rows), tmp_path / "out", max_rejected=0.5)
+    assert len({sample["id"] for sample in samples(tmp_path / "out")}) == 2
+    assert rejected(tmp_path / "out") == [("t.jsonl", 2, "an earlier row has the same images, question and answer")]
+
+
+def test_equal_pictures_are_stored_once(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "copy.png")
+    build(jsonl(tmp_path / "t.jsonl", row(1, "a.png"), row(2, "copy.png")), tmp_path / "out")
+    one, two = samples(tmp_path / "out")
+    assert one["images"] == two["images"] == [one["group"]]
+
+
+def test_without_pictures_it_can_be_read_and_not_trained_on(tmp_path: Path) -> None:
+    table = jsonl(tmp_path / "t.jsonl", row(1, "never/seen.png"), row(2, "never/seen.png"))
+    build(table, tmp_path / "out", pictures=False)
+    one, two = samples(tmp_path / "out")
+    assert one["images"] == two["images"]
+    with pytest.raises(DataError, match="without its pictures"):
+        load("folder", str(tmp_path / "out"))
+
+
+def test_a_stored_picture_that_was_changed_is_refused_on_loading(table: Path, tmp_path: Path) -> None:
+    build(table, tmp_path / "out")
+    (reference,) = samples(tmp_path / "out")[0]["images"]
+    picture(5).save(tmp_path / "out" / reference)
+    data = load("folder", str(tmp_path / "out"))
+    assert {each.reason for each in data.rejected} == {"the image file is not what was stored"}
+    assert len(data.rejected) == 3
+
+
+def test_the_pictures_may_lie_elsewhere(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    moved = shutil.move(table, tmp_path / "tables/t.jsonl")
+    build(Path(moved), tmp_path / "out", wish=Wish(images=tmp_path))
+    assert len(samples(tmp_path / "out")) == 9
+
+
+def test_a_folder_that_cannot_be_written_is_told(table: Path, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        (tmp_path / "file").write_text("")
+        target = tmp_path / "file" / "out"
+    else:
+        (tmp_path / "locked").mkdir(mode=0o500)
+        target = tmp_path / "locked" / "out"
+    with pytest.raises(DataError):
+        build(table, target)
