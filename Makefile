@@ -11,7 +11,7 @@ demo: $(DEMO)/adapter/adapter_model.safetensors
 	@$(BIN)/lowmed eval $(DEMO) --base
 
 test: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/.test
 	$(BIN)/ruff check .
