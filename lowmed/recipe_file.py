@@ -82,8 +82,10 @@ def load(name: str, overrides: Iterable[str] = (), *, nano: bool = False) -> Rec
     if nano:
         written.values["model"] = {**_mapping(written.values.get("model")), **NANO_MODEL}
         written.values["data"] = dict(NANO_DATA)
+        _forget(written, *(f"model.{key}" for key in NANO_MODEL), "data")
     for override in overrides:
         _apply(written, override)
+        _forget(written, override.partition("=")[0].strip())
     return validate(written)
 
 
@@ -173,6 +175,18 @@ def _apply(written: Written, override: str) -> None:
         section = inner
     section[path[-1]] = value
     written.places[path] = override
+
+
+def _forget(written: Written, *replaced: str) -> None:
+    """Drop the provenance of values that are no longer the recipe's."""
+    provenance = _mapping(written.values.get("provenance"))
+    kept = {
+        key: source
+        for key, source in provenance.items()
+        if not any(f"{key}.".startswith(f"{part}.") for part in replaced)
+    }
+    if kept != provenance:
+        written.values["provenance"] = kept
 
 
 def _mistake(written: Written, problem: dict[str, Any]) -> str:

@@ -47,9 +47,17 @@ def test_the_shipped_recipes_are_the_three_of_the_readme() -> None:
 def test_nano_replaces_model_and_data_and_nothing_else() -> None:
     plain, nano = recipe_file.load("rarl"), recipe_file.load("rarl", nano=True)
     changed = {name for name in Recipe.model_fields if getattr(plain, name) != getattr(nano, name)}
-    assert changed == {"model", "data"}
+    assert changed == {"model", "data", "provenance"}
+    assert plain.provenance["model.name"] == "RARL, abstract"
+    gone = plain.provenance.keys() - nano.provenance.keys()
+    assert gone == {"model.name", "data.source", "data.split_by"}  # they are nano's and phantom's now
     assert nano.model.load_in == plain.model.load_in
     assert nano.model.max_image_tokens == plain.model.max_image_tokens
+
+
+def test_an_override_is_not_the_papers_value_any_more() -> None:
+    assert "lora.rank" in recipe_file.load("rarl").provenance
+    assert "lora.rank" not in recipe_file.load("rarl", ["lora.rank=32"]).provenance
 
 
 def test_overrides_apply_after_nano() -> None:

@@ -86,6 +86,7 @@ def evaluate(
     if len(reports) > 1:
         table.show_generalisation([report for _, report in reports])
     if who.run:
+        say(f"run and adapter     {who.run.folder}, {who.run.adapter}")
         say(f"next                lowmed report {who.run.folder}; lowmed probe, lowmed compare")
 
 

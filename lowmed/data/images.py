@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from lowmed.errors import DataError, LowmedError, RecipeError
 
 TOKEN_SIDE_PX = 28
+ORIENTATION = 274  # EXIF tag
 MIN_SIDE_PX = 8  # on a narrower picture no finding could be seen, and enlarging it would invent one
 MAX_ASPECT = 200  # Qwen2-VL's own limit
 _ADDRESS = re.compile(r" <_io\.\S+ object at 0x[0-9a-f]+>")  # differs from run to run
@@ -107,7 +108,7 @@ def prepare(image: Image.Image, policy: Policy, where: str = "a picture") -> Ima
     """
     with naming(where):
         check_shape(*image.size)
-        colour = _rgb(ImageOps.exif_transpose(image))
+        colour = _rgb(upright(image))
         size = resized(*colour.size, policy)
         tokens = size[0] * size[1] // TOKEN_SIDE_PX**2
         if tokens > policy.max_image_tokens:
@@ -119,6 +120,11 @@ def prepare(image: Image.Image, policy: Policy, where: str = "a picture") -> Ima
             )
         # The resampling of Qwen2-VL's own processor.
         return colour if colour.size == size else colour.resize(size, Image.Resampling.BICUBIC)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its camera says; itself, not a copy, where there is nothing to turn."""
+    return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def pixel_digest(image: Image.Image) -> str:
@@ -186,7 +192,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         shown = image if image.mode == "RGBA" else image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, shown).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from lowmed.data.images import check_shape, naming
+from lowmed.data.images import check_shape, naming, upright
 from lowmed.errors import DataError
 
 # Formats that hold one picture and need no outside program (Pillow would start Ghostscript for EPS).
@@ -107,10 +107,10 @@ def _count(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
-    if image.format == "TIFF" and upright.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        return Image.fromarray(65535 - np.asarray(upright))  # Pillow inverts such a film up to 8 bits, not beyond
-    return upright
+    turned = upright(image)
+    if image.format == "TIFF" and turned.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        return Image.fromarray(65535 - np.asarray(turned))  # Pillow inverts such a film up to 8 bits, not beyond
+    return turned
 
 
 def problems(folder: Path, references: Iterable[str]) -> dict[str, str]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from PIL import Image
 
 from lowmed.data import dicom
 from lowmed.data.draft import Picture
-from lowmed.data.images import Policy, pixel_digest, prepare
+from lowmed.data.images import Policy, prepare
 from lowmed.data.local import Frames, pages
 
 FOLDER = "images"
@@ -73,7 +74,7 @@ def store(picture: Picture, settings: Settings, folder: Path, known: Mapping[str
     else:
         film = dicom.Film(tuple(pages(BytesIO(content), picture.name, settings.frames)), "", "", "")
     images = tuple(_write(prepare(shown, settings.policy, picture.name), folder) for shown in film.pictures)
-    pixels = tuple(pixel_digest(shown) for shown in film.pictures)
+    pixels = tuple(_digest(shown) for shown in film.pictures)
     sizes = tuple(shown.size for shown in film.pictures)
     return Stored(file, images, pixels, sizes, film.modality, film.view, film.patient)
 
@@ -86,6 +87,12 @@ def png(image: Image.Image) -> bytes:
     written = BytesIO()
     Image.fromarray(values).save(written, "PNG", compress_level=COMPRESS_LEVEL)  # a new image carries no metadata
     return written.getvalue()
+
+
+def _digest(image: Image.Image) -> str:
+    """128 bits of mode, size and pixels; not cryptographic, since nobody gains by forging one."""
+    seen = image.convert("RGBA") if image.mode in ("P", "PA") else image
+    return xxhash.xxh3_128_hexdigest(f"{seen.mode} {seen.size}".encode() + seen.tobytes())
 
 
 def _write(image: Image.Image, folder: Path) -> str:

@@ -43,9 +43,9 @@ def row(number: int, image: str, **changes: Any) -> Row:
 
 
 def build(
-    source: Path | Opened, out: Path, settings: Settings = SETTINGS, wish: Wish = Wish(), **options: Any
+    source: Path | Opened, out: Path, settings: Settings = SETTINGS, wish: Wish | None = None, **options: Any
 ) -> Tally:
-    opened = source if isinstance(source, Opened) else open_source(source, wish)
+    opened = source if isinstance(source, Opened) else open_source(source, wish or Wish())
     return prepare(opened.entries, out, settings, {"source": "own"}, **options)
 
 

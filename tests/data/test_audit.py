@@ -48,7 +48,7 @@ def real_slake(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
     place = tmp_path_factory.mktemp("slake")
     for language in ("en", "zh", "both"):
-        build(KNOWN["slake"].rows(str(folder), Wish(language=language)), place / language, pictures=False)  # type: ignore[arg-type]
+        build(KNOWN["slake"].rows(str(folder), Wish(language=language)), place / language, pictures=False)
     return {language: place / language for language in ("en", "zh", "both")}
 
 
@@ -280,6 +280,7 @@ def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
         rows(load("folder", str(out)), POLICY, ["direct"], count=1, seed=0, split="dev")
 
 
+@pytest.mark.slow
 def test_the_tokens_of_the_sheet_are_those_of_the_real_processor(tmp_path: Path) -> None:
     import lowmed.nano
 

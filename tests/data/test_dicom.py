@@ -101,7 +101,7 @@ def test_a_folder_of_films_is_asked_for_its_modality_and_no_tag_gets_out(real: P
 
 
 def test_a_missing_plug_in_is_named(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pydicom.pixels.decoders import JPEGLSLosslessDecoder
+    from pydicom.pixels.decoders.base import JPEGLSLosslessDecoder
 
     monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
     monkeypatch.setattr(JPEGLSLosslessDecoder, "_unavailable", {"pyjpegls": ("pyjpegls>=1.2",)})

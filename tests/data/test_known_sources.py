@@ -213,7 +213,7 @@ def test_medxpertqa_keeps_every_image_of_a_question(tmp_path: Path) -> None:
 
 def arrays(path: Path, labels: np.ndarray[Any, Any], shape: tuple[int, ...] = (28, 28)) -> Path:
     images = np.random.default_rng(0).integers(0, 256, (len(labels), *shape), dtype=np.uint8)
-    parts = {}
+    parts: dict[str, Any] = {}
     for part in ("train", "val", "test"):
         parts |= {f"{part}_images": images, f"{part}_labels": labels}
     np.savez_compressed(path, **parts)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data.made import SALT, SETTINGS, build, everything, jsonl, lines, picture, pictures, rejected, row, samples
+from data.made import SALT, SETTINGS, Row, build, everything, jsonl, lines, picture, pictures, rejected, row, samples
 from PIL import Image
 
 from lowmed.data.images import Policy, prepare
@@ -118,7 +118,8 @@ def test_somebody_elses_folder_is_not_overwritten(table: Path, tmp_path: Path) -
 
 
 def test_bad_rows_are_named_and_counted_and_too_many_are_an_error(table: Path, tmp_path: Path) -> None:
-    bad = [row(20, "gone.png"), row(21, "a.png", answer=""), row(1, "a.png"), "{", row(22, "a.png", question=["x"])]
+    bad: list[Row | str] = [row(20, "gone.png"), row(21, "a.png", answer=""), row(1, "a.png"), "{"]
+    bad.append(row(22, "a.png", question=["x"]))
     whole = jsonl(tmp_path / "bad.jsonl", *lines(table), *bad)
     with pytest.raises(DataError, match="5 of 14 rows are rejected") as caught:
         build(whole, tmp_path / "out")

@@ -9,8 +9,8 @@ from data.made import build, jsonl, picture, pictures, rejected, samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lowmed.data import columns, own, tables
-from lowmed.data.draft import Draft, Refusal, Shelf
+from lowmed.data import columns, tables
+from lowmed.data.draft import Draft, Refusal, Shelf, Where
 from lowmed.data.own import Wish, open_source
 from lowmed.errors import DataError, RecipeError
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def excel(path: Path) -> None:
-    from openpyxl import Workbook
+    from openpyxl import Workbook  # type: ignore[import-untyped]
 
     book = Workbook()
     for line in (HEADER, *ROWS, [None] * 4):
@@ -49,7 +49,7 @@ def separated(separator: str, encoding: str = "utf-8") -> Any:
 
 
 def parquet(path: Path) -> None:
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet as writer
 
     columns_of = {name: [line[at] for line in ROWS] for at, name in enumerate(HEADER)}
@@ -212,7 +212,7 @@ def test_any_row_is_a_question_or_refused_with_a_reason(row: dict[str, Any]) -> 
     known = columns.find(
         ["image", "question", "answer", "label", "options", "option_a", "option_b", "id", "kind", "split"], {}
     )
-    where = own.Where("t", 1)
+    where = Where("t", 1)
     try:
         drafted = columns.draft(row, known, Shelf(Path("/nowhere")), where, "own")
     except ValueError as error:

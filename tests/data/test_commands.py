@@ -1,0 +1,130 @@
+"""`lowmed data` as a user meets it: two commands from whatever there is to a verdict."""
+
+import json
+from pathlib import Path
+
+import pytest
+from data.made import jsonl, lines, pictures, row, samples
+from typer.testing import CliRunner, Result
+
+from lowmed.cli.data import app
+from lowmed.data import salt
+from lowmed.errors import DataError, LowmedError, RecipeError, SetupError
+
+
+@pytest.fixture(autouse=True)
+def own_salt(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: str | Path) -> LowmedError:
+    error = run(*arguments).exception
+    assert isinstance(error, LowmedError)
+    return error
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    pictures(tmp_path, *(f"{number}.png" for number in range(6)))
+    rows = [row(n, f"{n}.png", split="test" if n > 3 else "train", patient=f"p{n}") for n in range(6)]
+    return jsonl(tmp_path / "t.jsonl", *rows)
+
+
+def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepared = run("prepare", table, "--out", out)
+    assert prepared.exit_code == 0, prepared.output
+    assert "6 rows" in prepared.stdout
+    assert "question=question?" in prepared.stderr
+    audited = run("audit", out)
+    assert audited.exit_code == 0, audited.output
+    assert "nothing certain speaks against" in audited.stdout
+    assert (out / "audit.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert json.loads((out / "audit.json").read_text())["verdict"] == "pass"
+    shown = run("show", out, "--count", "1", "--prompts", "direct")
+    assert shown.exit_code == 0, shown.output
+    assert (out / "show.html").is_file()
+    assert "<answer>" in shown.stdout
+
+
+def test_what_would_be_wrong_is_exit_1_with_its_reasons_and_a_clean_split_is_one_flag_away(
+    table: Path, tmp_path: Path
+) -> None:
+    leaking = [*lines(table), row(9, "0.png", split="test", patient="p0")]
+    run("prepare", jsonl(table, *leaking), "--out", tmp_path / "out")
+    audited = run("audit", tmp_path / "out", "--resplit", "patient")
+    assert audited.exit_code == 1
+    assert "WRONG" in audited.stdout
+    clean = tmp_path / "out/samples.by-patient.jsonl"
+    assert run("audit", clean).exit_code == 0
+    assert sorted(line["id"] for line in lines(clean)) == sorted(line["id"] for line in samples(tmp_path / "out"))
+    before = clean.read_bytes()
+    run("audit", tmp_path / "out", "--resplit", "patient")
+    assert clean.read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", ["sources", "prepare", "audit", "show"])
+def test_json_is_one_document_on_stdout(table: Path, tmp_path: Path, verb: str) -> None:
+    run("prepare", table, "--out", tmp_path / "out")
+    place = {"sources": (), "prepare": (table, "--out", tmp_path / "again")}.get(verb, (tmp_path / "out",))
+    found = run(verb, *place, "--json")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)
+
+
+def test_the_budget_of_the_recipe_is_that_of_the_pictures(table: Path, tmp_path: Path) -> None:
+    run("prepare", table, "--out", tmp_path / "out")
+    assert json.loads((tmp_path / "out/card.json").read_text())["max_image_tokens"] == 256
+    run("prepare", table, "--out", tmp_path / "out", "--max-image-tokens", "64")
+    assert json.loads((tmp_path / "out/card.json").read_text())["max_image_tokens"] == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "told"),
+    [
+        (("vqa_rad",), RecipeError, "did you mean `vqa-rad`"),
+        (("nothing like it",), RecipeError, "no known source, file, folder or hub id"),
+        (("gone.csv",), DataError, "no such file"),
+        (("t.jsonl", "--path", "x"), RecipeError, "--path goes with one"),
+        (("t.jsonl", "--map", "question"), RecipeError, "not of the form"),
+        (("t.jsonl", "--map", "question=Frage"), RecipeError, "no column `Frage`"),
+    ],
+)
+def test_a_mistake_is_told_and_nothing_is_written(
+    table: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], kind: type[LowmedError], told: str
+) -> None:
+    monkeypatch.chdir(table.parent)
+    error = refused("prepare", *arguments, "--out", "out")
+    assert isinstance(error, kind)
+    assert told in error.what
+    assert error.fix
+    assert not (table.parent / "out").exists()
+
+
+def test_a_hub_id_offline_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LOWMED_OFFLINE", "1")
+    error = refused("prepare", "somebody/set", "--out", tmp_path / "out")
+    assert isinstance(error, SetupError)
+    assert "download it" in error.fix
+
+
+def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for verb in ("audit", "show"):
+        assert "samples.jsonl" in str(refused(verb, tmp_path / "empty"))
+
+
+def test_the_salt_is_made_once_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    first = salt.read()
+    assert salt.read() == first
+    assert len(first) == 32
+    file = tmp_path / "lowmed/salt"
+    assert file.stat().st_mode & 0o077 == 0
+    file.write_bytes(b"short")
+    with pytest.raises(SetupError, match="too short"):
+        salt.read()
