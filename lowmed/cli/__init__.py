@@ -5,7 +5,7 @@ import sys
 import typer
 
 from lowmed import __version__
-from lowmed.cli import check, compare, doctor, evaluate, probe, recipes, report, score, train
+from lowmed.cli import check, compare, data, doctor, evaluate, probe, recipes, report, score, train
 from lowmed.errors import LowmedError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("score")(score.score)
 app.command("check")(check.check)
+app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
 app.command("doctor")(doctor.doctor)
 

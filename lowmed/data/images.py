@@ -107,8 +107,18 @@ def prepare(image: Image.Image, policy: Policy, where: str = "a picture") -> Ima
         DataError: the picture cannot be decoded, is too small, too large or too narrow; `where` names it.
     """
     with naming(where):
+        return fitted(image, policy, where).convert("RGB")
+
+
+def fitted(image: Image.Image, policy: Policy, where: str = "a picture") -> Image.Image:
+    """As `prepare`, but with one channel where the three of a grey picture would be equal.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    with naming(where):
         check_shape(*image.size)
-        colour = _rgb(upright(image))
+        colour = one_channel(upright(image))
         size = resized(*colour.size, policy)
         tokens = size[0] * size[1] // TOKEN_SIDE_PX**2
         if tokens > policy.max_image_tokens:
@@ -118,8 +128,21 @@ def prepare(image: Image.Image, policy: Policy, where: str = "a picture") -> Ima
                 where,
                 f"crop it, or set model.max_image_tokens to {_enough(*colour.size, policy)}",
             )
-        # The resampling of Qwen2-VL's own processor.
+        # The resampling of Qwen2-VL's own processor, which takes each channel by itself: one is as good as three.
         return colour if colour.size == size else colour.resize(size, Image.Resampling.BICUBIC)
+
+
+def one_channel(image: Image.Image) -> Image.Image:
+    """The picture in 8 bits: grey with one channel, also where all three of a colour picture are equal, else RGB."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _eight_bit(image)
+    if image.mode in ("L", "1") and not image.has_transparency_data:
+        return image if image.mode == "L" else image.convert("L")
+    colour = _rgb(image)
+    if any(not _is_grey_line(colour, line) for line in range(0, colour.height, max(1, colour.height // 8))):
+        return colour
+    first, *others = colour.split()
+    return first if all(other.tobytes() == first.tobytes() for other in others) else colour
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -185,9 +208,13 @@ def _enough(width: int, height: int, policy: Policy) -> int:
     return budget
 
 
+def _is_grey_line(image: Image.Image, line: int) -> bool:
+    """Whether one line of an RGB picture is grey: enough to rule out most colour pictures at once."""
+    values = image.crop((0, line, image.width, line + 1)).tobytes()
+    return values[0::3] == values[1::3] == values[2::3]
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _eight_bit(image).convert("RGB")
     if image.has_transparency_data:
         shown = image if image.mode == "RGBA" else image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))

@@ -8,13 +8,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xxhash
 from PIL import Image
 
 from lowmed.data import dicom
 from lowmed.data.draft import Picture
-from lowmed.data.images import Policy, prepare
+from lowmed.data.images import Policy, fitted, naming, one_channel
 from lowmed.data.local import Frames, pages
 
 FOLDER = "images"
@@ -73,26 +72,27 @@ def store(picture: Picture, settings: Settings, folder: Path, known: Mapping[str
         film = dicom.read(content, picture.name, frames=settings.frames, window=settings.window, salt=settings.salt)
     else:
         film = dicom.Film(tuple(pages(BytesIO(content), picture.name, settings.frames)), "", "", "")
-    images = tuple(_write(prepare(shown, settings.policy, picture.name), folder) for shown in film.pictures)
-    pixels = tuple(_digest(shown) for shown in film.pictures)
-    sizes = tuple(shown.size for shown in film.pictures)
+    with naming(picture.name):
+        pictures = [one_channel(shown) for shown in film.pictures]
+    images = tuple(_write(fitted(shown, settings.policy, picture.name), folder) for shown in pictures)
+    pixels = tuple(_digest(shown) for shown in pictures)
+    sizes = tuple(shown.size for shown in pictures)
     return Stored(file, images, pixels, sizes, film.modality, film.view, film.patient)
 
 
 def png(image: Image.Image) -> bytes:
-    """The picture as a PNG file that holds pixels and nothing else, in one channel where all three are equal."""
-    values = np.asarray(image)
-    if values.ndim == 3 and (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
-        values = np.ascontiguousarray(values[..., 0])
+    """The picture as a PNG file that holds pixels and nothing else."""
+    bare = Image.frombytes(image.mode, image.size, image.tobytes())  # a new image, which carries no metadata
     written = BytesIO()
-    Image.fromarray(values).save(written, "PNG", compress_level=COMPRESS_LEVEL)  # a new image carries no metadata
+    bare.save(written, "PNG", compress_level=COMPRESS_LEVEL)
     return written.getvalue()
 
 
 def _digest(image: Image.Image) -> str:
     """128 bits of mode, size and pixels; not cryptographic, since nobody gains by forging one."""
-    seen = image.convert("RGBA") if image.mode in ("P", "PA") else image
-    return xxhash.xxh3_128_hexdigest(f"{seen.mode} {seen.size}".encode() + seen.tobytes())
+    digest = xxhash.xxh3_128(f"{image.mode} {image.size}".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def _write(image: Image.Image, folder: Path) -> str:

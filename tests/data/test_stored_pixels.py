@@ -146,10 +146,19 @@ def test_what_cannot_be_stored_is_named_and_stops_nothing(tmp_path: Path) -> Non
     Image.new("L", (3000, 10)).save(tmp_path / "set/strip.png")
     (tmp_path / "set/note.png").write_text("this is no picture")
     (tmp_path / "set/bomb.png").write_bytes(bomb(60_000, 60_000))
+    Image.fromarray(np.full((64, 64), np.nan, np.float32)).save(tmp_path / "set/nan.tif")
     (tmp_path / "set/link.png").symlink_to(tmp_path / "outside.png")
     (tmp_path / "set/loop.png").symlink_to(tmp_path / "set/loop.png")
     names = ["good.png", "zero.png", "cut.png", "one.png", "wide.png", "strip.png", "note.png", "bomb.png", "link.png"]
-    names += ["loop.png", "../outside.png", str(tmp_path / "outside.png"), "..\\outside.png", "a" * 5000, "x\0y.png"]
+    names += [
+        "loop.png",
+        "../outside.png",
+        str(tmp_path / "outside.png"),
+        "..\\outside.png",
+        "a" * 5000,
+        "x\0y.png",
+        "nan.tif",
+    ]
     table = jsonl(tmp_path / "set/t.jsonl", *(row(number, name) for number, name in enumerate(names)))
     build(table, tmp_path / "out", max_rejected=1.0)
     assert [sample["id"] for sample in samples(tmp_path / "out")] == ["q0", "q4"]
@@ -163,7 +172,15 @@ def test_what_cannot_be_stored_is_named_and_stops_nothing(tmp_path: Path) -> Non
         "decompression bomb",
         "leads out",
     ]
-    expected += ["the image file", "leads out", "leads out", "leads out", "cannot be reached", "does not exist"]
+    expected += [
+        "the image file",
+        "leads out",
+        "leads out",
+        "leads out",
+        "cannot be reached",
+        "does not exist",
+        "not finite",
+    ]
     for reason, told in zip(reasons, expected, strict=True):
         assert told in reason
     assert "0x" not in "".join(reasons)
