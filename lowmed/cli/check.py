@@ -27,12 +27,13 @@ def check(
     lowmed check --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
     """
     from lowmed import recipe_file
-    from lowmed.data.division import divide
+    from lowmed.data.division import check_certain, divide
     from lowmed.data.load import load
 
     plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
     dataset = load(plan.data.source, plan.data.path)
     division = divide(dataset, plan.data, plan.seed)
+    check_certain(division, plan.data)
     gold = gold_rewards(plan, division)
     failed = [line for line in gold if line["below_full"]]
     found: dict[str, Any] = {

@@ -69,7 +69,7 @@ def _train(
     began = time.monotonic()
     from lowmed import recipe_file, rewards
     from lowmed import run as runs
-    from lowmed.data.division import divide
+    from lowmed.data.division import check_certain, divide
     from lowmed.data.load import load
     from lowmed.errors import RecipeError, RunError
     from lowmed.evaluate.difficulty import keep
@@ -100,6 +100,7 @@ def _train(
     here = machine.find(plan.model)
     dataset = load(plan.data.source, plan.data.path)
     division = divide(dataset, plan.data, plan.seed)
+    check_certain(division, plan.data)
     if plan.data.difficulty:
         division = replace(division, train=keep(division.train, Path(plan.data.difficulty)))
 

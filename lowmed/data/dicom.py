@@ -17,7 +17,7 @@ from PIL import Image
 
 from lowmed.data.images import check_shape
 from lowmed.data.local import Frames, chosen
-from lowmed.errors import DataError, SetupError
+from lowmed.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -62,8 +62,7 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
     else, the file's own window is used, or its darkest to brightest value.
 
     Raises:
-        SetupError: pydicom is not installed.
-        DataError: the file holds no picture, is damaged, or needs a codec that is not installed.
+        DataError: the file holds no picture, is damaged, or needs pydicom or a codec that is not installed.
     """
     data = _parse(content, where)
     try:
@@ -87,7 +86,8 @@ def _parse(content: bytes, where: str) -> "Dataset":
     try:
         import pydicom
     except ImportError as error:
-        raise SetupError("a DICOM file, and pydicom is not installed", where, "pip install 'lowmed[dicom]'") from error
+        told = "a DICOM file needs pydicom, which is not installed: pip install 'lowmed[dicom]'"
+        raise DataError(told, where, "install it, or save the picture as PNG") from error
     warnings.filterwarnings("ignore", module="pydicom")  # they quote what the tags hold
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:

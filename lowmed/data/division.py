@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from lowmed import recipe
+from lowmed.data.certain import certain, refuse
 from lowmed.data.dataset import DataSet
 from lowmed.data.splits import by_group, shared_images
 from lowmed.errors import DataError
@@ -87,9 +88,8 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
     if spec.train_limit:
         train = tuple(random.Random(seed).sample(train, min(spec.train_limit, len(train))))
         shared = _shared(train, held_out)
-    return Division(
-        dataset.source, train, held_out, shared, _shared(published, held_out), dataset.open_image, dataset.digest
-    )
+    published_shared = _shared(published, held_out) | {HELD_OUT: frozenset()}  # which is part of the published train
+    return Division(dataset.source, train, held_out, shared, published_shared, dataset.open_image, dataset.digest)
 
 
 def untrained(dataset: DataSet) -> Division:
@@ -118,6 +118,18 @@ def _check_rejected(dataset: DataSet, spec: recipe.Data) -> None:
         "\n".join([*named, *([f"and {more:,} more"] if more else [])]),
         f"mend them, or keep them out by name with data.max_rejected={share:g}",
     )
+
+
+def check_certain(division: Division, spec: recipe.Data) -> None:
+    """Refuse what would certainly make training wrong: held-out groups trained on, gold answers that can not be read.
+
+    Images on both sides are `divide`'s business: it refuses or stamps them.
+
+    Raises:
+        DataError: there is such a thing.
+    """
+    stamped = spec.split_by == "image" or spec.allow_shared_images
+    refuse(certain(division.train, division.held_out), {"shared-images", *(["shared-groups"] if stamped else [])})
 
 
 def first(division: Division, limit: int | None) -> Division:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from lowmed.data import folder, hub, phantom_source, vqa_rad
 from lowmed.data.dataset import DataSet
+from lowmed.data.sources import KNOWN
 from lowmed.errors import RecipeError
 
 Sizes = Mapping[str, int]
@@ -22,6 +23,12 @@ def load(source: str, path: str | None = None, *, seed: int = 0, sizes: Sizes = 
         DataError: the data are missing or wrong.
         SetupError: the hub is needed and cannot be used.
     """
+    if source not in SOURCES and source in KNOWN:
+        raise RecipeError(
+            f"`{source}` must be prepared before it can be trained on",
+            "data.source",
+            f"`lowmed data prepare {source} --out DIR`, then data.source=folder data.path=DIR",
+        )
     if source not in SOURCES:
         close = difflib.get_close_matches(source, SOURCES, n=1)
         meant = f"; did you mean `{close[0]}`?" if close else ""

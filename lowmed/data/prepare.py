@@ -68,7 +68,6 @@ def prepare(
     Raises:
         DataError: no row is left, or more than `max_rejected` of them are rejected; `out` is then as it was, and the
             rejected rows are in `<out>.rejected.jsonl`.
-        SetupError: something that the pictures need is not installed.
     """
     with _aside(out) as folder:
         known = prepared.known(settings.digest, out, folder)

@@ -44,6 +44,14 @@ def files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, Stored]]:
                 return  # a line that a kill cut short; nothing can follow it
 
 
+def rejected_files(folder: Path) -> set[str]:
+    """The files that `rejected.jsonl` names, as they were called."""
+    path = folder / REJECTED
+    if not path.is_file():
+        return set()
+    return {str(json.loads(line)["file"]) for line in path.read_text(encoding="utf-8").splitlines()}
+
+
 def known(settings: str, *folders: Path) -> dict[str, tuple[Stored, Path]]:
     """Picture files that earlier runs stored with these settings, by digest, and the folder that has them."""
     return {

@@ -60,8 +60,7 @@ def store(picture: Picture, settings: Settings, folder: Path, known: Mapping[str
     """Write the frames of a picture below `folder`, or link them from where an earlier run wrote the same.
 
     Raises:
-        DataError: the picture is missing, damaged, or of a size that is not read.
-        SetupError: it is a DICOM file, and pydicom is not installed.
+        DataError: the picture is missing, damaged, of a size that is not read, or needs what is not installed.
     """
     content = picture.read()
     file = hashlib.sha256(content).hexdigest()

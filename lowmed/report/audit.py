@@ -56,7 +56,7 @@ def audit(
         "repeats": repeats(data.samples),
         "leaks": [leak.record for leak in found],
         "near": {"pairs": len(pairs), "within_bits": near.MAX_DISTANCE, "shown": pairs[:SHOWN_PAIRS]},
-        "privacy": privacy(data.samples, looks),
+        "privacy": privacy(data.samples, looks, prepared.rejected_files(place)),
     }
     document["reasons"], document["review"] = _reasons(document, found), _review(document)
     document["verdict"] = "fail" if document["reasons"] else "pass"
@@ -151,10 +151,10 @@ def repeats(samples: Rows) -> dict[str, Any]:
     }
 
 
-def privacy(samples: Rows, looks: Sequence[look.Look]) -> dict[str, Any]:
-    """Leftover metadata, names in paths and ids, and pictures that may have text burned in."""
+def privacy(samples: Rows, looks: Sequence[look.Look], rejected: Iterable[str] = ()) -> dict[str, Any]:
+    """Leftover metadata, names in paths and ids (of rejected files too), and pictures that may have text burned in."""
     metadata = [{"image": seen.reference, "holds": list(seen.metadata)} for seen in looks if seen.metadata]
-    texts = {text for sample in samples for text in (*sample.images, sample.id, sample.group)}
+    texts = {text for sample in samples for text in (*sample.images, sample.id, sample.group)} | set(rejected)
     names = [{"text": text, "looks_like": what} for text in sorted(texts) if (what := leftover.in_text(text))]
     burned = [{"image": seen.reference, "boxes": [list(box) for box in seen.text]} for seen in looks if seen.text]
     return {

@@ -18,6 +18,7 @@ def test_check_prints_the_true_counts(lowmed: Lowmed, vqa_rad: Path) -> None:
     text = "\n".join([*found["data"], *found["split"]])
     assert "test: 451 rows, 203 images; closed 272, open 179 (yes/no answers 251)" in text
     assert "unused images: 1 (first: synpic35356.jpg)" in text
+    assert text.count("the published split shares") == 1
     assert "the published split shares 202 with train" in text
     assert found["images"]["most_tokens"] <= found["images"]["budget"] == 256
     assert all(line["below_full"] == 0 for line in found["rewards"])

@@ -203,6 +203,13 @@ def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) ->
     assert "Mueller" not in json.dumps(found["privacy"]["metadata_shown"][0]["holds"])
 
 
+def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"{number}.png" for number in range(3)))
+    table = [row(number, f"{number}.png") for number in range(3)] + [row(3, "gone.png")]
+    build(jsonl(tmp_path / "Anna_Mueller.jsonl", *table), tmp_path / "out", max_rejected=0.5)
+    assert audit(tmp_path / "out", POLICY)["privacy"]["names_shown"][0]["text"] == "Anna_Mueller.jsonl"
+
+
 @pytest.mark.parametrize(
     "told",
     ["19500101", "1950-01-01/a.png", "Mueller^Anna", "Anna Mueller.png", "patient_0042", "MRN12345", "s-12345678.png"],

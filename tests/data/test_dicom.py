@@ -1,12 +1,13 @@
 """DICOM: every real file is converted or named with its fault, brightness is right, and no tag gets out."""
 
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from data.made import SALT, SETTINGS, SHARED, build, everything, jsonl, rejected, row, samples
+from data.made import SALT, SETTINGS, SHARED, build, everything, jsonl, picture, rejected, row, samples
 
 from lowmed.data import dicom
 from lowmed.data.own import Wish
@@ -108,6 +109,19 @@ def test_a_missing_plug_in_is_named(real: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(DataError, match=r"needs a codec plug-in for JPEG-LS Lossless.*pyjpegls") as caught:
         shown((real / "JLSL_08_07_0_1F.dcm").read_bytes())
     assert "lowmed[dicom]" in caught.value.fix
+
+
+def test_without_pydicom_a_film_is_rejected_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "film.dcm").write_bytes(film(RAMP))
+    picture(1).save(tmp_path / "plain.png")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    table = jsonl(tmp_path / "t.jsonl", row(1, "film.dcm"), row(2, "plain.png"))
+    build(table, tmp_path / "out", max_rejected=0.5)
+    ((_, line, reason),) = rejected(tmp_path / "out")
+    assert line == 1
+    assert "lowmed[dicom]" in reason
 
 
 def test_rescale_and_the_named_window_follow_the_standard() -> None:

@@ -21,6 +21,12 @@ def test_an_unknown_source_is_answered_with_the_nearest_name() -> None:
     assert str(caught.value).count("did you mean") == 0
 
 
+def test_a_known_source_that_must_be_prepared_says_how() -> None:
+    with pytest.raises(RecipeError, match="must be prepared") as caught:
+        load("slake")
+    assert "lowmed data prepare slake" in caught.value.fix
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [("vqa-rad", "vqa_rad_public.json"), ("silvar-med", "samples.jsonl"), ("folder", "samples.jsonl")],
