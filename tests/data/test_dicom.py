@@ -162,8 +162,8 @@ def test_frames_are_chosen(frames: str, expected: list[int]) -> None:
     volume = np.stack([np.roll(RAMP, 512 * number, axis=0) for number in range(4)])
     seen = shown(film(volume), frames=frames)
     assert len(seen) == len(expected)
-    for picture, number in zip(seen, expected, strict=True):
-        assert np.array_equal(picture, shown(film(volume[number]))[0])
+    for frame, number in zip(seen, expected, strict=True):
+        assert np.array_equal(frame, shown(film(volume[number]))[0])
 
 
 def test_too_many_frames_are_refused_and_not_dropped() -> None:
