@@ -13,6 +13,7 @@ from lowmed.errors import DataError
 
 Form = Literal["table", "classes", "dicom"]
 ROWS_LOOKED_AT = 50  # before the columns are named
+LOOKED_AT = 200  # files, before a folder is taken for what it is
 MAX_CLASSES = 26
 CLASS_QUESTION = "Which of these does the image show?"
 MODALITY_QUESTION = "Which imaging modality is this?"
@@ -101,8 +102,8 @@ def _form(folder: Path) -> Form:
     """What a folder is: DICOM files are asked for their modality, since their folders may be named after patients."""
     if any(path.suffix.lower() in tables.SUFFIXES for path in folder.iterdir()):
         return "table"
-    files = [path for path in islice(folder.rglob("*"), 10_000) if path.is_file()]
-    films = sum(_is_film(path) for path in files[:200])
+    files = _files(folder)
+    films = sum(map(_is_film, files[:LOOKED_AT]))
     pictures = [path for path in files if path.suffix.lower() in PICTURES and path.parent != folder]
     if not films and not pictures:
         raise DataError(
@@ -137,16 +138,27 @@ def _classes(folder: Path, wish: Wish) -> Opened:
     def rows() -> Iterator[tuple[Where, tuple[str, str, str]]]:
         for part, split in parts.items():
             for label in _folders(part):
-                for path in sorted(path for path in label.rglob("*") if path.is_file()):
+                for path in _files(label):
                     name = path.relative_to(folder).as_posix()
                     yield Where(name), (split, label.name, name)
 
+        for path in [path for part in sorted({folder, *parts}) for path in sorted(part.iterdir())]:
+            if path.suffix.lower() in PICTURES and path.is_file():
+                yield Where(path.relative_to(folder).as_posix()), ("", "", "")
+
     def read(row: tuple[str, str, str]) -> Draft:
         split, label, name = row
+        if not label:
+            raise ValueError("the picture lies in no class folder")
         picture = FileIn(folder, name)
         return Draft(question, shown[label], "choice", (picture,), split, options=tuple(shown.values()), source=SOURCE)
 
     return Opened(each(rows(), read), f"classes  {len(labels)}: {', '.join(shown.values())}", sum(1 for _ in rows()))
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files below, in a fixed order, without the hidden ones that file managers leave."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -156,8 +168,11 @@ def _folders(folder: Path) -> list[Path]:
 def _films(folder: Path) -> Opened:
     """Every DICOM file below the folder, asked for what its tags alone can answer: the modality."""
     options = tuple(dict.fromkeys(dicom.MODALITIES.values()))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    films = [path for path in files if _is_film(path)]
+    films: list[Path] = []
+    others: list[Path] = []
+    for path in _files(folder):
+        (films if _is_film(path) else others).append(path)
+    pictures = [path for path in others if path.suffix.lower() in PICTURES]
 
     def entries() -> Iterator[Entry]:
         for path in films:
@@ -165,7 +180,8 @@ def _films(folder: Path) -> Opened:
             picture = FileIn(folder, name)
             asked = Draft(MODALITY_QUESTION, "", "choice", (picture,), options=options, source=SOURCE)
             yield Where(name), replace(asked, asks_modality=True)
+        for path in pictures:
+            yield Where(path.relative_to(folder).as_posix()), Refusal("the picture has no DICOM tags to ask about")
 
-    return Opened(
-        entries(), f"dicom    {len(films)} of {len(files)} files, each asked `{MODALITY_QUESTION}`", len(films)
-    )
+    understood = f"dicom    {len(films)} of {len(films) + len(others)} files, each asked `{MODALITY_QUESTION}`"
+    return Opened(entries(), understood, len(films) + len(pictures))

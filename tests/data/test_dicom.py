@@ -195,6 +195,15 @@ def test_no_planted_value_of_a_film_survives(tmp_path: Path) -> None:
     assert samples(tmp_path / "out")[0]["answer"] == "CT"
 
 
+def test_other_pictures_among_films_are_named_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/film.dcm").write_bytes(film(RAMP))
+    (tmp_path / "in/readme.txt").write_text("hello")
+    picture(1).save(tmp_path / "in/photo.png")
+    build(tmp_path / "in", tmp_path / "out", max_rejected=0.5)
+    assert rejected(tmp_path / "out") == [("photo.png", None, "the picture has no DICOM tags to ask about")]
+
+
 def test_any_damage_is_a_data_error_or_a_picture(real: Path) -> None:
     randomness = np.random.default_rng(0)
     outcomes = set()
