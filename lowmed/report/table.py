@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lowmed.evaluate.controls import CONTROLS
+from lowmed.evaluate.report import UNSEEN
 from lowmed.run import Run
 
 NOTICE = "Research figures; not a diagnostic device, not for clinical use."
@@ -90,7 +91,8 @@ def title(report: Mapping[str, Any]) -> str:
     """What was evaluated on what; a split that shares images with training is named at once."""
     overlapping = [split for split, part in report["splits"].items() if part["images_trained_on"]]
     stamp = f"  IMAGE-OVERLAPPING SPLIT ({', '.join(overlapping)}): no measure of generalisation" if overlapping else ""
-    seen = f" ({report['seen']})" if report["seen"] else ""
+    # "seen" is said of the source where sources stand side by side; here it would be read as said of these questions.
+    seen = f" ({UNSEEN})" if report["seen"] == UNSEEN else ""
     return f"{report['model']} on {report['source']}{seen}, asked by `{report['prompts']}`{stamp}"
 
 
