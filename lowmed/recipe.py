@@ -52,8 +52,10 @@ class Data(Section):
 
     source: str = Field(description="a known data set, or `folder`")
     path: str | None = Field(None, description="local copy of the source")
-    split_by: Literal["image", "official"] = Field(
-        "image", description="`image`: all rows, split so that no image is on both sides; `official`: as published"
+    split_by: Literal["image", "official", "auto"] = Field(
+        "image",
+        description="`image`: hold out a share of the training images; `official`: as published; "
+        "`auto`: as published where that split shares no image or group, else by image",
     )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share of images held out by `image`")
     max_rejected: Share = Field(

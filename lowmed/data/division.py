@@ -56,7 +56,7 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
 
     With `split_by: image` a share of the training images is held out, and a published test split stays beside it,
     stamped where it shares images with training. With `official` all training rows are trained on, and sharing is an
-    error unless the recipe allows it by name.
+    error unless the recipe allows it by name. `auto` is `official` where that shares nothing, else `image`.
 
     Raises:
         DataError: nothing to train on, more broken rows than the recipe allows, or the published split shares images
@@ -66,7 +66,7 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
     train = dataset.splits.get("train", ())
     held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
     published = train
-    if spec.split_by == "image":
+    if spec.split_by == "image" or (spec.split_by == "auto" and not _clean(train, held_out)):
         parts = by_group(train, {"train": 1 - spec.held_out, HELD_OUT: spec.held_out}, seed)
         train = parts["train"]
         held_out = {HELD_OUT: parts[HELD_OUT], **held_out} if parts[HELD_OUT] else held_out
@@ -128,7 +128,7 @@ def check_certain(division: Division, spec: recipe.Data) -> None:
     Raises:
         DataError: there is such a thing.
     """
-    stamped = spec.split_by == "image" or spec.allow_shared_images
+    stamped = spec.split_by != "official" or spec.allow_shared_images
     refuse(certain(division.train, division.held_out), {"shared-images", *(["shared-groups"] if stamped else [])})
 
 
@@ -137,6 +137,13 @@ def first(division: Division, limit: int | None) -> Division:
     if limit is None:
         return division
     return replace(division, held_out={name: samples[:limit] for name, samples in division.held_out.items()})
+
+
+def _clean(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> bool:
+    """Whether there is a published split to measure on, and no image or group of it is trained on."""
+    groups = {sample.group for sample in train}
+    others = [sample for samples in held_out.values() for sample in samples]
+    return bool(others) and not shared_images(train, others) and groups.isdisjoint(sample.group for sample in others)
 
 
 def _shared(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> dict[str, frozenset[str]]:
