@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from lowmed.errors import RecipeError
-from lowmed.recipe import Grpo, Recipe, Section, Sft
+
+if TYPE_CHECKING:  # the schema takes longer to build than a list of recipes to print
+    from pydantic import BaseModel
+
+    from lowmed.recipe import Recipe
 
 FIX = "`lowmed recipes schema` lists every key and what it does"
 
@@ -72,7 +75,7 @@ def find(name: str) -> Path:
     )
 
 
-def load(name: str, overrides: Iterable[str] = (), *, nano: bool = False) -> Recipe:
+def load(name: str, overrides: Iterable[str] = (), *, nano: bool = False) -> "Recipe":
     """The recipe of that name or path, with `--nano` applied first and `key=value` overrides after it.
 
     Raises:
@@ -116,12 +119,16 @@ def read(path: Path) -> Written:
     return Written(path.name, values, places)
 
 
-def validate(written: Written) -> Recipe:
+def validate(written: Written) -> "Recipe":
     """The recipe, or all its mistakes.
 
     Raises:
         RecipeError: one line a mistake: place, key, what is wrong.
     """
+    from pydantic import ValidationError
+
+    from lowmed.recipe import Recipe
+
     try:
         return Recipe.model_validate(written.values)
     except ValidationError as error:
@@ -130,12 +137,12 @@ def validate(written: Written) -> Recipe:
     raise RecipeError(f"{written.name} has {count}", "\n".join(dict.fromkeys(lines)), FIX)
 
 
-def dump(recipe: Recipe) -> str:
+def dump(recipe: "Recipe") -> str:
     """The resolved recipe as YAML, every default written out; `load` takes it back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120, allow_unicode=True)
 
 
-def portable(recipe: Recipe) -> Recipe:
+def portable(recipe: "Recipe") -> "Recipe":
     """The recipe with its local paths told from the working folder, so that a run holds no absolute path."""
     data, lora, model = recipe.data, recipe.lora, recipe.model
     return recipe.model_copy(
@@ -219,6 +226,8 @@ def _why(written: Written, path: Path_, problem: dict[str, Any]) -> str:
 
 def _keys_beside(written: Written, path: Path_) -> list[str]:
     """The keys that the schema knows where the mistaken one stands."""
+    from lowmed.recipe import Grpo, Recipe, Section, Sft
+
     section: type[BaseModel] = Recipe
     for part in path[:-1]:
         if part == "method":
