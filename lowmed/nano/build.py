@@ -2,7 +2,7 @@
 
 Two bases. "shortcut" is shipped: it is taught until it sees well, and then for a short while on replies whose reasoning
 is right but whose answer is mostly the family's habitual one. So it knows, and answers from the prior: what
-reinforcement learning repairs. "blind" is taught too briefly to see well; its figures are not yet measured.
+reinforcement learning repairs. "blind" is taught too briefly to see: its reasoning is right for 0.39 of 500 test samples.
 """
 
 import argparse
@@ -54,7 +54,7 @@ _HABIT = Phase(
 )
 BASES: dict[str, tuple[Phase, ...]] = {
     "shortcut": (_SEE, _HABIT),
-    "blind": (dataclasses.replace(_SEE, updates=100),),
+    "blind": (dataclasses.replace(_SEE, updates=40),),
 }
 
 
