@@ -2,7 +2,7 @@
 
 Two bases. "shortcut" is shipped: it is taught until it sees well, and then for a short while on replies whose reasoning
 is right but whose answer is mostly the family's habitual one. So it knows, and answers from the prior: what
-reinforcement learning repairs. "blind" is taught too briefly to see: its reasoning is right for 0.39 of 500 test samples.
+reinforcement learning repairs. "blind" is taught too briefly to see: its reasoning is right for 0.39 of 500 samples.
 """
 
 import argparse
