@@ -59,7 +59,7 @@ def train(
     except KeyboardInterrupt:
         run.update(status="stopped", ended=now(), reason="interrupted twice; the last checkpoint stands")
         raise
-    except BaseException as error:
+    except BaseException as error:  # whatever ended the run is recorded, and goes on up
         what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
         run.update(status="failed", ended=now(), error=what)
         raise
