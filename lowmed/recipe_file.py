@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # the schema takes longer to build than a list of recipes to 
 
 FIX = "`lowmed recipes schema` lists every key and what it does"
 
-# What --nano puts in place of the recipe's model and data. nano's layers are 8 times narrower than Qwen2-VL-2B's and its
-# adapter must travel as far in as few updates: 20 is the only scale that was tried, with the figures in recipes/README.md.
+# What --nano puts in place of the recipe's model and data. nano's layers are 8 times narrower than Qwen2-VL-2B's and
+# its adapter must travel as far in as few updates: 20 is the only scale tried, figures in recipes/README.md.
 NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learning_rate_scale": 20.0}
 NANO_DATA = {"source": "phantom", "split_by": "auto"}
 
