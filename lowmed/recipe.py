@@ -34,6 +34,9 @@ class Model(Section):
     max_image_tokens: Annotated[int, Field(ge=4, le=16384)] = Field(
         256, description="a token is 28 x 28 pixels; larger images are shrunk to this budget, everywhere"
     )
+    rollout: Literal["transformers", "vllm"] = Field(
+        "transformers", description="who samples the replies of GRPO; vllm is refused where it is known to be wrong"
+    )
     learning_rate_scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="multiplies the method's learning rate: a much narrower model takes larger steps"
     )
@@ -66,6 +69,13 @@ class Data(Section):
     difficulty: str | None = Field(
         None, description="file of `lowmed probe`: questions that were always or never right are left out of training"
     )
+    order: Literal["shuffled", "easy_to_hard"] = Field(
+        "shuffled", description="`easy_to_hard` sorts by the pass counts of `difficulty`"
+    )
+    task: Literal["questions", "extraction"] = Field(
+        "questions", description="`extraction` asks for all that is known about an image as one JSON object"
+    )
+    sample_keys: bool = Field(False, description="ask for a random subset of the keys of a JSON answer, drawn per row")
     allow_shared_images: bool = Field(
         False, description="let an official split train on images of its own test; every table then says so"
     )
@@ -92,6 +102,7 @@ class Reward(Section):
 
     name: str
     weight: Annotated[float, Field(ge=0)] = 1.0
+    gate: bool = Field(False, description="a reply that does not earn this one in full earns nothing at all")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -111,6 +122,9 @@ class Method(Section):
     checkpoint_every: Positive = Field(20, description="updates between checkpoints; a killed run loses no more")
     rows_per_forward: Positive | None = Field(
         None, description="rows in one forward pass; open = derived from the card"
+    )
+    checkpointing: bool | None = Field(
+        None, description="recompute activations in the backward pass; open = derived from the card"
     )
 
     @property
@@ -142,10 +156,21 @@ class Grpo(Method):
     kind: Literal["grpo"]
     group_size: Annotated[int, Field(ge=2)] = Field(8, description="replies sampled per question")
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    max_new_tokens: Positive = Field(256, description="a reply longer than this is cut, and not trained on")
+    max_new_tokens: Positive = Field(256, description="a reply longer than this is cut")
     loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dapo"
     scale_rewards: Literal["group", "batch", "none"] = Field("group", description="what the advantage is divided by")
+    combine: Literal["sum_then_normalize", "normalize_then_sum"] = Field(
+        "sum_then_normalize", description="whether rewards are summed before or after they are compared in the group"
+    )
     beta: Annotated[float, Field(ge=0)] = Field(0.0, description="weight of the KL term; above 0: one more forward")
+    epsilon: Annotated[float, Field(gt=0)] = Field(0.2, description="how far a probability ratio counts, downwards")
+    epsilon_high: Annotated[float, Field(gt=0)] | None = Field(None, description="and upwards; open = the same")
+    num_iterations: Positive = Field(1, description="optimizer steps on the same replies")
+    mask_truncated: bool = Field(True, description="do not train on replies that were cut")
+    drop_settled: bool = Field(True, description="leave groups whose replies all earned the same out of the forward")
+    canaries_every: Positive | None = Field(
+        20, description="updates between checks that known hacks earn nothing; empty = never"
+    )
     rewards: Annotated[tuple[Reward, ...], Field(min_length=1)]
 
     @property
@@ -157,6 +182,24 @@ class Grpo(Method):
     def reward_specs(self) -> list[tuple[str, float, dict[str, Any]]]:
         """Name, weight and options of each reward, as `rewards.build` takes them."""
         return [(reward.name, reward.weight, reward.options) for reward in self.rewards]
+
+
+class Boundary(Section):
+    """When RL is paid for: where the model has support, else a round of SFT first, then measure again."""
+
+    support: Share = Field(0.5, description="mean Pass@K from which on RL follows")
+    samples: Annotated[int, Field(ge=2)] = Field(8, description="K: replies sampled per question")
+    questions: Positive = Field(200, description="training questions that support is measured on")
+    rounds: Positive = Field(3, description="rounds of SFT before it is given up")
+    sft: Sft
+
+
+class Judge(Section):
+    """The judge that rewards and evaluation may ask; nothing is sent anywhere while `url` is open."""
+
+    url: str | None = Field(None, description="an OpenAI-compatible endpoint; its key comes from the environment")
+    model: str | None = Field(None, description="the model's name there")
+    calibration: str | None = Field(None, description="file of `lowmed judge calibrate`; rewards need it")
 
 
 class Eval(Section):
@@ -175,6 +218,11 @@ class Recipe(Section):
     data: Data
     prompts: Prompts = Prompts()
     method: Annotated[Sft | Grpo, Field(discriminator="kind")]
+    boundary: Boundary | None = Field(None, description="for `lowmed bridge`: measure support, then SFT or RL")
+    hardware: Literal["t4", "24gb", "a100-40gb", "80gb"] | None = Field(
+        None, description="preset that fills what the recipe leaves open; open = the card present"
+    )
+    judge: Judge = Judge()
     eval: Eval = Eval()
     seed: Annotated[int, Field(ge=0)] = 0
     provenance: dict[str, str] = Field({}, description="key -> where its value comes from")
