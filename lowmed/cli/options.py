@@ -8,7 +8,10 @@ import typer
 from lowmed.errors import RecipeError
 
 Recipe = Annotated[str | None, typer.Option("--recipe", "-r", help="A shipped recipe's name, or a YAML file.")]
-Nano = Annotated[bool, typer.Option("--nano", help="Use the embedded model and data: no GPU, no download.")]
+Nano = Annotated[
+    bool,
+    typer.Option("--nano", envvar="LOWMED_NANO", help="Use the embedded model and data: no GPU, no download."),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe keys, e.g. lora.rank=32")
 ]

@@ -3,16 +3,21 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lowmed.cli import options
 from lowmed.cli.progress import progress, say
 
+if TYPE_CHECKING:
+    from lowmed.recipe import Recipe
+    from lowmed.run import Run
+
 Out = Annotated[str | None, typer.Option("--out", help="Folder of the run; default runs/<time>-<recipe>.")]
 Resume = Annotated[
-    str | None, typer.Option("--resume", help="Go on with this run; `auto` = the newest unfinished one.")
+    str | None,
+    typer.Option("--resume", help="Go on with this run; `auto` = the newest unfinished one, or with --out that one."),
 ]
 MaxMinutes = Annotated[
     float | None, typer.Option("--max-minutes", min=0.0, help="Stop in time with a checkpoint, counted from now.")
@@ -35,6 +40,7 @@ def grpo(
     lowmed grpo --recipe rarl lora.start=runs/20260101-rarl-sft method.updates=300
     lowmed grpo --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
     lowmed grpo --resume auto --max-minutes 500                go on; stop before a notebook is cut off
+    lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or go on where it was
     """
     _train("grpo", recipe, overrides or [], nano, out, resume, max_minutes)
 
@@ -74,10 +80,15 @@ def _train(
     from lowmed.errors import RecipeError, RunError
     from lowmed.evaluate.difficulty import keep
 
+    if resume == "auto" and name and out:  # one command for a notebook cell: start, or go on where it was
+        resume = out if (Path(out) / "run.json").is_file() else None
+        if resume and not _same(runs.open_run(out), recipe_file.load(name, overrides, nano=nano)):
+            return
+        name, overrides, nano, out = (None, [], False, None) if resume else (name, overrides, nano, out)
     if resume:
         run = runs.open_run(resume)
         plan = run.recipe
-        if name or overrides or nano or out:
+        if name or overrides or out or (nano and plan.model.name != "nano"):
             raise RecipeError(
                 "a resumed run keeps its recipe",
                 "--resume",
@@ -132,6 +143,26 @@ def _train(
         raise typer.Exit(0 if record["reason"] == "time" else 130)
     say(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
     say(f"next    lowmed eval {run.folder} --base")
+
+
+def _same(run: "Run", plan: "Recipe") -> bool:
+    """Whether there is work left in that run of that recipe.
+
+    Raises:
+        RunError: the run is of another recipe.
+    """
+    from lowmed.errors import RunError
+
+    if run.record["recipe_digest"] != plan.digest:
+        raise RunError(
+            "the run in that folder is of another recipe",
+            str(run.folder),
+            f"choose another --out, or go on with what it is: --resume {run.folder}",
+        )
+    if run.record["status"] == "finished":
+        say(f"done    {run.folder} is finished; nothing to do")
+        return False
+    return True
 
 
 def _note(row: dict[str, float]) -> str:

@@ -1,0 +1,27 @@
+"""One command for a notebook's cell: it starts the run, goes on with it, or says that it is done."""
+
+import json
+from pathlib import Path
+
+from conftest import Lowmed
+
+START = ("--recipe", "rarl-sft", "--nano", "--out", "run", "data.train_limit=16", "method.checkpoint_every=1")
+
+
+def test_the_same_command_starts_goes_on_and_ends(lowmed: Lowmed, tmp_path: Path) -> None:
+    command = ("sft", *START, "method.updates=2", "--resume", "auto")
+    stopped = lowmed(*command, "--max-minutes", "0")
+    assert stopped.returncode == 0, stopped.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["updates"]) == ("stopped", 1)
+
+    finished = lowmed(*command)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+    again = lowmed(*command)
+    assert (again.returncode, again.stderr) == (0, "done    run is finished; nothing to do\n")
+
+    other = lowmed("sft", *START, "method.updates=3", "--resume", "auto")
+    assert other.returncode == 2
+    assert "the run in that folder is of another recipe" in other.stderr
