@@ -10,18 +10,17 @@ benchmarks/results/reader.json with the versions, the machine and the date.
 """
 
 import json
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
+
+from machine import store
 
 from lowmed import answer
 from lowmed.evaluate.score import load, read_asked, score_rows
 
-RESULT = Path(__file__).parent / "results" / "reader.json"
 RUNS = 7
 WORK = ("answers", "rows")
 
@@ -64,17 +63,14 @@ def main(arguments: list[str]) -> None:
         total += len(lengths)
         spent = {what: spent[what] + taken[what] for what in WORK}
     result = {
-        "date": datetime.now(UTC).date().isoformat(),
         "rules_version": answer.RULES_VERSION,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {platform.system()}, one core, CPU time",
+        "time": "CPU time of one core",
         "rows": total,
         **{f"{what}_per_second": round(total / spent[what]) for what in WORK},
         "files": files,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
+    print(store("reader", result))
 
 
 if __name__ == "__main__":
