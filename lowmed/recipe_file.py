@@ -23,6 +23,7 @@ FIX = "`lowmed recipes schema` lists every key and what it does"
 # its adapter must travel as far in as few updates: 20 is the only scale tried, figures in recipes/README.md.
 NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learning_rate_scale": 20.0}
 NANO_DATA = {"source": "phantom", "split_by": "auto"}
+NANO_KEEPS = ("task", "sample_keys")  # of the recipe's data: how it is asked, not what it is
 
 Path_ = tuple[str | int, ...]
 
@@ -84,8 +85,12 @@ def load(name: str, overrides: Iterable[str] = (), *, nano: bool = False) -> "Re
     written = read(find(name))
     if nano:
         written.values["model"] = {**_mapping(written.values.get("model")), **NANO_MODEL}
-        written.values["data"] = dict(NANO_DATA)
-        _forget(written, *(f"model.{key}" for key in NANO_MODEL), "data")
+        data = _mapping(written.values.get("data"))
+        kept = {key: data[key] for key in NANO_KEEPS if key in data}
+        written.values["data"] = NANO_DATA | kept
+        told = [key for key in _mapping(written.values.get("provenance")) if f"{key}.".startswith("data.")]
+        replaced = [key for key in told if key.removeprefix("data.") not in NANO_KEEPS]
+        _forget(written, *(f"model.{key}" for key in NANO_MODEL), *replaced)
     for override in overrides:
         _apply(written, override)
         _forget(written, override.partition("=")[0].strip())
@@ -144,7 +149,7 @@ def dump(recipe: "Recipe") -> str:
 
 def portable(recipe: "Recipe") -> "Recipe":
     """The recipe with its local paths told from the working folder, so that a run holds no absolute path."""
-    data, lora, model = recipe.data, recipe.lora, recipe.model
+    data, lora, model, judge = recipe.data, recipe.lora, recipe.model, recipe.judge
     return recipe.model_copy(
         update={
             "data": data.model_copy(
@@ -155,6 +160,7 @@ def portable(recipe: "Recipe") -> "Recipe":
             ),
             "lora": lora.model_copy(update={"start": lora.start and portable_path(lora.start)}),
             "model": model.model_copy(update={"name": portable_path(model.name)}),
+            "judge": judge.model_copy(update={"calibration": judge.calibration and portable_path(judge.calibration)}),
         }
     )
 
@@ -234,9 +240,11 @@ def _keys_beside(written: Written, path: Path_) -> list[str]:
             kind = _mapping(written.values.get("method")).get("kind")
             section = Sft if kind == "sft" else Grpo
             continue
+        if str(part) not in section.model_fields:
+            continue  # the name that a user gave a prompt family
         annotation = section.model_fields[str(part)].annotation
         candidates = [annotation, *get_args(annotation)]
-        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, Section))
+        section = next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), section)
     return list(section.model_fields)
 
 

@@ -1,12 +1,24 @@
-import pytest
+import json
+import re
+from pathlib import Path
 
-from lowmed import prompt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowmed import answer, prompt
+from lowmed.data import vqa_rad as source
+from lowmed.data.extraction import as_extraction
 from lowmed.errors import RecipeError
+from lowmed.nano import phantom
+from lowmed.recipe import Prompts
 from lowmed.sample import Sample
 
+SHARED = Path(__file__).parents[2] / "shared"
 CHOICE = Sample(
     "1", "Where is it?", "right lung", "choice", "img", "test", images=("a", "b"), options=("left lung", "right lung")
 )
+JSON = Sample("4", 'Fill in "side".', '{"side": "left"}', "json", "img", "test", images=("a",))
 CLOSED = Sample("2", "Is there a mass?", "yes", "closed", "img", "test", images=("a",), explanation="A mass is seen.")
 
 
@@ -69,3 +81,122 @@ def test_a_sample_that_can_not_be_asked_or_graded_is_refused(change: dict[str, o
     fields = {name: getattr(CHOICE, name) for name in CHOICE.__dataclass_fields__}
     with pytest.raises(ValueError, match=r"no |option"):
         Sample(**{**fields, **change})
+
+
+def reads_back(family: prompt.Family, sample: Sample) -> bool:
+    read = answer.read(prompt.reference(family, sample), sample)
+    return answer.grade(read, sample).strict_outcome == "correct"
+
+
+@pytest.mark.parametrize("family", prompt.FAMILIES.values(), ids=str)
+def test_the_reference_reads_back_to_the_gold_answer_on_every_kind(family: prompt.Family) -> None:
+    text = Sample("5", "Describe it.", "No fracture. The heart is large.", "text", "g", "t", explanation="It is so.")
+    samples = [CHOICE, CLOSED, JSON, text, *phantom.samples("train", 200)]
+    assert [sample.id for sample in samples if not reads_back(family, sample)] == []
+
+
+@pytest.mark.parametrize("family", prompt.FAMILIES.values(), ids=str)
+def test_the_reference_reads_back_on_the_real_vqa_rad(family: prompt.Family, vqa_rad: Path) -> None:
+    rows = source.find_rows(vqa_rad)
+    samples = [source.read({}, row)[1] for row in rows]
+    assert [sample.id for sample in samples if not reads_back(family, sample)] == []
+
+
+def slake() -> list[Sample]:
+    folder = SHARED / "data" / "slake-text"
+    if not folder.is_dir():
+        pytest.skip("the text of SLAKE is not at ../shared/data/slake-text")
+    rows = json.loads((folder / "test.json").read_text(encoding="utf-8"))
+    kinds = {"OPEN": "open", "CLOSED": "closed"}
+    return [
+        Sample(str(row["qid"]), row["question"], row["answer"], kinds[row["answer_type"]], row["img_name"], "slake")  # type: ignore[arg-type]
+        for row in rows
+        if row["answer"].strip()
+    ]
+
+
+def test_the_reference_reads_back_on_the_texts_of_slake_in_both_languages() -> None:
+    samples = slake()
+    assert len(samples) > 2000
+    for family in prompt.FAMILIES.values():
+        assert [sample.id for sample in samples if not reads_back(family, sample)] == []
+
+
+def test_the_reference_reads_back_on_extractions_of_the_real_vqa_rad(vqa_rad: Path) -> None:
+    samples = as_extraction(source.load(str(vqa_rad))).samples
+    for family in prompt.FAMILIES.values():
+        assert [sample.id for sample in samples if not reads_back(family, sample)] == []
+
+
+@given(st.text(alphabet="a <>/thinkaswer", min_size=1).filter(str.strip))
+def test_tags_inside_an_explanation_do_not_end_the_reasoning(explanation: str) -> None:
+    sample = Sample("6", "Is it?", "yes", "closed", "g", "t", explanation=f"{explanation}</think><answer>no</answer>")
+    assert reads_back(prompt.family("reasoning"), sample)
+
+
+@pytest.mark.parametrize("family", [each for each in prompt.FAMILIES.values() if each.published], ids=str)
+def test_a_text_that_wants_a_letter_asks_letters_of_choices_alone(family: prompt.Family) -> None:
+    letter = re.compile("single.*letter")
+    assert not letter.search(text_of(prompt.ask(family, CLOSED)))
+    assert not letter.search(text_of(prompt.ask(family, JSON)))
+    if family.kinds == ("choice",):
+        assert letter.search(text_of(prompt.ask(family, CHOICE)))
+
+
+def test_json_is_asked_of_json_questions_alone() -> None:
+    family = prompt.family("extract-json")
+    assert "JSON format" in text_of(prompt.ask(family, JSON))
+    assert "JSON" not in text_of(prompt.ask(family, CLOSED))
+
+
+def test_published_texts_are_word_for_word_what_was_published() -> None:
+    asked = text_of(prompt.ask(prompt.family("medvlm-r1"), CHOICE))
+    assert asked == (
+        "Where is it?\nA) left lung\nB) right lung\nYour task:\n1. Think through the question step by step, enclose "
+        "your reasoning process in <think>...</think> tags.\n2. Then provide the correct single-letter choice "
+        "(A, B, C, D,...) inside <answer>...</answer> tags.\n3. No extra information or text outside of these tags."
+    )
+    thinker = text_of(prompt.ask(prompt.family("medvlthinker"), CHOICE))
+    assert r"the answer.\nWrite your" in thinker  # a raw string in the source: no line break
+    assert thinker.endswith("\n\nQuestion: Where is it?\n\nOptions:\n\nA. left lung\n\nB. right lung")
+    assert text_of(prompt.ask(prompt.family("medbridge"), CLOSED)).endswith(
+        "i.e., <think> reasoning process here </think><answer> answer here </answer>"
+    )
+
+
+def test_every_family_says_where_its_texts_come_from_and_what_answers_other_kinds() -> None:
+    for family in prompt.FAMILIES.values():
+        assert family.source
+        assert family.published == ("toolkit" not in family.source)
+        assert bool(family.otherwise) == (len(family.kinds) < 5)
+        assert all(text.count("{question}") == 1 for text in (*family.wordings, *family.otherwise))
+
+
+def test_the_digests_that_stored_runs_and_the_embedded_weights_name_stay() -> None:
+    digests = {name: prompt.family(name).digest for name in ("reasoning", "diverse", "direct")}
+    assert digests == {"reasoning": "12afda39d444", "diverse": "f2e2ec4144f8", "direct": "e40d5877993c"}
+
+
+def test_a_recipe_brings_a_family_of_its_own() -> None:
+    own = {"mine": {"wordings": ["{question} Short.", "Now: {question}"], "reply": "answer"}}
+    prompts = Prompts.model_validate({"families": own, "train": "mine", "infer": "direct"})
+    assert prompts.training.reply == "answer"
+    assert text_of(prompt.ask(prompts.training, CLOSED, 1)) == "Now: Is there a mass?"
+    assert prompts.asking is prompt.family("direct")
+    other = Prompts.model_validate({"families": {"mine": {**own["mine"], "reply": "think_answer"}}, "train": "mine"})
+    assert other.training.digest != prompts.training.digest
+
+
+@pytest.mark.parametrize(
+    ("families", "message"),
+    [
+        ({"mine": {"wordings": ["no place"]}}, "once"),
+        ({"mine": {"wordings": []}}, "at least 1"),
+        ({"mine": {"wordings": ["{question} {question}"]}}, "once"),
+        ({"direct": {"wordings": ["{question}"]}}, "family that ships"),
+        ({"mine": {"wordings": ["{question}"], "reply": "letter"}}, "think_answer"),
+    ],
+)
+def test_a_family_that_can_not_ask_is_refused(families: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Prompts.model_validate({"families": families})

@@ -36,19 +36,22 @@ def list_recipes(as_json: bool = typer.Option(False, "--json", help="One JSON do
     if as_json:
         print(json.dumps(rows, indent=2))
         return
+    width = max(map(len, rows))
     for name, row in rows.items():
-        print(f"{name:<12} {row['method']:<5} {row['about']}")
+        print(f"{name:<{width}} {row['method']:<5} {row['about']}")
 
 
 @app.command()
 def show(name: str) -> None:
-    """Print a recipe as it ships, with where each value comes from.
+    """Print a recipe as it ships: what is faithful, what reconstructed, and where each value comes from.
 
     \b
     lowmed recipes show rarl
     """
     from lowmed import recipe_file
 
+    for column, cell in _row(name).items():
+        print(f"# {column:<13} {cell}")
     print(recipe_file.find(name).read_text(encoding="utf-8"), end="")
 
 
@@ -68,12 +71,27 @@ def copy(name: str, path: Path) -> None:
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of recipes, for editors.
+def schema(
+    markdown: bool = typer.Option(False, "--markdown", help="As tables to read: docs/recipes.md."),
+) -> None:
+    """Print the JSON schema of recipes, for editors, or every key with what it does.
 
     \b
     lowmed recipes schema > recipe.schema.json
+    lowmed recipes schema --markdown
     """
     from lowmed.recipe import Recipe
+    from lowmed.report import recipe_keys
 
-    print(json.dumps(Recipe.model_json_schema(), indent=2))
+    found = Recipe.model_json_schema()
+    print(recipe_keys.markdown(found) if markdown else json.dumps(found, indent=2))
+
+
+def _row(name: str) -> dict[str, str]:
+    """What the table of recipes/README.md says of a recipe that ships; nothing of one's own file."""
+    from lowmed import recipe_file
+
+    lines = (recipe_file.shipped_folder() / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    found = next((row for row in rows if row[0] == f"`{name}`"), [])
+    return dict(zip(rows[0][1:], found[1:], strict=False))

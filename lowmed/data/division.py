@@ -9,6 +9,7 @@ from PIL import Image
 from lowmed import recipe
 from lowmed.data.certain import certain, refuse
 from lowmed.data.dataset import DataSet
+from lowmed.data.extraction import as_extraction
 from lowmed.data.splits import by_group, shared_images
 from lowmed.errors import DataError
 from lowmed.sample import Sample
@@ -56,14 +57,18 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
 
     With `split_by: image` a share of the training images is held out, and a published test split stays beside it,
     stamped where it shares images with training. With `official` all training rows are trained on, and sharing is an
-    error unless the recipe allows it by name. `auto` is `official` where that shares nothing, else `image`.
+    error unless the recipe allows it by name. `auto` is `official` where that shares nothing, else `image`. With
+    `task: extraction` the questions are first gathered by image. With `modality` the training rows of other modalities
+    are left out; held-out parts of the publisher keep theirs.
 
     Raises:
         DataError: nothing to train on, more broken rows than the recipe allows, or the published split shares images
             and the recipe does not allow that.
     """
     _check_rejected(dataset, spec)
-    train = dataset.splits.get("train", ())
+    if spec.task == "extraction":
+        dataset = as_extraction(dataset)
+    train = _of_modality(dataset.splits.get("train", ()), spec.modality)
     held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
     published = train
     if spec.split_by == "image" or (spec.split_by == "auto" and not _clean(train, held_out)):
@@ -92,6 +97,13 @@ def divide(dataset: DataSet, spec: recipe.Data, seed: int) -> Division:
     return Division(dataset.source, train, held_out, shared, published_shared, dataset.open_image, dataset.digest)
 
 
+def training_questions(division: Division, limit: int) -> Division:
+    """The first training questions as the one part that is asked, `train`: what a probe measures support on."""
+    empty: dict[str, frozenset[str]] = {"train": frozenset()}
+    asked = {"train": division.train[:limit]}
+    return replace(division, train=(), held_out=asked, shared=empty, published_shared=empty)
+
+
 def untrained(dataset: DataSet) -> Division:
     """A data set that nothing here was trained on: its test splits are asked, or all of it where it has none.
 
@@ -103,6 +115,19 @@ def untrained(dataset: DataSet) -> Division:
     known = train if "all" not in held_out else ()
     return Division(
         dataset.source, known, held_out, nothing, _shared(known, held_out), dataset.open_image, dataset.digest
+    )
+
+
+def _of_modality(train: tuple[Sample, ...], modality: str | None) -> tuple[Sample, ...]:
+    if modality is None or not train:
+        return train
+    if kept := tuple(sample for sample in train if sample.modality == modality):
+        return kept
+    there = sorted({sample.modality for sample in train if sample.modality})
+    raise DataError(
+        f"no training row has the modality `{modality}`",
+        "data.modality",
+        f"use one of {', '.join(there)}" if there else "leave data.modality out: these data do not tell modalities",
     )
 
 

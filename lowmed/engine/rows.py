@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from lowmed import prompt
+from lowmed.data.extraction import narrowed
 from lowmed.data.images import Policy, prepare
 from lowmed.sample import Sample
 
@@ -23,17 +24,37 @@ class Row:
     wording: int
 
 
-def plan(samples: Sequence[Sample], count: int, wordings: int, seed: int) -> list[Row]:
-    """`count` rows: whole shuffled passes over the samples, each with wordings drawn anew.
+def plan(
+    samples: Sequence[Sample],
+    count: int,
+    wordings: int,
+    seed: int,
+    *,
+    in_order: bool = False,
+    sample_keys: bool = False,
+) -> list[Row]:
+    """`count` rows: whole passes over the samples, each with wordings drawn anew.
 
-    The order and the wordings depend on the seed alone, so that a resumed run meets the same rows at the same updates.
+    Everything depends on the seed alone, so that a resumed run meets the same rows at the same updates.
+
+    Args:
+        samples: to train on.
+        count: questions of the whole run.
+        wordings: of the prompt family.
+        seed: of order, wordings and keys.
+        in_order: each pass takes the samples as they stand instead of shuffled, e.g. from easy to hard.
+        sample_keys: each row asks for a random subset of the keys of a JSON answer.
     """
     draw = random.Random(seed)
     rows: list[Row] = []
     while len(rows) < count:
         order = list(range(len(samples)))
-        draw.shuffle(order)
+        if not in_order:
+            draw.shuffle(order)
         rows += [Row(samples[place], draw.randrange(wordings)) for place in order]
+    if sample_keys:
+        keys = random.Random(f"keys {seed}")
+        rows = [Row(narrowed(row.sample, keys), row.wording) for row in rows[:count]]
     return rows[:count]
 
 

@@ -1,0 +1,131 @@
+"""The prompt families that lowmed knows by name, each with where its texts come from."""
+
+from lowmed.prompt.family import Family, Listing, ReplyForm
+
+_TAGS = "Reply as <think>reasoning</think><answer>answer</answer>."
+_REASON = "{question}\nThink step by step about what the image shows, then answer. " + _TAGS
+
+_TOOLKIT = (
+    Family("reasoning", (_REASON,), "think_answer", "toolkit's wording; RARL's inference prompt is not published"),
+    Family(
+        "diverse",
+        (
+            _REASON,
+            "{question}\nExplain the findings that lead to your answer. " + _TAGS,
+            "{question}\nAnswer in as few words as you can. " + _TAGS,
+            "Look at the image and describe what matters for this question: {question}\n" + _TAGS,
+        ),
+        "think_answer",
+        "toolkit's wordings; RARL mixes explanation-required, short-form and open-ended ones, texts not published",
+    ),
+    Family("direct", ("{question}\nReply as <answer>answer</answer>.",), "answer", "toolkit's wording"),
+    Family(
+        "nothink",
+        ("{question}\nDo not explain or reason; give the answer alone. Reply as <answer>answer</answer>.",),
+        "answer",
+        "toolkit's wording",
+    ),
+)
+
+_LETTER = "single-letter choice (A, B, C, D,...)"
+_WORDS = "answer in as few words as possible"
+
+
+def _for_letters(name: str, text: str, reply: ReplyForm, source: str, listing: Listing) -> Family:
+    """A published text that asks for a letter; other questions get the same one, asking for an answer instead."""
+    otherwise = text.replace(_LETTER, _WORDS)
+    return Family(name, (text,), reply, source, True, ("choice",), (otherwise,), listing)
+
+
+_MEDVLM_R1 = f"""{{question}}
+Your task:
+1. Think through the question step by step, enclose your reasoning process in <think>...</think> tags.
+2. Then provide the correct {_LETTER} inside <answer>...</answer> tags.
+3. No extra information or text outside of these tags."""
+_MED_R1_THINK = (
+    "{question} Your task: 1. Think through the question step by step, enclose your reasoning process in "
+    f"<think>...</think> tags. 2. Then provide the correct {_LETTER} inside <answer>...</answer> tags. "
+    "3. No extra information or text outside of these tags."
+)
+_MED_R1_NOTHINK = (
+    f"{{question}} Your task: 1. Provide the correct {_LETTER} inside <answer>...</answer> tags. "
+    "2. No extra information or text outside of this tag."
+)
+_MED_R1_EVAL = (
+    "{question} Think through the question step by step in <think>...</think> tags. "
+    f"Then provide the correct {_LETTER} inside <answer>...</answer> tags."
+)
+_BRACKETS = Listing(entry="{letter}) {option}", end="")
+_DOTS = Listing(end="\n")  # the texts that use it go on behind the last option
+_MED_R1 = "Med-R1 (arXiv 2503.13939), its repository (how it lists options was not found)"
+_R1 = (
+    _for_letters(
+        "medvlm-r1",
+        _MEDVLM_R1,
+        "think_answer",
+        "MedVLM-R1 (arXiv 2502.19634), its repository: training, and its `complex` test",
+        _BRACKETS,
+    ),
+    _for_letters("med-r1-think", _MED_R1_THINK, "think_answer", f"{_MED_R1}: training", _DOTS),
+    _for_letters("med-r1-nothink", _MED_R1_NOTHINK, "answer", f"{_MED_R1}: training without thinking", _DOTS),
+    _for_letters("med-r1-eval", _MED_R1_EVAL, "think_answer", f"{_MED_R1}: evaluation", _DOTS),
+)
+
+_MEDBRIDGE = (
+    "{question} First think about the reasoning process in the mind and then provide the user with the answer. "
+    "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, "
+    "respectively, i.e., <think> reasoning process here </think><answer> answer here </answer>"
+)
+_MEDBRIDGE_EVAL = (
+    "{question}\nFirst output the thinking process in <think> </think> tags,"
+    "Then output the final answer in <answer> </answer> tags.\nIMPORTANT: In <answer>, output ONLY the "
+)
+# The backslash stands in the published prompt as it does here: its source is a raw string.
+_MEDVLTHINKER = (
+    "You will solve a problem/request. You should provide your thoughts within <think> </think> tags before "
+    r"providing the answer.\nWrite your final answer within <answer> </answer> tags."
+    "\n\nQuestion: {question}"
+)
+_EXTRACT_JSON = (
+    "You are an annotator of medical images. The answer format you need to follow is as follows: {question}\n"
+    "First output the thinking process in <think> </think> tags and then output the final answer in <answer> "
+    "</answer> tags. Output the final answer in JSON format."
+)
+_OTHERS = (
+    Family(
+        "medbridge",
+        (_MEDBRIDGE,),
+        "think_answer",
+        "MedBridgeRL (arXiv 2603.01301), its repository: training; how its data list options was not found",
+        published=True,
+        listing=_DOTS,
+    ),
+    Family(
+        "medbridge-eval",
+        (_MEDBRIDGE_EVAL + "single option letter, for example <answer>A</answer>",),
+        "think_answer",
+        "MedBridgeRL, its repository: Pass@K; of the text for open questions the end alone was found",
+        published=True,
+        kinds=("choice",),
+        otherwise=(_MEDBRIDGE_EVAL + "short final answer, no extra words.",),
+        listing=Listing(heading="\n\nOptions:\n", end=""),
+    ),
+    Family(
+        "medvlthinker",
+        (_MEDVLTHINKER,),
+        "think_answer",
+        "MedVLThinker (arXiv 2508.02669), its repository; what stands between two options was not found",
+        published=True,
+        listing=Listing(heading="\n\nOptions:\n\n", between="\n\n", end=""),
+    ),
+    Family(
+        "extract-json",
+        (_EXTRACT_JSON,),
+        "think_answer",
+        "Efficient Medical VIE (arXiv 2506.13363); its first sentences are left out in print and here the toolkit's",
+        kinds=("json",),
+        otherwise=(_REASON,),
+    ),
+)
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (*_TOOLKIT, *_R1, *_OTHERS)}

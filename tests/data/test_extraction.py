@@ -1,0 +1,100 @@
+"""Questions about one image gathered into one JSON object, and asked for some of its keys."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lowmed.data import vqa_rad as source
+from lowmed.data.certain import reads_back
+from lowmed.data.dataset import DataSet
+from lowmed.data.division import divide
+from lowmed.data.extraction import as_extraction, narrowed
+from lowmed.engine import rows
+from lowmed.recipe import Data
+from lowmed.sample import Sample
+
+
+def asked(name: str, image: str, question: str, answer: str, topic: str = "") -> Sample:
+    return Sample(name, question, answer, "open", image, "t", images=(image,), topic=topic)
+
+
+def gathered(*samples: Sample) -> tuple[Sample, ...]:
+    data = DataSet("made", {"train": samples}, (), lambda _: Image.new("RGB", (28, 28)))
+    return as_extraction(data).splits["train"]
+
+
+def test_the_questions_of_an_image_become_one_object_keyed_by_topic() -> None:
+    choice = replace(asked("3", "a", "Which?", "CT", "Modality"), kind="choice", options=("CT", "MRI"))
+    first, second = gathered(
+        asked("1", "a", "Where is it?", "left", "POS, PRES"), asked("2", "b", "Is it?", "yes"), choice
+    )
+    assert json.loads(first.answer) == {"pos_pres": "left", "modality": "CT"}
+    assert '"pos_pres": Where is it?\n"modality": Which? (one of CT, MRI)' in first.question
+    assert (first.kind, first.group, first.images) == ("json", "a", ("a",))
+    assert json.loads(second.answer) == {"finding": "yes"}
+
+
+def test_topics_that_come_again_are_numbered_and_questions_that_come_again_are_asked_once() -> None:
+    (one,) = gathered(
+        asked("1", "a", "Is it?", "yes", "x"),
+        asked("2", "a", "Where?", "left", "x"),
+        asked("3", "a", "Is it?", "no", "x"),
+    )
+    assert json.loads(one.answer) == {"x": "yes", "x_2": "left"}
+
+
+def test_a_question_without_image_stays_alone() -> None:
+    texts = [replace(asked(str(number), "g", f"Is {number}?", "yes"), images=()) for number in range(3)]
+    assert len(gathered(*texts)) == 3
+
+
+@given(st.dictionaries(st.text(min_size=1).filter(str.strip), st.text(), min_size=2), st.integers(0, 99))
+def test_the_gold_answer_follows_the_keys_that_are_asked_for(gold: dict[str, str], seed: int) -> None:
+    sample = Sample("1", "Report what you see.", json.dumps(gold), "json", "g", "t")
+    fewer = narrowed(sample, random.Random(seed))
+    kept = json.loads(fewer.answer)
+    assert kept
+    assert kept.items() <= gold.items()
+    assert (fewer.question == sample.question) == (len(kept) == len(gold))
+    assert all(json.dumps(key, ensure_ascii=False) in fewer.question for key in kept) or len(kept) == len(gold)
+
+
+def test_lines_that_describe_other_keys_go(vqa_rad: Path) -> None:
+    samples = as_extraction(source.load(str(vqa_rad))).samples
+    draw = random.Random(0)
+    for sample in samples:
+        fewer = narrowed(sample, draw)
+        kept = json.loads(fewer.answer)
+        assert len(fewer.question.split("\n")) == 1 + len(kept)
+        assert reads_back(fewer)
+
+
+def test_other_answers_than_objects_with_several_keys_are_left_alone() -> None:
+    for answer in ('["a", "b"]', '{"a": 1}', "3"):
+        sample = Sample("1", "What?", answer, "json", "g", "t")
+        assert narrowed(sample, random.Random(0)) is sample
+    plain = asked("1", "a", "Is it?", "yes")
+    assert narrowed(plain, random.Random(0)) is plain
+
+
+def test_a_division_of_extractions_splits_by_image_and_trains_on_no_test_question(vqa_rad: Path) -> None:
+    data = source.load(str(vqa_rad))
+    division = divide(data, Data(source="vqa-rad", task="extraction"), 0)
+    assert {sample.kind for sample in division.train} == {"json"}
+    held_out = {sample.images for sample in division.held_out["held-out"]}
+    assert len(division.train) == len({sample.images for sample in division.train})
+    assert not {sample.images for sample in division.train} & held_out
+
+
+def test_keys_are_drawn_per_row_and_a_resumed_run_draws_the_same() -> None:
+    gold = {str(number): number for number in range(6)}
+    sample = Sample("1", "Report.", json.dumps(gold), "json", "g", "t")
+    planned = rows.plan([sample], 30, 1, 0, sample_keys=True)
+    assert len({row.sample.answer for row in planned}) > 5
+    assert rows.plan([sample], 50, 1, 0, sample_keys=True)[:30] == planned
+    assert {row.sample.answer for row in rows.plan([sample], 9, 1, 0)} == {sample.answer}
