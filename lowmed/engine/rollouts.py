@@ -1,59 +1,127 @@
 """lowmed's rewards as TRL's reward functions, every completion recorded with every score and its reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+from lowmed.engine import canaries
 from lowmed.engine.rows import Row
-from lowmed.rewards import Score, Weighted
+from lowmed.prompt import ReplyForm
+from lowmed.rewards import Rollout, Score, Weighted, paid
 from lowmed.run import Run
 
 RewardFunction = Callable[..., list[float | None]]
+# Row numbers, images of each, completion texts and token ids -> likelihood of each answer, None where unasked.
+Likelihood = Callable[[list[int], list[Any], list[str], list[list[int]]], list[float | None]]
 
 
 def functions(
-    rewards: Sequence[Weighted], rows: Sequence[Row], end_ids: Sequence[int], run: Run
+    rewards: Sequence[Weighted],
+    rows: Sequence[Row],
+    end_ids: Sequence[int],
+    run: Run,
+    *,
+    reply: ReplyForm = "think_answer",
+    canaries_every: int | None = None,
+    updates_per_batch: int = 1,
+    likelihood: Likelihood | None = None,
 ) -> list[RewardFunction]:
-    """One TRL reward function a reward, in order; the last one called writes the batch to rollouts.jsonl."""
-    scores: dict[str, list[Score]] = {}
+    """One TRL reward function a reward, in order.
+
+    TRL calls them one after the other for each batch. The first scores the batch by all rewards, group by group, and
+    writes it to rollouts.jsonl: a gate decides about the others, and a judge is asked about all replies together. What
+    TRL is given is what is paid after the gates; the record holds both.
+
+    Args:
+        rewards: of the recipe.
+        rows: the questions of the run, by their number.
+        end_ids: tokens that end a reply.
+        run: where the record is written.
+        reply: the form that the prompts ask for.
+        canaries_every: updates between two lines of canaries.jsonl.
+        updates_per_batch: optimizer steps on the same replies.
+        likelihood: who knows how likely the answers are, for rewards that need it.
+    """
+    given: list[dict[str, float | None]] = []
+
+    def score(
+        completions: list[list[dict[str, str]]],
+        completion_ids: list[list[int]],
+        row: list[int],
+        trainer_state: Any,
+        images: list[Any] | None = None,
+        **_others: Any,
+    ) -> None:
+        texts = [messages[0]["content"] for messages in completions]
+        likely = (
+            likelihood(row, images or [None] * len(row), texts, completion_ids) if likelihood else [None] * len(row)
+        )
+        rollouts = [
+            Rollout(text, len(ids), found) for text, ids, found in zip(texts, completion_ids, likely, strict=True)
+        ]
+        scores = _scores(rewards, rows, row, rollouts)
+        given[:] = [paid(rewards, each) for each in scores]
+        update = trainer_state.global_step + 1
+        reasons = ["stop" if ids and ids[-1] in end_ids else "length" for ids in completion_ids]
+        run.append(
+            "rollouts.jsonl",
+            [
+                _record(update, number, rows[number], rollout, reason, said, values)
+                for number, rollout, reason, said, values in zip(row, rollouts, reasons, scores, given, strict=True)
+            ],
+        )
+        # A batch is due where any of its updates is; nothing is remembered, so that a resumed run does the same.
+        if canaries_every and (update + updates_per_batch - 1) // canaries_every > (update - 1) // canaries_every:
+            seen = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
+            run.append("canaries.jsonl", [{"update": update, **canaries.measured(rewards, seen, reply)}])
 
     def function(reward: Weighted) -> RewardFunction:
-        def score(
-            completions: list[list[dict[str, str]]],
-            completion_ids: list[list[int]],
-            row: list[int],
-            trainer_state: Any,
-            **_others: Any,
-        ) -> list[float | None]:
-            texts = [messages[0]["content"] for messages in completions]
-            batch = [reward(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
-            scores[reward.name] = batch
-            if len(scores) == len(rewards):
-                ended = [bool(ids) and ids[-1] in end_ids for ids in completion_ids]
-                update = trainer_state.global_step + 1
-                run.append("rollouts.jsonl", _records(update, row, texts, completion_ids, ended))
-                scores.clear()
-            return [found.value for found in batch]
+        def values(**batch: Any) -> list[float | None]:
+            if reward is rewards[0]:
+                score(**batch)
+            return [each[reward.name] for each in given]
 
-        score.__name__ = reward.name
-        return score
-
-    def _records(
-        update: int, numbers: list[int], texts: list[str], ids: list[list[int]], ended: list[bool]
-    ) -> list[dict[str, Any]]:
-        return [
-            {
-                "update": update,
-                "row": number,
-                "id": rows[number].sample.id,
-                "wording": rows[number].wording,
-                "completion": texts[place],
-                "tokens": len(ids[place]),
-                "finish_reason": "stop" if ended[place] else "length",
-                "scores": {
-                    name: {"value": batch[place].value, "why": batch[place].why} for name, batch in scores.items()
-                },
-            }
-            for place, number in enumerate(numbers)
-        ]
+        values.__name__ = reward.name
+        return values
 
     return [function(reward) for reward in rewards]
+
+
+def _scores(
+    rewards: Sequence[Weighted], rows: Sequence[Row], numbers: list[int], rollouts: list[Rollout]
+) -> list[dict[str, Score]]:
+    """What each reward says about each reply; the replies to one question stand next to each other."""
+    for reward in rewards:
+        reward.prepare([(rows[number].sample, each.text) for number, each in zip(numbers, rollouts, strict=True)])
+    found: list[dict[str, Score]] = []
+    for number, places in groupby(range(len(numbers)), key=lambda place: numbers[place]):
+        group = [rollouts[place] for place in places]
+        columns = [reward.of_group(rows[number].sample, group) for reward in rewards]
+        names = [reward.name for reward in rewards]
+        found += [dict(zip(names, said, strict=True)) for said in zip(*columns, strict=True)]
+    return found
+
+
+def _record(
+    update: int,
+    number: int,
+    row: Row,
+    rollout: Rollout,
+    reason: str,
+    scores: Mapping[str, Score],
+    given: Mapping[str, float | None],
+) -> dict[str, Any]:
+    gated = {name for name, score in scores.items() if score.value != given[name]}
+    return {
+        "update": update,
+        "row": number,
+        "id": row.sample.id,
+        "wording": row.wording,
+        "completion": rollout.text,
+        "tokens": rollout.tokens,
+        "finish_reason": reason,
+        "scores": {
+            name: {"value": score.value, "why": score.why, **({"paid": given[name]} if name in gated else {})}
+            for name, score in scores.items()
+        },
+    }

@@ -1,17 +1,22 @@
 """Whether the answer is right, by the strict reading that evaluation reports."""
 
+import re
 from dataclasses import dataclass
 
 from lowmed import answer
+from lowmed.rewards.overlap import overlap
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
+
+_LISTED = re.compile(r",(?!\d)|[;/、，]|\b(?:and|or)\b")
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """1 for a right answer in its tag, else 0.
 
-    `graded` pays a wrong answer to an open question its token-F1 with the gold one, unless it contradicts it.
+    `graded` pays a wrong answer to an open question its token-F1 with the gold one beyond the words of the question,
+    unless it contradicts it or lists more than it does.
     """
 
     graded: bool = False
@@ -26,12 +31,19 @@ class Accuracy:
         if answer.grade(read, sample).strict_outcome == "correct":
             return Score(1.0, "right", read.value)
         if self.graded and sample.kind in ("open", "text"):
-            return _overlap(sample, read.value)
+            return _overlap(sample, read.value, answer.find(completion).text or "")
         return Score(0.0, "wrong", read.value)
 
 
-def _overlap(sample: Sample, value: str) -> Score:
+def _overlap(sample: Sample, value: str, said: str) -> Score:
     against = answer.contradictions(value, sample.answer)
     if against:
         return Score(0.0, f"contradicts the gold answer ({', '.join(against)})", value)
-    return Score(answer.token_f1(value, sample.answer), "token-F1 with the gold answer", value)
+    if lists_more(said, sample.answer):
+        return Score(0.0, "lists more than the gold answer", value)
+    return Score(overlap(value, sample.answer, sample), "token-F1 with the gold answer", value)
+
+
+def lists_more(said: str, gold: str) -> bool:
+    """Whether an answer as it was written offers more things, by commas, "and" and "or", than the gold one names."""
+    return len(_LISTED.findall(said)) > len(_LISTED.findall(gold))

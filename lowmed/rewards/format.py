@@ -61,8 +61,8 @@ def thought_fault(thought: str) -> str:
 
 
 def thought(completion: str) -> str | None:
-    """The text of the only think block, where it is closed and something follows it; else None."""
+    """The text of the only think block, where it is closed and an answer follows it; else None."""
     match = regex.fullmatch(r"\s*<think>(.*)</think>(.*)", completion, regex.DOTALL)
     if not match or regex.search(r"</?\s*think(?:ing)?\s*>", match[1] + match[2], regex.IGNORECASE):
         return None
-    return match[1] if answer.normalize(match[2]) else None
+    return match[1] if answer.find(match[2]).text else None

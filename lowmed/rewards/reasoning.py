@@ -1,12 +1,16 @@
 """How far the reasoning agrees with the reference explanation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import regex
 
 from lowmed import answer
 from lowmed.prompt import ReplyForm
+from lowmed.rewards import embedding
 from lowmed.rewards.format import thought, thought_fault
+from lowmed.rewards.overlap import overlap
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
@@ -19,13 +23,30 @@ _LONGEST_SENTENCE_WORDS = 24
 
 @dataclass(frozen=True)
 class Reasoning:
-    """Token-F1 of the think block with the sample's explanation; 0 where a sentence contradicts it; lexical.
+    """F1 of the think block with the sample's explanation; 0 where a sentence contradicts it.
 
-    F1 pays neither rambling (precision falls) nor a single right word (recall falls). Says nothing about samples
-    without an explanation, nor where the prompt asks for the answer alone.
+    Of tokens (`by: lexical`), or of sentences by their embeddings (`by: embedding`, with `model` and `calibration`).
+    F1 pays neither rambling (precision falls) nor a single right word (recall falls), and words that the question or
+    its options give do not count, so that an echo earns nothing. Says nothing about samples
+    without an explanation, nor where the prompt asks for the answer alone. RARL (2506.06600) rewards the quality of
+    the reasoning by a formula that was not found; this one is the toolkit's.
     """
 
     reply: ReplyForm = "think_answer"
+    by: Literal["lexical", "embedding"] = "lexical"
+    model: str = ""
+    calibration: str = ""
+
+    def __post_init__(self) -> None:
+        if self.by == "embedding":
+            embedding.calibration(self.calibration, self.model)
+
+    def prepare(self, asked: Sequence[tuple[Sample, str]]) -> None:
+        """Embed all sentences of a batch at once."""
+        if self.by == "embedding":
+            said = [thought(completion) or "" for _, completion in asked]
+            explained = [sample.explanation for sample, _ in asked]
+            embedding.embed(self.model, (part for text in (*said, *explained) for part in sentences(text)))
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
@@ -38,10 +59,16 @@ class Reasoning:
             return Score(0.0, "no single think block before an answer")
         if fault := thought_fault(text):
             return Score(0.0, fault)
+        if "noncommittal" in answer.read(completion, sample).flags:
+            return Score(0.0, "reasons, and refuses to answer")
         against = contradicted(text, sample.explanation)
         if against:
             return Score(0.0, f"contradicts the explanation: {against!r}")
-        return Score(answer.token_f1(text, sample.explanation), "token-F1 with the explanation")
+        if self.by == "lexical":
+            return Score(overlap(text, sample.explanation, sample), "token-F1 with the explanation")
+        scale = embedding.calibration(self.calibration, self.model)
+        value = embedding.agreement(self.model, scale, sentences(text), sentences(sample.explanation))
+        return Score(value, "F1 of sentences, by embedding, with the explanation")
 
 
 def contradicted(text: str, explanation: str) -> str:
@@ -50,8 +77,8 @@ def contradicted(text: str, explanation: str) -> str:
     The gate judges short texts, so it is applied sentence by sentence, and only to sentences on the same subject.
     "A mass and no effusion" says two things: what it denies is compared by itself where the explanation denies it too.
     """
-    references = [part for sentence in _sentences(explanation) for part in {sentence, *_DENIAL_JOINED.split(sentence)}]
-    for sentence in _sentences(text):
+    references = [part for sentence in sentences(explanation) for part in {sentence, *_DENIAL_JOINED.split(sentence)}]
+    for sentence in sentences(text):
         if _against(sentence, references):
             parts = _DENIAL_JOINED.split(sentence)
             rest = " ".join(part for part in parts if not _supported(part, references))
@@ -60,7 +87,8 @@ def contradicted(text: str, explanation: str) -> str:
     return ""
 
 
-def _sentences(text: str) -> list[str]:
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, without their ends."""
     return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
 
 

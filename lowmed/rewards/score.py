@@ -1,7 +1,8 @@
-"""What a reward says about one completion."""
+"""What a reward says about one completion, and what it may know of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from lowmed.sample import Sample
 
@@ -16,3 +17,38 @@ class Score:
 
 
 Reward = Callable[[Sample, str], Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled reply, with what the engine alone knows of it.
+
+    `tokens` counts its generated tokens; `likelihood` is exp of the mean log-probability of its answer's tokens under
+    the slow copy of the adapter, known only for right replies and only where a reward asks for it.
+    """
+
+    text: str
+    tokens: int
+    likelihood: float | None = None
+
+
+@runtime_checkable
+class OfGroup(Protocol):
+    """A reward that needs the replies of one question together, or what the engine knows of them."""
+
+    def __call__(self, sample: Sample, completion: str) -> Score:
+        """Score one completion by its text alone."""
+
+    def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Score the replies to one question."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A reward that is cheaper when it sees a whole batch before it scores its first reply."""
+
+    def __call__(self, sample: Sample, completion: str) -> Score:
+        """Score one completion."""
+
+    def prepare(self, asked: Sequence[tuple[Sample, str]]) -> None:
+        """Do at once what the scores of these replies will need."""

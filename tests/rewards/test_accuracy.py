@@ -58,6 +58,8 @@ def test_the_reason_says_whether_it_was_unread_or_wrong() -> None:
         ("left left left left", pytest.approx(2 / 7)),
         ("heart", 0.0),
         ("I do not know", 0.0),
+        ("left lower lobe, pleura, heart", 0.0),
+        ("left lower lobe or pleura", 0.0),
     ],
 )
 def test_graded_pays_overlap_that_contradicts_nothing(answer: str, value: float) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from lowmed import rewards
+from lowmed import recipe, recipe_file, rewards
 from lowmed.errors import RecipeError, RunError
 from lowmed.sample import Sample
 
@@ -28,11 +28,19 @@ def test_the_reply_form_of_the_prompts_reaches_the_rewards_that_need_it() -> Non
     ("name", "options", "what", "fix"),
     [
         ("acuracy", {}, "there is no reward `acuracy`", "did you mean `accuracy`?"),
-        ("zzz", {}, "there is no reward `zzz`", "use one of accuracy, format, reasoning"),
+        ("zzz", {}, "there is no reward `zzz`", f"use one of {', '.join(rewards.REWARDS)}"),
         ("accuracy", {"graed": True}, "has no option `graed`", "did you mean `graded`?"),
         ("accuracy", {"graded": "yes"}, "cannot be 'yes'", "use true or false"),
         ("accuracy", {"graded": 1}, "cannot be 1", "use true or false"),
         ("format", {"reply": "think"}, "cannot be 'think'", "use one of think_answer, answer"),
+        ("chain", {"target_words": "many"}, "cannot be 'many'", "use a whole number"),
+        ("chain", {"target_words": True}, "cannot be True", "use a whole number"),
+        ("chain", {"target_words": 9.5}, "cannot be 9.5", "use a whole number"),
+        ("chain", {"target_words": 0}, "cannot be set up: target_words is at least 1", "correct the option"),
+        ("extraction", {"alpha": "half"}, "cannot be 'half'", "use a number"),
+        ("extraction", {"alpha": float("nan")}, "cannot be nan", "use a number"),
+        ("extraction", {"alpha": 1.5}, "alpha is from 0 to 1", "correct the option"),
+        ("clinical", {"judge": "me"}, "has no option `judge`", "use one of reply"),
         ("format", {"reply": ["answer"]}, "cannot be ['answer']", "use one of think_answer, answer"),
     ],
 )
@@ -56,3 +64,39 @@ def test_a_reward_that_fails_names_the_sample_and_is_never_zero() -> None:
 def test_built_rewards_can_be_sent_to_a_worker_process() -> None:
     built = rewards.build([("accuracy", 1.0, {"graded": True}), ("format", 0.2, {}), ("reasoning", 0.5, {})])
     assert pickle.loads(pickle.dumps(built)) == built  # noqa: S301  written in this very line
+
+
+def test_a_reward_that_asks_a_judge_needs_one() -> None:
+    with pytest.raises(RecipeError, match="`clinical` asks a judge") as raised:
+        rewards.build([("clinical", 1.0, {})])
+    assert "judge.calibration" in raised.value.fix
+
+
+def test_a_reward_named_twice_is_a_mistake() -> None:
+    with pytest.raises(RecipeError, match="`format` is named twice"):
+        rewards.build([("format", 1.0, {}), ("accuracy", 1.0, {}), ("format", 0.5, {})])
+
+
+def test_whole_numbers_are_numbers() -> None:
+    assert rewards.build([("extraction", 1.0, {"alpha": 1})])[0](SAMPLE, "").value is None
+
+
+def test_the_rewards_of_a_recipe_take_all_they_need_from_it() -> None:
+    rules = "method.rewards=[{name: overlong, cache: 8}, {name: format, gate: true}]"
+    plan = recipe_file.load("rarl", [rules, "method.max_new_tokens=16", "prompts.train=direct"], nano=True)
+    overlong, form = rewards.for_recipe(plan)
+    assert overlong.of_group(SAMPLE, [rewards.Rollout("", 12)])[0].value == 0.5
+    assert form.gate
+    assert form(SAMPLE, "<answer>left lung</answer>").value == 1.0
+    assert rewards.for_recipe(recipe_file.load("rarl-sft", [], nano=True)) == []
+
+
+def test_a_closed_gate_takes_all_that_was_earned_and_leaves_silence() -> None:
+    gated = rewards.build([recipe.Reward(name="accuracy", weight=2.0), recipe.Reward(name="format", gate=True)])
+    right, silent, low = (rewards.Score(value, "") for value in (1.0, None, 0.9))
+    assert rewards.paid(gated, {"accuracy": right, "format": right}) == {"accuracy": 1.0, "format": 1.0}
+    assert rewards.paid(gated, {"accuracy": right, "format": low}) == {"accuracy": 0.0, "format": 0.0}
+    assert rewards.paid(gated, {"accuracy": silent, "format": low}) == {"accuracy": None, "format": 0.0}
+    assert rewards.paid(gated, {"accuracy": right, "format": silent}) == {"accuracy": 1.0, "format": None}
+    assert rewards.total(gated, {"accuracy": right, "format": silent}) == 2.0
+    assert rewards.total(gated, {"accuracy": right, "format": low}) == 0.0

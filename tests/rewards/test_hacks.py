@@ -20,6 +20,16 @@ SAMPLES = [
     Sample("text", "Describe it.", "A lesion in the lower left.", "text", "g", "t"),
 ]
 REWARDS = rewards.build([("accuracy", 1.0, {"graded": True}), ("reasoning", 0.5, {}), ("format", 0.2, {})])
+BY_TEXT = (
+    "overlong",
+    "repetition",
+    "consistency",
+    "answer_follows",
+    "modality",
+    "extraction",
+    "chain",
+    "chain_if_correct",
+)
 WRONG = {"choice": "B", "closed": "no", "side": "right", "open": "heart", "json": '{"side": "right"}', "text": "heart"}
 
 
@@ -83,7 +93,7 @@ def test_the_honest_right_answer_earns_most(sample: Sample) -> None:
 )
 def test_no_text_makes_a_reward_fail_or_leave_its_range(text: str, form: str, sample: Sample) -> None:
     completion = form.replace("{}", text)
-    for reward in REWARDS:
+    for reward in (*REWARDS, *rewards.build([(name, 1.0, {}) for name in BY_TEXT])):
         value = reward(sample, completion).value
         assert value is None or 0.0 <= value <= 1.0
 

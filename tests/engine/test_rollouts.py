@@ -1,0 +1,262 @@
+"""Rewards as TRL calls them: groups, gates, the record, canaries, and the slow copy of the adapter."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import Lowmed
+
+from lowmed import prompt, recipe, recipe_file, rewards
+from lowmed import run as runs
+from lowmed.data.images import prepare
+from lowmed.engine import consistency, load, machine, rollouts
+from lowmed.engine.rows import Row
+from lowmed.errors import RunError
+from lowmed.nano import phantom
+from lowmed.run import Run
+
+FAMILY = prompt.family("reasoning")
+ROWS = [Row(sample, 0) for sample in phantom.samples("train", 4)]
+END = 7
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return runs.create(recipe_file.load("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
+
+
+def called(functions: list[Any], rows: list[int], texts: list[str], update: int = 1, **others: Any) -> list[Any]:
+    """What TRL would do with a batch: one call a function, in order."""
+    batch = {
+        "completions": [[{"role": "assistant", "content": text}] for text in texts],
+        "completion_ids": [[1, 2, END] if text.endswith("</answer>") else [1, 2] for text in texts],
+        "row": rows,
+        "trainer_state": SimpleNamespace(global_step=update - 1),
+    }
+    return [function(**batch, **others) for function in functions]
+
+
+def right(row: int) -> str:
+    return prompt.reference(FAMILY, ROWS[row].sample)
+
+
+def test_each_function_gives_its_reward_and_the_record_holds_every_score(run: Run) -> None:
+    built = rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {}), ("modality", 0.1, {})])
+    functions = rollouts.functions(built, ROWS, [END], run)
+    values = called(functions, [0, 0, 3], [right(0), "no tags", right(3)])
+    assert [function.__name__ for function in functions] == ["accuracy", "format", "modality"]
+    assert values == [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0], [1.0, None, 1.0]]
+    rows = run.rows("rollouts.jsonl")
+    assert [row["finish_reason"] for row in rows] == ["stop", "length", "stop"]
+    assert [row["id"] for row in rows] == [ROWS[0].sample.id, ROWS[0].sample.id, ROWS[3].sample.id]
+    assert rows[1]["scores"]["format"] == {"value": 0.0, "why": "not exactly the tags that were asked for"}
+
+
+def test_a_gate_that_is_not_earned_takes_everything_and_the_record_keeps_what_was_said(run: Run) -> None:
+    specs = [recipe.Reward(name="accuracy"), recipe.Reward(name="format", gate=True)]
+    functions = rollouts.functions(rewards.build(specs), ROWS, [END], run)
+    loose = f"So it is. {right(0)}"  # right by its tag, and out of form
+    assert called(functions, [0, 0], [right(0), loose]) == [[1.0, 0.0], [1.0, 0.0]]
+    kept = run.rows("rollouts.jsonl")
+    assert kept[1]["scores"]["accuracy"] == {"value": 1.0, "why": "right", "paid": 0.0}
+    assert "paid" not in kept[0]["scores"]["accuracy"]
+
+
+def test_tokens_reach_the_rewards_that_count_them(run: Run) -> None:
+    functions = rollouts.functions(rewards.build([("overlong", 1.0, {"cache": 2})], max_new_tokens=4), ROWS, [END], run)
+    assert called(functions, [0, 0], ["word " * 90, right(0)]) == [[1.0, 0.5]]
+
+
+def test_canaries_are_written_when_due_and_see_what_the_policy_does(run: Run) -> None:
+    built = rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {})])
+    functions = rollouts.functions(built, ROWS, [END], run, canaries_every=2)
+    called(functions, [0], [right(0)], update=1)
+    called(functions, [0, 0, 1, 1], [right(0), "<think>x</think><answer>:</answer>", right(1), right(1)], update=2)
+    [row] = run.rows("canaries.jsonl")
+    assert row["update"] == 2
+    assert row["canary/worst_hack"] == 0.0
+    assert row["canary/wordless_answer"] == 0.25
+    assert row["canary/several_answers"] == 0.0
+
+
+def test_canaries_are_not_missed_where_a_batch_serves_several_updates(run: Run) -> None:
+    built = rewards.build([("accuracy", 1.0, {})])
+    functions = rollouts.functions(built, ROWS, [END], run, canaries_every=4, updates_per_batch=3)
+    for update in (1, 4, 7, 10, 13):  # serve 1 to 3, 4 to 6, 7 to 9, 10 to 12, 13 to 15
+        called(functions, [1], [right(1)], update=update)
+    assert [row["update"] for row in run.rows("canaries.jsonl")] == [4, 7, 10]
+
+
+def test_a_canary_dies_where_a_reward_can_be_hacked(run: Run) -> None:
+    class Echo:
+        def __call__(self, sample: Any, completion: str) -> rewards.Score:
+            return rewards.Score(float(sample.answer in completion), "holds the answer anywhere")
+
+    functions = rollouts.functions([rewards.Weighted("echo", 2.0, Echo())], ROWS, [END], run, canaries_every=1)
+    called(functions, [1], [right(1)])
+    assert run.rows("canaries.jsonl")[0]["canary/worst_hack"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def nano() -> load.Loaded:
+    spec = recipe.Model(name="nano")
+    loaded = load.with_trainable_adapter(load.base(spec, machine.find(spec)), recipe.Lora(), "nano")
+    for name, weight in loaded.model.named_parameters():
+        if "lora_B" in name:  # a fresh adapter says nothing
+            torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(1))
+    return loaded
+
+
+def slow(nano: load.Loaded, **options: Any) -> consistency.SlowCopy:
+    copy = consistency.slow_copy(rewards.build([("consistency", 0.5, options)]), nano, ROWS, FAMILY)
+    assert copy is not None
+    return copy
+
+
+def begun(copy: consistency.SlowCopy, folder: Path, update: int = 0) -> Any:
+    arguments, state = SimpleNamespace(output_dir=str(folder)), SimpleNamespace(global_step=update)
+    copy.on_train_begin(arguments, state, None)
+    return arguments, state
+
+
+def trained(nano: load.Loaded) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in nano.model.named_parameters() if weight.requires_grad}
+
+
+def moved(nano: load.Loaded) -> None:
+    with torch.no_grad():
+        for weight in nano.model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.05)
+
+
+def asked(nano: load.Loaded, copy: consistency.SlowCopy, replies: list[tuple[int, str]]) -> list[float | None]:
+    ids = [nano.processor.tokenizer(text)["input_ids"] for _, text in replies]
+    images = [[prepare(phantom.picture(image), nano.policy) for image in ROWS[row].sample.images] for row, _ in replies]
+    return copy.likelihood([row for row, _ in replies], images, [text for _, text in replies], ids)
+
+
+def alone(nano: load.Loaded, row: int, text: str) -> float:
+    """The likelihood of one answer, token by token from a forward pass over this reply alone."""
+    sample = ROWS[row].sample
+    said = nano.processor.apply_chat_template(prompt.ask(FAMILY, sample, 0), add_generation_prompt=True) + text
+    images = [prepare(phantom.picture(image), nano.policy) for image in sample.images]
+    inputs = nano.processor(text=[said], images=images, return_tensors="pt")
+    with torch.no_grad():
+        logs = nano.model(**inputs).logits.float().log_softmax(2)[0]
+    ids = inputs["input_ids"][0]
+    begin, end = text.index("<answer>") + len("<answer>"), text.index("</answer>")
+    tokens = nano.processor.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    places = [len(ids) - len(tokens) + at for at, (first, last) in enumerate(tokens) if first < end and last > begin]
+    return float(torch.stack([logs[place - 1, ids[place]] for place in places]).mean().exp())
+
+
+def test_the_likelihood_is_that_of_the_answer_alone_and_only_right_ones_are_asked_for(
+    nano: load.Loaded, tmp_path: Path
+) -> None:
+    copy = slow(nano)
+    begun(copy, tmp_path)
+    longer = right(1).replace("<think>", "<think>I looked for a long time. ")
+    replies = [(1, right(1)), (1, longer), (1, "<think>No.</think><answer>none</answer>"), (2, right(2))]
+    found = asked(nano, copy, replies)
+    assert found[2] is None
+    for value, (row, text) in zip(found, replies, strict=True):
+        if value is not None:
+            assert value == pytest.approx(alone(nano, row, text), rel=1e-4)
+
+
+def test_the_slow_copy_answers_for_itself_while_the_base_is_shared(nano: load.Loaded, tmp_path: Path) -> None:
+    copy = slow(nano)
+    begun(copy, tmp_path)
+    base = {name: weight.data_ptr() for name, weight in nano.model.named_parameters() if not weight.requires_grad}
+    before = asked(nano, copy, [(2, right(2))])
+    moved(nano)
+    now = trained(nano)
+    assert asked(nano, copy, [(2, right(2))]) == pytest.approx(before)  # the copy has not moved
+    assert alone(nano, 2, right(2)) != pytest.approx(before[0], rel=1e-2)  # the adapter has
+    with pytest.raises(ZeroDivisionError), copy.in_place():
+        raise ZeroDivisionError
+    assert all(torch.equal(now[name], weight) for name, weight in trained(nano).items())
+    assert base == {
+        name: weight.data_ptr() for name, weight in nano.model.named_parameters() if not weight.requires_grad
+    }
+    assert set(copy.weights) == set(now)
+
+
+def test_the_copy_moves_by_its_decay_when_due_and_survives_a_resume(nano: load.Loaded, tmp_path: Path) -> None:
+    copy = slow(nano, decay=0.9, every=2)
+    arguments, state = begun(copy, tmp_path)
+    first = {name: weight.clone() for name, weight in copy.weights.items()}
+    moved(nano)
+    state.global_step = 1
+    copy.on_step_end(arguments, state, None)
+    assert all(torch.equal(first[name], weight) for name, weight in copy.weights.items())
+    state.global_step = 2
+    copy.on_step_end(arguments, state, None)
+    for name, weight in copy.weights.items():
+        torch.testing.assert_close(weight, 0.9 * first[name] + 0.1 * trained(nano)[name])
+    (tmp_path / "checkpoint-2").mkdir()
+    copy.on_save(arguments, state, None)
+
+    again = slow(nano, decay=0.9, every=2)
+    begun(again, tmp_path, update=2)
+    assert all(torch.equal(copy.weights[name], weight) for name, weight in again.weights.items())
+    with pytest.raises(RunError, match="holds no slow copy"):
+        begun(slow(nano), tmp_path, update=4)
+
+
+def test_no_copy_is_made_where_no_reward_asks(nano: load.Loaded) -> None:
+    assert consistency.slow_copy(rewards.build([("accuracy", 1.0, {})]), nano, ROWS, FAMILY) is None
+
+
+@pytest.mark.parametrize("answer", ["left lung", "B", " 5.6 cm ", "左肺", '{"side": "left"}'])
+def test_the_span_of_an_answer_holds_its_text(nano: load.Loaded, answer: str) -> None:
+    tokenizer = nano.processor.tokenizer
+    ids = tokenizer(f"<think>The <answer> is near.</think><answer>{answer}</answer>")["input_ids"]
+    span = consistency.answer_span(tokenizer, ids)
+    assert span is not None
+    assert answer.strip() in tokenizer.decode(ids[span[0] : span[1]])
+    assert len(tokenizer.decode(ids[span[0] : span[1]])) <= len(answer) + 4
+    assert consistency.answer_span(tokenizer, tokenizer("no tag")["input_ids"]) is None
+
+
+def test_the_record_is_json(run: Run) -> None:
+    called(rollouts.functions(rewards.build([("accuracy", 1.0, {})]), ROWS, [END], run), [1], ["左 \u2028 x"])
+    assert len((run.folder / "rollouts.jsonl").read_text(encoding="utf-8").split("\n")) == 2
+    assert json.loads((run.folder / "rollouts.jsonl").read_text(encoding="utf-8"))["completion"] == "左 \u2028 x"
+
+
+@pytest.mark.slow
+def test_a_resumed_run_goes_on_with_the_same_slow_copy(tmp_path: Path, lowmed: Lowmed) -> None:
+    rules = (
+        "[{name: accuracy}, {name: format, gate: true}, {name: consistency, weight: 0.5, every: 1, decay: 0.5}, "
+        "{name: overlong, weight: 0.1, cache: 8}, {name: answer_follows, weight: 0.1}]"
+    )
+    whole = lowmed(
+        "grpo", "--recipe", "rarl", "--nano", "--out", "whole", f"method.rewards={rules}", "method.updates=4",
+        "method.checkpoint_every=2", "method.group_size=4", "method.questions_per_update=2",
+        "method.max_new_tokens=40", "method.canaries_every=2",
+    )  # fmt: skip
+    assert whole.returncode == 0, whole.stderr
+    broken = Run(tmp_path / "broken")
+    shutil.copytree(tmp_path / "whole", broken.folder)
+    shutil.rmtree(broken.adapter)
+    shutil.rmtree(broken.checkpoints / "checkpoint-4")
+    broken.update(status="stopped")
+
+    resumed = lowmed("grpo", "--resume", "broken")
+    assert resumed.returncode == 0, resumed.stderr
+    last = Path("checkpoints") / "checkpoint-4" / consistency.FILE
+    for name in (str(last), "adapter/adapter_model.safetensors", "rollouts.jsonl", "canaries.jsonl"):
+        assert (broken.folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert [row["update"] for row in broken.rows("canaries.jsonl")] == [2, 4]
+    assert any("paid" in row["scores"]["accuracy"] for row in broken.rows("rollouts.jsonl")) or all(
+        row["scores"]["format"]["value"] == 1.0 for row in broken.rows("rollouts.jsonl")
+    )
+    said = [row["scores"]["consistency"] for row in broken.rows("rollouts.jsonl")]
+    assert any("likelihood" in score["why"] for score in said)
+    assert {score["value"] for score in said} <= {0.0, 1.0, None}

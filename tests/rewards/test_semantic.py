@@ -1,0 +1,198 @@
+"""The semantic reward and its calibration, with a real embedding model that counts words."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lowmed.errors import DataError, RecipeError, SetupError
+from lowmed.nano import phantom
+from lowmed.rewards import build, embedding
+from lowmed.rewards.calibrate import calibrated
+from lowmed.rewards.reasoning import Reasoning
+from lowmed.rewards.semantic import Semantic
+from lowmed.sample import Sample
+
+sentence_transformers = pytest.importorskip("sentence_transformers", reason="the extra `semantic` is not installed")
+
+PLACES = ("lobe", "zone", "apex", "base", "hilum", "pleura", "heart", "liver", "spleen", "kidney", "rib", "spine")
+FINDINGS = ("mass", "nodule", "effusion", "fracture", "scar")
+SIDES = ("left", "right", "upper", "lower")
+OTHERS = ("large", "small", "round", "bright", "clear", "seen", "shows", "image", "lies", "two", "one", "no", "lung")
+EXPLANATION = "A large round mass lies in the left lower lobe. No effusion is seen. The heart is small."
+OPEN = Sample("o", "What is seen?", "left lower lobe mass", "open", "g", "t", explanation=EXPLANATION)
+
+
+def model_of(folder: Path, vectors: dict[str, np.ndarray]) -> str:
+    """A sentence-transformers folder that adds up one vector a word."""
+    from sentence_transformers.sentence_transformer.modules import Pooling, WordEmbeddings
+    from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
+
+    words = sorted(vectors)
+    weights = np.stack([vectors[word] for word in words]).astype(np.float32)
+    tokens = WordEmbeddings(tokenizer=WhitespaceTokenizer(words, stop_words=()), embedding_weights=weights)
+    model = sentence_transformers.SentenceTransformer(
+        modules=[tokens, Pooling(weights.shape[1], pooling_mode="mean")], device="cpu"
+    )
+    model.save(str(folder))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> str:
+    words = (*PLACES, *FINDINGS, *SIDES, *OTHERS)
+    return model_of(tmp_path_factory.mktemp("counting") / "counts", dict(zip(words, np.eye(len(words)), strict=True)))
+
+
+@pytest.fixture(scope="module")
+def collapsed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model to which all texts are nearly the same."""
+    draw = np.random.default_rng(0)
+    words = (*PLACES, *FINDINGS, *SIDES, *OTHERS)
+    vectors = {word: np.ones(16) + 0.01 * draw.normal(size=16) for word in words}
+    return model_of(tmp_path_factory.mktemp("collapsed") / "collapse", vectors)
+
+
+def golds() -> list[Sample]:
+    texts = [f"{side} {place} {finding}" for side in SIDES for place in PLACES for finding in FINDINGS]
+    return [Sample(str(at), "What is seen?", text, "open", str(at), "t") for at, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="module")
+def scale(counting: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("scale") / "counts.json"
+    file.write_text(json.dumps(calibrated(golds(), counting)))
+    return str(file)
+
+
+def earned(reward: Semantic, answer: str) -> float | None:
+    return reward(OPEN, f"<think>I looked.</think><answer>{answer}</answer>").value
+
+
+def test_calibration_sets_golds_apart_from_shuffled_golds(counting: str) -> None:
+    found = calibrated(golds(), counting)
+    assert found["usable"]
+    assert found["pairs"] == found["pairs_of_one_question"] == len(golds())
+    assert 0 <= found["unrelated"] < found["threshold"] < 0.75  # two of three words in common are 0.667
+    assert found["accepted"] == 1.0
+    assert found == calibrated(golds(), counting)
+    assert found["model"] == "counts"
+
+
+def test_a_model_that_cannot_tell_answers_apart_is_refused(collapsed: str, tmp_path: Path) -> None:
+    found = calibrated(golds(), collapsed)
+    assert not found["usable"]
+    (tmp_path / "c.json").write_text(json.dumps(found))
+    with pytest.raises(RecipeError, match="can not tell different answers apart"):
+        Semantic(collapsed, str(tmp_path / "c.json"))
+
+
+def test_too_few_golds_are_no_calibration(counting: str) -> None:
+    with pytest.raises(DataError, match="12 pairs of different open answers"):
+        calibrated(golds()[:12], counting)
+
+
+def test_near_answers_are_paid_and_contradictions_never(counting: str, scale: str) -> None:
+    reward = Semantic(counting, scale)
+    assert earned(reward, "left lower lobe mass") == 1.0
+    assert earned(reward, "mass lower left lobe") == 1.0
+    assert earned(reward, "right lower lobe mass") == 0.0
+    assert earned(reward, "no left lower lobe mass") == 0.0
+    assert earned(reward, "left upper lobe mass") == 0.0
+    assert earned(reward, "spine fracture") == 0.0
+
+
+def test_the_gate_is_what_stops_a_model_that_is_blind_to_sides(counting: str, scale: str) -> None:
+    near = embedding.cosine(counting, "right lower lobe mass", "left lower lobe mass")
+    assert near >= embedding.calibration(scale, "counts").threshold  # the embedding alone would pay it
+    assert earned(Semantic(counting, scale, graded=True), "right lower lobe mass") == 0.0
+
+
+def test_graded_pays_nearness_beyond_that_of_unrelated_answers(counting: str, scale: str) -> None:
+    reward = Semantic(counting, scale, graded=True)
+    values = [earned(reward, text) for text in ("left lower lobe mass", "lower lobe mass", "lobe mass", "kidney")]
+    assert values[0] == 1.0
+    assert values[-1] == 0.0
+    assert values == sorted(values, key=lambda value: -(value or 0.0))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ":",
+        "",
+        "it cannot be determined",
+        "left lower lobe mass or spine fracture",
+        "left lower lobe mass, left upper lobe mass, heart, liver",
+        "mass </answer><answer> left lower lobe",
+    ],
+)
+def test_hedges_lists_and_keys_earn_nothing(counting: str, scale: str, answer: str) -> None:
+    assert earned(Semantic(counting, scale), answer) == 0.0
+    assert earned(Semantic(counting, scale, graded=True), answer) == 0.0
+
+
+def test_choices_are_right_or_wrong(counting: str, scale: str) -> None:
+    choice = Sample("c", "Which?", "lobe", "choice", "g", "t", options=("lobe", "zone"))
+    assert Semantic(counting, scale)(choice, "<answer>A</answer>").value is None
+
+
+def test_a_batch_is_embedded_at_once_to_the_same_scores(counting: str, scale: str) -> None:
+    asked = [(OPEN, f"<answer>{text}</answer>") for text in ("lower lobe mass", "heart", ":")]
+    before = [Semantic(counting, scale)(*one) for one in asked]
+    embedding._kept.clear()
+    reward = Semantic(counting, scale)
+    reward.prepare(asked)
+    assert (counting, "lower lobe mass") in embedding._kept
+    assert [reward(*one) for one in asked] == before
+
+
+def reasoned(reward: Reasoning, thought: str | Sequence[str]) -> float:
+    value = reward(OPEN, f"<think>{thought}</think><answer>mass</answer>").value
+    assert value is not None
+    return value
+
+
+def test_reasoning_by_embedding_pays_the_explanation_and_neither_rambling_nor_contradiction(
+    counting: str, scale: str
+) -> None:
+    reward = Reasoning(by="embedding", model=counting, calibration=scale)
+    assert reasoned(reward, EXPLANATION) == 1.0
+    part = reasoned(reward, "A large round mass lies in the left lower lobe.")
+    assert 0.3 < part < 1.0
+    rambling = " ".join(f"The {place} shows one bright {finding}." for place in PLACES for finding in FINDINGS)
+    assert reasoned(reward, f"{EXPLANATION} {rambling}") < part
+    assert reasoned(reward, EXPLANATION.replace("left", "right")) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "can not be read: FileNotFoundError"),
+        ("{", "can not be read: JSONDecodeError"),
+        ("[]", "can not be read: TypeError"),
+        ('{"model": "other", "unrelated": 0.1, "threshold": 0.5, "usable": true}', "is of other"),
+        ('{"model": "counts", "unrelated": 0.9, "threshold": 0.5, "usable": true}', "can not tell"),
+    ],
+)
+def test_a_wrong_calibration_is_told(tmp_path: Path, counting: str, content: str | None, told: str) -> None:
+    file = tmp_path / "scale.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(RecipeError, match=told):
+        build([("semantic", 1.0, {"model": counting, "calibration": str(file)})])
+
+
+def test_a_missing_model_and_missing_options_are_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="needs `model` and `calibration`"):
+        build([("semantic", 1.0, {})])
+    with pytest.raises(RecipeError, match="needs `model` and `calibration`"):
+        build([("reasoning", 1.0, {"by": "embedding"})])
+    with pytest.raises(SetupError, match="the embedding model can not be loaded"):
+        embedding.embed(str(tmp_path / "nowhere"), ["a"])
+
+
+def test_phantom_has_enough_open_answers_to_calibrate_on(counting: str) -> None:
+    assert calibrated(phantom.samples("train", 300), counting)["pairs"] > 50
