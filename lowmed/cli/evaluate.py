@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from lowmed.cli.progress import progress, say
 
 if TYPE_CHECKING:
     from lowmed.evaluate.subject import Subject
+    from lowmed.judge import Judge
 
 Target = Annotated[
     str | None, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, `nano`, a hub id or a model folder.")
@@ -24,6 +25,12 @@ Samples = Annotated[int, typer.Option("--samples", min=0, max=64, help="Also so 
 Rescore = Annotated[bool, typer.Option("--rescore", help="Score stored replies anew; no model is loaded.")]
 Endpoint = Annotated[str | None, typer.Option("--endpoint", help="Ask the model served at this address, .../v1")]
 ServedAs = Annotated[str | None, typer.Option("--model", help="What the endpoint calls the model.")]
+JudgeUrl = Annotated[str | None, typer.Option("--judge-url", help="Have open answers judged at this address, .../v1")]
+JudgeModel = Annotated[str | None, typer.Option("--judge-model", help="What the judge's server calls it.")]
+JudgePrices = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--judge-prices", metavar="IN OUT", help="Per million prompt and completion tokens, for the cost."),
+]
 Out = Annotated[str | None, typer.Option("--out", help="Folder for replies and report; default: inside the run.")]
 
 
@@ -38,6 +45,9 @@ def evaluate(
     rescore: Rescore = False,
     endpoint: Endpoint = None,
     model: ServedAs = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    judge_prices: JudgePrices = None,
     out: Out = None,
     as_json: options.Json = False,
 ) -> None:
@@ -49,16 +59,24 @@ def evaluate(
     lowmed eval runs/20260101-rarl --on phantom,vqa-rad=~/vqa-rad --samples 16
     lowmed eval nano --on phantom                              a model without a run
     lowmed eval --endpoint http://127.0.0.1:8000/v1 --model qwen --on vqa-rad --path ~/vqa-rad
+    lowmed eval runs/20260101-rarl --rescore --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3
 
     Replies are stored one by one: the same command goes on where it was, and scores anew what is there.
     """
     from lowmed.engine import evaluation
     from lowmed.errors import RecipeError
     from lowmed.evaluate.subject import divisions, subject
+    from lowmed.judge import Judge
     from lowmed.report import table
 
     if (endpoint is None) != (model is None):
         raise RecipeError("--endpoint and --model go together", "--endpoint, --model", "give both, or none")
+    if (judge_url is None) != (judge_model is None):
+        raise RecipeError(
+            "--judge-url and --judge-model go together", "--judge-url, --judge-model", "give both, or none"
+        )
+    if judge_url and judge_model:
+        Judge(judge_url, judge_model)  # a wrong address ends here, before any model is asked
     who = subject(target, base=base, served_as=model)
     asked = divisions(who, on, path, limit)
     reports = []
@@ -75,6 +93,8 @@ def evaluate(
             rescore=rescore,
             progress=progress,
         )
+        if judge_url and judge_model:
+            report = _judged(folder, Judge(judge_url, judge_model, prices=judge_prices))
         reports.append((folder, report))
     if as_json:
         found = [report for _, report in reports]
@@ -88,6 +108,20 @@ def evaluate(
     if who.run:
         say(f"run and adapter     {who.run.folder}, {who.run.adapter}")
         say(f"next                lowmed report {who.run.folder}; lowmed probe, lowmed compare")
+
+
+def _judged(folder: Path, judge: "Judge") -> dict[str, Any]:
+    """The report with the verdicts of that judge in it, given now or before."""
+    from lowmed.evaluate import verdicts
+    from lowmed.evaluate.report import report
+    from lowmed.run import write_json
+
+    total = sum(len(verdicts.open_rows(folder, who)) for who in verdicts.people(folder))
+    with progress(f"judge {judge.model}", total) as advance:
+        verdicts.collect(folder, judge, advance)
+    found = report(folder)
+    write_json(folder / "report.json", found)
+    return found
 
 
 def _folder(who: "Subject", target: str, source: str, out: str | None, *, several: bool) -> Path:

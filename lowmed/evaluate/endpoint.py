@@ -5,13 +5,9 @@ The only part of lowmed that sends pictures anywhere, and only to the address th
 
 import base64
 import io
-import ipaddress
-import os
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -19,6 +15,7 @@ from lowmed import prompt
 from lowmed.data.images import Policy, prepare
 from lowmed.errors import SetupError
 from lowmed.evaluate.replies import Answerer, OpenImage, Reply
+from lowmed.judge import chat
 from lowmed.sample import Sample
 
 AT_ONCE = 8
@@ -40,11 +37,7 @@ def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new
     Raises:
         SetupError: the address is none, or leads out of this machine while LOWMED_OFFLINE=1.
     """
-    here = _is_this_machine(url)
-    if os.environ.get("LOWMED_OFFLINE") == "1" and not here:
-        raise SetupError("LOWMED_OFFLINE=1 forbids sending anything", url, "serve the model on this machine")
-    headers = {"Authorization": f"Bearer {os.environ[KEY]}"} if os.environ.get(KEY) else {}
-    client = httpx.Client(timeout=SECONDS_PER_REPLY, headers=headers, trust_env=not here)
+    client = chat.client(url, "--endpoint", KEY)
 
     def answer(samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float) -> Iterator[Reply]:
         def one(number: int) -> Reply:
@@ -55,7 +48,7 @@ def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new
                 "max_tokens": max_new_tokens,
                 "temperature": temperature,
             }
-            return _reply(sample, _post(client, f"{url.rstrip('/')}/chat/completions", body), url)
+            return _reply(sample, _post(client, url, body), url)
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for start in range(0, len(samples) * copies, AT_ONCE):  # so that a failure stops soon
@@ -90,22 +83,12 @@ def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
     Raises:
         SetupError: it does not answer, or refuses.
     """
-    for pause in (*PAUSES_SECONDS, None):
-        try:
-            response = client.post(url, json=body)
-        except httpx.TransportError as error:
-            what = f"the endpoint does not answer: {error}"
-            raise SetupError(what, url, "start the server, then run the same command") from error
-        busy = response.status_code == 429 or response.status_code >= 500
-        if not busy or pause is None:
-            break
-        time.sleep(pause)
     try:
-        response.raise_for_status()
-        return response.json()
-    except (httpx.HTTPStatusError, ValueError) as error:
-        what = f"the endpoint answers {response.status_code}: {response.text[:300]}"
-        raise SetupError(what, url, "check --endpoint and --model; the replies so far are kept") from error
+        return chat.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_REPLY)
+    except chat.NoAnswerError as error:
+        silent = "start the server, then run the same command"
+        fix = silent if error.status is None else "check --endpoint and --model; the replies so far are kept"
+        raise SetupError(f"the endpoint {error}", url, fix) from error
 
 
 def _reply(sample: Sample, content: Any, url: str) -> Reply:
@@ -121,15 +104,3 @@ def _reply(sample: Sample, content: Any, url: str) -> Reply:
             "give the OpenAI-compatible address, .../v1",
         ) from error
     return Reply(sample, text, tokens, finish_reason)
-
-
-def _is_this_machine(url: str) -> bool:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SetupError("this is no address", url, "e.g. --endpoint http://127.0.0.1:8000/v1")
-    if parts.hostname == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(parts.hostname).is_loopback
-    except ValueError:
-        return False

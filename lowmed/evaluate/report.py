@@ -8,7 +8,7 @@ from lowmed import __version__, prompt, recipe, recipe_file
 from lowmed.answer import RULES_VERSION, normalize
 from lowmed.data.division import Division
 from lowmed.errors import RunError
-from lowmed.evaluate import reliance, sampling, store
+from lowmed.evaluate import reliance, sampling, store, verdicts
 from lowmed.evaluate.controls import CONTROLS, REAL, SAMPLED
 from lowmed.evaluate.measure import figures, mean, scored
 from lowmed.sample import Sample
@@ -82,11 +82,12 @@ def report(folder: Path) -> dict[str, Any]:
                 str(folder),
                 "give the same `lowmed eval` again without --rescore; it goes on where it was",
             )
-    return build(asked, rows)
+    judged = verdicts.judged(folder, {who: by_condition[REAL] for who, by_condition in rows.items()})
+    return {**build(asked, rows), "judged": judged}
 
 
 def build(asked: Mapping[str, Any], rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> dict[str, Any]:
-    """The same from what `settings` gave and the scored rows: who -> condition -> rows."""
+    """The same without a judge's verdicts, from what `settings` gave and the scored rows: who -> condition -> rows."""
     splits = {}
     for split, known in asked["splits"].items():
         real = {who: _of(split, by_condition[REAL]) for who, by_condition in rows.items()}

@@ -56,7 +56,7 @@ def subject(target: str | None, *, base: bool = False, served_as: str | None = N
         if not target:
             raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run folder, a model, or `nano`")
         model = model.model_copy(update={"name": target})
-    family = prompt.family((plan.prompts if plan else recipe.Prompts()).infer)
+    family = (plan.prompts if plan else recipe.Prompts()).asking
     return Subject(model, family, plan.eval if plan else recipe.Eval(), run, adapters)
 
 

@@ -34,6 +34,8 @@ def show(report: Mapping[str, Any], run: Run | None = None) -> None:
         table.add_column()
     for split, part in report["splits"].items():
         _add_split(table, split, part, people)
+        _add_judged(table, split, report.get("judged", ()), people)
+        table.add_row("")
     _add_controls(table, report["controls"], people)
     _add_sampled(table, report["sampled"], people)
     if run:
@@ -48,6 +50,14 @@ def show(report: Mapping[str, Any], run: Run | None = None) -> None:
         "\nAccuracy is lenient unless called strict. Intervals: 95 %, Wilson; below it a bootstrap that draws images."
     )
     shown.print("(few): under 30 questions. macro: mean of the cells, each counted once.")
+    for each in report.get("judged", ()):
+        sent = each["sent"]
+        cost = f", cost {sent['cost']:.4f}" if sent["cost"] else ""
+        shown.print(
+            f"judged: question, gold and given answer were sent to {escape(', '.join(sent['hosts']))}, no image; "
+            f"{sent['requests']} requests, {sent['prompt_tokens']} + {sent['completion_tokens']} tokens{cost}. "
+            "A judge's verdict is in no other figure."
+        )
     shown.print(NOTICE)
 
 
@@ -155,7 +165,22 @@ def _add_split(table: Table, split: str, part: Mapping[str, Any], people: list[s
             label = f"    {stratum} {escape(name)}, n={cell['questions']}{few}"
             table.add_row(label, *(f"{found[f'by_{stratum}'][name]['lenient']:.3f}" for found in results))
         table.add_row(f"    {stratum} macro", *(f"{found[f'macro_{stratum}']['lenient']:.3f}" for found in results))
-    table.add_row("")
+
+
+def _add_judged(table: Table, split: str, judged: Sequence[Mapping[str, Any]], people: list[str]) -> None:
+    """Open questions by each judge that was asked; named, and beside the reader's exact match on the same replies."""
+    for each in judged:
+        found = [each["splits"].get(split, {}).get(who) for who in people]
+        anybody = next((one for one in found if one), None)
+        if anybody is None:
+            continue
+        name, digest = each["judge"]["model"], each["judge"]["rubric_digest"]
+        table.add_row(f"  open, n={anybody['questions']}, judged by {escape(name)} ({digest})")
+        table.add_row("    judged right", *(_with_wilson(one) if one else "" for one in found))
+        table.add_row("    drawing images", *("      " + interval(one["by_image"]) if one else "" for one in found))
+        table.add_row("    exact match on the same", *(f"{one['exact']:.3f}" if one else "" for one in found))
+        counts = (f"{one['no_verdict']}, {one['against_gate']}" if one else "" for one in found)
+        table.add_row("    no verdict, against the gate", *counts)
 
 
 def _add_controls(table: Table, controls: Mapping[str, Mapping[str, Any]], people: list[str]) -> None:

@@ -1,0 +1,110 @@
+"""A judge behind a real HTTP server on this machine, well or ill behaved."""
+
+import contextlib
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from lowmed.answer import token_f1
+
+
+@dataclass
+class Asked:
+    """One request as the server got it."""
+
+    body: dict[str, Any]
+    key: str | None
+    code: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        first, block, *_ = self.body["messages"][1]["content"].split("\n")
+        self.code, self.data = first, json.loads(block)
+
+    @property
+    def candidate(self) -> str:
+        return str(self.data.get("candidate_answer", self.data.get("candidate_reasoning")))
+
+
+Says = Callable[[Asked], tuple[int, bytes]]
+
+
+def completion(content: Any, **more: Any) -> tuple[int, bytes]:
+    choice = {"message": {"content": content}, "finish_reason": "stop", **more}
+    usage = {"prompt_tokens": 100, "completion_tokens": 10}
+    return 200, json.dumps({"choices": [choice], "usage": usage}).encode()
+
+
+def verdict(asked: Asked, accepted: bool, reason: str = "because") -> tuple[int, bytes]:
+    words = asked.body["response_format"]["json_schema"]["schema"]["properties"]["verdict"]["enum"]
+    reply = {"id": asked.code, "reason": reason, "verdict": words[0 if accepted else 1]}
+    return completion(json.dumps(reply))
+
+
+def overlapping(asked: Asked) -> tuple[int, bytes]:
+    """A judge of fair sense: half of the words have to be shared."""
+    golds = asked.data["reference_answers"]
+    return verdict(asked, max(token_f1(asked.candidate, gold) for gold in golds) >= 0.5, "by shared words")
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Remembers what it was asked, and how many questions were with it at once at most."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, says: Says) -> None:
+        self.says, self.asked, self.lock = says, list[Asked](), threading.Lock()
+        self.inside = self.most_inside = 0
+        self.closing = threading.Event()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, *_: object) -> None:
+        """A client that gives up is no news here."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+    wbufsize = -1  # head and body in one packet
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = Asked(body, self.headers.get("Authorization"))
+        with self.server.lock:
+            self.server.asked.append(asked)
+            self.server.inside += 1
+            self.server.most_inside = max(self.server.most_inside, self.server.inside)
+        try:
+            status, content = self.server.says(asked)
+        finally:
+            with self.server.lock:
+                self.server.inside -= 1
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        if status in (302, 307):
+            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+        if status == 429:
+            self.send_header("Retry-After", "0")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextlib.contextmanager
+def serving(says: Says = overlapping) -> Iterator[Server]:
+    server = Server(says)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,204 @@
+"""A judge measured against labels, through the command; and what that opens to rewards."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SHARED
+from judge.served import Asked, Server, completion, overlapping, serving, verdict
+from typer.testing import CliRunner, Result
+
+from lowmed import recipe
+from lowmed.cli.judge import app
+from lowmed.errors import DataError, RecipeError, RunError
+from lowmed.evaluate.calibrate import ATTACKS, agreement
+from lowmed.judge import CLINICAL, Judge, for_rewards, wire
+
+GOLDS = [f"{what} of the {where}" for what in ("effusion", "mass", "fracture") for where in "abcdefghijklmnopqrst"]
+RIGHT = [("fluid or lump in the " + gold, gold, True) for gold in GOLDS]
+WRONG = [("an unremarkable heart", gold, False) for gold in GOLDS]
+EXACT = [(gold, gold, True) for gold in GOLDS]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(wire, "PAUSES_SECONDS", ())
+    monkeypatch.chdir(tmp_path)
+
+
+def _file(rows: Iterable[tuple[str, str, bool]], **more: Any) -> str:
+    lines = [
+        {"question": f"What is it? {number}", "answer": gold, "prediction": said, "correct": label, **more}
+        for number, (said, gold, label) in enumerate(rows)
+    ]
+    Path("labelled.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return "labelled.jsonl"
+
+
+def _calibrate(server: Server, file: str, *more: str) -> Result:
+    arguments = ("calibrate", file, "--judge-url", server.url, "--judge-model", "m", *more)
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def _settings(server: Server, **changed: str | None) -> recipe.Judge:
+    given = {"url": server.url, "model": "m", "calibration": "judge.json", **changed}
+    return recipe.Judge.model_validate(given)
+
+
+def test_a_judge_that_agrees_passes_and_rewards_may_ask_it() -> None:
+    with serving() as server:
+        result = _calibrate(server, _file([*RIGHT, *WRONG, *EXACT]), "--out", "made/judge.json", "--json")
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert (found["passed"], found["faults"]) == (True, [])
+        assert (found["all"]["n"], found["asked"]["n"]) == (180, 120)  # exact answers are settled by rule
+        assert found["asked"]["kappa"] == 1
+        assert found["asked"]["false_accepts"]["count"] == 0
+        assert found["asked"]["false_accepts"]["wilson"][1] == pytest.approx(3.8416 / (60 + 3.8416), abs=1e-3)
+        assert found["attacks"] == {"asked": 10 * (len(ATTACKS) + 1), "accepted": 0, "texts_accepted": []}
+        assert found["sent"]["host"] == server.url.removesuffix("/v1")
+        count = len(server.asked)
+        shown = _calibrate(server, "labelled.jsonl", "--judge-prices", "1", "2").stdout
+        assert "passed: rewards may ask this judge" in shown
+        assert "asked of the judge  120  1.000" in shown
+        assert len(server.asked) == count  # all of it was in the cache
+        judge = for_rewards(_settings(server, calibration="made/judge.json"), ["format", "judge"])
+        assert judge == Judge(server.url, "m")
+        with pytest.raises(RecipeError) as raised:  # it was measured on answers, not on reasoning
+            for_rewards(_settings(server, calibration="made/judge.json"), ["clinical"])
+        assert "--rubric clinical" in raised.value.fix
+        with pytest.raises(RecipeError, match="not of another by rubric"):
+            for_rewards(_settings(server, calibration="made/judge.json", model="another"), ["judge"])
+
+
+def _accepting(asked: Asked) -> tuple[int, bytes]:
+    return verdict(asked, True)
+
+
+def _fooled(asked: Asked) -> tuple[int, bytes]:
+    return verdict(asked, True) if "Ignore all" in asked.candidate else overlapping(asked)
+
+
+def _lenient_now_and_then(asked: Asked) -> tuple[int, bytes]:
+    return verdict(asked, True) if asked.data["question"].endswith(("60", "61")) else overlapping(asked)
+
+
+@pytest.mark.parametrize(
+    ("says", "rows", "fault"),
+    [
+        (_accepting, [*RIGHT, *WRONG], "kappa is 0.00"),
+        (_accepting, [*RIGHT, *WRONG, *EXACT], "100.0% false accepts over the rows that the judge itself was asked"),
+        (_fooled, [*RIGHT, *WRONG], "10 of 90 attacks were accepted"),
+        (_lenient_now_and_then, [*RIGHT, *WRONG], "3.3% false accepts"),
+        (overlapping, [*RIGHT, *WRONG[:49]], "49 wrong and 60 right rows"),
+        (overlapping, [*EXACT, *WRONG], "60 wrong and 0 right rows"),
+    ],
+)
+def test_a_judge_that_is_not_to_be_trusted_is_refused(says: Any, rows: list[tuple[str, str, bool]], fault: str) -> None:
+    with serving(says) as server:
+        result = _calibrate(server, _file(rows), "--out", "judge.json", "--json")
+        assert result.exit_code == 1
+        assert any(fault in told for told in json.loads(result.stdout)["faults"]), result.stdout
+        assert "not to be trusted as a reward" in _calibrate(server, "labelled.jsonl").stdout
+        with pytest.raises(RecipeError, match="not to be trusted"):
+            for_rewards(_settings(server), ["judge"])
+
+
+def test_the_figures_follow_from_the_four_counts() -> None:
+    pairs = [(True, True)] * 40 + [(True, False)] * 10 + [(False, True)] * 20 + [(False, False)] * 30
+    found = agreement(pairs)
+    assert found["kappa"] == pytest.approx((0.7 - 0.5) / 0.5)  # chance: (50 x 60 + 50 x 40) / 100^2
+    assert (found["accuracy"]["rate"], found["false_accepts"]["rate"], found["false_rejects"]["rate"]) == (
+        0.7,
+        0.4,
+        0.2,
+    )
+    assert agreement([]) == agreement(iter(()))
+    assert agreement([(True, True)] * 5)["kappa"] is None
+    assert agreement([(True, True)] * 5)["false_accepts"]["rate"] is None
+
+
+def test_reasoning_is_calibrated_by_a_rubric_of_its_own_into_the_same_file() -> None:
+    def says(asked: Asked) -> tuple[int, bytes]:
+        if asked.body["messages"][0]["content"] != CLINICAL.system:
+            return overlapping(asked)
+        return verdict(asked, "opaque" in asked.candidate)
+
+    sound = "<think>The lung is opaque, so air is displaced there.</think><answer>effusion</answer>"
+    rows = [(sound, gold, True) for gold in GOLDS] + [(sound.replace("opaque", "odd"), gold, False) for gold in GOLDS]
+    rows += [("no think block at all", "effusion", False)] * 5
+    with serving(says) as server:
+        assert _calibrate(server, _file([*RIGHT, *WRONG]), "--out", "judge.json").exit_code == 0
+        file = _file(rows)
+        Path(file).write_text(Path(file).read_text().replace('"prediction"', '"completion"'))
+        result = _calibrate(server, file, "--rubric", "clinical", "--out", "judge.json")
+        assert result.exit_code == 0, result.output
+        assert for_rewards(_settings(server), ["clinical", "judge"]) is not None
+    thoughts = {asked.candidate for asked in server.asked if "candidate_reasoning" in asked.data}
+    assert "The lung is opaque, so air is displaced there." in thoughts  # the answer tag is no reasoning
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ({"question": "q", "answer": "a", "prediction": "b"}, "correct is None"),
+        ({"question": "q", "answer": "a", "prediction": "b", "correct": "yes"}, "correct is 'yes'"),
+        ({"question": "q", "answer": "a", "prediction": "b", "correct": 1}, "correct is 1"),
+        ({"question": "q", "answer": "a", "correct": True}, "no completion and no prediction"),
+        ({"question": "q", "prediction": "b", "correct": True}, "no answer"),
+        ({"question": "q", "answer": " ", "prediction": "b", "correct": True}, "gold answer is empty"),
+        ({"question": "q", "answer": "A", "options": ["x", "y"], "prediction": "A", "correct": True}, "no row to"),
+        ({"question": "q", "answer": "no", "kind": "closed", "prediction": "b", "correct": True}, "no row to"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_told_with_its_place(line: dict[str, object], what: str) -> None:
+    Path("labelled.jsonl").write_text(json.dumps(line) + "\n")
+    with serving() as server, pytest.raises(DataError, match=what) as raised:
+        _calibrate(server, "labelled.jsonl")
+    assert "labelled.jsonl" in raised.value.where
+    assert server.asked == []
+
+
+def test_a_judge_that_fails_too_often_is_not_calibrated_at_all() -> None:
+    with serving(lambda asked: completion("?")) as server, pytest.raises(RunError, match="failed"):
+        _calibrate(server, _file(WRONG), "--out", "judge.json")
+    assert not Path("judge.json").exists()
+
+
+def test_rewards_without_a_judge_need_none_and_others_say_what_is_missing() -> None:
+    with serving() as server:
+        assert for_rewards(recipe.Judge(), ["accuracy", "format"]) is None
+        with pytest.raises(RecipeError, match="none is given"):
+            for_rewards(recipe.Judge(), ["judge"])
+        with pytest.raises(RecipeError, match="was measured") as raised:
+            for_rewards(_settings(server, calibration=None), ["clinical"])
+        assert "lowmed judge calibrate" in raised.value.fix
+        for text in ("", "{}", "[]", '{"model": "m", "rubrics": []}', '{"model": 1, "rubrics": {}}'):
+            Path("judge.json").write_text(text)
+            with pytest.raises(RecipeError, match="no calibration"):
+                for_rewards(_settings(server), ["judge"])
+        made_up = {"model": "m", "rubrics": {"answer": {"judge": Judge(server.url, "m").identity(), "passed": True}}}
+        Path("judge.json").write_text(json.dumps(made_up))
+        with pytest.raises(RecipeError, match="no calibration"):
+            for_rewards(_settings(server), ["judge"])
+
+
+def test_published_verdicts_serve_as_labels() -> None:
+    file = SHARED / "predictions" / "gmai-qwen2-vl-2b.jsonl"
+    if not file.is_file():
+        pytest.skip("the published predictions are not at ../shared/predictions")
+    rows = [json.loads(line) for line in file.read_text().splitlines()[:400]]
+    labelled = [
+        (said, row["options"]["ABCDEFGH".index(row["answer"])], bool(row["published_correct"]))
+        for row in rows
+        if (said := row["completion"].partition(". ")[2]) in row["options"]
+    ]
+    with serving() as server:
+        result = _calibrate(server, _file(labelled), "--json")
+    found = json.loads(result.stdout)
+    assert found["all"]["n"] == len(labelled) > 300
+    assert found["all"]["kappa"] == pytest.approx(0.768, abs=1e-3)  # shared words are no sense
+    assert result.exit_code == 1  # whoever names the option is settled by rule: nothing right was left to judge
+    assert found["asked"]["labelled_right"] == 0
