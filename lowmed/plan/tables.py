@@ -1,0 +1,46 @@
+"""The planner's tables in the documents: all recipes on all cards, and how far off the plan was."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lowmed import recipe_file
+from lowmed.plan import architecture, cards, measured
+from lowmed.plan.measured import Row
+from lowmed.plan.outlook import outlook
+
+SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
+
+
+def recipes_table() -> str:
+    """All shipped recipes on all cards as Markdown, from what ships alone."""
+    known = measured.shipped()
+    lines = [
+        f"| recipe | {' | '.join(f'{card.name}, {card.gib:.1f}' for card in cards.CARDS.values())} |",
+        f"| --- |{' --- |' * len(cards.CARDS)}",
+    ]
+    for name in recipe_file.shipped():
+        plan = recipe_file.load(name)
+        model = architecture.read(plan.model)
+        cells = [outlook(plan, model, card, known=known) for card in cards.CARDS.values()]
+        lines.append(f"| `{name}` | {' | '.join(f'{SHORT[cell.verdict]} {cell.peak_gib:.0f}' for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def errors_table(known: Sequence[Row]) -> str:
+    """Each measured phase against the bare terms and against the calibrated plan, as Markdown."""
+    lines = [
+        "| card | model | run | rows x tokens | phase | measured GiB | terms alone | error | calibrated | error |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in known:
+        scale = measured.scale(row.card_name, known)
+        plan = row.plan
+        run = f"{plan.method.kind}, {plan.model.load_in}" + (", checkpointing" if row.batch.checkpointing else "")
+        name = Path(plan.model.name).name
+        shape = f"{row.batch.rows_per_forward} x {row.lengths.row}"
+        for phase, planned in row.planned_gib.items():
+            got = row.gib[phase]
+            scaled = scale.context_gib - row.context_gib + scale.factor * planned
+            ours = f"{planned:.2f} | {planned / got - 1:+.0%} | {scaled:.2f} | {scaled / got - 1:+.0%}"
+            lines.append(f"| {row.card_name} | {name} | {run} | {shape} | {phase} | {got:.2f} | {ours} |")
+    return "\n".join(lines)

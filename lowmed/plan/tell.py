@@ -1,0 +1,209 @@
+"""An outlook in words: lines for the terminal, one JSON document, the tables of the documentation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from lowmed import recipe
+from lowmed.plan import architecture, cards, speed
+from lowmed.plan.architecture import Architecture
+from lowmed.plan.measured import Row
+from lowmed.plan.memory import GIB
+from lowmed.plan.outlook import Outlook, knobs, outlook
+
+SHOWN_TERM_GIB = 0.05
+
+
+def head(found: Outlook) -> list[str]:
+    """What is planned: model, rows."""
+    sizes = found.sizes
+    plan, lengths = sizes.plan, sizes.lengths
+    adapter = sizes.model.lora(plan.lora.rank)
+    size = f"{sizes.model.parameters / 1e9:.3g} billion parameters, {plan.model.load_in}"
+    return [
+        f"model    {plan.model.name}: {size}, LoRA rank {plan.lora.rank} ({adapter / 1e6:.1f} million)",
+        f"rows     at the most {lengths.image} tokens of image, {lengths.text} of text, {lengths.reply} of reply",
+        f"         ({lengths.told_by})",
+    ]
+
+
+def full(found: Outlook) -> list[str]:
+    """One card: batch, phases by term, verdict, knobs, time."""
+    cut, method, card = found.sizes.batch, found.sizes.plan.method, found.card
+    known = f"{found.scale.rows} measured on it" if found.scale.rows else "est., not measured on it yet"
+    lines = [
+        f"card     {card.name}, {card.gib:.1f} GiB, {card.precision}; memory {known}",
+        f"batch    {cut.rows_per_forward} rows a forward, {method.rows_per_update // cut.rows_per_forward} of them an "
+        f"update; checkpointing {'on' if cut.checkpointing else 'off'}"
+        + (f"; {cut.rows_per_generate} replies drawn at once" if method.kind == "grpo" else "")
+        + f"; {cut.rows_per_answer} questions evaluated at once",
+        "",
+    ]
+    for phase, terms in found.terms.items():
+        shown = {name: size * found.scale.factor / GIB for name, size in terms.items()}
+        parts = [f"{name} {gib:.2f}" for name, gib in sorted(shown.items(), key=_size) if gib >= SHOWN_TERM_GIB]
+        mark = " <- peak" if phase == found.phase else ""
+        lines.append(f"{phase:<16}{found.gib[phase]:6.2f} GiB{mark}")
+        lines += [f"{'':<16}{line}" for line in _wrapped(parts)]
+    lines += [
+        f"{'':<16}each with {found.scale.context_gib:.2f} GiB beside torch; the allocator's share is in the terms",
+        f"{'merge':<16}{found.host_gib:6.2f} GiB of main memory, not of the card",
+        "",
+        f"verdict  {found.verdict}: {found.peak_gib:.1f} of {card.gib:.1f} GiB, {_margin(found)}",
+        f"         encoding every image anew would take {found.stock_gib:.1f} GiB",
+        f"room     {found.most_rows[0]} rows in one forward, {found.most_rows[1]} with checkpointing",
+        f"time     {_time(found)}",
+    ]
+    for number, knob in enumerate(knobs(found)):
+        label = "" if number else "less"
+        lines.append(f"{label:<8} {knob.override} saves {knob.saves_gib:.1f} GiB; costs {knob.costs}")
+    return lines + [f"warning  {line}" for line in warnings(found.sizes.plan, found.sizes.model, card)]
+
+
+def short(outlooks: Sequence[Outlook]) -> list[str]:
+    """All cards, one line each."""
+    lines = [_cells("card", "GiB", "peak", "phase", "verdict", "rows a forward", "update", "run")]
+    for found in outlooks:
+        cut = found.sizes.batch
+        rows = f"{cut.rows_per_forward}{' checkpointing' if cut.checkpointing else ''}"
+        update, run = ("-", "-") if found.time is None else _durations(found, found.time)
+        sizes = f"{found.card.gib:.1f}", f"{found.peak_gib:.1f}"
+        lines.append(_cells(found.card.name, *sizes, found.phase, found.verdict, rows, update, run))
+    rehearsed = [found.card.name for found in outlooks if found.scale.rows]
+    return [*lines, f"measured on {', '.join(rehearsed) or 'none of these yet'}; all else is est."]
+
+
+def verdict_lines(plan: recipe.Recipe, card: cards.Card | None = None) -> list[str]:
+    """In two or three lines what `lowmed check` says of memory, with the warnings.
+
+    Args:
+        plan: the recipe.
+        card: the one at hand; without one all known cards.
+
+    Raises:
+        SetupError: the model's sizes are not known.
+    """
+    model = architecture.read(plan.model)
+    if card:
+        found = outlook(plan, model, card)
+        told = [f"{found.verdict} on {card.name}: {found.peak_gib:.1f} of {card.gib:.1f} GiB, {_margin(found)}"]
+    else:
+        by: dict[str, list[str]] = {}
+        for each in cards.CARDS.values():
+            by.setdefault(outlook(plan, model, each).verdict, []).append(each.name)
+        told = [f"{verdict}: {', '.join(names)}" for verdict, names in by.items()]
+    return told + [f"warning: {line}" for line in warnings(plan, model, card)]
+
+
+def warnings(plan: recipe.Recipe, model: Architecture, card: cards.Card | None = None) -> list[str]:
+    """What may go wrong that is no matter of memory."""
+    found = [card.note] if card and card.note else []
+    if plan.lora.start and _touches_vision(Path(plan.lora.start)):
+        found.append(f"vision LoRA can not be served: {plan.lora.start} has weights on the vision tower")
+    if model.family == "qwen3_vl":
+        found.append("planned only: the pixel policy is that of 28 x 28 pixels a token, which Qwen3-VL does not have")
+    if plan.model.rollout == "vllm":
+        found.append("memory that vLLM reserves is not counted")
+    return found
+
+
+def document(found: Outlook) -> dict[str, Any]:
+    """As JSON: sizes in GiB, times in seconds."""
+    time = found.time
+    return {
+        "card": found.card.name,
+        "card_gib": found.card.gib,
+        "precision": found.card.precision,
+        "measured_rows": found.scale.rows,
+        "batch": asdict(found.sizes.batch),
+        "lengths": asdict(found.sizes.lengths),
+        "phases": {
+            phase: {
+                "gib": round(found.gib[phase], 3),
+                "terms": {name: round(found.scale.factor * size / GIB, 4) for name, size in terms.items()},
+            }
+            for phase, terms in found.terms.items()
+        },
+        "context_gib": found.scale.context_gib,
+        "merge_host_gib": round(found.host_gib, 3),
+        "peak_gib": round(found.peak_gib, 3),
+        "peak_phase": found.phase,
+        "stock_tower_peak_gib": round(found.stock_gib, 3),
+        "verdict": found.verdict,
+        "margin_gib": round(found.margin_gib, 3),
+        "most_rows_per_forward": {"plain": found.most_rows[0], "checkpointing": found.most_rows[1]},
+        "knobs": [asdict(knob) for knob in knobs(found)],
+        "seconds": time
+        and {
+            "update": round(time.update, 1),
+            "generate": round(time.generate, 1),
+            "train": round(time.train, 1),
+            "run": round(time.update * found.sizes.plan.method.updates),
+            "measured_rows": time.rows,
+        },
+        "warnings": warnings(found.sizes.plan, found.sizes.model, found.card),
+    }
+
+
+def rehearsal(row: Row) -> list[str]:
+    """What a rehearsal measured, beside what the terms alone had planned."""
+    cut = row.batch
+    again = "on" if cut.checkpointing else "off"
+    lines = [
+        f"card     {row.card}, {row.precision}; {row.context_gib:.2f} GiB beside what follows",
+        f"batch    {cut.rows_per_forward} rows of {row.lengths.row} tokens a forward, checkpointing {again}",
+    ]
+    for phase, planned in row.planned_gib.items():
+        got = row.gib[phase]
+        lines.append(f"{phase:<16}measured {got:6.2f} GiB, planned {planned:6.2f} ({planned / got - 1:+.0%})")
+    seconds = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in row.seconds.items())
+    return [*lines, f"time     {seconds}"]
+
+
+def _cells(*cells: str) -> str:
+    card, gib, peak, phase, verdict, rows, update, run = cells
+    return f"{card:<10}{gib:>6}{peak:>7}  {phase:<16}{verdict:<14}{rows:<18}{update:>9}{run:>9}"
+
+
+def _touches_vision(start: Path) -> bool:
+    for path in (start / "adapter_model.safetensors", start / "adapter" / "adapter_model.safetensors"):
+        if path.is_file():
+            with safe_open(path, "numpy") as weights:
+                return any("visual" in name for name in weights.keys())  # noqa: SIM118  # not a mapping
+    return False
+
+
+def _margin(found: Outlook) -> str:
+    return f"{abs(found.margin_gib):.1f} GiB {'free' if found.margin_gib >= 0 else 'too much'}"
+
+
+def _time(found: Outlook) -> str:
+    if found.time is None:
+        return "not known for this card"
+    update, run = _durations(found, found.time)
+    parts = f" ({found.time.generate:.1f} s generating)" if found.time.generate else ""
+    told = f"measured pace of {found.time.rows} rehearsals" if found.time.rows else "est. until measured"
+    return f"{update} an update{parts}, {run} for {found.sizes.plan.method.updates} updates; {told}"
+
+
+def _durations(found: Outlook, time: speed.Time) -> tuple[str, str]:
+    return _duration(time.update), _duration(time.update * found.sizes.plan.method.updates)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _size(term: tuple[str, float]) -> float:
+    return -term[1]
+
+
+def _wrapped(parts: Sequence[str], most: int = 5) -> list[str]:
+    rows = math.ceil(len(parts) / most)
+    return [", ".join(parts[row * most : (row + 1) * most]) for row in range(rows)]

@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SHARED
+
+from lowmed.errors import SetupError
+from lowmed.plan import architecture
+from lowmed.recipe import Model
+
+SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
+SHIPPED = json.loads(architecture.SHIPPED.read_text())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_count_is_that_of_transformers(name: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    values = dict(SHIPPED[name])
+    text = values.get("text_config") or {key: value for key, value in values.items() if key != "vision_config"}
+    tied = values["tie_word_embeddings"]
+    config = AutoConfig.for_model(
+        values["model_type"],
+        text_config={**text, "model_type": f"{values['model_type']}_text"},
+        vision_config=values["vision_config"],
+        tie_word_embeddings=tied,
+    )
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    model.tie_weights()
+    counted = dict.fromkeys(("text", "embedding", "vision"), 0)
+    for part, weight in model.named_parameters():
+        kind = "vision" if "visual" in part else "embedding" if "embed_tokens" in part or "lm_head" in part else "text"
+        counted[kind] += weight.numel()
+    found = architecture.shipped()[name]
+    assert counted == {
+        "text": found.text_linear + found.text_rest,
+        "embedding": found.embedding,
+        "vision": found.vision,
+    }
+
+
+def test_qwen2_vl_2b_has_the_published_parameters() -> None:
+    found = architecture.read(Model())
+    assert found.parameters == 2_208_985_600
+    assert found.text_linear == 1_310_195_712
+    assert found.lora(16) == 18_464_768
+
+
+@pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
+def test_a_local_config_folder_is_counted_as_the_released_size() -> None:
+    assert architecture.read(Model(name=str(SKELETON))) == architecture.read(Model())
+
+
+def test_nano_is_counted_exactly() -> None:
+    from safetensors import safe_open
+
+    from lowmed import nano
+
+    with safe_open(str(nano.folder() / "model.safetensors"), "numpy") as weights:
+        names = set(weights.keys())
+        count = sum(weights.get_slice(name).get_shape()[0] * _rest(weights.get_slice(name)) for name in names)
+    assert architecture.read(Model(name="nano")).parameters == count
+
+
+def _rest(part: object) -> int:
+    product = 1
+    for size in part.get_shape()[1:]:  # type: ignore[attr-defined]
+        product *= size
+    return product
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('{"model_type": "llava"}', "can not be planned"),
+        ('{"model_type": "qwen2_vl"}', "has no"),
+        ("not json", "no config.json that can be read"),
+        (None, "no config.json that can be read"),
+    ],
+)
+def test_a_folder_that_is_no_known_model_is_told(content: str | None, what: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(SetupError, match=what):
+        architecture.read(Model(name=str(tmp_path)))
+
+
+def test_an_unknown_hub_id_is_told() -> None:
+    with pytest.raises(SetupError, match="not known here"):
+        architecture.read(Model(name="somebody/else"))

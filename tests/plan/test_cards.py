@@ -1,0 +1,48 @@
+import pytest
+
+from lowmed.errors import RecipeError
+from lowmed.plan import cards
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("T4", "T4"), ("t4", "T4"), ("3090", "RTX 3090"), ("rtx-4090", "RTX 4090"), ("NVIDIA RTX 5090", "RTX 5090"),
+        ("a100-40gb", "A100-40"), ("A100-80", "A100-80"), ("h100", "H100"), ("L40S", "L40S"), ("l4", "L4"),
+    ],
+)  # fmt: skip
+def test_a_card_is_found_however_it_is_written(written: str, name: str) -> None:
+    assert cards.named(written).name == name
+
+
+@pytest.mark.parametrize("written", ["A100", "4", "", "RTX", "H1000"])
+def test_a_name_that_could_be_several_cards_is_refused(written: str) -> None:
+    with pytest.raises(RecipeError, match="not known"):
+        cards.named(written)
+
+
+@pytest.mark.parametrize(
+    ("reported", "gib", "name"),
+    [
+        ("Tesla T4", 14.56, "T4"),
+        ("Tesla P100-PCIE-16GB", 15.89, "P100"),
+        ("Tesla V100-SXM2-16GB", 15.77, "V100"),
+        ("NVIDIA GeForce RTX 3060", 11.63, "RTX 3060"),
+        ("NVIDIA GeForce RTX 4090", 23.5, "RTX 4090"),
+        ("NVIDIA A10G", 22.06, "A10"),
+        ("NVIDIA L4", 22.05, "L4"),
+        ("NVIDIA L40S", 44.4, "L40S"),
+        ("NVIDIA A100-SXM4-40GB", 39.39, "A100-40"),
+        ("NVIDIA A100 80GB PCIe", 79.25, "A100-80"),
+        ("NVIDIA H100 80GB HBM3", 79.1, "H100"),
+        ("NVIDIA H200", 139.8, "H200"),
+    ],
+)
+def test_the_name_that_torch_reports_is_recognised(reported: str, gib: float, name: str) -> None:
+    assert cards.like(reported, gib).name == name
+
+
+@pytest.mark.parametrize(("reported", "gib"), [("Tesla V100-SXM2-32GB", 31.7), ("NVIDIA B200", 178.0), ("CPU", 0.0)])
+def test_another_card_keeps_its_name_and_has_no_estimated_time(reported: str, gib: float) -> None:
+    found = cards.like(reported, gib)
+    assert (found.name, found.gib, found.tflops) == (reported, gib, None)

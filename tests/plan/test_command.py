@@ -1,0 +1,96 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from lowmed.cli import plan
+from lowmed.errors import LowmedError, RecipeError, SetupError
+
+APP = typer.Typer()
+APP.command()(plan.plan)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    ended = CliRunner().invoke(APP, list(arguments))
+    if isinstance(ended.exception, LowmedError):
+        raise ended.exception
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended.exit_code, ended.stdout
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lowmed.engine.machine.driver_present", lambda: False)
+
+
+def test_without_a_card_all_cards_are_shown_one_line_each() -> None:
+    code, told = run("--recipe", "rarl")
+    assert code == 0
+    assert all(f"\n{name:<10}" in told for name in ("T4", "A100-40", "H200"))
+    assert "est." in told
+
+
+def test_one_card_is_told_by_phase_and_term() -> None:
+    code, told = run("--recipe", "rarl", "--gpu", "t4")
+    assert code == 0
+    for words in ("rollout", "backward", "KV cache", "activations", "4-bit weights", "verdict  fits", "est. until"):
+        assert words in told
+    assert told.count(" saves ") == 3
+
+
+def test_what_does_not_fit_ends_with_1_and_says_what_would_save() -> None:
+    code, told = run("--recipe", "rarl", "--gib", "4", "model.name=Qwen/Qwen2-VL-7B-Instruct")
+    assert code == 1
+    assert "does not fit" in told
+    assert "too much" in told
+
+
+def test_json_is_one_document_with_every_phase() -> None:
+    code, told = run("--recipe", "rarl", "--gpu", "L4", "--json")
+    [card] = json.loads(told)["cards"]
+    assert code == 0
+    assert card["verdict"] == "fits"
+    assert card["peak_gib"] == max(phase["gib"] for phase in card["phases"].values())
+    for phase in card["phases"].values():
+        assert sum(phase["terms"].values()) + card["context_gib"] == pytest.approx(phase["gib"], abs=2e-3)
+    assert len(json.loads(run("--recipe", "rarl", "--json")[1])["cards"]) == 14
+
+
+def test_nano_is_planned_for_this_machine() -> None:
+    code, told = run("--recipe", "rarl", "--nano")
+    assert code == 0
+    assert "card     CPU" in told
+    assert "64 rows a forward" in told
+
+
+def test_the_preset_of_a_recipe_is_the_card_that_is_planned() -> None:
+    assert "card     T4" in run("--recipe", "rarl", "hardware=t4")[1]
+    assert "card     L4" in run("--recipe", "rarl", "hardware=t4", "--gpu", "l4")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "what"),
+    [
+        (("--gpu", "T5"), RecipeError, "not known"),
+        (("--gpu", "T4", "--gib", "3"), RecipeError, "both say the card"),
+        (("--rehearse", "--gpu", "T4"), RecipeError, "on the card that is here"),
+        (("model.name=somebody/else",), SetupError, "not known here"),
+    ],
+)
+def test_a_mistake_is_told(arguments: tuple[str, ...], error: type[LowmedError], what: str) -> None:
+    with pytest.raises(error, match=what):
+        run("--recipe", "rarl", *arguments)
+
+
+def test_planning_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom lowmed.cli import plan\nplan.plan([], recipe='rarl', gpu='T4')\n"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'bitsandbytes', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

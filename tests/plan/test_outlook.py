@@ -1,0 +1,116 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from lowmed import recipe_file
+from lowmed.plan import architecture, cards, measured, tables, tell
+from lowmed.plan.cards import Card
+from lowmed.plan.outlook import Outlook, knobs, outlook
+
+ROOT = Path(__file__).parents[2]
+
+
+def on(card: Card, *overrides: str, recipe: str = "rarl") -> Outlook:
+    plan = recipe_file.load(recipe, overrides)
+    return outlook(plan, architecture.read(plan.model), card, known=[])
+
+
+def test_the_verdict_follows_from_what_is_left_free() -> None:
+    peak = on(Card("any", 16.0), "method.rows_per_forward=4", "method.checkpointing=true")
+    for free, verdict in [(0.2, "fits"), (0.05, "tight"), (-0.01, "does not fit")]:
+        assert replace(peak, card=Card("any", peak.peak_gib / (1 - free))).verdict == verdict
+
+
+def test_the_recipe_that_rarl_is_fits_every_card_that_the_toolkit_is_for() -> None:
+    for name in ("T4", "RTX 4090", "A100-40"):
+        assert on(cards.CARDS[name]).verdict == "fits"
+
+
+def test_a_72b_does_not_fit_a_t4_and_its_weights_alone_say_so() -> None:
+    found = on(cards.CARDS["T4"], "model.name=Qwen/Qwen2-VL-72B-Instruct")
+    assert found.verdict == "does not fit"
+    assert found.gib["load"] > 14.6
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("model.load_in=16bit", "model.max_image_tokens=2048"), ("method.checkpointing=true",)]
+)
+def test_each_knob_saves_what_it_says_when_it_is_turned(overrides: tuple[str, ...]) -> None:
+    card = cards.CARDS["A100-40"]
+    found = on(card, *overrides)
+    cut = found.sizes.batch
+    fixed = [
+        f"method.rows_per_forward={cut.rows_per_forward}",
+        f"method.checkpointing={str(cut.checkpointing).lower()}",
+    ]
+    assert 1 <= len(knobs(found)) <= 3
+    for knob in knobs(found):
+        turned = on(card, *overrides, *fixed, knob.override)
+        assert found.peak_gib - turned.peak_gib == pytest.approx(knob.saves_gib, abs=0.02), knob
+
+
+def test_the_most_rows_fit_and_one_more_would_not() -> None:
+    card = cards.CARDS["L4"]
+    found = on(card, recipe="rarl-sft")
+    for rows, checkpointing in zip(found.most_rows, ("false", "true"), strict=True):
+        for number, fits in ((rows, True), (rows + 1, False)):
+            update = (f"method.questions_per_update={number}", f"method.rows_per_forward={number}")
+            asked = on(card, *update, f"method.checkpointing={checkpointing}", recipe="rarl-sft")
+            assert (asked.gib["backward"] <= card.gib) is fits
+
+
+def test_a_measured_pace_replaces_the_estimate_of_that_card() -> None:
+    card = cards.CARDS["L4"]
+    plain = on(card)
+    row = max(measured.shipped(), key=lambda row: row.model.parameters)
+    slow = row.model_copy(
+        update={"card": "NVIDIA L4", "card_gib": 22.0, "precision": "bf16", "seconds": {"update": 1e4}}
+    )
+    found = outlook(plain.sizes.plan, plain.sizes.model, card, known=[slow])
+    assert plain.time
+    assert found.time
+    assert found.time.rows == 1
+    assert found.time.update > 10 * plain.time.update
+
+
+def test_a_card_without_known_speed_has_no_time() -> None:
+    assert on(Card("24 GiB", 24.0)).time is None
+
+
+def test_a_vision_adapter_to_start_from_is_warned_of(tmp_path: Path) -> None:
+    weights = {"base_model.model.model.visual.blocks.0.attn.qkv.lora_A.weight": np.zeros((2, 2), np.float32)}
+    for folder in (tmp_path, tmp_path / "adapter"):
+        folder.mkdir(exist_ok=True)
+        save_file(weights, folder / "adapter_model.safetensors")
+        plan = recipe_file.load("rarl", [f"lora.start={folder}"])
+        assert any("vision LoRA can not be served" in line for line in tell.verdict_lines(plan))
+        (folder / "adapter_model.safetensors").unlink()
+    assert not any("warning" in line for line in tell.verdict_lines(recipe_file.load("rarl")))
+
+
+def test_the_check_is_told_in_few_lines() -> None:
+    plan = recipe_file.load("rarl")
+    assert tell.verdict_lines(plan, cards.CARDS["T4"])[0].startswith("fits on T4: ")
+    assert "RTX 3090" in tell.verdict_lines(plan)[0]
+
+
+def test_qwen3_is_said_to_be_planned_only() -> None:
+    plan = recipe_file.load("rarl", ["model.name=Qwen/Qwen3-VL-2B-Instruct"])
+    assert any("planned only" in line for line in tell.verdict_lines(plan, cards.CARDS["L4"]))
+
+
+@pytest.mark.parametrize(
+    ("path", "mark", "table"),
+    [
+        ("recipes/README.md", "plan", tables.recipes_table),
+        ("docs/memory.md", "measured", lambda: tables.errors_table(measured.shipped())),
+    ],
+)
+def test_the_tables_of_the_documents_are_not_stale(path: str, mark: str, table: object) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    inside = text.partition(f"<!-- {mark} -->\n")[2].partition(f"\n<!-- /{mark} -->")[0]
+    assert callable(table)
+    assert inside == table(), "run `python benchmarks/memory.py`"
