@@ -7,6 +7,7 @@ import torch
 
 from lowmed import prompt
 from lowmed.data.images import prepare
+from lowmed.engine import prefill
 from lowmed.engine.load import Loaded
 from lowmed.errors import DataError
 from lowmed.evaluate.replies import OpenImage, Reply
@@ -27,7 +28,8 @@ def replies(
 ) -> Iterator[Reply]:
     """One greedy reply per sample, or `copies` sampled ones at a temperature, the shortest questions first.
 
-    Questions of one length are answered together, so that a batch holds little padding.
+    Questions of one length are answered together, so that a batch holds little padding; the model reads a question
+    once, however many copies of it are asked for.
 
     Args:
         loaded: the model.
@@ -37,20 +39,23 @@ def replies(
         max_new_tokens: a reply longer than this is cut, `finish_reason` "length".
         temperature: 0 is greedy.
         copies: replies per sample.
+
+    Raises:
+        DataError: an image cannot be opened, or did not reach the model.
+        SetupError: the model computes no numbers.
     """
     asked = [sample for sample in sorted(samples, key=_length) for _ in range(copies)]
+    sampling = prefill.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids)
     loaded.model.eval()
     for start in range(0, len(asked), BATCH[loaded.machine.device]):
         batch = asked[start : start + BATCH[loaded.machine.device]]
-        inputs = encode(loaded, batch, family, open_image)
-        sampling: dict[str, Any] = {"do_sample": False}
-        if temperature > 0:
-            sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-        with torch.inference_mode():
-            output = loaded.model.generate(
-                **inputs, max_new_tokens=max_new_tokens, suppress_tokens=loaded.suppressed, **sampling
-            )
-        for sample, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+        if loaded.backend == "unsloth":
+            found = _by_generate(loaded, encode(loaded, batch, family, open_image), sampling)
+        else:
+            firsts, owners = prefill.distinct([(prompt.question_text(sample), sample.images) for sample in batch])
+            inputs = encode(loaded, [batch[place] for place in firsts], family, open_image)
+            found = prefill.generate(loaded.model, inputs, owners, sampling)
+        for sample, ids in zip(batch, found, strict=True):
             yield _reply(loaded, sample, ids)
 
 
@@ -76,12 +81,23 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
     return inputs.to(loaded.model.device)
 
 
+def _by_generate(loaded: Loaded, inputs: Any, sampling: prefill.Sampling) -> list[list[int]]:
+    """Replies by the model's own `generate`, which unsloth has replaced together with the layers."""
+    how: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature > 0:
+        how = {"do_sample": True, "temperature": sampling.temperature, "top_p": 1.0, "top_k": 0}
+    with torch.no_grad():
+        output = loaded.model.generate(
+            **inputs, max_new_tokens=sampling.max_new_tokens, suppress_tokens=sampling.suppressed, **how
+        )
+    return [prefill.until_end(ids, sampling.end_ids) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()]
+
+
 def _length(sample: Sample) -> tuple[int, int]:
     return len(sample.images), len(prompt.question_text(sample))
 
 
 def _reply(loaded: Loaded, sample: Sample, ids: list[int]) -> Reply:
-    end = next((place for place, token in enumerate(ids) if token in loaded.end_ids), None)
-    kept = ids if end is None else ids[:end]
-    text = loaded.processor.tokenizer.decode(kept, skip_special_tokens=True)
-    return Reply(sample, text, len(kept) + (end is not None), "length" if end is None else "stop")
+    ended = ids[-1] in loaded.end_ids
+    text = loaded.processor.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
+    return Reply(sample, text, len(ids), "stop" if ended else "length")

@@ -1,10 +1,14 @@
-"""GRPO: TRL's trainer with the recipe's settings."""
+"""GRPO: TRL's trainer with the recipe's settings; it reads a prompt once and forwards only what can move the model."""
 
 from typing import Any
 
+import torch
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid
 
 from lowmed import recipe
+from lowmed.engine import batch, prefill
+from lowmed.engine.batch import Inputs
 from lowmed.engine.load import Loaded
 from lowmed.engine.rollouts import RewardFunction
 
@@ -15,8 +19,9 @@ def build(
     dataset: Any,
     functions: list[RewardFunction],
     common: dict[str, Any],
+    rows_per_generate: int,
 ) -> GRPOTrainer:
-    """The trainer, its rollouts drawn by `generate`.
+    """The trainer.
 
     Args:
         method: settings of the recipe.
@@ -24,25 +29,164 @@ def build(
         dataset: columns `prompt`, `images`, `row`, already in training order.
         functions: one a reward, in the recipe's order.
         common: the training arguments that all methods share.
+        rows_per_generate: most replies that are drawn at once.
     """
     arguments = GRPOConfig(
         num_generations=method.group_size,
         max_completion_length=method.max_new_tokens,
         temperature=method.temperature,
         beta=method.beta,
+        epsilon=method.epsilon,
+        epsilon_high=method.epsilon_high,
+        num_iterations=method.num_iterations,
         loss_type=method.loss,
         scale_rewards=method.scale_rewards,
+        multi_objective_aggregation=method.combine,
         reward_weights=[reward.weight for reward in method.rewards],
-        mask_truncated_completions=True,
+        mask_truncated_completions=method.mask_truncated,
         shuffle_dataset=False,  # the rows stand in their order already
         generation_kwargs={"suppress_tokens": loaded.suppressed},
         log_completions=False,  # rollouts.jsonl holds them all; TRL's own table would copy the images
         **common,
     )
-    return GRPOTrainer(
-        model=loaded.model,
-        reward_funcs=list(functions),
-        args=arguments,
-        train_dataset=dataset,
-        processing_class=loaded.processor,
+    given = {
+        "model": loaded.model,
+        "reward_funcs": list(functions),
+        "args": arguments,
+        "train_dataset": dataset,
+        "processing_class": loaded.processor,
+    }
+    if loaded.backend == "unsloth":  # it has rewritten TRL's trainer, and this one's parts would not fit
+        return GRPOTrainer(**given)
+    trainer = Trainer(**given)
+    trainer.sampling = prefill.Sampling(
+        method.max_new_tokens, method.temperature, loaded.suppressed, trainer.eos_token_ids
+    )
+    trainer.rows_per_generate = rows_per_generate
+    trainer.drops_idle = method.drop_settled and method.beta == 0
+    return trainer
+
+
+class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
+    """TRL's trainer, with three steps done otherwise to the same result.
+
+    A prompt is tokenized, prepared and read by the model once, not once a reply. The rows of one batch of replies are
+    sorted by length instead of shuffled, so that a forward pass holds little padding; they all count in the same
+    optimizer step. And rows that cannot move the model stay out of its forward pass.
+    """
+
+    sampling: prefill.Sampling
+    rows_per_generate: int
+    drops_idle: bool
+    _buffered_inputs: list[Inputs] | None
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
+        firsts, owners = prefill.distinct([_content(messages) for messages in prompts])
+        ids, images, fields = super()._tokenize_prompts([prompts[place] for place in firsts])
+        counts = [len(some or ()) for some in images] if images else [0] * len(ids)
+        every = [images[owner] for owner in owners] if images else None
+        return [ids[owner] for owner in owners], every, {**fields, "owners": owners, "num_images": counts}
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Inputs, num_generations: int, **_: Any
+    ) -> tuple[list[list[int]], None]:
+        del images, num_generations  # what belongs to them stands in the fields
+        owners = multimodal_fields["owners"]
+        fields = split_pixel_values_by_grid(multimodal_fields)
+        training = self.model.training
+        self.model.eval()  # checkpointing of activations would drop the cache
+        found: list[list[int]] = []
+        try:
+            for start in range(0, len(owners), self.rows_per_generate):
+                firsts, chunk = prefill.distinct(owners[start : start + self.rows_per_generate])
+                ids = [prompt_ids[start + place] for place in firsts]
+                inputs = self._padded(ids, fields, [owners[start + place] for place in firsts])
+                found += prefill.generate(self.model, inputs, chunk, self.sampling)
+        finally:
+            self.model.train(training)
+        return found, None
+
+    def _padded(self, ids: list[list[int]], fields: Inputs, prompts: list[int]) -> dict[str, torch.Tensor]:
+        """The model inputs of some of the distinct prompts, padded on the left."""
+        device = self.accelerator.device
+        longest = max(map(len, ids))
+
+        def left(rows: list[list[int]], fill: int) -> torch.Tensor:
+            return torch.tensor([[fill] * (longest - len(row)) + list(row) for row in rows], device=device)
+
+        inputs = {
+            "input_ids": left(ids, self._tokenizer.pad_token_id),
+            "attention_mask": left([[1] * len(i) for i in ids], 0),
+        }
+        if "mm_token_type_ids" in fields:
+            inputs["mm_token_type_ids"] = left([fields["mm_token_type_ids"][prompt] for prompt in prompts], 0)
+        for name in ("pixel_values", "image_grid_thw"):
+            if name in fields and any(fields["num_images"][prompt] for prompt in prompts):
+                inputs[name] = torch.cat([fields[name][prompt] for prompt in prompts]).to(device)
+        return inputs
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        steps = self.args.steps_per_generation
+        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
+            made = self._generate_and_score_completions(generation_batch)
+            lengths = made["completion_mask"].sum(dim=1)
+            settled = batch.settled(made["advantages"], self.num_generations)
+            made["idle"] = (settled | (lengths == 0)) & self.drops_idle
+            self._metrics["train"]["frac_reward_zero_std"][-1] = settled.float().mean().item()  # TRL's misses rounding
+            self._metrics["train"]["trained"].append(1 - made["idle"].float().mean().item())
+            sorted_rows = batch.order(made["idle"], lengths, self.num_generations)
+            self._buffered_inputs = batch.parts(batch.chosen(made, sorted_rows), steps)
+        return self._buffered_inputs[self._step % steps]
+
+    def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        if "idle" not in inputs:
+            return super()._compute_loss(model, inputs)  # type: ignore[no-any-return]
+        moving = torch.nonzero(~inputs["idle"]).squeeze(1)
+        if len(moving) == 0:  # no gradient, as TRL's own would be; the optimizer goes on
+            return sum(weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad)  # type: ignore[no-any-return]
+        kept = batch.trimmed(batch.chosen({name: value for name, value in inputs.items() if name != "idle"}, moving))
+        loss = super()._compute_loss(model, kept)
+        rows = len(moving) / len(inputs["idle"])
+        tokens = kept["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1)
+        # TRL divides by what the forward pass held; what was left out must count too. dapo's divisor is the update's.
+        return loss * {"dapo": 1.0, "bnpo": tokens}.get(self.loss_type, rows)  # type: ignore[no-any-return]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **others: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        if self.args.gradient_checkpointing and torch.is_grad_enabled():  # a checkpointed layer keeps no cache
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+                model, input_ids, attention_mask, logits_to_keep, batch_size, **others
+            )
+        inputs = {name: value for name, value in others.items() if name in _OF_IMAGES and value is not None}
+        inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
+        found = [
+            batch.log_probs(model, batch.chosen(inputs, rows), logits_to_keep, self.accelerator.autocast())
+            for rows in torch.split(torch.arange(len(input_ids)), batch_size or len(input_ids))
+        ]
+        scores, entropies = (torch.cat(each) for each in zip(*found, strict=True))
+        return scores, entropies, None
+
+
+_OF_IMAGES = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+
+
+def _content(messages: list[Any]) -> tuple[Any, ...]:
+    """Equal for equal prompts only: every text, and every pixel of every image."""
+    parts = [part for message in messages for part in (message["role"], *message["content"])]
+    return tuple(
+        part
+        if isinstance(part, str)
+        else (part["image"].mode, part["image"].size, part["image"].tobytes())
+        if part["type"] == "image"
+        else part["text"]
+        for part in parts
     )

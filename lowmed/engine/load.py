@@ -1,10 +1,11 @@
 """A recipe's model, ready to train or to answer: processor, base, adapter, and the checks that all three are right."""
 
+import importlib.util
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -13,19 +14,23 @@ from lowmed.data.images import Policy, image_tokens
 from lowmed.engine.machine import Machine
 from lowmed.errors import RecipeError, RunError, SetupError
 
+if TYPE_CHECKING:
+    from lowmed.engine.tower import Tower  # imports transformers, which unsloth must come before
+
 # A model with weak or random weights samples these; the next forward then finds more image tokens than images.
 NEVER_SAMPLED = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
 @dataclass
 class Loaded:
-    """A model with its processor, and who loaded it."""
+    """A model with its processor, and who loaded it; `tower` encodes each image once, where it could be put in."""
 
     model: Any
     processor: Any
     policy: Policy
     machine: Machine
     backend: str
+    tower: "Tower | None" = None
 
     @property
     def suppressed(self) -> list[int]:
@@ -39,23 +44,35 @@ class Loaded:
         return list(ends) if isinstance(ends, list) else [ends]
 
 
-def choose_backend(spec: recipe.Model, machine: Machine) -> str:
-    """`transformers` or `unsloth`; `auto` is transformers until unsloth was measured faster on a card.
+# Card -> the backend whose whole update was the faster one on it (benchmarks/update.py --against unsloth).
+# Empty: not measured yet.
+FASTER: dict[str, str] = {}
+
+
+def choose_backend(spec: recipe.Model, machine: Machine) -> tuple[str, str]:
+    """`transformers` or `unsloth`, and why: the recipe's, else the one that was measured faster on this card.
 
     Raises:
         SetupError: unsloth was asked for where it can not work.
     """
-    if spec.backend != "unsloth":
-        return "transformers"
+    if spec.backend == "auto":
+        if machine.card in FASTER and importlib.util.find_spec("unsloth"):
+            return FASTER[machine.card], f"measured faster on {machine.card}"
+        return "transformers", f"unsloth has not been measured against it on {machine.card}"
+    if spec.backend == "transformers":
+        return "transformers", "the recipe says so"
+    where = "model.backend"
     if machine.device != "cuda":
-        raise SetupError("unsloth needs a CUDA card", "model.backend", "use model.backend=transformers")
-    import importlib.util
-
-    if importlib.util.find_spec("unsloth") is None:
+        raise SetupError("unsloth needs a CUDA card", where, "use model.backend=transformers")
+    if spec.rollout == "vllm":
         raise SetupError(
-            "unsloth is not installed", "model.backend", "pip install 'lowmed[unsloth]', or use transformers"
+            "unsloth refuses vLLM for Qwen2-VL", f"{where} and model.rollout", "use model.rollout=transformers"
         )
-    return "unsloth"
+    if spec.weights == "random":
+        raise SetupError("unsloth loads trained weights only", where, "use model.backend=transformers to rehearse")
+    if importlib.util.find_spec("unsloth") is None:
+        raise SetupError("unsloth is not installed", where, "pip install 'lowmed[unsloth]', or use transformers")
+    return "unsloth", "the recipe says so"
 
 
 def _module(name: str) -> ModuleType:
@@ -74,7 +91,7 @@ def base(spec: recipe.Model, machine: Machine) -> Loaded:
     Raises:
         SetupError: they can not be loaded, or did not come out as the recipe says.
     """
-    backend = choose_backend(spec, machine)
+    backend, _why = choose_backend(spec, machine)
     module = _module(backend)  # unsloth must be imported before transformers
     from transformers.utils import logging
 
@@ -88,7 +105,9 @@ def base(spec: recipe.Model, machine: Machine) -> Loaded:
     except (OSError, ValueError, SafetensorError) as error:
         raise _not_loaded(spec, error) from error
     check_quantised(model, spec)
-    return Loaded(model, processor, policy, machine, backend)
+    from lowmed.engine import tower
+
+    return Loaded(model, processor, policy, machine, backend, tower.freeze(model))
 
 
 def with_trainable_adapter(loaded: Loaded, lora: recipe.Lora, base_name: str) -> Loaded:
@@ -167,6 +186,9 @@ def load_processor(source: str, revision: str | None, policy: Policy) -> Any:
             source,
             "this version of transformers ignores the image budget; install the pinned one",
         )
+    from lowmed.engine.pixels import process_once
+
+    process_once(processor)
     return processor
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed import recipe
-from lowmed.errors import SetupError
+from lowmed.errors import LowmedError, RecipeError, SetupError
 
 Precision = Literal["bf16", "fp16", "fp32"]
+SMALL_BYTES = 256 * 2**20  # of weights: what a CPU answers with in bearable time
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def find(model: recipe.Model) -> Machine:
         return Machine("cuda", card.name, card.total_memory / 2**30, "bf16" if bf16 else "fp16")
     # TRL's log-probability kernel is Triton's, which must be told before its first import that there is no card.
     os.environ.setdefault("TRITON_INTERPRET", "1")
-    if model.name == "nano" or model.weights == "random":
+    if model.name == "nano" or model.weights == "random" or _small(Path(model.name)):
         return Machine("cpu", "CPU", 0.0, "fp32")
     if driver_present():
         raise SetupError(
@@ -52,6 +53,26 @@ def find(model: recipe.Model) -> Machine:
         "model.name",
         "run on a machine with a card, or try the whole path here with --nano",
     )
+
+
+def _small(folder: Path) -> bool:
+    """Whether a local model folder holds few enough weights for a CPU, like a merged nano."""
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    return 0 < sum(sizes) < SMALL_BYTES
+
+
+def rollout_refusal(plan: recipe.Recipe) -> LowmedError | None:
+    """Why the recipe's `model.rollout` can not be had, or None where it can. Asked before anything is loaded.
+
+    With TRL 1.15 vLLM is wrong in both cases that this project has: images and a 4-bit base.
+    """
+    if plan.model.rollout != "vllm":
+        return None
+    if plan.model.load_in == "4bit":
+        what = "vllm can not sample from a 4-bit base that trains: it is sent packed weights that it does not take"
+    else:
+        what = "vllm samples nonsense here: TRL 1.15 sends it prompts whose images it then expands a second time"
+    return RecipeError(what, "model.rollout", "use model.rollout=transformers, which reads each prompt once")
 
 
 def driver_present() -> bool:

@@ -4,6 +4,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from lowmed import prompt, recipe, recipe_file, rewards
 from lowmed.data.division import Division
 from lowmed.engine import load, machine, rows
 from lowmed.errors import LowmedError
+from lowmed.plan import architecture
+from lowmed.plan.batch import Batch, batch
 from lowmed.run import Run, disk, now, write_json
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
@@ -24,6 +27,8 @@ def ready(plan: recipe.Recipe) -> load.Loaded:
     Raises:
         LowmedError: the machine or the model does not allow it.
     """
+    if refusal := machine.rollout_refusal(plan):
+        raise refusal
     here = machine.find(plan.model)
     loaded = load.base(plan.model, here)
     from transformers import set_seed
@@ -72,9 +77,14 @@ def _train(
 
     started = time.monotonic()
     plan, here = run.recipe, loaded.machine
-    family = prompt.family(plan.prompts.train)
+    family = plan.prompts.training
     turns = rows.plan(
-        division.train, plan.method.updates * plan.method.questions_per_update, len(family.wordings), plan.seed
+        division.train,
+        plan.method.updates * plan.method.questions_per_update,
+        len(family.wordings),
+        plan.seed,
+        in_order=plan.data.order == "easy_to_hard",
+        sample_keys=plan.data.sample_keys,
     )
     run.update(
         status="running",
@@ -84,13 +94,13 @@ def _train(
         python=platform.python_version(),
         versions={name: version(name) for name in PACKAGES},
         data_digest=division.digest,
-        prompt_digests={"train": family.digest, "infer": prompt.family(plan.prompts.infer).digest},
+        prompt_digests={"train": family.digest, "infer": plan.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
     write_json(run.folder / "split.json", division.ids())
     trainer = _trainer(plan, loaded, turns, family, division, run)
     stop = watch.Stop(deadline)
-    trainer.add_callback(watch.Watch(run, stop, report))
+    trainer.add_callback(watch.Watch(run, stop, report, iterations(plan.method)))
     checkpoint = _rewind(run) if resume else None
     with stop.listening(), disk(run.folder):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -119,19 +129,30 @@ def _trainer(
     method = plan.method
     sft = isinstance(method, recipe.Sft)
     dataset = rows.lazy(turns, family, division.open_image, loaded.policy, with_reference=sft)
-    common = arguments(plan, loaded, run)
+    size = batch_size(run, loaded)
+    common = arguments(plan, loaded, run, size)
     # TRL turns the adapter of a 4-bit model into bf16, which loses digits and breaks fp16 scaling: it stays in 32 bits.
     exact = {name: weight.detach().float().clone() for name, weight in _adapter_weights(loaded.model)}
     if loaded.machine.device == "cpu":
         from lowmed.engine.logprob import use_plain_torch
 
         use_plain_torch()
+    slow = None
     if isinstance(method, recipe.Grpo):
-        from lowmed.engine import grpo, rollouts
+        from lowmed.engine import consistency, grpo, rollouts
 
-        built = rewards.build(method.reward_specs, family.reply)
-        functions = rollouts.functions(built, turns, loaded.end_ids, run)
-        trainer: Any = grpo.build(method, loaded, dataset, functions, common)
+        built = rewards.build(method.rewards, family.reply, max_new_tokens=method.max_new_tokens)
+        slow = consistency.slow_copy(built, loaded, turns, family)
+        functions = rollouts.functions(
+            built,
+            turns,
+            loaded.end_ids,
+            run,
+            reply=family.reply,
+            canaries_every=method.canaries_every,
+            likelihood=slow.likelihood if slow else None,
+        )
+        trainer: Any = grpo.build(method, loaded, dataset, functions, common, size.rows_per_generate)
     else:
         from lowmed.engine import sft as supervised
 
@@ -139,22 +160,24 @@ def _trainer(
     for name, weight in _adapter_weights(trainer.model):
         weight.data = exact[name]
     trainer.remove_callback(PrinterCallback)
+    if slow:
+        trainer.add_callback(slow)
     trainer.create_model_card = lambda **_: None  # the run's own record and card say more than TRL's template
     return trainer
 
 
-def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run) -> dict[str, Any]:
+def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[str, Any]:
     """The training arguments that all methods share."""
     method = plan.method
     here = loaded.machine
-    batch = rows_per_forward(method, loaded)
+    again = iterations(method)
     warmup = round(method.warmup * method.updates)
     constant = "constant_with_warmup" if warmup else "constant"
     return {
         "output_dir": str(run.checkpoints),
         "max_steps": method.updates,
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": method.rows_per_update // batch,
+        "per_device_train_batch_size": size.rows_per_forward,
+        "gradient_accumulation_steps": method.rows_per_update // size.rows_per_forward,
         "learning_rate": method.learning_rate * plan.model.learning_rate_scale,
         "lr_scheduler_type": constant if method.schedule == "constant" else method.schedule,
         "warmup_steps": warmup,
@@ -166,10 +189,10 @@ def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run) -> dict[str, A
         "bf16": here.precision == "bf16",
         "fp16": here.precision == "fp16",
         "use_cpu": here.device == "cpu",
-        "gradient_checkpointing": here.device == "cuda",
+        "gradient_checkpointing": size.checkpointing,
         "logging_steps": 1,
         "save_strategy": "steps",
-        "save_steps": method.checkpoint_every,
+        "save_steps": -(-method.checkpoint_every // again) * again,  # never between two steps on the same replies
         "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
@@ -177,15 +200,20 @@ def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run) -> dict[str, A
     }
 
 
-def rows_per_forward(method: recipe.Method, loaded: load.Loaded) -> int:
-    """Rows in one forward pass: the recipe's, else the largest divisor of an update's rows for the card's memory."""
-    rows = method.rows_per_update
-    if method.rows_per_forward:
-        return method.rows_per_forward
-    small = sum(weight.numel() for weight in loaded.model.parameters()) < 50e6
-    gib = loaded.machine.memory_gib
-    most = rows if small else 16 if gib > 36 else 8 if gib > 20 else 4 if gib > 12 else 2
-    return max(size for size in range(1, most + 1) if rows % size == 0)
+def iterations(method: recipe.Method) -> int:
+    """Optimizer steps on the same replies: what a checkpoint must not come between, since it does not hold them."""
+    return method.num_iterations if isinstance(method, recipe.Grpo) else 1
+
+
+def batch_size(run: Run, loaded: load.Loaded) -> Batch:
+    """How the planner cuts an update for the card; a resumed run keeps to what it began with."""
+    if kept := run.record.get("batch"):
+        return Batch(**kept)
+    here = loaded.machine
+    sizes = architecture.of(loaded.model.config.to_dict())
+    size = batch(run.recipe, sizes, here.memory_gib, card=here.card, precision=here.precision)
+    run.update(batch=asdict(size))
+    return size
 
 
 def save_adapter(model: Any, run: Run) -> None:
@@ -193,7 +221,7 @@ def save_adapter(model: Any, run: Run) -> None:
     aside = run.folder / ".adapter.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     with disk(run.folder):
-        model.save_pretrained(str(aside))
+        model.save_pretrained(str(aside), selected_adapters=["default"])  # not TRL's copy of it for a KL term
         (aside / "README.md").unlink(missing_ok=True)  # PEFT's template, all placeholders
         aside.replace(run.adapter)
 
@@ -209,6 +237,6 @@ def _rewind(run: Run) -> Path | None:
     for folder in run.checkpoints.glob("checkpoint-*"):
         if not (folder / "complete.json").exists():
             shutil.rmtree(folder)
-    for name in ("metrics.jsonl", "rollouts.jsonl"):
+    for name in ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl"):
         run.rewind(name, update)
     return last

@@ -1,12 +1,13 @@
 """The unsloth backend: the same few functions as the transformers one. Import it before trl, transformers and peft."""
 
 import os
-from pathlib import Path
+import tempfile
 from typing import Any
 
-CACHE = Path.home() / ".cache" / "lowmed" / "unsloth"
-# unsloth writes generated code into the working folder unless told otherwise, and reads both at import.
-os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(CACHE))
+# unsloth writes the code it generates into the working folder, and imports from there what somebody else may have left.
+# A folder of this process alone, gone when it ends, holds it; the variables are read at import.
+_GENERATED = tempfile.TemporaryDirectory(prefix="lowmed-unsloth-", ignore_cleanup_errors=True)
+os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", _GENERATED.name)
 os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
 
 from unsloth import FastVisionModel  # noqa: E402  # must follow the settings above

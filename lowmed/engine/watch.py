@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lowmed.errors import RunError
+from lowmed.errors import RunError, SetupError
 from lowmed.run import Run, write_json
 
 # TRL's names -> ours. What is not here is not recorded.
@@ -23,6 +23,7 @@ METRICS = {
     "kl": "kl",
     "mean_token_accuracy": "token_accuracy",
     "frac_reward_zero_std": "zero_spread_groups",
+    "trained": "trained_share",
     "completions/mean_length": "tokens",
     "completions/clipped_ratio": "clipped",
     "grad_norm": "grad_norm",
@@ -66,10 +67,13 @@ class Stop:
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Writes metrics.jsonl, marks finished checkpoints, and stops when asked."""
 
-    def __init__(self, run: Run, stop: Stop, report: Callable[[int, dict[str, float]], None]) -> None:
+    def __init__(
+        self, run: Run, stop: Stop, report: Callable[[int, dict[str, float]], None], iterations: int = 1
+    ) -> None:
         self.run = run
         self.stop = stop
         self.report = report
+        self.iterations = iterations  # optimizer steps on the same replies, which a checkpoint does not hold
         self.began = time.monotonic()
         self.longest = 0.0
 
@@ -82,7 +86,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     ) -> TrainerControl:
         """Stop after this update when asked, with a checkpoint."""
         self.longest = max(self.longest, time.monotonic() - self.began)
-        if self.stop.due(self.longest) and state.global_step < state.max_steps:
+        between = state.global_step % self.iterations != 0
+        if not between and self.stop.due(self.iterations * self.longest) and state.global_step < state.max_steps:
             control.should_training_stop = True
             control.should_save = True
         return control
@@ -106,6 +111,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
         Raises:
             RunError: the loss is no number any more; going on would only cost time.
+            SetupError: it never was one.
         """
         if logs is None or "loss" not in logs:
             return  # the summary at the end
@@ -120,6 +126,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         self.run.append("metrics.jsonl", [{"update": state.global_step, **row}])
         # In fp16 the scaler begins too high on purpose, skips the updates whose gradients overflow, and halves itself.
         overflow = not args.fp16 and not math.isfinite(row.get("grad_norm", 0.0))
+        if not math.isfinite(row["loss"]) and state.global_step == 1:
+            raise SetupError(
+                "the very first loss is no number, before anything was learnt",
+                f"base model and adapter in {'fp16' if args.fp16 else 'bf16' if args.bf16 else 'fp32'}",
+                "weights or adapter are broken, or too large for this precision: try model.load_in=16bit, another "
+                "adapter, or a card that has bf16",
+            )
         if not math.isfinite(row["loss"]) or overflow:
             raise RunError(
                 f"the loss or its gradient is no number at update {state.global_step}",

@@ -1,6 +1,8 @@
 """The true loading code on nano: what is 4-bit, what trains, what is refused."""
 
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from lowmed.engine import load, machine
 from lowmed.errors import RecipeError, RunError, SetupError
 
 CPU = machine.Machine("cpu", "CPU", 0.0, "fp32")
+CARD = machine.Machine("cuda", "some card", 24.0, "bf16")
 NANO = recipe.Model(name="nano")
 
 
@@ -115,3 +118,27 @@ def test_a_hub_that_can_not_be_reached_names_the_folder_form(monkeypatch: pytest
 def test_unsloth_is_refused_without_a_card() -> None:
     with pytest.raises(SetupError, match="CUDA card"):
         load.choose_backend(recipe.Model(backend="unsloth"), CPU)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"), [({"rollout": "vllm"}, "vLLM for Qwen2-VL"), ({"weights": "random"}, "trained weights")]
+)
+def test_what_unsloth_refuses_is_refused_before_it_is_loaded(keys: dict[str, Any], words: str) -> None:
+    with pytest.raises(SetupError, match=words):
+        load.choose_backend(recipe.Model(backend="unsloth", **keys), CARD)
+
+
+def test_auto_says_why() -> None:
+    assert load.choose_backend(recipe.Model(), CARD) == (
+        "transformers",
+        "unsloth has not been measured against it on some card",
+    )
+    assert load.choose_backend(recipe.Model(backend="transformers"), CARD)[0] == "transformers"
+
+
+def test_auto_takes_what_was_measured_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(load.FASTER, "some card", "unsloth")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    assert load.choose_backend(recipe.Model(), CARD) == ("unsloth", "measured faster on some card")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert load.choose_backend(recipe.Model(), CARD)[0] == "transformers"

@@ -12,6 +12,10 @@ from conftest import Lowmed
 pytestmark = pytest.mark.slow
 SMALL = {
     "grpo": ["--recipe", "rarl", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=48"],
+    "reused replies": [
+        *("--recipe", "rarl", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=48"),
+        *("method.num_iterations=2", "method.checkpoint_every=1"),  # of which every second one is written
+    ],
     "sft": ["--recipe", "rarl-sft", "method.questions_per_update=4"],
 }
 SHORT = ["--nano", "method.updates=6", "method.checkpoint_every=2"]
@@ -42,12 +46,13 @@ def adapter(run: Path) -> bytes:
     return (run / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["grpo", "sft"])
-def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(kind: str, tmp_path: Path, lowmed: Lowmed) -> None:
-    unbroken = lowmed(kind, *SMALL[kind], *SHORT, "--out", "unbroken")
+@pytest.mark.parametrize("what", ["grpo", "reused replies", "sft"])
+def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(what: str, tmp_path: Path, lowmed: Lowmed) -> None:
+    kind = "sft" if what == "sft" else "grpo"
+    unbroken = lowmed(kind, *SHORT, *SMALL[what], "--out", "unbroken")
     assert unbroken.returncode == 0, unbroken.stderr
 
-    process = start(kind, *SMALL[kind], *SHORT, "--out", "killed", folder=tmp_path)
+    process = start(kind, *SHORT, *SMALL[what], "--out", "killed", folder=tmp_path)
     stop_after(process, tmp_path / "killed", 3, signal.SIGKILL)
     record = json.loads((tmp_path / "killed" / "run.json").read_text())
     assert record["status"] == "running"  # nobody had time to write otherwise

@@ -1,0 +1,175 @@
+"""One update of lowmed against the same update of plain TRL: seconds and peak memory by phase.
+
+    python benchmarks/update.py                          nano and a model of 64 million parameters, here
+    python benchmarks/update.py --cells 'grpo/mid/256'   only the cells whose name begins so
+    python benchmarks/update.py --model FOLDER           the model of a config folder with random weights, on a card
+    python benchmarks/update.py --model FOLDER --against unsloth
+    python benchmarks/update.py --list                   names of the cells
+    python benchmarks/update.py --table                  only write the tables of docs/performance.md anew
+
+Both sides stand ready in processes of their own and make an update each in turn; the first pair is left out. On a card
+too small for both, one follows the other. A cell that was measured stays in results/update-*.json and is not measured
+again without --again, so that a series which was cut off goes on where it was.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import update_table
+from machine import RESULTS, about
+from update_cell import Cell
+
+SIDE = Path(__file__).parent / "update_side.py"
+TOKENS = (64, 256, 1024)
+GROUPS = (4, 8, 16)
+CURVE_SEEDS = (0, 1)
+
+
+def cells(model: str | None, against: str) -> dict[str, Cell]:
+    """Every cell by name, the quick ones first."""
+    found: dict[str, Cell] = {}
+    for name in [model] if model else ["nano", "mid"]:
+        small = not model
+        shown = Path(name).name if model else name
+        common = {"model": name, "load_in": "16bit" if small else "4bit", "seed": 0, "against": [against], "tokens": 64}
+        for tokens in TOKENS:
+            # Three timed updates where they take seconds, one where they take minutes.
+            updates = 4 if name == "nano" and tokens < 1024 else 3 if not small else 2
+            for group in GROUPS:
+                found[f"grpo/{shown}/{tokens}/{group}"] = common | {
+                    "task": "grpo", "tokens": tokens, "group": group, "updates": updates,
+                    "questions": 1 if name == "mid" else 2, "new_tokens": 32 if small else 128,
+                    "against": [against, "trl-same"] if name == "nano" else [against],
+                }  # fmt: skip
+            found[f"sft/{shown}/{tokens}"] = common | {
+                "task": "sft", "tokens": tokens, "group": 0, "questions": 4 if name == "mid" else 8, "updates": 4,
+            }  # fmt: skip
+        if name == "nano":
+            for seed in CURVE_SEEDS:
+                found[f"learning/nano/{seed}"] = common | {
+                    "task": "learning", "group": 8, "questions": 8, "updates": 30, "new_tokens": 64, "seed": seed,
+                }  # fmt: skip
+    if against == "unsloth":
+        return {f"{name}/unsloth": cell for name, cell in found.items()}
+    return dict(sorted(found.items(), key=lambda item: (item[1]["model"] == "mid", item[1]["tokens"])))
+
+
+class Side:
+    """One side's process."""
+
+    def __init__(self, cell: Cell, name: str) -> None:
+        command = [sys.executable, str(SIDE), json.dumps(cell), name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = self.read()
+
+    def read(self) -> dict[str, Any]:
+        """What it says next."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a side ended with {self.process.wait()}; its message stands above")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def update(self) -> dict[str, Any]:
+        """Make one more."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self) -> None:
+        """Let it end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Both sides of a cell, in turns where they fit together."""
+    names = ["lowmed", *cell["against"]]
+    if cell["task"] == "learning":
+        return {"sides": {name: _curve(cell, name) for name in names}}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    facts: dict[str, dict[str, Any]] = {}
+    together = [names] if _room_for(len(names)) else [[name] for name in names]
+    for some in together:
+        sides = {name: Side(cell, name) for name in some}
+        for _ in range(cell["updates"]):
+            for name, side in sides.items():
+                rows[name].append(side.update())
+        for name, side in sides.items():
+            facts[name] = side.about
+            side.close()
+    found = {name: {"rest_gib": facts[name]["rest_gib"], **_summary(cell, rows[name])} for name in names}
+    return {"card": facts["lowmed"]["card"], "parameters": facts["lowmed"]["parameters"], "sides": found}
+
+
+def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    if cell["task"] == "sft":  # two passes over the same questions: images unknown, then known
+        half = len(rows) // 2
+        epochs = [sum(row["seconds"]["all"] for row in part) for part in (rows[:half], rows[half:])]
+        return {"epoch_s": epochs, "peak_gib": {"all": max(row["peak_gib"]["all"] for row in rows)}}
+    timed = rows[1:]
+    return {
+        part: {name: statistics.median(row[part].get(name, 0.0) for row in timed) for name in timed[0][part]}
+        for part in ("seconds", "peak_gib")
+    }
+
+
+def _curve(cell: Cell, name: str) -> dict[str, Any]:
+    side = Side(cell, name)
+    rows: list[dict[str, Any]] = []
+    while "rewards" not in (row := side.read()):
+        rows.append(row)
+    side.close()
+    return {"rewards": row["rewards"], "s": sum(each["seconds"]["all"] for each in rows)}
+
+
+def _room_for(sides: int) -> bool:
+    import torch
+
+    return not torch.cuda.is_available() or torch.cuda.get_device_properties(0).total_memory > sides * 40 * 2**30
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--cells", default="")
+    asked.add_argument("--model")
+    asked.add_argument("--against", choices=["trl", "unsloth"], default="trl")
+    asked.add_argument("--again", action="store_true")
+    asked.add_argument("--list", action="store_true")
+    asked.add_argument("--table", action="store_true")
+    asked.add_argument("--out", type=Path, help="where the figures go; default benchmarks/results")
+    given = asked.parse_args()
+    chosen = {name: cell for name, cell in cells(given.model, given.against).items() if name.startswith(given.cells)}
+    if given.list:
+        print(*chosen, sep="\n")
+        return
+    path = (given.out or RESULTS) / f"update-{'gpu' if given.model else 'cpu'}.json"
+    if given.model and given.against == "unsloth" and not (given.list or given.table):
+        drawn = tempfile.TemporaryDirectory()  # unsloth must be imported first, so that others write the weights
+        folder = Path(drawn.name) / Path(given.model).name
+        subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), given.model, str(folder)], check=True)
+        for cell in chosen.values():
+            cell["model"] = str(folder)
+    known: dict[str, Any] = json.loads(path.read_text())["cells"] if path.exists() else {}
+    for name, cell in {} if given.table else chosen.items():
+        if name in known and not given.again:
+            continue
+        known[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **measure(cell)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"cells": known}, indent=1) + "\n")
+        print(update_table.line(name, known[name]), flush=True)
+    if not given.out:
+        update_table.write()
+
+
+if __name__ == "__main__":
+    main()

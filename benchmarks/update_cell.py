@@ -1,0 +1,97 @@
+"""What a cell of benchmarks/update.py trains: its recipe, its questions and images, its model."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+from PIL import Image
+
+from lowmed import nano, recipe, recipe_file
+from lowmed.data.division import Division, divide
+from lowmed.data.load import load as load_data
+from lowmed.sample import Sample
+
+QUESTIONS_PER_IMAGE = 2
+# About 64 million parameters: depth and width of Qwen2-VL-2B's tower and language model in their true proportion.
+MID_TEXT = {"hidden_size": 384, "intermediate_size": 2240, "num_hidden_layers": 14, "num_attention_heads": 12,
+            "num_key_value_heads": 2}  # fmt: skip
+MID_VISION = {"depth": 16, "embed_dim": 320, "hidden_size": 384, "num_heads": 16, "mlp_ratio": 4}
+
+Cell = dict[str, Any]
+
+
+def plan_of(cell: Cell, side: str, folder: Path) -> recipe.Recipe:
+    """The recipe of a cell: a shipped one, with what a comparison needs to be fair written over it."""
+    grpo = cell["task"] != "sft"
+    settings = [
+        f"model.load_in={cell['load_in']}", f"model.max_image_tokens={max(cell['tokens'], 4)}",
+        f"model.backend={'unsloth' if side == 'unsloth' else 'transformers'}",
+        f"method.updates={cell['updates']}", f"method.questions_per_update={cell['questions']}",
+        f"method.checkpoint_every={cell['updates']}", f"seed={cell['seed']}",
+        "method.schedule=constant", "method.warmup=0", "data.split_by=official", "data.source=phantom",
+    ]  # fmt: skip
+    if cell["model"] != "nano":
+        settings += [f"model.name={_mid(folder) if cell['model'] == 'mid' else cell['model']}"]
+        if not (Path(cell["model"]) / "model.safetensors.index.json").exists():
+            settings += ["model.weights=random"]
+    if grpo:
+        # Random weights earn nothing: were settled groups left out, or cut replies, there would be nothing to time.
+        settings += [
+            f"method.group_size={cell['group']}", f"method.max_new_tokens={cell['new_tokens']}",
+            "method.drop_settled=false", "method.mask_truncated=false", "method.canaries_every=null",
+        ]  # fmt: skip
+    plan = recipe_file.load("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
+    rows = plan.method.rows_per_update
+    forward = max(size for size in range(1, 9) if rows % size == 0)  # TRL's default is 8
+    return plan.model_copy(update={"method": plan.method.model_copy(update={"rows_per_forward": forward})})
+
+
+def division_of(cell: Cell, plan: recipe.Recipe) -> Division:
+    """Noise of exactly the wanted number of image tokens; for learning curves the phantoms."""
+    if cell["task"] == "learning":
+        return divide(load_data("phantom", None), plan.data, plan.seed)
+    side = 28 * round(cell["tokens"] ** 0.5)
+
+    def open_image(name: str) -> Image.Image:
+        noise = numpy.random.default_rng(int(name))
+        return Image.fromarray(noise.integers(0, 255, (side, side, 3), dtype=numpy.uint8))
+
+    count = cell["questions"] * (cell["updates"] if cell["task"] == "grpo" else cell["updates"] // 2)
+    each = 1 if cell["task"] == "grpo" else QUESTIONS_PER_IMAGE
+    samples = tuple(
+        Sample(str(row), f"Is finding {row} seen?", "yes", "closed", str(row // each), "noise", (str(row // each),))
+        for row in range(count)
+    )
+    return Division("noise", samples, {}, {}, {}, open_image, "noise")
+
+
+def _mid(folder: Path) -> Path:
+    """The tokenizer and processor of nano beside the config of a larger model."""
+    where = folder / "mid"
+    where.mkdir()
+    for file in nano.folder().iterdir():
+        if file.name not in ("model.safetensors", "config.json"):
+            (where / file.name).write_bytes(file.read_bytes())
+    config = json.loads((nano.folder() / "config.json").read_text())
+    config["text_config"] |= MID_TEXT | {"layer_types": ["full_attention"] * MID_TEXT["num_hidden_layers"]}
+    config["vision_config"] |= MID_VISION
+    (where / "config.json").write_text(json.dumps(config))
+    return where
+
+
+def write_weights(model: str, folder: str) -> None:
+    """The model of a config folder with random weights as a folder that unsloth loads, which takes no others."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    drawn = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(model), dtype=torch.bfloat16)
+    drawn.save_pretrained(folder, max_shard_size="2GB")  # in several files, beside their index
+    AutoProcessor.from_pretrained(model).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    write_weights(*sys.argv[1:])
