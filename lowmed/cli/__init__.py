@@ -5,7 +5,27 @@ import sys
 import typer
 
 from lowmed import __version__
-from lowmed.cli import check, compare, data, doctor, evaluate, probe, recipes, report, score, train
+from lowmed.cli import (
+    ask,
+    bridge,
+    chat,
+    check,
+    compare,
+    data,
+    doctor,
+    evaluate,
+    export,
+    judge,
+    merge,
+    plan,
+    probe,
+    recipes,
+    report,
+    rewards,
+    score,
+    train,
+    verify,
+)
 from lowmed.errors import LowmedError
 
 app = typer.Typer(
@@ -31,16 +51,25 @@ def _options(version: bool = typer.Option(False, "--version", callback=_version,
     del version
 
 
-app.command("grpo")(train.grpo)
-app.command("sft")(train.sft)
-app.command("eval")(evaluate.evaluate)
-app.command("probe")(probe.probe)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("score")(score.score)
 app.command("check")(check.check)
-app.add_typer(data.app, name="data")
+app.command("plan")(plan.plan)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(rewards.app, name="rewards")
+app.add_typer(data.app, name="data")
+app.command("probe")(probe.probe)
+app.command("sft")(train.sft)
+app.command("grpo")(train.grpo)
+app.command("bridge")(bridge.bridge)
+app.command("eval")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
+app.add_typer(judge.app, name="judge")
+app.command("report")(report.report)
+app.command("verify")(verify.verify)
+app.command("merge")(merge.merge)
+app.command("export")(export.export)
+app.command("ask")(ask.ask)
+app.command("chat")(chat.chat)
 app.command("doctor")(doctor.doctor)
 
 

@@ -26,59 +26,42 @@ def check(
     lowmed check --recipe rarl --nano
     lowmed check --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
     """
-    from lowmed import recipe_file
+    from lowmed import recipe_file, rewards
+    from lowmed.cli.rewards import told
     from lowmed.data.division import check_certain, divide
     from lowmed.data.load import load
+    from lowmed.engine.machine import rollout_refusal
+    from lowmed.plan import tell
+    from lowmed.rewards.check import checked
 
     plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
+    if refusal := rollout_refusal(plan):
+        raise refusal
     dataset = load(plan.data.source, plan.data.path)
     division = divide(dataset, plan.data, plan.seed)
     check_certain(division, plan.data)
-    gold = gold_rewards(plan, division)
-    failed = [line for line in gold if line["below_full"]]
+    built = rewards.for_recipe(plan)
+    paid = checked(built, division.train, plan.prompts.training) if built else {"failures": []}
     found: dict[str, Any] = {
         "recipe": f"{options.named(recipe)}: no mistakes, digest {plan.digest}",
         "data": dataset.describe().splitlines(),
         "split": division.describe(),
         "images": image_tokens(plan, division),
-        "rewards": gold,
-        "verdict": "the gold answers do not earn their full reward" if failed else "ready to train",
+        "memory": tell.verdict_lines(plan),
+        "rewards": paid,
+        "verdict": "the rewards do not hold" if paid["failures"] else "ready to train",
         "not_checked": [
             "whether model.name can be loaded, and its tokens of text",
-            "memory and time on a card",
+            "memory and time on a card: what is said of them is planned, not measured",
             f"images beyond the first {IMAGES_OPENED}, where the source does not open them itself",
         ],
     }
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _print(found)
-    if failed:
+        _print(found, [*told(paid), *(f"fails    {failure}" for failure in paid["failures"])] if built else [])
+    if paid["failures"]:
         raise typer.Exit(1)
-
-
-def gold_rewards(plan: "Recipe", division: "Division") -> list[dict[str, Any]]:
-    """What each reward pays for the reference replies themselves: it must be all that it can pay."""
-    from lowmed import prompt, rewards
-
-    if plan.method.kind != "grpo":
-        return []
-    family = prompt.family(plan.prompts.train)
-    lines = []
-    for reward in rewards.build(plan.method.reward_specs, family.reply):
-        scores = [(sample, reward(sample, prompt.reference(family, sample))) for sample in division.train]
-        below = [(sample.id, score.why) for sample, score in scores if score.value is not None and score.value < 1]
-        lines.append(
-            {
-                "reward": reward.name,
-                "weight": reward.weight,
-                "gold_replies": len(scores),
-                "abstained": sum(score.value is None for _, score in scores),
-                "below_full": len(below),
-                "first": below[:3],
-            }
-        )
-    return lines
 
 
 def image_tokens(plan: "Recipe", division: "Division") -> dict[str, Any]:
@@ -91,17 +74,14 @@ def image_tokens(plan: "Recipe", division: "Division") -> dict[str, Any]:
     return {"opened": len(tokens), "most_tokens": max(tokens, default=0), "budget": plan.model.max_image_tokens}
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], rewards: list[str]) -> None:
     print(f"recipe   {found['recipe']}")
     print("data     " + "\n         ".join(found["data"]))
     print("split    " + "\n         ".join(found["split"]))
     images = found["images"]
     print(f"images   {images['opened']} opened, at most {images['most_tokens']} tokens of {images['budget']} each")
-    for line in found["rewards"]:
-        gold = f"{line['gold_replies'] - line['abstained'] - line['below_full']} of {line['gold_replies']}"
-        abstained = f", {line['abstained']} have nothing to say" if line["abstained"] else ""
-        print(f"reward   {line['reward']} x {line['weight']:g}: {gold} gold replies earn all{abstained}")
-        for sample, why in line["first"]:
-            print(f"         {sample}: {why}")
+    print("memory   " + "\n         ".join(found["memory"]))
+    if rewards:
+        print("\n".join(rewards))
     print("not checked: " + "; ".join(found["not_checked"]))
     print(found["verdict"])

@@ -78,7 +78,7 @@ def _train(
     from lowmed.data.division import check_certain, divide
     from lowmed.data.load import load
     from lowmed.errors import RecipeError, RunError
-    from lowmed.evaluate.difficulty import keep
+    from lowmed.evaluate.difficulty import chosen
 
     if resume == "auto" and name and out:  # one command for a notebook cell: start, or go on where it was
         resume = out if (Path(out) / "run.json").is_file() else None
@@ -104,16 +104,16 @@ def _train(
             "method.kind",
             f"use `lowmed {plan.method.kind}`, or another recipe",
         )
-    if plan.method.kind == "grpo":
-        rewards.build(plan.method.reward_specs)
+    rewards.for_recipe(plan)  # a mistake in them is told before anything is loaded
     from lowmed.engine import machine
 
+    if refusal := machine.rollout_refusal(plan):
+        raise refusal
     here = machine.find(plan.model)
     dataset = load(plan.data.source, plan.data.path)
     division = divide(dataset, plan.data, plan.seed)
     check_certain(division, plan.data)
-    if plan.data.difficulty:
-        division = replace(division, train=keep(division.train, Path(plan.data.difficulty)))
+    division = replace(division, train=chosen(division.train, plan.data, plan.seed))
 
     say(f"recipe  {name or resume}: {plan.about}")
     say(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")

@@ -1,0 +1,71 @@
+"""`lowmed ask`: one question about one's own images."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from lowmed.cli import options
+from lowmed.cli.progress import say
+
+Target = Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a merged folder, `nano`, or a hub id.")]
+Rest = Annotated[
+    list[str], typer.Argument(metavar='[IMAGE]... "QUESTION"', help="Pictures or DICOM files, then the question.")
+]
+Samples = Annotated[
+    int, typer.Option("--samples", min=0, max=64, help="Also so many sampled replies: how stable is it?")
+]
+Prompt = Annotated[str | None, typer.Option("--prompt", help="Prompt family; default: the one that the run asks with.")]
+
+
+def ask(target: Target, rest: Rest, samples: Samples = 0, prompt: Prompt = None, as_json: options.Json = False) -> None:
+    """Ask a model about images of your own: its reasoning, its answer, and how stable that is.
+
+    \b
+    lowmed ask runs/20260101-rarl chest.png "Is there a pleural effusion?"
+    lowmed ask rarl-merged before.dcm after.dcm "What has changed?" --samples 8
+
+    Research only: this is not a diagnostic device. Nothing is stored, and nothing leaves this machine.
+    """
+    from lowmed import prompt as prompts
+    from lowmed.data.images import Policy
+    from lowmed.evaluate.subject import subject
+    from lowmed.ship import asking
+
+    *images, question = rest
+    who = subject(target)
+    family = prompts.family(prompt) if prompt else who.family
+    asked = asking.sample(question, images)
+    open_image = asking.opened(images, Policy(who.model.max_image_tokens))
+    from lowmed.engine import evaluation
+
+    adapter = who.adapters.get("tuned")
+    who = replace(who, family=family)
+    answerer = evaluation.answerer(who.model, adapter, who.family, who.eval.max_new_tokens)
+    found = {"model": target, **asking.ask(answerer, asked, who.family, open_image, samples)}
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    show(found)
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print reasoning, answer, and votes."""
+    from lowmed.report.table import NOTICE
+
+    if found["reasoning"]:
+        print(f"reasoning  {found['reasoning']}")
+    if found["answer"] is None:
+        print(f"unread     {', '.join(found['flags'])}\nreply      {found['reply']}")
+    else:
+        print(f"answer     {found['answer']}")
+    if "samples" in found:
+        drawn = found["samples"]
+        print(f"\n{drawn['drawn']} replies at temperature {drawn['temperature']:g}")
+        for vote in drawn["votes"]:
+            print(f"  {vote['share']:4.0%}  {vote['answer']}")
+        if drawn["unread"]:
+            print(f"  {drawn['unread'] / drawn['drawn']:4.0%}  unread")
+    say(NOTICE)

@@ -1,0 +1,167 @@
+"""`lowmed bridge`: measure support, then RL where there is some, else a round of SFT, and measure again."""
+
+import gc
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lowmed.cli import options, train
+from lowmed.cli.progress import progress, say
+
+if TYPE_CHECKING:
+    from lowmed.data.division import Division
+    from lowmed.recipe import Recipe
+
+RECORD = "bridge.json"
+Out = Annotated[str | None, typer.Option("--out", help="Folder of all stages; default runs/<time>-<recipe>.")]
+Resume = Annotated[str | None, typer.Option("--resume", help="Go on with the bridge in that folder.")]
+Stages = list[dict[str, Any]]
+
+
+def bridge(
+    overrides: options.Overrides = None,
+    recipe: options.Recipe = None,
+    nano: options.Nano = False,
+    out: Out = None,
+    resume: Resume = None,
+    as_json: options.Json = False,
+) -> None:
+    """Pay for RL only where the model already reaches right answers at times; else bridge by SFT and measure again.
+
+    \b
+    lowmed bridge --recipe medbridge
+    lowmed bridge --recipe medbridge --nano boundary.questions=40 method.updates=20 boundary.sft.updates=20
+    lowmed bridge --resume runs/20260101-medbridge
+
+    The folder holds one ordinary probe or run a stage (1-probe, 2-sft, 3-probe, 4-grpo) and bridge.json with every
+    decision and its numbers. Ends with 0 where RL was done, with 1 where the rule says that it is not worth it.
+    """
+    folder, plan = _resumed(resume, overrides, recipe, nano, out) if resume else _new(overrides, recipe, nano, out)
+    try:
+        stages, finished = _walk(folder, plan)
+    except (typer.Exit, KeyboardInterrupt):  # a stage was stopped, and has said so
+        say(f"next    lowmed bridge --resume {folder}")
+        raise
+    if as_json:
+        print(json.dumps({"folder": str(folder), "stages": stages}, indent=2))
+    say(f"bridge  {folder / RECORD}")
+    if not finished:
+        raise typer.Exit(1)
+    say(f"next    lowmed eval {folder / stages[-1]['stage']} --base")
+
+
+def _walk(folder: Path, plan: "Recipe") -> tuple[Stages, bool]:
+    """All stages in turn, those that are there already taken as they stand; whether RL was done."""
+    from lowmed.evaluate import boundary
+
+    rule = boundary.rule(plan)
+    stages: Stages = []
+    adapter: Path | None = None
+    then: boundary.Step = "sft"
+    while then == "sft":
+        name = f"{len(stages) + 1}-probe"
+        found = boundary.figures(_probe(folder / name, plan, adapter))
+        then, why = boundary.step(found["verdict"], sum(stage["kind"] == "sft" for stage in stages), rule.rounds)
+        stages.append({"stage": name, "kind": "probe", **found, "then": then, "why": why})
+        _record(folder, stages, "running")
+        say(f"{name}  {found['verdict']}: {found['reason']} {why}")
+        if then != "stop":
+            name = f"{len(stages) + 1}-{then}"
+            _train(folder / name, boundary.stage(plan, then, adapter))
+            stages.append({"stage": name, "kind": then, "from": adapter.name if adapter else None})
+            adapter = folder / name
+        gc.collect()  # the stage's model goes before the next one is loaded
+    _record(folder, stages, "finished" if then == "grpo" else "stopped")
+    return stages, then == "grpo"
+
+
+def _new(overrides: list[str] | None, recipe: str | None, nano: bool, out: str | None) -> tuple[Path, "Recipe"]:
+    from lowmed import recipe_file
+    from lowmed import run as runs
+    from lowmed.errors import RunError
+    from lowmed.evaluate import boundary
+
+    plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
+    boundary.rule(plan)
+    name = options.run_name(options.named(recipe), nano)
+    folder = Path(out) if out else Path(runs.FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    if folder.exists():
+        raise RunError("the folder exists", str(folder), f"choose another --out, or go on with --resume {folder}")
+    _questions(plan, 1)  # a mistake in the data ends here, with nothing written
+    with runs.disk(folder):
+        folder.mkdir(parents=True)
+        runs.write_text(folder / "recipe.yaml", recipe_file.dump(recipe_file.portable(plan)))
+        _record(folder, [], "running")
+    return folder, plan
+
+
+def _resumed(
+    resume: str, overrides: list[str] | None, recipe: str | None, nano: bool, out: str | None
+) -> tuple[Path, "Recipe"]:
+    from lowmed import recipe_file
+    from lowmed.errors import RecipeError, RunError
+
+    folder = Path(resume)
+    if not (folder / RECORD).is_file():
+        raise RunError("this is no bridge", resume, f"name a folder that holds {RECORD}")
+    plan = recipe_file.load(str(folder / "recipe.yaml"))
+    if recipe or overrides or out or (nano and plan.model.name != "nano"):
+        raise RecipeError("a resumed bridge keeps its recipe", "--resume", "give --resume alone, or start a new one")
+    return folder, plan
+
+
+def _questions(plan: "Recipe", limit: int) -> "Division":
+    """The first training questions, on which support is measured."""
+    from lowmed.data.division import check_certain, divide, training_questions
+    from lowmed.data.load import load
+
+    division = divide(load(plan.data.source, plan.data.path), plan.data, plan.seed)
+    check_certain(division, plan.data)
+    return training_questions(division, limit)
+
+
+def _probe(folder: Path, plan: "Recipe", adapter: Path | None) -> dict[str, Any]:
+    """Support on training questions, of the base or of the adapter that the stage before left."""
+    from lowmed.engine import evaluation
+    from lowmed.evaluate import boundary
+    from lowmed.evaluate.subject import Subject
+    from lowmed.recipe import Grpo
+    from lowmed.run import read_json
+
+    if (folder / "probe.json").is_file():
+        return read_json(folder / "probe.json")
+    rule, method = boundary.rule(plan), plan.method
+    assert isinstance(method, Grpo)  # which the rule has seen to
+    start = adapter or (Path(plan.lora.start) if plan.lora.start else None)
+    adapters: dict[str, Path | None] = {"tuned": start} if start else {"base": None}
+    return evaluation.probe(
+        Subject(plan.model, plan.prompts.asking, plan.eval, None, adapters),
+        _questions(plan, rule.questions),
+        "",
+        folder,
+        samples=rule.samples,
+        temperature=method.temperature,
+        support=rule.support,
+        progress=progress,
+    )
+
+
+def _train(folder: Path, stage: "Recipe") -> None:
+    """The stage's run, begun, gone on with, or left as it is when it is finished."""
+    from lowmed import recipe_file
+    from lowmed.run import write_text
+
+    file = folder.with_suffix(".yaml")
+    if not file.exists():
+        write_text(file, recipe_file.dump(recipe_file.portable(stage)))
+    verb = {"grpo": train.grpo, "sft": train.sft}[stage.method.kind]
+    verb(recipe=str(file), out=str(folder), resume="auto")
+
+
+def _record(folder: Path, stages: Stages, status: str) -> None:
+    from lowmed.run import write_json
+
+    write_json(folder / RECORD, {"status": status, "stages": stages})

@@ -1,0 +1,124 @@
+"""`lowmed export`: a run in the form that somebody else's program takes."""
+
+import json
+import shutil
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lowmed.cli import options
+from lowmed.cli.merge import MEASURED_ON, Base, On, PathTo, Reference, Samples, plan, show
+from lowmed.cli.progress import progress, say
+
+
+class Form(StrEnum):
+    """What a run can be exported to."""
+
+    merged = "merged"
+    gguf = "gguf"
+    ollama = "ollama"
+    vllm = "vllm"
+    hub = "hub"
+
+
+Target = Annotated[str, typer.Argument(metavar="RUN|MERGED", help="A finished run, or a folder that was exported.")]
+To = Annotated[Form, typer.Option("--to", help="The form.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to make.")]
+Repository = Annotated[str | None, typer.Option("--repo", help="hub: OWNER/NAME.")]
+Yes = Annotated[bool, typer.Option("--yes", help="hub: upload; without it nothing leaves this machine.")]
+Public = Annotated[bool, typer.Option("--public", help="hub: for everybody to see; default is private.")]
+Reviewed = Annotated[list[str] | None, typer.Option("--reviewed", help="hub: a file that you have looked through.")]
+
+
+def export(
+    target: Target,
+    to: To,
+    out: Out = None,
+    reference: Reference = None,
+    samples: Samples = MEASURED_ON,
+    on: On = None,
+    path: PathTo = None,
+    base: Base = None,
+    repo: Repository = None,
+    yes: Yes = False,
+    public: Public = False,
+    reviewed: Reviewed = None,
+    as_json: options.Json = False,
+) -> None:
+    """Export a run: merged weights, GGUF for llama.cpp, Ollama, vLLM, or the Hugging Face hub.
+
+    \b
+    lowmed export runs/20260101-rarl --to vllm --out served        merged folder, adapter, both serve commands
+    lowmed export runs/20260101-rarl --to gguf --out gguf          language model and projector
+    lowmed export rarl-merged --to ollama --out ollama             from a folder that is merged already
+    lowmed export runs/20260101-rarl --to hub --repo me/rarl --out upload          shows what would be uploaded
+    lowmed export upload --to hub --repo me/rarl --yes             uploads it, private
+
+    What is merged is measured against the adapter first: exit 1 and the reason where they disagree.
+    """
+    from lowmed.engine import machine
+    from lowmed.errors import RecipeError
+
+    machine.quiet()
+    from lowmed.ship import export as exporting
+    from lowmed.ship import make
+
+    ready = exporting.is_exported(Path(target))
+    if to is Form.hub and repo is None:
+        raise RecipeError("no repository", "--repo", "name it: --repo OWNER/NAME")
+    if ready and to in (Form.merged, Form.vllm):
+        raise RecipeError("the folder is exported already", target, f"name the run, to make the form `{to}`")
+    if out is None and not (ready and to is Form.hub):
+        raise RecipeError("no folder to export to", "--out", "name one that does not exist yet: --out DIR")
+    found: dict[str, Any] = {"passed": True, "checks": [], "out": target}
+    if not ready:
+        assert out is not None
+        inner = out.with_name(f".{out.name}.merged") if to in (Form.gguf, Form.ollama) else out
+        if inner != out and out.exists():
+            raise RecipeError("the folder exists", str(out), "choose another --out, or remove it")
+        shutil.rmtree(inner, ignore_errors=True) if inner != out else None
+        job = plan(target, inner, reference=reference, samples=samples, on=on, path=path, base=base)
+        with progress("export", len({place.file for place in job.work.base.values()})) as advance:
+            if to is Form.hub:
+                found = exporting.adapter_form(job)
+            else:
+                found = (exporting.for_vllm if to is Form.vllm else make.merged)(job, advance)
+    folder = Path(found["out"])
+    if found["passed"] and to in (Form.gguf, Form.ollama):
+        assert out is not None
+        files = exporting.for_llama_cpp(folder, out, modelfile=to is Form.ollama)
+        if not ready:
+            shutil.rmtree(folder)
+        found |= {"out": str(out), "files": files}
+    if not as_json:
+        show(found)
+    if not found["passed"]:
+        if as_json:
+            print(json.dumps(found, indent=2))
+        raise typer.Exit(1)
+    if to is Form.hub:
+        found |= _hub(folder, str(repo), yes=yes, public=public, reviewed=reviewed or [])
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif to is Form.vllm:
+        for file in ("serve.sh", "serve-adapter.sh"):
+            print(f"\n# {folder / file}\n{(folder / file).read_text().partition('exit 1')[2].strip()}")
+
+
+def _hub(folder: Path, repo: str, *, yes: bool, public: bool, reviewed: list[str]) -> dict[str, Any]:
+    from lowmed.ship import hub
+
+    files = hub.listing(folder)
+    for name, size in files:
+        say(f"{size:>14,} bytes  {name}")
+    total = sum(size for _, size in files)
+    say(f"{total:>14,} bytes in {len(files)} files, to {repo}, {'PUBLIC' if public else 'private'}")
+    hub.check(folder, reviewed)
+    address = hub.upload(folder, repo, public=public) if yes else None
+    if address:
+        say(f"uploaded  {address}")
+    else:
+        say(f"nothing was uploaded; to do it: lowmed export {folder} --to hub --repo {repo} --yes")
+    return {"files": dict(files), "repository": repo, "private": not public, "uploaded": address}

@@ -1,0 +1,82 @@
+"""The forms in which a run leaves: each made aside, whole, and put in place at the end."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lowmed.errors import RunError
+from lowmed.run import disk, read_json, write_json
+from lowmed.ship import folder, make, verify, vllm
+from lowmed.ship.make import Advance, Order
+
+KEPT_BESIDE_GGUF = (folder.ABOUT, "README.md", "LICENSE", "NOTICE", "recipe.yaml", make.PARITY)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a folder was made by an export or a merge."""
+    return (path / folder.ABOUT).is_file()
+
+
+def for_vllm(job: Order, advance: Advance) -> dict[str, Any]:
+    """A merged folder with the serve commands and the adapter in it.
+
+    Raises:
+        LowmedError: vLLM can not serve it, or as `make.merged`.
+    """
+    vllm.check(job.work.adapter)
+    images = max((len(sample.images) for sample in job.asked.samples), default=1) if job.asked else 1
+    return make.merged(job, advance, lambda out: vllm.write(out, job.run, job.work.adapter, images=max(images, 1)))
+
+
+def for_llama_cpp(merged: Path, out: Path, *, modelfile: bool) -> list[str]:
+    """A merged folder as GGUF files, with a Modelfile for Ollama where wanted; the names of what was made.
+
+    Raises:
+        LowmedError: the extra is missing, the model is not supported, or the folder exists.
+    """
+    from lowmed.ship import gguf, ollama
+
+    about = read_json(merged / folder.ABOUT)
+    if about["form"] != "merged":
+        raise RunError("only a merged folder becomes GGUF", str(merged), "lowmed export RUN --to gguf")
+    _free(out)
+    aside = out.with_name(f".{out.name}.exporting")
+    shutil.rmtree(aside, ignore_errors=True)
+    kinds: tuple[gguf.Kind, ...] = ("f16", "q8_0", "q4_k_m") if gguf.can_quantise() else ("f16", "q8_0")
+    files = gguf.write(merged, aside, kinds, name=about["run"])
+    if modelfile:
+        ollama.write(merged, files, aside)
+    with disk(aside):
+        for name in KEPT_BESIDE_GGUF:
+            if (merged / name).is_file():
+                shutil.copyfile(merged / name, aside / name)
+        aside.replace(out)
+    return sorted(file.name for file in out.iterdir())
+
+
+def adapter_form(job: Order) -> dict[str, Any]:
+    """The adapter with all that it needs, for the hub; measured, and put in place if it passes.
+
+    Raises:
+        LowmedError: the machine, the model or the disk does not allow it.
+    """
+    checks = list(job.checks)
+    aside = job.out.with_name(f".{job.out.name}.exporting")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.complete(job.run, job.work.folder, aside, "adapter")
+    with disk(aside):
+        for file in job.run.adapter.iterdir():
+            shutil.copyfile(file, aside / file.name)
+    if job.asked:
+        checks += verify.adapter(job.model, job.work.folder, job.run.adapter, job.asked)[0]
+    document = verify.document(checks, measured=job.asked is not None)
+    write_json(aside / make.PARITY, document)
+    if document["passed"]:
+        with disk(job.out):
+            aside.replace(job.out)
+    return {**document, "out": str(job.out if document["passed"] else aside)}
+
+
+def _free(out: Path) -> None:
+    if out.exists():
+        raise RunError("the folder exists", str(out), "choose another --out, or remove it")

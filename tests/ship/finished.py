@@ -1,0 +1,70 @@
+"""A finished run of the embedded model whose adapter is drawn at random, made without training or loading a model."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from lowmed import nano, recipe_file
+from lowmed import run as runs
+from lowmed.data.division import divide
+from lowmed.data.load import load
+from lowmed.engine.transformers_backend import LANGUAGE_LAYERS
+from lowmed.run import Run
+from lowmed.ship import weights
+
+RANK = 8
+CONFIG = {
+    "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": 0.0,
+    "bias": "none", "target_modules": LANGUAGE_LAYERS, "base_model_name_or_path": "nano", "inference_mode": True,
+}  # fmt: skip
+Tensors = dict[str, torch.Tensor]
+
+
+def run(folder: Path, *overrides: str, strength: float = 0.02) -> Run:
+    """The run; `strength` is the standard deviation of B: how much the adapter does."""
+    plan = recipe_file.load("rarl", ["eval.max_new_tokens=40", *overrides], nano=True)
+    made = runs.create(plan, "made", out=str(folder))
+    data = divide(load("phantom"), plan.data, plan.seed)
+    made.update(status="finished", updates=1, data_digest=data.digest, precision="fp32", image_pixels=[3136, 200704])
+    adapter(made.adapter, factors(strength))
+    return made
+
+
+def factors(strength: float, folder: Path | None = None) -> Tensors:
+    """A and B of every linear layer of a base's language model."""
+    draw = torch.Generator().manual_seed(0)
+    found: Tensors = {}
+    for name, place in weights.places(folder or nano.folder()).items():
+        if weights.is_language_layer(name, place):
+            wide, high = place.shape[1], place.shape[0]
+            module = f"base_model.model.{weights.canonical(name).removesuffix('.weight')}"
+            found[f"{module}.lora_A.weight"] = torch.randn(RANK, wide, generator=draw) * 0.05
+            found[f"{module}.lora_B.weight"] = torch.randn(high, RANK, generator=draw) * strength
+    return found
+
+
+def adapter(folder: Path, tensors: Mapping[str, torch.Tensor], **config: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(CONFIG | config))
+    save_file(dict(tensors), folder / "adapter_model.safetensors", {"format": "pt"})
+
+
+def sharded(folder: Path) -> Path:
+    """The embedded model in five shards with an index, as large models lie on the hub."""
+    shutil.copytree(nano.folder(), folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    tensors = load_file(nano.folder() / "model.safetensors")
+    names = sorted(tensors)
+    parts = [names[at::5] for at in range(5)]
+    placed: dict[str, str] = {}
+    for number, part in enumerate(parts, 1):
+        file = f"model-{number:05}-of-00005.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / file, {"format": "pt"})
+        placed |= dict.fromkeys(part, file)
+    index = {"metadata": {"total_size": sum(each.nbytes for each in tensors.values())}, "weight_map": placed}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder

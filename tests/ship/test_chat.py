@@ -1,0 +1,86 @@
+"""The page answers over real HTTP, on this machine alone, and keeps nothing."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowmed.errors import SetupError
+from lowmed.evaluate.subject import subject
+from lowmed.nano import phantom
+
+pytest.importorskip("gradio", reason="the extra `ui` is not installed")
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        found: int = free.getsockname()[1]
+        return found
+
+
+@pytest.fixture(scope="module")
+def client(port: int) -> Iterator[Any]:
+    from gradio_client import Client
+
+    from lowmed.ship import chat
+
+    with chat.serving(subject("nano"), port):
+        yield Client(f"http://127.0.0.1:{port}", verbose=False, analytics_enabled=False)
+    assert not Path(os.environ["GRADIO_TEMP_DIR"]).exists()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Any:
+    from gradio_client import handle_file
+
+    [sample] = phantom.samples("test", 1)
+    phantom.picture(sample.images[0]).save(tmp_path / "a.png")
+    return handle_file(str(tmp_path / "a.png"))
+
+
+@pytest.mark.slow
+def test_a_question_about_a_picture_is_answered_with_reasoning_and_votes(client: Any, picture: Any) -> None:
+    answer, reasoning, votes = client.predict(
+        [picture], "Which side is the bright disc on?", "reasoning", 4, api_name="/ask"
+    )
+    assert answer
+    assert reasoning
+    assert sum(each["confidence"] for each in votes["confidences"]) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_what_can_not_be_asked_is_told(client: Any, picture: Any) -> None:
+    with pytest.raises(Exception, match="the question is empty"):
+        client.predict([picture], " ", "reasoning", 0, api_name="/ask")
+
+
+@pytest.mark.slow
+def test_the_page_is_bound_to_this_machine_and_fetches_nothing_from_elsewhere(client: Any, port: int) -> None:
+    import httpx
+
+    listening = [
+        line.split()[1]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+    ]
+    assert listening == [f"0100007F:{port:04X}"]
+    html = httpx.get(f"{client.src}").text
+    assert 'src="http' not in html
+    assert 'href="http' not in html
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_told(client: Any, port: int) -> None:
+    from lowmed.ship import chat
+
+    assert client
+    temporary = os.environ["GRADIO_TEMP_DIR"]
+    with pytest.raises(SetupError, match="the page can not be served"), chat.serving(subject("nano"), port):
+        pass
+    os.environ["GRADIO_TEMP_DIR"] = temporary
