@@ -21,7 +21,7 @@ def test_check_prints_the_true_counts(lowmed: Lowmed, vqa_rad: Path) -> None:
     assert text.count("the published split shares") == 1
     assert "the published split shares 202 with train" in text
     assert found["images"]["most_tokens"] <= found["images"]["budget"] == 256
-    assert all(line["below_full"] == 0 for line in found["rewards"])
+    assert all(line["below_full"] == 0 for line in found["rewards"]["gold"])
 
 
 def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, vqa_rad: Path) -> None:

@@ -1,0 +1,100 @@
+"""RL where there is support, SFT first where there is not, each stage a folder of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from lowmed import recipe_file
+from lowmed.cli.bridge import bridge
+from lowmed.errors import LowmedError, RecipeError, RunError
+from lowmed.evaluate import boundary
+
+TINY = [
+    "--recipe", "medbridge", "--nano", "prompts.infer=reasoning", "boundary.questions=12", "boundary.samples=4",
+    "boundary.rounds=1", "boundary.sft.updates=2", "boundary.sft.questions_per_update=4", "method.updates=2",
+    "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=40", "eval.max_new_tokens=40",
+    "method.rewards=[{name: accuracy}, {name: format}]",
+]  # fmt: skip
+
+
+def asked(*arguments: str) -> Result:
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(bridge)
+    return CliRunner().invoke(app, arguments)
+
+
+def refused(*arguments: str) -> LowmedError:
+    error = asked(*arguments).exception
+    assert isinstance(error, LowmedError), error
+    return error
+
+
+@pytest.mark.slow
+def test_without_support_sft_bridges_and_a_resumed_bridge_goes_on_from_it_to_rl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stopped = asked(*TINY, "boundary.support=1.0", "--out", "b", "--json")
+    assert stopped.exit_code == 1, stopped.output
+    stages = json.loads(stopped.stdout)["stages"]
+    assert [stage["stage"] for stage in stages] == ["1-probe", "2-sft", "3-probe"]
+    assert [stage.get("then") for stage in stages] == ["sft", None, "stop"]
+    assert stages[0]["support"] < stages[0]["support_needed"] == 1.0
+    assert stages[0]["k"] == 4
+    assert (tmp_path / "b/3-probe/tuned.jsonl").exists()  # asked of the adapter that SFT left
+    trained = (tmp_path / "b/2-sft/adapter/adapter_model.safetensors").stat().st_mtime_ns
+
+    (tmp_path / "b/3-probe/probe.json").unlink()  # as a kill before its end leaves it
+    recipe = tmp_path / "b/recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("support: 1.0", "support: 0.0"))
+    done = asked("--resume", "b")
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "b/bridge.json").read_text())
+    assert record["status"] == "finished"
+    assert [stage["stage"] for stage in record["stages"]] == ["1-probe", "2-sft", "3-probe", "4-grpo"]
+    assert record["stages"][3]["from"] == "2-sft"
+    assert recipe_file.load("b/4-grpo/recipe.yaml").lora.start == "b/2-sft"
+    assert json.loads((tmp_path / "b/4-grpo/run.json").read_text())["status"] == "finished"
+    assert (tmp_path / "b/2-sft/adapter/adapter_model.safetensors").stat().st_mtime_ns == trained
+
+
+def test_the_verdict_decides_and_bridging_ends() -> None:
+    assert boundary.step("RL", 0, 3)[0] == "grpo"
+    assert boundary.step("SFT first", 2, 3)[0] == "sft"
+    assert boundary.step("SFT first", 3, 3) == (
+        "stop", "no support after 3 rounds of SFT: take other data or a stronger base"
+    )  # fmt: skip
+    assert boundary.step("neither", 0, 3)[0] == "stop"
+
+
+def test_a_stage_is_an_ordinary_recipe_with_one_method(tmp_path: Path) -> None:
+    plan = recipe_file.load("medbridge", nano=True)
+    sft = boundary.stage(plan, "sft", None)
+    assert (sft.method, sft.boundary, sft.lora.start) == (boundary.rule(plan).sft, None, None)
+    rl = boundary.stage(plan, "grpo", Path("b/2-sft"))
+    assert (rl.method, rl.lora.start) == (plan.method, "b/2-sft")
+    file = tmp_path / "stage.yaml"
+    file.write_text(recipe_file.dump(rl))
+    assert recipe_file.load(str(file)) == rl
+
+
+def test_a_mistake_ends_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no boundary" in refused("--recipe", "rarl", "--nano").what
+    assert "not RL" in refused(*TINY, "method={kind: sft}").what
+    assert isinstance(refused(*TINY, "data.source=nothing"), RecipeError)
+    assert "no bridge" in refused("--resume", "here").what
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "taken").mkdir()
+    assert isinstance(refused(*TINY, "--out", "taken"), RunError)
+
+
+def test_a_resumed_bridge_keeps_its_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    folder.mkdir()
+    (folder / "bridge.json").write_text("{}")
+    (folder / "recipe.yaml").write_text(recipe_file.dump(recipe_file.load("medbridge", nano=True)))
+    assert "keeps its recipe" in refused("--resume", str(folder), "method.updates=3").what
