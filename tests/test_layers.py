@@ -46,7 +46,15 @@ def test_modules_stay_readable(module: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["recipes"], ["check", "--recipe", "rarl", "--nano"], ["grpo", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["recipes"],
+        ["check", "--recipe", "rarl", "--nano"],
+        ["grpo", "--help"],
+        ["plan", "--recipe", "rarl"],
+        ["rewards", "list"],
+    ],
 )
 def test_light_verbs_load_no_torch(arguments: list[str]) -> None:
     code = (

@@ -31,7 +31,6 @@ def check(
     from lowmed.data.division import check_certain, divide
     from lowmed.data.load import load
     from lowmed.engine.machine import rollout_refusal
-    from lowmed.plan import tell
     from lowmed.rewards.check import checked
 
     plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
@@ -47,7 +46,7 @@ def check(
         "data": dataset.describe().splitlines(),
         "split": division.describe(),
         "images": image_tokens(plan, division),
-        "memory": tell.verdict_lines(plan),
+        "memory": memory(plan),
         "rewards": paid,
         "verdict": "the rewards do not hold" if paid["failures"] else "ready to train",
         "not_checked": [
@@ -62,6 +61,17 @@ def check(
         _print(found, [*told(paid), *(f"fails    {failure}" for failure in paid["failures"])] if built else [])
     if paid["failures"]:
         raise typer.Exit(1)
+
+
+def memory(plan: "Recipe") -> list[str]:
+    """On which cards the run is planned to fit."""
+    from lowmed.errors import SetupError
+    from lowmed.plan import tell
+
+    try:
+        return tell.verdict_lines(plan)
+    except SetupError as error:  # a hub id that is not in the tables, and nothing is downloaded to look
+        return [f"not planned: {error.what}"]
 
 
 def image_tokens(plan: "Recipe", division: "Division") -> dict[str, Any]:

@@ -76,9 +76,10 @@ def export(
     if not ready:
         assert out is not None
         inner = out.with_name(f".{out.name}.merged") if to in (Form.gguf, Form.ollama) else out
-        if inner != out and out.exists():
+        if out.exists():
             raise RecipeError("the folder exists", str(out), "choose another --out, or remove it")
-        shutil.rmtree(inner, ignore_errors=True) if inner != out else None
+        if inner != out:
+            shutil.rmtree(inner, ignore_errors=True)  # of an export that was killed behind its merge
         job = plan(target, inner, reference=reference, samples=samples, on=on, path=path, base=base)
         with progress("export", len({place.file for place in job.work.base.values()})) as advance:
             if to is Form.hub:

@@ -118,6 +118,8 @@ def show(found: Mapping[str, Any]) -> None:
     if found.get("measured") is False:
         print("NOT MEASURED: nobody has compared the merged model with the adapter (--samples 0)")
     if found["passed"]:
-        say(f"done    {found['out']}\nnext    python {found['out']}/example.py IMAGE QUESTION")
+        say(f"done    {found['out']}")
+        if (Path(found["out"]) / "example.py").is_file():
+            say(f"next    python {found['out']}/example.py IMAGE QUESTION")
     elif found["out"]:
         say(f"kept aside, since it did not pass: {found['out']}")

@@ -1,9 +1,10 @@
 """One training run from its recipe to its adapter, whatever the method."""
 
+import contextlib
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -98,11 +99,12 @@ def _train(
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
     write_json(run.folder / "split.json", division.ids())
-    trainer = _trainer(plan, loaded, turns, family, division, run)
+    built = rewards.for_recipe(plan)
+    trainer = _trainer(plan, loaded, turns, family, division, run, built)
     stop = watch.Stop(deadline)
     trainer.add_callback(watch.Watch(run, stop, report, iterations(plan.method)))
     checkpoint = _rewind(run) if resume else None
-    with stop.listening(), disk(run.folder):
+    with stop.listening(), disk(run.folder), _judged(run, built):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = run.record.get("seconds", 0.0) + time.monotonic() - started
     peak = max(run.record.get("peak_gib", 0.0), machine.peak_gib(here.device))
@@ -116,6 +118,17 @@ def _train(
     return "finished"
 
 
+@contextlib.contextmanager
+def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
+    """Keep in the run what was sent to a judge, and where, however the training ends."""
+    judge = next((found for each in built if (found := getattr(each.reward, "judge", None))), None)
+    try:
+        yield
+    finally:
+        if judge:
+            run.update(judged=[*run.record.get("judged", []), judge.record()])
+
+
 def _trainer(
     plan: recipe.Recipe,
     loaded: load.Loaded,
@@ -123,6 +136,7 @@ def _trainer(
     family: prompt.Family,
     division: Division,
     run: Run,
+    built: list[rewards.Weighted],
 ) -> Any:
     from transformers import PrinterCallback
 
@@ -141,7 +155,6 @@ def _trainer(
     if isinstance(method, recipe.Grpo):
         from lowmed.engine import consistency, grpo, rollouts
 
-        built = rewards.build(method.rewards, family.reply, max_new_tokens=method.max_new_tokens)
         slow = consistency.slow_copy(built, loaded, turns, family)
         functions = rollouts.functions(
             built,
@@ -150,6 +163,7 @@ def _trainer(
             run,
             reply=family.reply,
             canaries_every=method.canaries_every,
+            updates_per_batch=iterations(method),
             likelihood=slow.likelihood if slow else None,
         )
         trainer: Any = grpo.build(method, loaded, dataset, functions, common, size.rows_per_generate)

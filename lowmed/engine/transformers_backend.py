@@ -73,6 +73,8 @@ def _random(source: str, options: dict[str, Any]) -> Any:
         empty = AutoModelForImageTextToText.from_config(config)
     state = {}
     for name, weight in empty.state_dict().items():
+        if name in empty.all_tied_weights_keys:  # given a weight of its own, the head would not be tied
+            continue
         if weight.dim() > 1:
             state[name] = torch.empty(weight.shape, dtype=torch.bfloat16).normal_(0.0, 0.02)
         else:  # norm scales and biases

@@ -45,7 +45,8 @@ def need(base: Mapping[str, Place], changed: Collection[str], out: Path, *, four
     total = sum(place.size for place in base.values())
     largest = max((base[name].size for name in changed), default=0)
     ram = LIBRARIES_BYTES + (2 * total if four_bit else COPIES_OF_A_TENSOR * largest)
-    return Need(ram, total * (2 if four_bit else 1) + BESIDE_WEIGHTS_BYTES, total / _bytes_per_second(out))
+    handled = total + 2 * sum(base[name].size for name in changed)  # copied; the changed ones read and written again
+    return Need(ram, total * (2 if four_bit else 1) + BESIDE_WEIGHTS_BYTES, handled / _bytes_per_second(out))
 
 
 def free_ram() -> int:

@@ -254,9 +254,6 @@ def test_a_resumed_run_goes_on_with_the_same_slow_copy(tmp_path: Path, lowmed: L
     for name in (str(last), "adapter/adapter_model.safetensors", "rollouts.jsonl", "canaries.jsonl"):
         assert (broken.folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert [row["update"] for row in broken.rows("canaries.jsonl")] == [2, 4]
-    assert any("paid" in row["scores"]["accuracy"] for row in broken.rows("rollouts.jsonl")) or all(
-        row["scores"]["format"]["value"] == 1.0 for row in broken.rows("rollouts.jsonl")
-    )
     said = [row["scores"]["consistency"] for row in broken.rows("rollouts.jsonl")]
     assert any("likelihood" in score["why"] for score in said)
     assert {score["value"] for score in said} <= {0.0, 1.0, None}

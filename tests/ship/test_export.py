@@ -194,7 +194,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 def test_an_upload_makes_a_private_repository_with_every_file(staged: Path, server: type[Hub]) -> None:
     command(str(staged), Form.hub, repo="me/made", yes=True, as_json=True)
     sent = dict(server.asked)
-    assert json.loads(sent["/api/repos/create"])["private"] is True
+    created = json.loads(sent["/api/repos/create"])
+    assert created.get("visibility", "private" if created.get("private") else "public") == "private"
     commit = next(body for path, body in server.asked if "/commit/" in path)
     paths = {json.loads(line)["value"].get("path") for line in commit.splitlines()}
     assert paths >= {path.name for path in staged.iterdir()}
