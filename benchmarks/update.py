@@ -44,7 +44,7 @@ def cells(model: str | None, against: str) -> dict[str, Cell]:
             for group in GROUPS:
                 found[f"grpo/{shown}/{tokens}/{group}"] = common | {
                     "task": "grpo", "tokens": tokens, "group": group, "updates": updates,
-                    "questions": 1 if name == "mid" else 2, "new_tokens": 32 if small else 128,
+                    "questions": 1 if name == "mid" else 2, "new_tokens": 64 if small else 128,
                     "against": [against, "trl-same"] if name == "nano" else [against],
                 }  # fmt: skip
             found[f"sft/{shown}/{tokens}"] = common | {

@@ -138,7 +138,7 @@ def _probe(folder: Path, plan: "Recipe", adapter: Path | None) -> dict[str, Any]
     start = adapter or (Path(plan.lora.start) if plan.lora.start else None)
     adapters: dict[str, Path | None] = {"tuned": start} if start else {"base": None}
     return evaluation.probe(
-        Subject(plan.model, plan.prompts.asking, plan.eval, None, adapters),
+        Subject(plan.model, plan.prompts.training, plan.eval, None, adapters),  # asked as RL would ask
         _questions(plan, rule.questions),
         "",
         folder,

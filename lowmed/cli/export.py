@@ -60,6 +60,7 @@ def export(
     """
     from lowmed.engine import machine
     from lowmed.errors import RecipeError
+    from lowmed.run import read_json
 
     machine.quiet()
     from lowmed.ship import export as exporting
@@ -73,6 +74,7 @@ def export(
     if out is None and not (ready and to is Form.hub):
         raise RecipeError("no folder to export to", "--out", "name one that does not exist yet: --out DIR")
     found: dict[str, Any] = {"passed": True, "checks": [], "out": target}
+    asked = None
     if not ready:
         assert out is not None
         inner = out.with_name(f".{out.name}.merged") if to in (Form.gguf, Form.ollama) else out
@@ -81,6 +83,7 @@ def export(
         if inner != out:
             shutil.rmtree(inner, ignore_errors=True)  # of an export that was killed behind its merge
         job = plan(target, inner, reference=reference, samples=samples, on=on, path=path, base=base)
+        asked = job.asked
         with progress("export", len({place.file for place in job.work.base.values()})) as advance:
             if to is Form.hub:
                 found = exporting.adapter_form(job)
@@ -89,10 +92,13 @@ def export(
     folder = Path(found["out"])
     if found["passed"] and to in (Form.gguf, Form.ollama):
         assert out is not None
-        files = exporting.for_llama_cpp(folder, out, modelfile=to is Form.ollama)
+        files = exporting.for_llama_cpp(folder, out, asked, modelfile=to is Form.ollama)
         if not ready:
             shutil.rmtree(folder)
         found |= {"out": str(out), "files": files}
+        if exporting.AGREEMENT in files:
+            told = read_json(out / exporting.AGREEMENT)
+            say(f"llama.cpp replied the same to {told['same_replies']} of {told['questions']} questions")
     if not as_json:
         show(found)
     if not found["passed"]:

@@ -105,6 +105,7 @@ def _train(
             f"use `lowmed {plan.method.kind}`, or another recipe",
         )
     rewards.for_recipe(plan)  # a mistake in them is told before anything is loaded
+    from lowmed.engine import load as models
     from lowmed.engine import machine
 
     if refusal := machine.rollout_refusal(plan):
@@ -117,6 +118,7 @@ def _train(
 
     say(f"recipe  {name or resume}: {plan.about}")
     say(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")
+    say("backend " + ": ".join(models.choose_backend(plan.model, here)))
     say("data    " + dataset.describe().replace("\n", "\n        "))
     say("split   " + "\n        ".join(division.describe()))
 

@@ -92,6 +92,7 @@ def _train(
         card=here.card,
         precision=here.precision,
         backend=loaded.backend,
+        base_commit=getattr(loaded.model.config, "_commit_hash", None),
         python=platform.python_version(),
         versions={name: version(name) for name in PACKAGES},
         data_digest=division.digest,
@@ -109,7 +110,8 @@ def _train(
     seconds = run.record.get("seconds", 0.0) + time.monotonic() - started
     peak = max(run.record.get("peak_gib", 0.0), machine.peak_gib(here.device))
     update = trainer.state.global_step
-    run.update(ended=now(), updates=update, seconds=round(seconds, 1), peak_gib=round(peak, 3))
+    encoded = run.record.get("images_encoded", 0) + (loaded.tower.encoded if loaded.tower else 0)
+    run.update(ended=now(), updates=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded)
     if update < plan.method.updates:
         run.update(status="stopped", reason=stop.reason)
         return "stopped"

@@ -98,11 +98,6 @@ class Grpo(Method):
         """Replies that one optimizer step sees."""
         return self.group_size * self.questions_per_update
 
-    @property
-    def reward_specs(self) -> list[tuple[str, float, dict[str, Any]]]:
-        """Name, weight and options of each reward, as `rewards.build` takes them."""
-        return [(reward.name, reward.weight, reward.options) for reward in self.rewards]
-
 
 class Boundary(Section):
     """When RL is paid for: where the model has support, else a round of SFT first, then measure again."""

@@ -38,7 +38,7 @@ def read(run: Run) -> Record:
     return Record(
         run=run.record,
         recipe=run.recipe,
-        metrics=tuple(run.rows("metrics.jsonl")),
+        metrics=(*run.rows("metrics.jsonl"), *run.rows("canaries.jsonl")),
         rollouts=tuple(row for row in rollouts if row["update"] == last),
         evaluations={folder: report(folder) for folder in folders},
     )
@@ -66,12 +66,17 @@ def rewards(record: Record) -> list[dict[str, Any]]:
     if not isinstance(record.recipe.method, Grpo):
         return []
     found = []
-    for name, weight, _options in record.recipe.method.reward_specs:
-        values = [row[f"rewards/{name}"] for row in record.metrics if f"rewards/{name}" in row]
+    for reward in record.recipe.method.rewards:
+        values = [row[key] for row in record.metrics if (key := f"rewards/{reward.name}") in row]
         if values:
             first, last = values[:AVERAGED], values[-AVERAGED:]
             found.append(
-                {"name": name, "weight": weight, "first": sum(first) / len(first), "last": sum(last) / len(last)}
+                {
+                    "name": reward.name,
+                    "weight": reward.weight,
+                    "first": sum(first) / len(first),
+                    "last": sum(last) / len(last),
+                }
             )
     paid = sum(each["weight"] * each["last"] for each in found)
     return [{**each, "share": each["weight"] * each["last"] / paid if paid else 0.0} for each in found]

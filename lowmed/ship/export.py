@@ -2,13 +2,21 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lowmed import prompt, recipe_file
+from lowmed.data.images import Policy, prepare
 from lowmed.errors import RunError
 from lowmed.run import disk, read_json, write_json
+from lowmed.sample import Sample
 from lowmed.ship import folder, make, verify, vllm
 from lowmed.ship.make import Advance, Order
+from lowmed.ship.speak import Asked
 
+if TYPE_CHECKING:
+    from lowmed.ship.gguf_agreement import Question
+
+AGREEMENT = "llama_cpp.json"  # what llama.cpp replied with the files, against transformers
 KEPT_BESIDE_GGUF = (folder.ABOUT, "README.md", "LICENSE", "NOTICE", "recipe.yaml", make.PARITY)
 
 
@@ -28,8 +36,10 @@ def for_vllm(job: Order, advance: Advance) -> dict[str, Any]:
     return make.merged(job, advance, lambda out: vllm.write(out, job.run, job.work.adapter, images=max(images, 1)))
 
 
-def for_llama_cpp(merged: Path, out: Path, *, modelfile: bool) -> list[str]:
+def for_llama_cpp(merged: Path, out: Path, asked: Asked | None, *, modelfile: bool) -> list[str]:
     """A merged folder as GGUF files, with a Modelfile for Ollama where wanted; the names of what was made.
+
+    Where llama.cpp is installed and there is something to ask, its replies are compared and kept in llama_cpp.json.
 
     Raises:
         LowmedError: the extra is missing, the model is not supported, or the folder exists.
@@ -46,12 +56,26 @@ def for_llama_cpp(merged: Path, out: Path, *, modelfile: bool) -> list[str]:
     files = gguf.write(merged, aside, kinds, name=about["run"])
     if modelfile:
         ollama.write(merged, files, aside)
+    if asked and gguf.can_quantise():
+        from lowmed.ship.gguf_agreement import agreement
+
+        policy = Policy(recipe_file.load(str(merged / "recipe.yaml")).model.max_image_tokens)
+        questions = [_question(asked, sample, policy) for sample in asked.samples]
+        found = agreement(merged, files[0], files[-1], questions, max_new_tokens=asked.max_new_tokens)
+        write_json(aside / AGREEMENT, found.as_dict())
     with disk(aside):
         for name in KEPT_BESIDE_GGUF:
             if (merged / name).is_file():
                 shutil.copyfile(merged / name, aside / name)
         aside.replace(out)
     return sorted(file.name for file in out.iterdir())
+
+
+def _question(asked: Asked, sample: Sample, policy: Policy) -> "Question":
+    from lowmed.ship.gguf_agreement import Question
+
+    text = prompt.ask(asked.family, sample)[0]["content"][-1]["text"]
+    return Question(text, tuple(prepare(asked.open_image(image), policy, image) for image in sample.images))
 
 
 def adapter_form(job: Order) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lowmed.errors import LowmedError, RecipeError, RunError
 from lowmed.evaluate import boundary
 
 TINY = [
-    "--recipe", "medbridge", "--nano", "prompts.infer=reasoning", "boundary.questions=12", "boundary.samples=4",
+    "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "boundary.questions=12", "boundary.samples=4",
     "boundary.rounds=1", "boundary.sft.updates=2", "boundary.sft.questions_per_update=4", "method.updates=2",
     "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=40", "eval.max_new_tokens=40",
     "method.rewards=[{name: accuracy}, {name: format}]",

@@ -22,6 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return finished.run(tmp_path_factory.mktemp("example") / "run", strength=0.001)
 
 
+@pytest.mark.slow
 def test_the_merged_and_the_adapter_folder_answer_alike(run: Run, tmp_path: Path) -> None:
     tensors, adapter = bases.tensors(nano.folder()), adapters.read(str(run.folder))
     work = merge.Work(nano.folder(), tensors, adapter, adapters.targets(adapter, tensors), "original")
