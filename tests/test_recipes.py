@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from judge.served import serving, verdict
 from typer.testing import CliRunner
 
 from lowmed import recipe_file
 from lowmed.cli import train
 from lowmed.errors import RecipeError
+from lowmed.judge import CLINICAL, Judge, calibration
 from lowmed.recipe import Grpo, Recipe
 from lowmed.report import recipe_keys
 
@@ -188,3 +190,27 @@ def test_a_recipe_that_needs_a_judge_does_not_start_without_one(
     refused = lowmed("grpo", "--recipe", name, "--nano", "--out", "run")
     assert refused.returncode == 2
     assert "judge" in refused.stderr
+
+
+def calibrated(file: Path, judge: Judge) -> None:
+    """A calibration as `lowmed judge calibrate` writes one, of a judge that agrees with people."""
+    rates = {"kappa": 0.9, "false_accepts": {"rate": 0.0}, "labelled_wrong": 60, "labelled_right": 60}
+    found = {
+        "judge": judge.identity(CLINICAL),
+        "all": rates,
+        "asked": rates,
+        "attacks": {"accepted": 0, "asked": 9},
+    }
+    calibration.write(file, judge, CLINICAL, found)
+
+
+@pytest.mark.slow
+def test_the_recipe_that_asks_a_judge_runs_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(lambda asked: verdict(asked, accepted=True)) as server:
+        calibrated(tmp_path / "judge.json", Judge(server.url, "m"))
+        judge = [f"judge.url={server.url}", "judge.model=m", "judge.calibration=judge.json"]
+        trained("zhu-msa", *judge)
+        assert server.asked
+    rows = [json.loads(line) for line in Path("run/rollouts.jsonl").read_text().splitlines()]
+    assert 1.0 in [row["scores"]["clinical"]["value"] for row in rows]
