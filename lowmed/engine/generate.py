@@ -5,15 +5,17 @@ from typing import Any
 
 import torch
 
-from lowmed import prompt
+from lowmed import prompt, recipe
 from lowmed.data.images import prepare
 from lowmed.engine import prefill
 from lowmed.engine.load import Loaded
 from lowmed.errors import DataError
 from lowmed.evaluate.replies import OpenImage, Reply
+from lowmed.plan import architecture
+from lowmed.plan.batch import answer_rows
 from lowmed.sample import Sample
 
-BATCH = {"cpu": 128, "cuda": 64}
+CPU_ROWS = 128  # asked together where no card's memory says how many
 
 
 def replies(
@@ -47,8 +49,9 @@ def replies(
     asked = [sample for sample in sorted(samples, key=_length) for _ in range(copies)]
     sampling = prefill.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids)
     loaded.model.eval()
-    for start in range(0, len(asked), BATCH[loaded.machine.device]):
-        batch = asked[start : start + BATCH[loaded.machine.device]]
+    rows = _together(loaded, max_new_tokens)
+    for start in range(0, len(asked), rows):
+        batch = asked[start : start + rows]
         if loaded.backend == "unsloth":
             found = _by_generate(loaded, encode(loaded, batch, family, open_image), sampling)
         else:
@@ -91,6 +94,17 @@ def _by_generate(loaded: Loaded, inputs: Any, sampling: prefill.Sampling) -> lis
             **inputs, max_new_tokens=sampling.max_new_tokens, suppress_tokens=sampling.suppressed, **how
         )
     return [prefill.until_end(ids, sampling.end_ids) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()]
+
+
+def _together(loaded: Loaded, max_new_tokens: int) -> int:
+    """Questions that are asked at once: as many as the planner finds room for on the card."""
+    here = loaded.machine
+    if here.device == "cpu":
+        return CPU_ROWS
+    four_bit = getattr(loaded.model, "is_loaded_in_4bit", False)
+    spec = recipe.Model(load_in="4bit" if four_bit else "16bit", max_image_tokens=loaded.policy.max_image_tokens)
+    sizes = architecture.of(loaded.model.config.to_dict())
+    return answer_rows(spec, sizes, max_new_tokens, here.memory_gib, card=here.card, precision=here.precision)
 
 
 def _length(sample: Sample) -> tuple[int, int]:
