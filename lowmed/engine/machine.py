@@ -103,6 +103,11 @@ def peak_gib(device: str) -> float:
         import torch
 
         return torch.cuda.max_memory_reserved() / 2**30
-    import resource
+    return resident_gib("VmHWM")  # getrusage's peak is inherited from what started this process, a notebook for one
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+def resident_gib(field: str) -> float:
+    """A field of Linux's account of this process: `VmRSS` now resident, `VmHWM` at the peak."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    kib = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
+    return int(kib) / 2**20

@@ -48,7 +48,7 @@ class Meter:
             synchronise(self.device)
             self.seconds[name] += time.perf_counter() - self._since
         else:
-            self.gib[name] = max(self.gib[name], peak_gib(self.device) - self.context_gib)
+            self.gib[name] = max(self.gib[name], machine.peak_gib(self.device) - self.context_gib)
 
 
 def begin_peak(device: str) -> None:
@@ -64,23 +64,9 @@ def begin_peak(device: str) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the kernel's mark of the resident peak
 
 
-def peak_gib(device: str) -> float:
-    """The peak since then: reserved on the card, or resident in this process on the CPU."""
-    if device == "cuda":
-        return machine.peak_gib(device)
-    return resident_gib("VmHWM")
-
-
 def synchronise(device: str) -> None:
     """Wait until the card has done all that it was given."""
     if device == "cuda":
         import torch
 
         torch.cuda.synchronize()
-
-
-def resident_gib(field: str) -> float:
-    """A field of Linux's account of this process: `VmRSS` now resident, `VmHWM` at the peak."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    kib = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
-    return int(kib) / 2**20

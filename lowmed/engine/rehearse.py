@@ -24,7 +24,7 @@ from lowmed.data.division import Division
 from lowmed.data.images import TOKEN_SIDE_PX
 from lowmed.engine import machine, train
 from lowmed.engine.load import Loaded
-from lowmed.engine.meter import Meter, resident_gib
+from lowmed.engine.meter import Meter
 from lowmed.nano import phantom
 from lowmed.plan import architecture, lengths
 from lowmed.plan.batch import SMALL, batch
@@ -113,7 +113,7 @@ def _context(device: str) -> float:
     import trl
 
     del bitsandbytes, peft, torch, trl
-    return resident_gib("VmRSS")
+    return machine.resident_gib("VmRSS")
 
 
 def _all_rows(method: recipe.Method) -> dict[str, Any]:
