@@ -2,7 +2,7 @@
 
 `python benchmarks/ablations.py FOLDER [--arms rarl,rl-plain]` trains what FOLDER does not hold yet, asks each adapter
 the held-out phantom questions by the reasoning and by the direct prompt, and keeps one JSON file a run there;
-`--table` reads them, stores `results/ablations.json` and prints the tables of docs/ablations.md.
+`--table` reads them, stores `results/ablations.json` and writes the tables of docs/ablations.md.
 
 An arm may start from the blind base: build it first with
 `python -m lowmed.nano.build --base blind --out FOLDER/blind`.
@@ -23,6 +23,8 @@ from scipy import stats
 
 SEEDS = (0, 1, 2)
 INFER = ("reasoning", "direct")
+SPLITS = ("test", "unseen")
+PAGE = Path(__file__).parent.parent / "docs" / "ablations.md"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,19 @@ ARMS = {
     "weak-sft": Arm("sft", "rarl-sft", SHORT_SFT, blind=True),
     "weak-sft-rl": Arm("grpo", "rl-plain", start="weak-sft", blind=True),
 }
+
+COMPARED = (
+    ("`rl-plain` - `rarl-sft`: RL against imitation", "rl-plain", "rarl-sft", INFER),
+    ("`rarl` - `rarl-sft`", "rarl", "rarl-sft", INFER),
+    ("`rarl` - `rl-plain`: reasoning reward and several wordings", "rarl", "rl-plain", INFER),
+    ("`rarl` - `rarl-one-wording`: several wordings in training", "rarl", "rarl-one-wording", INFER),
+    ("`zhu-drgrpo` - `zhu-base`: Dr.GRPO", "zhu-drgrpo", "zhu-base", INFER[:1]),
+    ("`zhu-ecr` - `zhu-base`: length paid", "zhu-ecr", "zhu-base", INFER[:1]),
+    ("`zhu-cwr` - `zhu-base`: length paid if right", "zhu-cwr", "zhu-base", INFER[:1]),
+    ("`weak-sft` - `weak-rl`: without support, SFT against RL", "weak-sft", "weak-rl", INFER[:1]),
+    ("`weak-sft-rl` - `weak-sft`: RL after SFT", "weak-sft-rl", "weak-sft", INFER[:1]),
+    ("`weak-sft-rl` - `weak-rl`: SFT first, then the same RL", "weak-sft-rl", "weak-rl", INFER[:1]),
+)
 
 
 def lowmed(*arguments: str) -> str:
@@ -107,31 +122,84 @@ def measure(name: str, seed: int, folder: Path) -> None:
     print(name, seed, json.dumps(found["strict"]), flush=True)
 
 
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean and 95 % t interval over the seeds."""
+Runs = dict[str, list[dict[str, Any]]]  # arm -> its runs by seed
+
+
+def interval(values: list[float]) -> str:
+    """Mean [95 % t interval over the seeds]."""
     mean = sum(values) / len(values)
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else float("nan")
-    return mean, mean - half, mean + half
+    if len(values) == 1:
+        return f"{mean:+.3f}"
+    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
-def table(folder: Path) -> str:
-    """One row an arm: mean strict accuracy [95 % over seeds] by split and inference prompt."""
-    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*-[0-9].json"))]
-    store("ablations", {"runs": runs})
-    columns = [(split, infer) for split in ("test", "unseen") for infer in INFER]
-    lines = ["| arm | seeds | " + " | ".join(f"{split}, {infer}" for split, infer in columns) + " | tokens |"]
+def accuracy(run: dict[str, Any], infer: str, split: str, who: str = "tuned") -> float:
+    found: float = run["strict"][infer][split][who]
+    return found
+
+
+def arms(runs: Runs) -> list[str]:
+    """One row an arm: strict accuracy of each seed, by split and inference prompt."""
+    columns = [(split, infer) for split in SPLITS for infer in INFER]
+    lines = ["| arm | " + " | ".join(f"{split}, {infer}" for split, infer in columns) + " | reply tokens | training |"]
     lines.append("| --- |" + " --- |" * (len(columns) + 2))
-    for name in ARMS:
-        found = [run for run in runs if run["arm"] == name]
-        if found:
-            cells = []
-            for split, infer in columns:
-                mean, low, high = interval([run["strict"][infer][split]["tuned"] for run in found])
-                cells.append(f"{mean:.3f} [{low:.3f}, {high:.3f}]")
-            tokens = [run["tokens"] for run in found if run["tokens"]]
-            cells.append(f"{sum(tokens) / len(tokens):.0f}" if tokens else "")
-            lines.append(f"| `{name}` | {len(found)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+
+    def row(name: str, cells: list[str], tokens: str, seconds: str) -> None:
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {tokens} | {seconds} |")
+
+    for name, arm in (("its base", "rarl"), ("the weak base", "weak-rl")):
+        first = runs.get(arm, [])[:1]
+        for run in first:
+            row(name, [f"{accuracy(run, infer, split, 'base'):.3f}" for split, infer in columns], "", "")
+    for name, found in runs.items():
+        cells = [" ".join(f"{accuracy(run, infer, split):.3f}" for run in found) for split, infer in columns]
+        tokens = [run["tokens"] for run in found if run["tokens"]]
+        row(
+            f"`{name}`",
+            cells,
+            " ".join(f"{each:.0f}" for each in tokens),
+            " ".join(f"{run['train_s']:.0f} s" for run in found),
+        )
+    return lines
+
+
+def differences(runs: Runs) -> list[str]:
+    """One row a comparison: difference within each seed, its mean and interval over the seeds."""
+    lines = ["| comparison | asked by | test | unseen modality |", "| --- | --- | --- | --- |"]
+    for label, one, other, families in COMPARED:
+        if one in runs and other in runs:
+            for infer in families:
+                cells = [
+                    interval(
+                        [accuracy(a, infer, split) - accuracy(b, infer, split)
+                         for a, b in zip(runs[one], runs[other], strict=False)]
+                    )
+                    for split in SPLITS
+                ]  # fmt: skip
+                lines.append(f"| {label} | {infer} | " + " | ".join(cells) + " |")
+    for name in ("rarl", "rarl-one-wording", "rl-plain", "rarl-sft"):
+        cells = [
+            interval([accuracy(run, "reasoning", split) - accuracy(run, "direct", split) for run in runs.get(name, [])])
+            for split in SPLITS
+            if name in runs
+        ]
+        if cells:
+            lines.append(f"| `{name}` asked by reasoning - by direct | | " + " | ".join(cells) + " |")
+    return lines
+
+
+def publish(folder: Path) -> None:
+    """Store the figures, and put the tables into the page."""
+    kept = [json.loads(path.read_text()) for path in sorted(folder.glob("*-[0-9].json"))]
+    runs = {name: found for name in ARMS if (found := [run for run in kept if run["arm"] == name])}
+    store("ablations", {"runs": kept})
+    page = PAGE.read_text()
+    for mark, lines in (("arms", arms(runs)), ("differences", differences(runs))):
+        before, _, rest = page.partition(f"<!-- {mark} -->")
+        _, _, after = rest.partition(f"<!-- /{mark} -->")
+        page = before + "\n".join([f"<!-- {mark} -->", *lines, f"<!-- /{mark} -->"]) + after
+    PAGE.write_text(page)
 
 
 def main() -> None:
@@ -147,7 +215,7 @@ def main() -> None:
         for seed in map(int, chosen.seeds.split(",")):
             for name in chosen.arms.split(","):
                 measure(name, seed, folder)
-    print(table(folder))
+    publish(folder)
 
 
 if __name__ == "__main__":
