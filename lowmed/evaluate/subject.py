@@ -1,15 +1,18 @@
 """Who is evaluated, how it is asked, and on what."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lowmed import prompt, recipe, recipe_file
 from lowmed import run as runs
 from lowmed.data.division import Division, divide, first, untrained
+from lowmed.data.division import training_questions as asked_of_training
 from lowmed.data.load import load
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluate.report import SEEN, UNSEEN
 from lowmed.run import Run
+
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,10 @@ class Subject:
 
 
 def subject(target: str | None, *, base: bool = False, served_as: str | None = None) -> Subject:
-    """The run, model folder or hub id that is meant.
+    """The run, model folder, adapter folder or hub id that is meant.
 
-    A model folder with `recipe.yaml` in it, as a merged export has, is asked as that recipe says.
+    A folder with `recipe.yaml` in it, as an export has, is asked as that recipe says; the adapter of a plain PEFT
+    folder sits on the base that its own config names.
 
     Args:
         target: run folder, model folder, hub id or `nano`; a run or None where an endpoint serves the model.
@@ -34,11 +38,12 @@ def subject(target: str | None, *, base: bool = False, served_as: str | None = N
         served_as: what an endpoint calls the model; it then answers alone.
 
     Raises:
-        RunError: the run has not finished.
+        RunError: the run has not finished, or the adapter does not say what its base is.
         RecipeError: a base was asked for beside a model that has none.
     """
     run = runs.open_run(target) if target and (Path(target) / "run.json").is_file() else None
-    if base and (run is None or served_as):
+    bare = Path(target) if target and not run and (Path(target) / ADAPTER_CONFIG).is_file() else None
+    if base and ((run is None and bare is None) or served_as):
         raise RecipeError("a model without a run is its own base", "--base", "leave --base out")
     if run and run.record["status"] != "finished":
         verb = run.recipe.method.kind
@@ -48,16 +53,28 @@ def subject(target: str | None, *, base: bool = False, served_as: str | None = N
     file = Path(target or "") / "recipe.yaml"
     plan = run.recipe if run else recipe_file.load(str(file)) if target and file.is_file() else None
     model = plan.model if plan else recipe.Model()
-    adapters: dict[str, Path | None] = {"base": None} if base or not run else {}
-    adapters |= {"tuned": run.adapter} if run else {}
+    adapter = run.adapter if run else bare
+    adapters: dict[str, Path | None] = {"base": None} if base or not adapter else {}
+    adapters |= {"tuned": adapter} if adapter else {}
     if served_as:
         model, adapters = model.model_copy(update={"name": served_as}), {"endpoint": None}
+    elif bare:
+        model = model.model_copy(update={"name": _base_of(bare)})
     elif not run:
         if not target:
             raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run folder, a model, or `nano`")
         model = model.model_copy(update={"name": target})
     family = (plan.prompts if plan else recipe.Prompts()).asking
     return Subject(model, family, plan.eval if plan else recipe.Eval(), run, adapters)
+
+
+def _base_of(adapter: Path) -> str:
+    name = runs.read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not name:
+        raise RunError(
+            "the adapter does not say what its base is", str(adapter), f"name it in {ADAPTER_CONFIG}, or name the run"
+        )
+    return str(name)
 
 
 def divisions(who: Subject, on: str | None, path: str | None, limit: int | None) -> list[tuple[Division, str]]:
@@ -100,10 +117,7 @@ def training_questions(who: Subject, on: str | None, path: str | None, limit: in
         raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run folder")
     else:
         division, seen = divide(load(on, path), recipe.Data(source=on, allow_shared_images=True), 0), ""
-    train = division.train[:limit]
-    empty: dict[str, frozenset[str]] = {"train": frozenset()}
-    asked = replace(division, train=(), held_out={"train": train}, shared=empty, published_shared=empty)
-    return asked, seen
+    return asked_of_training(division, limit), seen
 
 
 def _division(run: Run | None, on: str | None, path: str | None) -> tuple[Division, str]:
