@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -170,3 +171,13 @@ def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(finishe
     shot = tmp_path / "report.png"
     _chromium(f"--screenshot={shot}", "--window-size=1300,1800", "--hide-scrollbars", file.as_uri(), folder=tmp_path)
     assert shot.stat().st_size > 20_000
+
+
+def test_a_judges_verdicts_stand_by_themselves_with_its_name_escaped(finished: Run) -> None:
+    record = read(finished)
+    [(folder, report)] = record.evaluations.items()
+    figures = {"accuracy": 0.75, "wilson": (0.5, 0.9), "questions": 20, "no_verdict": 2, "exact": 0.5}
+    judged = [{"judge": {"model": "<b>judge</b>"}, "splits": {"test": {"tuned": figures}}}]
+    html = page.render(replace(record, evaluations={folder: {**report, "judged": judged}}), SOURCES)
+    assert "judged right by &lt;b&gt;judge&lt;/b&gt;" in html
+    assert re.search(r"0\.750 \[0\.500, 0\.900\] of 20, 2 without verdict", html)
