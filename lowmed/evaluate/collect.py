@@ -10,6 +10,7 @@ from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition, ch
 from lowmed.evaluate.floor import Prior
 from lowmed.evaluate.measure import prediction
 from lowmed.evaluate.replies import Answerer
+from lowmed.run import read_json
 from lowmed.sample import Sample
 
 Advance = Callable[[int, str], None]
@@ -66,6 +67,7 @@ def collect(
     """
     answerer: Answerer | None = None
     prior = Prior(train) if train else None
+    digest = read_json(folder / store.ASKED)["prompt_digest"]
     done = 0
     for condition in work:
         file = store.path(folder, who, condition.name)
@@ -75,6 +77,7 @@ def collect(
             answerer = answerer or ready()
             for reply in answerer(samples, condition.open_image, copies=copies, temperature=condition.temperature):
                 row = prediction(reply.sample, condition.split, reply.completion, reply.tokens, reply.finish_reason)
+                row["prompt_digest"] = digest
                 if condition.name == REAL:
                     row["prior"] = prior.answer(reply.sample) if prior else None
                 if condition.copies > 1:

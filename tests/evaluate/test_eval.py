@@ -186,3 +186,10 @@ def test_the_title_names_a_split_that_shares_images(tmp_path: Path, capsys: pyte
 def test_the_report_is_json(tmp_path: Path) -> None:
     found = evaluated(tmp_path / "e", division(TEST), constant("\ud800 <b>[/bold]"), samples=2)
     assert json.loads(json.dumps(found))["splits"]["test"]["results"]["base"]["questions"] == len(TEST)
+
+
+def test_every_reply_names_the_prompts_that_it_answers(tmp_path: Path) -> None:
+    evaluated(tmp_path / "e", division(TEST[:20]), perfect)
+    asked = store.asked(tmp_path / "e")
+    for file in (tmp_path / "e").glob("base*.jsonl"):
+        assert {row["prompt_digest"] for row in store.read(file)} == {asked["prompt_digest"]}
