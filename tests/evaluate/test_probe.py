@@ -23,7 +23,7 @@ K = 16
 
 
 def _rows(folder: Path, says: Says) -> dict[str, list[dict[str, Any]]]:
-    folder.mkdir()
+    store.open_folder(folder, {"prompt_digest": "0" * 12})
     real = Condition(REAL, "train", TRAIN, phantom.picture)
     sampled = Condition(SAMPLED, "train", TRAIN, phantom.picture, K, 1.0)
     work = [real, sampled, collect.sampled_blind(real, K, 1.0)]
