@@ -58,6 +58,8 @@ def choose_backend(spec: recipe.Model, machine: Machine) -> tuple[str, str]:
     if spec.backend == "auto":
         if machine.card in FASTER and importlib.util.find_spec("unsloth"):
             return FASTER[machine.card], f"measured faster on {machine.card}"
+        if machine.device == "cpu":
+            return "transformers", "the only one without a card"
         return "transformers", f"unsloth has not been measured against it on {machine.card}"
     if spec.backend == "transformers":
         return "transformers", "the recipe says so"
