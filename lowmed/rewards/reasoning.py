@@ -93,13 +93,15 @@ def sentences(text: str) -> list[str]:
 
 
 def _closest(sentence: str, references: list[str]) -> tuple[float, bool]:
-    """Overlap with the closest reference, and whether the two agree."""
-    return max(
-        (
-            answer.token_f1(sentence, reference),
-            not answer.contradictions(sentence, reference, longest=_LONGEST_SENTENCE_WORDS),
-        )
-        for reference in references
+    """Overlap with the closest reference, and whether the two agree where they are on the same subject."""
+    overlaps = [answer.token_f1(sentence, reference) for reference in references]
+    closest = max(overlaps)
+    if closest < _SAME_SUBJECT:
+        return closest, False
+    return closest, any(
+        not answer.contradictions(sentence, reference, longest=_LONGEST_SENTENCE_WORDS)
+        for overlap, reference in zip(overlaps, references, strict=True)
+        if overlap == closest
     )
 
 
