@@ -120,6 +120,6 @@ def show(found: Mapping[str, Any]) -> None:
     if found["passed"]:
         say(f"done    {found['out']}")
         if (Path(found["out"]) / "example.py").is_file():
-            say(f"next    python {found['out']}/example.py IMAGE QUESTION")
+            say(f"next    python {found['out']}/example.py IMAGE QUESTION   (its first lines say more)")
     elif found["out"]:
         say(f"kept aside, since it did not pass: {found['out']}")

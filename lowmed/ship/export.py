@@ -16,6 +16,7 @@ from lowmed.ship.speak import Asked
 if TYPE_CHECKING:
     from lowmed.ship.gguf_agreement import Question
 
+EXAMPLE = Path(__file__).with_name("example_served.py")
 AGREEMENT = "llama_cpp.json"  # what llama.cpp replied with the files, against transformers
 KEPT_BESIDE_GGUF = (folder.ABOUT, "README.md", "LICENSE", "NOTICE", "recipe.yaml", make.PARITY)
 
@@ -67,6 +68,7 @@ def for_llama_cpp(merged: Path, out: Path, asked: Asked | None, *, modelfile: bo
         for name in KEPT_BESIDE_GGUF:
             if (merged / name).is_file():
                 shutil.copyfile(merged / name, aside / name)
+        shutil.copyfile(EXAMPLE, aside / "example.py")
         aside.replace(out)
     return sorted(file.name for file in out.iterdir())
 

@@ -1,13 +1,21 @@
 """The script that comes with every export runs where lowmed is not."""
 
+import base64
+import http.server
+import io
+import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 from ship import finished
 
 from lowmed import nano
+from lowmed.data.images import Policy, prepare
 from lowmed.nano import phantom
 from lowmed.run import Run
 from lowmed.ship import adapter as adapters
@@ -50,8 +58,50 @@ def test_the_merged_and_the_adapter_folder_answer_alike(run: Run, tmp_path: Path
 
 
 def test_the_scripts_are_short_and_know_nothing_of_lowmed() -> None:
-    for form in ("merged", "adapter"):
+    for form in ("merged", "adapter", "served"):
         lines = Path(folder.__file__).with_name(f"example_{form}.py").read_text().splitlines()
         code = [line for line in lines[1:] if line]
         assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 15
         assert not any(line.startswith(("import lowmed", "from lowmed")) for line in code)
+
+
+@pytest.mark.parametrize("wide_high", [(64, 64), (900, 700), (333, 1000)])
+def test_the_script_of_gguf_files_asks_a_server_with_a_picture_as_training_saw_it(
+    tmp_path: Path, wide_high: tuple[int, int]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            told = json.dumps({"choices": [{"message": {"content": "<answer>yes</answer>"}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    policy = Policy(64)
+    about = {
+        "run": "rarl", "max_new_tokens": 32, "prompts": {"infer": {"ask_with": "{question} Answer."}},
+        "pixels": {"max_pixels": policy.max_pixels},
+    }  # fmt: skip
+    (tmp_path / "lowmed.json").write_text(json.dumps(about))
+    script = tmp_path / "example.py"
+    script.write_bytes(Path(folder.__file__).with_name("example_served.py").read_bytes())
+    Image.new("RGB", wide_high, "grey").save(tmp_path / "a.png")
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        arguments = [str(script), f"http://127.0.0.1:{server.server_port}/v1", str(tmp_path / "a.png"), "Is it?"]
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_LOWMED, *arguments], capture_output=True, text=True, check=False
+        )
+        server.shutdown()
+    assert (done.returncode, done.stdout.strip()) == (0, "<answer>yes</answer>"), done.stderr
+    [picture, text] = asked[0]["messages"][0]["content"]
+    assert (text["text"], asked[0]["model"], asked[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
+    shown = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].split(",")[1])))
+    assert shown.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size
