@@ -54,7 +54,7 @@ def check(folder: Path, reviewed: list[str]) -> None:
 def findings(folder: Path) -> list[Finding]:
     """What the guard sees in an exported folder."""
     here = Path(folders.__file__)
-    examples = [here.with_name(f"example_{form}.py").read_bytes() for form in ("merged", "adapter")]
+    examples = [here.with_name(f"example_{form}.py").read_bytes() for form in ("merged", "adapter", "served")]
     own = (folder / folders.EXAMPLE).read_bytes() if (folder / folders.EXAMPLE).is_file() else b""
     known = {folders.EXAMPLE: own} if own in examples else {}
     licence = folder / "LICENSE"
