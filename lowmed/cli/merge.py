@@ -96,6 +96,7 @@ def plan(
     who = subject(run)
     if base:
         who = replace(who, model=who.model.model_copy(update={"name": base, "revision": None}))
+    make.run_of(who)  # asked for its questions first, anything else would be told as a mistake in the data
     asked = make.questions(who, on, path, samples) if samples else None
     job = make.order(who, out, reference=reference, into=into, asked=asked)  # type: ignore[arg-type]  # checked above
     say(f"needs   {job.need}")

@@ -55,7 +55,7 @@ class Weighted:
             return score()
         except LowmedError:
             raise
-        except Exception as error:
+        except Exception as error:  # of anybody's code: told with its sample and reply, never a score
             raise RunError(
                 f"the reward `{self.name}` failed: {type(error).__name__}: {error}",
                 f"sample {sample.id}, completion {completion[:80]!r}",

@@ -64,8 +64,7 @@ def order(who: Subject, out: Path, *, reference: Reference | None, into: Into, a
     Raises:
         LowmedError: no run, another base, damaged files, not enough memory or disk, or the folder exists.
     """
-    if who.run is None:
-        raise RunError("only a run can be merged", who.model.name, "name a run folder: it holds adapter and recipe")
+    run = run_of(who)
     if out.exists():
         raise RunError("the folder exists", str(out), "choose another --out, or remove it")
     if reference == "dequantised" and who.model.load_in == "16bit":
@@ -73,14 +72,14 @@ def order(who: Subject, out: Path, *, reference: Reference | None, into: Into, a
     if asked:
         machine.find(who.model)  # before minutes of merging, not after
     base = bases.find(who.model)
-    bases.check_unchanged(base, who.run.record)
+    bases.check_unchanged(base, run.record)
     tensors = bases.tensors(base)
-    adapter = adapters.read(str(who.run.adapter))
+    adapter = adapters.read(str(run.adapter))
     chosen: Reference = reference or ("dequantised" if into == "4bit" and who.model.load_in == "4bit" else "original")
     work = Work(base, tensors, adapter, adapters.targets(adapter, tensors), chosen)
     need = preflight.need(tensors, work.changed, out, four_bit=into == "4bit")
     preflight.check(need, out, ram=preflight.free_ram(), disk=preflight.free_disk(out))
-    return Order(who.run, who.model, work, into, out, asked, verify.files(adapter, tensors), need)
+    return Order(run, who.model, work, into, out, asked, verify.files(adapter, tensors), need)
 
 
 def questions(who: Subject, on: str | None, path: str | None, count: int) -> Asked:
@@ -92,6 +91,17 @@ def questions(who: Subject, on: str | None, path: str | None, count: int) -> Ask
     [(division, _), *_] = divisions(who, on, path, count)
     samples = next(iter(division.held_out.values()))[:count]
     return Asked(samples, who.family, division.open_image, who.eval.max_new_tokens)
+
+
+def run_of(who: Subject) -> Run:
+    """The run that is to be merged.
+
+    Raises:
+        RunError: it is something else, and has no adapter of its own.
+    """
+    if who.run is None:
+        raise RunError("only a run can be merged", who.model.name, "name a run folder: it holds adapter and recipe")
+    return who.run
 
 
 def merged(job: Order, advance: Advance, finish: Callable[[Path], None] | None = None) -> dict[str, Any]:
