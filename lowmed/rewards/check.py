@@ -12,7 +12,7 @@ from lowmed.rewards.score import Score
 from lowmed.rewards.weighted import Weighted, total
 from lowmed.sample import KINDS, Sample
 
-HACKED_PER_KIND = 6  # questions of each kind that the battery is tried on
+HACKED_PER_KIND = 12  # questions of each kind that the battery is tried on
 JUDGED = 8  # gold replies that a judge is asked about; each may cost a call
 FIRST_SHOWN = 3
 _ROUNDING = 1e-9
