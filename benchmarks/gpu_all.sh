@@ -8,12 +8,21 @@
 #
 # MODEL_FOLDER holds at least config.json, tokenizer and processor settings of Qwen2-VL-2B; the weights are drawn at
 # random. Without it only the pieces on the embedded model run. Nothing is downloaded. lowmed, its dependencies and
-# pytest must be importable by PYTHON (default python3). Copy the JSON files to benchmarks/results/ afterwards and write
-# the page with `python benchmarks/update.py --table`.
+# pytest must be importable by PYTHON (default python3). A machine with torch, torchvision, transformers, accelerate and
+# peft but no network needs the rest in a folder that is brought along and named in PYTHONPATH, made elsewhere by
+#
+#   pip install --no-deps --target FOLDER --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
+#     -c constraints.txt trl bitsandbytes datasets dill multiprocess pydantic pydantic-core annotated-types \
+#     typing-inspection requests urllib3 charset-normalizer xxhash scipy
+#
+# (scipy is for `lowmed eval` and `lowmed probe` alone). Copy the JSON files to benchmarks/results/ afterwards and write
+# the page with `python benchmarks/update.py --table` and `python benchmarks/parts.py --table`. A piece of cells that was
+# cut off goes on where it was.
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 piece=${1:?usage: gpu_all.sh PIECE|all|list OUT [MODEL_FOLDER]}
-pieces=(doctor tests agreement rehearse update-64 update-256 update-1024-4 update-1024-8 update-1024-16 unsloth-256)
+pieces=(doctor tests agreement rehearse update-64 update-256 update-1024-4 update-1024-8 update-1024-16 unsloth-256
+        parts-prefill parts-train parts-tower parts-decode)
 if [ "$piece" = list ]; then printf '%s\n' "${pieces[@]}"; exit 0; fi
 case " all ${pieces[*]} " in *" $piece "*) ;; *) echo "no such piece: $piece; see gpu_all.sh list"; exit 2 ;; esac
 out=${2:?usage: gpu_all.sh PIECE OUT [MODEL_FOLDER]}
@@ -39,6 +48,10 @@ update() { # PREFIX [OPTION...]
   timeout 590 "$python" "$here/benchmarks/update.py" --model "$model" --cells "$prefix" --out "$out" "$@"
 }
 
+parts() { # PREFIX
+  timeout 590 "$python" "$here/benchmarks/parts.py" --model "$model" --cells "$1" --out "$out"
+}
+
 rehearse() { # every method at both precisions, three true updates each
   local method=$1 load_in=$2
   timeout 280 "$python" -m lowmed plan --recipe "$method" --rehearse --json \
@@ -57,6 +70,7 @@ run() {
     update-64) update "grpo/$name/64/" && update "sft/$name/64" ;;
     update-256) update "grpo/$name/256/" && update "sft/$name/256" ;;
     update-1024-*) update "grpo/$name/1024/${1##*-}" ;;
+    parts-*) parts "${1#parts-}/$name/" ;;
     unsloth-256) update "grpo/$name/256/8" --against unsloth ;;
   esac
 }

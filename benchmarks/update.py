@@ -7,13 +7,16 @@
     python benchmarks/update.py --list                   names of the cells
     python benchmarks/update.py --table                  only write the tables of docs/performance.md anew
 
-Both sides stand ready in processes of their own and make an update each in turn; the first pair is left out. On a card
-too small for both, one follows the other. A cell that was measured stays in results/update-*.json and is not measured
-again without --again, so that a series which was cut off goes on where it was.
+Both sides stand ready in processes of their own and make an update each in turn; the first pair is left out where more
+follow. On a card too small for both, one follows the other. A cell that was measured stays in results/update-*.json and
+is not measured again without --again, so that a series which was cut off goes on where it was; one that fails is told,
+and the others go on. Whether both sides learn the same is asked by curve.py.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -25,10 +28,17 @@ import update_table
 from machine import RESULTS, about
 from update_cell import Cell
 
+from lowmed.run import write_json
+
 SIDE = Path(__file__).parent / "update_side.py"
 TOKENS = (64, 256, 1024)
 GROUPS = (4, 8, 16)
-CURVE_SEEDS = (0, 1)
+# Many where they take seconds; where they take minutes one, which is then the process's first.
+CPU_UPDATES = {"nano": {64: 4, 256: 4, 1024: 2}, "mid": {64: 2, 256: 2, 1024: 1}}
+
+
+class SideEndedError(RuntimeError):
+    """A side ended before it had made its updates."""
 
 
 def cells(model: str | None, against: str) -> dict[str, Cell]:
@@ -37,76 +47,85 @@ def cells(model: str | None, against: str) -> dict[str, Cell]:
     for name in [model] if model else ["nano", "mid"]:
         small = not model
         shown = Path(name).name if model else name
-        common = {"model": name, "load_in": "16bit" if small else "4bit", "seed": 0, "against": [against], "tokens": 64}
+        others = [against, "trl-same"] if name == "nano" else [against]
+        common = {"model": name, "load_in": "16bit" if small else "4bit", "seed": 0, "against": others}
         for tokens in TOKENS:
-            # Three timed updates where they take seconds, one where they take minutes.
-            updates = 4 if name == "nano" and tokens < 1024 else 3 if not small else 2
+            updates = CPU_UPDATES[name][tokens] if small else 3
             for group in GROUPS:
                 found[f"grpo/{shown}/{tokens}/{group}"] = common | {
                     "task": "grpo", "tokens": tokens, "group": group, "updates": updates,
                     "questions": 1 if name == "mid" else 2, "new_tokens": 64 if small else 128,
-                    "against": [against, "trl-same"] if name == "nano" else [against],
                 }  # fmt: skip
             found[f"sft/{shown}/{tokens}"] = common | {
-                "task": "sft", "tokens": tokens, "group": 0, "questions": 4 if name == "mid" else 8, "updates": 4,
+                "task": "sft", "tokens": tokens, "group": 0, "questions": 4 if name == "mid" else 8,
+                "updates": 2 * updates,  # two passes over the same questions
             }  # fmt: skip
-        if name == "nano":
-            for seed in CURVE_SEEDS:
-                found[f"learning/nano/{seed}"] = common | {
-                    "task": "learning", "group": 8, "questions": 8, "updates": 30, "new_tokens": 64, "seed": seed,
-                }  # fmt: skip
     if against == "unsloth":
         return {f"{name}/unsloth": cell for name, cell in found.items()}
     return dict(sorted(found.items(), key=lambda item: (item[1]["model"] == "mid", item[1]["tokens"])))
 
 
 class Side:
-    """One side's process."""
+    """One side's process, ended with the block that holds it."""
 
     def __init__(self, cell: Cell, name: str) -> None:
         command = [sys.executable, str(SIDE), json.dumps(cell), name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.about = self.read()
+        self.name = name
+        self.folder = tempfile.TemporaryDirectory()
+        here = os.environ | {"TMPDIR": self.folder.name}  # it is killed, and clears up nothing
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=here)
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self.folder.cleanup()
 
     def read(self) -> dict[str, Any]:
-        """What it says next."""
+        """What it says next.
+
+        Raises:
+            SideEndedError: it has ended instead.
+        """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"a side ended with {self.process.wait()}; its message stands above")
+            raise SideEndedError(f"{self.name} ended with {self.process.wait()}; its message stands above")
         found: dict[str, Any] = json.loads(line)
         return found
 
     def update(self) -> dict[str, Any]:
-        """Make one more."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        return self.read()
+        """Make one more.
 
-    def close(self) -> None:
-        """Let it end."""
+        Raises:
+            SideEndedError: it has ended instead.
+        """
         assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        with contextlib.suppress(BrokenPipeError):  # reading then says what it ended with
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+        return self.read()
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Both sides of a cell, in turns where they fit together."""
+    """Both sides of a cell, in turns where they fit together.
+
+    Raises:
+        SideEndedError: one of them ended early.
+    """
     names = ["lowmed", *cell["against"]]
-    if cell["task"] == "learning":
-        return {"sides": {name: _curve(cell, name) for name in names}}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     facts: dict[str, dict[str, Any]] = {}
     together = [names] if _room_for(len(names)) else [[name] for name in names]
     for some in together:
-        sides = {name: Side(cell, name) for name in some}
-        for _ in range(cell["updates"]):
-            for name, side in sides.items():
-                rows[name].append(side.update())
-        for name, side in sides.items():
-            facts[name] = side.about
-            side.close()
+        with contextlib.ExitStack() as held:
+            sides = {name: held.enter_context(Side(cell, name)) for name in some}
+            facts |= {name: side.read() for name, side in sides.items()}
+            for _ in range(cell["updates"]):
+                for name, side in sides.items():
+                    rows[name].append(side.update())
     found = {name: {"rest_gib": facts[name]["rest_gib"], **_summary(cell, rows[name])} for name in names}
     return {"card": facts["lowmed"]["card"], "parameters": facts["lowmed"]["parameters"], "sides": found}
 
@@ -114,22 +133,17 @@ def measure(cell: Cell) -> dict[str, Any]:
 def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if cell["task"] == "sft":  # two passes over the same questions: images unknown, then known
         half = len(rows) // 2
-        epochs = [sum(row["seconds"]["all"] for row in part) for part in (rows[:half], rows[half:])]
+        passes = rows[1:half] or rows[:half], rows[half:]  # without the very first update, where others follow
+        epochs = [half * statistics.median(row["seconds"]["all"] for row in some) for some in passes]
         return {"epoch_s": epochs, "peak_gib": {"all": max(row["peak_gib"]["all"] for row in rows)}}
-    timed = rows[1:]
+    timed = rows[1:] or rows
     return {
-        part: {name: statistics.median(row[part].get(name, 0.0) for row in timed) for name in timed[0][part]}
-        for part in ("seconds", "peak_gib")
+        "reply_tokens": [row["reply_tokens"] for row in timed],
+        **{
+            part: {name: statistics.median(row[part].get(name, 0.0) for row in timed) for name in timed[0][part]}
+            for part in ("seconds", "peak_gib")
+        },
     }
-
-
-def _curve(cell: Cell, name: str) -> dict[str, Any]:
-    side = Side(cell, name)
-    rows: list[dict[str, Any]] = []
-    while "rewards" not in (row := side.read()):
-        rows.append(row)
-    side.close()
-    return {"rewards": row["rewards"], "s": sum(each["seconds"]["all"] for each in rows)}
 
 
 def _room_for(sides: int) -> bool:
@@ -160,15 +174,24 @@ def main() -> None:
         for cell in chosen.values():
             cell["model"] = str(folder)
     known: dict[str, Any] = json.loads(path.read_text())["cells"] if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    failed = []
     for name, cell in {} if given.table else chosen.items():
         if name in known and not given.again:
             continue
-        known[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **measure(cell)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"cells": known}, indent=1) + "\n")
+        try:
+            found = measure(cell)
+        except SideEndedError as error:
+            failed.append(name)
+            print(f"{name}  {error}", flush=True)
+            continue
+        known[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **found}
+        write_json(path, {"cells": known})
         print(update_table.line(name, known[name]), flush=True)
     if not given.out:
         update_table.write()
+    if failed:
+        raise SystemExit(f"not measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import numpy
 from PIL import Image
 
 from lowmed import nano, recipe, recipe_file
-from lowmed.data.division import Division, divide
-from lowmed.data.load import load as load_data
+from lowmed.data.division import Division
 from lowmed.sample import Sample
 
 QUESTIONS_PER_IMAGE = 2
@@ -48,10 +47,8 @@ def plan_of(cell: Cell, side: str, folder: Path) -> recipe.Recipe:
     return plan.model_copy(update={"method": plan.method.model_copy(update={"rows_per_forward": forward})})
 
 
-def division_of(cell: Cell, plan: recipe.Recipe) -> Division:
-    """Noise of exactly the wanted number of image tokens; for learning curves the phantoms."""
-    if cell["task"] == "learning":
-        return divide(load_data("phantom", None), plan.data, plan.seed)
+def division_of(cell: Cell) -> Division:
+    """Noise of exactly the wanted number of image tokens."""
     side = 28 * round(cell["tokens"] ** 0.5)
 
     def open_image(name: str) -> Image.Image:

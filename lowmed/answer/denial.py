@@ -1,6 +1,7 @@
 """Who denies what: the reach of a negation, and replies that commit to nothing."""
 
 import re
+from functools import lru_cache
 
 from lowmed.answer.text import normalize
 
@@ -36,6 +37,7 @@ _NONCOMMITTAL = re.compile(
 )
 
 
+@lru_cache(maxsize=256)
 def noncommittal(normalised: str) -> bool:
     """Whether a normalised text refuses to answer, or says that the answer is not known."""
     return _NONCOMMITTAL.search(normalised) is not None

@@ -50,6 +50,7 @@ def asked(sample: Sample) -> Asked:
     return Asked(sample.kind, (sample.answer,), sample.options, sample.question)
 
 
+@lru_cache(maxsize=256)  # the rewards of a recipe read the same replies, one reward after the other
 def read(text: str, question: Sample | Asked, finish_reason: str = "stop") -> Answer:
     """The answer that a reply gives to a question; unread where there is no single one, never a guess.
 

@@ -34,7 +34,7 @@ _REWRITES = tuple(
     )
 )
 
-_SHORT_CHARACTERS = 200  # golds, options and answers recur; whole replies do not
+_SHORT_CHARACTERS = 200  # golds, options and answers recur for ever; whole replies only while they are scored
 _DEEPEST_WRAPPERS = 3
 _WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TOKEN = regex.compile(r"\p{Han}|[^\s\p{Han}]+")
@@ -66,7 +66,7 @@ def normalize(text: str) -> str:
     carries meaning goes: no negation, no bracket's content, no stem, and `none` is not `0`. Applying it twice changes
     nothing.
     """
-    return _remembered(text) if len(text) <= _SHORT_CHARACTERS else _settled(text)
+    return _remembered(text) if len(text) <= _SHORT_CHARACTERS else _remembered_reply(text)
 
 
 def _settled(text: str) -> str:
@@ -76,6 +76,7 @@ def _settled(text: str) -> str:
 
 
 _remembered = lru_cache(maxsize=65536)(_settled)
+_remembered_reply = lru_cache(maxsize=64)(_settled)
 
 
 def _rewritten(text: str) -> str:

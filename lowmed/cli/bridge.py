@@ -2,6 +2,10 @@
 
 import gc
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lowmed.cli import options, train
-from lowmed.cli.progress import progress, say
+from lowmed.cli.progress import Advance, progress, say
+from lowmed.cli.train import MaxMinutes
 
 if TYPE_CHECKING:
     from lowmed.data.division import Division
@@ -27,6 +32,7 @@ def bridge(
     nano: options.Nano = False,
     out: Out = None,
     resume: Resume = None,
+    max_minutes: MaxMinutes = None,
     as_json: options.Json = False,
 ) -> None:
     """Pay for RL only where the model already reaches right answers at times; else bridge by SFT and measure again.
@@ -34,14 +40,16 @@ def bridge(
     \b
     lowmed bridge --recipe medbridge
     lowmed bridge --recipe medbridge --nano boundary.questions=40 method.updates=20 boundary.sft.updates=20
-    lowmed bridge --resume runs/20260101-medbridge
+    lowmed bridge --resume runs/20260101-medbridge --max-minutes 500
 
     The folder holds one ordinary probe or run a stage (1-probe, 2-sft, 3-probe, 4-grpo) and bridge.json with every
     decision and its numbers. Ends with 0 where RL was done, with 1 where the rule says that it is not worth it.
+    Stopped by --max-minutes it ends with 0 too, and says how to go on: nothing that was asked or trained is lost.
     """
+    clock = Clock(None if max_minutes is None else time.monotonic() + 60 * max_minutes)
     folder, plan = _resumed(resume, overrides, recipe, nano, out) if resume else _new(overrides, recipe, nano, out)
     try:
-        stages, finished = _walk(folder, plan)
+        stages, finished = _walk(folder, plan, clock)
     except (typer.Exit, KeyboardInterrupt):  # a stage was stopped, and has said so
         say(f"next    lowmed bridge --resume {folder}")
         raise
@@ -53,7 +61,40 @@ def bridge(
     say(f"next    lowmed eval {folder / stages[-1]['stage']} --base")
 
 
-def _walk(folder: Path, plan: "Recipe") -> tuple[Stages, bool]:
+@dataclass(frozen=True)
+class Clock:
+    """The time at which a bridge stops by itself, on the monotonic clock in seconds; None for never."""
+
+    deadline: float | None
+
+    def minutes_left(self) -> float | None:
+        """Until then, for the next stage.
+
+        Raises:
+            Exit: no time is left.
+        """
+        if self.deadline is None:
+            return None
+        left = (self.deadline - time.monotonic()) / 60
+        if left <= 0:
+            say("stopped (time); nothing is lost")
+            raise typer.Exit(0)
+        return left
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Advance]:
+        """Progress that ends a probe in time; each reply is stored before it is told of, and is not asked for again."""
+        with progress(what, total) as advance:
+
+            def told(done: int, note: str) -> None:
+                advance(done, note)
+                if done < total:
+                    self.minutes_left()
+
+            yield told
+
+
+def _walk(folder: Path, plan: "Recipe", clock: Clock) -> tuple[Stages, bool]:
     """All stages in turn, those that are there already taken as they stand; whether RL was done."""
     from lowmed.evaluate import boundary
 
@@ -63,14 +104,14 @@ def _walk(folder: Path, plan: "Recipe") -> tuple[Stages, bool]:
     then: boundary.Step = "sft"
     while then == "sft":
         name = f"{len(stages) + 1}-probe"
-        found = boundary.figures(_probe(folder / name, plan, adapter))
+        found = boundary.figures(_probe(folder / name, plan, adapter, clock))
         then, why = boundary.step(found["verdict"], sum(stage["kind"] == "sft" for stage in stages), rule.rounds)
         stages.append({"stage": name, "kind": "probe", **found, "then": then, "why": why})
         _record(folder, stages, "running")
         say(f"{name}  {found['verdict']}: {found['reason']} {why}")
         if then != "stop":
             name = f"{len(stages) + 1}-{then}"
-            _train(folder / name, boundary.stage(plan, then, adapter))
+            _train(folder / name, boundary.stage(plan, then, adapter), clock)
             stages.append({"stage": name, "kind": then, "from": adapter.name if adapter else None})
             adapter = folder / name
         gc.collect()  # the stage's model goes before the next one is loaded
@@ -123,7 +164,7 @@ def _questions(plan: "Recipe", limit: int) -> "Division":
     return training_questions(division, limit)
 
 
-def _probe(folder: Path, plan: "Recipe", adapter: Path | None) -> dict[str, Any]:
+def _probe(folder: Path, plan: "Recipe", adapter: Path | None, clock: Clock) -> dict[str, Any]:
     """Support on training questions, of the base or of the adapter that the stage before left."""
     from lowmed.engine import evaluation
     from lowmed.evaluate import boundary
@@ -145,11 +186,11 @@ def _probe(folder: Path, plan: "Recipe", adapter: Path | None) -> dict[str, Any]
         samples=rule.samples,
         temperature=method.temperature,
         support=rule.support,
-        progress=progress,
+        progress=clock.progress,
     )
 
 
-def _train(folder: Path, stage: "Recipe") -> None:
+def _train(folder: Path, stage: "Recipe", clock: Clock) -> None:
     """The stage's run, begun, gone on with, or left as it is when it is finished."""
     from lowmed import recipe_file
     from lowmed.run import write_text
@@ -158,7 +199,7 @@ def _train(folder: Path, stage: "Recipe") -> None:
     if not file.exists():
         write_text(file, recipe_file.dump(recipe_file.portable(stage)))
     verb = {"grpo": train.grpo, "sft": train.sft}[stage.method.kind]
-    verb(recipe=str(file), out=str(folder), resume="auto")
+    verb(recipe=str(file), out=str(folder), resume="auto", max_minutes=clock.minutes_left())
 
 
 def _record(folder: Path, stages: Stages, status: str) -> None:

@@ -30,12 +30,12 @@ def check(
     from lowmed.cli.rewards import told
     from lowmed.data.division import check_certain, divide
     from lowmed.data.load import load
-    from lowmed.engine.machine import rollout_refusal
+    from lowmed.engine.machine import refusal
     from lowmed.rewards.check import checked
 
     plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
-    if refusal := rollout_refusal(plan):
-        raise refusal
+    if refused := refusal(plan):
+        raise refused
     dataset = load(plan.data.source, plan.data.path)
     division = divide(dataset, plan.data, plan.seed)
     check_certain(division, plan.data)

@@ -30,7 +30,8 @@ def compare(
     lowmed compare runs/a/evals/phantom/base.jsonl runs/a/evals/phantom    what training changed
     lowmed compare scored-zero-shot scored-tuned                           two folders of `lowmed score --out`
 
-    Different data, prompts, pixel policy or reading rules are refused; the message names them.
+    Different data, prompts, pixel policy or reading rules are refused; the message names them. Where both hold verdicts
+    of one judge by one rubric (`lowmed eval --judge-url`), its scores of the open questions are compared too.
     """
     from lowmed.evaluate import compare as comparing
     from lowmed.evaluate.sides import sides

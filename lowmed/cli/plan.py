@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lowmed.recipe import Recipe
 
 Gpu = Annotated[str | None, typer.Option("--gpu", help="A card: T4, L4, 3090, A100-40, H100, ...")]
-Gib = Annotated[float | None, typer.Option("--gib", min=0.1, help="Memory of a card that is not known, GiB.")]
+Gib = Annotated[float | None, typer.Option("--gib", min=0.1, max=1e4, help="Memory of a card that is not known, GiB.")]
 Rehearse = Annotated[
     bool, typer.Option("--rehearse", help="Run three updates with random weights here, and store what they took.")
 ]

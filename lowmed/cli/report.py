@@ -18,7 +18,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Where the page goes; de
 WithImages = Annotated[
     bool, typer.Option("--with-images", help="Embed the pictures of the cases. They may be patients'.")
 ]
-PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the data, to open pictures from.")]
+PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the data, where it has moved.")]
 
 
 def report(
@@ -37,12 +37,12 @@ def report(
     Pictures stay where they are; only --with-images puts them into the page (phantom's, which show nobody, are always).
     """
     from lowmed import run as runs
-    from lowmed.report import card, page
+    from lowmed.report import card, page, run_data
     from lowmed.report import record as records
 
     folder = runs.open_run(run)
     record = records.read(folder)
-    html = page.render(record, _pictures(record.recipe, path, with_images))
+    html = page.render(record, _pictures(record.recipe, path, with_images), run_data.told(folder, path))
     file = out or folder.folder / "report.html"
     with runs.disk(file):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -108,8 +108,8 @@ def _train(
     from lowmed.engine import load as models
     from lowmed.engine import machine
 
-    if refusal := machine.rollout_refusal(plan):
-        raise refusal
+    if refused := machine.refusal(plan):
+        raise refused
     here = machine.find(plan.model)
     dataset = load(plan.data.source, plan.data.path)
     division = divide(dataset, plan.data, plan.seed)
@@ -119,6 +119,8 @@ def _train(
     say(f"recipe  {name or resume}: {plan.about}")
     say(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")
     say("backend " + ": ".join(models.choose_backend(plan.model, here)))
+    if kind == "grpo":
+        say("rollout " + ": ".join(machine.choose_rollout(plan.model, here)))
     say("data    " + dataset.describe().replace("\n", "\n        "))
     say("split   " + "\n        ".join(division.describe()))
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from PIL import Image
@@ -46,8 +46,9 @@ class DataSet:
     @property
     def digest(self) -> str:
         """The SHA-256 of all samples with their splits, in whatever order they stand; pictures by reference only."""
-        lines = (
-            json.dumps([split, asdict(sample)], sort_keys=True)
+        names = [field.name for field in fields(Sample)]
+        lines = (  # as `asdict`, which copies every value first
+            json.dumps([split, {name: getattr(sample, name) for name in names}], sort_keys=True)
             for split, samples in self.splits.items()
             for sample in samples
         )

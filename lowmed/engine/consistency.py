@@ -5,7 +5,7 @@ The base is shared: only the adapter's tensors are held twice, and change places
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lowmed import prompt
+from lowmed.engine import packed
 from lowmed.engine.load import Loaded
 from lowmed.engine.rows import Row
 from lowmed.errors import RunError
@@ -27,11 +28,11 @@ FILE = "slow_adapter.safetensors"
 
 
 def slow_copy(
-    rewards: Sequence[Weighted], loaded: Loaded, rows: Sequence[Row], family: prompt.Family
+    rewards: Sequence[Weighted], loaded: Loaded, rows: Sequence[Row], family: prompt.Family, rows_per_forward: int
 ) -> "SlowCopy | None":
     """The slow copy that the recipe's rewards ask for, or None."""
     options = next((reward.reward for reward in rewards if isinstance(reward.reward, Consistency)), None)
-    return SlowCopy(loaded, rows, family, options) if options else None
+    return SlowCopy(loaded, rows, family, options, rows_per_forward) if options else None
 
 
 class SlowCopy(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -40,11 +41,19 @@ class SlowCopy(TrainerCallback):  # type: ignore[misc]  # transformers is untype
     Add it before the callback that marks checkpoints as finished: its file belongs to them.
     """
 
-    def __init__(self, loaded: Loaded, rows: Sequence[Row], family: prompt.Family, options: Consistency) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        rows: Sequence[Row],
+        family: prompt.Family,
+        options: Consistency,
+        rows_per_forward: int,
+    ) -> None:
         self.loaded = loaded
         self.rows = rows
         self.family = family
         self.options = options
+        self.rows_per_forward = rows_per_forward
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -103,46 +112,37 @@ class SlowCopy(TrainerCallback):  # type: ignore[misc]  # transformers is untype
                 right = [place for place in group if Accuracy()(row.sample, texts[place]).value == 1]
                 spans = {place: answer_span(self.loaded.processor.tokenizer, ids[place]) for place in right}
                 known = [place for place in right if spans[place]]
-                if known:
+                for start in range(0, len(known), self.rows_per_forward):
+                    part = known[start : start + self.rows_per_forward]
                     values = self._forward(
-                        row, images[known[0]], [ids[place] for place in known], [*map(spans.get, known)]
+                        row, images[part[0]], [ids[place] for place in part], [*map(spans.get, part)]
                     )
-                    for place, value in zip(known, values, strict=True):
+                    for place, value in zip(part, values, strict=True):
                         found[place] = value
         model.train(training)
         return found
 
     def _forward(self, row: Row, images: Any, replies: list[list[int]], spans: list[Any]) -> list[float]:
-        """One pass over the replies to one question, padded on the right, of which the answers' logits are kept."""
+        """How likely the answers of replies to one question are, which is read once for all of them."""
         processor, device = self.loaded.processor, self.loaded.model.device
         text = processor.apply_chat_template(
             prompt.ask(self.family, row.sample, row.wording), add_generation_prompt=True
         )
-        asked = processor(
-            text=[text] * len(replies), images=[*images] * len(replies) if images else None, return_tensors="pt"
-        )
-        start, longest = asked["input_ids"].shape[1], max(map(len, replies))
+        asked = processor(text=[text], images=[*images] if images else None, return_tensors="pt")
+        count, longest = len(replies), max(map(len, replies))
         said = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in replies])
         mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in replies])
-        inputs = {
-            **asked,
-            "input_ids": torch.cat([asked["input_ids"], said], dim=1),
-            "attention_mask": torch.cat([asked["attention_mask"], mask], dim=1),
+        columns = {"input_ids": said, "attention_mask": mask, "mm_token_type_ids": torch.zeros_like(said)}
+        inputs: dict[str, Any] = {
+            name: torch.cat([asked[name].expand(count, -1), after], dim=1).to(device)
+            for name, after in columns.items()
+            if name in asked
         }
-        if "mm_token_type_ids" in asked:
-            kinds = asked["mm_token_type_ids"]
-            inputs["mm_token_type_ids"] = torch.cat([kinds, kinds.new_zeros(said.shape)], dim=1)
-        places = sorted({place for span in spans for place in range(*span)})
-        kept = torch.tensor([start + place - 1 for place in places], device=device)
-        inputs = {name: value.to(device) for name, value in inputs.items()}
-        logits = self.loaded.model(**inputs, logits_to_keep=kept, use_cache=False).logits.float()
-        chosen = said[:, places].to(device).unsqueeze(2)
-        logs = torch.log_softmax(logits, dim=2).gather(2, chosen).squeeze(2)
-        column = {place: at for at, place in enumerate(places)}
-        return [
-            float(logs[place_of_reply, [column[place] for place in range(*span)]].mean().exp())
-            for place_of_reply, span in enumerate(spans)
-        ]
+        inputs |= {name: [asked[name].to(device)] * count for name in packed.OF_IMAGES if name in asked}
+        scores, _entropy = packed.log_probs(
+            self.loaded.model, inputs, longest, temperature=1.0, checkpointing=False, autocast=nullcontext()
+        )
+        return [float(line[slice(*span)].mean().exp()) for line, span in zip(scores, spans, strict=True)]
 
     def _adapter(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, weight) for name, weight in self.loaded.model.named_parameters() if weight.requires_grad]

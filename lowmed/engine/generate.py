@@ -7,15 +7,13 @@ import torch
 
 from lowmed import prompt, recipe
 from lowmed.data.images import prepare
-from lowmed.engine import prefill
+from lowmed.engine import decode, prefill
 from lowmed.engine.load import Loaded
 from lowmed.errors import DataError
 from lowmed.evaluate.replies import OpenImage, Reply
 from lowmed.plan import architecture
 from lowmed.plan.batch import answer_rows
 from lowmed.sample import Sample
-
-CPU_ROWS = 128  # asked together where no card's memory says how many
 
 
 def replies(
@@ -52,7 +50,7 @@ def replies(
     rows = _together(loaded, max_new_tokens)
     for start in range(0, len(asked), rows):
         batch = asked[start : start + rows]
-        if loaded.backend == "unsloth":
+        if loaded.backend == "unsloth" or not decode.knows(prefill.unwrapped(loaded.model)):
             found = _by_generate(loaded, encode(loaded, batch, family, open_image), sampling)
         else:
             firsts, owners = prefill.distinct([(prompt.question_text(sample), sample.images) for sample in batch])
@@ -85,7 +83,7 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
 
 
 def _by_generate(loaded: Loaded, inputs: Any, sampling: prefill.Sampling) -> list[list[int]]:
-    """Replies by the model's own `generate`, which unsloth has replaced together with the layers."""
+    """Replies by the model's own `generate`: where unsloth has replaced it with the layers, and for unknown models."""
     how: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
         how = {"do_sample": True, "temperature": sampling.temperature, "top_p": 1.0, "top_k": 0}
@@ -97,10 +95,8 @@ def _by_generate(loaded: Loaded, inputs: Any, sampling: prefill.Sampling) -> lis
 
 
 def _together(loaded: Loaded, max_new_tokens: int) -> int:
-    """Questions that are asked at once: as many as the planner finds room for on the card."""
+    """Questions that are asked at once: as many as the planner finds room for."""
     here = loaded.machine
-    if here.device == "cpu":
-        return CPU_ROWS
     four_bit = getattr(loaded.model, "is_loaded_in_4bit", False)
     spec = recipe.Model(load_in="4bit" if four_bit else "16bit", max_image_tokens=loaded.policy.max_image_tokens)
     sizes = architecture.of(loaded.model.config.to_dict())

@@ -1,14 +1,16 @@
 """GRPO: TRL's trainer with the recipe's settings; it reads a prompt once and forwards only what can move the model."""
 
+import logging
 from typing import Any
 
 import torch
 from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import split_pixel_values_by_grid
+from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
 from lowmed import recipe
-from lowmed.engine import batch, prefill
+from lowmed.engine import batch, decode, packed, prefill
 from lowmed.engine.batch import Inputs
+from lowmed.engine.compiled import Compiled
 from lowmed.engine.load import Loaded
 from lowmed.engine.rollouts import RewardFunction
 
@@ -20,6 +22,7 @@ def build(
     functions: list[RewardFunction],
     common: dict[str, Any],
     rows_per_generate: int,
+    compiled: bool = False,
 ) -> GRPOTrainer:
     """The trainer.
 
@@ -30,7 +33,10 @@ def build(
         functions: one a reward, in the recipe's order.
         common: the training arguments that all methods share.
         rows_per_generate: most replies that are drawn at once.
+        compiled: whether they are drawn by a compiled step.
     """
+    own = loaded.backend != "unsloth" and decode.knows(prefill.unwrapped(loaded.model))
+    checkpointing = common["gradient_checkpointing"]
     arguments = GRPOConfig(
         num_generations=method.group_size,
         max_completion_length=method.max_new_tokens,
@@ -47,7 +53,7 @@ def build(
         shuffle_dataset=False,  # the rows stand in their order already
         generation_kwargs={"suppress_tokens": loaded.suppressed},
         log_completions=False,  # rollouts.jsonl holds them all; TRL's own table would copy the images
-        **common,
+        **common | {"gradient_checkpointing": checkpointing and not own},  # the shared forward checkpoints itself
     )
     given = {
         "model": loaded.model,
@@ -56,13 +62,20 @@ def build(
         "train_dataset": dataset,
         "processing_class": loaded.processor,
     }
-    if loaded.backend == "unsloth":  # it has rewritten TRL's trainer, and this one's parts would not fit
+    if not own:  # another model's layers, or TRL's trainer rewritten by unsloth: this one's parts would not fit
+        if loaded.backend != "unsloth":
+            kind = loaded.model.config.model_type
+            logging.getLogger("lowmed").warning(
+                f"the layers of a {kind} are not known: every reply reads its own prompt"
+            )
         return GRPOTrainer(**given)
     trainer = Trainer(**given)
+    decoder = Compiled() if compiled else decode.Decoder()
     trainer.sampling = prefill.Sampling(
-        method.max_new_tokens, method.temperature, loaded.suppressed, trainer.eos_token_ids
+        method.max_new_tokens, method.temperature, loaded.suppressed, trainer.eos_token_ids, decoder
     )
     trainer.rows_per_generate = rows_per_generate
+    trainer.checkpointing = checkpointing
     trainer.drops_idle = method.drop_settled and method.beta == 0
     return trainer
 
@@ -78,6 +91,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
     sampling: prefill.Sampling
     rows_per_generate: int
     drops_idle: bool
+    checkpointing: bool
     _buffered_inputs: list[Inputs] | None
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
@@ -136,17 +150,25 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             made["idle"] = (settled | (lengths == 0)) & self.drops_idle
             self._metrics["train"]["frac_reward_zero_std"][-1] = settled.float().mean().item()  # TRL's misses rounding
             self._metrics["train"]["trained"].append(1 - made["idle"].float().mean().item())
-            sorted_rows = batch.order(made["idle"], lengths, self.num_generations)
-            self._buffered_inputs = batch.parts(batch.chosen(made, sorted_rows), steps)
+            made["idle"] = made["idle"].cpu()  # asked about by the host in every forward pass
+            sorted_rows = batch.order(made["idle"], lengths.cpu(), self.num_generations)
+            split = batch.by_row(made, self.num_generations)
+            self._buffered_inputs = split_tensor_dict(batch.chosen(split, sorted_rows), steps)
         return self._buffered_inputs[self._step % steps]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if "ref" in self.model.peft_config:  # having read this one in its own folder, transformers reads no other
+            self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+            self.model.set_adapter("default")
 
     def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
         if "idle" not in inputs:
             return super()._compute_loss(model, inputs)  # type: ignore[no-any-return]
-        moving = torch.nonzero(~inputs["idle"]).squeeze(1)
+        moving = torch.nonzero(~inputs["idle"]).squeeze(1).tolist()
         if len(moving) == 0:  # no gradient, as TRL's own would be; the optimizer goes on
             return sum(weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad)  # type: ignore[no-any-return]
-        kept = batch.trimmed(batch.chosen({name: value for name, value in inputs.items() if name != "idle"}, moving))
+        kept = batch.chosen({name: value for name, value in inputs.items() if name != "idle"}, moving)
         loss = super()._compute_loss(model, kept)
         rows = len(moving) / len(inputs["idle"])
         tokens = kept["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1)
@@ -162,15 +184,21 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         batch_size: int | None = None,
         **others: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        if self.args.gradient_checkpointing and torch.is_grad_enabled():  # a checkpointed layer keeps no cache
-            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
-                model, input_ids, attention_mask, logits_to_keep, batch_size, **others
-            )
         inputs = {name: value for name, value in others.items() if name in _OF_IMAGES and value is not None}
+        if isinstance(inputs.get("pixel_values"), torch.Tensor):
+            inputs = split_pixel_values_by_grid(inputs)
         inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
+        rows = range(len(input_ids))
         found = [
-            batch.log_probs(model, batch.chosen(inputs, rows), logits_to_keep, self.accelerator.autocast())
-            for rows in torch.split(torch.arange(len(input_ids)), batch_size or len(input_ids))
+            packed.log_probs(
+                model,
+                batch.chosen(inputs, rows[start : start + (batch_size or len(rows))]),
+                logits_to_keep,
+                temperature=self.temperature,
+                checkpointing=self.checkpointing,
+                autocast=self.accelerator.autocast(),
+            )
+            for start in range(0, len(rows), batch_size or len(rows))
         ]
         scores, entropies = (torch.cat(each) for each in zip(*found, strict=True))
         return scores, entropies, None

@@ -1,6 +1,8 @@
 """A recipe's model, ready to train or to answer: processor, base, adapter, and the checks that all three are right."""
 
+import importlib
 import importlib.util
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,36 +57,55 @@ def choose_backend(spec: recipe.Model, machine: Machine) -> tuple[str, str]:
     Raises:
         SetupError: unsloth was asked for where it can not work.
     """
-    if spec.backend == "auto":
-        if machine.card in FASTER and importlib.util.find_spec("unsloth"):
-            return FASTER[machine.card], f"measured faster on {machine.card}"
+    chosen: str = spec.backend
+    why = "the recipe says so"
+    if chosen == "transformers":
+        return chosen, why
+    refusal = _unsloth_refusal(spec, machine)
+    if chosen == "auto":
         if machine.device == "cpu":
             return "transformers", "the only one without a card"
-        return "transformers", f"unsloth has not been measured against it on {machine.card}"
-    if spec.backend == "transformers":
-        return "transformers", "the recipe says so"
-    where = "model.backend"
+        if machine.card not in FASTER:
+            return "transformers", f"unsloth has not been measured against it on {machine.card}"
+        chosen, why = FASTER[machine.card], f"measured faster on {machine.card}"
+        if chosen == "unsloth" and refusal:
+            return "transformers", refusal.what
+    elif refusal:
+        raise refusal
+    if chosen == "unsloth" and "transformers" in sys.modules and "unsloth" not in sys.modules:  # chat, verify
+        return "transformers", "it is too late to import unsloth, and the adapter answers the same without it"
+    return chosen, why
+
+
+def _unsloth_refusal(spec: recipe.Model, machine: Machine) -> SetupError | None:
+    """Why unsloth can not load this model here, or None where it can; asked before it is imported."""
+    where, instead = "model.backend", "use model.backend=transformers"
     if machine.device != "cuda":
-        raise SetupError("unsloth needs a CUDA card", where, "use model.backend=transformers")
+        return SetupError("unsloth needs a CUDA card", where, instead)
     if spec.rollout == "vllm":
-        raise SetupError(
-            "unsloth refuses vLLM for Qwen2-VL", f"{where} and model.rollout", "use model.rollout=transformers"
-        )
+        where = f"{where} and model.rollout"
+        return SetupError("unsloth refuses vLLM for Qwen2-VL", where, "use model.rollout=transformers")
     if spec.weights == "random":
-        raise SetupError("unsloth loads trained weights only", where, "use model.backend=transformers to rehearse")
+        return SetupError("unsloth loads trained weights only", where, f"{instead} to rehearse")
     if importlib.util.find_spec("unsloth") is None:
-        raise SetupError("unsloth is not installed", where, "pip install 'lowmed[unsloth]', or use transformers")
-    return "unsloth", "the recipe says so"
+        return SetupError("unsloth is not installed", where, "pip install 'lowmed[unsloth]', or use transformers")
+    return None
 
 
 def _module(name: str) -> ModuleType:
-    if name == "unsloth":
-        from lowmed.engine import unsloth_backend
+    """The backend's module, whose import is unsloth's own, before that of transformers.
 
-        return unsloth_backend
-    from lowmed.engine import transformers_backend
-
-    return transformers_backend
+    Raises:
+        SetupError: unsloth is installed and does not work here.
+    """
+    try:
+        return importlib.import_module(f"lowmed.engine.{name}_backend")
+    except (ImportError, NotImplementedError, RuntimeError) as error:  # what unsloth says of machine and versions
+        raise SetupError(
+            f"the {name} backend does not start: {_first_line(error)}",
+            "model.backend",
+            "use model.backend=transformers, or the versions in constraints.txt",
+        ) from error
 
 
 def base(spec: recipe.Model, machine: Machine) -> Loaded:
@@ -234,7 +255,7 @@ def check_trainable(model: Any) -> None:
 
 
 def _not_loaded(spec: recipe.Model, error: Exception) -> SetupError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    first = _first_line(error)
     if Path(spec.name).is_dir():
         return SetupError(
             f"the model folder does not load: {first}", spec.name, "a complete Hugging Face folder is needed"
@@ -244,3 +265,7 @@ def _not_loaded(spec: recipe.Model, error: Exception) -> SetupError:
         "model.name",
         "download it elsewhere and give the folder: model.name=/path/to/Qwen2-VL-2B-Instruct",
     )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -4,7 +4,10 @@ On a CPU Triton runs in its interpreter, which takes nine tenths of an update. T
 the same arguments, so the trainers do not notice.
 """
 
+from typing import Any
+
 import torch
+import trl.trainer.utils
 
 COMPUTED = {"log_probs", "entropy", "is_top1"}
 
@@ -56,6 +59,25 @@ class PlainLogProb:
 
 def use_plain_torch() -> None:
     """Put the plain form in the place of TRL's kernel."""
-    import trl.trainer.utils
-
     trl.trainer.utils._ChunkedLogProbFunction = PlainLogProb
+
+
+def of_targets(
+    head: Any, hidden: torch.Tensor, targets: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target and entropy of its distribution, by whichever kernel is in place.
+
+    Args:
+        head: the language-model head.
+        hidden: [tokens, width], the last hidden states before the targets.
+        targets: [tokens], token ids.
+        temperature: what the logits are divided by.
+
+    Returns:
+        Both [tokens], 32-bit; the entropy is for the record alone.
+    """
+    chunk = trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE
+    kernel = trl.trainer.utils._ChunkedLogProbFunction
+    outputs = ("log_probs", "entropy")
+    found = kernel.apply(hidden, head.weight, head.bias, targets, temperature, chunk, None, 1.0, outputs)
+    return found[0], found[1]

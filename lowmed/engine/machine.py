@@ -61,18 +61,60 @@ def _small(folder: Path) -> bool:
     return 0 < sum(sizes) < SMALL_BYTES
 
 
-def rollout_refusal(plan: recipe.Recipe) -> LowmedError | None:
-    """Why the recipe's `model.rollout` can not be had, or None where it can. Asked before anything is loaded.
+# Cards on which compiled decoding of a 16-bit base was measured faster. Empty: not measured yet.
+COMPILED_FASTER: frozenset[str] = frozenset()
 
-    With TRL 1.15 vLLM is wrong in both cases that this project has: images and a 4-bit base.
+
+def choose_rollout(model: recipe.Model, machine: Machine) -> tuple[str, str]:
+    """`transformers` or `compiled`, and why: the recipe's, else what was measured faster on this card."""
+    if model.rollout != "auto":
+        return model.rollout, "the recipe says so"
+    if model.load_in == "4bit":
+        return "transformers", "a 4-bit base is not compiled"
+    if model.backend == "unsloth":
+        return "transformers", "unsloth samples by its own code"
+    if machine.card in COMPILED_FASTER:
+        return "compiled", f"measured faster on {machine.card}"
+    return "transformers", f"compiled decoding has not been measured faster on {machine.card}"
+
+
+def refusal(plan: recipe.Recipe) -> LowmedError | None:
+    """Why the recipe's model can not do what the recipe asks, or None where it can. Asked before anything is loaded.
+
+    With TRL 1.15 vLLM is wrong in both cases that this project has: images and a 4-bit base. transformers does not let
+    a bitsandbytes 4-bit base be compiled, and unsloth samples by its own code.
     """
-    if plan.model.rollout != "vllm":
-        return None
-    if plan.model.load_in == "4bit":
+    model, where, fix = plan.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
+    four_bit = model.load_in == "4bit"
+    if model.rollout == "vllm" and four_bit:
         what = "vllm can not sample from a 4-bit base that trains: it is sent packed weights that it does not take"
-    else:
+    elif model.rollout == "vllm":
         what = "vllm samples nonsense here: TRL 1.15 sends it prompts whose images it then expands a second time"
-    return RecipeError(what, "model.rollout", "use model.rollout=transformers, which reads each prompt once")
+    elif model.rollout == "compiled" and four_bit:
+        what, fix = "a 4-bit base can not be compiled", f"use model.load_in=16bit, or {fix.removeprefix('use ')}"
+    elif model.rollout == "compiled" and model.backend == "unsloth":
+        what = "unsloth samples by its own code, which lowmed does not compile"
+    elif model.backend == "unsloth" and isinstance(plan.method, recipe.Grpo):
+        return _unsloth_refusal(plan.method, plan.lora)
+    else:
+        return None
+    return RecipeError(what, where, fix)
+
+
+def _unsloth_refusal(method: recipe.Grpo, lora: recipe.Lora) -> LowmedError | None:
+    if lora.start and method.beta > 0:
+        return RecipeError(
+            "unsloth measures the KL term from the base, not from the adapter that this run starts from",
+            "model.backend, method.beta and lora.start",
+            "use model.backend=transformers, or method.beta=0",
+        )
+    if any(reward.name == "consistency" for reward in method.rewards):
+        return RecipeError(
+            "the reward `consistency` reads replies by lowmed's own forward, which unsloth's layers do not take",
+            "model.backend and method.rewards",
+            "use model.backend=transformers, or leave that reward out",
+        )
+    return None
 
 
 def driver_present() -> bool:

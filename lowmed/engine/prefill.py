@@ -1,14 +1,13 @@
 """Replies drawn from a model that reads each distinct prompt once: all copies of a prompt go on from its one cache."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import DynamicCache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from lowmed.engine import decode
 from lowmed.errors import SetupError
 
 # Tokens between looks at who has ended: a look makes the host wait for the card, and costs nothing on a CPU.
@@ -17,12 +16,16 @@ LOOK_EVERY = {"cpu": 1, "cuda": 8}
 
 @dataclass(frozen=True)
 class Sampling:
-    """How replies are drawn. `temperature` 0 is greedy; `suppressed` are never drawn; `end_ids` end a reply."""
+    """How replies are drawn. `temperature` 0 is greedy; `suppressed` are never drawn; `end_ids` end a reply.
+
+    `decoder` reads the tokens drawn.
+    """
 
     max_new_tokens: int
     temperature: float
     suppressed: Sequence[int]
     end_ids: Sequence[int]
+    decoder: decode.Decoder = field(default_factory=decode.Decoder)
 
 
 def distinct(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
@@ -40,7 +43,7 @@ def generate(model: Any, inputs: Mapping[str, Any], owners: Sequence[int], sampl
     rounding: the noise is drawn for all replies at every token, whoever has ended.
 
     Args:
-        model: a Qwen2-VL, with or without an adapter.
+        model: one that `decode.knows`, with or without an adapter.
         inputs: what the processor made of the distinct prompts, padded on the left, on the model's device.
         owners: for each reply the row of `inputs` that it answers.
         sampling: how the replies are drawn.
@@ -59,36 +62,32 @@ def generate(model: Any, inputs: Mapping[str, Any], owners: Sequence[int], sampl
     hidden = core.model(**inputs, position_ids=positions, past_key_values=cache, use_cache=True).last_hidden_state
     logits = core.lm_head(hidden[:, -1])
     check_finite(logits)
-    cache.batch_select_indices(rows)
-    logits, mask = logits[rows], inputs["attention_mask"].bool()[rows]
+    steps = torch.arange(sampling.max_new_tokens - 1, device=device)
     following = (positions.amax(dim=(0, 2)) + 1)[rows]
+    turns = decode.turns(core, following[:, None] + steps, hidden)
+    past = sampling.decoder.begin(cache, inputs["attention_mask"].bool(), rows, len(steps))
+    del cache  # the rows have copies of it
+    linear = decode.linear_of(core)
+    logits = logits[rows]
     ends, never = (torch.tensor(list(ids), device=device) for ids in (sampling.end_ids, sampling.suppressed))
     replies = torch.full((len(rows), sampling.max_new_tokens), int(ends[0]), device=device)
-    ended = torch.zeros(len(rows), dtype=torch.bool, device=device)
     live = torch.arange(len(rows), device=device)  # the reply that each row of the batch is
-    with _folded_attention(core.model.language_model.config):
-        for step in range(sampling.max_new_tokens):
-            tokens = _draw(logits, never, sampling.temperature, live, len(rows))
-            replies[live, step] = tokens
-            ended[live] |= torch.isin(tokens, ends)
-            if step + 1 == sampling.max_new_tokens:
+    ended = torch.zeros(len(rows), dtype=torch.bool, device=device)  # of the rows of the batch
+    for step in range(sampling.max_new_tokens):
+        tokens = _draw(logits, never, sampling.temperature, live, len(rows))
+        replies[live, step] = tokens
+        ended |= (tokens[:, None] == ends).any(dim=1)
+        if step + 1 == sampling.max_new_tokens:
+            break
+        if step % LOOK_EVERY[device.type] == 0:
+            going = torch.nonzero(~ended).squeeze(1)
+            if len(going) == 0:
                 break
-            if step % LOOK_EVERY[device.type] == 0:
-                going = torch.nonzero(~ended[live]).squeeze(1)
-                if len(going) == 0:
-                    break
-                if 2 * len(going) <= len(live):  # the rest of the batch no longer carries those that ended
-                    cache.batch_select_indices(going)
-                    live, tokens, mask, following = live[going], tokens[going], mask[going], following[going]
-            mask = torch.nn.functional.pad(mask, (0, 1), value=True)
-            hidden = core.model(
-                input_ids=tokens[:, None],
-                position_ids=(following + step).expand(3, -1)[:, :, None],
-                attention_mask={"full_attention": mask[:, None, None, :]},
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            logits = core.lm_head(hidden[:, -1])
+            # So all copies together are at most as large as the first batch.
+            if sampling.decoder.drops_rows and 2 * len(going) <= len(live):
+                past.keep(going)
+                live, tokens, ended, turns = live[going], tokens[going], ended[going], turns[:, :, going]
+        logits = sampling.decoder.read(core, linear, past, tokens, turns[step])
     return [until_end(reply, sampling.end_ids) for reply in replies.tolist()]
 
 
@@ -141,27 +140,3 @@ def _draw(
 def until_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
     """The tokens up to and with the first that ends a reply; all of them where none does."""
     return ids[: next((place for place, token in enumerate(ids) if token in end_ids), len(ids)) + 1]
-
-
-@contextmanager
-def _folded_attention(config: Any) -> Iterator[None]:
-    """While decoding, let the heads that share a key be rows of one query.
-
-    transformers repeats keys and values for each of them as soon as there is a mask: six times the whole cache at every
-    token for Qwen2-VL-2B.
-    """
-    ALL_ATTENTION_FUNCTIONS.register("folded", _folded)
-    before, config._attn_implementation = config._attn_implementation, "folded"
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
-
-
-def _folded(
-    _layer: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, **_others: Any
-) -> tuple[torch.Tensor, None]:
-    """Attention of one new token: query [rows, heads, 1, width], key and value [rows, key heads, tokens, width]."""
-    shared = query.reshape(query.shape[0], key.shape[1], -1, query.shape[3])
-    found = torch.nn.functional.scaled_dot_product_attention(shared, key, value, attn_mask=mask)
-    return found.reshape(query.shape[0], 1, -1, query.shape[3]), None

@@ -29,7 +29,7 @@ from lowmed.nano import phantom
 from lowmed.plan import architecture, lengths
 from lowmed.plan.batch import SMALL, batch
 from lowmed.plan.measured import Row
-from lowmed.plan.memory import EVALUATION_ROWS
+from lowmed.plan.sizes import CPU_ROWS
 from lowmed.sample import Sample
 
 UPDATES = 3
@@ -139,7 +139,7 @@ def _division(plan: recipe.Recipe, planned: lengths.Lengths) -> Division:
     def picture(reference: str) -> Image.Image:
         return phantom.picture(reference).resize(size)
 
-    count = max(UPDATES * plan.method.questions_per_update, EVALUATION_ROWS)
+    count = max(UPDATES * plan.method.questions_per_update, CPU_ROWS)
     samples = phantom.samples("train", count, plan.seed)
     train_rows = tuple(replace(sample, images=sample.images * max(1, planned.images)) for sample in samples)
     return Division("rehearsal", train_rows, {}, {}, {}, picture, "rehearsal")

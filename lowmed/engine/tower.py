@@ -6,6 +6,9 @@ each image by itself (per-patch layers, attention inside one image, positions fr
 statistics), so equal pixels and an equal grid have equal features: within a group of replies, over micro-batches, over
 the passes of an update, and over epochs. Images are encoded one at a time, so that the features do not depend, not in
 their last bit either, on what else was in the batch or already known: a resumed run meets the same ones.
+
+Where features are stored on disk the weights leave the card until an image comes that is not stored, and leave it again
+when none has come for a while. So a run over images that are all stored never has them there.
 """
 
 import logging
@@ -20,6 +23,8 @@ from lowmed.engine.tower_store import Store, store_for
 
 KNOWN = ("qwen2_vl", "qwen2_5_vl")  # their towers return `pooler_output` and nothing else that is read
 KEPT_BYTES = 2**30  # of main memory: 1,365 images of 256 tokens for Qwen2-VL-2B in 16 bit
+HOST = torch.device("cpu")  # where the weights wait
+PATIENCE = 64  # calls without a new image until they go: more than most updates make, so that a first pass keeps them
 
 
 class Tower:
@@ -33,6 +38,7 @@ class Tower:
         self.encoded = 0
         self.stock = 0  # calls that went to the stock forward
         self.store: Store | None = None
+        self._quiet = 0  # calls since the last image that had to be encoded
         self._weights = len(list(module.parameters()))
         self._versions: tuple[tuple[int, int], ...] = ()
 
@@ -57,9 +63,13 @@ class Tower:
             return type(self.module).forward(self.module, hidden_states, grid_thw=grid_thw, **options)
         if self._versions != (now := self._state()):  # the first call, or somebody wrote other weights into the tower
             self.kept.clear()
-            self.store = store_for(self.module)
+            self.store = store_for(self.module, hidden_states.device)
             self._versions = now
+            self._quiet = PATIENCE  # every image may be stored
         with torch.inference_mode(False), torch.no_grad():  # evaluation's features must serve training too
+            if self.store and self._quiet >= PATIENCE:
+                self._lay(HOST)
+            self._quiet += 1
             features = torch.cat(self._features(hidden_states, grid_thw))
         assert features.requires_grad is False
         return BaseModelOutputWithPooling(pooler_output=features)
@@ -99,6 +109,8 @@ class Tower:
         return features
 
     def _encode(self, image: torch.Tensor, grid: list[int]) -> torch.Tensor:
+        self._lay(image.device)
+        self._quiet = 0
         self.encoded += 1
         training = self.module.training
         self.module.eval()  # in train mode gradient checkpointing would put its machinery around every layer
@@ -111,6 +123,17 @@ class Tower:
             self.module.train(training)
         features: torch.Tensor = found.pooler_output
         return features
+
+    def _lay(self, device: torch.device) -> None:
+        """Lay the weights there, all but the small first layer's: others read the whole model's device from it."""
+        _first, *layers = self.module.children()
+        if next(layers[-1].parameters()).device == device:
+            return
+        for each in layers:
+            each.to(device)
+        self._versions = self._state()  # a move is no change
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # else the room would be free in pieces of a weight each
 
     def _state(self) -> tuple[tuple[int, int], ...]:
         """Changes when a weight is written to, replaced, moved or cast."""

@@ -54,13 +54,14 @@ class Store:
         return self.folder / name[:2] / f"{name}.safetensors"
 
 
-def store_for(module: Any) -> Store | None:
+def store_for(module: Any, device: torch.device) -> Store | None:
     """The store of a tower with just these weights on this kind of machine, or None where nobody asked for one.
 
     Another card or another torch rounds otherwise; a run must not depend on who filled the store.
 
     Args:
         module: the tower.
+        device: where it encodes; its weights may lie elsewhere.
 
     Raises:
         SetupError: the folder can not be made.
@@ -71,8 +72,7 @@ def store_for(module: Any) -> Store | None:
     top = Path(folder).expanduser()
     with _told(top):
         top.mkdir(mode=0o700, parents=True, exist_ok=True)
-    on_card = module.device.type == "cuda"
-    machine = torch.cuda.get_device_name(module.device) if on_card else platform.machine()
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     found = xxhash.xxh3_128(f"{torch.__version__} {machine}".encode())
     for name, weight in module.state_dict().items():
         found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())

@@ -28,8 +28,8 @@ def ready(plan: recipe.Recipe) -> load.Loaded:
     Raises:
         LowmedError: the machine or the model does not allow it.
     """
-    if refusal := machine.rollout_refusal(plan):
-        raise refusal
+    if refused := machine.refusal(plan):
+        raise refused
     here = machine.find(plan.model)
     loaded = load.base(plan.model, here)
     from transformers import set_seed
@@ -157,7 +157,7 @@ def _trainer(
     if isinstance(method, recipe.Grpo):
         from lowmed.engine import consistency, grpo, rollouts
 
-        slow = consistency.slow_copy(built, loaded, turns, family)
+        slow = consistency.slow_copy(built, loaded, turns, family, size.rows_per_forward)
         functions = rollouts.functions(
             built,
             turns,
@@ -168,7 +168,8 @@ def _trainer(
             updates_per_batch=iterations(method),
             likelihood=slow.likelihood if slow else None,
         )
-        trainer: Any = grpo.build(method, loaded, dataset, functions, common, size.rows_per_generate)
+        compiled = machine.choose_rollout(plan.model, loaded.machine)[0] == "compiled"
+        trainer: Any = grpo.build(method, loaded, dataset, functions, common, size.rows_per_generate, compiled)
     else:
         from lowmed.engine import sft as supervised
 
@@ -207,6 +208,7 @@ def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run, size: Batch) -
         "use_cpu": here.device == "cpu",
         "gradient_checkpointing": size.checkpointing,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would log a loss that is no number as 0
         "save_strategy": "steps",
         "save_steps": -(-method.checkpoint_every // again) * again,  # never between two steps on the same replies
         "save_total_limit": 2,

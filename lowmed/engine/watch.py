@@ -144,7 +144,5 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
 def adapter_norm(model: Any) -> float:
     """Euclidean norm of all LoRA B weights: 0 for a fresh adapter, and near 0 for one that learnt nothing."""
-    squares = (
-        weight.detach().float().pow(2).sum().item() for name, weight in model.named_parameters() if "lora_B" in name
-    )
-    return float(math.sqrt(sum(squares)))
+    squares = [weight.detach().float().pow(2).sum() for name, weight in model.named_parameters() if "lora_B" in name]
+    return math.sqrt(float(sum(squares)))  # one look at the card, not one a layer

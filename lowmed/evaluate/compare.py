@@ -1,5 +1,6 @@
 """Two sets of replies to the same questions, set against each other."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,9 +8,11 @@ from lowmed.errors import RunError
 from lowmed.evaluate.measure import FEW, STRATA, hits, strata
 from lowmed.evaluate.paired import difference, holm
 from lowmed.evaluate.sides import SAME, Side
+from lowmed.evaluate.verdicts import OPEN
 
 EXAMPLES = 5
 Row = Mapping[str, Any]
+Key = tuple[str, str, str]  # split, id, image or patient
 _ASKED = ("question", "answer", "options")
 
 
@@ -68,10 +71,12 @@ def _source(first: Side, second: Side, strict: bool, allow_different: bool) -> d
             "to_right": _flips(before, after, field, "correct"),
             "to_wrong": _flips(after, before, field, "correct", back=True),
         },
+        "judged": _judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),
+        "judged_apart": _judged_apart(first, second),
     }
 
 
-def _key(row: Row) -> tuple[str, str, str]:
+def _key(row: Row) -> Key:
     return str(row["split"]), str(row["id"]), str(row["group"])
 
 
@@ -79,9 +84,7 @@ def _same_question(one: Row, other: Row) -> bool:
     return all((one.get(field) or None) == (other.get(field) or None) for field in _ASKED)
 
 
-def _differences(
-    first: Side, second: Side, one: Mapping[tuple[str, str, str], Row], other: Mapping[tuple[str, str, str], Row]
-) -> list[str]:
+def _differences(first: Side, second: Side, one: Mapping[Key, Row], other: Mapping[Key, Row]) -> list[str]:
     """What is not the same on both sides, in words; a setting that only one side knows of cannot be compared."""
     a, b = first.settings, second.settings
     found = [f"{key} {a[key]} and {b[key]}" for key in SAME if key in a and key in b and a[key] != b[key]]
@@ -98,6 +101,35 @@ def _differences(
 
 def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> dict[str, Any]:
     return difference(hits(before, field), hits(after, field), [str(row["group"]) for row in before])
+
+
+def _judged(first: Side, second: Side, open_keys: Sequence[Key]) -> list[dict[str, Any]]:
+    """The open questions by each judge, with one rubric, that gave its verdict on both replies."""
+    found = []
+    for judge in first.verdicts.keys() & second.verdicts.keys():
+        one, other = first.verdicts[judge], second.verdicts[judge]
+        keys = [key for key in open_keys if key[:2] in one and key[:2] in other]
+        if keys:
+            before, after = ([float(side[key[:2]]) for key in keys] for side in (one, other))
+            paired = difference(before, after, [group for _, _, group in keys])
+            found.append({"judge": json.loads(judge), "no_verdict": len(open_keys) - len(keys), **paired})
+    return sorted(found, key=lambda each: json.dumps(each["judge"]))
+
+
+def _judged_apart(first: Side, second: Side) -> str:
+    """Why judged scores that are there are not set against each other, in words; "" where nothing is kept back."""
+    if not (first.verdicts.keys() ^ second.verdicts.keys()) or first.verdicts.keys() & second.verdicts.keys():
+        return ""
+    judges = [" and ".join(map(_judge_named, side.verdicts)) or "nobody" for side in (first, second)]
+    return (
+        f"A was judged by {judges[0]}, B by {judges[1]}: scores of different judges are not compared. "
+        "Give both `lowmed eval RUN --rescore` with one --judge-url and --judge-model"
+    )
+
+
+def _judge_named(identity: str) -> str:
+    judge = json.loads(identity)
+    return f"{judge['model']} (rubric {judge['rubric_digest']})"
 
 
 def _by(before: Sequence[Row], after: Sequence[Row], field: str, key: Any) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """One side of a comparison: stored replies with all that must be equal on the other side."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lowmed.answer import RULES_VERSION
 from lowmed.errors import RunError
-from lowmed.evaluate import store
+from lowmed.evaluate import store, verdicts
 from lowmed.evaluate.controls import REAL
 from lowmed.evaluate.measure import scored
 from lowmed.run import read_json
@@ -21,11 +21,12 @@ _FIX = (
 
 @dataclass(frozen=True)
 class Side:
-    """Scored replies, and the settings under which they were made as far as they are known."""
+    """Scored replies, the settings under which they were made as far as they are known, and verdicts by judge."""
 
     where: str
     settings: Mapping[str, Any]
     rows: tuple[dict[str, Any], ...]
+    verdicts: Mapping[str, Mapping[tuple[str, str], bool]] = field(default_factory=dict)
 
 
 def sides(path: Path) -> dict[str, Side]:
@@ -62,7 +63,8 @@ def _evaluation(folder: Path, who: str | None) -> Side:
     chosen = who or ("tuned" if "tuned" in there else there[0])
     report = folder / "report.json"
     rules = read_json(report).get("rules") if report.is_file() else RULES_VERSION
-    return Side(f"{folder} ({chosen})", {**asked, "rules": rules}, _rows(store.path(folder, chosen, REAL)))
+    rows = _rows(store.path(folder, chosen, REAL))
+    return Side(f"{folder} ({chosen})", {**asked, "rules": rules}, rows, verdicts.given(folder, chosen, rows))
 
 
 def _rows(file: Path) -> tuple[dict[str, Any], ...]:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lowmed import prompt, recipe, recipe_file
 from lowmed import run as runs
 from lowmed.data.division import Division, divide, first, untrained
 from lowmed.data.division import training_questions as asked_of_training
+from lowmed.data.extraction import as_extraction
 from lowmed.data.load import load
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluate.report import SEEN, UNSEEN
@@ -17,13 +19,17 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with the prompts and the pixel policy it is asked by; `adapters` says who answers: name -> adapter."""
+    """A model with the prompts and the pixel policy it is asked by; `adapters` says who answers: name -> adapter.
+
+    A model of the task `extraction` is asked everything about an image as one question, whatever the data.
+    """
 
     model: recipe.Model
     family: prompt.Family
     eval: recipe.Eval
     run: Run | None
     adapters: dict[str, Path | None]
+    task: Literal["questions", "extraction"] = "questions"
 
 
 def subject(target: str | None, *, base: bool = False, served_as: str | None = None) -> Subject:
@@ -65,7 +71,8 @@ def subject(target: str | None, *, base: bool = False, served_as: str | None = N
             raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run folder, a model, or `nano`")
         model = model.model_copy(update={"name": target})
     family = (plan.prompts if plan else recipe.Prompts()).asking
-    return Subject(model, family, plan.eval if plan else recipe.Eval(), run, adapters)
+    task = plan.data.task if plan else "questions"
+    return Subject(model, family, plan.eval if plan else recipe.Eval(), run, adapters, task)
 
 
 def _base_of(adapter: Path) -> str:
@@ -101,7 +108,7 @@ def divisions(who: Subject, on: str | None, path: str | None, limit: int | None)
         raise RecipeError(
             "one folder for several sources", "--path", "give each its own: --on vqa-rad=FOLDER,folder=OTHER"
         )
-    found = [_division(who.run, name, own) for name, own in sources]
+    found = [_division(who, name, own) for name, own in sources]
     return [(first(division, limit or who.eval.limit), seen) for division, seen in found]
 
 
@@ -112,16 +119,17 @@ def training_questions(who: Subject, on: str | None, path: str | None, limit: in
         RecipeError, DataError: as `divisions`.
     """
     if who.run and on in (None, who.run.recipe.data.source):
-        division, seen = _division(who.run, None, path)
+        division, seen = _division(who, None, path)
     elif on is None:
         raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run folder")
     else:
-        division, seen = divide(load(on, path), recipe.Data(source=on, allow_shared_images=True), 0), ""
+        spec = recipe.Data(source=on, allow_shared_images=True, task=who.task)
+        division, seen = divide(load(on, path), spec, 0), ""
     return asked_of_training(division, limit), seen
 
 
-def _division(run: Run | None, on: str | None, path: str | None) -> tuple[Division, str]:
-    plan = run.recipe if run else None
+def _division(who: Subject, on: str | None, path: str | None) -> tuple[Division, str]:
+    run, plan = who.run, who.run.recipe if who.run else None
     if run and plan and on in (None, plan.data.source):
         division = divide(load(plan.data.source, path or plan.data.path), plan.data, plan.seed)
         if division.digest != run.record["data_digest"]:
@@ -131,5 +139,6 @@ def _division(run: Run | None, on: str | None, path: str | None) -> tuple[Divisi
                 "point --path at the copy that was used, or evaluate on another source with --on",
             )
         return division, SEEN
-    division = untrained(load(str(on), path))
+    dataset = load(str(on), path)
+    division = untrained(as_extraction(dataset) if who.task == "extraction" else dataset)
     return division, UNSEEN if run else ""

@@ -15,6 +15,7 @@ from lowmed.judge import ANSWER, Judge, Query
 from lowmed.run import now
 
 VERDICTS, SENT = "verdicts.jsonl", "sent.jsonl"
+OPEN = ("open", "text")  # kinds that the reader grades by exact match, so that a judge can add something
 AT_ONCE = 64  # verdicts between two writes
 Row = Mapping[str, Any]
 _COUNTS = ("requests", "malformed", "prompt_tokens", "completion_tokens", "cost")
@@ -78,8 +79,8 @@ def people(folder: Path) -> list[str]:
 
 
 def open_rows(folder: Path, who: str) -> list[dict[str, Any]]:
-    """The replies to open questions: those that the reader grades by exact match, so that a judge can add something."""
-    return [row for row in scored(store.read(store.path(folder, who, REAL))) if row["kind"] in ("open", "text")]
+    """The replies to open questions."""
+    return [row for row in scored(store.read(store.path(folder, who, REAL))) if row["kind"] in OPEN]
 
 
 def judged(folder: Path, rows: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
@@ -100,12 +101,23 @@ def judged(folder: Path, rows: Mapping[str, Sequence[Row]]) -> list[dict[str, An
         splits: dict[str, dict[str, Any]] = {}
         for who, replies in rows.items():
             for split in dict.fromkeys(row["split"] for row in replies):
-                asked = [row for row in replies if row["split"] == split and row["kind"] in ("open", "text")]
+                asked = [row for row in replies if row["split"] == split and row["kind"] in OPEN]
                 figures = _figures(asked, [given.get(_place(row, who)) for row in asked])
                 if figures:
                     splits.setdefault(split, {})[who] = figures
         if splits:
             found.append({"judge": json.loads(identity), "sent": _spent(sent, json.loads(identity)), "splits": splits})
+    return found
+
+
+def given(folder: Path, who: str, rows: Sequence[Row]) -> dict[str, dict[tuple[str, str], bool]]:
+    """The verdicts on somebody's open replies: judge and rubric as JSON -> (split, id) -> right or wrong."""
+    queries = {(row["split"], row["id"]): _query(row) for row in rows if row["kind"] in OPEN}
+    found: dict[str, dict[tuple[str, str], bool]] = {}
+    for row in store.read(folder / VERDICTS):
+        query = queries.get((row["split"], row["id"]))
+        if row["who"] == who and query and _holds(row, query):
+            found.setdefault(_by(row), {})[row["split"], row["id"]] = bool(row["value"])
     return found
 
 

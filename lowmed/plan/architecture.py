@@ -99,6 +99,8 @@ def of(config: Mapping[str, Any], where: str = "model.name") -> Architecture:
     Raises:
         SetupError: it is another kind of model, or a size is missing.
     """
+    if not isinstance(config, Mapping):
+        raise _unreadable(where)
     family = str(config.get("model_type"))
     if family not in FAMILIES:
         raise SetupError(
@@ -110,7 +112,7 @@ def of(config: Mapping[str, Any], where: str = "model.name") -> Architecture:
         first = family == "qwen2_vl"
         width = vision["embed_dim"] if first else vision["hidden_size"]
         patch = vision["patch_size"] ** 2 * vision.get("temporal_patch_size", 2)
-        return Architecture(
+        found = Architecture(
             family=family,
             hidden=text["hidden_size"],
             intermediate=text["intermediate_size"],
@@ -129,9 +131,20 @@ def of(config: Mapping[str, Any], where: str = "model.name") -> Architecture:
             deepstack=len(vision.get("deepstack_visual_indexes", ())),
         )
     except KeyError as error:
-        raise SetupError(
-            f"the config has no {error}", where, "a config.json of Qwen2-VL, Qwen2.5-VL or Qwen3-VL is needed"
-        ) from error
+        raise SetupError(f"the config has no {error}", where, _NEEDED) from error
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise _unreadable(where) from error
+    sizes = [value for name, value in vars(found).items() if name != "family"]
+    if not all(isinstance(size, int) and size >= 0 for size in sizes) or not found.layers * found.kv_heads:
+        raise _unreadable(where)
+    return found
+
+
+_NEEDED = "a config.json of Qwen2-VL, Qwen2.5-VL or Qwen3-VL is needed"
+
+
+def _unreadable(where: str) -> SetupError:
+    return SetupError("the config's sizes are no sizes", where, _NEEDED)
 
 
 def shipped() -> dict[str, Architecture]:

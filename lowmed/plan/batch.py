@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from lowmed import recipe
-from lowmed.plan import cards, lengths, measured
+from lowmed.plan import cards, lengths, measured, speed
 from lowmed.plan.architecture import Architecture
 from lowmed.plan.measured import Scale
-from lowmed.plan.memory import EVALUATION_ROWS, Batch, Sizes, phases
+from lowmed.plan.memory import phases
+from lowmed.plan.sizes import CPU_ROWS, EVALUATION_ROWS, Batch, Sizes
 
 __all__ = ["Batch", "answer_rows", "batch"]
 
 KEPT_FREE = {True: 0.1, False: 0.25}  # share of the card that a derived batch leaves: measured on such a card, or not
-FEW_ROWS = 4  # from here on keeping the activations is faster than more rows at once
-TOKENS_ENOUGH = 16_384  # in one forward; a larger one is no faster
+HARDLY_FASTER = 1.05  # a batch that saves less time is not worth its memory
 SMALL = 50e6  # parameters of a model that a CPU trains in one forward
 
 
@@ -45,19 +45,24 @@ def batch(
     if card_gib == 0:
         most = method.rows_per_update if model.parameters < SMALL else 2
         rows = method.rows_per_forward or next(_divisors(method.rows_per_update, most))
-        return Batch(rows, _generated(method)[0], bool(method.checkpointing))
+        return Batch(rows, _generated(method)[0], bool(method.checkpointing), CPU_ROWS)
     wanted = cards.preset(plan)
     gib = min(card_gib, wanted.gib) if wanted else card_gib
-    scale = scale or measured.scale(cards.like(card, card_gib).name)
+    here = cards.like(card, card_gib)
+    scale = scale or measured.scale(here.name)
     sizes = Sizes(plan, model, row_lengths or lengths.of(plan), Batch(1, 1, True), 4 if precision == "fp32" else 2)
 
     def fits(phase: str, tried: Batch) -> bool:
         terms = phases(replace(sizes, batch=tried)).get(phase, {})
         return scale.gib(terms) <= (1 - KEPT_FREE[scale.rows > 0]) * gib
 
-    tried = list(_tried(method, max(1, TOKENS_ENOUGH // sizes.lengths.row)))
-    cut = next((each for each in tried if fits("backward", each) and fits("scoring forward", each)), tried[-1])
-    calls = [replace(cut, rows_per_generate=rows) for rows in _generated(method)]
+    tried = _tried(plan)
+    fitting = [each for each in tried if fits("backward", each) and fits("scoring forward", each)]
+    cut = _fast([replace(sizes, batch=each) for each in fitting], here) if fitting else tried[-1]
+    generated = (
+        _generated(method)[:1] if plan.model.backend == "unsloth" else _generated(method)
+    )  # it draws all at once
+    calls = [replace(cut, rows_per_generate=rows) for rows in generated]
     cut = next((each for each in calls if fits("rollout", each)), calls[-1])
     asked = [replace(cut, rows_per_answer=rows) for rows in _divisors(EVALUATION_ROWS)]
     return next((each for each in asked if fits("evaluation", each)), asked[-1])
@@ -92,16 +97,21 @@ def answer_rows(
     return batch(plan, model, card_gib, card=card, precision=precision).rows_per_answer
 
 
-def _tried(method: recipe.Method, most: int) -> Iterator[Batch]:
-    """Batches from the fastest to the smallest, keeping to what the recipe says."""
-    said = method.rows_per_forward
-    rows = [said] if said else list(_divisors(method.rows_per_update, most))
-    few = min(FEW_ROWS, method.rows_per_update)
-    open_ = method.checkpointing is None
-    if open_ or not method.checkpointing:
-        yield from (Batch(each, 1, False) for each in rows if each >= few or said or not open_)
-    if open_ or method.checkpointing:
-        yield from (Batch(each, 1, True) for each in rows)
+def _tried(plan: recipe.Recipe) -> list[Batch]:
+    """Batches that the recipe leaves open, the smallest last; unsloth checkpoints whatever it is told."""
+    method = plan.method
+    rows = [method.rows_per_forward] if method.rows_per_forward else list(_divisors(method.rows_per_update))
+    kept = [False, True] if method.checkpointing is None else [method.checkpointing]
+    if plan.model.backend == "unsloth":
+        kept = [True]
+    return [Batch(each, 1, checkpointing) for checkpointing in kept for each in rows]
+
+
+def _fast(tried: list[Sizes], card: cards.Card) -> Batch:
+    """The batch that trains fastest by estimate, or one that is hardly slower and takes less memory."""
+    seconds = [speed.training(each, card) for each in tried]
+    near = [each for each, taken in zip(tried, seconds, strict=True) if taken <= HARDLY_FASTER * min(seconds)]
+    return min(near, key=lambda each: sum(phases(each)["backward"].values())).batch
 
 
 def _generated(method: recipe.Method) -> list[int]:

@@ -8,19 +8,28 @@ from lowmed.errors import RecipeError
 
 
 @dataclass(frozen=True)
-class Card:
-    """One card. The last two are estimates: TFLOP/s reached in training, milliseconds of one step of decoding.
+class Speed:
+    """How fast a card is taken to be, all estimates.
 
-    `gib` is what torch reports, less than the box says. Decoding is bound by the launching of kernels: its time is that
-    of 28 layers, and hardly grows with the rows.
+    Attributes:
+        tflops: TFLOP/s reached in training.
+        decode_ms: of one pass that is bound by the launching of kernels, as a step of decoding is, through 28 layers.
+        gb_per_s: of its memory.
     """
+
+    tflops: float
+    decode_ms: float
+    gb_per_s: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """One card. `gib` is what torch reports, less than the box says."""
 
     name: str
     gib: float
     precision: str = "bf16"
-    tflops: float | None = None
-    decode_ms: float | None = None
-    gb_per_s: float = 1e3
+    speed: Speed | None = None
     note: str = ""
 
 
@@ -28,22 +37,23 @@ _OLD = "torch 2.11 and later need a build for CUDA 12.6 on this card; their ordi
 CARDS = {
     card.name: card
     for card in (
-        Card("T4", 14.6, "fp16", 17, 68, 320),
-        Card("P100", 15.9, "fp16", 7, 80, 732, _OLD),
-        Card("V100", 15.8, "fp16", 40, 60, 900, _OLD),
-        Card("RTX 3060", 11.6, "bf16", 12, 50, 360),
-        Card("RTX 3090", 23.6, "bf16", 30, 41, 936),
-        Card("RTX 4090", 23.5, "bf16", 70, 31, 1008),
-        Card("RTX 5090", 31.3, "bf16", 90, 29, 1792),
-        Card("A10", 22.0, "bf16", 40, 50, 600),
-        Card("L4", 22.0, "bf16", 45, 53, 300),
-        Card("L40S", 44.4, "bf16", 100, 38, 864),
-        Card("A100-40", 39.4, "bf16", 120, 47, 1555),
-        Card("A100-80", 79.2, "bf16", 120, 47, 2039),
-        Card("H100", 79.2, "bf16", 250, 33, 3350),
-        Card("H200", 139.8, "bf16", 260, 33, 4800),
+        Card("T4", 14.6, "fp16", Speed(17, 68, 320)),
+        Card("P100", 15.9, "fp16", Speed(7, 80, 732), _OLD),
+        Card("V100", 15.8, "fp16", Speed(40, 60, 900), _OLD),
+        Card("RTX 3060", 11.6, "bf16", Speed(12, 50, 360)),
+        Card("RTX 3090", 23.6, "bf16", Speed(30, 41, 936)),
+        Card("RTX 4090", 23.5, "bf16", Speed(70, 31, 1008)),
+        Card("RTX 5090", 31.3, "bf16", Speed(90, 29, 1792)),
+        Card("A10", 22.0, "bf16", Speed(40, 50, 600)),
+        Card("L4", 22.0, "bf16", Speed(45, 53, 300)),
+        Card("L40S", 44.4, "bf16", Speed(100, 38, 864)),
+        Card("A100-40", 39.4, "bf16", Speed(120, 47, 1555)),
+        Card("A100-80", 79.2, "bf16", Speed(120, 47, 2039)),
+        Card("H100", 79.2, "bf16", Speed(250, 33, 3350)),
+        Card("H200", 139.8, "bf16", Speed(260, 33, 4800)),
     )
 }
+MIDDLING = Speed(45, 50, 600)  # taken for a card that is not known
 # The card whose memory a recipe's `hardware` plans for.
 PRESETS = {"t4": "T4", "24gb": "RTX 4090", "a100-40gb": "A100-40", "80gb": "A100-80"}
 CPU = "CPU"

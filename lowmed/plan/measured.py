@@ -16,7 +16,8 @@ from lowmed.errors import RunError
 from lowmed.plan import cards
 from lowmed.plan.architecture import Architecture
 from lowmed.plan.lengths import Lengths
-from lowmed.plan.memory import GIB, Batch, Sizes, Terms, phases
+from lowmed.plan.memory import phases
+from lowmed.plan.sizes import GIB, Batch, Sizes, Terms
 from lowmed.run import write_text
 
 FOLDER = Path("rehearsals")  # in the working folder, as `runs` is

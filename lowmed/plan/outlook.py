@@ -10,10 +10,11 @@ from lowmed.plan.architecture import Architecture
 from lowmed.plan.batch import batch
 from lowmed.plan.cards import Card
 from lowmed.plan.measured import Row, Scale
-from lowmed.plan.memory import GIB, Batch, Sizes, Terms
+from lowmed.plan.sizes import GIB, Batch, Sizes, Terms
 
 TIGHT = 0.1  # a smaller share of the card left free is tight
 KNOBS = 3
+SFT_ROUND = "SFT backward"  # the phase of a bridge's rounds of SFT
 MOST_ROWS = 4096
 Verdict = Literal["fits", "tight", "does not fit"]
 
@@ -36,6 +37,7 @@ class Outlook:
         host_gib: of merging the adapter, in main memory.
         stock_gib: the peak, were every image encoded anew for every row and pass.
         most_rows: rows that would fit into one forward, without and with checkpointing.
+        sft: a round of SFT of `lowmed bridge`, where the recipe has a boundary.
     """
 
     card: Card
@@ -47,11 +49,17 @@ class Outlook:
     stock_gib: float
     most_rows: tuple[int, int]
     time: speed.Time | None
+    sft: "Outlook | None" = None
 
     @property
     def peak_gib(self) -> float:
         """The most that any phase takes."""
         return max(self.gib.values())
+
+    @property
+    def estimated(self) -> bool:
+        """Whether no rehearsal on such a card stands behind the memory."""
+        return self.scale.rows == 0
 
     @property
     def phase(self) -> str:
@@ -91,10 +99,14 @@ def outlook(
     known = measured.rows() if known is None else known
     scale = measured.scale(card.name, known)
     row_lengths = row_lengths or lengths.of(plan)
-    gib = card.gib if card.name != cards.CPU else 0.0
-    cut = batch(plan, model, gib, card=card.name, precision=card.precision, scale=scale, row_lengths=row_lengths)
+    cut = _batch(plan, model, card, scale, row_lengths)
     sizes = Sizes(plan, model, row_lengths, cut, 4 if card.precision == "fp32" else 2)
     terms = memory.phases(sizes)
+    sft = None
+    if plan.boundary:
+        stage = plan.model_copy(update={"method": plan.boundary.sft, "boundary": None})
+        sft = outlook(stage, model, card, known=known)
+        terms[SFT_ROUND] = sft.terms["backward"]
     return Outlook(
         card,
         sizes,
@@ -102,33 +114,42 @@ def outlook(
         terms,
         {phase: scale.gib(parts) for phase, parts in terms.items()},
         sum(memory.merge(sizes).values()) / GIB,
-        _peak(replace(sizes, tower="stock"), scale),
+        max(_peak(replace(sizes, tower="stock"), scale), sft.stock_gib if sft else 0.0),
         (_most_rows(sizes, card, scale, False), _most_rows(sizes, card, scale, True)),
         speed.time(sizes, card, known),
+        sft,
     )
 
 
 def knobs(found: Outlook) -> list[Knob]:
     """The changes that save memory, the cheapest first: those that keep the result before those that do not."""
+    changed, other, section = found.sizes, found.gib.get(SFT_ROUND, 0.0), "method."
+    if found.sft and found.phase == SFT_ROUND:
+        changed, other, section = found.sft.sizes, _peak(found.sizes, found.scale), "boundary.sft."
     saved = []
-    for override, costs, sizes in _changes(found.sizes):
-        saves = found.peak_gib - _peak(sizes, found.scale)
+    for override, costs, sizes in _changes(changed, found.card):
+        saves = found.peak_gib - max(other, _peak(_cut_anew(sizes, found), found.scale))
         if saves >= 0.05:
-            saved.append(Knob(override, saves, costs))
+            saved.append(Knob(override.replace("method.", section), saves, costs))
     return saved[:KNOBS]
 
 
-def _changes(sizes: Sizes) -> Iterator[tuple[str, str, Sizes]]:
+def _changes(sizes: Sizes, card: Card) -> Iterator[tuple[str, str, Sizes]]:
     """Overrides from the cheapest to the dearest, their cost, and what runs then."""
     method, cut, plan = sizes.plan.method, sizes.batch, sizes.plan
     fewer = [rows for rows in range(1, cut.rows_per_forward) if method.rows_per_update % rows == 0]
+
+    def longer(other: Sizes) -> str:
+        times = speed.training(other, card) / speed.training(sizes, card)
+        told = f"training takes about {times:.1f} times as long (est.)" if card.speed else "longer training"
+        return f"{told}; the same result up to rounding"
+
     if fewer:
         smaller = replace(sizes, batch=replace(cut, rows_per_forward=fewer[-1]))
-        yield f"method.rows_per_forward={fewer[-1]}", "little time; the same result up to rounding", smaller
+        yield f"method.rows_per_forward={fewer[-1]}", longer(smaller), smaller
     if not cut.checkpointing:
         again = replace(sizes, batch=replace(cut, checkpointing=True))
-        longer = speed.training_operations(again) / speed.training_operations(sizes)
-        yield "method.checkpointing=true", f"{longer:.1f} times the operations of training; the same result", again
+        yield "method.checkpointing=true", longer(again), again
     if plan.model.load_in == "16bit":
         model = plan.model.model_copy(update={"load_in": "4bit"})
         yield "model.load_in=4bit", "slower steps, rounded weights", _with(sizes, model=model)
@@ -154,6 +175,19 @@ def _changes(sizes: Sizes) -> Iterator[tuple[str, str, Sizes]]:
     if plan.lora.rank > 4:
         lora = plan.lora.model_copy(update={"rank": plan.lora.rank // 2})
         yield f"lora.rank={lora.rank}", "capacity of the adapter", _with(sizes, lora=lora)
+
+
+def _cut_anew(sizes: Sizes, found: Outlook) -> Sizes:
+    """As it would run: the same rows in a forward, but as many replies and answers at once as then have room."""
+    cut = sizes.batch
+    said = {"rows_per_forward": cut.rows_per_forward, "checkpointing": cut.checkpointing}
+    plan = sizes.plan.model_copy(update={"method": sizes.plan.method.model_copy(update=said)})
+    return replace(sizes, batch=_batch(plan, sizes.model, found.card, found.scale, sizes.lengths))
+
+
+def _batch(plan: recipe.Recipe, model: Architecture, card: Card, scale: Scale, known: lengths.Lengths) -> Batch:
+    gib = card.gib if card.name != cards.CPU else 0.0
+    return batch(plan, model, gib, card=card.name, precision=card.precision, scale=scale, row_lengths=known)
 
 
 def _with(sizes: Sizes, **changed: Any) -> Sizes:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from lowmed import recipe
+from lowmed.plan import cards, pictures
 from lowmed.plan.architecture import MERGED
-from lowmed.plan.cards import Card
+from lowmed.plan.cards import Card, Speed
 from lowmed.plan.measured import Row
-from lowmed.plan.memory import Sizes, phases, shared_prompts
+from lowmed.plan.memory import NF4, phases
+from lowmed.plan.sizes import Sizes
 
 LAYERS_TIMED = 28  # of the model that a card's `decode_ms` belongs to
 BANDWIDTH_REACHED = 0.6
@@ -36,60 +38,87 @@ def time(sizes: Sizes, card: Card, known: Sequence[Row] = ()) -> Time | None:
         card: where.
         known: measured rows.
     """
-    if card.tflops is None or card.decode_ms is None:
+    if card.speed is None:
         return None
-    found = Time(_generate(sizes, card), training_operations(sizes) / (card.tflops * 1e12))
+    found = Time(_generate(sizes, card.speed), _train(sizes, card.speed))
     mine = [row for row in known if row.card_name == card.name and row.seconds]
     if not mine:
         return found
-    pace = median(row.seconds["update"] / _planned(row.sizes, card) for row in mine)
+    pace = median(row.seconds["update"] / _planned(row.sizes, card.speed) for row in mine)
     return Time(found.generate * pace, found.train * pace, len(mine))
 
 
-def _planned(sizes: Sizes, card: Card) -> float:
-    found = time(sizes, card)
-    return found.update if found else 1.0
+def training(sizes: Sizes, card: Card) -> float:
+    """Seconds of an update beside drawing the replies, to compare ways to cut it; an unknown card is a middling one."""
+    return _train(sizes, card.speed or cards.MIDDLING)
 
 
-def _generate(sizes: Sizes, card: Card) -> float:
+def _planned(sizes: Sizes, speed: Speed) -> float:
+    return _generate(sizes, speed) + _train(sizes, speed)
+
+
+def _generate(sizes: Sizes, speed: Speed) -> float:
     """Every reply runs to its limit: one step a token, for all rows of a call."""
     method = sizes.plan.method
-    if not isinstance(method, recipe.Grpo) or card.tflops is None or card.decode_ms is None:
+    if not isinstance(method, recipe.Grpo):
         return 0.0
-    rows, lengths = sizes.batch.rows_per_generate, sizes.lengths
+    rows, prompt = sizes.batch.rows_per_generate, _prompt(sizes)
     calls = method.rows_per_update / rows
     read = phases(sizes)["rollout"]["KV cache"] + 2 * sizes.model.text_linear
-    step = card.decode_ms / 1e3 * sizes.model.layers / LAYERS_TIMED
-    step += read / (card.gb_per_s * 1e9 * BANDWIDTH_REACHED)
-    step += 2 * rows * sizes.model.text_linear / (card.tflops * 1e12)
-    prefill = method.questions_per_update * (_text(sizes, lengths.prompt) + _vision(sizes)) / (card.tflops * 1e12)
-    return (calls * method.max_new_tokens * step + prefill) / method.num_iterations
+    step = _launching(sizes, speed)
+    step += read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
+    step += 2 * rows * sizes.model.text_linear / (speed.tflops * 1e12)
+    prefill = method.questions_per_update * (_linear(sizes, prompt) + _attention(sizes, prompt**2) + _vision(sizes))
+    return (calls * method.max_new_tokens * step + prefill / (speed.tflops * 1e12)) / method.num_iterations
 
 
-def training_operations(sizes: Sizes) -> float:
-    """Operations of one update beside drawing the replies.
+def _train(sizes: Sizes, speed: Speed) -> float:
+    """Forward, backward to the adapter's inputs, with checkpointing the forward again, and forwards that only score.
 
-    Forward, backward to the adapter's inputs, and with checkpointing the forward again; the tower once an image.
+    A pass takes as long as its operations and reading its 4-bit weights into 16 bits, or as launching its kernels.
     """
-    method, lengths, cut = sizes.plan.method, sizes.lengths, sizes.batch
+    method, cut = sizes.plan.method, sizes.batch
     scoring = 0.0
     if isinstance(method, recipe.Grpo):
-        scoring = (method.beta > 0) + (method.num_iterations > 1) / method.num_iterations
+        scoring = ((method.beta > 0) + (method.num_iterations > 1)) / method.num_iterations
     passes = (3 if cut.checkpointing else 2) + scoring
-    prompt = lengths.mean_image + lengths.text
-    shared = 0 if cut.checkpointing else shared_prompts(sizes)
-    whole = _text(sizes, prompt + lengths.reply)
-    if shared:
-        whole += (shared / cut.rows_per_forward - 1) * _text(sizes, prompt)
-    head = 3 * 2 * sizes.model.vocabulary * sizes.model.hidden * lengths.reply
-    images = method.questions_per_update if sizes.tower == "once" else method.rows_per_update * passes
-    return method.rows_per_update * (passes * whole + head) + images * _vision(sizes)
+    dequantised = sizes.model.text_linear * (NF4 + 2 * 2) if sizes.plan.model.load_in == "4bit" else 0.0
+    one = _pass(sizes) / (speed.tflops * 1e12) + dequantised / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
+    forwards = method.rows_per_update / cut.rows_per_forward
+    head = (3 + scoring) * 2 * sizes.model.vocabulary * sizes.model.hidden * sizes.lengths.reply
+    rest = method.rows_per_update * head + _encoded(sizes, passes) * _vision(sizes)
+    return forwards * passes * max(one, _launching(sizes, speed)) + rest / (speed.tflops * 1e12)
 
 
-def _text(sizes: Sizes, tokens: float) -> float:
-    """Operations of one forward of the language layers over one row."""
-    model = sizes.model
-    return 2 * model.text_linear * tokens + 2 * model.layers * model.heads * model.head_dim * tokens**2
+def _pass(sizes: Sizes) -> float:
+    """Operations of the language layers over the rows of one forward."""
+    rows, shared = sizes.batch.rows_per_forward, sizes.shared_prompts
+    prompt, reply = _prompt(sizes), sizes.lengths.reply
+    if not shared:
+        return rows * (_linear(sizes, prompt + reply) + _attention(sizes, (prompt + reply) ** 2))
+    seen = shared * prompt**2 + rows * 2 * reply * (prompt + reply)  # the replies' attention is not causal but masked
+    return _linear(sizes, shared * prompt + rows * reply) + _attention(sizes, seen)
+
+
+def _encoded(sizes: Sizes, passes: float) -> float:
+    """Questions whose images training encodes in an update: those of GRPO are known from drawing its replies."""
+    method = sizes.plan.method
+    if not pictures.encoded_once(sizes):
+        return method.rows_per_update * passes
+    return 0 if isinstance(method, recipe.Grpo) else method.rows_per_update
+
+
+def _prompt(sizes: Sizes) -> float:
+    return sizes.lengths.mean_image + sizes.lengths.text
+
+
+def _linear(sizes: Sizes, tokens: float) -> float:
+    return 2 * sizes.model.text_linear * tokens
+
+
+def _attention(sizes: Sizes, seen: float) -> float:
+    """Of so many pairs of query and key, half of which causal attention leaves out."""
+    return 2 * sizes.model.layers * sizes.model.heads * sizes.model.head_dim * seen
 
 
 def _vision(sizes: Sizes) -> float:
@@ -98,3 +127,7 @@ def _vision(sizes: Sizes) -> float:
     patches = MERGED * lengths.mean_image
     attention = 4 * model.vision_depth * model.vision_width * patches**2 / max(1, lengths.images)
     return 2 * model.vision * patches + attention
+
+
+def _launching(sizes: Sizes, speed: Speed) -> float:
+    return speed.decode_ms / 1e3 * sizes.model.layers / LAYERS_TIMED

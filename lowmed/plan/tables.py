@@ -12,9 +12,11 @@ SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
 
 def recipes_table() -> str:
-    """All shipped recipes on all cards as Markdown, from what ships alone."""
+    """All shipped recipes on all cards as Markdown, from what ships alone; an estimate has a ~."""
     known = measured.shipped()
     lines = [
+        "GiB at the peak of training or evaluation; ~ is an estimate, the card not being measured yet.",
+        "",
         f"| recipe | {' | '.join(f'{card.name}, {card.gib:.1f}' for card in cards.CARDS.values())} |",
         f"| --- |{' --- |' * len(cards.CARDS)}",
     ]
@@ -22,7 +24,8 @@ def recipes_table() -> str:
         plan = recipe_file.load(name)
         model = architecture.read(plan.model)
         cells = [outlook(plan, model, card, known=known) for card in cards.CARDS.values()]
-        lines.append(f"| `{name}` | {' | '.join(f'{SHORT[cell.verdict]} {cell.peak_gib:.0f}' for cell in cells)} |")
+        told = [f"{SHORT[cell.verdict]} {'~' if cell.estimated else ''}{cell.peak_gib:.0f}" for cell in cells]
+        lines.append(f"| `{name}` | {' | '.join(told)} |")
     return "\n".join(lines)
 
 

@@ -12,8 +12,8 @@ from lowmed import recipe
 from lowmed.plan import architecture, cards, speed
 from lowmed.plan.architecture import Architecture
 from lowmed.plan.measured import Row
-from lowmed.plan.memory import GIB
 from lowmed.plan.outlook import Outlook, knobs, outlook
+from lowmed.plan.sizes import GIB
 
 SHOWN_TERM_GIB = 0.05
 
@@ -34,13 +34,13 @@ def head(found: Outlook) -> list[str]:
 def full(found: Outlook) -> list[str]:
     """One card: batch, phases by term, verdict, knobs, time."""
     cut, method, card = found.sizes.batch, found.sizes.plan.method, found.card
-    known = f"{found.scale.rows} measured on it" if found.scale.rows else "est., not measured on it yet"
+    known = "est., not measured on it yet" if found.estimated else f"calibrated by {found.scale.rows} rehearsals on it"
+    drawn = f"{cut.rows_per_generate} replies drawn at once; " if method.kind == "grpo" else ""
     lines = [
         f"card     {card.name}, {card.gib:.1f} GiB, {card.precision}; memory {known}",
-        f"batch    {cut.rows_per_forward} rows a forward, {method.rows_per_update // cut.rows_per_forward} of them an "
-        f"update; checkpointing {'on' if cut.checkpointing else 'off'}"
-        + (f"; {cut.rows_per_generate} replies drawn at once" if method.kind == "grpo" else "")
-        + f"; {cut.rows_per_answer} questions evaluated at once",
+        f"batch    {_cut(found)}",
+        f"         {drawn}{cut.rows_per_answer} questions evaluated at once",
+        *([f"         rounds of SFT: {_cut(found.sft)}"] if found.sft else []),
         "",
     ]
     for phase, terms in found.terms.items():
@@ -53,28 +53,31 @@ def full(found: Outlook) -> list[str]:
         f"{'':<16}each with {found.scale.context_gib:.2f} GiB beside torch; the allocator's share is in the terms",
         f"{'merge':<16}{found.host_gib:6.2f} GiB of main memory, not of the card",
         "",
-        f"verdict  {found.verdict}: {found.peak_gib:.1f} of {card.gib:.1f} GiB, {_margin(found)}",
+        f"verdict  {found.verdict}: {_peak(found)}",
         f"         encoding every image anew would take {found.stock_gib:.1f} GiB",
         f"room     {found.most_rows[0]} rows in one forward, {found.most_rows[1]} with checkpointing",
         f"time     {_time(found)}",
+        *([f"         rounds of SFT: {_time(found.sft)}"] if found.sft else []),
     ]
     for number, knob in enumerate(knobs(found)):
         label = "" if number else "less"
-        lines.append(f"{label:<8} {knob.override} saves {knob.saves_gib:.1f} GiB; costs {knob.costs}")
+        lines.append(f"{label:<8} {knob.override} saves {knob.saves_gib:.1f} GiB; cost: {knob.costs}")
+    lines += [f"beside   {line}" for line in beside(found.sizes.plan)]
     return lines + [f"warning  {line}" for line in warnings(found.sizes.plan, found.sizes.model, card)]
 
 
 def short(outlooks: Sequence[Outlook]) -> list[str]:
-    """All cards, one line each."""
+    """All cards, one line each; what is an estimate has a ~."""
     lines = [_cells("card", "GiB", "peak", "phase", "verdict", "rows a forward", "update", "run")]
     for found in outlooks:
-        cut = found.sizes.batch
+        cut, about = found.sizes.batch, "~" if found.estimated else ""
         rows = f"{cut.rows_per_forward}{' checkpointing' if cut.checkpointing else ''}"
-        update, run = ("-", "-") if found.time is None else _durations(found, found.time)
-        sizes = f"{found.card.gib:.1f}", f"{found.peak_gib:.1f}"
-        lines.append(_cells(found.card.name, *sizes, found.phase, found.verdict, rows, update, run))
-    rehearsed = [found.card.name for found in outlooks if found.scale.rows]
-    return [*lines, f"measured on {', '.join(rehearsed) or 'none of these yet'}; all else is est."]
+        times = ("-", "-") if found.time is None else _durations(found, found.time)
+        sizes = f"{found.card.gib:.1f}", f"{about}{found.peak_gib:.1f}"
+        lines.append(_cells(found.card.name, *sizes, found.phase, found.verdict, rows, *times))
+    if any(found.estimated for found in outlooks):
+        lines.append("~ est.: no rehearsal on that card is at hand")
+    return lines + [f"beside   {line}" for line in beside(outlooks[0].sizes.plan)]
 
 
 def verdict_lines(plan: recipe.Recipe, card: cards.Card | None = None) -> list[str]:
@@ -90,7 +93,7 @@ def verdict_lines(plan: recipe.Recipe, card: cards.Card | None = None) -> list[s
     model = architecture.read(plan.model)
     if card:
         found = outlook(plan, model, card)
-        told = [f"{found.verdict} on {card.name}: {found.peak_gib:.1f} of {card.gib:.1f} GiB, {_margin(found)}"]
+        told = [f"{found.verdict} on {card.name}: {_peak(found)}"]
     else:
         by: dict[str, list[str]] = {}
         for each in cards.CARDS.values():
@@ -111,13 +114,25 @@ def warnings(plan: recipe.Recipe, model: Architecture, card: cards.Card | None =
     return found
 
 
+def beside(plan: recipe.Recipe) -> list[str]:
+    """What runs beside the model and takes nothing of the card that is planned."""
+    rewards = plan.method.rewards if isinstance(plan.method, recipe.Grpo) else ()
+    found = []
+    if any(reward.name == "semantic" or reward.options.get("by") == "embedding" for reward in rewards):
+        found.append("the embedding model of a reward runs on the CPU, in main memory")
+    if plan.judge.url or any(reward.name in ("judge", "clinical") for reward in rewards):
+        found.append("the judge answers over its endpoint; one that the same card serves is not counted")
+    return found
+
+
 def document(found: Outlook) -> dict[str, Any]:
     """As JSON: sizes in GiB, times in seconds."""
-    time = found.time
+    time, plan = found.time, found.sizes.plan
     return {
         "card": found.card.name,
         "card_gib": found.card.gib,
         "precision": found.card.precision,
+        "estimated": found.estimated,
         "measured_rows": found.scale.rows,
         "batch": asdict(found.sizes.batch),
         "lengths": asdict(found.sizes.lengths),
@@ -137,15 +152,15 @@ def document(found: Outlook) -> dict[str, Any]:
         "margin_gib": round(found.margin_gib, 3),
         "most_rows_per_forward": {"plain": found.most_rows[0], "checkpointing": found.most_rows[1]},
         "knobs": [asdict(knob) for knob in knobs(found)],
-        "seconds": time
+        "seconds": time and _seconds(found, time),
+        "sft_rounds": found.sft
         and {
-            "update": round(time.update, 1),
-            "generate": round(time.generate, 1),
-            "train": round(time.train, 1),
-            "run": round(time.update * found.sizes.plan.method.updates),
-            "measured_rows": time.rows,
+            "batch": asdict(found.sft.sizes.batch),
+            "most": plan.boundary and plan.boundary.rounds,
+            "seconds": found.sft.time and _seconds(found.sft, found.sft.time),
         },
-        "warnings": warnings(found.sizes.plan, found.sizes.model, found.card),
+        "beside": beside(plan),
+        "warnings": warnings(plan, found.sizes.model, found.card),
     }
 
 
@@ -177,21 +192,42 @@ def _touches_vision(start: Path) -> bool:
     return False
 
 
-def _margin(found: Outlook) -> str:
-    return f"{abs(found.margin_gib):.1f} GiB {'free' if found.margin_gib >= 0 else 'too much'}"
+def _cut(found: Outlook) -> str:
+    cut, rows = found.sizes.batch, found.sizes.plan.method.rows_per_update
+    again = "on" if cut.checkpointing else "off"
+    number = rows // cut.rows_per_forward
+    return f"{cut.rows_per_forward} rows a forward, {number} of them an update; checkpointing {again}"
+
+
+def _peak(found: Outlook) -> str:
+    left = f"{abs(found.margin_gib):.1f} GiB {'free' if found.margin_gib >= 0 else 'too much'}"
+    return f"{found.peak_gib:.1f} of {found.card.gib:.1f} GiB, {left}{' (est.)' if found.estimated else ''}"
+
+
+def _seconds(found: Outlook, time: speed.Time) -> dict[str, Any]:
+    return {
+        "update": round(time.update, 1),
+        "generate": round(time.generate, 1),
+        "train": round(time.train, 1),
+        "run": round(time.update * found.sizes.plan.method.updates),
+        "estimated": time.rows == 0,
+        "measured_rows": time.rows,
+    }
 
 
 def _time(found: Outlook) -> str:
     if found.time is None:
         return "not known for this card"
     update, run = _durations(found, found.time)
-    parts = f" ({found.time.generate:.1f} s generating)" if found.time.generate else ""
-    told = f"measured pace of {found.time.rows} rehearsals" if found.time.rows else "est. until measured"
+    parts = f" ({_duration(found.time.generate)} generating, at full length)" if found.time.generate else ""
+    told = f"at the pace of {found.time.rows} rehearsals" if found.time.rows else "est. until measured"
     return f"{update} an update{parts}, {run} for {found.sizes.plan.method.updates} updates; {told}"
 
 
 def _durations(found: Outlook, time: speed.Time) -> tuple[str, str]:
-    return _duration(time.update), _duration(time.update * found.sizes.plan.method.updates)
+    about = "" if time.rows else "~"
+    whole = time.update * found.sizes.plan.method.updates
+    return about + _duration(time.update), about + _duration(whole)
 
 
 def _duration(seconds: float) -> str:

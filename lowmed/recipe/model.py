@@ -22,8 +22,9 @@ class Model(Section):
     max_image_tokens: Annotated[int, Field(ge=4, le=16384)] = Field(
         256, description="a token is 28 x 28 pixels; larger images are shrunk to this budget, everywhere"
     )
-    rollout: Literal["transformers", "vllm"] = Field(
-        "transformers", description="who samples the replies of GRPO; vllm is refused where it is known to be wrong"
+    rollout: Literal["auto", "transformers", "compiled", "vllm"] = Field(
+        "auto",
+        description="how GRPO samples; `compiled` needs a 16-bit base; vllm is refused where it is known to be wrong",
     )
     learning_rate_scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="multiplies the method's learning rate: a much narrower model takes larger steps"

@@ -228,13 +228,13 @@ def _reasons(document: dict[str, Any], found: Sequence[leaks.Leak]) -> list[str]
         reasons.append(f"{pictures['loaded']:,} images loaded of {pictures['expected']:,} expected")
     if unread := document["gold"]["unread"]:
         reasons.append(f"{unread:,} gold answers do not read back as themselves")
-    reasons += list(dict.fromkeys(leak.told for leak in _foremost(found) if leak.trained))
+    reasons += list(dict.fromkeys(leak.told for leak in foremost(found) if leak.trained))
     if count := document["privacy"]["metadata"]:
         reasons.append(f"{count:,} picture files carry metadata beside their pixels")
     return reasons
 
 
-def _foremost(found: Sequence[leaks.Leak]) -> list[leaks.Leak]:
+def foremost(found: Sequence[leaks.Leak]) -> list[leaks.Leak]:
     """Of leaks between two parts, those of which the others are a consequence: equal files are equal images."""
     shared = {(leak.a, leak.b) for leak in found if leak.kind == "images"}
     implied = ("files", "decoded pixels")

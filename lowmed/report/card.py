@@ -28,6 +28,7 @@ def render(record: Record) -> str:
         licence=source.licence if source else UNKNOWN_LICENCE,
         citation=source.citation if source else "",
         embedded=record.recipe.model.name == "nano",
+        judged=any(report["judged"] for report in record.evaluations.values()),
         notice=table.NOTICE,
     )
     return f"---\n{yaml.safe_dump(metadata(record), sort_keys=False, allow_unicode=True)}---\n\n{body}"

@@ -28,25 +28,36 @@ def show(found: Mapping[str, Any]) -> None:
             for name, cell in cells.items() if len(cells) > 1 else ():
                 few = " (few)" if cell["few"] else ""
                 table.add_row(f"  {stratum} {escape(name)}{few}", *_cells(cell))
+        for each in part["judged"]:
+            named = f"{each['judge']['model']} ({each['judge']['rubric_digest']})"
+            table.add_row(f"  open, judged by {escape(named)}", *_cells(each))
     shown.print(table)
     for source, part in found["sources"].items():
         shown.print(f"\n{escape(source)}: {verdict(part)}")
         if part["differing"]:
             shown.print(escape("NOT ASKED THE SAME: " + "; ".join(part["differing"])))
+        for each in part["judged"]:
+            left_out = f"; {each['no_verdict']} open questions without a verdict on one side are left out"
+            told = verdict({"all": each, "p_holm": each["p_mcnemar"]}, "uncorrected")
+            shown.print(
+                escape(f"by the judge {each['judge']['model']}: {told}{left_out if each['no_verdict'] else ''}")
+            )
+        if part["judged_apart"]:
+            shown.print(escape(part["judged_apart"]))
         for way, examples in part["flipped"].items():
             for example in examples[:2]:
                 shown.print(escape(f"  {way.replace('_', ' ')}  {example['id']}  {example['question']}"))
                 shown.print(escape(f"    gold {example['answer']}   A: {_short(example['first'])}"))
                 shown.print(escape(f"    B: {_short(example['second'])}"))
-    shown.print("\nStrata are not corrected for being many; Holm corrects over data sources.")
+    shown.print("\nStrata and judged scores are not corrected for being many; Holm corrects over data sources.")
     shown.print(NOTICE)
 
 
-def verdict(part: Mapping[str, Any]) -> str:
+def verdict(part: Mapping[str, Any], corrected: str = "Holm") -> str:
     """What the comparison shows, in one sentence."""
     found, p = part["all"], part["p_holm"]
     low, high = found["by_image"]
-    shown = f"{found['difference']:+.3f} {interval(found['by_image'])}, exact p {_p(p)} (Holm)"
+    shown = f"{found['difference']:+.3f} {interval(found['by_image'])}, exact p {_p(p)} ({corrected})"
     if p < LEVEL and not low <= 0 <= high:
         return f"{'B' if found['difference'] > 0 else 'A'} is better: {shown}"
     more = found["questions_needed"]

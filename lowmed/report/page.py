@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -15,12 +16,13 @@ TEMPLATE = Path(__file__).parent / "page.html.jinja"
 ROLLOUTS_SHOWN = 8
 
 
-def render(record: Record, pictures: Mapping[str, OpenImage]) -> str:
+def render(record: Record, pictures: Mapping[str, OpenImage], data: Mapping[str, Any]) -> str:
     """The page as one text. Every text of a model or of data is escaped; no script is in it, and none may run.
 
     Args:
         record: of the run.
         pictures: how the pictures of a data source are opened; those of other sources are left out.
+        data: what `run_data.told` says of the run's data.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["interval"] = table.interval
@@ -39,6 +41,8 @@ def render(record: Record, pictures: Mapping[str, OpenImage]) -> str:
         run=record.run,
         recipe=record.recipe,
         settings=settings(record.recipe),
+        data=data,
+        judged=any(report["judged"] for report in record.evaluations.values()),
         rewards=rewards(record),
         rollouts=record.rollouts[:ROLLOUTS_SHOWN],
         # Drawn by us from numbers alone; the names in the legends are those of our own metrics.

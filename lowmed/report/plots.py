@@ -26,16 +26,18 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
 
 def curves(metrics: Sequence[Row]) -> dict[str, str]:
     """Title -> SVG of each figure of which anything was recorded."""
-    names = list(dict.fromkeys(name for row in metrics for name in row))
+    # A reward that had nothing to say on a whole update is None there.
+    names = list(dict.fromkeys(name for row in metrics for name, value in row.items() if value is not None))
     found = {}
     for title, wanted in FIGURES.items():
         drawn = [
             name for name in names if any(name == one or (one.endswith("/") and name.startswith(one)) for one in wanted)
         ]
         if drawn:
-            found[title] = _draw(
-                title, {name: [(row["update"], row[name]) for row in metrics if name in row] for name in drawn}
-            )
+            lines = {
+                name: [(row["update"], row[name]) for row in metrics if row.get(name) is not None] for name in drawn
+            }
+            found[title] = _draw(title, lines)
     return found
 
 

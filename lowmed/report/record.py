@@ -67,7 +67,8 @@ def rewards(record: Record) -> list[dict[str, Any]]:
         return []
     found = []
     for reward in record.recipe.method.rewards:
-        values = [row[key] for row in record.metrics if (key := f"rewards/{reward.name}") in row]
+        said = (row.get(f"rewards/{reward.name}") for row in record.metrics)
+        values = [value for value in said if value is not None]  # one that had nothing to say on a whole update is None
         if values:
             first, last = values[:AVERAGED], values[-AVERAGED:]
             found.append(

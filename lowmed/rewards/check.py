@@ -27,7 +27,8 @@ def checked(rewards: Sequence[Weighted], samples: Sequence[Sample], family: prom
         length; `failures`, in words, empty where the rewards hold.
     """
     strict = [reward for reward in rewards if not reward.pays_length]
-    gold = [_gold(reward, samples, family) for reward in rewards]
+    references = [(sample, prompt.reference(family, sample)) for sample in samples]
+    gold = [_gold(reward, references) for reward in rewards]
     chosen = [sample for kind in KINDS for sample in _spread([one for one in samples if one.kind == kind])]
     below = [line for sample in chosen for line in _variants_below(strict, sample, family)]
     tried = [line for kind in KINDS for line in _hacked(rewards, strict, chosen, kind, family.reply)]
@@ -56,8 +57,7 @@ def scored(rewards: Sequence[Weighted], sample: Sample, completion: str) -> dict
     return {reward.name: reward(sample, completion) for reward in rewards}
 
 
-def _gold(reward: Weighted, samples: Sequence[Sample], family: prompt.Family) -> dict[str, Any]:
-    asked = [(sample, prompt.reference(family, sample)) for sample in samples]
+def _gold(reward: Weighted, asked: Sequence[tuple[Sample, str]]) -> dict[str, Any]:
     if hasattr(reward.reward, "judge"):
         asked = asked[:JUDGED]
     reward.prepare(asked)

@@ -42,7 +42,8 @@ class Extraction:
         if said.total() > _MOST_LEAVES * gold.total():
             return Score(0.0, f"{said.total()} fields said, {gold.total()} known", read.value)
         shared = (said & gold).total()
-        value = self.alpha * shared / said.total() + (1 - self.alpha) * shared / gold.total()
+        precision, recall = shared / said.total(), shared / gold.total()
+        value = recall + self.alpha * (precision - recall)  # in this form rounding can not lead beyond 1
         return Score(value, f"{shared} fields right of {said.total()} said and {gold.total()} known", read.value)
 
 

@@ -1,6 +1,7 @@
 """Whether the reply has the form that its prompt asks for, with something in it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import regex
@@ -11,6 +12,8 @@ from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
 _TAG = regex.compile(r"</?\s*(?:think(?:ing)?|answer)\s*>", regex.IGNORECASE)
+_THINK_TAG = regex.compile(r"</?\s*think(?:ing)?\s*>", regex.IGNORECASE)
+_THINK = regex.compile(r"\s*<think>(.*)</think>(.*)", regex.DOTALL)
 _THINK_ANSWER = regex.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", regex.DOTALL)
 _ANSWER = regex.compile(r"\s*<answer>(.*)</answer>\s*", regex.DOTALL)
 _WORD = regex.compile(r"\p{Han}|[^\W_\p{Han}]+")
@@ -46,11 +49,13 @@ class Format:
         return thought_fault(match[1]) if self.reply == "think_answer" else ""
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def words(text: str) -> tuple[str, ...]:
     """The words of a text, casefolded; a Chinese character is one."""
-    return _WORD.findall(text.casefold())
+    return tuple(_WORD.findall(text.casefold()))
 
 
+@lru_cache(maxsize=64)
 def thought_fault(thought: str) -> str:
     """What makes a think block count as empty, or nothing."""
     said = words(thought)
@@ -62,7 +67,7 @@ def thought_fault(thought: str) -> str:
 
 def thought(completion: str) -> str | None:
     """The text of the only think block, where it is closed and an answer follows it; else None."""
-    match = regex.fullmatch(r"\s*<think>(.*)</think>(.*)", completion, regex.DOTALL)
-    if not match or regex.search(r"</?\s*think(?:ing)?\s*>", match[1] + match[2], regex.IGNORECASE):
+    match = _THINK.fullmatch(completion)
+    if not match or _THINK_TAG.search(match[1] + match[2]):
         return None
     return match[1] if answer.find(match[2]).text else None

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import regex
 
 from lowmed import answer
+from lowmed.answer.text import tokens
 from lowmed.prompt import ReplyForm
 from lowmed.rewards import embedding
 from lowmed.rewards.format import thought, thought_fault
@@ -78,8 +80,9 @@ def contradicted(text: str, explanation: str) -> str:
     "A mass and no effusion" says two things: what it denies is compared by itself where the explanation denies it too.
     """
     references = [part for sentence in sentences(explanation) for part in {sentence, *_DENIAL_JOINED.split(sentence)}]
+    named = frozenset().union(*map(_words, references))
     for sentence in sentences(text):
-        if _against(sentence, references):
+        if not named.isdisjoint(_words(sentence)) and _against(sentence, references):
             parts = _DENIAL_JOINED.split(sentence)
             rest = " ".join(part for part in parts if not _supported(part, references))
             if len(parts) == 1 or _against(rest, references):
@@ -87,9 +90,15 @@ def contradicted(text: str, explanation: str) -> str:
     return ""
 
 
-def sentences(text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def sentences(text: str) -> tuple[str, ...]:
     """The sentences of a text, without their ends."""
-    return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
+    return tuple(sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip())
+
+
+@lru_cache(maxsize=8192)
+def _words(sentence: str) -> frozenset[str]:
+    return frozenset(tokens(answer.normalize(sentence)))
 
 
 def _closest(sentence: str, references: list[str]) -> tuple[float, bool]:

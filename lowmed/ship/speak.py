@@ -102,7 +102,7 @@ def plainly(loaded: Loaded, asked: Asked, base: Path, adapter: Path, *, four_bit
             "suppressed": loaded.suppressed,
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        command = [sys.executable, "-I", str(PLAIN), str(folder / "job.json")]
+        command = [sys.executable, "-P", str(PLAIN), str(folder / "job.json")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = next(iter(reversed(done.stderr.strip().splitlines())), "no message")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from lowmed import prompt, recipe, recipe_file
-from lowmed.engine import batch, grpo, load, machine, rows, watch
+from lowmed.engine import batch, grpo, load, machine, prefill, rows, watch
 from lowmed.engine.logprob import use_plain_torch
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
@@ -60,14 +61,17 @@ Builder = Callable[..., tuple[Any, Any]]
 def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
     """lowmed's trainer, and TRL's with the very same settings."""
 
-    def build(reward: Any = _settles_the_first, forwards: int = 2, **settings: Any) -> tuple[Any, Any]:
+    def build(
+        reward: Any = _settles_the_first, forwards: int = 2, checkpointing: bool = False, **settings: Any
+    ) -> tuple[Any, Any]:
         method = _method(**settings)
         turns = rows.plan(phantom.samples("train", 8), 12, len(FAMILY.wordings), 0)
         dataset = rows.lazy(turns, FAMILY, phantom.picture, nano.policy, with_reference=False)
         common = {
             "output_dir": str(tmp_path), "max_steps": method.updates, "use_cpu": True, "report_to": "none",
             "per_device_train_batch_size": method.rows_per_update // forwards, "gradient_accumulation_steps": forwards,
-            "gradient_checkpointing": False, "bf16": False, "remove_unused_columns": False, "disable_tqdm": True,
+            "gradient_checkpointing": checkpointing, "bf16": False, "remove_unused_columns": False,
+            "disable_tqdm": True,
         }  # fmt: skip
         ours: Any = grpo.build(method, nano, dataset, [reward], common, QUESTIONS * GROUP)
         if "ref" in nano.model.peft_config:  # TRL's copy of the adapter for the KL term
@@ -104,14 +108,24 @@ def _made(trainer: Any, seed: int = 0) -> dict[str, Any]:
     return made
 
 
+def _parts(made: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """A batch in equal parts, by TRL's own code."""
+    return [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(split_pixel_values_by_grid(made), count)]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_loss_and_gradient_are_those_of_trl(loss: str, nano: load.Loaded, trainers: Builder) -> None:
+def test_loss_and_gradient_are_those_of_trl(
+    loss: str, checkpointing: bool, nano: load.Loaded, trainers: Builder
+) -> None:
     forwards = 1 if loss == "bnpo" else 2  # bnpo's divisor is the forward pass's own, so that the cut of rows matters
-    ours, stock = trainers(loss=loss, forwards=forwards)
+    ours, stock = trainers(loss=loss, forwards=forwards, checkpointing=checkpointing)
+    assert ours.checkpointing == checkpointing
+    assert not ours.args.gradient_checkpointing  # TRL's would send a gradient through the tower
     made = _made(stock)
     lengths = made["completion_mask"].sum(dim=1)
     assert 0 < (lengths[GROUP:] == 0).sum() < 2 * GROUP  # some replies were cut, some not, beside the settled group
-    expected_losses = [stock._compute_loss(nano.model, part) for part in batch.parts(made, forwards)]
+    expected_losses = [stock._compute_loss(nano.model, part) for part in _parts(made, forwards)]
     expected = _gradient(nano.model, expected_losses)
 
     torch.manual_seed(0)
@@ -130,6 +144,55 @@ def test_loss_and_gradient_are_those_of_trl(loss: str, nano: load.Loaded, traine
     assert expected.norm() > 1e-3
 
 
+def test_a_model_that_is_not_known_is_trained_by_trls_own_trainer_and_that_is_said(
+    nano: load.Loaded, trainers: Builder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = prefill.unwrapped(nano.model).config.text_config
+    monkeypatch.setattr(config, "layer_types", ["sliding_attention"] * len(config.layer_types))
+    ours, stock = trainers(checkpointing=True)
+    assert type(ours) is GRPOTrainer
+    assert ours.args.gradient_checkpointing and stock.args.gradient_checkpointing
+    assert "the layers of a qwen2_vl are not known" in caplog.text
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_both_steps_on_the_same_replies_are_those_of_trl(loss: str, nano: load.Loaded, trainers: Builder) -> None:
+    forwards = 1 if loss == "bnpo" else 2
+    ours, stock = trainers(loss=loss, forwards=forwards, num_iterations=2, epsilon=0.01)
+    made = _made(stock)
+    torch.manual_seed(0)
+    ours._step, ours._buffered_inputs = 0, None
+    before = [weight.detach().clone() for weight in nano.model.parameters() if weight.requires_grad]
+    try:
+        for step in range(2):
+            stock_losses = [stock._compute_loss(nano.model, part) for part in _parts(made, forwards)]
+            expected = _gradient(nano.model, stock_losses)
+            parts = []
+            for forward in range(forwards):
+                ours._step = step * forwards + forward
+                parts.append(ours._prepare_inputs(_rows(ours)))
+            assert 0 < sum(int(part["idle"].sum()) for part in parts) < QUESTIONS * GROUP
+            losses = [ours._compute_loss(nano.model, part) for part in parts]
+            found = _gradient(nano.model, losses)
+            assert torch.stack(losses).sum().item() == pytest.approx(torch.stack(stock_losses).sum().item(), abs=2e-6)
+            # A settled group's advantages are not quite 0 in TRL but rounding over 1e-4.
+            assert (found - expected).norm() < 1e-3 * expected.norm()
+            assert expected.norm() > 1e-3
+            clipped = stock._metrics["train"]["clip_ratio/region_mean"][-forwards:]
+            assert (max(clipped) > 0) == (step == 1)  # ratios left 1, so that the old log-probabilities matter
+            _move(nano.model)
+    finally:
+        for weight, value in zip((w for w in nano.model.parameters() if w.requires_grad), before, strict=True):
+            weight.data.copy_(value)
+
+
+def _move(model: Any) -> None:
+    """As an optimizer step would."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(5)), alpha=2e-2)
+
+
 def test_the_same_replies_are_drawn(nano: load.Loaded, trainers: Builder) -> None:
     ours, stock = trainers()
     found, expected = _made(ours, seed=11), _made(stock, seed=11)
@@ -143,7 +206,7 @@ def test_scores_of_mixed_prompts_are_those_of_whole_rows(nano: load.Loaded, trai
     ours, stock = trainers(beta=0.1, num_iterations=2)
     made = _made(ours)
     assert {"old_per_token_logps", "ref_per_token_logps"} <= set(made)
-    mixed = batch.chosen(made, torch.tensor([0, 5, 1, 9, 4, 10, 2]))
+    mixed = unsplit_pixel_values_by_grid(batch.chosen(split_pixel_values_by_grid(made), [0, 5, 1, 9, 4, 10, 2]))
     ids, mask = (torch.cat([mixed[f"prompt_{name}"], mixed[f"completion_{name}"]], dim=1) for name in ("ids", "mask"))
     images = {name: mixed[name] for name in ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")}
     reply = mixed["completion_ids"].shape[1]
@@ -183,18 +246,6 @@ def test_an_update_without_spread_costs_no_forward_and_gives_no_gradient(
     assert _gradient(nano.model, [loss]).abs().max() == 0  # zeros and not None: momentum moves on as in TRL
 
 
-def test_equal_texts_about_different_images_are_different_prompts() -> None:
-    ids = torch.tensor([[1, 2], [1, 2], [1, 2], [3, 2]])
-    dark, light = torch.zeros(4, 3), torch.ones(4, 3)
-    assert batch.same_prompts(ids, [dark, light, dark.clone(), dark]) == ([0, 1, 3], [0, 1, 0, 2])
-    assert batch.same_prompts(ids, None) == ([0, 3], [0, 0, 0, 1])
-
-
-def test_a_group_is_settled_whatever_rounding_made_of_its_advantages() -> None:
-    advantages = torch.tensor([6e-4, 6e-4, 1.0, -1.0, 0.0, 0.0])
-    assert batch.settled(advantages, 2).tolist() == [True, True, False, False, True, True]
-
-
 def test_groups_that_trl_takes_for_spread_are_counted_as_settled(trainers: Builder) -> None:
     ours, _stock = trainers(reward=_nothing)
     for value in (0.3, 1.3, 0.1 + 0.2 + 1.0):
@@ -202,28 +253,6 @@ def test_groups_that_trl_takes_for_spread_are_counted_as_settled(trainers: Build
         ours._step, ours._buffered_inputs = 0, None
         ours._prepare_inputs(_rows(ours))
         assert ours._metrics["train"]["frac_reward_zero_std"][-1] == 1.0
-
-
-def test_rows_are_ordered_by_group_and_length_with_idle_ones_first() -> None:
-    idle = torch.tensor([False, False, True, True, False, True])
-    found = batch.order(idle, torch.tensor([9, 2, 5, 5, 3, 30]), 2)
-    assert found.tolist() == [2, 3, 5, 4, 0, 1]
-
-
-def test_padding_of_all_rows_is_cut_and_nothing_else() -> None:
-    inputs = {
-        "prompt_ids": torch.arange(8).view(2, 4),
-        "prompt_mask": torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1]]),
-        "completion_ids": torch.arange(6).view(2, 3),
-        "completion_mask": torch.tensor([[1, 0, 0], [1, 1, 0]]),
-        "mm_token_type_ids": torch.arange(14).view(2, 7),
-        "advantages": torch.ones(2),
-    }
-    found = batch.trimmed(inputs)
-    assert found["prompt_ids"].tolist() == [[1, 2, 3], [5, 6, 7]]
-    assert found["completion_ids"].tolist() == [[0, 1], [3, 4]]
-    assert found["mm_token_type_ids"].tolist() == [[1, 2, 3, 4, 5], [8, 9, 10, 11, 12]]
-    assert found["advantages"] is inputs["advantages"]
 
 
 def test_the_recipe_reaches_the_trainer(trainers: Builder) -> None:
@@ -245,13 +274,11 @@ def test_a_prompt_that_is_cut_into_chunks_is_read_once_a_chunk(trainers: Builder
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
 def test_vllm_is_refused_before_anything_is_loaded(load_in: str) -> None:
-    refused = machine.rollout_refusal(
-        recipe_file.load("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True)
-    )
+    refused = machine.refusal(recipe_file.load("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True))
     assert isinstance(refused, RecipeError)
     assert ("4-bit" if load_in == "4bit" else "images") in refused.what
     assert "model.rollout=transformers" in refused.fix
-    assert machine.rollout_refusal(recipe_file.load("rarl", nano=True)) is None
+    assert machine.refusal(recipe_file.load("rarl", nano=True)) is None
 
 
 def test_a_stop_waits_for_the_last_step_on_the_same_replies() -> None:

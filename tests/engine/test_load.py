@@ -1,6 +1,7 @@
 """The true loading code on nano: what is 4-bit, what trains, what is refused."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,42 @@ def test_auto_says_why() -> None:
     assert load.choose_backend(recipe.Model(backend="transformers"), CARD)[0] == "transformers"
 
 
-def test_auto_takes_what_was_measured_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unsloth_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a card where unsloth was measured faster, before anything but torch is imported."""
     monkeypatch.setitem(load.FASTER, "some card", "unsloth")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+
+
+@pytest.mark.usefixtures("unsloth_faster")
+def test_auto_takes_what_was_measured_faster() -> None:
     assert load.choose_backend(recipe.Model(), CARD) == ("unsloth", "measured faster on some card")
+
+
+@pytest.mark.usefixtures("unsloth_faster")
+def test_auto_is_never_refused_and_says_what_stood_against_the_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = recipe.Model(weights="random")
+    assert load.choose_backend(random, CARD) == ("transformers", "unsloth loads trained weights only")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    assert load.choose_backend(recipe.Model(), CARD)[0] == "transformers"
+    assert load.choose_backend(recipe.Model(), CARD) == ("transformers", "unsloth is not installed")
+
+
+@pytest.mark.usefixtures("unsloth_faster")
+def test_unsloth_gives_way_where_transformers_was_imported_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recipe.Model(backend="unsloth")
+    assert load.choose_backend(asked, CARD) == ("unsloth", "the recipe says so")
+    monkeypatch.setitem(sys.modules, "transformers", object())
+    monkeypatch.delitem(sys.modules, "unsloth", raising=False)
+    backend, why = load.choose_backend(asked, CARD)
+    assert backend == "transformers"
+    assert "too late" in why
+
+
+def test_an_unsloth_that_does_not_import_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UNSLOTH_COMPILE_LOCATION", "UNSLOTH_DISABLE_STATISTICS"):
+        monkeypatch.setenv(name, "as it was")
+    monkeypatch.setitem(sys.modules, "unsloth", None)  # Python's word for: halt its import
+    monkeypatch.setattr(load, "choose_backend", lambda _spec, _machine: ("unsloth", "the recipe says so"))
+    with pytest.raises(SetupError, match="unsloth backend does not start"):
+        load.base(NANO, CARD)

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import SHARED
+from peft import LoraConfig, get_peft_model
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from lowmed import nano as embedded
 from lowmed import prompt, recipe
-from lowmed.engine import load, machine, prefill
+from lowmed.engine import decode, load, machine, prefill
 from lowmed.engine.generate import encode
+from lowmed.engine.transformers_backend import LANGUAGE_LAYERS
 from lowmed.errors import SetupError
 from lowmed.nano import phantom
 from lowmed.sample import Sample
@@ -37,6 +39,7 @@ def wide(nano: load.Loaded) -> load.Loaded:
     config = Qwen2VLConfig.from_pretrained(str(embedded.folder()))
     for name, value in {
         "hidden_size": 768, "num_attention_heads": 6, "num_key_value_heads": 1, "num_hidden_layers": 2,
+        "layer_types": ["full_attention"] * 2,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
     }.items():  # fmt: skip
         setattr(config.text_config, name, value)
@@ -100,13 +103,19 @@ def test_the_tokens_are_those_of_generate_greedy_and_sampled(
 
 
 @pytest.fixture
-def seen(nano: load.Loaded) -> Iterator[list[tuple[int, int]]]:
+def seen(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     """Rows and tokens of every forward pass of the language model."""
     shapes: list[tuple[int, int]] = []
 
     def note(_module: Any, _arguments: Any, given: dict[str, Any]) -> None:
         shapes.append(tuple(given["inputs_embeds"].shape[:2]))
 
+    def step(core: Any, linear: Any, tokens: torch.Tensor, *others: Any) -> torch.Tensor:
+        shapes.append((len(tokens), 1))
+        return walk(core, linear, tokens, *others)
+
+    walk = decode.walk
+    monkeypatch.setattr(decode, "walk", step)
     core = prefill.unwrapped(nano.model)
     hook = core.model.language_model.register_forward_pre_hook(note, with_kwargs=True)
     yield shapes
@@ -146,19 +155,17 @@ def test_a_model_that_computes_no_numbers_is_stopped_at_the_first_token(nano: lo
     assert _ours(nano, [0], _sampling(nano, 5, 0.0))
 
 
-def test_attention_is_as_it_was_after_decoding(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = prefill.unwrapped(nano.model).model.language_model.config
-    before = config._attn_implementation
-    _ours(nano, [0], _sampling(nano, 3, 0.0))
-    assert config._attn_implementation == before
-
-    def fails(*_arguments: Any) -> torch.Tensor:
-        raise RuntimeError("in the middle")
-
-    monkeypatch.setattr(prefill, "_draw", fails)
-    with pytest.raises(RuntimeError, match="in the middle"):
-        _ours(nano, [0], _sampling(nano, 3, 0.0))
-    assert config._attn_implementation == before
+def test_adapters_that_are_no_plain_lora_answer_as_peft_computes_them() -> None:
+    loaded = load.base(MODEL, machine.find(MODEL))
+    how = LoraConfig(r=4, use_dora=True, target_modules=LANGUAGE_LAYERS, init_lora_weights=False)
+    loaded.model = get_peft_model(loaded.model, how).eval()
+    for name, weight in loaded.model.named_parameters():
+        if "magnitude" in name:  # far from what plain LoRA would make of it
+            weight.data *= 1.5
+    sampling = _sampling(loaded, 20, 0.0)
+    assert _ours(loaded, OWNERS, sampling) == _stock(loaded, OWNERS, sampling)
+    with loaded.model.disable_adapter():
+        assert _ours(loaded, OWNERS, sampling) == _stock(loaded, OWNERS, sampling)
 
 
 def test_distinct_keys_in_their_first_order() -> None:

@@ -12,9 +12,10 @@ from conftest import Lowmed
 pytestmark = pytest.mark.slow
 SMALL = {
     "grpo": ["--recipe", "rarl", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=48"],
-    "reused replies": [
+    "reused replies, drawn to the start": [
         *("--recipe", "rarl", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=48"),
         *("method.num_iterations=2", "method.checkpoint_every=1"),  # of which every second one is written
+        *("method.beta=0.1", "method.checkpointing=true"),  # the adapter that the run began with stands beside its own
     ],
     "sft": ["--recipe", "rarl-sft", "method.questions_per_update=4"],
 }
@@ -46,7 +47,7 @@ def adapter(run: Path) -> bytes:
     return (run / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("what", ["grpo", "reused replies", "sft"])
+@pytest.mark.parametrize("what", ["grpo", "reused replies, drawn to the start", "sft"])
 def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(what: str, tmp_path: Path, lowmed: Lowmed) -> None:
     kind = "sft" if what == "sft" else "grpo"
     unbroken = lowmed(kind, *SHORT, *SMALL[what], "--out", "unbroken")

@@ -112,7 +112,7 @@ def nano() -> load.Loaded:
 
 
 def slow(nano: load.Loaded, **options: Any) -> consistency.SlowCopy:
-    copy = consistency.slow_copy(rewards.build([("consistency", 0.5, options)]), nano, ROWS, FAMILY)
+    copy = consistency.slow_copy(rewards.build([("consistency", 0.5, options)]), nano, ROWS, FAMILY, 2)
     assert copy is not None
     return copy
 
@@ -210,7 +210,7 @@ def test_the_copy_moves_by_its_decay_when_due_and_survives_a_resume(nano: load.L
 
 
 def test_no_copy_is_made_where_no_reward_asks(nano: load.Loaded) -> None:
-    assert consistency.slow_copy(rewards.build([("accuracy", 1.0, {})]), nano, ROWS, FAMILY) is None
+    assert consistency.slow_copy(rewards.build([("accuracy", 1.0, {})]), nano, ROWS, FAMILY, 2) is None
 
 
 @pytest.mark.parametrize("answer", ["left lung", "B", " 5.6 cm ", "左肺", '{"side": "left"}'])

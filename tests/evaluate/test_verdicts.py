@@ -1,6 +1,7 @@
 """Verdicts of a judge through `lowmed eval`: beside the replies, and in no other figure."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import typer
 from judge.served import Asked, Server, overlapping, serving, verdict
 from typer.testing import CliRunner, Result
 
+from lowmed.cli.compare import compare as compare_command
 from lowmed.cli.evaluate import evaluate as command
 from lowmed.errors import RecipeError, RunError, SetupError
 from lowmed.evaluate import store
+from lowmed.evaluate.compare import compare
+from lowmed.evaluate.sides import sides
 from lowmed.judge import ANSWER, wire
 
 SPLITS = {"test": {"questions": 8, "images": 8, "images_trained_on": 0, "stamp": "", "seen": ""}}
@@ -120,3 +124,67 @@ def test_a_judge_needs_address_and_name_and_a_wrong_address_ends_it_before_anyth
         _eval(None, "--judge-url", "http://127.0.0.1:9/v1")
     with pytest.raises(SetupError, match="no address"):
         _eval(None, "--judge-url", "nowhere", "--judge-model", "m")
+
+
+def _improved() -> None:
+    """A second evaluation, `f`, in which one more open reply says the same in other words."""
+    shutil.copytree("e", "f")
+    file = store.path(Path("f"), "base", "real")
+    file.write_text(file.read_text().replace("<answer>pneumonia</answer>", "<answer>pleural effusion seen</answer>"))
+
+
+def test_two_evaluations_are_compared_by_the_verdicts_of_one_judge() -> None:
+    _improved()
+    before = compare(sides(Path("e")), sides(Path("f")))["sources"]["phantom"]
+    assert (before["judged"], before["judged_apart"]) == ([], "")
+    with serving() as server:
+        _eval(server)
+        _eval(server, "--out", "f")
+    found = compare(sides(Path("e")), sides(Path("f")))["sources"]["phantom"]
+    [judged] = found.pop("judged")
+    assert {**found, "judged": []} == before  # nobody's verdict is in another figure
+    assert judged["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
+    assert (judged["questions"], judged["only_first"], judged["only_second"]) == (7, 0, 1)
+    assert (judged["first"], judged["second"]) == (pytest.approx(4 / 7), pytest.approx(5 / 7))
+    assert (judged["p_mcnemar"], judged["no_verdict"]) == (1, 0)
+    shown = _compared()
+    assert f"open, judged by m ({ANSWER.digest})" in shown
+    assert "by the judge m: no difference is shown: +0.143" in shown
+    verdicts = Path("f/verdicts.jsonl")
+    verdicts.write_text("".join(verdicts.read_text().splitlines(keepends=True)[1:]))
+    [judged] = compare(sides(Path("e")), sides(Path("f")))["sources"]["phantom"]["judged"]
+    assert (judged["questions"], judged["no_verdict"]) == (6, 1)
+    assert "1 open questions without a verdict on one side are left out" in _compared()
+
+
+def test_verdicts_of_different_judges_are_not_compared_and_it_says_so() -> None:
+    _improved()
+    with serving() as server:
+        _eval(server)
+        assert "B by nobody: scores of different judges are not compared" in _compared()
+        _eval(server, "--out", "f", model="other")
+        found = compare(sides(Path("e")), sides(Path("f")))["sources"]["phantom"]
+        assert found["judged"] == []
+        assert "A was judged by m (rubric " in found["judged_apart"]
+        assert "B by other (rubric " in _compared()
+        _eval(server, "--out", "f")  # the same one too
+    [judged] = compare(sides(Path("e")), sides(Path("f")))["sources"]["phantom"]["judged"]
+    assert judged["judge"]["model"] == "m"
+
+
+def test_another_rubric_is_another_judge() -> None:
+    _improved()
+    with serving() as server:
+        _eval(server)
+        _eval(server, "--out", "f")
+    verdicts = Path("f/verdicts.jsonl")
+    verdicts.write_text(verdicts.read_text().replace(ANSWER.digest, "0" * len(ANSWER.digest)))
+    found = compare(sides(Path("e")), sides(Path("f")))["sources"]["phantom"]
+    assert found["judged"] == []
+    assert "scores of different judges are not compared" in found["judged_apart"]
+
+
+def _compared() -> str:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(compare_command)
+    return " ".join(CliRunner().invoke(app, ["e", "f"], catch_exceptions=False).stdout.split())

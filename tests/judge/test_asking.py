@@ -1,17 +1,15 @@
 """The judge against a server that misbehaves on purpose."""
 
-import json
 import pickle
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from judge.served import Asked, Says, completion, overlapping, serving, verdict
+from judge.served import Asked, completion, overlapping, serving, verdict
 
 from lowmed.errors import RunError, SetupError
-from lowmed.judge import ANSWER, CLINICAL, Judge, Query, asking, chat, wire
+from lowmed.judge import ANSWER, CLINICAL, Judge, Query, asking, wire
 
 Q = "What is seen in the left lung?"
 
@@ -20,18 +18,6 @@ Q = "What is seen in the left lung?"
 def _no_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(wire, "PAUSES_SECONDS", (0.0, 0.0))
     monkeypatch.chdir(tmp_path)
-
-
-def _reply(**changed: object) -> Says:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        reply = {"id": asked.code, "reason": "same", "verdict": "correct", **changed}
-        return completion(json.dumps({name: value for name, value in reply.items() if value is not ...}))
-
-    return says
-
-
-def _text(content: object) -> Says:
-    return lambda asked: completion(content)
 
 
 def test_a_judge_is_asked_once_with_text_alone_and_its_verdict_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,137 +76,6 @@ def test_what_rules_settle_is_never_sent(gold: str | list[str], said: str, value
 def test_a_denial_is_left_to_the_judge_since_two_texts_may_deny_the_same() -> None:
     with serving(lambda asked: verdict(asked, True)) as server:
         assert Judge(server.url, "m").verdict(Q, "no abnormality", "the lungs are clear").by == "judge"
-
-
-@pytest.mark.parametrize(
-    "says",
-    [
-        _text(""),
-        _text(None),
-        _text(["correct"]),
-        _text("correct"),
-        _text("YES, this is correct. 1"),
-        _text('{"verdict": "correct"}'),
-        _text('{"id": "x", "reason": "because it is", "verdict": "corr'),
-        _text('[{"verdict": "correct"}]'),
-        _reply(verdict="CORRECT"),
-        _reply(verdict="not correct"),
-        _reply(verdict=True),
-        _reply(verdict=1),
-        _reply(verdict=["correct"]),
-        _reply(verdict="sound"),
-        _reply(reason=""),
-        _reply(reason=...),
-        _reply(id=...),
-        _reply(id="another"),
-        _reply(score=3),
-        lambda asked: (200, b"not json"),
-        lambda asked: (200, b'{"choices": [{"message": {"content": "{'),
-        lambda asked: (200, b"[" * 100_000),
-        lambda asked: (200, b"{}"),
-        lambda asked: (200, b"[]"),
-        lambda asked: (200, b'{"choices": []}'),
-        lambda asked: (200, b"\xff\xfe"),
-        lambda asked: (500, b"out of memory"),
-        lambda asked: (429, b"slow down"),
-        lambda asked: completion(verdict(asked, True)[1].decode() * 2),
-    ],
-)
-def test_a_failed_or_malformed_verdict_is_no_score(says: Says) -> None:
-    with serving(says) as server:
-        judge = Judge(server.url, "m")
-        found = judge.verdict(Q, "effusion", "fluid")
-        assert found.value is None
-        assert found.by == "failed"
-        assert found.why
-        tries = len(server.asked)
-        assert 1 <= tries <= 3
-        assert judge.record()["verdicts_by"] == {"rule": 0, "cache": 0, "judge": 0, "failed": 1}
-        server.says = overlapping
-        assert judge.verdict(Q, "effusion", "fluid").value is False  # a failure is not kept
-        assert len(server.asked) == tries + 1
-
-
-def test_a_malformed_verdict_is_asked_for_once_more_under_another_code() -> None:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        return completion("Sure! It is correct.") if len(server.asked) == 1 else verdict(asked, True)
-
-    with serving(says) as server:
-        judge = Judge(server.url, "m")
-        assert judge.verdict(Q, "effusion", "fluid").value is True
-    assert len({asked.code for asked in server.asked}) == 2
-    assert judge.record()["malformed"] == 1
-
-
-def test_a_busy_server_is_asked_again() -> None:
-    statuses = iter([503, 429])
-
-    def says(asked: Asked) -> tuple[int, bytes]:
-        status = next(statuses, 200)
-        return verdict(asked, True) if status == 200 else (status, b"busy")
-
-    with serving(says) as server:
-        assert Judge(server.url, "m").verdict(Q, "effusion", "fluid").value is True
-    assert len(server.asked) == 3
-
-
-@pytest.mark.parametrize("status", [302, 307, 400, 401, 403, 404, 422])
-def test_a_refusal_ends_it_at_once_and_nothing_is_sent_elsewhere(status: int) -> None:
-    with serving(lambda asked: (status, b"no such model")) as server:
-        with pytest.raises(SetupError) as raised:
-            Judge(server.url, "m").verdict(Q, "effusion", "fluid")
-        assert len(server.asked) == 1
-    assert str(status) in raised.value.what
-    assert "no such model" in raised.value.what
-    assert "--judge-model" in raised.value.fix
-
-
-def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PAUSES_SECONDS", (0.0,))
-
-    def says(asked: Asked) -> tuple[int, bytes]:
-        server.closing.wait(20)
-        return verdict(asked, True)
-
-    with serving(says) as server:
-        found = Judge(server.url, "m", seconds=0.2).verdict(Q, "effusion", "fluid")
-        assert found.value is None
-        assert "does not answer" in found.why
-        assert len(server.asked) == 2
-    assert Judge("http://127.0.0.1:9/v1", "m").verdict(Q, "effusion", "fluid").value is None  # nobody is there
-
-
-@pytest.mark.parametrize("sent", [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{", b"", b"no http at all\r\n\r\n"])
-def test_an_answer_that_breaks_off_or_drips_is_no_score(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PAUSES_SECONDS", ())
-    for dripping in (False, True):
-        done = threading.Event()
-        listener = socket.create_server(("127.0.0.1", 0))
-
-        def serve(dripping: bool = dripping, listener: socket.socket = listener, done: threading.Event = done) -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(sent)
-                while dripping and not done.wait(0.02):
-                    try:
-                        connection.sendall(b" ")
-                    except OSError:
-                        return
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        assert Judge(url, "m", seconds=0.2).verdict(Q, "effusion", "fluid").value is None
-        done.set()
-        thread.join(5)
-        listener.close()
-
-
-def test_an_answer_without_end_is_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "LARGEST_ANSWER_BYTES", 100_000)
-    with serving(lambda asked: completion("x" * 200_000)) as server:
-        assert "more than 100000 bytes" in Judge(server.url, "m").verdict(Q, "effusion", "fluid").why
 
 
 def test_a_run_stops_when_more_than_one_in_twenty_fails_and_keeps_what_was_given() -> None:

@@ -90,3 +90,36 @@ def test_a_folder_that_is_no_known_model_is_told(content: str | None, what: str,
 def test_an_unknown_hub_id_is_told() -> None:
     with pytest.raises(SetupError, match="not known here"):
         architecture.read(Model(name="somebody/else"))
+
+
+SMALL = {
+    "model_type": "qwen2_vl",
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 10,
+    "vision_config": {"depth": 1, "embed_dim": 2, "patch_size": 14, "hidden_size": 8},
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        SMALL | {"num_attention_heads": 0},
+        SMALL | {"num_key_value_heads": 0},
+        SMALL | {"intermediate_size": "8"},
+        SMALL | {"hidden_size": None},
+        SMALL | {"num_hidden_layers": -1},
+        SMALL | {"vision_config": 5},
+        SMALL | {"vision_config": {"depth": 1, "embed_dim": 2, "patch_size": "x", "hidden_size": 8}},
+    ],
+)
+def test_sizes_that_are_none_are_told(wrong: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(wrong))
+    with pytest.raises(SetupError, match="no sizes"):
+        architecture.read(Model(name=str(tmp_path)))
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    assert architecture.read(Model(name=str(tmp_path))).parameters > 0

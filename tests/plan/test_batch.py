@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from lowmed import recipe_file
-from lowmed.plan import architecture, cards, lengths, memory
-from lowmed.plan.batch import KEPT_FREE, TOKENS_ENOUGH, Batch, answer_rows, batch
+from lowmed.plan import architecture, cards, lengths, memory, speed
+from lowmed.plan.batch import KEPT_FREE, Batch, answer_rows, batch
 from lowmed.plan.measured import Scale
-from lowmed.plan.memory import Sizes
+from lowmed.plan.sizes import Sizes
 from lowmed.recipe import Model
 
 UNMEASURED = Scale()
@@ -23,7 +25,7 @@ def test_without_a_card_nano_has_all_rows_in_one_forward(recipe: str) -> None:
 
 
 def test_without_a_card_a_large_model_has_two_rows() -> None:
-    assert cut(0.0) == Batch(2, 64, False)
+    assert cut(0.0) == Batch(2, 64, False, 128)
     assert cut(0.0, "method.questions_per_update=1", "method.group_size=3").rows_per_forward == 1
 
 
@@ -47,23 +49,60 @@ def test_what_is_derived_fits_with_room_and_divides(card: cards.Card, overrides:
     assert plan.method.rows_per_update % found.rows_per_generate == 0
     assert found.rows_per_generate % plan.method.group_size == 0  # type: ignore[union-attr]
     known = lengths.of(plan)
-    assert found.rows_per_forward * known.row <= TOKENS_ENOUGH
     terms = memory.phases(Sizes(plan, model, known, found))
     for phase in ("rollout", "backward", "evaluation"):
         assert UNMEASURED.gib(terms[phase]) <= (1 - KEPT_FREE[False]) * card.gib
 
 
 def test_a_measured_card_is_used_further() -> None:
-    plan = recipe_file.load("rarl-sft")
+    plan = recipe_file.load("rarl-sft", ["method.checkpointing=false"])
     model = architecture.read(plan.model)
-    before, after = (batch(plan, model, 20.0, scale=Scale(1.08, 0.5, rows)) for rows in (0, 1))
+    before, after = (batch(plan, model, 8.0, scale=Scale(1.08, 0.5, rows)) for rows in (0, 1))
     assert after.rows_per_forward > before.rows_per_forward
 
 
 def test_where_the_activations_do_not_fit_they_are_computed_anew() -> None:
     assert cut(79.2).checkpointing is False
-    assert cut(6.0).checkpointing is True
-    assert cut(6.0).rows_per_forward > 1
+    assert cut(5.0).checkpointing is True
+    assert cut(5.0).rows_per_forward > 1
+
+
+@pytest.mark.parametrize("card", ["T4", "RTX 4090", "A100-40"])
+@pytest.mark.parametrize("overrides", [(), ("model.max_image_tokens=1024",), ("method.max_new_tokens=1024",)])
+def test_what_is_derived_is_within_a_twentieth_of_the_fastest_that_fits(card: str, overrides: tuple[str, ...]) -> None:
+    plan = recipe_file.load("rarl", overrides)
+    here, model, known = cards.CARDS[card], architecture.read(plan.model), lengths.of(plan)
+    found = batch(plan, model, here.gib, card=card, scale=UNMEASURED)
+
+    def sized(rows: int, checkpointing: bool) -> Sizes:
+        return Sizes(plan, model, known, Batch(rows, found.rows_per_generate, checkpointing))
+
+    seconds = {
+        (rows, checkpointing): speed.training(sized(rows, checkpointing), here)
+        for rows in (1, 2, 4, 8, 16, 32, 64)
+        for checkpointing in (False, True)
+        if UNMEASURED.gib(memory.phases(sized(rows, checkpointing))["backward"]) <= (1 - KEPT_FREE[False]) * here.gib
+    }
+    assert seconds[found.rows_per_forward, found.checkpointing] <= 1.05 * min(seconds.values())
+
+
+def test_few_rows_kept_are_slower_than_whole_groups_computed_anew_where_the_prompt_is_long() -> None:
+    here = cards.CARDS["T4"]
+    plan = recipe_file.load("rarl", ["model.max_image_tokens=1024"])
+    asked = Sizes(plan, architecture.read(plan.model), lengths.of(plan), Batch(8, 64, True))
+    of = {
+        (rows, again): speed.training(replace(asked, batch=Batch(rows, 64, again)), here)
+        for rows in (2, 8)
+        for again in (False, True)
+    }
+    assert of[8, False] < of[8, True] < of[2, False] < of[2, True]
+
+
+def test_a_forward_holds_whole_groups_or_whole_parts_of_one() -> None:
+    for group in (6, 12):
+        for gib in (8.0, 14.6, 23.5, 39.4):
+            rows = cut(gib, f"method.group_size={group}").rows_per_forward
+            assert rows % group == 0 or group % rows == 0
 
 
 def test_a_small_card_draws_its_replies_in_more_calls() -> None:
@@ -81,7 +120,7 @@ def test_an_evaluation_asks_fewer_questions_at_once_where_64_would_not_fit() -> 
     for spec, tokens, gib, rows in [
         (Model(), 256, 79.2, 64),
         (large, 2048, 23.5, 16),
-        (Model(name="nano"), 256, 0.0, 64),
+        (Model(name="nano"), 256, 0.0, 128),
     ]:
         assert answer_rows(spec, architecture.read(spec), tokens, gib) == rows
 

@@ -62,6 +62,54 @@ def test_the_most_rows_fit_and_one_more_would_not() -> None:
             assert (asked.gib["backward"] <= card.gib) is fits
 
 
+def test_a_bridge_is_planned_with_its_rounds_of_sft() -> None:
+    card = cards.CARDS["A100-40"]
+    found = on(card, recipe="medbridge")
+    assert found.sft
+    assert found.sft.sizes.plan.method.kind == "sft"
+    assert found.gib["SFT backward"] == found.sft.gib["backward"]
+    fixed = [
+        f"boundary.sft.rows_per_forward={found.sft.sizes.batch.rows_per_forward}",
+        "boundary.sft.checkpointing=false",
+        f"method.rows_per_forward={found.sizes.batch.rows_per_forward}",
+        "method.checkpointing=true",
+    ]
+    assert found.phase == "SFT backward"
+    first, second, _third = knobs(found)
+    assert (first.override.split("=")[0], second.override) == (
+        "boundary.sft.rows_per_forward",
+        "boundary.sft.checkpointing=true",
+    )
+    for knob in (first, second):
+        turned = on(card, *fixed, knob.override, recipe="medbridge")
+        assert found.peak_gib - turned.peak_gib == pytest.approx(knob.saves_gib, abs=0.02)
+
+
+def test_what_runs_beside_the_card_is_told() -> None:
+    def beside(*overrides: str, recipe: str = "rarl") -> str:
+        return " ".join(tell.beside(recipe_file.load(recipe, overrides)))
+
+    assert beside() == beside(recipe="rarl-sft") == ""
+    assert "on the CPU" in beside("method.rewards=[{name: semantic}]")
+    assert "on the CPU" in beside("method.rewards=[{name: reasoning, by: embedding}]")
+    assert "endpoint" in beside(recipe="zhu-msa")
+
+
+def test_every_figure_of_a_card_that_was_not_measured_is_marked() -> None:
+    estimated = on(cards.CARDS["L4"])
+    row = max(measured.shipped(), key=lambda row: row.model.parameters)
+    mine = row.model_copy(update={"card": "NVIDIA L4", "card_gib": 22.0})
+    known = outlook(estimated.sizes.plan, estimated.sizes.model, cards.CARDS["L4"], known=[mine])
+    for found, marked in ((estimated, True), (known, False)):
+        told = tell.full(found)
+        for begin in ("card ", "verdict ", "time "):
+            assert ("est." in next(line for line in told if line.startswith(begin))) is marked
+        in_table = next(line for line in tell.short([found]) if line.startswith("L4"))
+        assert in_table.count("~") == (3 if marked else 0)
+        written = tell.document(found)
+        assert written["estimated"] is written["seconds"]["estimated"] is marked
+
+
 def test_a_measured_pace_replaces_the_estimate_of_that_card() -> None:
     card = cards.CARDS["L4"]
     plain = on(card)

@@ -25,6 +25,7 @@ from lowmed.run import Run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SOURCES = {"phantom": phantom.picture}
+NO_DATA = {"missing": "nothing is at hand"}
 
 
 class _Seen(HTMLParser):
@@ -52,7 +53,7 @@ def _seen(html: str) -> _Seen:
 
 
 def test_the_page_tells_what_was_trained_how_and_how_well(finished: Run) -> None:
-    html = page.render(read(finished), SOURCES)
+    html = page.render(read(finished), SOURCES, NO_DATA)
     for words in (
         *("nano", "GRPO", "lora.rank", "third-party note on RARL", "answer-prior floor", "12 s", "1.50 GiB"),
         *("torch 2.14.1", "Reward", "Entropy", "Reply length", "zero_spread_groups", "rewards/reasoning", "gained"),
@@ -63,7 +64,7 @@ def test_the_page_tells_what_was_trained_how_and_how_well(finished: Run) -> None
 
 
 def test_nothing_in_the_page_runs_or_is_fetched(finished: Run) -> None:
-    html = page.render(read(finished), SOURCES)
+    html = page.render(read(finished), SOURCES, NO_DATA)
     seen = _seen(html)
     assert "&lt;script&gt;document.title" in html
     assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & set(seen.tags)
@@ -74,8 +75,10 @@ def test_nothing_in_the_page_runs_or_is_fetched(finished: Run) -> None:
 
 
 def test_pictures_are_embedded_only_where_they_may_be(finished: Run) -> None:
-    assert any(address.startswith("data:image") for address in _seen(page.render(read(finished), SOURCES)).addresses)
-    without = page.render(read(finished), {})
+    assert any(
+        address.startswith("data:image") for address in _seen(page.render(read(finished), SOURCES, NO_DATA)).addresses
+    )
+    without = page.render(read(finished), {}, NO_DATA)
     assert not any(address.startswith("data:image") for address in _seen(without).addresses)
     assert "--with-images embeds them" in without
 
@@ -95,11 +98,11 @@ def test_rewards_are_told_with_their_share(finished: Run) -> None:
 def test_an_unfinished_run_and_one_without_evaluation_are_told_as_such(finished: Run) -> None:
     shutil.rmtree(finished.folder / "evals")
     finished.update(status="failed", error="<b>out of memory</b>")
-    html = page.render(read(finished), SOURCES)
+    html = page.render(read(finished), SOURCES, NO_DATA)
     assert "This run is failed: &lt;b&gt;out of memory" in html
     assert "Not evaluated yet" in html
     (finished.folder / "metrics.jsonl").unlink()
-    assert "<svg" not in page.render(read(finished), SOURCES)
+    assert "<svg" not in page.render(read(finished), SOURCES, NO_DATA)
 
 
 def test_curves_are_drawn_the_same_each_time_without_metadata() -> None:
@@ -156,7 +159,7 @@ def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(finishe
         row = json.loads(rollout.read_text().splitlines()[0])
         rollout.write_text(json.dumps({**row, "completion": planted}) + "\n")
         file = tmp_path / "report.html"
-        file.write_text(page.render(read(finished), SOURCES))
+        file.write_text(page.render(read(finished), SOURCES, NO_DATA))
         document = _chromium("--dump-dom", file.as_uri(), folder=tmp_path)
         assert "<title>rarl-nano - lowmed report</title>" in document
         assert asked == []
@@ -178,6 +181,6 @@ def test_a_judges_verdicts_stand_by_themselves_with_its_name_escaped(finished: R
     [(folder, report)] = record.evaluations.items()
     figures = {"accuracy": 0.75, "wilson": (0.5, 0.9), "questions": 20, "no_verdict": 2, "exact": 0.5}
     judged = [{"judge": {"model": "<b>judge</b>"}, "splits": {"test": {"tuned": figures}}}]
-    html = page.render(replace(record, evaluations={folder: {**report, "judged": judged}}), SOURCES)
+    html = page.render(replace(record, evaluations={folder: {**report, "judged": judged}}), SOURCES, NO_DATA)
     assert "judged right by &lt;b&gt;judge&lt;/b&gt;" in html
     assert re.search(r"0\.750 \[0\.500, 0\.900\] of 20, 2 without verdict", html)

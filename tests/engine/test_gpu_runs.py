@@ -1,0 +1,97 @@
+"""Whole runs on a card, on the embedded model; `pytest -m gpu -s` prints what was measured."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Lowmed
+from safetensors.torch import load_file
+
+from lowmed import recipe_file
+from lowmed import run as runs
+from lowmed.data.division import divide
+from lowmed.data.load import load as load_data
+from lowmed.engine import machine, train
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")]
+METHODS = [("sft", "rarl-sft"), ("grpo", "rarl")]
+SMALL = ["method.updates=4", "method.checkpoint_every=2", "method.questions_per_update=4"]
+
+
+def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("kind", "recipe"), METHODS)
+@pytest.mark.parametrize("load_in", ["4bit", "16bit"])
+def test_a_short_run_trains_on_the_card(kind: str, recipe: str, load_in: str, lowmed: Lowmed, tmp_path: Path) -> None:
+    ended = lowmed(kind, "--recipe", recipe, "--nano", "method.updates=3", f"model.load_in={load_in}", "--out", "run")
+    assert ended.returncode == 0, ended.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    print(record["card"], record["precision"], record["seconds"], "s", record["peak_gib"], "GiB", record["batch"])
+    assert record["precision"] in ("bf16", "fp16")
+    assert record["card"] != "CPU"
+    assert rows(tmp_path / "run")[-1]["adapter_norm"] > 0
+
+
+def test_a_run_is_evaluated_and_a_rehearsal_measured_on_the_card(lowmed: Lowmed, tmp_path: Path) -> None:
+    pytest.importorskip("scipy", reason="the intervals of an evaluation need scipy")
+    trained = lowmed("grpo", "--recipe", "rarl", "--nano", *SMALL, "method.beta=0.04", "--out", "run")
+    assert trained.returncode == 0, trained.stderr
+    measured = lowmed("eval", "run", "--limit", "20", "--samples", "2", "--json")
+    assert measured.returncode == 0, measured.stderr
+    rehearsed = lowmed("plan", "--recipe", "rarl", "--nano", "--rehearse")
+    print(rehearsed.stdout)
+    assert rehearsed.returncode == 0, rehearsed.stderr
+    [stored] = (tmp_path / "rehearsals").glob("*.json")
+    assert min(json.loads(stored.read_text())["gib"].values()) > 0
+
+
+@pytest.mark.parametrize(("kind", "recipe"), METHODS)
+def test_a_run_that_goes_on_ends_near_the_unbroken_one(kind: str, recipe: str, lowmed: Lowmed, tmp_path: Path) -> None:
+    """Near and not equal to the bit: a card adds in another order each time."""
+    ended = lowmed(kind, "--recipe", recipe, "--nano", *SMALL, "--out", "unbroken")
+    assert ended.returncode == 0, ended.stderr
+    broken = tmp_path / "broken"
+    shutil.copytree(tmp_path / "unbroken", broken)
+    for folder in ("adapter", "checkpoints/checkpoint-4"):
+        shutil.rmtree(broken / folder)
+    record = json.loads((broken / "run.json").read_text())
+    (broken / "run.json").write_text(json.dumps(record | {"status": "stopped", "updates": 2}))
+    ended = lowmed(kind, "--resume", "broken")
+    assert ended.returncode == 0, ended.stderr
+    assert [row["update"] for row in rows(broken)] == [1, 2, 3, 4]
+    one, other = (load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("unbroken", "broken"))
+    first, second = (torch.cat([each[name].flatten() for name in sorted(each)]) for each in (one, other))
+    near = float(torch.nn.functional.cosine_similarity(first, second, dim=0))
+    print(f"{kind}: adapters alike {near}, equal to the bit: {torch.equal(first, second)}")
+    assert near > 0.99
+    if kind == "grpo":
+        asked = [[(row["id"], row["wording"]) for row in rows(tmp_path / run, "rollouts.jsonl")] for run in
+                 ("unbroken", "broken")]  # fmt: skip
+        assert asked[0] == asked[1]
+        said = [[row["completion"] for row in rows(tmp_path / run, "rollouts.jsonl")] for run in ("unbroken", "broken")]
+        print("replies alike:", sum(a == b for a, b in zip(*said, strict=True)), "of", len(said[0]))
+
+
+@pytest.mark.parametrize("load_in", ["4bit", "16bit"])
+@pytest.mark.parametrize("recipe", ["rarl-sft", "rarl"])
+def test_half_precision_as_on_a_t4_trains(
+    recipe: str, load_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe_file.load(recipe, [*SMALL, f"model.load_in={load_in}"], nano=True)
+    here = replace(machine.find(plan.model), precision="fp16")
+    monkeypatch.setattr(machine, "find", lambda _model: here)
+    run = runs.create(plan, "half", out=str(tmp_path / "run"))
+    division = divide(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
+    loaded = train.ready(plan)
+    assert train.train(run, loaded, division, report=lambda _update, _row: None) == "finished"
+    print([(row["loss"], row["grad_norm"]) for row in rows(run.folder)])  # inf: the scaler skipped this one
+    assert all(math.isfinite(row["loss"]) for row in rows(run.folder))
+    assert rows(run.folder)[-1]["adapter_norm"] > 0
+    assert {weight.dtype for weight in loaded.model.parameters() if weight.requires_grad} == {torch.float32}

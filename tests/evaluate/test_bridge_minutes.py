@@ -1,0 +1,58 @@
+"""A bridge stops in time and goes on where it was, whatever stage it is in."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from lowmed.cli.bridge import Clock
+from lowmed.evaluate import store
+
+
+def test_no_time_left_ends_it_without_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Clock(None).minutes_left() is None
+    left = Clock(time.monotonic() + 600).minutes_left()
+    assert left is not None
+    assert 9 < left <= 10
+    with pytest.raises(typer.Exit) as ended:
+        Clock(time.monotonic() - 1).minutes_left()
+    assert ended.value.exit_code == 0
+    assert "stopped (time)" in capsys.readouterr().err
+
+
+def test_a_probe_ends_after_the_reply_in_hand_unless_it_was_the_last() -> None:
+    late = Clock(time.monotonic() - 1)
+    with late.progress("probe", 2) as advance:
+        with pytest.raises(typer.Exit):
+            advance(1, "")
+        advance(2, "")  # the stage is done; the next one is not begun
+
+
+@pytest.mark.slow
+def test_a_bridge_out_of_time_is_resumed_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lowmed: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = [
+        "--recipe", "medbridge", "--nano", "boundary.questions=6", "boundary.samples=2", "boundary.rounds=1",
+        "boundary.sft.updates=1", "boundary.sft.questions_per_update=2", "method.updates=1", "method.group_size=4",
+        "method.questions_per_update=2", "method.max_new_tokens=24", "eval.max_new_tokens=24",
+        "method.rewards=[{name: accuracy}, {name: format}]",
+    ]  # fmt: skip
+    stopped = lowmed("bridge", *tiny, "--out", "b", "--max-minutes", "0")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "stopped (time); nothing is lost" in stopped.stderr
+    assert "next    lowmed bridge --resume b" in stopped.stderr
+    assert json.loads(Path("b/bridge.json").read_text())["status"] == "running"
+    kept = store.read(Path("b/1-probe/base.jsonl"))
+    assert len(kept) == 1
+    done = lowmed("bridge", "--resume", "b", "--max-minutes", "60")
+    assert done.returncode in (0, 1), done.stderr  # by what nano's few replies show; either way it has come to its end
+    replies = store.read(Path("b/1-probe/base.jsonl"))
+    assert replies[0] == kept[0]
+    assert len({reply["id"] for reply in replies}) == len(replies) == 6  # none is asked for again
+    assert json.loads(Path("b/bridge.json").read_text())["status"] in ("finished", "stopped")
