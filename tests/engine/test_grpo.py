@@ -177,7 +177,7 @@ def test_both_steps_on_the_same_replies_are_those_of_trl(loss: str, nano: load.L
             assert torch.stack(losses).sum().item() == pytest.approx(torch.stack(stock_losses).sum().item(), abs=2e-6)
             # A settled group's advantages are not quite 0 in TRL but rounding over 1e-4.
             assert (found - expected).norm() < 1e-3 * expected.norm()
-            assert expected.norm() > 1e-3
+            assert expected.norm() > 1e-4
             clipped = stock._metrics["train"]["clip_ratio/region_mean"][-forwards:]
             assert (max(clipped) > 0) == (step == 1)  # ratios left 1, so that the old log-probabilities matter
             _move(nano.model)
