@@ -40,7 +40,11 @@ def find(model: recipe.Model) -> Machine:
         return Machine("cuda", card.name, card.total_memory / 2**30, "bf16" if bf16 else "fp16")
     # TRL's log-probability kernel is Triton's, which must be told before its first import that there is no card.
     os.environ.setdefault("TRITON_INTERPRET", "1")
-    if model.name == "nano" or model.weights == "random" or _small(Path(model.name)):
+    if model.name == "nano" or _small(Path(model.name)):
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)  # so small a model's work is done before other threads wake up
+        return Machine("cpu", "CPU", 0.0, "fp32")
+    if model.weights == "random":
         return Machine("cpu", "CPU", 0.0, "fp32")
     if driver_present():
         raise SetupError(
