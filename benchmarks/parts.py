@@ -91,7 +91,7 @@ def _decode(cell: dict[str, Any]) -> list[object]:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.3g}"
+    return f"{1000 * seconds:,.0f}" if seconds >= 1 else f"{1000 * seconds:.3g}"
 
 
 ROWS: dict[str, Callable[[dict[str, Any]], list[object]]] = {
