@@ -104,9 +104,15 @@ def token_f1(prediction: str, gold: str) -> float:
 
     Source of the clipping: Papineni et al. 2002; of F1 on answer tokens: Rajpurkar et al. 2016 (SQuAD).
     """
-    predicted, expected = tokens(normalize(prediction)), tokens(normalize(gold))
-    shared = (Counter(predicted) & Counter(expected)).total()
-    return 2 * shared / (len(predicted) + len(expected)) if shared else 0.0
+    predicted, expected = _counted(normalize(prediction)), _counted(normalize(gold))
+    if predicted.keys().isdisjoint(expected):
+        return 0.0
+    return 2 * (predicted & expected).total() / (predicted.total() + expected.total())
+
+
+@lru_cache(maxsize=1024)
+def _counted(normalised: str) -> Counter[str]:
+    return Counter(tokens(normalised))
 
 
 def items(text: str) -> frozenset[str]:
