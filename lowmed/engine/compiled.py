@@ -13,10 +13,11 @@ import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from lowmed.engine.decode import Decoder, Linear, Past, empty, fill, next_place, walk
+from lowmed.engine.decode import Decoder, Linear, Past, empty, fill, next_place, up, walk
 from lowmed.errors import SetupError
+from lowmed.plan.memory import ROOM_TOKENS
 
-ROOM_TOKENS = 256  # rooms grow by so many: another length is compiled anew
+STEP_TOKENS = ROOM_TOKENS["compiled"]
 
 
 class Compiled(Decoder):
@@ -31,7 +32,7 @@ class Compiled(Decoder):
 
     def begin(self, cache: DynamicCache, mask: torch.Tensor, rows: torch.Tensor, more: int) -> Past:
         """As `Decoder.begin`, in the rooms of the last time where they are large enough."""
-        wanted = len(rows), -(-(mask.shape[1] + more) // ROOM_TOKENS) * ROOM_TOKENS
+        wanted = len(rows), up(mask.shape[1] + more, STEP_TOKENS)
         have = (0, 0) if self._past is None else (len(self._past.seen), self._past.seen.shape[3])
         if self._past is None or wanted[0] > have[0] or wanted[1] > have[1]:
             self._past = None  # given back before larger rooms are taken

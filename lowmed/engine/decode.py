@@ -13,8 +13,10 @@ import torch
 from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
 from transformers import DynamicCache
 
-KNOWN = ("qwen2_vl", "qwen2_5_vl")  # models whose decoder layers are built just so
-ROUND_TOKENS = 16  # attention kernels of a card pad a mask of any other length anew in every layer
+from lowmed.plan.memory import ROOM_TOKENS
+from lowmed.plan.sizes import WALKED
+
+STEP_TOKENS = ROOM_TOKENS["transformers"]
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Past:
 
 def knows(core: Any) -> bool:
     """Whether a model's layers can be walked so: a Qwen2-VL or Qwen2.5-VL whose layers all see everything."""
-    return core.config.model_type in KNOWN and set(core.config.text_config.layer_types) == {"full_attention"}
+    return core.config.model_type in WALKED and set(core.config.text_config.layer_types) == {"full_attention"}
 
 
 def turns(core: Any, positions: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -73,7 +75,7 @@ class Decoder:
             rows: for each row the prompt that it goes on from.
             more: tokens.
         """
-        past = empty(cache, len(rows), _up(mask.shape[1] + more, ROUND_TOKENS))
+        past = empty(cache, len(rows), up(mask.shape[1] + more, STEP_TOKENS))
         fill(past, cache, mask, rows)
         return past
 
@@ -91,7 +93,7 @@ class Decoder:
             Logits [rows, vocabulary].
         """
         place = next_place(past)
-        window = _up(past.length, ROUND_TOKENS)
+        window = up(past.length, STEP_TOKENS)
         keys, values = ([each[:, :, :window] for each in rooms] for rooms in (past.keys, past.values))
         return walk(core, linear, tokens, turn, past.seen[..., :window], place, keys, values)
 
@@ -126,7 +128,8 @@ def next_place(past: Past) -> torch.Tensor:
     return place
 
 
-def _up(count: int, step: int) -> int:
+def up(count: int, step: int) -> int:
+    """The next multiple of a step."""
     return -(-count // step) * step
 
 

@@ -107,11 +107,7 @@ def refusal(plan: recipe.Recipe) -> LowmedError | None:
 
 def _unsloth_refusal(method: recipe.Grpo, lora: recipe.Lora) -> LowmedError | None:
     if lora.start and method.beta > 0:
-        return RecipeError(
-            "unsloth measures the KL term from the base, not from the adapter that this run starts from",
-            "model.backend, method.beta and lora.start",
-            "use model.backend=transformers, or method.beta=0",
-        )
+        return kl_from_base()
     if any(reward.name == "consistency" for reward in method.rewards):
         return RecipeError(
             "the reward `consistency` reads replies by lowmed's own forward, which unsloth's layers do not take",
@@ -119,6 +115,15 @@ def _unsloth_refusal(method: recipe.Grpo, lora: recipe.Lora) -> LowmedError | No
             "use model.backend=transformers, or leave that reward out",
         )
     return None
+
+
+def kl_from_base() -> RecipeError:
+    """What is told where unsloth would measure the KL term from another adapter than is meant."""
+    return RecipeError(
+        "unsloth measures the KL term from the base, not from the adapter that this run starts from",
+        "model.backend, method.beta and lora.start",
+        "use model.backend=transformers, or method.beta=0",
+    )
 
 
 def driver_present() -> bool:
@@ -138,7 +143,7 @@ def quiet() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if os.environ.get("LOWMED_OFFLINE") == "1":
         os.environ["HF_HUB_OFFLINE"] = "1"
-    for name in ("bitsandbytes", "trl", "peft", "accelerate", "torch.utils._pytree"):
+    for name in ("bitsandbytes", "trl", "peft", "accelerate", "torch.utils._pytree", "torch.utils.cpp_extension"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(bitsandbytes|peft|trl|torch)\b.*")
 

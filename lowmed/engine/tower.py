@@ -20,8 +20,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from lowmed.engine.kept import Kept
 from lowmed.engine.tower_store import Store, store_for
+from lowmed.plan.pictures import ENCODED_ALONE
 
-KNOWN = ("qwen2_vl", "qwen2_5_vl")  # their towers return `pooler_output` and nothing else that is read
 KEPT_BYTES = 2**30  # of main memory: 1,365 images of 256 tokens for Qwen2-VL-2B in 16 bit
 HOST = torch.device("cpu")  # where the weights wait
 PATIENCE = 64  # calls without a new image until they go: more than most updates make, so that a first pass keeps them
@@ -147,7 +147,7 @@ def freeze(model: Any) -> Tower | None:
         model: a base model, before any adapter is put on it.
     """
     kind = model.config.model_type
-    if kind not in KNOWN:
+    if kind not in ENCODED_ALONE:
         logging.getLogger("lowmed").warning(
             f"the vision tower of a {kind} is not known: every image is encoded anew in every pass"
         )

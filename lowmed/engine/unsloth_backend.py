@@ -22,9 +22,8 @@ import trl  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
 from lowmed import recipe  # noqa: E402
-from lowmed.engine.machine import Machine  # noqa: E402
+from lowmed.engine.machine import Machine, kl_from_base  # noqa: E402
 from lowmed.engine.transformers_backend import DTYPES, LANGUAGE_LAYERS  # noqa: E402
-from lowmed.errors import RecipeError  # noqa: E402
 
 # Qwen2-VL's context. unsloth makes this the `max_length` of SFT whatever was asked for, and its own default of 2,048
 # would cut rows of large images in the middle of an image.
@@ -117,11 +116,7 @@ def _checked(built: Callable[..., None]) -> Callable[..., None]:
         self.processing_class.tokenizer.padding_side = "left"
         weights = self.model.named_parameters()
         if getattr(self, "beta", 0) and any(weight.any() for name, weight in weights if "lora_B.default" in name):
-            raise RecipeError(
-                "unsloth measures the KL term from the base, not from the adapter that this run starts from",
-                "model.backend, method.beta and lora.start",
-                "use model.backend=transformers, or method.beta=0",
-            )
+            raise kl_from_base()
 
     return build
 

@@ -9,7 +9,9 @@ from lowmed.plan.pictures import encoding, pixels
 from lowmed.plan.sizes import Sizes, Terms
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight, double quantisation
-ROOM_TOKENS = {"transformers": 16, "compiled": 256}  # room for the keys and values of a row comes in steps of so many
+# Room for the keys and values of a row comes in steps of so many: attention kernels of a card pad a mask of another
+# length anew in every layer, and every other length of a compiled step is compiled anew.
+ROOM_TOKENS = {"transformers": 16, "compiled": 256}
 
 
 def phases(sizes: Sizes) -> dict[str, Terms]:

@@ -3,7 +3,8 @@
 from lowmed.plan.architecture import MERGED
 from lowmed.plan.sizes import Sizes
 
-ENCODED_ALONE = ("qwen2_vl", "qwen2_5_vl")  # families whose frozen tower encodes each image once, one at a time
+# Families whose frozen tower encodes each image once, one at a time: `pooler_output` is all that is read of it.
+ENCODED_ALONE = ("qwen2_vl", "qwen2_5_vl")
 
 
 def encoded_once(sizes: Sizes) -> bool:

@@ -10,7 +10,10 @@ from lowmed.plan.lengths import Lengths
 GIB = 2**30
 EVALUATION_ROWS = 64  # questions answered at once where they fit
 CPU_ROWS = 128  # and where no card's memory says how many
-PACKED = ("qwen2_vl", "qwen2_5_vl")  # families whose layers GRPO walks itself, each prompt once for all of its replies
+WALKED = (
+    "qwen2_vl",
+    "qwen2_5_vl",
+)  # families whose layers lowmed walks itself, each prompt once for all of its replies
 
 Terms = dict[str, float]
 Tower = Literal["once", "stock"]
@@ -56,7 +59,7 @@ class Sizes:
         Rows stand group by group, but a forward need not begin with a group.
         """
         method, rows = self.plan.method, self.batch.rows_per_forward
-        packed = self.model.family in PACKED and self.plan.model.backend != "unsloth"
+        packed = self.model.family in WALKED and self.plan.model.backend != "unsloth"
         if not isinstance(method, recipe.Grpo) or not packed:
             return 0
         whole = rows % method.group_size == 0 or method.group_size % rows == 0
