@@ -76,7 +76,8 @@ def stock(loaded: load.Loaded) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_loss_and_gradients_are_those_of_the_stock_tower_to_the_bit(checkpointing: bool) -> None:
+def test_loss_and_gradients_are_those_of_the_stock_tower_up_to_rounding(checkpointing: bool) -> None:
+    """The stock tower encodes all images in one batch, and a CPU may add up a larger batch in another order."""
     loaded = fresh()
     if checkpointing:
         loaded.model.gradient_checkpointing_enable()
@@ -86,12 +87,27 @@ def test_loss_and_gradients_are_those_of_the_stock_tower_to_the_bit(checkpointin
     put_back = stock(loaded)
     loss, gradients = loss_and_gradients(loaded, inputs)
     put_back()
-    for _warm in range(2):
-        again, same = loss_and_gradients(loaded, inputs)
-        assert torch.equal(loss, again)
-        assert all(torch.equal(gradients[name], same[name]) for name in gradients)
+    for _pass in range(2):
+        cached_loss, cached = loss_and_gradients(loaded, inputs)
+        torch.testing.assert_close(cached_loss, loss, rtol=1e-5, atol=0)
+        for name, gradient in gradients.items():
+            largest = gradient.abs().max().item()
+            torch.testing.assert_close(cached[name], gradient, rtol=0, atol=1e-5 * largest, msg=name)
     assert loaded.tower is not None
     assert (loaded.tower.asked, loaded.tower.encoded) == (10, 3)
+
+
+def test_features_are_those_of_the_stock_tower_for_one_image_and_the_same_in_every_pass() -> None:
+    """Equal to the bit on every CPU: the same code on the same input, and copies of its result."""
+    loaded = fresh()
+    visual = loaded.model.base_model.model.model.visual
+    grid = torch.tensor([[1, 4, 6]])
+    one, other = torch.randn(24, 1176), torch.randn(24, 1176)
+    with torch.no_grad():
+        expected = [type(visual).forward(visual, pixels, grid_thw=grid).pooler_output for pixels in (one, other)]
+    for _pass in range(2):
+        features = visual(torch.cat([one, other, one]), grid_thw=grid.repeat(3, 1)).pooler_output
+        assert torch.equal(features, torch.cat([*expected, expected[0]]))
 
 
 def test_no_layer_of_the_tower_keeps_a_graph_when_activations_are_recomputed() -> None:
