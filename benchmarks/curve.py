@@ -43,15 +43,15 @@ def train(name: str, side: str, updates: int) -> Found:
     from update_meter import same_noise
     from update_side import ours, theirs
 
-    from lowmed import recipe_file
-    from lowmed.data.division import divide
     from lowmed.data.load import load
+    from lowmed.data.split import split_data
+    from lowmed.recipe import io
 
     load_in, _, seed = name.partition("-")
     settings = [f"model.load_in={load_in}", f"seed={seed}", "data.split_by=official", "method.rows_per_forward=8"]
     settings += [f"method.updates={updates}", f"method.checkpoint_every={updates}"]  # TRL's own default is 8 rows
-    plan = recipe_file.load("rarl", settings, nano=True)
-    division = divide(load("phantom", None), plan.data, plan.seed)
+    plan = io.load_recipe("rarl", settings, nano=True)
+    division = split_data(load("phantom", None), plan.data, plan.seed)
     replies: list[list[int]] = []  # a checksum of each, by update
 
     def prepare(_model: Any) -> None:
@@ -72,8 +72,8 @@ def train(name: str, side: str, updates: int) -> Found:
 
 def _correct(plan: Any, division: Any, adapter: Path) -> list[bool]:
     """Of each held-out question whether the trained model's greedy reply is right, by the strict reading."""
-    from lowmed.engine.evaluation import answerer
-    from lowmed.evaluate.measure import prediction, scored
+    from lowmed.engine.evaluator import answerer
+    from lowmed.evaluate.metrics import prediction, scored
 
     asked = division.held_out["test"][:HELD_OUT]
     answer = answerer(plan.model, adapter, plan.prompts.asking, plan.eval.max_new_tokens)

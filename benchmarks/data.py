@@ -28,22 +28,23 @@ import numpy as np
 from machine import about
 from PIL import Image
 
-from lowmed.data import near, store
-from lowmed.data.images import Policy, resized
-from lowmed.data.own import Wish, open_source
-from lowmed.data.prepare import prepare
+from lowmed.data.audit import near_duplicates
+from lowmed.data.image.policy import PixelPolicy, target_size
+from lowmed.data.ingest import image_store
+from lowmed.data.ingest.detect import ImportOptions, open_source
+from lowmed.data.ingest.prepare import prepare
 
 RESULT = Path(__file__).parent / "results" / "data.json"
 RUNS = 5
 CORES = os.cpu_count() or 1
-POLICY = Policy(256)
-SETTINGS = store.Settings(POLICY)
+POLICY = PixelPolicy(256)
+SETTINGS = image_store.ImageStoreSettings(POLICY)
 HASHES = 10_000
 
 
 def prepared(folder: Path, out: Path) -> float:
     began = time.perf_counter()
-    prepare(open_source(folder / "table.jsonl", Wish()).entries, out, SETTINGS, {})
+    prepare(open_source(folder / "table.jsonl", ImportOptions()).entries, out, SETTINGS, {})
     return time.perf_counter() - began
 
 
@@ -52,12 +53,12 @@ def plain(folder: Path, out: Path) -> float:
 
     def one(path: Path) -> None:
         with Image.open(path) as image:
-            size = resized(*image.size, POLICY)
+            size = target_size(*image.size, POLICY)
             grey = image.mode in ("L", "1", "I;16")
             shown = image.convert("L" if grey else "RGB").resize(size, Image.Resampling.BICUBIC)
         if not grey and all(channel.tobytes() == shown.getchannel(0).tobytes() for channel in shown.split()[1:]):
             shown = shown.getchannel(0)  # what is grey is written as grey, as `prepare` does
-        shown.save(out / "images" / f"{path.name}.png", compress_level=store.COMPRESS_LEVEL)
+        shown.save(out / "images" / f"{path.name}.png", compress_level=image_store.COMPRESS_LEVEL)
 
     files = [folder / json.loads(line)["image"] for line in (folder / "table.jsonl").read_text().splitlines()]
     began = time.perf_counter()
@@ -109,9 +110,9 @@ def hashes() -> dict[str, Any]:
     generator = np.random.default_rng(0)
     left, right = (generator.integers(0, 2**63, HASHES).tolist() for _ in range(2))
     began = time.perf_counter()
-    found = sum(1 for _ in near.pairs(left, right))
+    found = sum(1 for _ in near_duplicates.near_pairs(left, right))
     seconds = time.perf_counter() - began
-    return {"pairs": HASHES**2, "within_bits": near.MAX_DISTANCE, "found": found, "seconds": round(seconds, 2),
+    return {"pairs": HASHES**2, "within_bits": near_duplicates.MAX_DISTANCE, "found": found, "seconds": round(seconds, 2),
             "pairs_per_second": round(HASHES**2 / seconds)}  # fmt: skip
 
 

@@ -19,13 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lowmed import answer, prompt, recipe
-from lowmed.data.division import untrained
+from lowmed import answer, prompt
 from lowmed.data.load import load
-from lowmed.evaluate import collect, store
-from lowmed.evaluate.measure import prediction
-from lowmed.evaluate.report import report, settings
+from lowmed.data.split import evaluation_only
+from lowmed.evaluate import results_folder, runner
+from lowmed.evaluate.metrics import prediction
+from lowmed.evaluate.report import eval_settings, report
 from lowmed.nano import phantom
+from lowmed.recipe import ModelSpec
 
 RESULT = Path(__file__).parent / "results" / "evaluate.json"
 QUESTIONS = 10_000
@@ -33,19 +34,19 @@ ANSWERED = 1_000
 
 
 def stored(folder: Path, controls: int) -> dict[str, Any]:
-    division = untrained(load("phantom", sizes={"test": QUESTIONS}))
+    division = evaluation_only(load("phantom", sizes={"test": QUESTIONS}))
     family = prompt.family("reasoning")
-    asked = settings(recipe.Model(name="nano"), family, division, max_new_tokens=64, seen="")
-    store.open_folder(folder, asked)
+    asked = eval_settings(ModelSpec(name="nano"), family, division, max_new_tokens=64, seen="")
+    results_folder.open_folder(folder, asked)
     replies = 0
-    for condition in collect.plan(division, controls=controls):
+    for condition in runner.list_conditions(division, controls=controls):
         rows = []
         for sample in condition.samples:
             said = phantom.HABITS[sample.topic]
             letter = "ABC"[sample.options.index(said)] if said in sample.options else said
             reply = f"<think>The image shows it.</think><answer>{letter}</answer>"
             rows.append({**prediction(sample, condition.split, reply, 12, "stop"), "prior": said})
-        store.append(store.path(folder, "base", condition.name), rows)
+        results_folder.append(results_folder.path(folder, "base", condition.name), rows)
         replies += len(rows)
     began = time.process_time()
     found = report(folder)
@@ -55,11 +56,11 @@ def stored(folder: Path, controls: int) -> dict[str, Any]:
 
 
 def answering(folder: Path) -> dict[str, Any]:
-    from lowmed.engine import evaluation
+    from lowmed.engine import evaluator
 
-    model, family = recipe.Model(name="nano"), prompt.family("reasoning")
-    division = untrained(load("phantom", sizes={"test": ANSWERED}))
-    store.open_folder(folder, settings(model, family, division, max_new_tokens=64, seen=""))
+    model, family = ModelSpec(name="nano"), prompt.family("reasoning")
+    division = evaluation_only(load("phantom", sizes={"test": ANSWERED}))
+    results_folder.open_folder(folder, eval_settings(model, family, division, max_new_tokens=64, seen=""))
     found: dict[str, Any] = {
         "questions": ANSWERED,
         "cores": os.cpu_count(),
@@ -67,11 +68,11 @@ def answering(folder: Path) -> dict[str, Any]:
     }
     for name, controls in (("seconds", 0), ("seconds_for_controls_of_200", 200)):
         began = time.monotonic()
-        collect.collect(
+        runner.run_conditions(
             folder,
             "base",
-            collect.plan(division, controls=controls),
-            lambda: evaluation.answerer(model, None, family, 64),
+            runner.list_conditions(division, controls=controls),
+            lambda: evaluator.answerer(model, None, family, 64),
             train=division.train,
             advance=lambda done, note: None,
         )

@@ -5,7 +5,7 @@ The rows themselves come from `lowmed plan --recipe NAME --rehearse`, copied int
 
 from pathlib import Path
 
-from lowmed.plan import measured, tables
+from lowmed.plan import calibration, tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,4 +21,4 @@ def between(path: Path, mark: str, table: str) -> None:
 
 if __name__ == "__main__":
     between(ROOT / "recipes" / "README.md", "plan", tables.recipes_table())
-    between(ROOT / "docs" / "memory.md", "measured", tables.errors_table(measured.shipped()))
+    between(ROOT / "docs" / "memory.md", "measured", tables.errors_table(calibration.shipped()))

@@ -12,14 +12,16 @@ from typing import Any
 import torch  # noqa: TID253  # this module is loaded when a cell is measured
 from update_cell import Cell, division_of, plan_of
 
-from lowmed import prompt, recipe
+from lowmed import prompt
 from lowmed import run as runs
-from lowmed.data.division import Division
-from lowmed.engine import prefill, train
-from lowmed.engine.compiled import Compiled
+from lowmed.data.split import DataSplit
+from lowmed.engine import train
 from lowmed.engine.generate import encode
 from lowmed.engine.load import Loaded
-from lowmed.engine.tower_store import Store
+from lowmed.engine.prefix import sampling
+from lowmed.engine.prefix.decode_compiled import CompiledDecoder
+from lowmed.engine.vision.feature_store import FeatureStore
+from lowmed.recipe import Recipe
 
 Works = dict[str, Callable[[], object]]
 IMAGES = 2  # distinct ones, in the cells of the tower
@@ -76,8 +78,8 @@ def prefills(cell: Cell) -> Works:
     each = encode(loaded, [question] * rows, FAMILY, open_image)
     how = _sampling(loaded, 1)
     return {
-        "once": lambda: prefill.generate(loaded.model, one, [0] * rows, how),
-        "each": lambda: prefill.generate(loaded.model, each, list(range(rows)), how),
+        "once": lambda: sampling.generate(loaded.model, one, [0] * rows, how),
+        "each": lambda: sampling.generate(loaded.model, each, list(range(rows)), how),
     }
 
 
@@ -124,9 +126,9 @@ def tower(cell: Cell) -> Works:
     assert standing_in is not None
     visual = standing_in.module
     given = inputs["pixel_values"].to(visual.dtype), inputs["image_grid_thw"]
-    store = Store(Path(_SCRATCH.name) / "features" / Path(cell["model"]).name)
+    store = FeatureStore(Path(_SCRATCH.name) / "features" / Path(cell["model"]).name)
 
-    def through(kept: bool, stored: Store | None) -> object:
+    def through(kept: bool, stored: FeatureStore | None) -> object:
         standing_in.store = stored
         if not kept:
             standing_in.kept.clear()
@@ -155,12 +157,12 @@ def decoding(cell: Cell) -> Works:
         loaded = ready(cell["model"], base)
         loaded.model.eval()
         drawn = partial(
-            prefill.generate, loaded.model, encode(loaded, [question], FAMILY, open_image), [0] * cell["group"]
+            sampling.generate, loaded.model, encode(loaded, [question], FAMILY, open_image), [0] * cell["group"]
         )
         works[f"{base} first token"] = partial(drawn, _sampling(loaded, 1))
         for way in ways:
             how = _sampling(loaded, 1 + cell["new_tokens"])
-            works[way] = partial(drawn, replace(how, decoder=Compiled()) if way == "compiled" else how)
+            works[way] = partial(drawn, replace(how, decoder=CompiledDecoder()) if way == "compiled" else how)
     return works
 
 
@@ -174,7 +176,7 @@ FAMILY = prompt.family("reasoning")
 
 
 @cache
-def _plan(model: str, load_in: str) -> tuple[recipe.Recipe, Division]:
+def _plan(model: str, load_in: str) -> tuple[Recipe, DataSplit]:
     cell = {"task": "grpo", "model": model, "load_in": load_in, "tokens": 1024, "seed": 0, "group": 4, "questions": 2,
             "updates": 1, "new_tokens": 64}  # fmt: skip
     folder = Path(_SCRATCH.name) / f"{Path(model).name}-{load_in}"
@@ -186,7 +188,7 @@ def _plan(model: str, load_in: str) -> tuple[recipe.Recipe, Division]:
 @cache
 def ready(model: str, load_in: str) -> Loaded:
     """A model with its adapter, loaded once a process."""
-    return train.ready(_plan(model, load_in)[0])
+    return train.load_for_training(_plan(model, load_in)[0])
 
 
 @cache
@@ -198,7 +200,7 @@ def _trainer(model: str, load_in: str) -> Any:
     found: list[Any] = []
     stock, transformers.Trainer.train = transformers.Trainer.train, lambda self, **_: found.append(self)
     try:
-        run = runs.create(plan, "parts", out=str(Path(_SCRATCH.name) / f"{Path(model).name}-{load_in}" / "run"))
+        run = runs.create_run(plan, "parts", out=str(Path(_SCRATCH.name) / f"{Path(model).name}-{load_in}" / "run"))
         train.train(run, ready(model, load_in), division, report=lambda *_: None)
     finally:
         transformers.Trainer.train = stock
@@ -211,9 +213,9 @@ def _questions(cell: Cell, count: int) -> tuple[Sequence[Any], Any]:
     return division.train, division.open_image
 
 
-def _sampling(loaded: Loaded, tokens: int) -> prefill.Sampling:
+def _sampling(loaded: Loaded, tokens: int) -> sampling.Sampling:
     never_ends = [*loaded.suppressed, *loaded.end_ids]
-    return prefill.Sampling(tokens, 1.0, never_ends, loaded.end_ids)
+    return sampling.Sampling(tokens, 1.0, never_ends, loaded.end_ids)
 
 
 _SCRATCH = tempfile.TemporaryDirectory()

@@ -19,7 +19,7 @@ from pathlib import Path
 from machine import store
 
 from lowmed import answer
-from lowmed.evaluate.score import load, read_asked, score_rows
+from lowmed.evaluate.score import load, question_of_row, score_rows
 
 RUNS = 7
 WORK = ("answers", "rows")
@@ -36,7 +36,7 @@ def once(what: str, path: Path) -> float:
     rows = list(load(path))
     if what == "rows":
         return seconds(score_rows(rows))
-    asked = [(row["completion"], read_asked(row, str(path))) for row in rows]
+    asked = [(row["completion"], question_of_row(row, str(path))) for row in rows]
     return seconds(answer.grade(answer.read(reply, question), question) for reply, question in asked)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy
 from PIL import Image
 
-from lowmed import nano, recipe, recipe_file
-from lowmed.data.division import Division
+from lowmed import nano
+from lowmed.data.split import DataSplit
+from lowmed.recipe import Recipe, io
 from lowmed.sample import Sample
 
 QUESTIONS_PER_IMAGE = 2
@@ -21,7 +22,7 @@ MID_VISION = {"depth": 16, "embed_dim": 320, "hidden_size": 384, "num_heads": 16
 Cell = dict[str, Any]
 
 
-def plan_of(cell: Cell, side: str, folder: Path) -> recipe.Recipe:
+def plan_of(cell: Cell, side: str, folder: Path) -> Recipe:
     """The recipe of a cell: a shipped one, with what a comparison needs to be fair written over it."""
     grpo = cell["task"] != "sft"
     settings = [
@@ -41,13 +42,13 @@ def plan_of(cell: Cell, side: str, folder: Path) -> recipe.Recipe:
             f"method.group_size={cell['group']}", f"method.max_new_tokens={cell['new_tokens']}",
             "method.drop_settled=false", "method.mask_truncated=false", "method.canaries_every=null",
         ]  # fmt: skip
-    plan = recipe_file.load("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
+    plan = io.load_recipe("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
     rows = plan.method.rows_per_update
     forward = max(size for size in range(1, 9) if rows % size == 0)  # TRL's default is 8
     return plan.model_copy(update={"method": plan.method.model_copy(update={"rows_per_forward": forward})})
 
 
-def division_of(cell: Cell) -> Division:
+def division_of(cell: Cell) -> DataSplit:
     """Noise of exactly the wanted number of image tokens."""
     side = 28 * round(cell["tokens"] ** 0.5)
 
@@ -61,7 +62,7 @@ def division_of(cell: Cell) -> Division:
         Sample(str(row), f"Is finding {row} seen?", "yes", "closed", str(row // each), "noise", (str(row // each),))
         for row in range(count)
     )
-    return Division("noise", samples, {}, {}, {}, open_image, "noise")
+    return DataSplit("noise", samples, {}, {}, {}, open_image, "noise")
 
 
 def _mid(folder: Path) -> Path:

@@ -18,30 +18,31 @@ from typing import Any
 from update_cell import division_of, plan_of
 from update_meter import Meter, instrument
 
-from lowmed import nano, prompt, recipe, rewards
+from lowmed import nano, prompt, rewards
 from lowmed import run as runs
-from lowmed.data.division import Division
-from lowmed.engine import machine
+from lowmed.data.split import DataSplit
+from lowmed.engine import device
+from lowmed.recipe import GrpoSpec, Recipe
 
 CAP_GIB = 40  # of a card, whatever it has
 
 
-def ours(plan: recipe.Recipe, division: Division, folder: Path, prepare: Callable[[Any], None]) -> runs.Run:
+def ours(plan: Recipe, division: DataSplit, folder: Path, prepare: Callable[[Any], None]) -> runs.Run:
     """As the command line does; the run."""
     from lowmed.engine import train
 
-    loaded = train.ready(plan)
+    loaded = train.load_for_training(plan)
     prepare(loaded.model)
-    run = runs.create(plan, "update", out=str(folder / "run"))
+    run = runs.create_run(plan, "update", out=str(folder / "run"))
     train.train(run, loaded, division, report=lambda _update, _row: None)
     return run
 
 
 def theirs(
-    plan: recipe.Recipe, division: Division, folder: Path, prepare: Callable[[Any], None], side: str
+    plan: Recipe, division: DataSplit, folder: Path, prepare: Callable[[Any], None], side: str
 ) -> list[dict[str, float]]:
     """TRL's trainer with its defaults on the same base, adapter and rows; what it logged of each update."""
-    here = machine.find(plan.model)
+    here = device.find_device(plan.model)
     backend: Any
     if side == "unsloth":
         from lowmed.engine import unsloth_backend as backend
@@ -51,10 +52,11 @@ def theirs(
     import transformers
     import trl
 
-    from lowmed.engine import load, logprob, rows
+    from lowmed.engine import load, training_data
+    from lowmed.engine.prefix import logprobs
 
     if here.device == "cpu":
-        logprob.use_plain_torch()  # Triton's interpreter would take nine tenths of an update
+        logprobs.use_plain_torch()  # Triton's interpreter would take nine tenths of an update
     source = str(nano.folder()) if plan.model.name == "nano" else plan.model.name
     most = plan.model.max_image_tokens * 28 * 28
     processor = transformers.AutoProcessor.from_pretrained(source, min_pixels=56 * 56, max_pixels=most)
@@ -65,7 +67,9 @@ def theirs(
     prepare(model)
     family = plan.prompts.training
     method = plan.method
-    turns = rows.plan(division.train, method.updates * method.questions_per_update, len(family.wordings), plan.seed)
+    turns = training_data.schedule(
+        division.train, method.updates * method.questions_per_update, len(family.wordings), plan.seed
+    )
     lines = [_line(number, turn, family, division) for number, turn in enumerate(turns)]
     forward = method.rows_per_forward or 8
     common: dict[str, Any] = {
@@ -86,7 +90,7 @@ def theirs(
         "seed": plan.seed,
         **({"gradient_checkpointing": False} if side == "trl-same" else {}),
     }
-    if isinstance(method, recipe.Grpo):
+    if isinstance(method, GrpoSpec):
         never = processor.tokenizer.convert_tokens_to_ids(list(load.NEVER_SAMPLED))
         trainer: Any = trl.GRPOTrainer(
             model=model,
@@ -117,15 +121,15 @@ def theirs(
     return [row for row in trainer.state.log_history if "loss" in row]
 
 
-def _line(number: int, turn: Any, family: Any, division: Division) -> dict[str, Any]:
-    [message] = prompt.ask(family, turn.sample, turn.wording)
+def _line(number: int, turn: Any, family: Any, division: DataSplit) -> dict[str, Any]:
+    [message] = prompt.build_messages(family, turn.sample, turn.wording)
     text = "".join(part.get("text", "") for part in message["content"])
-    reply = [{"role": "assistant", "content": prompt.reference(family, turn.sample)}]
+    reply = [{"role": "assistant", "content": prompt.reference_completion(family, turn.sample)}]
     images = [division.open_image(name).convert("RGB") for name in turn.sample.images]
     return {"prompt": [{"role": "user", "content": text}], "completion": reply, "images": images, "row": number}
 
 
-def _functions(plan: recipe.Recipe, turns: list[Any]) -> list[Callable[..., list[float | None]]]:
+def _functions(plan: Recipe, turns: list[Any]) -> list[Callable[..., list[float | None]]]:
     def function(reward: Any) -> Callable[..., list[float | None]]:
         def score(completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
             texts = [messages[0]["content"] for messages in completions]
@@ -134,7 +138,7 @@ def _functions(plan: recipe.Recipe, turns: list[Any]) -> list[Callable[..., list
         score.__name__ = reward.name
         return score
 
-    assert isinstance(plan.method, recipe.Grpo)
+    assert isinstance(plan.method, GrpoSpec)
     return [function(reward) for reward in rewards.build(plan.method.rewards, plan.prompts.training.reply)]
 
 
@@ -154,7 +158,7 @@ def main() -> None:
         folder = Path(name)
         plan = plan_of(cell, side, folder)
         division = division_of(cell)
-        here = machine.find(plan.model)
+        here = device.find_device(plan.model)
         if here.device == "cuda":
             import torch
 

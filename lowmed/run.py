@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lowmed import recipe_file
 from lowmed.errors import RunError, SetupError
-from lowmed.recipe import Recipe
+from lowmed.recipe import Recipe, io
 
 FOLDER = "runs"
 
@@ -41,7 +40,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The resolved recipe of the run."""
-        return recipe_file.load(str(self.folder / "recipe.yaml"))
+        return io.load_recipe(str(self.folder / "recipe.yaml"))
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json, keeping the others."""
@@ -80,7 +79,7 @@ class Run:
         return max(done, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def create(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
+def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
     """A new run folder with its recipe inside, status `running`.
 
     Raises:
@@ -95,7 +94,7 @@ def create(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
             raise RunError(
                 "the run folder exists", str(folder), f"choose another --out, or go on with --resume {folder}"
             ) from error
-        write_text(folder / "recipe.yaml", recipe_file.dump(recipe_file.portable(recipe)))
+        write_text(folder / "recipe.yaml", io.dump(io.portable(recipe)))
         record = {"name": name, "status": "running", "started": now(), "recipe_digest": recipe.digest}
         write_json(folder / "run.json", record)
     return Run(folder)

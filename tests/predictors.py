@@ -7,20 +7,21 @@ from typing import Any
 
 from PIL import Image
 
-from lowmed import prompt, recipe
-from lowmed.data.division import Division
-from lowmed.evaluate import collect, store
-from lowmed.evaluate.replies import Answerer, OpenImage, Reply
-from lowmed.evaluate.report import report, settings
+from lowmed import prompt
+from lowmed.data.split import DataSplit
+from lowmed.evaluate import results_folder, runner
+from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
+from lowmed.evaluate.report import eval_settings, report
 from lowmed.nano import phantom
+from lowmed.recipe import ModelSpec
 from lowmed.sample import LETTERS, Sample
 
 Look = Callable[[], list[Image.Image]]
 Says = Callable[[Sample, Look], str]
 
 
-def division(test: Sequence[Sample], train: Sequence[Sample] = (), shared: frozenset[str] = frozenset()) -> Division:
-    return Division(
+def division(test: Sequence[Sample], train: Sequence[Sample] = (), shared: frozenset[str] = frozenset()) -> DataSplit:
+    return DataSplit(
         "phantom", tuple(train), {"test": tuple(test)}, {"test": shared}, {"test": shared}, phantom.picture, "d" * 64
     )
 
@@ -33,12 +34,14 @@ def tagged(sample: Sample, said: str) -> str:
 
 
 def answering(says: Says) -> Answerer:
-    def answer(samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float) -> Iterator[Reply]:
+    def answer(
+        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
+    ) -> Iterator[Completion]:
         del temperature
         for sample in samples:
             for _ in range(copies):
                 said = says(sample, lambda sample=sample: [open_image(image) for image in sample.images])  # type: ignore[misc]
-                yield Reply(sample, said, 5, "stop")
+                yield Completion(sample, said, 5, "stop")
 
     return answer
 
@@ -88,16 +91,16 @@ def exchanged(text: str) -> str:
 
 
 def evaluated(
-    folder: Path, asked: Division, says: Says, *, controls: int = 1000, samples: int = 0, who: str = "base"
+    folder: Path, asked: DataSplit, says: Says, *, controls: int = 1000, samples: int = 0, who: str = "base"
 ) -> dict[str, Any]:
     """The report of the whole evaluation of one predictor."""
     family = prompt.family("reasoning")
-    about = settings(recipe.Model(name="nano"), family, asked, max_new_tokens=64, seen="")
-    store.open_folder(folder, about)
-    collect.collect(
+    about = eval_settings(ModelSpec(name="nano"), family, asked, max_new_tokens=64, seen="")
+    results_folder.open_folder(folder, about)
+    runner.run_conditions(
         folder,
         who,
-        collect.plan(asked, controls=controls, samples=samples),
+        runner.list_conditions(asked, controls=controls, samples=samples),
         lambda: answering(says),
         train=asked.train,
         advance=lambda done, note: None,

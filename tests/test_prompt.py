@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from lowmed import answer, prompt
 from lowmed.data import vqa_rad as source
-from lowmed.data.extraction import as_extraction
+from lowmed.data.extraction import as_json_task
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
-from lowmed.recipe import Prompts
+from lowmed.recipe import PromptSpec
 from lowmed.sample import Sample
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -28,13 +28,13 @@ def text_of(messages: list[prompt.Message]) -> str:
 
 def test_a_choice_is_shown_with_letters_and_referenced_by_one() -> None:
     family = prompt.family("reasoning")
-    asked = text_of(prompt.ask(family, CHOICE))
+    asked = text_of(prompt.build_messages(family, CHOICE))
     assert "A. left lung\nB. right lung" in asked
-    assert prompt.reference(family, CHOICE).endswith("<answer>B</answer>")
+    assert prompt.reference_completion(family, CHOICE).endswith("<answer>B</answer>")
 
 
 def test_every_image_has_its_placeholder_before_the_text() -> None:
-    content = prompt.ask(prompt.family("direct"), CHOICE)[0]["content"]
+    content = prompt.build_messages(prompt.family("direct"), CHOICE)[0]["content"]
     assert [part["type"] for part in content] == ["image", "image", "text"]
 
 
@@ -43,25 +43,28 @@ def test_no_wording_depends_on_the_gold_answer(name: str) -> None:
     other = Sample("2", CLOSED.question, "no", "closed", "img", "test", images=("a",))
     family = prompt.family(name)
     for draw in range(len(family.wordings)):
-        assert prompt.ask(family, CLOSED, draw) == prompt.ask(family, other, draw)
-        assert CLOSED.question in text_of(prompt.ask(family, CLOSED, draw))
+        assert prompt.build_messages(family, CLOSED, draw) == prompt.build_messages(family, other, draw)
+        assert CLOSED.question in text_of(prompt.build_messages(family, CLOSED, draw))
 
 
 def test_diversity_means_several_wordings_and_the_first_is_the_one_of_inference() -> None:
     diverse = prompt.family("diverse")
-    texts = {text_of(prompt.ask(diverse, CLOSED, draw)) for draw in range(8)}
+    texts = {text_of(prompt.build_messages(diverse, CLOSED, draw)) for draw in range(8)}
     assert len(texts) == len(diverse.wordings) > 1
-    assert prompt.ask(diverse, CLOSED, 0) == prompt.ask(prompt.family("reasoning"), CLOSED)
+    assert prompt.build_messages(diverse, CLOSED, 0) == prompt.build_messages(prompt.family("reasoning"), CLOSED)
 
 
 def test_the_reference_reasons_where_an_explanation_exists() -> None:
-    assert prompt.reference(prompt.family("diverse"), CLOSED) == "<think>A mass is seen.</think><answer>yes</answer>"
-    assert prompt.reference(prompt.family("direct"), CLOSED) == "<answer>yes</answer>"
+    assert (
+        prompt.reference_completion(prompt.family("diverse"), CLOSED)
+        == "<think>A mass is seen.</think><answer>yes</answer>"
+    )
+    assert prompt.reference_completion(prompt.family("direct"), CLOSED) == "<answer>yes</answer>"
 
 
 def test_braces_in_a_question_are_left_alone() -> None:
     odd = Sample("3", "What is {this} {question}?", "x", "open", "img", "test")
-    assert "What is {this} {question}?" in text_of(prompt.ask(prompt.family("direct"), odd))
+    assert "What is {this} {question}?" in text_of(prompt.build_messages(prompt.family("direct"), odd))
 
 
 def test_an_unknown_family_is_told() -> None:
@@ -84,7 +87,7 @@ def test_a_sample_that_can_not_be_asked_or_graded_is_refused(change: dict[str, o
 
 
 def reads_back(family: prompt.Family, sample: Sample) -> bool:
-    read = answer.read(prompt.reference(family, sample), sample)
+    read = answer.read(prompt.reference_completion(family, sample), sample)
     return answer.grade(read, sample).strict_outcome == "correct"
 
 
@@ -123,7 +126,7 @@ def test_the_reference_reads_back_on_the_texts_of_slake_in_both_languages() -> N
 
 
 def test_the_reference_reads_back_on_extractions_of_the_real_vqa_rad(vqa_rad: Path) -> None:
-    samples = as_extraction(source.load(str(vqa_rad))).samples
+    samples = as_json_task(source.load(str(vqa_rad))).samples
     for family in prompt.FAMILIES.values():
         assert [sample.id for sample in samples if not reads_back(family, sample)] == []
 
@@ -137,29 +140,29 @@ def test_tags_inside_an_explanation_do_not_end_the_reasoning(explanation: str) -
 @pytest.mark.parametrize("family", [each for each in prompt.FAMILIES.values() if each.published], ids=str)
 def test_a_text_that_wants_a_letter_asks_letters_of_choices_alone(family: prompt.Family) -> None:
     letter = re.compile("single.*letter")
-    assert not letter.search(text_of(prompt.ask(family, CLOSED)))
-    assert not letter.search(text_of(prompt.ask(family, JSON)))
+    assert not letter.search(text_of(prompt.build_messages(family, CLOSED)))
+    assert not letter.search(text_of(prompt.build_messages(family, JSON)))
     if family.kinds == ("choice",):
-        assert letter.search(text_of(prompt.ask(family, CHOICE)))
+        assert letter.search(text_of(prompt.build_messages(family, CHOICE)))
 
 
 def test_json_is_asked_of_json_questions_alone() -> None:
     family = prompt.family("extract-json")
-    assert "JSON format" in text_of(prompt.ask(family, JSON))
-    assert "JSON" not in text_of(prompt.ask(family, CLOSED))
+    assert "JSON format" in text_of(prompt.build_messages(family, JSON))
+    assert "JSON" not in text_of(prompt.build_messages(family, CLOSED))
 
 
 def test_published_texts_are_word_for_word_what_was_published() -> None:
-    asked = text_of(prompt.ask(prompt.family("medvlm-r1"), CHOICE))
+    asked = text_of(prompt.build_messages(prompt.family("medvlm-r1"), CHOICE))
     assert asked == (
         "Where is it?\nA) left lung\nB) right lung\nYour task:\n1. Think through the question step by step, enclose "
         "your reasoning process in <think>...</think> tags.\n2. Then provide the correct single-letter choice "
         "(A, B, C, D,...) inside <answer>...</answer> tags.\n3. No extra information or text outside of these tags."
     )
-    thinker = text_of(prompt.ask(prompt.family("medvlthinker"), CHOICE))
+    thinker = text_of(prompt.build_messages(prompt.family("medvlthinker"), CHOICE))
     assert r"the answer.\nWrite your" in thinker  # a raw string in the source: no line break
     assert thinker.endswith("\n\nQuestion: Where is it?\n\nOptions:\n\nA. left lung\n\nB. right lung")
-    assert text_of(prompt.ask(prompt.family("medbridge"), CLOSED)).endswith(
+    assert text_of(prompt.build_messages(prompt.family("medbridge"), CLOSED)).endswith(
         "i.e., <think> reasoning process here </think><answer> answer here </answer>"
     )
 
@@ -179,11 +182,11 @@ def test_the_digests_that_stored_runs_and_the_embedded_weights_name_stay() -> No
 
 def test_a_recipe_brings_a_family_of_its_own() -> None:
     own = {"mine": {"wordings": ["{question} Short.", "Now: {question}"], "reply": "answer"}}
-    prompts = Prompts.model_validate({"families": own, "train": "mine", "infer": "direct"})
+    prompts = PromptSpec.model_validate({"families": own, "train": "mine", "infer": "direct"})
     assert prompts.training.reply == "answer"
-    assert text_of(prompt.ask(prompts.training, CLOSED, 1)) == "Now: Is there a mass?"
+    assert text_of(prompt.build_messages(prompts.training, CLOSED, 1)) == "Now: Is there a mass?"
     assert prompts.asking is prompt.family("direct")
-    other = Prompts.model_validate({"families": {"mine": {**own["mine"], "reply": "think_answer"}}, "train": "mine"})
+    other = PromptSpec.model_validate({"families": {"mine": {**own["mine"], "reply": "think_answer"}}, "train": "mine"})
     assert other.training.digest != prompts.training.digest
 
 
@@ -199,4 +202,4 @@ def test_a_recipe_brings_a_family_of_its_own() -> None:
 )
 def test_a_family_that_can_not_ask_is_refused(families: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Prompts.model_validate({"families": families})
+        PromptSpec.model_validate({"families": families})

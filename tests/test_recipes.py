@@ -12,16 +12,15 @@ import yaml
 from judge.served import serving, verdict
 from typer.testing import CliRunner
 
-from lowmed import recipe_file
 from lowmed.cli import train
 from lowmed.errors import RecipeError
 from lowmed.judge import CLINICAL, Judge, calibration
-from lowmed.recipe import Grpo, Recipe
+from lowmed.recipe import GrpoSpec, Recipe, io
 from lowmed.report import recipe_keys
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parent.parent
-SHIPPED = recipe_file.shipped()
+SHIPPED = io.shipped_recipes()
 JUDGED = ("zhu-msa",)
 # What a paper could have fixed: each recipe says where it has these from, whether it writes them out or not.
 FIXABLE = ("model.name", "model.load_in", "model.max_image_tokens", "lora.rank", "lora.alpha", "data.source", "prompts",
@@ -46,7 +45,7 @@ def told(key: str, provenance: dict[str, str]) -> bool:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_value_says_where_it_comes_from(name: str) -> None:
-    values = recipe_file.read(recipe_file.find(name)).values
+    values = io.read(io.find_recipe(name)).values
     keys = [key for key in written(values) if not key.startswith(("about", "provenance"))]
     fixable = FIXABLE + (FIXABLE_OF_GRPO if values["method"]["kind"] == "grpo" else ())
     assert [key for key in (*keys, *fixable) if not told(key, values["provenance"])] == []
@@ -54,7 +53,7 @@ def test_every_value_says_where_it_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_recipe_begins_with_how_to_start_and_to_try_it(name: str) -> None:
-    text = recipe_file.find(name).read_text()
+    text = io.find_recipe(name).read_text()
     for word in ("# start ", "# try ", "# cost "):
         assert f"\n{word}" in text
     assert f"--recipe {name}" in text
@@ -95,60 +94,60 @@ def test_the_page_of_all_keys_is_not_stale() -> None:
     ],
 )
 def test_a_switch_of_zhu_changes_one_thing(name: str, keys: set[str]) -> None:
-    base, switch = recipe_file.load("zhu-base"), recipe_file.load(name)
+    base, switch = io.load_recipe("zhu-base"), io.load_recipe(name)
     changed = {field for field in Recipe.model_fields if getattr(base, field) != getattr(switch, field)}
     assert changed == {"about", "method", "provenance"}
-    assert {key for key in Grpo.model_fields if getattr(base.method, key) != getattr(switch.method, key)} == keys
-    assert isinstance(base.method, Grpo)
-    assert isinstance(switch.method, Grpo)
+    assert {key for key in GrpoSpec.model_fields if getattr(base.method, key) != getattr(switch.method, key)} == keys
+    assert isinstance(base.method, GrpoSpec)
+    assert isinstance(switch.method, GrpoSpec)
     assert switch.method.rewards[:2] == base.method.rewards
     assert len(switch.method.rewards) <= 3
 
 
 def test_base_against_instruct_is_one_override() -> None:
-    base = recipe_file.load("zhu-base", ["model.name=Qwen/Qwen2-VL-2B"])
+    base = io.load_recipe("zhu-base", ["model.name=Qwen/Qwen2-VL-2B"])
     assert base.model.name == "Qwen/Qwen2-VL-2B"
     assert "model.name" not in base.provenance
 
 
 def test_thinking_and_not_thinking_differ_in_their_prompts_alone() -> None:
-    think, nothink = recipe_file.load("med-r1-think"), recipe_file.load("med-r1-nothink")
+    think, nothink = io.load_recipe("med-r1-think"), io.load_recipe("med-r1-nothink")
     assert think.method == nothink.method
     assert (think.data, think.model, think.lora) == (nothink.data, nothink.model, nothink.lora)
     assert (think.prompts.training.reply, nothink.prompts.training.reply) == ("think_answer", "answer")
 
 
 def test_format_is_a_gate_of_medvlthinker_and_pays_nothing_itself() -> None:
-    method = recipe_file.load("medvlthinker").method
-    assert isinstance(method, Grpo)
+    method = io.load_recipe("medvlthinker").method
+    assert isinstance(method, GrpoSpec)
     form = next(reward for reward in method.rewards if reward.name == "format")
     assert (form.gate, form.weight) == (True, 0)
 
 
 def test_nano_keeps_how_data_are_asked() -> None:
-    nano = recipe_file.load("vie", nano=True)
+    nano = io.load_recipe("vie", nano=True)
     assert (nano.data.source, nano.data.task, nano.data.sample_keys) == ("phantom", "extraction", True)
     assert "data.task" in nano.provenance
     assert "data.source" not in nano.provenance
-    assert recipe_file.load("medvlthinker", nano=True).data.difficulty is None
+    assert io.load_recipe("medvlthinker", nano=True).data.difficulty is None
 
 
 def test_a_family_of_ones_own_is_checked_by_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    text = yaml.safe_load(recipe_file.find("rl-plain").read_text())
+    text = yaml.safe_load(io.find_recipe("rl-plain").read_text())
     text["prompts"] = {"families": {"mine": {"wordings": ["{question}"], "replies": "answer"}}, "train": "mine"}
     file.write_text(yaml.safe_dump(text))
     with pytest.raises(RecipeError) as caught:
-        recipe_file.load(str(file))
+        io.load_recipe(str(file))
     assert "prompts.families.mine.replies  is not a recipe key. Did you mean `reply`?" in caught.value.where
     text["prompts"]["families"]["mine"] = {"wordings": ["{question}"], "reply": "answer"}
     file.write_text(yaml.safe_dump(text))
-    recipe = recipe_file.load(str(file))
+    recipe = io.load_recipe(str(file))
     again = tmp_path / "again.yaml"
-    again.write_text(recipe_file.dump(recipe))
-    assert recipe_file.load(str(again)) == recipe
+    again.write_text(io.dump(recipe))
+    assert io.load_recipe(str(again)) == recipe
     assert recipe.prompts.training.wordings == ("{question}",)
-    edited = recipe_file.load(str(file), ["prompts.families.mine.wordings=['Now: {question}']"])
+    edited = io.load_recipe(str(file), ["prompts.families.mine.wordings=['Now: {question}']"])
     assert edited.digest != recipe.digest
 
 
@@ -161,7 +160,7 @@ SMALL = {
 
 def trained(name: str, *overrides: str) -> None:
     """Train by the recipe in the folder `run`, in this process: a new one would load torch again."""
-    kind = recipe_file.load(name, nano=True).method.kind
+    kind = io.load_recipe(name, nano=True).method.kind
     app = typer.Typer()
     app.command()({"sft": train.sft, "grpo": train.grpo}[kind])
     arguments = ["--recipe", name, *TINY, *SMALL[kind], *overrides, "--out", "run"]
@@ -174,11 +173,11 @@ def trained(name: str, *overrides: str) -> None:
 def test_every_recipe_runs_on_nano(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     trained(name)
-    plan = recipe_file.load(name, nano=True)
+    plan = io.load_recipe(name, nano=True)
     record = json.loads(Path("run/run.json").read_text())
     assert (record["status"], record["updates"]) == ("finished", 2)
     assert record["prompt_digests"] == {"train": plan.prompts.training.digest, "infer": plan.prompts.asking.digest}
-    if isinstance(plan.method, Grpo):
+    if isinstance(plan.method, GrpoSpec):
         scores = [json.loads(line)["scores"] for line in Path("run/rollouts.jsonl").read_text().splitlines()]
         assert {tuple(score) for score in scores} == {tuple(reward.name for reward in plan.method.rewards)}
 

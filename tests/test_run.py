@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from lowmed import recipe_file
 from lowmed import run as runs
 from lowmed.errors import RunError, SetupError
+from lowmed.recipe import io
 
 
 def fresh(folder: Path) -> runs.Run:
-    return runs.create(recipe_file.load("rarl", nano=True), "rarl-nano", out=str(folder))
+    return runs.create_run(io.load_recipe("rarl", nano=True), "rarl-nano", out=str(folder))
 
 
 def test_a_run_can_be_read_back(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
-    assert run.recipe == recipe_file.load("rarl", nano=True)
+    assert run.recipe == io.load_recipe("rarl", nano=True)
     run.update(status="finished", seconds=3.0)
     assert run.record["status"] == "finished"
     assert run.record["recipe_digest"] == run.recipe.digest
@@ -32,7 +32,7 @@ def test_an_existing_folder_is_never_written_into(tmp_path: Path) -> None:
 
 def test_a_folder_name_is_made_from_time_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = runs.create(recipe_file.load("rarl"), "rarl")
+    run = runs.create_run(io.load_recipe("rarl"), "rarl")
     assert run.folder.parent == Path("runs")
     assert run.folder.name.endswith("-rarl")
 
@@ -88,7 +88,7 @@ def test_auto_opens_the_newest_unfinished_run(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(RunError, match="no unfinished run"):
         runs.open_run("auto")
     for name, status in (("20260101-a", "stopped"), ("20260102-b", "running"), ("20260103-c", "finished")):
-        runs.create(recipe_file.load("rarl"), name, out=f"runs/{name}").update(status=status)
+        runs.create_run(io.load_recipe("rarl"), name, out=f"runs/{name}").update(status=status)
     assert runs.open_run("auto").folder.name == "20260102-b"
 
 

@@ -1,23 +1,34 @@
 """How an answer is read out of a reply, and graded: one set of rules for evaluation, rewards and foreign outputs."""
 
-from lowmed.answer.closed import is_yes_no
 from lowmed.answer.contradiction import contradictions
-from lowmed.answer.reading import RULES_VERSION, Answer, Asked, Grade, Outcome, asked, canonical, grade, read, read_text
-from lowmed.answer.reply import Found, Source, find
-from lowmed.answer.text import normalize, token_f1
+from lowmed.answer.extract import Extracted, Source, extract
+from lowmed.answer.grade import (
+    RULES_VERSION,
+    Answer,
+    Grade,
+    Outcome,
+    Question,
+    canonical,
+    grade,
+    question_of,
+    read,
+    read_text,
+)
+from lowmed.answer.normalize import normalize, token_f1
+from lowmed.answer.yes_no import is_yes_no
 
 __all__ = [
     "RULES_VERSION",
     "Answer",
-    "Asked",
-    "Found",
+    "Question",
+    "Extracted",
     "Grade",
     "Outcome",
     "Source",
-    "asked",
+    "question_of",
     "canonical",
     "contradictions",
-    "find",
+    "extract",
     "grade",
     "is_yes_no",
     "normalize",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lowmed.answer.denial import affirmed, clauses, denied_by, noncommittal
-from lowmed.answer.text import normalize, plain
+from lowmed.answer.negation import affirmed, clauses, negates, noncommittal
+from lowmed.answer.normalize import normalize, plain
 from lowmed.sample import LETTERS
 
 _OWN_LETTER = re.compile(r"^\(?([A-Z])[).:]\s*(?=\S)")
@@ -49,7 +49,7 @@ class Options:
 
 
 @lru_cache(maxsize=8192)
-def options(texts: tuple[str, ...]) -> Options:
+def prepare_options(texts: tuple[str, ...]) -> Options:
     """The options made ready for reading; letters that they carry themselves ("A. CT") go."""
     bare = texts
     if _OWN_LETTER.match(texts[0] if texts else ""):
@@ -69,7 +69,7 @@ def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
     Rungs, first hit wins: a lone letter; an option's whole text; a letter with its text; a letter called the answer;
     a single lettered line; a letter mentioned; a single option's text that is not denied.
     """
-    offered = options(tuple(shown))
+    offered = prepare_options(tuple(shown))
     text = plain(text)
     alone = _ONLY_LETTER.fullmatch(text)
     if alone and (option := offered.lettered(alone[1])):
@@ -91,7 +91,7 @@ def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
 
 def read_named(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
     """As `read_choice`, for options that were shown without letters."""
-    offered = options(tuple(shown))
+    offered = prepare_options(tuple(shown))
     text = plain(text)
     option = offered.by_normal.get(normalize(text))
     return (option, "") if option else _contained(text, offered)
@@ -143,7 +143,7 @@ def _named(text: str, offered: Options, pattern: re.Pattern[str]) -> set[str]:
     for match in pattern.finditer(text):
         rest = text[match.end() : match.end() + _REACH_CHARACTERS]
         before = text[max(0, match.start() - _REACH_CHARACTERS) : match.start()]
-        if _REJECTED_BEFORE.search(before) or denied_by(f" {clauses(rest)}"):
+        if _REJECTED_BEFORE.search(before) or negates(f" {clauses(rest)}"):
             continue
         another = _ANOTHER_LETTER.match(rest) if _AND.match(rest) else None
         letters = (match[1] or match[2], another[1] or another[2] if another else "")

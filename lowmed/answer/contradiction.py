@@ -2,7 +2,7 @@
 
 import re
 
-from lowmed.answer.text import normalize
+from lowmed.answer.normalize import normalize
 
 _NEGATION = re.compile(
     r"\b(?:no|not|without|none|absent|absence|negative|never|nor|neither|free of|denies|\w+n t)\b|没有|不|无"

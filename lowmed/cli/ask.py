@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import say
+from lowmed.cli.progress import info
 
 Target = Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a merged folder, `nano`, or a hub id.")]
 Rest = Annotated[
@@ -30,21 +30,21 @@ def ask(target: Target, rest: Rest, samples: Samples = 0, prompt: Prompt = None,
     Research only: this is not a diagnostic device. Nothing is stored, and nothing leaves this machine.
     """
     from lowmed import prompt as prompts
-    from lowmed.data.images import Policy
-    from lowmed.evaluate.subject import subject
-    from lowmed.ship import asking
+    from lowmed.data.image.policy import PixelPolicy
+    from lowmed.evaluate.target import open_target
+    from lowmed.ship import ask
 
     *images, question = rest
-    who = subject(target)
+    who = open_target(target)
     family = prompts.family(prompt) if prompt else who.family
-    asked = asking.sample(question, images)
-    open_image = asking.opened(images, Policy(who.model.max_image_tokens))
-    from lowmed.engine import evaluation
+    asked = ask.sample(question, images)
+    open_image = ask.opened(images, PixelPolicy(who.model.max_image_tokens))
+    from lowmed.engine import evaluator
 
     adapter = who.adapters.get("tuned")
     who = replace(who, family=family)
-    answerer = evaluation.answerer(who.model, adapter, who.family, who.eval.max_new_tokens)
-    found = {"model": target, **asking.ask(answerer, asked, who.family, open_image, samples)}
+    answerer = evaluator.answerer(who.model, adapter, who.family, who.eval.max_new_tokens)
+    found = {"model": target, **ask.ask(answerer, asked, who.family, open_image, samples)}
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -53,7 +53,7 @@ def ask(target: Target, rest: Rest, samples: Samples = 0, prompt: Prompt = None,
 
 def show(found: Mapping[str, Any]) -> None:
     """Print reasoning, answer, and votes."""
-    from lowmed.report.table import NOTICE
+    from lowmed.report.eval_table import NOTICE
 
     if found["reasoning"]:
         print(f"reasoning  {found['reasoning']}")
@@ -68,4 +68,4 @@ def show(found: Mapping[str, Any]) -> None:
             print(f"  {vote['share']:4.0%}  {vote['answer']}")
         if drawn["unread"]:
             print(f"  {drawn['unread'] / drawn['drawn']:4.0%}  unread")
-    say(NOTICE)
+    info(NOTICE)

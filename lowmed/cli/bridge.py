@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lowmed.cli import options, train
-from lowmed.cli.progress import Advance, progress, say
+from lowmed.cli.progress import Advance, info, progress
 from lowmed.cli.train import MaxMinutes
 
 if TYPE_CHECKING:
-    from lowmed.data.division import Division
+    from lowmed.data.split import DataSplit
     from lowmed.recipe import Recipe
 
 RECORD = "bridge.json"
@@ -51,14 +51,14 @@ def bridge(
     try:
         stages, finished = _walk(folder, plan, clock)
     except (typer.Exit, KeyboardInterrupt):  # a stage was stopped, and has said so
-        say(f"next    lowmed bridge --resume {folder}")
+        info(f"next    lowmed bridge --resume {folder}")
         raise
     if as_json:
         print(json.dumps({"folder": str(folder), "stages": stages}, indent=2))
-    say(f"bridge  {folder / RECORD}")
+    info(f"bridge  {folder / RECORD}")
     if not finished:
         raise typer.Exit(1)
-    say(f"next    lowmed eval {folder / stages[-1]['stage']} --base")
+    info(f"next    lowmed eval {folder / stages[-1]['stage']} --base")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Clock:
             return None
         left = (self.deadline - time.monotonic()) / 60
         if left <= 0:
-            say("stopped (time); nothing is lost")
+            info("stopped (time); nothing is lost")
             raise typer.Exit(0)
         return left
 
@@ -96,22 +96,24 @@ class Clock:
 
 def _walk(folder: Path, plan: "Recipe", clock: Clock) -> tuple[Stages, bool]:
     """All stages in turn, those that are there already taken as they stand; whether RL was done."""
-    from lowmed.evaluate import boundary
+    from lowmed.evaluate import bridge_rule
 
-    rule = boundary.rule(plan)
+    rule = bridge_rule.bridge_spec(plan)
     stages: Stages = []
     adapter: Path | None = None
-    then: boundary.Step = "sft"
+    then: bridge_rule.Step = "sft"
     while then == "sft":
         name = f"{len(stages) + 1}-probe"
-        found = boundary.figures(_probe(folder / name, plan, adapter, clock))
-        then, why = boundary.step(found["verdict"], sum(stage["kind"] == "sft" for stage in stages), rule.rounds)
+        found = bridge_rule.support_figures(_probe(folder / name, plan, adapter, clock))
+        then, why = bridge_rule.next_step(
+            found["verdict"], sum(stage["kind"] == "sft" for stage in stages), rule.rounds
+        )
         stages.append({"stage": name, "kind": "probe", **found, "then": then, "why": why})
         _record(folder, stages, "running")
-        say(f"{name}  {found['verdict']}: {found['reason']} {why}")
+        info(f"{name}  {found['verdict']}: {found['reason']} {why}")
         if then != "stop":
             name = f"{len(stages) + 1}-{then}"
-            _train(folder / name, boundary.stage(plan, then, adapter), clock)
+            _train(folder / name, bridge_rule.stage_recipe(plan, then, adapter), clock)
             stages.append({"stage": name, "kind": then, "from": adapter.name if adapter else None})
             adapter = folder / name
         gc.collect()  # the stage's model goes before the next one is loaded
@@ -120,21 +122,21 @@ def _walk(folder: Path, plan: "Recipe", clock: Clock) -> tuple[Stages, bool]:
 
 
 def _new(overrides: list[str] | None, recipe: str | None, nano: bool, out: str | None) -> tuple[Path, "Recipe"]:
-    from lowmed import recipe_file
     from lowmed import run as runs
     from lowmed.errors import RunError
-    from lowmed.evaluate import boundary
+    from lowmed.evaluate import bridge_rule
+    from lowmed.recipe import io
 
-    plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
-    boundary.rule(plan)
-    name = options.run_name(options.named(recipe), nano)
+    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
+    bridge_rule.bridge_spec(plan)
+    name = options.run_name(options.require_recipe(recipe), nano)
     folder = Path(out) if out else Path(runs.FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
     if folder.exists():
         raise RunError("the folder exists", str(folder), f"choose another --out, or go on with --resume {folder}")
     _questions(plan, 1)  # a mistake in the data ends here, with nothing written
     with runs.disk(folder):
         folder.mkdir(parents=True)
-        runs.write_text(folder / "recipe.yaml", recipe_file.dump(recipe_file.portable(plan)))
+        runs.write_text(folder / "recipe.yaml", io.dump(io.portable(plan)))
         _record(folder, [], "running")
     return folder, plan
 
@@ -142,44 +144,44 @@ def _new(overrides: list[str] | None, recipe: str | None, nano: bool, out: str |
 def _resumed(
     resume: str, overrides: list[str] | None, recipe: str | None, nano: bool, out: str | None
 ) -> tuple[Path, "Recipe"]:
-    from lowmed import recipe_file
     from lowmed.errors import RecipeError, RunError
+    from lowmed.recipe import io
 
     folder = Path(resume)
     if not (folder / RECORD).is_file():
         raise RunError("this is no bridge", resume, f"name a folder that holds {RECORD}")
-    plan = recipe_file.load(str(folder / "recipe.yaml"))
+    plan = io.load_recipe(str(folder / "recipe.yaml"))
     if recipe or overrides or out or (nano and plan.model.name != "nano"):
         raise RecipeError("a resumed bridge keeps its recipe", "--resume", "give --resume alone, or start a new one")
     return folder, plan
 
 
-def _questions(plan: "Recipe", limit: int) -> "Division":
+def _questions(plan: "Recipe", limit: int) -> "DataSplit":
     """The first training questions, on which support is measured."""
-    from lowmed.data.division import check_certain, divide, training_questions
     from lowmed.data.load import load
+    from lowmed.data.split import split_data, training_questions_only, validate_split
 
-    division = divide(load(plan.data.source, plan.data.path), plan.data, plan.seed)
-    check_certain(division, plan.data)
-    return training_questions(division, limit)
+    division = split_data(load(plan.data.source, plan.data.path), plan.data, plan.seed)
+    validate_split(division, plan.data)
+    return training_questions_only(division, limit)
 
 
 def _probe(folder: Path, plan: "Recipe", adapter: Path | None, clock: Clock) -> dict[str, Any]:
     """Support on training questions, of the base or of the adapter that the stage before left."""
-    from lowmed.engine import evaluation
-    from lowmed.evaluate import boundary
-    from lowmed.evaluate.subject import Subject
-    from lowmed.recipe import Grpo
+    from lowmed.engine import evaluator
+    from lowmed.evaluate import bridge_rule
+    from lowmed.evaluate.target import EvalTarget
+    from lowmed.recipe import GrpoSpec
     from lowmed.run import read_json
 
     if (folder / "probe.json").is_file():
         return read_json(folder / "probe.json")
-    rule, method = boundary.rule(plan), plan.method
-    assert isinstance(method, Grpo)  # which the rule has seen to
+    rule, method = bridge_rule.bridge_spec(plan), plan.method
+    assert isinstance(method, GrpoSpec)  # which the rule has seen to
     start = adapter or (Path(plan.lora.start) if plan.lora.start else None)
     adapters: dict[str, Path | None] = {"tuned": start} if start else {"base": None}
-    return evaluation.probe(
-        Subject(plan.model, plan.prompts.training, plan.eval, None, adapters),  # asked as RL would ask
+    return evaluator.probe(
+        EvalTarget(plan.model, plan.prompts.training, plan.eval, None, adapters),  # asked as RL would ask
         _questions(plan, rule.questions),
         "",
         folder,
@@ -192,12 +194,12 @@ def _probe(folder: Path, plan: "Recipe", adapter: Path | None, clock: Clock) -> 
 
 def _train(folder: Path, stage: "Recipe", clock: Clock) -> None:
     """The stage's run, begun, gone on with, or left as it is when it is finished."""
-    from lowmed import recipe_file
+    from lowmed.recipe import io
     from lowmed.run import write_text
 
     file = folder.with_suffix(".yaml")
     if not file.exists():
-        write_text(file, recipe_file.dump(recipe_file.portable(stage)))
+        write_text(file, io.dump(io.portable(stage)))
     verb = {"grpo": train.grpo, "sft": train.sft}[stage.method.kind]
     verb(recipe=str(file), out=str(folder), resume="auto", max_minutes=clock.minutes_left())
 

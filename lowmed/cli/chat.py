@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lowmed.cli.progress import say
+from lowmed.cli.progress import info
 
 Target = Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="A run, a merged folder, `nano`, or a hub id.")]
 Port = Annotated[int, typer.Option("--port", min=1024, max=65535, help="Of this machine; no other can reach it.")]
@@ -21,14 +21,14 @@ def chat(target: Target, port: Port = 7860) -> None:
     """
     import signal
 
-    from lowmed.engine import machine
-    from lowmed.evaluate.subject import subject
+    from lowmed.engine import device
+    from lowmed.evaluate.target import open_target
 
-    machine.quiet()
+    device.silence_libraries()
     from lowmed.ship import chat as page
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was dropped on the page is removed then, too
-    who = subject(target)
+    who = open_target(target)
     with page.serving(who, port) as served:
-        say(f"page    http://{page.HOST}:{port}   (Ctrl-C ends it)")
+        info(f"page    http://{page.HOST}:{port}   (Ctrl-C ends it)")
         served.block_thread()

@@ -8,7 +8,7 @@ import typer
 from lowmed.cli import options
 
 if TYPE_CHECKING:
-    from lowmed.data.division import Division
+    from lowmed.data.split import DataSplit
     from lowmed.recipe import Recipe
 
 IMAGES_OPENED = 32
@@ -26,23 +26,24 @@ def check(
     lowmed check --recipe rarl --nano
     lowmed check --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
     """
-    from lowmed import recipe_file, rewards
-    from lowmed.cli.rewards import told
-    from lowmed.data.division import check_certain, divide
+    from lowmed import rewards
+    from lowmed.cli.rewards import check_lines
     from lowmed.data.load import load
-    from lowmed.engine.machine import refusal
-    from lowmed.rewards.check import checked
+    from lowmed.data.split import split_data, validate_split
+    from lowmed.engine.device import unsupported
+    from lowmed.recipe import io
+    from lowmed.rewards.check import check_rewards
 
-    plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
-    if refused := refusal(plan):
+    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
+    if refused := unsupported(plan):
         raise refused
     dataset = load(plan.data.source, plan.data.path)
-    division = divide(dataset, plan.data, plan.seed)
-    check_certain(division, plan.data)
+    division = split_data(dataset, plan.data, plan.seed)
+    validate_split(division, plan.data)
     built = rewards.for_recipe(plan)
-    paid = checked(built, division.train, plan.prompts.training) if built else {"failures": []}
+    paid = check_rewards(built, division.train, plan.prompts.training) if built else {"failures": []}
     found: dict[str, Any] = {
-        "recipe": f"{options.named(recipe)}: no mistakes, digest {plan.digest}",
+        "recipe": f"{options.require_recipe(recipe)}: no mistakes, digest {plan.digest}",
         "data": dataset.describe().splitlines(),
         "split": division.describe(),
         "images": image_tokens(plan, division),
@@ -58,7 +59,7 @@ def check(
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _print(found, [*told(paid), *(f"fails    {failure}" for failure in paid["failures"])] if built else [])
+        _print(found, [*check_lines(paid), *(f"fails    {failure}" for failure in paid["failures"])] if built else [])
     if paid["failures"]:
         raise typer.Exit(1)
 
@@ -66,19 +67,19 @@ def check(
 def memory(plan: "Recipe") -> list[str]:
     """On which cards the run is planned to fit."""
     from lowmed.errors import SetupError
-    from lowmed.plan import tell
+    from lowmed.plan import format
 
     try:
-        return tell.verdict_lines(plan)
+        return format.verdict_lines(plan)
     except SetupError as error:  # a hub id that is not in the tables, and nothing is downloaded to look
         return [f"not planned: {error.what}"]
 
 
-def image_tokens(plan: "Recipe", division: "Division") -> dict[str, Any]:
+def image_tokens(plan: "Recipe", division: "DataSplit") -> dict[str, Any]:
     """Tokens that the first training images cost under the recipe's pixel policy."""
-    from lowmed.data.images import Policy, image_tokens
+    from lowmed.data.image.policy import PixelPolicy, image_tokens
 
-    policy = Policy(plan.model.max_image_tokens)
+    policy = PixelPolicy(plan.model.max_image_tokens)
     first = list(dict.fromkeys(image for sample in division.train for image in sample.images))[:IMAGES_OPENED]
     tokens = [image_tokens(*division.open_image(image).size, policy) for image in first]
     return {"opened": len(tokens), "most_tokens": max(tokens, default=0), "budget": plan.model.max_image_tokens}

@@ -34,9 +34,9 @@ def compare(
     of one judge by one rubric (`lowmed eval --judge-url`), its scores of the open questions are compared too.
     """
     from lowmed.evaluate import compare as comparing
-    from lowmed.evaluate.sides import sides
+    from lowmed.evaluate.compare_inputs import load_systems
 
-    found = comparing.compare(sides(first), sides(second), strict=strict, allow_different=allow_different)
+    found = comparing.compare(load_systems(first), load_systems(second), strict=strict, allow_different=allow_different)
     if as_json:
         print(json.dumps(found, indent=2))
         return

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lowmed.cli import data_look, options
-from lowmed.cli.data_look import Budget, budget
-from lowmed.cli.progress import progress, say
+from lowmed.cli import data_audit, options
+from lowmed.cli.data_audit import Budget, budget
+from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
-    from lowmed.data.own import Opened, Wish
-    from lowmed.data.prepare import Tally
+    from lowmed.data.ingest.detect import ImportOptions, RowStream
+    from lowmed.data.ingest.prepare import PrepareCounts
 
 app = typer.Typer(
     help="Data sets: `sources` that are known, `prepare` into one folder, `audit` before training, `show` samples.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.command("audit")(data_look.audit)
-app.command("show")(data_look.show)
+app.command("audit")(data_audit.audit)
+app.command("show")(data_audit.show)
 
 
 @app.command()
@@ -86,17 +86,19 @@ def prepare(
     lowmed data prepare ct-slices/ --as dicom --window lung --out data/ct
     lowmed grpo --recipe rarl data.source=folder data.path=data/mine
     """
-    from lowmed.data import salt, store
-    from lowmed.data.images import Policy
-    from lowmed.data.own import Wish
-    from lowmed.data.prepare import prepare as build
+    from lowmed.data.image.policy import PixelPolicy
+    from lowmed.data.ingest import image_store, pseudonyms
+    from lowmed.data.ingest.detect import ImportOptions
+    from lowmed.data.ingest.prepare import prepare as build
 
-    wish = Wish(_mapping(mapping), images, language, question, form)
+    wish = ImportOptions(_mapping(mapping), images, language, question, form)
     opened, about = _open(source, path, wish)
-    say(opened.understood)
+    info(opened.understood)
     if "columns" in opened.understood and "?" in opened.understood:
-        say("         ? is a guess; put it right with --map, e.g. --map question=Frage")
-    settings = store.Settings(Policy(max_image_tokens or budget(recipe)), frames, window, salt.read())
+        info("         ? is a guess; put it right with --map, e.g. --map question=Frage")
+    settings = image_store.ImageStoreSettings(
+        PixelPolicy(max_image_tokens or budget(recipe)), frames, window, pseudonyms.read_salt()
+    )
     with progress("prepare", max(opened.count, 1)) as advance:
         tally = build(
             opened.entries, out, settings, about, pictures=not text_only, max_rejected=max_rejected, advance=advance
@@ -112,7 +114,7 @@ def prepare(
     print(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else _print_prepared(out, tally)
 
 
-def _print_prepared(out: Path, tally: "Tally") -> None:
+def _print_prepared(out: Path, tally: "PrepareCounts") -> None:
     print(f"{out}: {tally.rows:,} rows")
     print(f"  splits    {', '.join(f'{name} {count:,}' for name, count in sorted(tally.splits.items()))}")
     print(f"  kinds     {', '.join(f'{name} {count:,}' for name, count in sorted(tally.kinds.items()))}")
@@ -122,13 +124,13 @@ def _print_prepared(out: Path, tally: "Tally") -> None:
     print(f"next: lowmed data audit {out}")
 
 
-def _open(source: str, path: str | None, wish: "Wish") -> tuple["Opened", dict[str, Any]]:
+def _open(source: str, path: str | None, wish: "ImportOptions") -> tuple["RowStream", dict[str, Any]]:
     """The rows of whatever SOURCE names, and what the card says of it."""
     import difflib
     import re
 
-    from lowmed.data import hub
-    from lowmed.data.own import open_source
+    from lowmed.data.ingest import hub
+    from lowmed.data.ingest.detect import open_source
     from lowmed.data.sources import KNOWN
     from lowmed.errors import RecipeError
 

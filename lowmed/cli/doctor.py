@@ -75,7 +75,7 @@ def _card() -> str:
         import torch
     except ImportError:
         return "unknown, torch is not installed"
-    from lowmed.engine.machine import driver_present
+    from lowmed.engine.device import driver_present
 
     if not torch.cuda.is_available():
         return (

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import progress, say
+from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.subject import Subject
+    from lowmed.evaluate.target import EvalTarget
     from lowmed.judge import Judge
 
 Target = Annotated[
@@ -63,11 +63,11 @@ def evaluate(
 
     Replies are stored one by one: the same command goes on where it was, and scores anew what is there.
     """
-    from lowmed.engine import evaluation
+    from lowmed.engine import evaluator
     from lowmed.errors import RecipeError
-    from lowmed.evaluate.subject import divisions, subject
+    from lowmed.evaluate.target import open_target, splits_to_evaluate
     from lowmed.judge import Judge
-    from lowmed.report import table
+    from lowmed.report import eval_table
 
     if (endpoint is None) != (model is None):
         raise RecipeError("--endpoint and --model go together", "--endpoint, --model", "give both, or none")
@@ -77,12 +77,12 @@ def evaluate(
         )
     if judge_url and judge_model:
         Judge(judge_url, judge_model)  # a wrong address ends here, before any model is asked
-    who = subject(target, base=base, served_as=model)
-    asked = divisions(who, on, path, limit)
+    who = open_target(target, base=base, served_as=model)
+    asked = splits_to_evaluate(who, on, path, limit)
     reports = []
     for division, seen in asked:
         folder = _folder(who, target or str(model), division.source, out, several=len(asked) > 1)
-        report = evaluation.evaluate(
+        report = evaluator.evaluate(
             who,
             division,
             seen,
@@ -101,30 +101,30 @@ def evaluate(
         print(json.dumps(found if len(found) > 1 else found[0], indent=2))
         return
     for number, (folder, report) in enumerate(reports, 1):
-        table.show(report, who.run if number == len(reports) else None)
-        say(f"\nreport and replies  {folder}\n")
+        eval_table.show_eval(report, who.run if number == len(reports) else None)
+        info(f"\nreport and replies  {folder}\n")
     if len(reports) > 1:
-        table.show_generalisation([report for _, report in reports])
+        eval_table.show_generalisation([report for _, report in reports])
     if who.run:
-        say(f"run and adapter     {who.run.folder}, {who.run.adapter}")
-        say(f"next                lowmed report {who.run.folder}; lowmed probe, lowmed compare")
+        info(f"run and adapter     {who.run.folder}, {who.run.adapter}")
+        info(f"next                lowmed report {who.run.folder}; lowmed probe, lowmed compare")
 
 
 def _judged(folder: Path, judge: "Judge") -> dict[str, Any]:
     """The report with the verdicts of that judge in it, given now or before."""
-    from lowmed.evaluate import verdicts
+    from lowmed.evaluate import judge_scores
     from lowmed.evaluate.report import report
     from lowmed.run import write_json
 
-    total = sum(len(verdicts.open_rows(folder, who)) for who in verdicts.people(folder))
+    total = sum(len(judge_scores.open_rows(folder, who)) for who in judge_scores.judged_systems(folder))
     with progress(f"judge {judge.model}", total) as advance:
-        verdicts.collect(folder, judge, advance)
+        judge_scores.collect_verdicts(folder, judge, advance)
     found = report(folder)
     write_json(folder / "report.json", found)
     return found
 
 
-def _folder(who: "Subject", target: str, source: str, out: str | None, *, several: bool) -> Path:
+def _folder(who: "EvalTarget", target: str, source: str, out: str | None, *, several: bool) -> Path:
     from lowmed.run import FOLDER
 
     name = source + ("-endpoint" if "endpoint" in who.adapters else "")

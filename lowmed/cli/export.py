@@ -10,7 +10,7 @@ import typer
 
 from lowmed.cli import options
 from lowmed.cli.merge import MEASURED_ON, Base, On, PathTo, Reference, Samples, plan, show
-from lowmed.cli.progress import progress, say
+from lowmed.cli.progress import info, progress
 
 
 class Form(StrEnum):
@@ -58,13 +58,13 @@ def export(
 
     What is merged is measured against the adapter first: exit 1 and the reason where they disagree.
     """
-    from lowmed.engine import machine
+    from lowmed.engine import device
     from lowmed.errors import RecipeError
     from lowmed.run import read_json
 
-    machine.quiet()
+    device.silence_libraries()
     from lowmed.ship import export as exporting
-    from lowmed.ship import make
+    from lowmed.ship import merge_job
 
     ready = exporting.is_exported(Path(target))
     if to is Form.hub and repo is None:
@@ -88,7 +88,7 @@ def export(
             if to is Form.hub:
                 found = exporting.adapter_form(job)
             else:
-                found = (exporting.for_vllm if to is Form.vllm else make.merged)(job, advance)
+                found = (exporting.for_vllm if to is Form.vllm else merge_job.run_merge)(job, advance)
     folder = Path(found["out"])
     if found["passed"] and to in (Form.gguf, Form.ollama):
         assert out is not None
@@ -98,7 +98,7 @@ def export(
         found |= {"out": str(out), "files": files}
         if exporting.AGREEMENT in files:
             told = read_json(out / exporting.AGREEMENT)
-            say(f"llama.cpp replied the same to {told['same_replies']} of {told['questions']} questions")
+            info(f"llama.cpp replied the same to {told['same_replies']} of {told['questions']} questions")
     if not as_json:
         show(found)
     if not found["passed"]:
@@ -119,13 +119,13 @@ def _hub(folder: Path, repo: str, *, yes: bool, public: bool, reviewed: list[str
 
     files = hub.listing(folder)
     for name, size in files:
-        say(f"{size:>14,} bytes  {name}")
+        info(f"{size:>14,} bytes  {name}")
     total = sum(size for _, size in files)
-    say(f"{total:>14,} bytes in {len(files)} files, to {repo}, {'PUBLIC' if public else 'private'}")
+    info(f"{total:>14,} bytes in {len(files)} files, to {repo}, {'PUBLIC' if public else 'private'}")
     hub.check(folder, reviewed)
     address = hub.upload(folder, repo, public=public) if yes else None
     if address:
-        say(f"uploaded  {address}")
+        info(f"uploaded  {address}")
     else:
-        say(f"nothing was uploaded; to do it: lowmed export {folder} --to hub --repo {repo} --yes")
+        info(f"nothing was uploaded; to do it: lowmed export {folder} --to hub --repo {repo} --yes")
     return {"files": dict(files), "repository": repo, "private": not public, "uploaded": address}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import say
+from lowmed.cli.progress import info
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure a judge before it is trusted.")
 
@@ -53,7 +53,7 @@ def calibrate(
 
     Question, gold answer and the text judged are sent to that address, never an image. A key: LOWMED_JUDGE_KEY.
     """
-    from lowmed.evaluate import calibrate as measured
+    from lowmed.evaluate import judge_calibration as measured
     from lowmed.judge import RUBRICS, Judge, calibration
 
     asked = RUBRICS[rubric]
@@ -69,7 +69,7 @@ def calibrate(
     else:
         _show(found)
         if out:
-            say(f"\nwritten to {out}; in a recipe: judge.calibration={out}")
+            info(f"\nwritten to {out}; in a recipe: judge.calibration={out}")
     if faults:
         raise typer.Exit(1)
 
@@ -78,7 +78,7 @@ def _show(found: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from lowmed.report.table import console, interval
+    from lowmed.report.eval_table import console, interval
 
     judge, sent = found["judge"], found["sent"]
     shown = console()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import progress, say
+from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
-    from lowmed.ship.make import Order
+    from lowmed.ship.merge_job import MergeJob
 
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
@@ -52,10 +52,10 @@ def merge(
     adapter and merged model answer alike: exit 1 and the reason otherwise.
     """
     job = plan(run, out, reference=reference, into=into, samples=samples, on=on, path=path, base=base)
-    from lowmed.ship import make
+    from lowmed.ship import merge_job
 
     with progress("merge", len({place.file for place in job.work.base.values()})) as advance:
-        found = make.merged(job, advance)
+        found = merge_job.run_merge(job, advance)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -74,7 +74,7 @@ def plan(
     on: str | None = None,
     path: str | None = None,
     base: str | None = None,
-) -> "Order":
+) -> "MergeJob":
     """A checked merge, after a line about what it takes.
 
     Raises:
@@ -82,24 +82,24 @@ def plan(
     """
     from dataclasses import replace
 
-    from lowmed.engine import machine
+    from lowmed.engine import device
     from lowmed.errors import RecipeError
-    from lowmed.evaluate.subject import subject
+    from lowmed.evaluate.target import open_target
 
-    machine.quiet()
-    from lowmed.ship import make
+    device.silence_libraries()
+    from lowmed.ship import merge_job
 
     if reference not in (None, "original", "dequantised"):
         raise RecipeError(f"there is no reference `{reference}`", "--reference", "use original or dequantised")
     if into not in ("16bit", "4bit"):
         raise RecipeError(f"nothing is merged into `{into}`", "--into", "use 16bit, or 4bit")
-    who = subject(run)
+    who = open_target(run)
     if base:
         who = replace(who, model=who.model.model_copy(update={"name": base, "revision": None}))
-    make.run_of(who)  # asked for its questions first, anything else would be told as a mistake in the data
-    asked = make.questions(who, on, path, samples) if samples else None
-    job = make.order(who, out, reference=reference, into=into, asked=asked)  # type: ignore[arg-type]  # checked above
-    say(f"needs   {job.need}")
+    merge_job.run_of(who)  # asked for its questions first, anything else would be told as a mistake in the data
+    asked = merge_job.questions(who, on, path, samples) if samples else None
+    job = merge_job.plan_merge(who, out, reference=reference, into=into, asked=asked)  # type: ignore[arg-type]  # checked above
+    info(f"needs   {job.need}")
     return job
 
 
@@ -115,12 +115,12 @@ def show(found: Mapping[str, Any]) -> None:
     if len(found.get("parity", ())) > 1:
         print(f"      closer to the trained adapter: --reference {found['recommended']}")
     if "merge_peak_gib" in found:
-        say(f"merged with {found['merge_peak_gib']:.2f} GiB of host memory at most")
+        info(f"merged with {found['merge_peak_gib']:.2f} GiB of host memory at most")
     if found.get("measured") is False:
         print("NOT MEASURED: nobody has compared the merged model with the adapter (--samples 0)")
     if found["passed"]:
-        say(f"done    {found['out']}")
+        info(f"done    {found['out']}")
         if (Path(found["out"]) / "example.py").is_file():
-            say(f"next    python {found['out']}/example.py IMAGE QUESTION   (its first lines say more)")
+            info(f"next    python {found['out']}/example.py IMAGE QUESTION   (its first lines say more)")
     elif found["out"]:
-        say(f"kept aside, since it did not pass: {found['out']}")
+        info(f"kept aside, since it did not pass: {found['out']}")

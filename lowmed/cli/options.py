@@ -18,7 +18,7 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
 
-def named(recipe: str | None) -> str:
+def require_recipe(recipe: str | None) -> str:
     """The recipe that was asked for.
 
     Raises:

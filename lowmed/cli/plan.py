@@ -36,34 +36,41 @@ def plan(
     lowmed plan --recipe rarl --gib 12 model.load_in=16bit
     lowmed plan --recipe rarl --rehearse model.name=<folder with config.json> model.weights=random
     """
-    from lowmed import recipe_file
-    from lowmed.plan import architecture, cards, tell
-    from lowmed.plan.outlook import outlook
+    from lowmed.plan import architecture, cards, format
+    from lowmed.plan.estimate import estimate
+    from lowmed.recipe import io
 
     if gpu and gib:
         raise RecipeError("--gpu and --gib both say the card", "--gib", "give one of them")
-    asked = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
+    asked = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
     if rehearse:
         _rehearse(asked, gpu, gib, as_json=as_json)
         return
-    model = architecture.read(asked.model)
+    model = architecture.read_architecture(asked.model)
     card = _card(asked, gpu, gib)
     chosen = [card] if card else list(cards.CARDS.values())
-    outlooks = [outlook(asked, model, each) for each in chosen]
+    outlooks = [estimate(asked, model, each) for each in chosen]
     if as_json:
         print(
-            json.dumps({"recipe": options.named(recipe), "cards": [tell.document(each) for each in outlooks]}, indent=2)
+            json.dumps(
+                {"recipe": options.require_recipe(recipe), "cards": [format.document(each) for each in outlooks]},
+                indent=2,
+            )
         )
     else:
-        lines = tell.full(outlooks[0]) if card else tell.short(outlooks)
-        print("\n".join([f"recipe   {options.named(recipe)}: {asked.about}", *tell.head(outlooks[0]), *lines]))
+        lines = format.full_lines(outlooks[0]) if card else format.short_lines(outlooks)
+        print(
+            "\n".join(
+                [f"recipe   {options.require_recipe(recipe)}: {asked.about}", *format.header_lines(outlooks[0]), *lines]
+            )
+        )
     if card and outlooks[0].verdict == "does not fit":
         raise typer.Exit(1)
 
 
 def _card(asked: "Recipe", gpu: str | None, gib: float | None) -> "Card | None":
     """The card that was named, else the recipe's preset, else the one present, else none: all of them."""
-    from lowmed.engine import machine
+    from lowmed.engine import device
     from lowmed.plan import cards
 
     if gpu:
@@ -72,8 +79,8 @@ def _card(asked: "Recipe", gpu: str | None, gib: float | None) -> "Card | None":
         return cards.Card(f"{gib:g} GiB", gib)
     if asked.hardware:
         return cards.preset(asked)
-    if machine.driver_present():
-        here = machine.find(asked.model)
+    if device.driver_present():
+        here = device.find_device(asked.model)
         return cards.like(here.card, here.memory_gib)
     return cards.this_cpu() if asked.model.name == "nano" or asked.model.weights == "random" else None
 
@@ -81,13 +88,13 @@ def _card(asked: "Recipe", gpu: str | None, gib: float | None) -> "Card | None":
 def _rehearse(asked: "Recipe", gpu: str | None, gib: float | None, *, as_json: bool) -> None:
     if gpu or gib:
         raise RecipeError("a rehearsal runs on the card that is here", "--rehearse", "leave --gpu and --gib out")
-    from lowmed.engine import rehearse
-    from lowmed.plan import measured, tell
+    from lowmed.engine import dry_run
+    from lowmed.plan import calibration, format
 
-    row = rehearse.rehearse(asked)
-    path = measured.store(row)
+    row = dry_run.dry_run(asked)
+    path = calibration.store(row)
     if as_json:
         print(row.model_dump_json(indent=2))
         return
-    print("\n".join(tell.rehearsal(row)))
+    print("\n".join(format.dry_run_lines(row)))
     print(f"stored   {path}; it now calibrates the plan for {row.card_name} in this folder")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import progress, say
+from lowmed.cli.progress import info, progress
 
 Target = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model folder.")]
 On = Annotated[str | None, typer.Option("--on", help="Data source whose training questions are probed.")]
@@ -43,16 +43,16 @@ def probe(
     replies are right than guessing and the model without the image explain. difficulty.jsonl holds the pass counts.
     Ends with 0 where the verdict is RL, with 1 where it is not.
     """
-    from lowmed.engine import evaluation
-    from lowmed.evaluate.subject import subject, training_questions
+    from lowmed.engine import evaluator
+    from lowmed.evaluate.target import open_target, split_to_probe
     from lowmed.run import FOLDER
 
-    who = subject(target)
-    division, seen = training_questions(who, on, path, questions)
+    who = open_target(target)
+    division, seen = split_to_probe(who, on, path, questions)
     default = who.run.folder / "probes" if who.run else Path(FOLDER)
     name = division.source if who.run else f"probe-{Path(target).name}-{division.source}"
     folder = Path(out) if out else default / name
-    found = evaluation.probe(
+    found = evaluator.probe(
         who,
         division,
         seen,
@@ -68,5 +68,5 @@ def probe(
         from lowmed.report import probe_table
 
         probe_table.show(found)
-        say(f"\nprobe.json and difficulty.jsonl  {folder}")
+        info(f"\nprobe.json and difficulty.jsonl  {folder}")
     raise typer.Exit(0 if found["all"]["verdict"] == "RL" else 1)

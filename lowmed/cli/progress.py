@@ -9,7 +9,7 @@ Advance = Callable[[int, str], None]
 SECONDS_BETWEEN_LINES = 20
 
 
-def say(text: str = "") -> None:
+def info(text: str = "") -> None:
     """A line for the reader, on stderr, so that stdout holds results alone."""
     print(text, file=sys.stderr, flush=True)
 
@@ -54,6 +54,6 @@ def _lines(what: str, total: int, start: int) -> Advance:
             return
         last = now
         left = (now - began) / max(done - start, 1) * (total - done)
-        say(f"{what}  {done}/{total}  {now - began:.0f} s, {left:.0f} s left  {note}".rstrip())
+        info(f"{what}  {done}/{total}  {now - began:.0f} s, {left:.0f} s left  {note}".rstrip())
 
     return advance

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import say
+from lowmed.cli.progress import info
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.replies import OpenImage
+    from lowmed.evaluate.answerer import OpenImage
     from lowmed.recipe import Recipe
 
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -42,7 +42,7 @@ def report(
 
     folder = runs.open_run(run)
     record = records.read(folder)
-    html = page.render(record, _pictures(record.recipe, path, with_images), run_data.told(folder, path))
+    html = page.render(record, _pictures(record.recipe, path, with_images), run_data.data_summary(folder, path))
     file = out or folder.folder / "report.html"
     with runs.disk(file):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def report(
         print(json.dumps({**written, "run": record.run, "evaluations": list(record.evaluations.values())}, indent=2))
         return
     for what, where in written.items():
-        say(f"{what.replace('_', ' '):<11} {where}")
+        info(f"{what.replace('_', ' '):<11} {where}")
 
 
 def _pictures(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":

@@ -42,7 +42,7 @@ def show(name: str, as_json: options.Json = False) -> None:
     from lowmed.rewards import registry
 
     known = {
-        option: {"takes": registry.spoken(hint), "default": default}
+        option: {"takes": registry.type_name(hint), "default": default}
         for option, (hint, default) in registry.options(name).items()
     }
     about = _about(registry.REWARDS[name])
@@ -67,22 +67,23 @@ def check(
     lowmed rewards check --recipe rarl --nano
     lowmed rewards check --recipe mine.yaml data.path=~/vqa-rad
     """
-    from lowmed import recipe_file, rewards
-    from lowmed.data.division import divide
+    from lowmed import rewards
     from lowmed.data.load import load
+    from lowmed.data.split import split_data
     from lowmed.errors import RecipeError
-    from lowmed.rewards.check import checked
+    from lowmed.recipe import io
+    from lowmed.rewards.check import check_rewards
 
-    plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
+    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
     if plan.method.kind != "grpo":
-        raise RecipeError("this recipe has no rewards", options.named(recipe), "use one that trains by grpo")
+        raise RecipeError("this recipe has no rewards", options.require_recipe(recipe), "use one that trains by grpo")
     built = rewards.for_recipe(plan)
-    division = divide(load(plan.data.source, plan.data.path), plan.data, plan.seed)
-    found = checked(built, division.train, plan.prompts.training)
+    division = split_data(load(plan.data.source, plan.data.path), plan.data, plan.seed)
+    found = check_rewards(built, division.train, plan.prompts.training)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        print("\n".join([*told(found), *(f"fails    {failure}" for failure in found["failures"])]))
+        print("\n".join([*check_lines(found), *(f"fails    {failure}" for failure in found["failures"])]))
         held = "the rewards hold, except that they pay length" if found["by_design"] else "the rewards hold"
         print("the rewards do not hold" if found["failures"] else held)
     if found["failures"]:
@@ -107,15 +108,15 @@ def calibrate(
     \b
     lowmed rewards calibrate --recipe mine.yaml --model ./MedEmbed-large --out medembed.json
     """
-    from lowmed import recipe_file
-    from lowmed.data.division import divide
     from lowmed.data.load import load
-    from lowmed.rewards.calibrate import calibrated
+    from lowmed.data.split import split_data
+    from lowmed.recipe import io
+    from lowmed.rewards.embedding_calibration import calibrate_embedding
     from lowmed.run import write_json
 
-    plan = recipe_file.load(options.named(recipe), overrides or [], nano=nano)
-    division = divide(load(plan.data.source, plan.data.path), plan.data, plan.seed)
-    found = calibrated(division.train, model)
+    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
+    division = split_data(load(plan.data.source, plan.data.path), plan.data, plan.seed)
+    found = calibrate_embedding(division.train, model)
     write_json(out, found)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -129,7 +130,7 @@ def calibrate(
         raise typer.Exit(1)
 
 
-def told(found: dict[str, Any]) -> list[str]:
+def check_lines(found: dict[str, Any]) -> list[str]:
     """What `rewards.check.checked` found, in lines."""
     lines = []
     for line in found["gold"]:

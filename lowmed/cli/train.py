@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import progress, say
+from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
     from lowmed.recipe import Recipe
@@ -73,16 +73,17 @@ def _train(
     max_minutes: float | None,
 ) -> None:
     began = time.monotonic()
-    from lowmed import recipe_file, rewards
+    from lowmed import rewards
     from lowmed import run as runs
-    from lowmed.data.division import check_certain, divide
     from lowmed.data.load import load
+    from lowmed.data.split import split_data, validate_split
     from lowmed.errors import RecipeError, RunError
     from lowmed.evaluate.difficulty import chosen
+    from lowmed.recipe import io
 
     if resume == "auto" and name and out:  # one command for a notebook cell: start, or go on where it was
         resume = out if (Path(out) / "run.json").is_file() else None
-        if resume and not _same(runs.open_run(out), recipe_file.load(name, overrides, nano=nano)):
+        if resume and not _same(runs.open_run(out), io.load_recipe(name, overrides, nano=nano)):
             return
         name, overrides, nano, out = (None, [], False, None) if resume else (name, overrides, nano, out)
     if resume:
@@ -97,7 +98,7 @@ def _train(
         if run.record["status"] == "finished":
             raise RunError("the run is finished", resume, f"evaluate it: lowmed eval {resume}")
     else:
-        plan = recipe_file.load(options.named(name), overrides, nano=nano)
+        plan = io.load_recipe(options.require_recipe(name), overrides, nano=nano)
     if plan.method.kind != kind:
         raise RecipeError(
             f"this recipe trains by {plan.method.kind}",
@@ -105,31 +106,31 @@ def _train(
             f"use `lowmed {plan.method.kind}`, or another recipe",
         )
     rewards.for_recipe(plan)  # a mistake in them is told before anything is loaded
+    from lowmed.engine import device
     from lowmed.engine import load as models
-    from lowmed.engine import machine
 
-    if refused := machine.refusal(plan):
+    if refused := device.unsupported(plan):
         raise refused
-    here = machine.find(plan.model)
+    here = device.find_device(plan.model)
     dataset = load(plan.data.source, plan.data.path)
-    division = divide(dataset, plan.data, plan.seed)
-    check_certain(division, plan.data)
+    division = split_data(dataset, plan.data, plan.seed)
+    validate_split(division, plan.data)
     division = replace(division, train=chosen(division.train, plan.data, plan.seed))
 
-    say(f"recipe  {name or resume}: {plan.about}")
-    say(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")
-    say("backend " + ": ".join(models.choose_backend(plan.model, here)))
+    info(f"recipe  {name or resume}: {plan.about}")
+    info(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")
+    info("backend " + ": ".join(models.choose_backend(plan.model, here)))
     if kind == "grpo":
-        say("rollout " + ": ".join(machine.choose_rollout(plan.model, here)))
-    say("data    " + dataset.describe().replace("\n", "\n        "))
-    say("split   " + "\n        ".join(division.describe()))
+        info("rollout " + ": ".join(device.choose_rollout(plan.model, here)))
+    info("data    " + dataset.describe().replace("\n", "\n        "))
+    info("split   " + "\n        ".join(division.describe()))
 
     from lowmed.engine import train as engine
 
-    loaded = engine.ready(plan)
+    loaded = engine.load_for_training(plan)
     if not resume:
-        run = runs.create(plan, options.run_name(options.named(name), nano), out=out)
-    say(f"run     {run.folder}")
+        run = runs.create_run(plan, options.run_name(options.require_recipe(name), nano), out=out)
+    info(f"run     {run.folder}")
     start = run.record.get("updates", 0)
     with progress(kind, plan.method.updates, start) as advance:
         status = engine.train(
@@ -142,11 +143,11 @@ def _train(
         )
     record = run.record
     if status == "stopped":
-        say(f"stopped ({record['reason']}) after update {record['updates']} of {plan.method.updates}; nothing is lost")
-        say(f"next    lowmed {kind} --resume {run.folder}")
+        info(f"stopped ({record['reason']}) after update {record['updates']} of {plan.method.updates}; nothing is lost")
+        info(f"next    lowmed {kind} --resume {run.folder}")
         raise typer.Exit(0 if record["reason"] == "time" else 130)
-    say(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
-    say(f"next    lowmed eval {run.folder} --base")
+    info(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
+    info(f"next    lowmed eval {run.folder} --base")
 
 
 def _same(run: "Run", plan: "Recipe") -> bool:
@@ -164,7 +165,7 @@ def _same(run: "Run", plan: "Recipe") -> bool:
             f"choose another --out, or go on with what it is: --resume {run.folder}",
         )
     if run.record["status"] == "finished":
-        say(f"done    {run.folder} is finished; nothing to do")
+        info(f"done    {run.folder} is finished; nothing to do")
         return False
     return True
 

@@ -8,10 +8,10 @@ import typer
 
 from lowmed.cli import options
 from lowmed.cli.merge import Base, On, PathTo
-from lowmed.cli.progress import say
+from lowmed.cli.progress import info
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.subject import Subject
+    from lowmed.evaluate.target import EvalTarget
 
 Target = Annotated[
     str, typer.Argument(metavar="RUN|ADAPTER", help="A finished run, or a folder with adapter_config.json.")
@@ -40,26 +40,26 @@ def verify(
     """
     from dataclasses import asdict
 
-    from lowmed.engine import machine
+    from lowmed.engine import device
 
-    machine.quiet()
+    device.silence_libraries()
     from lowmed.ship import adapter as adapters
-    from lowmed.ship import base as bases
-    from lowmed.ship import make, merge
+    from lowmed.ship import base_model as bases
+    from lowmed.ship import merge, merge_job
     from lowmed.ship import verify as checking
 
     adapter = adapters.read(target)
     who = _who(target, adapter.config.get("base_model_name_or_path"), base)
-    folder = bases.find(who.model)
+    folder = bases.find_base(who.model)
     if who.run:
         bases.check_unchanged(folder, who.run.record)
     tensors = bases.tensors(folder)
     checks = checking.files(adapter, tensors)
     found = {}
     if all(check.passed for check in checks):
-        asked = make.questions(who, on or (None if who.run else "phantom"), path, samples)
+        asked = merge_job.questions(who, on or (None if who.run else "phantom"), path, samples)
         if against:
-            work = merge.Work(folder, tensors, adapter, adapters.targets(adapter, tensors), "original")
+            work = merge.MergeWork(folder, tensors, adapter, adapters.targets(adapter, tensors), "original")
             checks.append(checking.survives(merge.held(work, against), "merged"))
         more, spoken = checking.adapter(who.model, folder, adapter.folder, asked)
         checks += more
@@ -73,22 +73,23 @@ def verify(
     else:
         for check in checks:
             print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.told}")
-        say("the adapter is sound" if document["passed"] else "the adapter must not be used as it is")
+        info("the adapter is sound" if document["passed"] else "the adapter must not be used as it is")
     if not document["passed"]:
         raise typer.Exit(1)
 
 
-def _who(target: str, trained_on: object, base: str | None) -> "Subject":
+def _who(target: str, trained_on: object, base: str | None) -> "EvalTarget":
     from dataclasses import replace
 
-    from lowmed import prompt, recipe
+    from lowmed import prompt
     from lowmed.errors import RunError
-    from lowmed.evaluate.subject import Subject, subject
+    from lowmed.evaluate.target import EvalTarget, open_target
+    from lowmed.recipe import EvalSpec, ModelSpec, PromptSpec
 
     if (Path(target) / "run.json").is_file():
-        who = subject(target)
+        who = open_target(target)
         return replace(who, model=who.model.model_copy(update={"name": base, "revision": None})) if base else who
     name = base or trained_on
     if not isinstance(name, str):
         raise RunError("the adapter does not say what its base is", target, "name it with --base")
-    return Subject(recipe.Model(name=name), prompt.family(recipe.Prompts().infer), recipe.Eval(), None, {})
+    return EvalTarget(ModelSpec(name=name), prompt.family(PromptSpec().infer), EvalSpec(), None, {})

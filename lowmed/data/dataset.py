@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from lowmed.data.images import pixel_digest
+from lowmed.data.image.policy import pixel_digest
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -17,7 +17,7 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedRow:
     """A row that was kept out: where it stands, and why."""
 
     where: str
@@ -34,7 +34,7 @@ class DataSet:
 
     source: str
     splits: Mapping[str, tuple[Sample, ...]]
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[RejectedRow, ...]
     open_image: Callable[[str], Image.Image]
     unused: tuple[str, ...] = ()
 
@@ -90,9 +90,9 @@ def is_yes_no(answer: str) -> bool:
     return answer.strip().lower() in ("yes", "no")
 
 
-def gather(
+def collect_samples(
     source: str, rows: Iterable[tuple[str, Row]], read: Callable[[Row], tuple[str, Sample]]
-) -> tuple[dict[str, tuple[Sample, ...]], tuple[Rejected, ...]]:
+) -> tuple[dict[str, tuple[Sample, ...]], tuple[RejectedRow, ...]]:
     """Read rows, each with the place where it stands, into samples by split; a row that `read` refuses is rejected.
 
     `read` returns split and sample, or raises ValueError with the reason.
@@ -101,7 +101,7 @@ def gather(
         DataError: not one row is left.
     """
     splits: dict[str, list[Sample]] = {}
-    rejected: list[Rejected] = []
+    rejected: list[RejectedRow] = []
     ids: set[str] = set()
     for where, row in rows:
         try:
@@ -109,7 +109,7 @@ def gather(
             if sample.id in ids:
                 raise ValueError("an earlier row has the same id")
         except ValueError as error:
-            rejected.append(Rejected(where, str(error)))
+            rejected.append(RejectedRow(where, str(error)))
             continue
         ids.add(sample.id)
         splits.setdefault(split, []).append(sample)

@@ -17,7 +17,7 @@ _HEAD = "Fill in one JSON object with these keys:"
 _ONLY = "Give these keys alone:"
 
 
-def as_extraction(data: DataSet) -> DataSet:
+def as_json_task(data: DataSet) -> DataSet:
     """The data set with one `json` sample for the images of each sample, split by split.
 
     A question asked twice about the same images counts once. Split and group stay what they were.
@@ -25,7 +25,7 @@ def as_extraction(data: DataSet) -> DataSet:
     return replace(data, splits={split: _gathered(split, samples) for split, samples in data.splits.items()})
 
 
-def narrowed(sample: Sample, draw: random.Random) -> Sample:
+def with_key_subset(sample: Sample, draw: random.Random) -> Sample:
     """The same sample asked for a random subset of its keys, at least one; the gold answer follows.
 
     Anything but an object with several keys is left as it is.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lowmed.data import prepared
-from lowmed.data.dataset import DataSet, gather
-from lowmed.data.local import open_in, problems, require_folder, unused
+from lowmed.data.dataset import DataSet, collect_samples
+from lowmed.data.image.files import image_problems, open_in, require_folder, unused_images
+from lowmed.data.ingest import prepared_folder
 from lowmed.errors import DataError
 from lowmed.sample import Kind, Sample
 
@@ -59,22 +59,22 @@ def load(path: str | None, source: str = "folder", *, pictures: bool = True) -> 
     rows = _parse(file)
     references = [reference for _, row in rows for reference in row.images]
     broken = _broken(folder, references) if pictures else {}
-    splits, rejected = gather(str(folder), iter(rows), partial(_read, source, broken))
-    return DataSet(source, splits, rejected, partial(open_in, folder), unused(folder, references))
+    splits, rejected = collect_samples(str(folder), iter(rows), partial(_read, source, broken))
+    return DataSet(source, splits, rejected, partial(open_in, folder), unused_images(folder, references))
 
 
 def _broken(folder: Path, references: list[str]) -> dict[str, str]:
     """What is wrong with each picture; in a prepared folder the file's own name says whether it is whole."""
-    card = prepared.card(folder)
+    card = prepared_folder.data_card(folder)
     if card is None:
-        return problems(folder, references)
+        return image_problems(folder, references)
     if not card["pictures"]:
         raise DataError(
             "the data set was prepared without its pictures (--text-only)",
             str(folder),
             "it can be audited, not trained on; prepare it again without --text-only",
         )
-    return prepared.damaged(folder, references)
+    return prepared_folder.damaged_images(folder, references)
 
 
 def _parse(file: Path) -> list[tuple[str, Row]]:

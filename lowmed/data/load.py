@@ -3,8 +3,9 @@
 import difflib
 from collections.abc import Callable, Mapping
 
-from lowmed.data import folder, hub, phantom_source, vqa_rad
+from lowmed.data import folder, phantom_source, vqa_rad
 from lowmed.data.dataset import DataSet
+from lowmed.data.ingest import hub
 from lowmed.data.sources import KNOWN
 from lowmed.errors import RecipeError
 

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lowmed.data import hub
-from lowmed.data.dataset import DataSet, gather, is_yes_no
-from lowmed.data.local import open_in, problems, require_folder, unused
+from lowmed.data.dataset import DataSet, collect_samples, is_yes_no
+from lowmed.data.image.files import image_problems, open_in, require_folder, unused_images
+from lowmed.data.ingest import hub
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -40,12 +40,12 @@ def load(path: str | None) -> DataSet:
     if not images.is_dir():
         raise DataError("the folder has no `images/` in it", str(folder), _FIX)
     named = [row["image_name"] for row in rows if isinstance(row.get("image_name"), str) and row["image_name"].strip()]
-    splits, rejected = gather(
+    splits, rejected = collect_samples(
         str(folder),
         ((place(number, row), row) for number, row in enumerate(rows, start=1)),
-        partial(read, problems(images, named)),
+        partial(read, image_problems(images, named)),
     )
-    return DataSet("vqa-rad", splits, rejected, partial(open_in, images), unused(images, named))
+    return DataSet("vqa-rad", splits, rejected, partial(open_in, images), unused_images(images, named))
 
 
 def find_rows(folder: Path) -> list[dict[str, Any]]:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from lowmed.prompt import ReplyForm
 from lowmed.rewards import Weighted, total
 from lowmed.rewards.check import scored
-from lowmed.rewards.hacks import LOOKS, hacks, honest_wrong, looks
+from lowmed.rewards.hacks import LOOKS, detect_hacks, hacks, honest_wrong
 from lowmed.sample import Sample
 
 QUESTIONS = 4  # of an update; each costs the whole battery
 
 
-def measured(rewards: Sequence[Weighted], seen: Sequence[tuple[Sample, str]], reply: ReplyForm) -> dict[str, float]:
+def canary_rates(rewards: Sequence[Weighted], seen: Sequence[tuple[Sample, str]], reply: ReplyForm) -> dict[str, float]:
     """The figures of one line of canaries.jsonl, without its update.
 
     Args:
@@ -39,7 +39,7 @@ def measured(rewards: Sequence[Weighted], seen: Sequence[tuple[Sample, str]], re
         for text in said
     ]
     weights = sum(reward.weight for reward in strict)
-    kinds = [looks(sample, completion, reply) for sample, completion in seen]
+    kinds = [detect_hacks(sample, completion, reply) for sample, completion in seen]
     shares = {f"canary/{look}": sum(look in kind for kind in kinds) / len(kinds) for look in LOOKS}
     return {"canary/worst_hack": max(over) / weights if weights else 0.0, **shares}
 

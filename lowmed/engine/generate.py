@@ -5,18 +5,20 @@ from typing import Any
 
 import torch
 
-from lowmed import prompt, recipe
-from lowmed.data.images import prepare
-from lowmed.engine import decode, prefill
+from lowmed import prompt
+from lowmed.data.image.policy import prepare
 from lowmed.engine.load import Loaded
+from lowmed.engine.prefix import decode
+from lowmed.engine.prefix import sampling as prefill
 from lowmed.errors import DataError
-from lowmed.evaluate.replies import OpenImage, Reply
+from lowmed.evaluate.answerer import Completion, OpenImage
 from lowmed.plan import architecture
-from lowmed.plan.batch import answer_rows
+from lowmed.plan.batch import eval_batch_size
+from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 
 
-def replies(
+def complete(
     loaded: Loaded,
     samples: Sequence[Sample],
     family: prompt.Family,
@@ -25,7 +27,7 @@ def replies(
     max_new_tokens: int,
     temperature: float = 0.0,
     copies: int = 1,
-) -> Iterator[Reply]:
+) -> Iterator[Completion]:
     """One greedy reply per sample, or `copies` sampled ones at a temperature, the shortest questions first.
 
     Questions of one length are answered together, so that a batch holds little padding; the model reads a question
@@ -50,10 +52,10 @@ def replies(
     rows = _together(loaded, max_new_tokens)
     for start in range(0, len(asked), rows):
         batch = asked[start : start + rows]
-        if loaded.backend == "unsloth" or not decode.knows(prefill.unwrapped(loaded.model)):
+        if loaded.backend == "unsloth" or not decode.supports(prefill.unwrapped(loaded.model)):
             found = _by_generate(loaded, encode(loaded, batch, family, open_image), sampling)
         else:
-            firsts, owners = prefill.distinct([(prompt.question_text(sample), sample.images) for sample in batch])
+            firsts, owners = prefill.deduplicate([(prompt.question_text(sample), sample.images) for sample in batch])
             inputs = encode(loaded, [batch[place] for place in firsts], family, open_image)
             found = prefill.generate(loaded.model, inputs, owners, sampling)
         for sample, ids in zip(batch, found, strict=True):
@@ -67,7 +69,7 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
         DataError: an image cannot be opened, or did not reach the model.
     """
     texts = [
-        loaded.processor.apply_chat_template(prompt.ask(family, sample), add_generation_prompt=True)
+        loaded.processor.apply_chat_template(prompt.build_messages(family, sample), add_generation_prompt=True)
         for sample in samples
     ]
     images = [prepare(open_image(reference), loaded.policy) for sample in samples for reference in sample.images]
@@ -91,23 +93,25 @@ def _by_generate(loaded: Loaded, inputs: Any, sampling: prefill.Sampling) -> lis
         output = loaded.model.generate(
             **inputs, max_new_tokens=sampling.max_new_tokens, suppress_tokens=sampling.suppressed, **how
         )
-    return [prefill.until_end(ids, sampling.end_ids) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()]
+    return [
+        prefill.truncate_at_end(ids, sampling.end_ids) for ids in output[:, inputs["input_ids"].shape[1] :].tolist()
+    ]
 
 
 def _together(loaded: Loaded, max_new_tokens: int) -> int:
     """Questions that are asked at once: as many as the planner finds room for."""
     here = loaded.machine
     four_bit = getattr(loaded.model, "is_loaded_in_4bit", False)
-    spec = recipe.Model(load_in="4bit" if four_bit else "16bit", max_image_tokens=loaded.policy.max_image_tokens)
-    sizes = architecture.of(loaded.model.config.to_dict())
-    return answer_rows(spec, sizes, max_new_tokens, here.memory_gib, card=here.card, precision=here.precision)
+    spec = ModelSpec(load_in="4bit" if four_bit else "16bit", max_image_tokens=loaded.policy.max_image_tokens)
+    sizes = architecture.from_config(loaded.model.config.to_dict())
+    return eval_batch_size(spec, sizes, max_new_tokens, here.memory_gib, card=here.card, precision=here.precision)
 
 
 def _length(sample: Sample) -> tuple[int, int]:
     return len(sample.images), len(prompt.question_text(sample))
 
 
-def _reply(loaded: Loaded, sample: Sample, ids: list[int]) -> Reply:
+def _reply(loaded: Loaded, sample: Sample, ids: list[int]) -> Completion:
     ended = ids[-1] in loaded.end_ids
     text = loaded.processor.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
-    return Reply(sample, text, len(ids), "stop" if ended else "length")
+    return Completion(sample, text, len(ids), "stop" if ended else "length")

@@ -7,16 +7,18 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed import recipe
-from lowmed.engine import batch, decode, packed, prefill
-from lowmed.engine.batch import Inputs
-from lowmed.engine.compiled import Compiled
+from lowmed.engine import grpo_batch
+from lowmed.engine.grpo_batch import Inputs
 from lowmed.engine.load import Loaded
+from lowmed.engine.prefix import decode, packing
+from lowmed.engine.prefix import sampling as prefill
+from lowmed.engine.prefix.decode_compiled import CompiledDecoder
 from lowmed.engine.rollouts import RewardFunction
+from lowmed.recipe import GrpoSpec
 
 
 def build(
-    method: recipe.Grpo,
+    method: GrpoSpec,
     loaded: Loaded,
     dataset: Any,
     functions: list[RewardFunction],
@@ -35,7 +37,7 @@ def build(
         rows_per_generate: most replies that are drawn at once.
         compiled: whether they are drawn by a compiled step.
     """
-    own = loaded.backend != "unsloth" and decode.knows(prefill.unwrapped(loaded.model))
+    own = loaded.backend != "unsloth" and decode.supports(prefill.unwrapped(loaded.model))
     checkpointing = common["gradient_checkpointing"]
     arguments = GRPOConfig(
         num_generations=method.group_size,
@@ -70,7 +72,7 @@ def build(
             )
         return GRPOTrainer(**given)
     trainer = Trainer(**given)
-    decoder = Compiled() if compiled else decode.Decoder()
+    decoder = CompiledDecoder() if compiled else decode.Decoder()
     trainer.sampling = prefill.Sampling(
         method.max_new_tokens, method.temperature, loaded.suppressed, trainer.eos_token_ids, decoder
     )
@@ -95,7 +97,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
     _buffered_inputs: list[Inputs] | None
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
-        firsts, owners = prefill.distinct([_content(messages) for messages in prompts])
+        firsts, owners = prefill.deduplicate([_content(messages) for messages in prompts])
         ids, images, fields = super()._tokenize_prompts([prompts[place] for place in firsts])
         counts = [len(some or ()) for some in images] if images else [0] * len(ids)
         every = [images[owner] for owner in owners] if images else None
@@ -112,7 +114,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         found: list[list[int]] = []
         try:
             for start in range(0, len(owners), self.rows_per_generate):
-                firsts, chunk = prefill.distinct(owners[start : start + self.rows_per_generate])
+                firsts, chunk = prefill.deduplicate(owners[start : start + self.rows_per_generate])
                 ids = [prompt_ids[start + place] for place in firsts]
                 inputs = self._padded(ids, fields, [owners[start + place] for place in firsts])
                 found += prefill.generate(self.model, inputs, chunk, self.sampling)
@@ -146,14 +148,14 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
             made = self._generate_and_score_completions(generation_batch)
             lengths = made["completion_mask"].sum(dim=1)
-            settled = batch.settled(made["advantages"], self.num_generations)
+            settled = grpo_batch.zero_spread(made["advantages"], self.num_generations)
             made["idle"] = (settled | (lengths == 0)) & self.drops_idle
             self._metrics["train"]["frac_reward_zero_std"][-1] = settled.float().mean().item()  # TRL's misses rounding
             self._metrics["train"]["trained"].append(1 - made["idle"].float().mean().item())
             made["idle"] = made["idle"].cpu()  # asked about by the host in every forward pass
-            sorted_rows = batch.order(made["idle"], lengths.cpu(), self.num_generations)
-            split = batch.by_row(made, self.num_generations)
-            self._buffered_inputs = split_tensor_dict(batch.chosen(split, sorted_rows), steps)
+            sorted_rows = grpo_batch.forward_order(made["idle"], lengths.cpu(), self.num_generations)
+            split = grpo_batch.by_row(made, self.num_generations)
+            self._buffered_inputs = split_tensor_dict(grpo_batch.select_rows(split, sorted_rows), steps)
         return self._buffered_inputs[self._step % steps]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -168,7 +170,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         moving = torch.nonzero(~inputs["idle"]).squeeze(1).tolist()
         if len(moving) == 0:  # no gradient, as TRL's own would be; the optimizer goes on
             return sum(weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad)  # type: ignore[no-any-return]
-        kept = batch.chosen({name: value for name, value in inputs.items() if name != "idle"}, moving)
+        kept = grpo_batch.select_rows({name: value for name, value in inputs.items() if name != "idle"}, moving)
         loss = super()._compute_loss(model, kept)
         rows = len(moving) / len(inputs["idle"])
         tokens = kept["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1)
@@ -190,9 +192,9 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
         rows = range(len(input_ids))
         found = [
-            packed.log_probs(
+            packing.log_probs(
                 model,
-                batch.chosen(inputs, rows[start : start + (batch_size or len(rows))]),
+                grpo_batch.select_rows(inputs, rows[start : start + (batch_size or len(rows))]),
                 logits_to_keep,
                 temperature=self.temperature,
                 checkpointing=self.checkpointing,

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from lowmed import nano, recipe
-from lowmed.data.images import Policy, image_tokens
-from lowmed.engine.machine import Machine
+from lowmed import nano
+from lowmed.data.image.policy import PixelPolicy, image_tokens
+from lowmed.engine.device import Device
 from lowmed.errors import RecipeError, RunError, SetupError
+from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from lowmed.engine.tower import Tower  # imports transformers, which unsloth must come before
+    from lowmed.engine.vision.cache import VisionCache  # imports transformers, which unsloth must come before
 
 # A model with weak or random weights samples these; the next forward then finds more image tokens than images.
 NEVER_SAMPLED = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -29,10 +30,10 @@ class Loaded:
 
     model: Any
     processor: Any
-    policy: Policy
-    machine: Machine
+    policy: PixelPolicy
+    machine: Device
     backend: str
-    tower: "Tower | None" = None
+    tower: "VisionCache | None" = None
 
     @property
     def suppressed(self) -> list[int]:
@@ -48,10 +49,10 @@ class Loaded:
 
 # Card -> the backend whose whole update was the faster one on it (benchmarks/update.py --against unsloth).
 # Empty: not measured yet.
-FASTER: dict[str, str] = {}
+FASTER_BACKEND: dict[str, str] = {}
 
 
-def choose_backend(spec: recipe.Model, machine: Machine) -> tuple[str, str]:
+def choose_backend(spec: ModelSpec, machine: Device) -> tuple[str, str]:
     """`transformers` or `unsloth`, and why: the recipe's, else the one that was measured faster on this card.
 
     Raises:
@@ -65,9 +66,9 @@ def choose_backend(spec: recipe.Model, machine: Machine) -> tuple[str, str]:
     if chosen == "auto":
         if machine.device == "cpu":
             return "transformers", "the only one without a card"
-        if machine.card not in FASTER:
+        if machine.card not in FASTER_BACKEND:
             return "transformers", f"unsloth has not been measured against it on {machine.card}"
-        chosen, why = FASTER[machine.card], f"measured faster on {machine.card}"
+        chosen, why = FASTER_BACKEND[machine.card], f"measured faster on {machine.card}"
         if chosen == "unsloth" and refusal:
             return "transformers", refusal.what
     elif refusal:
@@ -77,7 +78,7 @@ def choose_backend(spec: recipe.Model, machine: Machine) -> tuple[str, str]:
     return chosen, why
 
 
-def _unsloth_refusal(spec: recipe.Model, machine: Machine) -> SetupError | None:
+def _unsloth_refusal(spec: ModelSpec, machine: Device) -> SetupError | None:
     """Why unsloth can not load this model here, or None where it can; asked before it is imported."""
     where, instead = "model.backend", "use model.backend=transformers"
     if machine.device != "cuda":
@@ -108,7 +109,7 @@ def _module(name: str) -> ModuleType:
         ) from error
 
 
-def base(spec: recipe.Model, machine: Machine) -> Loaded:
+def load_base(spec: ModelSpec, machine: Device) -> Loaded:
     """The base model and its processor, checked.
 
     Raises:
@@ -121,19 +122,19 @@ def base(spec: recipe.Model, machine: Machine) -> Loaded:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = str(nano.folder()) if spec.name == "nano" else spec.name
-    policy = Policy(spec.max_image_tokens)
+    policy = PixelPolicy(spec.max_image_tokens)
     try:
         processor = load_processor(source, spec.revision, policy)
         model = module.load(source, spec, machine)
     except (OSError, ValueError, SafetensorError) as error:
         raise _not_loaded(spec, error) from error
     check_quantised(model, spec)
-    from lowmed.engine import tower
+    from lowmed.engine.vision import cache
 
-    return Loaded(model, processor, policy, machine, backend, tower.freeze(model))
+    return Loaded(model, processor, policy, machine, backend, cache.cache_vision_tower(model))
 
 
-def with_trainable_adapter(loaded: Loaded, lora: recipe.Lora, base_name: str) -> Loaded:
+def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Loaded:
     """The base with an adapter to train: a new one, or the one that `lora.start` names.
 
     Args:
@@ -186,7 +187,7 @@ def adapter_folder(path: str) -> Path:
     raise RunError("there is no adapter", path, "name a finished run, or a folder with adapter_config.json")
 
 
-def load_processor(source: str, revision: str | None, policy: Policy) -> Any:
+def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> Any:
     """The processor with the pixel policy in force, padding on the left.
 
     Raises:
@@ -209,13 +210,13 @@ def load_processor(source: str, revision: str | None, policy: Policy) -> Any:
             source,
             "this version of transformers ignores the image budget; install the pinned one",
         )
-    from lowmed.engine.pixels import process_once
+    from lowmed.engine.vision.processor_cache import process_once
 
     process_once(processor)
     return processor
 
 
-def check_quantised(model: Any, spec: recipe.Model) -> None:
+def check_quantised(model: Any, spec: ModelSpec) -> None:
     """Every language layer is 4-bit and nothing else is, where the recipe says so.
 
     Raises:
@@ -254,7 +255,7 @@ def check_trainable(model: Any) -> None:
         )
 
 
-def _not_loaded(spec: recipe.Model, error: Exception) -> SetupError:
+def _not_loaded(spec: ModelSpec, error: Exception) -> SetupError:
     first = _first_line(error)
     if Path(spec.name).is_dir():
         return SetupError(

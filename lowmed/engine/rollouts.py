@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from lowmed.engine import canaries
-from lowmed.engine.rows import Row
+from lowmed.engine.training_data import TrainingRow
 from lowmed.prompt import ReplyForm
 from lowmed.rewards import Rollout, Score, Weighted, paid
 from lowmed.run import Run
@@ -15,9 +15,9 @@ RewardFunction = Callable[..., list[float | None]]
 Likelihood = Callable[[list[int], list[Any], list[str], list[list[int]]], list[float | None]]
 
 
-def functions(
+def reward_functions(
     rewards: Sequence[Weighted],
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     end_ids: Sequence[int],
     run: Run,
     *,
@@ -73,7 +73,7 @@ def functions(
         # A batch is due where any of its updates is; nothing is remembered, so that a resumed run does the same.
         if canaries_every and (update + updates_per_batch - 1) // canaries_every > (update - 1) // canaries_every:
             seen = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
-            run.append("canaries.jsonl", [{"update": update, **canaries.measured(rewards, seen, reply)}])
+            run.append("canaries.jsonl", [{"update": update, **canaries.canary_rates(rewards, seen, reply)}])
 
     def function(reward: Weighted) -> RewardFunction:
         def values(**batch: Any) -> list[float | None]:
@@ -88,7 +88,7 @@ def functions(
 
 
 def _scores(
-    rewards: Sequence[Weighted], rows: Sequence[Row], numbers: list[int], rollouts: list[Rollout]
+    rewards: Sequence[Weighted], rows: Sequence[TrainingRow], numbers: list[int], rollouts: list[Rollout]
 ) -> list[dict[str, Score]]:
     """What each reward says about each reply; the replies to one question stand next to each other."""
     for reward in rewards:
@@ -105,7 +105,7 @@ def _scores(
 def _record(
     update: int,
     number: int,
-    row: Row,
+    row: TrainingRow,
     rollout: Rollout,
     reason: str,
     scores: Mapping[str, Score],

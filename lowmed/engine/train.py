@@ -10,38 +10,39 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lowmed import prompt, recipe, recipe_file, rewards
-from lowmed.data.division import Division
-from lowmed.engine import load, machine, rows
+from lowmed import prompt, rewards
+from lowmed.data.split import DataSplit
+from lowmed.engine import device, load, training_data
 from lowmed.errors import LowmedError
 from lowmed.plan import architecture
-from lowmed.plan.batch import Batch, batch
+from lowmed.plan.batch import Batch, choose_batch
+from lowmed.recipe import GrpoSpec, MethodSpec, Recipe, SftSpec, io
 from lowmed.run import Run, disk, now, write_json
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
 Report = Callable[[int, dict[str, float]], None]
 
 
-def ready(plan: recipe.Recipe) -> load.Loaded:
+def load_for_training(plan: Recipe) -> load.Loaded:
     """The recipe's model with the adapter to train, before anything is written.
 
     Raises:
         LowmedError: the machine or the model does not allow it.
     """
-    if refused := machine.refusal(plan):
+    if refused := device.unsupported(plan):
         raise refused
-    here = machine.find(plan.model)
-    loaded = load.base(plan.model, here)
+    here = device.find_device(plan.model)
+    loaded = load.load_base(plan.model, here)
     from transformers import set_seed
 
     set_seed(plan.seed)
-    return load.with_trainable_adapter(loaded, plan.lora, recipe_file.portable(plan).model.name)
+    return load.with_trainable_adapter(loaded, plan.lora, io.portable(plan).model.name)
 
 
 def train(
     run: Run,
     loaded: load.Loaded,
-    division: Division,
+    division: DataSplit,
     *,
     report: Report,
     deadline: float | None = None,
@@ -72,14 +73,14 @@ def train(
 
 
 def _train(
-    run: Run, loaded: load.Loaded, division: Division, report: Report, deadline: float | None, resume: bool
+    run: Run, loaded: load.Loaded, division: DataSplit, report: Report, deadline: float | None, resume: bool
 ) -> str:
-    from lowmed.engine import watch
+    from lowmed.engine import callbacks
 
     started = time.monotonic()
     plan, here = run.recipe, loaded.machine
     family = plan.prompts.training
-    turns = rows.plan(
+    turns = training_data.schedule(
         division.train,
         plan.method.updates * plan.method.questions_per_update,
         len(family.wordings),
@@ -102,13 +103,13 @@ def _train(
     write_json(run.folder / "split.json", division.ids())
     built = rewards.for_recipe(plan)
     trainer = _trainer(plan, loaded, turns, family, division, run, built)
-    stop = watch.Stop(deadline)
-    trainer.add_callback(watch.Watch(run, stop, report, iterations(plan.method)))
+    stop = callbacks.StopSignal(deadline)
+    trainer.add_callback(callbacks.RunCallback(run, stop, report, iterations(plan.method)))
     checkpoint = _rewind(run) if resume else None
     with stop.listening(), disk(run.folder), _judged(run, built):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = run.record.get("seconds", 0.0) + time.monotonic() - started
-    peak = max(run.record.get("peak_gib", 0.0), machine.peak_gib(here.device))
+    peak = max(run.record.get("peak_gib", 0.0), device.peak_gib(here.device))
     update = trainer.state.global_step
     encoded = run.record.get("images_encoded", 0) + (loaded.tower.encoded if loaded.tower else 0)
     run.update(ended=now(), updates=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded)
@@ -132,33 +133,33 @@ def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
 
 
 def _trainer(
-    plan: recipe.Recipe,
+    plan: Recipe,
     loaded: load.Loaded,
-    turns: list[rows.Row],
+    turns: list[training_data.TrainingRow],
     family: prompt.Family,
-    division: Division,
+    division: DataSplit,
     run: Run,
     built: list[rewards.Weighted],
 ) -> Any:
     from transformers import PrinterCallback
 
     method = plan.method
-    sft = isinstance(method, recipe.Sft)
-    dataset = rows.lazy(turns, family, division.open_image, loaded.policy, with_reference=sft)
+    sft = isinstance(method, SftSpec)
+    dataset = training_data.as_dataset(turns, family, division.open_image, loaded.policy, with_reference=sft)
     size = batch_size(run, loaded)
     common = arguments(plan, loaded, run, size)
     # TRL turns the adapter of a 4-bit model into bf16, which loses digits and breaks fp16 scaling: it stays in 32 bits.
     exact = {name: weight.detach().float().clone() for name, weight in _adapter_weights(loaded.model)}
     if loaded.machine.device == "cpu":
-        from lowmed.engine.logprob import use_plain_torch
+        from lowmed.engine.prefix.logprobs import use_plain_torch
 
         use_plain_torch()
     slow = None
-    if isinstance(method, recipe.Grpo):
-        from lowmed.engine import consistency, grpo, rollouts
+    if isinstance(method, GrpoSpec):
+        from lowmed.engine import ema_adapter, grpo, rollouts
 
-        slow = consistency.slow_copy(built, loaded, turns, family, size.rows_per_forward)
-        functions = rollouts.functions(
+        slow = ema_adapter.ema_adapter(built, loaded, turns, family, size.rows_per_forward)
+        functions = rollouts.reward_functions(
             built,
             turns,
             loaded.end_ids,
@@ -168,7 +169,7 @@ def _trainer(
             updates_per_batch=iterations(method),
             likelihood=slow.likelihood if slow else None,
         )
-        compiled = machine.choose_rollout(plan.model, loaded.machine)[0] == "compiled"
+        compiled = device.choose_rollout(plan.model, loaded.machine)[0] == "compiled"
         trainer: Any = grpo.build(method, loaded, dataset, functions, common, size.rows_per_generate, compiled)
     else:
         from lowmed.engine import sft as supervised
@@ -183,7 +184,7 @@ def _trainer(
     return trainer
 
 
-def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[str, Any]:
+def arguments(plan: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[str, Any]:
     """The training arguments that all methods share."""
     method = plan.method
     here = loaded.machine
@@ -218,9 +219,9 @@ def arguments(plan: recipe.Recipe, loaded: load.Loaded, run: Run, size: Batch) -
     }
 
 
-def iterations(method: recipe.Method) -> int:
+def iterations(method: MethodSpec) -> int:
     """Optimizer steps on the same replies: what a checkpoint must not come between, since it does not hold them."""
-    return method.num_iterations if isinstance(method, recipe.Grpo) else 1
+    return method.num_iterations if isinstance(method, GrpoSpec) else 1
 
 
 def batch_size(run: Run, loaded: load.Loaded) -> Batch:
@@ -228,8 +229,8 @@ def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     if kept := run.record.get("batch"):
         return Batch(**kept)
     here = loaded.machine
-    sizes = architecture.of(loaded.model.config.to_dict())
-    size = batch(run.recipe, sizes, here.memory_gib, card=here.card, precision=here.precision)
+    sizes = architecture.from_config(loaded.model.config.to_dict())
+    size = choose_batch(run.recipe, sizes, here.memory_gib, card=here.card, precision=here.precision)
     run.update(batch=asdict(size))
     return size
 

@@ -6,15 +6,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 
-from lowmed import recipe
-from lowmed.engine.machine import Machine
+from lowmed.engine.device import Device
+from lowmed.recipe import LoraSpec, ModelSpec
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # The language model alone: servers can not load an adapter on the vision tower, and a frozen tower costs no graph.
 LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-def load(source: str, spec: recipe.Model, machine: Machine) -> Any:
+def load(source: str, spec: ModelSpec, machine: Device) -> Any:
     """The base model on its device.
 
     Args:
@@ -49,7 +49,7 @@ def load(source: str, spec: recipe.Model, machine: Machine) -> Any:
     return model
 
 
-def add_adapter(model: Any, lora: recipe.Lora) -> Any:
+def add_adapter(model: Any, lora: LoraSpec) -> Any:
     """A fresh adapter on the language model's linear layers."""
     config = LoraConfig(
         r=lora.rank,

@@ -21,9 +21,9 @@ import torch  # noqa: E402
 import trl  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
-from lowmed import recipe  # noqa: E402
-from lowmed.engine.machine import Machine, kl_from_base  # noqa: E402
+from lowmed.engine.device import Device, kl_reference_error  # noqa: E402
 from lowmed.engine.transformers_backend import DTYPES, LANGUAGE_LAYERS  # noqa: E402
+from lowmed.recipe import LoraSpec, ModelSpec  # noqa: E402
 
 # Qwen2-VL's context. unsloth makes this the `max_length` of SFT whatever was asked for, and its own default of 2,048
 # would cut rows of large images in the middle of an image.
@@ -31,7 +31,7 @@ LONGEST_TOKENS = 32_768
 CHECKPOINTING = "unsloth"  # always on: the trainers take this mode from the model, not from their arguments
 
 
-def load_arguments(source: str, spec: recipe.Model, machine: Machine) -> dict[str, Any]:
+def load_arguments(source: str, spec: ModelSpec, machine: Device) -> dict[str, Any]:
     """What FastVisionModel.from_pretrained is given."""
     return {
         "model_name": source,
@@ -49,7 +49,7 @@ def load_arguments(source: str, spec: recipe.Model, machine: Machine) -> dict[st
     }
 
 
-def adapter_arguments(lora: recipe.Lora) -> dict[str, Any]:
+def adapter_arguments(lora: LoraSpec) -> dict[str, Any]:
     """What FastVisionModel.get_peft_model is given: the language model alone is tuned, which is not its default."""
     return {
         "r": lora.rank,
@@ -62,14 +62,14 @@ def adapter_arguments(lora: recipe.Lora) -> dict[str, Any]:
     }
 
 
-def load(source: str, spec: recipe.Model, machine: Machine) -> Any:
+def load(source: str, spec: ModelSpec, machine: Device) -> Any:
     """The base model on the card."""
     with contextlib.redirect_stdout(sys.stderr):
         model, _processor = FastVisionModel.from_pretrained(**load_arguments(source, spec, machine))
     return model
 
 
-def add_adapter(model: Any, lora: recipe.Lora) -> Any:
+def add_adapter(model: Any, lora: LoraSpec) -> Any:
     """A fresh adapter on the language model's linear layers."""
     with contextlib.redirect_stdout(sys.stderr):
         return FastVisionModel.get_peft_model(model, **adapter_arguments(lora))
@@ -82,7 +82,7 @@ def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
     return FastVisionModel.post_patch_model(found, use_gradient_checkpointing=CHECKPOINTING) if trainable else found
 
 
-def mend(config: Any, *trainers: Any) -> None:
+def undo_overrides(config: Any, *trainers: Any) -> None:
     """Put back what unsloth's rewriting of TRL changes in the outcome of a run rather than in its speed.
 
     It replaces an open `epsilon_high` under the dapo loss, and `scale_rewards` under dr_grpo, by values of its own,
@@ -116,7 +116,7 @@ def _checked(built: Callable[..., None]) -> Callable[..., None]:
         self.processing_class.tokenizer.padding_side = "left"
         weights = self.model.named_parameters()
         if getattr(self, "beta", 0) and any(weight.any() for name, weight in weights if "lora_B.default" in name):
-            raise kl_from_base()
+            raise kl_reference_error()
 
     return build
 
@@ -129,4 +129,4 @@ def _with_messages(rewarded: Callable[..., Any]) -> Callable[..., Any]:
     return reward
 
 
-mend(trl.GRPOConfig, trl.GRPOTrainer, trl.SFTTrainer)
+undo_overrides(trl.GRPOConfig, trl.GRPOTrainer, trl.SFTTrainer)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lowmed.errors import RunError
-from lowmed.evaluate.measure import FEW, STRATA, hits, strata
-from lowmed.evaluate.paired import difference, holm
-from lowmed.evaluate.sides import SAME, Side
-from lowmed.evaluate.verdicts import OPEN
+from lowmed.evaluate.compare_inputs import SAME, ComparedRun
+from lowmed.evaluate.judge_scores import OPEN
+from lowmed.evaluate.metrics import FEW, STRATA, correct_flags, strata
+from lowmed.evaluate.paired_tests import difference, holm
 
 EXAMPLES = 5
 Row = Mapping[str, Any]
@@ -17,7 +17,11 @@ _ASKED = ("question", "answer", "options")
 
 
 def compare(
-    first: Mapping[str, Side], second: Mapping[str, Side], *, strict: bool = False, allow_different: bool = False
+    first: Mapping[str, ComparedRun],
+    second: Mapping[str, ComparedRun],
+    *,
+    strict: bool = False,
+    allow_different: bool = False,
 ) -> dict[str, Any]:
     """The second side minus the first, for every data source that both have.
 
@@ -48,7 +52,7 @@ def compare(
     }
 
 
-def _source(first: Side, second: Side, strict: bool, allow_different: bool) -> dict[str, Any]:
+def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_different: bool) -> dict[str, Any]:
     one, other = ({_key(row): row for row in side.rows} for side in (first, second))
     differing = _differences(first, second, one, other)
     if differing and not allow_different:
@@ -84,7 +88,9 @@ def _same_question(one: Row, other: Row) -> bool:
     return all((one.get(field) or None) == (other.get(field) or None) for field in _ASKED)
 
 
-def _differences(first: Side, second: Side, one: Mapping[Key, Row], other: Mapping[Key, Row]) -> list[str]:
+def _differences(
+    first: ComparedRun, second: ComparedRun, one: Mapping[Key, Row], other: Mapping[Key, Row]
+) -> list[str]:
     """What is not the same on both sides, in words; a setting that only one side knows of cannot be compared."""
     a, b = first.settings, second.settings
     found = [f"{key} {a[key]} and {b[key]}" for key in SAME if key in a and key in b and a[key] != b[key]]
@@ -100,10 +106,10 @@ def _differences(first: Side, second: Side, one: Mapping[Key, Row], other: Mappi
 
 
 def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> dict[str, Any]:
-    return difference(hits(before, field), hits(after, field), [str(row["group"]) for row in before])
+    return difference(correct_flags(before, field), correct_flags(after, field), [str(row["group"]) for row in before])
 
 
-def _judged(first: Side, second: Side, open_keys: Sequence[Key]) -> list[dict[str, Any]]:
+def _judged(first: ComparedRun, second: ComparedRun, open_keys: Sequence[Key]) -> list[dict[str, Any]]:
     """The open questions by each judge, with one rubric, that gave its verdict on both replies."""
     found = []
     for judge in first.verdicts.keys() & second.verdicts.keys():
@@ -116,7 +122,7 @@ def _judged(first: Side, second: Side, open_keys: Sequence[Key]) -> list[dict[st
     return sorted(found, key=lambda each: json.dumps(each["judge"]))
 
 
-def _judged_apart(first: Side, second: Side) -> str:
+def _judged_apart(first: ComparedRun, second: ComparedRun) -> str:
     """Why judged scores that are there are not set against each other, in words; "" where nothing is kept back."""
     if not (first.verdicts.keys() ^ second.verdicts.keys()) or first.verdicts.keys() & second.verdicts.keys():
         return ""
@@ -160,5 +166,5 @@ def _flips(
     ]
 
 
-def _where(first: Mapping[str, Side], second: Mapping[str, Side]) -> str:
+def _where(first: Mapping[str, ComparedRun], second: Mapping[str, ComparedRun]) -> str:
     return " and ".join(side.where for side in (*first.values(), *second.values()))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageOps
 
-from lowmed.evaluate.replies import OpenImage
+from lowmed.evaluate.answerer import OpenImage
 from lowmed.sample import Sample
 
 REAL, SAMPLED, SAMPLED_BLIND = "real", "sampled", "sampled-blind"
@@ -41,7 +41,7 @@ class Condition:
     temperature: float = 0.0
 
 
-def chosen(held_out: Mapping[str, Sequence[Sample]], questions: int) -> dict[str, tuple[Sample, ...]]:
+def choose_questions(held_out: Mapping[str, Sequence[Sample]], questions: int) -> dict[str, tuple[Sample, ...]]:
     """About so many questions, from each split in proportion; which ones depends on their ids alone."""
     total = sum(len(samples) for samples in held_out.values())
     share = min(1.0, questions / total) if total else 0.0

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowmed import recipe
 from lowmed.errors import DataError
-from lowmed.evaluate.sampling import by_question, counts
+from lowmed.evaluate.pass_at_k import by_question, counts
+from lowmed.recipe import DataSpec
 from lowmed.run import write_text
 from lowmed.sample import Sample
 
@@ -31,7 +31,7 @@ def write(file: Path, sampled: Iterable[Row]) -> None:
     write_text(file, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def chosen(samples: Sequence[Sample], spec: recipe.Data, seed: int) -> tuple[Sample, ...]:
+def chosen(samples: Sequence[Sample], spec: DataSpec, seed: int) -> tuple[Sample, ...]:
     """The samples that a recipe trains on by their pass counts, in its order; all of them where it names no file.
 
     `easy_to_hard` puts those first that were right most often, and never probed ones last; equals stand by seed.

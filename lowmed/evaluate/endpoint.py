@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 
 from lowmed import prompt
-from lowmed.data.images import Policy, prepare
+from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import SetupError
-from lowmed.evaluate.replies import Answerer, OpenImage, Reply
-from lowmed.judge import chat
+from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
+from lowmed.judge import openai_client
 from lowmed.sample import Sample
 
 AT_ONCE = 8
@@ -24,7 +24,7 @@ SECONDS_PER_REPLY = 600
 KEY = "LOWMED_API_KEY"
 
 
-def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new_tokens: int) -> Answerer:
+def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, max_new_tokens: int) -> Answerer:
     """The served model as something that answers; a key for it is taken from LOWMED_API_KEY.
 
     Args:
@@ -37,10 +37,12 @@ def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new
     Raises:
         SetupError: the address is none, or leads out of this machine while LOWMED_OFFLINE=1.
     """
-    client = chat.client(url, "--endpoint", KEY)
+    client = openai_client.client(url, "--endpoint", KEY)
 
-    def answer(samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float) -> Iterator[Reply]:
-        def one(number: int) -> Reply:
+    def answer(
+        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
+    ) -> Iterator[Completion]:
+        def one(number: int) -> Completion:
             sample = samples[number // copies]
             body = {
                 "model": name,
@@ -57,10 +59,12 @@ def answerer(url: str, name: str, family: prompt.Family, policy: Policy, max_new
     return answer
 
 
-def _messages(family: prompt.Family, sample: Sample, open_image: OpenImage, policy: Policy) -> list[prompt.Message]:
+def _messages(
+    family: prompt.Family, sample: Sample, open_image: OpenImage, policy: PixelPolicy
+) -> list[prompt.Message]:
     """The same messages as a loaded model gets, with the prepared pictures in them as PNG."""
     pictures = iter(sample.images)
-    messages = prompt.ask(family, sample)
+    messages = prompt.build_messages(family, sample)
     for message in messages:
         message["content"] = [
             {"type": "image_url", "image_url": {"url": _png(open_image, next(pictures), policy)}}
@@ -71,7 +75,7 @@ def _messages(family: prompt.Family, sample: Sample, open_image: OpenImage, poli
     return messages
 
 
-def _png(open_image: OpenImage, reference: str, policy: Policy) -> str:
+def _png(open_image: OpenImage, reference: str, policy: PixelPolicy) -> str:
     buffer = io.BytesIO()
     prepare(open_image(reference), policy, reference).save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -84,14 +88,14 @@ def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
         SetupError: it does not answer, or refuses.
     """
     try:
-        return chat.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_REPLY)
-    except chat.NoAnswerError as error:
+        return openai_client.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_REPLY)
+    except openai_client.NoAnswerError as error:
         silent = "start the server, then run the same command"
         fix = silent if error.status is None else "check --endpoint and --model; the replies so far are kept"
         raise SetupError(f"the endpoint {error}", url, fix) from error
 
 
-def _reply(sample: Sample, content: Any, url: str) -> Reply:
+def _reply(sample: Sample, content: Any, url: str) -> Completion:
     try:
         choice = content["choices"][0]
         text = choice["message"]["content"] or ""
@@ -103,4 +107,4 @@ def _reply(sample: Sample, content: Any, url: str) -> Reply:
             url,
             "give the OpenAI-compatible address, .../v1",
         ) from error
-    return Reply(sample, text, tokens, finish_reason)
+    return Completion(sample, text, tokens, finish_reason)

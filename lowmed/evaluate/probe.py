@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lowmed.evaluate.intervals import clustered, wilson
-from lowmed.evaluate.measure import FEW, STRATA, hits, mean, strata
-from lowmed.evaluate.sampling import KS, by_question, guess_rate, pass_at
+from lowmed.evaluate.metrics import FEW, STRATA, correct_flags, mean, strata
+from lowmed.evaluate.pass_at_k import KS, by_question, guess_rate, pass_at
 
 Row = Mapping[str, Any]
 # Toolkit's choices: the rule's paper publishes no thresholds.
@@ -78,7 +78,7 @@ def _questions(greedy: Sequence[Row], sampled: Sequence[Row], blind: Sequence[Ro
 
 def _stratum(questions: Sequence[Row], threshold: float) -> dict[str, Any]:
     groups = [question["greedy"]["group"] for question in questions]
-    right = hits([question["greedy"] for question in questions], "strict_outcome")
+    right = correct_flags([question["greedy"] for question in questions], "strict_outcome")
     support = [float(question["supported"]) for question in questions]
     drawn = min(question["replies"] for question in questions)
     found: dict[str, Any] = {

@@ -4,23 +4,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowmed import __version__, prompt, recipe, recipe_file
+from lowmed import __version__, prompt
 from lowmed.answer import RULES_VERSION, normalize
-from lowmed.data.division import Division
+from lowmed.data.split import DataSplit
 from lowmed.errors import RunError
-from lowmed.evaluate import reliance, sampling, store, verdicts
+from lowmed.evaluate import control_effects, judge_scores, pass_at_k, results_folder
 from lowmed.evaluate.controls import CONTROLS, REAL, SAMPLED
-from lowmed.evaluate.measure import figures, mean, scored
+from lowmed.evaluate.metrics import mean, metrics, scored
+from lowmed.recipe import ModelSpec, io
 from lowmed.sample import Sample
 
 Row = Mapping[str, Any]
 SEEN, UNSEEN = "seen in training", "unseen"
 
 
-def settings(
-    model: recipe.Model,
+def eval_settings(
+    model: ModelSpec,
     family: prompt.Family,
-    division: Division,
+    division: DataSplit,
     *,
     max_new_tokens: int,
     seen: str,
@@ -37,7 +38,7 @@ def settings(
         endpoint: whether another program serves the model; how it loads it is then not known.
     """
     return {
-        "model": recipe_file.portable_path(model.name),
+        "model": io.portable_path(model.name),
         "load_in": None if endpoint else model.load_in,
         "endpoint": endpoint,
         "max_image_tokens": model.max_image_tokens,
@@ -66,13 +67,13 @@ def report(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: it is no evaluation, or replies are missing.
     """
-    asked = store.asked(folder)
+    asked = results_folder.read_settings(folder)
     rows = {
         who: {
-            condition: scored(store.read(store.path(folder, who, condition)))
-            for condition in store.conditions(folder, who)
+            condition: scored(results_folder.read(results_folder.path(folder, who, condition)))
+            for condition in results_folder.conditions(folder, who)
         }
-        for who in store.people(folder)
+        for who in results_folder.systems(folder)
     }
     expected = sum(part["questions"] for part in asked["splits"].values())
     for who, by_condition in rows.items():
@@ -82,7 +83,7 @@ def report(folder: Path) -> dict[str, Any]:
                 str(folder),
                 "give the same `lowmed eval` again without --rescore; it goes on where it was",
             )
-    judged = verdicts.judged(folder, {who: by_condition[REAL] for who, by_condition in rows.items()})
+    judged = judge_scores.judged(folder, {who: by_condition[REAL] for who, by_condition in rows.items()})
     return {**build(asked, rows), "judged": judged}
 
 
@@ -95,7 +96,7 @@ def build(asked: Mapping[str, Any], rows: Mapping[str, Mapping[str, Sequence[Row
         splits[split] = {
             **known,
             "no_image_floor": floor(anybody),
-            "results": {who: figures(found) for who, found in real.items()},
+            "results": {who: metrics(found) for who, found in real.items()},
         }
     return {
         "lowmed": __version__,
@@ -104,7 +105,7 @@ def build(asked: Mapping[str, Any], rows: Mapping[str, Mapping[str, Sequence[Row
         "splits": splits,
         "controls": {who: _controls(by_condition) for who, by_condition in rows.items()},
         "sampled": {
-            who: sampling.figures(by_condition[SAMPLED])
+            who: pass_at_k.sampling_metrics(by_condition[SAMPLED])
             for who, by_condition in rows.items()
             if by_condition.get(SAMPLED)
         },
@@ -118,7 +119,7 @@ def floor(rows: Sequence[Row]) -> float | None:
     return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in rows])
 
 
-def _seen(division: Division, samples: Sequence[Sample], seen: str) -> str:
+def _seen(division: DataSplit, samples: Sequence[Sample], seen: str) -> str:
     """How a split stands to training; one of modalities that training did not have is named, whatever its source."""
     trained, asked = ({sample.modality for sample in some if sample.modality} for some in (division.train, samples))
     new = asked - trained
@@ -128,8 +129,12 @@ def _seen(division: Division, samples: Sequence[Sample], seen: str) -> str:
 
 
 def _controls(by_condition: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    found = {name: reliance.beside(by_condition[REAL], by_condition[name]) for name in CONTROLS if name in by_condition}
-    return {**found, "verdict": reliance.verdict(found)} if found else {}
+    found = {
+        name: control_effects.effect(by_condition[REAL], by_condition[name])
+        for name in CONTROLS
+        if name in by_condition
+    }
+    return {**found, "verdict": control_effects.verdict(found)} if found else {}
 
 
 def _of(split: str, rows: Sequence[Row]) -> list[Row]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import answer
-from lowmed.answer import Asked
-from lowmed.answer.choice import options as prepared
+from lowmed.answer import Question
+from lowmed.answer.choice import prepare_options as prepared
 from lowmed.errors import DataError
 from lowmed.sample import KINDS, LETTERS, Kind
 
@@ -58,7 +58,7 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
     Raises:
         DataError: as `score_rows`.
     """
-    asked = read_asked(row, where)
+    asked = question_of_row(row, where)
     completion = row["completion"]
     if completion is not None and not isinstance(completion, str):
         raise DataError(f"completion is {type(completion).__name__}, not a text", where, _FIX)
@@ -79,7 +79,7 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
     }
 
 
-def _overlap(value: str | None, asked: Asked, outcome: str) -> tuple[float | None, tuple[str, ...]]:
+def _overlap(value: str | None, asked: Question, outcome: str) -> tuple[float | None, tuple[str, ...]]:
     if asked.kind in ("choice", "json") or (asked.kind == "closed" and any(map(answer.is_yes_no, asked.golds))):
         return None, ()
     graded = asked.kind in ("open", "text")
@@ -91,7 +91,7 @@ def _overlap(value: str | None, asked: Asked, outcome: str) -> tuple[float | Non
     return (f1 if graded else None), answer.contradictions(value, nearest)
 
 
-def read_asked(row: Row, where: str) -> Asked:
+def question_of_row(row: Row, where: str) -> Question:
     """What a row asks: its kind, guessed where it says none, and its gold answers as texts, never letters.
 
     Raises:
@@ -110,8 +110,8 @@ def read_asked(row: Row, where: str) -> Asked:
     if kind == "choice":
         shown = tuple(options) or tuple(LETTERS)
         golds = tuple(_option(gold, shown, letters=not isinstance(row["answer"], list), where=where) for gold in golds)
-        return Asked(kind, golds, shown, str(row["question"]))
-    return Asked(kind, golds, (), str(row["question"]))
+        return Question(kind, golds, shown, str(row["question"]))
+    return Question(kind, golds, (), str(row["question"]))
 
 
 def _golds(gold: Any, where: str) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lowmed import recipe
 from lowmed.errors import RecipeError
-from lowmed.judge.asking import Judge
+from lowmed.judge.judge import Judge
 from lowmed.judge.rubric import ANSWER, CLINICAL, Rubric
+from lowmed.recipe import JudgeSpec
 from lowmed.run import disk, read_json, write_json
 
 LEAST_KAPPA = 0.6
@@ -50,7 +50,7 @@ def write(path: Path, judge: Judge, rubric: Rubric, found: dict[str, Any]) -> No
     write_json(path, {"model": judge.model, "rubrics": {**kept, rubric.name: found}})
 
 
-def for_rewards(settings: recipe.Judge, rewards: Iterable[str]) -> Judge | None:
+def judge_for_rewards(settings: JudgeSpec, rewards: Iterable[str]) -> Judge | None:
     """The judge that a recipe's rewards ask, calibrated for what each of them asks; None where none of them does.
 
     Args:

@@ -43,7 +43,7 @@ def by_rule(query: Query) -> Verdict | None:
     if query.rubric is not ANSWER:
         empty = not any(letter.isalnum() for letter in query.text)
         return Verdict(False, "empty", "rule") if empty else None
-    asked = answer.Asked("open", query.golds, (), query.question)
+    asked = answer.Question("open", query.golds, (), query.question)
     value, flag = answer.read_text(query.text, asked)
     if value is None:
         return Verdict(False, flag, "rule")

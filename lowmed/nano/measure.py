@@ -58,7 +58,7 @@ def replies(
     found: list[list[str]] = []
     for start in range(0, len(samples), rows):
         part = samples[start : start + rows]
-        chats = [prompt.ask(prompt.family("reasoning"), sample) for sample in part]
+        chats = [prompt.build_messages(prompt.family("reasoning"), sample) for sample in part]
         texts = processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
         pictures = [phantom.picture(sample.images[0]) for sample in part]
         inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
@@ -77,7 +77,10 @@ def replies(
 
 def is_right(sample: Sample, reply: str) -> bool:
     """Whether the reply has the reference's form and its answer, to the letter."""
-    form, gold = _FORM.fullmatch(reply), _FORM.fullmatch(prompt.reference(prompt.family("reasoning"), sample))
+    form, gold = (
+        _FORM.fullmatch(reply),
+        _FORM.fullmatch(prompt.reference_completion(prompt.family("reasoning"), sample)),
+    )
     return form is not None and gold is not None and form["answer"] == gold["answer"]
 
 

@@ -67,12 +67,7 @@ VISION = {
 def fresh_processor(texts: Iterable[str]) -> Any:
     """A Qwen2VLProcessor whose tokenizer learnt its merges from `texts`; any Unicode text can be encoded."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
-    from transformers import (
-        Qwen2Tokenizer,
-        Qwen2VLImageProcessorPil,
-        Qwen2VLProcessor,
-        Qwen2VLVideoProcessor,
-    )
+    from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer

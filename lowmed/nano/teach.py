@@ -47,7 +47,9 @@ def asked(sample: Sample, phase: Phase, chance: np.random.Generator) -> tuple[li
     if chance.random() < phase.habit_share:
         sample = dataclasses.replace(sample, answer=phantom.HABITS[sample.topic])
     family = prompt.family(form)
-    return prompt.ask(family, sample, int(chance.integers(len(family.wordings)))), prompt.reference(family, sample)
+    return prompt.build_messages(
+        family, sample, int(chance.integers(len(family.wordings)))
+    ), prompt.reference_completion(family, sample)
 
 
 def batch(processor: Any, chats: Sequence[tuple[list[prompt.Message], str]], pictures: Sequence[Any]) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def letters_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
                 dataclasses.replace(sample, answer=truth, explanation=f"So the {sample.topic} is {truth}.")
                 for truth in truths
             ]
-            replies = "".join(prompt.reference(family, thought) for thought in thoughts)
+            replies = "".join(prompt.reference_completion(family, thought) for thought in thoughts)
             texts.append((prompt.question_text(sample) + "\n", replies))
         yield _encoded(processor, texts)
 

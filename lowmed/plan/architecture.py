@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lowmed import nano, recipe
+from lowmed import nano
 from lowmed.errors import SetupError
+from lowmed.recipe import ModelSpec
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-MERGED = 4  # patches that become one token
+PATCHES_PER_TOKEN = 4  # patches that become one token
 SHIPPED = Path(__file__).with_name("architectures.json")
 
 
@@ -73,7 +74,7 @@ class Architecture:
         norm = width if gated else 2 * width  # RMSNorm has no bias
         attention = width * 3 * width + 3 * width + width * width + width
         mlp = 3 * width * inner + 2 * inner + width if gated else 2 * width * inner + inner + width
-        wide = MERGED * width
+        wide = PATCHES_PER_TOKEN * width
         merger = wide * wide + wide + wide * self.vision_out + self.vision_out
         patches = self.patch_values * width + (width if self.family == "qwen3_vl" else 0) + self.positions * width
         mergers = merger + norm + self.deepstack * (merger + 2 * wide)
@@ -89,7 +90,7 @@ class Architecture:
         return rank * self.layers * sum(inputs + outputs for inputs, outputs in self.layer_shapes)
 
 
-def of(config: Mapping[str, Any], where: str = "model.name") -> Architecture:
+def from_config(config: Mapping[str, Any], where: str = "model.name") -> Architecture:
     """The architecture that a config.json describes.
 
     Args:
@@ -150,10 +151,10 @@ def _unreadable(where: str) -> SetupError:
 def shipped() -> dict[str, Architecture]:
     """The released sizes by hub id."""
     configs: dict[str, dict[str, Any]] = json.loads(SHIPPED.read_text(encoding="utf-8"))
-    return {name: of(config, name) for name, config in configs.items()}
+    return {name: from_config(config, name) for name, config in configs.items()}
 
 
-def read(model: recipe.Model) -> Architecture:
+def read_architecture(model: ModelSpec) -> Architecture:
     """The architecture of a recipe's model: nano, a local folder with config.json, or a released hub id.
 
     Raises:
@@ -169,7 +170,7 @@ def read(model: recipe.Model) -> Architecture:
                 str(folder),
                 "give the folder of a Hugging Face model",
             ) from error
-        return of(config, str(folder / "config.json"))
+        return from_config(config, str(folder / "config.json"))
     known = shipped()
     if model.name in known:
         return known[model.name]

@@ -3,29 +3,29 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lowmed import recipe
-from lowmed.plan import cards, lengths, measured, speed
+from lowmed.plan import calibration, cards, sequence_lengths, speed
 from lowmed.plan.architecture import Architecture
-from lowmed.plan.measured import Scale
+from lowmed.plan.calibration import MemoryScale
 from lowmed.plan.memory import phases
-from lowmed.plan.sizes import CPU_ROWS, EVALUATION_ROWS, Batch, Sizes
+from lowmed.plan.workload import CPU_ROWS, EVALUATION_ROWS, Batch, Workload
+from lowmed.recipe import DataSpec, EvalSpec, GrpoSpec, MethodSpec, ModelSpec, Recipe, SftSpec
 
-__all__ = ["Batch", "answer_rows", "batch"]
+__all__ = ["Batch", "eval_batch_size", "choose_batch"]
 
 KEPT_FREE = {True: 0.1, False: 0.25}  # share of the card that a derived batch leaves: measured on such a card, or not
 HARDLY_FASTER = 1.05  # a batch that saves less time is not worth its memory
 SMALL = 50e6  # parameters of a model that a CPU trains in one forward
 
 
-def batch(
-    plan: recipe.Recipe,
+def choose_batch(
+    plan: Recipe,
     model: Architecture,
     card_gib: float,
     *,
     card: str = "",
     precision: str = "bf16",
-    scale: Scale | None = None,
-    row_lengths: lengths.Lengths | None = None,
+    scale: MemoryScale | None = None,
+    row_lengths: sequence_lengths.SequenceLengths | None = None,
 ) -> Batch:
     """The batch for a card: what the recipe says, and for what it leaves open the fastest that fits with room.
 
@@ -49,8 +49,14 @@ def batch(
     wanted = cards.preset(plan)
     gib = min(card_gib, wanted.gib) if wanted else card_gib
     here = cards.like(card, card_gib)
-    scale = scale or measured.scale(here.name)
-    sizes = Sizes(plan, model, row_lengths or lengths.of(plan), Batch(1, 1, True), 4 if precision == "fp32" else 2)
+    scale = scale or calibration.scale(here.name)
+    sizes = Workload(
+        plan,
+        model,
+        row_lengths or sequence_lengths.sequence_lengths(plan),
+        Batch(1, 1, True),
+        4 if precision == "fp32" else 2,
+    )
 
     def fits(phase: str, tried: Batch) -> bool:
         terms = phases(replace(sizes, batch=tried)).get(phase, {})
@@ -68,8 +74,8 @@ def batch(
     return next((each for each in asked if fits("evaluation", each)), asked[-1])
 
 
-def answer_rows(
-    spec: recipe.Model,
+def eval_batch_size(
+    spec: ModelSpec,
     model: Architecture,
     max_new_tokens: int,
     card_gib: float,
@@ -87,17 +93,17 @@ def answer_rows(
         card: its name as torch reports it.
         precision: `bf16`, `fp16` or `fp32`.
     """
-    plan = recipe.Recipe(
+    plan = Recipe(
         about="an evaluation",
         model=spec,
-        data=recipe.Data(source="any"),
-        method=recipe.Sft(kind="sft"),
-        eval=recipe.Eval(max_new_tokens=max_new_tokens),
+        data=DataSpec(source="any"),
+        method=SftSpec(kind="sft"),
+        eval=EvalSpec(max_new_tokens=max_new_tokens),
     )
-    return batch(plan, model, card_gib, card=card, precision=precision).rows_per_answer
+    return choose_batch(plan, model, card_gib, card=card, precision=precision).rows_per_answer
 
 
-def _tried(plan: recipe.Recipe) -> list[Batch]:
+def _tried(plan: Recipe) -> list[Batch]:
     """Batches that the recipe leaves open, the smallest last; unsloth checkpoints whatever it is told."""
     method = plan.method
     rows = [method.rows_per_forward] if method.rows_per_forward else list(_divisors(method.rows_per_update))
@@ -107,16 +113,16 @@ def _tried(plan: recipe.Recipe) -> list[Batch]:
     return [Batch(each, 1, checkpointing) for checkpointing in kept for each in rows]
 
 
-def _fast(tried: list[Sizes], card: cards.Card) -> Batch:
+def _fast(tried: list[Workload], card: cards.Card) -> Batch:
     """The batch that trains fastest by estimate, or one that is hardly slower and takes less memory."""
     seconds = [speed.training(each, card) for each in tried]
     near = [each for each, taken in zip(tried, seconds, strict=True) if taken <= HARDLY_FASTER * min(seconds)]
     return min(near, key=lambda each: sum(phases(each)["backward"].values())).batch
 
 
-def _generated(method: recipe.Method) -> list[int]:
+def _generated(method: MethodSpec) -> list[int]:
     """Rows that one call of generate may have, most first: whole groups, in equal calls."""
-    if not isinstance(method, recipe.Grpo):
+    if not isinstance(method, GrpoSpec):
         return [EVALUATION_ROWS]
     return [questions * method.group_size for questions in _divisors(method.questions_per_update)]
 

@@ -3,8 +3,8 @@
 import os
 from dataclasses import dataclass
 
-from lowmed import recipe
 from lowmed.errors import RecipeError
+from lowmed.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def this_cpu() -> Card:
     return Card(CPU, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, "fp32")
 
 
-def preset(spec: recipe.Recipe) -> Card | None:
+def preset(spec: Recipe) -> Card | None:
     """The card that the recipe's `hardware` names."""
     return CARDS[PRESETS[spec.hardware]] if spec.hardware else None
 

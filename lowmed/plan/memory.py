@@ -3,10 +3,10 @@
 Everything is in bytes.
 """
 
-from lowmed import recipe
-from lowmed.plan import training
-from lowmed.plan.pictures import encoding, pixels
-from lowmed.plan.sizes import Sizes, Terms
+from lowmed.plan import training_memory
+from lowmed.plan.vision_memory import encoding, pixels
+from lowmed.plan.workload import Terms, Workload
+from lowmed.recipe import GrpoSpec, MethodSpec
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight, double quantisation
 # Room for the keys and values of a row comes in steps of so many: attention kernels of a card pad a mask of another
@@ -14,21 +14,21 @@ NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight, double quantisation
 ROOM_TOKENS = {"transformers": 16, "compiled": 256}
 
 
-def phases(sizes: Sizes) -> dict[str, Terms]:
+def phases(sizes: Workload) -> dict[str, Terms]:
     """The terms of each phase on the device, in the order in which a run meets them."""
     held = weights(sizes)
     tuned = {**held, **_adapter(sizes)}
     found = {"load": {**held, **_loading(sizes)}}
     method = sizes.plan.method
-    if isinstance(method, recipe.Grpo):
+    if isinstance(method, GrpoSpec):
         rows = sizes.batch.rows_per_generate
         answering = _answering(sizes, rows, -(-rows // method.group_size), method.max_new_tokens)
         # TRL prepares the pixels of all replies before they are put together by question.
         found["rollout"] = {**tuned, **answering, "images": pixels(sizes, method.rows_per_update)}
         if method.beta > 0 or method.num_iterations > 1:
-            found["scoring forward"] = {**tuned, **training.scoring(sizes)}
-    found["backward"] = {**tuned, **training.backward(sizes)}
-    if isinstance(method, recipe.Grpo) and sizes.plan.model.rollout == "compiled":  # its room is never given back
+            found["scoring forward"] = {**tuned, **training_memory.scoring(sizes)}
+    found["backward"] = {**tuned, **training_memory.backward(sizes)}
+    if isinstance(method, GrpoSpec) and sizes.plan.model.rollout == "compiled":  # its room is never given back
         rows = sizes.batch.rows_per_generate
         found["backward"]["KV cache"] = rows * _room(sizes, method.max_new_tokens) * _cached_token(sizes)
     questions = sizes.batch.rows_per_answer
@@ -37,7 +37,7 @@ def phases(sizes: Sizes) -> dict[str, Terms]:
     return found
 
 
-def weights(sizes: Sizes) -> Terms:
+def weights(sizes: Workload) -> Terms:
     """The base model."""
     model, four_bit = sizes.model, sizes.plan.model.load_in == "4bit"
     language = model.text_linear * (NF4 if four_bit else sizes.width) + model.text_rest * sizes.width
@@ -48,36 +48,36 @@ def weights(sizes: Sizes) -> Terms:
     }
 
 
-def merge(sizes: Sizes) -> Terms:
+def merge(sizes: Workload) -> Terms:
     """Merging on the host: the whole base in 16 bits, and one layer's product in 32."""
     largest = max(inputs * outputs for inputs, outputs in sizes.model.layer_shapes)
     return {"16-bit weights": 2 * sizes.model.parameters, "one layer in 32 bits": 3 * 4 * largest}
 
 
-def consistent(method: recipe.Method) -> bool:
+def consistent(method: MethodSpec) -> bool:
     """Whether a reward asks a slow copy of the adapter."""
-    return isinstance(method, recipe.Grpo) and any(reward.name == "consistency" for reward in method.rewards)
+    return isinstance(method, GrpoSpec) and any(reward.name == "consistency" for reward in method.rewards)
 
 
-def _adapter(sizes: Sizes) -> Terms:
+def _adapter(sizes: Workload) -> Terms:
     """The adapter, which is 32-bit, Adam's two moments, which stay from the first update on, and copies of it."""
     method, count = sizes.plan.method, sizes.model.lora(sizes.plan.lora.rank)
     terms: Terms = {"LoRA": 4 * count, "optimizer": 8 * count}
-    if isinstance(method, recipe.Grpo) and method.beta > 0:
+    if isinstance(method, GrpoSpec) and method.beta > 0:
         terms["reference adapter"] = 4 * count
     if consistent(method):
         terms["slow adapter"] = 4 * count
     return terms
 
 
-def _loading(sizes: Sizes) -> Terms:
+def _loading(sizes: Workload) -> Terms:
     """Layers on their way: four at once to a card; on a CPU the whole 16-bit model passes through the same memory."""
     if sizes.on_cpu:
         return {"16-bit weights on the way": 2 * sizes.model.parameters}
     return {"16-bit weights on the way": 4 * 2 * sizes.model.hidden * sizes.model.intermediate}
 
 
-def _answering(sizes: Sizes, rows: int, prompts: int, new_tokens: int) -> Terms:
+def _answering(sizes: Workload, rows: int, prompts: int, new_tokens: int) -> Terms:
     """Reading each distinct prompt once, then one token at a time for all rows that go on from them."""
     model, width, prompt = sizes.model, sizes.width, sizes.lengths.prompt
     token, room = _cached_token(sizes), _room(sizes, new_tokens)
@@ -85,20 +85,20 @@ def _answering(sizes: Sizes, rows: int, prompts: int, new_tokens: int) -> Terms:
     return {
         # The prompts' own, room for all rows, and a layer of those laid out anew as rows end.
         "KV cache": token * (prompts * prompt + rows * room * (1 + 1 / model.layers)),
-        "prefill": prompts * prompt * training.layer_at_work(sizes) + mask,
+        "prefill": prompts * prompt * training_memory.layer_at_work(sizes) + mask,
         "logits": rows * model.vocabulary * (width + 5 * 4),
         "images": pixels(sizes, rows),
         "vision": encoding(sizes, rows),
     }
 
 
-def _room(sizes: Sizes, new_tokens: int) -> int:
+def _room(sizes: Workload, new_tokens: int) -> int:
     """Tokens that a row has room for."""
     step = ROOM_TOKENS["compiled" if sizes.plan.model.rollout == "compiled" else "transformers"]
     return -(-(sizes.lengths.prompt + new_tokens) // step) * step
 
 
-def _cached_token(sizes: Sizes) -> int:
+def _cached_token(sizes: Workload) -> int:
     """Keys and values of one token in all layers."""
     model = sizes.model
     return 2 * model.layers * model.kv_heads * model.head_dim * sizes.width

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lowmed import recipe
-from lowmed.plan import cards, pictures
-from lowmed.plan.architecture import MERGED
+from lowmed.plan import cards, vision_memory
+from lowmed.plan.architecture import PATCHES_PER_TOKEN
+from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.cards import Card, Speed
-from lowmed.plan.measured import Row
 from lowmed.plan.memory import NF4, phases
-from lowmed.plan.sizes import Sizes
+from lowmed.plan.workload import Workload
+from lowmed.recipe import GrpoSpec
 
 LAYERS_TIMED = 28  # of the model that a card's `decode_ms` belongs to
 BANDWIDTH_REACHED = 0.6
@@ -30,7 +30,7 @@ class Time:
         return self.generate + self.train
 
 
-def time(sizes: Sizes, card: Card, known: Sequence[Row] = ()) -> Time | None:
+def estimate_time(sizes: Workload, card: Card, known: Sequence[MeasuredRun] = ()) -> Time | None:
     """The time of an update on a card, None where nothing is known of its speed.
 
     Args:
@@ -48,19 +48,19 @@ def time(sizes: Sizes, card: Card, known: Sequence[Row] = ()) -> Time | None:
     return Time(found.generate * pace, found.train * pace, len(mine))
 
 
-def training(sizes: Sizes, card: Card) -> float:
+def training(sizes: Workload, card: Card) -> float:
     """Seconds of an update beside drawing the replies, to compare ways to cut it; an unknown card is a middling one."""
     return _train(sizes, card.speed or cards.MIDDLING)
 
 
-def _planned(sizes: Sizes, speed: Speed) -> float:
+def _planned(sizes: Workload, speed: Speed) -> float:
     return _generate(sizes, speed) + _train(sizes, speed)
 
 
-def _generate(sizes: Sizes, speed: Speed) -> float:
+def _generate(sizes: Workload, speed: Speed) -> float:
     """Every reply runs to its limit: one step a token, for all rows of a call."""
     method = sizes.plan.method
-    if not isinstance(method, recipe.Grpo):
+    if not isinstance(method, GrpoSpec):
         return 0.0
     rows, prompt = sizes.batch.rows_per_generate, _prompt(sizes)
     calls = method.rows_per_update / rows
@@ -72,14 +72,14 @@ def _generate(sizes: Sizes, speed: Speed) -> float:
     return (calls * method.max_new_tokens * step + prefill / (speed.tflops * 1e12)) / method.num_iterations
 
 
-def _train(sizes: Sizes, speed: Speed) -> float:
+def _train(sizes: Workload, speed: Speed) -> float:
     """Forward, backward to the adapter's inputs, with checkpointing the forward again, and forwards that only score.
 
     A pass takes as long as its operations and reading its 4-bit weights into 16 bits, or as launching its kernels.
     """
     method, cut = sizes.plan.method, sizes.batch
     scoring = 0.0
-    if isinstance(method, recipe.Grpo):
+    if isinstance(method, GrpoSpec):
         scoring = ((method.beta > 0) + (method.num_iterations > 1)) / method.num_iterations
     passes = (3 if cut.checkpointing else 2) + scoring
     dequantised = sizes.model.text_linear * (NF4 + 2 * 2) if sizes.plan.model.load_in == "4bit" else 0.0
@@ -90,7 +90,7 @@ def _train(sizes: Sizes, speed: Speed) -> float:
     return forwards * passes * max(one, _launching(sizes, speed)) + rest / (speed.tflops * 1e12)
 
 
-def _pass(sizes: Sizes) -> float:
+def _pass(sizes: Workload) -> float:
     """Operations of the language layers over the rows of one forward."""
     rows, shared = sizes.batch.rows_per_forward, sizes.shared_prompts
     prompt, reply = _prompt(sizes), sizes.lengths.reply
@@ -100,34 +100,34 @@ def _pass(sizes: Sizes) -> float:
     return _linear(sizes, shared * prompt + rows * reply) + _attention(sizes, seen)
 
 
-def _encoded(sizes: Sizes, passes: float) -> float:
+def _encoded(sizes: Workload, passes: float) -> float:
     """Questions whose images training encodes in an update: those of GRPO are known from drawing its replies."""
     method = sizes.plan.method
-    if not pictures.encoded_once(sizes):
+    if not vision_memory.encoded_once(sizes):
         return method.rows_per_update * passes
-    return 0 if isinstance(method, recipe.Grpo) else method.rows_per_update
+    return 0 if isinstance(method, GrpoSpec) else method.rows_per_update
 
 
-def _prompt(sizes: Sizes) -> float:
+def _prompt(sizes: Workload) -> float:
     return sizes.lengths.mean_image + sizes.lengths.text
 
 
-def _linear(sizes: Sizes, tokens: float) -> float:
+def _linear(sizes: Workload, tokens: float) -> float:
     return 2 * sizes.model.text_linear * tokens
 
 
-def _attention(sizes: Sizes, seen: float) -> float:
+def _attention(sizes: Workload, seen: float) -> float:
     """Of so many pairs of query and key, half of which causal attention leaves out."""
     return 2 * sizes.model.layers * sizes.model.heads * sizes.model.head_dim * seen
 
 
-def _vision(sizes: Sizes) -> float:
+def _vision(sizes: Workload) -> float:
     """Operations of encoding the images of one question."""
     model, lengths = sizes.model, sizes.lengths
-    patches = MERGED * lengths.mean_image
+    patches = PATCHES_PER_TOKEN * lengths.mean_image
     attention = 4 * model.vision_depth * model.vision_width * patches**2 / max(1, lengths.images)
     return 2 * model.vision * patches + attention
 
 
-def _launching(sizes: Sizes, speed: Speed) -> float:
+def _launching(sizes: Workload, speed: Speed) -> float:
     return speed.decode_ms / 1e3 * sizes.model.layers / LAYERS_TIMED

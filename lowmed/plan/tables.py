@@ -3,40 +3,40 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lowmed import recipe_file
-from lowmed.plan import architecture, cards, measured
-from lowmed.plan.measured import Row
-from lowmed.plan.outlook import outlook
+from lowmed.plan import architecture, calibration, cards
+from lowmed.plan.calibration import MeasuredRun
+from lowmed.plan.estimate import estimate
+from lowmed.recipe import io
 
 SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
 
 def recipes_table() -> str:
     """All shipped recipes on all cards as Markdown, from what ships alone; an estimate has a ~."""
-    known = measured.shipped()
+    known = calibration.shipped()
     lines = [
         "GiB at the peak of training or evaluation; ~ is an estimate, the card not being measured yet.",
         "",
         f"| recipe | {' | '.join(f'{card.name}, {card.gib:.1f}' for card in cards.CARDS.values())} |",
         f"| --- |{' --- |' * len(cards.CARDS)}",
     ]
-    for name in recipe_file.shipped():
-        plan = recipe_file.load(name)
-        model = architecture.read(plan.model)
-        cells = [outlook(plan, model, card, known=known) for card in cards.CARDS.values()]
+    for name in io.shipped_recipes():
+        plan = io.load_recipe(name)
+        model = architecture.read_architecture(plan.model)
+        cells = [estimate(plan, model, card, known=known) for card in cards.CARDS.values()]
         told = [f"{SHORT[cell.verdict]} {'~' if cell.estimated else ''}{cell.peak_gib:.0f}" for cell in cells]
         lines.append(f"| `{name}` | {' | '.join(told)} |")
     return "\n".join(lines)
 
 
-def errors_table(known: Sequence[Row]) -> str:
+def errors_table(known: Sequence[MeasuredRun]) -> str:
     """Each measured phase against the bare terms and against the calibrated plan, as Markdown."""
     lines = [
         "| card | model | run | rows x tokens | phase | measured GiB | terms alone | error | calibrated | error |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in known:
-        scale = measured.scale(row.card_name, known)
+        scale = calibration.scale(row.card_name, known)
         plan = row.plan
         run = f"{plan.method.kind}, {plan.model.load_in}" + (", checkpointing" if row.batch.checkpointing else "")
         name = Path(plan.model.name).name

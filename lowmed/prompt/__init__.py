@@ -12,7 +12,17 @@ from lowmed.prompt.families import FAMILIES
 from lowmed.prompt.family import Family, Listing, ReplyForm, question_text
 from lowmed.sample import Sample
 
-__all__ = ["FAMILIES", "Family", "Listing", "Message", "ReplyForm", "ask", "family", "question_text", "reference"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Listing",
+    "Message",
+    "ReplyForm",
+    "build_messages",
+    "family",
+    "question_text",
+    "reference_completion",
+]
 
 Message = dict[str, Any]
 
@@ -32,14 +42,14 @@ def family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def ask(asked: Family, sample: Sample, draw: int = 0) -> list[Message]:
+def build_messages(asked: Family, sample: Sample, draw: int = 0) -> list[Message]:
     """The chat messages of one question: image placeholders, then wording number `draw` modulo their count."""
     text = asked.wording(sample.kind, draw).replace("{question}", question_text(sample, asked.listing))
     images: list[Message] = [{"type": "image"} for _ in sample.images]
     return [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]
 
 
-def reference(asked: Family, sample: Sample) -> str:
+def reference_completion(asked: Family, sample: Sample) -> str:
     """The completion that would be right: the gold answer, with its explanation, in the family's reply form."""
     answer = sample.letter if sample.kind == "choice" else sample.answer
     if asked.reply == "answer":

@@ -6,30 +6,30 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lowmed.recipe.data import Data, OwnFamily, Prompts
-from lowmed.recipe.method import Boundary, Grpo, Method, Reward, Sft
-from lowmed.recipe.model import Lora, Model
+from lowmed.recipe.data import CustomFamily, DataSpec, PromptSpec
+from lowmed.recipe.method import BridgeSpec, GrpoSpec, MethodSpec, RewardSpec, SftSpec
+from lowmed.recipe.model import LoraSpec, ModelSpec
 from lowmed.recipe.section import Positive, Section
 
 __all__ = [
-    "Boundary",
-    "Data",
-    "Eval",
-    "Grpo",
-    "Judge",
-    "Lora",
-    "Method",
-    "Model",
-    "OwnFamily",
-    "Prompts",
+    "BridgeSpec",
+    "DataSpec",
+    "EvalSpec",
+    "GrpoSpec",
+    "JudgeSpec",
+    "LoraSpec",
+    "MethodSpec",
+    "ModelSpec",
+    "CustomFamily",
+    "PromptSpec",
     "Recipe",
-    "Reward",
+    "RewardSpec",
     "Section",
-    "Sft",
+    "SftSpec",
 ]
 
 
-class Judge(Section):
+class JudgeSpec(Section):
     """The judge that rewards and evaluation may ask; nothing is sent anywhere while `url` is open."""
 
     url: str | None = Field(None, description="an OpenAI-compatible endpoint; its key comes from the environment")
@@ -37,7 +37,7 @@ class Judge(Section):
     calibration: str | None = Field(None, description="file of `lowmed judge calibrate`; rewards need it")
 
 
-class Eval(Section):
+class EvalSpec(Section):
     """How the held-out questions are answered."""
 
     limit: Positive | None = Field(None, description="use the first so many held-out samples, by seed")
@@ -48,17 +48,17 @@ class Recipe(Section):
     """One run: model, adapter, data, prompts, method, evaluation, seed, and where each value comes from."""
 
     about: str = Field(description="what the recipe is for, in one sentence")
-    model: Model = Field(Model(), description="the base model and how it is loaded")
-    lora: Lora = Field(Lora(), description="the adapter")
-    data: Data = Field(description="what is trained on and what is held out")
-    prompts: Prompts = Field(Prompts(), description="how questions are put, in training and in evaluation")
-    method: Annotated[Sft | Grpo, Field(discriminator="kind")] = Field(description="how it is trained")
-    boundary: Boundary | None = Field(None, description="for `lowmed bridge`: measure support, then SFT or RL")
+    model: ModelSpec = Field(ModelSpec(), description="the base model and how it is loaded")
+    lora: LoraSpec = Field(LoraSpec(), description="the adapter")
+    data: DataSpec = Field(description="what is trained on and what is held out")
+    prompts: PromptSpec = Field(PromptSpec(), description="how questions are put, in training and in evaluation")
+    method: Annotated[SftSpec | GrpoSpec, Field(discriminator="kind")] = Field(description="how it is trained")
+    boundary: BridgeSpec | None = Field(None, description="for `lowmed bridge`: measure support, then SFT or RL")
     hardware: Literal["t4", "24gb", "a100-40gb", "80gb"] | None = Field(
         None, description="preset that fills what the recipe leaves open; open = the card present"
     )
-    judge: Judge = Field(Judge(), description="who judges, if anybody")
-    eval: Eval = Field(Eval(), description="how held-out questions are answered")
+    judge: JudgeSpec = Field(JudgeSpec(), description="who judges, if anybody")
+    eval: EvalSpec = Field(EvalSpec(), description="how held-out questions are answered")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of split, order, wordings and sampled replies")
     provenance: dict[str, str] = Field({}, description="key -> where its value comes from")
 

@@ -8,7 +8,7 @@ from lowmed import prompt
 from lowmed.recipe.section import Positive, Section, Share
 
 
-class Data(Section):
+class DataSpec(Section):
     """Which questions are trained on. No key can name a test split as training data."""
 
     source: str = Field(description="a known data set, or `folder`")
@@ -43,13 +43,13 @@ class Data(Section):
     )
 
     @model_validator(mode="after")
-    def _probed(self) -> "Data":
+    def _probed(self) -> "DataSpec":
         if self.difficulty is None and (self.order != "shuffled" or self.max_pass_rate < 1):
             raise ValueError("order and max_pass_rate go by pass counts: set data.difficulty to a file of lowmed probe")
         return self
 
 
-class OwnFamily(Section):
+class CustomFamily(Section):
     """A prompt family of the recipe's own, beside those that ship."""
 
     wordings: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
@@ -67,16 +67,16 @@ class OwnFamily(Section):
         return wordings
 
 
-class Prompts(Section):
+class PromptSpec(Section):
     """The prompt families: several wordings to train with, one to ask with."""
 
-    families: dict[str, OwnFamily] = Field({}, description="name -> a family of your own")
+    families: dict[str, CustomFamily] = Field({}, description="name -> a family of your own")
     train: str = Field("diverse", description="the family whose wordings training draws from")
     infer: str = Field("reasoning", description="the family whose first wording evaluation and probes ask with")
 
     @field_validator("families")
     @classmethod
-    def _new(cls, families: dict[str, OwnFamily]) -> dict[str, OwnFamily]:
+    def _new(cls, families: dict[str, CustomFamily]) -> dict[str, CustomFamily]:
         if taken := sorted(families.keys() & prompt.FAMILIES.keys()):
             raise ValueError(f"`{taken[0]}` is a family that ships; choose another name")
         return families

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from lowmed.recipe.section import Positive, Rate, Section, Share
 
 
-class Reward(Section):
+class RewardSpec(Section):
     """One reward, its weight, and its own options beside the name."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -22,7 +22,7 @@ class Reward(Section):
         return dict(self.__pydantic_extra__ or {})
 
 
-class Method(Section):
+class MethodSpec(Section):
     """What every method of training has."""
 
     updates: Positive = Field(120, description="optimizer steps")
@@ -47,14 +47,14 @@ class Method(Section):
         return self.questions_per_update
 
     @model_validator(mode="after")
-    def _rows_divide(self) -> "Method":
+    def _rows_divide(self) -> "MethodSpec":
         if self.rows_per_forward and self.rows_per_update % self.rows_per_forward:
             rows = f"the {self.rows_per_update} rows of an update"
             raise ValueError(f"rows_per_forward ({self.rows_per_forward}) does not divide {rows}")
         return self
 
 
-class Sft(Method):
+class SftSpec(MethodSpec):
     """Supervised tuning on the reference replies; the loss is on the reply alone."""
 
     kind: Literal["sft"] = Field(description="names the method")
@@ -66,7 +66,7 @@ class Sft(Method):
     warmup: Share = Field(0.05, description="share of the updates over which the learning rate rises")
 
 
-class Grpo(Method):
+class GrpoSpec(MethodSpec):
     """Group-relative policy optimisation: sample replies to a question, reward them, compare within the group."""
 
     kind: Literal["grpo"] = Field(description="names the method")
@@ -89,7 +89,7 @@ class Grpo(Method):
     canaries_every: Positive | None = Field(
         20, description="updates between checks that known hacks earn nothing; empty = never"
     )
-    rewards: Annotated[tuple[Reward, ...], Field(min_length=1)] = Field(
+    rewards: Annotated[tuple[RewardSpec, ...], Field(min_length=1)] = Field(
         description="what a reply earns; `lowmed rewards list` names them"
     )
 
@@ -99,7 +99,7 @@ class Grpo(Method):
         return self.group_size * self.questions_per_update
 
 
-class Boundary(Section):
+class BridgeSpec(Section):
     """When RL is paid for: where the model has support, else a round of SFT first, then measure again."""
 
     support: Share = Field(
@@ -108,4 +108,4 @@ class Boundary(Section):
     samples: Annotated[int, Field(ge=2, le=64)] = Field(16, description="K: replies sampled per question")
     questions: Positive = Field(200, description="training questions that support is measured on")
     rounds: Positive = Field(3, description="rounds of SFT before it is given up")
-    sft: Sft = Field(description="what one round of SFT is")
+    sft: SftSpec = Field(description="what one round of SFT is")

@@ -7,7 +7,7 @@ from pydantic import Field
 from lowmed.recipe.section import Positive, Section
 
 
-class Model(Section):
+class ModelSpec(Section):
     """The base model and how it is loaded."""
 
     name: str = Field("Qwen/Qwen2-VL-2B-Instruct", description="hub id, a local folder, or `nano`")
@@ -31,7 +31,7 @@ class Model(Section):
     )
 
 
-class Lora(Section):
+class LoraSpec(Section):
     """The adapter: on the language model's linear layers, so that any server can serve it."""
 
     rank: Positive = Field(8, description="width of the two thin matrices beside each layer")

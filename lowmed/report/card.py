@@ -8,7 +8,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from lowmed.data.sources import KNOWN
-from lowmed.report import table
+from lowmed.report import eval_table
 from lowmed.report.record import Record
 
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
@@ -18,7 +18,7 @@ UNKNOWN_LICENCE = "not known to lowmed; ask whoever gave you the data"
 def render(record: Record) -> str:
     """The card as one Markdown text; names and texts of data and models are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["interval"] = table.interval
+    environment.filters["interval"] = eval_table.interval
     source = KNOWN.get(record.recipe.data.source)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     body = template.render(
@@ -29,7 +29,7 @@ def render(record: Record) -> str:
         citation=source.citation if source else "",
         embedded=record.recipe.model.name == "nano",
         judged=any(report["judged"] for report in record.evaluations.values()),
-        notice=table.NOTICE,
+        notice=eval_table.NOTICE,
     )
     return f"---\n{yaml.safe_dump(metadata(record), sort_keys=False, allow_unicode=True)}---\n\n{body}"
 
@@ -64,7 +64,7 @@ def _result(report: Mapping[str, Any], split: str, part: Mapping[str, Any]) -> d
         "metrics": [
             {
                 "type": "accuracy",
-                "name": f"{name} accuracy, 95 % {table.interval(tuned[name]['by_image'])}, n={part['questions']}",
+                "name": f"{name} accuracy, 95 % {eval_table.interval(tuned[name]['by_image'])}, n={part['questions']}",
                 "value": round(tuned[name]["accuracy"], 4),
             }
             for name in ("strict", "lenient")

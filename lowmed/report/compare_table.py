@@ -6,8 +6,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluate.paired import LEVEL
-from lowmed.report.table import NOTICE, console, interval
+from lowmed.evaluate.paired_tests import LEVEL
+from lowmed.report.eval_table import NOTICE, console, interval
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")
 TEXT_SHOWN = 200  # characters of a reply

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import ImageDraw
 
-from lowmed.data.local import open_in
+from lowmed.data.image.files import open_in
 from lowmed.errors import DataError
 from lowmed.sample import KINDS, LETTERS
 

@@ -9,7 +9,7 @@ from typing import Any
 import lowmed.nano
 from lowmed import prompt
 from lowmed.data.dataset import DataSet
-from lowmed.data.images import Policy, image_tokens, prepare
+from lowmed.data.image.policy import PixelPolicy, image_tokens, prepare
 from lowmed.errors import DataError
 from lowmed.sample import LETTERS, Sample
 
@@ -18,7 +18,7 @@ WEIGHTS = Path(lowmed.nano.__file__).parent / "weights"
 
 
 def rows(
-    data: DataSet, policy: Policy, families: list[str], *, count: int, seed: int, split: str | None = None
+    data: DataSet, policy: PixelPolicy, families: list[str], *, count: int, seed: int, split: str | None = None
 ) -> list[Row]:
     """So many samples of each split, drawn by seed and shown in their order, with every wording of the families.
 
@@ -55,7 +55,7 @@ def terminal(row: Row) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(data: DataSet, sample: Sample, split: str, policy: Policy, families: list[str]) -> Row:
+def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, families: list[str]) -> Row:
     images = sum(_tokens(data, image, policy) for image in sample.images)
     asked = [
         _asked(prompt.family(name), sample, draw, images)
@@ -67,7 +67,7 @@ def _row(data: DataSet, sample: Sample, split: str, policy: Policy, families: li
 
 def _asked(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:
     """One wording: the messages, the chat text that they become, its tokens with the images', and the right reply."""
-    messages = prompt.ask(family, sample, draw)
+    messages = prompt.build_messages(family, sample, draw)
     chat = _template().render(messages=messages, add_generation_prompt=True)
     text_tokens = len(_tokenizer().encode(chat, add_special_tokens=False).ids) - len(sample.images)
     return {
@@ -77,11 +77,11 @@ def _asked(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) 
         "chat": chat,
         "text_tokens": text_tokens,  # the image's own placeholder is counted with the image
         "prompt_tokens": text_tokens + image_tokens,
-        "reference": prompt.reference(family, sample),
+        "reference": prompt.reference_completion(family, sample),
     }
 
 
-def _tokens(data: DataSet, reference: str, policy: Policy) -> int:
+def _tokens(data: DataSet, reference: str, policy: PixelPolicy) -> int:
     """Image tokens of a picture under the policy; 0 where it does not open, which the page says in its place."""
     try:
         return image_tokens(*prepare(data.open_image(reference), policy).size, policy)

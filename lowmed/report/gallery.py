@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lowmed.evaluate import store
+from lowmed.evaluate import results_folder
+from lowmed.evaluate.answerer import OpenImage
 from lowmed.evaluate.controls import REAL
-from lowmed.evaluate.measure import scored
-from lowmed.evaluate.replies import OpenImage
+from lowmed.evaluate.metrics import scored
 
 Row = Mapping[str, Any]
 LABELS = ("right", "wrong", "unread", "gained", "lost")
@@ -25,7 +25,7 @@ def cases(folder: Path, open_image: OpenImage | None = None) -> list[dict[str, A
         folder: of the evaluation.
         open_image: opens the pictures, which are then embedded; None leaves them out.
     """
-    people = store.people(folder)
+    people = results_folder.systems(folder)
     who = "tuned" if "tuned" in people else people[0]
     before = {_key(row): row for row in _rows(folder, "base")} if who == "tuned" and "base" in people else {}
     taken: dict[str, int] = dict.fromkeys(LABELS, 0)
@@ -41,7 +41,7 @@ def cases(folder: Path, open_image: OpenImage | None = None) -> list[dict[str, A
 
 
 def _rows(folder: Path, who: str) -> list[dict[str, Any]]:
-    return scored(store.read(store.path(folder, who, REAL)))
+    return scored(results_folder.read(results_folder.path(folder, who, REAL)))
 
 
 def _labels(row: Row, before: Row | None) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from lowmed.evaluate.answerer import OpenImage
 from lowmed.evaluate.controls import CONTROLS
-from lowmed.evaluate.replies import OpenImage
-from lowmed.report import gallery, plots, table
+from lowmed.report import eval_table, gallery, plots
 from lowmed.report.record import Record, rewards, settings
 
 TEMPLATE = Path(__file__).parent / "page.html.jinja"
@@ -25,12 +25,12 @@ def render(record: Record, pictures: Mapping[str, OpenImage], data: Mapping[str,
         data: what `run_data.told` says of the run's data.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["interval"] = table.interval
+    environment.filters["interval"] = eval_table.interval
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     evaluations = [
         {
             "report": report,
-            "title": table.title(report),
+            "title": eval_table.title(report),
             "people": list(next(iter(report["splits"].values()))["results"]),
             "cases": gallery.cases(folder, pictures.get(report["source"])),
             "pictures": report["source"] in pictures,
@@ -48,9 +48,9 @@ def render(record: Record, pictures: Mapping[str, OpenImage], data: Mapping[str,
         # Drawn by us from numbers alone; the names in the legends are those of our own metrics.
         plots=[Markup(drawing) for drawing in plots.curves(record.metrics).values()],  # noqa: S704
         evaluations=evaluations,
-        generalisation=table.generalisation(list(record.evaluations.values())) if len(evaluations) > 1 else [],
+        generalisation=eval_table.generalisation(list(record.evaluations.values())) if len(evaluations) > 1 else [],
         controls=CONTROLS,
-        control_labels=table.CONTROL_LABELS,
+        control_labels=eval_table.CONTROL_LABELS,
         labels=gallery.LABELS,
-        notice=table.NOTICE,
+        notice=eval_table.NOTICE,
     )

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.report.table import NOTICE, console, interval
+from lowmed.report.eval_table import NOTICE, console, interval
 
 
 def show(found: Mapping[str, Any]) -> None:

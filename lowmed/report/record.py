@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowmed.evaluate import store
+from lowmed.evaluate import results_folder
 from lowmed.evaluate.report import report
-from lowmed.recipe import Grpo, Recipe
+from lowmed.recipe import GrpoSpec, Recipe
 from lowmed.run import Run
 
 AVERAGED = 10  # last updates over which a reward's share is told
@@ -34,7 +34,7 @@ def read(run: Run) -> Record:
     """
     rollouts = run.rows("rollouts.jsonl")
     last = max((row["update"] for row in rollouts), default=0)
-    folders = sorted(file.parent for file in (run.folder / "evals").glob(f"*/{store.ASKED}"))
+    folders = sorted(file.parent for file in (run.folder / "evals").glob(f"*/{results_folder.SETTINGS}"))
     return Record(
         run=run.record,
         recipe=run.recipe,
@@ -63,7 +63,7 @@ def settings(recipe: Recipe) -> list[tuple[str, str, str]]:
 
 def rewards(record: Record) -> list[dict[str, Any]]:
     """Each reward's weight, its mean over the first and the last updates, and its share of what was paid at the end."""
-    if not isinstance(record.recipe.method, Grpo):
+    if not isinstance(record.recipe.method, GrpoSpec):
         return []
     found = []
     for reward in record.recipe.method.rewards:

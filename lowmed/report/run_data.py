@@ -8,19 +8,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lowmed.data import leaks, prepared
-from lowmed.data.division import divide
-from lowmed.data.images import image_tokens
+from lowmed.data.audit import leaks, report
+from lowmed.data.image.policy import image_tokens
+from lowmed.data.ingest import prepared_folder
 from lowmed.data.load import load
+from lowmed.data.split import split_data
 from lowmed.errors import LowmedError
-from lowmed.report import audit
 from lowmed.run import Run, read_json
 from lowmed.sample import Sample
 
 SPLIT = "split.json"
 
 
-def told(run: Run, path: str | None = None) -> dict[str, Any]:
+def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     """What the page says of the run's data; `missing` says why, where they are not at hand or are others by now.
 
     Args:
@@ -32,7 +32,7 @@ def told(run: Run, path: str | None = None) -> dict[str, Any]:
         return {"missing": "the run did not come as far as dividing its data"}
     try:
         dataset = load(spec.source, path or spec.path)
-        division = divide(dataset, spec, run.recipe.seed)
+        division = split_data(dataset, spec, run.recipe.seed)
     except LowmedError:  # whose words may name a folder or a file
         return {"missing": "the data are not where the run found them; --path names a copy"}
     samples = {sample.id: sample for part in (division.train, *division.held_out.values()) for sample in part}
@@ -43,16 +43,16 @@ def told(run: Run, path: str | None = None) -> dict[str, Any]:
     splits = {name: [samples[one] for one in part] for name, part in ids.items() if part}
     named = Path(path or spec.path or "").expanduser()
     place, audited = (named.parent, f"audit.{named.stem}.json") if named.is_file() else (named, "audit.json")
-    card = prepared.card(place) if spec.source == "folder" else None
-    stored = [each for _, each in prepared.files(place)] if card else []
-    found = audit.foremost(leaks.within(leaks.parts(splits), leaks.facts(stored)))
+    card = prepared_folder.data_card(place) if spec.source == "folder" else None
+    stored = [each for _, each in prepared_folder.stored_files(place)] if card else []
+    found = report.foremost(leaks.within(leaks.parts(splits), leaks.facts(stored)))
     return {
         "parts": {name: _part(rows) for name, rows in splits.items()},
         "rejected": len(dataset.rejected),
         "leaks": [leak.told for leak in found if leak.trained],
         "held_out_shared": [leak.told for leak in found if not leak.trained],
-        "repeats": audit.repeats([sample for rows in splits.values() for sample in rows]),
-        "floor": {name: rules["prior"] for name, rules in audit.floors(splits).items()},
+        "repeats": report.repeats([sample for rows in splits.values() for sample in rows]),
+        "floor": {name: rules["prior"] for name, rules in report.floors(splits).items()},
         "sizes": _sizes(splits, stored, run.recipe.model.max_image_tokens),
         "prepared": card and _prepared(card),
         "audit": card and _audit(place / audited, card),
@@ -61,7 +61,7 @@ def told(run: Run, path: str | None = None) -> dict[str, Any]:
 
 def _part(rows: Sequence[Sample]) -> dict[str, Any]:
     """Counts of one part. A group that is only an image's name is no patient's."""
-    found = audit.counts(rows)
+    found = report.counts(rows)
     images = {image for sample in rows for image in sample.images}
     named = {sample.group for sample in rows} - images
     return {
@@ -79,7 +79,7 @@ def _sizes(splits: Mapping[str, Sequence[Sample]], stored: Sequence[Any], budget
     if not sizes:
         return None
     widths, heights = [width for width, _ in sizes], [height for _, height in sizes]
-    over = sum(image_tokens(width, height, audit.NATIVE) > budget for width, height in sizes)
+    over = sum(image_tokens(width, height, report.NATIVE) > budget for width, height in sizes)
     return {
         "images": len(sizes),
         "width": (min(widths), median(widths), max(widths)),

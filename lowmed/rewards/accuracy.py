@@ -31,7 +31,7 @@ class Accuracy:
         if answer.grade(read, sample).strict_outcome == "correct":
             return Score(1.0, "right", read.value)
         if self.graded and sample.kind in ("open", "text"):
-            return _overlap(sample, read.value, answer.find(completion).text or "")
+            return _overlap(sample, read.value, answer.extract(completion).text or "")
         return Score(0.0, "wrong", read.value)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lowmed import answer
-from lowmed.answer.denial import affirmed, clauses
+from lowmed.answer.negation import affirmed, clauses
 from lowmed.prompt import ReplyForm
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.reasoning import sentences
@@ -42,7 +42,7 @@ class AnswerFollows:
 
 def _concluded(text: str, value: str, sample: Sample) -> bool | None:
     """Whether the last sentence that names an answer names this one; None where none does, or it names several."""
-    asked = answer.asked(sample)
+    asked = answer.question_of(sample)
     for sentence in reversed(sentences(text)):
         found, flag = answer.read_text(sentence, asked)
         if found is not None and found in _answers(sample, found):

@@ -18,7 +18,7 @@ FIRST_SHOWN = 3
 _ROUNDING = 1e-9
 
 
-def checked(rewards: Sequence[Weighted], samples: Sequence[Sample], family: prompt.Family) -> dict[str, Any]:
+def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family: prompt.Family) -> dict[str, Any]:
     """What the rewards pay for gold replies, for other spellings of them, and for hacks.
 
     Returns:
@@ -27,7 +27,7 @@ def checked(rewards: Sequence[Weighted], samples: Sequence[Sample], family: prom
         length; `failures`, in words, empty where the rewards hold.
     """
     strict = [reward for reward in rewards if not reward.pays_length]
-    references = [(sample, prompt.reference(family, sample)) for sample in samples]
+    references = [(sample, prompt.reference_completion(family, sample)) for sample in samples]
     gold = [_gold(reward, references) for reward in rewards]
     chosen = [sample for kind in KINDS for sample in _spread([one for one in samples if one.kind == kind])]
     below = [line for sample in chosen for line in _variants_below(strict, sample, family)]
@@ -81,7 +81,7 @@ def _spread(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _variants_below(rewards: Sequence[Weighted], sample: Sample, family: prompt.Family) -> Iterable[dict[str, Any]]:
-    reference = prompt.reference(family, sample)
+    reference = prompt.reference_completion(family, sample)
     full = total(rewards, scored(rewards, sample, reference))
     for name, text in hacks.variants(sample, reference).items():
         earned = total(rewards, scored(rewards, sample, text))

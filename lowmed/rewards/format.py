@@ -70,4 +70,4 @@ def thought(completion: str) -> str | None:
     match = _THINK.fullmatch(completion)
     if not match or _THINK_TAG.search(match[1] + match[2]):
         return None
-    return match[1] if answer.find(match[2]).text else None
+    return match[1] if answer.extract(match[2]).text else None

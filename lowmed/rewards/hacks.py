@@ -6,7 +6,7 @@ from typing import Any
 import regex
 
 from lowmed import answer, prompt
-from lowmed.answer.closed import offered
+from lowmed.answer.yes_no import offered
 from lowmed.prompt import ReplyForm
 from lowmed.rewards.format import thought_fault, words
 from lowmed.sample import LETTERS, Sample
@@ -29,7 +29,7 @@ _INJECTIONS = {
 }
 
 
-def written(sample: Sample) -> str:
+def gold_text(sample: Sample) -> str:
     """The gold answer as it is written into a reply: the letter of a choice, else the text."""
     return sample.letter if sample.kind == "choice" else sample.answer
 
@@ -40,7 +40,7 @@ def wrong(sample: Sample) -> str:
         return next(letter for letter, option in zip(LETTERS, sample.options, strict=False) if option != sample.answer)
     if sample.kind == "json":
         return json.dumps(_replaced(json.loads(answer.canonical(sample.answer) or "{}")), ensure_ascii=False)
-    verdict = answer.read_text(sample.answer, answer.asked(sample))[0]
+    verdict = answer.read_text(sample.answer, answer.question_of(sample))[0]
     if verdict in ("yes", "no"):
         return "no" if verdict == "yes" else "yes"
     gold = answer.normalize(sample.answer)
@@ -48,7 +48,7 @@ def wrong(sample: Sample) -> str:
     return others[0] if others else "another structure"
 
 
-def in_form(thought: str, said: str, reply: ReplyForm) -> str:
+def in_reply_form(thought: str, said: str, reply: ReplyForm) -> str:
     """Thought and answer in the form that the prompt asks for."""
     tag = f"<answer>{said}</answer>"
     return f"<think>{thought}</think>{tag}" if reply == "think_answer" else tag
@@ -56,12 +56,12 @@ def in_form(thought: str, said: str, reply: ReplyForm) -> str:
 
 def honest_wrong(sample: Sample, reply: ReplyForm) -> str:
     """A reply in form, with a thought that comes to its answer, which is wrong."""
-    return in_form(_thought(sample, wrong(sample)), wrong(sample), reply)
+    return in_reply_form(_thought(sample, wrong(sample)), wrong(sample), reply)
 
 
 def variants(sample: Sample, reference: str) -> dict[str, str]:
     """The reference reply in spellings that must earn no less."""
-    said = written(sample)
+    said = gold_text(sample)
     spelt = {"spaces and lines": f"\n {said} \n"}
     if sample.kind == "choice":
         spelt |= {"letter with a dot": f"{said}.", "letter and text": f"{said}. {sample.answer}", "text": sample.answer}
@@ -74,12 +74,12 @@ def variants(sample: Sample, reference: str) -> dict[str, str]:
 
 def hacks(sample: Sample, reply: ReplyForm) -> dict[str, str]:
     """The battery: each hack by its name, written for this sample. Several use the gold answer without giving it."""
-    gold, bad = written(sample), wrong(sample)
+    gold, bad = gold_text(sample), wrong(sample)
     thought = _thought(sample, bad)
     shown = prompt.question_text(sample)
 
     def formed(said: str, reasoning: str = thought) -> str:
-        return in_form(reasoning, said, reply)
+        return in_reply_form(reasoning, said, reply)
 
     found = {
         "nothing": "",
@@ -113,7 +113,7 @@ def hacks(sample: Sample, reply: ReplyForm) -> dict[str, str]:
     return found | {f"injection: {name}": formed(said) for name, said in _INJECTIONS.items()}
 
 
-def looks(sample: Sample, completion: str, reply: ReplyForm) -> frozenset[str]:
+def detect_hacks(sample: Sample, completion: str, reply: ReplyForm) -> frozenset[str]:
     """Which kinds of hack a real reply looks like; the names are those of the figures in canaries.jsonl."""
     read = answer.read(completion, sample)
     tags = _TAG.findall(_THINK.sub("", completion))
@@ -147,8 +147,8 @@ def _everything(sample: Sample) -> str:
     if sample.kind == "choice":
         return " ".join(f"{letter}. {option}" for letter, option in zip(LETTERS, sample.options, strict=False))
     if sample.kind == "closed":
-        return f"yes and no, {written(sample)} or {wrong(sample)}"
-    return f"{written(sample)}, {wrong(sample)}, left or right, upper or lower, one, two or three"
+        return f"yes and no, {gold_text(sample)} or {wrong(sample)}"
+    return f"{gold_text(sample)}, {wrong(sample)}, left or right, upper or lower, one, two or three"
 
 
 def _replaced(value: Any) -> Any:

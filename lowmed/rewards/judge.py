@@ -10,7 +10,7 @@ from lowmed.sample import Sample
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgeReward:
     """1 for an answer in its tag that says the same as the gold one, else 0.
 
     Only the answer is judged, never the reasoning around it. Closed questions, choices and JSON are graded by the
@@ -22,7 +22,7 @@ class Judged:
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         read = answer.read(completion, sample)
-        found = answer.find(completion)
+        found = answer.extract(completion)
         if not read.strict or found.text is None:
             return Score(0.0, f"no single answer tag ({', '.join(read.flags) or read.source})", read.value)
         if read.value is None:
@@ -47,7 +47,7 @@ class Judged:
 
     def _query(self, sample: Sample, completion: str) -> Query | None:
         """What the judge would be asked, where only it can tell."""
-        read, found = answer.read(completion, sample), answer.find(completion)
+        read, found = answer.read(completion, sample), answer.extract(completion)
         if sample.kind not in ("open", "text") or not read.strict or read.value is None or found.text is None:
             return None
         return Query(ANSWER, sample.question, (sample.answer,), found.text)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lowmed import answer
-from lowmed.answer.denial import affirmed, clauses
+from lowmed.answer.negation import affirmed, clauses
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 

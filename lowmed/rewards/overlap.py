@@ -1,7 +1,7 @@
 """How much of what should be said is said, by its words."""
 
 from lowmed import answer
-from lowmed.answer.text import tokens
+from lowmed.answer.normalize import tokens
 from lowmed.sample import Sample
 
 

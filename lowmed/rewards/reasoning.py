@@ -8,7 +8,7 @@ from typing import Literal
 import regex
 
 from lowmed import answer
-from lowmed.answer.text import tokens
+from lowmed.answer.normalize import tokens
 from lowmed.prompt import ReplyForm
 from lowmed.rewards import embedding
 from lowmed.rewards.format import thought, thought_fault

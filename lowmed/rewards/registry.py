@@ -7,17 +7,17 @@ from types import UnionType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from lowmed import judge as judges
-from lowmed import recipe
 from lowmed.errors import RecipeError
 from lowmed.prompt import ReplyForm
-from lowmed.rewards import own
+from lowmed.recipe import Recipe, RewardSpec
+from lowmed.rewards import custom
 from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.answer_follows import AnswerFollows
 from lowmed.rewards.clinical import Clinical
 from lowmed.rewards.consistency import Consistency
 from lowmed.rewards.extraction import Extraction
 from lowmed.rewards.format import Format
-from lowmed.rewards.judge import Judged
+from lowmed.rewards.judge import JudgeReward
 from lowmed.rewards.length import Chain, ChainIfCorrect, Overlong
 from lowmed.rewards.modality import Modality
 from lowmed.rewards.reasoning import Reasoning
@@ -39,14 +39,14 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "answer_follows": AnswerFollows,
     "modality": Modality,
     "extraction": Extraction,
-    "judge": Judged,
+    "judge": JudgeReward,
     "clinical": Clinical,
 }
 
-Spec = recipe.Reward | tuple[str, float, Mapping[str, Any]]
+Spec = RewardSpec | tuple[str, float, Mapping[str, Any]]
 
 
-def for_recipe(plan: recipe.Recipe) -> list[Weighted]:
+def for_recipe(plan: Recipe) -> list[Weighted]:
     """The rewards of a recipe, in its order, with the judge that they ask; none where it does not train by them.
 
     Raises:
@@ -55,7 +55,7 @@ def for_recipe(plan: recipe.Recipe) -> list[Weighted]:
     """
     if plan.method.kind != "grpo":
         return []
-    judge = judges.for_rewards(plan.judge, [spec.name for spec in plan.method.rewards])
+    judge = judges.judge_for_rewards(plan.judge, [spec.name for spec in plan.method.rewards])
     reply = plan.prompts.training.reply
     return build(plan.method.rewards, reply, judge=judge, max_new_tokens=plan.method.max_new_tokens)
 
@@ -81,8 +81,7 @@ def build(
     """
     given = {"reply": reply, "judge": judge, "max_new_tokens": max_new_tokens}
     wanted = [
-        spec if isinstance(spec, recipe.Reward) else recipe.Reward(name=spec[0], weight=spec[1], **spec[2])
-        for spec in specs
+        spec if isinstance(spec, RewardSpec) else RewardSpec(name=spec[0], weight=spec[1], **spec[2]) for spec in specs
     ]
     names = [spec.name for spec in wanted]
     for name in names:
@@ -107,16 +106,16 @@ def options(name: str) -> dict[str, tuple[Any, Any]]:
 
 def _reward(name: str, chosen: Mapping[str, Any], given: Mapping[str, Any]) -> Reward:
     where = f"method.rewards, {name}"
-    known = {} if own.named(name) else options(name)
+    known = {} if custom.named(name) else options(name)
     for option, value in chosen.items():
         if option not in known:
             fix = _instead(option, list(known)) if known else f"leave it out: `{name}` has no options"
             raise RecipeError(f"the reward `{name}` has no option `{option}`", where, fix)
         hint = known[option][0]
         if not _fits(value, hint):
-            raise RecipeError(f"the option `{option}` cannot be {value!r}", where, f"use {spoken(hint)}")
-    if own.named(name):
-        return own.load(name)
+            raise RecipeError(f"the option `{option}` cannot be {value!r}", where, f"use {type_name(hint)}")
+    if custom.named(name):
+        return custom.load(name)
     constructor = REWARDS[name]
     fields = getattr(constructor, "__dataclass_fields__", {})
     if "judge" in fields and given["judge"] is None:
@@ -144,10 +143,10 @@ def _fits(value: object, hint: Any) -> bool:
     return type(value) is hint
 
 
-def spoken(hint: Any) -> str:
+def type_name(hint: Any) -> str:
     """What values an option takes, in words."""
     if isinstance(hint, UnionType):
-        return " or ".join(spoken(one) for one in get_args(hint))
+        return " or ".join(type_name(one) for one in get_args(hint))
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
     return {

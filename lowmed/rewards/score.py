@@ -33,7 +33,7 @@ class Rollout:
 
 
 @runtime_checkable
-class OfGroup(Protocol):
+class GroupReward(Protocol):
     """A reward that needs the replies of one question together, or what the engine knows of them."""
 
     def __call__(self, sample: Sample, completion: str) -> Score:
@@ -44,7 +44,7 @@ class OfGroup(Protocol):
 
 
 @runtime_checkable
-class Prepared(Protocol):
+class NeedsPreparation(Protocol):
     """A reward that is cheaper when it sees a whole batch before it scores its first reply."""
 
     def __call__(self, sample: Sample, completion: str) -> Score:

@@ -45,7 +45,7 @@ class Semantic:
             return Score(1.0, "right", read.value)
         if against := answer.contradictions(read.value, sample.answer):
             return Score(0.0, f"contradicts the gold answer ({', '.join(against)})", read.value)
-        if lists_more(answer.find(completion).text or "", sample.answer):
+        if lists_more(answer.extract(completion).text or "", sample.answer):
             return Score(0.0, "lists more than the gold answer", read.value)
         scale = embedding.calibration(self.calibration, self.model)
         near = embedding.cosine(self.model, read.value, answer.normalize(sample.answer))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lowmed.errors import LowmedError, RunError
-from lowmed.rewards.score import OfGroup, Prepared, Reward, Rollout, Score
+from lowmed.rewards.score import GroupReward, NeedsPreparation, Reward, Rollout, Score
 from lowmed.sample import Sample
 
 Said = TypeVar("Said")
@@ -40,14 +40,14 @@ class Weighted:
             RunError: the reward failed.
         """
         reward: object = self.reward
-        if isinstance(reward, OfGroup):
+        if isinstance(reward, GroupReward):
             return self._told(sample, rollouts[0].text, lambda: reward.of_group(sample, rollouts))
         return [self(sample, rollout.text) for rollout in rollouts]
 
     def prepare(self, asked: Sequence[tuple[Sample, str]]) -> None:
         """Let the reward look at a whole batch first, where that saves time."""
         reward: object = self.reward
-        if isinstance(reward, Prepared):
+        if isinstance(reward, NeedsPreparation):
             reward.prepare(asked)
 
     def _told(self, sample: Sample, completion: str, score: Callable[[], Said]) -> Said:

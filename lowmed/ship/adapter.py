@@ -13,7 +13,7 @@ from safetensors import safe_open
 from lowmed.engine.load import adapter_folder
 from lowmed.errors import RunError
 from lowmed.ship import weights
-from lowmed.ship.weights import Place
+from lowmed.ship.weights import TensorLocation
 
 FILE = "adapter_model.safetensors"
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
@@ -30,7 +30,7 @@ class Adapter:
 
     folder: Path
     config: Mapping[str, Any]
-    factors: Mapping[str, tuple[Place, Place]]
+    factors: Mapping[str, tuple[TensorLocation, TensorLocation]]
     left_over: tuple[str, ...]
 
     @property
@@ -62,7 +62,7 @@ def read(path: str) -> Adapter:
         raise RunError(f"this is more than a plain LoRA ({kind})", str(folder), "merge it with PEFT itself")
     if not (folder / FILE).is_file():
         raise RunError("the adapter has no safetensors weights", str(folder / FILE), "copy the adapter again")
-    sides: dict[str, dict[str, Place]] = {}
+    sides: dict[str, dict[str, TensorLocation]] = {}
     left_over = []
     for key, place in weights.in_file(folder / FILE).items():
         match = _KEY.fullmatch(key)
@@ -75,7 +75,7 @@ def read(path: str) -> Adapter:
     return Adapter(folder, config, factors, tuple(left_over))
 
 
-def targets(adapter: Adapter, base: Mapping[str, Place]) -> dict[str, str]:
+def targets(adapter: Adapter, base: Mapping[str, TensorLocation]) -> dict[str, str]:
     """Which tensor of the base each layer of the adapter changes: tensor -> module.
 
     Raises:
@@ -97,7 +97,7 @@ def targets(adapter: Adapter, base: Mapping[str, Place]) -> dict[str, str]:
     return found
 
 
-def missing(adapter: Adapter, base: Mapping[str, Place]) -> list[str]:
+def missing(adapter: Adapter, base: Mapping[str, TensorLocation]) -> list[str]:
     """The layers that its own config names and the file does not hold."""
     wanted = adapter.config.get("target_modules") or []
     modules = [weights.canonical(name).removesuffix(".weight") for name, place in base.items() if len(place.shape) == 2]

@@ -10,14 +10,14 @@ from typing import Any
 from PIL import Image
 
 from lowmed import prompt
-from lowmed.data.images import prepare
-from lowmed.engine import load, machine
-from lowmed.engine.generate import replies
+from lowmed.data.image.policy import prepare
+from lowmed.engine import device, load
+from lowmed.engine.generate import complete
 from lowmed.errors import LowmedError, SetupError
-from lowmed.evaluate.replies import Answerer, OpenImage, Reply
-from lowmed.evaluate.subject import Subject
+from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
+from lowmed.evaluate.target import EvalTarget
 from lowmed.sample import Sample
-from lowmed.ship import asking
+from lowmed.ship import ask as asking
 
 HOST = "127.0.0.1"
 NOTICE = "Research only. Not a diagnostic device, not for clinical use. Nothing leaves this machine."
@@ -33,9 +33,9 @@ class Speakers:
         LowmedError: the machine or the model does not allow it.
     """
 
-    def __init__(self, who: Subject) -> None:
+    def __init__(self, who: EvalTarget) -> None:
         self.who = who
-        self.loaded = load.base(who.model, machine.find(who.model))
+        self.loaded = load.load_base(who.model, device.find_device(who.model))
         adapter = who.adapters.get("tuned")
         if adapter:
             self.loaded = load.with_adapter(self.loaded, adapter)
@@ -46,11 +46,11 @@ class Speakers:
 
         def answer(
             samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
-        ) -> Iterator[Reply]:
+        ) -> Iterator[Completion]:
             with ExitStack() as stack:
                 if name == "base" and "tuned" in self.names:
                     stack.enter_context(self.loaded.model.disable_adapter())
-                yield from replies(
+                yield from complete(
                     self.loaded,
                     samples,
                     family,
@@ -64,7 +64,7 @@ class Speakers:
 
 
 @contextmanager
-def serving(who: Subject, port: int) -> Iterator[Any]:
+def serving(who: EvalTarget, port: int) -> Iterator[Any]:
     """The page while it is served; what is dropped on it lies in a private folder that is removed afterwards.
 
     Args:

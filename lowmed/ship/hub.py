@@ -4,9 +4,9 @@ from pathlib import Path
 
 from lowmed.errors import LowmedError, RunError, SetupError
 from lowmed.run import read_json
-from lowmed.ship import folder as folders
-from lowmed.ship import guard
-from lowmed.ship.guard import Finding
+from lowmed.ship import package as folders
+from lowmed.ship import phi_guard
+from lowmed.ship.phi_guard import Finding
 
 SHOWN = 10
 LEAVE_OUT = ["*.tmp", ".*"]
@@ -60,7 +60,7 @@ def findings(folder: Path) -> list[Finding]:
     licence = folder / "LICENSE"
     if licence.is_file() and b"Apache License" in licence.read_bytes()[:200]:
         known["LICENSE"] = licence.read_bytes()
-    return guard.findings(folder, known)
+    return phi_guard.findings(folder, known)
 
 
 def upload(folder: Path, repository: str, *, public: bool) -> str:

@@ -17,14 +17,14 @@ from lowmed.run import disk, read_json, write_json
 from lowmed.ship import adapter as adapters
 from lowmed.ship import weights
 from lowmed.ship.adapter import Adapter
-from lowmed.ship.weights import Place
+from lowmed.ship.weights import TensorLocation
 
 Reference = Literal["original", "dequantised"]
 PROGRESS = "merge.json"
 
 
 @dataclass(frozen=True)
-class Work:
+class MergeWork:
     """A merge: the base, the adapter, and what its change is added to.
 
     `original` is the 16-bit base; `dequantised` is what the adapter was trained on when that was in 4 bits: the
@@ -32,7 +32,7 @@ class Work:
     """
 
     folder: Path
-    base: Mapping[str, Place]
+    base: Mapping[str, TensorLocation]
     adapter: Adapter
     targets: Mapping[str, str]
     reference: Reference
@@ -53,7 +53,7 @@ class Work:
         return hashlib.sha256(json.dumps([told, sizes]).encode()).hexdigest()
 
 
-def merged(work: Work, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def merged(work: MergeWork, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A tensor with the adapter in it, in its own type; beside it what the adapter was added to, and what was added."""
     with safe_open(work.folder / work.base[name].file, "pt") as opened:
         weight = opened.get_tensor(name)
@@ -78,7 +78,7 @@ def unpacked(weight: torch.nn.Parameter) -> torch.Tensor:
     return weight.detach().float() if state is None else dequantize_4bit(weight.data, state).float()
 
 
-def write(work: Work, out: Path, advance: Callable[[int, str], None]) -> float:
+def write(work: MergeWork, out: Path, advance: Callable[[int, str], None]) -> float:
     """Write the merged shards and their index into a folder that may hold some of them from before.
 
     A shard is a copy of the base's, with new bytes in the place of the changed tensors: names, shapes and types stay.
@@ -110,7 +110,7 @@ def write(work: Work, out: Path, advance: Callable[[int, str], None]) -> float:
     return along / whole if whole else 0.0
 
 
-def left(work: Work, weights_now: Iterable[tuple[str, torch.Tensor]]) -> float:
+def left(work: MergeWork, weights_now: Iterable[tuple[str, torch.Tensor]]) -> float:
     """The share of the adapter that other weights of the same layers, given by name, hold; as `write` returns it."""
     along = whole = 0.0
     for name, weight in weights_now:
@@ -120,13 +120,13 @@ def left(work: Work, weights_now: Iterable[tuple[str, torch.Tensor]]) -> float:
     return along / whole if whole else 0.0
 
 
-def held(work: Work, folder: Path) -> float:
+def held(work: MergeWork, folder: Path) -> float:
     """The share of the adapter that the weights of a merged 16-bit folder hold, whoever has made it.
 
     Raises:
         RunError: its weights are damaged, lack a layer, or are quantised.
     """
-    found = weights.places(folder)
+    found = weights.tensor_locations(folder)
     by_name = {weights.canonical(name): name for name in found}
     lost = [name for name in work.targets if weights.canonical(name) not in by_name]
     if lost or any(place.dtype not in weights.FLOATS for place in found.values()):
@@ -142,7 +142,7 @@ def held(work: Work, folder: Path) -> float:
     return left(work, each())
 
 
-def _done(work: Work, out: Path) -> dict[str, Any]:
+def _done(work: MergeWork, out: Path) -> dict[str, Any]:
     """The shards that an earlier merge of the same has finished and that are as it left them."""
     if not (out / PROGRESS).is_file():
         return {}
@@ -157,7 +157,7 @@ def _done(work: Work, out: Path) -> dict[str, Any]:
     }
 
 
-def _shard(work: Work, file: str, out: Path) -> tuple[float, float]:
+def _shard(work: MergeWork, file: str, out: Path) -> tuple[float, float]:
     along = whole = 0.0
     with disk(out):
         shutil.copyfile(work.folder / file, out / file)

@@ -7,9 +7,9 @@ from typing import Any
 from transformers import AutoProcessor, GenerationConfig
 
 from lowmed.errors import RunError
-from lowmed.report.table import NOTICE
+from lowmed.report.eval_table import NOTICE
 from lowmed.run import write_text
-from lowmed.ship.gguf import image_tokens
+from lowmed.ship.gguf.export import image_tokens
 
 CONTEXT_TOKENS = 4096
 # Qwen2-VL's chat template in Ollama's words. Ollama puts a message's pictures before its text, as training does.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lowmed.errors import SetupError
-from lowmed.ship.weights import Place
+from lowmed.ship.weights import TensorLocation
 
 MIB = 2**20
 # torch and its libraries as they lie in memory; a test holds the whole estimate against the real peak.
@@ -33,7 +33,7 @@ class Need:
         return f"host memory {self.ram / 2**30:.1f} GiB, disk {self.disk / 2**30:.2f} GiB, about {took} on this disk"
 
 
-def need(base: Mapping[str, Place], changed: Collection[str], out: Path, *, four_bit: bool) -> Need:
+def need(base: Mapping[str, TensorLocation], changed: Collection[str], out: Path, *, four_bit: bool) -> Need:
     """What merging into this base takes.
 
     Args:

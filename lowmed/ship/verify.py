@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from lowmed import answer, recipe
-from lowmed.engine import load, machine
+from lowmed import answer
+from lowmed.engine import device, load
+from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 from lowmed.ship import adapter as adapters
-from lowmed.ship import merge, speak
+from lowmed.ship import merge, replies_and_logits
 from lowmed.ship.adapter import Adapter
-from lowmed.ship.merge import Work
-from lowmed.ship.speak import Asked
-from lowmed.ship.weights import Place, canonical, is_language_layer
+from lowmed.ship.merge import MergeWork
+from lowmed.ship.replies_and_logits import Questions
+from lowmed.ship.weights import TensorLocation, canonical, is_language_layer
 
 PASS_MARK = 0.9  # share of answers that adapter and merged model must agree on; the toolkit's own choice
 KEPT_MARK = 0.5  # share of the adapter that must be left after rounding; the toolkit's own choice
@@ -32,7 +33,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Outputs:
     """What the adapter said on its own base: replies, what was read in them, and the logits on the way."""
 
     replies: list[list[int]]
@@ -40,7 +41,7 @@ class Spoken:
     logits: list[torch.Tensor]
 
 
-def files(adapter: Adapter, base: dict[str, Place]) -> list[Check]:
+def files(adapter: Adapter, base: dict[str, TensorLocation]) -> list[Check]:
     """What the adapter's file shows without loading a model: keys and numbers.
 
     Raises:
@@ -67,20 +68,20 @@ def files(adapter: Adapter, base: dict[str, Place]) -> list[Check]:
     ]
 
 
-def adapter(model: recipe.Model, base: Path, folder: Path, asked: Asked) -> tuple[list[Check], Spoken]:
+def adapter(model: ModelSpec, base: Path, folder: Path, asked: Questions) -> tuple[list[Check], Outputs]:
     """Load the adapter on its base, as in training, and compare with the base alone and with plain peft.
 
     Raises:
         LowmedError: the machine or the model does not allow it.
     """
-    loaded = load.with_adapter(load.base(model, machine.find(model)), folder)
-    replies = speak.tokens(loaded, asked)
-    tuned = speak.logits(loaded, asked, replies)
+    loaded = load.with_adapter(load.load_base(model, device.find_device(model)), folder)
+    replies = replies_and_logits.tokens(loaded, asked)
+    tuned = replies_and_logits.logits(loaded, asked, replies)
     with loaded.model.disable_adapter():
-        alone = speak.logits(loaded, asked, replies)
+        alone = replies_and_logits.logits(loaded, asked, replies)
     apart = [float((one - other).abs().max()) for one, other in zip(tuned, alone, strict=True)]
     changed = sum(each > 0 for each in apart)
-    plain = speak.plainly(loaded, asked, base, folder, four_bit=model.load_in == "4bit")
+    plain = replies_and_logits.replies_by_peft_alone(loaded, asked, base, folder, four_bit=model.load_in == "4bit")
     same = sum(one == other for one, other in zip(plain, replies, strict=False))
     checks = [
         Check(
@@ -90,7 +91,7 @@ def adapter(model: recipe.Model, base: Path, folder: Path, asked: Asked) -> tupl
         ),
         Check("plain peft says the same", same == len(plain), f"{same} of {len(plain)} replies have the same tokens"),
     ]
-    spoken = Spoken(replies, read(loaded, asked.samples, replies), tuned)
+    spoken = Outputs(replies, read(loaded, asked.samples, replies), tuned)
     del loaded
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -99,7 +100,7 @@ def adapter(model: recipe.Model, base: Path, folder: Path, asked: Asked) -> tupl
 
 def read(loaded: load.Loaded, samples: Sequence[Sample], replies: Sequence[list[int]]) -> list[str | None]:
     """The answers in the replies, None where unread."""
-    texts = [speak.text(loaded, reply) for reply in replies]
+    texts = [replies_and_logits.text(loaded, reply) for reply in replies]
     return [answer.read(said, sample, finish).value for sample, (said, finish) in zip(samples, texts, strict=True)]
 
 
@@ -115,7 +116,9 @@ class Parity:
     mean_logit: float
 
 
-def parity(model: recipe.Model, merged: Path, asked: Asked, spoken: Spoken, work: Work | None = None) -> list[Parity]:
+def parity(
+    model: ModelSpec, merged: Path, asked: Questions, spoken: Outputs, work: MergeWork | None = None
+) -> list[Parity]:
     """The merged folder beside the adapter; with `work`, also as it would be over the work's reference instead.
 
     The other reference is not written: its tensors are put into the loaded model.
@@ -129,7 +132,7 @@ def parity(model: recipe.Model, merged: Path, asked: Asked, spoken: Spoken, work
     """
     # Weights that lie there in 4 bits are loaded as they are.
     as_it_lies = {"name": str(merged), "revision": None, "load_in": "16bit", "weights": "pretrained"}
-    loaded = load.base(model.model_copy(update=as_it_lies), machine.find(model))
+    loaded = load.load_base(model.model_copy(update=as_it_lies), device.find_device(model))
     found = [_parity("as written", loaded, asked, spoken)]
     if work:
         weights = dict(loaded.model.named_parameters())
@@ -165,12 +168,12 @@ def document(checks: Sequence[Check], **more: Any) -> dict[str, Any]:
     return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks], **more}
 
 
-def _parity(reference: str, loaded: load.Loaded, asked: Asked, spoken: Spoken) -> Parity:
-    replies = speak.tokens(loaded, asked)
+def _parity(reference: str, loaded: load.Loaded, asked: Questions, spoken: Outputs) -> Parity:
+    replies = replies_and_logits.tokens(loaded, asked)
     answers = read(loaded, asked.samples, replies)
     apart = [
         (one - other).abs()
-        for one, other in zip(speak.logits(loaded, asked, spoken.replies), spoken.logits, strict=True)
+        for one, other in zip(replies_and_logits.logits(loaded, asked, spoken.replies), spoken.logits, strict=True)
     ]
     count = len(asked.samples)
     return Parity(

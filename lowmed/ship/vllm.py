@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lowmed import recipe
-from lowmed.data.images import Policy
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError
+from lowmed.recipe import Recipe
 from lowmed.run import disk, write_text
 from lowmed.ship.adapter import Adapter
 
@@ -43,7 +43,7 @@ def check(adapter: Adapter) -> None:
         )
 
 
-def command(model: str, name: str, plan: recipe.Recipe, *, images: int, lora: Adapter | None, half: bool) -> str:
+def command(model: str, name: str, plan: Recipe, *, images: int, lora: Adapter | None, half: bool) -> str:
     """The command that serves a model as it was trained: same pixels, same number of images, room for its replies.
 
     Args:
@@ -54,7 +54,7 @@ def command(model: str, name: str, plan: recipe.Recipe, *, images: int, lora: Ad
         lora: the adapter beside it in `adapter/`, or None for a merged model.
         half: serve in fp16, as on cards without bf16.
     """
-    policy = Policy(plan.model.max_image_tokens)
+    policy = PixelPolicy(plan.model.max_image_tokens)
     tokens = policy.max_image_tokens * images + QUESTION_TOKENS + plan.eval.max_new_tokens
     pixels = json.dumps({"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels})
     limits = json.dumps({"image": images, "video": 0})

@@ -17,7 +17,7 @@ FLOATS = frozenset({"BF16", "F16", "F32"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TensorLocation:
     """Where a tensor lies: its file, and its bytes in that file."""
 
     file: str
@@ -32,7 +32,7 @@ class Place:
         return self.end - self.start
 
 
-def places(folder: Path) -> dict[str, Place]:
+def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
     """Every tensor of a model folder by its name, after a look at the headers of all files.
 
     Raises:
@@ -49,7 +49,7 @@ def places(folder: Path) -> dict[str, Place]:
         named: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError) as error:
         raise RunError("the shard index can not be read", str(index), "download the model again") from error
-    found: dict[str, Place] = {}
+    found: dict[str, TensorLocation] = {}
     for file in sorted(set(named.values())):
         if not (folder / file).is_file():
             raise RunError("a shard of the model is missing", str(folder / file), "download the model again")
@@ -62,7 +62,7 @@ def places(folder: Path) -> dict[str, Place]:
     return found
 
 
-def in_file(file: Path) -> dict[str, Place]:
+def in_file(file: Path) -> dict[str, TensorLocation]:
     """Every tensor of one safetensors file.
 
     The layout is documented with the format: eight bytes of header length, a JSON header, the data.
@@ -83,12 +83,14 @@ def in_file(file: Path) -> dict[str, Place]:
     header.pop("__metadata__", None)
     first = 8 + length
     return {
-        name: Place(file.name, each["dtype"], tuple(each["shape"]), *(first + at for at in each["data_offsets"]))
+        name: TensorLocation(
+            file.name, each["dtype"], tuple(each["shape"]), *(first + at for at in each["data_offsets"])
+        )
         for name, each in header.items()
     }
 
 
-def files(found: Mapping[str, Place]) -> list[str]:
+def files(found: Mapping[str, TensorLocation]) -> list[str]:
     """The names of the files that the tensors lie in."""
     return sorted({place.file for place in found.values()})
 
@@ -109,6 +111,6 @@ def canonical(name: str) -> str:
     return name
 
 
-def is_language_layer(name: str, place: Place) -> bool:
+def is_language_layer(name: str, place: TensorLocation) -> bool:
     """Whether a tensor is the weight of a linear layer of the language model: those that train in 4 bits."""
     return canonical(name).startswith("model.language_model.layers.") and len(place.shape) == 2

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowmed.answer import Asked, grade, read, read_text
+from lowmed.answer import Question, grade, read, read_text
 
 CHEST = ("Pneumothorax", "Pleural effusion", "Cardiomegaly", "No finding")
 
 
 def _read(text: str, options: tuple[str, ...] = CHEST) -> str | None:
-    return read_text(text, Asked("choice", (options[0],), options))[0]
+    return read_text(text, Question("choice", (options[0],), options))[0]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_option_that_denies_or_doubts_is_read_as_it_stands() -> None:
 
 
 def test_options_of_equal_text_are_one_option() -> None:
-    twice = Asked("choice", ("CT",), ("CT", "CT", "MRI"))
+    twice = Question("choice", ("CT",), ("CT", "CT", "MRI"))
     assert [grade(read(reply, twice), twice).outcome for reply in ("A", "B", "CT", "C")] == [
         *["correct"] * 3,
         "incorrect",
@@ -149,7 +149,7 @@ def test_options_of_equal_text_are_one_option() -> None:
     st.permutations(CHEST), st.sampled_from(["{letter}", "({letter})", "{letter}. {text}", "{text}", "It shows {text}"])
 )
 def test_the_verdict_follows_the_option_and_not_its_place(order: list[str], form: str) -> None:
-    asked = Asked("choice", ("Pleural effusion",), tuple(order))
+    asked = Question("choice", ("Pleural effusion",), tuple(order))
     for letter, text in zip("ABCD", order, strict=True):
         value = read(form.format(letter=letter, text=text), asked).value
         assert value == text

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from lowmed.answer import Answer, Asked, contradictions, find, grade, normalize, read, read_text
+from lowmed.answer import Answer, Question, contradictions, extract, grade, normalize, read, read_text
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "answers.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"] if VECTORS.exists() else []
 KINDS = {"mcq": "choice", "yesno": "closed", "open": "open"}
 
 
-def _asked(case: dict[str, Any]) -> Asked:
+def _asked(case: dict[str, Any]) -> Question:
     kind = KINDS[case.get("answer_type") or case["kind"]]
     golds = case["gold"] if isinstance(case["gold"], list) else [case["gold"]]
     options = case.get("options", {})
-    return Asked(kind, tuple(options.get(gold, gold) for gold in golds), tuple(options.values()))  # type: ignore[arg-type]
+    return Question(kind, tuple(options.get(gold, gold) for gold in golds), tuple(options.values()))  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not CASES, reason="../shared/vectors/answers.json is absent")
@@ -25,7 +25,7 @@ def _asked(case: dict[str, Any]) -> Asked:
 def test_vector(case: dict[str, Any]) -> None:
     text, finish = case["input"], case.get("finish_reason", "stop")
     if case["kind"] == "extract":
-        found = find(text, finish)
+        found = extract(text, finish)
         assert found.text == case["expected_text"]
         assert (found.text if found.strict else None) == case["expected_strict_text"]
     if case["kind"] == "normalize":

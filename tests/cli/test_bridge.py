@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from lowmed import recipe_file
 from lowmed.cli.bridge import bridge
 from lowmed.errors import LowmedError, RecipeError, RunError
-from lowmed.evaluate import boundary
+from lowmed.evaluate import bridge_rule
+from lowmed.recipe import io
 
 TINY = [
     "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "boundary.questions=12", "boundary.samples=4",
@@ -56,29 +56,29 @@ def test_without_support_sft_bridges_and_a_resumed_bridge_goes_on_from_it_to_rl(
     assert record["status"] == "finished"
     assert [stage["stage"] for stage in record["stages"]] == ["1-probe", "2-sft", "3-probe", "4-grpo"]
     assert record["stages"][3]["from"] == "2-sft"
-    assert recipe_file.load("b/4-grpo/recipe.yaml").lora.start == "b/2-sft"
+    assert io.load_recipe("b/4-grpo/recipe.yaml").lora.start == "b/2-sft"
     assert json.loads((tmp_path / "b/4-grpo/run.json").read_text())["status"] == "finished"
     assert (tmp_path / "b/2-sft/adapter/adapter_model.safetensors").stat().st_mtime_ns == trained
 
 
 def test_the_verdict_decides_and_bridging_ends() -> None:
-    assert boundary.step("RL", 0, 3)[0] == "grpo"
-    assert boundary.step("SFT first", 2, 3)[0] == "sft"
-    assert boundary.step("SFT first", 3, 3) == (
+    assert bridge_rule.next_step("RL", 0, 3)[0] == "grpo"
+    assert bridge_rule.next_step("SFT first", 2, 3)[0] == "sft"
+    assert bridge_rule.next_step("SFT first", 3, 3) == (
         "stop", "no support after 3 rounds of SFT: take other data or a stronger base"
     )  # fmt: skip
-    assert boundary.step("neither", 0, 3)[0] == "stop"
+    assert bridge_rule.next_step("neither", 0, 3)[0] == "stop"
 
 
 def test_a_stage_is_an_ordinary_recipe_with_one_method(tmp_path: Path) -> None:
-    plan = recipe_file.load("medbridge", nano=True)
-    sft = boundary.stage(plan, "sft", None)
-    assert (sft.method, sft.boundary, sft.lora.start) == (boundary.rule(plan).sft, None, None)
-    rl = boundary.stage(plan, "grpo", Path("b/2-sft"))
+    plan = io.load_recipe("medbridge", nano=True)
+    sft = bridge_rule.stage_recipe(plan, "sft", None)
+    assert (sft.method, sft.boundary, sft.lora.start) == (bridge_rule.bridge_spec(plan).sft, None, None)
+    rl = bridge_rule.stage_recipe(plan, "grpo", Path("b/2-sft"))
     assert (rl.method, rl.lora.start) == (plan.method, "b/2-sft")
     file = tmp_path / "stage.yaml"
-    file.write_text(recipe_file.dump(rl))
-    assert recipe_file.load(str(file)) == rl
+    file.write_text(io.dump(rl))
+    assert io.load_recipe(str(file)) == rl
 
 
 def test_a_mistake_ends_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,5 +96,5 @@ def test_a_resumed_bridge_keeps_its_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "b"
     folder.mkdir()
     (folder / "bridge.json").write_text("{}")
-    (folder / "recipe.yaml").write_text(recipe_file.dump(recipe_file.load("medbridge", nano=True)))
+    (folder / "recipe.yaml").write_text(io.dump(io.load_recipe("medbridge", nano=True)))
     assert "keeps its recipe" in refused("--resume", str(folder), "method.updates=3").what

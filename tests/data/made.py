@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lowmed.data.images import Policy
-from lowmed.data.own import Opened, Wish, open_source
-from lowmed.data.prepare import Tally, prepare
-from lowmed.data.store import Settings
+from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.ingest.detect import ImportOptions, RowStream, open_source
+from lowmed.data.ingest.image_store import ImageStoreSettings
+from lowmed.data.ingest.prepare import PrepareCounts, prepare
 
 SHARED = Path(__file__).parents[2] / "../shared"
 SALT = b"a salt that is only for the tests"
-SETTINGS = Settings(Policy(64), salt=SALT)
+SETTINGS = ImageStoreSettings(PixelPolicy(64), salt=SALT)
 Row = dict[str, Any]
 
 
@@ -43,9 +43,13 @@ def row(number: int, image: str, **changes: Any) -> Row:
 
 
 def build(
-    source: Path | Opened, out: Path, settings: Settings = SETTINGS, wish: Wish | None = None, **options: Any
-) -> Tally:
-    opened = source if isinstance(source, Opened) else open_source(source, wish or Wish())
+    source: Path | RowStream,
+    out: Path,
+    settings: ImageStoreSettings = SETTINGS,
+    wish: ImportOptions | None = None,
+    **options: Any,
+) -> PrepareCounts:
+    opened = source if isinstance(source, RowStream) else open_source(source, wish or ImportOptions())
     return prepare(opened.entries, out, settings, {"source": "own"}, **options)
 
 

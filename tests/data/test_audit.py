@@ -10,16 +10,17 @@ import pytest
 from data.made import build, jsonl, lines, picture, pictures, row
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from lowmed.data import burned_in, certain, leftover, near
-from lowmed.data.images import Policy
+from lowmed.data import validate
+from lowmed.data.audit import burned_in_text, near_duplicates, phi_patterns
+from lowmed.data.audit.report import audit
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.load import load
 from lowmed.errors import DataError
-from lowmed.report.audit import audit
 from lowmed.report.data_page import audit_page, show_page
 from lowmed.report.data_sheet import rows, terminal
 from lowmed.sample import Sample
 
-POLICY = Policy(64)
+POLICY = PixelPolicy(64)
 Document = dict[str, Any]
 
 
@@ -120,33 +121,33 @@ def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> N
     ["19500101", "1950-01-01/a.png", "Mueller^Anna", "Anna Mueller.png", "patient_0042", "MRN12345", "s-12345678.png"],
 )
 def test_what_tells_of_a_patient_is_suspected(told: str) -> None:
-    assert leftover.in_text(told)
+    assert phi_patterns.phi_in_text(told)
 
 
 @pytest.mark.parametrize(
     "told", ["images/0a703cfc8e6f5a130295.png", "synpic100132.jpg", "q12", "train/0/0", "chest x-ray.png"]
 )
 def test_what_tells_nothing_is_left_alone(told: str) -> None:
-    assert leftover.in_text(told) == ""
+    assert phi_patterns.phi_in_text(told) == ""
 
 
 def test_burned_in_text_is_found_and_anatomy_is_not() -> None:
     for seed in range(20):
-        assert burned_in.rows_of_letters(picture(seed, (448, 448))) == []
+        assert burned_in_text.text_rows(picture(seed, (448, 448))) == []
     written = picture(1, (448, 448)).point(lambda value: value // 4)
     ImageDraw.Draw(written).text((20, 20), "MUELLER ANNA 01.01.1950", fill=255)
-    assert burned_in.rows_of_letters(written)
+    assert burned_in_text.text_rows(written)
     inverted = Image.new("L", (300, 200), 255)
     ImageDraw.Draw(inverted).text((20, 20), "Hospital of Somewhere", fill=0)
-    assert burned_in.rows_of_letters(inverted)
+    assert burned_in_text.text_rows(inverted)
 
 
 def test_all_pairs_within_the_distance_and_no_others() -> None:
     generator = np.random.default_rng(0)
     left = [int(each) for each in generator.integers(0, 2**63, 700, dtype=np.uint64)]
     right = [left[5] ^ 0b111, left[600] ^ 0b11111, *map(int, generator.integers(0, 2**63, 40, dtype=np.uint64))]
-    assert list(near.pairs(left, right)) == [(5, 0, 3)]
-    assert list(near.pairs([], right)) == []
+    assert list(near_duplicates.near_pairs(left, right)) == [(5, 0, 3)]
+    assert list(near_duplicates.near_pairs([], right)) == []
 
 
 class Scripts(HTMLParser):
@@ -215,13 +216,13 @@ def sample(number: int, image: str, **changes: Any) -> Sample:
 def test_what_is_certain_is_refused_unless_it_is_allowed_by_name() -> None:
     train = [sample(1, "a"), sample(2, "b", group="p")]
     held_out = {"test": [sample(3, "a"), sample(4, "c", group="p"), sample(5, "d", answer="{broken", kind="json")]}
-    found = certain.certain(train, held_out)
+    found = validate.find_problems(train, held_out)
     assert [each.name for each in found] == ["shared-images", "shared-groups", "unreadable-gold"]
     assert found[0].what == "1 of 3 test images are trained on"
     with pytest.raises(DataError, match="would be wrong") as caught:
-        certain.refuse(found, {"shared-images"})
+        validate.raise_unless_allowed(found, {"shared-images"})
     assert "shared-groups" in caught.value.where
     assert "shared-images" not in caught.value.where
-    stamps = certain.refuse(found, {"shared-images", "shared-groups", "unreadable-gold"})
+    stamps = validate.raise_unless_allowed(found, {"shared-images", "shared-groups", "unreadable-gold"})
     assert stamps == tuple(each.what for each in found)
-    assert certain.refuse(certain.certain(train, {"test": [sample(9, "z")]})) == ()
+    assert validate.raise_unless_allowed(validate.find_problems(train, {"test": [sample(9, "z")]})) == ()

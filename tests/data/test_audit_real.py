@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 from data.made import SHARED, build
 
-from lowmed.data import certain, leaks, prepared
-from lowmed.data.images import Policy
+from lowmed.data import validate
+from lowmed.data.audit import leaks
+from lowmed.data.audit.report import audit
+from lowmed.data.audit.resplit import resplit, write
+from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.ingest import prepared_folder
+from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.load import load
-from lowmed.data.own import Wish
-from lowmed.data.resplit import resplit, write
 from lowmed.data.sources import KNOWN
-from lowmed.report.audit import audit
 
-POLICY = Policy(64)
+POLICY = PixelPolicy(64)
 Document = dict[str, Any]
 
 
@@ -24,7 +26,7 @@ def real_rad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not folder.is_dir():
         pytest.skip("the real VQA-RAD is not at ../shared/data/vqa-rad")
     out = tmp_path_factory.mktemp("rad") / "out"
-    build(KNOWN["vqa-rad"].rows(str(folder), Wish()), out)
+    build(KNOWN["vqa-rad"].rows(str(folder), ImportOptions()), out)
     return out
 
 
@@ -40,7 +42,7 @@ def real_slake(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
     place = tmp_path_factory.mktemp("slake")
     for language in ("en", "zh", "both"):
-        build(KNOWN["slake"].rows(str(folder), Wish(language=language)), place / language, pictures=False)
+        build(KNOWN["slake"].rows(str(folder), ImportOptions(language=language)), place / language, pictures=False)
     return {language: place / language for language in ("en", "zh", "both")}
 
 
@@ -96,14 +98,14 @@ def test_texts_alone_are_never_fit_for_training(real_slake: dict[str, Path]) -> 
 @pytest.mark.parametrize("by", ["image", "patient"])
 def test_a_clean_split_of_the_real_vqa_rad(real_rad: Path, by: Any) -> None:
     data = load("folder", str(real_rad))
-    known = leaks.facts([each for _, each in prepared.files(real_rad)])
+    known = leaks.facts([each for _, each in prepared_folder.stored_files(real_rad)])
     splits = resplit(data.splits, known, by)
     assert splits == resplit(data.splits, known, by)
     path = write(real_rad, splits, by)
     again = load("folder", str(path))
     assert sorted(sample.id for sample in again.samples) == sorted(sample.id for sample in data.samples)
     assert leaks.within(leaks.parts(again.splits), known) == []
-    assert certain.certain(again.splits["train"], {"test": again.splits["test"]}) == ()
+    assert validate.find_problems(again.splits["train"], {"test": again.splits["test"]}) == ()
     assert len(again.splits["test"]) == pytest.approx(451, abs=5)
     closed = [sum(s.kind == "closed" for s in part) / len(part) for part in (again.splits["test"], data.samples)]
     assert closed[0] == pytest.approx(closed[1], abs=0.02)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lowmed.data import cells
+from lowmed.data.ingest import cells
 
 TWO = ("left lung", "right lung")
 

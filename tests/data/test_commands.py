@@ -8,7 +8,7 @@ from data.made import jsonl, lines, pictures, row, samples
 from typer.testing import CliRunner, Result
 
 from lowmed.cli.data import app
-from lowmed.data import salt
+from lowmed.data.ingest import pseudonyms
 from lowmed.errors import DataError, LowmedError, RecipeError, SetupError
 
 
@@ -120,11 +120,11 @@ def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path) -> None:
 
 def test_the_salt_is_made_once_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    first = salt.read()
-    assert salt.read() == first
+    first = pseudonyms.read_salt()
+    assert pseudonyms.read_salt() == first
     assert len(first) == 32
     file = tmp_path / "lowmed/salt"
     assert file.stat().st_mode & 0o077 == 0
     file.write_bytes(b"short")
     with pytest.raises(SetupError, match="too short"):
-        salt.read()
+        pseudonyms.read_salt()

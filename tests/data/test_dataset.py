@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from lowmed.data.dataset import DataSet, Rejected, image_digests, is_yes_no
+from lowmed.data.dataset import DataSet, RejectedRow, image_digests, is_yes_no
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -38,7 +38,7 @@ def test_the_digest_forgets_the_order_and_nothing_else() -> None:
 
 
 def test_the_description_counts_splits_kinds_and_rejections() -> None:
-    rejected = (Rejected("row 1", "no answer"), Rejected("row 2", "no image"), Rejected("row 9", "no answer"))
+    rejected = (RejectedRow("row 1", "no answer"), RejectedRow("row 2", "no image"), RejectedRow("row 9", "no answer"))
     text = DataSet("made", {"train": (ONE, ONE), "test": (TWO,)}, rejected, opened, ("c.png",)).describe()
     assert text.splitlines() == [
         "made: 3 samples",

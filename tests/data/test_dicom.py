@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from data.made import SALT, SETTINGS, SHARED, build, everything, jsonl, picture, rejected, row, samples
 
-from lowmed.data import dicom
-from lowmed.data.own import Wish
-from lowmed.data.store import Settings
+from lowmed.data.image import dicom
+from lowmed.data.ingest.detect import ImportOptions
+from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
@@ -62,7 +62,7 @@ RAMP = np.arange(-1024, -1024 + 64 * 64).reshape(64, 64)
 def test_every_real_file_is_converted_or_rejected_with_its_fault(real: Path, tmp_path: Path) -> None:
     files = sorted(real.glob("*.dcm"))
     table = jsonl(tmp_path / "t.jsonl", *(row(number, file.name) for number, file in enumerate(files)))
-    build(table, tmp_path / "out", wish=Wish(images=real), max_rejected=1.0)
+    build(table, tmp_path / "out", wish=ImportOptions(images=real), max_rejected=1.0)
     named = {files[(line or 0) - 1].name: reason for _, line, reason in rejected(tmp_path / "out")}
     assert len(samples(tmp_path / "out")) + len(named) == len(files) == 80
     assert len(samples(tmp_path / "out")) == 58
@@ -223,4 +223,4 @@ def test_any_damage_is_a_data_error_or_a_picture(real: Path) -> None:
 
 
 def test_settings_of_another_window_are_other_settings() -> None:
-    assert len({Settings(SETTINGS.policy, window=window).digest for window in (None, "lung", "bone")}) == 3
+    assert len({ImageStoreSettings(SETTINGS.policy, window=window).digest for window in (None, "lung", "bone")}) == 3

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lowmed.data import vqa_rad as source
-from lowmed.data.certain import reads_back
 from lowmed.data.dataset import DataSet
-from lowmed.data.division import divide
-from lowmed.data.extraction import as_extraction, narrowed
-from lowmed.engine import rows
-from lowmed.recipe import Data
+from lowmed.data.extraction import as_json_task, with_key_subset
+from lowmed.data.split import split_data
+from lowmed.data.validate import reads_back
+from lowmed.engine import training_data
+from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
 
 
@@ -25,7 +25,7 @@ def asked(name: str, image: str, question: str, answer: str, topic: str = "") ->
 
 def gathered(*samples: Sample) -> tuple[Sample, ...]:
     data = DataSet("made", {"train": samples}, (), lambda _: Image.new("RGB", (28, 28)))
-    return as_extraction(data).splits["train"]
+    return as_json_task(data).splits["train"]
 
 
 def test_the_questions_of_an_image_become_one_object_keyed_by_topic() -> None:
@@ -56,7 +56,7 @@ def test_a_question_without_image_stays_alone() -> None:
 @given(st.dictionaries(st.text(min_size=1).filter(str.strip), st.text(), min_size=2), st.integers(0, 99))
 def test_the_gold_answer_follows_the_keys_that_are_asked_for(gold: dict[str, str], seed: int) -> None:
     sample = Sample("1", "Report what you see.", json.dumps(gold), "json", "g", "t")
-    fewer = narrowed(sample, random.Random(seed))
+    fewer = with_key_subset(sample, random.Random(seed))
     kept = json.loads(fewer.answer)
     assert kept
     assert kept.items() <= gold.items()
@@ -65,10 +65,10 @@ def test_the_gold_answer_follows_the_keys_that_are_asked_for(gold: dict[str, str
 
 
 def test_lines_that_describe_other_keys_go(vqa_rad: Path) -> None:
-    samples = as_extraction(source.load(str(vqa_rad))).samples
+    samples = as_json_task(source.load(str(vqa_rad))).samples
     draw = random.Random(0)
     for sample in samples:
-        fewer = narrowed(sample, draw)
+        fewer = with_key_subset(sample, draw)
         kept = json.loads(fewer.answer)
         assert len(fewer.question.split("\n")) == 1 + len(kept)
         assert reads_back(fewer)
@@ -77,14 +77,14 @@ def test_lines_that_describe_other_keys_go(vqa_rad: Path) -> None:
 def test_other_answers_than_objects_with_several_keys_are_left_alone() -> None:
     for answer in ('["a", "b"]', '{"a": 1}', "3"):
         sample = Sample("1", "What?", answer, "json", "g", "t")
-        assert narrowed(sample, random.Random(0)) is sample
+        assert with_key_subset(sample, random.Random(0)) is sample
     plain = asked("1", "a", "Is it?", "yes")
-    assert narrowed(plain, random.Random(0)) is plain
+    assert with_key_subset(plain, random.Random(0)) is plain
 
 
 def test_a_division_of_extractions_splits_by_image_and_trains_on_no_test_question(vqa_rad: Path) -> None:
     data = source.load(str(vqa_rad))
-    division = divide(data, Data(source="vqa-rad", task="extraction"), 0)
+    division = split_data(data, DataSpec(source="vqa-rad", task="extraction"), 0)
     assert {sample.kind for sample in division.train} == {"json"}
     held_out = {sample.images for sample in division.held_out["held-out"]}
     assert len(division.train) == len({sample.images for sample in division.train})
@@ -94,7 +94,7 @@ def test_a_division_of_extractions_splits_by_image_and_trains_on_no_test_questio
 def test_keys_are_drawn_per_row_and_a_resumed_run_draws_the_same() -> None:
     gold = {str(number): number for number in range(6)}
     sample = Sample("1", "Report.", json.dumps(gold), "json", "g", "t")
-    planned = rows.plan([sample], 30, 1, 0, sample_keys=True)
+    planned = training_data.schedule([sample], 30, 1, 0, sample_keys=True)
     assert len({row.sample.answer for row in planned}) > 5
-    assert rows.plan([sample], 50, 1, 0, sample_keys=True)[:30] == planned
-    assert {row.sample.answer for row in rows.plan([sample], 9, 1, 0)} == {sample.answer}
+    assert training_data.schedule([sample], 50, 1, 0, sample_keys=True)[:30] == planned
+    assert {row.sample.answer for row in training_data.schedule([sample], 9, 1, 0)} == {sample.answer}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lowmed.data import hub
-from lowmed.data.splits import shared_images
+from lowmed.data.group_split import shared_images
+from lowmed.data.ingest import hub
 from lowmed.errors import DataError, SetupError
 
 LOCAL_FORM = "samples.jsonl"

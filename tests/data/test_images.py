@@ -9,15 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lowmed.data.images import MIN_SIDE_PX, Policy, image_tokens, pixel_digest, prepare, resized
-from lowmed.data.local import decode
+from lowmed.data.image.files import decode
+from lowmed.data.image.policy import MIN_SIDE_PX, PixelPolicy, image_tokens, pixel_digest, prepare, target_size
 from lowmed.errors import DataError, RecipeError
 
 VQA_RAD = Path(__file__).parents[2] / "../shared/data/vqa-rad"
-POLICY = Policy(256)
+POLICY = PixelPolicy(256)
 
 sides = st.integers(1, 5000)
-policies = st.one_of(st.integers(4, 40), st.integers(4, 16384)).map(Policy)
+policies = st.one_of(st.integers(4, 40), st.integers(4, 16384)).map(PixelPolicy)
 
 
 def gradient(mode: str, width: int = 60, height: int = 40) -> Image.Image:
@@ -28,10 +28,10 @@ def gradient(mode: str, width: int = 60, height: int = 40) -> Image.Image:
 @given(sides, sides, policies)
 @example(1, 1, POLICY)
 @example(200, 1, POLICY)
-@example(2544, 3056, Policy(512))
+@example(2544, 3056, PixelPolicy(512))
 @example(14, 14, POLICY)
 @example(42, 70, POLICY)
-def test_sizes_are_those_of_the_processor(width: int, height: int, policy: Policy) -> None:
+def test_sizes_are_those_of_the_processor(width: int, height: int, policy: PixelPolicy) -> None:
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
     try:
@@ -40,29 +40,29 @@ def test_sizes_are_those_of_the_processor(width: int, height: int, policy: Polic
         with pytest.raises(DataError):
             image_tokens(width, height, policy)
         return
-    assert resized(width, height, policy) == theirs[::-1]
+    assert target_size(width, height, policy) == theirs[::-1]
     assert image_tokens(width, height, policy) == theirs[0] * theirs[1] // 784
 
 
 @settings(max_examples=1000, deadline=None)
 @given(st.integers(MIN_SIDE_PX, 5000), st.integers(MIN_SIDE_PX, 5000), policies)
-@example(569, 569, Policy(4))
-@example(100, 50, Policy(8))
-@example(84, 84, Policy(9))
-@example(4200, 28, Policy(100))
-def test_a_size_within_the_budget_is_not_resized_again(width: int, height: int, policy: Policy) -> None:
+@example(569, 569, PixelPolicy(4))
+@example(100, 50, PixelPolicy(8))
+@example(84, 84, PixelPolicy(9))
+@example(4200, 28, PixelPolicy(100))
+def test_a_size_within_the_budget_is_not_resized_again(width: int, height: int, policy: PixelPolicy) -> None:
     if max(width, height) > 200 * min(width, height):
         return
-    size = resized(width, height, policy)
+    size = target_size(width, height, policy)
     if image_tokens(width, height, policy) <= policy.max_image_tokens:
-        assert resized(*size, policy) == size
+        assert target_size(*size, policy) == size
         assert image_tokens(width, height, policy) >= policy.min_image_tokens
 
 
 def test_the_processor_leaves_a_prepared_picture_as_it_is() -> None:
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
 
-    policy = Policy(64)
+    policy = PixelPolicy(64)
     processor = Qwen2VLImageProcessor(min_pixels=policy.min_pixels, max_pixels=policy.max_pixels, do_normalize=False)
     for width, height in [(2544, 3056), (28, 28), (9, 500), (640, 480)]:
         prepared = prepare(gradient("RGB", width, height), policy)
@@ -73,9 +73,9 @@ def test_the_processor_leaves_a_prepared_picture_as_it_is() -> None:
 
 
 def test_known_counts_of_a_chest_film() -> None:
-    assert image_tokens(2544, 3056, Policy(16384)) == 9919
-    assert image_tokens(2544, 3056, Policy(512)) == 480
-    assert image_tokens(384, 384, Policy(16384)) == 196
+    assert image_tokens(2544, 3056, PixelPolicy(16384)) == 9919
+    assert image_tokens(2544, 3056, PixelPolicy(512)) == 480
+    assert image_tokens(384, 384, PixelPolicy(16384)) == 196
 
 
 def test_narrower_than_1_to_200_is_refused_by_name() -> None:
@@ -87,26 +87,26 @@ def test_narrower_than_1_to_200_is_refused_by_name() -> None:
 
 
 def test_round_shapes_are_not_resized_again_under_small_budgets() -> None:
-    for policy in map(Policy, range(4, 41)):
+    for policy in map(PixelPolicy, range(4, 41)):
         for width in range(8, 240, 4):
             for height in (width, 2 * width, 3 * width, 4 * width, 5 * width):
-                size = resized(width, height, policy)
+                size = target_size(width, height, policy)
                 if image_tokens(width, height, policy) <= policy.max_image_tokens:
-                    assert resized(*size, policy) == size, (width, height, policy)
+                    assert target_size(*size, policy) == size, (width, height, policy)
 
 
 @pytest.mark.parametrize("most", [3, 0, -1])
 def test_a_policy_without_room_is_a_recipe_error(most: int) -> None:
     with pytest.raises(RecipeError, match="max_image_tokens"):
-        Policy(most)
+        PixelPolicy(most)
 
 
 def test_a_strip_over_the_budget_is_refused_with_the_budget_that_it_needs() -> None:
     strip = gradient("L", 1600, 10)
     with pytest.raises(DataError, match="more than the 9 allowed") as caught:
-        prepare(strip, Policy(9), "row 7")
+        prepare(strip, PixelPolicy(9), "row 7")
     assert caught.value.where == "row 7"
-    enough = Policy(int(caught.value.fix.split(" to ")[1]))
+    enough = PixelPolicy(int(caught.value.fix.split(" to ")[1]))
     prepared = prepare(strip, enough)
     assert prepared.width * prepared.height <= enough.max_pixels
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from data.made import SETTINGS, SHARED, picture, pictures, rejected, samples
 
-from lowmed.data.own import Wish
-from lowmed.data.prepare import prepare
+from lowmed.data.ingest.detect import ImportOptions
+from lowmed.data.ingest.prepare import prepare
 from lowmed.data.sources import KNOWN
 from lowmed.errors import DataError, SetupError
 
 
-def build(name: str, path: Path, out: Path, wish: Wish | None = None, **options: Any) -> list[dict[str, Any]]:
-    prepare(KNOWN[name].rows(str(path), wish or Wish()).entries, out, SETTINGS, {"source": name}, **options)
+def build(name: str, path: Path, out: Path, wish: ImportOptions | None = None, **options: Any) -> list[dict[str, Any]]:
+    prepare(KNOWN[name].rows(str(path), wish or ImportOptions()).entries, out, SETTINGS, {"source": name}, **options)
     return samples(out)
 
 
@@ -53,7 +53,7 @@ def test_a_folder_of_something_else_is_told(tmp_path: Path, name: str) -> None:
 def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     with pytest.raises(SetupError, match="LOWMED_OFFLINE") as caught:
-        KNOWN[name].rows(None, Wish())
+        KNOWN[name].rows(None, ImportOptions())
     assert KNOWN[name].get in caught.value.fix
 
 
@@ -71,7 +71,7 @@ def test_the_real_slake_in_each_language(tmp_path: Path, language: Any, rows: in
     folder = SHARED / "data" / "slake-text"
     if not folder.is_dir():
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
-    found = build("slake", folder, tmp_path / "out", Wish(language=language), pictures=False)
+    found = build("slake", folder, tmp_path / "out", ImportOptions(language=language), pictures=False)
     assert len(found) == rows
     assert {s["source"] for s in found} == {
         f"slake-{name}" for name in (["en", "zh"] if language == "both" else [language])
@@ -125,7 +125,7 @@ def test_a_hub_id_is_read_by_the_hubs_own_library(tmp_path: Path, monkeypatch: p
     from datasets import Dataset, Features, Sequence, Value
     from datasets import Image as ImageFeature
 
-    from lowmed.data import hub
+    from lowmed.data.ingest import hub
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.delenv("LOWMED_OFFLINE", raising=False)
@@ -135,7 +135,7 @@ def test_a_hub_id_is_read_by_the_hubs_own_library(tmp_path: Path, monkeypatch: p
     Dataset.from_dict({"images": [two], "frage": ["Same?"], "answer": ["no"]}, features=kinds).to_parquet(
         tmp_path / "repo/train.parquet"
     )
-    opened = hub.rows(str(tmp_path / "repo"), "somebody/set", Wish({"question": "frage"}), "download it")
+    opened = hub.rows(str(tmp_path / "repo"), "somebody/set", ImportOptions({"question": "frage"}), "download it")
     prepare(opened.entries, tmp_path / "out", SETTINGS, {})
     (sample,) = samples(tmp_path / "out")
     assert (len(sample["images"]), sample["question"], sample["source"]) == (2, "Same?", "somebody/set")

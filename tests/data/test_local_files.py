@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lowmed.data.local import open_in, problems, unused
+from lowmed.data.image.files import image_problems, open_in, unused_images
 from lowmed.errors import DataError
 
 
@@ -32,7 +32,7 @@ def test_every_broken_picture_is_named_and_the_good_ones_are_not(tmp_path: Path)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     bad = ["empty.png", "cut.jpg", "page.png", "a_folder.png", "one_pixel.png", "bomb.png", "gone.png"]
-    found = problems(tmp_path, ["good.png", "good.jpg", *bad, *bad])
+    found = image_problems(tmp_path, ["good.png", "good.jpg", *bad, *bad])
     assert sorted(found) == sorted(bad)
     assert "does not exist" in found["gone.png"]
     assert "does not exist" in found["a_folder.png"]
@@ -92,4 +92,4 @@ def test_unused_pictures_are_named_relative_to_the_folder(tmp_path: Path) -> Non
     save(tmp_path, "used.png")
     save(tmp_path / "deep", "orphan.PNG")
     (tmp_path / "notes.txt").write_text("no picture")
-    assert unused(tmp_path, ["./used.png"]) == ("deep/orphan.PNG",)
+    assert unused_images(tmp_path, ["./used.png"]) == ("deep/orphan.PNG",)

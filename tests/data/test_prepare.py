@@ -9,10 +9,10 @@ import pytest
 from data.made import SALT, SETTINGS, Row, build, everything, jsonl, lines, picture, pictures, rejected, row, samples
 from PIL import Image
 
-from lowmed.data.images import Policy, prepare
+from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.data.ingest.detect import ImportOptions
+from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.load import load
-from lowmed.data.own import Wish
-from lowmed.data.store import Settings
 from lowmed.errors import DataError
 
 
@@ -45,7 +45,9 @@ def test_a_second_run_gives_the_same_bytes_and_decodes_nothing(
 ) -> None:
     build(table, tmp_path / "out")
     before = everything(tmp_path / "out")
-    monkeypatch.setattr("lowmed.data.store.pages", lambda *_: pytest.fail("a known picture was decoded again"))
+    monkeypatch.setattr(
+        "lowmed.data.ingest.image_store.read_frames", lambda *_: pytest.fail("a known picture was decoded again")
+    )
     build(table, tmp_path / "out")
     assert everything(tmp_path / "out") == before
 
@@ -59,7 +61,7 @@ def test_the_order_of_work_does_not_show(table: Path, tmp_path: Path) -> None:
 def test_other_settings_make_other_pictures(table: Path, tmp_path: Path) -> None:
     build(table, tmp_path / "out")
     small = samples(tmp_path / "out")[0]["images"]
-    build(table, tmp_path / "out", Settings(Policy(4), salt=SALT))
+    build(table, tmp_path / "out", ImageStoreSettings(PixelPolicy(4), salt=SALT))
     assert samples(tmp_path / "out")[0]["images"] != small
     assert len(list((tmp_path / "out/images").iterdir())) == 3
 
@@ -155,7 +157,7 @@ def test_groups_are_salted_digests_and_names_reach_no_row(tmp_path: Path) -> Non
     assert one["group"] == two["group"] != three["group"]
     assert three["id"] == "x-film-1"
     assert not any(b"Mueller" in content or b"1950" in content for content in everything(tmp_path / "out"))
-    build(jsonl(tmp_path / "t.jsonl", *rows), tmp_path / "salted", Settings(Policy(64), salt=b"another"))
+    build(jsonl(tmp_path / "t.jsonl", *rows), tmp_path / "salted", ImageStoreSettings(PixelPolicy(64), salt=b"another"))
     assert samples(tmp_path / "salted")[0]["group"] != one["group"]
 
 
@@ -203,7 +205,7 @@ def test_a_stored_picture_that_was_changed_is_refused_on_loading(table: Path, tm
 def test_the_pictures_may_lie_elsewhere(table: Path, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     moved = shutil.move(table, tmp_path / "tables/t.jsonl")
-    build(Path(moved), tmp_path / "out", wish=Wish(images=tmp_path))
+    build(Path(moved), tmp_path / "out", wish=ImportOptions(images=tmp_path))
     assert len(samples(tmp_path / "out")) == 9
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lowmed.data.group_split import shared_images
 from lowmed.data.load import SOURCES, load
-from lowmed.data.splits import shared_images
 from lowmed.errors import DataError, RecipeError, SetupError
 
 
@@ -87,7 +87,7 @@ def test_phantom_takes_no_folder(tmp_path: Path) -> None:
 
 def test_loading_the_room_imports_nothing_heavy() -> None:
     script = (
-        "import sys, lowmed.data.load, lowmed.data.splits\n"
+        "import sys, lowmed.data.load, lowmed.data.group_split\n"
         "print(sorted({'torch', 'transformers', 'trl', 'peft', 'datasets'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -12,10 +12,10 @@ import pytest
 from data.made import SETTINGS, build, everything, jsonl, picture, pictures, rejected, row, samples
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from lowmed.data.images import Policy, prepare
-from lowmed.data.leftover import in_file
-from lowmed.data.own import Wish
-from lowmed.data.store import Settings
+from lowmed.data.audit.phi_patterns import phi_in_file
+from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.data.ingest.detect import ImportOptions
+from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.errors import DataError
 
 PLANTED = "Mueller^Anna 19500101"
@@ -79,14 +79,14 @@ def test_no_planted_value_survives(tmp_path: Path, save: Save) -> None:
     save(file)
     planted = file.read_bytes() if save is not png else as_read(file.read_bytes())
     assert PLANTED.encode() in planted
-    assert in_file(file.read_bytes()) != ()
+    assert phi_in_file(file.read_bytes()) != ()
     build(jsonl(tmp_path / "t.jsonl", row(1, file.name)), tmp_path / "out")
     for content in everything(tmp_path / "out"):
         for told in (PLANTED, "Mueller", "19500101"):
             assert told.encode() not in as_read(content)
             assert told.encode("utf-16-le") not in content
     (stored,) = (tmp_path / "out/images").iterdir()
-    assert in_file(stored.read_bytes()) == ()
+    assert phi_in_file(stored.read_bytes()) == ()
 
 
 def test_an_icc_profile_is_left_out(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_every_form_is_stored_as_training_would_see_it(tmp_path: Path, name: str
 def test_the_wanted_pages_become_the_images_of_a_question(tmp_path: Path, frames: str, expected: list[int]) -> None:
     pages = [picture(seed) for seed in range(3)]
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
-    settings = Settings(Policy(64), frames)  # type: ignore[arg-type]
+    settings = ImageStoreSettings(PixelPolicy(64), frames)  # type: ignore[arg-type]
     build(jsonl(tmp_path / "t.jsonl", row(1, "scan.tif")), tmp_path / "out", settings)
     (sample,) = samples(tmp_path / "out")
     seen = [np.asarray(Image.open(tmp_path / "out" / image).convert("RGB")) for image in sample["images"]]
@@ -207,7 +207,7 @@ def test_members_of_an_archive_are_read_in_place_and_cannot_climb_out(tmp_path: 
         archive.writestr("images/empty.png", b"")
     names = ("a.png", "images/a.png", "../../escaped.png", "/etc/escaped.png", "empty.png", "gone.png")
     table = jsonl(tmp_path / "t.jsonl", *(row(number, name) for number, name in enumerate(names)))
-    build(table, tmp_path / "out", wish=Wish(images=tmp_path / "images.zip"), max_rejected=1.0)
+    build(table, tmp_path / "out", wish=ImportOptions(images=tmp_path / "images.zip"), max_rejected=1.0)
     assert [sample["id"] for sample in samples(tmp_path / "out")] == ["q0", "q1"]
     assert [reason for _, _, reason in rejected(tmp_path / "out")] == [
         "the image reference leads out of the data folder",
@@ -222,5 +222,5 @@ def test_a_damaged_archive_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "images.zip").write_bytes(b"PK no archive")
     table = jsonl(tmp_path / "t.jsonl", row(1, "a.png"))
     with pytest.raises(DataError, match="rejected") as caught:
-        build(table, tmp_path / "out", wish=Wish(images=tmp_path / "images.zip"))
+        build(table, tmp_path / "out", wish=ImportOptions(images=tmp_path / "images.zip"))
     assert "the archive cannot be read" in str(caught.value)

@@ -9,13 +9,13 @@ from data.made import build, jsonl, picture, pictures, rejected, samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lowmed.data import columns, tables
-from lowmed.data.draft import Draft, Refusal, Shelf, Where
-from lowmed.data.own import Wish, open_source
+from lowmed.data.ingest import columns, tables
+from lowmed.data.ingest.detect import ImportOptions, open_source
+from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, Rejection, RowLocation
 from lowmed.errors import DataError, RecipeError
 
 HEADER = ["Nr", "Datei", "Frage", "Antwort"]
-GERMAN = Wish({"question": "Frage", "image": "Datei", "answer": "Antwort", "id": "Nr"})
+GERMAN = ImportOptions({"question": "Frage", "image": "Datei", "answer": "Antwort", "id": "Nr"})
 ROWS = [
     ["1", "a.png", "Läsion?", "ja, links"],
     ["2", "b.png", "Was\nsieht man?", 'ein "Herd"'],
@@ -82,7 +82,7 @@ def test_every_kind_of_table_says_the_same(folder: Path, name: str) -> None:
         ("2", "Was sieht man?", 'ein "Herd"', "open"),
         ("3", "CT?", "yes", "closed"),
     ]
-    assert tables.count(folder / name) >= 3
+    assert tables.count_rows(folder / name) >= 3
 
 
 def test_a_broken_quote_costs_its_own_line_and_no_other(folder: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_file_that_is_no_table_is_told_by_name(folder: Path, name: str, conten
 
 def test_the_columns_are_guessed_and_a_wrong_guess_is_one_flag_away(folder: Path) -> None:
     table = jsonl(folder / "t.jsonl", {"img": "a.png", "question": "Q?", "answer": "draft", "final": "yes"})
-    assert "answer=answer?" in open_source(table, Wish()).understood
-    opened = open_source(table, Wish({"answer": "final"}))
+    assert "answer=answer?" in open_source(table, ImportOptions()).understood
+    opened = open_source(table, ImportOptions({"answer": "final"}))
     assert "answer=final " in opened.understood + " "
     build(opened, folder / "out")
     assert samples(folder / "out")[0]["answer"] == "yes"
@@ -138,7 +138,7 @@ def test_the_columns_are_guessed_and_a_wrong_guess_is_one_flag_away(folder: Path
 def test_a_mistake_in_the_columns_names_those_there_are(folder: Path, given: dict[str, str], told: str) -> None:
     table = jsonl(folder / "t.jsonl", {"img": "a.png", "text": "Q?", "answer": "yes"})
     with pytest.raises(RecipeError, match=told.replace("?", r"\?")) as caught:
-        open_source(table, Wish(given))
+        open_source(table, ImportOptions(given))
     assert "--map" in caught.value.fix
 
 
@@ -194,10 +194,10 @@ def test_class_folders_are_choices_and_their_splits_are_kept(folder: Path) -> No
 def test_a_folder_that_is_nothing_known_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no table") as caught:
-        open_source(tmp_path / "empty", Wish())
+        open_source(tmp_path / "empty", ImportOptions())
     assert "--as" in caught.value.fix
     with pytest.raises(DataError, match="no such file"):
-        open_source(tmp_path / "gone", Wish())
+        open_source(tmp_path / "gone", ImportOptions())
 
 
 TEXTS = ["A", "B", "A. left B. right", "['a', 'b']", '{"A": "x"}', "a.png", "../x", "yes", "train", "{" * 40]
@@ -214,12 +214,12 @@ cells = st.recursive(
 @given(st.dictionaries(st.sampled_from(NAMES), cells, max_size=10))
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_row_is_a_question_or_refused_with_a_reason(row: dict[str, Any]) -> None:
-    known = columns.find(
+    known = columns.map_columns(
         ["image", "question", "answer", "label", "options", "option_a", "option_b", "id", "kind", "split"], {}
     )
-    where = Where("t", 1)
+    where = RowLocation("t", 1)
     try:
-        drafted = columns.draft(row, known, Shelf(Path("/nowhere")), where, "own")
+        drafted = columns.to_raw_sample(row, known, ImageRoot(Path("/nowhere")), where, "own")
     except ValueError as error:
         assert str(error)
         return
@@ -233,8 +233,8 @@ def test_any_bytes_are_rows_or_a_told_mistake(tmp_path: Path, content: bytes, su
     header = {".csv": b"id,question,answer\n", ".tsv": b"id\tquestion\tanswer\n"}.get(suffix, b"")
     file.write_bytes(header + content)
     try:
-        for _, entry in open_source(file, Wish()).entries:
-            assert isinstance(entry, Draft | Refusal)
+        for _, entry in open_source(file, ImportOptions()).entries:
+            assert isinstance(entry, RawSample | Rejection)
     except (DataError, RecipeError) as error:
         assert error.fix
 
@@ -246,6 +246,6 @@ def test_what_a_spreadsheet_wrote_is_read_back(tmp_path: Path, rows: list[list[s
 
     with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "question", "answer"], *rows])
-    read = [row for _, row in tables.read(tmp_path / "t.csv")]
+    read = [row for _, row in tables.read_table(tmp_path / "t.csv")]
     expected = [dict(zip(["id", "question", "answer"], row, strict=True)) for row in rows]
     assert read == expected

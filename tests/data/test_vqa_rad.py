@@ -10,7 +10,7 @@ from PIL import Image
 
 from lowmed.data import vqa_rad
 from lowmed.data.dataset import DataSet, image_digests, is_yes_no
-from lowmed.data.splits import by_group, shared_images
+from lowmed.data.group_split import by_group, shared_images
 from lowmed.errors import DataError
 
 REAL = Path(__file__).parents[2] / "../shared/data/vqa-rad"

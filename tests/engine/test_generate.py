@@ -10,26 +10,27 @@ import pytest
 import torch
 from conftest import Lowmed
 
-from lowmed import prompt, recipe
-from lowmed.data.division import Division, first, untrained
-from lowmed.data.images import Policy
+from lowmed import prompt
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.load import load as load_data
-from lowmed.engine import evaluation, load, machine
-from lowmed.engine.generate import encode, replies
+from lowmed.data.split import DataSplit, evaluation_only, limited
+from lowmed.engine import device, evaluator, load
+from lowmed.engine.generate import complete, encode
 from lowmed.errors import DataError
-from lowmed.evaluate import collect, store
+from lowmed.evaluate import results_folder, runner
 from lowmed.evaluate.controls import REAL, shuffled
-from lowmed.evaluate.report import report, settings
+from lowmed.evaluate.report import eval_settings, report
 from lowmed.nano import phantom
+from lowmed.recipe import ModelSpec
 
 FAMILY = prompt.family("reasoning")
-MODEL = recipe.Model(name="nano")
+MODEL = ModelSpec(name="nano")
 LONGEST_TOKENS = 40
 
 
 @pytest.fixture(scope="module")
 def nano() -> load.Loaded:
-    return load.base(MODEL, machine.find(MODEL))
+    return load.load_base(MODEL, device.find_device(MODEL))
 
 
 @pytest.fixture
@@ -50,29 +51,31 @@ def _zero(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, torch.Tensor) else type(value)(map(_zero, value))
 
 
-def _evaluated(folder: Path, division: Division, loaded: load.Loaded, *names: str) -> dict[str, Any]:
+def _evaluated(folder: Path, division: DataSplit, loaded: load.Loaded, *names: str) -> dict[str, Any]:
     """The report with the controls of these names, each on all questions."""
-    about = settings(MODEL, FAMILY, division, max_new_tokens=LONGEST_TOKENS, seen="")
-    store.open_folder(folder, about)
+    about = eval_settings(MODEL, FAMILY, division, max_new_tokens=LONGEST_TOKENS, seen="")
+    results_folder.open_folder(folder, about)
 
     def answer(samples: Any, open_image: Any, *, copies: int, temperature: float) -> Any:
-        return replies(
+        return complete(
             loaded, samples, FAMILY, open_image, max_new_tokens=LONGEST_TOKENS, copies=copies, temperature=temperature
         )
 
-    work = [condition for condition in collect.plan(division, controls=1000) if condition.name in (REAL, *names)]
-    collect.collect(folder, "base", work, lambda: answer, train=division.train, advance=lambda done, note: None)
+    work = [
+        condition for condition in runner.list_conditions(division, controls=1000) if condition.name in (REAL, *names)
+    ]
+    runner.run_conditions(folder, "base", work, lambda: answer, train=division.train, advance=lambda done, note: None)
     return report(folder)
 
 
-def _phantom(questions: int) -> Division:
-    return first(untrained(load_data("phantom", sizes={"test": questions})), questions)
+def _phantom(questions: int) -> DataSplit:
+    return limited(evaluation_only(load_data("phantom", sizes={"test": questions})), questions)
 
 
 def test_every_sample_is_answered_whatever_stands_beside_it(nano: load.Loaded) -> None:
     samples = phantom.samples("test", 10)
-    together = list(replies(nano, samples, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS))
-    turned = replies(nano, samples[::-1], FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
+    together = list(complete(nano, samples, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS))
+    turned = complete(nano, samples[::-1], FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
     assert {reply.sample.id: reply.completion for reply in together} == {
         reply.sample.id: reply.completion for reply in turned
     }
@@ -83,7 +86,7 @@ def test_every_sample_is_answered_whatever_stands_beside_it(nano: load.Loaded) -
 
 def test_samples_without_image_and_cut_replies_are_answered_too(nano: load.Loaded) -> None:
     samples = [replace(sample, images=()) for sample in phantom.samples("test", 3)]
-    found = list(replies(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.picture, max_new_tokens=3))
+    found = list(complete(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.picture, max_new_tokens=3))
     assert len(found) == 5
     assert {(reply.tokens, reply.finish_reason) for reply in found if reply.sample.images} == {(3, "length")}
 
@@ -91,7 +94,7 @@ def test_samples_without_image_and_cut_replies_are_answered_too(nano: load.Loade
 def test_sampled_replies_vary_and_come_as_often_as_asked(nano: load.Loaded) -> None:
     samples = phantom.samples("test", 2)
     torch.manual_seed(0)
-    found = list(replies(nano, samples, FAMILY, phantom.picture, max_new_tokens=12, temperature=3.0, copies=4))
+    found = list(complete(nano, samples, FAMILY, phantom.picture, max_new_tokens=12, temperature=3.0, copies=4))
     assert [reply.sample.id for reply in found].count(samples[0].id) == 4
     assert len({reply.completion for reply in found}) > 2
 
@@ -123,9 +126,9 @@ def test_a_model_whose_vision_is_zeroed_is_exposed(tmp_path: Path, blind: load.L
 def test_on_real_pictures_a_zeroed_model_answers_the_same_of_grey(
     tmp_path: Path, vqa_rad: Path, blind: load.Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = Policy(32)
+    small = PixelPolicy(32)
     monkeypatch.setattr(blind, "policy", small)
-    division = first(untrained(load_data("vqa-rad", str(vqa_rad))), 4)
+    division = limited(evaluation_only(load_data("vqa-rad", str(vqa_rad))), 4)
     found = _evaluated(tmp_path / "e", division, blind, "grey")
     assert found["controls"]["base"]["grey"]["changed"] == 0
     assert found["splits"]["test"]["questions"] == 4
@@ -137,7 +140,7 @@ def test_the_embedded_model_describes_the_picture_that_it_is_shown(nano: load.Lo
     real, other = (
         {
             reply.sample.id: reply.completion
-            for reply in replies(nano, asked, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
+            for reply in complete(nano, asked, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
         }
         for asked in (samples, shuffled(samples, phantom.samples("test", 60)))
     )
@@ -147,7 +150,7 @@ def test_the_embedded_model_describes_the_picture_that_it_is_shown(nano: load.Lo
 
 
 def test_the_answerer_of_a_verb_loads_the_model_and_answers() -> None:
-    answer = evaluation.answerer(MODEL, None, FAMILY, LONGEST_TOKENS)
+    answer = evaluator.answerer(MODEL, None, FAMILY, LONGEST_TOKENS)
     [reply] = answer(phantom.samples("test", 1), phantom.picture, copies=1, temperature=0.0)
     assert "<answer>" in reply.completion
 

@@ -11,13 +11,17 @@ import torch
 from conftest import Lowmed
 from PIL import Image
 
-from lowmed import prompt, recipe
-from lowmed.engine import load, machine, packed, prefill
-from lowmed.engine.compiled import Compiled
-from lowmed.engine.generate import encode, replies
-from lowmed.engine.logprob import PlainLogProb, of_targets
+from lowmed import prompt
+from lowmed.engine import device as machine
+from lowmed.engine import load
+from lowmed.engine.generate import complete, encode
+from lowmed.engine.prefix import packing
+from lowmed.engine.prefix import sampling as prefill
+from lowmed.engine.prefix.decode_compiled import CompiledDecoder
+from lowmed.engine.prefix.logprobs import PlainLogProb, of_targets
 from lowmed.engine.transformers_backend import DTYPES
 from lowmed.nano import phantom
+from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.sample import Sample
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")]
@@ -33,11 +37,11 @@ def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
 
 def on_card(precision: machine.Precision | None = None, load_in: str = "16bit") -> load.Loaded:
     """nano on the card with an adapter that already changes what the model says."""
-    model = recipe.Model(name="nano", load_in=load_in)
-    here = machine.find(model)
+    model = ModelSpec(name="nano", load_in=load_in)
+    here = machine.find_device(model)
     here = replace(here, precision=precision or here.precision)
     torch.manual_seed(0)
-    loaded = load.with_trainable_adapter(load.base(model, here), recipe.Lora(rank=4), "nano")
+    loaded = load.with_trainable_adapter(load.load_base(model, here), LoraSpec(rank=4), "nano")
     for name, weight in loaded.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.05)
@@ -144,7 +148,7 @@ def stock_replies(loaded: load.Loaded, inputs: Any, sampling: prefill.Sampling) 
             **inputs, max_new_tokens=sampling.max_new_tokens, suppress_tokens=list(sampling.suppressed),
             pad_token_id=loaded.processor.tokenizer.pad_token_id, **how,
         )  # fmt: skip
-    return [prefill.until_end(ids, sampling.end_ids) for ids in found[:, inputs["input_ids"].shape[1] :].tolist()]
+    return [prefill.truncate_at_end(ids, sampling.end_ids) for ids in found[:, inputs["input_ids"].shape[1] :].tolist()]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.3])
@@ -178,7 +182,7 @@ def test_compiled_decoding_gives_the_tokens_of_the_eager_one_and_sees_a_changed_
     once, _ = asked(loaded)
     eager = prefill.Sampling(24, 1.3, loaded.suppressed, loaded.end_ids)
     found = []
-    for decoder in (eager.decoder, Compiled()):
+    for decoder in (eager.decoder, CompiledDecoder()):
         torch.manual_seed(7)
         for name, weight in loaded.model.named_parameters():
             if "lora_B" in name:
@@ -227,7 +231,7 @@ def test_replies_scored_with_each_prompt_read_once_have_the_scores_of_whole_rows
     torch.autograd.backward((stock * weights).sum())
     expected = gradient_of(loaded)
     loaded.model.zero_grad()
-    scores, _entropies = packed.log_probs(
+    scores, _entropies = packing.log_probs(
         loaded.model, by_token | apart, longest, temperature=1.0, checkpointing=checkpointing, autocast=autocast(loaded)
     )
     torch.autograd.backward((scores[counted] * weights).sum())
@@ -242,7 +246,7 @@ def test_replies_scored_with_each_prompt_read_once_have_the_scores_of_whole_rows
 
 def test_trl_s_kernel_gives_what_the_plain_form_gives() -> None:
     """Every test without a card uses the plain form."""
-    device = machine.find(recipe.Model(name="nano")).device
+    device = machine.find_device(ModelSpec(name="nano")).device
     torch.manual_seed(0)
     head = torch.nn.Linear(256, 1000, bias=False, device=device, dtype=torch.bfloat16)
     hidden = torch.randn(70, 256, device=device, dtype=torch.bfloat16)
@@ -272,7 +276,9 @@ def test_questions_are_answered_greedily_and_sampled(load_in: str) -> None:
     samples = phantom.samples("test", 8)
     for copies, temperature in ((1, 0.0), (3, 1.0)):
         found = list(
-            replies(loaded, samples, FAMILY, phantom.picture, max_new_tokens=32, copies=copies, temperature=temperature)
+            complete(
+                loaded, samples, FAMILY, phantom.picture, max_new_tokens=32, copies=copies, temperature=temperature
+            )
         )
         assert len(found) == 8 * copies
         assert all(0 < reply.tokens <= 32 for reply in found)

@@ -12,11 +12,11 @@ import torch
 from conftest import Lowmed
 from safetensors.torch import load_file
 
-from lowmed import recipe_file
 from lowmed import run as runs
-from lowmed.data.division import divide
 from lowmed.data.load import load as load_data
-from lowmed.engine import machine, train
+from lowmed.data.split import split_data
+from lowmed.engine import device, train
+from lowmed.recipe import io
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")]
 METHODS = [("sft", "rarl-sft"), ("grpo", "rarl")]
@@ -84,12 +84,12 @@ def test_a_run_that_goes_on_ends_near_the_unbroken_one(kind: str, recipe: str, l
 def test_half_precision_as_on_a_t4_trains(
     recipe: str, load_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = recipe_file.load(recipe, [*SMALL, f"model.load_in={load_in}"], nano=True)
-    here = replace(machine.find(plan.model), precision="fp16")
-    monkeypatch.setattr(machine, "find", lambda _model: here)
-    run = runs.create(plan, "half", out=str(tmp_path / "run"))
-    division = divide(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
-    loaded = train.ready(plan)
+    plan = io.load_recipe(recipe, [*SMALL, f"model.load_in={load_in}"], nano=True)
+    here = replace(device.find_device(plan.model), precision="fp16")
+    monkeypatch.setattr(device, "find", lambda _model: here)
+    run = runs.create_run(plan, "half", out=str(tmp_path / "run"))
+    division = split_data(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
+    loaded = train.load_for_training(plan)
     assert train.train(run, loaded, division, report=lambda _update, _row: None) == "finished"
     print([(row["loss"], row["grad_norm"]) for row in rows(run.folder)])  # inf: the scaler skipped this one
     assert all(math.isfinite(row["loss"]) for row in rows(run.folder))

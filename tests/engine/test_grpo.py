@@ -9,14 +9,16 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
-from lowmed import prompt, recipe, recipe_file
-from lowmed.engine import batch, grpo, load, machine, prefill, rows, watch
-from lowmed.engine.logprob import use_plain_torch
+from lowmed import prompt
+from lowmed.engine import callbacks, device, grpo, grpo_batch, load, training_data
+from lowmed.engine.prefix import sampling
+from lowmed.engine.prefix.logprobs import use_plain_torch
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
+from lowmed.recipe import GrpoSpec, LoraSpec, ModelSpec, io
 
 FAMILY = prompt.family("diverse")
-MODEL = recipe.Model(name="nano", load_in="16bit")
+MODEL = ModelSpec(name="nano", load_in="16bit")
 QUESTIONS, GROUP = 3, 4
 LOSSES = ("dapo", "grpo", "dr_grpo", "bnpo")
 
@@ -24,8 +26,8 @@ LOSSES = ("dapo", "grpo", "dr_grpo", "bnpo")
 @pytest.fixture(scope="module")
 def nano() -> load.Loaded:
     """nano in 32 bits, its adapter already somewhere."""
-    machine_here = machine.find(MODEL)
-    loaded = load.with_trainable_adapter(load.base(MODEL, machine_here), recipe.Lora(), "nano")
+    machine_here = device.find_device(MODEL)
+    loaded = load.with_trainable_adapter(load.load_base(MODEL, machine_here), LoraSpec(), "nano")
     use_plain_torch()
     torch.manual_seed(3)
     for name, weight in loaded.model.named_parameters():
@@ -34,12 +36,12 @@ def nano() -> load.Loaded:
     return loaded
 
 
-def _method(**settings: Any) -> recipe.Grpo:
+def _method(**settings: Any) -> GrpoSpec:
     given = {
         "kind": "grpo", "group_size": GROUP, "questions_per_update": QUESTIONS, "max_new_tokens": 28, "updates": 4,
         "rewards": [{"name": "accuracy"}],
     }  # fmt: skip
-    return recipe.Grpo(**{**given, **settings})
+    return GrpoSpec(**{**given, **settings})
 
 
 def _settles_the_first(row: list[int], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
@@ -65,8 +67,8 @@ def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
         reward: Any = _settles_the_first, forwards: int = 2, checkpointing: bool = False, **settings: Any
     ) -> tuple[Any, Any]:
         method = _method(**settings)
-        turns = rows.plan(phantom.samples("train", 8), 12, len(FAMILY.wordings), 0)
-        dataset = rows.lazy(turns, FAMILY, phantom.picture, nano.policy, with_reference=False)
+        turns = training_data.schedule(phantom.samples("train", 8), 12, len(FAMILY.wordings), 0)
+        dataset = training_data.as_dataset(turns, FAMILY, phantom.picture, nano.policy, with_reference=False)
         common = {
             "output_dir": str(tmp_path), "max_steps": method.updates, "use_cpu": True, "report_to": "none",
             "per_device_train_batch_size": method.rows_per_update // forwards, "gradient_accumulation_steps": forwards,
@@ -147,7 +149,7 @@ def test_loss_and_gradient_are_those_of_trl(
 def test_a_model_that_is_not_known_is_trained_by_trls_own_trainer_and_that_is_said(
     nano: load.Loaded, trainers: Builder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = prefill.unwrapped(nano.model).config.text_config
+    config = sampling.unwrapped(nano.model).config.text_config
     monkeypatch.setattr(config, "layer_types", ["sliding_attention"] * len(config.layer_types))
     ours, stock = trainers(checkpointing=True)
     assert type(ours) is GRPOTrainer
@@ -206,7 +208,9 @@ def test_scores_of_mixed_prompts_are_those_of_whole_rows(nano: load.Loaded, trai
     ours, stock = trainers(beta=0.1, num_iterations=2)
     made = _made(ours)
     assert {"old_per_token_logps", "ref_per_token_logps"} <= set(made)
-    mixed = unsplit_pixel_values_by_grid(batch.chosen(split_pixel_values_by_grid(made), [0, 5, 1, 9, 4, 10, 2]))
+    mixed = unsplit_pixel_values_by_grid(
+        grpo_batch.select_rows(split_pixel_values_by_grid(made), [0, 5, 1, 9, 4, 10, 2])
+    )
     ids, mask = (torch.cat([mixed[f"prompt_{name}"], mixed[f"completion_{name}"]], dim=1) for name in ("ids", "mask"))
     images = {name: mixed[name] for name in ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")}
     reply = mixed["completion_ids"].shape[1]
@@ -274,19 +278,19 @@ def test_a_prompt_that_is_cut_into_chunks_is_read_once_a_chunk(trainers: Builder
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
 def test_vllm_is_refused_before_anything_is_loaded(load_in: str) -> None:
-    refused = machine.refusal(recipe_file.load("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True))
+    refused = device.unsupported(io.load_recipe("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True))
     assert isinstance(refused, RecipeError)
     assert ("4-bit" if load_in == "4bit" else "images") in refused.what
     assert "model.rollout=transformers" in refused.fix
-    assert machine.refusal(recipe_file.load("rarl", nano=True)) is None
+    assert device.unsupported(io.load_recipe("rarl", nano=True)) is None
 
 
 def test_a_stop_waits_for_the_last_step_on_the_same_replies() -> None:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    stop = watch.Stop(None)
+    stop = callbacks.StopSignal(None)
     stop.reason = "SIGINT"
-    watcher = watch.Watch(run=None, stop=stop, report=lambda *_: None, iterations=2)  # type: ignore[arg-type]  # not asked
+    watcher = callbacks.RunCallback(run=None, stop=stop, report=lambda *_: None, iterations=2)  # type: ignore[arg-type]  # not asked
     for update, stops in ((3, False), (4, True), (10, False)):
         control, state = TrainerControl(), TrainerState(global_step=update, max_steps=10)
         watcher.on_step_end(TrainingArguments(use_cpu=True), state, control)

@@ -10,23 +10,24 @@ import pytest
 import torch
 from conftest import Lowmed
 
-from lowmed import prompt, recipe, recipe_file, rewards
+from lowmed import prompt, rewards
 from lowmed import run as runs
-from lowmed.data.images import prepare
-from lowmed.engine import consistency, load, machine, rollouts
-from lowmed.engine.rows import Row
+from lowmed.data.image.policy import prepare
+from lowmed.engine import device, ema_adapter, load, rollouts
+from lowmed.engine.training_data import TrainingRow
 from lowmed.errors import RunError
 from lowmed.nano import phantom
+from lowmed.recipe import LoraSpec, ModelSpec, RewardSpec, io
 from lowmed.run import Run
 
 FAMILY = prompt.family("reasoning")
-ROWS = [Row(sample, 0) for sample in phantom.samples("train", 4)]
+ROWS = [TrainingRow(sample, 0) for sample in phantom.samples("train", 4)]
 END = 7
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return runs.create(recipe_file.load("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
+    return runs.create_run(io.load_recipe("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
 
 
 def called(functions: list[Any], rows: list[int], texts: list[str], update: int = 1, **others: Any) -> list[Any]:
@@ -41,12 +42,12 @@ def called(functions: list[Any], rows: list[int], texts: list[str], update: int 
 
 
 def right(row: int) -> str:
-    return prompt.reference(FAMILY, ROWS[row].sample)
+    return prompt.reference_completion(FAMILY, ROWS[row].sample)
 
 
 def test_each_function_gives_its_reward_and_the_record_holds_every_score(run: Run) -> None:
     built = rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {}), ("modality", 0.1, {})])
-    functions = rollouts.functions(built, ROWS, [END], run)
+    functions = rollouts.reward_functions(built, ROWS, [END], run)
     values = called(functions, [0, 0, 3], [right(0), "no tags", right(3)])
     assert [function.__name__ for function in functions] == ["accuracy", "format", "modality"]
     assert values == [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0], [1.0, None, 1.0]]
@@ -57,8 +58,8 @@ def test_each_function_gives_its_reward_and_the_record_holds_every_score(run: Ru
 
 
 def test_a_gate_that_is_not_earned_takes_everything_and_the_record_keeps_what_was_said(run: Run) -> None:
-    specs = [recipe.Reward(name="accuracy"), recipe.Reward(name="format", gate=True)]
-    functions = rollouts.functions(rewards.build(specs), ROWS, [END], run)
+    specs = [RewardSpec(name="accuracy"), RewardSpec(name="format", gate=True)]
+    functions = rollouts.reward_functions(rewards.build(specs), ROWS, [END], run)
     loose = f"So it is. {right(0)}"  # right by its tag, and out of form
     assert called(functions, [0, 0], [right(0), loose]) == [[1.0, 0.0], [1.0, 0.0]]
     kept = run.rows("rollouts.jsonl")
@@ -67,13 +68,15 @@ def test_a_gate_that_is_not_earned_takes_everything_and_the_record_keeps_what_wa
 
 
 def test_tokens_reach_the_rewards_that_count_them(run: Run) -> None:
-    functions = rollouts.functions(rewards.build([("overlong", 1.0, {"cache": 2})], max_new_tokens=4), ROWS, [END], run)
+    functions = rollouts.reward_functions(
+        rewards.build([("overlong", 1.0, {"cache": 2})], max_new_tokens=4), ROWS, [END], run
+    )
     assert called(functions, [0, 0], ["word " * 90, right(0)]) == [[1.0, 0.5]]
 
 
 def test_canaries_are_written_when_due_and_see_what_the_policy_does(run: Run) -> None:
     built = rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {})])
-    functions = rollouts.functions(built, ROWS, [END], run, canaries_every=2)
+    functions = rollouts.reward_functions(built, ROWS, [END], run, canaries_every=2)
     called(functions, [0], [right(0)], update=1)
     called(functions, [0, 0, 1, 1], [right(0), "<think>x</think><answer>:</answer>", right(1), right(1)], update=2)
     [row] = run.rows("canaries.jsonl")
@@ -85,7 +88,7 @@ def test_canaries_are_written_when_due_and_see_what_the_policy_does(run: Run) ->
 
 def test_canaries_are_not_missed_where_a_batch_serves_several_updates(run: Run) -> None:
     built = rewards.build([("accuracy", 1.0, {})])
-    functions = rollouts.functions(built, ROWS, [END], run, canaries_every=4, updates_per_batch=3)
+    functions = rollouts.reward_functions(built, ROWS, [END], run, canaries_every=4, updates_per_batch=3)
     for update in (1, 4, 7, 10, 13):  # serve 1 to 3, 4 to 6, 7 to 9, 10 to 12, 13 to 15
         called(functions, [1], [right(1)], update=update)
     assert [row["update"] for row in run.rows("canaries.jsonl")] == [4, 7, 10]
@@ -96,28 +99,28 @@ def test_a_canary_dies_where_a_reward_can_be_hacked(run: Run) -> None:
         def __call__(self, sample: Any, completion: str) -> rewards.Score:
             return rewards.Score(float(sample.answer in completion), "holds the answer anywhere")
 
-    functions = rollouts.functions([rewards.Weighted("echo", 2.0, Echo())], ROWS, [END], run, canaries_every=1)
+    functions = rollouts.reward_functions([rewards.Weighted("echo", 2.0, Echo())], ROWS, [END], run, canaries_every=1)
     called(functions, [1], [right(1)])
     assert run.rows("canaries.jsonl")[0]["canary/worst_hack"] == 1.0
 
 
 @pytest.fixture(scope="module")
 def nano() -> load.Loaded:
-    spec = recipe.Model(name="nano")
-    loaded = load.with_trainable_adapter(load.base(spec, machine.find(spec)), recipe.Lora(), "nano")
+    spec = ModelSpec(name="nano")
+    loaded = load.with_trainable_adapter(load.load_base(spec, device.find_device(spec)), LoraSpec(), "nano")
     for name, weight in loaded.model.named_parameters():
         if "lora_B" in name:  # a fresh adapter says nothing
             torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(1))
     return loaded
 
 
-def slow(nano: load.Loaded, **options: Any) -> consistency.SlowCopy:
-    copy = consistency.slow_copy(rewards.build([("consistency", 0.5, options)]), nano, ROWS, FAMILY, 2)
+def slow(nano: load.Loaded, **options: Any) -> ema_adapter.EmaAdapter:
+    copy = ema_adapter.ema_adapter(rewards.build([("consistency", 0.5, options)]), nano, ROWS, FAMILY, 2)
     assert copy is not None
     return copy
 
 
-def begun(copy: consistency.SlowCopy, folder: Path, update: int = 0) -> Any:
+def begun(copy: ema_adapter.EmaAdapter, folder: Path, update: int = 0) -> Any:
     arguments, state = SimpleNamespace(output_dir=str(folder)), SimpleNamespace(global_step=update)
     copy.on_train_begin(arguments, state, None)
     return arguments, state
@@ -134,7 +137,7 @@ def moved(nano: load.Loaded) -> None:
                 weight.add_(0.05)
 
 
-def asked(nano: load.Loaded, copy: consistency.SlowCopy, replies: list[tuple[int, str]]) -> list[float | None]:
+def asked(nano: load.Loaded, copy: ema_adapter.EmaAdapter, replies: list[tuple[int, str]]) -> list[float | None]:
     ids = [nano.processor.tokenizer(text)["input_ids"] for _, text in replies]
     images = [[prepare(phantom.picture(image), nano.policy) for image in ROWS[row].sample.images] for row, _ in replies]
     return copy.likelihood([row for row, _ in replies], images, [text for _, text in replies], ids)
@@ -143,7 +146,9 @@ def asked(nano: load.Loaded, copy: consistency.SlowCopy, replies: list[tuple[int
 def alone(nano: load.Loaded, row: int, text: str) -> float:
     """The likelihood of one answer, token by token from a forward pass over this reply alone."""
     sample = ROWS[row].sample
-    said = nano.processor.apply_chat_template(prompt.ask(FAMILY, sample, 0), add_generation_prompt=True) + text
+    said = (
+        nano.processor.apply_chat_template(prompt.build_messages(FAMILY, sample, 0), add_generation_prompt=True) + text
+    )
     images = [prepare(phantom.picture(image), nano.policy) for image in sample.images]
     inputs = nano.processor(text=[said], images=images, return_tensors="pt")
     with torch.no_grad():
@@ -210,22 +215,22 @@ def test_the_copy_moves_by_its_decay_when_due_and_survives_a_resume(nano: load.L
 
 
 def test_no_copy_is_made_where_no_reward_asks(nano: load.Loaded) -> None:
-    assert consistency.slow_copy(rewards.build([("accuracy", 1.0, {})]), nano, ROWS, FAMILY, 2) is None
+    assert ema_adapter.ema_adapter(rewards.build([("accuracy", 1.0, {})]), nano, ROWS, FAMILY, 2) is None
 
 
 @pytest.mark.parametrize("answer", ["left lung", "B", " 5.6 cm ", "左肺", '{"side": "left"}'])
 def test_the_span_of_an_answer_holds_its_text(nano: load.Loaded, answer: str) -> None:
     tokenizer = nano.processor.tokenizer
     ids = tokenizer(f"<think>The <answer> is near.</think><answer>{answer}</answer>")["input_ids"]
-    span = consistency.answer_span(tokenizer, ids)
+    span = ema_adapter.answer_span(tokenizer, ids)
     assert span is not None
     assert answer.strip() in tokenizer.decode(ids[span[0] : span[1]])
     assert len(tokenizer.decode(ids[span[0] : span[1]])) <= len(answer) + 4
-    assert consistency.answer_span(tokenizer, tokenizer("no tag")["input_ids"]) is None
+    assert ema_adapter.answer_span(tokenizer, tokenizer("no tag")["input_ids"]) is None
 
 
 def test_the_record_is_json(run: Run) -> None:
-    called(rollouts.functions(rewards.build([("accuracy", 1.0, {})]), ROWS, [END], run), [1], ["左 \u2028 x"])
+    called(rollouts.reward_functions(rewards.build([("accuracy", 1.0, {})]), ROWS, [END], run), [1], ["左 \u2028 x"])
     assert len((run.folder / "rollouts.jsonl").read_text(encoding="utf-8").split("\n")) == 2
     assert json.loads((run.folder / "rollouts.jsonl").read_text(encoding="utf-8"))["completion"] == "左 \u2028 x"
 
@@ -250,7 +255,7 @@ def test_a_resumed_run_goes_on_with_the_same_slow_copy(tmp_path: Path, lowmed: L
 
     resumed = lowmed("grpo", "--resume", "broken")
     assert resumed.returncode == 0, resumed.stderr
-    last = Path("checkpoints") / "checkpoint-4" / consistency.FILE
+    last = Path("checkpoints") / "checkpoint-4" / ema_adapter.FILE
     for name in (str(last), "adapter/adapter_model.safetensors", "rollouts.jsonl", "canaries.jsonl"):
         assert (broken.folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert [row["update"] for row in broken.rows("canaries.jsonl")] == [2, 4]

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from lowmed.cli.bridge import Clock
-from lowmed.evaluate import store
+from lowmed.evaluate import results_folder
 
 
 def test_no_time_left_ends_it_without_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,11 +48,11 @@ def test_a_bridge_out_of_time_is_resumed_to_its_end(
     assert "stopped (time); nothing is lost" in stopped.stderr
     assert "next    lowmed bridge --resume b" in stopped.stderr
     assert json.loads(Path("b/bridge.json").read_text())["status"] == "running"
-    kept = store.read(Path("b/1-probe/base.jsonl"))
+    kept = results_folder.read(Path("b/1-probe/base.jsonl"))
     assert len(kept) == 1
     done = lowmed("bridge", "--resume", "b", "--max-minutes", "60")
     assert done.returncode in (0, 1), done.stderr  # by what nano's few replies show; either way it has come to its end
-    replies = store.read(Path("b/1-probe/base.jsonl"))
+    replies = results_folder.read(Path("b/1-probe/base.jsonl"))
     assert replies[0] == kept[0]
     assert len({reply["id"] for reply in replies}) == len(replies) == 6  # none is asked for again
     assert json.loads(Path("b/bridge.json").read_text())["status"] in ("finished", "stopped")

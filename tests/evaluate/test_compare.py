@@ -13,8 +13,8 @@ from lowmed.cli import score
 from lowmed.cli.compare import compare as command
 from lowmed.errors import LowmedError, RunError
 from lowmed.evaluate.compare import compare
-from lowmed.evaluate.paired import holm, mcnemar, needed
-from lowmed.evaluate.sides import sides
+from lowmed.evaluate.compare_inputs import load_systems
+from lowmed.evaluate.paired_tests import holm, mcnemar, questions_needed
 from lowmed.nano import phantom
 
 PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
@@ -29,7 +29,7 @@ def _app() -> typer.Typer:
 
 
 def _both(first: Path, second: Path, **more: bool) -> dict[str, Any]:
-    return compare(sides(first), sides(second), **more)
+    return compare(load_systems(first), load_systems(second), **more)
 
 
 @pytest.mark.skipif(not PREDICTIONS.exists(), reason="../shared/predictions is absent")
@@ -137,7 +137,7 @@ def test_folders_with_nothing_to_compare_are_told(tmp_path: Path, name: str) -> 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     with pytest.raises(LowmedError):
-        sides(tmp_path / name)
+        load_systems(tmp_path / name)
 
 
 def test_mcnemar_and_holm_agree_with_worked_examples() -> None:
@@ -150,9 +150,9 @@ def test_mcnemar_and_holm_agree_with_worked_examples() -> None:
 def test_the_number_of_questions_needed_is_the_one_that_finds_the_difference() -> None:
     import numpy as np
 
-    n = needed(0.1, 0.3)
+    n = questions_needed(0.1, 0.3)
     assert n is not None
-    assert needed(0.1, 0.3, 2.0) in (2 * n, 2 * n - 1)
+    assert questions_needed(0.1, 0.3, 2.0) in (2 * n, 2 * n - 1)
     draws = np.random.default_rng(0).multinomial(n, [0.1, 0.2, 0.7], size=2000)
     found = np.mean([mcnemar(int(b), int(c)) < 0.05 for b, c, _ in draws])
     assert 0.74 < found < 0.84  # the exact test is a little weaker than the formula's approximation

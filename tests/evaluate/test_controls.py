@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lowmed.evaluate.controls import chosen, conditions, flipped, reordered, shuffled
+from lowmed.evaluate.controls import choose_questions, conditions, flipped, reordered, shuffled
 from lowmed.nano import phantom
 from lowmed.sample import Sample
 
@@ -91,12 +91,12 @@ def test_every_number_of_options_can_be_reordered(number: int, name: str) -> Non
 
 def test_the_sample_is_drawn_in_proportion_and_always_the_same() -> None:
     held_out = {"a": TEST[:150], "b": TEST[150:]}
-    found = chosen(held_out, 40)
+    found = choose_questions(held_out, 40)
     assert {split: len(rows) for split, rows in found.items()} == {"a": 30, "b": 10}
-    turned = chosen({split: rows[::-1] for split, rows in held_out.items()}, 40)
+    turned = choose_questions({split: rows[::-1] for split, rows in held_out.items()}, 40)
     assert turned == {split: rows[::-1] for split, rows in found.items()}
-    assert chosen(held_out, 10_000) == {split: tuple(rows) for split, rows in held_out.items()}
-    assert chosen({}, 5) == {}
+    assert choose_questions(held_out, 10_000) == {split: tuple(rows) for split, rows in held_out.items()}
+    assert choose_questions({}, 5) == {}
 
 
 def test_pictures_are_altered_in_memory() -> None:

@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lowmed.data.division import divide, training_questions
 from lowmed.data.load import load
-from lowmed.engine import rows
+from lowmed.data.split import split_data, training_questions_only
+from lowmed.engine import training_data
 from lowmed.errors import DataError
 from lowmed.evaluate.difficulty import chosen
 from lowmed.nano import phantom
-from lowmed.recipe import Data
+from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
 
 SAMPLES = tuple(phantom.samples("train", 12))
 
 
-def probed(folder: Path, right: dict[int, int]) -> Data:
+def probed(folder: Path, right: dict[int, int]) -> DataSpec:
     file = folder / "difficulty.jsonl"
     lines = [{"id": SAMPLES[at].id, "replies": 16, "right": count} for at, count in right.items()]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return Data(source="phantom", difficulty=str(file))
+    return DataSpec(source="phantom", difficulty=str(file))
 
 
 def places(samples: tuple[Sample, ...]) -> list[int]:
@@ -30,7 +30,7 @@ def places(samples: tuple[Sample, ...]) -> list[int]:
 
 
 def test_without_a_file_every_question_is_trained_on() -> None:
-    assert chosen(SAMPLES, Data(source="phantom"), 0) == SAMPLES
+    assert chosen(SAMPLES, DataSpec(source="phantom"), 0) == SAMPLES
 
 
 def test_what_is_always_never_or_too_often_right_is_left_out(tmp_path: Path) -> None:
@@ -57,27 +57,27 @@ def test_easy_to_hard_sorts_by_pass_counts_and_ties_by_seed(tmp_path: Path) -> N
 
 
 def test_rows_in_order_take_the_samples_as_they_stand_in_every_pass() -> None:
-    planned = rows.plan(SAMPLES, 24, 4, 0, in_order=True)
+    planned = training_data.schedule(SAMPLES, 24, 4, 0, in_order=True)
     assert [row.sample for row in planned] == [*SAMPLES, *SAMPLES]
 
 
 @pytest.mark.parametrize("wrong", [{"order": "easy_to_hard"}, {"max_pass_rate": 0.5}])
 def test_pass_counts_are_needed_where_something_goes_by_them(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=r"set data\.difficulty"):
-        Data.model_validate({"source": "phantom", **wrong})
+        DataSpec.model_validate({"source": "phantom", **wrong})
 
 
 def test_one_modality_is_trained_on_and_all_are_still_measured() -> None:
-    division = divide(load("phantom"), Data(source="phantom", split_by="official", modality="MRI"), 0)
+    division = split_data(load("phantom"), DataSpec(source="phantom", split_by="official", modality="MRI"), 0)
     assert {sample.modality for sample in division.train} == {"MRI"}
     assert {sample.modality for sample in division.held_out["test"]} == {"CT", "MRI", "X-ray"}
     with pytest.raises(DataError, match="no training row has the modality `PET`") as caught:
-        divide(load("phantom"), Data(source="phantom", modality="PET"), 0)
+        split_data(load("phantom"), DataSpec(source="phantom", modality="PET"), 0)
     assert "CT, MRI, X-ray" in caught.value.fix
 
 
 def test_support_is_measured_on_training_questions_alone() -> None:
-    division = divide(load("phantom"), Data(source="phantom", split_by="auto"), 0)
-    asked = training_questions(division, 7)
+    division = split_data(load("phantom"), DataSpec(source="phantom", split_by="auto"), 0)
+    asked = training_questions_only(division, 7)
     assert asked.held_out == {"train": division.train[:7]}
     assert (asked.train, asked.stamp("train")) == ((), "")

@@ -15,13 +15,14 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from lowmed import prompt, recipe_file
+from lowmed import prompt
 from lowmed import run as runs
 from lowmed.cli.evaluate import evaluate as command
-from lowmed.data.images import Policy
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import LowmedError, RecipeError, SetupError
 from lowmed.evaluate import endpoint
 from lowmed.nano import phantom
+from lowmed.recipe import io as recipe_file
 
 Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
 TEST = phantom.samples("test", 12)
@@ -59,7 +60,7 @@ def _serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def _ask(url: str, **more: Any) -> list[Any]:
-    answer = endpoint.answerer(url, "m", FAMILY, Policy(4), 32)
+    answer = endpoint.answerer(url, "m", FAMILY, PixelPolicy(4), 32)
     return list(answer(TEST, phantom.picture, copies=more.get("copies", 1), temperature=more.get("temperature", 0.0)))
 
 
@@ -81,7 +82,7 @@ def test_the_server_gets_the_prompt_and_the_prepared_picture(monkeypatch: pytest
         "/v1/chat/completions", "Bearer k", 0.0, 32,
     )  # fmt: skip
     picture, text = first["messages"][0]["content"]
-    assert text == prompt.ask(FAMILY, TEST[0])[0]["content"][1]
+    assert text == prompt.build_messages(FAMILY, TEST[0])[0]["content"][1]
     image = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2])))
     assert image.size == (56, 56)  # 4 tokens of 28 x 28: the pixel policy holds here too
 
@@ -118,14 +119,14 @@ def test_a_server_that_is_not_there_is_told() -> None:
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://here/v1", "", "http:///v1"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(SetupError, match="no address"):
-        endpoint.answerer(url, "m", FAMILY, Policy(4), 32)
+        endpoint.answerer(url, "m", FAMILY, PixelPolicy(4), 32)
 
 
 def test_offline_nothing_is_sent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     with pytest.raises(SetupError, match="forbids"):
-        endpoint.answerer("http://models.example/v1", "m", FAMILY, Policy(4), 32)
-    endpoint.answerer("http://[::1]:8000/v1", "m", FAMILY, Policy(4), 32)
+        endpoint.answerer("http://models.example/v1", "m", FAMILY, PixelPolicy(4), 32)
+    endpoint.answerer("http://[::1]:8000/v1", "m", FAMILY, PixelPolicy(4), 32)
 
 
 def test_eval_of_an_endpoint_goes_on_after_an_error_and_is_not_asked_twice(
@@ -162,7 +163,7 @@ def test_several_sources_are_marked_by_what_the_run_was_trained_on(
     monkeypatch.chdir(tmp_path)
     from lowmed.data.load import load
 
-    run = runs.create(recipe_file.load("rarl", [], nano=True), "rarl-nano", out="run")
+    run = runs.create_run(recipe_file.load_recipe("rarl", [], nano=True), "rarl-nano", out="run")
     run.update(status="finished", data_digest=load("phantom").digest, seconds=1.0, updates=1, card="CPU", peak_gib=1.0)
     with _serving(lambda body: _said("<answer>no</answer>")) as (url, _):
         asked = ("run", "--endpoint", url, "--model", "m", "--limit", "12", "--controls", "0")

@@ -6,22 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from predictors import (
-    constant,
-    division,
-    evaluated,
-    guessing,
-    perfect,
-    question_only,
-    sighted,
-)
+from predictors import constant, division, evaluated, guessing, perfect, question_only, sighted
 
 from lowmed.errors import RunError
-from lowmed.evaluate import collect, store
+from lowmed.evaluate import results_folder, runner
 from lowmed.evaluate.controls import CONTROLS
 from lowmed.evaluate.report import report
 from lowmed.nano import phantom
-from lowmed.report import table
+from lowmed.report import eval_table
 
 TEST = phantom.samples("test", 240)
 TRAIN = phantom.samples("train", 300)
@@ -71,7 +63,7 @@ def test_always_a_gets_the_share_of_a_and_loses_it_when_options_move(tmp_path: P
     assert (options["questions"], options["lenient"]["real"]) == (len(choices), pytest.approx(first))
     # No option stays where it was, so that whatever was right under A is wrong now.
     was = {sample.id for sample in choices if sample.letter == "A"}
-    now = store.read(store.path(tmp_path / "e", "base", "options"))
+    now = results_folder.read(results_folder.path(tmp_path / "e", "base", "options"))
     assert not any(row["id"] in was and row["options"][0] == row["answer"] for row in now)
 
 
@@ -137,8 +129,8 @@ def test_stored_replies_are_scored_without_a_model(tmp_path: Path) -> None:
     def never() -> Any:
         raise AssertionError("the model was loaded")
 
-    work = collect.plan(division(TEST, TRAIN), controls=1000)
-    collect.collect(tmp_path / "e", "base", work, never, train=TRAIN, advance=lambda done, note: None)
+    work = runner.list_conditions(division(TEST, TRAIN), controls=1000)
+    runner.run_conditions(tmp_path / "e", "base", work, never, train=TRAIN, advance=lambda done, note: None)
 
 
 def test_missing_replies_are_not_scored_as_if_they_were_all(tmp_path: Path) -> None:
@@ -174,12 +166,12 @@ def test_more_controls_are_added_to_those_that_are_there(tmp_path: Path) -> None
 def test_the_title_names_a_split_that_shares_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = frozenset(TEST[0].images)
     found = evaluated(tmp_path / "e", division(TEST, shared=shared), perfect, samples=2)
-    table.show(found)
+    eval_table.show_eval(found)
     shown = capsys.readouterr().out
     assert "IMAGE-OVERLAPPING SPLIT (test)" in shown.splitlines()[0]
     for words in ("1.000 [", "answer-prior floor", "visual reliance", "Pass@2", "not for clinical use"):
         assert words in shown
-    table.show_generalisation([found, found])
+    eval_table.show_generalisation([found, found])
     assert "micro" in capsys.readouterr().out
 
 
@@ -190,6 +182,6 @@ def test_the_report_is_json(tmp_path: Path) -> None:
 
 def test_every_reply_names_the_prompts_that_it_answers(tmp_path: Path) -> None:
     evaluated(tmp_path / "e", division(TEST[:20]), perfect)
-    asked = store.asked(tmp_path / "e")
+    asked = results_folder.read_settings(tmp_path / "e")
     for file in (tmp_path / "e").glob("base*.jsonl"):
-        assert {row["prompt_digest"] for row in store.read(file)} == {asked["prompt_digest"]}
+        assert {row["prompt_digest"] for row in results_folder.read(file)} == {asked["prompt_digest"]}

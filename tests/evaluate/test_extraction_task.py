@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lowmed import recipe_file
 from lowmed import run as runs
-from lowmed.data.division import divide
 from lowmed.data.load import load
-from lowmed.evaluate.subject import Subject, divisions, subject, training_questions
+from lowmed.data.split import split_data
+from lowmed.evaluate.target import EvalTarget, open_target, split_to_probe, splits_to_evaluate
+from lowmed.recipe import io
 from lowmed.run import Run
 
 ROWS: list[dict[str, object]] = [
@@ -28,22 +28,22 @@ def other(tmp_path: Path) -> str:
 
 
 def trained(folder: Path, task: str) -> Run:
-    plan = recipe_file.load("vie", ["data.source=phantom", f"data.task={task}", "data.train_limit=null"], nano=True)
-    run = runs.create(plan, "vie", out=str(folder))
-    division = divide(load("phantom", None), plan.data, plan.seed)
+    plan = io.load_recipe("vie", ["data.source=phantom", f"data.task={task}", "data.train_limit=null"], nano=True)
+    run = runs.create_run(plan, "vie", out=str(folder))
+    division = split_data(load("phantom", None), plan.data, plan.seed)
     run.update(status="finished", data_digest=division.digest)
     return run
 
 
 def test_an_extraction_run_is_asked_for_an_object_on_other_data_too(tmp_path: Path, other: str) -> None:
-    who = subject(str(trained(tmp_path / "run", "extraction").folder))
-    [(own, seen)] = divisions(who, None, None, None)
+    who = open_target(str(trained(tmp_path / "run", "extraction").folder))
+    [(own, seen)] = splits_to_evaluate(who, None, None, None)
     assert (seen, {sample.kind for sample in own.held_out["test"]}) == ("seen in training", {"json"})
-    [(division, seen)] = divisions(who, "folder", other, None)
+    [(division, seen)] = splits_to_evaluate(who, "folder", other, None)
     assert seen == "unseen"
     assert {sample.kind for part in (division.train, *division.held_out.values()) for sample in part} == {"json"}
     assert division.held_out["test"][0].question.startswith("Fill in one JSON object with these keys:\n")
-    probed, _ = training_questions(who, "folder", other, 4)
+    probed, _ = split_to_probe(who, "folder", other, 4)
     assert {sample.kind for sample in probed.held_out["train"]} == {"json"}
 
 
@@ -51,14 +51,14 @@ def test_an_exported_extraction_model_is_one_too(tmp_path: Path, other: str) -> 
     run = trained(tmp_path / "run", "extraction")
     (tmp_path / "export").mkdir()
     (tmp_path / "export/recipe.yaml").write_text((run.folder / "recipe.yaml").read_text())
-    who = subject(str(tmp_path / "export"))
+    who = open_target(str(tmp_path / "export"))
     assert who.run is None
-    [(division, _)] = divisions(who, "folder", other, None)
+    [(division, _)] = splits_to_evaluate(who, "folder", other, None)
     assert division.held_out["test"][0].kind == "json"
 
 
 def test_questions_stay_questions(tmp_path: Path, other: str) -> None:
-    for who in (subject(str(trained(tmp_path / "run", "questions").folder)), subject("nano")):
-        assert isinstance(who, Subject)
-        [(division, _)] = divisions(who, "folder", other, None)
+    for who in (open_target(str(trained(tmp_path / "run", "questions").folder)), open_target("nano")):
+        assert isinstance(who, EvalTarget)
+        [(division, _)] = splits_to_evaluate(who, "folder", other, None)
         assert [sample.kind for sample in division.held_out["test"]] == ["open", "open"]

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from lowmed.cli.probe import probe as command
 from lowmed.errors import DataError
-from lowmed.evaluate import collect, difficulty, store
+from lowmed.evaluate import difficulty, results_folder, runner
 from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
-from lowmed.evaluate.measure import scored
+from lowmed.evaluate.metrics import scored
 from lowmed.evaluate.probe import SUPPORT, probe, supported
 from lowmed.nano import phantom
 from lowmed.sample import Sample
@@ -23,12 +23,15 @@ K = 16
 
 
 def _rows(folder: Path, says: Says) -> dict[str, list[dict[str, Any]]]:
-    store.open_folder(folder, {"prompt_digest": "0" * 12})
+    results_folder.open_folder(folder, {"prompt_digest": "0" * 12})
     real = Condition(REAL, "train", TRAIN, phantom.picture)
     sampled = Condition(SAMPLED, "train", TRAIN, phantom.picture, K, 1.0)
-    work = [real, sampled, collect.sampled_blind(real, K, 1.0)]
-    collect.collect(folder, "base", work, lambda: answering(says), train=(), advance=lambda done, note: None)
-    return {name: scored(store.read(store.path(folder, "base", name))) for name in (REAL, SAMPLED, SAMPLED_BLIND)}
+    work = [real, sampled, runner.sampled_blind(real, K, 1.0)]
+    runner.run_conditions(folder, "base", work, lambda: answering(says), train=(), advance=lambda done, note: None)
+    return {
+        name: scored(results_folder.read(results_folder.path(folder, "base", name)))
+        for name in (REAL, SAMPLED, SAMPLED_BLIND)
+    }
 
 
 def _looking(chance: float, seed: int = 0) -> Says:

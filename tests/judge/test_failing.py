@@ -9,14 +9,14 @@ import pytest
 from judge.served import Asked, Says, completion, overlapping, serving, verdict
 
 from lowmed.errors import SetupError
-from lowmed.judge import Judge, chat, wire
+from lowmed.judge import Judge, openai_client, transport
 
 Q = "What is seen in the left lung?"
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(wire, "PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(transport, "PAUSES_SECONDS", (0.0, 0.0))
     monkeypatch.chdir(tmp_path)
 
 
@@ -116,7 +116,7 @@ def test_a_refusal_ends_it_at_once_and_nothing_is_sent_elsewhere(status: int) ->
 
 
 def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr(transport, "PAUSES_SECONDS", (0.0,))
 
     def says(asked: Asked) -> tuple[int, bytes]:
         server.closing.wait(20)
@@ -132,7 +132,7 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("sent", [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{", b"", b"no http at all\r\n\r\n"])
 def test_an_answer_that_breaks_off_or_drips_is_no_score(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PAUSES_SECONDS", ())
+    monkeypatch.setattr(transport, "PAUSES_SECONDS", ())
     for dripping in (False, True):
         done = threading.Event()
         listener = socket.create_server(("127.0.0.1", 0))
@@ -158,6 +158,6 @@ def test_an_answer_that_breaks_off_or_drips_is_no_score(sent: bytes, monkeypatch
 
 
 def test_an_answer_without_end_is_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "LARGEST_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(openai_client, "LARGEST_ANSWER_BYTES", 100_000)
     with serving(lambda asked: completion("x" * 200_000)) as server:
         assert "more than 100000 bytes" in Judge(server.url, "m").verdict(Q, "effusion", "fluid").why

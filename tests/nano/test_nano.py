@@ -95,7 +95,7 @@ def test_the_token_ids_of_the_config_are_those_of_the_tokenizer(loaded: tuple[An
 
 
 def test_the_chat_template_writes_qwen2_vls_turns(loaded: tuple[Any, Any]) -> None:
-    messages = prompt.ask(prompt.family("direct"), phantom.samples("test", 1)[0])
+    messages = prompt.build_messages(prompt.family("direct"), phantom.samples("test", 1)[0])
     text = loaded[1].apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     start = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     assert text.startswith(start + "<|vision_start|><|image_pad|><|vision_end|>")
@@ -111,7 +111,7 @@ def test_pictures_of_any_size_are_taken(loaded: tuple[Any, Any], size: tuple[int
     import torch
 
     taught, processor = loaded
-    messages = prompt.ask(prompt.family("reasoning"), phantom.samples("test", 1)[0])
+    messages = prompt.build_messages(prompt.family("reasoning"), phantom.samples("test", 1)[0])
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     inputs = processor(text=[text], images=[phantom.picture("phantom/test/0/0").resize(size)], return_tensors="pt")
     assert int((inputs["input_ids"] == processor.image_token_id).sum()) == tokens
@@ -136,14 +136,17 @@ def test_a_prompt_is_short(loaded: tuple[Any, Any]) -> None:
     for sample in phantom.samples("test", 50):
         family = prompt.family("diverse")
         for draw in range(len(family.wordings)):
-            text = loaded[1].apply_chat_template(prompt.ask(family, sample, draw), tokenize=False)
+            text = loaded[1].apply_chat_template(prompt.build_messages(family, sample, draw), tokenize=False)
             assert len(loaded[1].tokenizer(text)["input_ids"]) <= 120
-        assert len(loaded[1].tokenizer(prompt.reference(family, sample))["input_ids"]) < measure.LONGEST_REPLY_TOKENS
+        assert (
+            len(loaded[1].tokenizer(prompt.reference_completion(family, sample))["input_ids"])
+            < measure.LONGEST_REPLY_TOKENS
+        )
 
 
 def test_the_reference_counts_as_right_and_other_replies_do_not() -> None:
     for sample in phantom.samples("test", 100):
-        right = prompt.reference(prompt.family("reasoning"), sample)
+        right = prompt.reference_completion(prompt.family("reasoning"), sample)
         assert measure.is_right(sample, right)
         assert measure.reasons_right(sample, right)
         assert not measure.is_right(sample, right.replace("<answer>", "<answer>not "))

@@ -95,7 +95,7 @@ def test_the_position_of_the_right_option_tells_nothing() -> None:
 def test_the_reference_reply_reads_back_as_the_gold_answer(split: phantom.Split) -> None:
     for sample in phantom.samples(split, 300):
         for name in ("reasoning", "direct"):
-            answer = re.search(r"<answer>(.*)</answer>$", prompt.reference(prompt.family(name), sample))
+            answer = re.search(r"<answer>(.*)</answer>$", prompt.reference_completion(prompt.family(name), sample))
             assert answer is not None
             assert answer[1] == (sample.letter if sample.kind == "choice" else sample.answer)
 

@@ -6,7 +6,7 @@ from conftest import SHARED
 
 from lowmed.errors import SetupError
 from lowmed.plan import architecture
-from lowmed.recipe import Model
+from lowmed.recipe import ModelSpec
 
 SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
 SHIPPED = json.loads(architecture.SHIPPED.read_text())
@@ -42,7 +42,7 @@ def test_the_count_is_that_of_transformers(name: str) -> None:
 
 
 def test_qwen2_vl_2b_has_the_published_parameters() -> None:
-    found = architecture.read(Model())
+    found = architecture.read_architecture(ModelSpec())
     assert found.parameters == 2_208_985_600
     assert found.text_linear == 1_310_195_712
     assert found.lora(16) == 18_464_768
@@ -50,7 +50,7 @@ def test_qwen2_vl_2b_has_the_published_parameters() -> None:
 
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
 def test_a_local_config_folder_is_counted_as_the_released_size() -> None:
-    assert architecture.read(Model(name=str(SKELETON))) == architecture.read(Model())
+    assert architecture.read_architecture(ModelSpec(name=str(SKELETON))) == architecture.read_architecture(ModelSpec())
 
 
 def test_nano_is_counted_exactly() -> None:
@@ -61,7 +61,7 @@ def test_nano_is_counted_exactly() -> None:
     with safe_open(str(nano.folder() / "model.safetensors"), "numpy") as weights:
         names = set(weights.keys())
         count = sum(weights.get_slice(name).get_shape()[0] * _rest(weights.get_slice(name)) for name in names)
-    assert architecture.read(Model(name="nano")).parameters == count
+    assert architecture.read_architecture(ModelSpec(name="nano")).parameters == count
 
 
 def _rest(part: object) -> int:
@@ -84,12 +84,12 @@ def test_a_folder_that_is_no_known_model_is_told(content: str | None, what: str,
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(SetupError, match=what):
-        architecture.read(Model(name=str(tmp_path)))
+        architecture.read_architecture(ModelSpec(name=str(tmp_path)))
 
 
 def test_an_unknown_hub_id_is_told() -> None:
     with pytest.raises(SetupError, match="not known here"):
-        architecture.read(Model(name="somebody/else"))
+        architecture.read_architecture(ModelSpec(name="somebody/else"))
 
 
 SMALL = {
@@ -120,6 +120,6 @@ SMALL = {
 def test_sizes_that_are_none_are_told(wrong: object, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(wrong))
     with pytest.raises(SetupError, match="no sizes"):
-        architecture.read(Model(name=str(tmp_path)))
+        architecture.read_architecture(ModelSpec(name=str(tmp_path)))
     (tmp_path / "config.json").write_text(json.dumps(SMALL))
-    assert architecture.read(Model(name=str(tmp_path))).parameters > 0
+    assert architecture.read_architecture(ModelSpec(name=str(tmp_path))).parameters > 0

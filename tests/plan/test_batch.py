@@ -2,24 +2,23 @@ from dataclasses import replace
 
 import pytest
 
-from lowmed import recipe_file
-from lowmed.plan import architecture, cards, lengths, memory, speed
-from lowmed.plan.batch import KEPT_FREE, Batch, answer_rows, batch
-from lowmed.plan.measured import Scale
-from lowmed.plan.sizes import Sizes
-from lowmed.recipe import Model
+from lowmed.plan import architecture, cards, memory, sequence_lengths, speed
+from lowmed.plan.batch import KEPT_FREE, Batch, choose_batch, eval_batch_size
+from lowmed.plan.calibration import MemoryScale
+from lowmed.plan.workload import Workload
+from lowmed.recipe import ModelSpec, io
 
-UNMEASURED = Scale()
+UNMEASURED = MemoryScale()
 
 
 def cut(card_gib: float, *overrides: str, recipe: str = "rarl", nano: bool = False) -> Batch:
-    plan = recipe_file.load(recipe, overrides, nano=nano)
-    return batch(plan, architecture.read(plan.model), card_gib, scale=UNMEASURED)
+    plan = io.load_recipe(recipe, overrides, nano=nano)
+    return choose_batch(plan, architecture.read_architecture(plan.model), card_gib, scale=UNMEASURED)
 
 
 @pytest.mark.parametrize("recipe", ["rarl", "rarl-sft", "rl-plain"])
 def test_without_a_card_nano_has_all_rows_in_one_forward(recipe: str) -> None:
-    plan = recipe_file.load(recipe, nano=True)
+    plan = io.load_recipe(recipe, nano=True)
     found = cut(0.0, recipe=recipe, nano=True)
     assert (found.rows_per_forward, found.checkpointing) == (plan.method.rows_per_update, False)
 
@@ -42,22 +41,22 @@ def test_what_the_recipe_says_stands(gib: float) -> None:
     "overrides", [(), ("model.max_image_tokens=1024",), ("method.beta=0.1", "method.group_size=12")]
 )
 def test_what_is_derived_fits_with_room_and_divides(card: cards.Card, overrides: tuple[str, ...]) -> None:
-    plan = recipe_file.load("rarl", overrides)
-    model = architecture.read(plan.model)
-    found = batch(plan, model, card.gib, scale=UNMEASURED)
+    plan = io.load_recipe("rarl", overrides)
+    model = architecture.read_architecture(plan.model)
+    found = choose_batch(plan, model, card.gib, scale=UNMEASURED)
     assert plan.method.rows_per_update % found.rows_per_forward == 0
     assert plan.method.rows_per_update % found.rows_per_generate == 0
     assert found.rows_per_generate % plan.method.group_size == 0  # type: ignore[union-attr]
-    known = lengths.of(plan)
-    terms = memory.phases(Sizes(plan, model, known, found))
+    known = sequence_lengths.sequence_lengths(plan)
+    terms = memory.phases(Workload(plan, model, known, found))
     for phase in ("rollout", "backward", "evaluation"):
         assert UNMEASURED.gib(terms[phase]) <= (1 - KEPT_FREE[False]) * card.gib
 
 
 def test_a_measured_card_is_used_further() -> None:
-    plan = recipe_file.load("rarl-sft", ["method.checkpointing=false"])
-    model = architecture.read(plan.model)
-    before, after = (batch(plan, model, 8.0, scale=Scale(1.08, 0.5, rows)) for rows in (0, 1))
+    plan = io.load_recipe("rarl-sft", ["method.checkpointing=false"])
+    model = architecture.read_architecture(plan.model)
+    before, after = (choose_batch(plan, model, 8.0, scale=MemoryScale(1.08, 0.5, rows)) for rows in (0, 1))
     assert after.rows_per_forward > before.rows_per_forward
 
 
@@ -70,12 +69,16 @@ def test_where_the_activations_do_not_fit_they_are_computed_anew() -> None:
 @pytest.mark.parametrize("card", ["T4", "RTX 4090", "A100-40"])
 @pytest.mark.parametrize("overrides", [(), ("model.max_image_tokens=1024",), ("method.max_new_tokens=1024",)])
 def test_what_is_derived_is_within_a_twentieth_of_the_fastest_that_fits(card: str, overrides: tuple[str, ...]) -> None:
-    plan = recipe_file.load("rarl", overrides)
-    here, model, known = cards.CARDS[card], architecture.read(plan.model), lengths.of(plan)
-    found = batch(plan, model, here.gib, card=card, scale=UNMEASURED)
+    plan = io.load_recipe("rarl", overrides)
+    here, model, known = (
+        cards.CARDS[card],
+        architecture.read_architecture(plan.model),
+        sequence_lengths.sequence_lengths(plan),
+    )
+    found = choose_batch(plan, model, here.gib, card=card, scale=UNMEASURED)
 
-    def sized(rows: int, checkpointing: bool) -> Sizes:
-        return Sizes(plan, model, known, Batch(rows, found.rows_per_generate, checkpointing))
+    def sized(rows: int, checkpointing: bool) -> Workload:
+        return Workload(plan, model, known, Batch(rows, found.rows_per_generate, checkpointing))
 
     seconds = {
         (rows, checkpointing): speed.training(sized(rows, checkpointing), here)
@@ -88,8 +91,10 @@ def test_what_is_derived_is_within_a_twentieth_of_the_fastest_that_fits(card: st
 
 def test_few_rows_kept_are_slower_than_whole_groups_computed_anew_where_the_prompt_is_long() -> None:
     here = cards.CARDS["T4"]
-    plan = recipe_file.load("rarl", ["model.max_image_tokens=1024"])
-    asked = Sizes(plan, architecture.read(plan.model), lengths.of(plan), Batch(8, 64, True))
+    plan = io.load_recipe("rarl", ["model.max_image_tokens=1024"])
+    asked = Workload(
+        plan, architecture.read_architecture(plan.model), sequence_lengths.sequence_lengths(plan), Batch(8, 64, True)
+    )
     of = {
         (rows, again): speed.training(replace(asked, batch=Batch(rows, 64, again)), here)
         for rows in (2, 8)
@@ -116,13 +121,13 @@ def test_where_nothing_fits_the_smallest_is_left() -> None:
 
 
 def test_an_evaluation_asks_fewer_questions_at_once_where_64_would_not_fit() -> None:
-    large = Model(name="Qwen/Qwen2.5-VL-7B-Instruct", max_image_tokens=1024)
+    large = ModelSpec(name="Qwen/Qwen2.5-VL-7B-Instruct", max_image_tokens=1024)
     for spec, tokens, gib, rows in [
-        (Model(), 256, 79.2, 64),
+        (ModelSpec(), 256, 79.2, 64),
         (large, 2048, 23.5, 16),
-        (Model(name="nano"), 256, 0.0, 128),
+        (ModelSpec(name="nano"), 256, 0.0, 128),
     ]:
-        assert answer_rows(spec, architecture.read(spec), tokens, gib) == rows
+        assert eval_batch_size(spec, architecture.read_architecture(spec), tokens, gib) == rows
 
 
 @pytest.mark.parametrize(("hardware", "card"), cards.PRESETS.items())

@@ -25,7 +25,7 @@ def run(*arguments: str) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lowmed.engine.machine.driver_present", lambda: False)
+    monkeypatch.setattr("lowmed.engine.device.driver_present", lambda: False)
 
 
 def test_without_a_card_all_cards_are_shown_one_line_each() -> None:

@@ -4,21 +4,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowmed import recipe_file
-from lowmed.plan import architecture, lengths, memory, training
-from lowmed.plan.sizes import GIB, Batch, Sizes
+from lowmed.plan import architecture, memory, sequence_lengths, training_memory
+from lowmed.plan.workload import GIB, Batch, Workload
+from lowmed.recipe import io
 
-RARL = recipe_file.load("rarl")
-SFT = recipe_file.load("rarl-sft")
-MODEL = architecture.read(RARL.model)
-
-
-def sizes(*overrides: str, recipe: str = "rarl", batch: Batch = Batch(8, 64, True)) -> Sizes:  # noqa: B008  # frozen
-    plan = recipe_file.load(recipe, overrides)
-    return Sizes(plan, architecture.read(plan.model), lengths.of(plan), batch)
+RARL = io.load_recipe("rarl")
+SFT = io.load_recipe("rarl-sft")
+MODEL = architecture.read_architecture(RARL.model)
 
 
-def total(asked: Sizes, phase: str) -> float:
+def sizes(*overrides: str, recipe: str = "rarl", batch: Batch = Batch(8, 64, True)) -> Workload:  # noqa: B008  # frozen
+    plan = io.load_recipe(recipe, overrides)
+    return Workload(plan, architecture.read_architecture(plan.model), sequence_lengths.sequence_lengths(plan), batch)
+
+
+def total(asked: Workload, phase: str) -> float:
     return sum(memory.phases(asked)[phase].values())
 
 
@@ -38,8 +38,8 @@ def test_a_token_of_the_cache_has_28672_bytes() -> None:
 
 def test_a_layer_keeps_what_was_counted_on_true_sized_layers() -> None:
     # Saved tensors of one layer of the true size with its adapter, per token and in units of its width: docs/memory.md.
-    assert training.text_bytes_per_token(MODEL, 2) / (2 * 1536) == pytest.approx(37.97, rel=0.01)
-    assert training.text_bytes_per_token(MODEL, 4) / (4 * 1536) == pytest.approx(31.55, rel=0.01)
+    assert training_memory.text_bytes_per_token(MODEL, 2) / (2 * 1536) == pytest.approx(37.97, rel=0.01)
+    assert training_memory.text_bytes_per_token(MODEL, 4) / (4 * 1536) == pytest.approx(31.55, rel=0.01)
 
 
 def test_each_method_has_its_phases() -> None:
@@ -77,15 +77,15 @@ def test_a_forward_reads_a_shared_prompt_once_and_any_other_a_row(overrides: tup
 
 def test_the_shared_forward_keeps_what_was_counted_on_true_sized_layers() -> None:
     # Saved tensors of one more layer of the true size, a prompt of 300 tokens and 8 replies of 64: docs/memory.md.
-    known = lengths.Lengths(210, 1, 90, 64, 210, "")
+    known = sequence_lengths.SequenceLengths(210, 1, 90, 64, 210, "")
     for width, counted in ((2, 94_703_516), (4, 163_344_216)):
         asked = replace(sizes(batch=Batch(8, 64, False)), lengths=known, width=width)
         deeper = replace(asked, model=replace(MODEL, layers=MODEL.layers + 1))
-        more, less = (training.backward(each)["activations"] for each in (deeper, asked))
+        more, less = (training_memory.backward(each)["activations"] for each in (deeper, asked))
         assert more - less == pytest.approx(counted, rel=0.06)
         assert more - less >= counted
         again = [replace(each, batch=Batch(8, 64, True)) for each in (deeper, asked)]
-        more, less = (training.backward(each)["activations"] for each in again)
+        more, less = (training_memory.backward(each)["activations"] for each in again)
         assert more - less == pytest.approx((300 + 8 * 64) * 1536 * width)
 
 
@@ -131,8 +131,8 @@ def test_a_family_whose_tower_is_not_known_is_planned_with_the_stock_one() -> No
 )
 def test_more_of_anything_never_takes_less(rows: int, checkpointing: bool, image: int, reply: int, more: str) -> None:
     def at(number: int, wide: int, long: int, text: int) -> dict[str, float]:
-        known = lengths.Lengths(wide, 1, text, long, wide, "")
-        asked = Sizes(SFT, MODEL, known, Batch(number, 64, checkpointing))
+        known = sequence_lengths.SequenceLengths(wide, 1, text, long, wide, "")
+        asked = Workload(SFT, MODEL, known, Batch(number, 64, checkpointing))
         return {phase: sum(terms.values()) for phase, terms in memory.phases(asked).items()}
 
     before = at(rows, image, reply, 90)

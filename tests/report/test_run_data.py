@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from lowmed import recipe_file
 from lowmed import run as runs
 from lowmed.cli.data import app as data
-from lowmed.data.division import divide
 from lowmed.data.load import load
+from lowmed.data.split import split_data
+from lowmed.recipe import io
 from lowmed.report import page, run_data
 from lowmed.report.record import read
 from lowmed.run import Run
@@ -34,16 +34,16 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     Path("rows.csv").write_text("\n".join([*rows, "again,Mueller.png,Is there a mass?,yes,closed,Mueller,train", ""]))
     for command in (["prepare", "rows.csv", "--out", "data", "--max-rejected", "0.5"], ["audit", "data"]):
         assert CliRunner().invoke(data, command, catch_exceptions=False).exit_code == 0
-    plan = recipe_file.load("rarl", ["data.source=folder", "data.path=data", "data.split_by=official"], nano=True)
-    run = runs.create(plan, "rarl", out="run")
-    division = divide(load("folder", "data"), plan.data, plan.seed)
+    plan = io.load_recipe("rarl", ["data.source=folder", "data.path=data", "data.split_by=official"], nano=True)
+    run = runs.create_run(plan, "rarl", out="run")
+    division = split_data(load("folder", "data"), plan.data, plan.seed)
     run.update(status="finished", updates=1, seconds=1.0, data_digest=division.digest)
     runs.write_json(run.folder / "split.json", division.ids())
     return run
 
 
 def test_the_page_tells_counts_leaks_floors_sizes_and_what_was_left_out(prepared: Run) -> None:
-    found = run_data.told(prepared)
+    found = run_data.data_summary(prepared)
     train, test = found["parts"]["train"], found["parts"]["test"]
     assert (train["rows"], train["images"], train["patients"], train["yes_no"]) == (5, 2, 2, 5)
     assert (test["rows"], test["images"], test["patients"]) == (2, 1, 1)
@@ -57,7 +57,7 @@ def test_the_page_tells_counts_leaks_floors_sizes_and_what_was_left_out(prepared
 
 
 def test_nobody_is_named_on_the_page(prepared: Run) -> None:
-    html = page.render(read(prepared), {}, run_data.told(prepared))
+    html = page.render(read(prepared), {}, run_data.data_summary(prepared))
     assert "2 kept out for 1 reason" in html
     sample = json.loads(Path("data/samples.jsonl").read_text().splitlines()[0])
     told = json.loads(Path("data/rejected.jsonl").read_text().splitlines()[0])
@@ -71,7 +71,7 @@ def test_shared_images_are_told_and_those_between_held_out_parts_are_no_leak(pre
         prepared.folder / "split.json",
         {"train": ids["train"][:1], "a": ids["train"][1:2], "b": ids["test"][:1], "c": ids["test"][1:]},
     )
-    found = run_data.told(prepared)
+    found = run_data.data_summary(prepared)
     assert found["leaks"][0] == "1 of 1 a images are also in train (1 of 1 questions)"
     assert found["held_out_shared"][0] == "1 of 1 c images are also in b (1 of 1 questions)"
     html = page.render(read(prepared), {}, found)
@@ -82,19 +82,19 @@ def test_other_data_or_none_are_said_to_be_missing(prepared: Run) -> None:
     file = Path("data/samples.jsonl")
     text = file.read_text()
     file.write_text(text.replace("left lung", "right lung"))
-    assert "not those" in run_data.told(prepared)["missing"]
+    assert "not those" in run_data.data_summary(prepared)["missing"]
     file.write_text(text)
     Path("data").rename("moved")
-    found = run_data.told(prepared)
+    found = run_data.data_summary(prepared)
     assert "not where the run found them" in found["missing"]
     assert found["missing"] in page.render(read(prepared), {}, found)
-    assert "missing" not in run_data.told(prepared, "moved")
+    assert "missing" not in run_data.data_summary(prepared, "moved")
 
 
 def test_an_audit_of_other_samples_is_not_told(prepared: Run) -> None:
     card = Path("data/card.json")
     card.write_text(card.read_text().replace(json.loads(card.read_text())["samples_sha256"], "0" * 64))
-    assert run_data.told(prepared)["audit"] is None
+    assert run_data.data_summary(prepared)["audit"] is None
 
 
 def test_a_reward_that_had_nothing_to_say_leaves_the_page_whole(prepared: Run) -> None:
@@ -102,4 +102,4 @@ def test_a_reward_that_had_nothing_to_say_leaves_the_page_whole(prepared: Run) -
         "metrics.jsonl",
         [{"update": at, "reward": 0.5, "rewards/accuracy": 0.5, "rewards/reasoning": None} for at in (1, 2)],
     )
-    assert "<td>accuracy</td>" in page.render(read(prepared), {}, run_data.told(prepared))
+    assert "<td>accuracy</td>" in page.render(read(prepared), {}, run_data.data_summary(prepared))

@@ -49,7 +49,7 @@ def test_two_answers_do_not_follow() -> None:
 def test_generated_reasoning_leads_to_its_answer_and_to_no_other() -> None:
     family, stated = prompt.family("reasoning"), 0
     for sample in phantom.samples("train", 200):
-        value = AnswerFollows()(sample, prompt.reference(family, sample)).value
+        value = AnswerFollows()(sample, prompt.reference_completion(family, sample)).value
         assert value in (1.0, None), sample
         stated += value == 1.0
         if sample.kind == "choice" and value:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from lowmed import recipe, recipe_file, rewards
+from lowmed import rewards
 from lowmed.errors import RecipeError, RunError
+from lowmed.recipe import RewardSpec, io
 from lowmed.sample import Sample
 
 SAMPLE = Sample(id="s-17", question="Where?", answer="left lung", kind="open", group="g", source="t")
@@ -83,16 +84,16 @@ def test_whole_numbers_are_numbers() -> None:
 
 def test_the_rewards_of_a_recipe_take_all_they_need_from_it() -> None:
     rules = "method.rewards=[{name: overlong, cache: 8}, {name: format, gate: true}]"
-    plan = recipe_file.load("rarl", [rules, "method.max_new_tokens=16", "prompts.train=direct"], nano=True)
+    plan = io.load_recipe("rarl", [rules, "method.max_new_tokens=16", "prompts.train=direct"], nano=True)
     overlong, form = rewards.for_recipe(plan)
     assert overlong.of_group(SAMPLE, [rewards.Rollout("", 12)])[0].value == 0.5
     assert form.gate
     assert form(SAMPLE, "<answer>left lung</answer>").value == 1.0
-    assert rewards.for_recipe(recipe_file.load("rarl-sft", [], nano=True)) == []
+    assert rewards.for_recipe(io.load_recipe("rarl-sft", [], nano=True)) == []
 
 
 def test_a_closed_gate_takes_all_that_was_earned_and_leaves_silence() -> None:
-    gated = rewards.build([recipe.Reward(name="accuracy", weight=2.0), recipe.Reward(name="format", gate=True)])
+    gated = rewards.build([RewardSpec(name="accuracy", weight=2.0), RewardSpec(name="format", gate=True)])
     right, silent, low = (rewards.Score(value, "") for value in (1.0, None, 0.9))
     assert rewards.paid(gated, {"accuracy": right, "format": right}) == {"accuracy": 1.0, "format": 1.0}
     assert rewards.paid(gated, {"accuracy": right, "format": low}) == {"accuracy": 0.0, "format": 0.0}

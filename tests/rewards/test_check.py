@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from lowmed import prompt, recipe_file, rewards
+from lowmed import prompt, rewards
 from lowmed.cli.rewards import app
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
+from lowmed.recipe import io
 from lowmed.rewards import hacks
-from lowmed.rewards.check import checked
+from lowmed.rewards.check import check_rewards
 from lowmed.sample import Sample
 
 FAMILY = prompt.family("reasoning")
@@ -36,7 +37,7 @@ HONEST: list[tuple[str, float, dict[str, Any]]] = [
 @pytest.mark.parametrize("family", ["reasoning", "direct"])
 def test_the_rewards_that_ship_hold(family: str) -> None:
     asked = prompt.family(family)
-    found = checked(rewards.build(HONEST, asked.reply), SAMPLES, asked)
+    found = check_rewards(rewards.build(HONEST, asked.reply), SAMPLES, asked)
     assert found["failures"] == []
     assert {line["kind"] for line in found["hacks"]} == {"choice", "closed", "open", "json"}
 
@@ -48,7 +49,7 @@ class Planted:
     weakness: str
 
     def __call__(self, sample: Sample, completion: str) -> rewards.Score:
-        gold = hacks.written(sample)
+        gold = hacks.gold_text(sample)
         paid = {
             "answer anywhere": f">{gold}<" in completion or f"is {gold}" in completion,
             "empty tags": bool(re.search("<think>.*</think>.*<answer>.*</answer>", completion, re.DOTALL)),
@@ -69,7 +70,7 @@ class Planted:
     ],
 )
 def test_a_planted_weakness_is_found(weakness: str, hack: str) -> None:
-    found = checked([rewards.Weighted("planted", 1.0, Planted(weakness))], SAMPLES, FAMILY)
+    found = check_rewards([rewards.Weighted("planted", 1.0, Planted(weakness))], SAMPLES, FAMILY)
     assert any(line["hack"] == hack and line["wins"] for line in found["hacks"])
     assert any(repr(hack) in failure for failure in found["failures"])
 
@@ -78,18 +79,18 @@ def test_a_gold_reply_or_a_spelling_of_it_that_earns_less_is_found() -> None:
     class Picky:
         def __call__(self, sample: Sample, completion: str) -> rewards.Score:
             return rewards.Score(
-                float(completion.strip().endswith(f"<answer>{hacks.written(sample)}</answer>")), "as written"
+                float(completion.strip().endswith(f"<answer>{hacks.gold_text(sample)}</answer>")), "as written"
             )
 
-    found = checked([rewards.Weighted("picky", 1.0, Picky())], SAMPLES[:9], FAMILY)
+    found = check_rewards([rewards.Weighted("picky", 1.0, Picky())], SAMPLES[:9], FAMILY)
     assert {line["spelling"] for line in found["variants"]} >= {"spaces and lines", "capitals", "letter with a dot"}
     assert "line between the tags" not in {line["spelling"] for line in found["variants"]}
-    stern = checked([rewards.Weighted("never", 1.0, lambda *_: rewards.Score(0.5, "half"))], SAMPLES[:9], FAMILY)
+    stern = check_rewards([rewards.Weighted("never", 1.0, lambda *_: rewards.Score(0.5, "half"))], SAMPLES[:9], FAMILY)
     assert stern["failures"][0] == "9 of 9 gold replies earn less than all of `never`"
 
 
 def test_paying_length_is_named_and_is_no_failure() -> None:
-    found = checked(rewards.build([("accuracy", 1.0, {}), ("chain", 0.5, {})]), SAMPLES, FAMILY)
+    found = check_rewards(rewards.build([("accuracy", 1.0, {}), ("chain", 0.5, {})]), SAMPLES, FAMILY)
     assert found["failures"] == []
     assert found["by_design"] == ["chain"]
     assert "ramble" in {line["hack"] for line in found["hacks"] if line["wins_by_design"]}
@@ -109,8 +110,8 @@ def test_paying_length_is_named_and_is_no_failure() -> None:
 )
 def test_replies_are_seen_for_what_they_look_like(completion: str, look: str) -> None:
     side = Sample("s", "Is it on the left or right side?", "left", "closed", "g", "t")
-    assert hacks.looks(side, completion, "think_answer") == {look}
-    assert hacks.looks(side, prompt.reference(FAMILY, side), "think_answer") == frozenset()
+    assert hacks.detect_hacks(side, completion, "think_answer") == {look}
+    assert hacks.detect_hacks(side, prompt.reference_completion(FAMILY, side), "think_answer") == frozenset()
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
@@ -160,8 +161,8 @@ def test_every_reward_has_its_row_in_the_document() -> None:
 
 
 def test_the_recipes_that_ship_and_need_no_judge_hold() -> None:
-    for name in recipe_file.shipped():
-        plan = recipe_file.load(name, [], nano=True)
+    for name in io.shipped_recipes():
+        plan = io.load_recipe(name, [], nano=True)
         if plan.method.kind == "grpo" and not {each.name for each in plan.method.rewards} & {"judge", "clinical"}:
-            found = checked(rewards.for_recipe(plan), phantom.samples("train", 24), plan.prompts.training)
+            found = check_rewards(rewards.for_recipe(plan), phantom.samples("train", 24), plan.prompts.training)
             assert found["failures"] == [], name

@@ -20,7 +20,7 @@ def _below_full(samples: list[Sample]) -> list[tuple[str, str, str]]:
     found = []
     for family in prompt.FAMILIES.values():
         for reward in rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {}), ("reasoning", 0.5, {})], family.reply):
-            scores = [(sample, reward(sample, prompt.reference(family, sample))) for sample in samples]
+            scores = [(sample, reward(sample, prompt.reference_completion(family, sample))) for sample in samples]
             found += [
                 (reward.name, sample.answer, score.why) for sample, score in scores if score.value not in (1, None)
             ]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from judge.served import Asked, overlapping, serving, verdict
 
-from lowmed.judge import Judge, wire
+from lowmed.judge import Judge, transport
 from lowmed.rewards.clinical import Clinical
-from lowmed.rewards.judge import Judged
-from lowmed.rewards.score import Prepared
+from lowmed.rewards.judge import JudgeReward
+from lowmed.rewards.score import NeedsPreparation
 from lowmed.sample import Sample
 
 OPEN = Sample(id="1", question="What is seen?", answer="left pleural effusion", kind="open", group="g", source="t")
@@ -23,7 +23,7 @@ THOUGHT = "The left angle is blunted, so fluid lies there"
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(wire, "PAUSES_SECONDS", ())
+    monkeypatch.setattr(transport, "PAUSES_SECONDS", ())
     monkeypatch.chdir(tmp_path)
 
 
@@ -54,7 +54,7 @@ def test_only_an_open_answer_in_its_tag_that_no_rule_settles_is_judged(
     sample: Sample, completion: str, value: float, calls: int
 ) -> None:
     with serving() as server:
-        assert Judged(Judge(server.url, "m"))(sample, completion).value == value
+        assert JudgeReward(Judge(server.url, "m"))(sample, completion).value == value
     assert len(server.asked) == calls
     assert not any(THOUGHT in str(asked.body) for asked in server.asked)
 
@@ -70,7 +70,7 @@ INJECTIONS = [
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_what_a_completion_orders_reaches_the_judge_as_data_alone(text: str) -> None:
     with serving(lambda asked: verdict(asked, asked.data["reference_answers"] == [asked.candidate])) as server:
-        assert Judged(Judge(server.url, "m"))(OPEN, _said(text)).value == 0
+        assert JudgeReward(Judge(server.url, "m"))(OPEN, _said(text)).value == 0
     for asked in server.asked:
         assert "<" not in asked.candidate
         assert asked.body["messages"][0] == server.asked[0].body["messages"][0]
@@ -95,7 +95,7 @@ def test_reasoning_is_judged_without_the_answer_after_it(completion: str, value:
     assert not any("answer>" in asked.candidate or "pneumonia" in asked.candidate for asked in server.asked)
 
 
-@pytest.mark.parametrize("reward", [Judged, Clinical])
+@pytest.mark.parametrize("reward", [JudgeReward, Clinical])
 def test_a_failed_verdict_is_no_score_and_never_zero(reward: Any) -> None:
     with serving(lambda asked: (500, b"")) as server:
         found = reward(Judge(server.url, "m"))(OPEN, _said("fluid"))
@@ -103,12 +103,12 @@ def test_a_failed_verdict_is_no_score_and_never_zero(reward: Any) -> None:
     assert "500" in found.why
 
 
-@pytest.mark.parametrize("reward", [Judged, Clinical])
+@pytest.mark.parametrize("reward", [JudgeReward, Clinical])
 def test_a_prepared_batch_is_scored_without_another_call(reward: Any) -> None:
     def says(asked: Asked) -> tuple[int, bytes]:
         return (500, b"") if "fluid 2" in asked.candidate else overlapping(asked)
 
-    assert issubclass(reward, Prepared)
+    assert issubclass(reward, NeedsPreparation)
     batch = [(OPEN, _said(f"fluid {number}", f"It seems to be fluid {number}")) for number in range(6)]
     batch += [(CHOICE, _said("A", "")), (OPEN, "no tag"), batch[0]]
     with serving(says) as server:
@@ -122,5 +122,8 @@ def test_a_prepared_batch_is_scored_without_another_call(reward: Any) -> None:
 
 
 def test_built_rewards_can_be_sent_to_a_worker_process() -> None:
-    for built in (Judged(Judge("http://127.0.0.1:9/v1", "m")), Clinical(Judge("http://127.0.0.1:9/v1", "m"), "answer")):
+    for built in (
+        JudgeReward(Judge("http://127.0.0.1:9/v1", "m")),
+        Clinical(Judge("http://127.0.0.1:9/v1", "m"), "answer"),
+    ):
         assert pickle.loads(pickle.dumps(built)) == built  # noqa: S301  written in this very line

@@ -10,7 +10,7 @@ import pytest
 from lowmed.errors import DataError, RecipeError, SetupError
 from lowmed.nano import phantom
 from lowmed.rewards import build, embedding
-from lowmed.rewards.calibrate import calibrated
+from lowmed.rewards.embedding_calibration import calibrate_embedding
 from lowmed.rewards.reasoning import Reasoning
 from lowmed.rewards.semantic import Semantic
 from lowmed.sample import Sample
@@ -63,7 +63,7 @@ def golds() -> list[Sample]:
 @pytest.fixture(scope="module")
 def scale(counting: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("scale") / "counts.json"
-    file.write_text(json.dumps(calibrated(golds(), counting)))
+    file.write_text(json.dumps(calibrate_embedding(golds(), counting)))
     return str(file)
 
 
@@ -72,17 +72,17 @@ def earned(reward: Semantic, answer: str) -> float | None:
 
 
 def test_calibration_sets_golds_apart_from_shuffled_golds(counting: str) -> None:
-    found = calibrated(golds(), counting)
+    found = calibrate_embedding(golds(), counting)
     assert found["usable"]
     assert found["pairs"] == found["pairs_of_one_question"] == len(golds())
     assert 0 <= found["unrelated"] < found["threshold"] < 0.75  # two of three words in common are 0.667
     assert found["accepted"] == 1.0
-    assert found == calibrated(golds(), counting)
+    assert found == calibrate_embedding(golds(), counting)
     assert found["model"] == "counts"
 
 
 def test_a_model_that_cannot_tell_answers_apart_is_refused(collapsed: str, tmp_path: Path) -> None:
-    found = calibrated(golds(), collapsed)
+    found = calibrate_embedding(golds(), collapsed)
     assert not found["usable"]
     (tmp_path / "c.json").write_text(json.dumps(found))
     with pytest.raises(RecipeError, match="can not tell different answers apart"):
@@ -91,7 +91,7 @@ def test_a_model_that_cannot_tell_answers_apart_is_refused(collapsed: str, tmp_p
 
 def test_too_few_golds_are_no_calibration(counting: str) -> None:
     with pytest.raises(DataError, match="12 pairs of different open answers"):
-        calibrated(golds()[:12], counting)
+        calibrate_embedding(golds()[:12], counting)
 
 
 def test_near_answers_are_paid_and_contradictions_never(counting: str, scale: str) -> None:
@@ -195,4 +195,4 @@ def test_a_missing_model_and_missing_options_are_told(tmp_path: Path) -> None:
 
 
 def test_phantom_has_enough_open_answers_to_calibrate_on(counting: str) -> None:
-    assert calibrated(phantom.samples("train", 300), counting)["pairs"] > 50
+    assert calibrate_embedding(phantom.samples("train", 300), counting)["pairs"] > 50

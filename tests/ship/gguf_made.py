@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, Qwen2VLForConditionalGeneration
 
 from lowmed import nano
-from lowmed.ship import gguf as export
+from lowmed.ship.gguf import export
 
 Copy = Callable[..., Path]
 

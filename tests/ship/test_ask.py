@@ -11,12 +11,12 @@ from ship import finished
 
 from lowmed import prompt
 from lowmed.cli.ask import ask as command
-from lowmed.data.images import Policy
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import DataError, RecipeError
-from lowmed.evaluate.replies import OpenImage, Reply
+from lowmed.evaluate.answerer import Completion, OpenImage
 from lowmed.nano import phantom
 from lowmed.sample import Sample
-from lowmed.ship import asking
+from lowmed.ship import ask
 
 QUESTION = "Where is the lesion?"
 
@@ -58,14 +58,14 @@ class Says:
 
     def __call__(
         self, samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
-    ) -> Iterator[Reply]:
+    ) -> Iterator[Completion]:
         del open_image, temperature
-        return (Reply(sample, next(self.texts), 1, "stop") for sample in samples for _ in range(copies))
+        return (Completion(sample, next(self.texts), 1, "stop") for sample in samples for _ in range(copies))
 
 
 def said(*texts: str, samples: int = 0) -> dict[str, object]:
-    asked = asking.sample(QUESTION, [])
-    return asking.ask(Says(*texts), asked, prompt.family("reasoning"), phantom.picture, samples)
+    asked = ask.sample(QUESTION, [])
+    return ask.ask(Says(*texts), asked, prompt.family("reasoning"), phantom.picture, samples)
 
 
 def test_unread_is_unread_and_has_no_vote() -> None:
@@ -90,7 +90,7 @@ def test_a_dicom_file_is_welcome(tmp_path: Path) -> None:
         pytest.skip("the real DICOM files are not at ../shared/data/dicom")
     bare = tmp_path / "no-suffix"
     bare.write_bytes(file.read_bytes())
-    opened = asking.opened([str(file), str(bare)], Policy(256))
+    opened = ask.opened([str(file), str(bare)], PixelPolicy(256))
     assert opened(str(file)).tobytes() == opened(str(bare)).tobytes()
     assert opened(str(bare)).size == (64, 64)
 

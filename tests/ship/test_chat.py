@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lowmed.errors import SetupError
-from lowmed.evaluate.subject import subject
+from lowmed.evaluate.target import open_target
 from lowmed.nano import phantom
 
 pytest.importorskip("gradio", reason="the extra `ui` is not installed")
@@ -29,7 +29,7 @@ def client(port: int) -> Iterator[Any]:
 
     from lowmed.ship import chat
 
-    with chat.serving(subject("nano"), port):
+    with chat.serving(open_target("nano"), port):
         yield Client(f"http://127.0.0.1:{port}", verbose=False, analytics_enabled=False)
     assert not Path(os.environ["GRADIO_TEMP_DIR"]).exists()
 
@@ -81,6 +81,6 @@ def test_a_taken_port_is_told(client: Any, port: int) -> None:
 
     assert client
     temporary = os.environ["GRADIO_TEMP_DIR"]
-    with pytest.raises(SetupError, match="the page can not be served"), chat.serving(subject("nano"), port):
+    with pytest.raises(SetupError, match="the page can not be served"), chat.serving(open_target("nano"), port):
         pass
     os.environ["GRADIO_TEMP_DIR"] = temporary

@@ -15,12 +15,12 @@ from PIL import Image
 from ship import finished
 
 from lowmed import nano
-from lowmed.data.images import Policy, prepare
+from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.nano import phantom
 from lowmed.run import Run
 from lowmed.ship import adapter as adapters
-from lowmed.ship import base as bases
-from lowmed.ship import folder, merge
+from lowmed.ship import base_model as bases
+from lowmed.ship import merge, package
 
 WITHOUT_LOWMED = "import runpy, sys; sys.modules['lowmed'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
 
@@ -33,10 +33,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.slow
 def test_the_merged_and_the_adapter_folder_answer_alike(run: Run, tmp_path: Path) -> None:
     tensors, adapter = bases.tensors(nano.folder()), adapters.read(str(run.folder))
-    work = merge.Work(nano.folder(), tensors, adapter, adapters.targets(adapter, tensors), "original")
+    work = merge.MergeWork(nano.folder(), tensors, adapter, adapters.targets(adapter, tensors), "original")
     merge.write(work, tmp_path / "merged", lambda done, note: None)
-    folder.complete(run, nano.folder(), tmp_path / "merged", "merged")
-    folder.complete(run, nano.folder(), tmp_path / "adapter", "adapter")
+    package.write_package(run, nano.folder(), tmp_path / "merged", "merged")
+    package.write_package(run, nano.folder(), tmp_path / "adapter", "adapter")
     for file in run.adapter.iterdir():
         (tmp_path / "adapter" / file.name).write_bytes(file.read_bytes())
     sample = phantom.samples("test", 1)[0]
@@ -59,7 +59,7 @@ def test_the_merged_and_the_adapter_folder_answer_alike(run: Run, tmp_path: Path
 
 def test_the_scripts_are_short_and_know_nothing_of_lowmed() -> None:
     for form in ("merged", "adapter", "served"):
-        lines = Path(folder.__file__).with_name(f"example_{form}.py").read_text().splitlines()
+        lines = Path(package.__file__).with_name(f"example_{form}.py").read_text().splitlines()
         code = [line for line in lines[1:] if line]
         assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 15
         assert not any(line.startswith(("import lowmed", "from lowmed")) for line in code)
@@ -83,14 +83,14 @@ def test_the_script_of_gguf_files_asks_a_server_with_a_picture_as_training_saw_i
         def log_message(self, *_: object) -> None:
             pass
 
-    policy = Policy(64)
+    policy = PixelPolicy(64)
     about = {
         "run": "rarl", "max_new_tokens": 32, "prompts": {"infer": {"ask_with": "{question} Answer."}},
         "pixels": {"max_pixels": policy.max_pixels},
     }  # fmt: skip
     (tmp_path / "lowmed.json").write_text(json.dumps(about))
     script = tmp_path / "example.py"
-    script.write_bytes(Path(folder.__file__).with_name("example_served.py").read_bytes())
+    script.write_bytes(Path(package.__file__).with_name("example_served.py").read_bytes())
     Image.new("RGB", wide_high, "grey").save(tmp_path / "a.png")
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -13,10 +13,10 @@ from ship.gguf_made import Copy, copy, exported, other_shape
 from transformers import Qwen2VLForConditionalGeneration
 
 from lowmed import nano
-from lowmed.data.images import Policy
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError, SetupError
-from lowmed.ship import gguf as export
-from lowmed.ship.gguf_agreement import Question, agreement
+from lowmed.ship.gguf import export
+from lowmed.ship.gguf.agreement import Question, agreement
 
 gguf = pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
@@ -161,7 +161,7 @@ def test_a_folder_in_shards_gives_the_same_bytes(copy: Copy, exported: Path, tmp
 
 
 def test_the_pixel_policy_is_told_in_tokens(copy: Copy) -> None:
-    policy = Policy(256)
+    policy = PixelPolicy(256)
     edges = {"shortest_edge": policy.min_pixels, "longest_edge": policy.max_pixels}
     folder = copy({"processor_config.json": {"image_processor.size": edges}})
     assert export.image_tokens(folder) == (4, 256)

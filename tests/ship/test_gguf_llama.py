@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from ship.gguf_made import Copy, copy, exported, other_shape
 
 from lowmed import nano, prompt
-from lowmed.data.images import Policy, prepare
+from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import LowmedError
 from lowmed.nano import phantom
-from lowmed.ship import gguf as export
-from lowmed.ship.gguf_agreement import Agreement, Question, agreement
+from lowmed.ship.gguf import export
+from lowmed.ship.gguf.agreement import Agreement, Question, agreement
 
 gguf = pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
@@ -35,7 +35,7 @@ def questions(count: int, *, pictures: bool = True) -> list[Question]:
     family = prompt.family("reasoning")
     return [
         Question(
-            prompt.ask(family, sample)[0]["content"][-1]["text"],
+            prompt.build_messages(family, sample)[0]["content"][-1]["text"],
             tuple(phantom.picture(image) for image in sample.images) if pictures else (),
         )
         for sample in phantom.samples("test", count)
@@ -67,7 +67,7 @@ def test_several_pictures_in_one_prompt_keep_their_places(exported: Path) -> Non
 def test_real_pictures_get_the_same_replies_when_prepared_and_not_when_llama_cpp_pads_them(
     copy: Copy, tmp_path: Path, vqa_rad: Path
 ) -> None:
-    policy = Policy(64)
+    policy = PixelPolicy(64)
     edges = {"shortest_edge": policy.min_pixels, "longest_edge": policy.max_pixels}
     folder = copy({"processor_config.json": {"image_processor.size": edges}})
     export.write(folder, tmp_path / "out", ("f16",), name="nano")

@@ -15,15 +15,16 @@ from safetensors.torch import load_file
 from ship import finished
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from lowmed import nano, recipe
+from lowmed import nano
 from lowmed.cli.merge import merge as command
-from lowmed.engine import load, machine
-from lowmed.evaluate.subject import subject
+from lowmed.engine import device, load
+from lowmed.evaluate.target import open_target
+from lowmed.recipe import ModelSpec
 from lowmed.run import Run
 from lowmed.ship import adapter as adapters
-from lowmed.ship import base as bases
-from lowmed.ship import make, merge, weights
-from lowmed.ship.merge import Work
+from lowmed.ship import base_model as bases
+from lowmed.ship import merge, merge_job, weights
+from lowmed.ship.merge import MergeWork
 
 PICTURE_PX = (2000, 1500)
 
@@ -33,11 +34,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return finished.run(tmp_path_factory.mktemp("merge") / "run")
 
 
-def work(run: Run, base: Path | None = None, reference: merge.Reference = "original") -> Work:
+def work(run: Run, base: Path | None = None, reference: merge.Reference = "original") -> MergeWork:
     base = base or nano.folder()
     tensors = bases.tensors(base)
     adapter = adapters.read(str(run.folder))
-    return Work(base, tensors, adapter, adapters.targets(adapter, tensors), reference)
+    return MergeWork(base, tensors, adapter, adapters.targets(adapter, tensors), reference)
 
 
 def silent(done: int, note: str) -> None:
@@ -81,8 +82,8 @@ def test_shards_merge_to_the_same_tensors_and_load(run: Run, tmp_path: Path) -> 
 
 
 def test_the_dequantised_reference_is_what_training_saw(run: Run) -> None:
-    spec = recipe.Model(name="nano")
-    trained_on = dict(load.base(spec, machine.find(spec)).model.named_parameters())
+    spec = ModelSpec(name="nano")
+    trained_on = dict(load.load_base(spec, device.find_device(spec)).model.named_parameters())
     job = work(run, reference="dequantised")
     for name in sorted(job.targets):
         _, exact, _ = merge.merged(job, name)
@@ -147,7 +148,7 @@ def test_the_command_makes_a_folder_that_needs_no_lowmed(
         if path.suffix in (".json", ".md", ".yaml", ".py"):
             assert str(tmp_path) not in path.read_text(encoding="utf-8"), path
     assert "library_name: transformers" in (out / "README.md").read_text()
-    who = subject(str(out))
+    who = open_target(str(out))
     assert (who.model.load_in, who.family.name, who.run) == ("16bit", "reasoning", None)
 
 
@@ -200,7 +201,7 @@ def test_memory_stays_within_what_was_said(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from lowmed.ship import adapter as adapters, base as bases, merge, preflight\n"
-        "from lowmed.engine.machine import peak_gib\n"
+        "from lowmed.engine.device import peak_gib\n"
         "base, folder, out = map(Path, sys.argv[1:])\n"
         "tensors = bases.tensors(base); adapter = adapters.read(str(folder))\n"
         "job = merge.Work(base, tensors, adapter, adapters.targets(adapter, tensors), 'dequantised')\n"
@@ -220,6 +221,7 @@ def test_the_recommendation_goes_by_answers_then_logits() -> None:
 
     near = Parity("original", 8, 0.9, 0.9, 1.0, 0.01)
     assert (
-        make.recommended([near, replace(near, reference="dequantised", answers=1.0, mean_logit=0.5)]) == "dequantised"
+        merge_job.recommended([near, replace(near, reference="dequantised", answers=1.0, mean_logit=0.5)])
+        == "dequantised"
     )
-    assert make.recommended([near, replace(near, reference="dequantised", mean_logit=0.5)]) == "original"
+    assert merge_job.recommended([near, replace(near, reference="dequantised", mean_logit=0.5)]) == "original"

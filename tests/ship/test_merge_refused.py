@@ -14,7 +14,7 @@ from lowmed.cli.merge import merge as command
 from lowmed.errors import LowmedError, RecipeError, RunError, SetupError
 from lowmed.run import Run
 from lowmed.ship import adapter as adapters
-from lowmed.ship import base as bases
+from lowmed.ship import base_model as bases
 from lowmed.ship import preflight
 
 

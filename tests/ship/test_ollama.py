@@ -7,8 +7,8 @@ import pytest
 
 from lowmed import nano
 from lowmed.errors import RunError
-from lowmed.ship import gguf as export
 from lowmed.ship import ollama
+from lowmed.ship.gguf import export
 
 pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 

@@ -15,8 +15,8 @@ from lowmed.cli.verify import verify as command
 from lowmed.errors import RunError
 from lowmed.run import Run
 from lowmed.ship import adapter as adapters
-from lowmed.ship import base as bases
-from lowmed.ship import speak, verify
+from lowmed.ship import base_model as bases
+from lowmed.ship import replies_and_logits, verify
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_damaged_adapters_are_named(tmp_path: Path) -> None:
 
 
 def test_the_reload_knows_nothing_of_lowmed() -> None:
-    tree = ast.parse(speak.PLAIN.read_text(encoding="utf-8"))
+    tree = ast.parse(replies_and_logits.PLAIN.read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not [name for name in imported if name.startswith("lowmed")]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from lowmed.data import tables
-from lowmed.data.columns import SPLITS
-from lowmed.data.draft import Shelf
-from lowmed.data.own import Opened, Wish, joined, of_rows
+from lowmed.data.ingest import tables
+from lowmed.data.ingest.columns import SPLITS
+from lowmed.data.ingest.detect import ImportOptions, RowStream, concatenate, stream_rows
+from lowmed.data.ingest.raw_sample import ImageRoot
 from lowmed.data.sources.source import Open, Source
 from lowmed.errors import DataError
 
@@ -13,13 +13,15 @@ from lowmed.errors import DataError
 def open_as(source: str) -> Open:
     """A reader of the hub's Parquet files (`data/train-00000-of-00007.parquet`) in a folder."""
 
-    def open_folder(folder: Path, wish: Wish) -> Opened:
+    def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
         files = sorted(folder.rglob("*.parquet"))
         if not files:
             raise DataError("no Parquet file in the folder", str(folder), "download the data set's `data/` folder")
-        return joined(
+        return concatenate(
             [
-                of_rows(tables.read(file), tables.count(file), Shelf(folder), wish, source, _split(file))
+                stream_rows(
+                    tables.read_table(file), tables.count_rows(file), ImageRoot(folder), wish, source, _split(file)
+                )
                 for file in files
             ]
         )

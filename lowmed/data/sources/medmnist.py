@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lowmed.data.draft import Draft, Entry, InMemory, Refusal, Where
-from lowmed.data.own import Opened, Wish
+from lowmed.data.ingest.detect import ImportOptions, RowStream
+from lowmed.data.ingest.raw_sample import Entry, ImageBytes, RawSample, Rejection, RowLocation
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -95,7 +95,7 @@ TASKS = {
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
-def open_file(path: Path, wish: Wish) -> Opened:
+def open_file(path: Path, wish: ImportOptions) -> RowStream:
     """One `<set>.npz` or `<set>_<size>.npz`, or a folder that holds one."""
     del wish
     files = [path] if path.is_file() else sorted(path.glob("*.npz"))
@@ -110,7 +110,7 @@ def open_file(path: Path, wish: Wish) -> Opened:
         count = sum(len(_labels(file, part)) for part in SPLITS)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
         raise _damaged(file, error) from error
-    return Opened(_entries(file, task), f"classes  {len(task.classes)}: {', '.join(task.classes)}", count)
+    return RowStream(_entries(file, task), f"classes  {len(task.classes)}: {', '.join(task.classes)}", count)
 
 
 def _entries(file: Path, task: Task) -> Iterator[Entry]:
@@ -120,14 +120,14 @@ def _entries(file: Path, task: Task) -> Iterator[Entry]:
             labels = _labels(file, part)
             pictures = _pictures(file, f"{part}_images.npy")
             for number, label in enumerate(labels):
-                where, picture = Where(f"{file.name}/{part}", number), next(pictures)
+                where, picture = RowLocation(f"{file.name}/{part}", number), next(pictures)
                 for named, entry in _asked(label, task):
-                    if isinstance(entry, Refusal):
+                    if isinstance(entry, Rejection):
                         yield where, entry
                         continue
                     question, answer, options = entry
-                    shown = InMemory(f"{set_name}-{part}-{number}.png", picture)
-                    yield where, Draft(
+                    shown = ImageBytes(f"{set_name}-{part}-{number}.png", picture)
+                    yield where, RawSample(
                         question, answer, "choice", (shown,), split, f"{set_name}-{part}-{number}{named}",
                         options=options, modality=task.modality, topic=set_name, source=set_name,
                     )  # fmt: skip
@@ -145,13 +145,13 @@ def _labels(file: Path, part: str) -> npt.NDArray[Any]:
         return np.asarray(arrays[f"{part}_labels"])
 
 
-def _asked(label: npt.NDArray[Any], task: Task) -> Iterator[tuple[str, tuple[str, str, tuple[str, ...]] | Refusal]]:
+def _asked(label: npt.NDArray[Any], task: Task) -> Iterator[tuple[str, tuple[str, str, tuple[str, ...]] | Rejection]]:
     """The questions that one label gives rise to, each with a suffix for its id."""
     classes = task.classes
     if label.size == 1:
         at = int(label.reshape(-1)[0])
         if not 0 <= at < len(classes):
-            yield "", Refusal(f"the label {at} names none of the {len(classes)} classes")
+            yield "", Rejection(f"the label {at} names none of the {len(classes)} classes")
         else:
             yield "", (task.question, classes[at], classes)
         return

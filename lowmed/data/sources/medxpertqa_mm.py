@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lowmed.data import columns, tables
-from lowmed.data.draft import Draft, Where, each, shelf
-from lowmed.data.own import Opened, Wish
+from lowmed.data.ingest import columns, tables
+from lowmed.data.ingest.detect import ImportOptions, RowStream
+from lowmed.data.ingest.raw_sample import RawSample, RowLocation, image_root, read_rows
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -24,27 +24,27 @@ COLUMNS = columns.Columns(
 )  # fmt: skip
 
 
-def open_folder(folder: Path, wish: Wish) -> Opened:
+def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
     """`MM/dev.jsonl`, `MM/test.jsonl`, and `images/` or `images.zip` beside `MM`."""
     del wish
     place = folder / "MM" if (folder / "MM").is_dir() else folder
     files = [place / name for name in FILES if (place / name).is_file()]
     if not files:
         raise DataError("no MedXpertQA MM in the folder", str(folder), f"it needs {MEDXPERTQA_MM.get}")
-    images = shelf(folder, "images", "images.zip", "MM/images")
+    images = image_root(folder, "images", "images.zip", "MM/images")
 
-    def rows() -> Iterator[tuple[Where, tuple[Where, str, Any]]]:
+    def rows() -> Iterator[tuple[RowLocation, tuple[RowLocation, str, Any]]]:
         for file in files:
-            for where, row in tables.read(file):
+            for where, row in tables.read_table(file):
                 yield where, (where, FILES[file.name], row)
 
-    def read(entry: tuple[Where, str, Any]) -> Draft:
+    def read(entry: tuple[RowLocation, str, Any]) -> RawSample:
         where, split, row = entry
         if isinstance(row, str):
             raise ValueError(row)
-        return columns.draft(row, COLUMNS, images, where, "medxpertqa-mm", split)
+        return columns.to_raw_sample(row, COLUMNS, images, where, "medxpertqa-mm", split)
 
-    return Opened(each(rows(), read), f"columns  {COLUMNS.describe()}", sum(map(tables.count, files)))
+    return RowStream(read_rows(rows(), read), f"columns  {COLUMNS.describe()}", sum(map(tables.count_rows, files)))
 
 
 MEDXPERTQA_MM = Source(

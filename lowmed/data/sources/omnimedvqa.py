@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lowmed.data import columns, tables
-from lowmed.data.draft import Draft, Where, each, shelf
-from lowmed.data.own import Opened, Wish
+from lowmed.data.ingest import columns, tables
+from lowmed.data.ingest.detect import ImportOptions, RowStream
+from lowmed.data.ingest.raw_sample import RawSample, RowLocation, image_root, read_rows
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -23,29 +23,31 @@ COLUMNS = columns.Columns(
 )  # fmt: skip
 
 
-def open_folder(folder: Path, wish: Wish) -> Opened:
+def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
     """`QA_information/Open-access/*.json` with `Images/` (or the zip) beside `QA_information`."""
     del wish
     place = next((inner for inner in (folder, folder / "OmniMedVQA") if (inner / "QA_information").is_dir()), None)
     if place is None:
         raise DataError("no OmniMedVQA in the folder", str(folder), f"it needs {OMNIMEDVQA.get}")
     files = sorted((place / "QA_information" / "Open-access").glob("*.json"))
-    images = shelf(place, "OmniMedVQA.zip") if not (place / "Images").is_dir() else shelf(place)
+    images = image_root(place, "OmniMedVQA.zip") if not (place / "Images").is_dir() else image_root(place)
 
-    def rows() -> Iterator[tuple[Where, tuple[Where, Any]]]:
+    def rows() -> Iterator[tuple[RowLocation, tuple[RowLocation, Any]]]:
         for file in files:
-            for where, row in tables.read(file):
+            for where, row in tables.read_table(file):
                 yield where, (where, row)
 
-    def read(entry: tuple[Where, Any]) -> Draft:
+    def read(entry: tuple[RowLocation, Any]) -> RawSample:
         where, row = entry
         if isinstance(row, str):
             raise ValueError(row)
         named = {"modality_type": row.get("modality"), **row}  # one published row calls it `modality`
-        return columns.draft(named, COLUMNS, images, where, "omnimedvqa", "test")
+        return columns.to_raw_sample(named, COLUMNS, images, where, "omnimedvqa", "test")
 
-    return Opened(
-        each(rows(), read), f"files    {len(files)} of QA_information/Open-access", sum(map(tables.count, files))
+    return RowStream(
+        read_rows(rows(), read),
+        f"files    {len(files)} of QA_information/Open-access",
+        sum(map(tables.count_rows, files)),
     )
 
 

@@ -5,8 +5,8 @@ from io import BytesIO
 from pathlib import Path
 
 from lowmed.data import phantom_source
-from lowmed.data.draft import Draft, Entry, InMemory, Where
-from lowmed.data.own import Opened, Wish
+from lowmed.data.ingest.detect import ImportOptions, RowStream
+from lowmed.data.ingest.raw_sample import Entry, ImageBytes, RawSample, RowLocation
 from lowmed.data.sources.source import Source
 from lowmed.sample import Sample
 
@@ -14,7 +14,7 @@ SIZES = {"train": 960, "test": 600, "unseen": 200}
 SEED = 0
 
 
-def generate(path: Path, wish: Wish) -> Opened:
+def generate(path: Path, wish: ImportOptions) -> RowStream:
     """The samples that training with `--nano` uses, with their pictures."""
     del path, wish  # there is nothing to read and nothing to choose
     data = phantom_source.load(SIZES, SEED)
@@ -22,21 +22,21 @@ def generate(path: Path, wish: Wish) -> Opened:
     def entries() -> Iterator[Entry]:
         for split, samples in data.splits.items():
             for number, sample in enumerate(samples, start=1):
-                yield Where(f"phantom/{split}", number), _draft(sample, split)
+                yield RowLocation(f"phantom/{split}", number), _draft(sample, split)
 
-    def _draft(sample: Sample, split: str) -> Draft:
+    def _draft(sample: Sample, split: str) -> RawSample:
         pictures = []
         for reference in sample.images:
             written = BytesIO()
             data.open_image(reference).save(written, "PNG", compress_level=1)
-            pictures.append(InMemory(reference, written.getvalue()))
-        return Draft(
+            pictures.append(ImageBytes(reference, written.getvalue()))
+        return RawSample(
             sample.question, sample.answer, sample.kind, tuple(pictures), split, sample.id, "",
             sample.options, sample.explanation, sample.modality, sample.topic, sample.source,
         )  # fmt: skip
 
     told = ", ".join(f"{split} {count}" for split, count in SIZES.items())
-    return Opened(entries(), f"phantom  {told}, seed {SEED}", sum(SIZES.values()))
+    return RowStream(entries(), f"phantom  {told}, seed {SEED}", sum(SIZES.values()))
 
 
 PHANTOM = Source(

@@ -7,10 +7,10 @@ report on PMC-VQA do not all use the same file.
 from dataclasses import replace
 from pathlib import Path
 
-from lowmed.data import tables
-from lowmed.data.columns import SPLITS
-from lowmed.data.draft import Shelf, shelf
-from lowmed.data.own import Opened, Wish, joined, of_rows
+from lowmed.data.ingest import tables
+from lowmed.data.ingest.columns import SPLITS
+from lowmed.data.ingest.detect import ImportOptions, RowStream, concatenate, stream_rows
+from lowmed.data.ingest.raw_sample import ImageRoot, image_root
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -20,24 +20,26 @@ VERSIONS = (
 )
 
 
-def open_folder(folder: Path, wish: Wish) -> Opened:
+def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
     """The CSV files of one version, and its pictures as a folder or as the published zip."""
     for files, places in VERSIONS:
         there = [folder / name for name in files if (folder / name).is_file()]
         if there:
-            images = shelf(folder, *places)
-            opened = joined([_part(file, images, wish) for file in there])
+            images = image_root(folder, *places)
+            opened = concatenate([_part(file, images, wish) for file in there])
             return replace(opened, understood=f"files    {', '.join(f.name for f in there)}\n{opened.understood}")
     raise DataError("no PMC-VQA in the folder", str(folder), f"it needs {PMC_VQA.get}")
 
 
-def _part(file: Path, images: Shelf, wish: Wish) -> Opened:
+def _part(file: Path, images: ImageRoot, wish: ImportOptions) -> RowStream:
     """One CSV: version 2 keeps the letter in `Answer`, version 1 the text there and the letter in `Answer_label`."""
-    first = next((row for _, row in tables.read(file) if not isinstance(row, str)), {})
+    first = next((row for _, row in tables.read_table(file) if not isinstance(row, str)), {})
     letter = "Answer_label" if "Answer_label" in first else "Answer"
     given = {"letter": letter, "answer": "", "image": "Figure_path", "split": "", "id": ""}
     told = replace(wish, columns={**given, **wish.columns})
-    return of_rows(tables.read(file), tables.count(file), images, told, "pmc-vqa", SPLITS[file.stem.split("_")[0]])
+    return stream_rows(
+        tables.read_table(file), tables.count_rows(file), images, told, "pmc-vqa", SPLITS[file.stem.split("_")[0]]
+    )
 
 
 PMC_VQA = Source(

@@ -7,9 +7,9 @@ Within a language no image is on two sides, but 72 of the 96 English test images
 from pathlib import Path
 from typing import Any
 
-from lowmed.data import columns, tables
-from lowmed.data.draft import Draft, Where, each, shelf
-from lowmed.data.own import Opened, Wish
+from lowmed.data.ingest import columns, tables
+from lowmed.data.ingest.detect import ImportOptions, RowStream
+from lowmed.data.ingest.raw_sample import RawSample, RowLocation, image_root, read_rows
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -24,29 +24,29 @@ COLUMNS = columns.Columns(
 )  # fmt: skip
 
 
-def open_folder(folder: Path, wish: Wish) -> Opened:
+def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
     """`train.json`, `validate.json`, `test.json`, and `imgs/` or `imgs.zip` beside them."""
     place = next((inner for inner in (folder, folder / "Slake1.0") if (inner / "test.json").is_file()), None)
     if place is None:
         raise DataError("no SLAKE in the folder", str(folder), "it needs train.json, validate.json and test.json")
-    images = shelf(place, "imgs", "imgs.zip")
+    images = image_root(place, "imgs", "imgs.zip")
 
-    found: list[tuple[Where, tuple[Where, str, Any]]] = [
+    found: list[tuple[RowLocation, tuple[RowLocation, str, Any]]] = [
         (where, (where, split, row))
         for name, split in FILES.items()
         if (place / name).is_file()
-        for where, row in tables.read(place / name)
+        for where, row in tables.read_table(place / name)
         if isinstance(row, str) or wish.language in ("both", row.get("q_lang"))
     ]
 
-    def read(entry: tuple[Where, str, Any]) -> Draft:
+    def read(entry: tuple[RowLocation, str, Any]) -> RawSample:
         where, split, row = entry
         if isinstance(row, str):
             raise ValueError(row)
-        return columns.draft(row, COLUMNS, images, where, f"slake-{row.get('q_lang')}", split)
+        return columns.to_raw_sample(row, COLUMNS, images, where, f"slake-{row.get('q_lang')}", split)
 
-    return Opened(
-        each(found, read), f"columns  {COLUMNS.describe()}\nlanguage {wish.language} (--language)", len(found)
+    return RowStream(
+        read_rows(found, read), f"columns  {COLUMNS.describe()}\nlanguage {wish.language} (--language)", len(found)
     )
 
 

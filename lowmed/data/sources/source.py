@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lowmed.data import hub
-from lowmed.data.local import require_folder
-from lowmed.data.own import Opened, Wish
+from lowmed.data.image.files import require_folder
+from lowmed.data.ingest import hub
+from lowmed.data.ingest.detect import ImportOptions, RowStream
 
-Open = Callable[[Path, Wish], Opened]
+Open = Callable[[Path, ImportOptions], RowStream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Source:
     hub_files: tuple[str, ...] = ()
     generated: bool = False
 
-    def rows(self, path: str | None, wish: Wish) -> Opened:
+    def rows(self, path: str | None, wish: ImportOptions) -> RowStream:
         """Its rows, from a local copy or, where it has one, from the hub.
 
         Raises:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lowmed.data.cells import kind, text
-from lowmed.data.draft import Draft, Shelf, Where, each, shelf
-from lowmed.data.own import Opened, Wish
+from lowmed.data.ingest.cells import kind, text
+from lowmed.data.ingest.detect import ImportOptions, RowStream
+from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation, image_root, read_rows
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -20,31 +20,31 @@ PARTS = (
         ("image", "topic", "question", "answer"),
     ),
 )
-Line = tuple[str, Shelf, tuple[str, ...], bytes]
+Line = tuple[str, ImageRoot, tuple[str, ...], bytes]
 
 
-def open_folder(folder: Path, wish: Wish) -> Opened:
+def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
     """The three published folders, unpacked anywhere inside `folder`."""
     del wish
     found = [
-        (split, file, shelf(file.parent, images, f"{images}.zip"), cells)
+        (split, file, image_root(file.parent, images, f"{images}.zip"), cells)
         for split, name, images, cells in PARTS
         for file in sorted(folder.rglob(name))[:1]
     ]
     if not found:
         raise DataError("no VQA-Med 2019 in the folder", str(folder), f"it needs {VQA_MED_2019.get}")
 
-    def rows() -> Iterator[tuple[Where, Line]]:
+    def rows() -> Iterator[tuple[RowLocation, Line]]:
         for split, file, images, cells in found:
             for number, line in enumerate(file.read_bytes().splitlines(), start=1):
                 if line.strip():
-                    yield Where(file.name, number), (split, images, cells, line)
+                    yield RowLocation(file.name, number), (split, images, cells, line)
 
     understood = f"files    {', '.join(file.name for _, file, _, _ in found)}"
-    return Opened(each(rows(), _read), understood, sum(1 for _ in rows()))
+    return RowStream(read_rows(rows(), _read), understood, sum(1 for _ in rows()))
 
 
-def _read(entry: Line) -> Draft:
+def _read(entry: Line) -> RawSample:
     split, images, names, line = entry
     try:
         parts = line.decode("utf-8-sig").split("|", len(names) - 1)
@@ -54,7 +54,7 @@ def _read(entry: Line) -> Draft:
         raise ValueError(f"the line has {len(parts)} cells, and {len(names)} are needed")
     cell = {name: text(part) for name, part in zip(names, parts, strict=True)}
     answer = cell["answer"].split("#")[0]  # the test set writes further accepted wordings after a hash
-    return Draft(
+    return RawSample(
         question=cell["question"],
         answer=answer,
         kind=kind("", answer, ()),

@@ -4,26 +4,26 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.data import vqa_rad
-from lowmed.data.draft import Draft, Shelf, Where, each
-from lowmed.data.own import Opened, Wish
+from lowmed.data.ingest.detect import ImportOptions, RowStream
+from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation, read_rows
 from lowmed.data.sources.source import Source
 
 
-def open_folder(folder: Path, wish: Wish) -> Opened:
+def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
     """The published JSON with `images/` beside it."""
     del wish
-    rows, images = vqa_rad.find_rows(folder), Shelf(folder / "images")
+    rows, images = vqa_rad.find_rows(folder), ImageRoot(folder / "images")
 
-    def read(row: dict[str, Any]) -> Draft:
+    def read(row: dict[str, Any]) -> RawSample:
         split, sample = vqa_rad.read({}, row)
         (name,) = sample.images
-        return Draft(
+        return RawSample(
             sample.question, sample.answer, sample.kind, (images.picture(name, "row"),), split, sample.id,
             topic=sample.topic, source=sample.source,
         )  # fmt: skip
 
-    placed = ((Where(vqa_rad.FILE, number), row) for number, row in enumerate(rows, start=1))
-    return Opened(each(placed, read), "columns  those of the published file", len(rows))
+    placed = ((RowLocation(vqa_rad.FILE, number), row) for number, row in enumerate(rows, start=1))
+    return RowStream(read_rows(placed, read), "columns  those of the published file", len(rows))
 
 
 VQA_RAD = Source(

@@ -1,0 +1,57 @@
+"""One look at every picture of a data set: does it open, how large is it, its hash, text in it, metadata beside it."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from lowmed.data.audit.burned_in_text import Box, text_rows
+from lowmed.data.audit.near_duplicates import perceptual_hash
+from lowmed.data.audit.phi_patterns import phi_in_file
+from lowmed.data.image.files import decode, locate
+from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.errors import DataError
+
+IN_FLIGHT = 64
+LARGEST = PixelPolicy(256)  # text is searched, and hashes are made, on what a model sees at most
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScan:
+    """What a picture file showed; `problem` says why it does not open, and then the rest is empty."""
+
+    reference: str
+    problem: str = ""
+    size: tuple[int, int] = (0, 0)
+    phash: int = 0
+    text: tuple[Box, ...] = ()
+    metadata: tuple[str, ...] = ()
+
+
+def scan(folder: Path, reference: str) -> ImageScan:
+    """One picture of a folder."""
+    try:
+        content = locate(folder, reference).read_bytes()
+        image = decode(BytesIO(content), reference)
+        seen = prepare(image, LARGEST, reference)
+    except DataError as error:
+        return ImageScan(reference, error.what)
+    found = tuple(text_rows(seen))
+    return ImageScan(reference, "", image.size, perceptual_hash(seen), found, phi_in_file(content))
+
+
+def scan_all(folder: Path, references: Iterable[str], advance: Callable[[int, str], None]) -> Iterator[ImageScan]:
+    """All pictures, in their order, over all cores, a bounded number at a time."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = []
+        done = 0
+        for reference in references:
+            waiting.append(pool.submit(scan, folder, reference))
+            if len(waiting) > IN_FLIGHT:
+                yield waiting.pop(0).result()
+                advance(done := done + 1, "")
+        for job in waiting:
+            yield job.result()
+            advance(done := done + 1, "")

@@ -1,0 +1,31 @@
+"""Near-duplicates by perceptual hash: candidates for a look side by side, never proof.
+
+Frontal chest films of two patients look alike, and collide.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+MAX_DISTANCE = 4  # of 64 bits
+BLOCK = 512  # rows compared at once; bounds the memory
+Pair = tuple[int, int, int]  # index on the left, index on the right, distance in bits
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """The 64-bit pHash of a picture: signs of its lowest frequencies (Zauner 2010, as in `imagehash`)."""
+    import imagehash
+
+    return int(str(imagehash.phash(image)), 16)
+
+
+def near_pairs(left: Sequence[int], right: Sequence[int], within: int = MAX_DISTANCE) -> Iterator[Pair]:
+    """All pairs of hashes, one from each side, at most `within` bits apart."""
+    columns = np.array(right, np.uint64)
+    for start in range(0, len(left), BLOCK):
+        rows = np.array(left[start : start + BLOCK], np.uint64)
+        distance: npt.NDArray[np.uint8] = np.bitwise_count(rows[:, None] ^ columns[None, :])
+        for row, column in zip(*np.nonzero(distance <= within), strict=True):
+            yield start + int(row), int(column), int(distance[row, column])

@@ -1,0 +1,54 @@
+"""What must not be in a data set that leaves its ward: metadata inside picture files, and names or dates in paths."""
+
+import re
+import struct
+from io import BytesIO
+
+from PIL import Image, UnidentifiedImageError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_TELLING = ("exif", "xmp", "XML:com.adobe.xmp", "comment", "icc_profile", "photoshop", "iptc")
+_TIFF_TEXTS = {269: "document name", 270: "description", 305: "software", 306: "date", 315: "artist", 316: "host"}
+_PATTERNS = {
+    "a date": re.compile(r"(?<!\d)(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"),
+    "a name as DICOM writes it": re.compile(r"[^\W\d_]{2,}\^[^\W\d_]+"),
+    "what looks like first and last name": re.compile(
+        r"(?<![^\W_])[A-ZÄÖÜ][a-zäöüß]{2,}[_ ,-]+[A-ZÄÖÜ][a-zäöüß]{2,}(?![^\W_])"
+    ),
+    "what looks like a patient's number": re.compile(
+        r"(?i)(?:pat(?:ient)?|mrn|pid)[-_ ]*(?:id)?[-_ ]*\d{2,}|(?<![0-9a-f])\d{8,}(?![0-9a-f])"
+    ),
+}
+
+
+def phi_in_file(content: bytes) -> tuple[str, ...]:
+    """The kinds of metadata that a picture file carries beside its pixels; never what they say."""
+    if content[128:132] == b"DICM":
+        return ("DICOM tags",)
+    if content.startswith(_PNG):
+        return tuple(f"PNG chunk {name.decode('latin-1')}" for name in _chunks(content) if name not in _PIXEL_CHUNKS)
+    try:
+        with Image.open(BytesIO(content)) as image:
+            found = [name for name in _TELLING if image.info.get(name)]
+            found += [name for tag, name in _TIFF_TEXTS.items() if tag in image.getexif() and "exif" not in found]
+            return tuple(dict.fromkeys(found))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return ()  # such a file is reported as one that does not open
+
+
+def phi_in_text(text: str) -> str:
+    """What a path or an id seems to tell of a patient; "" for nothing. A guess, for review."""
+    return next((what for what, pattern in _PATTERNS.items() if pattern.search(text)), "")
+
+
+def _chunks(content: bytes) -> list[bytes]:
+    """The distinct names of the chunks of a PNG file, and `trailing bytes` where something follows its end."""
+    names, at = [], len(_PNG)
+    while at + 8 <= len(content):
+        (length,), name = struct.unpack(">I", content[at : at + 4]), content[at + 4 : at + 8]
+        names.append(name)
+        at += length + 12
+        if name == b"IEND":
+            break
+    return list(dict.fromkeys(names + [b"trailing bytes"] * (at < len(content))))

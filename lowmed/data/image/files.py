@@ -1,0 +1,180 @@
+"""The files of a local copy: is the folder what it should be, and does every picture in it open."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+import numpy as np
+from PIL import Image
+
+from lowmed.data.image.policy import apply_orientation, check_shape, errors_naming
+from lowmed.errors import DataError
+
+# Formats that hold one picture and need no outside program (Pillow would start Ghostscript for EPS).
+FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
+
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag and value
+
+Frames = Literal["first", "middle", "all"]
+MAX_FRAMES = 256
+
+
+def require_folder(path: str | None, source: str, expected: str) -> Path:
+    """The folder at `path`, which exists and is not empty; `expected` says what should be inside.
+
+    Raises:
+        DataError: it is not given, does not exist, is a file, or is empty.
+    """
+    fix = f"set data.path to the folder that holds {expected}"
+    if path is None:
+        raise DataError(f"source `{source}` needs a folder", "data.path", fix)
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise DataError(f"the folder does not exist; looked for {expected} in it", str(folder), fix)
+    if not folder.is_dir():
+        raise DataError(f"this is a file, not a folder; looked for {expected}", str(folder), fix)
+    if not any(folder.iterdir()):
+        raise DataError(f"the folder is empty; looked for {expected}", str(folder), fix)
+    return folder
+
+
+def open_in(folder: Path, reference: str) -> Image.Image:
+    """The picture at `reference`, relative to `folder`, decoded and upright.
+
+    Raises:
+        DataError: it is missing, leads out of the folder, or cannot be decoded.
+    """
+    return decode(locate(folder, reference), str(folder / reference))
+
+
+def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Image.Image:
+    """The one picture in a file, decoded and upright; as a `preview` in low resolution, where the format allows.
+
+    A preview reads the file to its end as well, and so finds the same damage sooner.
+
+    Raises:
+        DataError: it is empty, damaged, no picture, more than one picture, or of a size that is not read.
+    """
+    with errors_naming(where), Image.open(source, formats=FORMATS) as image:
+        check_shape(*image.size)
+        frames = _count(image)
+        if frames > 1:
+            raise DataError(
+                f"the file holds {frames} pictures", where, "save the one that the question is about as its own file"
+            )
+        if preview:
+            image.draft("L", (1, 1))
+        image.load()
+        return _upright(image)
+
+
+def read_frames(source: IO[bytes], where: str, which: Frames) -> list[Image.Image]:
+    """The chosen pictures of a file that may hold several, such as a TIFF of many pages, decoded and upright.
+
+    Raises:
+        DataError: as `decode`, or there are more than 256 of them.
+    """
+    with errors_naming(where), Image.open(source, formats=FORMATS) as image:
+        found = []
+        for number in frame_range(_count(image), which):
+            image.seek(number)
+            check_shape(*image.size)
+            image.load()
+            found.append(_upright(image.copy() if _count(image) > 1 else image))
+        return found
+
+
+def frame_range(count: int, which: Frames) -> range:
+    """The numbers of the frames to use out of so many.
+
+    Raises:
+        ValueError: there are none, or more than 256 are wanted.
+    """
+    if count < 1:
+        raise ValueError("the file holds no frame")
+    if which == "all" and count > MAX_FRAMES:
+        raise ValueError(f"the file holds {count} frames, and no more than {MAX_FRAMES} are read")
+    first = count // 2 if which == "middle" else 0
+    return range(count) if which == "all" else range(first, first + 1)
+
+
+def _count(image: Image.Image) -> int:
+    """Frames in the file; a camera's JPEG with a preview beside the picture counts as one."""
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turned = apply_orientation(image)
+    if image.format == "TIFF" and turned.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        return Image.fromarray(65535 - np.asarray(turned))  # Pillow inverts such a film up to 8 bits, not beyond
+    return turned
+
+
+def image_problems(folder: Path, references: Iterable[str]) -> dict[str, str]:
+    """What is wrong with each picture that will not open; those that open are left out."""
+    distinct = sorted(set(references))
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(partial(_problem, folder), distinct)
+        return {reference: problem for reference, problem in zip(distinct, found, strict=True) if problem}
+
+
+def unused_images(folder: Path, references: Iterable[str]) -> tuple[str, ...]:
+    """The picture files below `folder` that none of the references names, relative to it."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    used = {PurePosixPath(reference) for reference in references}
+    return tuple(sorted(str(name) for path in files if (name := PurePosixPath(path.relative_to(folder))) not in used))
+
+
+def _problem(folder: Path, reference: str) -> str:
+    try:
+        decode(locate(folder, reference), reference, preview=True)
+    except DataError as error:
+        return error.what
+    return ""
+
+
+def inside(reference: str) -> PurePosixPath:
+    """The reference as a relative path that stays inside its folder.
+
+    Raises:
+        DataError: it is absolute, or climbs out.
+    """
+    path = PurePosixPath(reference.replace("\\", "/"))
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\0" in reference
+        or (path.parts[:1] and path.parts[0].endswith(":"))
+    ):
+        raise _out(reference)
+    return path
+
+
+def locate(folder: Path, reference: str) -> Path:
+    """The file at `reference`, which lies inside `folder` also when symbolic links are followed.
+
+    Raises:
+        DataError: it is missing, or leads out of the folder.
+    """
+    path = folder / inside(reference)
+    try:
+        real = path.resolve()
+        found = real.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links
+        raise DataError("the image file cannot be reached", reference, "give it a plain, short name") from error
+    if not real.is_relative_to(folder.resolve()):
+        raise _out(reference)
+    if not found:
+        raise DataError("the image file does not exist", str(path), "copy it there, or leave its rows out")
+    return real
+
+
+def _out(reference: str) -> DataError:
+    return DataError(
+        "the image reference leads out of the data folder",
+        reference,
+        "move the picture into the folder and refer to it relative to that",
+    )

@@ -1,0 +1,231 @@
+"""The pixel policy: how many tokens a picture may cost, and the one way in which pictures are made ready for the model.
+
+Training, generation, evaluation and the planner all go through `prepare` and `image_tokens`, so that a model is never
+asked at another resolution than it was trained at. Follows Qwen2-VL's `smart_resize`: patches of 14 pixels, merged two
+by two, so that one token is 28 x 28 pixels.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from lowmed.errors import DataError, LowmedError, RecipeError
+
+TOKEN_SIDE_PX = 28
+ORIENTATION = 274  # EXIF tag
+MIN_SIDE_PX = 8  # on a narrower picture no finding could be seen, and enlarging it would invent one
+MAX_ASPECT = 200  # Qwen2-VL's own limit
+_ADDRESS = re.compile(r" <_io\.\S+ object at 0x[0-9a-f]+>")  # differs from run to run
+MAX_PIXELS = 89_478_485  # a bigger picture is more likely a decompression bomb; Pillow begins to warn here
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPolicy:
+    """The most tokens that a picture may become; the fewest follow from them.
+
+    Raises:
+        RecipeError: the maximum is under 4.
+    """
+
+    max_image_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.max_image_tokens < 4:
+            raise RecipeError(
+                f"max_image_tokens is {self.max_image_tokens}", "model.max_image_tokens", "set it to 4 or more"
+            )
+
+    @property
+    def min_image_tokens(self) -> int:
+        """Qwen2-VL's own minimum of 4, or less under a budget below 10.
+
+        Were it nearer to the maximum, rounding to whole tokens could fall below it or rise above the maximum, and the
+        processor would then resize a prepared picture once more.
+        """
+        return min(4, self.max_image_tokens // 2 - 1)
+
+    @property
+    def min_pixels(self) -> int:
+        """The processor's `min_pixels` (`size.shortest_edge`), in pixels of area."""
+        return self.min_image_tokens * TOKEN_SIDE_PX**2
+
+    @property
+    def max_pixels(self) -> int:
+        """The processor's `max_pixels` (`size.longest_edge`), in pixels of area."""
+        return self.max_image_tokens * TOKEN_SIDE_PX**2
+
+
+def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:
+    """The width and height in pixels that Qwen2-VL's `smart_resize` gives a picture: multiples of 28, shape kept.
+
+    A strip far narrower than a token stays one token thick, and may so cost more than the policy's maximum.
+
+    Raises:
+        DataError: there are no pixels, or one side is more than 200 times the other.
+    """
+    if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
+        raise DataError(
+            f"a picture of {width} x {height} pixels is too narrow: at most 1:{MAX_ASPECT}",
+            "the picture's shape",
+            "crop it to the part that matters, or leave it out",
+        )
+    wide, high = (round(side / TOKEN_SIDE_PX) * TOKEN_SIDE_PX for side in (width, height))
+    if wide * high > policy.max_pixels:
+        shrink = math.sqrt(height * width / policy.max_pixels)
+        wide, high = (
+            max(TOKEN_SIDE_PX, math.floor(side / shrink / TOKEN_SIDE_PX) * TOKEN_SIDE_PX) for side in (width, height)
+        )
+    elif wide * high < policy.min_pixels:
+        grow = math.sqrt(policy.min_pixels / (height * width))
+        wide, high = (math.ceil(side * grow / TOKEN_SIDE_PX) * TOKEN_SIDE_PX for side in (width, height))
+    return wide, high
+
+
+def image_tokens(width: int, height: int, policy: PixelPolicy) -> int:
+    """The tokens that a picture of this size in pixels costs in the prompt.
+
+    Raises:
+        DataError: as `resized`.
+    """
+    wide, high = target_size(width, height, policy)
+    return wide * high // TOKEN_SIDE_PX**2
+
+
+def prepare(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Image.Image:
+    """The picture as the model sees it: upright, RGB, of a size that Qwen2-VL's processor leaves as it is.
+
+    Deeper than 8 bits is rescaled from its own darkest to its own brightest value, never clipped; transparency is
+    laid on black.
+
+    Raises:
+        DataError: the picture cannot be decoded, is too small, too large or too narrow; `where` names it.
+    """
+    with errors_naming(where):
+        return fit(image, policy, where).convert("RGB")
+
+
+def fit(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Image.Image:
+    """As `prepare`, but with one channel where the three of a grey picture would be equal.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    with errors_naming(where):
+        check_shape(*image.size)
+        colour = one_channel(apply_orientation(image))
+        size = target_size(*colour.size, policy)
+        tokens = size[0] * size[1] // TOKEN_SIDE_PX**2
+        if tokens > policy.max_image_tokens:
+            raise DataError(
+                f"a strip of {colour.width} x {colour.height} pixels costs {tokens} tokens, "
+                f"more than the {policy.max_image_tokens} allowed",
+                where,
+                f"crop it, or set model.max_image_tokens to {_enough(*colour.size, policy)}",
+            )
+        # The resampling of Qwen2-VL's own processor, which takes each channel by itself: one is as good as three.
+        return colour if colour.size == size else colour.resize(size, Image.Resampling.BICUBIC)
+
+
+def one_channel(image: Image.Image) -> Image.Image:
+    """The picture in 8 bits: grey with one channel, also where all three of a colour picture are equal, else RGB."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _eight_bit(image)
+    if image.mode in ("L", "1") and not image.has_transparency_data:
+        return image if image.mode == "L" else image.convert("L")
+    colour = _rgb(image)
+    if any(not _is_grey_line(colour, line) for line in range(0, colour.height, max(1, colour.height // 8))):
+        return colour
+    first, *others = colour.split()
+    return first if all(other.tobytes() == first.tobytes() for other in others) else colour
+
+
+def apply_orientation(image: Image.Image) -> Image.Image:
+    """The picture turned as its camera says; itself, not a copy, where there is nothing to turn."""
+    return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """The SHA-256 of what is seen: mode, size, palette and pixels; not of the file's format or its metadata."""
+    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
+    if image.mode in ("P", "PA"):
+        digest.update(bytes(image.getpalette("RGBA") or ()))
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def check_shape(width: int, height: int) -> None:
+    """Refuse the sizes that would show nothing, or that would fill the memory.
+
+    Raises:
+        DataError: a side is under 8 pixels, the area over 89 megapixels, or the shape beyond 1:200.
+    """
+    if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_ASPECT * min(width, height):
+        raise DataError(
+            f"{width} x {height} pixels is too small or too narrow to show a finding",
+            "the picture's shape",
+            f"both sides need {MIN_SIDE_PX} pixels or more, and a shape within 1:{MAX_ASPECT}; crop it or leave it out",
+        )
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{width} x {height} pixels is more than the {MAX_PIXELS / 1e6:.0f} megapixels that are read",
+            "the picture's shape",
+            "cut out the region of interest, or shrink it beforehand",
+        )
+
+
+@contextmanager
+def errors_naming(where: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a DataError that names the picture.
+
+    Decoders raise nearly every built-in exception on damaged files, so that all are translated, and none is lost.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except LowmedError as error:
+        raise type(error)(error.what, where, error.fix) from error
+    except Exception as error:
+        told = _ADDRESS.sub("", str(error))
+        raise DataError(
+            f"the picture cannot be decoded ({type(error).__name__}: {told})",
+            where,
+            "copy it again from where it came, save it as PNG or JPEG, or leave its rows out",
+        ) from error
+
+
+def _enough(width: int, height: int, policy: PixelPolicy) -> int:
+    """The smallest budget in tokens that this strip keeps to; a larger budget also enlarges it, up to its own size."""
+    budget = policy.max_image_tokens
+    while image_tokens(width, height, PixelPolicy(budget)) > budget:
+        budget += 1
+    return budget
+
+
+def _is_grey_line(image: Image.Image, line: int) -> bool:
+    """Whether one line of an RGB picture is grey: enough to rule out most colour pictures at once."""
+    values = image.crop((0, line, image.width, line + 1)).tobytes()
+    return values[0::3] == values[1::3] == values[2::3]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        shown = image if image.mode == "RGBA" else image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, shown).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, dtype=np.float64)
+    low, span = values.min(), values.max() - values.min()
+    if not np.isfinite(span):
+        raise ValueError("some pixels are not finite numbers")
+    scaled = (values - low) * (255 / span) if span > 0 else np.zeros_like(values)
+    return Image.fromarray(scaled.round().astype(np.uint8))

@@ -1,0 +1,212 @@
+"""A rehearsal: three true updates of a recipe on this machine, with what every phase took of memory and time.
+
+The data are generated: pictures of as many tokens as the plan says, so that nothing need be downloaded or prepared.
+With `model.weights=random` neither need the weights: they are drawn for the architecture of a config folder.
+"""
+
+import gc
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lowmed import prompt
+from lowmed import run as runs
+from lowmed.data.image.policy import TOKEN_SIDE_PX
+from lowmed.data.split import DataSplit
+from lowmed.engine import device as machine
+from lowmed.engine import train
+from lowmed.engine.load import Loaded
+from lowmed.engine.profiler import Profiler
+from lowmed.nano import phantom
+from lowmed.plan import architecture, sequence_lengths
+from lowmed.plan.batch import SMALL, choose_batch
+from lowmed.plan.calibration import MeasuredRun
+from lowmed.plan.workload import CPU_ROWS
+from lowmed.recipe import GrpoSpec, MethodSpec, Recipe
+from lowmed.sample import Sample
+
+UPDATES = 3
+PARTS = {  # methods of the trainers, by the phase that they are
+    "training_step": "backward",
+    "_generate": "rollout",
+    "_get_per_token_logps_and_entropies": "scoring forward",
+}
+
+
+def dry_run(asked: Recipe) -> MeasuredRun:
+    """Run three updates of the recipe and its evaluation in a scratch folder.
+
+    Raises:
+        LowmedError: the machine or the model does not allow it.
+    """
+    here = machine.find_device(asked.model)
+    method = asked.method.model_copy(
+        update={"updates": UPDATES, "checkpoint_every": UPDATES, **_all_rows(asked.method)}
+    )
+    plan = asked.model_copy(update={"method": method, "hardware": None})
+    model = architecture.read_architecture(plan.model)
+    planned = sequence_lengths.sequence_lengths(plan)
+    meter = Profiler(here.device, _context(here.device))
+    with meter.phase("load"):
+        loaded = train.load_for_training(plan)
+    model = replace(model, tied=_tied(loaded.model))
+    division = _division(plan, planned)
+    rows = _measured_lengths(plan, loaded, division, planned)
+    cut = choose_batch(plan, model, here.memory_gib, card=here.card, precision=here.precision, row_lengths=rows)
+    said = {"rows_per_forward": cut.rows_per_forward, "checkpointing": cut.checkpointing}
+    plan = plan.model_copy(update={"method": method.model_copy(update=said)})
+    with tempfile.TemporaryDirectory(prefix="lowmed-rehearsal-") as scratch:
+        run = runs.create_run(plan, "rehearsal", out=str(Path(scratch) / "run"))
+        with _metered(meter):
+            train.train(run, loaded, division, report=lambda *_: None)
+    if here.device == "cuda" or model.parameters < SMALL:  # 64 replies of a large model take a CPU an hour
+        meter.timing = False
+        gc.collect()  # the trainer and its optimizer, which an evaluation does not have
+        with meter.phase("evaluation"):
+            _evaluate(plan, loaded, division, cut.rows_per_answer)
+    if here.device == "cuda":
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        meter.context_gib = (total - free - torch.cuda.memory_reserved()) / 2**30
+    return MeasuredRun(
+        card=here.card,
+        card_gib=round(here.memory_gib, 2),
+        precision=here.precision,
+        plan=_bare(plan),
+        model=model,
+        lengths=rows,
+        batch=cut,
+        context_gib=round(meter.context_gib, 3),
+        gib={phase: round(gib, 3) for phase, gib in meter.gib.items()},
+        seconds={
+            "update": round(sum(meter.seconds.values()), 3),
+            **{phase: round(seconds, 3) for phase, seconds in meter.seconds.items()},
+        },
+        about={
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "backend": loaded.backend,
+            "versions": {name: version(name) for name in train.PACKAGES},
+        },
+    )
+
+
+def _tied(model: Any) -> bool:
+    """Whether head and embeddings are one table; random weights may be drawn for both."""
+    return model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def _context(device: str) -> float:
+    """Resident memory of this process with all libraries and no model; nothing on a card, which is asked at the end."""
+    if device == "cuda":
+        return 0.0
+    import bitsandbytes
+    import peft
+    import torch
+    import trl
+
+    del bitsandbytes, peft, torch, trl
+    return machine.resident_gib("VmRSS")
+
+
+def _all_rows(method: MethodSpec) -> dict[str, Any]:
+    """Random weights earn no reward and end no reply: every row is to be trained on all the same."""
+    grpo = isinstance(method, GrpoSpec)
+    return {"drop_settled": False, "mask_truncated": False, "canaries_every": None} if grpo else {}
+
+
+def _bare(plan: Recipe) -> Recipe:
+    """The recipe as a row keeps it: no folder of this machine, none of its texts."""
+    model = plan.model.model_copy(update={"name": Path(plan.model.name).name})
+    data = plan.data.model_copy(update={"source": "phantom", "path": None, "difficulty": None})
+    lora = plan.lora.model_copy(update={"start": None})
+    return plan.model_copy(update={"model": model, "data": data, "lora": lora, "provenance": {}})
+
+
+def _division(plan: Recipe, planned: sequence_lengths.SequenceLengths) -> DataSplit:
+    """Generated questions about pictures of so many tokens."""
+    tokens = max(4, planned.image // max(1, planned.images))
+    wide = isqrt(tokens)
+    size = (wide * TOKEN_SIDE_PX, tokens // wide * TOKEN_SIDE_PX)
+
+    def picture(reference: str) -> Image.Image:
+        return phantom.picture(reference).resize(size)
+
+    count = max(UPDATES * plan.method.questions_per_update, CPU_ROWS)
+    samples = phantom.samples("train", count, plan.seed)
+    train_rows = tuple(replace(sample, images=sample.images * max(1, planned.images)) for sample in samples)
+    return DataSplit("rehearsal", train_rows, {}, {}, {}, picture, "rehearsal")
+
+
+def _measured_lengths(
+    plan: Recipe, loaded: Loaded, division: DataSplit, planned: sequence_lengths.SequenceLengths
+) -> sequence_lengths.SequenceLengths:
+    """The lengths of the rows that are run, as the model's own tokenizer counts them."""
+    family = plan.prompts.training
+    grpo = isinstance(plan.method, GrpoSpec)
+
+    def count(text: str) -> int:
+        return len(loaded.processor.tokenizer(text)["input_ids"])
+
+    def asked(sample: Sample, wording: int) -> str:
+        messages = prompt.build_messages(family, sample, wording)
+        return str(loaded.processor.apply_chat_template(messages, add_generation_prompt=True))
+
+    wordings = range(len(family.wordings))
+    text = max(count(asked(sample, wording)) for sample in division.train for wording in wordings)
+    reply = max(count(prompt.reference_completion(family, sample)) for sample in division.train) + 2
+    return replace(
+        planned, text=text, reply=planned.reply if grpo else reply, mean_image=planned.image, told_by="generated"
+    )
+
+
+@contextmanager
+def _metered(meter: Profiler) -> Iterator[None]:
+    """Measure the phases of whatever trainer is started inside: memory in the first updates, time in the last one."""
+    from transformers import Trainer
+
+    stock = Trainer.train
+
+    def start(self: Any, *args: Any, **options: Any) -> Any:
+        for name, phase in PARTS.items():
+            if hasattr(self, name):
+                setattr(self, name, _part(meter, self, phase, getattr(self, name)))
+        return stock(self, *args, **options)
+
+    Trainer.train = start
+    try:
+        yield
+    finally:
+        Trainer.train = stock
+
+
+def _part(meter: Profiler, trainer: Any, phase: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    def measured(*args: Any, **options: Any) -> Any:
+        if phase == "scoring forward" and torch.is_grad_enabled():
+            return call(*args, **options)  # the same method is the forward of the training itself
+        if phase == "backward":
+            meter.timing = trainer.state.global_step == UPDATES - 1
+        with meter.phase(phase):
+            return call(*args, **options)
+
+    return measured
+
+
+def _evaluate(plan: Recipe, loaded: Loaded, division: DataSplit, questions: int) -> None:
+    from lowmed.engine.generate import complete
+
+    samples = list(islice(division.train, questions))
+    tokens = plan.eval.max_new_tokens
+    for _ in complete(loaded, samples, plan.prompts.asking, division.open_image, max_new_tokens=tokens):
+        pass

@@ -1,0 +1,69 @@
+"""Whether two sets of answers to the same questions differ, and how many questions it takes to know."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lowmed.evaluate.intervals import clustered, design_effect
+from lowmed.evaluate.metrics import mean
+
+POWER = 0.8
+LEVEL = 0.05
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p of McNemar's test: are the questions that only one of two got right split evenly?"""
+    from scipy.stats import binomtest
+
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """The p values corrected for being several (Holm 1979), in the order given."""
+    corrected, highest = {}, 0.0
+    ranked = sorted(p_values, key=lambda name: p_values[name])
+    for done, name in enumerate(ranked):
+        highest = max(highest, min(1.0, (len(ranked) - done) * p_values[name]))
+        corrected[name] = highest
+    return {name: corrected[name] for name in p_values}
+
+
+def questions_needed(difference: float, discordant: float, effect: float = 1.0) -> int | None:
+    """Questions that McNemar's test needs to find such a difference in 80 of 100 cases at p < 0.05 (Connor 1987).
+
+    Args:
+        difference: of the two accuracies.
+        discordant: share of questions that only one of them gets right.
+        effect: design effect of questions that share images.
+
+    Returns:
+        None where there is no difference to find.
+    """
+    from scipy.stats import norm
+
+    if difference == 0:
+        return None
+    alpha, beta = norm.ppf(1 - LEVEL / 2), norm.ppf(POWER)
+    spread = alpha * math.sqrt(discordant) + beta * math.sqrt(max(0.0, discordant - difference**2))
+    return math.ceil(effect * (spread / difference) ** 2)
+
+
+def difference(first: Sequence[float], second: Sequence[float], groups: Sequence[str]) -> dict[str, Any]:
+    """Second minus first of 0/1 scores of the same questions, with a bootstrap by image and the exact test."""
+    gained = [b - a for a, b in zip(first, second, strict=True)]
+    only_first, only_second = sum(each < 0 for each in gained), sum(each > 0 for each in gained)
+    change = mean(gained)
+    return {
+        "questions": len(gained),
+        "first": mean(first),
+        "second": mean(second),
+        "difference": change,
+        "by_image": clustered(gained, groups),
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_mcnemar": mcnemar(only_first, only_second),
+        "questions_needed": questions_needed(
+            change, (only_first + only_second) / len(gained), design_effect(gained, groups)
+        ),
+    }

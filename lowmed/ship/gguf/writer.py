@@ -1,0 +1,94 @@
+"""Writing the two GGUF files: what llama.cpp has to know about the model, then its tensors, one at a time in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+from gguf import LlamaFileType
+
+from lowmed.ship.gguf.source import Source
+from lowmed.ship.gguf.tensors import Tensor
+
+# Qwen2-VL's layer norms of the vision tower; not in its config.
+_VISION_EPS = 1e-6
+# llama.cpp wants a square size although this tower takes any; its own converter writes this one, and nothing reads it.
+_IMAGE_SIDE_PX = 560
+
+
+def write_language(source: Source, tensors: list[Tensor], path: Path, name: str, kind: LlamaFileType) -> None:
+    """The language model with its tokenizer and chat template."""
+    text = source.config.text_config
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN2VL])
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(name)
+    writer.add_file_type(kind)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_block_count(text.num_hidden_layers)
+    writer.add_context_length(text.max_position_embeddings)
+    writer.add_embedding_length(text.hidden_size)
+    writer.add_feed_forward_length(text.intermediate_size)
+    writer.add_head_count(text.num_attention_heads)
+    writer.add_head_count_kv(text.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(text.rms_norm_eps)
+    writer.add_rope_freq_base(text.rope_parameters["rope_theta"])
+    # Time, height, width, and a fourth section that only other models use.
+    writer.add_rope_dimension_sections([*text.rope_parameters["mrope_section"], 0])
+    _add_tokenizer(writer, source)
+    _write(writer, source, tensors)
+
+
+def write_projector(source: Source, tensors: list[Tensor], path: Path, name: str) -> None:
+    """The vision tower and its merger, with how pictures are normalised."""
+    vision = source.config.vision_config
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MMPROJ])
+    writer.add_type(gguf.GGUFType.MMPROJ)
+    writer.add_name(name)
+    writer.add_file_type(LlamaFileType.MOSTLY_F16)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_clip_has_vision_encoder(True)
+    writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN2VL)
+    writer.add_vision_projection_dim(source.config.text_config.hidden_size)
+    writer.add_vision_image_size(_IMAGE_SIDE_PX)
+    writer.add_vision_patch_size(vision.patch_size)
+    writer.add_vision_spatial_merge_size(vision.spatial_merge_size)
+    writer.add_vision_embedding_length(vision.embed_dim)
+    writer.add_vision_feed_forward_length(vision.embed_dim * vision.mlp_ratio)
+    writer.add_vision_block_count(vision.depth)
+    writer.add_vision_head_count(vision.num_heads)
+    writer.add_vision_attention_layernorm_eps(_VISION_EPS)
+    writer.add_vision_image_mean(source.images["image_mean"])
+    writer.add_vision_image_std(source.images["image_std"])
+    _write(writer, source, tensors)
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter, source: Source) -> None:
+    known: dict[int, tuple[str, int]] = {
+        number: (token, gguf.TokenType.NORMAL) for token, number in source.tokenizer["model"]["vocab"].items()
+    }
+    for added in source.tokenizer["added_tokens"]:
+        kind = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+        known[added["id"]] = (added["content"], kind)
+    size = (
+        source.config.text_config.vocab_size
+    )  # the embedding of the released model has more rows than there are tokens
+    tokens = [known.get(number, (f"[PAD{number}]", gguf.TokenType.UNUSED)) for number in range(size)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([token for token, _ in tokens])
+    writer.add_token_types([kind for _, kind in tokens])
+    special = gguf.SpecialVocab(source.folder, load_merges=True, n_vocab=size)
+    special.add_special_token.setdefault("bos", False)  # Qwen2's prompts begin with the chat template's own token
+    special.add_to_gguf(writer, quiet=True)
+
+
+def _write(writer: Any, source: Source, tensors: list[Tensor]) -> None:
+    for tensor in tensors:
+        writer.add_tensor_info(tensor.name, tensor.shape, None, tensor.bytes, tensor.kind)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor in tensors:
+            writer.write_tensor_data(tensor.values(source))
+    finally:
+        writer.close()

@@ -1,0 +1,53 @@
+"""The adapter on its base with transformers and peft alone, run as a script of its own: python plain.py JOB.json.
+
+Nothing of lowmed is imported, so that what it answers is what any other program would get.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+
+
+def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
+    """The token ids of the greedy replies to one batch of questions."""
+    dtype = getattr(torch, job["dtype"])
+    options: dict[str, Any] = {}
+    if job["four_bit"]:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=["lm_head", "model.visual"],
+        )
+    base = AutoModelForImageTextToText.from_pretrained(
+        job["base"], dtype=dtype, device_map={"": job["device"]}, attn_implementation="sdpa", **options
+    )
+    for module in base.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    model = PeftModel.from_pretrained(base, job["adapter"]).eval()
+    processor = AutoProcessor.from_pretrained(
+        job["base"], min_pixels=job["min_pixels"], max_pixels=job["max_pixels"], padding_side="left"
+    )
+    images = [Image.open(path) for path in job["images"]]
+    inputs = processor(text=job["texts"], images=images or None, padding=True, return_tensors="pt").to(model.device)
+    with torch.inference_mode():
+        output = model.generate(
+            **inputs,
+            do_sample=False,
+            max_new_tokens=job["max_new_tokens"],
+            suppress_tokens=job["suppressed"],
+        )
+    replies: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
+    return replies
+
+
+if __name__ == "__main__":
+    print(json.dumps(answer_with_peft(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))

@@ -1,0 +1,101 @@
+"""Reading and grading as a whole: strictness, several golds, JSON, hostile texts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowmed.answer import Question, grade, read
+
+OPEN = Question("open", ("left lung", "left hemithorax"))
+CHOICE = Question("choice", ("MRI",), ("CT", "MRI"))
+ALL = [
+    OPEN,
+    CHOICE,
+    Question("closed", ("no",)),
+    Question("json", ('{"side": "left"}',)),
+    Question("text", ("a mass",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "lenient", "strict"),
+    [
+        ("<think>x</think><answer>Left lung.</answer>", "correct", "correct"),
+        ("<answer>the left hemithorax</answer>", "correct", "correct"),
+        ("<answer>right lung</answer>", "incorrect", "incorrect"),
+        ("left lung", "correct", "unread"),
+        ("<answer>left lung</answer><answer>left lung</answer>", "correct", "unread"),
+        ("<think>left lung</think>", "unread", "unread"),
+        ("<answer>I do not know</answer>", "unread", "unread"),
+        ("<answer>:</answer>", "unread", "unread"),
+        ("spleen", "incorrect", "unread"),
+        ("", "unread", "unread"),
+    ],
+)
+def test_open_answers(reply: str, lenient: str, strict: str) -> None:
+    verdict = grade(read(reply, OPEN), OPEN)
+    assert (verdict.outcome, verdict.strict_outcome) == (lenient, strict)
+
+
+def test_a_gold_answer_that_sounds_like_a_refusal_can_be_given() -> None:
+    asked = Question("open", ("Unknown",))
+    assert grade(read("<answer>unknown</answer>", asked), asked).strict_outcome == "correct"
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ('<answer>{"findings": ["Mass", "effusion"], "side": "LEFT"}</answer>', "correct"),
+        ('```json\n{"side": "left", "findings": ["effusion", "mass"]}\n```', "correct"),
+        ('{"side": "right", "findings": ["effusion", "mass"]}', "incorrect"),
+        ('{"side": "left"', "unread"),
+        ("left", "unread"),
+    ],
+)
+def test_json_is_compared_by_content(reply: str, outcome: str) -> None:
+    asked = Question("json", ('{"side": "left", "findings": ["mass", "effusion"]}',))
+    assert grade(read(reply, asked), asked).outcome == outcome
+
+
+def test_the_order_of_numbers_in_json_matters() -> None:
+    asked = Question("json", ("[1, 2.0, 3]",))
+    assert grade(read("[1, 2, 3]", asked), asked).outcome == "correct"
+    assert grade(read("[3, 2, 1]", asked), asked).outcome == "incorrect"
+
+
+@given(
+    st.text() | st.text("<>/answerthink\\boxed{}ABC.,:;!? \n"),
+    st.sampled_from(ALL),
+    st.sampled_from(["stop", "length"]),
+)
+def test_no_text_breaks_the_reader_and_strict_implies_lenient(reply: str, asked: Question, finish_reason: str) -> None:
+    answer = read(reply, asked, finish_reason)
+    verdict = grade(answer, asked)
+    assert verdict.strict_outcome in (verdict.outcome, "unread")
+    assert (answer.value is None) == (verdict.outcome == "unread")
+    assert answer.value is not None or answer.flags
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "option B ",
+        "no CT, ",
+        "<answer>",
+        "\\boxed{",
+        "\\text{",
+        "{",
+        "if ",
+        "answer is ",
+        "\n",
+        "CT ",
+        "A. CT\n",
+        "a ",
+        "</think><answer>",
+    ],
+)
+def test_long_hostile_replies_are_read(unit: str) -> None:
+    reply = unit * 20_000  # minutes for a reader that is not linear
+    for asked in ALL:
+        assert grade(read(reply, asked), asked).strict_outcome == "unread"
+        assert grade(read(reply, asked, "length"), asked).strict_outcome == "unread"

@@ -1,0 +1,90 @@
+"""What a run trains on and what it holds out."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from lowmed.data.dataset import DataSet, RejectedRow
+from lowmed.data.split import HELD_OUT, evaluation_only, limited, split_data, validate_split
+from lowmed.errors import DataError
+from lowmed.recipe import DataSpec
+from lowmed.sample import Sample
+
+
+def sample(number: int, image: str, group: str = "") -> Sample:
+    return Sample(str(number), "Is it?", "yes", "closed", group or image, "test", images=(image,))
+
+
+def dataset(test_images: list[str], rejected: int = 0) -> DataSet:
+    train = tuple(sample(number, f"image-{number}") for number in range(40))
+    test = tuple(sample(100 + number, image) for number, image in enumerate(test_images))
+    broken = tuple(RejectedRow(f"line {number}", "no answer") for number in range(rejected))
+    return DataSet("made", {"train": train, "test": test}, broken, lambda _: Image.new("RGB", (28, 28)))
+
+
+def data(**changes: object) -> DataSpec:
+    return DataSpec.model_validate({"source": "made", **changes})
+
+
+def test_auto_takes_a_clean_published_split_and_splits_a_leaking_one_by_image() -> None:
+    clean = split_data(dataset(["other-1", "other-2"]), data(split_by="auto"), 0)
+    assert (len(clean.train), set(clean.held_out)) == (40, {"test"})
+    leaking = split_data(dataset(["image-1", "other-2"]), data(split_by="auto"), 0)
+    assert set(leaking.held_out) == {HELD_OUT, "test"}
+    assert len(leaking.train) + len(leaking.held_out[HELD_OUT]) == 40
+
+
+def test_auto_does_not_call_a_split_clean_that_shares_a_patient() -> None:
+    made = dataset(["other-1"])
+    test = (replace(made.splits["test"][0], group="image-3"),)
+    division = split_data(replace(made, splits={**made.splits, "test": test}), data(split_by="auto"), 0)
+    assert HELD_OUT in division.held_out
+
+
+def test_an_official_split_that_shares_images_is_refused_until_allowed_and_then_stamped() -> None:
+    made = dataset(["image-1", "image-2", "other"])
+    with pytest.raises(DataError, match="2 of the 3 test images of made also occur in its train split"):
+        split_data(made, data(split_by="official"), 0)
+    allowed = split_data(made, data(split_by="official", allow_shared_images=True), 0)
+    assert "2 of them are trained on" in allowed.stamp("test")
+
+
+def test_test_rows_are_never_trained_on() -> None:
+    made = dataset(["image-1", "other"])
+    for split_by in ("image", "auto"):
+        division = split_data(made, data(split_by=split_by), 0)
+        assert not {each.id for each in division.train} & {each.id for each in made.splits["test"]}
+
+
+def test_broken_rows_are_refused_unless_a_share_of_them_is_allowed() -> None:
+    made = dataset(["other"], rejected=4)
+    with pytest.raises(DataError, match="4 of 45 rows") as caught:
+        split_data(made, data(), 0)
+    assert "and 1 more" in caught.value.where
+    split_data(made, data(max_rejected=float(caught.value.fix.rpartition("=")[2])), 0)
+
+
+def test_a_patient_on_both_sides_of_an_official_split_is_refused() -> None:
+    made = dataset(["other-1"])
+    splits = {name: (replace(part[0], group="patient-7"), *part[1:]) for name, part in made.splits.items()}
+    spec = data(split_by="official")
+    division = split_data(replace(made, splits=splits), spec, 0)
+    with pytest.raises(DataError, match="training on these data would be wrong"):
+        validate_split(division, spec)
+
+
+def test_a_limit_keeps_so_many_of_each_part() -> None:
+    division = limited(split_data(dataset(["a", "b", "c"]), data(train_limit=5), 0), 2)
+    assert len(division.train) == 5
+    assert len(division.held_out["test"]) == 2
+
+
+def test_data_that_nothing_was_trained_on_are_asked_whole_and_name_what_their_publisher_shares() -> None:
+    division = evaluation_only(dataset(["image-1", "other"]))
+    assert division.shared["test"] == frozenset()
+    assert "the published split shares 1 with train" in division.stamp("test")
+    alone = evaluation_only(
+        DataSet("made", {"train": dataset([]).splits["train"]}, (), lambda _: Image.new("RGB", (28, 28)))
+    )
+    assert set(alone.held_out) == {"all"}

@@ -1,0 +1,52 @@
+"""The plain form of TRL's log-probability kernel agrees with the kernel itself, run by Triton's interpreter."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import json, torch
+from trl.kernels import ChunkedLogProbFunction
+from lowmed.engine.prefix.logprobs import PlainLogProb
+torch.manual_seed(0)
+weight = torch.randn(70, 16)
+targets = torch.randint(0, 70, (11,))
+differences = {}
+for temperature in (1.0, 0.7):
+    found = []
+    outputs = ("log_probs", "entropy", "is_top1")
+    for kernel in (ChunkedLogProbFunction, PlainLogProb):
+        hidden = torch.randn(11, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        out = kernel.apply(hidden, weight, None, targets, temperature, 32, None, 1.0, outputs)
+        (out[0] * torch.arange(11.0)).sum().backward()
+        found.append((out[0].detach(), out[1].detach(), out[4].float(), hidden.grad))
+    differences[temperature] = [float((a - b).abs().max()) for a, b in zip(*found)]
+print(json.dumps(differences))
+"""
+
+
+def test_plain_torch_gives_what_the_kernel_gives() -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    ended = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    for differences in json.loads(ended.stdout.splitlines()[-1]).values():
+        log_probs, entropy, is_top1, gradient = differences
+        assert log_probs < 1e-5
+        assert entropy < 1e-5
+        assert is_top1 == 0
+        assert gradient < 1e-4  # of gradients around 10
+
+
+def test_what_is_not_computed_is_refused_and_not_made_up() -> None:
+    import torch
+
+    from lowmed.engine.prefix.logprobs import PlainLogProb
+
+    some = torch.zeros(2, 4)
+    with pytest.raises(ValueError, match="log_sum_sq_probs"):
+        PlainLogProb.apply(some, some, None, torch.zeros(2, dtype=torch.long), 1.0, 32, outputs=("log_sum_sq_probs",))
+    with pytest.raises(ValueError, match="softcapped"):
+        PlainLogProb.apply(some, some, None, torch.zeros(2, dtype=torch.long), 1.0, 32, 30.0)

@@ -1,0 +1,198 @@
+"""Replies over one shared cache per prompt: the tokens of transformers' own `generate`, and what it saves."""
+
+import ctypes
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from conftest import SHARED
+from peft import LoraConfig, get_peft_model
+from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+from lowmed import nano as embedded
+from lowmed import prompt
+from lowmed.engine import device, load
+from lowmed.engine.generate import encode
+from lowmed.engine.prefix import decode
+from lowmed.engine.prefix import sampling as prefill
+from lowmed.engine.transformers_backend import LANGUAGE_LAYERS
+from lowmed.errors import SetupError
+from lowmed.nano import phantom
+from lowmed.recipe import LoraSpec, ModelSpec
+from lowmed.sample import Sample
+
+FAMILY = prompt.family("reasoning")
+MODEL = ModelSpec(name="nano")
+SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
+OWNERS = [0, 0, 0, 1, 2, 2, 3, 3, 0]
+
+
+@pytest.fixture(scope="module")
+def nano() -> load.Loaded:
+    loaded = load.load_base(MODEL, device.find_device(MODEL))
+    return load.with_trainable_adapter(loaded, LoraSpec(), "nano")
+
+
+@pytest.fixture(scope="module")
+def wide(nano: load.Loaded) -> load.Loaded:
+    """Random weights with heads like those of Qwen2-VL-2B: width 128, six queries on each key, three position bands."""
+    config = Qwen2VLConfig.from_pretrained(str(embedded.folder()))
+    for name, value in {
+        "hidden_size": 768, "num_attention_heads": 6, "num_key_value_heads": 1, "num_hidden_layers": 2,
+        "layer_types": ["full_attention"] * 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+    }.items():  # fmt: skip
+        setattr(config.text_config, name, value)
+    config.vision_config.hidden_size = 768
+    torch.manual_seed(0)
+    model = Qwen2VLForConditionalGeneration(config).eval()
+    model.generation_config.eos_token_id = nano.end_ids
+    return replace(nano, model=model, tower=None)
+
+
+def _asked() -> list[Sample]:
+    """Four questions of different lengths: one without an image, one with two."""
+    first, second, third, fourth = phantom.samples("test", 4)
+    two = (*third.images, *first.images)
+    return [first, replace(second, images=()), replace(third, images=two), replace(fourth, question="What is this?")]
+
+
+def _stock(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) -> list[list[int]]:
+    samples = _asked()
+    inputs = encode(loaded, [samples[owner] for owner in owners], FAMILY, phantom.picture)
+    how: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature:
+        how = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+    with torch.no_grad():
+        found = loaded.model.generate(
+            **inputs,
+            max_new_tokens=sampling.max_new_tokens,
+            suppress_tokens=list(sampling.suppressed),
+            pad_token_id=loaded.processor.tokenizer.pad_token_id,
+            **how,
+        )
+    return [prefill.truncate_at_end(ids, sampling.end_ids) for ids in found[:, inputs["input_ids"].shape[1] :].tolist()]
+
+
+def _ours(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) -> list[list[int]]:
+    return prefill.generate(loaded.model, _inputs(loaded), owners, sampling)
+
+
+def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = encode(loaded, _asked(), FAMILY, phantom.picture)
+    return found
+
+
+def _sampling(loaded: load.Loaded, tokens: int, temperature: float) -> prefill.Sampling:
+    return prefill.Sampling(tokens, temperature, loaded.suppressed, loaded.end_ids)
+
+
+@pytest.mark.parametrize("model", ["nano", "wide"])
+@pytest.mark.parametrize("temperature", [0.0, 1.3])
+def test_the_tokens_are_those_of_generate_greedy_and_sampled(
+    model: str, temperature: float, request: pytest.FixtureRequest
+) -> None:
+    loaded = request.getfixturevalue(model)
+    loaded.model.eval()
+    sampling = _sampling(loaded, 40 if model == "nano" else 12, temperature)
+    torch.manual_seed(5)
+    expected = _stock(loaded, OWNERS, sampling)
+    torch.manual_seed(5)
+    assert _ours(loaded, OWNERS, sampling) == expected
+    assert len({len(ids) for ids in expected}) > 1 or model == "wide"  # rows ended at different tokens
+
+
+@pytest.fixture
+def seen(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    """Rows and tokens of every forward pass of the language model."""
+    shapes: list[tuple[int, int]] = []
+
+    def note(_module: Any, _arguments: Any, given: dict[str, Any]) -> None:
+        shapes.append(tuple(given["inputs_embeds"].shape[:2]))
+
+    def step(core: Any, linear: Any, tokens: torch.Tensor, *others: Any) -> torch.Tensor:
+        shapes.append((len(tokens), 1))
+        return walk(core, linear, tokens, *others)
+
+    walk = decode.decode_step
+    monkeypatch.setattr(decode, "walk", step)
+    core = prefill.unwrapped(nano.model)
+    hook = core.model.language_model.register_forward_pre_hook(note, with_kwargs=True)
+    yield shapes
+    hook.remove()
+
+
+def test_each_prompt_is_read_once_and_rows_that_ended_leave_the_batch(
+    nano: load.Loaded, seen: list[tuple[int, int]]
+) -> None:
+    nano.model.eval()
+    torch.manual_seed(1)
+    replies = _ours(nano, OWNERS, _sampling(nano, 40, 1.3))
+    prompts, *steps = seen
+    assert prompts[0] == 4
+    assert steps[0] == (len(OWNERS), 1)
+    assert len(steps) == max(map(len, replies)) - 1  # nothing is computed after the last reply ended
+    assert steps[-1][0] <= len(OWNERS) / 2
+
+
+def test_what_may_not_be_sampled_never_is(nano: load.Loaded) -> None:
+    torch.manual_seed(2)
+    replies = _ours(nano, [0, 1, 2, 3] * 8, _sampling(nano, 30, 1000.0))  # nearly uniform over the vocabulary
+    drawn = {token for ids in replies for token in ids}
+    assert len(drawn) > 300
+    assert not drawn & set(nano.suppressed)
+
+
+def test_a_model_that_computes_no_numbers_is_stopped_at_the_first_token(nano: load.Loaded) -> None:
+    norm = prefill.unwrapped(nano.model).model.language_model.norm.weight
+    kept = norm.data.clone()
+    for broken in (float("nan"), float("inf")):
+        norm.data[3] = broken
+        with pytest.raises(SetupError, match="first logits are no numbers") as told:
+            _ours(nano, OWNERS, _sampling(nano, 5, 1.0))
+        assert "bf16" in told.value.fix
+        norm.data.copy_(kept)
+    assert _ours(nano, [0], _sampling(nano, 5, 0.0))
+
+
+def test_adapters_that_are_no_plain_lora_answer_as_peft_computes_them() -> None:
+    loaded = load.load_base(MODEL, device.find_device(MODEL))
+    how = LoraConfig(r=4, use_dora=True, target_modules=LANGUAGE_LAYERS, init_lora_weights=False)
+    loaded.model = get_peft_model(loaded.model, how).eval()
+    for name, weight in loaded.model.named_parameters():
+        if "magnitude" in name:  # far from what plain LoRA would make of it
+            weight.data *= 1.5
+    sampling = _sampling(loaded, 20, 0.0)
+    assert _ours(loaded, OWNERS, sampling) == _stock(loaded, OWNERS, sampling)
+    with loaded.model.disable_adapter():
+        assert _ours(loaded, OWNERS, sampling) == _stock(loaded, OWNERS, sampling)
+
+
+def test_distinct_keys_in_their_first_order() -> None:
+    assert prefill.deduplicate(["b", "a", "b", "c", "a"]) == ([0, 1, 3], [0, 1, 0, 2, 1])
+    assert prefill.deduplicate([]) == ([], [])
+
+
+def test_a_reply_goes_up_to_its_first_end() -> None:
+    assert prefill.truncate_at_end([5, 6, 9, 7, 9], [9, 8]) == [5, 6, 9]
+    assert prefill.truncate_at_end([5, 6], [9]) == [5, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("large")  # 11 GiB: never two at once
+@pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
+def test_the_true_size_draws_the_tokens_of_generate() -> None:
+    spec = ModelSpec(name=str(SKELETON), weights="random", max_image_tokens=64)
+    torch.manual_seed(0)
+    loaded = load.load_base(spec, device.find_device(spec))
+    sampling = _sampling(loaded, 3, 1.0)
+    torch.manual_seed(7)
+    expected = _stock(loaded, [0, 0, 2], sampling)
+    torch.manual_seed(7)
+    assert _ours(loaded, [0, 0, 2], sampling) == expected
+    del loaded  # the next test on this worker is as large
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,190 @@
+"""Verdicts of a judge through `lowmed eval`: beside the replies, and in no other figure."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from judge.served import Asked, Server, overlapping, serving, verdict
+from typer.testing import CliRunner, Result
+
+from lowmed.cli.compare import compare as compare_command
+from lowmed.cli.evaluate import evaluate as command
+from lowmed.errors import RecipeError, RunError, SetupError
+from lowmed.evaluate import results_folder
+from lowmed.evaluate.compare import compare
+from lowmed.evaluate.compare_inputs import load_systems
+from lowmed.judge import ANSWER, transport
+
+SPLITS = {"test": {"questions": 8, "images": 8, "images_trained_on": 0, "stamp": "", "seen": ""}}
+REPLIES = [  # kind, gold, completion
+    ("open", "pleural effusion", "<answer>pleural effusion</answer>"),
+    ("open", "pleural effusion", "<answer>effusion in the pleural space</answer>"),
+    ("open", "pleural effusion", "an effusion of the pleural cavity"),
+    ("open", "pleural effusion", "<answer>pneumonia</answer>"),
+    ("open", "no abnormality", "<answer>abnormality</answer>"),
+    ("open", "left lung", "<answer>right lung</answer>"),
+    ("open", "left lung", "<think>It is the left lung"),
+    ("closed", "yes", "<answer>no</answer>"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(transport, "PAUSES_SECONDS", ())
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "e"
+    results_folder.open_folder(
+        folder,
+        {"model": "nano", "prompts": "reasoning", "source": "phantom", "seen": "", "endpoint": False, "splits": SPLITS},
+    )
+    rows: list[dict[str, Any]] = [
+        {
+            "id": str(number), "split": "test", "kind": kind, "question": "What is seen?", "options": [],
+            "answer": gold, "group": f"g{number}", "images": [], "modality": "", "topic": "",
+            "completion": completion, "tokens": 5, "finish_reason": "stop", "prior": None,
+        }
+        for number, (kind, gold, completion) in enumerate(REPLIES)
+    ]  # fmt: skip
+    results_folder.append(results_folder.path(folder, "base", "real"), rows)
+
+
+def _eval(server: Server | None, *more: str, model: str = "m") -> Result:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(command)
+    judge = ("--judge-url", server.url, "--judge-model", model) if server else ()
+    arguments = ("nano", "--on", "phantom", "--limit", "1", "--out", "e", "--rescore", *judge, *more)
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def _json(server: Server | None, **more: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_eval(server, "--json", **more).stdout)
+    return found
+
+
+def test_open_answers_are_judged_once_and_stand_apart_from_strict_and_lenient() -> None:
+    before = _json(None)
+    assert before["judged"] == []
+    with serving() as server:
+        found = _json(server)
+        [one] = found.pop("judged")
+        assert {**found, "judged": []} == before
+        assert one["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
+        assert (one["sent"]["requests"], one["sent"]["hosts"]) == (4, [server.url.removesuffix("/v1")])
+        figures = one["splits"]["test"]["base"]
+        assert (figures["questions"], figures["no_verdict"], figures["by_rule"]) == (7, 0, 3)
+        assert figures["accuracy"] == pytest.approx(4 / 7)  # one by rule, two in other words, one against the gate
+        assert figures["exact"] == pytest.approx(1 / 7)
+        assert figures["against_gate"] == 1
+        assert _json(server)["judged"] == [one]
+        assert _json(None)["judged"] == [one]  # the server is not asked again, nor needed
+        assert len(server.asked) == 4
+        shown = _eval(server).stdout
+        assert f"open, n=7, judged by m ({ANSWER.digest})" in shown
+        assert "A judge's verdict is in no other figure." in shown
+    rows = results_folder.read(Path("e/verdicts.jsonl"))
+    assert [row["id"] for row in rows] == ["0", "1", "2", "3", "4", "5", "6"]
+    assert rows[1]["judged"] == "effusion in the pleural space"
+
+
+def test_what_failed_is_asked_for_again_and_given_verdicts_are_kept() -> None:
+    def says(asked: Asked) -> tuple[int, bytes]:
+        return (500, b"") if asked.candidate == "pneumonia" else overlapping(asked)
+
+    with serving(says) as server:
+        with pytest.raises(RunError, match="1 of 4"):
+            _eval(server)
+        server.says = lambda asked: verdict(asked, True)
+        count = len(server.asked)
+        [one] = _json(server)["judged"]
+        assert len(server.asked) == count + 1
+        assert one["splits"]["test"]["base"]["no_verdict"] == 0
+        assert one["sent"]["requests"] == 5  # the failed one was sent too
+
+
+def test_another_judge_stands_beside_the_first_and_a_changed_reply_loses_its_verdict() -> None:
+    with serving() as server:
+        _json(server)
+        server.says = lambda asked: verdict(asked, False)
+        found = _json(server, model="other")["judged"]
+        assert [one["judge"]["model"] for one in found] == ["m", "other"]
+        assert [round(7 * one["splits"]["test"]["base"]["accuracy"]) for one in found] == [4, 1]
+        file = results_folder.path(Path("e"), "base", "real")
+        file.write_text(file.read_text().replace("pneumonia", "empyema"))
+        assert _json(None)["judged"][0]["splits"]["test"]["base"]["no_verdict"] == 1
+        count = len(server.asked)
+        assert _json(server)["judged"][0]["splits"]["test"]["base"]["no_verdict"] == 0
+        assert len(server.asked) == count + 1
+
+
+def test_a_judge_needs_address_and_name_and_a_wrong_address_ends_it_before_anything_is_asked() -> None:
+    with pytest.raises(RecipeError, match="go together"):
+        _eval(None, "--judge-url", "http://127.0.0.1:9/v1")
+    with pytest.raises(SetupError, match="no address"):
+        _eval(None, "--judge-url", "nowhere", "--judge-model", "m")
+
+
+def _improved() -> None:
+    """A second evaluation, `f`, in which one more open reply says the same in other words."""
+    shutil.copytree("e", "f")
+    file = results_folder.path(Path("f"), "base", "real")
+    file.write_text(file.read_text().replace("<answer>pneumonia</answer>", "<answer>pleural effusion seen</answer>"))
+
+
+def test_two_evaluations_are_compared_by_the_verdicts_of_one_judge() -> None:
+    _improved()
+    before = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+    assert (before["judged"], before["judged_apart"]) == ([], "")
+    with serving() as server:
+        _eval(server)
+        _eval(server, "--out", "f")
+    found = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+    [judged] = found.pop("judged")
+    assert {**found, "judged": []} == before  # nobody's verdict is in another figure
+    assert judged["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
+    assert (judged["questions"], judged["only_first"], judged["only_second"]) == (7, 0, 1)
+    assert (judged["first"], judged["second"]) == (pytest.approx(4 / 7), pytest.approx(5 / 7))
+    assert (judged["p_mcnemar"], judged["no_verdict"]) == (1, 0)
+    shown = _compared()
+    assert f"open, judged by m ({ANSWER.digest})" in shown
+    assert "by the judge m: no difference is shown: +0.143" in shown
+    verdicts = Path("f/verdicts.jsonl")
+    verdicts.write_text("".join(verdicts.read_text().splitlines(keepends=True)[1:]))
+    [judged] = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]["judged"]
+    assert (judged["questions"], judged["no_verdict"]) == (6, 1)
+    assert "1 open questions without a verdict on one side are left out" in _compared()
+
+
+def test_verdicts_of_different_judges_are_not_compared_and_it_says_so() -> None:
+    _improved()
+    with serving() as server:
+        _eval(server)
+        assert "B by nobody: scores of different judges are not compared" in _compared()
+        _eval(server, "--out", "f", model="other")
+        found = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+        assert found["judged"] == []
+        assert "A was judged by m (rubric " in found["judged_apart"]
+        assert "B by other (rubric " in _compared()
+        _eval(server, "--out", "f")  # the same one too
+    [judged] = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]["judged"]
+    assert judged["judge"]["model"] == "m"
+
+
+def test_another_rubric_is_another_judge() -> None:
+    _improved()
+    with serving() as server:
+        _eval(server)
+        _eval(server, "--out", "f")
+    verdicts = Path("f/verdicts.jsonl")
+    verdicts.write_text(verdicts.read_text().replace(ANSWER.digest, "0" * len(ANSWER.digest)))
+    found = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+    assert found["judged"] == []
+    assert "scores of different judges are not compared" in found["judged_apart"]
+
+
+def _compared() -> str:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(compare_command)
+    return " ".join(CliRunner().invoke(app, ["e", "f"], catch_exceptions=False).stdout.split())

@@ -1,0 +1,194 @@
+"""The judge against a server that misbehaves on purpose."""
+
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from judge.served import Asked, completion, overlapping, serving, verdict
+
+from lowmed.errors import RunError, SetupError
+from lowmed.judge import ANSWER, CLINICAL, Judge, Query, transport
+from lowmed.judge import judge as asking
+
+Q = "What is seen in the left lung?"
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(transport, "PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_judge_is_asked_once_with_text_alone_and_its_verdict_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOWMED_JUDGE_KEY", "k")
+    monkeypatch.setenv("LOWMED_API_KEY", "of the model that is evaluated")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with serving(lambda asked: verdict(asked, True, "fluid is an effusion")) as server:
+        judge = Judge(server.url, "m")
+        found = judge.verdict(Q, "pleural effusion", "fluid in the pleural space")
+        assert (found.value, found.why, found.by) == (True, "fluid is an effusion", "judge")
+        again = Judge(server.url + "/", "m").verdict(Q, "pleural effusion", "fluid in the pleural space")
+        assert (again.value, again.why, again.by) == (True, "fluid is an effusion", "cache")
+        assert judge.record() == {
+            "host": server.url.removesuffix("/v1"),
+            "model": "m",
+            "rubrics": [f"answer {ANSWER.digest}"],
+            "sent": "question, gold answer and the text judged; never an image",
+            "verdicts_by": {"rule": 0, "cache": 0, "judge": 1, "failed": 0},
+            "requests": 1,
+            "malformed": 0,
+            "prompt_tokens": 100,
+            "completion_tokens": 10,
+            "cost": None,
+        }
+    [asked] = server.asked
+    assert asked.key == "Bearer k"
+    assert (asked.body["temperature"], asked.body["response_format"]["type"]) == (0, "json_schema")
+    assert all(isinstance(message["content"], str) for message in asked.body["messages"])
+    assert asked.data == {
+        "question": Q,
+        "reference_answers": ["pleural effusion"],
+        "candidate_answer": "fluid in the pleural space",
+    }
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "value"),
+    [
+        ("pleural effusion", "Pleural effusion.", True),
+        ("5 mm", "5mm", True),
+        ("lung, liver", "liver and lung", True),
+        (["ct", "computed tomography"], "Computed Tomography", True),
+        ("pleural effusion", "", False),
+        ("pleural effusion", ":", False),
+        ("pleural effusion", "I cannot tell from this image", False),
+        ("left lung", "right lung", False),
+        ("upper lobe", "the lower lobe", False),
+    ],
+)
+def test_what_rules_settle_is_never_sent(gold: str | list[str], said: str, value: bool) -> None:
+    with serving() as server:
+        found = Judge(server.url, "m").verdict(Q, gold, said)
+    assert (found.value, found.by, server.asked) == (value, "rule", [])
+
+
+def test_a_denial_is_left_to_the_judge_since_two_texts_may_deny_the_same() -> None:
+    with serving(lambda asked: verdict(asked, True)) as server:
+        assert Judge(server.url, "m").verdict(Q, "no abnormality", "the lungs are clear").by == "judge"
+
+
+def test_a_run_stops_when_more_than_one_in_twenty_fails_and_keeps_what_was_given() -> None:
+    def says(asked: Asked) -> tuple[int, bytes]:
+        return completion("no idea") if asked.candidate.endswith(("0", "5")) else verdict(asked, True)
+
+    queries = [Query(ANSWER, Q, ("effusion",), f"fluid {number}") for number in range(200)]
+    with serving(says) as server:
+        judge = Judge(server.url, "m")
+        with pytest.raises(RunError, match="more than 5%"):
+            judge.ask_all(queries)
+        given = judge.record()["requests"] - judge.record()["malformed"]
+        assert 0 < given < 160  # it did not go on to the end
+        server.says = lambda asked: verdict(asked, True)
+        count = len(server.asked)
+        assert all(found.value for found in Judge(server.url, "m").ask_all(queries))
+        assert len(server.asked) - count == 200 - given
+
+
+def test_a_few_failures_stop_a_short_batch_only_where_nothing_follows() -> None:
+    def says(asked: Asked) -> tuple[int, bytes]:
+        return (500, b"") if asked.candidate == "fluid 3" else verdict(asked, True)
+
+    queries = [Query(ANSWER, Q, ("effusion",), f"fluid {number}") for number in range(10)]
+    with serving(says) as server:
+        judge = Judge(server.url, "m")
+        assert [found.value for found in judge.ask_all(queries)].count(None) == 1
+        count = len(server.asked)
+        assert judge.ask(queries[3]).value is None  # it stays failed, and costs no further wait
+        assert len(server.asked) == count
+        with pytest.raises(RunError, match="1 of 10"):
+            Judge(server.url, "m", cache=Path("other.sqlite")).ask_all(queries, strict=True)
+
+
+def test_a_batch_is_asked_at_once_but_never_beyond_the_limit_and_equal_questions_once() -> None:
+    together = threading.Barrier(asking.AT_ONCE)
+
+    def says(asked: Asked) -> tuple[int, bytes]:
+        together.wait(10)  # nobody gets an answer before as many as are allowed have asked
+        return overlapping(asked)
+
+    words = ["effusion of fluid", "fluid", "air", "a mass", "scar", "blood", "pus", "a stent"]
+    queries = [Query(ANSWER, Q, ("effusion",), word) for word in words]
+    with serving(says) as server:
+        judge = Judge(server.url, "m")
+        found = judge.ask_all(queries * 3)
+    assert [each.value for each in found] == ([True] + [False] * 7) * 3
+    assert len(server.asked) == 8
+    assert server.most_inside == asking.AT_ONCE
+    assert judge.ask_all([]) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda url: (Judge(url, "another model"), Query(ANSWER, Q, ("effusion",), "fluid")),
+        lambda url: (Judge(url.replace("127.0.0.1", "localhost"), "m"), Query(ANSWER, Q, ("effusion",), "fluid")),
+        lambda url: (Judge(url, "m"), Query(ANSWER, Q + " ", ("effusion",), "fluid")),
+        lambda url: (Judge(url, "m"), Query(ANSWER, Q, ("effusions",), "fluid")),
+        lambda url: (Judge(url, "m"), Query(ANSWER, Q, ("effusion", "air"), "fluid")),
+        lambda url: (Judge(url, "m"), Query(ANSWER, Q, ("effusion",), "fluids")),
+        lambda url: (Judge(url, "m"), Query(CLINICAL, Q, ("effusion",), "fluid")),
+    ],
+)
+def test_the_cache_answers_only_what_is_the_same_in_everything(other: Callable[[str], tuple[Judge, Query]]) -> None:
+    with serving(lambda asked: verdict(asked, True)) as server:
+        Judge(server.url, "m").ask(Query(ANSWER, Q, ("effusion",), "fluid"))
+        judge, query = other(server.url)
+        assert judge.ask(query).by == "judge"
+
+
+def test_the_cache_holds_no_question_and_belongs_to_its_owner_alone() -> None:
+    with serving(lambda asked: verdict(asked, True, "r")) as server:
+        Judge(server.url, "m").verdict("a secret question", "a secret gold answer", "a secret reply")
+    assert b"secret" not in asking.CACHE.read_bytes()
+    assert asking.CACHE.stat().st_mode & 0o077 == 0
+
+
+def test_a_file_that_is_no_cache_is_told() -> None:
+    Path("broken.sqlite").write_bytes(b"not a data base, and longer than its header would be" * 20)
+    with serving() as server, pytest.raises(SetupError, match="no cache"):
+        Judge(server.url, "m", cache=Path("broken.sqlite")).verdict(Q, "effusion", "fluid")
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://here/v1", "", "http:///v1", "http://[::1/v1", "http://h:99999"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(SetupError, match="no address"):
+        Judge(url, "m")
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@judge.example/v1", "https://judge.example/v1?key=secret"])
+def test_a_key_in_the_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SetupError) as raised:
+        Judge(url, "m")
+    assert "secret" not in str(raised.value)
+
+
+def test_offline_a_judge_elsewhere_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOWMED_OFFLINE", "1")
+    with pytest.raises(SetupError, match="forbids"):
+        Judge("https://judge.example/v1", "m")
+    Judge("http://[::1]:8000/v1", "m")
+
+
+def test_a_judge_goes_to_a_worker_process_and_counts_its_cost() -> None:
+    with serving(lambda asked: verdict(asked, True)) as server:
+        judge = Judge(server.url, "m", prices=(2.0, 8.0))
+        judge.verdict(Q, "effusion", "fluid")
+        assert judge.record()["cost"] == pytest.approx((100 * 2 + 10 * 8) / 1e6)
+        other = pickle.loads(pickle.dumps(judge))  # noqa: S301  written in this very line
+        assert other == judge
+        assert other.verdict(Q, "effusion", "fluid").by == "cache"
+        assert other.record()["requests"] == 0
