@@ -38,7 +38,7 @@ class Arm:
     blind: bool = False
 
 
-SHORT_SFT = ("method.updates=20",)
+SHORT_SFT = ("method.max_steps=20",)
 ARMS = {
     "rarl-sft": Arm("sft", "rarl-sft"),
     "rl-plain": Arm("grpo", "rl-plain"),
@@ -97,7 +97,7 @@ def ask(run: Path, infer: str, *, base: bool) -> dict[str, Any]:
     report = json.loads(lowmed("eval", str(asked), "--controls", "0", "--json", *(["--base"] if base else [])))
     shutil.rmtree(asked)
     return {
-        split: {who: found["strict"]["accuracy"] for who, found in part["results"].items()}
+        split: {who: result["strict"]["accuracy"] for who, result in part["results"].items()}
         for split, part in report["splits"].items()
     }
 
@@ -110,7 +110,7 @@ def measure(name: str, seed: int, folder: Path) -> None:
     run = train(name, seed, folder)
     record = json.loads((run / "run.json").read_text())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found = {
+    result = {
         "arm": name,
         "seed": seed,
         "recipe_digest": record["recipe_digest"],
@@ -118,8 +118,8 @@ def measure(name: str, seed: int, folder: Path) -> None:
         "tokens": rows[-1].get("tokens"),
         "strict": {infer: ask(run, infer, base=seed == SEEDS[0]) for infer in INFER},
     }
-    kept.write_text(json.dumps(found, indent=2) + "\n")
-    print(name, seed, json.dumps(found["strict"]), flush=True)
+    kept.write_text(json.dumps(result, indent=2) + "\n")
+    print(name, seed, json.dumps(result["strict"]), flush=True)
 
 
 Runs = dict[str, list[dict[str, Any]]]  # arm -> its runs by seed
@@ -135,8 +135,8 @@ def interval(values: list[float]) -> str:
 
 
 def accuracy(run: dict[str, Any], infer: str, split: str, who: str = "tuned") -> float:
-    found: float = run["strict"][infer][split][who]
-    return found
+    result: float = run["strict"][infer][split][who]
+    return result
 
 
 def arms(runs: Runs) -> list[str]:
@@ -152,14 +152,14 @@ def arms(runs: Runs) -> list[str]:
         first = runs.get(arm, [])[:1]
         for run in first:
             row(name, [f"{accuracy(run, infer, split, 'base'):.3f}" for split, infer in columns], "", "")
-    for name, found in runs.items():
-        cells = [" ".join(f"{accuracy(run, infer, split):.3f}" for run in found) for split, infer in columns]
-        tokens = [run["tokens"] for run in found if run["tokens"]]
+    for name, result in runs.items():
+        cells = [" ".join(f"{accuracy(run, infer, split):.3f}" for run in result) for split, infer in columns]
+        tokens = [run["tokens"] for run in result if run["tokens"]]
         row(
             f"`{name}`",
             cells,
             " ".join(f"{each:.0f}" for each in tokens),
-            " ".join(f"{run['train_s']:.0f} s" for run in found),
+            " ".join(f"{run['train_s']:.0f} s" for run in result),
         )
     return lines
 
@@ -192,7 +192,7 @@ def differences(runs: Runs) -> list[str]:
 def publish(folder: Path) -> None:
     """Store the figures, and put the tables into the page."""
     kept = [json.loads(path.read_text()) for path in sorted(folder.glob("*-[0-9].json"))]
-    runs = {name: found for name in ARMS if (found := [run for run in kept if run["arm"] == name])}
+    runs = {name: result for name in ARMS if (result := [run for run in kept if run["arm"] == name])}
     store("ablations", {"runs": kept})
     page = PAGE.read_text()
     for mark, lines in (("arms", arms(runs)), ("differences", differences(runs))):

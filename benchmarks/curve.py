@@ -6,7 +6,7 @@
     python benchmarks/curve.py FOLDER --table                  only read what FOLDER holds
 
 A pair has one seed, hence one adapter to begin with, the same questions in the same order and wordings, and the same
-noise to draw replies from: the generator is set anew before each update's replies, because TRL's shuffle of the rows
+noise to draw completions from: the generator is set anew before each update's completions, because TRL's shuffle of the rows
 takes numbers from it too. The recipe is `rarl`. TRL has its own defaults for all that the recipe does not name: it
 checkpoints, it trains on groups that are settled, which lowmed leaves out, and it rounds the adapter of a 4-bit model
 to bf16, which lowmed keeps in 32 bits. Then both adapters answer the same questions, held out from training.
@@ -45,56 +45,61 @@ def train(name: str, side: str, updates: int) -> Found:
 
     from lowmed.data.load import load
     from lowmed.data.split import split_data
-    from lowmed.recipe import io
+    from lowmed.recipe.io import load_recipe
 
     load_in, _, seed = name.partition("-")
-    settings = [f"model.load_in={load_in}", f"seed={seed}", "data.split_by=official", "method.rows_per_forward=8"]
-    settings += [f"method.updates={updates}", f"method.checkpoint_every={updates}"]  # TRL's own default is 8 rows
-    plan = io.load_recipe("rarl", settings, nano=True)
-    division = split_data(load("phantom", None), plan.data, plan.seed)
-    replies: list[list[int]] = []  # a checksum of each, by update
+    settings = [
+        f"model.load_in={load_in}",
+        f"seed={seed}",
+        "data.split_by=official",
+        "method.per_device_train_batch_size=8",
+    ]
+    settings += [f"method.max_steps={updates}", f"method.save_steps={updates}"]  # TRL's own default is 8 rows
+    recipe = load_recipe("rarl", settings, nano=True)
+    data_split = split_data(load("phantom", None), recipe.data, recipe.seed)
+    completions: list[list[int]] = []  # a checksum of each, by update
 
     def prepare(_model: Any) -> None:
-        same_noise(lambda found: replies.append([zlib.crc32(str(ids).encode()) for ids in found]))
+        same_noise(lambda result: completions.append([zlib.crc32(str(ids).encode()) for ids in result]))
 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         if side == "lowmed":
-            run = ours(plan, division, folder, prepare)
+            run = ours(recipe, data_split, folder, prepare)
             rows, adapter = run.rows("metrics.jsonl"), run.adapter
         else:
-            rows = theirs(plan, division, folder, prepare, side)
+            rows = theirs(recipe, data_split, folder, prepare, side)
             adapter = folder / "adapter"
-        correct = _correct(plan, division, adapter)
+        correct = _correct(recipe, data_split, adapter)
     kept = [{each: row[each] for each in ("reward", "loss", "grad_norm")} for row in rows]
-    return {"machine": about(), "side": side, "updates": kept, "replies": replies, "correct": correct}
+    return {"machine": about(), "side": side, "updates": kept, "replies": completions, "correct": correct}
 
 
-def _correct(plan: Any, division: Any, adapter: Path) -> list[bool]:
-    """Of each held-out question whether the trained model's greedy reply is right, by the strict reading."""
+def _correct(recipe: Any, data_split: Any, adapter: Path) -> list[bool]:
+    """Of each held-out question whether the trained model's greedy completion is right, by the strict reading."""
     from lowmed.engine.evaluator import answerer
     from lowmed.evaluate.metrics import prediction, scored
 
-    asked = division.held_out["test"][:HELD_OUT]
-    answer = answerer(plan.model, adapter, plan.prompts.asking, plan.eval.max_new_tokens)
-    found = answer(asked, division.open_image, copies=1, temperature=0.0)
-    rows = [prediction(each.sample, "test", each.completion, each.tokens, each.finish_reason) for each in found]
+    asked = data_split.held_out["test"][:HELD_OUT]
+    answer = answerer(recipe.model, adapter, recipe.prompts.asking, recipe.eval.max_new_tokens)
+    result = answer(asked, data_split.open_image, copies=1, temperature=0.0)
+    rows = [prediction(each.sample, "test", each.completion, each.tokens, each.finish_reason) for each in result]
     right = {row["id"]: row["strict_outcome"] == "correct" for row in scored(rows)}
     return [right[sample.id] for sample in asked]
 
 
 def pair(name: str, ours: Found, other: Found) -> Found:
-    """What is kept of a pair: both curves, and the share of replies that are the same, by update."""
+    """What is kept of a pair: both curves, and the share of completions that are the same, by update."""
     same = [
         sum(one == two for one, two in zip(*each, strict=True)) / len(each[0])
         for each in zip(ours["replies"], other["replies"], strict=True)
     ]
     sides = {
-        found["side"]: {
-            **{each: [round(row[each], 6) for row in found["updates"]] for each in found["updates"][0]},
-            "strict_accuracy": sum(found["correct"]) / len(found["correct"]),
+        result["side"]: {
+            **{each: [round(row[each], 6) for row in result["updates"]] for each in result["updates"][0]},
+            "strict_accuracy": sum(result["correct"]) / len(result["correct"]),
         }
-        for found in (ours, other)
+        for result in (ours, other)
     }
     return {"name": name, "machine": ours["machine"], "same_replies": same, "sides": sides}
 
@@ -121,10 +126,10 @@ def interval(values: list[float]) -> str:
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
-def _row(found: Found, reward: float, accuracy: float) -> str:
-    base, _, seed = found["name"].partition("-")
-    ours, other = (found["sides"][name] for name in SIDES)
-    same = [share == 1 for share in found["same_replies"]]
+def _row(result: Found, reward: float, accuracy: float) -> str:
+    base, _, seed = result["name"].partition("-")
+    ours, other = (result["sides"][name] for name in SIDES)
+    same = [share == 1 for share in result["same_replies"]]
     apart = [abs(one - two) for one, two in zip(ours["grad_norm"], other["grad_norm"], strict=True)]
     within = max((norm for norm, alike in zip(apart, same, strict=True) if alike), default=float("nan"))
     curves = [" to ".join(f"{mean:.3f}" for mean in _thirds(side["reward"])) for side in (ours, other)]
@@ -150,8 +155,8 @@ def main() -> None:
     folder: Path = given.folder
     folder.mkdir(parents=True, exist_ok=True)
     if given.here:
-        found = train(given.pairs, given.side, given.updates)
-        write_text(folder / f"{given.pairs}-{given.side}.json", json.dumps(found))
+        result = train(given.pairs, given.side, given.updates)
+        write_text(folder / f"{given.pairs}-{given.side}.json", json.dumps(result))
         return
     failed: list[str] = []
     for name in [] if given.table else given.pairs.split(","):
@@ -160,11 +165,11 @@ def main() -> None:
                 command = [sys.executable, __file__, str(folder), "--here", "--pairs", name, "--side", side]
                 ended = subprocess.run([*command, "--updates", str(given.updates)], check=False)
                 failed += [f"{name} {side}"] if ended.returncode else []
-    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    result = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     pairs = [
-        pair(name, *(found[f"{name}-{side}"] for side in SIDES))
+        pair(name, *(result[f"{name}-{side}"] for side in SIDES))
         for name in PAIRS
-        if all(f"{name}-{side}" in found for side in SIDES)
+        if all(f"{name}-{side}" in result for side in SIDES)
     ]
     if pairs and not given.side:
         write_json(RESULTS / "curve-cpu.json", {"pairs": pairs})

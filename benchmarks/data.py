@@ -4,8 +4,8 @@
 
 `prepare` is set against the least that must be done to the same files on the same cores: Pillow decodes, resizes and
 encodes with the same settings and writes, in as many threads. Both run in turns, each in a process of its own, and
-the fastest of their runs counts, the one that other work on the machine disturbed least. Without a folder the pictures
-are made: noise, 700 x 560 pixels, JPEG. Peak memory is that of a process which prepares 1,000 and 10,000 such pictures
+the fastest of their runs counts, the one that other work on the machine disturbed least. Without a folder the images
+are made: noise, 700 x 560 pixels, JPEG. Peak memory is that of a process which prepares 1,000 and 10,000 such images
 of 256 x 256 pixels. Perceptual hashes are compared 10,000 against 10,000. Figures are printed, and written to
 benchmarks/results/data.json with the versions, the machine and the date.
 """
@@ -82,7 +82,7 @@ def apart(what: str, folder: Path) -> tuple[float, float]:
 
 
 def pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """JPEG pictures with as much detail as an anatomical one, no two alike, and a table with a question about each."""
+    """JPEG images with as much detail as an anatomical one, no two alike, and a table with a question about each."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     for number in range(count):
@@ -110,9 +110,9 @@ def hashes() -> dict[str, Any]:
     generator = np.random.default_rng(0)
     left, right = (generator.integers(0, 2**63, HASHES).tolist() for _ in range(2))
     began = time.perf_counter()
-    found = sum(1 for _ in near_duplicates.near_pairs(left, right))
+    result = sum(1 for _ in near_duplicates.near_pairs(left, right))
     seconds = time.perf_counter() - began
-    return {"pairs": HASHES**2, "within_bits": near_duplicates.MAX_DISTANCE, "found": found, "seconds": round(seconds, 2),
+    return {"pairs": HASHES**2, "within_bits": near_duplicates.MAX_DISTANCE, "found": result, "seconds": round(seconds, 2),
             "pairs_per_second": round(HASHES**2 / seconds)}  # fmt: skip
 
 
@@ -128,17 +128,17 @@ def main(arguments: list[str]) -> None:
             table(work, sorted(path.name for path in work.iterdir()))
         else:
             pictures(work, 300, (700, 560))
-        found: dict[str, Any] = {"speed": speed(work), "hashes": hashes(), "peak_memory_mib": {}}
+        result: dict[str, Any] = {"speed": speed(work), "hashes": hashes(), "peak_memory_mib": {}}
         for count in (1_000, 10_000):
             pictures(Path(place) / str(count), count, (256, 256))
-            found["peak_memory_mib"][f"{count} images"] = round(apart("prepare", Path(place) / str(count))[1])
-    found["of"] = Path(arguments[0]).name if arguments else "made pictures"
-    found["machine"] = about()
-    found["machine"]["load"] = os.getloadavg()
-    found["machine"]["versions"] |= {name: version(name) for name in ("pillow", "numpy")}
+            result["peak_memory_mib"][f"{count} images"] = round(apart("prepare", Path(place) / str(count))[1])
+    result["of"] = Path(arguments[0]).name if arguments else "made pictures"
+    result["machine"] = about()
+    result["machine"]["load"] = os.getloadavg()
+    result["machine"]["versions"] |= {name: version(name) for name in ("pillow", "numpy")}
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How long evaluation takes: scoring and statistics of stored replies, and the embedded model's own answers.
+"""How long evaluation takes: scoring and statistics of stored completions, and the embedded model's own answers.
 
     python benchmarks/evaluate.py            both
-    python benchmarks/evaluate.py --stored   the stored replies alone, no model
+    python benchmarks/evaluate.py --stored   the stored completions alone, no model
 
 `stored` is `lowmed eval --rescore` of 10,000 questions: reading, grading, every interval, floors, controls, strata; in
 CPU seconds of one process. `answering` is what `lowmed eval nano` does with 1,000 phantom questions, loading the model
@@ -34,34 +34,34 @@ ANSWERED = 1_000
 
 
 def stored(folder: Path, controls: int) -> dict[str, Any]:
-    division = evaluation_only(load("phantom", sizes={"test": QUESTIONS}))
+    data_split = evaluation_only(load("phantom", sizes={"test": QUESTIONS}))
     family = prompt.family("reasoning")
-    asked = eval_settings(ModelSpec(name="nano"), family, division, max_new_tokens=64, seen="")
+    asked = eval_settings(ModelSpec(name="nano"), family, data_split, max_new_tokens=64, seen="")
     results_folder.open_folder(folder, asked)
-    replies = 0
-    for condition in runner.list_conditions(division, controls=controls):
+    completions = 0
+    for condition in runner.list_conditions(data_split, controls=controls):
         rows = []
         for sample in condition.samples:
             said = phantom.HABITS[sample.topic]
             letter = "ABC"[sample.options.index(said)] if said in sample.options else said
-            reply = f"<think>The image shows it.</think><answer>{letter}</answer>"
-            rows.append({**prediction(sample, condition.split, reply, 12, "stop"), "prior": said})
+            completion = f"<think>The image shows it.</think><answer>{letter}</answer>"
+            rows.append({**prediction(sample, condition.split, completion, 12, "stop"), "prior": said})
         results_folder.append(results_folder.path(folder, "base", condition.name), rows)
-        replies += len(rows)
+        completions += len(rows)
     began = time.process_time()
-    found = report(folder)
+    result = report(folder)
     seconds = time.process_time() - began
-    assert found["splits"]["test"]["results"]["base"]["questions"] == QUESTIONS
-    return {"questions": QUESTIONS, "replies_with_controls": replies, "cpu_seconds": round(seconds, 2)}
+    assert result["splits"]["test"]["results"]["base"]["questions"] == QUESTIONS
+    return {"questions": QUESTIONS, "replies_with_controls": completions, "cpu_seconds": round(seconds, 2)}
 
 
 def answering(folder: Path) -> dict[str, Any]:
     from lowmed.engine import evaluator
 
     model, family = ModelSpec(name="nano"), prompt.family("reasoning")
-    division = evaluation_only(load("phantom", sizes={"test": ANSWERED}))
-    results_folder.open_folder(folder, eval_settings(model, family, division, max_new_tokens=64, seen=""))
-    found: dict[str, Any] = {
+    data_split = evaluation_only(load("phantom", sizes={"test": ANSWERED}))
+    results_folder.open_folder(folder, eval_settings(model, family, data_split, max_new_tokens=64, seen=""))
+    result: dict[str, Any] = {
         "questions": ANSWERED,
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 1),
@@ -71,14 +71,14 @@ def answering(folder: Path) -> dict[str, Any]:
         runner.run_conditions(
             folder,
             "base",
-            runner.list_conditions(division, controls=controls),
+            runner.list_conditions(data_split, controls=controls),
             lambda: evaluator.answerer(model, None, family, 64),
-            train=division.train,
+            train=data_split.train,
             advance=lambda done, note: None,
         )
         report(folder)
-        found[name] = round(time.monotonic() - began, 1)
-    return found
+        result[name] = round(time.monotonic() - began, 1)
+    return result
 
 
 def main(arguments: list[str]) -> None:

@@ -39,7 +39,7 @@ HEADS = {
 
 def cells(model: str | None) -> dict[str, Cell]:
     """Every cell by name."""
-    found: dict[str, Cell] = {}
+    result: dict[str, Cell] = {}
     on_card = model is not None
     for name in [model] if model else ["nano", "mid"]:
         shown = Path(name).name
@@ -49,13 +49,13 @@ def cells(model: str | None) -> dict[str, Cell]:
             for part in ("prefill", "train"):
                 for group in (8,) if few else GROUPS:
                     cell = common | {"part": part, "tokens": tokens, "group": group}
-                    found[f"{part}/{shown}/{tokens}/{group}"] = cell
+                    result[f"{part}/{shown}/{tokens}/{group}"] = cell
         for tokens in TOKENS[:2] if few else TOKENS:
-            found[f"tower/{shown}/{tokens}"] = common | {"part": "tower", "tokens": tokens}
+            result[f"tower/{shown}/{tokens}"] = common | {"part": "tower", "tokens": tokens}
         for batch in (32,) if few else BATCHES:
             cell = common | {"part": "decode", "tokens": 64, "group": batch, "new_tokens": 64 if on_card else 16}
-            found[f"decode/{shown}/{batch}"] = cell
-    return found
+            result[f"decode/{shown}/{batch}"] = cell
+    return result
 
 
 def tables(kept: dict[str, Any]) -> str:
@@ -124,15 +124,15 @@ def main() -> None:
         from parts_work import IMAGES, measure  # waits for torch
 
         try:
-            found = measure(cell)
+            result = measure(cell)
         except (RuntimeError, LowmedError) as error:  # no room on the card, or no compiler: the other cells go on
             print(f"{name}  failed: {error}", file=sys.stderr, flush=True)
             failed.append(name)
             continue
-        kept[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, "images": IMAGES, **found}
+        kept[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, "images": IMAGES, **result}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"cells": kept}, indent=1) + "\n")
-        print(name, *(f"{way} {_ms(seconds)} ms" for way, seconds in found["seconds"].items()), sep="  ", flush=True)
+        print(name, *(f"{way} {_ms(seconds)} ms" for way, seconds in result["seconds"].items()), sep="  ", flush=True)
     if given.out:
         print(tables(kept))
     for device in () if given.out else ("cpu", "gpu"):

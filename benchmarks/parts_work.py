@@ -13,7 +13,6 @@ import torch  # noqa: TID253  # this module is loaded when a cell is measured
 from update_cell import Cell, division_of, plan_of
 
 from lowmed import prompt
-from lowmed import run as runs
 from lowmed.data.split import DataSplit
 from lowmed.engine import train
 from lowmed.engine.generate import encode
@@ -22,6 +21,7 @@ from lowmed.engine.prefix import sampling
 from lowmed.engine.prefix.decode_compiled import CompiledDecoder
 from lowmed.engine.vision.feature_store import FeatureStore
 from lowmed.recipe import Recipe
+from lowmed.run import create_run
 
 Works = dict[str, Callable[[], object]]
 IMAGES = 2  # distinct ones, in the cells of the tower
@@ -38,7 +38,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         "card": loaded.machine.card,
         "precision": loaded.machine.precision,
         "rounds": len(next(iter(times.values()))),
-        "seconds": {name: statistics.median(found) for name, found in times.items()},
+        "seconds": {name: statistics.median(result) for name, result in times.items()},
     }
 
 
@@ -70,7 +70,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def prefills(cell: Cell) -> Works:
-    """The prompt read until its first token is drawn: once for all replies, or once a reply."""
+    """The prompt read until its first token is drawn: once for all completions, or once a completion."""
     loaded, rows = ready(cell["model"], cell["load_in"]), cell["group"]
     loaded.model.eval()
     [question], open_image = _questions(cell, 1)
@@ -84,7 +84,7 @@ def prefills(cell: Cell) -> Works:
 
 
 def training(cell: Cell) -> Works:
-    """Log-probabilities of a group's replies and their gradient: each prompt once, or as TRL's trainer has it."""
+    """Log-probabilities of a group's completions and their gradient: each prompt once, or as TRL's trainer has it."""
     import trl  # after the machine was looked at, which tells Triton whether there is a card
 
     loaded, rows, new = ready(cell["model"], cell["load_in"]), cell["group"], cell["new_tokens"]
@@ -150,7 +150,7 @@ def tower(cell: Cell) -> Works:
 
 
 def decoding(cell: Cell) -> Works:
-    """Replies of one token, and of `new_tokens` more by each kind of base and step."""
+    """Completions of one token, and of `new_tokens` more by each kind of base and step."""
     works: Works = {}
     [question], open_image = _questions(cell, 1)
     for base, ways in (("16bit", ("16bit", "compiled")), ("4bit", ("4bit",))):
@@ -181,8 +181,8 @@ def _plan(model: str, load_in: str) -> tuple[Recipe, DataSplit]:
             "updates": 1, "new_tokens": 64}  # fmt: skip
     folder = Path(_SCRATCH.name) / f"{Path(model).name}-{load_in}"
     folder.mkdir()
-    plan = plan_of(cell, "lowmed", folder)
-    return plan, division_of(cell)
+    recipe = plan_of(cell, "lowmed", folder)
+    return recipe, division_of(cell)
 
 
 @cache
@@ -196,21 +196,21 @@ def _trainer(model: str, load_in: str) -> Any:
     """The trainer of that model, ready to train."""
     import transformers
 
-    plan, division = _plan(model, load_in)
-    found: list[Any] = []
-    stock, transformers.Trainer.train = transformers.Trainer.train, lambda self, **_: found.append(self)
+    recipe, data_split = _plan(model, load_in)
+    result: list[Any] = []
+    stock, transformers.Trainer.train = transformers.Trainer.train, lambda self, **_: result.append(self)
     try:
-        run = runs.create_run(plan, "parts", out=str(Path(_SCRATCH.name) / f"{Path(model).name}-{load_in}" / "run"))
-        train.train(run, ready(model, load_in), division, report=lambda *_: None)
+        run = create_run(recipe, "parts", out=str(Path(_SCRATCH.name) / f"{Path(model).name}-{load_in}" / "run"))
+        train.train(run, ready(model, load_in), data_split, report=lambda *_: None)
     finally:
         transformers.Trainer.train = stock
-    return found[0]
+    return result[0]
 
 
 def _questions(cell: Cell, count: int) -> tuple[Sequence[Any], Any]:
     asked = {"task": "grpo", "questions": count, "updates": 1, "tokens": cell["tokens"]}
-    division = division_of(asked)
-    return division.train, division.open_image
+    data_split = division_of(asked)
+    return data_split.train, data_split.open_image
 
 
 def _sampling(loaded: Loaded, tokens: int) -> sampling.Sampling:

@@ -1,4 +1,4 @@
-"""How many stored replies are read and graded in a second on one core.
+"""How many stored completions are read and graded in a second on one core.
 
     python benchmarks/reader.py PREDICTIONS.jsonl ...
 
@@ -37,7 +37,7 @@ def once(what: str, path: Path) -> float:
     if what == "rows":
         return seconds(score_rows(rows))
     asked = [(row["completion"], question_of_row(row, str(path))) for row in rows]
-    return seconds(answer.grade(answer.read(reply, question), question) for reply, question in asked)
+    return seconds(answer.grade(answer.read(completion, question), question) for completion, question in asked)
 
 
 def fastest(what: str, path: Path) -> float:

@@ -43,7 +43,7 @@ class SideEndedError(RuntimeError):
 
 def cells(model: str | None, against: str) -> dict[str, Cell]:
     """Every cell by name, the quick ones first."""
-    found: dict[str, Cell] = {}
+    result: dict[str, Cell] = {}
     for name in [model] if model else ["nano", "mid"]:
         small = not model
         shown = Path(name).name if model else name
@@ -52,17 +52,17 @@ def cells(model: str | None, against: str) -> dict[str, Cell]:
         for tokens in TOKENS:
             updates = CPU_UPDATES[name][tokens] if small else 3
             for group in GROUPS:
-                found[f"grpo/{shown}/{tokens}/{group}"] = common | {
+                result[f"grpo/{shown}/{tokens}/{group}"] = common | {
                     "task": "grpo", "tokens": tokens, "group": group, "updates": updates,
                     "questions": 1 if name == "mid" else 2, "new_tokens": 64 if small else 128,
                 }  # fmt: skip
-            found[f"sft/{shown}/{tokens}"] = common | {
+            result[f"sft/{shown}/{tokens}"] = common | {
                 "task": "sft", "tokens": tokens, "group": 0, "questions": 4 if name == "mid" else 8,
                 "updates": 2 * updates,  # two passes over the same questions
             }  # fmt: skip
     if against == "unsloth":
-        return {f"{name}/unsloth": cell for name, cell in found.items()}
-    return dict(sorted(found.items(), key=lambda item: (item[1]["model"] == "mid", item[1]["tokens"])))
+        return {f"{name}/unsloth": cell for name, cell in result.items()}
+    return dict(sorted(result.items(), key=lambda item: (item[1]["model"] == "mid", item[1]["tokens"])))
 
 
 class Side:
@@ -93,8 +93,8 @@ class Side:
         line = self.process.stdout.readline()
         if not line:
             raise SideEndedError(f"{self.name} ended with {self.process.wait()}; its message stands above")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        result: dict[str, Any] = json.loads(line)
+        return result
 
     def update(self) -> dict[str, Any]:
         """Make one more.
@@ -126,8 +126,8 @@ def measure(cell: Cell) -> dict[str, Any]:
             for _ in range(cell["updates"]):
                 for name, side in sides.items():
                     rows[name].append(side.update())
-    found = {name: {"rest_gib": facts[name]["rest_gib"], **_summary(cell, rows[name])} for name in names}
-    return {"card": facts["lowmed"]["card"], "parameters": facts["lowmed"]["parameters"], "sides": found}
+    result = {name: {"rest_gib": facts[name]["rest_gib"], **_summary(cell, rows[name])} for name in names}
+    return {"card": facts["lowmed"]["card"], "parameters": facts["lowmed"]["parameters"], "sides": result}
 
 
 def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -180,12 +180,12 @@ def main() -> None:
         if name in known and not given.again:
             continue
         try:
-            found = measure(cell)
+            result = measure(cell)
         except SideEndedError as error:
             failed.append(name)
             print(f"{name}  {error}", flush=True)
             continue
-        known[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **found}
+        known[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **result}
         write_json(path, {"cells": known})
         print(update_table.line(name, known[name]), flush=True)
     if not given.out:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from lowmed import nano
 from lowmed.data.split import DataSplit
-from lowmed.recipe import Recipe, io
+from lowmed.recipe import Recipe
+from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
 QUESTIONS_PER_IMAGE = 2
@@ -28,24 +29,26 @@ def plan_of(cell: Cell, side: str, folder: Path) -> Recipe:
     settings = [
         f"model.load_in={cell['load_in']}", f"model.max_image_tokens={max(cell['tokens'], 4)}",
         f"model.backend={'unsloth' if side == 'unsloth' else 'transformers'}",
-        f"method.updates={cell['updates']}", f"method.questions_per_update={cell['questions']}",
-        f"method.checkpoint_every={cell['updates']}", f"seed={cell['seed']}",
-        "method.schedule=constant", "method.warmup=0", "data.split_by=official", "data.source=phantom",
+        f"method.max_steps={cell['updates']}", f"method.prompts_per_step={cell['questions']}",
+        f"method.save_steps={cell['updates']}", f"seed={cell['seed']}",
+        "method.lr_scheduler_type=constant", "method.warmup_ratio=0", "data.split_by=official", "data.source=phantom",
     ]  # fmt: skip
     if cell["model"] != "nano":
         settings += [f"model.name={_mid(folder) if cell['model'] == 'mid' else cell['model']}"]
         if not (Path(cell["model"]) / "model.safetensors.index.json").exists():
             settings += ["model.weights=random"]
     if grpo:
-        # Random weights earn nothing: were settled groups left out, or cut replies, there would be nothing to time.
+        # Random weights earn nothing: were settled groups left out, or cut completions, there would be nothing to time.
         settings += [
-            f"method.group_size={cell['group']}", f"method.max_new_tokens={cell['new_tokens']}",
-            "method.drop_settled=false", "method.mask_truncated=false", "method.canaries_every=null",
+            f"method.num_generations={cell['group']}", f"method.max_completion_length={cell['new_tokens']}",
+            "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false", "method.canary_steps=null",
         ]  # fmt: skip
-    plan = io.load_recipe("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
-    rows = plan.method.rows_per_update
+    recipe = load_recipe("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
+    rows = recipe.method.rows_per_step
     forward = max(size for size in range(1, 9) if rows % size == 0)  # TRL's default is 8
-    return plan.model_copy(update={"method": plan.method.model_copy(update={"rows_per_forward": forward})})
+    return recipe.model_copy(
+        update={"method": recipe.method.model_copy(update={"per_device_train_batch_size": forward})}
+    )
 
 
 def division_of(cell: Cell) -> DataSplit:

@@ -1,4 +1,4 @@
-"""What an update of a trainer takes, by phase, and the noise that its replies are drawn with."""
+"""What an update of a trainer takes, by phase, and the noise that its completions are drawn with."""
 
 import time
 from collections.abc import Callable
@@ -46,10 +46,10 @@ class Meter:
         def timed(*arguments: Any, **options: Any) -> Any:
             self._peak("train")
             began = time.perf_counter()
-            found = work(*arguments, **options)
+            result = work(*arguments, **options)
             self._peak(name)
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-            return found
+            return result
 
         return timed
 
@@ -80,9 +80,9 @@ def instrument(meter: Meter, say: Callable[[dict[str, Any]], None], wait: Callab
         setattr(owner, name, _method(meter, phase, true))
     tokens = 0
 
-    def count(replies: list[list[int]]) -> None:
+    def count(completions: list[list[int]]) -> None:
         nonlocal tokens
-        tokens = sum(map(len, replies))
+        tokens = sum(map(len, completions))
 
     same_noise(count)
 
@@ -104,9 +104,9 @@ def instrument(meter: Meter, say: Callable[[dict[str, Any]], None], wait: Callab
 
 
 def same_noise(hear: Callable[[list[list[int]]], None]) -> None:
-    """Have each update's replies drawn from a generator of its own, the same on every side, and hear their tokens.
+    """Have each update's completions drawn from a generator of its own, the same on every side, and hear their tokens.
 
-    Otherwise each side would write replies of other lengths: TRL's shuffle of the rows uses the generator too.
+    Otherwise each side would write completions of other lengths: TRL's shuffle of the rows uses the generator too.
     """
     import torch
     import trl
@@ -115,9 +115,9 @@ def same_noise(hear: Callable[[list[list[int]]], None]) -> None:
 
     def generate(self: Any, *arguments: Any, **options: Any) -> Any:
         torch.manual_seed(1000 * self.args.seed + self.state.global_step)
-        found = true(self, *arguments, **options)
-        hear(found[1])
-        return found
+        result = true(self, *arguments, **options)
+        hear(result[1])
+        return result
 
     owner._generate = generate
 

@@ -20,12 +20,12 @@ def line(name: str, cell: dict[str, Any]) -> str:
     sides = dict(cell["sides"])
     ours = sides.pop("lowmed")
     shown = []
-    for other, found in sides.items():
+    for other, result in sides.items():
         if "seconds" in ours:
-            ratios = {each: found["seconds"][each] / ours["seconds"][each] for each in ("train", "all")}
+            ratios = {each: result["seconds"][each] / ours["seconds"][each] for each in ("train", "all")}
             shown.append(f"{other}: train {ratios['train']:.2f} times, update {ratios['all']:.2f} times")
         else:
-            shown.append(f"{other}: first pass {found['epoch_s'][0] / ours['epoch_s'][0]:.2f} times")
+            shown.append(f"{other}: first pass {result['epoch_s'][0] / ours['epoch_s'][0]:.2f} times")
     return f"{name}  " + "; ".join(shown)
 
 
@@ -53,10 +53,10 @@ def write() -> None:
 
 def put(mark: str, text: str) -> None:
     """Put the text between `<!-- mark -->` and `<!-- /mark -->` in docs/performance.md, where the page has them."""
-    before, found, rest = PAGE.read_text().partition(f"<!-- {mark} -->")
-    if found:
+    before, result, rest = PAGE.read_text().partition(f"<!-- {mark} -->")
+    if result:
         after = rest.partition(f"<!-- /{mark} -->")[2]
-        PAGE.write_text(f"{before}{found}\n{text}\n<!-- /{mark} -->{after}")
+        PAGE.write_text(f"{before}{result}\n{text}\n<!-- /{mark} -->{after}")
 
 
 def _ordered(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.errors import RunError, SetupError
-from lowmed.recipe import Recipe, io
+from lowmed.recipe import Recipe
+from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
 
 FOLDER = "runs"
 
@@ -40,7 +41,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The resolved recipe of the run."""
-        return io.load_recipe(str(self.folder / "recipe.yaml"))
+        return load_recipe(str(self.folder / "recipe.yaml"))
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json, keeping the others."""
@@ -48,7 +49,7 @@ class Run:
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Add rows to a JSON-lines file of the run."""
-        with disk(self.folder), (self.folder / name).open("a", encoding="utf-8") as file:
+        with disk_errors(self.folder), (self.folder / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -84,18 +85,18 @@ def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
 
     Raises:
         RunError: the folder exists.
-        SetupError: it can not be written.
+        SetupError: it cannot be written.
     """
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
-    with disk(folder):
+    with disk_errors(folder):
         try:
             folder.mkdir(parents=True)
         except FileExistsError as error:
             raise RunError(
                 "the run folder exists", str(folder), f"choose another --out, or go on with --resume {folder}"
             ) from error
-        write_text(folder / "recipe.yaml", io.dump(io.portable(recipe)))
-        record = {"name": name, "status": "running", "started": now(), "recipe_digest": recipe.digest}
+        write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
+        record = {"name": name, "status": "running", "started": utc_now(), "recipe_digest": recipe.digest}
         write_json(folder / "run.json", record)
     return Run(folder)
 
@@ -135,7 +136,7 @@ def write_text(path: Path, text: str) -> None:
         SetupError: the disk is full or not writable; the file that stood there still stands.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    with disk(path):
+    with disk_errors(path):
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -148,7 +149,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def disk(where: Path) -> Iterator[None]:
+def disk_errors(where: Path) -> Iterator[None]:
     """Tell a full or read-only disk in three lines."""
     try:
         yield
@@ -163,6 +164,6 @@ def disk(where: Path) -> Iterator[None]:
         raise
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -27,7 +27,7 @@ def division(test: Sequence[Sample], train: Sequence[Sample] = (), shared: froze
 
 
 def tagged(sample: Sample, said: str) -> str:
-    """A reply in the form that is asked for; a choice is answered by its letter."""
+    """A completion in the form that is asked for; a choice is answered by its letter."""
     if sample.kind == "choice" and said in sample.options:
         said = LETTERS[sample.options.index(said)]
     return f"<think>So it is.</think><answer>{said}</answer>"
@@ -47,7 +47,7 @@ def answering(says: Says) -> Answerer:
 
 
 def perfect(sample: Sample, _look: Look) -> str:
-    """Knows the gold answer of whatever it is asked, even where the picture does not show it."""
+    """Knows the gold answer of whatever it is asked, even where the image does not show it."""
     return tagged(sample, sample.answer)
 
 

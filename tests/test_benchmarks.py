@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-# A side that is ready at once, answers every "go", and dies at its second update where the group has 8 replies.
+# A side that is ready at once, answers every "go", and dies at its second update where the group has 8 completions.
 DYING = """
 import json, sys
 cell = json.loads(sys.argv[1])
@@ -51,17 +51,17 @@ def test_a_cell_that_dies_is_named_and_the_others_are_kept(
     assert set(json.loads((tmp_path / "update-cpu.json").read_text())["cells"]) == {"grpo/nano/64/4", "grpo/nano/64/16"}
 
 
-def _side(name: str, replies: list[list[int]], norms: list[float], correct: list[bool]) -> dict[str, Any]:
+def _side(name: str, completions: list[list[int]], norms: list[float], correct: list[bool]) -> dict[str, Any]:
     rows = [{"reward": norm, "loss": 0.0, "grad_norm": norm} for norm in norms]
-    return {"side": name, "machine": {}, "updates": rows, "replies": replies, "correct": correct}
+    return {"side": name, "machine": {}, "updates": rows, "replies": completions, "correct": correct}
 
 
 def test_a_pair_says_where_the_replies_part_and_by_how_much_the_sides_differ(curve: ModuleType) -> None:
     ours = _side("lowmed", [[1, 2], [3, 4], [5, 6]], [1.0, 1.0, 2.0], [True, True])
     other = _side("trl", [[1, 2], [3, 9], [5, 6]], [1.001, 4.0, 1.5], [True, False])
-    found = curve.pair("16bit-0", ours, other)
-    assert found["same_replies"] == [1.0, 0.5, 1.0]
-    [row] = [line for line in curve.table([found]).splitlines() if line.startswith("| 16bit | 0 |")]
+    result = curve.pair("16bit-0", ours, other)
+    assert result["same_replies"] == [1.0, 0.5, 1.0]
+    [row] = [line for line in curve.table([result]).splitlines() if line.startswith("| 16bit | 0 |")]
     assert row == (
         "| 16bit | 0 | 2 of 3 | 0.50000 | 1.000 to 2.000 | 1.001 to 1.500 | +0.500 | 1.000 | 0.500 | +0.500 |"
     )
@@ -69,12 +69,12 @@ def test_a_pair_says_where_the_replies_part_and_by_how_much_the_sides_differ(cur
 
 @pytest.mark.slow
 def test_the_first_updates_are_those_of_plain_trl_reply_for_reply(tmp_path: Path) -> None:
-    found = []
+    result = []
     for side in ("lowmed", "trl"):
         command = [sys.executable, str(BENCHMARKS / "curve.py"), str(tmp_path), "--pairs", "16bit-0", "--updates", "2"]
         subprocess.run([*command, "--side", side], check=True)
-        found.append(json.loads((tmp_path / f"16bit-0-{side}.json").read_text()))
-    ours, other = found
+        result.append(json.loads((tmp_path / f"16bit-0-{side}.json").read_text()))
+    ours, other = result
     assert ours["replies"] == other["replies"]
     assert [row["grad_norm"] for row in ours["updates"]] == pytest.approx(
         [row["grad_norm"] for row in other["updates"]], rel=1e-3

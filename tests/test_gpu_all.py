@@ -55,8 +55,8 @@ def test_pieces_of_cells_name_cells_that_there_are(monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(BENCHMARKS)
     import parts
 
-    found = {name.split("/")[0] for name in parts.cells("/models/2b")}
-    assert found == {piece.removeprefix("parts-") for piece in pieces() if piece.startswith("parts-")}
+    result = {name.split("/")[0] for name in parts.cells("/models/2b")}
+    assert result == {piece.removeprefix("parts-") for piece in pieces() if piece.startswith("parts-")}
     assert all(name.split("/")[1] == "2b" for name in parts.cells("/models/2b"))
 
 

@@ -183,7 +183,7 @@ def test_the_digests_that_stored_runs_and_the_embedded_weights_name_stay() -> No
 def test_a_recipe_brings_a_family_of_its_own() -> None:
     own = {"mine": {"wordings": ["{question} Short.", "Now: {question}"], "reply": "answer"}}
     prompts = PromptSpec.model_validate({"families": own, "train": "mine", "infer": "direct"})
-    assert prompts.training.reply == "answer"
+    assert prompts.training.completion_format == "answer"
     assert text_of(prompt.build_messages(prompts.training, CLOSED, 1)) == "Now: Is there a mass?"
     assert prompts.asking is prompt.family("direct")
     other = PromptSpec.model_validate({"families": {"mine": {**own["mine"], "reply": "think_answer"}}, "train": "mine"})

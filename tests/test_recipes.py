@@ -15,28 +15,29 @@ from typer.testing import CliRunner
 from lowmed.cli import train
 from lowmed.errors import RecipeError
 from lowmed.judge import CLINICAL, Judge, calibration
-from lowmed.recipe import GrpoSpec, Recipe, io
+from lowmed.recipe import GrpoSpec, Recipe
+from lowmed.recipe.io import dump_recipe, find_recipe, load_recipe, read_raw, shipped_recipes
 from lowmed.report import recipe_keys
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parent.parent
-SHIPPED = io.shipped_recipes()
+SHIPPED = shipped_recipes()
 JUDGED = ("zhu-msa",)
 # What a paper could have fixed: each recipe says where it has these from, whether it writes them out or not.
 FIXABLE = ("model.name", "model.load_in", "model.max_image_tokens", "lora.rank", "lora.alpha", "data.source", "prompts",
-           "method.updates", "method.questions_per_update", "method.learning_rate", "method.schedule",
+           "method.max_steps", "method.prompts_per_step", "method.learning_rate", "method.lr_scheduler_type",
            "method.max_grad_norm")  # fmt: skip
-FIXABLE_OF_GRPO = ("method.group_size", "method.temperature", "method.max_new_tokens", "method.loss",
+FIXABLE_OF_GRPO = ("method.num_generations", "method.temperature", "method.max_completion_length", "method.loss_type",
                    "method.scale_rewards", "method.beta", "method.rewards")  # fmt: skip
 
 
 def written(values: dict[str, Any], above: str = "") -> list[str]:
     """The keys that a recipe file writes out, down to its plain values."""
-    found = []
+    result = []
     for key, value in values.items():
         name = f"{above}{key}"
-        found += written(value, f"{name}.") if isinstance(value, dict) else [name]
-    return found
+        result += written(value, f"{name}.") if isinstance(value, dict) else [name]
+    return result
 
 
 def told(key: str, provenance: dict[str, str]) -> bool:
@@ -45,7 +46,7 @@ def told(key: str, provenance: dict[str, str]) -> bool:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_value_says_where_it_comes_from(name: str) -> None:
-    values = io.read(io.find_recipe(name)).values
+    values = read_raw(find_recipe(name)).values
     keys = [key for key in written(values) if not key.startswith(("about", "provenance"))]
     fixable = FIXABLE + (FIXABLE_OF_GRPO if values["method"]["kind"] == "grpo" else ())
     assert [key for key in (*keys, *fixable) if not told(key, values["provenance"])] == []
@@ -53,7 +54,7 @@ def test_every_value_says_where_it_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_recipe_begins_with_how_to_start_and_to_try_it(name: str) -> None:
-    text = io.find_recipe(name).read_text()
+    text = find_recipe(name).read_text()
     for word in ("# start ", "# try ", "# cost "):
         assert f"\n{word}" in text
     assert f"--recipe {name}" in text
@@ -94,7 +95,7 @@ def test_the_page_of_all_keys_is_not_stale() -> None:
     ],
 )
 def test_a_switch_of_zhu_changes_one_thing(name: str, keys: set[str]) -> None:
-    base, switch = io.load_recipe("zhu-base"), io.load_recipe(name)
+    base, switch = load_recipe("zhu-base"), load_recipe(name)
     changed = {field for field in Recipe.model_fields if getattr(base, field) != getattr(switch, field)}
     assert changed == {"about", "method", "provenance"}
     assert {key for key in GrpoSpec.model_fields if getattr(base.method, key) != getattr(switch.method, key)} == keys
@@ -105,62 +106,65 @@ def test_a_switch_of_zhu_changes_one_thing(name: str, keys: set[str]) -> None:
 
 
 def test_base_against_instruct_is_one_override() -> None:
-    base = io.load_recipe("zhu-base", ["model.name=Qwen/Qwen2-VL-2B"])
+    base = load_recipe("zhu-base", ["model.name=Qwen/Qwen2-VL-2B"])
     assert base.model.name == "Qwen/Qwen2-VL-2B"
     assert "model.name" not in base.provenance
 
 
 def test_thinking_and_not_thinking_differ_in_their_prompts_alone() -> None:
-    think, nothink = io.load_recipe("med-r1-think"), io.load_recipe("med-r1-nothink")
+    think, nothink = load_recipe("med-r1-think"), load_recipe("med-r1-nothink")
     assert think.method == nothink.method
     assert (think.data, think.model, think.lora) == (nothink.data, nothink.model, nothink.lora)
-    assert (think.prompts.training.reply, nothink.prompts.training.reply) == ("think_answer", "answer")
+    assert (think.prompts.training.completion_format, nothink.prompts.training.completion_format) == (
+        "think_answer",
+        "answer",
+    )
 
 
 def test_format_is_a_gate_of_medvlthinker_and_pays_nothing_itself() -> None:
-    method = io.load_recipe("medvlthinker").method
+    method = load_recipe("medvlthinker").method
     assert isinstance(method, GrpoSpec)
     form = next(reward for reward in method.rewards if reward.name == "format")
     assert (form.gate, form.weight) == (True, 0)
 
 
 def test_nano_keeps_how_data_are_asked() -> None:
-    nano = io.load_recipe("vie", nano=True)
+    nano = load_recipe("vie", nano=True)
     assert (nano.data.source, nano.data.task, nano.data.sample_keys) == ("phantom", "extraction", True)
     assert "data.task" in nano.provenance
     assert "data.source" not in nano.provenance
-    assert io.load_recipe("medvlthinker", nano=True).data.difficulty is None
+    assert load_recipe("medvlthinker", nano=True).data.difficulty is None
 
 
 def test_a_family_of_ones_own_is_checked_by_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    text = yaml.safe_load(io.find_recipe("rl-plain").read_text())
+    text = yaml.safe_load(find_recipe("rl-plain").read_text())
     text["prompts"] = {"families": {"mine": {"wordings": ["{question}"], "replies": "answer"}}, "train": "mine"}
     file.write_text(yaml.safe_dump(text))
     with pytest.raises(RecipeError) as caught:
-        io.load_recipe(str(file))
+        load_recipe(str(file))
     assert "prompts.families.mine.replies  is not a recipe key. Did you mean `reply`?" in caught.value.where
     text["prompts"]["families"]["mine"] = {"wordings": ["{question}"], "reply": "answer"}
     file.write_text(yaml.safe_dump(text))
-    recipe = io.load_recipe(str(file))
+    recipe = load_recipe(str(file))
     again = tmp_path / "again.yaml"
-    again.write_text(io.dump(recipe))
-    assert io.load_recipe(str(again)) == recipe
+    again.write_text(dump_recipe(recipe))
+    assert load_recipe(str(again)) == recipe
     assert recipe.prompts.training.wordings == ("{question}",)
-    edited = io.load_recipe(str(file), ["prompts.families.mine.wordings=['Now: {question}']"])
+    edited = load_recipe(str(file), ["prompts.families.mine.wordings=['Now: {question}']"])
     assert edited.digest != recipe.digest
 
 
-TINY = ["--nano", "method.updates=2", "eval.max_new_tokens=32"]
+TINY = ["--nano", "method.max_steps=2", "eval.max_new_tokens=32"]
 SMALL = {
-    "sft": ["method.questions_per_update=2"],
-    "grpo": ["method.questions_per_update=2", "method.group_size=2", "method.max_new_tokens=32"],
+    "sft": ["method.prompts_per_step=2"],
+    "grpo": ["method.prompts_per_step=2", "method.num_generations=2", "method.max_completion_length=32"],
 }
 
 
 def trained(name: str, *overrides: str) -> None:
     """Train by the recipe in the folder `run`, in this process: a new one would load torch again."""
-    kind = io.load_recipe(name, nano=True).method.kind
+    kind = load_recipe(name, nano=True).method.kind
     app = typer.Typer()
     app.command()({"sft": train.sft, "grpo": train.grpo}[kind])
     arguments = ["--recipe", name, *TINY, *SMALL[kind], *overrides, "--out", "run"]
@@ -173,13 +177,13 @@ def trained(name: str, *overrides: str) -> None:
 def test_every_recipe_runs_on_nano(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     trained(name)
-    plan = io.load_recipe(name, nano=True)
+    recipe = load_recipe(name, nano=True)
     record = json.loads(Path("run/run.json").read_text())
     assert (record["status"], record["updates"]) == ("finished", 2)
-    assert record["prompt_digests"] == {"train": plan.prompts.training.digest, "infer": plan.prompts.asking.digest}
-    if isinstance(plan.method, GrpoSpec):
+    assert record["prompt_digests"] == {"train": recipe.prompts.training.digest, "infer": recipe.prompts.asking.digest}
+    if isinstance(recipe.method, GrpoSpec):
         scores = [json.loads(line)["scores"] for line in Path("run/rollouts.jsonl").read_text().splitlines()]
-        assert {tuple(score) for score in scores} == {tuple(reward.name for reward in plan.method.rewards)}
+        assert {tuple(score) for score in scores} == {tuple(reward.name for reward in recipe.method.rewards)}
 
 
 @pytest.mark.parametrize("name", JUDGED)
@@ -194,13 +198,13 @@ def test_a_recipe_that_needs_a_judge_does_not_start_without_one(
 def calibrated(file: Path, judge: Judge) -> None:
     """A calibration as `lowmed judge calibrate` writes one, of a judge that agrees with people."""
     rates = {"kappa": 0.9, "false_accepts": {"rate": 0.0}, "labelled_wrong": 60, "labelled_right": 60}
-    found = {
+    result = {
         "judge": judge.identity(CLINICAL),
         "all": rates,
         "asked": rates,
         "attacks": {"accepted": 0, "asked": 9},
     }
-    calibration.write(file, judge, CLINICAL, found)
+    calibration.write(file, judge, CLINICAL, result)
 
 
 @pytest.mark.slow

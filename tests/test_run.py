@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from lowmed import run as runs
 from lowmed.errors import RunError, SetupError
-from lowmed.recipe import io
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run, disk_errors, open_run, read_json, write_json
 
 
-def fresh(folder: Path) -> runs.Run:
-    return runs.create_run(io.load_recipe("rarl", nano=True), "rarl-nano", out=str(folder))
+def fresh(folder: Path) -> Run:
+    return create_run(load_recipe("rarl", nano=True), "rarl-nano", out=str(folder))
 
 
 def test_a_run_can_be_read_back(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
-    assert run.recipe == io.load_recipe("rarl", nano=True)
+    assert run.recipe == load_recipe("rarl", nano=True)
     run.update(status="finished", seconds=3.0)
     assert run.record["status"] == "finished"
     assert run.record["recipe_digest"] == run.recipe.digest
@@ -32,7 +32,7 @@ def test_an_existing_folder_is_never_written_into(tmp_path: Path) -> None:
 
 def test_a_folder_name_is_made_from_time_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = runs.create_run(io.load_recipe("rarl"), "rarl")
+    run = create_run(load_recipe("rarl"), "rarl")
     assert run.folder.parent == Path("runs")
     assert run.folder.name.endswith("-rarl")
 
@@ -40,11 +40,11 @@ def test_a_folder_name_is_made_from_time_and_recipe(tmp_path: Path, monkeypatch:
 def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path) -> None:
     """The temporary file is a link to the device that is always full: a true ENOSPC."""
     target = tmp_path / "run.json"
-    runs.write_json(target, {"status": "running"})
+    write_json(target, {"status": "running"})
     (tmp_path / ".run.json.tmp").symlink_to("/dev/full")
     with pytest.raises(SetupError, match="disk is full"):
-        runs.write_json(target, {"status": "finished"})
-    assert runs.read_json(target) == {"status": "running"}
+        write_json(target, {"status": "finished"})
+    assert read_json(target) == {"status": "running"}
     assert not (tmp_path / ".run.json.tmp").is_symlink()
 
 
@@ -56,7 +56,7 @@ def test_a_full_disk_while_rollouts_are_added_says_so(tmp_path: Path) -> None:
 
 
 def test_other_errors_of_the_disk_are_not_swallowed(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="other") as caught, runs.disk(tmp_path):
+    with pytest.raises(OSError, match="other") as caught, disk_errors(tmp_path):
         raise OSError(errno.EIO, "other")
     assert caught.value.errno == errno.EIO
 
@@ -86,15 +86,15 @@ def test_only_checkpoints_written_to_their_end_count(tmp_path: Path) -> None:
 def test_auto_opens_the_newest_unfinished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="no unfinished run"):
-        runs.open_run("auto")
+        open_run("auto")
     for name, status in (("20260101-a", "stopped"), ("20260102-b", "running"), ("20260103-c", "finished")):
-        runs.create_run(io.load_recipe("rarl"), name, out=f"runs/{name}").update(status=status)
-    assert runs.open_run("auto").folder.name == "20260102-b"
+        create_run(load_recipe("rarl"), name, out=f"runs/{name}").update(status=status)
+    assert open_run("auto").folder.name == "20260102-b"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run folder"):
-        runs.open_run(str(tmp_path))
+        open_run(str(tmp_path))
 
 
 def test_nothing_in_a_new_run_names_this_machine(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How an answer is read out of a reply, and graded: one set of rules for evaluation, rewards and foreign outputs."""
+"""How an answer is read out of a completion, and graded: one set of rules for evaluation, rewards and foreign outputs."""
 
 from lowmed.answer.contradiction import contradictions
 from lowmed.answer.extract import Extracted, Source, extract
@@ -20,18 +20,18 @@ from lowmed.answer.yes_no import is_yes_no
 __all__ = [
     "RULES_VERSION",
     "Answer",
-    "Question",
     "Extracted",
     "Grade",
     "Outcome",
+    "Question",
     "Source",
-    "question_of",
     "canonical",
     "contradictions",
     "extract",
     "grade",
     "is_yes_no",
     "normalize",
+    "question_of",
     "read",
     "read_text",
     "token_f1",

@@ -83,9 +83,9 @@ def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
     lines = [(option, line) for letter, line in _LETTERED_LINE.findall(text) if (option := offered.lettered(letter))]
     if lead and led and len({option for option, _ in lines}) < 2:
         return _led(led, lead[1], lead[2], offered)
-    for found in (_named(text, offered, _CALLED), _listed(lines, offered), _named(text, offered, _MENTIONED)):
-        if found:
-            return _single(found)
+    for result in (_named(text, offered, _CALLED), _listed(lines, offered), _named(text, offered, _MENTIONED)):
+        if result:
+            return _single(result)
     return _contained(text, offered)
 
 
@@ -97,8 +97,8 @@ def read_named(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
     return (option, "") if option else _contained(text, offered)
 
 
-def _single(found: set[str]) -> tuple[str | None, str]:
-    return (next(iter(found)), "") if len(found) == 1 else (None, "ambiguous")
+def _single(result: set[str]) -> tuple[str | None, str]:
+    return (next(iter(result)), "") if len(result) == 1 else (None, "ambiguous")
 
 
 def _led(option: str, letter: str, rest: str, offered: Options) -> tuple[str | None, str]:
@@ -139,7 +139,7 @@ def _present(normal: str, offered: Options) -> tuple[list[str], str]:
 
 def _named(text: str, offered: Options, pattern: re.Pattern[str]) -> set[str]:
     """Options whose letter is called the answer ("the answer is B"), or mentioned ("option B"), and not rejected."""
-    found = set()
+    result = set()
     for match in pattern.finditer(text):
         rest = text[match.end() : match.end() + _REACH_CHARACTERS]
         before = text[max(0, match.start() - _REACH_CHARACTERS) : match.start()]
@@ -147,8 +147,8 @@ def _named(text: str, offered: Options, pattern: re.Pattern[str]) -> set[str]:
             continue
         another = _ANOTHER_LETTER.match(rest) if _AND.match(rest) else None
         letters = (match[1] or match[2], another[1] or another[2] if another else "")
-        found |= {option for letter in letters if letter and (option := offered.lettered(letter))}
-    return found
+        result |= {option for letter in letters if letter and (option := offered.lettered(letter))}
+    return result
 
 
 def _listed(lines: list[tuple[str, str]], offered: Options) -> set[str]:

@@ -44,15 +44,15 @@ def _contradictions(prediction: str, gold: str, longest: int) -> tuple[str, ...]
     said, wanted = set(prediction.split()), set(gold.split())
     if not said or not wanted or len(gold.split()) > longest or {"left", "right"} <= wanted:
         return ()
-    found = []
+    result = []
     sides = _sides(said), _sides(wanted)
     if all(sides) and sides[0] != sides[1]:
-        found.append("laterality")
+        result.append("laterality")
     if bool(_NEGATION.search(prediction)) != bool(_NEGATION.search(gold)):
-        found.append("polarity")
+        result.append("polarity")
     if any(_opposed(said, wanted, group) for group in _EXCLUSIVE) or _prefixed_apart(said, wanted):
-        found.append("antonym")
-    return tuple(found)
+        result.append("antonym")
+    return tuple(result)
 
 
 def _sides(words: set[str]) -> set[str]:

@@ -1,4 +1,4 @@
-r"""Where in a model's reply the answer stands: tag, box, JSON, phrase, or the whole of it."""
+r"""Where in a model's completion the answer stands: tag, box, JSON, phrase, or the whole of it."""
 
 import json
 import re
@@ -24,13 +24,13 @@ _PHRASE = re.compile(
 # "If it is stained, the answer would be B" answers another question; "if I had to choose" answers this one.
 _SENTENCE_END = re.compile(r"[.!?\n]")
 _CONDITION = re.compile(r"\bif (?!i |we |one |forced|asked|pressed)", re.IGNORECASE)
-# Anything that a rung above the whole text could need; most replies have none of it and skip the ladder.
+# Anything that a rung above the whole text could need; most completions have none of it and skip the ladder.
 _MARK = re.compile(r"[<\\{\uFEFF]|answer|答案|[^\x00-\x7f]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The answer as written in the reply; `text` is None where there is none, and `flag` says why."""
+    """The answer as written in the completion; `text` is None where there is none, and `flag` says why."""
 
     text: str | None
     source: Source
@@ -38,25 +38,25 @@ class Extracted:
     flag: str = ""
 
 
-def extract(reply: str, finish_reason: str = "stop") -> Extracted:
-    """Where the answer stands in a reply.
+def extract(completion: str, finish_reason: str = "stop") -> Extracted:
+    """Where the answer stands in a completion.
 
     Thinking is cut off first, so nothing inside it is ever an answer. Strict means: exactly one answer tag, or no tag
-    and exactly one box. `finish_reason` "length" says that the token limit cut the reply.
+    and exactly one box. `finish_reason` "length" says that the token limit cut the completion.
     """
     cut = finish_reason == "length"
-    if not _MARK.search(reply):
-        return Extracted(None, "none", flag="truncated") if cut else _whole(reply)
-    reply = INVISIBLE.sub("", _SPECIAL.sub("", reply))
-    *thought, tail = _THINK_END.split(reply)
+    if not _MARK.search(completion):
+        return Extracted(None, "none", flag="truncated") if cut else _whole(completion)
+    completion = INVISIBLE.sub("", _SPECIAL.sub("", completion))
+    *thought, tail = _THINK_END.split(completion)
     if _THINK_START.search(tail):
         return Extracted(None, "none", flag="unclosed_think")
     if cut and not thought:
         return Extracted(None, "none", flag="truncated")
     for rung in (_tagged, _boxed, _json, _phrase):
-        found = rung(tail, cut)
-        if found:
-            return found
+        result = rung(tail, cut)
+        if result:
+            return result
     return Extracted(None, "none", flag="truncated") if cut else _whole(_STRAY_TAG.sub(" ", tail))
 
 

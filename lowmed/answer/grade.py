@@ -1,4 +1,4 @@
-"""An answer read out of a reply, and its verdict against the gold one."""
+"""An answer read out of a completion, and its verdict against the gold one."""
 
 import json
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """Lenient and strict verdict of one reply. Strict counts only a single tag, or a single box without a tag."""
+    """Lenient and strict verdict of one completion. Strict counts only a single tag, or a single box without a tag."""
 
     outcome: Outcome
     strict_outcome: Outcome
@@ -50,23 +50,23 @@ def question_of(sample: Sample) -> Question:
     return Question(sample.kind, (sample.answer,), sample.options, sample.question)
 
 
-@lru_cache(maxsize=256)  # the rewards of a recipe read the same replies, one reward after the other
+@lru_cache(maxsize=256)  # the rewards of a recipe read the same completions, one reward after the other
 def read(text: str, question: Sample | Question, finish_reason: str = "stop") -> Answer:
-    """The answer that a reply gives to a question; unread where there is no single one, never a guess.
+    """The answer that a completion gives to a question; unread where there is no single one, never a guess.
 
-    `finish_reason` "length" says that the token limit cut the reply.
+    `finish_reason` "length" says that the token limit cut the completion.
     """
     spec = question_of(question) if isinstance(question, Sample) else question
-    found = extract(text, finish_reason)
-    flags = (found.flag,) if found.flag else ()
-    if found.text is None:
-        return Answer(None, found.source, found.strict, flags)
-    value, flag = read_text(found.text, spec)
-    return Answer(value, found.source, found.strict, (*flags, flag) if flag else flags)
+    result = extract(text, finish_reason)
+    flags = (result.flag,) if result.flag else ()
+    if result.text is None:
+        return Answer(None, result.source, result.strict, flags)
+    value, flag = read_text(result.text, spec)
+    return Answer(value, result.source, result.strict, (*flags, flag) if flag else flags)
 
 
 def read_text(text: str, question: Question) -> tuple[str | None, str]:
-    """The value of an answer text that was already found in its reply, or None and a flag that says why."""
+    """The value of an answer text that was already found in its completion, or None and a flag that says why."""
     if question.kind == "choice":
         return read_choice(text, question.options)
     if question.kind == "json":

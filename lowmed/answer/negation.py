@@ -1,4 +1,4 @@
-"""Who denies what: the reach of a negation, and replies that commit to nothing."""
+"""Who denies what: the reach of a negation, and completions that commit to nothing."""
 
 import re
 from functools import lru_cache
@@ -7,7 +7,7 @@ from lowmed.answer.normalize import normalize
 
 # Marks that no answer contains, for the ends of clauses and sentences; normalisation leaves them alone.
 _CLAUSE, _SENTENCE = "¦", "‖"
-_REACH_CHARACTERS = 400  # no sentence denies further, and long replies stay linear to read
+_REACH_CHARACTERS = 400  # no sentence denies further, and long completions stay linear to read
 _CLAUSE_END = re.compile(r",(?!\d)")
 _SENTENCE_END = re.compile(r"\.(?!\d)|[;!?\n]")
 _SCOPE_END = re.compile(rf"{_CLAUSE}|{_SENTENCE}|\b(?:but|however|although|except|with)\b")
@@ -51,8 +51,8 @@ def clauses(text: str) -> str:
 def affirmed(term: str, marked: str) -> bool:
     """Whether a normalised term stands at least once in marked clauses without being denied."""
     words = rf"(?: {_CLAUSE})? ".join(map(re.escape, term.split()))
-    found = re.finditer(rf"(?<!\S){words}(?!\S)", marked)
-    return any(not negated(marked, place.start(), place.end()) for place in found)
+    result = re.finditer(rf"(?<!\S){words}(?!\S)", marked)
+    return any(not negated(marked, place.start(), place.end()) for place in result)
 
 
 def negates(after: str) -> bool:

@@ -34,7 +34,7 @@ _REWRITES = tuple(
     )
 )
 
-_SHORT_CHARACTERS = 200  # golds, options and answers recur for ever; whole replies only while they are scored
+_SHORT_CHARACTERS = 200  # golds, options and answers recur for ever; whole completions only while they are scored
 _DEEPEST_WRAPPERS = 3
 _WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TOKEN = regex.compile(r"\p{Han}|[^\s\p{Han}]+")
@@ -127,8 +127,8 @@ def quantity(normalised: str) -> tuple[Decimal, str] | None:
     """Number and unit, where the whole normalised text is one; a number word counts as its number."""
     if normalised in _NUMBER_WORDS:
         return Decimal(_NUMBER_WORDS[normalised]), ""
-    found = _QUANTITY.fullmatch(normalised)
-    return (Decimal(found[1]), found[2]) if found else None
+    result = _QUANTITY.fullmatch(normalised)
+    return (Decimal(result[1]), result[2]) if result else None
 
 
 def same(text: str, gold: str) -> bool:

@@ -48,7 +48,7 @@ def read_yes_no(text: str) -> tuple[str | None, str]:
     if normal in NO:
         return "no", ""
     leading = _LEADING.match(text)
-    said_and_done = leading and leading[0][-1] in ".!\n。"  # "Yes. The cause can not be determined."
+    said_and_done = leading and leading[0][-1] in ".!\n。"  # "Yes. The cause cannot be determined."
     if not said_and_done and noncommittal(normal):
         return None, "noncommittal"
     words = set(normal.split())
@@ -66,13 +66,13 @@ def read_yes_no(text: str) -> tuple[str | None, str]:
 
 def offered(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
     """The answers that a question offers ("lung, liver or heart"), where a gold is one of them; else none."""
-    found: list[list[str]] = []
+    result: list[list[str]] = []
     if listed := _LISTED.search(question):
         first = _FIRST_LISTED.findall(question[: listed.start()])
-        found.append([part.strip() for part in (*first, *_OR.split(listed[1])) if part.strip()])
-    found += [list(pair.groups()) for pair in _NEIGHBOURS.finditer(question)]
+        result.append([part.strip() for part in (*first, *_OR.split(listed[1])) if part.strip()])
+    result += [list(pair.groups()) for pair in _NEIGHBOURS.finditer(question)]
     wanted = {normalize(gold) for gold in golds}
-    for options in found:
+    for options in result:
         forms = [normalize(option) for option in options]
         if len(set(forms)) == len(forms) > 1 and wanted & set(forms):
             return tuple(options)

@@ -44,25 +44,25 @@ def ask(target: Target, rest: Rest, samples: Samples = 0, prompt: Prompt = None,
     adapter = who.adapters.get("tuned")
     who = replace(who, family=family)
     answerer = evaluator.answerer(who.model, adapter, who.family, who.eval.max_new_tokens)
-    found = {"model": target, **ask.ask(answerer, asked, who.family, open_image, samples)}
+    result = {"model": target, **ask.ask(answerer, asked, who.family, open_image, samples)}
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
         return
-    show(found)
+    show(result)
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any]) -> None:
     """Print reasoning, answer, and votes."""
     from lowmed.report.eval_table import NOTICE
 
-    if found["reasoning"]:
-        print(f"reasoning  {found['reasoning']}")
-    if found["answer"] is None:
-        print(f"unread     {', '.join(found['flags'])}\nreply      {found['reply']}")
+    if result["reasoning"]:
+        print(f"reasoning  {result['reasoning']}")
+    if result["answer"] is None:
+        print(f"unread     {', '.join(result['flags'])}\nreply      {result['reply']}")
     else:
-        print(f"answer     {found['answer']}")
-    if "samples" in found:
-        drawn = found["samples"]
+        print(f"answer     {result['answer']}")
+    if "samples" in result:
+        drawn = result["samples"]
         print(f"\n{drawn['drawn']} replies at temperature {drawn['temperature']:g}")
         for vote in drawn["votes"]:
             print(f"  {vote['share']:4.0%}  {vote['answer']}")

@@ -28,7 +28,7 @@ Stages = list[dict[str, Any]]
 
 def bridge(
     overrides: options.Overrides = None,
-    recipe: options.Recipe = None,
+    recipe_name: options.Recipe = None,
     nano: options.Nano = False,
     out: Out = None,
     resume: Resume = None,
@@ -39,7 +39,7 @@ def bridge(
 
     \b
     lowmed bridge --recipe medbridge
-    lowmed bridge --recipe medbridge --nano boundary.questions=40 method.updates=20 boundary.sft.updates=20
+    lowmed bridge --recipe medbridge --nano bridge.questions=40 method.max_steps=20 bridge.sft.max_steps=20
     lowmed bridge --resume runs/20260101-medbridge --max-minutes 500
 
     The folder holds one ordinary probe or run a stage (1-probe, 2-sft, 3-probe, 4-grpo) and bridge.json with every
@@ -47,9 +47,11 @@ def bridge(
     Stopped by --max-minutes it ends with 0 too, and says how to go on: nothing that was asked or trained is lost.
     """
     clock = Clock(None if max_minutes is None else time.monotonic() + 60 * max_minutes)
-    folder, plan = _resumed(resume, overrides, recipe, nano, out) if resume else _new(overrides, recipe, nano, out)
+    folder, recipe = (
+        _resumed(resume, overrides, recipe_name, nano, out) if resume else _new(overrides, recipe_name, nano, out)
+    )
     try:
-        stages, finished = _walk(folder, plan, clock)
+        stages, finished = _walk(folder, recipe, clock)
     except (typer.Exit, KeyboardInterrupt):  # a stage was stopped, and has said so
         info(f"next    lowmed bridge --resume {folder}")
         raise
@@ -83,7 +85,7 @@ class Clock:
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Advance]:
-        """Progress that ends a probe in time; each reply is stored before it is told of, and is not asked for again."""
+        """Progress that ends a probe in time; each completion is stored before it is told of, and is not asked for again."""
         with progress(what, total) as advance:
 
             def told(done: int, note: str) -> None:
@@ -94,26 +96,24 @@ class Clock:
             yield told
 
 
-def _walk(folder: Path, plan: "Recipe", clock: Clock) -> tuple[Stages, bool]:
+def _walk(folder: Path, recipe_name: "Recipe", clock: Clock) -> tuple[Stages, bool]:
     """All stages in turn, those that are there already taken as they stand; whether RL was done."""
-    from lowmed.evaluate import bridge_rule
+    from lowmed.evaluate.bridge_rule import Step, bridge_spec, next_step, stage_recipe, support_figures
 
-    rule = bridge_rule.bridge_spec(plan)
+    rule = bridge_spec(recipe_name)
     stages: Stages = []
     adapter: Path | None = None
-    then: bridge_rule.Step = "sft"
+    then: Step = "sft"
     while then == "sft":
         name = f"{len(stages) + 1}-probe"
-        found = bridge_rule.support_figures(_probe(folder / name, plan, adapter, clock))
-        then, why = bridge_rule.next_step(
-            found["verdict"], sum(stage["kind"] == "sft" for stage in stages), rule.rounds
-        )
-        stages.append({"stage": name, "kind": "probe", **found, "then": then, "why": why})
+        result = support_figures(_probe(folder / name, recipe_name, adapter, clock))
+        then, why = next_step(result["verdict"], sum(stage["kind"] == "sft" for stage in stages), rule.rounds)
+        stages.append({"stage": name, "kind": "probe", **result, "then": then, "why": why})
         _record(folder, stages, "running")
-        info(f"{name}  {found['verdict']}: {found['reason']} {why}")
+        info(f"{name}  {result['verdict']}: {result['reason']} {why}")
         if then != "stop":
             name = f"{len(stages) + 1}-{then}"
-            _train(folder / name, bridge_rule.stage_recipe(plan, then, adapter), clock)
+            _train(folder / name, stage_recipe(recipe_name, then, adapter), clock)
             stages.append({"stage": name, "kind": then, "from": adapter.name if adapter else None})
             adapter = folder / name
         gc.collect()  # the stage's model goes before the next one is loaded
@@ -121,68 +121,70 @@ def _walk(folder: Path, plan: "Recipe", clock: Clock) -> tuple[Stages, bool]:
     return stages, then == "grpo"
 
 
-def _new(overrides: list[str] | None, recipe: str | None, nano: bool, out: str | None) -> tuple[Path, "Recipe"]:
-    from lowmed import run as runs
+def _new(overrides: list[str] | None, recipe_name: str | None, nano: bool, out: str | None) -> tuple[Path, "Recipe"]:
     from lowmed.errors import RunError
-    from lowmed.evaluate import bridge_rule
-    from lowmed.recipe import io
+    from lowmed.evaluate.bridge_rule import bridge_spec
+    from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
+    from lowmed.run import FOLDER, disk_errors, write_text
 
-    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
-    bridge_rule.bridge_spec(plan)
-    name = options.run_name(options.require_recipe(recipe), nano)
-    folder = Path(out) if out else Path(runs.FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
+    bridge_spec(recipe)
+    name = options.run_name(options.require_recipe(recipe_name), nano)
+    folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
     if folder.exists():
         raise RunError("the folder exists", str(folder), f"choose another --out, or go on with --resume {folder}")
-    _questions(plan, 1)  # a mistake in the data ends here, with nothing written
-    with runs.disk(folder):
+    _questions(recipe, 1)  # a mistake in the data ends here, with nothing written
+    with disk_errors(folder):
         folder.mkdir(parents=True)
-        runs.write_text(folder / "recipe.yaml", io.dump(io.portable(plan)))
+        write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
         _record(folder, [], "running")
-    return folder, plan
+    return folder, recipe
 
 
 def _resumed(
-    resume: str, overrides: list[str] | None, recipe: str | None, nano: bool, out: str | None
+    resume: str, overrides: list[str] | None, recipe_name: str | None, nano: bool, out: str | None
 ) -> tuple[Path, "Recipe"]:
     from lowmed.errors import RecipeError, RunError
-    from lowmed.recipe import io
+    from lowmed.recipe.io import load_recipe
 
     folder = Path(resume)
     if not (folder / RECORD).is_file():
         raise RunError("this is no bridge", resume, f"name a folder that holds {RECORD}")
-    plan = io.load_recipe(str(folder / "recipe.yaml"))
-    if recipe or overrides or out or (nano and plan.model.name != "nano"):
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    if recipe_name or overrides or out or (nano and recipe.model.name != "nano"):
         raise RecipeError("a resumed bridge keeps its recipe", "--resume", "give --resume alone, or start a new one")
-    return folder, plan
+    return folder, recipe
 
 
-def _questions(plan: "Recipe", limit: int) -> "DataSplit":
+def _questions(recipe_name: "Recipe", limit: int) -> "DataSplit":
     """The first training questions, on which support is measured."""
     from lowmed.data.load import load
     from lowmed.data.split import split_data, training_questions_only, validate_split
 
-    division = split_data(load(plan.data.source, plan.data.path), plan.data, plan.seed)
-    validate_split(division, plan.data)
-    return training_questions_only(division, limit)
+    data_split = split_data(load(recipe_name.data.source, recipe_name.data.path), recipe_name.data, recipe_name.seed)
+    validate_split(data_split, recipe_name.data)
+    return training_questions_only(data_split, limit)
 
 
-def _probe(folder: Path, plan: "Recipe", adapter: Path | None, clock: Clock) -> dict[str, Any]:
+def _probe(folder: Path, recipe_name: "Recipe", adapter: Path | None, clock: Clock) -> dict[str, Any]:
     """Support on training questions, of the base or of the adapter that the stage before left."""
     from lowmed.engine import evaluator
-    from lowmed.evaluate import bridge_rule
+    from lowmed.evaluate.bridge_rule import bridge_spec
     from lowmed.evaluate.target import EvalTarget
     from lowmed.recipe import GrpoSpec
     from lowmed.run import read_json
 
     if (folder / "probe.json").is_file():
         return read_json(folder / "probe.json")
-    rule, method = bridge_rule.bridge_spec(plan), plan.method
+    rule, method = bridge_spec(recipe_name), recipe_name.method
     assert isinstance(method, GrpoSpec)  # which the rule has seen to
-    start = adapter or (Path(plan.lora.start) if plan.lora.start else None)
+    start = adapter or (Path(recipe_name.lora.start) if recipe_name.lora.start else None)
     adapters: dict[str, Path | None] = {"tuned": start} if start else {"base": None}
     return evaluator.probe(
-        EvalTarget(plan.model, plan.prompts.training, plan.eval, None, adapters),  # asked as RL would ask
-        _questions(plan, rule.questions),
+        EvalTarget(
+            recipe_name.model, recipe_name.prompts.training, recipe_name.eval, None, adapters
+        ),  # asked as RL would ask
+        _questions(recipe_name, rule.questions),
         "",
         folder,
         samples=rule.samples,
@@ -194,14 +196,14 @@ def _probe(folder: Path, plan: "Recipe", adapter: Path | None, clock: Clock) -> 
 
 def _train(folder: Path, stage: "Recipe", clock: Clock) -> None:
     """The stage's run, begun, gone on with, or left as it is when it is finished."""
-    from lowmed.recipe import io
+    from lowmed.recipe.io import dump_recipe, portable_recipe
     from lowmed.run import write_text
 
     file = folder.with_suffix(".yaml")
     if not file.exists():
-        write_text(file, io.dump(io.portable(stage)))
+        write_text(file, dump_recipe(portable_recipe(stage)))
     verb = {"grpo": train.grpo, "sft": train.sft}[stage.method.kind]
-    verb(recipe=str(file), out=str(folder), resume="auto", max_minutes=clock.minutes_left())
+    verb(recipe_name=str(file), out=str(folder), resume="auto", max_minutes=clock.minutes_left())
 
 
 def _record(folder: Path, stages: Stages, status: str) -> None:

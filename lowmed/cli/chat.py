@@ -11,7 +11,7 @@ Port = Annotated[int, typer.Option("--port", min=1024, max=65535, help="Of this 
 
 
 def chat(target: Target, port: Port = 7860) -> None:
-    """Open a page on this machine: drop a picture, ask, and see base and tuned side by side.
+    """Open a page on this machine: drop an image, ask, and see base and tuned side by side.
 
     \b
     lowmed chat runs/20260101-rarl

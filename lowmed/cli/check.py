@@ -16,7 +16,7 @@ IMAGES_OPENED = 32
 
 def check(
     overrides: options.Overrides = None,
-    recipe: options.Recipe = None,
+    recipe_name: options.Recipe = None,
     nano: options.Nano = False,
     as_json: options.Json = False,
 ) -> None:
@@ -30,24 +30,24 @@ def check(
     from lowmed.cli.rewards import check_lines
     from lowmed.data.load import load
     from lowmed.data.split import split_data, validate_split
-    from lowmed.engine.device import unsupported
-    from lowmed.recipe import io
+    from lowmed.engine.device import unsupported_error
+    from lowmed.recipe.io import load_recipe
     from lowmed.rewards.check import check_rewards
 
-    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
-    if refused := unsupported(plan):
+    recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
+    if refused := unsupported_error(recipe):
         raise refused
-    dataset = load(plan.data.source, plan.data.path)
-    division = split_data(dataset, plan.data, plan.seed)
-    validate_split(division, plan.data)
-    built = rewards.for_recipe(plan)
-    paid = check_rewards(built, division.train, plan.prompts.training) if built else {"failures": []}
-    found: dict[str, Any] = {
-        "recipe": f"{options.require_recipe(recipe)}: no mistakes, digest {plan.digest}",
+    dataset = load(recipe.data.source, recipe.data.path)
+    data_split = split_data(dataset, recipe.data, recipe.seed)
+    validate_split(data_split, recipe.data)
+    built = rewards.for_recipe(recipe)
+    paid = check_rewards(built, data_split.train, recipe.prompts.training) if built else {"failures": []}
+    result: dict[str, Any] = {
+        "recipe": f"{options.require_recipe(recipe_name)}: no mistakes, digest {recipe.digest}",
         "data": dataset.describe().splitlines(),
-        "split": division.describe(),
-        "images": image_tokens(plan, division),
-        "memory": memory(plan),
+        "split": data_split.describe(),
+        "images": image_tokens(recipe, data_split),
+        "memory": memory(recipe),
         "rewards": paid,
         "verdict": "the rewards do not hold" if paid["failures"] else "ready to train",
         "not_checked": [
@@ -57,42 +57,42 @@ def check(
         ],
     }
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        _print(found, [*check_lines(paid), *(f"fails    {failure}" for failure in paid["failures"])] if built else [])
+        _print(result, [*check_lines(paid), *(f"fails    {failure}" for failure in paid["failures"])] if built else [])
     if paid["failures"]:
         raise typer.Exit(1)
 
 
-def memory(plan: "Recipe") -> list[str]:
+def memory(recipe_name: "Recipe") -> list[str]:
     """On which cards the run is planned to fit."""
     from lowmed.errors import SetupError
-    from lowmed.plan import format
+    from lowmed.plan.formatting import verdict_lines
 
     try:
-        return format.verdict_lines(plan)
+        return verdict_lines(recipe_name)
     except SetupError as error:  # a hub id that is not in the tables, and nothing is downloaded to look
         return [f"not planned: {error.what}"]
 
 
-def image_tokens(plan: "Recipe", division: "DataSplit") -> dict[str, Any]:
+def image_tokens(recipe_name: "Recipe", data_split: "DataSplit") -> dict[str, Any]:
     """Tokens that the first training images cost under the recipe's pixel policy."""
     from lowmed.data.image.policy import PixelPolicy, image_tokens
 
-    policy = PixelPolicy(plan.model.max_image_tokens)
-    first = list(dict.fromkeys(image for sample in division.train for image in sample.images))[:IMAGES_OPENED]
-    tokens = [image_tokens(*division.open_image(image).size, policy) for image in first]
-    return {"opened": len(tokens), "most_tokens": max(tokens, default=0), "budget": plan.model.max_image_tokens}
+    policy = PixelPolicy(recipe_name.model.max_image_tokens)
+    first = list(dict.fromkeys(image for sample in data_split.train for image in sample.images))[:IMAGES_OPENED]
+    tokens = [image_tokens(*data_split.open_image(image).size, policy) for image in first]
+    return {"opened": len(tokens), "most_tokens": max(tokens, default=0), "budget": recipe_name.model.max_image_tokens}
 
 
-def _print(found: dict[str, Any], rewards: list[str]) -> None:
-    print(f"recipe   {found['recipe']}")
-    print("data     " + "\n         ".join(found["data"]))
-    print("split    " + "\n         ".join(found["split"]))
-    images = found["images"]
+def _print(result: dict[str, Any], rewards: list[str]) -> None:
+    print(f"recipe   {result['recipe']}")
+    print("data     " + "\n         ".join(result["data"]))
+    print("split    " + "\n         ".join(result["split"]))
+    images = result["images"]
     print(f"images   {images['opened']} opened, at most {images['most_tokens']} tokens of {images['budget']} each")
-    print("memory   " + "\n         ".join(found["memory"]))
+    print("memory   " + "\n         ".join(result["memory"]))
     if rewards:
         print("\n".join(rewards))
-    print("not checked: " + "; ".join(found["not_checked"]))
-    print(found["verdict"])
+    print("not checked: " + "; ".join(result["not_checked"]))
+    print(result["verdict"])

@@ -36,10 +36,12 @@ def compare(
     from lowmed.evaluate import compare as comparing
     from lowmed.evaluate.compare_inputs import load_systems
 
-    found = comparing.compare(load_systems(first), load_systems(second), strict=strict, allow_different=allow_different)
+    result = comparing.compare(
+        load_systems(first), load_systems(second), strict=strict, allow_different=allow_different
+    )
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
         return
     from lowmed.report import compare_table
 
-    compare_table.show(found)
+    compare_table.show(result)

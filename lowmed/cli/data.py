@@ -77,7 +77,7 @@ def prepare(
     max_rejected: Annotated[float, typer.Option("--max-rejected", min=0, max=1, help="Share of rows, 0 to 1.")] = 0.05,
     as_json: options.Json = False,
 ) -> None:
-    """Turn any data set into one folder that every recipe accepts: pictures resized once, metadata gone.
+    """Turn any data set into one folder that every recipe accepts: images resized once, metadata gone.
 
     \b
     lowmed data prepare vqa-rad --path ~/vqa-rad --out data/vqa-rad
@@ -101,9 +101,9 @@ def prepare(
     )
     with progress("prepare", max(opened.count, 1)) as advance:
         tally = build(
-            opened.entries, out, settings, about, pictures=not text_only, max_rejected=max_rejected, advance=advance
+            opened.entries, out, settings, about, images=not text_only, max_rejected=max_rejected, advance=advance
         )
-    found = {
+    result = {
         "folder": str(out),
         "rows": dict(tally.splits),
         "kinds": dict(tally.kinds),
@@ -111,7 +111,7 @@ def prepare(
             reason: {"rows": count, "first": tally.first[reason]} for reason, count in tally.reasons.most_common()
         },
     }
-    print(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else _print_prepared(out, tally)
+    print(json.dumps(result, indent=2, ensure_ascii=False)) if as_json else _print_prepared(out, tally)
 
 
 def _print_prepared(out: Path, tally: "PrepareCounts") -> None:

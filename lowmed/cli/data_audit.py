@@ -47,16 +47,16 @@ def audit(
     name = "audit" if folder.is_dir() else f"audit.{folder.stem}"
     policy = PixelPolicy(max_image_tokens or budget(recipe))
     with progress("audit", _images(place)) as advance:
-        found = look_at(folder, policy, against or [], advance)
+        result = look_at(folder, policy, against or [], advance)
     if resplit:
-        found["resplit"] = _resplit(folder, resplit)
-    write_json(place / f"{name}.json", found)
-    write_text(place / f"{name}.html", audit_page(found, place))
+        result["resplit"] = _resplit(folder, resplit)
+    write_json(place / f"{name}.json", result)
+    write_text(place / f"{name}.html", audit_page(result, place))
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        _print_audit(found, place / f"{name}.html")
-    if found["verdict"] == "fail":
+        _print_audit(result, place / f"{name}.html")
+    if result["verdict"] == "fail":
         raise typer.Exit(1)
 
 
@@ -71,36 +71,36 @@ def _resplit(folder: Path, by: Literal["image", "patient"]) -> dict[str, Any]:
     from lowmed.data.ingest import prepared_folder
 
     place = folder if folder.is_dir() else folder.parent
-    data = folders.load(str(folder), pictures=False)
+    data = folders.load(str(folder), images=False)
     known = leaks.facts([each for _, each in prepared_folder.stored_files(place)])
     splits = resplit(data.splits, known, by)
     path = write(place, splits, by)
     return {"by": by, "file": path.name, "rows": {split: len(samples) for split, samples in splits.items()}}
 
 
-def _print_audit(found: dict[str, Any], page: Path) -> None:
-    for split, part in found["counts"].items():
+def _print_audit(result: dict[str, Any], page: Path) -> None:
+    for split, part in result["counts"].items():
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in part["kinds"].items())
         size = f"{part['rows']:,} questions on {part['images']:,} images"
         print(f"{split:<11} {size}; {kinds}; yes/no {part['yes_no']:,}")
-    for split, rules in found["floor"].items():
+    for split, rules in result["floor"].items():
         floor = ", ".join(f"{kind} {share:.3f}" for kind, share in rules["question"].items())
         print(f"{'floor':<11} {split}, the most frequent training answer to the same question: {floor}")
-    pictures = found["images"]
-    if pictures["loaded"]:
-        tokens = pictures["tokens"]
+    images = result["images"]
+    if images["loaded"]:
+        tokens = images["tokens"]
         print(
-            f"{'images':<11} {pictures['loaded']:,} of {pictures['expected']:,} load; {tokens['min']} to "
-            f"{tokens['max']:,} tokens in full, {100 * pictures['over_budget']:.0f} % over {pictures['budget']}"
+            f"{'images':<11} {images['loaded']:,} of {images['expected']:,} load; {tokens['min']} to "
+            f"{tokens['max']:,} tokens in full, {100 * images['over_budget']:.0f} % over {images['budget']}"
         )
-    for note in found["review"]:
+    for note in result["review"]:
         print(f"{'look at':<11} {note}")
-    for reason in found["reasons"]:
+    for reason in result["reasons"]:
         print(f"{'WRONG':<11} {reason}")
-    if "resplit" in found:
-        rows = ", ".join(f"{split} {count:,}" for split, count in found["resplit"]["rows"].items())
-        print(f"{'resplit':<11} {page.parent / found['resplit']['file']}: {rows}")
-    print("training on this would be wrong" if found["reasons"] else "nothing certain speaks against training on this")
+    if "resplit" in result:
+        rows = ", ".join(f"{split} {count:,}" for split, count in result["resplit"]["rows"].items())
+        print(f"{'resplit':<11} {page.parent / result['resplit']['file']}: {rows}")
+    print("training on this would be wrong" if result["reasons"] else "nothing certain speaks against training on this")
     print(f"page        {page}")
 
 
@@ -127,7 +127,7 @@ def show(
     from lowmed.run import write_text
 
     place = folder if folder.is_dir() else folder.parent
-    data = folders.load(str(folder), pictures=False)
+    data = folders.load(str(folder), images=False)
     policy = PixelPolicy(max_image_tokens or budget(recipe))
     shown = rows(data, policy, [name.strip() for name in prompts.split(",")], count=count, seed=seed, split=split)
     page = place / "show.html"
@@ -142,6 +142,7 @@ def show(
 
 def budget(recipe: str | None) -> int:
     """The most tokens of an image: the recipe's, else the default of all recipes."""
-    from lowmed.recipe import ModelSpec, io
+    from lowmed.recipe import ModelSpec
+    from lowmed.recipe.io import load_recipe
 
-    return (io.load_recipe(recipe, []).model if recipe else ModelSpec()).max_image_tokens
+    return (load_recipe(recipe, []).model if recipe else ModelSpec()).max_image_tokens

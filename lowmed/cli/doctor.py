@@ -22,11 +22,11 @@ def doctor(as_json: options.Json = False) -> None:
     lowmed doctor
     lowmed doctor --json
     """
-    found = look()
+    result = look()
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
         return
-    for name, value in found.items():
+    for name, value in result.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {inner}" for key, inner in value.items())
         elif isinstance(value, list):
@@ -52,15 +52,15 @@ def look() -> dict[str, Any]:
 
 def problems(versions: dict[str, str]) -> list[str]:
     """Pairs of versions known not to work together."""
-    found = [f"{name} is not installed" for name in PACKAGES[1:10] if versions[name] == "-"]
+    result = [f"{name} is not installed" for name in PACKAGES[1:10] if versions[name] == "-"]
     torch, numpy = versions["torch"], versions["numpy"]
     if torch.startswith("2.13.0"):
-        found.append("torch 2.13.0 comes without a matching torchvision; install 2.14.1")
+        result.append("torch 2.13.0 comes without a matching torchvision; install 2.14.1")
     if torch.endswith("+cpu"):
-        found.append("the CPU build of torch does not fit the ordinary torchvision; install the ordinary build")
+        result.append("the CPU build of torch does not fit the ordinary torchvision; install the ordinary build")
     if torch.startswith("2.11") and numpy != "-" and tuple(map(int, numpy.split(".")[:2])) >= (2, 4):
-        found.append("torch 2.11 (triton 3.6) needs numpy below 2.4 where Triton is interpreted")
-    return found
+        result.append("torch 2.11 (triton 3.6) needs numpy below 2.4 where Triton is interpreted")
+    return result
 
 
 def _version(name: str) -> str:

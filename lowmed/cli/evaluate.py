@@ -61,7 +61,7 @@ def evaluate(
     lowmed eval --endpoint http://127.0.0.1:8000/v1 --model qwen --on vqa-rad --path ~/vqa-rad
     lowmed eval runs/20260101-rarl --rescore --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3
 
-    Replies are stored one by one: the same command goes on where it was, and scores anew what is there.
+    Completions are stored one by one: the same command goes on where it was, and scores anew what is there.
     """
     from lowmed.engine import evaluator
     from lowmed.errors import RecipeError
@@ -80,11 +80,11 @@ def evaluate(
     who = open_target(target, base=base, served_as=model)
     asked = splits_to_evaluate(who, on, path, limit)
     reports = []
-    for division, seen in asked:
-        folder = _folder(who, target or str(model), division.source, out, several=len(asked) > 1)
+    for data_split, seen in asked:
+        folder = _folder(who, target or str(model), data_split.source, out, several=len(asked) > 1)
         report = evaluator.evaluate(
             who,
-            division,
+            data_split,
             seen,
             folder,
             controls=controls,
@@ -97,8 +97,8 @@ def evaluate(
             report = _judged(folder, Judge(judge_url, judge_model, prices=judge_prices))
         reports.append((folder, report))
     if as_json:
-        found = [report for _, report in reports]
-        print(json.dumps(found if len(found) > 1 else found[0], indent=2))
+        result = [report for _, report in reports]
+        print(json.dumps(result if len(result) > 1 else result[0], indent=2))
         return
     for number, (folder, report) in enumerate(reports, 1):
         eval_table.show_eval(report, who.run if number == len(reports) else None)
@@ -119,9 +119,9 @@ def _judged(folder: Path, judge: "Judge") -> dict[str, Any]:
     total = sum(len(judge_scores.open_rows(folder, who)) for who in judge_scores.judged_systems(folder))
     with progress(f"judge {judge.model}", total) as advance:
         judge_scores.collect_verdicts(folder, judge, advance)
-    found = report(folder)
-    write_json(folder / "report.json", found)
-    return found
+    result = report(folder)
+    write_json(folder / "report.json", result)
+    return result
 
 
 def _folder(who: "EvalTarget", target: str, source: str, out: str | None, *, several: bool) -> Path:

@@ -73,7 +73,7 @@ def export(
         raise RecipeError("the folder is exported already", target, f"name the run, to make the form `{to}`")
     if out is None and not (ready and to is Form.hub):
         raise RecipeError("no folder to export to", "--out", "name one that does not exist yet: --out DIR")
-    found: dict[str, Any] = {"passed": True, "checks": [], "out": target}
+    result: dict[str, Any] = {"passed": True, "checks": [], "out": target}
     asked = None
     if not ready:
         assert out is not None
@@ -86,29 +86,29 @@ def export(
         asked = job.asked
         with progress("export", len({place.file for place in job.work.base.values()})) as advance:
             if to is Form.hub:
-                found = exporting.adapter_form(job)
+                result = exporting.adapter_form(job)
             else:
-                found = (exporting.for_vllm if to is Form.vllm else merge_job.run_merge)(job, advance)
-    folder = Path(found["out"])
-    if found["passed"] and to in (Form.gguf, Form.ollama):
+                result = (exporting.for_vllm if to is Form.vllm else merge_job.run_merge)(job, advance)
+    folder = Path(result["out"])
+    if result["passed"] and to in (Form.gguf, Form.ollama):
         assert out is not None
         files = exporting.for_llama_cpp(folder, out, asked, modelfile=to is Form.ollama)
         if not ready:
             shutil.rmtree(folder)
-        found |= {"out": str(out), "files": files}
+        result |= {"out": str(out), "files": files}
         if exporting.AGREEMENT in files:
             told = read_json(out / exporting.AGREEMENT)
             info(f"llama.cpp replied the same to {told['same_replies']} of {told['questions']} questions")
     if not as_json:
-        show(found)
-    if not found["passed"]:
+        show(result)
+    if not result["passed"]:
         if as_json:
-            print(json.dumps(found, indent=2))
+            print(json.dumps(result, indent=2))
         raise typer.Exit(1)
     if to is Form.hub:
-        found |= _hub(folder, str(repo), yes=yes, public=public, reviewed=reviewed or [])
+        result |= _hub(folder, str(repo), yes=yes, public=public, reviewed=reviewed or [])
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
     elif to is Form.vllm:
         for file in ("serve.sh", "serve-adapter.sh"):
             print(f"\n# {folder / file}\n{(folder / file).read_text().partition('exit 1')[2].strip()}")

@@ -45,7 +45,7 @@ def calibrate(
     lowmed judge calibrate labelled.jsonl --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3 --out judge.json
     lowmed judge calibrate thoughts.jsonl --judge-url URL --judge-model qwen3 --rubric clinical --out judge.json
 
-    A line holds question, answer (a text, or a list of acceptable ones), completion (the whole reply) or prediction
+    A line holds question, answer (a text, or a list of acceptable ones), completion (the whole completion) or prediction
     (the answer alone; for `clinical` the reasoning alone), and correct: what a person says of it.
 
     \b
@@ -59,49 +59,51 @@ def calibrate(
     asked = RUBRICS[rubric]
     rows, left_out = measured.read(labelled, asked)
     judge = Judge(judge_url, judge_model, prices=judge_prices)
-    found = {**measured.calibrate(judge, asked, rows), "left_out": left_out, "sent": judge.record()}
-    faults = calibration.faults(found)
-    found = {"passed": not faults, "faults": faults, **found}
+    result = {**measured.calibrate(judge, asked, rows), "left_out": left_out, "sent": judge.record()}
+    faults = calibration.faults(result)
+    result = {"passed": not faults, "faults": faults, **result}
     if out:
-        calibration.write(out, judge, asked, found)
+        calibration.write(out, judge, asked, result)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
     else:
-        _show(found)
+        _show(result)
         if out:
             info(f"\nwritten to {out}; in a recipe: judge.calibration={out}")
     if faults:
         raise typer.Exit(1)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from lowmed.report.eval_table import console, interval
 
-    judge, sent = found["judge"], found["sent"]
+    judge, sent = result["judge"], result["sent"]
     shown = console()
     shown.print(f"[bold]{escape(judge['model'])}[/bold] by rubric `{judge['rubric']}` {judge['rubric_digest']}\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "n", "kappa", "accuracy", "false accepts", "false rejects"):
         table.add_column(heading)
-    for name, part in (("all rows", found["all"]), ("asked of the judge", found["asked"])):
+    for name, part in (("all rows", result["all"]), ("asked of the judge", result["asked"])):
         rates = (part[key] for key in ("accuracy", "false_accepts", "false_rejects"))
         cells = ("-" if rate["rate"] is None else f"{rate['rate']:.3f} {interval(rate['wilson'])}" for rate in rates)
         table.add_row(name, str(part["n"]), "-" if part["kappa"] is None else f"{part['kappa']:.3f}", *cells)
     shown.print(table)
-    attacks, by = found["attacks"], sent["verdicts_by"]
+    attacks, by = result["attacks"], sent["verdicts_by"]
     shown.print(f"\nattacks accepted    {attacks['accepted']} of {attacks['asked']}")
     for text in attacks["texts_accepted"]:
         shown.print(f"  {escape(text)}")
-    shown.print(f"no verdict          {found['no_verdict']} of {found['rows']}; {found['left_out']} rows need no judge")
+    shown.print(
+        f"no verdict          {result['no_verdict']} of {result['rows']}; {result['left_out']} rows need no judge"
+    )
     cost = "" if sent["cost"] is None else f", cost {sent['cost']:.4f}"
     shown.print(
         f"sent to {escape(sent['host'])}: {sent['requests']} requests, {sent['prompt_tokens']} + "
         f"{sent['completion_tokens']} tokens{cost}; {by['cache']} verdicts from the cache, {by['rule']} by rule"
     )
-    for fault in found["faults"]:
+    for fault in result["faults"]:
         shown.print(f"[bold]not to be trusted as a reward:[/bold] {escape(fault)}")
-    if not found["faults"]:
+    if not result["faults"]:
         shown.print("passed: rewards may ask this judge")

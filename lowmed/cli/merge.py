@@ -55,12 +55,12 @@ def merge(
     from lowmed.ship import merge_job
 
     with progress("merge", len({place.file for place in job.work.base.values()})) as advance:
-        found = merge_job.run_merge(job, advance)
+        result = merge_job.run_merge(job, advance)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
     else:
-        show(found)
-    if not found["passed"]:
+        show(result)
+    if not result["passed"]:
         raise typer.Exit(1)
 
 
@@ -78,7 +78,7 @@ def plan(
     """A checked merge, after a line about what it takes.
 
     Raises:
-        LowmedError: it can not be done.
+        LowmedError: it cannot be done.
     """
     from dataclasses import replace
 
@@ -103,24 +103,24 @@ def plan(
     return job
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any]) -> None:
     """Print what a merge found."""
-    for check in found["checks"]:
+    for check in result["checks"]:
         print(f"{'ok  ' if check['passed'] else 'FAIL'}  {check['name']}: {check['told']}")
-    for side in found.get("parity", ()):
+    for side in result.get("parity", ()):
         print(
             f"      over the {side['reference']} base: {side['answers']:.3f} of answers alike, "
             f"logits {side['mean_logit']:.4g} apart on average, {side['largest_logit']:.4g} at most"
         )
-    if len(found.get("parity", ())) > 1:
-        print(f"      closer to the trained adapter: --reference {found['recommended']}")
-    if "merge_peak_gib" in found:
-        info(f"merged with {found['merge_peak_gib']:.2f} GiB of host memory at most")
-    if found.get("measured") is False:
+    if len(result.get("parity", ())) > 1:
+        print(f"      closer to the trained adapter: --reference {result['recommended']}")
+    if "merge_peak_gib" in result:
+        info(f"merged with {result['merge_peak_gib']:.2f} GiB of host memory at most")
+    if result.get("measured") is False:
         print("NOT MEASURED: nobody has compared the merged model with the adapter (--samples 0)")
-    if found["passed"]:
-        info(f"done    {found['out']}")
-        if (Path(found["out"]) / "example.py").is_file():
-            info(f"next    python {found['out']}/example.py IMAGE QUESTION   (its first lines say more)")
-    elif found["out"]:
-        info(f"kept aside, since it did not pass: {found['out']}")
+    if result["passed"]:
+        info(f"done    {result['out']}")
+        if (Path(result["out"]) / "example.py").is_file():
+            info(f"next    python {result['out']}/example.py IMAGE QUESTION   (its first lines say more)")
+    elif result["out"]:
+        info(f"kept aside, since it did not pass: {result['out']}")

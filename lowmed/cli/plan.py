@@ -21,7 +21,7 @@ Rehearse = Annotated[
 
 def plan(
     overrides: options.Overrides = None,
-    recipe: options.Recipe = None,
+    recipe_name: options.Recipe = None,
     gpu: Gpu = None,
     gib: Gib = None,
     nano: options.Nano = False,
@@ -36,13 +36,14 @@ def plan(
     lowmed plan --recipe rarl --gib 12 model.load_in=16bit
     lowmed plan --recipe rarl --rehearse model.name=<folder with config.json> model.weights=random
     """
-    from lowmed.plan import architecture, cards, format
+    from lowmed.plan import architecture, cards
     from lowmed.plan.estimate import estimate
-    from lowmed.recipe import io
+    from lowmed.plan.formatting import as_document, full_lines, header_lines, short_lines
+    from lowmed.recipe.io import load_recipe
 
     if gpu and gib:
         raise RecipeError("--gpu and --gib both say the card", "--gib", "give one of them")
-    asked = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
+    asked = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
     if rehearse:
         _rehearse(asked, gpu, gib, as_json=as_json)
         return
@@ -53,15 +54,15 @@ def plan(
     if as_json:
         print(
             json.dumps(
-                {"recipe": options.require_recipe(recipe), "cards": [format.document(each) for each in outlooks]},
+                {"recipe": options.require_recipe(recipe_name), "cards": [as_document(each) for each in outlooks]},
                 indent=2,
             )
         )
     else:
-        lines = format.full_lines(outlooks[0]) if card else format.short_lines(outlooks)
+        lines = full_lines(outlooks[0]) if card else short_lines(outlooks)
         print(
             "\n".join(
-                [f"recipe   {options.require_recipe(recipe)}: {asked.about}", *format.header_lines(outlooks[0]), *lines]
+                [f"recipe   {options.require_recipe(recipe_name)}: {asked.about}", *header_lines(outlooks[0]), *lines]
             )
         )
     if card and outlooks[0].verdict == "does not fit":
@@ -89,12 +90,13 @@ def _rehearse(asked: "Recipe", gpu: str | None, gib: float | None, *, as_json: b
     if gpu or gib:
         raise RecipeError("a rehearsal runs on the card that is here", "--rehearse", "leave --gpu and --gib out")
     from lowmed.engine import dry_run
-    from lowmed.plan import calibration, format
+    from lowmed.plan import calibration
+    from lowmed.plan.formatting import dry_run_lines
 
     row = dry_run.dry_run(asked)
     path = calibration.store(row)
     if as_json:
         print(row.model_dump_json(indent=2))
         return
-    print("\n".join(format.dry_run_lines(row)))
+    print("\n".join(dry_run_lines(row)))
     print(f"stored   {path}; it now calibrates the plan for {row.card_name} in this folder")

@@ -40,7 +40,7 @@ def probe(
     lowmed probe runs/20260101-rarl-sft                        an SFT run, on the questions it was trained on
 
     Asks training questions, so that no test question decides anything. A question counts as supported where more of its
-    replies are right than guessing and the model without the image explain. difficulty.jsonl holds the pass counts.
+    completions are right than guessing and the model without the image explain. difficulty.jsonl holds the pass counts.
     Ends with 0 where the verdict is RL, with 1 where it is not.
     """
     from lowmed.engine import evaluator
@@ -48,13 +48,13 @@ def probe(
     from lowmed.run import FOLDER
 
     who = open_target(target)
-    division, seen = split_to_probe(who, on, path, questions)
+    data_split, seen = split_to_probe(who, on, path, questions)
     default = who.run.folder / "probes" if who.run else Path(FOLDER)
-    name = division.source if who.run else f"probe-{Path(target).name}-{division.source}"
+    name = data_split.source if who.run else f"probe-{Path(target).name}-{data_split.source}"
     folder = Path(out) if out else default / name
-    found = evaluator.probe(
+    result = evaluator.probe(
         who,
-        division,
+        data_split,
         seen,
         folder,
         samples=samples,
@@ -63,10 +63,10 @@ def probe(
         progress=progress,
     )
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
     else:
         from lowmed.report import probe_table
 
-        probe_table.show(found)
+        probe_table.show(result)
         info(f"\nprobe.json and difficulty.jsonl  {folder}")
-    raise typer.Exit(0 if found["all"]["verdict"] == "RL" else 1)
+    raise typer.Exit(0 if result["all"]["verdict"] == "RL" else 1)

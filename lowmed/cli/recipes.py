@@ -27,11 +27,11 @@ def list_recipes(as_json: bool = typer.Option(False, "--json", help="One JSON do
     lowmed recipes
     lowmed recipes list --json
     """
-    from lowmed.recipe import io
+    from lowmed.recipe.io import find_recipe, read_raw, shipped_recipes
 
     rows = {}
-    for name in io.shipped_recipes():
-        values = io.read(io.find_recipe(name)).values
+    for name in shipped_recipes():
+        values = read_raw(find_recipe(name)).values
         rows[name] = {"method": values["method"]["kind"], "about": values["about"]}
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -48,11 +48,11 @@ def show(name: str) -> None:
     \b
     lowmed recipes show rarl
     """
-    from lowmed.recipe import io
+    from lowmed.recipe.io import find_recipe
 
     for column, cell in _row(name).items():
         print(f"# {column:<13} {cell}")
-    print(io.find_recipe(name).read_text(encoding="utf-8"), end="")
+    print(find_recipe(name).read_text(encoding="utf-8"), end="")
 
 
 @app.command()
@@ -62,12 +62,12 @@ def copy(name: str, path: Path) -> None:
     \b
     lowmed recipes copy rarl mine.yaml && lowmed grpo --recipe mine.yaml
     """
-    from lowmed.recipe import io
+    from lowmed.recipe.io import find_recipe
     from lowmed.run import write_text
 
     if path.exists():
         raise RunError("the file exists", str(path), "choose another name; nothing was written")
-    write_text(path, io.find_recipe(name).read_text(encoding="utf-8"))
+    write_text(path, find_recipe(name).read_text(encoding="utf-8"))
 
 
 @app.command()
@@ -83,15 +83,15 @@ def schema(
     from lowmed.recipe import Recipe
     from lowmed.report import recipe_keys
 
-    found = Recipe.model_json_schema()
-    print(recipe_keys.markdown(found) if markdown else json.dumps(found, indent=2))
+    result = Recipe.model_json_schema()
+    print(recipe_keys.markdown(result) if markdown else json.dumps(result, indent=2))
 
 
 def _row(name: str) -> dict[str, str]:
     """What the table of recipes/README.md says of a recipe that ships; nothing of one's own file."""
-    from lowmed.recipe import io
+    from lowmed.recipe.io import recipes_folder
 
-    lines = (io.shipped_folder() / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = (recipes_folder() / "README.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    found = next((row for row in rows if row[0] == f"`{name}`"), [])
-    return dict(zip(rows[0][1:], found[1:], strict=False))
+    result = next((row for row in rows if row[0] == f"`{name}`"), [])
+    return dict(zip(rows[0][1:], result[1:], strict=False))

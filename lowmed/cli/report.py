@@ -34,22 +34,22 @@ def report(
     lowmed report runs/20260101-rarl-nano
     lowmed report runs/20260101-rarl --with-images --path ~/vqa-rad
 
-    Pictures stay where they are; only --with-images puts them into the page (phantom's, which show nobody, are always).
+    Images stay where they are; only --with-images puts them into the page (phantom's, which show nobody, are always).
     """
-    from lowmed import run as runs
     from lowmed.report import card, page, run_data
     from lowmed.report import record as records
+    from lowmed.run import disk_errors, open_run, write_text
 
-    folder = runs.open_run(run)
+    folder = open_run(run)
     record = records.read(folder)
     html = page.render(record, _pictures(record.recipe, path, with_images), run_data.data_summary(folder, path))
     file = out or folder.folder / "report.html"
-    with runs.disk(file):
+    with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_text(file, html)
+    write_text(file, html)
     written = {"report": str(file)}
     if folder.adapter.is_dir():
-        runs.write_text(folder.adapter / "README.md", card.render(record))
+        write_text(folder.adapter / "README.md", card.render(record))
         written["model_card"] = str(folder.adapter / "README.md")
     if as_json:
         print(json.dumps({**written, "run": record.run, "evaluations": list(record.evaluations.values())}, indent=2))
@@ -59,11 +59,11 @@ def report(
 
 
 def _pictures(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":
-    """How pictures are opened, by source: phantom's always, those of the run's data where that was asked for."""
+    """How images are opened, by source: phantom's always, those of the run's data where that was asked for."""
     from lowmed.data.load import load
     from lowmed.nano import phantom
 
-    found: dict[str, OpenImage] = {"phantom": phantom.picture}
-    if with_images and recipe.data.source not in found:
-        found[recipe.data.source] = load(recipe.data.source, path or recipe.data.path).open_image
-    return found
+    result: dict[str, OpenImage] = {"phantom": phantom.picture}
+    if with_images and recipe.data.source not in result:
+        result[recipe.data.source] = load(recipe.data.source, path or recipe.data.path).open_image
+    return result

@@ -57,7 +57,7 @@ def show(name: str, as_json: options.Json = False) -> None:
 @app.command()
 def check(
     overrides: options.Overrides = None,
-    recipe: options.Recipe = None,
+    recipe_name: options.Recipe = None,
     nano: options.Nano = False,
     as_json: options.Json = False,
 ) -> None:
@@ -71,22 +71,24 @@ def check(
     from lowmed.data.load import load
     from lowmed.data.split import split_data
     from lowmed.errors import RecipeError
-    from lowmed.recipe import io
+    from lowmed.recipe.io import load_recipe
     from lowmed.rewards.check import check_rewards
 
-    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
-    if plan.method.kind != "grpo":
-        raise RecipeError("this recipe has no rewards", options.require_recipe(recipe), "use one that trains by grpo")
-    built = rewards.for_recipe(plan)
-    division = split_data(load(plan.data.source, plan.data.path), plan.data, plan.seed)
-    found = check_rewards(built, division.train, plan.prompts.training)
+    recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
+    if recipe.method.kind != "grpo":
+        raise RecipeError(
+            "this recipe has no rewards", options.require_recipe(recipe_name), "use one that trains by grpo"
+        )
+    built = rewards.for_recipe(recipe)
+    data_split = split_data(load(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    result = check_rewards(built, data_split.train, recipe.prompts.training)
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        print("\n".join([*check_lines(found), *(f"fails    {failure}" for failure in found["failures"])]))
-        held = "the rewards hold, except that they pay length" if found["by_design"] else "the rewards hold"
-        print("the rewards do not hold" if found["failures"] else held)
-    if found["failures"]:
+        print("\n".join([*check_lines(result), *(f"fails    {failure}" for failure in result["failures"])]))
+        held = "the rewards hold, except that they pay length" if result["by_design"] else "the rewards hold"
+        print("the rewards do not hold" if result["failures"] else held)
+    if result["failures"]:
         raise typer.Exit(1)
 
 
@@ -99,7 +101,7 @@ def calibrate(
     model: Model,
     out: Out,
     overrides: options.Overrides = None,
-    recipe: options.Recipe = None,
+    recipe_name: options.Recipe = None,
     nano: options.Nano = False,
     as_json: options.Json = False,
 ) -> None:
@@ -110,37 +112,39 @@ def calibrate(
     """
     from lowmed.data.load import load
     from lowmed.data.split import split_data
-    from lowmed.recipe import io
+    from lowmed.recipe.io import load_recipe
     from lowmed.rewards.embedding_calibration import calibrate_embedding
     from lowmed.run import write_json
 
-    plan = io.load_recipe(options.require_recipe(recipe), overrides or [], nano=nano)
-    division = split_data(load(plan.data.source, plan.data.path), plan.data, plan.seed)
-    found = calibrate_embedding(division.train, model)
-    write_json(out, found)
+    recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
+    data_split = split_data(load(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    result = calibrate_embedding(data_split.train, model)
+    write_json(out, result)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
     else:
-        print(f"pairs      {found['pairs']} of different golds, {found['pairs_of_one_question']} to the same question")
-        print(f"unrelated  cosine {found['unrelated']:.3f} for half of them")
-        print(f"threshold  cosine {found['threshold']:.3f}, not reached by 99 in 100 of them")
-        print(f"accepted   {found['accepted']:.0%} of golds in other words reach it")
-        print(f"written to {out}" if found["usable"] else f"not usable as a reward; written to {out} all the same")
-    if not found["usable"]:
+        print(
+            f"pairs      {result['pairs']} of different golds, {result['pairs_of_one_question']} to the same question"
+        )
+        print(f"unrelated  cosine {result['unrelated']:.3f} for half of them")
+        print(f"threshold  cosine {result['threshold']:.3f}, not reached by 99 in 100 of them")
+        print(f"accepted   {result['accepted']:.0%} of golds in other words reach it")
+        print(f"written to {out}" if result["usable"] else f"not usable as a reward; written to {out} all the same")
+    if not result["usable"]:
         raise typer.Exit(1)
 
 
-def check_lines(found: dict[str, Any]) -> list[str]:
+def check_lines(result: dict[str, Any]) -> list[str]:
     """What `rewards.check.checked` found, in lines."""
     lines = []
-    for line in found["gold"]:
+    for line in result["gold"]:
         full = f"{line['gold_replies'] - line['abstained'] - line['below_full']} of {line['gold_replies']}"
         abstained = f", {line['abstained']} have nothing to say" if line["abstained"] else ""
         gate = ", gate" if line["gate"] else ""
         lines.append(f"reward   {line['reward']} x {line['weight']:g}{gate}: {full} gold replies earn all{abstained}")
         if not line["by_design"]:
             lines += [f"         {sample}: {why}" for sample, why in line["first"]]
-    tried, names = found["hacks"], list(dict.fromkeys(line["hack"] for line in found["hacks"]))
+    tried, names = result["hacks"], list(dict.fromkeys(line["hack"] for line in result["hacks"]))
     kinds = list(dict.fromkeys(line["kind"] for line in tried))
     wins = sorted({line["hack"] for line in tried if line["wins"]})
     lines.append(
@@ -151,9 +155,9 @@ def check_lines(found: dict[str, Any]) -> list[str]:
             else "none earns more than an honest wrong answer"
         )
     )
-    if found["by_design"]:
+    if result["by_design"]:
         known = sorted({line["hack"] for line in tried if line["wins_by_design"] and not line["wins"]})
-        paying = ", ".join(f"`{name}`" for name in found["by_design"])
+        paying = ", ".join(f"`{name}`" for name in result["by_design"])
         lines.append(f"known    {paying} pays length by design, so these pay too: {', '.join(known) or 'none'}")
     return lines
 

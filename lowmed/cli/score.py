@@ -1,4 +1,4 @@
-"""`lowmed score`: anybody's stored replies graded by the same rules as ours."""
+"""`lowmed score`: anybody's stored completions graded by the same rules as ours."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="New folder for scored.j
 
 
 def score(predictions: Predictions, out: Out = None, as_json: options.Json = False) -> None:
-    """Grade stored replies: no model, no images, no GPU.
+    """Grade stored completions: no model, no images, no GPU.
 
     \b
     lowmed score predictions.jsonl                    the figures as a table
@@ -29,22 +29,22 @@ def score(predictions: Predictions, out: Out = None, as_json: options.Json = Fal
     {"id": "1", "question": "Is there an effusion?", "answer": "yes", "completion": "<answer>Yes.</answer>"}
     {"id": "2", "question": "Which?", "options": ["CT", "MRI"], "answer": "B", "completion": "It is an MRI."}
 
-    A reply without one readable answer counts as unread, never as a guess: docs/reader.md has the rules.
+    A completion without one readable answer counts as unread, never as a guess: docs/reader.md has the rules.
     """
-    from lowmed import run
     from lowmed.errors import RunError
     from lowmed.evaluate.score import load, score_rows, summarize
+    from lowmed.run import disk_errors, write_json, write_text
 
     if out and out.exists():
         raise RunError("the folder exists", str(out), "choose another --out, or remove it to score again")
     scored = list(score_rows(load(predictions), str(predictions)))
     summary = summarize(scored)
     if out:
-        with run.disk(out):
+        with disk_errors(out):
             out.mkdir(parents=True)
-        lines = (json.dumps(row) + "\n" for row in scored)  # ASCII: a reply may hold what UTF-8 cannot
-        run.write_text(out / "scored.jsonl", "".join(lines))
-        run.write_json(out / "summary.json", summary)
+        lines = (json.dumps(row) + "\n" for row in scored)  # ASCII: a completion may hold what UTF-8 cannot
+        write_text(out / "scored.jsonl", "".join(lines))
+        write_json(out / "summary.json", summary)
     if as_json:
         print(json.dumps(summary))
     else:

@@ -26,41 +26,41 @@ MaxMinutes = Annotated[
 
 def grpo(
     overrides: options.Overrides = None,
-    recipe: options.Recipe = None,
+    recipe_name: options.Recipe = None,
     nano: options.Nano = False,
     out: Out = None,
     resume: Resume = None,
     max_minutes: MaxMinutes = None,
 ) -> None:
-    """Train an adapter by GRPO: sample replies, reward them, prefer the better ones.
+    """Train an adapter by GRPO: sample completions, reward them, prefer the better ones.
 
     \b
     lowmed grpo --recipe rarl                                  on a CUDA card
     lowmed grpo --recipe rarl --nano                           no GPU, no download, minutes
-    lowmed grpo --recipe rarl lora.start=runs/20260101-rarl-sft method.updates=300
+    lowmed grpo --recipe rarl lora.start=runs/20260101-rarl-sft method.max_steps=300
     lowmed grpo --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
     lowmed grpo --resume auto --max-minutes 500                go on; stop before a notebook is cut off
     lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or go on where it was
     """
-    _train("grpo", recipe, overrides or [], nano, out, resume, max_minutes)
+    _train("grpo", recipe_name, overrides or [], nano, out, resume, max_minutes)
 
 
 def sft(
     overrides: options.Overrides = None,
-    recipe: options.Recipe = None,
+    recipe_name: options.Recipe = None,
     nano: options.Nano = False,
     out: Out = None,
     resume: Resume = None,
     max_minutes: MaxMinutes = None,
 ) -> None:
-    """Train an adapter on reference replies.
+    """Train an adapter on reference completions.
 
     \b
     lowmed sft --recipe rarl-sft                               on a CUDA card
     lowmed sft --recipe rarl-sft --nano                        no GPU, no download, minutes
     lowmed sft --recipe rarl-sft data.source=folder data.path=~/my-data
     """
-    _train("sft", recipe, overrides or [], nano, out, resume, max_minutes)
+    _train("sft", recipe_name, overrides or [], nano, out, resume, max_minutes)
 
 
 def _train(
@@ -74,22 +74,22 @@ def _train(
 ) -> None:
     began = time.monotonic()
     from lowmed import rewards
-    from lowmed import run as runs
     from lowmed.data.load import load
     from lowmed.data.split import split_data, validate_split
     from lowmed.errors import RecipeError, RunError
     from lowmed.evaluate.difficulty import chosen
-    from lowmed.recipe import io
+    from lowmed.recipe.io import load_recipe
+    from lowmed.run import create_run, open_run
 
     if resume == "auto" and name and out:  # one command for a notebook cell: start, or go on where it was
         resume = out if (Path(out) / "run.json").is_file() else None
-        if resume and not _same(runs.open_run(out), io.load_recipe(name, overrides, nano=nano)):
+        if resume and not _same(open_run(out), load_recipe(name, overrides, nano=nano)):
             return
         name, overrides, nano, out = (None, [], False, None) if resume else (name, overrides, nano, out)
     if resume:
-        run = runs.open_run(resume)
-        plan = run.recipe
-        if name or overrides or out or (nano and plan.model.name != "nano"):
+        run = open_run(resume)
+        recipe = run.recipe
+        if name or overrides or out or (nano and recipe.model.name != "nano"):
             raise RecipeError(
                 "a resumed run keeps its recipe",
                 "--resume",
@@ -98,59 +98,61 @@ def _train(
         if run.record["status"] == "finished":
             raise RunError("the run is finished", resume, f"evaluate it: lowmed eval {resume}")
     else:
-        plan = io.load_recipe(options.require_recipe(name), overrides, nano=nano)
-    if plan.method.kind != kind:
+        recipe = load_recipe(options.require_recipe(name), overrides, nano=nano)
+    if recipe.method.kind != kind:
         raise RecipeError(
-            f"this recipe trains by {plan.method.kind}",
+            f"this recipe trains by {recipe.method.kind}",
             "method.kind",
-            f"use `lowmed {plan.method.kind}`, or another recipe",
+            f"use `lowmed {recipe.method.kind}`, or another recipe",
         )
-    rewards.for_recipe(plan)  # a mistake in them is told before anything is loaded
+    rewards.for_recipe(recipe)  # a mistake in them is told before anything is loaded
     from lowmed.engine import device
     from lowmed.engine import load as models
 
-    if refused := device.unsupported(plan):
+    if refused := device.unsupported_error(recipe):
         raise refused
-    here = device.find_device(plan.model)
-    dataset = load(plan.data.source, plan.data.path)
-    division = split_data(dataset, plan.data, plan.seed)
-    validate_split(division, plan.data)
-    division = replace(division, train=chosen(division.train, plan.data, plan.seed))
+    here = device.find_device(recipe.model)
+    dataset = load(recipe.data.source, recipe.data.path)
+    data_split = split_data(dataset, recipe.data, recipe.seed)
+    validate_split(data_split, recipe.data)
+    data_split = replace(data_split, train=chosen(data_split.train, recipe.data, recipe.seed))
 
-    info(f"recipe  {name or resume}: {plan.about}")
-    info(f"model   {plan.model.name}, {plan.model.load_in}, on {here.card} ({here.precision})")
-    info("backend " + ": ".join(models.choose_backend(plan.model, here)))
+    info(f"recipe  {name or resume}: {recipe.about}")
+    info(f"model   {recipe.model.name}, {recipe.model.load_in}, on {here.card} ({here.precision})")
+    info("backend " + ": ".join(models.choose_backend(recipe.model, here)))
     if kind == "grpo":
-        info("rollout " + ": ".join(device.choose_rollout(plan.model, here)))
+        info("rollout " + ": ".join(device.choose_rollout(recipe.model, here)))
     info("data    " + dataset.describe().replace("\n", "\n        "))
-    info("split   " + "\n        ".join(division.describe()))
+    info("split   " + "\n        ".join(data_split.describe()))
 
     from lowmed.engine import train as engine
 
-    loaded = engine.load_for_training(plan)
+    loaded = engine.load_for_training(recipe)
     if not resume:
-        run = runs.create_run(plan, options.run_name(options.require_recipe(name), nano), out=out)
+        run = create_run(recipe, options.run_name(options.require_recipe(name), nano), out=out)
     info(f"run     {run.folder}")
     start = run.record.get("updates", 0)
-    with progress(kind, plan.method.updates, start) as advance:
+    with progress(kind, recipe.method.max_steps, start) as advance:
         status = engine.train(
             run,
             loaded,
-            division,
+            data_split,
             report=lambda update, row: advance(update, _note(row)),
             deadline=began + 60 * max_minutes if max_minutes is not None else None,
             resume=bool(resume),
         )
     record = run.record
     if status == "stopped":
-        info(f"stopped ({record['reason']}) after update {record['updates']} of {plan.method.updates}; nothing is lost")
+        info(
+            f"stopped ({record['reason']}) after update {record['updates']} of {recipe.method.max_steps}; nothing is lost"
+        )
         info(f"next    lowmed {kind} --resume {run.folder}")
         raise typer.Exit(0 if record["reason"] == "time" else 130)
     info(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
     info(f"next    lowmed eval {run.folder} --base")
 
 
-def _same(run: "Run", plan: "Recipe") -> bool:
+def _same(run: "Run", recipe: "Recipe") -> bool:
     """Whether there is work left in that run of that recipe.
 
     Raises:
@@ -158,7 +160,7 @@ def _same(run: "Run", plan: "Recipe") -> bool:
     """
     from lowmed.errors import RunError
 
-    if run.record["recipe_digest"] != plan.digest:
+    if run.record["recipe_digest"] != recipe.digest:
         raise RunError(
             "the run in that folder is of another recipe",
             str(run.folder),

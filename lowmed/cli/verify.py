@@ -55,7 +55,7 @@ def verify(
         bases.check_unchanged(folder, who.run.record)
     tensors = bases.tensors(folder)
     checks = checking.files(adapter, tensors)
-    found = {}
+    result = {}
     if all(check.passed for check in checks):
         asked = merge_job.questions(who, on or (None if who.run else "phantom"), path, samples)
         if against:
@@ -66,8 +66,8 @@ def verify(
         if against:
             [side] = checking.parity(who.model, against, asked, spoken)
             checks.append(checking.alike(side))
-            found = {"parity": asdict(side)}
-    document = checking.document(checks, **found)
+            result = {"parity": asdict(side)}
+    document = checking.document(checks, **result)
     if as_json:
         print(json.dumps(document, indent=2))
     else:

@@ -1,4 +1,4 @@
-"""A loaded data set: its samples by split, what was kept out and why, and how its pictures are opened."""
+"""A loaded data set: its samples by split, what was kept out and why, and how its images are opened."""
 
 import hashlib
 import json
@@ -28,8 +28,8 @@ class RejectedRow:
 class DataSet:
     """Samples by their official split, with everything that was left aside.
 
-    `open_image` takes a reference of `Sample.images` and returns the decoded picture, or raises DataError. `unused`
-    names the picture files that no sample refers to.
+    `open_image` takes a reference of `Sample.images` and returns the decoded image, or raises DataError. `unused`
+    names the image files that no sample refers to.
     """
 
     source: str
@@ -45,7 +45,7 @@ class DataSet:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all samples with their splits, in whatever order they stand; pictures by reference only."""
+        """The SHA-256 of all samples with their splits, in whatever order they stand; images by reference only."""
         names = [field.name for field in fields(Sample)]
         lines = (  # as `asdict`, which copies every value first
             json.dumps([split, {name: getattr(sample, name) for name in names}], sort_keys=True)
@@ -55,11 +55,11 @@ class DataSet:
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def describe(self) -> str:
-        """Rows, distinct pictures and kinds per split, and the rejected rows by reason, as lines to print."""
+        """Rows, distinct images and kinds per split, and the rejected rows by reason, as lines to print."""
         lines = [f"{self.source}: {len(self.samples):,} samples"]
         for name, samples in self.splits.items():
-            pictures = {reference for sample in samples for reference in sample.images}
-            lines.append(f"  {name}: {len(samples):,} rows, {len(pictures):,} images; {_kinds(samples)}")
+            images = {reference for sample in samples for reference in sample.images}
+            lines.append(f"  {name}: {len(samples):,} rows, {len(images):,} images; {_kinds(samples)}")
         repeated = _repeated(self.samples)
         if repeated:
             lines.append(f"  asked again: {repeated:,} rows repeat an earlier question about the same images")
@@ -74,12 +74,12 @@ class DataSet:
 
 
 def image_digests(data: DataSet, samples: Iterable[Sample]) -> dict[str, str]:
-    """The SHA-256 of every picture's pixels, by reference: what a run stores in place of the pictures.
+    """The SHA-256 of every image's pixels, by reference: what a run stores in place of the images.
 
-    Opens every picture once, which takes time in a large data set.
+    Opens every image once, which takes time in a large data set.
 
     Raises:
-        DataError: a picture cannot be opened.
+        DataError: an image cannot be opened.
     """
     references = sorted({reference for sample in samples for reference in sample.images})
     return {reference: pixel_digest(data.open_image(reference)) for reference in references}

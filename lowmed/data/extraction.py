@@ -66,15 +66,15 @@ def _one(split: str, samples: Sequence[Sample]) -> Sample:
 
 def _keyed(samples: Sequence[Sample]) -> dict[str, Sample]:
     """Each sample under its topic as a key; a topic that comes again is numbered from 2."""
-    found: dict[str, Sample] = {}
+    result: dict[str, Sample] = {}
     for sample in samples:
         topic = re.sub(r"\W+", "_", sample.topic.casefold()).strip("_") or "finding"
         key, number = topic, 1
-        while key in found:
+        while key in result:
             number += 1
             key = f"{topic}_{number}"
-        found[key] = sample
-    return found
+        result[key] = sample
+    return result
 
 
 def _description(sample: Sample) -> str:

@@ -1,4 +1,4 @@
-"""One's own data: a folder with `samples.jsonl`, one question a line, and the pictures that its lines refer to."""
+"""One's own data: a folder with `samples.jsonl`, one question a line, and the images that its lines refer to."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -37,16 +37,16 @@ class Row(BaseModel):
     split: str | None = None
 
 
-def load(path: str | None, source: str = "folder", *, pictures: bool = True) -> DataSet:
+def load(path: str | None, source: str = "folder", *, images: bool = True) -> DataSet:
     """The samples of `samples.jsonl` in the folder at `path`, or of another such file that `path` names itself.
 
     Lines without `group` are grouped by their first image, lines without `split` are all `train`. A line that can be
-    read but not be asked (no answer, a picture that does not open) is rejected by name. Without `pictures` nothing is
+    read but not be asked (no answer, an image that does not open) is rejected by name. Without `pictures` nothing is
     said about those: an audit looks at them itself.
 
     Raises:
         DataError: there is no such file, or lines of it cannot be read; the message has file and line. Or the folder
-            was prepared without pictures, and they are asked for.
+            was prepared without images, and they are asked for.
     """
     named = Path(path).expanduser() if path else None
     if named is not None and named.is_file() and named.suffix == ".jsonl":
@@ -58,13 +58,13 @@ def load(path: str | None, source: str = "folder", *, pictures: bool = True) -> 
         raise DataError(f"no {FILE} in the folder", str(folder), f"write one question a line: {_EXAMPLE}")
     rows = _parse(file)
     references = [reference for _, row in rows for reference in row.images]
-    broken = _broken(folder, references) if pictures else {}
+    broken = _broken(folder, references) if images else {}
     splits, rejected = collect_samples(str(folder), iter(rows), partial(_read, source, broken))
     return DataSet(source, splits, rejected, partial(open_in, folder), unused_images(folder, references))
 
 
 def _broken(folder: Path, references: list[str]) -> dict[str, str]:
-    """What is wrong with each picture; in a prepared folder the file's own name says whether it is whole."""
+    """What is wrong with each image; in a prepared folder the file's own name says whether it is whole."""
     card = prepared_folder.data_card(folder)
     if card is None:
         return image_problems(folder, references)

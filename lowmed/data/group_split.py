@@ -1,4 +1,4 @@
-"""Splits in which no patient and no picture is on two sides."""
+"""Splits in which no patient and no image is on two sides."""
 
 import hashlib
 import math
@@ -11,7 +11,7 @@ from lowmed.sample import Sample
 def by_group(samples: Iterable[Sample], fractions: Mapping[str, float], seed: int) -> dict[str, tuple[Sample, ...]]:
     """Split samples by group, about so large a fraction of the groups to each name; samples keep their order.
 
-    Groups that share a picture go together. A group's side depends on its name and the seed alone, so that rows added
+    Groups that share an image go together. A group's side depends on its name and the seed alone, so that rows added
     later do not move the others; the fractions are therefore met on average, not exactly.
 
     Raises:
@@ -37,7 +37,7 @@ def by_group(samples: Iterable[Sample], fractions: Mapping[str, float], seed: in
 
 
 def shared_images(a: Iterable[Sample], b: Iterable[Sample]) -> set[str]:
-    """The references of the pictures that occur on both sides."""
+    """The references of the images that occur on both sides."""
     return _images(a) & _images(b)
 
 
@@ -46,7 +46,7 @@ def _images(samples: Iterable[Sample]) -> set[str]:
 
 
 def connected(samples: Iterable[Sample]) -> dict[str, str]:
-    """Each group to the first name, in the alphabet, of all groups that it is tied to by pictures (union-find)."""
+    """Each group to the first name, in the alphabet, of all groups that it is tied to by images (union-find)."""
     parent: dict[str, str] = {}
 
     def root(group: str) -> str:

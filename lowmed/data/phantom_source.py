@@ -1,4 +1,4 @@
-"""Phantom, the generated data set: as many samples of each split as are asked for, and pictures drawn on demand."""
+"""Phantom, the generated data set: as many samples of each split as are asked for, and images drawn on demand."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args

@@ -97,11 +97,11 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     return DataSplit(dataset.source, train, held_out, shared, published_shared, dataset.open_image, dataset.digest)
 
 
-def training_questions_only(division: DataSplit, limit: int) -> DataSplit:
+def training_questions_only(data_split: DataSplit, limit: int) -> DataSplit:
     """The first training questions as the one part that is asked, `train`: what a probe measures support on."""
     empty: dict[str, frozenset[str]] = {"train": frozenset()}
-    asked = {"train": division.train[:limit]}
-    return replace(division, train=(), held_out=asked, shared=empty, published_shared=empty)
+    asked = {"train": data_split.train[:limit]}
+    return replace(data_split, train=(), held_out=asked, shared=empty, published_shared=empty)
 
 
 def evaluation_only(dataset: DataSet) -> DataSplit:
@@ -145,8 +145,8 @@ def _check_rejected(dataset: DataSet, spec: DataSpec) -> None:
     )
 
 
-def validate_split(division: DataSplit, spec: DataSpec) -> None:
-    """Refuse what would certainly make training wrong: held-out groups trained on, gold answers that can not be read.
+def validate_split(data_split: DataSplit, spec: DataSpec) -> None:
+    """Refuse what would certainly make training wrong: held-out groups trained on, gold answers that cannot be read.
 
     Images on both sides are `divide`'s business: it refuses or stamps them.
 
@@ -155,15 +155,15 @@ def validate_split(division: DataSplit, spec: DataSpec) -> None:
     """
     stamped = spec.split_by != "official" or spec.allow_shared_images
     raise_unless_allowed(
-        find_problems(division.train, division.held_out), {"shared-images", *(["shared-groups"] if stamped else [])}
+        find_problems(data_split.train, data_split.held_out), {"shared-images", *(["shared-groups"] if stamped else [])}
     )
 
 
-def limited(division: DataSplit, limit: int | None) -> DataSplit:
-    """The division with at most so many held-out samples in each part."""
+def limited(data_split: DataSplit, limit: int | None) -> DataSplit:
+    """The split with at most so many held-out samples in each part."""
     if limit is None:
-        return division
-    return replace(division, held_out={name: samples[:limit] for name, samples in division.held_out.items()})
+        return data_split
+    return replace(data_split, held_out={name: samples[:limit] for name, samples in data_split.held_out.items()})
 
 
 def _clean(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> bool:

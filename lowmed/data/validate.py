@@ -1,4 +1,4 @@
-"""What is certainly wrong with a split, found without opening a picture: for `check` and the trainers."""
+"""What is certainly wrong with a split, found without opening an image: for `check` and the trainers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ def find_problems(train: Sequence[Sample], held_out: Mapping[str, Sequence[Sampl
 
     In a prepared folder an image's reference stands for its pixels, so that equal pixels are found by name.
     """
-    found: list[Finding] = []
+    result: list[Finding] = []
     images, groups = _images(train), {sample.group for sample in train}
     for name, samples in held_out.items():
         own = _images(samples)
         if shared := own & images:
-            found.append(Finding("shared-images", f"{len(shared)} of {len(own)} {name} images are trained on"))
+            result.append(Finding("shared-images", f"{len(shared)} of {len(own)} {name} images are trained on"))
         own = {sample.group for sample in samples}
         if (shared := own & groups) and shared - images:
-            found.append(Finding("shared-groups", f"{len(shared)} of {len(own)} {name} groups are trained on"))
+            result.append(Finding("shared-groups", f"{len(shared)} of {len(own)} {name} groups are trained on"))
     unread = [sample for part in (train, *held_out.values()) for sample in part if not reads_back(sample)]
     if unread:
         told = f"{len(unread)} gold answers do not read back as themselves (first: {unread[0].id})"
-        found.append(Finding("unreadable-gold", told))
-    return tuple(found)
+        result.append(Finding("unreadable-gold", told))
+    return tuple(result)
 
 
 def raise_unless_allowed(findings: Sequence[Finding], allowed: Collection[str] = ()) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def raise_unless_allowed(findings: Sequence[Finding], allowed: Collection[str] =
 
 
 def reads_back(sample: Sample) -> bool:
-    """Whether the gold answer, given as a reply, is read and graded as right."""
+    """Whether the gold answer, given as a completion, is read and graded as right."""
     said = sample.letter if sample.kind == "choice" else sample.answer
     read = answer.read(f"<answer>{said}</answer>", sample)
     return answer.grade(read, sample).strict_outcome == "correct"

@@ -51,11 +51,11 @@ def load(path: str | None) -> DataSet:
 def find_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of the one file in the folder that has the shape of VQA-RAD; its published name wins."""
     files = [folder / FILE] if (folder / FILE).is_file() else sorted(folder.glob("*.json"))
-    found = {file.name: rows for file in files if (rows := _rows(file))}
-    if len(found) != 1:
-        what = f"{', '.join(found)} all look like VQA-RAD" if found else f"no VQA-RAD file here; looked for {FILE}"
+    result = {file.name: rows for file in files if (rows := _rows(file))}
+    if len(result) != 1:
+        what = f"{', '.join(result)} all look like VQA-RAD" if result else f"no VQA-RAD file here; looked for {FILE}"
         raise DataError(what, str(folder), _FIX)
-    return next(iter(found.values()))
+    return next(iter(result.values()))
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

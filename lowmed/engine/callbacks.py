@@ -73,7 +73,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.run = run
         self.stop = stop
         self.report = report
-        self.iterations = iterations  # optimizer steps on the same replies, which a checkpoint does not hold
+        self.iterations = iterations  # optimizer steps on the same completions, which a checkpoint does not hold
         self.began = time.monotonic()
         self.longest = 0.0
 

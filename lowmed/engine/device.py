@@ -29,7 +29,7 @@ def find_device(model: ModelSpec) -> Device:
     """The card, or the CPU where the model is small enough to be tried on it.
 
     Raises:
-        SetupError: the model needs a CUDA card and there is none, or torch can not use the one that is there.
+        SetupError: the model needs a CUDA card and there is none, or torch cannot use the one that is there.
     """
     silence_libraries()
     import torch
@@ -82,13 +82,13 @@ def choose_rollout(model: ModelSpec, machine: Device) -> tuple[str, str]:
     return "transformers", f"compiled decoding has not been measured faster on {machine.card}"
 
 
-def unsupported(plan: Recipe) -> LowmedError | None:
-    """Why the recipe's model can not do what the recipe asks, or None where it can. Asked before anything is loaded.
+def unsupported_error(recipe: Recipe) -> LowmedError | None:
+    """Why the recipe's model cannot do what the recipe asks, or None where it can. Asked before anything is loaded.
 
     With TRL 1.15 vLLM is wrong in both cases that this project has: images and a 4-bit base. transformers does not let
     a bitsandbytes 4-bit base be compiled, and unsloth samples by its own code.
     """
-    model, where, fix = plan.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
+    model, where, fix = recipe.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
     four_bit = model.load_in == "4bit"
     if model.rollout == "vllm" and four_bit:
         what = "vllm can not sample from a 4-bit base that trains: it is sent packed weights that it does not take"
@@ -98,8 +98,8 @@ def unsupported(plan: Recipe) -> LowmedError | None:
         what, fix = "a 4-bit base can not be compiled", f"use model.load_in=16bit, or {fix.removeprefix('use ')}"
     elif model.rollout == "compiled" and model.backend == "unsloth":
         what = "unsloth samples by its own code, which lowmed does not compile"
-    elif model.backend == "unsloth" and isinstance(plan.method, GrpoSpec):
-        return _unsloth_refusal(plan.method, plan.lora)
+    elif model.backend == "unsloth" and isinstance(recipe.method, GrpoSpec):
+        return _unsloth_refusal(recipe.method, recipe.lora)
     else:
         return None
     return RecipeError(what, where, fix)

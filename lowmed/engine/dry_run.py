@@ -1,6 +1,6 @@
 """A rehearsal: three true updates of a recipe on this machine, with what every phase took of memory and time.
 
-The data are generated: pictures of as many tokens as the plan says, so that nothing need be downloaded or prepared.
+The data are generated: images of as many tokens as the plan says, so that nothing need be downloaded or prepared.
 With `model.weights=random` neither need the weights: they are drawn for the architecture of a config folder.
 """
 
@@ -19,7 +19,6 @@ from typing import Any
 from PIL import Image
 
 from lowmed import prompt
-from lowmed import run as runs
 from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.data.split import DataSplit
 from lowmed.engine import device as machine
@@ -32,6 +31,7 @@ from lowmed.plan.batch import SMALL, choose_batch
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.workload import CPU_ROWS
 from lowmed.recipe import GrpoSpec, MethodSpec, Recipe
+from lowmed.run import create_run
 from lowmed.sample import Sample
 
 UPDATES = 3
@@ -49,30 +49,28 @@ def dry_run(asked: Recipe) -> MeasuredRun:
         LowmedError: the machine or the model does not allow it.
     """
     here = machine.find_device(asked.model)
-    method = asked.method.model_copy(
-        update={"updates": UPDATES, "checkpoint_every": UPDATES, **_all_rows(asked.method)}
-    )
-    plan = asked.model_copy(update={"method": method, "hardware": None})
-    model = architecture.read_architecture(plan.model)
-    planned = sequence_lengths.sequence_lengths(plan)
+    method = asked.method.model_copy(update={"updates": UPDATES, "save_steps": UPDATES, **_all_rows(asked.method)})
+    recipe = asked.model_copy(update={"method": method, "hardware": None})
+    model = architecture.read_architecture(recipe.model)
+    planned = sequence_lengths.sequence_lengths(recipe)
     meter = Profiler(here.device, _context(here.device))
     with meter.phase("load"):
-        loaded = train.load_for_training(plan)
+        loaded = train.load_for_training(recipe)
     model = replace(model, tied=_tied(loaded.model))
-    division = _division(plan, planned)
-    rows = _measured_lengths(plan, loaded, division, planned)
-    cut = choose_batch(plan, model, here.memory_gib, card=here.card, precision=here.precision, row_lengths=rows)
-    said = {"rows_per_forward": cut.rows_per_forward, "checkpointing": cut.checkpointing}
-    plan = plan.model_copy(update={"method": method.model_copy(update=said)})
+    data_split = _division(recipe, planned)
+    rows = _measured_lengths(recipe, loaded, data_split, planned)
+    cut = choose_batch(recipe, model, here.memory_gib, card=here.card, precision=here.precision, row_lengths=rows)
+    said = {"per_device_train_batch_size": cut.per_device_train_batch_size, "checkpointing": cut.gradient_checkpointing}
+    recipe = recipe.model_copy(update={"method": method.model_copy(update=said)})
     with tempfile.TemporaryDirectory(prefix="lowmed-rehearsal-") as scratch:
-        run = runs.create_run(plan, "rehearsal", out=str(Path(scratch) / "run"))
+        run = create_run(recipe, "rehearsal", out=str(Path(scratch) / "run"))
         with _metered(meter):
-            train.train(run, loaded, division, report=lambda *_: None)
-    if here.device == "cuda" or model.parameters < SMALL:  # 64 replies of a large model take a CPU an hour
+            train.train(run, loaded, data_split, report=lambda *_: None)
+    if here.device == "cuda" or model.parameters < SMALL:  # 64 completions of a large model take a CPU an hour
         meter.timing = False
         gc.collect()  # the trainer and its optimizer, which an evaluation does not have
         with meter.phase("evaluation"):
-            _evaluate(plan, loaded, division, cut.rows_per_answer)
+            _evaluate(recipe, loaded, data_split, cut.rows_per_answer)
     if here.device == "cuda":
         import torch
 
@@ -82,7 +80,7 @@ def dry_run(asked: Recipe) -> MeasuredRun:
         card=here.card,
         card_gib=round(here.memory_gib, 2),
         precision=here.precision,
-        plan=_bare(plan),
+        recipe=_bare(recipe),
         model=model,
         lengths=rows,
         batch=cut,
@@ -119,21 +117,23 @@ def _context(device: str) -> float:
 
 
 def _all_rows(method: MethodSpec) -> dict[str, Any]:
-    """Random weights earn no reward and end no reply: every row is to be trained on all the same."""
+    """Random weights earn no reward and end no completion: every row is to be trained on all the same."""
     grpo = isinstance(method, GrpoSpec)
-    return {"drop_settled": False, "mask_truncated": False, "canaries_every": None} if grpo else {}
+    return (
+        {"skip_zero_variance_groups": False, "mask_truncated_completions": False, "canary_steps": None} if grpo else {}
+    )
 
 
-def _bare(plan: Recipe) -> Recipe:
+def _bare(recipe: Recipe) -> Recipe:
     """The recipe as a row keeps it: no folder of this machine, none of its texts."""
-    model = plan.model.model_copy(update={"name": Path(plan.model.name).name})
-    data = plan.data.model_copy(update={"source": "phantom", "path": None, "difficulty": None})
-    lora = plan.lora.model_copy(update={"start": None})
-    return plan.model_copy(update={"model": model, "data": data, "lora": lora, "provenance": {}})
+    model = recipe.model.model_copy(update={"name": Path(recipe.model.name).name})
+    data = recipe.data.model_copy(update={"source": "phantom", "path": None, "difficulty": None})
+    lora = recipe.lora.model_copy(update={"start": None})
+    return recipe.model_copy(update={"model": model, "data": data, "lora": lora, "provenance": {}})
 
 
-def _division(plan: Recipe, planned: sequence_lengths.SequenceLengths) -> DataSplit:
-    """Generated questions about pictures of so many tokens."""
+def _division(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -> DataSplit:
+    """Generated questions about images of so many tokens."""
     tokens = max(4, planned.image // max(1, planned.images))
     wide = isqrt(tokens)
     size = (wide * TOKEN_SIDE_PX, tokens // wide * TOKEN_SIDE_PX)
@@ -141,18 +141,18 @@ def _division(plan: Recipe, planned: sequence_lengths.SequenceLengths) -> DataSp
     def picture(reference: str) -> Image.Image:
         return phantom.picture(reference).resize(size)
 
-    count = max(UPDATES * plan.method.questions_per_update, CPU_ROWS)
-    samples = phantom.samples("train", count, plan.seed)
+    count = max(UPDATES * recipe.method.prompts_per_step, CPU_ROWS)
+    samples = phantom.samples("train", count, recipe.seed)
     train_rows = tuple(replace(sample, images=sample.images * max(1, planned.images)) for sample in samples)
     return DataSplit("rehearsal", train_rows, {}, {}, {}, picture, "rehearsal")
 
 
 def _measured_lengths(
-    plan: Recipe, loaded: Loaded, division: DataSplit, planned: sequence_lengths.SequenceLengths
+    recipe: Recipe, loaded: Loaded, data_split: DataSplit, planned: sequence_lengths.SequenceLengths
 ) -> sequence_lengths.SequenceLengths:
     """The lengths of the rows that are run, as the model's own tokenizer counts them."""
-    family = plan.prompts.training
-    grpo = isinstance(plan.method, GrpoSpec)
+    family = recipe.prompts.training
+    grpo = isinstance(recipe.method, GrpoSpec)
 
     def count(text: str) -> int:
         return len(loaded.processor.tokenizer(text)["input_ids"])
@@ -162,10 +162,14 @@ def _measured_lengths(
         return str(loaded.processor.apply_chat_template(messages, add_generation_prompt=True))
 
     wordings = range(len(family.wordings))
-    text = max(count(asked(sample, wording)) for sample in division.train for wording in wordings)
-    reply = max(count(prompt.reference_completion(family, sample)) for sample in division.train) + 2
+    text = max(count(asked(sample, wording)) for sample in data_split.train for wording in wordings)
+    completion = max(count(prompt.reference_completion(family, sample)) for sample in data_split.train) + 2
     return replace(
-        planned, text=text, reply=planned.reply if grpo else reply, mean_image=planned.image, told_by="generated"
+        planned,
+        text=text,
+        completion=planned.completion if grpo else completion,
+        mean_image=planned.image,
+        told_by="generated",
     )
 
 
@@ -203,10 +207,10 @@ def _part(meter: Profiler, trainer: Any, phase: str, call: Callable[..., Any]) -
     return measured
 
 
-def _evaluate(plan: Recipe, loaded: Loaded, division: DataSplit, questions: int) -> None:
+def _evaluate(recipe: Recipe, loaded: Loaded, data_split: DataSplit, questions: int) -> None:
     from lowmed.engine.generate import complete
 
-    samples = list(islice(division.train, questions))
-    tokens = plan.eval.max_new_tokens
-    for _ in complete(loaded, samples, plan.prompts.asking, division.open_image, max_new_tokens=tokens):
+    samples = list(islice(data_split.train, questions))
+    tokens = recipe.eval.max_new_tokens
+    for _ in complete(loaded, samples, recipe.prompts.asking, data_split.open_image, max_new_tokens=tokens):
         pass

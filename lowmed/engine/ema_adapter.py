@@ -1,4 +1,4 @@
-"""A slow copy of the adapter beside the one that trains, and how likely it finds the answers of replies.
+"""A EMA copy of the adapter beside the one that trains, and how likely it finds the answers of completions.
 
 The base is shared: only the adapter's tensors are held twice, and change places for the length of one forward pass.
 """
@@ -22,7 +22,7 @@ from lowmed.errors import RunError
 from lowmed.rewards import Weighted
 from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.consistency import Consistency
-from lowmed.run import disk
+from lowmed.run import disk_errors
 
 FILE = "slow_adapter.safetensors"
 
@@ -32,11 +32,11 @@ def ema_adapter(
     loaded: Loaded,
     rows: Sequence[TrainingRow],
     family: prompt.Family,
-    rows_per_forward: int,
-) -> "SlowCopy | None":
-    """The slow copy that the recipe's rewards ask for, or None."""
+    per_device_train_batch_size: int,
+) -> "EmaAdapter | None":
+    """The EMA copy that the recipe's rewards ask for, or None."""
     options = next((reward.reward for reward in rewards if isinstance(reward.reward, Consistency)), None)
-    return EmaAdapter(loaded, rows, family, options, rows_per_forward) if options else None
+    return EmaAdapter(loaded, rows, family, options, per_device_train_batch_size) if options else None
 
 
 class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -51,13 +51,13 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         rows: Sequence[TrainingRow],
         family: prompt.Family,
         options: Consistency,
-        rows_per_forward: int,
+        per_device_train_batch_size: int,
     ) -> None:
         self.loaded = loaded
         self.rows = rows
         self.family = family
         self.options = options
-        self.rows_per_forward = rows_per_forward
+        self.per_device_train_batch_size = per_device_train_batch_size
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -83,7 +83,7 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Put the copy into the checkpoint."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        with disk(folder):
+        with disk_errors(folder):
             save_file({name: weight.contiguous() for name, weight in self.weights.items()}, str(folder / FILE))
 
     @contextmanager
@@ -101,12 +101,12 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         """The exponential of the mean log-probability of each right answer's tokens under the slow adapter.
 
         Args:
-            numbers: the row of each reply; replies to one question stand next to each other.
+            numbers: the row of each completion; completions to one question stand next to each other.
             images: prepared images of each row.
-            texts: of the replies.
+            texts: of the completions.
             ids: their tokens.
         """
-        found: list[float | None] = [None] * len(numbers)
+        result: list[float | None] = [None] * len(numbers)
         model = self.loaded.model
         training = model.training
         model.eval()
@@ -116,26 +116,26 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
                 right = [place for place in group if Accuracy()(row.sample, texts[place]).value == 1]
                 spans = {place: answer_span(self.loaded.processor.tokenizer, ids[place]) for place in right}
                 known = [place for place in right if spans[place]]
-                for start in range(0, len(known), self.rows_per_forward):
-                    part = known[start : start + self.rows_per_forward]
+                for start in range(0, len(known), self.per_device_train_batch_size):
+                    part = known[start : start + self.per_device_train_batch_size]
                     values = self._forward(
                         row, images[part[0]], [ids[place] for place in part], [*map(spans.get, part)]
                     )
                     for place, value in zip(part, values, strict=True):
-                        found[place] = value
+                        result[place] = value
         model.train(training)
-        return found
+        return result
 
-    def _forward(self, row: TrainingRow, images: Any, replies: list[list[int]], spans: list[Any]) -> list[float]:
-        """How likely the answers of replies to one question are, which is read once for all of them."""
+    def _forward(self, row: TrainingRow, images: Any, completions: list[list[int]], spans: list[Any]) -> list[float]:
+        """How likely the answers of completions to one question are, which is read once for all of them."""
         processor, device = self.loaded.processor, self.loaded.model.device
         text = processor.apply_chat_template(
             prompt.build_messages(self.family, row.sample, row.wording), add_generation_prompt=True
         )
         asked = processor(text=[text], images=[*images] if images else None, return_tensors="pt")
-        count, longest = len(replies), max(map(len, replies))
-        said = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in replies])
-        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in replies])
+        count, longest = len(completions), max(map(len, completions))
+        said = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in completions])
+        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in completions])
         columns = {"input_ids": said, "attention_mask": mask, "mm_token_type_ids": torch.zeros_like(said)}
         inputs: dict[str, Any] = {
             name: torch.cat([asked[name].expand(count, -1), after], dim=1).to(device)
@@ -144,7 +144,7 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         }
         inputs |= {name: [asked[name].to(device)] * count for name in packing.OF_IMAGES if name in asked}
         scores, _entropy = packing.log_probs(
-            self.loaded.model, inputs, longest, temperature=1.0, checkpointing=False, autocast=nullcontext()
+            self.loaded.model, inputs, longest, temperature=1.0, gradient_checkpointing=False, autocast=nullcontext()
         )
         return [float(line[slice(*span)].mean().exp()) for line, span in zip(scores, spans, strict=True)]
 

@@ -21,13 +21,13 @@ from lowmed.recipe import ModelSpec
 from lowmed.run import write_json
 from lowmed.sample import Sample
 
-SEED = 0  # of sampled replies
+SEED = 0  # of sampled completions
 Progress = Callable[[str, int], AbstractContextManager[runner.Advance]]
 
 
 def evaluate(
     who: EvalTarget,
-    division: DataSplit,
+    data_split: DataSplit,
     seen: str,
     folder: Path,
     *,
@@ -41,11 +41,11 @@ def evaluate(
 
     Args:
         who: the model, and beside a run perhaps its base, which gets no controls.
-        division: the questions.
+        split: the questions.
         seen: how they stand to the run's training.
         folder: of the evaluation.
         controls: questions that the controls ask again.
-        samples: sampled replies per question.
+        samples: sampled completions per question.
         url: of the endpoint that serves the model, if one does.
         rescore: ask nothing; only score anew.
         progress: shows how far it is.
@@ -56,23 +56,23 @@ def evaluate(
     tokens = who.eval.max_new_tokens
     if not rescore:
         asked = eval_settings(
-            who.model, who.family, division, max_new_tokens=tokens, seen=seen, endpoint=url is not None
+            who.model, who.family, data_split, max_new_tokens=tokens, seen=seen, endpoint=url is not None
         )
         results_folder.open_folder(folder, asked)
         for name, adapter in who.adapters.items():
             beside = name == "base" and len(who.adapters) > 1
-            work = runner.list_conditions(division, controls=0 if beside else controls, samples=samples)
+            work = runner.list_conditions(data_split, controls=0 if beside else controls, samples=samples)
             ready = partial(_ready, who, adapter, url)
             with progress(f"eval {name}", runner.total(work)) as advance:
-                runner.run_conditions(folder, name, work, ready, train=division.train, advance=advance)
-    found = report(folder)
-    write_json(folder / "report.json", found)
-    return found
+                runner.run_conditions(folder, name, work, ready, train=data_split.train, advance=advance)
+    result = report(folder)
+    write_json(folder / "report.json", result)
+    return result
 
 
 def probe(
     who: EvalTarget,
-    division: DataSplit,
+    data_split: DataSplit,
     seen: str,
     folder: Path,
     *,
@@ -85,10 +85,10 @@ def probe(
 
     Args:
         who: the model.
-        division: the training questions, as its one split `train`.
+        split: the training questions, as its one split `train`.
         seen: how they stand to the run's training.
         folder: of the probe; gets probe.json and difficulty.jsonl.
-        samples: replies per question.
+        samples: completions per question.
         temperature: of those.
         support: the threshold of the verdict; None for the documented default.
         progress: shows how far it is.
@@ -97,10 +97,10 @@ def probe(
         LowmedError: the model, the data or the folder does not allow it.
     """
     [(name, adapter)] = who.adapters.items()
-    asked = eval_settings(who.model, who.family, division, max_new_tokens=who.eval.max_new_tokens, seen=seen)
+    asked = eval_settings(who.model, who.family, data_split, max_new_tokens=who.eval.max_new_tokens, seen=seen)
     about = {**asked, "temperature": temperature}
     results_folder.open_folder(folder, about)
-    real = Condition(REAL, "train", division.held_out["train"], division.open_image)
+    real = Condition(REAL, "train", data_split.held_out["train"], data_split.open_image)
     tries = Condition(SAMPLED, "train", real.samples, real.open_image, samples, temperature)
     work = [real, tries, runner.sampled_blind(real, samples, temperature)]
     with progress("probe", runner.total(work)) as advance:
@@ -109,13 +109,13 @@ def probe(
         each: scored(results_folder.read(results_folder.path(folder, name, each)))
         for each in (REAL, SAMPLED, SAMPLED_BLIND)
     }
-    found = {
+    result = {
         **about,
         **judge(rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=SUPPORT if support is None else support),
     }
-    write_json(folder / "probe.json", found)
+    write_json(folder / "probe.json", result)
     difficulty.write(folder / difficulty.FILE, rows[SAMPLED])
-    return found
+    return result
 
 
 def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int) -> Answerer:
@@ -125,7 +125,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
         model: the base.
         adapter: folder of the adapter on it, or None for the base itself.
         family: how it is asked.
-        max_new_tokens: a reply longer than this is cut.
+        max_new_tokens: a completion longer than this is cut.
 
     Raises:
         LowmedError: the machine or the model does not allow it.

@@ -28,7 +28,7 @@ def complete(
     temperature: float = 0.0,
     copies: int = 1,
 ) -> Iterator[Completion]:
-    """One greedy reply per sample, or `copies` sampled ones at a temperature, the shortest questions first.
+    """One greedy completion per sample, or `copies` sampled ones at a temperature, the shortest questions first.
 
     Questions of one length are answered together, so that a batch holds little padding; the model reads a question
     once, however many copies of it are asked for.
@@ -38,9 +38,9 @@ def complete(
         samples: what is asked.
         family: how it is asked; always its first wording.
         open_image: opens the samples' image references.
-        max_new_tokens: a reply longer than this is cut, `finish_reason` "length".
+        max_new_tokens: a completion longer than this is cut, `finish_reason` "length".
         temperature: 0 is greedy.
-        copies: replies per sample.
+        copies: completions per sample.
 
     Raises:
         DataError: an image cannot be opened, or did not reach the model.
@@ -53,12 +53,12 @@ def complete(
     for start in range(0, len(asked), rows):
         batch = asked[start : start + rows]
         if loaded.backend == "unsloth" or not decode.supports(prefill.unwrapped(loaded.model)):
-            found = _by_generate(loaded, encode(loaded, batch, family, open_image), sampling)
+            result = _by_generate(loaded, encode(loaded, batch, family, open_image), sampling)
         else:
             firsts, owners = prefill.deduplicate([(prompt.question_text(sample), sample.images) for sample in batch])
             inputs = encode(loaded, [batch[place] for place in firsts], family, open_image)
-            found = prefill.generate(loaded.model, inputs, owners, sampling)
-        for sample, ids in zip(batch, found, strict=True):
+            result = prefill.generate(loaded.model, inputs, owners, sampling)
+        for sample, ids in zip(batch, result, strict=True):
             yield _reply(loaded, sample, ids)
 
 
@@ -85,7 +85,7 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
 
 
 def _by_generate(loaded: Loaded, inputs: Any, sampling: prefill.Sampling) -> list[list[int]]:
-    """Replies by the model's own `generate`: where unsloth has replaced it with the layers, and for unknown models."""
+    """Completions by the model's own `generate`: where unsloth has replaced it with the layers, and for unknown models."""
     how: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
         how = {"do_sample": True, "temperature": sampling.temperature, "top_p": 1.0, "top_k": 0}

@@ -34,28 +34,29 @@ def build(
         dataset: columns `prompt`, `images`, `row`, already in training order.
         functions: one a reward, in the recipe's order.
         common: the training arguments that all methods share.
-        rows_per_generate: most replies that are drawn at once.
+        rows_per_generate: most completions that are drawn at once.
         compiled: whether they are drawn by a compiled step.
     """
     own = loaded.backend != "unsloth" and decode.supports(prefill.unwrapped(loaded.model))
-    checkpointing = common["gradient_checkpointing"]
+    gradient_checkpointing = common["gradient_checkpointing"]
     arguments = GRPOConfig(
-        num_generations=method.group_size,
-        max_completion_length=method.max_new_tokens,
+        num_generations=method.num_generations,
+        max_completion_length=method.max_completion_length,
         temperature=method.temperature,
         beta=method.beta,
         epsilon=method.epsilon,
         epsilon_high=method.epsilon_high,
         num_iterations=method.num_iterations,
-        loss_type=method.loss,
+        loss_type=method.loss_type,
         scale_rewards=method.scale_rewards,
-        multi_objective_aggregation=method.combine,
+        multi_objective_aggregation=method.multi_objective_aggregation,
         reward_weights=[reward.weight for reward in method.rewards],
-        mask_truncated_completions=method.mask_truncated,
+        mask_truncated_completions=method.mask_truncated_completions,
         shuffle_dataset=False,  # the rows stand in their order already
         generation_kwargs={"suppress_tokens": loaded.suppressed},
         log_completions=False,  # rollouts.jsonl holds them all; TRL's own table would copy the images
-        **common | {"gradient_checkpointing": checkpointing and not own},  # the shared forward checkpoints itself
+        **common
+        | {"gradient_checkpointing": gradient_checkpointing and not own},  # the shared forward checkpoints itself
     )
     given = {
         "model": loaded.model,
@@ -74,18 +75,18 @@ def build(
     trainer = Trainer(**given)
     decoder = CompiledDecoder() if compiled else decode.Decoder()
     trainer.sampling = prefill.Sampling(
-        method.max_new_tokens, method.temperature, loaded.suppressed, trainer.eos_token_ids, decoder
+        method.max_completion_length, method.temperature, loaded.suppressed, trainer.eos_token_ids, decoder
     )
     trainer.rows_per_generate = rows_per_generate
-    trainer.checkpointing = checkpointing
-    trainer.drops_idle = method.drop_settled and method.beta == 0
+    trainer.gradient_checkpointing = gradient_checkpointing
+    trainer.drops_idle = method.skip_zero_variance_groups and method.beta == 0
     return trainer
 
 
 class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
     """TRL's trainer, with three steps done otherwise to the same result.
 
-    A prompt is tokenized, prepared and read by the model once, not once a reply. The rows of one batch of replies are
+    A prompt is tokenized, prepared and read by the model once, not once a completion. The rows of one batch of completions are
     sorted by length instead of shuffled, so that a forward pass holds little padding; they all count in the same
     optimizer step. And rows that cannot move the model stay out of its forward pass.
     """
@@ -93,7 +94,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
     sampling: prefill.Sampling
     rows_per_generate: int
     drops_idle: bool
-    checkpointing: bool
+    gradient_checkpointing: bool
     _buffered_inputs: list[Inputs] | None
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
@@ -111,16 +112,16 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         fields = split_pixel_values_by_grid(multimodal_fields)
         training = self.model.training
         self.model.eval()  # checkpointing of activations would drop the cache
-        found: list[list[int]] = []
+        result: list[list[int]] = []
         try:
             for start in range(0, len(owners), self.rows_per_generate):
                 firsts, chunk = prefill.deduplicate(owners[start : start + self.rows_per_generate])
                 ids = [prompt_ids[start + place] for place in firsts]
                 inputs = self._padded(ids, fields, [owners[start + place] for place in firsts])
-                found += prefill.generate(self.model, inputs, chunk, self.sampling)
+                result += prefill.generate(self.model, inputs, chunk, self.sampling)
         finally:
             self.model.train(training)
-        return found, None
+        return result, None
 
     def _padded(self, ids: list[list[int]], fields: Inputs, prompts: list[int]) -> dict[str, torch.Tensor]:
         """The model inputs of some of the distinct prompts, padded on the left."""
@@ -191,18 +192,18 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             inputs = split_pixel_values_by_grid(inputs)
         inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
         rows = range(len(input_ids))
-        found = [
+        result = [
             packing.log_probs(
                 model,
                 grpo_batch.select_rows(inputs, rows[start : start + (batch_size or len(rows))]),
                 logits_to_keep,
                 temperature=self.temperature,
-                checkpointing=self.checkpointing,
+                gradient_checkpointing=self.gradient_checkpointing,
                 autocast=self.accelerator.autocast(),
             )
             for start in range(0, len(rows), batch_size or len(rows))
         ]
-        scores, entropies = (torch.cat(each) for each in zip(*found, strict=True))
+        scores, entropies = (torch.cat(each) for each in zip(*result, strict=True))
         return scores, entropies, None
 
 

@@ -1,4 +1,4 @@
-"""A batch of replies as TRL's trainer holds it: which rows can move the model, and the order they are forwarded in."""
+"""A batch of completions as TRL's trainer holds it: which rows can move the model, and the order they are forwarded in."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,45 +9,45 @@ from trl.trainer.utils import split_pixel_values_by_grid
 Inputs = dict[str, Any]
 
 
-def zero_spread(advantages: torch.Tensor, group_size: int) -> torch.Tensor:
-    """Rows of groups whose replies all earned the same, which says nothing about any of them.
+def zero_spread(advantages: torch.Tensor, num_generations: int) -> torch.Tensor:
+    """Rows of groups whose completions all earned the same, which says nothing about any of them.
 
     TRL divides by a standard deviation that rounding keeps above 0, so that such a group's advantages, 0 in exact
     arithmetic, may all be 0.001; they are equal to the last bit.
 
     Args:
         advantages: [rows], group by group. They sum to 0 in a group, so that equal ones stand for 0.
-        group_size: replies per question.
+        num_generations: completions per question.
 
     Returns:
         [rows], bool.
     """
-    groups = advantages.view(-1, group_size)
-    return (groups == groups[:, :1]).all(dim=1).repeat_interleave(group_size)
+    groups = advantages.view(-1, num_generations)
+    return (groups == groups[:, :1]).all(dim=1).repeat_interleave(num_generations)
 
 
-def forward_order(idle_rows: torch.Tensor, lengths: torch.Tensor, group_size: int) -> list[int]:
-    """All rows: idle ones first, then group by group, the groups with the shortest replies first."""
-    longest = lengths.masked_fill(idle_rows, 0).view(-1, group_size).amax(dim=1).tolist()
+def forward_order(idle_rows: torch.Tensor, lengths: torch.Tensor, num_generations: int) -> list[int]:
+    """All rows: idle ones first, then group by group, the groups with the shortest completions first."""
+    longest = lengths.masked_fill(idle_rows, 0).view(-1, num_generations).amax(dim=1).tolist()
     idle = idle_rows.tolist()
 
     def key(row: int) -> tuple[bool, int, int]:
-        return not idle[row], longest[row // group_size], row // group_size
+        return not idle[row], longest[row // num_generations], row // num_generations
 
     return sorted(range(len(idle)), key=key)
 
 
-def by_row(inputs: Inputs, group_size: int) -> Inputs:
+def by_row(inputs: Inputs, num_generations: int) -> Inputs:
     """The batch with the images of each row apart, all rows of a group holding the same copy of them.
 
     Args:
-        inputs: what TRL's trainer made of one batch of replies, group by group.
-        group_size: replies per question.
+        inputs: what TRL's trainer made of one batch of completions, group by group.
+        num_generations: completions per question.
     """
     split: Inputs = dict(split_pixel_values_by_grid(inputs))
     if "pixel_values" in split:
-        firsts = [pixels.clone() for pixels in split["pixel_values"][::group_size]]  # so that the others can go
-        split["pixel_values"] = [pixels for pixels in firsts for _ in range(group_size)]
+        firsts = [pixels.clone() for pixels in split["pixel_values"][::num_generations]]  # so that the others can go
+        split["pixel_values"] = [pixels for pixels in firsts for _ in range(num_generations)]
     return split
 
 

@@ -42,7 +42,7 @@ class Loaded:
 
     @property
     def end_ids(self) -> list[int]:
-        """Ids that end a reply."""
+        """Ids that end a completion."""
         ends = self.model.generation_config.eos_token_id
         return list(ends) if isinstance(ends, list) else [ends]
 
@@ -56,7 +56,7 @@ def choose_backend(spec: ModelSpec, machine: Device) -> tuple[str, str]:
     """`transformers` or `unsloth`, and why: the recipe's, else the one that was measured faster on this card.
 
     Raises:
-        SetupError: unsloth was asked for where it can not work.
+        SetupError: unsloth was asked for where it cannot work.
     """
     chosen: str = spec.backend
     why = "the recipe says so"
@@ -79,7 +79,7 @@ def choose_backend(spec: ModelSpec, machine: Device) -> tuple[str, str]:
 
 
 def _unsloth_refusal(spec: ModelSpec, machine: Device) -> SetupError | None:
-    """Why unsloth can not load this model here, or None where it can; asked before it is imported."""
+    """Why unsloth cannot load this model here, or None where it can; asked before it is imported."""
     where, instead = "model.backend", "use model.backend=transformers"
     if machine.device != "cuda":
         return SetupError("unsloth needs a CUDA card", where, instead)
@@ -113,7 +113,7 @@ def load_base(spec: ModelSpec, machine: Device) -> Loaded:
     """The base model and its processor, checked.
 
     Raises:
-        SetupError: they can not be loaded, or did not come out as the recipe says.
+        SetupError: they cannot be loaded, or did not come out as the recipe says.
     """
     backend, _why = choose_backend(spec, machine)
     module = _module(backend)  # unsloth must be imported before transformers

@@ -6,7 +6,7 @@ from typing import Any
 
 from lowmed.engine import canaries
 from lowmed.engine.training_data import TrainingRow
-from lowmed.prompt import ReplyForm
+from lowmed.prompt import CompletionFormat
 from lowmed.rewards import Rollout, Score, Weighted, paid
 from lowmed.run import Run
 
@@ -21,25 +21,25 @@ def reward_functions(
     end_ids: Sequence[int],
     run: Run,
     *,
-    reply: ReplyForm = "think_answer",
-    canaries_every: int | None = None,
+    completion_format: CompletionFormat = "think_answer",
+    canary_steps: int | None = None,
     updates_per_batch: int = 1,
     likelihood: Likelihood | None = None,
 ) -> list[RewardFunction]:
     """One TRL reward function a reward, in order.
 
     TRL calls them one after the other for each batch. The first scores the batch by all rewards, group by group, and
-    writes it to rollouts.jsonl: a gate decides about the others, and a judge is asked about all replies together. What
+    writes it to rollouts.jsonl: a gate decides about the others, and a judge is asked about all completions together. What
     TRL is given is what is paid after the gates; the record holds both.
 
     Args:
         rewards: of the recipe.
         rows: the questions of the run, by their number.
-        end_ids: tokens that end a reply.
+        end_ids: tokens that end a completion.
         run: where the record is written.
-        reply: the form that the prompts ask for.
-        canaries_every: updates between two lines of canaries.jsonl.
-        updates_per_batch: optimizer steps on the same replies.
+        completion_format: the form that the prompts ask for.
+        canary_steps: updates between two lines of canaries.jsonl.
+        updates_per_batch: optimizer steps on the same completions.
         likelihood: who knows how likely the answers are, for rewards that need it.
     """
     given: list[dict[str, float | None]] = []
@@ -57,7 +57,7 @@ def reward_functions(
             likelihood(row, images or [None] * len(row), texts, completion_ids) if likelihood else [None] * len(row)
         )
         rollouts = [
-            Rollout(text, len(ids), found) for text, ids, found in zip(texts, completion_ids, likely, strict=True)
+            Rollout(text, len(ids), result) for text, ids, result in zip(texts, completion_ids, likely, strict=True)
         ]
         scores = _scores(rewards, rows, row, rollouts)
         given[:] = [paid(rewards, each) for each in scores]
@@ -71,9 +71,11 @@ def reward_functions(
             ],
         )
         # A batch is due where any of its updates is; nothing is remembered, so that a resumed run does the same.
-        if canaries_every and (update + updates_per_batch - 1) // canaries_every > (update - 1) // canaries_every:
+        if canary_steps and (update + updates_per_batch - 1) // canary_steps > (update - 1) // canary_steps:
             seen = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
-            run.append("canaries.jsonl", [{"update": update, **canaries.canary_rates(rewards, seen, reply)}])
+            run.append(
+                "canaries.jsonl", [{"update": update, **canaries.canary_rates(rewards, seen, completion_format)}]
+            )
 
     def function(reward: Weighted) -> RewardFunction:
         def values(**batch: Any) -> list[float | None]:
@@ -90,16 +92,16 @@ def reward_functions(
 def _scores(
     rewards: Sequence[Weighted], rows: Sequence[TrainingRow], numbers: list[int], rollouts: list[Rollout]
 ) -> list[dict[str, Score]]:
-    """What each reward says about each reply; the replies to one question stand next to each other."""
+    """What each reward says about each completion; the completions to one question stand next to each other."""
     for reward in rewards:
         reward.prepare([(rows[number].sample, each.text) for number, each in zip(numbers, rollouts, strict=True)])
-    found: list[dict[str, Score]] = []
+    result: list[dict[str, Score]] = []
     for number, places in groupby(range(len(numbers)), key=lambda place: numbers[place]):
         group = [rollouts[place] for place in places]
         columns = [reward.of_group(rows[number].sample, group) for reward in rewards]
         names = [reward.name for reward in rewards]
-        found += [dict(zip(names, said, strict=True)) for said in zip(*columns, strict=True)]
-    return found
+        result += [dict(zip(names, said, strict=True)) for said in zip(*columns, strict=True)]
+    return result
 
 
 def _record(

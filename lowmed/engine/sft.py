@@ -1,4 +1,4 @@
-"""Supervised tuning: TRL's trainer with the recipe's settings, loss on the reply alone."""
+"""Supervised tuning: TRL's trainer with the recipe's settings, loss on the completion alone."""
 
 from typing import Any
 

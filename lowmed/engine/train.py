@@ -16,33 +16,34 @@ from lowmed.engine import device, load, training_data
 from lowmed.errors import LowmedError
 from lowmed.plan import architecture
 from lowmed.plan.batch import Batch, choose_batch
-from lowmed.recipe import GrpoSpec, MethodSpec, Recipe, SftSpec, io
-from lowmed.run import Run, disk, now, write_json
+from lowmed.recipe import GrpoSpec, MethodSpec, Recipe, SftSpec
+from lowmed.recipe.io import portable_recipe
+from lowmed.run import Run, disk_errors, utc_now, write_json
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
 Report = Callable[[int, dict[str, float]], None]
 
 
-def load_for_training(plan: Recipe) -> load.Loaded:
+def load_for_training(recipe: Recipe) -> load.Loaded:
     """The recipe's model with the adapter to train, before anything is written.
 
     Raises:
         LowmedError: the machine or the model does not allow it.
     """
-    if refused := device.unsupported(plan):
+    if refused := device.unsupported_error(recipe):
         raise refused
-    here = device.find_device(plan.model)
-    loaded = load.load_base(plan.model, here)
+    here = device.find_device(recipe.model)
+    loaded = load.load_base(recipe.model, here)
     from transformers import set_seed
 
-    set_seed(plan.seed)
-    return load.with_trainable_adapter(loaded, plan.lora, io.portable(plan).model.name)
+    set_seed(recipe.seed)
+    return load.with_trainable_adapter(loaded, recipe.lora, portable_recipe(recipe).model.name)
 
 
 def train(
     run: Run,
     loaded: load.Loaded,
-    division: DataSplit,
+    data_split: DataSplit,
     *,
     report: Report,
     deadline: float | None = None,
@@ -53,7 +54,7 @@ def train(
     Args:
         run: its folder; holds the recipe.
         loaded: what `ready` made of that recipe.
-        division: the samples to train on, and how to open their images.
+        split: the samples to train on, and how to open their images.
         report: called after each update with its number and metrics.
         deadline: `time.monotonic()` at which the run must be over, or None.
         resume: go on from the last finished checkpoint.
@@ -62,31 +63,31 @@ def train(
         LowmedError: the disk, the data or the loss does not allow to go on; the run's status is then `failed`.
     """
     try:
-        return _train(run, loaded, division, report, deadline, resume)
+        return _train(run, loaded, data_split, report, deadline, resume)
     except KeyboardInterrupt:
-        run.update(status="stopped", ended=now(), reason="interrupted twice; the last checkpoint stands")
+        run.update(status="stopped", ended=utc_now(), reason="interrupted twice; the last checkpoint stands")
         raise
     except BaseException as error:  # whatever ended the run is recorded, and goes on up
         what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
-        run.update(status="failed", ended=now(), error=what)
+        run.update(status="failed", ended=utc_now(), error=what)
         raise
 
 
 def _train(
-    run: Run, loaded: load.Loaded, division: DataSplit, report: Report, deadline: float | None, resume: bool
+    run: Run, loaded: load.Loaded, data_split: DataSplit, report: Report, deadline: float | None, resume: bool
 ) -> str:
     from lowmed.engine import callbacks
 
     started = time.monotonic()
-    plan, here = run.recipe, loaded.machine
-    family = plan.prompts.training
+    recipe, here = run.recipe, loaded.machine
+    family = recipe.prompts.training
     turns = training_data.schedule(
-        division.train,
-        plan.method.updates * plan.method.questions_per_update,
+        data_split.train,
+        recipe.method.max_steps * recipe.method.prompts_per_step,
         len(family.wordings),
-        plan.seed,
-        in_order=plan.data.order == "easy_to_hard",
-        sample_keys=plan.data.sample_keys,
+        recipe.seed,
+        in_order=recipe.data.order == "easy_to_hard",
+        sample_keys=recipe.data.sample_keys,
     )
     run.update(
         status="running",
@@ -96,24 +97,26 @@ def _train(
         base_commit=getattr(loaded.model.config, "_commit_hash", None),
         python=platform.python_version(),
         versions={name: version(name) for name in PACKAGES},
-        data_digest=division.digest,
-        prompt_digests={"train": family.digest, "infer": plan.prompts.asking.digest},
+        data_digest=data_split.digest,
+        prompt_digests={"train": family.digest, "infer": recipe.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
-    write_json(run.folder / "split.json", division.ids())
-    built = rewards.for_recipe(plan)
-    trainer = _trainer(plan, loaded, turns, family, division, run, built)
+    write_json(run.folder / "split.json", data_split.ids())
+    built = rewards.for_recipe(recipe)
+    trainer = _trainer(recipe, loaded, turns, family, data_split, run, built)
     stop = callbacks.StopSignal(deadline)
-    trainer.add_callback(callbacks.RunCallback(run, stop, report, iterations(plan.method)))
+    trainer.add_callback(callbacks.RunCallback(run, stop, report, iterations(recipe.method)))
     checkpoint = _rewind(run) if resume else None
-    with stop.listening(), disk(run.folder), _judged(run, built):
+    with stop.listening(), disk_errors(run.folder), _judged(run, built):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = run.record.get("seconds", 0.0) + time.monotonic() - started
     peak = max(run.record.get("peak_gib", 0.0), device.peak_gib(here.device))
     update = trainer.state.global_step
     encoded = run.record.get("images_encoded", 0) + (loaded.tower.encoded if loaded.tower else 0)
-    run.update(ended=now(), updates=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded)
-    if update < plan.method.updates:
+    run.update(
+        ended=utc_now(), updates=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded
+    )
+    if update < recipe.method.max_steps:
         run.update(status="stopped", reason=stop.reason)
         return "stopped"
     save_adapter(loaded.model, run)
@@ -124,7 +127,7 @@ def _train(
 @contextlib.contextmanager
 def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
     """Keep in the run what was sent to a judge, and where, however the training ends."""
-    judge = next((found for each in built if (found := getattr(each.reward, "judge", None))), None)
+    judge = next((result for each in built if (result := getattr(each.reward, "judge", None))), None)
     try:
         yield
     finally:
@@ -133,21 +136,21 @@ def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
 
 
 def _trainer(
-    plan: Recipe,
+    recipe: Recipe,
     loaded: load.Loaded,
     turns: list[training_data.TrainingRow],
     family: prompt.Family,
-    division: DataSplit,
+    data_split: DataSplit,
     run: Run,
     built: list[rewards.Weighted],
 ) -> Any:
     from transformers import PrinterCallback
 
-    method = plan.method
+    method = recipe.method
     sft = isinstance(method, SftSpec)
-    dataset = training_data.as_dataset(turns, family, division.open_image, loaded.policy, with_reference=sft)
+    dataset = training_data.as_dataset(turns, family, data_split.open_image, loaded.policy, with_reference=sft)
     size = batch_size(run, loaded)
-    common = arguments(plan, loaded, run, size)
+    common = arguments(recipe, loaded, run, size)
     # TRL turns the adapter of a 4-bit model into bf16, which loses digits and breaks fp16 scaling: it stays in 32 bits.
     exact = {name: weight.detach().float().clone() for name, weight in _adapter_weights(loaded.model)}
     if loaded.machine.device == "cpu":
@@ -158,18 +161,18 @@ def _trainer(
     if isinstance(method, GrpoSpec):
         from lowmed.engine import ema_adapter, grpo, rollouts
 
-        slow = ema_adapter.ema_adapter(built, loaded, turns, family, size.rows_per_forward)
+        slow = ema_adapter.ema_adapter(built, loaded, turns, family, size.per_device_train_batch_size)
         functions = rollouts.reward_functions(
             built,
             turns,
             loaded.end_ids,
             run,
-            reply=family.reply,
-            canaries_every=method.canaries_every,
+            completion_format=family.completion_format,
+            canary_steps=method.canary_steps,
             updates_per_batch=iterations(method),
             likelihood=slow.likelihood if slow else None,
         )
-        compiled = device.choose_rollout(plan.model, loaded.machine)[0] == "compiled"
+        compiled = device.choose_rollout(recipe.model, loaded.machine)[0] == "compiled"
         trainer: Any = grpo.build(method, loaded, dataset, functions, common, size.rows_per_generate, compiled)
     else:
         from lowmed.engine import sft as supervised
@@ -184,34 +187,34 @@ def _trainer(
     return trainer
 
 
-def arguments(plan: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[str, Any]:
+def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[str, Any]:
     """The training arguments that all methods share."""
-    method = plan.method
+    method = recipe.method
     here = loaded.machine
     again = iterations(method)
-    warmup = round(method.warmup * method.updates)
+    warmup = round(method.warmup_ratio * method.max_steps)
     constant = "constant_with_warmup" if warmup else "constant"
     return {
         "output_dir": str(run.checkpoints),
-        "max_steps": method.updates,
-        "per_device_train_batch_size": size.rows_per_forward,
-        "gradient_accumulation_steps": method.rows_per_update // size.rows_per_forward,
-        "learning_rate": method.learning_rate * plan.model.learning_rate_scale,
-        "lr_scheduler_type": constant if method.schedule == "constant" else method.schedule,
+        "max_steps": method.max_steps,
+        "per_device_train_batch_size": size.per_device_train_batch_size,
+        "gradient_accumulation_steps": method.rows_per_step // size.per_device_train_batch_size,
+        "learning_rate": method.learning_rate * recipe.model.learning_rate_scale,
+        "lr_scheduler_type": constant if method.lr_scheduler_type == "constant" else method.lr_scheduler_type,
         "warmup_steps": warmup,
         "max_grad_norm": method.max_grad_norm,
         "weight_decay": 0.0,
         "optim": "adamw_torch",
-        "seed": plan.seed,
-        "data_seed": plan.seed,
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
         "bf16": here.precision == "bf16",
         "fp16": here.precision == "fp16",
         "use_cpu": here.device == "cpu",
-        "gradient_checkpointing": size.checkpointing,
+        "gradient_checkpointing": size.gradient_checkpointing,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would log a loss that is no number as 0
         "save_strategy": "steps",
-        "save_steps": -(-method.checkpoint_every // again) * again,  # never between two steps on the same replies
+        "save_steps": -(-method.save_steps // again) * again,  # never between two steps on the same completions
         "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
@@ -220,7 +223,7 @@ def arguments(plan: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[
 
 
 def iterations(method: MethodSpec) -> int:
-    """Optimizer steps on the same replies: what a checkpoint must not come between, since it does not hold them."""
+    """Optimizer steps on the same completions: what a checkpoint must not come between, since it does not hold them."""
     return method.num_iterations if isinstance(method, GrpoSpec) else 1
 
 
@@ -239,7 +242,7 @@ def save_adapter(model: Any, run: Run) -> None:
     """Write the adapter as plain PEFT, whole or not at all."""
     aside = run.folder / ".adapter.tmp"
     shutil.rmtree(aside, ignore_errors=True)
-    with disk(run.folder):
+    with disk_errors(run.folder):
         model.save_pretrained(str(aside), selected_adapters=["default"])  # not TRL's copy of it for a KL term
         (aside / "README.md").unlink(missing_ok=True)  # PEFT's template, all placeholders
         aside.replace(run.adapter)

@@ -13,7 +13,7 @@ from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.sample import Sample
 
-IMAGES_KEPT = 512  # prepared images held in memory; a group of replies asks for the same one again and again
+IMAGES_KEPT = 512  # prepared images held in memory; a group of completions asks for the same one again and again
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def as_dataset(
             "row": batch["row"],
         }
         if with_reference:
-            replies = [prompt.reference_completion(family, row.sample) for row in chosen]
-            columns["completion"] = [[{"role": "assistant", "content": reply}] for reply in replies]
+            completions = [prompt.reference_completion(family, row.sample) for row in chosen]
+            columns["completion"] = [[{"role": "assistant", "content": completion}] for completion in completions]
         return columns
 
     return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(render)

@@ -10,7 +10,7 @@ from lowmed.engine.device import Device
 from lowmed.recipe import LoraSpec, ModelSpec
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-# The language model alone: servers can not load an adapter on the vision tower, and a frozen tower costs no graph.
+# The language model alone: servers cannot load an adapter on the vision tower, and a frozen tower costs no graph.
 LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 

@@ -77,9 +77,9 @@ def add_adapter(model: Any, lora: LoraSpec) -> Any:
 
 def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
     """The adapter of that folder on the model."""
-    found = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    result = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
     # As unsloth does after it has read an adapter: freezes the rest, and puts checkpointing around the new layers.
-    return FastVisionModel.post_patch_model(found, use_gradient_checkpointing=CHECKPOINTING) if trainable else found
+    return FastVisionModel.post_patch_model(result, use_gradient_checkpointing=CHECKPOINTING) if trainable else result
 
 
 def undo_overrides(config: Any, *trainers: Any) -> None:

@@ -27,5 +27,5 @@ class Answerer(Protocol):
     def __call__(
         self, samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
     ) -> Iterator[Completion]:
-        """The replies, as they come; at temperature 0 greedy."""
+        """The completions, as they come; at temperature 0 greedy."""
         ...

@@ -14,19 +14,21 @@ from lowmed.recipe import BridgeSpec, Recipe
 Step = Literal["grpo", "sft", "stop"]
 
 
-def bridge_spec(plan: Recipe) -> BridgeSpec:
+def bridge_spec(recipe: Recipe) -> BridgeSpec:
     """The recipe's own rule.
 
     Raises:
         RecipeError: it has none, or does not train by GRPO where the rule says RL.
     """
-    if plan.boundary is None:
+    if recipe.bridge is None:
         raise RecipeError(
-            "the recipe has no boundary", "boundary", "use --recipe medbridge, or add a `boundary` section with its sft"
+            "the recipe has no `bridge` section",
+            "bridge",
+            "use --recipe medbridge, or add a `bridge` section with its sft",
         )
-    if plan.method.kind != "grpo":
-        raise RecipeError("the recipe's method is not RL", "method.kind", "give method as grpo and boundary.sft as SFT")
-    return plan.boundary
+    if recipe.method.kind != "grpo":
+        raise RecipeError("the recipe's method is not RL", "method.kind", "give method as grpo and bridge.sft as SFT")
+    return recipe.bridge
 
 
 def next_step(verdict: str, rounds: int, limit: int) -> tuple[Step, str]:
@@ -46,9 +48,9 @@ def next_step(verdict: str, rounds: int, limit: int) -> tuple[Step, str]:
     return "sft", "too little support: bridge first"
 
 
-def support_figures(found: Mapping[str, Any]) -> dict[str, Any]:
+def support_figures(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a probe says of support: Acc@1, Pass@K, their gap, what guessing and blindness reach, and support."""
-    every = found["all"]
+    every = result["all"]
     k, at = list(every["at"].items())[-1]
     return {
         "questions": every["questions"],
@@ -60,15 +62,15 @@ def support_figures(found: Mapping[str, Any]) -> dict[str, Any]:
         "pass_at_k_blind": at["blind"],
         "support": every["support"],
         "support_by_image": every["support_by_image"],
-        "support_needed": found["support_needed"],
+        "support_needed": result["support_needed"],
         "verdict": every["verdict"],
         "reason": every["reason"],
     }
 
 
-def stage_recipe(plan: Recipe, kind: Literal["grpo", "sft"], start: Path | None) -> Recipe:
-    """The recipe of one stage: the RL of the plan or the SFT of its boundary, from the adapter of the stage before."""
-    method = bridge_spec(plan).sft if kind == "sft" else plan.method
-    lora = plan.lora.model_copy(update={"start": str(start) if start else plan.lora.start})
-    about = f"{plan.about} Stage: {kind}."
-    return plan.model_copy(update={"about": about, "method": method, "boundary": None, "lora": lora})
+def stage_recipe(recipe: Recipe, kind: Literal["grpo", "sft"], start: Path | None) -> Recipe:
+    """The recipe of one stage: the RL of the plan or the SFT of its `bridge` section, from the adapter of the stage before."""
+    method = bridge_spec(recipe).sft if kind == "sft" else recipe.method
+    lora = recipe.lora.model_copy(update={"start": str(start) if start else recipe.lora.start})
+    about = f"{recipe.about} Stage: {kind}."
+    return recipe.model_copy(update={"about": about, "method": method, "bridge": None, "lora": lora})

@@ -1,4 +1,4 @@
-"""Two sets of replies to the same questions, set against each other."""
+"""Two sets of completions to the same questions, set against each other."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def compare(
     """The second side minus the first, for every data source that both have.
 
     Args:
-        first: source -> replies.
+        first: source -> completions.
         second: the same of the other side.
         strict: count strict verdicts; otherwise lenient ones.
         allow_different: compare what both were asked, even where settings or questions differ.
@@ -42,13 +42,13 @@ def compare(
     if not pairs:
         what = f"evaluated on {', '.join(first)} and on {', '.join(second)}: no source in common"
         raise RunError(what, _where(first, second), "evaluate both on the same source")
-    found = {name: _source(one, other, strict, allow_different) for name, (one, other) in pairs.items()}
-    corrected = holm({name: part["all"]["p_mcnemar"] for name, part in found.items()})
+    result = {name: _source(one, other, strict, allow_different) for name, (one, other) in pairs.items()}
+    corrected = holm({name: part["all"]["p_mcnemar"] for name, part in result.items()})
     return {
         "first": [side.where for side in first.values()],
         "second": [side.where for side in second.values()],
         "verdict": "strict" if strict else "lenient",
-        "sources": {name: {**part, "p_holm": corrected[name]} for name, part in found.items()},
+        "sources": {name: {**part, "p_holm": corrected[name]} for name, part in result.items()},
     }
 
 
@@ -93,16 +93,16 @@ def _differences(
 ) -> list[str]:
     """What is not the same on both sides, in words; a setting that only one side knows of cannot be compared."""
     a, b = first.settings, second.settings
-    found = [f"{key} {a[key]} and {b[key]}" for key in SAME if key in a and key in b and a[key] != b[key]]
+    result = [f"{key} {a[key]} and {b[key]}" for key in SAME if key in a and key in b and a[key] != b[key]]
     if len(one) != len(first.rows) or len(other) != len(second.rows):
-        found.append("some ids stand for several rows")
+        result.append("some ids stand for several rows")
     alone = len(one.keys() ^ other.keys())
     if alone:
-        found.append(f"{alone} questions (by id and image) are on one side alone")
+        result.append(f"{alone} questions (by id and image) are on one side alone")
     reworded = sum(not _same_question(one[key], other[key]) for key in one.keys() & other.keys())
     if reworded:
-        found.append(f"{reworded} questions have another text, gold answer or options")
-    return found
+        result.append(f"{reworded} questions have another text, gold answer or options")
+    return result
 
 
 def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> dict[str, Any]:
@@ -110,16 +110,16 @@ def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> dict
 
 
 def _judged(first: ComparedRun, second: ComparedRun, open_keys: Sequence[Key]) -> list[dict[str, Any]]:
-    """The open questions by each judge, with one rubric, that gave its verdict on both replies."""
-    found = []
+    """The open questions by each judge, with one rubric, that gave its verdict on both completions."""
+    result = []
     for judge in first.verdicts.keys() & second.verdicts.keys():
         one, other = first.verdicts[judge], second.verdicts[judge]
         keys = [key for key in open_keys if key[:2] in one and key[:2] in other]
         if keys:
             before, after = ([float(side[key[:2]]) for key in keys] for side in (one, other))
             paired = difference(before, after, [group for _, _, group in keys])
-            found.append({"judge": json.loads(judge), "no_verdict": len(open_keys) - len(keys), **paired})
-    return sorted(found, key=lambda each: json.dumps(each["judge"]))
+            result.append({"judge": json.loads(judge), "no_verdict": len(open_keys) - len(keys), **paired})
+    return sorted(result, key=lambda each: json.dumps(each["judge"]))
 
 
 def _judged_apart(first: ComparedRun, second: ComparedRun) -> str:

@@ -1,4 +1,4 @@
-"""One side of a comparison: stored replies with all that must be equal on the other side."""
+"""One side of a comparison: stored completions with all that must be equal on the other side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _FIX = (
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """Scored replies, the settings under which they were made as far as they are known, and verdicts by judge."""
+    """Scored completions, the settings under which they were made as far as they are known, and verdicts by judge."""
 
     where: str
     settings: Mapping[str, Any]
@@ -32,17 +32,17 @@ class ComparedRun:
 def load_systems(path: Path) -> dict[str, ComparedRun]:
     """What is stored there, by data source: one evaluation, or all of a run.
 
-    Of an evaluation with several the tuned model's replies are taken; name `base.jsonl` in it for the others.
+    Of an evaluation with several the tuned model's completions are taken; name `base.jsonl` in it for the others.
 
     Raises:
         RunError: nothing that can be compared.
     """
     if path.is_dir() and (path / "run.json").is_file():
         folders = sorted(file.parent for file in (path / "evals").glob(f"*/{results_folder.SETTINGS}"))
-        found = {folder.name: _evaluation(folder, None) for folder in folders}
-        if not found:
+        result = {folder.name: _evaluation(folder, None) for folder in folders}
+        if not result:
             raise RunError("the run was not evaluated", str(path), f"lowmed eval {path}")
-        return found
+        return result
     if path.is_file() and (path.parent / results_folder.SETTINGS).is_file() and path.suffix == ".jsonl":
         side = _evaluation(path.parent, path.name.removesuffix(".jsonl"))
     elif (path / results_folder.SETTINGS).is_file():

@@ -4,12 +4,12 @@
 | --- | --- | --- |
 | blind | no image | falls to what the question alone gives |
 | grey | every pixel grey, same size | the same |
-| shuffled | the picture of another group, of the same modality where that is known | the same |
+| shuffled | the image of another group, of the same modality where that is known | the same |
 | options | a choice's options in another order, the right one under another letter | stays |
-| flipped | picture mirrored, left and right exchanged in question, options and gold answer | stays |
+| flipped | image mirrored, left and right exchanged in question, options and gold answer | stays |
 
 A flip is asked only where question, options or answer change by it; what names no side, or names both sides in the
-question alone, has nothing to tell. Everything happens on pictures in memory.
+question alone, has nothing to tell. Everything happens on images in memory.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _OTHER = {"left": "right", "right": "left"}
 
 @dataclass(frozen=True)
 class Condition:
-    """Samples of one split asked in one way; their ids stay, so that replies can be paired with the real ones."""
+    """Samples of one split asked in one way; their ids stay, so that completions can be paired with the real ones."""
 
     name: str
     split: str
@@ -45,12 +45,12 @@ def choose_questions(held_out: Mapping[str, Sequence[Sample]], questions: int) -
     """About so many questions, from each split in proportion; which ones depends on their ids alone."""
     total = sum(len(samples) for samples in held_out.values())
     share = min(1.0, questions / total) if total else 0.0
-    found = {}
+    result = {}
     for split, samples in held_out.items():
         ranked = sorted(samples, key=lambda sample: _rank(sample.id))[: round(share * len(samples))]
         kept = {sample.id for sample in ranked}
-        found[split] = tuple(sample for sample in samples if sample.id in kept)
-    return found
+        result[split] = tuple(sample for sample in samples if sample.id in kept)
+    return result
 
 
 def conditions(split: str, asked: Sequence[Sample], pool: Sequence[Sample], open_image: OpenImage) -> list[Condition]:
@@ -59,7 +59,7 @@ def conditions(split: str, asked: Sequence[Sample], pool: Sequence[Sample], open
     Args:
         split: its name.
         asked: the samples that are asked again.
-        pool: the samples whose pictures may be lent, with `asked` among them.
+        pool: the samples whose images may be lent, with `asked` among them.
         open_image: opens image references.
     """
     with_image = tuple(sample for sample in asked if sample.images)
@@ -87,9 +87,9 @@ def grey(image: Image.Image) -> Image.Image:
 
 
 def shuffled(asked: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
-    """Each sample with the pictures of another group: as many of them, of the same modality, none of its own.
+    """Each sample with the images of another group: as many of them, of the same modality, none of its own.
 
-    The pictures of a modality stand in one circle and each is replaced by the next, so that every one is lent about as
+    The images of a modality stand in one circle and each is replaced by the next, so that every one is lent about as
     often as it was asked about. A sample that nobody can lend to is left out.
     """
     circles: dict[tuple[str, int], dict[tuple[str, ...], str]] = defaultdict(dict)
@@ -98,7 +98,7 @@ def shuffled(asked: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
             circles[sample.modality, len(sample.images)].setdefault(sample.images, sample.group)
     places = {key: {images: at for at, images in enumerate(circle)} for key, circle in circles.items()}
     lists = {key: list(circle.items()) for key, circle in circles.items()}
-    found = []
+    result = []
     for sample in asked:
         key = sample.modality, len(sample.images)
         circle, start = lists[key], places[key][sample.images]
@@ -108,8 +108,8 @@ def shuffled(asked: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
             None,
         )
         if lent:
-            found.append(replace(sample, images=lent))
-    return found
+            result.append(replace(sample, images=lent))
+    return result
 
 
 def reordered(sample: Sample) -> Sample | None:
@@ -121,9 +121,9 @@ def reordered(sample: Sample) -> Sample | None:
 
 
 def flipped(sample: Sample) -> Sample | None:
-    """The sample as it must be asked of its mirrored picture, or None where mirroring changes nothing that is asked.
+    """The sample as it must be asked of its mirrored image, or None where mirroring changes nothing that is asked.
 
-    A question that names both sides ("left or right?") reads the same of either picture and stays as it is.
+    A question that names both sides ("left or right?") reads the same of either image and stays as it is.
     """
     sides = {side.lower() for side in _SIDE.findall(sample.question)}
     question = _exchanged(sample.question) if len(sides) == 1 else sample.question
@@ -134,8 +134,8 @@ def flipped(sample: Sample) -> Sample | None:
 
 
 def _exchanged(text: str) -> str:
-    def other(found: re.Match[str]) -> str:
-        side, word = _OTHER[found[0].lower()], found[0]
+    def other(result: re.Match[str]) -> str:
+        side, word = _OTHER[result[0].lower()], result[0]
         return side.upper() if word.isupper() else side.capitalize() if word[0].isupper() else side
 
     return _SIDE.sub(other, text)

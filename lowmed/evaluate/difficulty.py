@@ -21,12 +21,12 @@ def write(file: Path, sampled: Iterable[Row]) -> None:
     questions = by_question(sampled)
     lines = [
         {
-            "id": replies[0]["id"],
-            "replies": len(replies),
+            "id": completions[0]["id"],
+            "replies": len(completions),
             "right": right,
-            "unread": sum(row["strict_outcome"] == "unread" for row in replies),
+            "unread": sum(row["strict_outcome"] == "unread" for row in completions),
         }
-        for replies, right in zip(questions, counts(questions), strict=True)
+        for completions, right in zip(questions, counts(questions), strict=True)
     ]
     write_text(file, "".join(json.dumps(line) + "\n" for line in lines))
 
@@ -56,7 +56,7 @@ def keep(samples: Sequence[Sample], file: Path, *, max_pass_rate: float = 1.0) -
     Args:
         samples: to choose from.
         file: of the probe.
-        max_pass_rate: samples that were right in a larger share of their replies are too easy, and left out.
+        max_pass_rate: samples that were right in a larger share of their completions are too easy, and left out.
 
     Raises:
         DataError: the file is missing or damaged, is about other samples, or would leave none.
@@ -78,14 +78,14 @@ def keep(samples: Sequence[Sample], file: Path, *, max_pass_rate: float = 1.0) -
 
 
 def _read(file: Path) -> dict[str, float]:
-    """The share of right replies of each probed question."""
+    """The share of right completions of each probed question."""
     if not file.is_file():
         raise DataError("there is no such file", str(file), "lowmed probe MODEL --on DATA writes it")
-    found = {}
+    result = {}
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
-            found[str(row["id"])] = int(row["right"]) / int(row["replies"])
+            result[str(row["id"])] = int(row["right"]) / int(row["replies"])
         except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             raise DataError(f"the line is no pass count: {error}", f"{file}:{number}", "probe again") from error
-    return found
+    return result

@@ -1,6 +1,6 @@
 """A model that another program serves (vLLM, llama.cpp, Ollama), asked over the OpenAI-compatible chat interface.
 
-The only part of lowmed that sends pictures anywhere, and only to the address that was given.
+The only part of lowmed that sends images anywhere, and only to the address that was given.
 """
 
 import base64
@@ -31,8 +31,8 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
         url: of the interface, e.g. http://127.0.0.1:8000/v1
         name: what the server calls the model.
         family: how it is asked.
-        policy: the size at which pictures are sent.
-        max_new_tokens: a reply longer than this is cut.
+        policy: the size at which images are sent.
+        max_new_tokens: a completion longer than this is cut.
 
     Raises:
         SetupError: the address is none, or leads out of this machine while LOWMED_OFFLINE=1.
@@ -62,12 +62,12 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
 def _messages(
     family: prompt.Family, sample: Sample, open_image: OpenImage, policy: PixelPolicy
 ) -> list[prompt.Message]:
-    """The same messages as a loaded model gets, with the prepared pictures in them as PNG."""
-    pictures = iter(sample.images)
+    """The same messages as a loaded model gets, with the prepared images in them as PNG."""
+    images = iter(sample.images)
     messages = prompt.build_messages(family, sample)
     for message in messages:
         message["content"] = [
-            {"type": "image_url", "image_url": {"url": _png(open_image, next(pictures), policy)}}
+            {"type": "image_url", "image_url": {"url": _png(open_image, next(images), policy)}}
             if part["type"] == "image"
             else part
             for part in message["content"]

@@ -10,8 +10,8 @@ def wilson(right: int, n: int) -> Interval:
     """The 95 % Wilson interval of `right` out of `n` independent answers."""
     from scipy.stats import binomtest
 
-    found = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(found.low), float(found.high)
+    result = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(result.low), float(result.high)
 
 
 def clustered(scores: Sequence[float], groups: Sequence[str], *, draws: int = 2000, seed: int = 0) -> Interval:

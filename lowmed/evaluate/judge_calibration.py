@@ -30,7 +30,7 @@ _REJECTED = "the reader finds no text to judge in it"
 
 @dataclass(frozen=True)
 class LabelledAnswer:
-    """A candidate with a person's verdict; without a query where the reply holds nothing that could be judged."""
+    """A candidate with a person's verdict; without a query where the completion holds nothing that could be judged."""
 
     query: Query | None
     correct: bool
@@ -44,9 +44,9 @@ def read(path: Path, rubric: Rubric) -> tuple[list[LabelledAnswer], int]:
     """
     rows, left_out = [], 0
     for number, row in enumerate(load(path), 1):
-        found = _labelled(row, rubric, f"{path}:{number}")
-        if found:
-            rows.append(found)
+        result = _labelled(row, rubric, f"{path}:{number}")
+        if result:
+            rows.append(result)
         else:
             left_out += 1
     if not rows:
@@ -89,16 +89,16 @@ def calibrate(judge: Judge, rubric: Rubric, rows: Sequence[LabelledAnswer]) -> d
     given = iter(judge.ask_all(queries, strict=True))
     rejected = Verdict(False, _REJECTED, "rule")
     verdicts = [next(given) if row.query else rejected for row in rows]
-    pairs = [(row, found) for row, found in zip(rows, verdicts, strict=True) if found.value is not None]
+    pairs = [(row, result) for row, result in zip(rows, verdicts, strict=True) if result.value is not None]
     put = [pair for pair in pairs if pair[1].by != "rule"]
     return {
         "judge": judge.identity(rubric),
         "rows": len(rows),
         "no_verdict": len(rows) - len(pairs),
-        "all": agreement((row.correct, bool(found.value)) for row, found in pairs),
-        "asked": agreement((row.correct, bool(found.value)) for row, found in put),
+        "all": agreement((row.correct, bool(result.value)) for row, result in pairs),
+        "asked": agreement((row.correct, bool(result.value)) for row, result in put),
         "attacks": _attacks(judge, [row.query for row, _ in put if row.query]),
-        "disagreements": [_shown(row, found) for row, found in pairs if row.correct is not found.value],
+        "disagreements": [_shown(row, result) for row, result in pairs if row.correct is not result.value],
     }
 
 
@@ -136,22 +136,22 @@ def _attacks(judge: Judge, queries: Sequence[Query]) -> dict[str, Any]:
         for text in (*ATTACKS, query.question)
     ]
     verdicts = judge.ask_all([query for _, query in tried], strict=True)
-    through = [text for (text, _), found in zip(tried, verdicts, strict=True) if found.value]
+    through = [text for (text, _), result in zip(tried, verdicts, strict=True) if result.value]
     return {
-        "asked": sum(found.value is not None for found in verdicts),
+        "asked": sum(result.value is not None for result in verdicts),
         "accepted": len(through),
         "texts_accepted": list(dict.fromkeys(through)),
     }
 
 
-def _shown(row: LabelledAnswer, found: Verdict) -> dict[str, Any]:
+def _shown(row: LabelledAnswer, result: Verdict) -> dict[str, Any]:
     query = row.query
     return {
         "question": query.question if query else None,
         "golds": list(query.golds) if query else None,
         "judged": query.text if query else None,
         "label": row.correct,
-        "verdict": found.value,
-        "by": found.by,
-        "why": found.why,
+        "verdict": result.value,
+        "by": result.by,
+        "why": result.why,
     }

@@ -1,4 +1,4 @@
-"""A judge's verdicts on the open answers of an evaluation: stored beside the replies, apart from strict and lenient."""
+"""A judge's verdicts on the open answers of an evaluation: stored beside the completions, apart from strict and lenient."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from lowmed.evaluate.controls import REAL
 from lowmed.evaluate.intervals import clustered, wilson
 from lowmed.evaluate.metrics import correct_flags, mean, scored
 from lowmed.judge import ANSWER, Judge, Query
-from lowmed.run import now
+from lowmed.run import utc_now
 
 VERDICTS, SENT = "verdicts.jsonl", "sent.jsonl"
 OPEN = ("open", "text")  # kinds that the reader grades by exact match, so that a judge can add something
@@ -27,7 +27,7 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
     Args:
         folder: of the evaluation.
         judge: that is asked.
-        advance: told how many open replies are done, and whose.
+        advance: told how many open completions are done, and whose.
 
     Raises:
         RunError: nobody has answered, or the judge fails too often.
@@ -45,7 +45,7 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
             done += len(rows) - len(new)
             for start in range(0, len(new), AT_ONCE):
                 part = new[start : start + AT_ONCE]
-                found = judge.ask_all([query for _, query in part], strict=start + AT_ONCE >= len(new))
+                result = judge.ask_all([query for _, query in part], strict=start + AT_ONCE >= len(new))
                 lines = [
                     {
                         "who": who,
@@ -58,7 +58,7 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
                         "why": verdict.why,
                         "by": "judge" if verdict.by == "cache" else verdict.by,
                     }
-                    for (row, query), verdict in zip(part, found, strict=True)
+                    for (row, query), verdict in zip(part, result, strict=True)
                     if verdict.value is not None
                 ]
                 results_folder.append(folder / VERDICTS, lines)
@@ -67,7 +67,7 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
     finally:
         sent = judge.record()
         if sent["requests"]:
-            results_folder.append(folder / SENT, [{"when": now(), **sent}])
+            results_folder.append(folder / SENT, [{"when": utc_now(), **sent}])
 
 
 def judged_systems(folder: Path) -> list[str]:
@@ -81,46 +81,46 @@ def judged_systems(folder: Path) -> list[str]:
 
 
 def open_rows(folder: Path, who: str) -> list[dict[str, Any]]:
-    """The replies to open questions."""
+    """The completions to open questions."""
     return [row for row in scored(results_folder.read(results_folder.path(folder, who, REAL))) if row["kind"] in OPEN]
 
 
 def judged(folder: Path, rows: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
-    """For each judge that was asked, accuracy over the open replies that it gave a verdict on.
+    """For each judge that was asked, accuracy over the open completions that it gave a verdict on.
 
-    `exact` is the lenient accuracy of the same replies. `against_gate` counts answers that the judge accepts although
+    `exact` is the lenient accuracy of the same completions. `against_gate` counts answers that the judge accepts although
     one of both texts denies something.
 
     Args:
         folder: of the evaluation.
-        rows: scored replies by who gave them.
+        rows: scored completions by who gave them.
     """
     stored = results_folder.read(folder / VERDICTS)
     sent = results_folder.read(folder / SENT)
-    found = []
+    result = []
     for identity in dict.fromkeys(map(_by, stored)):
         given = {_place(row, row["who"]): row for row in stored if _by(row) == identity}
         splits: dict[str, dict[str, Any]] = {}
-        for who, replies in rows.items():
-            for split in dict.fromkeys(row["split"] for row in replies):
-                asked = [row for row in replies if row["split"] == split and row["kind"] in OPEN]
+        for who, completions in rows.items():
+            for split in dict.fromkeys(row["split"] for row in completions):
+                asked = [row for row in completions if row["split"] == split and row["kind"] in OPEN]
                 figures = _figures(asked, [given.get(_place(row, who)) for row in asked])
                 if figures:
                     splits.setdefault(split, {})[who] = figures
         if splits:
-            found.append({"judge": json.loads(identity), "sent": _spent(sent, json.loads(identity)), "splits": splits})
-    return found
+            result.append({"judge": json.loads(identity), "sent": _spent(sent, json.loads(identity)), "splits": splits})
+    return result
 
 
 def given(folder: Path, who: str, rows: Sequence[Row]) -> dict[str, dict[tuple[str, str], bool]]:
-    """The verdicts on somebody's open replies: judge and rubric as JSON -> (split, id) -> right or wrong."""
+    """The verdicts on somebody's open completions: judge and rubric as JSON -> (split, id) -> right or wrong."""
     queries = {(row["split"], row["id"]): _query(row) for row in rows if row["kind"] in OPEN}
-    found: dict[str, dict[tuple[str, str], bool]] = {}
+    result: dict[str, dict[tuple[str, str], bool]] = {}
     for row in results_folder.read(folder / VERDICTS):
         query = queries.get((row["split"], row["id"]))
         if row["who"] == who and query and _holds(row, query):
-            found.setdefault(_by(row), {})[row["split"], row["id"]] = bool(row["value"])
-    return found
+            result.setdefault(_by(row), {})[row["split"], row["id"]] = bool(row["value"])
+    return result
 
 
 def _figures(rows: Sequence[Row], verdicts: Sequence[Row | None]) -> dict[str, Any] | None:
@@ -144,7 +144,7 @@ def _figures(rows: Sequence[Row], verdicts: Sequence[Row | None]) -> dict[str, A
 
 
 def _query(row: Row) -> Query:
-    """What is judged: the answer as it stands in the reply, or nothing where none is found."""
+    """What is judged: the answer as it stands in the completion, or nothing where none is found."""
     text = answer.extract(row["completion"], row["finish_reason"]).text
     return Query(ANSWER, row["question"], (str(row["answer"]),), text or "")
 

@@ -1,4 +1,4 @@
-"""From scored replies to the figures of a result table."""
+"""From scored completions to the figures of a result table."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 
 def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_reason: str) -> dict[str, Any]:
-    """One line of stored replies: all that is needed to score the reply again without model or images."""
+    """One line of stored completions: all that is needed to score the completion again without model or images."""
     return {
         "id": sample.id,
         "split": split,
@@ -59,31 +59,31 @@ def metrics(rows: Sequence[Row]) -> dict[str, Any]:
     guessing. `wilson` takes questions as independent, `by_image` draws whole images. `macro` is the mean over a
     stratum's cells, each counted once, beside the micro mean over all questions.
     """
-    found: dict[str, Any] = {"questions": len(rows), "images": len({row["group"] for row in rows})}
+    result: dict[str, Any] = {"questions": len(rows), "images": len({row["group"] for row in rows})}
     groups = [row["group"] for row in rows]
     for name, field in (("strict", "strict_outcome"), ("lenient", "outcome")):
         right = correct_flags(rows, field)
-        found[name] = {
+        result[name] = {
             "accuracy": mean(right),
             "wilson": wilson(round(sum(right)), len(rows)),
             "by_image": clustered(right, groups),
         }
     tagged = [answer.extract(row["completion"], row["finish_reason"]).strict for row in rows]
-    found["tagged"] = mean(tagged)
-    found["unread"] = mean([row["outcome"] == "unread" for row in rows])
-    found["truncated"] = mean([row["finish_reason"] == "length" for row in rows])
+    result["tagged"] = mean(tagged)
+    result["unread"] = mean([row["outcome"] == "unread" for row in rows])
+    result["truncated"] = mean([row["finish_reason"] == "length" for row in rows])
     for name in ("laterality", "polarity"):
-        found[f"{name}_errors"] = mean([name in row["contradiction"] for row in rows])
+        result[f"{name}_errors"] = mean([name in row["contradiction"] for row in rows])
     graded = [row["f1"] for row in rows if row["f1"] is not None]
-    found["token_f1_open"] = mean(graded) if graded else None
+    result["token_f1_open"] = mean(graded) if graded else None
     for stratum, key in STRATA.items():
         cells = {name: _cell(cell) for name, cell in strata(rows, key).items()}
-        found[f"by_{stratum}"] = cells
+        result[f"by_{stratum}"] = cells
         if cells:
-            found[f"macro_{stratum}"] = {
+            result[f"macro_{stratum}"] = {
                 name: mean([cell[name] for cell in cells.values()]) for name in ("strict", "lenient")
             }
-    return found
+    return result
 
 
 def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:

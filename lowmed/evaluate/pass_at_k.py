@@ -1,4 +1,4 @@
-"""What K sampled replies to each question say: Pass@K, maj@K, and how far agreement can be trusted."""
+"""What K sampled completions to each question say: Pass@K, maj@K, and how far agreement can be trusted."""
 
 import math
 from collections import Counter, defaultdict
@@ -16,12 +16,12 @@ COVERAGES = (0.25, 0.5, 0.75, 1.0)
 
 
 def pass_at(n: int, right: int, k: int) -> float:
-    """The chance that at least one of k replies drawn from n is right: 1 - C(n-c, k) / C(n, k), unbiased.
+    """The chance that at least one of k completions drawn from n is right: 1 - C(n-c, k) / C(n, k), unbiased.
 
     Chen et al. 2021 (arXiv:2107.03374), as a product so that nothing overflows.
 
     Raises:
-        ValueError: fewer than k replies were drawn.
+        ValueError: fewer than k completions were drawn.
     """
     if n < k:
         raise ValueError(f"pass@{k} needs {k} replies, there are {n}")
@@ -29,7 +29,7 @@ def pass_at(n: int, right: int, k: int) -> float:
 
 
 def all_right_at(n: int, right: int, k: int) -> float:
-    """The chance that all of k replies drawn from n are right: C(c, k) / C(n, k)."""
+    """The chance that all of k completions drawn from n are right: C(c, k) / C(n, k)."""
     return math.comb(right, k) / math.comb(n, k)
 
 
@@ -41,16 +41,16 @@ def guess_rate(row: Row) -> float:
 
 
 def by_question(rows: Iterable[Row]) -> list[list[Row]]:
-    """Scored rows of sampled replies, gathered by question."""
-    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    """Scored rows of sampled completions, gathered by question."""
+    result: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["split"], row["id"]].append(row)
-    return list(found.values())
+        result[row["split"], row["id"]].append(row)
+    return list(result.values())
 
 
 def counts(questions: Sequence[Sequence[Row]], field: str = "strict_outcome") -> list[int]:
-    """How many replies of each question are right."""
-    return [sum(row[field] == "correct" for row in replies) for replies in questions]
+    """How many completions of each question are right."""
+    return [sum(row[field] == "correct" for row in completions) for completions in questions]
 
 
 def sampling_metrics(rows: Iterable[Row]) -> dict[str, Any]:
@@ -58,45 +58,47 @@ def sampling_metrics(rows: Iterable[Row]) -> dict[str, Any]:
     questions = by_question(rows)
     drawn = min(map(len, questions))
     right = counts(questions)
-    groups = [replies[0]["group"] for replies in questions]
-    guesses = [guess_rate(replies[0]) for replies in questions]
+    groups = [completions[0]["group"] for completions in questions]
+    guesses = [guess_rate(completions[0]) for completions in questions]
     table = {}
     for k in (k for k in KS if k <= drawn):
-        passed = [pass_at(len(replies), c, k) for replies, c in zip(questions, right, strict=True)]
+        passed = [pass_at(len(completions), c, k) for completions, c in zip(questions, right, strict=True)]
         table[str(k)] = {
             "pass": mean(passed),
             "by_image": clustered(passed, groups),
             "chance": mean([1 - (1 - guess) ** k for guess in guesses]),
-            "all_right": mean([all_right_at(len(replies), c, k) for replies, c in zip(questions, right, strict=True)]),
-            "majority": mean([float(majority(replies[:k])[0]) for replies in questions]),
+            "all_right": mean(
+                [all_right_at(len(completions), c, k) for completions, c in zip(questions, right, strict=True)]
+            ),
+            "majority": mean([float(majority(completions[:k])[0]) for completions in questions]),
         }
     return {"questions": len(questions), "replies": drawn, "at": table, "calibration": calibration(questions)}
 
 
-def majority(replies: Sequence[Row]) -> tuple[bool, float]:
-    """Whether the answer given most often is right, and the share of all replies that gave it.
+def majority(completions: Sequence[Row]) -> tuple[bool, float]:
+    """Whether the answer given most often is right, and the share of all completions that gave it.
 
-    Unread replies have no vote; of answers given equally often the one drawn first wins.
+    Unread completions have no vote; of answers given equally often the one drawn first wins.
     """
-    votes = Counter(row["parsed"] for row in replies if row["strict_outcome"] != "unread")
+    votes = Counter(row["parsed"] for row in completions if row["strict_outcome"] != "unread")
     if not votes:
         return False, 0.0
     winner, number = votes.most_common(1)[0]  # equal counts stand in the order of their first vote
     right = next(
         row["strict_outcome"] == "correct"
-        for row in replies
+        for row in completions
         if row["parsed"] == winner and row["strict_outcome"] != "unread"
     )
-    return right, number / len(replies)
+    return right, number / len(completions)
 
 
 def calibration(questions: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """How well agreement among the replies tells that the majority is right.
+    """How well agreement among the completions tells that the majority is right.
 
     `ece` is the expected calibration error over ten equal bins of agreement; `risk_at_coverage` the error rate when
     only the share of questions with the highest agreement is answered (questions of equal agreement share the risk).
     """
-    votes = [majority(replies) for replies in questions]
+    votes = [majority(completions) for completions in questions]
     bins: dict[int, list[tuple[bool, float]]] = defaultdict(list)
     for right, agreement in votes:
         bins[min(BINS - 1, int(agreement * BINS))].append((right, agreement))

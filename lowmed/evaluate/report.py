@@ -11,7 +11,8 @@ from lowmed.errors import RunError
 from lowmed.evaluate import control_effects, judge_scores, pass_at_k, results_folder
 from lowmed.evaluate.controls import CONTROLS, REAL, SAMPLED
 from lowmed.evaluate.metrics import mean, metrics, scored
-from lowmed.recipe import ModelSpec, io
+from lowmed.recipe import ModelSpec
+from lowmed.recipe.io import portable_path
 from lowmed.sample import Sample
 
 Row = Mapping[str, Any]
@@ -21,42 +22,42 @@ SEEN, UNSEEN = "seen in training", "unseen"
 def eval_settings(
     model: ModelSpec,
     family: prompt.Family,
-    division: DataSplit,
+    data_split: DataSplit,
     *,
     max_new_tokens: int,
     seen: str,
     endpoint: bool = False,
 ) -> dict[str, Any]:
-    """All that must be equal for two sets of replies to stand in one table, and what the table says of its data.
+    """All that must be equal for two sets of completions to stand in one table, and what the table says of its data.
 
     Args:
         model: the base, or what an endpoint calls its model.
         family: how it is asked.
-        division: what is asked.
-        max_new_tokens: where a reply is cut.
+        split: what is asked.
+        max_new_tokens: where a completion is cut.
         seen: `seen in training`, `unseen`, or "" where no training is known of.
         endpoint: whether another program serves the model; how it loads it is then not known.
     """
     return {
-        "model": io.portable_path(model.name),
+        "model": portable_path(model.name),
         "load_in": None if endpoint else model.load_in,
         "endpoint": endpoint,
         "max_image_tokens": model.max_image_tokens,
         "max_new_tokens": max_new_tokens,
         "prompts": family.name,
         "prompt_digest": family.digest,
-        "source": division.source,
-        "data_digest": division.digest,
+        "source": data_split.source,
+        "data_digest": data_split.digest,
         "seen": seen,
         "splits": {
             split: {
                 "questions": len(samples),
                 "images": len({image for sample in samples for image in sample.images}),
-                "images_trained_on": len(division.shared[split]),
-                "stamp": division.stamp(split).lstrip("; "),
-                "seen": _seen(division, samples, seen),
+                "images_trained_on": len(data_split.shared[split]),
+                "stamp": data_split.stamp(split).lstrip("; "),
+                "seen": _seen(data_split, samples, seen),
             }
-            for split, samples in division.held_out.items()
+            for split, samples in data_split.held_out.items()
         },
     }
 
@@ -65,7 +66,7 @@ def report(folder: Path) -> dict[str, Any]:
     """The evaluation in that folder as one JSON document, scored by today's rules: no model, images or data needed.
 
     Raises:
-        RunError: it is no evaluation, or replies are missing.
+        RunError: it is no evaluation, or completions are missing.
     """
     asked = results_folder.read_settings(folder)
     rows = {
@@ -96,7 +97,7 @@ def build(asked: Mapping[str, Any], rows: Mapping[str, Mapping[str, Sequence[Row
         splits[split] = {
             **known,
             "no_image_floor": floor(anybody),
-            "results": {who: metrics(found) for who, found in real.items()},
+            "results": {who: metrics(result) for who, result in real.items()},
         }
     return {
         "lowmed": __version__,
@@ -119,9 +120,9 @@ def floor(rows: Sequence[Row]) -> float | None:
     return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in rows])
 
 
-def _seen(division: DataSplit, samples: Sequence[Sample], seen: str) -> str:
+def _seen(data_split: DataSplit, samples: Sequence[Sample], seen: str) -> str:
     """How a split stands to training; one of modalities that training did not have is named, whatever its source."""
-    trained, asked = ({sample.modality for sample in some if sample.modality} for some in (division.train, samples))
+    trained, asked = ({sample.modality for sample in some if sample.modality} for some in (data_split.train, samples))
     new = asked - trained
     if seen == SEEN and trained and asked and new == asked:
         return f"unseen modality ({', '.join(sorted(new))})"
@@ -129,12 +130,12 @@ def _seen(division: DataSplit, samples: Sequence[Sample], seen: str) -> str:
 
 
 def _controls(by_condition: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    found = {
+    result = {
         name: control_effects.effect(by_condition[REAL], by_condition[name])
         for name in CONTROLS
         if name in by_condition
     }
-    return {**found, "verdict": control_effects.verdict(found)} if found else {}
+    return {**result, "verdict": control_effects.verdict(result)} if result else {}
 
 
 def _of(split: str, rows: Sequence[Row]) -> list[Row]:

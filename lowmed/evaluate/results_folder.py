@@ -7,7 +7,7 @@ from typing import Any
 
 from lowmed.errors import RunError
 from lowmed.evaluate.controls import REAL
-from lowmed.run import disk, read_json, write_json, write_text
+from lowmed.run import disk_errors, read_json, write_json, write_text
 
 SETTINGS = "asked.json"
 
@@ -17,7 +17,7 @@ def open_folder(folder: Path, asked: Mapping[str, Any]) -> None:
 
     Raises:
         RunError: something else was asked in it.
-        SetupError: it can not be written.
+        SetupError: it cannot be written.
     """
     file = folder / SETTINGS
     if file.is_file():
@@ -32,7 +32,7 @@ def open_folder(folder: Path, asked: Mapping[str, Any]) -> None:
         return
     if folder.exists() and any(folder.iterdir()):
         raise RunError("the folder exists and is no evaluation", str(folder), "choose another --out")
-    with disk(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(file, dict(asked))
 
@@ -49,7 +49,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def path(folder: Path, who: str, condition: str) -> Path:
-    """Where the replies of `base`, `tuned` or `endpoint` in a condition lie."""
+    """Where the completions of `base`, `tuned` or `endpoint` in a condition lie."""
     return folder / (f"{who}.jsonl" if condition == REAL else f"{who}.{condition}.jsonl")
 
 
@@ -65,7 +65,7 @@ def conditions(folder: Path, who: str) -> list[str]:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The stored replies, as far as they are whole: a last line cut by a kill is dropped, and asked again.
+    """The stored completions, as far as they are whole: a last line cut by a kill is dropped, and asked again.
 
     Raises:
         RunError: a line inside the file is damaged.
@@ -87,6 +87,6 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def append(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Store more replies behind those that are there. ASCII, since a reply may hold what UTF-8 cannot."""
-    with disk(file), file.open("a", encoding="utf-8") as opened:
+    """Store more completions behind those that are there. ASCII, since a completion may hold what UTF-8 cannot."""
+    with disk_errors(file), file.open("a", encoding="utf-8") as opened:
         opened.writelines(json.dumps(row) + "\n" for row in rows)

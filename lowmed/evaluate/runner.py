@@ -25,23 +25,23 @@ Advance = Callable[[int, str], None]
 
 
 def list_conditions(
-    division: DataSplit, *, controls: int = 0, samples: int = 0, temperature: float = 1.0
+    data_split: DataSplit, *, controls: int = 0, samples: int = 0, temperature: float = 1.0
 ) -> list[Condition]:
     """What is asked of a model: every question once, some again as controls, all of them sampled where wanted.
 
     Args:
-        division: the questions.
+        split: the questions.
         controls: how many of them the controls ask again, over all splits.
-        samples: sampled replies per question, beside the greedy one.
+        samples: sampled completions per question, beside the greedy one.
         temperature: of those.
     """
-    again = choose_questions(division.held_out, controls) if controls else {}
+    again = choose_questions(data_split.held_out, controls) if controls else {}
     work = []
-    for split, asked in division.held_out.items():
-        work.append(Condition(REAL, split, asked, division.open_image))
-        work += conditions(split, again.get(split, ()), asked, division.open_image) if controls else []
+    for split, asked in data_split.held_out.items():
+        work.append(Condition(REAL, split, asked, data_split.open_image))
+        work += conditions(split, again.get(split, ()), asked, data_split.open_image) if controls else []
         if samples:
-            work.append(Condition(SAMPLED, split, asked, division.open_image, samples, temperature))
+            work.append(Condition(SAMPLED, split, asked, data_split.open_image, samples, temperature))
     return work
 
 
@@ -52,7 +52,7 @@ def sampled_blind(real: Condition, samples: int, temperature: float) -> Conditio
 
 
 def total(work: Iterable[Condition]) -> int:
-    """How many replies that is."""
+    """How many completions that is."""
     return sum(len(condition.samples) * condition.copies for condition in work)
 
 
@@ -65,7 +65,7 @@ def run_conditions(
     train: Sequence[Sample],
     advance: Advance,
 ) -> None:
-    """Ask what was not answered yet, and store each reply as it comes.
+    """Ask what was not answered yet, and store each completion as it comes.
 
     Args:
         folder: of the evaluation.
@@ -73,7 +73,7 @@ def run_conditions(
         work: what is asked.
         ready: makes the answerer; called only where something is left to ask, since loading a model takes its time.
         train: the training samples, whose answers are the floor.
-        advance: told how many replies are there, and the condition.
+        advance: told how many completions are there, and the condition.
     """
     answerer: Answerer | None = None
     prior = AnswerPrior(train) if train else None
@@ -85,11 +85,17 @@ def run_conditions(
         done += len(condition.samples) * condition.copies - sum(copies * len(some) for copies, some in missing.items())
         for copies, samples in missing.items():
             answerer = answerer or ready()
-            for reply in answerer(samples, condition.open_image, copies=copies, temperature=condition.temperature):
-                row = prediction(reply.sample, condition.split, reply.completion, reply.tokens, reply.finish_reason)
+            for completion in answerer(samples, condition.open_image, copies=copies, temperature=condition.temperature):
+                row = prediction(
+                    completion.sample,
+                    condition.split,
+                    completion.completion,
+                    completion.tokens,
+                    completion.finish_reason,
+                )
                 row["prompt_digest"] = digest
                 if condition.name == REAL:
-                    row["prior"] = prior.answer(reply.sample) if prior else None
+                    row["prior"] = prior.answer(completion.sample) if prior else None
                 if condition.copies > 1:
                     row["temperature"] = condition.temperature
                 results_folder.append(file, [row])
@@ -98,7 +104,7 @@ def run_conditions(
 
 
 def _missing(condition: Condition, stored: Sequence[dict[str, object]]) -> dict[int, list[Sample]]:
-    """The samples that lack replies, by how many they lack."""
+    """The samples that lack completions, by how many they lack."""
     have = Counter(row["id"] for row in stored if row["split"] == condition.split)
     missing: dict[int, list[Sample]] = defaultdict(list)
     for sample in condition.samples:

@@ -1,4 +1,4 @@
-"""Stored replies, anybody's, graded by the rules of `lowmed.answer`: pure, in input order, without model or images."""
+"""Stored completions, anybody's, graded by the rules of `lowmed.answer`: pure, in input order, without model or images."""
 
 import json
 from collections import Counter, defaultdict
@@ -15,7 +15,7 @@ from lowmed.sample import KINDS, LETTERS, Kind
 Row = Mapping[str, Any]
 
 _REQUIRED = ("id", "question", "answer", "completion")
-_CUT = frozenset(("length", "max_tokens", "MAX_TOKENS"))  # what servers call a reply ended by the token limit
+_CUT = frozenset(("length", "max_tokens", "MAX_TOKENS"))  # what servers call a completion ended by the token limit
 _FIX = "a row holds id, question, answer and completion; `lowmed score --help` shows one"
 
 
@@ -63,17 +63,17 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
     if completion is not None and not isinstance(completion, str):
         raise DataError(f"completion is {type(completion).__name__}, not a text", where, _FIX)
     finish_reason = "length" if row.get("finish_reason") in _CUT else "stop"
-    found = answer.read(completion or "", asked, finish_reason)
-    verdict = answer.grade(found, asked)
-    f1, against = _overlap(found.value, asked, verdict.outcome)
+    result = answer.read(completion or "", asked, finish_reason)
+    verdict = answer.grade(result, asked)
+    f1, against = _overlap(result.value, asked, verdict.outcome)
     return {
         **row,
         "kind": asked.kind,
         "outcome": verdict.outcome,
         "strict_outcome": verdict.strict_outcome,
-        "parsed": found.value,
-        "parse_source": found.source,
-        "flags": list(found.flags),
+        "parsed": result.value,
+        "parse_source": result.source,
+        "flags": list(result.flags),
         "f1": f1,
         "contradiction": list(against),
     }

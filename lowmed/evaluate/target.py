@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed import prompt
-from lowmed import run as runs
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
 from lowmed.data.split import DataSplit, evaluation_only, limited, split_data
 from lowmed.data.split import training_questions_only as asked_of_training
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluate.report import SEEN, UNSEEN
-from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec, io
-from lowmed.run import Run
+from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, open_run, read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -48,7 +48,7 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
         RunError: the run has not finished, or the adapter does not say what its base is.
         RecipeError: a base was asked for beside a model that has none.
     """
-    run = runs.open_run(target) if target and (Path(target) / "run.json").is_file() else None
+    run = open_run(target) if target and (Path(target) / "run.json").is_file() else None
     bare = Path(target) if target and not run and (Path(target) / ADAPTER_CONFIG).is_file() else None
     if base and ((run is None and bare is None) or served_as):
         raise RecipeError("a model without a run is its own base", "--base", "leave --base out")
@@ -58,8 +58,8 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
             f"the run is {run.record['status']}, not finished", str(target), f"lowmed {verb} --resume {target}"
         )
     file = Path(target or "") / "recipe.yaml"
-    plan = run.recipe if run else io.load_recipe(str(file)) if target and file.is_file() else None
-    model = plan.model if plan else ModelSpec()
+    recipe = run.recipe if run else load_recipe(str(file)) if target and file.is_file() else None
+    model = recipe.model if recipe else ModelSpec()
     adapter = run.adapter if run else bare
     adapters: dict[str, Path | None] = {"base": None} if base or not adapter else {}
     adapters |= {"tuned": adapter} if adapter else {}
@@ -71,13 +71,13 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
         if not target:
             raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run folder, a model, or `nano`")
         model = model.model_copy(update={"name": target})
-    family = (plan.prompts if plan else PromptSpec()).asking
-    task = plan.data.task if plan else "questions"
-    return EvalTarget(model, family, plan.eval if plan else EvalSpec(), run, adapters, task)
+    family = (recipe.prompts if recipe else PromptSpec()).asking
+    task = recipe.data.task if recipe else "questions"
+    return EvalTarget(model, family, recipe.eval if recipe else EvalSpec(), run, adapters, task)
 
 
 def _base_of(adapter: Path) -> str:
-    name = runs.read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    name = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not name:
         raise RunError(
             "the adapter does not say what its base is", str(adapter), f"name it in {ADAPTER_CONFIG}, or name the run"
@@ -111,8 +111,8 @@ def splits_to_evaluate(
         raise RecipeError(
             "one folder for several sources", "--path", "give each its own: --on vqa-rad=FOLDER,folder=OTHER"
         )
-    found = [_division(who, name, own) for name, own in sources]
-    return [(limited(division, limit or who.eval.limit), seen) for division, seen in found]
+    result = [_division(who, name, own) for name, own in sources]
+    return [(limited(data_split, limit or who.eval.limit), seen) for data_split, seen in result]
 
 
 def split_to_probe(who: EvalTarget, on: str | None, path: str | None, limit: int) -> tuple[DataSplit, str]:
@@ -122,26 +122,26 @@ def split_to_probe(who: EvalTarget, on: str | None, path: str | None, limit: int
         RecipeError, DataError: as `divisions`.
     """
     if who.run and on in (None, who.run.recipe.data.source):
-        division, seen = _division(who, None, path)
+        data_split, seen = _division(who, None, path)
     elif on is None:
         raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run folder")
     else:
         spec = DataSpec(source=on, allow_shared_images=True, task=who.task)
-        division, seen = split_data(load(on, path), spec, 0), ""
-    return asked_of_training(division, limit), seen
+        data_split, seen = split_data(load(on, path), spec, 0), ""
+    return asked_of_training(data_split, limit), seen
 
 
 def _division(who: EvalTarget, on: str | None, path: str | None) -> tuple[DataSplit, str]:
-    run, plan = who.run, who.run.recipe if who.run else None
-    if run and plan and on in (None, plan.data.source):
-        division = split_data(load(plan.data.source, path or plan.data.path), plan.data, plan.seed)
-        if division.digest != run.record["data_digest"]:
+    run, recipe = who.run, who.run.recipe if who.run else None
+    if run and recipe and on in (None, recipe.data.source):
+        data_split = split_data(load(recipe.data.source, path or recipe.data.path), recipe.data, recipe.seed)
+        if data_split.digest != run.record["data_digest"]:
             raise DataError(
                 "the data are not those that the run was trained on, so that its held-out questions are not known",
-                f"{plan.data.source}, digest {division.digest[:12]}",
+                f"{recipe.data.source}, digest {data_split.digest[:12]}",
                 "point --path at the copy that was used, or evaluate on another source with --on",
             )
-        return division, SEEN
+        return data_split, SEEN
     dataset = load(str(on), path)
-    division = evaluation_only(as_json_task(dataset) if who.task == "extraction" else dataset)
-    return division, UNSEEN if run else ""
+    data_split = evaluation_only(as_json_task(dataset) if who.task == "extraction" else dataset)
+    return data_split, UNSEEN if run else ""

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from lowmed.errors import SetupError
-from lowmed.run import disk
+from lowmed.run import disk_errors
 
 _TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, value INTEGER NOT NULL, why TEXT NOT NULL)"
 
@@ -23,7 +23,7 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        with disk(path):
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # reasons may speak of patients
         try:

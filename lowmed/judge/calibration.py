@@ -8,7 +8,7 @@ from lowmed.errors import RecipeError
 from lowmed.judge.judge import Judge
 from lowmed.judge.rubric import ANSWER, CLINICAL, Rubric
 from lowmed.recipe import JudgeSpec
-from lowmed.run import disk, read_json, write_json
+from lowmed.run import disk_errors, read_json, write_json
 
 LEAST_KAPPA = 0.6
 MOST_FALSE_ACCEPTS = 0.02
@@ -17,27 +17,27 @@ RUBRIC_OF_REWARD = {"judge": ANSWER, "clinical": CLINICAL}
 _COMMAND = "lowmed judge calibrate LABELLED.jsonl --judge-url URL --judge-model MODEL --rubric {rubric} --out FILE"
 
 
-def faults(found: dict[str, Any]) -> list[str]:
+def faults(result: dict[str, Any]) -> list[str]:
     """Why a judge with these figures is not to be trusted with rewards; nothing where it is."""
     told = []
-    if found["asked"]["labelled_wrong"] < LEAST_WRONG or not found["asked"]["labelled_right"]:
+    if result["asked"]["labelled_wrong"] < LEAST_WRONG or not result["asked"]["labelled_right"]:
         told.append(
-            f"the judge itself was asked about {found['asked']['labelled_wrong']} wrong and "
-            f"{found['asked']['labelled_right']} right rows; {LEAST_WRONG} wrong ones, and right ones, are needed"
+            f"the judge itself was asked about {result['asked']['labelled_wrong']} wrong and "
+            f"{result['asked']['labelled_right']} right rows; {LEAST_WRONG} wrong ones, and right ones, are needed"
         )
-    for name, part in (("all rows", found["all"]), ("the rows that the judge itself was asked", found["asked"])):
+    for name, part in (("all rows", result["all"]), ("the rows that the judge itself was asked", result["asked"])):
         if part["kappa"] is not None and part["kappa"] < LEAST_KAPPA:
             told.append(f"kappa is {part['kappa']:.2f} over {name}, below {LEAST_KAPPA}")
         rate = part["false_accepts"]["rate"]
         if rate is not None and rate > MOST_FALSE_ACCEPTS:
             told.append(f"{rate:.1%} false accepts over {name}, above {MOST_FALSE_ACCEPTS:.0%}")
-    accepted, asked = (found["attacks"][key] for key in ("accepted", "asked"))
+    accepted, asked = (result["attacks"][key] for key in ("accepted", "asked"))
     if accepted > MOST_FALSE_ACCEPTS * asked:
         told.append(f"{accepted} of {asked} attacks were accepted, above {MOST_FALSE_ACCEPTS:.0%}")
     return told
 
 
-def write(path: Path, judge: Judge, rubric: Rubric, found: dict[str, Any]) -> None:
+def write(path: Path, judge: Judge, rubric: Rubric, result: dict[str, Any]) -> None:
     """Add the figures of one rubric to the file of that model; those of another model are replaced.
 
     Raises:
@@ -45,9 +45,9 @@ def write(path: Path, judge: Judge, rubric: Rubric, found: dict[str, Any]) -> No
     """
     before = _read(path) if path.is_file() else {}
     kept = before["rubrics"] if before.get("model") == judge.model else {}
-    with disk(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"model": judge.model, "rubrics": {**kept, rubric.name: found}})
+    write_json(path, {"model": judge.model, "rubrics": {**kept, rubric.name: result}})
 
 
 def judge_for_rewards(settings: JudgeSpec, rewards: Iterable[str]) -> Judge | None:
@@ -81,9 +81,9 @@ def _require(judge: Judge, rubric: Rubric, reward: str, file: str | None) -> Non
         what = f"the reward `{reward}` needs a judge whose agreement with people was measured"
         raise RecipeError(what, f"judge.calibration: {file or 'open'}", fix)
     document = _read(Path(file))
-    found = document["rubrics"].get(rubric.name)
+    result = document["rubrics"].get(rubric.name)
     expected = judge.identity(rubric)
-    if not isinstance(found, dict) or found.get("judge") != expected:
+    if not isinstance(result, dict) or result.get("judge") != expected:
         has = ", ".join(document["rubrics"]) or "nothing"
         raise RecipeError(
             f"the calibration is not of {judge.model} by rubric `{rubric.name}` {rubric.digest}",
@@ -91,7 +91,7 @@ def _require(judge: Judge, rubric: Rubric, reward: str, file: str | None) -> Non
             fix,
         )
     try:
-        told = faults(found)
+        told = faults(result)
     except (KeyError, TypeError):
         raise RecipeError("this is no calibration of a judge", file, fix) from None
     if told:
@@ -106,5 +106,5 @@ def _read(path: Path) -> dict[str, Any]:
         whole = False
     if not whole:
         raise RecipeError("this is no calibration of a judge", str(path), "name a file of `lowmed judge calibrate`")
-    found: dict[str, Any] = document
-    return found
+    result: dict[str, Any] = document
+    return result

@@ -71,7 +71,7 @@ class Judge:
         return {"model": self.model, "rubric": rubric.name, "rubric_digest": rubric.digest}
 
     def verdict(self, question: str, gold: str | Sequence[str], answer: str) -> Verdict:
-        """Whether an answer, as read out of its reply, says the same as the gold one, or one of several.
+        """Whether an answer, as read out of its completion, says the same as the gold one, or one of several.
 
         Raises:
             RunError, SetupError: as `ask`.
@@ -87,9 +87,9 @@ class Judge:
             SetupError: the server refuses what it is sent.
         """
         key = self._key(query)
-        found = self._known(query, key) or self._failed.get(key) or self._asked(query, key)
-        self._tally.add(**{found.by: 1})
-        return found
+        result = self._known(query, key) or self._failed.get(key) or self._asked(query, key)
+        self._tally.add(**{result.by: 1})
+        return result
 
     def ask_all(self, queries: Iterable[Query], *, strict: bool = False) -> list[Verdict]:
         """The verdicts of many, several asked at once and equal ones once. What fails here stays so for `ask`.
@@ -109,11 +109,11 @@ class Judge:
             given = dict(zip(wanted, pool.map(self._first, wanted.items()), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
-        for key, found in given.items():
+        for key, result in given.items():
             self._failed.pop(key, None)
-            if found.value is None:
-                self._failed[key] = found
-            self._tally.add(**{found.by: 1})
+            if result.value is None:
+                self._failed[key] = result
+            self._tally.add(**{result.by: 1})
         if strict:
             self._tally.stop(final=True)
         return [given[key] for key in keys]
@@ -143,10 +143,10 @@ class Judge:
         return Verdict(*kept, "cache") if kept else None
 
     def _asked(self, query: Query, key: str) -> Verdict:
-        found = self._wire.put(query)
-        if found.value is not None:
-            self._cache.put(key, found.value, found.why)
-        return found
+        result = self._wire.put(query)
+        if result.value is not None:
+            self._cache.put(key, result.value, result.why)
+        return result
 
 
 def _again(url: str, model: str, cache: Path, prices: tuple[float, float] | None, seconds: float) -> Judge:

@@ -49,7 +49,7 @@ class Rubric:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The form of the reply, as servers that decode by a grammar take it; the reason comes before the verdict."""
+        """The form of the completion, as servers that decode by a grammar take it; the reason comes before the verdict."""
         fields = {
             "id": {"type": "string"},
             "reason": {"type": "string"},
@@ -100,7 +100,7 @@ RUBRICS = {rubric.name: rubric for rubric in (ANSWER, CLINICAL)}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One candidate text to be judged: an answer as read out of its reply, or the text of a think block."""
+    """One candidate text to be judged: an answer as read out of its completion, or the text of a think block."""
 
     rubric: Rubric
     question: str
@@ -108,7 +108,7 @@ class Query:
     text: str
 
     def code(self, attempt: int = 0) -> str:
-        """What the reply must give back. It depends on all that is judged, so nothing in it can hold the code."""
+        """What the completion must give back. It depends on all that is judged, so nothing in it can hold the code."""
         parts = [self.rubric.digest, self.question, self.golds, self.text, attempt]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

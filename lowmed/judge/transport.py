@@ -79,9 +79,9 @@ class Transport:
         )
         prompt, completion = verdict.tokens(content)
         self.tally.add(prompt_tokens=prompt, completion_tokens=completion)
-        found = verdict.read(content, query, code)
+        result = verdict.read(content, query, code)
         self.tally.add(answered=1)
-        return found
+        return result
 
     @cached_property
     def _client(self) -> "httpx.Client":

@@ -1,4 +1,4 @@
-"""A verdict: what rules settle without a call, and what counts as one in a judge's reply."""
+"""A verdict: what rules settle without a call, and what counts as one in a judge's completion."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +13,7 @@ LONGEST_REASON_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a candidate is accepted, and why; None is no score: the judge gave no usable reply.
+    """Whether a candidate is accepted, and why; None is no score: the judge gave no usable completion.
 
     `by` says who settled it: a `rule` of the answer reader, the `judge`, its `cache`, or nobody (`failed`).
     """
@@ -24,7 +24,7 @@ class Verdict:
 
 
 class MalformedError(ValueError):
-    """A judge's reply that holds no verdict."""
+    """A judge's completion that holds no verdict."""
 
 
 class _Reply(BaseModel):
@@ -69,18 +69,20 @@ def read(content: Any, query: Query, code: str) -> Verdict:
     if not isinstance(text, str):
         raise MalformedError("the reply is empty")
     try:
-        reply = _Reply.model_validate_json(text.strip())
+        completion = _Reply.model_validate_json(text.strip())
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise MalformedError(f"the reply is not of the agreed form ({place or 'JSON'}): {first['msg']}") from None
-    if reply.id != code:
+    if completion.id != code:
         raise MalformedError("the reply gives back another code")
-    if reply.verdict not in (query.rubric.accept, query.rubric.reject):
-        raise MalformedError(f"the verdict {reply.verdict[:40]!r} is not one of the two")
-    if not reply.reason.strip():
+    if completion.verdict not in (query.rubric.accept, query.rubric.reject):
+        raise MalformedError(f"the verdict {completion.verdict[:40]!r} is not one of the two")
+    if not completion.reason.strip():
         raise MalformedError("the verdict has no reason")
-    return Verdict(reply.verdict == query.rubric.accept, reply.reason.strip()[:LONGEST_REASON_CHARACTERS], "judge")
+    return Verdict(
+        completion.verdict == query.rubric.accept, completion.reason.strip()[:LONGEST_REASON_CHARACTERS], "judge"
+    )
 
 
 def tokens(content: Any) -> tuple[int, int]:

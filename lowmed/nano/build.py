@@ -1,6 +1,6 @@
 """Rebuild the embedded model from nothing: `python -m lowmed.nano.build [--out FOLDER] [--base shortcut|blind]`.
 
-Two bases. "shortcut" is shipped: it is taught until it sees well, and then for a short while on replies whose reasoning
+Two bases. "shortcut" is shipped: it is taught until it sees well, and then for a short while on completions whose reasoning
 is right but whose answer is mostly the family's habitual one. So it knows, and answers from the prior: what
 reinforcement learning repairs. "blind" is taught too briefly to see: its reasoning is right for 0.39 of 500 samples.
 """
@@ -83,7 +83,9 @@ def build(base: str, report: Callable[[str], None]) -> tuple[Any, Any]:
     phases = BASES[base]
     chance = np.random.Generator(np.random.PCG64(SEED))
     chats = [teach.asked(sample, _SEE, chance) for sample in phantom.samples("pretrain", TOKENIZER_SAMPLES)]
-    turns = [f"{messages[0]['content'][-1]['text']}\n" for messages, _ in chats] + [reply for _, reply in chats]
+    turns = [f"{messages[0]['content'][-1]['text']}\n" for messages, _ in chats] + [
+        completion for _, completion in chats
+    ]
     frame = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"] * TOKENIZER_SAMPLES
     processor = model.fresh_processor(turns + frame)
     taught = model.fresh_model(processor.tokenizer, SEED)
@@ -97,15 +99,15 @@ def measured(folder: Path, report: Callable[[str], None]) -> dict[str, Any]:
     import torch
 
     samples = phantom.samples("test", MEASURED_SAMPLES)
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, four_bit in (("bfloat16", False), ("nf4", True)):
         loaded, processor = measure.load(folder, four_bit)
         torch.manual_seed(SEED)
-        found[name] = dataclasses.asdict(measure.figures(samples, measure.replies(loaded, processor, samples)))
+        result[name] = dataclasses.asdict(measure.figures(samples, measure.replies(loaded, processor, samples)))
         tries = measure.replies(loaded, processor, samples, tries=MEASURED_TRIES, temperature=1.0, rows=16)
-        found[name][f"pass_at_{MEASURED_TRIES}"] = measure.pass_at(samples, tries)
-        report(f"measured in {name}: {json.dumps(found[name])}")
-    return found
+        result[name][f"pass_at_{MEASURED_TRIES}"] = measure.pass_at(samples, tries)
+        report(f"measured in {name}: {json.dumps(result[name])}")
+    return result
 
 
 def main(arguments: list[str] | None = None) -> int:

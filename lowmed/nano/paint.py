@@ -21,7 +21,7 @@ _Y, _X = np.mgrid[0:SIDE_PIXELS, 0:SIDE_PIXELS].astype(np.float64) + 0.5
 
 
 class Draws:
-    """The random words of one picture, taken one after the other."""
+    """The random words of one image, taken one after the other."""
 
     def __init__(self, stream: int, index: int) -> None:
         self._words = Philox(key=np.array([stream, index], dtype=np.uint64))
@@ -126,7 +126,7 @@ ANATOMY: dict[str, Callable[[Draws], Grey]] = {"CT": _ct, "MRI": _mri, "X-ray": 
 
 
 def lesion(grey: Grey, draws: Draws, quadrant: str, radii_pixels: tuple[int, int]) -> None:
-    """Paint one bright lesion in a quadrant of the picture, 13 to 20 pixels off both middle lines."""
+    """Paint one bright lesion in a quadrant of the image, 13 to 20 pixels off both middle lines."""
     x = draws.integer(13, 20) * (-1 if quadrant.endswith("left") else 1) + CENTRE
     y = draws.integer(13, 20) * (-1 if quadrant.startswith("upper") else 1) + CENTRE
     wide, high = draws.integer(*radii_pixels) + 0.5, draws.integer(*radii_pixels) + 0.5
@@ -135,7 +135,7 @@ def lesion(grey: Grey, draws: Draws, quadrant: str, radii_pixels: tuple[int, int
 
 
 def expose(grey: Grey, draws: Draws) -> NDArray[np.uint8]:
-    """The picture with a random contrast, brightness and noise, as whole grey levels from 0 to 255."""
+    """The image with a random contrast, brightness and noise, as whole grey levels from 0 to 255."""
     contrast, brightness, noise = draws.integer(80, 110) / 100.0, draws.integer(-12, 12), draws.integer(4, 22)
     exposed = grey * contrast + brightness + draws.grain(SIDE_PIXELS) * noise
     return np.clip(exposed + 0.5, 0.0, 255.0).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like pictures, and questions whose truth is known.
+"""Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like images, and questions whose truth is known.
 
-A picture is a caricature of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each picture has
-one question, so a sample's `group` is its picture. Left and right are those of the PICTURE as the viewer sees it, not
+An image is a caricature of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image has
+one question, so a sample's `group` is its image. Left and right are those of the PICTURE as the viewer sees it, not
 those of a patient. The question families, which are the samples' topics:
 
 | topic    | kind   | answers (the most frequent one first)               |
@@ -70,7 +70,7 @@ _REFERENCE = re.compile(r"phantom/(train|test|unseen|pretrain)/(0|[1-9]\d{0,9})/
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is in one picture, and what is asked about it. `lesions` are (quadrant, size name) in reading order."""
+    """What is in one image, and what is asked about it. `lesions` are (quadrant, size name) in reading order."""
 
     topic: str
     modality: str
@@ -89,7 +89,7 @@ def samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
 
 
 def picture(reference: str) -> Image.Image:
-    """The 84x84 RGB picture of a sample's image reference, the same bytes on every machine.
+    """The 84x84 RGB image of a sample's image reference, the same bytes on every machine.
 
     Raises:
         DataError: the reference is not one of phantom's.

@@ -20,7 +20,7 @@ IGNORED = -100  # the label that the loss of transformers passes over
 class Phase:
     """One run of updates over fresh samples of the pretraining stream.
 
-    An update takes `batch_size` chats about a picture, and `letter_questions` bare choice questions. Of the chats,
+    An update takes `batch_size` chats about an image, and `letter_questions` bare choice questions. Of the chats,
     `habit_share` keep their right reasoning but end in the family's habitual answer instead of the truth, and
     `direct_share` ask for an answer without reasoning. The learning rate is Muon's, that of AdamW is a tenth of it;
     both rise over the first twentieth of the updates and fall along a cosine to a hundredth.
@@ -42,7 +42,7 @@ class Phase:
 
 
 def asked(sample: Sample, phase: Phase, chance: np.random.Generator) -> tuple[list[prompt.Message], str]:
-    """The messages and the reply to learn for one sample."""
+    """The messages and the completion to learn for one sample."""
     form = "direct" if chance.random() < phase.direct_share else "diverse"
     if chance.random() < phase.habit_share:
         sample = dataclasses.replace(sample, answer=phantom.HABITS[sample.topic])
@@ -52,36 +52,38 @@ def asked(sample: Sample, phase: Phase, chance: np.random.Generator) -> tuple[li
     ), prompt.reference_completion(family, sample)
 
 
-def batch(processor: Any, chats: Sequence[tuple[list[prompt.Message], str]], pictures: Sequence[Any]) -> dict[str, Any]:
-    """Model inputs, left-padded to (rows, tokens), with labels on the reply and its end alone."""
+def batch(processor: Any, chats: Sequence[tuple[list[prompt.Message], str]], images: Sequence[Any]) -> dict[str, Any]:
+    """Model inputs, left-padded to (rows, tokens), with labels on the completion and its end alone."""
     questions = processor.apply_chat_template(
         [messages for messages, _ in chats], tokenize=False, add_generation_prompt=True
     )
-    replies = [reply for _, reply in chats]
-    return _encoded(processor, list(zip(questions, replies, strict=True)), images=list(pictures))
+    completions = [completion for _, completion in chats]
+    return _encoded(processor, list(zip(questions, completions, strict=True)), images=list(images))
 
 
 def _encoded(processor: Any, texts: Sequence[tuple[str, str]], **images: Any) -> dict[str, Any]:
     end = processor.tokenizer.eos_token
     inputs = dict(
-        processor(text=[ask + reply + end for ask, reply in texts], padding=True, return_tensors="pt", **images)
+        processor(
+            text=[ask + completion + end for ask, completion in texts], padding=True, return_tensors="pt", **images
+        )
     )
     labels = inputs["input_ids"].clone()
-    for row, reply in enumerate(processor.tokenizer([reply + end for _, reply in texts])["input_ids"]):
-        labels[row, : -len(reply)] = IGNORED
+    for row, completion in enumerate(processor.tokenizer([completion + end for _, completion in texts])["input_ids"]):
+        labels[row, : -len(completion)] = IGNORED
     return inputs | {"labels": labels}
 
 
 def pictures_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
-    """One batch an update: chats about pictures, with the reply to learn."""
+    """One batch an update: chats about images, with the completion to learn."""
     chance = _chance(phase)
     for samples in _stream(phase):
-        pictures = [phantom.picture(sample.images[0]) for sample in samples]
-        yield batch(processor, [asked(sample, phase, chance) for sample in samples], pictures)
+        images = [phantom.picture(sample.images[0]) for sample in samples]
+        yield batch(processor, [asked(sample, phase, chance) for sample in samples], images)
 
 
 def letters_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
-    """One batch an update, without pictures or chat: choice questions, each answered for two truths.
+    """One batch an update, without images or chat: choice questions, each answered for two truths.
 
     To find the letter of an option takes three steps of attention. They are learnt in 200 updates beside many bare
     examples; a thousand updates on the choice questions among the chats alone left the letters at chance.
@@ -98,8 +100,8 @@ def letters_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
                 dataclasses.replace(sample, answer=truth, explanation=f"So the {sample.topic} is {truth}.")
                 for truth in truths
             ]
-            replies = "".join(prompt.reference_completion(family, thought) for thought in thoughts)
-            texts.append((prompt.question_text(sample) + "\n", replies))
+            completions = "".join(prompt.reference_completion(family, thought) for thought in thoughts)
+            texts.append((prompt.question_text(sample) + "\n", completions))
         yield _encoded(processor, texts)
 
 

@@ -113,7 +113,7 @@ def from_config(config: Mapping[str, Any], where: str = "model.name") -> Archite
         first = family == "qwen2_vl"
         width = vision["embed_dim"] if first else vision["hidden_size"]
         patch = vision["patch_size"] ** 2 * vision.get("temporal_patch_size", 2)
-        found = Architecture(
+        result = Architecture(
             family=family,
             hidden=text["hidden_size"],
             intermediate=text["intermediate_size"],
@@ -135,10 +135,10 @@ def from_config(config: Mapping[str, Any], where: str = "model.name") -> Archite
         raise SetupError(f"the config has no {error}", where, _NEEDED) from error
     except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise _unreadable(where) from error
-    sizes = [value for name, value in vars(found).items() if name != "family"]
-    if not all(isinstance(size, int) and size >= 0 for size in sizes) or not found.layers * found.kv_heads:
+    sizes = [value for name, value in vars(result).items() if name != "family"]
+    if not all(isinstance(size, int) and size >= 0 for size in sizes) or not result.layers * result.kv_heads:
         raise _unreadable(where)
-    return found
+    return result
 
 
 _NEEDED = "a config.json of Qwen2-VL, Qwen2.5-VL or Qwen3-VL is needed"

@@ -10,7 +10,7 @@ from lowmed.plan.memory import phases
 from lowmed.plan.workload import CPU_ROWS, EVALUATION_ROWS, Batch, Workload
 from lowmed.recipe import DataSpec, EvalSpec, GrpoSpec, MethodSpec, ModelSpec, Recipe, SftSpec
 
-__all__ = ["Batch", "eval_batch_size", "choose_batch"]
+__all__ = ["Batch", "choose_batch", "eval_batch_size"]
 
 KEPT_FREE = {True: 0.1, False: 0.25}  # share of the card that a derived batch leaves: measured on such a card, or not
 HARDLY_FASTER = 1.05  # a batch that saves less time is not worth its memory
@@ -18,7 +18,7 @@ SMALL = 50e6  # parameters of a model that a CPU trains in one forward
 
 
 def choose_batch(
-    plan: Recipe,
+    recipe: Recipe,
     model: Architecture,
     card_gib: float,
     *,
@@ -33,7 +33,7 @@ def choose_batch(
     one forward of a small model, two rows of a large one.
 
     Args:
-        plan: the whole recipe.
+        recipe: the whole recipe.
         model: its model's sizes.
         card_gib: memory of the card as torch reports it; 0 without a card.
         card: its name as torch reports it, for what was measured on it.
@@ -41,19 +41,19 @@ def choose_batch(
         scale: measured over planned memory; by default what is stored for that card.
         row_lengths: of the run's rows; by default what is known of the data.
     """
-    method = plan.method
+    method = recipe.method
     if card_gib == 0:
-        most = method.rows_per_update if model.parameters < SMALL else 2
-        rows = method.rows_per_forward or next(_divisors(method.rows_per_update, most))
-        return Batch(rows, _generated(method)[0], bool(method.checkpointing), CPU_ROWS)
-    wanted = cards.preset(plan)
+        most = method.rows_per_step if model.parameters < SMALL else 2
+        rows = method.per_device_train_batch_size or next(_divisors(method.rows_per_step, most))
+        return Batch(rows, _generated(method)[0], bool(method.gradient_checkpointing), CPU_ROWS)
+    wanted = cards.preset(recipe)
     gib = min(card_gib, wanted.gib) if wanted else card_gib
     here = cards.like(card, card_gib)
     scale = scale or calibration.scale(here.name)
     sizes = Workload(
-        plan,
+        recipe,
         model,
-        row_lengths or sequence_lengths.sequence_lengths(plan),
+        row_lengths or sequence_lengths.sequence_lengths(recipe),
         Batch(1, 1, True),
         4 if precision == "fp32" else 2,
     )
@@ -62,11 +62,11 @@ def choose_batch(
         terms = phases(replace(sizes, batch=tried)).get(phase, {})
         return scale.gib(terms) <= (1 - KEPT_FREE[scale.rows > 0]) * gib
 
-    tried = _tried(plan)
+    tried = _tried(recipe)
     fitting = [each for each in tried if fits("backward", each) and fits("scoring forward", each)]
     cut = _fast([replace(sizes, batch=each) for each in fitting], here) if fitting else tried[-1]
     generated = (
-        _generated(method)[:1] if plan.model.backend == "unsloth" else _generated(method)
+        _generated(method)[:1] if recipe.model.backend == "unsloth" else _generated(method)
     )  # it draws all at once
     calls = [replace(cut, rows_per_generate=rows) for rows in generated]
     cut = next((each for each in calls if fits("rollout", each)), calls[-1])
@@ -88,29 +88,33 @@ def eval_batch_size(
     Args:
         spec: the model, as a recipe says it.
         model: its sizes.
-        max_new_tokens: of a reply.
+        max_new_tokens: of a completion.
         card_gib: as for `batch`, and so the next two.
         card: its name as torch reports it.
         precision: `bf16`, `fp16` or `fp32`.
     """
-    plan = Recipe(
+    recipe = Recipe(
         about="an evaluation",
         model=spec,
         data=DataSpec(source="any"),
         method=SftSpec(kind="sft"),
         eval=EvalSpec(max_new_tokens=max_new_tokens),
     )
-    return choose_batch(plan, model, card_gib, card=card, precision=precision).rows_per_answer
+    return choose_batch(recipe, model, card_gib, card=card, precision=precision).rows_per_answer
 
 
-def _tried(plan: Recipe) -> list[Batch]:
+def _tried(recipe: Recipe) -> list[Batch]:
     """Batches that the recipe leaves open, the smallest last; unsloth checkpoints whatever it is told."""
-    method = plan.method
-    rows = [method.rows_per_forward] if method.rows_per_forward else list(_divisors(method.rows_per_update))
-    kept = [False, True] if method.checkpointing is None else [method.checkpointing]
-    if plan.model.backend == "unsloth":
+    method = recipe.method
+    rows = (
+        [method.per_device_train_batch_size]
+        if method.per_device_train_batch_size
+        else list(_divisors(method.rows_per_step))
+    )
+    kept = [False, True] if method.gradient_checkpointing is None else [method.gradient_checkpointing]
+    if recipe.model.backend == "unsloth":
         kept = [True]
-    return [Batch(each, 1, checkpointing) for checkpointing in kept for each in rows]
+    return [Batch(each, 1, gradient_checkpointing) for gradient_checkpointing in kept for each in rows]
 
 
 def _fast(tried: list[Workload], card: cards.Card) -> Batch:
@@ -124,7 +128,7 @@ def _generated(method: MethodSpec) -> list[int]:
     """Rows that one call of generate may have, most first: whole groups, in equal calls."""
     if not isinstance(method, GrpoSpec):
         return [EVALUATION_ROWS]
-    return [questions * method.group_size for questions in _divisors(method.questions_per_update)]
+    return [questions * method.num_generations for questions in _divisors(method.prompts_per_step)]
 
 
 def _divisors(number: int, most: int | None = None) -> Iterator[int]:

@@ -56,7 +56,7 @@ class MeasuredRun(BaseModel):
     card: str
     card_gib: float
     precision: str
-    plan: Recipe
+    recipe: Recipe
     model: Architecture
     lengths: SequenceLengths
     batch: Batch
@@ -68,7 +68,7 @@ class MeasuredRun(BaseModel):
     @property
     def sizes(self) -> Workload:
         """What the planner goes by."""
-        return Workload(self.plan, self.model, self.lengths, self.batch, 4 if self.precision == "fp32" else 2)
+        return Workload(self.recipe, self.model, self.lengths, self.batch, 4 if self.precision == "fp32" else 2)
 
     @property
     def card_name(self) -> str:
@@ -107,11 +107,11 @@ def store(row: MeasuredRun, folder: Path = FOLDER) -> Path:
     """Write a row; one of the same card, model, method and batch is replaced.
 
     Raises:
-        SetupError: the folder can not be written.
+        SetupError: the folder cannot be written.
     """
-    model = Path(row.plan.model.name).name.lower()
-    batch = f"{row.batch.rows_per_forward}x{row.lengths.row}{'-checkpointing' if row.batch.checkpointing else ''}"
-    name = f"{row.card_name}-{model}-{row.plan.model.load_in}-{row.plan.method.kind}-{batch}.json"
+    model = Path(row.recipe.model.name).name.lower()
+    batch = f"{row.batch.per_device_train_batch_size}x{row.lengths.row}{'-checkpointing' if row.batch.gradient_checkpointing else ''}"
+    name = f"{row.card_name}-{model}-{row.recipe.model.load_in}-{row.recipe.method.kind}-{batch}.json"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name.replace(" ", "-").replace("/", "-")
     write_text(path, row.model_dump_json(indent=2) + "\n")
@@ -135,13 +135,13 @@ def scale(card: str, known: Sequence[MeasuredRun] | None = None) -> MemoryScale:
 
 
 def _read(folder: Path) -> list[MeasuredRun]:
-    found = []
+    result = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(MeasuredRun.model_validate_json(path.read_text(encoding="utf-8")))
+            result.append(MeasuredRun.model_validate_json(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             first = str(error).splitlines()[0]
             raise RunError(
                 f"a measured row can not be read: {first}", str(path), "remove it, and rehearse again with this version"
             ) from error
-    return found
+    return result

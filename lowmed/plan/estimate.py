@@ -37,7 +37,7 @@ class Estimate:
         host_gib: of merging the adapter, in main memory.
         stock_gib: the peak, were every image encoded anew for every row and pass.
         most_rows: rows that would fit into one forward, without and with checkpointing.
-        sft: a round of SFT of `lowmed bridge`, where the recipe has a boundary.
+        sft: a round of SFT of `lowmed bridge`, where the recipe has a `bridge` section.
     """
 
     card: Card
@@ -80,7 +80,7 @@ class Estimate:
 
 
 def estimate(
-    plan: Recipe,
+    recipe: Recipe,
     model: Architecture,
     card: Card,
     *,
@@ -90,7 +90,7 @@ def estimate(
     """What a recipe takes on a card.
 
     Args:
-        plan: the recipe.
+        recipe: the recipe.
         model: its model's sizes.
         card: where.
         known: measured rows; by default all that are at hand.
@@ -98,13 +98,13 @@ def estimate(
     """
     known = calibration.rows() if known is None else known
     scale = calibration.scale(card.name, known)
-    row_lengths = row_lengths or sequence_lengths.sequence_lengths(plan)
-    cut = _batch(plan, model, card, scale, row_lengths)
-    sizes = Workload(plan, model, row_lengths, cut, 4 if card.precision == "fp32" else 2)
+    row_lengths = row_lengths or sequence_lengths.sequence_lengths(recipe)
+    cut = _batch(recipe, model, card, scale, row_lengths)
+    sizes = Workload(recipe, model, row_lengths, cut, 4 if card.precision == "fp32" else 2)
     terms = memory.phases(sizes)
     sft = None
-    if plan.boundary:
-        stage = plan.model_copy(update={"method": plan.boundary.sft, "boundary": None})
+    if recipe.bridge:
+        stage = recipe.model_copy(update={"method": recipe.bridge.sft, "bridge": None})
         sft = estimate(stage, model, card, known=known)
         terms[SFT_ROUND] = sft.terms["backward"]
     return Estimate(
@@ -121,14 +121,14 @@ def estimate(
     )
 
 
-def suggestions(found: Estimate) -> list[Suggestion]:
+def suggestions(result: Estimate) -> list[Suggestion]:
     """The changes that save memory, the cheapest first: those that keep the result before those that do not."""
-    changed, other, section = found.sizes, found.gib.get(SFT_ROUND, 0.0), "method."
-    if found.sft and found.phase == SFT_ROUND:
-        changed, other, section = found.sft.sizes, _peak(found.sizes, found.scale), "boundary.sft."
+    changed, other, section = result.sizes, result.gib.get(SFT_ROUND, 0.0), "method."
+    if result.sft and result.phase == SFT_ROUND:
+        changed, other, section = result.sft.sizes, _peak(result.sizes, result.scale), "bridge.sft."
     saved = []
-    for override, costs, sizes in _changes(changed, found.card):
-        saves = found.peak_gib - max(other, _peak(_cut_anew(sizes, found), found.scale))
+    for override, costs, sizes in _changes(changed, result.card):
+        saves = result.peak_gib - max(other, _peak(_cut_anew(sizes, result), result.scale))
         if saves >= 0.05:
             saved.append(Suggestion(override.replace("method.", section), saves, costs))
     return saved[:SUGGESTED_KEYS]
@@ -136,8 +136,8 @@ def suggestions(found: Estimate) -> list[Suggestion]:
 
 def _changes(sizes: Workload, card: Card) -> Iterator[tuple[str, str, Workload]]:
     """Overrides from the cheapest to the dearest, their cost, and what runs then."""
-    method, cut, plan = sizes.plan.method, sizes.batch, sizes.plan
-    fewer = [rows for rows in range(1, cut.rows_per_forward) if method.rows_per_update % rows == 0]
+    method, cut, recipe = sizes.recipe.method, sizes.batch, sizes.recipe
+    fewer = [rows for rows in range(1, cut.per_device_train_batch_size) if method.rows_per_step % rows == 0]
 
     def longer(other: Workload) -> str:
         times = speed.training(other, card) / speed.training(sizes, card)
@@ -145,17 +145,17 @@ def _changes(sizes: Workload, card: Card) -> Iterator[tuple[str, str, Workload]]
         return f"{told}; the same result up to rounding"
 
     if fewer:
-        smaller = replace(sizes, batch=replace(cut, rows_per_forward=fewer[-1]))
-        yield f"method.rows_per_forward={fewer[-1]}", longer(smaller), smaller
-    if not cut.checkpointing:
-        again = replace(sizes, batch=replace(cut, checkpointing=True))
-        yield "method.checkpointing=true", longer(again), again
-    if plan.model.load_in == "16bit":
-        model = plan.model.model_copy(update={"load_in": "4bit"})
+        smaller = replace(sizes, batch=replace(cut, per_device_train_batch_size=fewer[-1]))
+        yield f"method.per_device_train_batch_size={fewer[-1]}", longer(smaller), smaller
+    if not cut.gradient_checkpointing:
+        again = replace(sizes, batch=replace(cut, gradient_checkpointing=True))
+        yield "method.gradient_checkpointing=true", longer(again), again
+    if recipe.model.load_in == "16bit":
+        model = recipe.model.model_copy(update={"load_in": "4bit"})
         yield "model.load_in=4bit", "slower steps, rounded weights", _with(sizes, model=model)
     if sizes.lengths.image >= 8 * max(1, sizes.lengths.images):
         ceiling = sizes.lengths.image // max(1, sizes.lengths.images) // 2
-        model = plan.model.model_copy(update={"max_image_tokens": ceiling})
+        model = recipe.model.model_copy(update={"max_image_tokens": ceiling})
         shorter = replace(sizes.lengths, image=sizes.lengths.image // 2)
         yield (
             f"model.max_image_tokens={ceiling}",
@@ -163,50 +163,50 @@ def _changes(sizes: Workload, card: Card) -> Iterator[tuple[str, str, Workload]]
             replace(_with(sizes, model=model), lengths=shorter),
         )
     if isinstance(method, GrpoSpec):
-        tokens = method.max_new_tokens // 2
+        tokens = method.max_completion_length // 2
         halved = _with(sizes, method=method.model_copy(update={"max_new_tokens": tokens}))
         yield (
-            f"method.max_new_tokens={tokens}",
+            f"method.max_completion_length={tokens}",
             "longer replies are cut",
-            replace(halved, lengths=replace(sizes.lengths, reply=tokens)),
+            replace(halved, lengths=replace(sizes.lengths, completion=tokens)),
         )
-    asked = plan.eval.model_copy(update={"max_new_tokens": plan.eval.max_new_tokens // 2})
+    asked = recipe.eval.model_copy(update={"max_new_tokens": recipe.eval.max_new_tokens // 2})
     yield f"eval.max_new_tokens={asked.max_new_tokens}", "longer replies are cut", _with(sizes, eval=asked)
-    if plan.lora.rank > 4:
-        lora = plan.lora.model_copy(update={"rank": plan.lora.rank // 2})
+    if recipe.lora.rank > 4:
+        lora = recipe.lora.model_copy(update={"rank": recipe.lora.rank // 2})
         yield f"lora.rank={lora.rank}", "capacity of the adapter", _with(sizes, lora=lora)
 
 
-def _cut_anew(sizes: Workload, found: Estimate) -> Workload:
-    """As it would run: the same rows in a forward, but as many replies and answers at once as then have room."""
+def _cut_anew(sizes: Workload, result: Estimate) -> Workload:
+    """As it would run: the same rows in a forward, but as many completions and answers at once as then have room."""
     cut = sizes.batch
-    said = {"rows_per_forward": cut.rows_per_forward, "checkpointing": cut.checkpointing}
-    plan = sizes.plan.model_copy(update={"method": sizes.plan.method.model_copy(update=said)})
-    return replace(sizes, batch=_batch(plan, sizes.model, found.card, found.scale, sizes.lengths))
+    said = {"per_device_train_batch_size": cut.per_device_train_batch_size, "checkpointing": cut.gradient_checkpointing}
+    recipe = sizes.recipe.model_copy(update={"method": sizes.recipe.method.model_copy(update=said)})
+    return replace(sizes, batch=_batch(recipe, sizes.model, result.card, result.scale, sizes.lengths))
 
 
 def _batch(
-    plan: Recipe, model: Architecture, card: Card, scale: MemoryScale, known: sequence_lengths.SequenceLengths
+    recipe: Recipe, model: Architecture, card: Card, scale: MemoryScale, known: sequence_lengths.SequenceLengths
 ) -> Batch:
     gib = card.gib if card.name != cards.CPU else 0.0
-    return choose_batch(plan, model, gib, card=card.name, precision=card.precision, scale=scale, row_lengths=known)
+    return choose_batch(recipe, model, gib, card=card.name, precision=card.precision, scale=scale, row_lengths=known)
 
 
 def _with(sizes: Workload, **changed: Any) -> Workload:
-    return replace(sizes, plan=sizes.plan.model_copy(update=changed))
+    return replace(sizes, recipe=sizes.recipe.model_copy(update=changed))
 
 
 def _peak(sizes: Workload, scale: MemoryScale) -> float:
     return max(scale.gib(parts) for parts in memory.phases(sizes).values())
 
 
-def _most_rows(sizes: Workload, card: Card, scale: MemoryScale, checkpointing: bool) -> int:
+def _most_rows(sizes: Workload, card: Card, scale: MemoryScale, gradient_checkpointing: bool) -> int:
     """The most rows of one forward that still fit, whatever the recipe's update has; 0 where not one does."""
 
     def fits(rows: int) -> bool:
-        tried = replace(sizes, batch=Batch(rows, sizes.batch.rows_per_generate, checkpointing))
-        found = memory.phases(tried)
-        return all(scale.gib(found[phase]) <= card.gib for phase in ("backward", "scoring forward") if phase in found)
+        tried = replace(sizes, batch=Batch(rows, sizes.batch.rows_per_generate, gradient_checkpointing))
+        result = memory.phases(tried)
+        return all(scale.gib(result[phase]) <= card.gib for phase in ("backward", "scoring forward") if phase in result)
 
     low, high = 0, MOST_ROWS
     while low < high:

@@ -18,28 +18,28 @@ def phases(sizes: Workload) -> dict[str, Terms]:
     """The terms of each phase on the device, in the order in which a run meets them."""
     held = weights(sizes)
     tuned = {**held, **_adapter(sizes)}
-    found = {"load": {**held, **_loading(sizes)}}
-    method = sizes.plan.method
+    result = {"load": {**held, **_loading(sizes)}}
+    method = sizes.recipe.method
     if isinstance(method, GrpoSpec):
         rows = sizes.batch.rows_per_generate
-        answering = _answering(sizes, rows, -(-rows // method.group_size), method.max_new_tokens)
-        # TRL prepares the pixels of all replies before they are put together by question.
-        found["rollout"] = {**tuned, **answering, "images": pixels(sizes, method.rows_per_update)}
+        answering = _answering(sizes, rows, -(-rows // method.num_generations), method.max_completion_length)
+        # TRL prepares the pixels of all completions before they are put together by question.
+        result["rollout"] = {**tuned, **answering, "images": pixels(sizes, method.rows_per_step)}
         if method.beta > 0 or method.num_iterations > 1:
-            found["scoring forward"] = {**tuned, **training_memory.scoring(sizes)}
-    found["backward"] = {**tuned, **training_memory.backward(sizes)}
-    if isinstance(method, GrpoSpec) and sizes.plan.model.rollout == "compiled":  # its room is never given back
+            result["scoring forward"] = {**tuned, **training_memory.scoring(sizes)}
+    result["backward"] = {**tuned, **training_memory.backward(sizes)}
+    if isinstance(method, GrpoSpec) and sizes.recipe.model.rollout == "compiled":  # its room is never given back
         rows = sizes.batch.rows_per_generate
-        found["backward"]["KV cache"] = rows * _room(sizes, method.max_new_tokens) * _cached_token(sizes)
+        result["backward"]["KV cache"] = rows * _room(sizes, method.max_completion_length) * _cached_token(sizes)
     questions = sizes.batch.rows_per_answer
-    asked = _answering(sizes, questions, questions, sizes.plan.eval.max_new_tokens)
-    found["evaluation"] = {**held, "LoRA": tuned["LoRA"], **asked}
-    return found
+    asked = _answering(sizes, questions, questions, sizes.recipe.eval.max_new_tokens)
+    result["evaluation"] = {**held, "LoRA": tuned["LoRA"], **asked}
+    return result
 
 
 def weights(sizes: Workload) -> Terms:
     """The base model."""
-    model, four_bit = sizes.model, sizes.plan.model.load_in == "4bit"
+    model, four_bit = sizes.model, sizes.recipe.model.load_in == "4bit"
     language = model.text_linear * (NF4 if four_bit else sizes.width) + model.text_rest * sizes.width
     return {
         "4-bit weights" if four_bit else "16-bit weights": language,
@@ -55,13 +55,13 @@ def merge(sizes: Workload) -> Terms:
 
 
 def consistent(method: MethodSpec) -> bool:
-    """Whether a reward asks a slow copy of the adapter."""
+    """Whether a reward asks a EMA copy of the adapter."""
     return isinstance(method, GrpoSpec) and any(reward.name == "consistency" for reward in method.rewards)
 
 
 def _adapter(sizes: Workload) -> Terms:
     """The adapter, which is 32-bit, Adam's two moments, which stay from the first update on, and copies of it."""
-    method, count = sizes.plan.method, sizes.model.lora(sizes.plan.lora.rank)
+    method, count = sizes.recipe.method, sizes.model.lora(sizes.recipe.lora.rank)
     terms: Terms = {"LoRA": 4 * count, "optimizer": 8 * count}
     if isinstance(method, GrpoSpec) and method.beta > 0:
         terms["reference adapter"] = 4 * count
@@ -94,7 +94,7 @@ def _answering(sizes: Workload, rows: int, prompts: int, new_tokens: int) -> Ter
 
 def _room(sizes: Workload, new_tokens: int) -> int:
     """Tokens that a row has room for."""
-    step = ROOM_TOKENS["compiled" if sizes.plan.model.rollout == "compiled" else "transformers"]
+    step = ROOM_TOKENS["compiled" if sizes.recipe.model.rollout == "compiled" else "transformers"]
     return -(-(sizes.lengths.prompt + new_tokens) // step) * step
 
 

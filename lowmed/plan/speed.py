@@ -40,16 +40,16 @@ def estimate_time(sizes: Workload, card: Card, known: Sequence[MeasuredRun] = ()
     """
     if card.speed is None:
         return None
-    found = Time(_generate(sizes, card.speed), _train(sizes, card.speed))
+    result = Time(_generate(sizes, card.speed), _train(sizes, card.speed))
     mine = [row for row in known if row.card_name == card.name and row.seconds]
     if not mine:
-        return found
+        return result
     pace = median(row.seconds["update"] / _planned(row.sizes, card.speed) for row in mine)
-    return Time(found.generate * pace, found.train * pace, len(mine))
+    return Time(result.generate * pace, result.train * pace, len(mine))
 
 
 def training(sizes: Workload, card: Card) -> float:
-    """Seconds of an update beside drawing the replies, to compare ways to cut it; an unknown card is a middling one."""
+    """Seconds of an update beside drawing the completions, to compare ways to cut it; an unknown card is a middling one."""
     return _train(sizes, card.speed or cards.MIDDLING)
 
 
@@ -58,18 +58,18 @@ def _planned(sizes: Workload, speed: Speed) -> float:
 
 
 def _generate(sizes: Workload, speed: Speed) -> float:
-    """Every reply runs to its limit: one step a token, for all rows of a call."""
-    method = sizes.plan.method
+    """Every completion runs to its limit: one step a token, for all rows of a call."""
+    method = sizes.recipe.method
     if not isinstance(method, GrpoSpec):
         return 0.0
     rows, prompt = sizes.batch.rows_per_generate, _prompt(sizes)
-    calls = method.rows_per_update / rows
+    calls = method.rows_per_step / rows
     read = phases(sizes)["rollout"]["KV cache"] + 2 * sizes.model.text_linear
     step = _launching(sizes, speed)
     step += read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
     step += 2 * rows * sizes.model.text_linear / (speed.tflops * 1e12)
-    prefill = method.questions_per_update * (_linear(sizes, prompt) + _attention(sizes, prompt**2) + _vision(sizes))
-    return (calls * method.max_new_tokens * step + prefill / (speed.tflops * 1e12)) / method.num_iterations
+    prefill = method.prompts_per_step * (_linear(sizes, prompt) + _attention(sizes, prompt**2) + _vision(sizes))
+    return (calls * method.max_completion_length * step + prefill / (speed.tflops * 1e12)) / method.num_iterations
 
 
 def _train(sizes: Workload, speed: Speed) -> float:
@@ -77,35 +77,37 @@ def _train(sizes: Workload, speed: Speed) -> float:
 
     A pass takes as long as its operations and reading its 4-bit weights into 16 bits, or as launching its kernels.
     """
-    method, cut = sizes.plan.method, sizes.batch
+    method, cut = sizes.recipe.method, sizes.batch
     scoring = 0.0
     if isinstance(method, GrpoSpec):
         scoring = ((method.beta > 0) + (method.num_iterations > 1)) / method.num_iterations
-    passes = (3 if cut.checkpointing else 2) + scoring
-    dequantised = sizes.model.text_linear * (NF4 + 2 * 2) if sizes.plan.model.load_in == "4bit" else 0.0
+    passes = (3 if cut.gradient_checkpointing else 2) + scoring
+    dequantised = sizes.model.text_linear * (NF4 + 2 * 2) if sizes.recipe.model.load_in == "4bit" else 0.0
     one = _pass(sizes) / (speed.tflops * 1e12) + dequantised / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
-    forwards = method.rows_per_update / cut.rows_per_forward
-    head = (3 + scoring) * 2 * sizes.model.vocabulary * sizes.model.hidden * sizes.lengths.reply
-    rest = method.rows_per_update * head + _encoded(sizes, passes) * _vision(sizes)
+    forwards = method.rows_per_step / cut.per_device_train_batch_size
+    head = (3 + scoring) * 2 * sizes.model.vocabulary * sizes.model.hidden * sizes.lengths.completion
+    rest = method.rows_per_step * head + _encoded(sizes, passes) * _vision(sizes)
     return forwards * passes * max(one, _launching(sizes, speed)) + rest / (speed.tflops * 1e12)
 
 
 def _pass(sizes: Workload) -> float:
     """Operations of the language layers over the rows of one forward."""
-    rows, shared = sizes.batch.rows_per_forward, sizes.shared_prompts
-    prompt, reply = _prompt(sizes), sizes.lengths.reply
+    rows, shared = sizes.batch.per_device_train_batch_size, sizes.shared_prompts
+    prompt, completion = _prompt(sizes), sizes.lengths.completion
     if not shared:
-        return rows * (_linear(sizes, prompt + reply) + _attention(sizes, (prompt + reply) ** 2))
-    seen = shared * prompt**2 + rows * 2 * reply * (prompt + reply)  # the replies' attention is not causal but masked
-    return _linear(sizes, shared * prompt + rows * reply) + _attention(sizes, seen)
+        return rows * (_linear(sizes, prompt + completion) + _attention(sizes, (prompt + completion) ** 2))
+    seen = shared * prompt**2 + rows * 2 * completion * (
+        prompt + completion
+    )  # the completions' attention is not causal but masked
+    return _linear(sizes, shared * prompt + rows * completion) + _attention(sizes, seen)
 
 
 def _encoded(sizes: Workload, passes: float) -> float:
-    """Questions whose images training encodes in an update: those of GRPO are known from drawing its replies."""
-    method = sizes.plan.method
+    """Questions whose images training encodes in an update: those of GRPO are known from drawing its completions."""
+    method = sizes.recipe.method
     if not vision_memory.encoded_once(sizes):
-        return method.rows_per_update * passes
-    return 0 if isinstance(method, GrpoSpec) else method.rows_per_update
+        return method.rows_per_step * passes
+    return 0 if isinstance(method, GrpoSpec) else method.rows_per_step
 
 
 def _prompt(sizes: Workload) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lowmed.plan import architecture, calibration, cards
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import estimate
-from lowmed.recipe import io
+from lowmed.recipe.io import load_recipe, shipped_recipes
 
 SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
@@ -20,10 +20,10 @@ def recipes_table() -> str:
         f"| recipe | {' | '.join(f'{card.name}, {card.gib:.1f}' for card in cards.CARDS.values())} |",
         f"| --- |{' --- |' * len(cards.CARDS)}",
     ]
-    for name in io.shipped_recipes():
-        plan = io.load_recipe(name)
-        model = architecture.read_architecture(plan.model)
-        cells = [estimate(plan, model, card, known=known) for card in cards.CARDS.values()]
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        model = architecture.read_architecture(recipe.model)
+        cells = [estimate(recipe, model, card, known=known) for card in cards.CARDS.values()]
         told = [f"{SHORT[cell.verdict]} {'~' if cell.estimated else ''}{cell.peak_gib:.0f}" for cell in cells]
         lines.append(f"| `{name}` | {' | '.join(told)} |")
     return "\n".join(lines)
@@ -37,10 +37,12 @@ def errors_table(known: Sequence[MeasuredRun]) -> str:
     ]
     for row in known:
         scale = calibration.scale(row.card_name, known)
-        plan = row.plan
-        run = f"{plan.method.kind}, {plan.model.load_in}" + (", checkpointing" if row.batch.checkpointing else "")
-        name = Path(plan.model.name).name
-        shape = f"{row.batch.rows_per_forward} x {row.lengths.row}"
+        recipe = row.recipe
+        run = f"{recipe.method.kind}, {recipe.model.load_in}" + (
+            ", checkpointing" if row.batch.gradient_checkpointing else ""
+        )
+        name = Path(recipe.model.name).name
+        shape = f"{row.batch.per_device_train_batch_size} x {row.lengths.row}"
         for phase, planned in row.planned_gib.items():
             got = row.gib[phase]
             scaled = scale.context_gib - row.context_gib + scale.factor * planned

@@ -1,4 +1,4 @@
-"""Bytes that pictures take: their pixels, their features, and the tower at work on them."""
+"""Bytes that images take: their pixels, their features, and the tower at work on them."""
 
 from lowmed.plan.architecture import PATCHES_PER_TOKEN
 from lowmed.plan.workload import Workload
@@ -27,6 +27,8 @@ def encoding(sizes: Workload, questions: int, *, training: bool = False) -> floa
     if encoded_once(sizes):
         return PATCHES_PER_TOKEN * sizes.lengths.image / max(1, sizes.lengths.images) * at_work
     patches = PATCHES_PER_TOKEN * sizes.lengths.image * questions
-    if training and sizes.batch.checkpointing:  # its hooks make the tower build a graph, and recompute each block
+    if (
+        training and sizes.batch.gradient_checkpointing
+    ):  # its hooks make the tower build a graph, and recompute each block
         return patches * model.vision_width * width * (model.vision_depth + 1.7 * 16.2)
     return patches * at_work

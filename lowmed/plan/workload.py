@@ -13,7 +13,7 @@ CPU_ROWS = 128  # and where no card's memory says how many
 SHARED_PREFIX_FAMILIES = (
     "qwen2_vl",
     "qwen2_5_vl",
-)  # families whose layers lowmed walks itself, each prompt once for all of its replies
+)  # families whose layers lowmed walks itself, each prompt once for all of its completions
 
 Terms = dict[str, float]
 Tower = Literal["once", "stock"]
@@ -24,15 +24,15 @@ class Batch:
     """How the rows of an update are cut for a card: none of it changes what is learnt, up to rounding.
 
     Attributes:
-        rows_per_forward: rows in one forward and backward pass; divides the rows of an update.
+        per_device_train_batch_size: rows in one forward and backward pass; divides the rows of an update.
         rows_per_generate: rows in one call of generate at the most.
-        checkpointing: whether the backward pass computes the activations anew.
+        gradient_checkpointing: whether the backward pass computes the activations anew.
         rows_per_answer: questions that an evaluation asks at once.
     """
 
-    rows_per_forward: int
+    per_device_train_batch_size: int
     rows_per_generate: int
-    checkpointing: bool
+    gradient_checkpointing: bool
     rows_per_answer: int = EVALUATION_ROWS
 
 
@@ -40,7 +40,7 @@ class Batch:
 class Workload:
     """What memory and time follow from; `width` is the bytes of a value: 2, or 4 where a CPU computes in 32 bits."""
 
-    plan: Recipe
+    recipe: Recipe
     model: Architecture
     lengths: SequenceLengths
     batch: Batch
@@ -54,27 +54,27 @@ class Workload:
 
     @property
     def shared_prompts(self) -> int:
-        """Prompts that one forward reads for all of their replies, 0 where every row brings its own.
+        """Prompts that one forward reads for all of their completions, 0 where every row brings its own.
 
         Rows stand group by group, but a forward need not begin with a group.
         """
-        method, rows = self.plan.method, self.batch.rows_per_forward
-        packed = self.model.family in SHARED_PREFIX_FAMILIES and self.plan.model.backend != "unsloth"
+        method, rows = self.recipe.method, self.batch.per_device_train_batch_size
+        packed = self.model.family in SHARED_PREFIX_FAMILIES and self.recipe.model.backend != "unsloth"
         if not isinstance(method, GrpoSpec) or not packed:
             return 0
-        whole = rows % method.group_size == 0 or method.group_size % rows == 0
-        return min(rows, -(-rows // method.group_size) + (0 if whole else 1))
+        whole = rows % method.num_generations == 0 or method.num_generations % rows == 0
+        return min(rows, -(-rows // method.num_generations) + (0 if whole else 1))
 
     @property
     def tokens_per_forward(self) -> int:
         """Tokens that go through the layers in one forward pass: no padding where prompts are shared."""
-        rows, lengths = self.batch.rows_per_forward, self.lengths
-        return (self.shared_prompts or rows) * lengths.prompt + rows * lengths.reply
+        rows, lengths = self.batch.per_device_train_batch_size, self.lengths
+        return (self.shared_prompts or rows) * lengths.prompt + rows * lengths.completion
 
     @property
     def questions_held(self) -> int:
         """Questions whose pixels lie on the device while it trains: those of a whole generation in GRPO."""
-        method = self.plan.method
+        method = self.recipe.method
         if not isinstance(method, GrpoSpec):
-            return self.batch.rows_per_forward
-        return method.questions_per_update if self.shared_prompts else method.rows_per_update
+            return self.batch.per_device_train_batch_size
+        return method.prompts_per_step if self.shared_prompts else method.rows_per_step

@@ -1,6 +1,6 @@
-"""How a question is put to the model, and the reply that would be right.
+"""How a question is put to the model, and the completion that would be right.
 
-A family is a named set of wordings that all ask for the same form of reply. Training draws a wording per sample
+A family is a named set of wordings that all ask for the same form of completion. Training draws a wording per sample
 (diversity prompting); inference always uses the first one (reasoning prompting).
 """
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from lowmed.errors import RecipeError
 from lowmed.prompt.families import FAMILIES
-from lowmed.prompt.family import Family, Listing, ReplyForm, question_text
+from lowmed.prompt.family import CompletionFormat, Family, Listing, question_text
 from lowmed.sample import Sample
 
 __all__ = [
     "FAMILIES",
+    "CompletionFormat",
     "Family",
     "Listing",
     "Message",
-    "ReplyForm",
     "build_messages",
     "family",
     "question_text",
@@ -50,9 +50,9 @@ def build_messages(asked: Family, sample: Sample, draw: int = 0) -> list[Message
 
 
 def reference_completion(asked: Family, sample: Sample) -> str:
-    """The completion that would be right: the gold answer, with its explanation, in the family's reply form."""
+    """The completion that would be right: the gold answer, with its explanation, in the family's completion form."""
     answer = sample.letter if sample.kind == "choice" else sample.answer
-    if asked.reply == "answer":
+    if asked.completion_format == "answer":
         return f"<answer>{answer}</answer>"
     # Explanations drafted by a reasoning model may bring tags of their own, which would end the block too early.
     thought = _TAGS.sub(" ", sample.explanation).strip() or f"The answer to the question is {sample.answer}."

@@ -1,6 +1,6 @@
 """The prompt families that lowmed knows by name, each with where its texts come from."""
 
-from lowmed.prompt.family import Family, Listing, ReplyForm
+from lowmed.prompt.family import CompletionFormat, Family, Listing
 
 _TAGS = "Reply as <think>reasoning</think><answer>answer</answer>."
 _REASON = "{question}\nThink step by step about what the image shows, then answer. " + _TAGS
@@ -31,10 +31,10 @@ _LETTER = "single-letter choice (A, B, C, D,...)"
 _WORDS = "answer in as few words as possible"
 
 
-def _for_letters(name: str, text: str, reply: ReplyForm, source: str, listing: Listing) -> Family:
+def _for_letters(name: str, text: str, completion_format: CompletionFormat, source: str, listing: Listing) -> Family:
     """A published text that asks for a letter; other questions get the same one, asking for an answer instead."""
     otherwise = text.replace(_LETTER, _WORDS)
-    return Family(name, (text,), reply, source, True, ("choice",), (otherwise,), listing)
+    return Family(name, (text,), completion_format, source, True, ("choice",), (otherwise,), listing)
 
 
 _MEDVLM_R1 = f"""{{question}}

@@ -1,4 +1,4 @@
-"""A prompt family: wordings that all ask for the same form of reply."""
+"""A prompt family: wordings that all ask for the same form of completion."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 from lowmed.sample import KINDS, LETTERS, Kind, Sample
 
-ReplyForm = Literal["think_answer", "answer"]
+CompletionFormat = Literal["think_answer", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ LISTED = Listing()
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Wordings with one reply form. `{question}` stands for the question and its options.
+    """Wordings with one completion form. `{question}` stands for the question and its options.
 
     `wordings` are honest for `kinds` alone; the other kinds are asked by `otherwise`, which is then the toolkit's. A
     text that wants "the single-letter choice" says nothing sensible beside a question that has no letters.
@@ -41,7 +41,7 @@ class Family:
 
     name: str
     wordings: tuple[str, ...]
-    reply: ReplyForm
+    completion_format: CompletionFormat
     source: str
     published: bool = False
     kinds: tuple[Kind, ...] = KINDS
@@ -50,8 +50,8 @@ class Family:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change when anything that the model reads, or the reply form, does."""
-        parts = [self.name, self.reply, *self.wordings]
+        """Twelve hex digits that change when anything that the model reads, or the completion form, does."""
+        parts = [self.name, self.completion_format, *self.wordings]
         if self.otherwise:
             parts += ["otherwise", *self.kinds, *self.otherwise]
         if self.listing != LISTED:

@@ -13,6 +13,7 @@ from lowmed.recipe.section import Positive, Section
 
 __all__ = [
     "BridgeSpec",
+    "CustomFamily",
     "DataSpec",
     "EvalSpec",
     "GrpoSpec",
@@ -20,7 +21,6 @@ __all__ = [
     "LoraSpec",
     "MethodSpec",
     "ModelSpec",
-    "CustomFamily",
     "PromptSpec",
     "Recipe",
     "RewardSpec",
@@ -53,7 +53,7 @@ class Recipe(Section):
     data: DataSpec = Field(description="what is trained on and what is held out")
     prompts: PromptSpec = Field(PromptSpec(), description="how questions are put, in training and in evaluation")
     method: Annotated[SftSpec | GrpoSpec, Field(discriminator="kind")] = Field(description="how it is trained")
-    boundary: BridgeSpec | None = Field(None, description="for `lowmed bridge`: measure support, then SFT or RL")
+    bridge: BridgeSpec | None = Field(None, description="for `lowmed bridge`: measure support, then SFT or RL")
     hardware: Literal["t4", "24gb", "a100-40gb", "80gb"] | None = Field(
         None, description="preset that fills what the recipe leaves open; open = the card present"
     )

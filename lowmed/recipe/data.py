@@ -55,7 +55,7 @@ class CustomFamily(Section):
     wordings: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="texts in which {question} stands for the question and its options"
     )
-    reply: prompt.ReplyForm = Field(
+    completion_format: prompt.CompletionFormat = Field(
         "think_answer", description="the form they ask for: both tags, or the answer tag alone"
     )
 
@@ -101,4 +101,6 @@ class PromptSpec(Section):
 
     def _family(self, name: str) -> prompt.Family:
         own = self.families.get(name)
-        return prompt.Family(name, own.wordings, own.reply, "the recipe's own") if own else prompt.family(name)
+        return (
+            prompt.Family(name, own.wordings, own.completion_format, "the recipe's own") if own else prompt.family(name)
+        )

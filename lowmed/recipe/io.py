@@ -46,7 +46,7 @@ class RawRecipe:
     places: dict[Path_, str]
 
 
-def shipped_folder() -> Path:
+def recipes_folder() -> Path:
     """The folder of the recipes that ship: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     installed = package / "_recipes"
@@ -55,7 +55,7 @@ def shipped_folder() -> Path:
 
 def shipped_recipes() -> list[str]:
     """The names of the recipes that ship."""
-    return sorted(path.stem for path in shipped_folder().glob("*.yaml"))
+    return sorted(path.stem for path in recipes_folder().glob("*.yaml"))
 
 
 def find_recipe(name: str) -> Path:
@@ -70,7 +70,7 @@ def find_recipe(name: str) -> Path:
             return path
         raise RecipeError(f"there is no recipe file {name}", name, "check the path; `lowmed recipes` lists what ships")
     if name in shipped_recipes():
-        return shipped_folder() / f"{name}.yaml"
+        return recipes_folder() / f"{name}.yaml"
     raise RecipeError(
         f"there is no recipe `{name}`",
         "--recipe",
@@ -84,7 +84,7 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, nano: bool = False)
     Raises:
         RecipeError: it is missing, is not YAML, or has mistakes; all of them are named at once, by line.
     """
-    written = read(find_recipe(name))
+    written = read_raw(find_recipe(name))
     if nano:
         written.values["model"] = {**_mapping(written.values.get("model")), **NANO_MODEL}
         data = _mapping(written.values.get("data"))
@@ -96,10 +96,10 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, nano: bool = False)
     for override in overrides:
         _apply(written, override)
         _forget(written, override.partition("=")[0].strip())
-    return validate(written)
+    return validate_raw(written)
 
 
-def read(path: Path) -> RawRecipe:
+def read_raw(path: Path) -> RawRecipe:
     """The values of a YAML file and the line of each key, not yet validated.
 
     Raises:
@@ -126,7 +126,7 @@ def read(path: Path) -> RawRecipe:
     return RawRecipe(path.name, values, places)
 
 
-def validate(written: RawRecipe) -> "Recipe":
+def validate_raw(written: RawRecipe) -> "Recipe":
     """The recipe, or all its mistakes.
 
     Raises:
@@ -144,12 +144,12 @@ def validate(written: RawRecipe) -> "Recipe":
     raise RecipeError(f"{written.name} has {count}", "\n".join(dict.fromkeys(lines)), FIX)
 
 
-def dump(recipe: "Recipe") -> str:
+def dump_recipe(recipe: "Recipe") -> str:
     """The resolved recipe as YAML, every default written out; `load` takes it back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120, allow_unicode=True)
 
 
-def portable(recipe: "Recipe") -> "Recipe":
+def portable_recipe(recipe: "Recipe") -> "Recipe":
     """The recipe with its local paths told from the working folder, so that a run holds no absolute path."""
     data, lora, model, judge = recipe.data, recipe.lora, recipe.model, recipe.judge
     return recipe.model_copy(

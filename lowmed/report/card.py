@@ -36,14 +36,14 @@ def render(record: Record) -> str:
 
 def metadata(record: Record) -> dict[str, Any]:
     """The metadata block; what is not known is left out rather than guessed."""
-    plan = record.recipe
-    found: dict[str, Any] = {
+    recipe = record.recipe
+    result: dict[str, Any] = {
         "library_name": "peft",
         "pipeline_tag": "image-text-to-text",
-        "tags": ["lowmed", "lora", plan.method.kind, "medical", "visual-question-answering"],
+        "tags": ["lowmed", "lora", recipe.method.kind, "medical", "visual-question-answering"],
     }
-    if "/" in plan.model.name and not plan.model.name.startswith((".", "/")):
-        found["base_model"] = plan.model.name
+    if "/" in recipe.model.name and not recipe.model.name.startswith((".", "/")):
+        result["base_model"] = recipe.model.name
     if record.evaluations:
         results = [
             _result(report, split, part)
@@ -51,8 +51,8 @@ def metadata(record: Record) -> dict[str, Any]:
             for split, part in report["splits"].items()
             if "tuned" in part["results"]
         ]
-        found["model-index"] = [{"name": str(record.run["name"]), "results": results}]
-    return found
+        result["model-index"] = [{"name": str(record.run["name"]), "results": results}]
+    return result
 
 
 def _result(report: Mapping[str, Any], split: str, part: Mapping[str, Any]) -> dict[str, Any]:

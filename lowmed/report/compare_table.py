@@ -10,18 +10,18 @@ from lowmed.evaluate.paired_tests import LEVEL
 from lowmed.report.eval_table import NOTICE, console, interval
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")
-TEXT_SHOWN = 200  # characters of a reply
+TEXT_SHOWN = 200  # characters of a completion
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any]) -> None:
     """Print the differences with their tests, by stratum, and examples of what changed each way."""
     shown = console()
-    shown.print(escape(f"A  {', '.join(found['first'])}\nB  {', '.join(found['second'])}"))
-    shown.print(f"{found['verdict']} accuracy, B minus A, 95 % paired bootstrap over images\n")
+    shown.print(escape(f"A  {', '.join(result['first'])}\nB  {', '.join(result['second'])}"))
+    shown.print(f"{result['verdict']} accuracy, B minus A, 95 % paired bootstrap over images\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "n", "A", "B", "B - A", "A only, B only", "exact p", "n needed"):
         table.add_column(title, justify="left" if not title else "right")
-    for source, part in found["sources"].items():
+    for source, part in result["sources"].items():
         table.add_row(f"[bold]{escape(source)}[/bold]", *_cells(part["all"]))
         for stratum in STRATA:
             cells = part[f"by_{stratum}"]
@@ -32,7 +32,7 @@ def show(found: Mapping[str, Any]) -> None:
             named = f"{each['judge']['model']} ({each['judge']['rubric_digest']})"
             table.add_row(f"  open, judged by {escape(named)}", *_cells(each))
     shown.print(table)
-    for source, part in found["sources"].items():
+    for source, part in result["sources"].items():
         shown.print(f"\n{escape(source)}: {verdict(part)}")
         if part["differing"]:
             shown.print(escape("NOT ASKED THE SAME: " + "; ".join(part["differing"])))
@@ -55,26 +55,26 @@ def show(found: Mapping[str, Any]) -> None:
 
 def verdict(part: Mapping[str, Any], corrected: str = "Holm") -> str:
     """What the comparison shows, in one sentence."""
-    found, p = part["all"], part["p_holm"]
-    low, high = found["by_image"]
-    shown = f"{found['difference']:+.3f} {interval(found['by_image'])}, exact p {_p(p)} ({corrected})"
+    result, p = part["all"], part["p_holm"]
+    low, high = result["by_image"]
+    shown = f"{result['difference']:+.3f} {interval(result['by_image'])}, exact p {_p(p)} ({corrected})"
     if p < LEVEL and not low <= 0 <= high:
-        return f"{'B' if found['difference'] > 0 else 'A'} is better: {shown}"
-    more = found["questions_needed"]
+        return f"{'B' if result['difference'] > 0 else 'A'} is better: {shown}"
+    more = result["questions_needed"]
     return f"no difference is shown: {shown}" + (
         f"; to find one this small takes about {more:,} questions" if more else ""
     )
 
 
-def _cells(found: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        str(found["questions"]),
-        f"{found['first']:.3f}",
-        f"{found['second']:.3f}",
-        f"{found['difference']:+.3f} {interval(found['by_image'])}",
-        f"{found['only_first']}, {found['only_second']}",
-        _p(found["p_mcnemar"]),
-        f"{found['questions_needed']:,}" if found["questions_needed"] else "-",
+        str(result["questions"]),
+        f"{result['first']:.3f}",
+        f"{result['second']:.3f}",
+        f"{result['difference']:+.3f} {interval(result['by_image'])}",
+        f"{result['only_first']}, {result['only_second']}",
+        _p(result["p_mcnemar"]),
+        f"{result['questions_needed']:,}" if result["questions_needed"] else "-",
     )
 
 

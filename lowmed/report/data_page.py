@@ -18,18 +18,18 @@ SHOWN_PICTURES = 12
 
 
 def audit_page(document: dict[str, Any], folder: Path) -> str:
-    """The page of an audit; its pictures come from the data set's folder and are shown small."""
+    """The page of an audit; its images come from the data set's folder and are shown small."""
     near = [
         {**pair, "left": thumbnail(folder, pair["a"]), "right": thumbnail(Path(pair["b_folder"] or folder), pair["b"])}
         for pair in document["near"]["shown"][:SHOWN_PAIRS]
     ]
     burned = [
-        {**found, "picture": thumbnail(folder, found["image"], found["boxes"])}
-        for found in document["privacy"]["text_shown"][:SHOWN_PICTURES]
+        {**result, "picture": thumbnail(folder, result["image"], result["boxes"])}
+        for result in document["privacy"]["text_shown"][:SHOWN_PICTURES]
     ]
     most = max((each["images"] for each in document["images"]["token_histogram"]), default=0) or 1
     kinds = [kind for kind in ("all", *KINDS) if any(kind in rules["prior"] for rules in document["floor"].values())]
-    return _render("data_audit.html", found=document, near=near, burned=burned, most=most, floor_kinds=kinds)
+    return _render("data_audit.html", result=document, near=near, burned=burned, most=most, floor_kinds=kinds)
 
 
 def show_page(title: str, rows: Iterable[dict[str, Any]], folder: Path) -> str:
@@ -39,17 +39,17 @@ def show_page(title: str, rows: Iterable[dict[str, Any]], folder: Path) -> str:
 
 
 def thumbnail(folder: Path, reference: str, boxes: Iterable[Iterable[int]] = ()) -> str:
-    """A small JPEG of a picture as a data URL, with boxes drawn on it; "" where it does not open."""
+    """A small JPEG of an image as a data URL, with boxes drawn on it; "" where it does not open."""
     try:
-        picture = open_in(folder, reference).convert("RGB")
+        image = open_in(folder, reference).convert("RGB")
     except DataError:
         return ""  # the page then says so in its place
-    drawing = ImageDraw.Draw(picture)
+    drawing = ImageDraw.Draw(image)
     for box in boxes:
         drawing.rectangle(tuple(box), outline=(255, 60, 60))
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     written = BytesIO()
-    picture.save(written, "JPEG", quality=80)
+    image.save(written, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
 
 

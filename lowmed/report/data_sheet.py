@@ -1,4 +1,4 @@
-"""Samples as they are put to the model: messages, reference replies, tokens; for a page or for the terminal."""
+"""Samples as they are put to the model: messages, reference completions, tokens; for a page or for the terminal."""
 
 import random
 from dataclasses import asdict
@@ -66,7 +66,7 @@ def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, familie
 
 
 def _asked(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:
-    """One wording: the messages, the chat text that they become, its tokens with the images', and the right reply."""
+    """One wording: the messages, the chat text that they become, its tokens with the images', and the right completion."""
     messages = prompt.build_messages(family, sample, draw)
     chat = _template().render(messages=messages, add_generation_prompt=True)
     text_tokens = len(_tokenizer().encode(chat, add_special_tokens=False).ids) - len(sample.images)
@@ -82,7 +82,7 @@ def _asked(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) 
 
 
 def _tokens(data: DataSet, reference: str, policy: PixelPolicy) -> int:
-    """Image tokens of a picture under the policy; 0 where it does not open, which the page says in its place."""
+    """Image tokens of an image under the policy; 0 where it does not open, which the page says in its place."""
     try:
         return image_tokens(*prepare(data.open_image(reference), policy).size, policy)
     except DataError:

@@ -43,9 +43,9 @@ def show_eval(report: Mapping[str, Any], run: Run | None = None) -> None:
             table.add_row(label, *[""] * (len(people) - 1), value)
     shown.print(f"[bold]{escape(title(report))}[/bold]\n")
     shown.print(table)
-    for who, found in report["controls"].items():
-        if found.get("verdict"):
-            shown.print(f"\n{who}: {found['verdict']}")
+    for who, result in report["controls"].items():
+        if result.get("verdict"):
+            shown.print(f"\n{who}: {result['verdict']}")
     shown.print(
         "\nAccuracy is lenient unless called strict. Intervals: 95 %, Wilson; below it a bootstrap that draws images."
     )
@@ -109,23 +109,23 @@ def title(report: Mapping[str, Any]) -> str:
 def training(run: Run) -> dict[str, str]:
     """What the training of a run did and cost, label -> text."""
     record, rows = run.record, run.rows("metrics.jsonl")
-    found = {}
+    result = {}
     for name in ("reward", "loss"):
         values = [row[name] for row in rows if name in row]
         if values:
             first, last = values[:AVERAGED], values[-AVERAGED:]
-            found[f"{name}, first {len(first)} and last {len(last)} updates"] = (
+            result[f"{name}, first {len(first)} and last {len(last)} updates"] = (
                 f"{sum(first) / len(first):.3f} -> {sum(last) / len(last):.3f}"
             )
             break
-    found["training time"] = f"{record['seconds']:.0f} s, {record['updates']} updates on {record['card']}"
-    found["peak memory"] = f"{record['peak_gib']:.2f} GiB"
-    return found
+    result["training time"] = f"{record['seconds']:.0f} s, {record['updates']} updates on {record['card']}"
+    result["peak memory"] = f"{record['peak_gib']:.2f} GiB"
+    return result
 
 
-def accuracy(found: Mapping[str, Any]) -> str:
+def accuracy(result: Mapping[str, Any]) -> str:
     """An accuracy with both its intervals."""
-    return f"{found['accuracy']:.3f} {interval(found['wilson'])} | {interval(found['by_image'])}"
+    return f"{result['accuracy']:.3f} {interval(result['wilson'])} | {interval(result['by_image'])}"
 
 
 def console() -> Console:
@@ -138,8 +138,8 @@ def interval(bounds: Sequence[float]) -> str:
     return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
-def _with_wilson(found: Mapping[str, Any]) -> str:
-    return f"{found['accuracy']:.3f} {interval(found['wilson'])}"
+def _with_wilson(result: Mapping[str, Any]) -> str:
+    return f"{result['accuracy']:.3f} {interval(result['wilson'])}"
 
 
 def _add_split(table: Table, split: str, part: Mapping[str, Any], people: list[str]) -> None:
@@ -150,12 +150,12 @@ def _add_split(table: Table, split: str, part: Mapping[str, Any], people: list[s
     if part["stamp"]:
         table.add_row(f"  {part['stamp']}")
     for name in ("strict", "lenient"):
-        table.add_row(f"  {name} accuracy", *(_with_wilson(found[name]) for found in results))
-        table.add_row("    drawing images", *("      " + interval(found[name]["by_image"]) for found in results))
+        table.add_row(f"  {name} accuracy", *(_with_wilson(result[name]) for result in results))
+        table.add_row("    drawing images", *("      " + interval(result[name]["by_image"]) for result in results))
     floor = part["no_image_floor"]
     table.add_row("  answer-prior floor", *("not known" if floor is None else f"{floor:.3f}" for _ in results))
     for label, names in (("  unread, cut", ("unread", "truncated")), ("  side, polarity errors", ERRORS)):
-        table.add_row(label, *(", ".join(f"{found[name]:.3f}" for name in names) for found in results))
+        table.add_row(label, *(", ".join(f"{result[name]:.3f}" for name in names) for result in results))
     for stratum in ("kind", "modality", "topic"):
         cells = results[0][f"by_{stratum}"]
         if not 2 <= len(cells) <= CELLS_SHOWN:
@@ -163,23 +163,23 @@ def _add_split(table: Table, split: str, part: Mapping[str, Any], people: list[s
         for name, cell in cells.items():
             few = " (few)" if cell["few"] else ""
             label = f"    {stratum} {escape(name)}, n={cell['questions']}{few}"
-            table.add_row(label, *(f"{found[f'by_{stratum}'][name]['lenient']:.3f}" for found in results))
-        table.add_row(f"    {stratum} macro", *(f"{found[f'macro_{stratum}']['lenient']:.3f}" for found in results))
+            table.add_row(label, *(f"{result[f'by_{stratum}'][name]['lenient']:.3f}" for result in results))
+        table.add_row(f"    {stratum} macro", *(f"{result[f'macro_{stratum}']['lenient']:.3f}" for result in results))
 
 
 def _add_judged(table: Table, split: str, judged: Sequence[Mapping[str, Any]], people: list[str]) -> None:
-    """Open questions by each judge that was asked; named, and beside the reader's exact match on the same replies."""
+    """Open questions by each judge that was asked; named, and beside the reader's exact match on the same completions."""
     for each in judged:
-        found = [each["splits"].get(split, {}).get(who) for who in people]
-        anybody = next((one for one in found if one), None)
+        result = [each["splits"].get(split, {}).get(who) for who in people]
+        anybody = next((one for one in result if one), None)
         if anybody is None:
             continue
         name, digest = each["judge"]["model"], each["judge"]["rubric_digest"]
         table.add_row(f"  open, n={anybody['questions']}, judged by {escape(name)} ({digest})")
-        table.add_row("    judged right", *(_with_wilson(one) if one else "" for one in found))
-        table.add_row("    drawing images", *("      " + interval(one["by_image"]) if one else "" for one in found))
-        table.add_row("    exact match on the same", *(f"{one['exact']:.3f}" if one else "" for one in found))
-        counts = (f"{one['no_verdict']}, {one['against_gate']}" if one else "" for one in found)
+        table.add_row("    judged right", *(_with_wilson(one) if one else "" for one in result))
+        table.add_row("    drawing images", *("      " + interval(one["by_image"]) if one else "" for one in result))
+        table.add_row("    exact match on the same", *(f"{one['exact']:.3f}" if one else "" for one in result))
+        counts = (f"{one['no_verdict']}, {one['against_gate']}" if one else "" for one in result)
         table.add_row("    no verdict, against the gate", *counts)
 
 
@@ -189,9 +189,9 @@ def _add_controls(table: Table, controls: Mapping[str, Mapping[str, Any]], peopl
         return
     table.add_row("[bold]controls[/bold], real -> altered", *people)
     for name in asked:
-        found = [controls[who].get(name) for who in people]
-        questions = next(one["questions"] for one in found if one)
-        cells = (f"{one['lenient']['real']:.3f} -> {one['lenient']['accuracy']:.3f}" if one else "" for one in found)
+        result = [controls[who].get(name) for who in people]
+        questions = next(one["questions"] for one in result if one)
+        cells = (f"{one['lenient']['real']:.3f} -> {one['lenient']['accuracy']:.3f}" if one else "" for one in result)
         table.add_row(f"  {CONTROL_LABELS[name]}, n={questions}", *cells)
     lost = [controls[who].get("shuffled", {}).get("lenient") for who in people]
     if any(lost):

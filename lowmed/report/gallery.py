@@ -19,25 +19,25 @@ _OUTCOMES = {"correct": "right", "incorrect": "wrong", "unread": "unread"}
 
 
 def cases(folder: Path, open_image: OpenImage | None = None) -> list[dict[str, Any]]:
-    """The first few cases of each label: reply by reply, with the base's reply beside it where that is known.
+    """The first few cases of each label: completion by completion, with the base's completion beside it where that is known.
 
     Args:
         folder: of the evaluation.
-        open_image: opens the pictures, which are then embedded; None leaves them out.
+        open_image: opens the images, which are then embedded; None leaves them out.
     """
     people = results_folder.systems(folder)
     who = "tuned" if "tuned" in people else people[0]
     before = {_key(row): row for row in _rows(folder, "base")} if who == "tuned" and "base" in people else {}
     taken: dict[str, int] = dict.fromkeys(LABELS, 0)
-    found = []
+    result = []
     for row in _rows(folder, who):
         labels = _labels(row, before.get(_key(row)))
         if all(taken[label] >= EACH for label in labels):
             continue
         for label in labels:
             taken[label] += 1
-        found.append(_case(row, before.get(_key(row)), labels, open_image))
-    return found
+        result.append(_case(row, before.get(_key(row)), labels, open_image))
+    return result
 
 
 def _rows(folder: Path, who: str) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def _case(row: Row, before: Row | None, labels: list[str], open_image: OpenImage
 
 
 def picture(open_image: OpenImage, reference: str) -> str:
-    """A picture as a small PNG inside a data address."""
+    """An image as a small PNG inside a data address."""
     image = open_image(reference).convert("RGB")
     image.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
     buffer = io.BytesIO()

@@ -16,12 +16,12 @@ TEMPLATE = Path(__file__).parent / "page.html.jinja"
 ROLLOUTS_SHOWN = 8
 
 
-def render(record: Record, pictures: Mapping[str, OpenImage], data: Mapping[str, Any]) -> str:
+def render(record: Record, images: Mapping[str, OpenImage], data: Mapping[str, Any]) -> str:
     """The page as one text. Every text of a model or of data is escaped; no script is in it, and none may run.
 
     Args:
         record: of the run.
-        pictures: how the pictures of a data source are opened; those of other sources are left out.
+        images: how the images of a data source are opened; those of other sources are left out.
         data: what `run_data.told` says of the run's data.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -32,8 +32,8 @@ def render(record: Record, pictures: Mapping[str, OpenImage], data: Mapping[str,
             "report": report,
             "title": eval_table.title(report),
             "people": list(next(iter(report["splits"].values()))["results"]),
-            "cases": gallery.cases(folder, pictures.get(report["source"])),
-            "pictures": report["source"] in pictures,
+            "cases": gallery.cases(folder, images.get(report["source"])),
+            "pictures": report["source"] in images,
         }
         for folder, report in record.evaluations.items()
     ]

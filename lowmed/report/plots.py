@@ -28,7 +28,7 @@ def curves(metrics: Sequence[Row]) -> dict[str, str]:
     """Title -> SVG of each figure of which anything was recorded."""
     # A reward that had nothing to say on a whole update is None there.
     names = list(dict.fromkeys(name for row in metrics for name, value in row.items() if value is not None))
-    found = {}
+    result = {}
     for title, wanted in FIGURES.items():
         drawn = [
             name for name in names if any(name == one or (one.endswith("/") and name.startswith(one)) for one in wanted)
@@ -37,8 +37,8 @@ def curves(metrics: Sequence[Row]) -> dict[str, str]:
             lines = {
                 name: [(row["update"], row[name]) for row in metrics if row.get(name) is not None] for name in drawn
             }
-            found[title] = _draw(title, lines)
-    return found
+            result[title] = _draw(title, lines)
+    return result
 
 
 def _draw(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:

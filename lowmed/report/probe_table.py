@@ -9,16 +9,16 @@ from rich.table import Table
 from lowmed.report.eval_table import NOTICE, console, interval
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any]) -> None:
     """Print accuracy, Pass@K beside chance and blindness, support, and the verdict of each stratum."""
     shown = console()
-    seen = f" ({found['seen']})" if found["seen"] else ""
-    part = found["splits"]["train"]
+    seen = f" ({result['seen']})" if result["seen"] else ""
+    part = result["splits"]["train"]
     shown.print(
-        f"[bold]{escape(found['model'])} on {escape(found['source'])}, {part['questions']} training questions of "
+        f"[bold]{escape(result['model'])} on {escape(result['source'])}, {part['questions']} training questions of "
         f"{part['images']} images{seen}[/bold], strict\n"
     )
-    everything = found["all"]
+    everything = result["all"]
     shown.print(f"Acc@1 greedy  {everything['acc_at_1']:.3f} {interval(everything['acc_at_1_by_image'])}")
     for k, row in everything["at"].items():
         blind = "-" if row["blind"] is None else f"{row['blind']:.3f}"
@@ -27,7 +27,7 @@ def show(found: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "n", "Acc@1", "support", "mixed", "no answer", "unique", "verdict"):
         table.add_column(title, justify="left" if title in ("", "verdict") else "right")
-    rows = {"all": everything, **found["by_kind"], **found["by_modality"]}
+    rows = {"all": everything, **result["by_kind"], **result["by_modality"]}
     for name, cell in rows.items():
         table.add_row(
             escape(name) + (" (few)" if cell["few"] else ""),

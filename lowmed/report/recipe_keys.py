@@ -21,7 +21,7 @@ recipe, so that its runs hold it too:
 ```yaml
 prompts:
   families:
-    brief: {wordings: ["{question}\\nOne word. Reply as <answer>answer</answer>."], reply: answer}
+    brief: {wordings: ["{question}\\nOne word. Reply as <answer>answer</answer>."], completion_format: answer}
   train: brief
   infer: brief
 ```
@@ -44,7 +44,7 @@ def markdown(schema: Field) -> str:
 
 
 def _family(family: prompt.Family) -> str:
-    form = "both tags" if family.reply == "think_answer" else "the answer tag"
+    form = "both tags" if family.completion_format == "think_answer" else "the answer tag"
     kinds = "all" if family.kinds == KINDS else ", ".join(family.kinds)
     published = "word for word" if family.published else "no"
     return f"| `{family.name}` | {len(family.wordings)} | {form} | {published} | {kinds} | {family.source} |"
@@ -52,11 +52,11 @@ def _family(family: prompt.Family) -> str:
 
 def _named(section: Field, sections: Field) -> list[str]:
     """The sections that one names, each followed by those that it names itself."""
-    found = []
+    result = []
     for field in section["properties"].values():
         for name in _references(field):
-            found += [name, *_named(sections[name], sections)]
-    return found
+            result += [name, *_named(sections[name], sections)]
+    return result
 
 
 def _references(field: Field) -> list[str]:

@@ -30,7 +30,7 @@ def read(run: Run) -> Record:
     """The record of a run folder, evaluations scored by today's rules.
 
     Raises:
-        RunError: an evaluation in it lacks replies.
+        RunError: an evaluation in it lacks completions.
     """
     rollouts = run.rows("rollouts.jsonl")
     last = max((row["update"] for row in rollouts), default=0)
@@ -46,7 +46,7 @@ def read(run: Run) -> Record:
 
 def settings(recipe: Recipe) -> list[tuple[str, str, str]]:
     """Key, value and provenance of every setting; a provenance for a section holds for all keys below it."""
-    found: list[tuple[str, str, str]] = []
+    result: list[tuple[str, str, str]] = []
 
     def walk(prefix: str, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -55,23 +55,23 @@ def settings(recipe: Recipe) -> list[tuple[str, str, str]]:
                 walk(f"{key}.", value)
             elif key not in LOCAL:
                 shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                found.append((key, shown, _provenance(key, recipe.provenance)))
+                result.append((key, shown, _provenance(key, recipe.provenance)))
 
     walk("", recipe.model_dump(mode="json", exclude={"about", "provenance"}))
-    return found
+    return result
 
 
 def rewards(record: Record) -> list[dict[str, Any]]:
     """Each reward's weight, its mean over the first and the last updates, and its share of what was paid at the end."""
     if not isinstance(record.recipe.method, GrpoSpec):
         return []
-    found = []
+    result = []
     for reward in record.recipe.method.rewards:
         said = (row.get(f"rewards/{reward.name}") for row in record.metrics)
         values = [value for value in said if value is not None]  # one that had nothing to say on a whole update is None
         if values:
             first, last = values[:AVERAGED], values[-AVERAGED:]
-            found.append(
+            result.append(
                 {
                     "name": reward.name,
                     "weight": reward.weight,
@@ -79,8 +79,8 @@ def rewards(record: Record) -> list[dict[str, Any]]:
                     "last": sum(last) / len(last),
                 }
             )
-    paid = sum(each["weight"] * each["last"] for each in found)
-    return [{**each, "share": each["weight"] * each["last"] / paid if paid else 0.0} for each in found]
+    paid = sum(each["weight"] * each["last"] for each in result)
+    return [{**each, "share": each["weight"] * each["last"] / paid if paid else 0.0} for each in result]
 
 
 def _provenance(key: str, known: Mapping[str, str]) -> str:

@@ -32,25 +32,25 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
         return {"missing": "the run did not come as far as dividing its data"}
     try:
         dataset = load(spec.source, path or spec.path)
-        division = split_data(dataset, spec, run.recipe.seed)
+        data_split = split_data(dataset, spec, run.recipe.seed)
     except LowmedError:  # whose words may name a folder or a file
         return {"missing": "the data are not where the run found them; --path names a copy"}
-    samples = {sample.id: sample for part in (division.train, *division.held_out.values()) for sample in part}
+    samples = {sample.id: sample for part in (data_split.train, *data_split.held_out.values()) for sample in part}
     ids = read_json(run.folder / SPLIT)
     known = all(one in samples for part in ids.values() for one in part)
-    if division.digest != run.record.get("data_digest") or not known:
+    if data_split.digest != run.record.get("data_digest") or not known:
         return {"missing": "the data at hand are not those that the run was trained on; --path names another copy"}
     splits = {name: [samples[one] for one in part] for name, part in ids.items() if part}
     named = Path(path or spec.path or "").expanduser()
     place, audited = (named.parent, f"audit.{named.stem}.json") if named.is_file() else (named, "audit.json")
     card = prepared_folder.data_card(place) if spec.source == "folder" else None
     stored = [each for _, each in prepared_folder.stored_files(place)] if card else []
-    found = report.foremost(leaks.within(leaks.parts(splits), leaks.facts(stored)))
+    result = report.foremost(leaks.within(leaks.parts(splits), leaks.facts(stored)))
     return {
         "parts": {name: _part(rows) for name, rows in splits.items()},
         "rejected": len(dataset.rejected),
-        "leaks": [leak.told for leak in found if leak.trained],
-        "held_out_shared": [leak.told for leak in found if not leak.trained],
+        "leaks": [leak.told for leak in result if leak.trained],
+        "held_out_shared": [leak.told for leak in result if not leak.trained],
         "repeats": report.repeats([sample for rows in splits.values() for sample in rows]),
         "floor": {name: rules["prior"] for name, rules in report.floors(splits).items()},
         "sizes": _sizes(splits, stored, run.recipe.model.max_image_tokens),
@@ -61,18 +61,18 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
 
 def _part(rows: Sequence[Sample]) -> dict[str, Any]:
     """Counts of one part. A group that is only an image's name is no patient's."""
-    found = report.counts(rows)
+    result = report.counts(rows)
     images = {image for sample in rows for image in sample.images}
     named = {sample.group for sample in rows} - images
     return {
-        **{key: found[key] for key in ("rows", "images", "kinds", "yes_no", "modalities")},
+        **{key: result[key] for key in ("rows", "images", "kinds", "yes_no", "modalities")},
         "patients": len(named),
-        "most_frequent_share": found["top_answers"][0]["share"],
+        "most_frequent_share": result["top_answers"][0]["share"],
     }
 
 
 def _sizes(splits: Mapping[str, Sequence[Sample]], stored: Sequence[Any], budget: int) -> dict[str, Any] | None:
-    """Sizes in pixels as the pictures came, and how many are shrunk to the budget; None where that was not recorded."""
+    """Sizes in pixels as the images came, and how many are shrunk to the budget; None where that was not recorded."""
     used = {image for rows in splits.values() for sample in rows for image in sample.images}
     came = {image: size for each in stored for image, size in zip(each.images, each.sizes, strict=False)}
     sizes = [came[image] for image in sorted(used & came.keys())]
@@ -90,7 +90,7 @@ def _sizes(splits: Mapping[str, Sequence[Sample]], stored: Sequence[Any], budget
 
 
 def _prepared(card: Mapping[str, Any]) -> dict[str, Any]:
-    """What `lowmed data prepare` made of the source: rows kept out, and how pictures were converted."""
+    """What `lowmed data prepare` made of the source: rows kept out, and how images were converted."""
     kept_out = card.get("rejected", {})
     return {
         "rows": sum(card["rows"].values()),
@@ -102,14 +102,14 @@ def _prepared(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def _audit(file: Path, card: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `lowmed data audit` wrote; None where it was not run, or the samples are others by now."""
-    found = read_json(file) if file.is_file() else None
-    if found is None or (found["data"]["card"] or {}).get("samples_sha256") != card["samples_sha256"]:
+    result = read_json(file) if file.is_file() else None
+    if result is None or (result["data"]["card"] or {}).get("samples_sha256") != card["samples_sha256"]:
         return None
     return {
-        "verdict": found["verdict"],
-        "reasons": found["reasons"],
-        "look_alikes": found["near"]["pairs"],
-        "metadata": found["privacy"]["metadata"],
-        "text": found["privacy"]["text"],
-        "looked_at": found["privacy"]["looked_at"],
+        "verdict": result["verdict"],
+        "reasons": result["reasons"],
+        "look_alikes": result["near"]["pairs"],
+        "metadata": result["privacy"]["metadata"],
+        "text": result["privacy"]["text"],
+        "looked_at": result["privacy"]["looked_at"],
     }

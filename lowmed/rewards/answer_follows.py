@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lowmed import answer
 from lowmed.answer.negation import affirmed, clauses
-from lowmed.prompt import ReplyForm
+from lowmed.prompt import CompletionFormat
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.reasoning import sentences
 from lowmed.rewards.score import Score
@@ -20,11 +20,11 @@ class AnswerFollows:
     about JSON and whole texts.
     """
 
-    reply: ReplyForm = "think_answer"
+    completion_format: CompletionFormat = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        if self.reply == "answer" or sample.kind in ("json", "text"):
+        if self.completion_format == "answer" or sample.kind in ("json", "text"):
             return Score(None, "no reasoning that comes to a short answer was asked for")
         text = thought(completion)
         if text is None:
@@ -44,20 +44,20 @@ def _concluded(text: str, value: str, sample: Sample) -> bool | None:
     """Whether the last sentence that names an answer names this one; None where none does, or it names several."""
     asked = answer.question_of(sample)
     for sentence in reversed(sentences(text)):
-        found, flag = answer.read_text(sentence, asked)
-        if found is not None and found in _answers(sample, found):
-            return found == value
+        result, flag = answer.read_text(sentence, asked)
+        if result is not None and result in _answers(sample, result):
+            return result == value
         if flag == "ambiguous":
             return None
     return None
 
 
-def _answers(sample: Sample, found: str) -> tuple[str, ...]:
+def _answers(sample: Sample, result: str) -> tuple[str, ...]:
     """What counts as naming an answer: an option, yes or no, or a short text that the question offers."""
     if sample.kind == "choice":
         return sample.options
     offered = answer.normalize(sample.question)
-    return (found,) if found in ("yes", "no") or found in offered else ()
+    return (result,) if result in ("yes", "no") or result in offered else ()
 
 
 def _stated(text: str, value: str) -> bool | None:

@@ -1,4 +1,4 @@
-"""Whether rewards pay what they should: all to the gold replies, and to no hack more than to an honest error.
+"""Whether rewards pay what they should: all to the gold completions, and to no hack more than to an honest error.
 
 Rewards that pay length by design (`pays_length`) are left out of the verdict and named as a known weakness.
 """
@@ -13,16 +13,16 @@ from lowmed.rewards.weighted import Weighted, total
 from lowmed.sample import KINDS, Sample
 
 HACKED_PER_KIND = 12  # questions of each kind that the battery is tried on
-JUDGED = 8  # gold replies that a judge is asked about; each may cost a call
+JUDGED = 8  # gold completions that a judge is asked about; each may cost a call
 FIRST_SHOWN = 3
 _ROUNDING = 1e-9
 
 
 def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family: prompt.Family) -> dict[str, Any]:
-    """What the rewards pay for gold replies, for other spellings of them, and for hacks.
+    """What the rewards pay for gold completions, for other spellings of them, and for hacks.
 
     Returns:
-        `gold`, one entry a reward, as printed by `lowmed check`; `variants` that earn less than the gold reply;
+        `gold`, one entry a reward, as printed by `lowmed check`; `variants` that earn less than the gold completion;
         `hacks`, one entry for each hack and kind of question, with mean totals; `by_design`, names of rewards that pay
         length; `failures`, in words, empty where the rewards hold.
     """
@@ -31,7 +31,7 @@ def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family
     gold = [_gold(reward, references) for reward in rewards]
     chosen = [sample for kind in KINDS for sample in _spread([one for one in samples if one.kind == kind])]
     below = [line for sample in chosen for line in _variants_below(strict, sample, family)]
-    tried = [line for kind in KINDS for line in _hacked(rewards, strict, chosen, kind, family.reply)]
+    tried = [line for kind in KINDS for line in _hacked(rewards, strict, chosen, kind, family.completion_format)]
     failures = [
         f"{line['below_full']} of {line['gold_replies']} gold replies earn less than all of `{line['reward']}`"
         for line in gold
@@ -94,11 +94,14 @@ def _hacked(
     strict: Sequence[Weighted],
     samples: Sequence[Sample],
     kind: str,
-    reply: prompt.ReplyForm,
+    completion_format: prompt.CompletionFormat,
 ) -> list[dict[str, Any]]:
     """Mean totals of each hack and of an honest error on the questions of a kind; `wins` leaves length rewards out."""
     asked = [sample for sample in samples if sample.kind == kind]
-    texts = [{"": hacks.honest_wrong(sample, reply), **hacks.hacks(sample, reply)} for sample in asked]
+    texts = [
+        {"": hacks.honest_wrong(sample, completion_format), **hacks.hacks(sample, completion_format)}
+        for sample in asked
+    ]
     for reward in rewards:
         reward.prepare([(sample, text) for sample, said in zip(asked, texts, strict=True) for text in said.values()])
     scores = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lowmed.judge import CLINICAL, Judge, Query
-from lowmed.prompt import ReplyForm
+from lowmed.prompt import CompletionFormat
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
@@ -20,11 +20,11 @@ class Clinical:
     """
 
     judge: Judge
-    reply: ReplyForm = "think_answer"
+    completion_format: CompletionFormat = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        if self.reply == "answer":
+        if self.completion_format == "answer":
             return Score(None, "the prompt asks for no reasoning")
         text = thought(completion)
         if text is None:
@@ -42,7 +42,7 @@ class Clinical:
         Raises:
             RunError, SetupError: the judge fails too often, or refuses.
         """
-        if self.reply == "answer":
+        if self.completion_format == "answer":
             return
         thoughts = ((sample, thought(completion)) for sample, completion in asked)
         self.judge.ask_all(_query(sample, text) for sample, text in thoughts if text and not thought_fault(text))

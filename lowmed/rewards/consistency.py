@@ -1,4 +1,4 @@
-"""Whether the reasoning leads to the answer, by how likely a slow copy of the model finds the answer after it."""
+"""Whether the reasoning leads to the answer, by how likely a EMA copy of the model finds the answer after it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from lowmed.sample import Sample
 
 @dataclass(frozen=True)
 class Consistency:
-    """1 for a right reply whose answer is about as likely, after its own reasoning, as in the group's right replies.
+    """1 for a right completion whose answer is about as likely, after its own reasoning, as in the group's right completions.
 
     GRPO-CARE (2506.16141) as MedBridgeRL (2603.01301) uses it: c = min(exp(mean log-probability of the answer's
-    tokens under a slow copy of the policy), `upper_bound`); a right reply with c >= mean(c of the right ones) -
+    tokens under a EMA copy of the policy), `upper_bound`); a right completion with c >= mean(c of the right ones) -
     `margin` is paid. The copy is an exponential moving average, moved every `every` updates by 1 - `decay`; here it is
-    of the adapter alone. Wrong replies earn 0, so it can not be earned without `accuracy`.
+    of the adapter alone. Wrong completions earn 0, so it cannot be earned without `accuracy`.
     """
 
     upper_bound: float = 0.95
@@ -32,7 +32,7 @@ class Consistency:
         return self.of_group(sample, [Rollout(completion, 0)])[0]
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
-        """Score the replies to one question."""
+        """Score the completions to one question."""
         right = [Accuracy()(sample, rollout.text).value == 1 for rollout in rollouts]
         capped = [
             min(rollout.likelihood, self.upper_bound) if one and rollout.likelihood is not None else None

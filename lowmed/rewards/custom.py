@@ -57,11 +57,11 @@ def load(name: str) -> CustomReward:
         raise RecipeError(
             f"the file does not run: {type(error).__name__}: {error}", f"method.rewards, {name}", "correct the file"
         ) from error
-    found = getattr(module, function, None)
-    if not callable(found):
+    result = getattr(module, function, None)
+    if not callable(result):
         raise RecipeError(
             f"there is no function `{function}` in {path}",
             f"method.rewards, {name}",
             "write `def " + function + "(sample, completion): return Score(value, why)`",
         )
-    return CustomReward(found)
+    return CustomReward(result)

@@ -39,16 +39,16 @@ def calibration(path: str, model: str) -> Calibration:
     """The calibration of a model, from the file of `lowmed rewards calibrate`.
 
     Raises:
-        RecipeError: model or file are not given, the file is missing or of another model, or its model can not tell
+        RecipeError: model or file are not given, the file is missing or of another model, or its model cannot tell
             different answers apart.
     """
     fix = "lowmed rewards calibrate --recipe RECIPE --model MODEL --out FILE, then name both in the reward"
     if not model or not path:
         raise RecipeError("an embedding reward needs `model` and `calibration`", "method.rewards", fix)
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        read = Calibration(str(found["model"]), float(found["unrelated"]), float(found["threshold"]))
-        usable = bool(found["usable"])
+        result = json.loads(Path(path).read_text(encoding="utf-8"))
+        read = Calibration(str(result["model"]), float(result["unrelated"]), float(result["threshold"]))
+        usable = bool(result["usable"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"the calibration can not be read: {type(error).__name__}: {error}", path, fix) from error
     if read.model != Path(model).name:

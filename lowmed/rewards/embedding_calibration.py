@@ -30,7 +30,7 @@ def calibrate_embedding(samples: Sequence[Sample], model: str, seed: int = 0) ->
 
     Raises:
         DataError: there are too few different open answers.
-        SetupError: the model can not be loaded.
+        SetupError: the model cannot be loaded.
     """
     golds = [(answer.normalize(one.question), answer.normalize(one.answer)) for one in samples if one.kind == "open"]
     pairs, same = _pairs(golds, random.Random(seed))

@@ -43,7 +43,7 @@ class Extraction:
             return Score(0.0, f"{said.total()} fields said, {gold.total()} known", read.value)
         shared = (said & gold).total()
         precision, recall = shared / said.total(), shared / gold.total()
-        value = recall + self.alpha * (precision - recall)  # in this form rounding can not lead beyond 1
+        value = recall + self.alpha * (precision - recall)  # in this form rounding cannot lead beyond 1
         return Score(value, f"{shared} fields right of {said.total()} said and {gold.total()} known", read.value)
 
 

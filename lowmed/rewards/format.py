@@ -1,4 +1,4 @@
-"""Whether the reply has the form that its prompt asks for, with something in it."""
+"""Whether the completion has the form that its prompt asks for, with something in it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,7 +7,7 @@ from itertools import pairwise
 import regex
 
 from lowmed import answer
-from lowmed.prompt import ReplyForm
+from lowmed.prompt import CompletionFormat
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
@@ -23,13 +23,13 @@ _FEWEST_WORDS = 3
 
 @dataclass(frozen=True)
 class Format:
-    """1 for a reply in its form, else 0.
+    """1 for a completion in its form, else 0.
 
     `think_answer` is one think block with at least three different words that do not go round in a loop, then one
     answer tag of at most 32 words (or as many as the gold answer has), and nothing else; `answer` is the tag alone.
     """
 
-    reply: ReplyForm = "think_answer"
+    completion_format: CompletionFormat = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
@@ -37,7 +37,7 @@ class Format:
         return Score(0.0, why) if why else Score(1.0, "in form")
 
     def _fault(self, sample: Sample, completion: str) -> str:
-        form, count = (_THINK_ANSWER, 4) if self.reply == "think_answer" else (_ANSWER, 2)
+        form, count = (_THINK_ANSWER, 4) if self.completion_format == "think_answer" else (_ANSWER, 2)
         match = form.fullmatch(completion) if len(_TAG.findall(completion)) == count else None
         if not match:
             return "not exactly the tags that were asked for"
@@ -46,7 +46,7 @@ class Format:
             return "empty answer"
         if len(said) > max(_LONGEST_ANSWER_TOKENS, len(words(sample.answer))):
             return f"answer of {len(said)} words"
-        return thought_fault(match[1]) if self.reply == "think_answer" else ""
+        return thought_fault(match[1]) if self.completion_format == "think_answer" else ""
 
 
 @lru_cache(maxsize=64)

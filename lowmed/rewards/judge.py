@@ -22,8 +22,8 @@ class JudgeReward:
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         read = answer.read(completion, sample)
-        found = answer.extract(completion)
-        if not read.strict or found.text is None:
+        result = answer.extract(completion)
+        if not read.strict or result.text is None:
             return Score(0.0, f"no single answer tag ({', '.join(read.flags) or read.source})", read.value)
         if read.value is None:
             return Score(0.0, f"unread ({', '.join(read.flags)})")
@@ -47,7 +47,7 @@ class JudgeReward:
 
     def _query(self, sample: Sample, completion: str) -> Query | None:
         """What the judge would be asked, where only it can tell."""
-        read, found = answer.read(completion, sample), answer.extract(completion)
-        if sample.kind not in ("open", "text") or not read.strict or read.value is None or found.text is None:
+        read, result = answer.read(completion, sample), answer.extract(completion)
+        if sample.kind not in ("open", "text") or not read.strict or read.value is None or result.text is None:
             return None
-        return Query(ANSWER, sample.question, (sample.answer,), found.text)
+        return Query(ANSWER, sample.question, (sample.answer,), result.text)

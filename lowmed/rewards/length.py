@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import regex
 
-from lowmed.prompt import ReplyForm
+from lowmed.prompt import CompletionFormat
 from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.format import thought, words
 from lowmed.rewards.score import Rollout, Score
@@ -25,7 +25,7 @@ class Chain:
 
     pays_length: ClassVar[bool] = True
     target_words: int = 128
-    reply: ReplyForm = "think_answer"
+    completion_format: CompletionFormat = "think_answer"
 
     def __post_init__(self) -> None:
         if self.target_words < 1:
@@ -33,7 +33,7 @@ class Chain:
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        if self.reply == "answer":
+        if self.completion_format == "answer":
             return Score(None, "the prompt asks for no reasoning")
         text = thought(completion)
         if text is None:
@@ -51,7 +51,7 @@ class ChainIfCorrect:
 
     pays_length: ClassVar[bool] = True
     target_words: int = 128
-    reply: ReplyForm = "think_answer"
+    completion_format: CompletionFormat = "think_answer"
 
     def __post_init__(self) -> None:
         Chain(self.target_words)
@@ -59,13 +59,13 @@ class ChainIfCorrect:
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         right = Accuracy()(sample, completion)
-        long = Chain(self.target_words, self.reply)(sample, completion)
+        long = Chain(self.target_words, self.completion_format)(sample, completion)
         return long if right.value == 1 or long.value is None else Score(0.0, f"not right: {right.why}", right.parsed)
 
 
 @dataclass(frozen=True)
 class Overlong:
-    """1 for a reply that leaves `cache` tokens of `max_new_tokens` unused, falling to 0 for one that is cut.
+    """1 for a completion that leaves `cache` tokens of `max_new_tokens` unused, falling to 0 for one that is cut.
 
     DAPO's soft overlong punishment (2503.14476, equation 13), moved from [-1, 0] to [0, 1]: for a length L it is
     (max_new_tokens - L) / cache, clipped. Without the count of tokens, words and marks are counted in their place.
@@ -83,7 +83,7 @@ class Overlong:
         return self._of_length(len(_PIECE.findall(completion)), "words and marks")
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
-        """Score replies by their tokens."""
+        """Score completions by their tokens."""
         return [self._of_length(rollout.tokens, "tokens") for rollout in rollouts]
 
     def _of_length(self, length: int, unit: str) -> Score:

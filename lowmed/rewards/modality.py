@@ -1,4 +1,4 @@
-"""Whether the reply names the kind of image that it looks at."""
+"""Whether the completion names the kind of image that it looks at."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MODALITIES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Modality:
-    """1 where the reply names the sample's modality and no other, 0 where it names another; else nothing to say.
+    """1 where the completion names the sample's modality and no other, 0 where it names another; else nothing to say.
 
     The idea is MediX-R1's (2602.23363), which weighs it with 0.05; how it recognises a modality is the toolkit's.
     """

@@ -9,7 +9,7 @@ import regex
 
 from lowmed import answer
 from lowmed.answer.normalize import tokens
-from lowmed.prompt import ReplyForm
+from lowmed.prompt import CompletionFormat
 from lowmed.rewards import embedding
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.overlap import overlap
@@ -34,7 +34,7 @@ class Reasoning:
     the reasoning by a formula that was not found; this one is the toolkit's.
     """
 
-    reply: ReplyForm = "think_answer"
+    completion_format: CompletionFormat = "think_answer"
     by: Literal["lexical", "embedding"] = "lexical"
     model: str = ""
     calibration: str = ""
@@ -54,7 +54,7 @@ class Reasoning:
         """Score one completion."""
         if not answer.normalize(sample.explanation):
             return Score(None, "the sample has no explanation")
-        if self.reply == "answer":
+        if self.completion_format == "answer":
             return Score(None, "the prompt asks for no reasoning")
         text = thought(completion)
         if text is None:

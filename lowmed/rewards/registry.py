@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from lowmed import judge as judges
 from lowmed.errors import RecipeError
-from lowmed.prompt import ReplyForm
+from lowmed.prompt import CompletionFormat
 from lowmed.recipe import Recipe, RewardSpec
 from lowmed.rewards import custom
 from lowmed.rewards.accuracy import Accuracy
@@ -46,23 +46,25 @@ REWARDS: dict[str, Callable[..., Reward]] = {
 Spec = RewardSpec | tuple[str, float, Mapping[str, Any]]
 
 
-def for_recipe(plan: Recipe) -> list[Weighted]:
+def for_recipe(recipe: Recipe) -> list[Weighted]:
     """The rewards of a recipe, in its order, with the judge that they ask; none where it does not train by them.
 
     Raises:
         RecipeError: as `build`, or the judge is missing or was not found fit for rewards.
         SetupError: the judge's address is none.
     """
-    if plan.method.kind != "grpo":
+    if recipe.method.kind != "grpo":
         return []
-    judge = judges.judge_for_rewards(plan.judge, [spec.name for spec in plan.method.rewards])
-    reply = plan.prompts.training.reply
-    return build(plan.method.rewards, reply, judge=judge, max_new_tokens=plan.method.max_new_tokens)
+    judge = judges.judge_for_rewards(recipe.judge, [spec.name for spec in recipe.method.rewards])
+    completion_format = recipe.prompts.training.completion_format
+    return build(
+        recipe.method.rewards, completion_format, judge=judge, max_new_tokens=recipe.method.max_completion_length
+    )
 
 
 def build(
     specs: Sequence[Spec],
-    reply: ReplyForm = "think_answer",
+    completion_format: CompletionFormat = "think_answer",
     *,
     judge: object | None = None,
     max_new_tokens: int = 256,
@@ -71,15 +73,15 @@ def build(
 
     Args:
         specs: `method.rewards`, or (name, weight, options) of each.
-        reply: the form that the prompts ask for.
+        completion_format: the form that the prompts ask for.
         judge: who is asked by the rewards that need a judge.
-        max_new_tokens: the length at which a reply is cut.
+        max_new_tokens: the length at which a completion is cut.
 
     Raises:
         RecipeError: a name or an option is unknown, an option has a wrong value, a reward is named twice, or it needs
             a judge and there is none.
     """
-    given = {"reply": reply, "judge": judge, "max_new_tokens": max_new_tokens}
+    given = {"completion_format": completion_format, "judge": judge, "max_new_tokens": max_new_tokens}
     wanted = [
         spec if isinstance(spec, RewardSpec) else RewardSpec(name=spec[0], weight=spec[1], **spec[2]) for spec in specs
     ]

@@ -1,4 +1,4 @@
-"""Whether a reply goes round in circles."""
+"""Whether a completion goes round in circles."""
 
 from dataclasses import dataclass
 

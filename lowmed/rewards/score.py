@@ -21,10 +21,10 @@ Reward = Callable[[Sample, str], Score]
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One sampled reply, with what the engine alone knows of it.
+    """One sampled completion, with what the engine alone knows of it.
 
     `tokens` counts its generated tokens; `likelihood` is exp of the mean log-probability of its answer's tokens under
-    the slow copy of the adapter, known only for right replies and only where a reward asks for it.
+    the EMA copy of the adapter, known only for right completions and only where a reward asks for it.
     """
 
     text: str
@@ -34,21 +34,21 @@ class Rollout:
 
 @runtime_checkable
 class GroupReward(Protocol):
-    """A reward that needs the replies of one question together, or what the engine knows of them."""
+    """A reward that needs the completions of one question together, or what the engine knows of them."""
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion by its text alone."""
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
-        """Score the replies to one question."""
+        """Score the completions to one question."""
 
 
 @runtime_checkable
 class NeedsPreparation(Protocol):
-    """A reward that is cheaper when it sees a whole batch before it scores its first reply."""
+    """A reward that is cheaper when it sees a whole batch before it scores its first completion."""
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
 
     def prepare(self, asked: Sequence[tuple[Sample, str]]) -> None:
-        """Do at once what the scores of these replies will need."""
+        """Do at once what the scores of these completions will need."""

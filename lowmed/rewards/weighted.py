@@ -13,7 +13,7 @@ Said = TypeVar("Said")
 
 @dataclass(frozen=True)
 class Weighted:
-    """A reward under its name, with its weight. A reply that does not earn a `gate` in full earns nothing at all."""
+    """A reward under its name, with its weight. A completion that does not earn a `gate` in full earns nothing at all."""
 
     name: str
     weight: float
@@ -34,7 +34,7 @@ class Weighted:
         return self._told(sample, completion, lambda: self.reward(sample, completion))
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
-        """Score the sampled replies to one question.
+        """Score the sampled completions to one question.
 
         Raises:
             RunError: the reward failed.
@@ -55,7 +55,7 @@ class Weighted:
             return score()
         except LowmedError:
             raise
-        except Exception as error:  # of anybody's code: told with its sample and reply, never a score
+        except Exception as error:  # of anybody's code: told with its sample and completion, never a score
             raise RunError(
                 f"the reward `{self.name}` failed: {type(error).__name__}: {error}",
                 f"sample {sample.id}, completion {completion[:80]!r}",

@@ -82,7 +82,7 @@ def targets(adapter: Adapter, base: Mapping[str, TensorLocation]) -> dict[str, s
         RunError: a layer is not in the base or has another shape there: the adapter is of another base.
     """
     by_module = {weights.canonical(name).removesuffix(".weight"): name for name in base}
-    found = {}
+    result = {}
     for module, (down, up) in adapter.factors.items():
         name = by_module.get(module)
         needed = (up.shape[0], down.shape[1])
@@ -93,8 +93,8 @@ def targets(adapter: Adapter, base: Mapping[str, TensorLocation]) -> dict[str, s
                 f"{adapter.folder}, trained on {adapter.config.get('base_model_name_or_path')}",
                 "name the base that it was trained on with --base",
             )
-        found[name] = module
-    return found
+        result[name] = module
+    return result
 
 
 def missing(adapter: Adapter, base: Mapping[str, TensorLocation]) -> list[str]:

@@ -1,4 +1,4 @@
-"""One question of a user's own: the pictures opened, the reply read, and how stable the answer is."""
+"""One question of a user's own: the images opened, the completion read, and how stable the answer is."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ from lowmed.sample import Sample
 
 LONGEST_QUESTION = 4000  # characters
 LONGEST_PATH = 255
-TEMPERATURE = 1.0  # of sampled replies, as in `lowmed eval --samples`
+TEMPERATURE = 1.0  # of sampled completions, as in `lowmed eval --samples`
 _CONTROL = re.compile(r"<\|[^<>|]*\|>")
 _THINK = re.compile(r"</?\s*think(?:ing)?\s*>", re.IGNORECASE)
 UNKNOWN = "not known"  # a sample has a gold answer; nothing that is shown or read here depends on it
@@ -45,35 +45,35 @@ def sample(question: str, images: Sequence[str]) -> Sample:
 
 
 def opened(images: Sequence[str], policy: PixelPolicy) -> Callable[[str], Image.Image]:
-    """The pictures, each decoded once and tried against the pixel policy, as a function of their paths.
+    """The images, each decoded once and tried against the pixel policy, as a function of their paths.
 
     A DICOM file of several frames is asked by its middle one.
 
     Raises:
-        DataError: one is missing, is no picture, or can not be shown to the model.
+        DataError: one is missing, is no image, or cannot be shown to the model.
     """
     pictures = {path: _picture(path) for path in images}
-    for path, picture in pictures.items():
-        prepare(picture, policy, path)
+    for path, image in pictures.items():
+        prepare(image, policy, path)
     return pictures.__getitem__
 
 
 def ask(
     answerer: Answerer, asked: Sample, family: prompt.Family, open_image: Callable[[str], Image.Image], samples: int
 ) -> dict[str, Any]:
-    """The greedy reply, read; and with `samples` the votes of so many sampled ones."""
-    [reply] = answerer([asked], open_image, copies=1, temperature=0.0)
-    found = {
+    """The greedy completion, read; and with `samples` the votes of so many sampled ones."""
+    [completion] = answerer([asked], open_image, copies=1, temperature=0.0)
+    result = {
         "question": asked.question,
         "images": [Path(image).name for image in asked.images],
         "prompt": {"name": family.name, "digest": family.digest},
-        **_read(reply),
+        **_read(completion),
     }
     if samples:
         drawn = list(answerer([asked], open_image, copies=samples, temperature=TEMPERATURE))
         votes = Counter(_answer(each).value for each in drawn)
         unread = votes.pop(None, 0)
-        found["samples"] = {
+        result["samples"] = {
             "drawn": len(drawn),
             "temperature": TEMPERATURE,
             "unread": unread,
@@ -81,25 +81,25 @@ def ask(
                 {"answer": text, "replies": count, "share": count / len(drawn)} for text, count in votes.most_common()
             ],
         }
-    return found
+    return result
 
 
-def _read(reply: Completion) -> dict[str, Any]:
-    read = _answer(reply)
-    thought = _THINK.split(reply.completion)
+def _read(completion: Completion) -> dict[str, Any]:
+    read = _answer(completion)
+    thought = _THINK.split(completion.completion)
     return {
-        "reply": reply.completion,
+        "reply": completion.completion,
         "reasoning": thought[1].strip() if len(thought) > 1 else "",
         "answer": read.value,
         "strict": read.strict,
         "flags": list(read.flags),
-        "tokens": reply.tokens,
-        "finish_reason": reply.finish_reason,
+        "tokens": completion.tokens,
+        "finish_reason": completion.finish_reason,
     }
 
 
-def _answer(reply: Completion) -> answer.Answer:
-    return answer.read(reply.completion, answer.Question("open", ()), reply.finish_reason)
+def _answer(completion: Completion) -> answer.Answer:
+    return answer.read(completion.completion, answer.Question("open", ()), completion.finish_reason)
 
 
 def _picture(path: str) -> Image.Image:
@@ -115,5 +115,5 @@ def _picture(path: str) -> Image.Image:
     except OSError as error:
         raise DataError(f"the image can not be read: {error.strerror}", path, "check its permissions") from error
     if content:
-        return dicom.read(content, path, frames="middle", window=None, salt=b"").pictures[0]
+        return dicom.read(content, path, frames="middle", window=None, salt=b"").images[0]
     return decode(file, path)

@@ -61,12 +61,12 @@ def tensors(folder: Path) -> dict[str, TensorLocation]:
     Raises:
         RunError: the weights are damaged, incomplete, or already quantised.
     """
-    found = weights.tensor_locations(folder)
-    packed = [name for name, place in found.items() if place.dtype not in weights.FLOATS]
+    result = weights.tensor_locations(folder)
+    packed = [name for name, place in result.items() if place.dtype not in weights.FLOATS]
     if packed:
         raise RunError(
-            f"the base is quantised ({packed[0]} is {found[packed[0]].dtype})",
+            f"the base is quantised ({packed[0]} is {result[packed[0]].dtype})",
             str(folder),
             "name the 16-bit base with --base: a merge into 4-bit weights rounds the training away",
         )
-    return found
+    return result

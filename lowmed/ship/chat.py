@@ -1,4 +1,4 @@
-"""A local page to ask a model: pictures, a question, and base beside tuned; bound to this machine alone."""
+"""A local page to ask a model: images, a question, and base beside tuned; bound to this machine alone."""
 
 import os
 import tempfile
@@ -151,12 +151,12 @@ def page(speakers: Speakers, gradio: Any) -> Any:
     return built
 
 
-def _shown(found: dict[str, Any]) -> list[Any]:
-    said = f"unread: {', '.join(found['flags'])}" if found["answer"] is None else found["answer"]
-    if "samples" not in found:
-        return [said, found["reasoning"], None]
-    drawn = found["samples"]
+def _shown(result: dict[str, Any]) -> list[Any]:
+    said = f"unread: {', '.join(result['flags'])}" if result["answer"] is None else result["answer"]
+    if "samples" not in result:
+        return [said, result["reasoning"], None]
+    drawn = result["samples"]
     shares = {vote["answer"]: vote["share"] for vote in drawn["votes"]}
     if drawn["unread"]:
         shares["(unread)"] = drawn["unread"] / drawn["drawn"]
-    return [said, found["reasoning"], shares]
+    return [said, result["reasoning"], shares]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from lowmed import prompt
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import RunError
-from lowmed.recipe import io
-from lowmed.run import disk, read_json, write_json
+from lowmed.recipe.io import load_recipe
+from lowmed.run import disk_errors, read_json, write_json
 from lowmed.sample import Sample
 from lowmed.ship import merge_job, package, verify, vllm
 from lowmed.ship.merge_job import Advance, MergeJob
@@ -31,7 +31,7 @@ def for_vllm(job: MergeJob, advance: Advance) -> dict[str, Any]:
     """A merged folder with the serve commands and the adapter in it.
 
     Raises:
-        LowmedError: vLLM can not serve it, or as `make.merged`.
+        LowmedError: vLLM cannot serve it, or as `make.merged`.
     """
     vllm.check(job.work.adapter)
     images = max((len(sample.images) for sample in job.asked.samples), default=1) if job.asked else 1
@@ -43,7 +43,7 @@ def for_vllm(job: MergeJob, advance: Advance) -> dict[str, Any]:
 def for_llama_cpp(merged: Path, out: Path, asked: Questions | None, *, modelfile: bool) -> list[str]:
     """A merged folder as GGUF files, with a Modelfile for Ollama where wanted; the names of what was made.
 
-    Where llama.cpp is installed and there is something to ask, its replies are compared and kept in llama_cpp.json.
+    Where llama.cpp is installed and there is something to ask, its completions are compared and kept in llama_cpp.json.
 
     Raises:
         LowmedError: the extra is missing, the model is not supported, or the folder exists.
@@ -64,11 +64,11 @@ def for_llama_cpp(merged: Path, out: Path, asked: Questions | None, *, modelfile
     if asked and export.can_quantise():
         from lowmed.ship.gguf.agreement import agreement
 
-        policy = PixelPolicy(io.load_recipe(str(merged / "recipe.yaml")).model.max_image_tokens)
+        policy = PixelPolicy(load_recipe(str(merged / "recipe.yaml")).model.max_image_tokens)
         questions = [_question(asked, sample, policy) for sample in asked.samples]
-        found = agreement(merged, files[0], files[-1], questions, max_new_tokens=asked.max_new_tokens)
-        write_json(aside / AGREEMENT, found.as_dict())
-    with disk(aside):
+        result = agreement(merged, files[0], files[-1], questions, max_new_tokens=asked.max_new_tokens)
+        write_json(aside / AGREEMENT, result.as_dict())
+    with disk_errors(aside):
         for name in KEPT_BESIDE_GGUF:
             if (merged / name).is_file():
                 shutil.copyfile(merged / name, aside / name)
@@ -94,7 +94,7 @@ def adapter_form(job: MergeJob) -> dict[str, Any]:
     aside = job.out.with_name(f".{job.out.name}.exporting")
     shutil.rmtree(aside, ignore_errors=True)
     package.write_package(job.run, job.work.folder, aside, "adapter")
-    with disk(aside):
+    with disk_errors(aside):
         for file in job.run.adapter.iterdir():
             shutil.copyfile(file, aside / file.name)
     if job.asked:
@@ -102,7 +102,7 @@ def adapter_form(job: MergeJob) -> dict[str, Any]:
     document = verify.document(checks, measured=job.asked is not None)
     write_json(aside / merge_job.PARITY, document)
     if document["passed"]:
-        with disk(job.out):
+        with disk_errors(job.out):
             aside.replace(job.out)
     return {**document, "out": str(job.out if document["passed"] else aside)}
 

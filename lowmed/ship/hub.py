@@ -40,12 +40,12 @@ def check(folder: Path, reviewed: list[str]) -> None:
     unknown = sorted(set(reviewed) - {name for name, _ in listing(folder)})
     if unknown:
         raise RunError("there is no such file to have been reviewed", unknown[0], "name files of the folder")
-    found: list[Finding] = [each for each in findings(folder) if each.file not in reviewed]
-    if found:
-        told = [str(each) for each in found[:SHOWN]]
-        more = len(found) - len(told)
+    result: list[Finding] = [each for each in findings(folder) if each.file not in reviewed]
+    if result:
+        told = [str(each) for each in result[:SHOWN]]
+        more = len(result) - len(told)
         raise RunError(
-            f"{len(found)} things in the folder may tell of patients",
+            f"{len(result)} things in the folder may tell of patients",
             "\n".join([*told, *([f"and {more} more"] if more else [])]),
             "take them out; a file that you have looked through may go with --reviewed FILE",
         )
@@ -67,7 +67,7 @@ def upload(folder: Path, repository: str, *, public: bool) -> str:
     """Create the repository and upload the folder; its address.
 
     Raises:
-        SetupError: the hub can not be reached or says no.
+        SetupError: the hub cannot be reached or says no.
         RunError: the repository is there already, and more people see it than was asked for.
     """
     from huggingface_hub import HfApi

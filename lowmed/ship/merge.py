@@ -13,7 +13,7 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from safetensors import safe_open
 
 from lowmed.errors import RunError
-from lowmed.run import disk, read_json, write_json
+from lowmed.run import disk_errors, read_json, write_json
 from lowmed.ship import adapter as adapters
 from lowmed.ship import weights
 from lowmed.ship.adapter import Adapter
@@ -92,7 +92,7 @@ def write(work: MergeWork, out: Path, advance: Callable[[int, str], None]) -> fl
         The share of the adapter that is left after rounding to the type of the weights: the projection of what has
         changed on what the adapter adds, 1 when nothing was lost.
     """
-    with disk(out):
+    with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     done = _done(work, out)
     files = weights.files(work.base)
@@ -104,7 +104,7 @@ def write(work: MergeWork, out: Path, advance: Callable[[int, str], None]) -> fl
         advance(number, file)
     index = work.folder / weights.INDEX
     if index.is_file():
-        with disk(out):
+        with disk_errors(out):
             shutil.copyfile(index, out / weights.INDEX)
     along, whole = (sum(shard["kept"][side] for shard in done.values()) for side in (0, 1))
     return along / whole if whole else 0.0
@@ -126,17 +126,17 @@ def held(work: MergeWork, folder: Path) -> float:
     Raises:
         RunError: its weights are damaged, lack a layer, or are quantised.
     """
-    found = weights.tensor_locations(folder)
-    by_name = {weights.canonical(name): name for name in found}
+    result = weights.tensor_locations(folder)
+    by_name = {weights.canonical(name): name for name in result}
     lost = [name for name in work.targets if weights.canonical(name) not in by_name]
-    if lost or any(place.dtype not in weights.FLOATS for place in found.values()):
+    if lost or any(place.dtype not in weights.FLOATS for place in result.values()):
         why = f"lacks {len(lost)} layers of the adapter, first {lost[0]}" if lost else "is quantised"
         raise RunError(f"the merged model {why}", str(folder), "name a merged 16-bit folder of the same base")
 
     def each() -> Iterable[tuple[str, torch.Tensor]]:
         for name in work.targets:
             there = by_name[weights.canonical(name)]
-            with safe_open(folder / found[there].file, "pt") as opened:
+            with safe_open(folder / result[there].file, "pt") as opened:
                 yield name, opened.get_tensor(there).float()
 
     return left(work, each())
@@ -159,7 +159,7 @@ def _done(work: MergeWork, out: Path) -> dict[str, Any]:
 
 def _shard(work: MergeWork, file: str, out: Path) -> tuple[float, float]:
     along = whole = 0.0
-    with disk(out):
+    with disk_errors(out):
         shutil.copyfile(work.folder / file, out / file)
         with (out / file).open("r+b") as opened:
             for name in sorted(work.changed):

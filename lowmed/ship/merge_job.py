@@ -10,7 +10,7 @@ from lowmed.engine import device
 from lowmed.errors import RecipeError, RunError
 from lowmed.evaluate.target import EvalTarget, splits_to_evaluate
 from lowmed.recipe import ModelSpec
-from lowmed.run import Run, disk, write_json
+from lowmed.run import Run, disk_errors, write_json
 from lowmed.ship import adapter as adapters
 from lowmed.ship import base_model as bases
 from lowmed.ship import merge, package, preflight, verify
@@ -54,7 +54,7 @@ class MergeJob:
 def plan_merge(
     who: EvalTarget, out: Path, *, reference: Reference | None, into: Into, asked: Questions | None
 ) -> MergeJob:
-    """Plan a merge, and refuse it where it can not be done.
+    """Plan a merge, and refuse it where it cannot be done.
 
     Args:
         who: a run, its model perhaps pointing at another copy of the base.
@@ -88,11 +88,11 @@ def questions(who: EvalTarget, on: str | None, path: str | None, count: int) -> 
     """The first samples that the run held out, or of another source.
 
     Raises:
-        LowmedError: the data can not be had, or are not those of the run.
+        LowmedError: the data cannot be had, or are not those of the run.
     """
-    [(division, _), *_] = splits_to_evaluate(who, on, path, count)
-    samples = next(iter(division.held_out.values()))[:count]
-    return Questions(samples, who.family, division.open_image, who.eval.max_new_tokens)
+    [(data_split, _), *_] = splits_to_evaluate(who, on, path, count)
+    samples = next(iter(data_split.held_out.values()))[:count]
+    return Questions(samples, who.family, data_split.open_image, who.eval.max_new_tokens)
 
 
 def run_of(who: EvalTarget) -> Run:
@@ -143,7 +143,7 @@ def run_merge(job: MergeJob, advance: Advance, finish: Callable[[Path], None] | 
         if finish:
             finish(result)
         (result / merge.PROGRESS).unlink(missing_ok=True)
-        with disk(job.out):
+        with disk_errors(job.out):
             result.replace(job.out)
         shutil.rmtree(job.aside, ignore_errors=True)
     return {**document, "out": str(job.out if document["passed"] else result)}
@@ -169,7 +169,7 @@ def _quantised(job: MergeJob) -> tuple[Path, float]:
         job.model.model_copy(update={"load_in": "4bit", "revision": None}),
         Device("cpu", "", 0.0, "bf16"),
     )
-    with disk(out):
+    with disk_errors(out):
         shutil.copytree(job.aside, out, ignore=shutil.ignore_patterns("*.safetensors", "*.index.json", merge.PROGRESS))
         model.save_pretrained(out)
     parameters = dict(model.named_parameters())

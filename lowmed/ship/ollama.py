@@ -12,7 +12,7 @@ from lowmed.run import write_text
 from lowmed.ship.gguf.export import image_tokens
 
 CONTEXT_TOKENS = 4096
-# Qwen2-VL's chat template in Ollama's words. Ollama puts a message's pictures before its text, as training does.
+# Qwen2-VL's chat template in Ollama's words. Ollama puts a message's images before its text, as training does.
 _TEMPLATE = """\
 {{- range $place, $_ := .Messages }}
 {{- if and (eq $place 0) (ne .Role "system") }}<|im_start|>system

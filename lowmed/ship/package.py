@@ -9,10 +9,11 @@ from lowmed import answer, prompt
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine.load import load_processor
 from lowmed.errors import SetupError
-from lowmed.recipe import JudgeSpec, Recipe, io
+from lowmed.recipe import JudgeSpec, Recipe
+from lowmed.recipe.io import dump_recipe, portable_recipe
 from lowmed.report import card, record
 from lowmed.report.eval_table import NOTICE
-from lowmed.run import Run, disk, write_json, write_text
+from lowmed.run import Run, disk_errors, write_json, write_text
 from lowmed.ship import base_model as bases
 
 Form = Literal["merged", "adapter"]
@@ -35,10 +36,10 @@ def write_package(run: Run, base: Path, out: Path, form: Form, **more: Any) -> N
     Raises:
         SetupError: the disk does not allow it, or the processor forgets its pixel policy when it is saved.
     """
-    plan = run.recipe
-    policy = PixelPolicy(plan.model.max_image_tokens)
+    recipe = run.recipe
+    policy = PixelPolicy(recipe.model.max_image_tokens)
     processor = load_processor(str(base), None, policy)
-    with disk(out):
+    with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         processor.save_pretrained(out)
         processor.image_processor.save_pretrained(out)  # servers look for preprocessor_config.json
@@ -50,40 +51,40 @@ def write_package(run: Run, base: Path, out: Path, form: Form, **more: Any) -> N
         shutil.copyfile(Path(__file__).with_name(f"example_{form}.py"), out / EXAMPLE)
     _check_policy(out, processor)
     write_json(out / ABOUT, {**about(run, base, form), **more})
-    write_text(out / "recipe.yaml", io.dump(public(plan, form)))
+    write_text(out / "recipe.yaml", dump_recipe(public(recipe, form)))
     write_text(out / "README.md", _card(run, form))
     if not any(out.glob("LICENSE*")):
-        write_text(out / "LICENSE", _licence(plan))
+        write_text(out / "LICENSE", _licence(recipe))
 
 
 def about(run: Run, base: Path, form: Form) -> dict[str, Any]:
     """What somebody must know to ask the model as it was trained to be asked: the content of lowmed.json."""
-    plan = run.recipe
-    policy = PixelPolicy(plan.model.max_image_tokens)
+    recipe = run.recipe
+    policy = PixelPolicy(recipe.model.max_image_tokens)
     return {
         "lowmed": version("lowmed"),
         "form": form,
         "notice": NOTICE,
         "run": run.record["name"],
         "recipe_digest": run.record["recipe_digest"],
-        "base": plan.model.name,
-        "base_revision": plan.model.revision,
+        "base": recipe.model.name,
+        "base_revision": recipe.model.revision,
         "base_commit": bases.commit(base),
-        "trained_in": plan.model.load_in,
-        "prompts": {"train": _family(plan.prompts.training), "infer": _family(plan.prompts.asking)},
+        "trained_in": recipe.model.load_in,
+        "prompts": {"train": _family(recipe.prompts.training), "infer": _family(recipe.prompts.asking)},
         "pixels": {
             "min_pixels": policy.min_pixels,
             "max_pixels": policy.max_pixels,
             "max_image_tokens": policy.max_image_tokens,
         },
-        "max_new_tokens": plan.eval.max_new_tokens,
+        "max_new_tokens": recipe.eval.max_new_tokens,
         "rules_version": answer.RULES_VERSION,
     }
 
 
-def public(plan: Recipe, form: Form) -> Recipe:
+def public(recipe: Recipe, form: Form) -> Recipe:
     """The recipe without the places where somebody keeps data; a merged model is asked in 16 bits."""
-    portable = io.portable(plan)
+    portable = portable_recipe(recipe)
     return portable.model_copy(
         update={
             "data": portable.data.model_copy(update={"path": None, "difficulty": None}),
@@ -98,7 +99,7 @@ def _family(family: prompt.Family) -> dict[str, Any]:
     return {
         "name": family.name,
         "digest": family.digest,
-        "reply": family.reply,
+        "reply": family.completion_format,
         "wordings": list(family.wordings),
         "kinds": list(family.kinds),
         "otherwise": list(family.otherwise),
@@ -118,12 +119,12 @@ def _card(run: Run, form: Form) -> str:
     )
 
 
-def _licence(plan: Recipe) -> str:
-    if plan.model.name == "nano":
+def _licence(recipe: Recipe) -> str:
+    if recipe.model.name == "nano":
         for file in distribution("lowmed").files or ():
             if file.name == "LICENSE":
                 return file.read_text(encoding="utf-8")
-    return f"These weights derive from {plan.model.name}; its licence, of which the base held no copy, applies.\n"
+    return f"These weights derive from {recipe.model.name}; its licence, of which the base held no copy, applies.\n"
 
 
 def _check_policy(out: Path, processor: Any) -> None:
@@ -131,9 +132,9 @@ def _check_policy(out: Path, processor: Any) -> None:
     from transformers import AutoProcessor
 
     again = AutoProcessor.from_pretrained(out)
-    picture = Image.new("RGB", WIDE_PX)
+    image = Image.new("RGB", WIDE_PX)
     grids = [
-        each.image_processor(images=[picture], return_tensors="pt")["image_grid_thw"].tolist()
+        each.image_processor(images=[image], return_tensors="pt")["image_grid_thw"].tolist()
         for each in (processor, again)
     ]
     if grids[0] != grids[1]:

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 
 
 def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
-    """The token ids of the greedy replies to one batch of questions."""
+    """The token ids of the greedy completions to one batch of questions."""
     dtype = getattr(torch, job["dtype"])
     options: dict[str, Any] = {}
     if job["four_bit"]:
@@ -45,8 +45,8 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
             max_new_tokens=job["max_new_tokens"],
             suppress_tokens=job["suppressed"],
         )
-    replies: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
-    return replies
+    completions: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
+    return completions
 
 
 if __name__ == "__main__":

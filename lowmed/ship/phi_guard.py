@@ -1,4 +1,4 @@
-"""What must not leave with a model: pictures, and names, dates or numbers of patients in files and their names.
+"""What must not leave with a model: images, and names, dates or numbers of patients in files and their names.
 
 A guard against mistakes, not a proof: it knows patterns, not people.
 """
@@ -46,17 +46,17 @@ def findings(folder: Path, known: dict[str, bytes]) -> list[Finding]:
         folder: what would leave.
         known: content of files that lowmed ships and that hold nobody's data, by name.
     """
-    found: list[Finding] = []
+    result: list[Finding] = []
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
-            found.append(Finding(name, 0, "a link, which leads to another place"))
+            result.append(Finding(name, 0, "a link, which leads to another place"))
         elif path.is_file():
             told = phi_in_text(_OWN.sub(" ", name))
-            found += [Finding(name, 0, f"{told}, in the file's name")] if told else []
+            result += [Finding(name, 0, f"{told}, in the file's name")] if told else []
             if known.get(path.name) != path.read_bytes()[: 1 << 20]:
-                found += _content(path, name)
-    return found
+                result += _content(path, name)
+    return result
 
 
 def _content(path: Path, name: str) -> Iterator[Finding]:

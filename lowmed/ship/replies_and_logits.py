@@ -20,7 +20,7 @@ from lowmed.evaluate.answerer import OpenImage
 from lowmed.sample import Sample
 
 TOGETHER = 8
-LOGIT_TOKENS = 16  # of each reply, at which logits are kept: a large vocabulary would fill the memory otherwise
+LOGIT_TOKENS = 16  # of each completion, at which logits are kept: a large vocabulary would fill the memory otherwise
 PLAIN = Path(__file__).with_name("plain.py")
 
 
@@ -35,26 +35,26 @@ class Questions:
 
 
 def tokens(loaded: Loaded, asked: Questions) -> list[list[int]]:
-    """The greedy reply to each sample, cut behind its end token."""
+    """The greedy completion to each sample, cut behind its end token."""
     loaded.model.eval()
-    found: list[list[int]] = []
+    result: list[list[int]] = []
     for start in range(0, len(asked.samples), TOGETHER):
         inputs = encode(loaded, asked.samples[start : start + TOGETHER], asked.family, asked.open_image)
         with torch.inference_mode():
             output = loaded.model.generate(
                 **inputs, do_sample=False, max_new_tokens=asked.max_new_tokens, suppress_tokens=loaded.suppressed
             )
-        replies = output[:, inputs["input_ids"].shape[1] :].tolist()
-        found += [_cut(ids, loaded.end_ids) for ids in replies]
-    return found
+        completions = output[:, inputs["input_ids"].shape[1] :].tolist()
+        result += [_cut(ids, loaded.end_ids) for ids in completions]
+    return result
 
 
-def logits(loaded: Loaded, asked: Questions, replies: Sequence[list[int]]) -> list[torch.Tensor]:
-    """The logits at the first tokens of given replies, tokens x vocabulary, float32 on the CPU."""
-    found = []
-    for sample, reply in zip(asked.samples, replies, strict=True):
+def logits(loaded: Loaded, asked: Questions, completions: Sequence[list[int]]) -> list[torch.Tensor]:
+    """The logits at the first tokens of given completions, tokens x vocabulary, float32 on the CPU."""
+    result = []
+    for sample, completion in zip(asked.samples, completions, strict=True):
         inputs = encode(loaded, [sample], asked.family, asked.open_image)
-        said = torch.tensor([reply[:LOGIT_TOKENS]], device=inputs["input_ids"].device)
+        said = torch.tensor([completion[:LOGIT_TOKENS]], device=inputs["input_ids"].device)
         before = inputs["input_ids"].shape[1]
         inputs["input_ids"] = torch.cat([inputs["input_ids"], said], dim=1)
         for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
@@ -62,27 +62,27 @@ def logits(loaded: Loaded, asked: Questions, replies: Sequence[list[int]]) -> li
                 inputs[name] = torch.cat([inputs[name], torch.full_like(said, value)], dim=1)
         with torch.inference_mode():
             output = loaded.model(**inputs).logits[0, before - 1 : -1]
-        found.append(output.float().cpu())
-    return found
+        result.append(output.float().cpu())
+    return result
 
 
-def text(loaded: Loaded, reply: list[int]) -> tuple[str, str]:
-    """A reply as text, and `length` where the token limit cut it, else `stop`."""
-    ended = bool(reply) and reply[-1] in loaded.end_ids
-    return loaded.processor.tokenizer.decode(reply, skip_special_tokens=True), "stop" if ended else "length"
+def text(loaded: Loaded, completion: list[int]) -> tuple[str, str]:
+    """A completion as text, and `length` where the token limit cut it, else `stop`."""
+    ended = bool(completion) and completion[-1] in loaded.end_ids
+    return loaded.processor.tokenizer.decode(completion, skip_special_tokens=True), "stop" if ended else "length"
 
 
 def replies_by_peft_alone(
     loaded: Loaded, asked: Questions, base: Path, adapter: Path, *, four_bit: bool
 ) -> list[list[int]]:
-    """The greedy replies to the first few samples by a fresh process that knows transformers and peft, not lowmed.
+    """The greedy completions to the first few samples by a fresh process that knows transformers and peft, not lowmed.
 
     Raises:
         RunError: it fails.
     """
     first = asked.samples[:TOGETHER]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)  # closed to others, and removed: the pictures may be patients'
+        folder = Path(name)  # closed to others, and removed: the images may be patients'
         images = []
         for number, reference in enumerate(each for sample in first for each in sample.images):
             images.append(str(folder / f"{number}.png"))
@@ -111,8 +111,8 @@ def replies_by_peft_alone(
     if done.returncode:
         last = next(iter(reversed(done.stderr.strip().splitlines())), "no message")
         raise RunError(f"plain transformers and peft can not use the adapter: {last}", str(adapter), "train it again")
-    replies: list[list[int]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return [_cut(ids, loaded.end_ids) for ids in replies]
+    completions: list[list[int]] = json.loads(done.stdout.strip().splitlines()[-1])
+    return [_cut(ids, loaded.end_ids) for ids in completions]
 
 
 def _cut(ids: list[int], ends: list[int]) -> list[int]:

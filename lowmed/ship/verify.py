@@ -34,9 +34,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the adapter said on its own base: replies, what was read in them, and the logits on the way."""
+    """What the adapter said on its own base: completions, what was read in them, and the logits on the way."""
 
-    replies: list[list[int]]
+    completions: list[list[int]]
     answers: list[str | None]
     logits: list[torch.Tensor]
 
@@ -75,14 +75,14 @@ def adapter(model: ModelSpec, base: Path, folder: Path, asked: Questions) -> tup
         LowmedError: the machine or the model does not allow it.
     """
     loaded = load.with_adapter(load.load_base(model, device.find_device(model)), folder)
-    replies = replies_and_logits.tokens(loaded, asked)
-    tuned = replies_and_logits.logits(loaded, asked, replies)
+    completions = replies_and_logits.tokens(loaded, asked)
+    tuned = replies_and_logits.logits(loaded, asked, completions)
     with loaded.model.disable_adapter():
-        alone = replies_and_logits.logits(loaded, asked, replies)
+        alone = replies_and_logits.logits(loaded, asked, completions)
     apart = [float((one - other).abs().max()) for one, other in zip(tuned, alone, strict=True)]
     changed = sum(each > 0 for each in apart)
     plain = replies_and_logits.replies_by_peft_alone(loaded, asked, base, folder, four_bit=model.load_in == "4bit")
-    same = sum(one == other for one, other in zip(plain, replies, strict=False))
+    same = sum(one == other for one, other in zip(plain, completions, strict=False))
     checks = [
         Check(
             "logits differ from the base",
@@ -91,16 +91,16 @@ def adapter(model: ModelSpec, base: Path, folder: Path, asked: Questions) -> tup
         ),
         Check("plain peft says the same", same == len(plain), f"{same} of {len(plain)} replies have the same tokens"),
     ]
-    spoken = Outputs(replies, read(loaded, asked.samples, replies), tuned)
+    spoken = Outputs(completions, read(loaded, asked.samples, completions), tuned)
     del loaded
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return checks, spoken
 
 
-def read(loaded: load.Loaded, samples: Sequence[Sample], replies: Sequence[list[int]]) -> list[str | None]:
-    """The answers in the replies, None where unread."""
-    texts = [replies_and_logits.text(loaded, reply) for reply in replies]
+def read(loaded: load.Loaded, samples: Sequence[Sample], completions: Sequence[list[int]]) -> list[str | None]:
+    """The answers in the completions, None where unread."""
+    texts = [replies_and_logits.text(loaded, completion) for completion in completions]
     return [answer.read(said, sample, finish).value for sample, (said, finish) in zip(samples, texts, strict=True)]
 
 
@@ -133,7 +133,7 @@ def parity(
     # Weights that lie there in 4 bits are loaded as they are.
     as_it_lies = {"name": str(merged), "revision": None, "load_in": "16bit", "weights": "pretrained"}
     loaded = load.load_base(model.model_copy(update=as_it_lies), device.find_device(model))
-    found = [_parity("as written", loaded, asked, spoken)]
+    result = [_parity("as written", loaded, asked, spoken)]
     if work:
         weights = dict(loaded.model.named_parameters())
         with torch.no_grad():
@@ -141,20 +141,20 @@ def parity(
             for name in sorted(layers | set(work.targets)):
                 tensor, _, _ = merge.merged(work, name)
                 weights[canonical(name)].copy_(tensor)
-        found.append(_parity(work.reference, loaded, asked, spoken))
+        result.append(_parity(work.reference, loaded, asked, spoken))
     del loaded
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return found
+    return result
 
 
-def alike(found: Parity) -> Check:
+def alike(result: Parity) -> Check:
     """Whether adapter and merged model answer alike, by the pass mark."""
     told = (
-        f"{found.answers:.3f} of {found.samples} answers agree (pass mark {PASS_MARK}), {found.tokens:.3f} in every "
-        f"token; logits differ at most by {found.largest_logit:.4g}, on average by {found.mean_logit:.4g}"
+        f"{result.answers:.3f} of {result.samples} answers agree (pass mark {PASS_MARK}), {result.tokens:.3f} in every "
+        f"token; logits differ at most by {result.largest_logit:.4g}, on average by {result.mean_logit:.4g}"
     )
-    return Check("adapter and merged answer alike", found.answers >= PASS_MARK, told)
+    return Check("adapter and merged answer alike", result.answers >= PASS_MARK, told)
 
 
 def survives(kept: float, into: str) -> Check:
@@ -169,18 +169,18 @@ def document(checks: Sequence[Check], **more: Any) -> dict[str, Any]:
 
 
 def _parity(reference: str, loaded: load.Loaded, asked: Questions, spoken: Outputs) -> Parity:
-    replies = replies_and_logits.tokens(loaded, asked)
-    answers = read(loaded, asked.samples, replies)
+    completions = replies_and_logits.tokens(loaded, asked)
+    answers = read(loaded, asked.samples, completions)
     apart = [
         (one - other).abs()
-        for one, other in zip(replies_and_logits.logits(loaded, asked, spoken.replies), spoken.logits, strict=True)
+        for one, other in zip(replies_and_logits.logits(loaded, asked, spoken.completions), spoken.logits, strict=True)
     ]
     count = len(asked.samples)
     return Parity(
         reference=reference,
         samples=count,
         answers=sum(one == other for one, other in zip(answers, spoken.answers, strict=True)) / count,
-        tokens=sum(one == other for one, other in zip(replies, spoken.replies, strict=True)) / count,
+        tokens=sum(one == other for one, other in zip(completions, spoken.completions, strict=True)) / count,
         largest_logit=max(float(each.max()) for each in apart),
         mean_logit=sum(float(each.mean()) for each in apart) / count,
     )

@@ -1,4 +1,4 @@
-"""How vLLM serves a merged folder, or the adapter on its base: the exact commands, and what vLLM can not serve."""
+"""How vLLM serves a merged folder, or the adapter on its base: the exact commands, and what vLLM cannot serve."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError
 from lowmed.recipe import Recipe
-from lowmed.run import disk, write_text
+from lowmed.run import disk_errors, write_text
 from lowmed.ship.adapter import Adapter
 
 # vLLM's `--max-lora-rank` is one of these (vllm.config.lora.MaxLoRARanks, 0.14 to 0.26).
@@ -21,7 +21,7 @@ _THEN = "ask it with: lowmed eval --endpoint http://127.0.0.1:8000/v1 --model {n
 
 
 def check(adapter: Adapter) -> None:
-    """Refuse what vLLM can not serve.
+    """Refuse what vLLM cannot serve.
 
     It puts adapters on the language model alone and only warns of the rest, so that the answers would silently be
     those of a model that was never measured.
@@ -43,19 +43,19 @@ def check(adapter: Adapter) -> None:
         )
 
 
-def command(model: str, name: str, plan: Recipe, *, images: int, lora: Adapter | None, half: bool) -> str:
-    """The command that serves a model as it was trained: same pixels, same number of images, room for its replies.
+def command(model: str, name: str, recipe: Recipe, *, images: int, lora: Adapter | None, half: bool) -> str:
+    """The command that serves a model as it was trained: same pixels, same number of images, room for its completions.
 
     Args:
         model: folder or hub id, as the shell reads it.
         name: what clients call the model.
-        plan: recipe of the run.
+        recipe: recipe of the run.
         images: most images of one question.
         lora: the adapter beside it in `adapter/`, or None for a merged model.
         half: serve in fp16, as on cards without bf16.
     """
-    policy = PixelPolicy(plan.model.max_image_tokens)
-    tokens = policy.max_image_tokens * images + QUESTION_TOKENS + plan.eval.max_new_tokens
+    policy = PixelPolicy(recipe.model.max_image_tokens)
+    tokens = policy.max_image_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
     pixels = json.dumps({"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels})
     limits = json.dumps({"image": images, "video": 0})
     parts = [
@@ -82,14 +82,14 @@ def write(out: Path, run: Any, adapter: Adapter, *, images: int) -> None:
         SetupError: the disk does not allow it.
     """
     check(adapter)
-    plan, name = run.recipe, run.record["name"]
+    recipe, name = run.recipe, run.record["name"]
     half = run.record.get("precision") == "fp16"
     then = _THEN.format(name=name)
-    base = '"${BASE:?the folder of the base}"' if plan.model.name == "nano" else shlex.quote(plan.model.name)
-    base += f" --revision {shlex.quote(plan.model.revision)}" if plan.model.revision else ""
-    merged = command(".", name, plan, images=images, lora=None, half=half)
-    beside = command(base, name, plan, images=images, lora=adapter, half=half)
-    with disk(out):
+    base = '"${BASE:?the folder of the base}"' if recipe.model.name == "nano" else shlex.quote(recipe.model.name)
+    base += f" --revision {shlex.quote(recipe.model.revision)}" if recipe.model.revision else ""
+    merged = command(".", name, recipe, images=images, lora=None, half=half)
+    beside = command(base, name, recipe, images=images, lora=adapter, half=half)
+    with disk_errors(out):
         shutil.copytree(adapter.folder, out / ADAPTER, dirs_exist_ok=True)
     write_text(out / SERVE, _HEAD.format(what="The merged model.", then=then) + merged + "\n")
     what = "The adapter on its 16-bit base. First see that it answers otherwise than the base does."

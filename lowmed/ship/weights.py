@@ -49,17 +49,17 @@ def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
         named: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError) as error:
         raise RunError("the shard index can not be read", str(index), "download the model again") from error
-    found: dict[str, TensorLocation] = {}
+    result: dict[str, TensorLocation] = {}
     for file in sorted(set(named.values())):
         if not (folder / file).is_file():
             raise RunError("a shard of the model is missing", str(folder / file), "download the model again")
-        found |= in_file(folder / file)
-    lost = sorted(named.keys() - found.keys())
+        result |= in_file(folder / file)
+    lost = sorted(named.keys() - result.keys())
     if lost:
         raise RunError(
             f"{len(lost)} tensors of the index are in no shard, first {lost[0]}", str(index), "download the model again"
         )
-    return found
+    return result
 
 
 def in_file(file: Path) -> dict[str, TensorLocation]:
@@ -90,9 +90,9 @@ def in_file(file: Path) -> dict[str, TensorLocation]:
     }
 
 
-def files(found: Mapping[str, TensorLocation]) -> list[str]:
+def files(result: Mapping[str, TensorLocation]) -> list[str]:
     """The names of the files that the tensors lie in."""
-    return sorted({place.file for place in found.values()})
+    return sorted({place.file for place in result.values()})
 
 
 def digest(file: Path) -> str:

@@ -139,7 +139,7 @@ def test_an_option_that_denies_or_doubts_is_read_as_it_stands() -> None:
 
 def test_options_of_equal_text_are_one_option() -> None:
     twice = Question("choice", ("CT",), ("CT", "CT", "MRI"))
-    assert [grade(read(reply, twice), twice).outcome for reply in ("A", "B", "CT", "C")] == [
+    assert [grade(read(completion, twice), twice).outcome for completion in ("A", "B", "CT", "C")] == [
         *["correct"] * 3,
         "incorrect",
     ]

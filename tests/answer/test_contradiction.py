@@ -21,8 +21,8 @@ from lowmed.answer import contradictions
         ("right upper lobe", "left lower lobe", ("laterality", "antonym")),
     ],
 )
-def test_opposites_are_found(prediction: str, gold: str, found: tuple[str, ...]) -> None:
-    assert contradictions(prediction, gold) == found
+def test_opposites_are_found(prediction: str, gold: str, result: tuple[str, ...]) -> None:
+    assert contradictions(prediction, gold) == result
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Where the answer stands in a reply, and every way in which none does."""
+"""Where the answer stands in a completion, and every way in which none does."""
 
 import pytest
 
 from lowmed.answer import extract
 
 FOUND = [
-    # reply, text, source, strict
+    # completion, text, source, strict
     ("<think>x</think><answer>B</answer>", "B", "tag", True),
     ("x</think><answer>B</answer>", "B", "tag", True),
     ("<answer> yes </answer>", "yes", "tag", True),
@@ -36,9 +36,9 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("reply", "text", "source", "strict"), FOUND)
-def test_the_answer_is_found_where_it_stands(reply: str, text: str, source: str, strict: bool) -> None:
-    found = extract(reply)
-    assert (found.text, found.source, found.strict) == (text, source, strict)
+def test_the_answer_is_found_where_it_stands(completion: str, text: str, source: str, strict: bool) -> None:
+    result = extract(completion)
+    assert (result.text, result.source, result.strict) == (text, source, strict)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_the_answer_is_found_where_it_stands(reply: str, text: str, source: str,
         ("If the stain were brown, the answer would be: B", "conditional"),
     ],
 )
-def test_no_answer_is_found_where_none_stands(reply: str, flag: str) -> None:
-    found = extract(reply)
-    assert (found.text, found.flag) == (None, flag)
+def test_no_answer_is_found_where_none_stands(completion: str, flag: str) -> None:
+    result = extract(completion)
+    assert (result.text, result.flag) == (None, flag)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_no_answer_is_found_where_none_stands(reply: str, flag: str) -> None:
         ("<think>x</think>The answer is B\nbecause of the opa", "B"),
     ],
 )
-def test_a_reply_cut_by_the_limit_counts_only_where_the_answer_was_complete(reply: str, text: str | None) -> None:
-    assert extract(reply, "length").text == text
+def test_a_reply_cut_by_the_limit_counts_only_where_the_answer_was_complete(completion: str, text: str | None) -> None:
+    assert extract(completion, "length").text == text
 
 
 def test_the_answer_in_a_conditional_sentence_of_a_forced_choice_counts() -> None:

@@ -32,8 +32,8 @@ ALL = [
         ("", "unread", "unread"),
     ],
 )
-def test_open_answers(reply: str, lenient: str, strict: str) -> None:
-    verdict = grade(read(reply, OPEN), OPEN)
+def test_open_answers(completion: str, lenient: str, strict: str) -> None:
+    verdict = grade(read(completion, OPEN), OPEN)
     assert (verdict.outcome, verdict.strict_outcome) == (lenient, strict)
 
 
@@ -52,9 +52,9 @@ def test_a_gold_answer_that_sounds_like_a_refusal_can_be_given() -> None:
         ("left", "unread"),
     ],
 )
-def test_json_is_compared_by_content(reply: str, outcome: str) -> None:
+def test_json_is_compared_by_content(completion: str, outcome: str) -> None:
     asked = Question("json", ('{"side": "left", "findings": ["mass", "effusion"]}',))
-    assert grade(read(reply, asked), asked).outcome == outcome
+    assert grade(read(completion, asked), asked).outcome == outcome
 
 
 def test_the_order_of_numbers_in_json_matters() -> None:
@@ -68,8 +68,10 @@ def test_the_order_of_numbers_in_json_matters() -> None:
     st.sampled_from(ALL),
     st.sampled_from(["stop", "length"]),
 )
-def test_no_text_breaks_the_reader_and_strict_implies_lenient(reply: str, asked: Question, finish_reason: str) -> None:
-    answer = read(reply, asked, finish_reason)
+def test_no_text_breaks_the_reader_and_strict_implies_lenient(
+    completion: str, asked: Question, finish_reason: str
+) -> None:
+    answer = read(completion, asked, finish_reason)
     verdict = grade(answer, asked)
     assert verdict.strict_outcome in (verdict.outcome, "unread")
     assert (answer.value is None) == (verdict.outcome == "unread")
@@ -95,7 +97,7 @@ def test_no_text_breaks_the_reader_and_strict_implies_lenient(reply: str, asked:
     ],
 )
 def test_long_hostile_replies_are_read(unit: str) -> None:
-    reply = unit * 20_000  # minutes for a reader that is not linear
+    completion = unit * 20_000  # minutes for a reader that is not linear
     for asked in ALL:
-        assert grade(read(reply, asked), asked).strict_outcome == "unread"
-        assert grade(read(reply, asked, "length"), asked).strict_outcome == "unread"
+        assert grade(read(completion, asked), asked).strict_outcome == "unread"
+        assert grade(read(completion, asked, "length"), asked).strict_outcome == "unread"

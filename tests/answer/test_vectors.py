@@ -25,9 +25,9 @@ def _asked(case: dict[str, Any]) -> Question:
 def test_vector(case: dict[str, Any]) -> None:
     text, finish = case["input"], case.get("finish_reason", "stop")
     if case["kind"] == "extract":
-        found = extract(text, finish)
-        assert found.text == case["expected_text"]
-        assert (found.text if found.strict else None) == case["expected_strict_text"]
+        result = extract(text, finish)
+        assert result.text == case["expected_text"]
+        assert (result.text if result.strict else None) == case["expected_strict_text"]
     if case["kind"] == "normalize":
         assert normalize(text) == case["expected_text"]
     if "expected_contradiction" in case:

@@ -83,7 +83,7 @@ def test_what_is_neither_stays_unread(text: str) -> None:
 @pytest.mark.parametrize("gold", ["Yes", "yes", "YES ", "是的", "存在"])
 def test_the_gold_answer_may_be_spelled_otherwise(gold: str) -> None:
     asked = Question("closed", (gold,))
-    assert [grade(read(reply, asked), asked).outcome for reply in ("yes", "No", "left")] == [
+    assert [grade(read(completion, asked), asked).outcome for completion in ("yes", "No", "left")] == [
         "correct",
         "incorrect",
         "unread",
@@ -123,5 +123,5 @@ SIDE = Question("closed", ("Left side",), question="Are the loops on the right o
         (Question("closed", ("left",), question="Is it left or right?"), "both left and right", "unread"),
     ],
 )
-def test_answers_that_the_question_offers(asked: Question, reply: str, outcome: str) -> None:
-    assert grade(read(reply, asked), asked).outcome == outcome
+def test_answers_that_the_question_offers(asked: Question, completion: str, outcome: str) -> None:
+    assert grade(read(completion, asked), asked).outcome == outcome

@@ -62,7 +62,7 @@ def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = No
         (["grpo", "--recipe", "zhu-msa", "--nano"], "asks a judge, and none is given"),
         (["plan", "--recipe", "rarl", "--gpu", "T5"], "the card `T5` is not known"),
         (["rewards", "show", "accurcy"], "there is no reward `accurcy`"),
-        (["bridge", "--recipe", "rarl", "--nano"], "the recipe has no boundary"),
+        (["bridge", "--recipe", "rarl", "--nano"], "the recipe has no `bridge` section"),
         (
             ["judge", "calibrate", "nowhere.jsonl", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"],
             "there is no such file",
@@ -142,7 +142,7 @@ def test_a_disk_that_fills_up_while_saving_is_told(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=600k tmpfs {small}"
     if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not allow a mount namespace")
-    train = "sft --recipe rarl-sft --nano method.updates=2 method.questions_per_update=2 method.checkpoint_every=1"
+    train = "sft --recipe rarl-sft --nano method.max_steps=2 method.prompts_per_step=2 method.save_steps=1"
     command = f"{mount} && {sys.executable} -m lowmed {train} --out {small}/run; code=$?; ls -a {small}/run; exit $code"
     ended = subprocess.run(["unshare", "-rm", "sh", "-c", command], capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr[-3000:]

@@ -9,13 +9,13 @@ from typer.testing import CliRunner, Result
 
 from lowmed.cli.bridge import bridge
 from lowmed.errors import LowmedError, RecipeError, RunError
-from lowmed.evaluate import bridge_rule
-from lowmed.recipe import io
+from lowmed.evaluate.bridge_rule import bridge_spec, next_step, stage_recipe
+from lowmed.recipe.io import dump_recipe, load_recipe
 
 TINY = [
-    "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "boundary.questions=12", "boundary.samples=4",
-    "boundary.rounds=1", "boundary.sft.updates=2", "boundary.sft.questions_per_update=4", "method.updates=2",
-    "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=40", "eval.max_new_tokens=40",
+    "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "bridge.questions=12", "bridge.samples=4",
+    "bridge.rounds=1", "bridge.sft.max_steps=2", "bridge.sft.prompts_per_step=4", "method.max_steps=2",
+    "method.num_generations=4", "method.prompts_per_step=2", "method.max_completion_length=40", "eval.max_new_tokens=40",
     "method.rewards=[{name: accuracy}, {name: format}]",
 ]  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_without_support_sft_bridges_and_a_resumed_bridge_goes_on_from_it_to_rl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    stopped = asked(*TINY, "boundary.support=1.0", "--out", "b", "--json")
+    stopped = asked(*TINY, "bridge.support=1.0", "--out", "b", "--json")
     assert stopped.exit_code == 1, stopped.output
     stages = json.loads(stopped.stdout)["stages"]
     assert [stage["stage"] for stage in stages] == ["1-probe", "2-sft", "3-probe"]
@@ -56,34 +56,34 @@ def test_without_support_sft_bridges_and_a_resumed_bridge_goes_on_from_it_to_rl(
     assert record["status"] == "finished"
     assert [stage["stage"] for stage in record["stages"]] == ["1-probe", "2-sft", "3-probe", "4-grpo"]
     assert record["stages"][3]["from"] == "2-sft"
-    assert io.load_recipe("b/4-grpo/recipe.yaml").lora.start == "b/2-sft"
+    assert load_recipe("b/4-grpo/recipe.yaml").lora.start == "b/2-sft"
     assert json.loads((tmp_path / "b/4-grpo/run.json").read_text())["status"] == "finished"
     assert (tmp_path / "b/2-sft/adapter/adapter_model.safetensors").stat().st_mtime_ns == trained
 
 
 def test_the_verdict_decides_and_bridging_ends() -> None:
-    assert bridge_rule.next_step("RL", 0, 3)[0] == "grpo"
-    assert bridge_rule.next_step("SFT first", 2, 3)[0] == "sft"
-    assert bridge_rule.next_step("SFT first", 3, 3) == (
+    assert next_step("RL", 0, 3)[0] == "grpo"
+    assert next_step("SFT first", 2, 3)[0] == "sft"
+    assert next_step("SFT first", 3, 3) == (
         "stop", "no support after 3 rounds of SFT: take other data or a stronger base"
     )  # fmt: skip
-    assert bridge_rule.next_step("neither", 0, 3)[0] == "stop"
+    assert next_step("neither", 0, 3)[0] == "stop"
 
 
 def test_a_stage_is_an_ordinary_recipe_with_one_method(tmp_path: Path) -> None:
-    plan = io.load_recipe("medbridge", nano=True)
-    sft = bridge_rule.stage_recipe(plan, "sft", None)
-    assert (sft.method, sft.boundary, sft.lora.start) == (bridge_rule.bridge_spec(plan).sft, None, None)
-    rl = bridge_rule.stage_recipe(plan, "grpo", Path("b/2-sft"))
-    assert (rl.method, rl.lora.start) == (plan.method, "b/2-sft")
+    recipe = load_recipe("medbridge", nano=True)
+    sft = stage_recipe(recipe, "sft", None)
+    assert (sft.method, sft.bridge, sft.lora.start) == (bridge_spec(recipe).sft, None, None)
+    rl = stage_recipe(recipe, "grpo", Path("b/2-sft"))
+    assert (rl.method, rl.lora.start) == (recipe.method, "b/2-sft")
     file = tmp_path / "stage.yaml"
-    file.write_text(io.dump(rl))
-    assert io.load_recipe(str(file)) == rl
+    file.write_text(dump_recipe(rl))
+    assert load_recipe(str(file)) == rl
 
 
 def test_a_mistake_ends_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "no boundary" in refused("--recipe", "rarl", "--nano").what
+    assert "no `bridge` section" in refused("--recipe", "rarl", "--nano").what
     assert "not RL" in refused(*TINY, "method={kind: sft}").what
     assert isinstance(refused(*TINY, "data.source=nothing"), RecipeError)
     assert "no bridge" in refused("--resume", "here").what
@@ -96,5 +96,5 @@ def test_a_resumed_bridge_keeps_its_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "b"
     folder.mkdir()
     (folder / "bridge.json").write_text("{}")
-    (folder / "recipe.yaml").write_text(io.dump(io.load_recipe("medbridge", nano=True)))
-    assert "keeps its recipe" in refused("--resume", str(folder), "method.updates=3").what
+    (folder / "recipe.yaml").write_text(dump_recipe(load_recipe("medbridge", nano=True)))
+    assert "keeps its recipe" in refused("--resume", str(folder), "method.max_steps=3").what

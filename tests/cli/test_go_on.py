@@ -5,11 +5,11 @@ from pathlib import Path
 
 from conftest import Lowmed
 
-START = ("--recipe", "rarl-sft", "--nano", "--out", "run", "data.train_limit=16", "method.checkpoint_every=1")
+START = ("--recipe", "rarl-sft", "--nano", "--out", "run", "data.train_limit=16", "method.save_steps=1")
 
 
 def test_the_same_command_starts_goes_on_and_ends(lowmed: Lowmed, tmp_path: Path) -> None:
-    command = ("sft", *START, "method.updates=2", "--resume", "auto")
+    command = ("sft", *START, "method.max_steps=2", "--resume", "auto")
     stopped = lowmed(*command, "--max-minutes", "0")
     assert stopped.returncode == 0, stopped.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -22,6 +22,6 @@ def test_the_same_command_starts_goes_on_and_ends(lowmed: Lowmed, tmp_path: Path
     again = lowmed(*command)
     assert (again.returncode, again.stderr) == (0, "done    run is finished; nothing to do\n")
 
-    other = lowmed("sft", *START, "method.updates=3", "--resume", "auto")
+    other = lowmed("sft", *START, "method.max_steps=3", "--resume", "auto")
     assert other.returncode == 2
     assert "the run in that folder is of another recipe" in other.stderr

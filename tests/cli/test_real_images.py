@@ -14,14 +14,14 @@ def source(folder: Path) -> tuple[str, ...]:
 def test_check_prints_the_true_counts(lowmed: Lowmed, vqa_rad: Path) -> None:
     ended = lowmed("check", "--recipe", "rarl", "--nano", *source(vqa_rad), "--json")
     assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout)
-    text = "\n".join([*found["data"], *found["split"]])
+    result = json.loads(ended.stdout)
+    text = "\n".join([*result["data"], *result["split"]])
     assert "test: 451 rows, 203 images; closed 272, open 179 (yes/no answers 251)" in text
     assert "unused images: 1 (first: synpic35356.jpg)" in text
     assert text.count("the published split shares") == 1
     assert "the published split shares 202 with train" in text
-    assert found["images"]["most_tokens"] <= found["images"]["budget"] == 256
-    assert all(line["below_full"] == 0 for line in found["rewards"]["gold"])
+    assert result["images"]["most_tokens"] <= result["images"]["budget"] == 256
+    assert all(line["below_full"] == 0 for line in result["rewards"]["gold"])
 
 
 def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, vqa_rad: Path) -> None:
@@ -38,11 +38,16 @@ def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, vq
 @pytest.mark.parametrize(
     ("kind", "recipe", "small"),
     [
-        ("sft", "rarl-sft", ("method.updates=2", "method.questions_per_update=4")),
+        ("sft", "rarl-sft", ("method.max_steps=2", "method.prompts_per_step=4")),
         (
             "grpo",
             "rarl",
-            ("method.updates=2", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=32"),
+            (
+                "method.max_steps=2",
+                "method.num_generations=4",
+                "method.prompts_per_step=2",
+                "method.max_completion_length=32",
+            ),
         ),
     ],
 )

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def picture(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
-    """A picture that no other seed gives, smooth enough to have a hash of its own."""
+    """An image that no other seed gives, smooth enough to have a hash of its own."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 

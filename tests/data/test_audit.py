@@ -39,22 +39,22 @@ def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
 
 
 def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
-    found = audit(made(tmp_path), POLICY)
-    assert (found["verdict"], found["reasons"], found["leaks"]) == ("pass", [], [])
-    assert found["privacy"]["text"] == found["privacy"]["names"] == found["near"]["pairs"] == 0
+    result = audit(made(tmp_path), POLICY)
+    assert (result["verdict"], result["reasons"], result["leaks"]) == ("pass", [], [])
+    assert result["privacy"]["text"] == result["privacy"]["names"] == result["near"]["pairs"] == 0
 
 
 def test_a_patient_on_two_sides_is_a_leak_of_its_own(tmp_path: Path) -> None:
-    found = audit(made(tmp_path, {"patient": "p0"}), POLICY)
-    assert found["reasons"] == ["1 of 2 test groups are also in train (1 of 2 questions)"]
-    assert {each["kind"] for each in found["leaks"]} == {"groups"}
+    result = audit(made(tmp_path, {"patient": "p0"}), POLICY)
+    assert result["reasons"] == ["1 of 2 test groups are also in train (1 of 2 questions)"]
+    assert {each["kind"] for each in result["leaks"]} == {"groups"}
 
 
 def test_the_same_picture_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "copy.bmp")
-    found = audit(made(tmp_path, {"image": "copy.bmp"}), POLICY)
-    assert {each["kind"] for each in found["leaks"]} == {"images", "decoded pixels"}
-    assert found["verdict"] == "fail"
+    result = audit(made(tmp_path, {"image": "copy.bmp"}), POLICY)
+    assert {each["kind"] for each in result["leaks"]} == {"images", "decoded pixels"}
+    assert result["verdict"] == "fail"
 
 
 def test_a_near_duplicate_is_shown_and_decides_nothing(tmp_path: Path) -> None:
@@ -62,25 +62,25 @@ def test_a_near_duplicate_is_shown_and_decides_nothing(tmp_path: Path) -> None:
         tmp_path / "like.png"
     )
     out = made(tmp_path, {"image": "like.png"})
-    found = audit(out, POLICY)
-    assert (found["verdict"], found["near"]["pairs"]) == ("pass", 1)
-    page = audit_page(found, out)
+    result = audit(out, POLICY)
+    assert (result["verdict"], result["near"]["pairs"]) == ("pass", 1)
+    page = audit_page(result, out)
     assert page.count("data:image/jpeg") == 2
     assert len(lines(out / "samples.jsonl")) == 6
 
 
 def test_conflicts_and_repeats_are_told_apart(tmp_path: Path) -> None:
     asked = {"question": "Is it big?", "image": "0.png", "patient": "p0", "split": "train"}
-    found = audit(
+    result = audit(
         made(tmp_path, {**asked, "answer": "yes"}, {**asked, "answer": "no"}, {**asked, "answer": "No"}), POLICY
     )
-    assert (found["repeats"]["duplicates"], found["repeats"]["conflicts"]) == (2, 1)
+    assert (result["repeats"]["duplicates"], result["repeats"]["conflicts"]) == (2, 1)
 
 
 def test_a_gold_that_does_not_read_back_is_a_reason(tmp_path: Path) -> None:
-    found = audit(made(tmp_path, {"answer": "{broken", "kind": "json"}), POLICY)
-    assert found["gold"]["unread"] == 1
-    assert "1 gold answers do not read back" in found["reasons"][0]
+    result = audit(made(tmp_path, {"answer": "{broken", "kind": "json"}), POLICY)
+    assert result["gold"]["unread"] == 1
+    assert "1 gold answers do not read back" in result["reasons"][0]
 
 
 def test_broken_and_missing_pictures_are_counted_against_those_expected(tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_broken_and_missing_pictures_are_counted_against_those_expected(tmp_path
     first, second, *_ = sorted((out / "images").iterdir())
     first.unlink()
     second.write_bytes(second.read_bytes()[:60])
-    found = audit(out, POLICY)
-    assert (found["images"]["loaded"], found["images"]["expected"]) == (4, 6)
-    assert "4 images loaded of 6 expected" in found["reasons"][0]
+    result = audit(out, POLICY)
+    assert (result["images"]["loaded"], result["images"]["expected"]) == (4, 6)
+    assert "4 images loaded of 6 expected" in result["reasons"][0]
 
 
 def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) -> None:
@@ -103,10 +103,10 @@ def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) ->
         for name in ("Anna_Mueller 1950-01-01.png", "b.png")
     ]
     jsonl(tmp_path / "samples.jsonl", *table)
-    found = audit(tmp_path, POLICY)
-    assert (found["privacy"]["metadata"], found["privacy"]["names"]) == (1, 1)
-    assert "carry metadata" in found["reasons"][0]
-    assert "Mueller" not in json.dumps(found["privacy"]["metadata_shown"][0]["holds"])
+    result = audit(tmp_path, POLICY)
+    assert (result["privacy"]["metadata"], result["privacy"]["names"]) == (1, 1)
+    assert "carry metadata" in result["reasons"][0]
+    assert "Mueller" not in json.dumps(result["privacy"]["metadata_shown"][0]["holds"])
 
 
 def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> None:
@@ -216,13 +216,13 @@ def sample(number: int, image: str, **changes: Any) -> Sample:
 def test_what_is_certain_is_refused_unless_it_is_allowed_by_name() -> None:
     train = [sample(1, "a"), sample(2, "b", group="p")]
     held_out = {"test": [sample(3, "a"), sample(4, "c", group="p"), sample(5, "d", answer="{broken", kind="json")]}
-    found = validate.find_problems(train, held_out)
-    assert [each.name for each in found] == ["shared-images", "shared-groups", "unreadable-gold"]
-    assert found[0].what == "1 of 3 test images are trained on"
+    result = validate.find_problems(train, held_out)
+    assert [each.name for each in result] == ["shared-images", "shared-groups", "unreadable-gold"]
+    assert result[0].what == "1 of 3 test images are trained on"
     with pytest.raises(DataError, match="would be wrong") as caught:
-        validate.raise_unless_allowed(found, {"shared-images"})
+        validate.raise_unless_allowed(result, {"shared-images"})
     assert "shared-groups" in caught.value.where
     assert "shared-images" not in caught.value.where
-    stamps = validate.raise_unless_allowed(found, {"shared-images", "shared-groups", "unreadable-gold"})
-    assert stamps == tuple(each.what for each in found)
+    stamps = validate.raise_unless_allowed(result, {"shared-images", "shared-groups", "unreadable-gold"})
+    assert stamps == tuple(each.what for each in result)
     assert validate.raise_unless_allowed(validate.find_problems(train, {"test": [sample(9, "z")]})) == ()

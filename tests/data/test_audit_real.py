@@ -42,13 +42,13 @@ def real_slake(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
     place = tmp_path_factory.mktemp("slake")
     for language in ("en", "zh", "both"):
-        build(KNOWN["slake"].rows(str(folder), ImportOptions(language=language)), place / language, pictures=False)
+        build(KNOWN["slake"].rows(str(folder), ImportOptions(language=language)), place / language, images=False)
     return {language: place / language for language in ("en", "zh", "both")}
 
 
 def leak(document: Document, kind: str, b: str, a: str) -> list[int]:
-    (found,) = [each for each in document["leaks"] if (each["kind"], each["a"], each["b"]) == (kind, a, b)]
-    return [found["shared"], found["of"], found["questions"], found["of_questions"]]
+    (result,) = [each for each in document["leaks"] if (each["kind"], each["a"], each["b"]) == (kind, a, b)]
+    return [result["shared"], result["of"], result["questions"], result["of_questions"]]
 
 
 def test_the_real_vqa_rad_trains_on_its_test_images(found_in_rad: Document) -> None:
@@ -90,9 +90,9 @@ def test_the_floor_of_the_real_slake(real_slake: dict[str, Path]) -> None:
 
 
 def test_texts_alone_are_never_fit_for_training(real_slake: dict[str, Path]) -> None:
-    found = audit(real_slake["en"], POLICY)
-    assert (found["verdict"], found["images"]["loaded"]) == ("fail", 0)
-    assert "--text-only" in found["reasons"][0]
+    result = audit(real_slake["en"], POLICY)
+    assert (result["verdict"], result["images"]["loaded"]) == ("fail", 0)
+    assert "--text-only" in result["reasons"][0]
 
 
 @pytest.mark.parametrize("by", ["image", "patient"])

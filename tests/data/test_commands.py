@@ -71,9 +71,9 @@ def test_what_would_be_wrong_is_exit_1_with_its_reasons_and_a_clean_split_is_one
 def test_json_is_one_document_on_stdout(table: Path, tmp_path: Path, verb: str) -> None:
     run("prepare", table, "--out", tmp_path / "out")
     place = {"sources": (), "prepare": (table, "--out", tmp_path / "again")}.get(verb, (tmp_path / "out",))
-    found = run(verb, *place, "--json")
-    assert found.exit_code == 0, found.output
-    assert json.loads(found.stdout)
+    result = run(verb, *place, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)
 
 
 def test_the_budget_of_the_recipe_is_that_of_the_pictures(table: Path, tmp_path: Path) -> None:

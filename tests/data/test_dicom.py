@@ -53,7 +53,7 @@ def film(values: np.ndarray[Any, Any], **tags: Any) -> bytes:
 
 def shown(content: bytes, *, frames: Any = "first", window: str | None = None) -> list[np.ndarray[Any, Any]]:
     read = dicom.read(content, "film.dcm", frames=frames, window=window, salt=SALT)
-    return [np.asarray(picture) for picture in read.pictures]
+    return [np.asarray(image) for image in read.images]
 
 
 RAMP = np.arange(-1024, -1024 + 64 * 64).reshape(64, 64)
@@ -75,9 +75,9 @@ def test_every_real_file_is_converted_or_rejected_with_its_fault(real: Path, tmp
 
 def test_a_folder_of_films_is_asked_for_its_modality_and_no_tag_gets_out(real: Path, tmp_path: Path) -> None:
     build(real, tmp_path / "out", max_rejected=1.0)
-    found = samples(tmp_path / "out")
-    assert {sample["answer"] for sample in found} == {"CT", "MRI", "X-ray", "ultrasound", "scintigraphy"}
-    assert {sample["topic"] for sample in found} == {"", "right, AP"}
+    result = samples(tmp_path / "out")
+    assert {sample["answer"] for sample in result} == {"CT", "MRI", "X-ray", "ultrasound", "scintigraphy"}
+    assert {sample["topic"] for sample in result} == {"", "right, AP"}
     told: set[bytes] = set()
     for file in real.glob("*.dcm"):
         data = pydicom.dcmread(file, force=True)

@@ -84,11 +84,11 @@ def test_other_answers_than_objects_with_several_keys_are_left_alone() -> None:
 
 def test_a_division_of_extractions_splits_by_image_and_trains_on_no_test_question(vqa_rad: Path) -> None:
     data = source.load(str(vqa_rad))
-    division = split_data(data, DataSpec(source="vqa-rad", task="extraction"), 0)
-    assert {sample.kind for sample in division.train} == {"json"}
-    held_out = {sample.images for sample in division.held_out["held-out"]}
-    assert len(division.train) == len({sample.images for sample in division.train})
-    assert not {sample.images for sample in division.train} & held_out
+    data_split = split_data(data, DataSpec(source="vqa-rad", task="extraction"), 0)
+    assert {sample.kind for sample in data_split.train} == {"json"}
+    held_out = {sample.images for sample in data_split.held_out["held-out"]}
+    assert len(data_split.train) == len({sample.images for sample in data_split.train})
+    assert not {sample.images for sample in data_split.train} & held_out
 
 
 def test_keys_are_drawn_per_row_and_a_resumed_run_draws_the_same() -> None:

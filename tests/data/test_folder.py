@@ -1,4 +1,4 @@
-"""One's own folder: `samples.jsonl` and its pictures."""
+"""One's own folder: `samples.jsonl` and its images."""
 
 import json
 from pathlib import Path

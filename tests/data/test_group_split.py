@@ -1,4 +1,4 @@
-"""Splits by group: no patient and no picture on two sides, whatever is added later."""
+"""Splits by group: no patient and no image on two sides, whatever is added later."""
 
 import pytest
 from hypothesis import given

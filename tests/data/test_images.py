@@ -1,4 +1,4 @@
-"""The pixel policy: sizes as the processor's own, and pictures of every odd kind."""
+"""The pixel policy: sizes as the processor's own, and images of every odd kind."""
 
 import io
 from pathlib import Path
@@ -153,12 +153,12 @@ def test_transparency_is_laid_on_black() -> None:
 
 
 def test_the_camera_is_turned_upright_and_only_once() -> None:
-    picture = Image.new("L", (112, 56), 0)
-    picture.paste(255, (0, 0, 56, 56))
+    image = Image.new("L", (112, 56), 0)
+    image.paste(255, (0, 0, 56, 56))
     exif = Image.Exif()
-    exif[274] = 6  # the top of the scene is on the right side of the stored picture
+    exif[274] = 6  # the top of the scene is on the right side of the stored image
     stored = io.BytesIO()
-    picture.save(stored, "JPEG", exif=exif, quality=95)
+    image.save(stored, "JPEG", exif=exif, quality=95)
     seen = prepare(Image.open(stored), POLICY)
     assert seen.size == (56, 112)
     assert np.asarray(seen)[:50].mean() > 200
@@ -198,19 +198,19 @@ def test_damage_anywhere_is_a_data_error_or_a_picture() -> None:
 
 
 def test_the_digest_is_of_what_is_seen() -> None:
-    picture = gradient("L")
+    image = gradient("L")
     stored = io.BytesIO()
-    picture.save(stored, "PNG", pnginfo=None)
-    assert pixel_digest(Image.open(stored)) == pixel_digest(picture)
+    image.save(stored, "PNG", pnginfo=None)
+    assert pixel_digest(Image.open(stored)) == pixel_digest(image)
     digests = {
-        pixel_digest(picture),
-        pixel_digest(picture.convert("RGB")),
-        pixel_digest(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90, expand=True)),
-        pixel_digest(picture.point(lambda value: 255 - value)),
-        pixel_digest(Image.frombytes("L", (40, 60), picture.tobytes())),
+        pixel_digest(image),
+        pixel_digest(image.convert("RGB")),
+        pixel_digest(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90, expand=True)),
+        pixel_digest(image.point(lambda value: 255 - value)),
+        pixel_digest(Image.frombytes("L", (40, 60), image.tobytes())),
     }
     assert len(digests) == 5
-    indexed = picture.convert("P")
+    indexed = image.convert("P")
     other = indexed.copy()
     other.putpalette(bytes(reversed(range(256))) * 3)
     assert pixel_digest(indexed) != pixel_digest(other)

@@ -58,12 +58,12 @@ def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(vqa_rad: Path, tmp_path: Path) -> None:
-    found = build("vqa-rad", vqa_rad, tmp_path / "out", pictures=False)
-    test = [sample for sample in found if sample["split"] == "test"]
-    assert (len(found), len(test)) == (2248, 451)
+    result = build("vqa-rad", vqa_rad, tmp_path / "out", images=False)
+    test = [sample for sample in result if sample["split"] == "test"]
+    assert (len(result), len(test)) == (2248, 451)
     assert [sum(s["kind"] == kind for s in test) for kind in ("closed", "open")] == [272, 179]
     assert sum(s["answer"].lower() in ("yes", "no") for s in test) == 251
-    assert len({s["images"][0] for s in found}) == 314
+    assert len({s["images"][0] for s in result}) == 314
 
 
 @pytest.mark.parametrize(("language", "rows"), [("en", 7032), ("zh", 6995), ("both", 14027)])
@@ -71,13 +71,13 @@ def test_the_real_slake_in_each_language(tmp_path: Path, language: Any, rows: in
     folder = SHARED / "data" / "slake-text"
     if not folder.is_dir():
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
-    found = build("slake", folder, tmp_path / "out", ImportOptions(language=language), pictures=False)
-    assert len(found) == rows
-    assert {s["source"] for s in found} == {
+    result = build("slake", folder, tmp_path / "out", ImportOptions(language=language), images=False)
+    assert len(result) == rows
+    assert {s["source"] for s in result} == {
         f"slake-{name}" for name in (["en", "zh"] if language == "both" else [language])
     }
     assert len(rejected(tmp_path / "out")) == (language != "zh")
-    assert {s["modality"] for s in found} == {"CT", "MRI", "X-Ray"}
+    assert {s["modality"] for s in result} == {"CT", "MRI", "X-Ray"}
 
 
 def test_slake_reads_its_images_from_the_folder_or_the_published_zip(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_slake_reads_its_images_from_the_folder_or_the_published_zip(tmp_path: P
         (tmp_path / f"{name}.json").write_text(json.dumps([{**line, "qid": f"{name}"}]))
     with zipfile.ZipFile(tmp_path / "imgs.zip", "w") as archive:
         archive.writestr("imgs/xmlab1/source.jpg", png(1))
-    found = build("slake", tmp_path, tmp_path / "out")
-    assert [(s["split"], s["question"], s["kind"], s["topic"]) for s in found] == [
+    result = build("slake", tmp_path, tmp_path / "out")
+    assert [(s["split"], s["question"], s["kind"], s["topic"]) for s in result] == [
         (split, "Is this CT?", "closed", "Modality") for split in ("train", "validation", "test")
     ]
     pictures(tmp_path, "imgs/xmlab1/source.jpg")
@@ -112,12 +112,12 @@ def test_the_hubs_parquet_files(tmp_path: Path, name: str) -> None:
             "answer": ["a nerve", "yes"],
         }
         Dataset.from_dict(rows, features=kinds).to_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
-    found = build(name, tmp_path, tmp_path / "out")
-    assert [(s["split"], s["kind"]) for s in found] == [
+    result = build(name, tmp_path, tmp_path / "out")
+    assert [(s["split"], s["kind"]) for s in result] == [
         (split, kind) for split in ("test", "train", "validation") for kind in ("open", "closed")
     ]
-    assert len({s["images"][0] for s in found}) == 3
-    assert {s["source"] for s in found} == {name}
+    assert len({s["images"][0] for s in result}) == 3
+    assert {s["source"] for s in result} == {name}
 
 
 def test_a_hub_id_is_read_by_the_hubs_own_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +188,8 @@ def test_vqa_med_2019_as_published(tmp_path: Path) -> None:
     ):  # fmt: skip
         pictures(tmp_path / folder, f"{images}/{line.split('|')[0]}.jpg")
         (tmp_path / folder / file).write_text(f"{line}\nbroken line\n")
-    found = build("vqa-med-2019", tmp_path, tmp_path / "out", max_rejected=0.5)
-    assert [(s["split"], s["kind"], s["answer"], s["topic"]) for s in found] == [
+    result = build("vqa-med-2019", tmp_path, tmp_path / "out", max_rejected=0.5)
+    assert [(s["split"], s["kind"], s["answer"], s["topic"]) for s in result] == [
         ("train", "open", "axial", ""), ("validation", "closed", "yes", ""), ("test", "open", "axial", "plane"),
     ]  # fmt: skip
     assert len(rejected(tmp_path / "out")) == 3
@@ -222,20 +222,20 @@ def arrays(path: Path, labels: np.ndarray[Any, Any], shape: tuple[int, ...] = (2
 
 def test_medmnist_turns_labels_into_class_names(tmp_path: Path) -> None:
     file = arrays(tmp_path / "pathmnist_64.npz", np.array([[0], [8], [9]], np.uint8), (64, 64, 3))
-    found = build("medmnist", file, tmp_path / "out", max_rejected=0.5)
-    assert [s["answer"] for s in found[:2]] == ["adipose", "colorectal adenocarcinoma epithelium"]
-    assert {s["split"] for s in found} == {"train", "validation", "test"}
+    result = build("medmnist", file, tmp_path / "out", max_rejected=0.5)
+    assert [s["answer"] for s in result[:2]] == ["adipose", "colorectal adenocarcinoma epithelium"]
+    assert {s["split"] for s in result} == {"train", "validation", "test"}
     assert rejected(tmp_path / "out")[0][2] == "the label 9 names none of the 9 classes"
 
 
 def test_each_finding_of_a_chest_image_is_a_question_with_one_right_option(tmp_path: Path) -> None:
     labels = np.zeros((2, 14), np.uint8)
     labels[0, [1, 5]] = 1
-    found = build("medmnist", arrays(tmp_path / "chestmnist.npz", labels), tmp_path / "out")[:3]
-    assert [s["answer"] for s in found] == ["cardiomegaly", "nodule", "no finding"]
-    assert "nodule" not in found[0]["options"]
-    assert "cardiomegaly" not in found[1]["options"]
-    assert len({s["id"] for s in found}) == 3
+    result = build("medmnist", arrays(tmp_path / "chestmnist.npz", labels), tmp_path / "out")[:3]
+    assert [s["answer"] for s in result] == ["cardiomegaly", "nodule", "no finding"]
+    assert "nodule" not in result[0]["options"]
+    assert "cardiomegaly" not in result[1]["options"]
+    assert len({s["id"] for s in result}) == 3
 
 
 def test_pickled_three_dimensional_and_damaged_arrays_are_refused(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_the_real_breastmnist(tmp_path: Path) -> None:
     folder = SHARED / "data" / "medmnist"
     if not folder.is_dir():
         pytest.skip("the real BreastMNIST is not at ../shared/data/medmnist")
-    found = build("medmnist", folder, tmp_path / "out")
-    counts = {split: sum(s["split"] == split for s in found) for split in ("train", "validation", "test")}
+    result = build("medmnist", folder, tmp_path / "out")
+    counts = {split: sum(s["split"] == split for s in result) for split in ("train", "validation", "test")}
     assert counts == {"train": 546, "validation": 78, "test": 156}
-    assert sum(s["answer"] == "malignant" for s in found) == 210
+    assert sum(s["answer"] == "malignant" for s in result) == 210

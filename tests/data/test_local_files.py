@@ -1,4 +1,4 @@
-"""Pictures in a folder: what opens, what is refused, and under which name."""
+"""Images in a folder: what opens, what is refused, and under which name."""
 
 import struct
 import zlib
@@ -32,12 +32,12 @@ def test_every_broken_picture_is_named_and_the_good_ones_are_not(tmp_path: Path)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     bad = ["empty.png", "cut.jpg", "page.png", "a_folder.png", "one_pixel.png", "bomb.png", "gone.png"]
-    found = image_problems(tmp_path, ["good.png", "good.jpg", *bad, *bad])
-    assert sorted(found) == sorted(bad)
-    assert "does not exist" in found["gone.png"]
-    assert "does not exist" in found["a_folder.png"]
-    assert "truncated" in found["cut.jpg"]
-    assert "Bomb" in found["bomb.png"]
+    result = image_problems(tmp_path, ["good.png", "good.jpg", *bad, *bad])
+    assert sorted(result) == sorted(bad)
+    assert "does not exist" in result["gone.png"]
+    assert "does not exist" in result["a_folder.png"]
+    assert "truncated" in result["cut.jpg"]
+    assert "Bomb" in result["bomb.png"]
     for reference in bad:
         with pytest.raises(DataError) as caught:
             open_in(tmp_path, reference)

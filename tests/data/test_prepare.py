@@ -31,7 +31,7 @@ def test_the_folder_is_loaded_with_its_splits_and_its_pixels_are_those_of_traini
         "samples.jsonl", "rejected.jsonl", "images.jsonl", "images", "card.json",
     }  # fmt: skip
     data = load("folder", str(tmp_path / "out"))
-    assert {split: len(found) for split, found in data.splits.items()} == {"train": 7, "test": 2}
+    assert {split: len(result) for split, result in data.splits.items()} == {"train": 7, "test": 2}
     first = data.splits["train"][0]
     with Image.open(tmp_path / "a.png") as original:
         expected = prepare(original, SETTINGS.policy)
@@ -186,7 +186,7 @@ def test_equal_pictures_are_stored_once(tmp_path: Path) -> None:
 
 def test_without_pictures_it_can_be_read_and_not_trained_on(tmp_path: Path) -> None:
     table = jsonl(tmp_path / "t.jsonl", row(1, "never/seen.png"), row(2, "never/seen.png"))
-    build(table, tmp_path / "out", pictures=False)
+    build(table, tmp_path / "out", images=False)
     one, two = samples(tmp_path / "out")
     assert one["images"] == two["images"]
     with pytest.raises(DataError, match="without its pictures"):

@@ -38,8 +38,8 @@ def test_auto_takes_a_clean_published_split_and_splits_a_leaking_one_by_image() 
 def test_auto_does_not_call_a_split_clean_that_shares_a_patient() -> None:
     made = dataset(["other-1"])
     test = (replace(made.splits["test"][0], group="image-3"),)
-    division = split_data(replace(made, splits={**made.splits, "test": test}), data(split_by="auto"), 0)
-    assert HELD_OUT in division.held_out
+    data_split = split_data(replace(made, splits={**made.splits, "test": test}), data(split_by="auto"), 0)
+    assert HELD_OUT in data_split.held_out
 
 
 def test_an_official_split_that_shares_images_is_refused_until_allowed_and_then_stamped() -> None:
@@ -53,8 +53,8 @@ def test_an_official_split_that_shares_images_is_refused_until_allowed_and_then_
 def test_test_rows_are_never_trained_on() -> None:
     made = dataset(["image-1", "other"])
     for split_by in ("image", "auto"):
-        division = split_data(made, data(split_by=split_by), 0)
-        assert not {each.id for each in division.train} & {each.id for each in made.splits["test"]}
+        data_split = split_data(made, data(split_by=split_by), 0)
+        assert not {each.id for each in data_split.train} & {each.id for each in made.splits["test"]}
 
 
 def test_broken_rows_are_refused_unless_a_share_of_them_is_allowed() -> None:
@@ -69,21 +69,21 @@ def test_a_patient_on_both_sides_of_an_official_split_is_refused() -> None:
     made = dataset(["other-1"])
     splits = {name: (replace(part[0], group="patient-7"), *part[1:]) for name, part in made.splits.items()}
     spec = data(split_by="official")
-    division = split_data(replace(made, splits=splits), spec, 0)
+    data_split = split_data(replace(made, splits=splits), spec, 0)
     with pytest.raises(DataError, match="training on these data would be wrong"):
-        validate_split(division, spec)
+        validate_split(data_split, spec)
 
 
 def test_a_limit_keeps_so_many_of_each_part() -> None:
-    division = limited(split_data(dataset(["a", "b", "c"]), data(train_limit=5), 0), 2)
-    assert len(division.train) == 5
-    assert len(division.held_out["test"]) == 2
+    data_split = limited(split_data(dataset(["a", "b", "c"]), data(train_limit=5), 0), 2)
+    assert len(data_split.train) == 5
+    assert len(data_split.held_out["test"]) == 2
 
 
 def test_data_that_nothing_was_trained_on_are_asked_whole_and_name_what_their_publisher_shares() -> None:
-    division = evaluation_only(dataset(["image-1", "other"]))
-    assert division.shared["test"] == frozenset()
-    assert "the published split shares 1 with train" in division.stamp("test")
+    data_split = evaluation_only(dataset(["image-1", "other"]))
+    assert data_split.shared["test"] == frozenset()
+    assert "the published split shares 1 with train" in data_split.stamp("test")
     alone = evaluation_only(
         DataSet("made", {"train": dataset([]).splits["train"]}, (), lambda _: Image.new("RGB", (28, 28)))
     )

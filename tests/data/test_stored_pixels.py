@@ -1,4 +1,4 @@
-"""Stored pictures hold pixels and nothing else, whatever came in; and what cannot be stored is named."""
+"""Stored images hold pixels and nothing else, whatever came in; and what cannot be stored is named."""
 
 import struct
 import zipfile
@@ -60,17 +60,17 @@ def gif(path: Path) -> None:
 
 def as_read(content: bytes) -> bytes:
     """A PNG file with every chunk unpacked, so that nothing can hide in a compressed one."""
-    found, at = [content], 8
+    result, at = [content], 8
     while at + 8 <= len(content):
         (length,) = struct.unpack(">I", content[at : at + 4])
         body = content[at + 8 : at + 8 + length]
         for start in range(min(len(body), 64)):
             try:
-                found.append(zlib.decompress(body[start:]))
+                result.append(zlib.decompress(body[start:]))
             except zlib.error:
                 continue
         at += length + 12
-    return b"".join(found)
+    return b"".join(result)
 
 
 @pytest.mark.parametrize("save", [jpeg, png, tiff, webp, gif], ids=lambda save: save.__name__)

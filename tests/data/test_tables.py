@@ -179,11 +179,11 @@ def test_class_folders_are_choices_and_their_splits_are_kept(folder: Path) -> No
     (folder / "set/train/glioma/.hidden").write_bytes(b"of a file manager")
     picture(9).save(folder / "set/train/astray.png")
     build(folder / "set", folder / "out", max_rejected=0.5)
-    found = samples(folder / "out")
-    assert [(s["split"], s["answer"]) for s in found] == [
+    result = samples(folder / "out")
+    assert [(s["split"], s["answer"]) for s in result] == [
         ("test", "glioma"), ("test", "no tumour"), ("train", "glioma"), ("train", "no tumour"),
     ]  # fmt: skip
-    assert {tuple(s["options"]) for s in found} == {("glioma", "no tumour")}
+    assert {tuple(s["options"]) for s in result} == {("glioma", "no tumour")}
     assert rejected(folder / "out") == [
         ("train/glioma/broken.png", None, "the image file is empty"),
         ("train/astray.png", None, "the picture lies in no class folder"),

@@ -118,9 +118,9 @@ def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
         row(qid=9, question=["a", "list"]),
         row(qid=None),
     )
-    picture = (tmp_path / "images/a.jpg").read_bytes()
-    (tmp_path / "images/cut.jpg").write_bytes(picture[:-100])
-    (tmp_path / "secret.jpg").write_bytes(picture)
+    image = (tmp_path / "images/a.jpg").read_bytes()
+    (tmp_path / "images/cut.jpg").write_bytes(image[:-100])
+    (tmp_path / "secret.jpg").write_bytes(image)
     loaded = vqa_rad.load(path)
     assert [sample.id for sample in loaded.samples] == ["1"]
     reasons = {rejected.where.split(",")[0]: rejected.reason for rejected in loaded.rejected}

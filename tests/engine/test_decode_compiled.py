@@ -15,7 +15,8 @@ from lowmed.engine.prefix import sampling as prefill
 from lowmed.engine.prefix.decode_compiled import CompiledDecoder
 from lowmed.errors import RecipeError, SetupError
 from lowmed.nano import phantom
-from lowmed.recipe import LoraSpec, ModelSpec, io
+from lowmed.recipe import LoraSpec, ModelSpec
+from lowmed.recipe.io import load_recipe
 
 MODEL = ModelSpec(name="nano", load_in="16bit")
 CPU = device.Device("cpu", "CPU", 0.0, "fp32")
@@ -30,20 +31,20 @@ def nano() -> load.Loaded:
 def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
     first, second, third = phantom.samples("test", 3)
     asked = [first, replace(second, images=()), replace(third, images=(*third.images, *first.images))]
-    found: Mapping[str, Any] = encode(loaded, asked, prompt.family("reasoning"), phantom.picture)
-    return found
+    result: Mapping[str, Any] = encode(loaded, asked, prompt.family("reasoning"), phantom.picture)
+    return result
 
 
 def _both(
     loaded: load.Loaded, compiled: CompiledDecoder, owners: list[int], temperature: float
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """The replies by the plain and by the compiled step, from one state of the generator."""
+    """The completions by the plain and by the compiled step, from one state of the generator."""
     plain = prefill.Sampling(24, temperature, loaded.suppressed, loaded.end_ids)
-    found = []
+    result = []
     for sampling in (plain, replace(plain, decoder=compiled)):
         torch.manual_seed(3)
-        found.append(prefill.generate(loaded.model, _inputs(loaded), owners, sampling))
-    return found[0], found[1]
+        result.append(prefill.generate(loaded.model, _inputs(loaded), owners, sampling))
+    return result[0], result[1]
 
 
 def _graphs() -> int:
@@ -67,10 +68,10 @@ def test_on_a_card_the_step_is_replayed_as_a_graph() -> None:
 def _stays_the_same_through_changes(nano: load.Loaded) -> None:
     compiled, owners, before = CompiledDecoder(), [0, 0, 1, 1, 2, 2], _graphs()
     nano.model.eval()
-    plain, found = _both(nano, compiled, owners, 0.0)
-    assert found == plain
-    plain, found = _both(nano, compiled, owners, 1.3)
-    assert found == plain
+    plain, result = _both(nano, compiled, owners, 0.0)
+    assert result == plain
+    plain, result = _both(nano, compiled, owners, 1.3)
+    assert result == plain
     assert len({len(ids) for ids in plain}) > 1  # rows ended at different tokens
 
     weights = [weight for weight in nano.model.parameters() if weight.requires_grad]
@@ -80,15 +81,15 @@ def _stays_the_same_through_changes(nano: load.Loaded) -> None:
     nano.model(**inputs, labels=inputs["input_ids"]).loss.backward()
     optimizer.step()
     nano.model.eval()
-    trained, found = _both(nano, compiled, owners, 1.3)
-    assert found == trained
+    trained, result = _both(nano, compiled, owners, 1.3)
+    assert result == trained
     assert trained != plain  # what the optimizer wrote has counted
 
     nano.model.train()  # the adapter has no dropout, so that it may be sampled from so as well
     assert _both(nano, compiled, owners, 1.3)[1] == trained
     nano.model.eval()
-    plain, found = _both(nano, compiled, [1, 0, 0], 1.3)  # fewer rows than there is room for, in another order
-    assert found == plain
+    plain, result = _both(nano, compiled, [1, 0, 0], 1.3)  # fewer rows than there is room for, in another order
+    assert result == plain
     assert _graphs() == before + 1  # one step was compiled for all of it
 
 
@@ -129,10 +130,10 @@ def test_compiled_is_chosen_where_it_was_measured_faster_and_never_for_four_bits
     ],
 )
 def test_compiled_rollouts_that_can_not_be_had_are_refused(keys: list[str], words: str) -> None:
-    refused = device.unsupported(io.load_recipe("rarl", ["model.rollout=compiled", *keys]))
+    refused = device.unsupported_error(load_recipe("rarl", ["model.rollout=compiled", *keys]))
     assert isinstance(refused, RecipeError)
     assert words in refused.what
     assert refused.where == "model.rollout"
     assert "model.rollout=transformers" in refused.fix
     wanted = ["model.rollout=compiled", "model.load_in=16bit"]
-    assert device.unsupported(io.load_recipe("rarl", wanted)) is None
+    assert device.unsupported_error(load_recipe("rarl", wanted)) is None

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from lowmed import run as runs
 from lowmed.data.load import load as load_data
 from lowmed.data.split import split_data
 from lowmed.engine import device, load, train
 from lowmed.engine.vision import cache
 from lowmed.errors import SetupError
-from lowmed.recipe import ModelSpec, io
-from lowmed.run import Run
+from lowmed.recipe import ModelSpec
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run
 
 CPU = device.Device("cpu", "CPU", 0.0, "fp32")
 NANO = ModelSpec(name="nano", load_in="16bit")  # "16bit" is fp32 here: the machine says so
 NOWHERE = torch.device("meta")  # holds shapes and no values: nothing can be computed there, nor brought back
 SETTINGS = {
-    "rarl": ["method.group_size=4", "method.max_new_tokens=8", "method.drop_settled=false",
-             "method.mask_truncated=false"],
+    "rarl": ["method.num_generations=4", "method.max_completion_length=8", "method.skip_zero_variance_groups=false",
+             "method.mask_truncated_completions=false"],
     "rarl-sft": [],
 }  # fmt: skip
 
@@ -38,8 +38,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def features_of(loaded: load.Loaded, pixels: torch.Tensor) -> torch.Tensor:
     grid = torch.tensor([[1, 4, 4]], device=pixels.device)
-    found: torch.Tensor = loaded.model.model.visual(pixels, grid_thw=grid).pooler_output
-    return found
+    result: torch.Tensor = loaded.model.model.visual(pixels, grid_thw=grid).pooler_output
+    return result
 
 
 def test_stored_features_serve_the_next_process_and_name_nothing_but_digests(store: Path) -> None:
@@ -85,12 +85,12 @@ def test_a_store_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: py
 
 def trained(method: str, folder: Path) -> tuple[Run, load.Loaded]:
     """Two updates of nano."""
-    common = ["method.questions_per_update=2", "method.updates=2", "data.train_limit=4", "model.load_in=16bit"]
-    plan = io.load_recipe(method, [*common, *SETTINGS[method]], nano=True)
-    division = split_data(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
-    loaded = train.load_for_training(plan)
-    run = runs.create_run(plan, "tower", out=str(folder))
-    assert train.train(run, loaded, division, report=lambda _update, _row: None) == "finished"
+    common = ["method.prompts_per_step=2", "method.max_steps=2", "data.train_limit=4", "model.load_in=16bit"]
+    recipe = load_recipe(method, [*common, *SETTINGS[method]], nano=True)
+    data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    loaded = train.load_for_training(recipe)
+    run = create_run(recipe, "tower", out=str(folder))
+    assert train.train(run, loaded, data_split, report=lambda _update, _row: None) == "finished"
     return run, loaded
 
 

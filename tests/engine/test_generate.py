@@ -1,4 +1,4 @@
-"""The embedded model answering: batches, order, sampling; and controls that expose it once it can not see."""
+"""The embedded model answering: batches, order, sampling; and controls that expose it once it cannot see."""
 
 import json
 from collections.abc import Iterator
@@ -51,9 +51,9 @@ def _zero(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, torch.Tensor) else type(value)(map(_zero, value))
 
 
-def _evaluated(folder: Path, division: DataSplit, loaded: load.Loaded, *names: str) -> dict[str, Any]:
+def _evaluated(folder: Path, data_split: DataSplit, loaded: load.Loaded, *names: str) -> dict[str, Any]:
     """The report with the controls of these names, each on all questions."""
-    about = eval_settings(MODEL, FAMILY, division, max_new_tokens=LONGEST_TOKENS, seen="")
+    about = eval_settings(MODEL, FAMILY, data_split, max_new_tokens=LONGEST_TOKENS, seen="")
     results_folder.open_folder(folder, about)
 
     def answer(samples: Any, open_image: Any, *, copies: int, temperature: float) -> Any:
@@ -62,9 +62,9 @@ def _evaluated(folder: Path, division: DataSplit, loaded: load.Loaded, *names: s
         )
 
     work = [
-        condition for condition in runner.list_conditions(division, controls=1000) if condition.name in (REAL, *names)
+        condition for condition in runner.list_conditions(data_split, controls=1000) if condition.name in (REAL, *names)
     ]
-    runner.run_conditions(folder, "base", work, lambda: answer, train=division.train, advance=lambda done, note: None)
+    runner.run_conditions(folder, "base", work, lambda: answer, train=data_split.train, advance=lambda done, note: None)
     return report(folder)
 
 
@@ -76,27 +76,29 @@ def test_every_sample_is_answered_whatever_stands_beside_it(nano: load.Loaded) -
     samples = phantom.samples("test", 10)
     together = list(complete(nano, samples, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS))
     turned = complete(nano, samples[::-1], FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
-    assert {reply.sample.id: reply.completion for reply in together} == {
-        reply.sample.id: reply.completion for reply in turned
+    assert {completion.sample.id: completion.completion for completion in together} == {
+        completion.sample.id: completion.completion for completion in turned
     }
-    lengths = [len(prompt.question_text(reply.sample)) for reply in together]
+    lengths = [len(prompt.question_text(completion.sample)) for completion in together]
     assert lengths == sorted(lengths)
-    assert {reply.sample.id for reply in together} == {sample.id for sample in samples}
+    assert {completion.sample.id for completion in together} == {sample.id for sample in samples}
 
 
 def test_samples_without_image_and_cut_replies_are_answered_too(nano: load.Loaded) -> None:
     samples = [replace(sample, images=()) for sample in phantom.samples("test", 3)]
-    found = list(complete(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.picture, max_new_tokens=3))
-    assert len(found) == 5
-    assert {(reply.tokens, reply.finish_reason) for reply in found if reply.sample.images} == {(3, "length")}
+    result = list(complete(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.picture, max_new_tokens=3))
+    assert len(result) == 5
+    assert {(completion.tokens, completion.finish_reason) for completion in result if completion.sample.images} == {
+        (3, "length")
+    }
 
 
 def test_sampled_replies_vary_and_come_as_often_as_asked(nano: load.Loaded) -> None:
     samples = phantom.samples("test", 2)
     torch.manual_seed(0)
-    found = list(complete(nano, samples, FAMILY, phantom.picture, max_new_tokens=12, temperature=3.0, copies=4))
-    assert [reply.sample.id for reply in found].count(samples[0].id) == 4
-    assert len({reply.completion for reply in found}) > 2
+    result = list(complete(nano, samples, FAMILY, phantom.picture, max_new_tokens=12, temperature=3.0, copies=4))
+    assert [completion.sample.id for completion in result].count(samples[0].id) == 4
+    assert len({completion.completion for completion in result}) > 2
 
 
 def test_pictures_that_do_not_reach_the_model_are_an_error(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,10 +119,10 @@ def test_pictures_that_do_not_reach_the_model_are_an_error(nano: load.Loaded, mo
 
 
 def test_a_model_whose_vision_is_zeroed_is_exposed(tmp_path: Path, blind: load.Loaded) -> None:
-    found = _evaluated(tmp_path / "e", _phantom(12), blind, "grey", "shuffled")["controls"]["base"]
+    result = _evaluated(tmp_path / "e", _phantom(12), blind, "grey", "shuffled")["controls"]["base"]
     for name in ("grey", "shuffled"):
-        assert (found[name]["changed"], found[name]["lenient"]["lost"]) == (0, 0)
-    assert found["verdict"].startswith("NO EVIDENCE")
+        assert (result[name]["changed"], result[name]["lenient"]["lost"]) == (0, 0)
+    assert result["verdict"].startswith("NO EVIDENCE")
 
 
 def test_on_real_pictures_a_zeroed_model_answers_the_same_of_grey(
@@ -128,31 +130,31 @@ def test_on_real_pictures_a_zeroed_model_answers_the_same_of_grey(
 ) -> None:
     small = PixelPolicy(32)
     monkeypatch.setattr(blind, "policy", small)
-    division = limited(evaluation_only(load_data("vqa-rad", str(vqa_rad))), 4)
-    found = _evaluated(tmp_path / "e", division, blind, "grey")
-    assert found["controls"]["base"]["grey"]["changed"] == 0
-    assert found["splits"]["test"]["questions"] == 4
-    assert found["splits"]["test"]["no_image_floor"] is not None
+    data_split = limited(evaluation_only(load_data("vqa-rad", str(vqa_rad))), 4)
+    result = _evaluated(tmp_path / "e", data_split, blind, "grey")
+    assert result["controls"]["base"]["grey"]["changed"] == 0
+    assert result["splits"]["test"]["questions"] == 4
+    assert result["splits"]["test"]["no_image_floor"] is not None
 
 
 def test_the_embedded_model_describes_the_picture_that_it_is_shown(nano: load.Loaded) -> None:
     samples = phantom.samples("test", 12)
     real, other = (
         {
-            reply.sample.id: reply.completion
-            for reply in complete(nano, asked, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
+            completion.sample.id: completion.completion
+            for completion in complete(nano, asked, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
         }
         for asked in (samples, shuffled(samples, phantom.samples("test", 60)))
     )
     # The untrained base sees and describes, but answers from habit, which is what training has to mend: its answers
-    # hardly change with the picture, its descriptions do.
+    # hardly change with the image, its descriptions do.
     assert sum(real[one] != other[one] for one in real) >= 6
 
 
 def test_the_answerer_of_a_verb_loads_the_model_and_answers() -> None:
     answer = evaluator.answerer(MODEL, None, FAMILY, LONGEST_TOKENS)
-    [reply] = answer(phantom.samples("test", 1), phantom.picture, copies=1, temperature=0.0)
-    assert "<answer>" in reply.completion
+    [completion] = answer(phantom.samples("test", 1), phantom.picture, copies=1, temperature=0.0)
+    assert "<answer>" in completion.completion
 
 
 @pytest.mark.slow

@@ -27,8 +27,8 @@ from lowmed.sample import Sample
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")]
 METHODS = [("sft", "rarl-sft"), ("grpo", "rarl")]
 FAMILY = prompt.family("reasoning")
-OWNERS = [0, 0, 0, 1, 2, 2, 2, 1]  # which question each reply answers
-LENGTHS = [12, 7, 1, 12, 3, 9]  # tokens of the replies that are scored
+OWNERS = [0, 0, 0, 1, 2, 2, 2, 1]  # which question each completion answers
+LENGTHS = [12, 7, 1, 12, 3, 9]  # tokens of the completions that are scored
 
 
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
@@ -69,8 +69,8 @@ def inputs_of(loaded: load.Loaded) -> Any:
 
 
 def gradient_of(loaded: load.Loaded) -> torch.Tensor:
-    found = [weight.grad.float().flatten() for weight in loaded.model.parameters() if weight.grad is not None]
-    return torch.cat(found)
+    result = [weight.grad.float().flatten() for weight in loaded.model.parameters() if weight.grad is not None]
+    return torch.cat(result)
 
 
 def loss_and_gradient(loaded: load.Loaded, inputs: Any) -> tuple[float, torch.Tensor]:
@@ -86,9 +86,9 @@ def alike(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_frozen_tower_changes_loss_and_gradient_by_rounding_alone(checkpointing: bool) -> None:
+def test_the_frozen_tower_changes_loss_and_gradient_by_rounding_alone(gradient_checkpointing: bool) -> None:
     loaded = on_card()
-    if checkpointing:
+    if gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable()
         loaded.model.enable_input_require_grads()
     loaded.model.train()
@@ -118,21 +118,21 @@ def test_no_feature_stays_on_the_card_between_batches() -> None:
 
 def test_with_all_features_stored_the_tower_leaves_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_FEATURES", str(tmp_path))
-    found = []
+    result = []
     for encoded in (3, 0):
         loaded = on_card()
         loaded.model.train()
-        found.append(loss_and_gradient(loaded, inputs_of(loaded)))
+        result.append(loss_and_gradient(loaded, inputs_of(loaded)))
         assert loaded.tower is not None
         assert loaded.tower.encoded == encoded
         _first, *weights = loaded.tower.module.parameters()
         assert encoded or {weight.device.type for weight in weights} == {"cpu"}
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-3)
-    assert alike(found[0][1], found[1][1]) > 0.999
+    assert result[0][0] == pytest.approx(result[1][0], rel=1e-3)
+    assert alike(result[0][1], result[1][1]) > 0.999
 
 
 def asked(loaded: load.Loaded) -> tuple[Any, Any]:
-    """Model inputs of three questions, of which one has no image, and of one row for each of their replies."""
+    """Model inputs of three questions, of which one has no image, and of one row for each of their completions."""
     samples = phantom.samples("test", 3)
     samples[1] = replace(samples[1], images=())
     inputs = encode(loaded, samples, FAMILY, phantom.picture)
@@ -144,11 +144,13 @@ def stock_replies(loaded: load.Loaded, inputs: Any, sampling: prefill.Sampling) 
     if sampling.temperature:
         how = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
     with torch.no_grad():
-        found = loaded.model.generate(
+        result = loaded.model.generate(
             **inputs, max_new_tokens=sampling.max_new_tokens, suppress_tokens=list(sampling.suppressed),
             pad_token_id=loaded.processor.tokenizer.pad_token_id, **how,
         )  # fmt: skip
-    return [prefill.truncate_at_end(ids, sampling.end_ids) for ids in found[:, inputs["input_ids"].shape[1] :].tolist()]
+    return [
+        prefill.truncate_at_end(ids, sampling.end_ids) for ids in result[:, inputs["input_ids"].shape[1] :].tolist()
+    ]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.3])
@@ -163,13 +165,13 @@ def test_one_read_of_each_prompt_gives_the_tokens_of_stock_generate(
     torch.manual_seed(5)
     expected = stock_replies(loaded, each, sampling)
     torch.manual_seed(5)
-    found = prefill.generate(loaded.model, once, OWNERS, sampling)
-    same = [one == other for one, other in zip(found, expected, strict=True)]
+    result = prefill.generate(loaded.model, once, OWNERS, sampling)
+    same = [one == other for one, other in zip(result, expected, strict=True)]
     print(f"{loaded.machine.precision} {load_in} at {temperature}: {sum(same)} of {len(same)} replies are the same")
     if precision == "fp32":
         assert all(same)
     else:  # rounding may turn one token, and all that follow it
-        first = [one[0] == other[0] for one, other in zip(found, expected, strict=True)]
+        first = [one[0] == other[0] for one, other in zip(result, expected, strict=True)]
         assert sum(first) >= len(first) - 1
 
 
@@ -181,7 +183,7 @@ def test_compiled_decoding_gives_the_tokens_of_the_eager_one_and_sees_a_changed_
     loaded.model.eval()
     once, _ = asked(loaded)
     eager = prefill.Sampling(24, 1.3, loaded.suppressed, loaded.end_ids)
-    found = []
+    result = []
     for decoder in (eager.decoder, CompiledDecoder()):
         torch.manual_seed(7)
         for name, weight in loaded.model.named_parameters():
@@ -196,19 +198,19 @@ def test_compiled_decoding_gives_the_tokens_of_the_eager_one_and_sees_a_changed_
                     if "lora_B" in name:
                         weight.mul_(-1.0)
         assert said[0] != said[1]
-        found.append([ids for replies in said for ids in replies])
-    same = [one == other for one, other in zip(*found, strict=True)]
+        result.append([ids for completions in said for ids in completions])
+    same = [one == other for one, other in zip(*result, strict=True)]
     print(f"compiled, {loaded.machine.precision}: {sum(same)} of {len(same)} replies are those of the eager step")
     if precision == "fp32":
         assert all(same)
     else:  # rounding may turn one token, and all that follow it
-        assert sum(one[0] == other[0] for one, other in zip(*found, strict=True)) >= len(same) - 2
+        assert sum(one[0] == other[0] for one, other in zip(*result, strict=True)) >= len(same) - 2
 
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_replies_scored_with_each_prompt_read_once_have_the_scores_of_whole_rows(
-    load_in: str, checkpointing: bool
+    load_in: str, gradient_checkpointing: bool
 ) -> None:
     loaded = on_card(load_in=load_in)
     loaded.model.train()
@@ -232,13 +234,18 @@ def test_replies_scored_with_each_prompt_read_once_have_the_scores_of_whole_rows
     expected = gradient_of(loaded)
     loaded.model.zero_grad()
     scores, _entropies = packing.log_probs(
-        loaded.model, by_token | apart, longest, temperature=1.0, checkpointing=checkpointing, autocast=autocast(loaded)
+        loaded.model,
+        by_token | apart,
+        longest,
+        temperature=1.0,
+        gradient_checkpointing=gradient_checkpointing,
+        autocast=autocast(loaded),
     )
     torch.autograd.backward((scores[counted] * weights).sum())
     off = float((scores[counted] - stock).abs().mean())
     near = alike(gradient_of(loaded), expected)
     print(
-        f"{load_in}, checkpointing {checkpointing}: log-probabilities off by {off} in the mean, gradients alike {near}"
+        f"{load_in}, checkpointing {gradient_checkpointing}: log-probabilities off by {off} in the mean, gradients alike {near}"
     )
     assert off < 0.05
     assert near > 0.99
@@ -251,7 +258,7 @@ def test_trl_s_kernel_gives_what_the_plain_form_gives() -> None:
     head = torch.nn.Linear(256, 1000, bias=False, device=device, dtype=torch.bfloat16)
     hidden = torch.randn(70, 256, device=device, dtype=torch.bfloat16)
     targets = torch.randint(0, 1000, (70,), device=device)
-    found = []
+    result = []
     for plain in (False, True):
         given = hidden.clone().requires_grad_()
         if plain:
@@ -263,11 +270,11 @@ def test_trl_s_kernel_gives_what_the_plain_form_gives() -> None:
         assert scores is not None and entropies is not None
         torch.autograd.backward(scores.sum())
         assert given.grad is not None
-        found.append((scores.detach(), entropies.detach(), given.grad.flatten()))
-    for one, other in zip(*found, strict=True):
+        result.append((scores.detach(), entropies.detach(), given.grad.flatten()))
+    for one, other in zip(*result, strict=True):
         assert alike(one, other) > 0.999
-    assert float((found[0][0] - found[1][0]).abs().max()) < 0.1
-    assert float((found[0][1] - found[1][1]).abs().max()) < 0.1
+    assert float((result[0][0] - result[1][0]).abs().max()) < 0.1
+    assert float((result[0][1] - result[1][1]).abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
@@ -275,13 +282,13 @@ def test_questions_are_answered_greedily_and_sampled(load_in: str) -> None:
     loaded = on_card(load_in=load_in)
     samples = phantom.samples("test", 8)
     for copies, temperature in ((1, 0.0), (3, 1.0)):
-        found = list(
+        result = list(
             complete(
                 loaded, samples, FAMILY, phantom.picture, max_new_tokens=32, copies=copies, temperature=temperature
             )
         )
-        assert len(found) == 8 * copies
-        assert all(0 < reply.tokens <= 32 for reply in found)
+        assert len(result) == 8 * copies
+        assert all(0 < completion.tokens <= 32 for completion in result)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("unsloth") is None, reason="unsloth is not installed")
@@ -290,13 +297,13 @@ def test_both_backends_begin_with_the_same_loss(kind: str, recipe: str, lowmed: 
     first = {}
     for backend in ("transformers", "unsloth"):
         ended = lowmed(
-            kind, "--recipe", recipe, "--nano", "method.updates=2", "model.load_in=16bit",
+            kind, "--recipe", recipe, "--nano", "method.max_steps=2", "model.load_in=16bit",
             f"model.backend={backend}", "--out", backend,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr[-3000:]
         assert json.loads((tmp_path / backend / "run.json").read_text())["backend"] == backend
         first[backend] = rows(tmp_path / backend)[0]
         print(backend, first[backend])
-    # GRPO's first loss is near 0 whatever the replies: the ratio is 1 and the advantages of a group sum to 0.
+    # GRPO's first loss is near 0 whatever the completions: the ratio is 1 and the advantages of a group sum to 0.
     assert first["unsloth"]["loss"] == pytest.approx(first["transformers"]["loss"], rel=2e-2, abs=2e-2)
     assert not list(tmp_path.glob("unsloth_compiled_cache*"))

@@ -12,15 +12,15 @@ import torch
 from conftest import Lowmed
 from safetensors.torch import load_file
 
-from lowmed import run as runs
 from lowmed.data.load import load as load_data
 from lowmed.data.split import split_data
 from lowmed.engine import device, train
-from lowmed.recipe import io
+from lowmed.recipe.io import load_recipe
+from lowmed.run import create_run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")]
 METHODS = [("sft", "rarl-sft"), ("grpo", "rarl")]
-SMALL = ["method.updates=4", "method.checkpoint_every=2", "method.questions_per_update=4"]
+SMALL = ["method.max_steps=4", "method.save_steps=2", "method.prompts_per_step=4"]
 
 
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("kind", "recipe"), METHODS)
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
 def test_a_short_run_trains_on_the_card(kind: str, recipe: str, load_in: str, lowmed: Lowmed, tmp_path: Path) -> None:
-    ended = lowmed(kind, "--recipe", recipe, "--nano", "method.updates=3", f"model.load_in={load_in}", "--out", "run")
+    ended = lowmed(kind, "--recipe", recipe, "--nano", "method.max_steps=3", f"model.load_in={load_in}", "--out", "run")
     assert ended.returncode == 0, ended.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     print(record["card"], record["precision"], record["seconds"], "s", record["peak_gib"], "GiB", record["batch"])
@@ -84,13 +84,13 @@ def test_a_run_that_goes_on_ends_near_the_unbroken_one(kind: str, recipe: str, l
 def test_half_precision_as_on_a_t4_trains(
     recipe: str, load_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = io.load_recipe(recipe, [*SMALL, f"model.load_in={load_in}"], nano=True)
+    plan = load_recipe(recipe, [*SMALL, f"model.load_in={load_in}"], nano=True)
     here = replace(device.find_device(plan.model), precision="fp16")
     monkeypatch.setattr(device, "find", lambda _model: here)
-    run = runs.create_run(plan, "half", out=str(tmp_path / "run"))
-    division = split_data(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
+    run = create_run(plan, "half", out=str(tmp_path / "run"))
+    data_split = split_data(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
     loaded = train.load_for_training(plan)
-    assert train.train(run, loaded, division, report=lambda _update, _row: None) == "finished"
+    assert train.train(run, loaded, data_split, report=lambda _update, _row: None) == "finished"
     print([(row["loss"], row["grad_norm"]) for row in rows(run.folder)])  # inf: the scaler skipped this one
     assert all(math.isfinite(row["loss"]) for row in rows(run.folder))
     assert rows(run.folder)[-1]["adapter_norm"] > 0

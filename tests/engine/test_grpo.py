@@ -15,7 +15,8 @@ from lowmed.engine.prefix import sampling
 from lowmed.engine.prefix.logprobs import use_plain_torch
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
-from lowmed.recipe import GrpoSpec, LoraSpec, ModelSpec, io
+from lowmed.recipe import GrpoSpec, LoraSpec, ModelSpec
+from lowmed.recipe.io import load_recipe
 
 FAMILY = prompt.family("diverse")
 MODEL = ModelSpec(name="nano", load_in="16bit")
@@ -38,14 +39,14 @@ def nano() -> load.Loaded:
 
 def _method(**settings: Any) -> GrpoSpec:
     given = {
-        "kind": "grpo", "group_size": GROUP, "questions_per_update": QUESTIONS, "max_new_tokens": 28, "updates": 4,
+        "kind": "grpo", "num_generations": GROUP, "prompts_per_step": QUESTIONS, "max_new_tokens": 28, "updates": 4,
         "rewards": [{"name": "accuracy"}],
     }  # fmt: skip
     return GrpoSpec(**{**given, **settings})
 
 
 def _settles_the_first(row: list[int], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
-    """The same for every reply to question 0, else different for each reply."""
+    """The same for every completion to question 0, else different for each completion."""
     return [
         0.7 if number == 0 else len(ids) + place / 7
         for place, (number, ids) in enumerate(zip(row, completion_ids, strict=True))
@@ -64,15 +65,15 @@ def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
     """lowmed's trainer, and TRL's with the very same settings."""
 
     def build(
-        reward: Any = _settles_the_first, forwards: int = 2, checkpointing: bool = False, **settings: Any
+        reward: Any = _settles_the_first, forwards: int = 2, gradient_checkpointing: bool = False, **settings: Any
     ) -> tuple[Any, Any]:
         method = _method(**settings)
         turns = training_data.schedule(phantom.samples("train", 8), 12, len(FAMILY.wordings), 0)
         dataset = training_data.as_dataset(turns, FAMILY, phantom.picture, nano.policy, with_reference=False)
         common = {
-            "output_dir": str(tmp_path), "max_steps": method.updates, "use_cpu": True, "report_to": "none",
-            "per_device_train_batch_size": method.rows_per_update // forwards, "gradient_accumulation_steps": forwards,
-            "gradient_checkpointing": checkpointing, "bf16": False, "remove_unused_columns": False,
+            "output_dir": str(tmp_path), "max_steps": method.max_steps, "use_cpu": True, "report_to": "none",
+            "per_device_train_batch_size": method.rows_per_step // forwards, "gradient_accumulation_steps": forwards,
+            "gradient_checkpointing": gradient_checkpointing, "bf16": False, "remove_unused_columns": False,
             "disable_tqdm": True,
         }  # fmt: skip
         ours: Any = grpo.build(method, nano, dataset, [reward], common, QUESTIONS * GROUP)
@@ -104,7 +105,7 @@ def _gradient(model: Any, losses: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _made(trainer: Any, seed: int = 0) -> dict[str, Any]:
-    """One batch of replies, by TRL's own code around what the trainer replaces."""
+    """One batch of completions, by TRL's own code around what the trainer replaces."""
     torch.manual_seed(seed)
     made: dict[str, Any] = trainer._generate_and_score_completions(_rows(trainer))
     return made
@@ -118,15 +119,15 @@ def _parts(made: dict[str, Any], count: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_gradient_are_those_of_trl(
-    loss: str, checkpointing: bool, nano: load.Loaded, trainers: Builder
+    loss: str, gradient_checkpointing: bool, nano: load.Loaded, trainers: Builder
 ) -> None:
     forwards = 1 if loss == "bnpo" else 2  # bnpo's divisor is the forward pass's own, so that the cut of rows matters
-    ours, stock = trainers(loss=loss, forwards=forwards, checkpointing=checkpointing)
-    assert ours.checkpointing == checkpointing
+    ours, stock = trainers(loss=loss, forwards=forwards, gradient_checkpointing=gradient_checkpointing)
+    assert ours.gradient_checkpointing == gradient_checkpointing
     assert not ours.args.gradient_checkpointing  # TRL's would send a gradient through the tower
     made = _made(stock)
     lengths = made["completion_mask"].sum(dim=1)
-    assert 0 < (lengths[GROUP:] == 0).sum() < 2 * GROUP  # some replies were cut, some not, beside the settled group
+    assert 0 < (lengths[GROUP:] == 0).sum() < 2 * GROUP  # some completions were cut, some not, beside the settled group
     expected_losses = [stock._compute_loss(nano.model, part) for part in _parts(made, forwards)]
     expected = _gradient(nano.model, expected_losses)
 
@@ -139,10 +140,10 @@ def test_loss_and_gradient_are_those_of_trl(
     kept = torch.cat([~part["idle"] for part in parts])
     assert kept.sum() < 2 * GROUP
     losses = [ours._compute_loss(nano.model, part) for part in parts]
-    found = _gradient(nano.model, losses)
+    result = _gradient(nano.model, losses)
     assert torch.stack(losses).sum().item() == pytest.approx(torch.stack(expected_losses).sum().item(), abs=1e-7)
     # A settled group's advantages are not quite 0 in TRL but rounding over 1e-4.
-    assert (found - expected).norm() < 1e-3 * expected.norm()
+    assert (result - expected).norm() < 1e-3 * expected.norm()
     assert expected.norm() > 1e-3
 
 
@@ -151,7 +152,7 @@ def test_a_model_that_is_not_known_is_trained_by_trls_own_trainer_and_that_is_sa
 ) -> None:
     config = sampling.unwrapped(nano.model).config.text_config
     monkeypatch.setattr(config, "layer_types", ["sliding_attention"] * len(config.layer_types))
-    ours, stock = trainers(checkpointing=True)
+    ours, stock = trainers(gradient_checkpointing=True)
     assert type(ours) is GRPOTrainer
     assert ours.args.gradient_checkpointing and stock.args.gradient_checkpointing
     assert "the layers of a qwen2_vl are not known" in caplog.text
@@ -175,10 +176,10 @@ def test_both_steps_on_the_same_replies_are_those_of_trl(loss: str, nano: load.L
                 parts.append(ours._prepare_inputs(_rows(ours)))
             assert 0 < sum(int(part["idle"].sum()) for part in parts) < QUESTIONS * GROUP
             losses = [ours._compute_loss(nano.model, part) for part in parts]
-            found = _gradient(nano.model, losses)
+            result = _gradient(nano.model, losses)
             assert torch.stack(losses).sum().item() == pytest.approx(torch.stack(stock_losses).sum().item(), abs=2e-6)
             # A settled group's advantages are not quite 0 in TRL but rounding over 1e-4.
-            assert (found - expected).norm() < 1e-3 * expected.norm()
+            assert (result - expected).norm() < 1e-3 * expected.norm()
             assert expected.norm() > 1e-4
             clipped = stock._metrics["train"]["clip_ratio/region_mean"][-forwards:]
             assert (max(clipped) > 0) == (step == 1)  # ratios left 1, so that the old log-probabilities matter
@@ -197,10 +198,10 @@ def _move(model: Any) -> None:
 
 def test_the_same_replies_are_drawn(nano: load.Loaded, trainers: Builder) -> None:
     ours, stock = trainers()
-    found, expected = _made(ours, seed=11), _made(stock, seed=11)
-    assert set(found) == set(expected)
+    result, expected = _made(ours, seed=11), _made(stock, seed=11)
+    assert set(result) == set(expected)
     for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "image_grid_thw"):
-        assert torch.equal(found[name], expected[name]), name
+        assert torch.equal(result[name], expected[name]), name
     assert nano.model.training
 
 
@@ -213,22 +214,24 @@ def test_scores_of_mixed_prompts_are_those_of_whole_rows(nano: load.Loaded, trai
     )
     ids, mask = (torch.cat([mixed[f"prompt_{name}"], mixed[f"completion_{name}"]], dim=1) for name in ("ids", "mask"))
     images = {name: mixed[name] for name in ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")}
-    reply = mixed["completion_ids"].shape[1]
+    completion = mixed["completion_ids"].shape[1]
     with torch.no_grad():
-        found = ours._get_per_token_logps_and_entropies(nano.model, ids, mask, reply, 3, compute_entropy=True, **images)
+        result = ours._get_per_token_logps_and_entropies(
+            nano.model, ids, mask, completion, 3, compute_entropy=True, **images
+        )
         expected = stock._get_per_token_logps_and_entropies(
-            nano.model, ids, mask, reply, 3, compute_entropy=True, **images
+            nano.model, ids, mask, completion, 3, compute_entropy=True, **images
         )
     counted = mixed["completion_mask"].bool()
-    for mine, theirs in zip(found[:2], expected[:2], strict=True):
+    for mine, theirs in zip(result[:2], expected[:2], strict=True):
         assert torch.allclose(mine[counted], theirs[counted], atol=1e-4)
     for name in ("old_per_token_logps", "ref_per_token_logps"):  # nothing was trained yet: all three are one
-        assert torch.allclose(found[0][counted], mixed[name][counted], atol=1e-4)
-    assert found[0][counted].min() < -0.1
+        assert torch.allclose(result[0][counted], mixed[name][counted], atol=1e-4)
+    assert result[0][counted].min() < -0.1
 
 
 def test_nothing_is_left_out_where_the_recipe_or_a_kl_term_forbids_it(trainers: Builder) -> None:
-    for settings in ({"drop_settled": False}, {"beta": 0.1}):
+    for settings in ({"skip_zero_variance_groups": False}, {"beta": 0.1}):
         ours, _stock = trainers(reward=_nothing, **settings)
         assert not ours._prepare_inputs(_rows(ours))["idle"].any()
 
@@ -261,7 +264,7 @@ def test_groups_that_trl_takes_for_spread_are_counted_as_settled(trainers: Build
 
 def test_the_recipe_reaches_the_trainer(trainers: Builder) -> None:
     ours, _stock = trainers(
-        epsilon=0.1, epsilon_high=0.3, num_iterations=2, mask_truncated=False, combine="normalize_then_sum"
+        epsilon=0.1, epsilon_high=0.3, num_iterations=2, mask_truncated_completions=False, combine="normalize_then_sum"
     )
     given: GRPOConfig = ours.args
     assert (given.epsilon, given.epsilon_high, given.num_iterations) == (0.1, 0.3, 2)
@@ -278,11 +281,13 @@ def test_a_prompt_that_is_cut_into_chunks_is_read_once_a_chunk(trainers: Builder
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
 def test_vllm_is_refused_before_anything_is_loaded(load_in: str) -> None:
-    refused = device.unsupported(io.load_recipe("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True))
+    refused = device.unsupported_error(
+        load_recipe("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True)
+    )
     assert isinstance(refused, RecipeError)
     assert ("4-bit" if load_in == "4bit" else "images") in refused.what
     assert "model.rollout=transformers" in refused.fix
-    assert device.unsupported(io.load_recipe("rarl", nano=True)) is None
+    assert device.unsupported_error(load_recipe("rarl", nano=True)) is None
 
 
 def test_a_stop_waits_for_the_last_step_on_the_same_replies() -> None:

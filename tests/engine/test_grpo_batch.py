@@ -12,5 +12,5 @@ def test_a_group_is_settled_whatever_rounding_made_of_its_advantages() -> None:
 
 def test_rows_are_ordered_by_group_and_length_with_idle_ones_first() -> None:
     idle = torch.tensor([False, False, True, True, False, True])
-    found = grpo_batch.forward_order(idle, torch.tensor([9, 2, 5, 5, 3, 30]), 2)
-    assert found == [2, 3, 5, 4, 0, 1]
+    result = grpo_batch.forward_order(idle, torch.tensor([9, 2, 5, 5, 3, 30]), 2)
+    assert result == [2, 3, 5, 4, 0, 1]

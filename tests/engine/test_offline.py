@@ -34,7 +34,7 @@ def test_training_and_evaluation_look_nothing_up(lowmed: Lowmed, tmp_path: Path)
     assert "nowhere.invalid" in asked.read_text()  # the listener listens
     asked.unlink()
 
-    small = ("method.updates=2", "method.questions_per_update=2", "method.checkpoint_every=1")
+    small = ("method.max_steps=2", "method.prompts_per_step=2", "method.save_steps=1")
     trained = lowmed("sft", "--recipe", "rarl-sft", "--nano", *small, "--out", "run", **environment)
     assert trained.returncode == 0, trained.stderr
     measured = lowmed("eval", "run", "--limit", "4", **environment)

@@ -34,8 +34,8 @@ def _with_adapter() -> load.Loaded:
 
 def _inputs(loaded: load.Loaded, dtype: torch.dtype) -> Mapping[str, Any]:
     first, second = phantom.samples("test", 2)
-    found = encode(loaded, [first, second], prompt.family("reasoning"), phantom.picture)
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+    result = encode(loaded, [first, second], prompt.family("reasoning"), phantom.picture)
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in result.items()}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Replies scored with each prompt read once: the values and gradients of reading every row whole."""
+"""Completions scored with each prompt read once: the values and gradients of reading every row whole."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -17,7 +17,7 @@ from lowmed.recipe import LoraSpec, ModelSpec
 
 FAMILY = prompt.family("diverse")
 OWNERS = (0, 1, 0, 2, 3, 1, 0, 2)  # which question each row answers; those to one question need not stand together
-LENGTHS = (9, 4, 1, 12, 3, 0, 5, 12)  # tokens of its reply; 0 is a reply that was cut and does not count
+LENGTHS = (9, 4, 1, 12, 3, 0, 5, 12)  # tokens of its completion; 0 is a completion that was cut and does not count
 LONGEST = max(LENGTHS) + 2  # two columns are padding in every row
 
 
@@ -45,41 +45,46 @@ def loaded(request: pytest.FixtureRequest) -> load.Loaded:
 
 def questions(loaded: load.Loaded) -> list[dict[str, torch.Tensor]]:
     """Four prompts of their own lengths, about one image, another of another size, none, and two."""
-    picture, *others = (phantom.picture(sample.images[0]) for sample in phantom.samples("train", 3))
-    about: list[list[Image.Image]] = [[picture], [others[0].resize((84, 140))], [], [picture, others[1]]]
-    found = []
+    image, *others = (phantom.picture(sample.images[0]) for sample in phantom.samples("train", 3))
+    about: list[list[Image.Image]] = [[image], [others[0].resize((84, 140))], [], [image, others[1]]]
+    result = []
     for number, images in enumerate(about):
         content = [{"type": "image"} for _ in images] + [{"type": "text", "text": "What is seen? " * (number + 1)}]
         text = loaded.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         made = loaded.processor(text=[text], images=images or None, return_tensors="pt")
-        found.append(dict(made))
-    return found
+        result.append(dict(made))
+    return result
 
 
 def batch_of(asked: list[dict[str, torch.Tensor]], vocabulary: int) -> tuple[dict[str, Any], list[torch.Tensor]]:
-    """The rows as a trainer pads them, and the reply of each."""
+    """The rows as a trainer pads them, and the completion of each."""
     torch.manual_seed(1)
-    replies = [torch.randint(32, vocabulary, (length,)) for length in LENGTHS]
+    completions = [torch.randint(32, vocabulary, (length,)) for length in LENGTHS]
     width = max(each["input_ids"].shape[1] for each in asked)
     some = {name: each[:0] for name, each in asked[0].items() if name in ("pixel_values", "image_grid_thw")}
     rows: dict[str, list[torch.Tensor]] = {"input_ids": [], "attention_mask": [], "mm_token_type_ids": []}
-    for owner, reply in zip(OWNERS, replies, strict=True):
-        sides = width - asked[owner]["input_ids"].shape[1], LONGEST - len(reply)
-        ids = torch.cat([asked[owner]["input_ids"][0], reply])
+    for owner, completion in zip(OWNERS, completions, strict=True):
+        sides = width - asked[owner]["input_ids"].shape[1], LONGEST - len(completion)
+        ids = torch.cat([asked[owner]["input_ids"][0], completion])
         kinds = asked[owner].get("mm_token_type_ids", torch.zeros_like(asked[owner]["input_ids"]))[0]
         rows["input_ids"].append(torch.nn.functional.pad(ids, sides))
         rows["attention_mask"].append(torch.nn.functional.pad(torch.ones_like(ids), sides))
         rows["mm_token_type_ids"].append(torch.nn.functional.pad(kinds, (sides[0], LONGEST)))
     images = {name: [asked[owner].get(name, none) for owner in OWNERS] for name, none in some.items()}
-    return {name: torch.stack(each) for name, each in rows.items()} | images, replies
+    return {name: torch.stack(each) for name, each in rows.items()} | images, completions
 
 
 def found(
-    model: Any, inputs: dict[str, Any], checkpointing: bool = False, autocast: Any = None
+    model: Any, inputs: dict[str, Any], gradient_checkpointing: bool = False, autocast: Any = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies of all reply tokens, row by row."""
+    """Log-probabilities and entropies of all completion tokens, row by row."""
     both = packing.log_probs(
-        model, inputs, LONGEST, temperature=0.9, checkpointing=checkpointing, autocast=autocast or nullcontext()
+        model,
+        inputs,
+        LONGEST,
+        temperature=0.9,
+        gradient_checkpointing=gradient_checkpointing,
+        autocast=autocast or nullcontext(),
     )
     counted = inputs["attention_mask"][:, -LONGEST:].bool()
     assert all(each[~counted].abs().sum() == 0 for each in both)
@@ -87,21 +92,21 @@ def found(
 
 
 def expected(
-    model: Any, asked: list[dict[str, torch.Tensor]], replies: list[torch.Tensor], autocast: Any = None
+    model: Any, asked: list[dict[str, torch.Tensor]], completions: list[torch.Tensor], autocast: Any = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same by the stock forward, each row alone and without padding."""
     values = []
-    for owner, reply in zip(OWNERS, replies, strict=True):
+    for owner, completion in zip(OWNERS, completions, strict=True):
         images = {name: asked[owner][name] for name in ("pixel_values", "image_grid_thw") if name in asked[owner]}
-        ids = torch.cat([asked[owner]["input_ids"], reply[None]], dim=1)
+        ids = torch.cat([asked[owner]["input_ids"], completion[None]], dim=1)
         kinds = {"mm_token_type_ids": (ids == model.config.image_token_id).int()} if images else {}
         with autocast or nullcontext():
             logits = model(
                 input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **images, **kinds
             ).logits
-        every = (logits[0, -len(reply) - 1 : -1].float() / 0.9).log_softmax(1)
+        every = (logits[0, -len(completion) - 1 : -1].float() / 0.9).log_softmax(1)
         entropy = -(every.exp() * every).sum(1).detach()
-        values.append((every.gather(1, reply[:, None])[:, 0], entropy))
+        values.append((every.gather(1, completion[:, None])[:, 0], entropy))
     scores, entropies = (torch.cat(each) for each in zip(*values, strict=True))
     return scores, entropies
 
@@ -114,12 +119,12 @@ def gradient(model: Any, scores: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_scores_and_gradients_are_those_of_whole_rows(loaded: load.Loaded, checkpointing: bool) -> None:
+def test_scores_and_gradients_are_those_of_whole_rows(loaded: load.Loaded, gradient_checkpointing: bool) -> None:
     asked = questions(loaded)
-    inputs, replies = batch_of(asked, 256)
-    scores, entropies = expected(loaded.model, asked, replies)
+    inputs, completions = batch_of(asked, 256)
+    scores, entropies = expected(loaded.model, asked, completions)
     true = gradient(loaded.model, scores)
-    mine, my_entropies = found(loaded.model, inputs, checkpointing)
+    mine, my_entropies = found(loaded.model, inputs, gradient_checkpointing)
     assert torch.allclose(mine, scores, atol=2e-5)
     assert torch.allclose(my_entropies, entropies, atol=2e-5)
     assert (gradient(loaded.model, mine) - true).norm() < 1e-5 * true.norm()
@@ -137,31 +142,33 @@ def test_layers_run_again_give_the_same_gradient_to_the_bit(loaded: load.Loaded)
 
 def test_without_a_graph_the_scores_are_the_same_with_the_adapter_and_without(loaded: load.Loaded) -> None:
     asked = questions(loaded)
-    inputs, replies = batch_of(asked, 256)
+    inputs, completions = batch_of(asked, 256)
     tuned = found(loaded.model, inputs)[0].detach()
     with torch.no_grad():
-        assert torch.equal(found(loaded.model, inputs, checkpointing=True)[0], tuned)
+        assert torch.equal(found(loaded.model, inputs, gradient_checkpointing=True)[0], tuned)
         with loaded.model.disable_adapter():
             base = found(loaded.model, inputs)[0]
-            assert torch.allclose(base, expected(loaded.model, asked, replies)[0], atol=2e-5)
+            assert torch.allclose(base, expected(loaded.model, asked, completions)[0], atol=2e-5)
     assert (base - tuned).abs().max() > 0.01
 
 
 def test_a_batch_without_any_image_needs_none(loaded: load.Loaded) -> None:
     asked = questions(loaded)
-    inputs, replies = batch_of(asked, 256)
+    inputs, completions = batch_of(asked, 256)
     texts = [row for row, owner in enumerate(OWNERS) if owner == 2]
     alone = {name: inputs[name][texts] for name in ("input_ids", "attention_mask")}
-    both = packing.log_probs(loaded.model, alone, LONGEST, temperature=0.9, checkpointing=False, autocast=nullcontext())
+    both = packing.log_probs(
+        loaded.model, alone, LONGEST, temperature=0.9, gradient_checkpointing=False, autocast=nullcontext()
+    )
     counted = alone["attention_mask"][:, -LONGEST:].bool()
-    every = torch.split(expected(loaded.model, asked, replies)[0], list(LENGTHS))
+    every = torch.split(expected(loaded.model, asked, completions)[0], list(LENGTHS))
     assert torch.allclose(both[0][counted], torch.cat([every[row] for row in texts]), atol=2e-5)
 
 
 def test_in_bf16_the_error_is_that_of_the_stock_forward(loaded: load.Loaded) -> None:
     asked = questions(loaded)
-    inputs, replies = batch_of(asked, 256)
-    true, _ = expected(loaded.model, asked, replies)
+    inputs, completions = batch_of(asked, 256)
+    true, _ = expected(loaded.model, asked, completions)
     exact = gradient(loaded.model, true)
 
     def error(scores: torch.Tensor) -> tuple[float, float]:
@@ -169,14 +176,14 @@ def test_in_bf16_the_error_is_that_of_the_stock_forward(loaded: load.Loaded) -> 
         return off, float((gradient(loaded.model, scores) - exact).norm())
 
     half = torch.autocast("cpu", torch.bfloat16)
-    stock = error(expected(loaded.model, asked, replies, half)[0])
-    mine = error(found(loaded.model, inputs, checkpointing=True, autocast=half)[0])
+    stock = error(expected(loaded.model, asked, completions, half)[0])
+    mine = error(found(loaded.model, inputs, gradient_checkpointing=True, autocast=half)[0])
     assert stock[0] > 1e-3  # it is half precision
     assert mine[0] < 1.5 * stock[0]
     assert mine[1] < 1.5 * stock[1]
 
 
-def saved_bytes(model: Any, inputs: dict[str, Any], checkpointing: bool) -> int:
+def saved_bytes(model: Any, inputs: dict[str, Any], gradient_checkpointing: bool) -> int:
     """What a forward pass keeps for its backward pass, weights left out, each storage once."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, int] = {}
@@ -191,7 +198,12 @@ def saved_bytes(model: Any, inputs: dict[str, Any], checkpointing: bool) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         scores = packing.log_probs(
-            model, inputs, LONGEST, temperature=1.0, checkpointing=checkpointing, autocast=nullcontext()
+            model,
+            inputs,
+            LONGEST,
+            temperature=1.0,
+            gradient_checkpointing=gradient_checkpointing,
+            autocast=nullcontext(),
         )[0]
     del scores
     return sum(kept.values())
@@ -204,7 +216,9 @@ def test_checkpointing_keeps_little_more_than_each_layers_input() -> None:
     text = loaded.model.config.text_config
     tokens = sum(each["input_ids"].shape[1] for each in asked) + sum(max(length - 1, 0) for length in LENGTHS)
     one = tokens * text.hidden_size * 4
-    whole, inputs_alone = (saved_bytes(loaded.model, inputs, checkpointing) for checkpointing in (False, True))
+    whole, inputs_alone = (
+        saved_bytes(loaded.model, inputs, gradient_checkpointing) for gradient_checkpointing in (False, True)
+    )
     assert inputs_alone < (text.num_hidden_layers + 1) * one
     assert whole > 10 * inputs_alone
 
@@ -215,7 +229,7 @@ def test_the_tower_and_the_embeddings_build_no_graph() -> None:
     seen: list[bool] = []
     first = loaded.model.get_base_model().model.language_model.layers[0]
     first.register_forward_pre_hook(lambda _layer, given: seen.append(given[0].requires_grad))
-    gradient(loaded.model, found(loaded.model, inputs, checkpointing=True)[0])
+    gradient(loaded.model, found(loaded.model, inputs, gradient_checkpointing=True)[0])
     assert seen == [False, False]  # and once more in the backward pass
     assert loaded.tower is not None
     assert loaded.tower.asked == 4  # images of the distinct prompts, in one pass
@@ -225,7 +239,7 @@ def test_nothing_to_score_is_a_zero_with_a_gradient_of_zeros(loaded: load.Loaded
     inputs, _replies = batch_of(questions(loaded), 256)
     inputs["attention_mask"][:, -LONGEST:] = 0
     scores, _ = packing.log_probs(
-        loaded.model, inputs, LONGEST, temperature=1.0, checkpointing=True, autocast=nullcontext()
+        loaded.model, inputs, LONGEST, temperature=1.0, gradient_checkpointing=True, autocast=nullcontext()
     )
     assert scores.abs().sum() == 0
     loaded.model.zero_grad()
@@ -234,7 +248,7 @@ def test_nothing_to_score_is_a_zero_with_a_gradient_of_zeros(loaded: load.Loaded
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_qwen25_scores_are_those_of_whole_rows(checkpointing: bool) -> None:
+def test_qwen25_scores_are_those_of_whole_rows(gradient_checkpointing: bool) -> None:
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(
         text_config={
@@ -262,10 +276,10 @@ def test_qwen25_scores_are_those_of_whole_rows(checkpointing: bool) -> None:
             made["image_grid_thw"] = torch.tensor(grids)
             made["pixel_values"] = torch.randn(int(made["image_grid_thw"].prod(1).sum()), 1176)
         asked.append(made)
-    inputs, replies = batch_of(asked, 256)
-    scores, _ = expected(model, asked, replies)
+    inputs, completions = batch_of(asked, 256)
+    scores, _ = expected(model, asked, completions)
     true = gradient(model, scores)
-    mine, _ = found(model, inputs, checkpointing)
+    mine, _ = found(model, inputs, gradient_checkpointing)
     assert torch.allclose(mine, scores, atol=2e-5)
     assert (gradient(model, mine) - true).norm() < 1e-5 * true.norm()
 

@@ -1,4 +1,4 @@
-"""Replies over one shared cache per prompt: the tokens of transformers' own `generate`, and what it saves."""
+"""Completions over one shared cache per prompt: the tokens of transformers' own `generate`, and what it saves."""
 
 import ctypes
 import gc
@@ -67,14 +67,16 @@ def _stock(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) -
     if sampling.temperature:
         how = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
     with torch.no_grad():
-        found = loaded.model.generate(
+        result = loaded.model.generate(
             **inputs,
             max_new_tokens=sampling.max_new_tokens,
             suppress_tokens=list(sampling.suppressed),
             pad_token_id=loaded.processor.tokenizer.pad_token_id,
             **how,
         )
-    return [prefill.truncate_at_end(ids, sampling.end_ids) for ids in found[:, inputs["input_ids"].shape[1] :].tolist()]
+    return [
+        prefill.truncate_at_end(ids, sampling.end_ids) for ids in result[:, inputs["input_ids"].shape[1] :].tolist()
+    ]
 
 
 def _ours(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) -> list[list[int]]:
@@ -82,8 +84,8 @@ def _ours(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) ->
 
 
 def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = encode(loaded, _asked(), FAMILY, phantom.picture)
-    return found
+    result: Mapping[str, Any] = encode(loaded, _asked(), FAMILY, phantom.picture)
+    return result
 
 
 def _sampling(loaded: load.Loaded, tokens: int, temperature: float) -> prefill.Sampling:
@@ -130,18 +132,18 @@ def test_each_prompt_is_read_once_and_rows_that_ended_leave_the_batch(
 ) -> None:
     nano.model.eval()
     torch.manual_seed(1)
-    replies = _ours(nano, OWNERS, _sampling(nano, 40, 1.3))
+    completions = _ours(nano, OWNERS, _sampling(nano, 40, 1.3))
     prompts, *steps = seen
     assert prompts[0] == 4
     assert steps[0] == (len(OWNERS), 1)
-    assert len(steps) == max(map(len, replies)) - 1  # nothing is computed after the last reply ended
+    assert len(steps) == max(map(len, completions)) - 1  # nothing is computed after the last completion ended
     assert steps[-1][0] <= len(OWNERS) / 2
 
 
 def test_what_may_not_be_sampled_never_is(nano: load.Loaded) -> None:
     torch.manual_seed(2)
-    replies = _ours(nano, [0, 1, 2, 3] * 8, _sampling(nano, 30, 1000.0))  # nearly uniform over the vocabulary
-    drawn = {token for ids in replies for token in ids}
+    completions = _ours(nano, [0, 1, 2, 3] * 8, _sampling(nano, 30, 1000.0))  # nearly uniform over the vocabulary
+    drawn = {token for ids in completions for token in ids}
     assert len(drawn) > 300
     assert not drawn & set(nano.suppressed)
 

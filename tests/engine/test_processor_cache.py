@@ -40,11 +40,11 @@ def test_output_is_the_stock_processors_to_the_bit(options: dict[str, Any], nest
         images = [[image] for image in images]
     expected, ours = stock()(images, **options), once()
     for _warm in range(2):
-        found = ours(images, **options)
-        assert set(found) == set(expected)
-        assert all(type(found[name]) is type(expected[name]) for name in found)
-        assert torch.equal(found["pixel_values"], expected["pixel_values"])
-        assert torch.equal(found["image_grid_thw"], expected["image_grid_thw"])
+        result = ours(images, **options)
+        assert set(result) == set(expected)
+        assert all(type(result[name]) is type(expected[name]) for name in result)
+        assert torch.equal(result["pixel_values"], expected["pixel_values"])
+        assert torch.equal(result["image_grid_thw"], expected["image_grid_thw"])
 
 
 def test_equal_images_are_processed_once_and_changed_options_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,16 +11,31 @@ from conftest import Lowmed
 
 pytestmark = pytest.mark.slow
 SMALL = {
-    "grpo": ["--recipe", "rarl", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=48"],
-    "reused replies, drawn to the start": [
-        *("--recipe", "rarl", "method.group_size=4", "method.questions_per_update=2", "method.max_new_tokens=48"),
-        *("method.num_iterations=2", "method.checkpoint_every=1"),  # of which every second one is written
-        *("method.beta=0.1", "method.checkpointing=true"),  # the adapter that the run began with stands beside its own
+    "grpo": [
+        "--recipe",
+        "rarl",
+        "method.num_generations=4",
+        "method.prompts_per_step=2",
+        "method.max_completion_length=48",
     ],
-    "sft": ["--recipe", "rarl-sft", "method.questions_per_update=4"],
+    "reused replies, drawn to the start": [
+        *(
+            "--recipe",
+            "rarl",
+            "method.num_generations=4",
+            "method.prompts_per_step=2",
+            "method.max_completion_length=48",
+        ),
+        *("method.num_iterations=2", "method.save_steps=1"),  # of which every second one is written
+        *(
+            "method.beta=0.1",
+            "method.gradient_checkpointing=true",
+        ),  # the adapter that the run began with stands beside its own
+    ],
+    "sft": ["--recipe", "rarl-sft", "method.prompts_per_step=4"],
 }
-SHORT = ["--nano", "method.updates=6", "method.checkpoint_every=2"]
-LONGER = ["--nano", "method.updates=40", "method.checkpoint_every=20"]
+SHORT = ["--nano", "method.max_steps=6", "method.save_steps=2"]
+LONGER = ["--nano", "method.max_steps=40", "method.save_steps=20"]
 
 
 def start(kind: str, *arguments: str, folder: Path) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""Rewards as TRL calls them: groups, gates, the record, canaries, and the slow copy of the adapter."""
+"""Rewards as TRL calls them: groups, gates, the record, canaries, and the EMA copy of the adapter."""
 
 import json
 import shutil
@@ -11,14 +11,14 @@ import torch
 from conftest import Lowmed
 
 from lowmed import prompt, rewards
-from lowmed import run as runs
 from lowmed.data.image.policy import prepare
 from lowmed.engine import device, ema_adapter, load, rollouts
 from lowmed.engine.training_data import TrainingRow
 from lowmed.errors import RunError
 from lowmed.nano import phantom
-from lowmed.recipe import LoraSpec, ModelSpec, RewardSpec, io
-from lowmed.run import Run
+from lowmed.recipe import LoraSpec, ModelSpec, RewardSpec
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run
 
 FAMILY = prompt.family("reasoning")
 ROWS = [TrainingRow(sample, 0) for sample in phantom.samples("train", 4)]
@@ -27,7 +27,7 @@ END = 7
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return runs.create_run(io.load_recipe("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
+    return create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
 
 
 def called(functions: list[Any], rows: list[int], texts: list[str], update: int = 1, **others: Any) -> list[Any]:
@@ -76,7 +76,7 @@ def test_tokens_reach_the_rewards_that_count_them(run: Run) -> None:
 
 def test_canaries_are_written_when_due_and_see_what_the_policy_does(run: Run) -> None:
     built = rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {})])
-    functions = rollouts.reward_functions(built, ROWS, [END], run, canaries_every=2)
+    functions = rollouts.reward_functions(built, ROWS, [END], run, canary_steps=2)
     called(functions, [0], [right(0)], update=1)
     called(functions, [0, 0, 1, 1], [right(0), "<think>x</think><answer>:</answer>", right(1), right(1)], update=2)
     [row] = run.rows("canaries.jsonl")
@@ -88,7 +88,7 @@ def test_canaries_are_written_when_due_and_see_what_the_policy_does(run: Run) ->
 
 def test_canaries_are_not_missed_where_a_batch_serves_several_updates(run: Run) -> None:
     built = rewards.build([("accuracy", 1.0, {})])
-    functions = rollouts.reward_functions(built, ROWS, [END], run, canaries_every=4, updates_per_batch=3)
+    functions = rollouts.reward_functions(built, ROWS, [END], run, canary_steps=4, updates_per_batch=3)
     for update in (1, 4, 7, 10, 13):  # serve 1 to 3, 4 to 6, 7 to 9, 10 to 12, 13 to 15
         called(functions, [1], [right(1)], update=update)
     assert [row["update"] for row in run.rows("canaries.jsonl")] == [4, 7, 10]
@@ -99,7 +99,7 @@ def test_a_canary_dies_where_a_reward_can_be_hacked(run: Run) -> None:
         def __call__(self, sample: Any, completion: str) -> rewards.Score:
             return rewards.Score(float(sample.answer in completion), "holds the answer anywhere")
 
-    functions = rollouts.reward_functions([rewards.Weighted("echo", 2.0, Echo())], ROWS, [END], run, canaries_every=1)
+    functions = rollouts.reward_functions([rewards.Weighted("echo", 2.0, Echo())], ROWS, [END], run, canary_steps=1)
     called(functions, [1], [right(1)])
     assert run.rows("canaries.jsonl")[0]["canary/worst_hack"] == 1.0
 
@@ -137,14 +137,16 @@ def moved(nano: load.Loaded) -> None:
                 weight.add_(0.05)
 
 
-def asked(nano: load.Loaded, copy: ema_adapter.EmaAdapter, replies: list[tuple[int, str]]) -> list[float | None]:
-    ids = [nano.processor.tokenizer(text)["input_ids"] for _, text in replies]
-    images = [[prepare(phantom.picture(image), nano.policy) for image in ROWS[row].sample.images] for row, _ in replies]
-    return copy.likelihood([row for row, _ in replies], images, [text for _, text in replies], ids)
+def asked(nano: load.Loaded, copy: ema_adapter.EmaAdapter, completions: list[tuple[int, str]]) -> list[float | None]:
+    ids = [nano.processor.tokenizer(text)["input_ids"] for _, text in completions]
+    images = [
+        [prepare(phantom.picture(image), nano.policy) for image in ROWS[row].sample.images] for row, _ in completions
+    ]
+    return copy.likelihood([row for row, _ in completions], images, [text for _, text in completions], ids)
 
 
 def alone(nano: load.Loaded, row: int, text: str) -> float:
-    """The likelihood of one answer, token by token from a forward pass over this reply alone."""
+    """The likelihood of one answer, token by token from a forward pass over this completion alone."""
     sample = ROWS[row].sample
     said = (
         nano.processor.apply_chat_template(prompt.build_messages(FAMILY, sample, 0), add_generation_prompt=True) + text
@@ -166,10 +168,10 @@ def test_the_likelihood_is_that_of_the_answer_alone_and_only_right_ones_are_aske
     copy = slow(nano)
     begun(copy, tmp_path)
     longer = right(1).replace("<think>", "<think>I looked for a long time. ")
-    replies = [(1, right(1)), (1, longer), (1, "<think>No.</think><answer>none</answer>"), (2, right(2))]
-    found = asked(nano, copy, replies)
-    assert found[2] is None
-    for value, (row, text) in zip(found, replies, strict=True):
+    completions = [(1, right(1)), (1, longer), (1, "<think>No.</think><answer>none</answer>"), (2, right(2))]
+    result = asked(nano, copy, completions)
+    assert result[2] is None
+    for value, (row, text) in zip(result, completions, strict=True):
         if value is not None:
             assert value == pytest.approx(alone(nano, row, text), rel=1e-4)
 
@@ -242,9 +244,9 @@ def test_a_resumed_run_goes_on_with_the_same_slow_copy(tmp_path: Path, lowmed: L
         "{name: overlong, weight: 0.1, cache: 8}, {name: answer_follows, weight: 0.1}]"
     )
     whole = lowmed(
-        "grpo", "--recipe", "rarl", "--nano", "--out", "whole", f"method.rewards={rules}", "method.updates=4",
-        "method.checkpoint_every=2", "method.group_size=4", "method.questions_per_update=2",
-        "method.max_new_tokens=40", "method.canaries_every=2",
+        "grpo", "--recipe", "rarl", "--nano", "--out", "whole", f"method.rewards={rules}", "method.max_steps=4",
+        "method.save_steps=2", "method.num_generations=4", "method.prompts_per_step=2",
+        "method.max_completion_length=40", "method.canary_steps=2",
     )  # fmt: skip
     assert whole.returncode == 0, whole.stderr
     broken = Run(tmp_path / "broken")

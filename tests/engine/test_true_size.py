@@ -9,7 +9,7 @@ from conftest import SHARED, Lowmed
 SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
 COMMON = (
     f"model.name={SKELETON}", "model.weights=random", "data.source=phantom", "data.split_by=official",
-    "data.train_limit=4", "method.updates=1", "method.questions_per_update=1",
+    "data.train_limit=4", "method.max_steps=1", "method.prompts_per_step=1",
 )  # fmt: skip
 
 
@@ -18,7 +18,7 @@ COMMON = (
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
 @pytest.mark.parametrize(
     ("kind", "recipe", "small"),
-    [("sft", "rarl-sft", ()), ("grpo", "rarl", ("method.group_size=2", "method.max_new_tokens=4"))],
+    [("sft", "rarl-sft", ()), ("grpo", "rarl", ("method.num_generations=2", "method.max_completion_length=4"))],
 )
 def test_one_update_of_the_true_size(
     kind: str,

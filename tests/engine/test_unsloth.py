@@ -102,7 +102,7 @@ for arguments in json.loads(sys.argv[1]):
         found["refused"] = refused.what
 print(json.dumps(found))
 """
-COMMON = ["--nano", "method.updates=1", "method.questions_per_update=4", "model.load_in=16bit"]
+COMMON = ["--nano", "method.max_steps=1", "method.prompts_per_step=4", "model.load_in=16bit"]
 
 
 def python(code: str, *arguments: str, where: Path) -> str:
@@ -124,7 +124,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     where = tmp_path_factory.mktemp("unsloth")
     verbs = [
         ["sft", "--recipe", "rarl-sft", *COMMON, "seed=1", "--out", "sft"],
-        ["grpo", "--recipe", "rarl", *COMMON, "lora.start=sft", "method.loss=dr_grpo", "--out", "grpo"],
+        ["grpo", "--recipe", "rarl", *COMMON, "lora.start=sft", "method.loss_type=dr_grpo", "--out", "grpo"],
         ["grpo", "--recipe", "rarl", *COMMON, "lora.start=sft", "method.beta=0.04", "--out", "kl"],
     ]
     return json.loads(python(RUN, json.dumps(verbs), where=where)), where
@@ -136,10 +136,10 @@ def test_nothing_that_unsloth_must_come_before_is_imported_before_it(tmp_path: P
 
 
 def test_unsloth_knows_every_argument_and_has_rewritten_the_trainers(tried: tuple[dict[str, Any], Path]) -> None:
-    found, where = tried
-    assert found["unknown"] == []
-    assert found["rewritten"] == ["UnslothGRPOTrainer", "UnslothSFTTrainer"]
-    assert {found["sft"]["trainer"], found["grpo"]["trainer"]} == {"UnslothGRPOTrainer", "UnslothSFTTrainer"}
+    result, where = tried
+    assert result["unknown"] == []
+    assert result["rewritten"] == ["UnslothGRPOTrainer", "UnslothSFTTrainer"]
+    assert {result["sft"]["trainer"], result["grpo"]["trainer"]} == {"UnslothGRPOTrainer", "UnslothSFTTrainer"}
     assert not (where / "unsloth_compiled_cache").exists()
 
 
@@ -148,11 +148,11 @@ def test_its_list_leaves_tower_and_head_in_16_bit_and_no_language_layer(tried: t
 
 
 def test_what_its_trainers_change_of_the_recipe_is_put_back(tried: tuple[dict[str, Any], Path]) -> None:
-    found, _where = tried
-    assert found["sft"]["padding"] == found["grpo"]["padding"] == "left"
-    assert found["sft"]["max_length"] in (None, 32_768)
-    assert found["grpo"]["epsilon_high"] == pytest.approx(0.2)  # open in the recipe; unsloth would take 0.28
-    assert found["grpo"]["scale"] == "group"
+    result, _where = tried
+    assert result["sft"]["padding"] == result["grpo"]["padding"] == "left"
+    assert result["sft"]["max_length"] in (None, 32_768)
+    assert result["grpo"]["epsilon_high"] == pytest.approx(0.2)  # open in the recipe; unsloth would take 0.28
+    assert result["grpo"]["scale"] == "group"
 
 
 def test_the_fresh_adapter_follows_from_the_recipes_seed(tried: tuple[dict[str, Any], Path]) -> None:

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 
 from lowmed import nano, prompt
-from lowmed import run as runs
 from lowmed.data.load import load as load_data
 from lowmed.data.split import split_data
 from lowmed.engine import device, load, train
 from lowmed.engine.generate import encode
 from lowmed.engine.vision import cache
 from lowmed.engine.vision.lru import TensorCache
-from lowmed.recipe import LoraSpec, ModelSpec, io
+from lowmed.recipe import LoraSpec, ModelSpec
+from lowmed.recipe.io import load_recipe
+from lowmed.run import create_run
 from lowmed.sample import Sample
 
 CPU = device.Device("cpu", "CPU", 0.0, "fp32")
@@ -78,10 +79,10 @@ def stock(loaded: load.Loaded) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_loss_and_gradients_are_those_of_the_stock_tower_up_to_rounding(checkpointing: bool) -> None:
+def test_loss_and_gradients_are_those_of_the_stock_tower_up_to_rounding(gradient_checkpointing: bool) -> None:
     """The stock tower encodes all images in one batch, and a CPU may add up a larger batch in another order."""
     loaded = fresh()
-    if checkpointing:
+    if gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable()
         loaded.model.enable_input_require_grads()
     loaded.model.train()
@@ -244,9 +245,9 @@ def test_qwen_2_5_with_its_windows_gives_the_stock_features() -> None:
         alone = torch.cat([model.model.visual(image, grid_thw=grid[None]).pooler_output for image, grid in images])
     standing_in = cache.cache_vision_tower(model)
     assert standing_in is not None
-    found = model.model.visual(pixels, grid_thw=grids).pooler_output
-    assert torch.equal(found, alone)
-    assert torch.allclose(found, together, atol=1e-6)
+    result = model.model.visual(pixels, grid_thw=grids).pooler_output
+    assert torch.equal(result, alone)
+    assert torch.allclose(result, together, atol=1e-6)
 
 
 def test_names_copies_and_saved_folders_know_nothing_of_it(tmp_path: Path) -> None:
@@ -268,16 +269,16 @@ def test_names_copies_and_saved_folders_know_nothing_of_it(tmp_path: Path) -> No
 
 
 def test_two_updates_of_grpo_encode_each_distinct_image_once(tmp_path: Path) -> None:
-    small = ["method.group_size=4", "method.questions_per_update=3", "method.updates=2", "method.max_new_tokens=8",
-             "method.rows_per_forward=2", "data.train_limit=5", "model.load_in=16bit",
-             "method.drop_settled=false", "method.mask_truncated=false"]  # fmt: skip
-    plan = io.load_recipe("rarl", small, nano=True)
-    division = split_data(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
-    loaded = train.load_for_training(plan)
-    run = runs.create_run(plan, "tower", out=str(tmp_path / "run"))
-    assert train.train(run, loaded, division, report=lambda _update, _row: None) == "finished"
+    small = ["method.num_generations=4", "method.prompts_per_step=3", "method.max_steps=2", "method.max_completion_length=8",
+             "method.per_device_train_batch_size=2", "data.train_limit=5", "model.load_in=16bit",
+             "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false"]  # fmt: skip
+    recipe = load_recipe("rarl", small, nano=True)
+    data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    loaded = train.load_for_training(recipe)
+    run = create_run(recipe, "tower", out=str(tmp_path / "run"))
+    assert train.train(run, loaded, data_split, report=lambda _update, _row: None) == "finished"
     seen = {row["id"] for row in run.rows("rollouts.jsonl")}
-    images = {image for sample in division.train if sample.id in seen for image in sample.images}
+    images = {image for sample in data_split.train if sample.id in seen for image in sample.images}
     assert loaded.tower is not None
     assert loaded.tower.encoded == len(images)
     assert loaded.tower.asked >= 2 * loaded.tower.encoded  # in the rollout and again in the loss

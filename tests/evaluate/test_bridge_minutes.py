@@ -38,9 +38,9 @@ def test_a_bridge_out_of_time_is_resumed_to_its_end(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tiny = [
-        "--recipe", "medbridge", "--nano", "boundary.questions=6", "boundary.samples=2", "boundary.rounds=1",
-        "boundary.sft.updates=1", "boundary.sft.questions_per_update=2", "method.updates=1", "method.group_size=4",
-        "method.questions_per_update=2", "method.max_new_tokens=24", "eval.max_new_tokens=24",
+        "--recipe", "medbridge", "--nano", "bridge.questions=6", "bridge.samples=2", "bridge.rounds=1",
+        "bridge.sft.max_steps=1", "bridge.sft.prompts_per_step=2", "method.max_steps=1", "method.num_generations=4",
+        "method.prompts_per_step=2", "method.max_completion_length=24", "eval.max_new_tokens=24",
         "method.rewards=[{name: accuracy}, {name: format}]",
     ]  # fmt: skip
     stopped = lowmed("bridge", *tiny, "--out", "b", "--max-minutes", "0")
@@ -51,8 +51,10 @@ def test_a_bridge_out_of_time_is_resumed_to_its_end(
     kept = results_folder.read(Path("b/1-probe/base.jsonl"))
     assert len(kept) == 1
     done = lowmed("bridge", "--resume", "b", "--max-minutes", "60")
-    assert done.returncode in (0, 1), done.stderr  # by what nano's few replies show; either way it has come to its end
-    replies = results_folder.read(Path("b/1-probe/base.jsonl"))
-    assert replies[0] == kept[0]
-    assert len({reply["id"] for reply in replies}) == len(replies) == 6  # none is asked for again
+    assert done.returncode in (0, 1), (
+        done.stderr
+    )  # by what nano's few completions show; either way it has come to its end
+    completions = results_folder.read(Path("b/1-probe/base.jsonl"))
+    assert completions[0] == kept[0]
+    assert len({completion["id"] for completion in completions}) == len(completions) == 6  # none is asked for again
     assert json.loads(Path("b/bridge.json").read_text())["status"] in ("finished", "stopped")

@@ -1,4 +1,4 @@
-"""Two sets of replies set against each other, by hand-worked figures and by published ones."""
+"""Two sets of completions set against each other, by hand-worked figures and by published ones."""
 
 import json
 from pathlib import Path
@@ -55,24 +55,24 @@ def test_the_published_test_of_lora_against_zero_shot_is_reproduced(tmp_path: Pa
 def test_what_flips_is_counted_and_shown_each_way(tmp_path: Path) -> None:
     evaluated(tmp_path / "yes", division(TEST), constant("<answer>yes</answer>"), controls=0)
     evaluated(tmp_path / "habit", division(TEST), question_only, controls=0)
-    found = _both(tmp_path / "yes", tmp_path / "habit")["sources"]["phantom"]
+    result = _both(tmp_path / "yes", tmp_path / "habit")["sources"]["phantom"]
     yes = sum(sample.answer == "yes" for sample in TEST)
     habit = sum(sample.answer == phantom.HABITS[sample.topic] for sample in TEST)
-    assert (found["all"]["only_first"], found["all"]["only_second"]) == (0, habit - yes)
-    assert found["all"]["difference"] == pytest.approx((habit - yes) / len(TEST))
-    assert len(found["flipped"]["to_right"]) == 5
-    assert found["flipped"]["to_wrong"] == []
-    assert found["flipped"]["to_right"][0]["first"] == "<answer>yes</answer>"
+    assert (result["all"]["only_first"], result["all"]["only_second"]) == (0, habit - yes)
+    assert result["all"]["difference"] == pytest.approx((habit - yes) / len(TEST))
+    assert len(result["flipped"]["to_right"]) == 5
+    assert result["flipped"]["to_wrong"] == []
+    assert result["flipped"]["to_right"][0]["first"] == "<answer>yes</answer>"
     back = _both(tmp_path / "habit", tmp_path / "yes")["sources"]["phantom"]
     assert back["flipped"]["to_wrong"][0]["second"] == "<answer>yes</answer>"
-    assert back["all"]["difference"] == -found["all"]["difference"]
+    assert back["all"]["difference"] == -result["all"]["difference"]
 
 
 def test_a_set_of_replies_does_not_differ_from_itself(tmp_path: Path) -> None:
     evaluated(tmp_path / "e", division(TEST), question_only, controls=0)
-    found = _both(tmp_path / "e", tmp_path / "e" / "base.jsonl")["sources"]["phantom"]
-    assert (found["all"]["p_mcnemar"], found["all"]["by_image"]) == (1, (0, 0))
-    assert found["all"]["questions_needed"] is None
+    result = _both(tmp_path / "e", tmp_path / "e" / "base.jsonl")["sources"]["phantom"]
+    assert (result["all"]["p_mcnemar"], result["all"]["by_image"]) == (1, (0, 0))
+    assert result["all"]["questions_needed"] is None
 
 
 def test_strict_verdicts_differ_where_only_the_form_does(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_what_was_asked_otherwise_is_refused_and_named(tmp_path: Path, field: st
     file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
     with pytest.raises(RunError, match=field):
         _both(tmp_path / "a", tmp_path / "b")
-    found = _both(tmp_path / "a", tmp_path / "b", allow_different=True)["sources"]["phantom"]
-    assert any(field in one for one in found["differing"])
+    result = _both(tmp_path / "a", tmp_path / "b", allow_different=True)["sources"]["phantom"]
+    assert any(field in one for one in result["differing"])
 
 
 def test_other_rules_are_refused(tmp_path: Path) -> None:
@@ -154,5 +154,5 @@ def test_the_number_of_questions_needed_is_the_one_that_finds_the_difference() -
     assert n is not None
     assert questions_needed(0.1, 0.3, 2.0) in (2 * n, 2 * n - 1)
     draws = np.random.default_rng(0).multinomial(n, [0.1, 0.2, 0.7], size=2000)
-    found = np.mean([mcnemar(int(b), int(c)) < 0.05 for b, c, _ in draws])
-    assert 0.74 < found < 0.84  # the exact test is a little weaker than the formula's approximation
+    result = np.mean([mcnemar(int(b), int(c)) < 0.05 for b, c, _ in draws])
+    assert 0.74 < result < 0.84  # the exact test is a little weaker than the formula's approximation

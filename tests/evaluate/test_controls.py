@@ -32,10 +32,10 @@ def _sample(question: str, answer: str, options: tuple[str, ...] = ()) -> Sample
 def test_a_flip_exchanges_the_sides_that_are_named(
     question: str, answer: str, options: tuple[str, ...], becomes: tuple[str, str, tuple[str, ...]]
 ) -> None:
-    found = flipped(_sample(question, answer, options))
-    assert found is not None
-    assert (found.question, found.answer, found.options) == becomes
-    assert flipped(found) == _sample(question, answer, options)
+    result = flipped(_sample(question, answer, options))
+    assert result is not None
+    assert (result.question, result.answer, result.options) == becomes
+    assert flipped(result) == _sample(question, answer, options)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_a_flip_skips_what_names_no_one_side(question: str, answer: str) -> None
 
 
 def test_another_picture_is_one_of_the_same_modality_and_of_another_group() -> None:
-    found = shuffled(TEST, TEST)
-    assert len(found) == len(TEST)
+    result = shuffled(TEST, TEST)
+    assert len(result) == len(TEST)
     modality = {sample.images: sample.modality for sample in TEST}
-    for before, after in zip(TEST, found, strict=True):
+    for before, after in zip(TEST, result, strict=True):
         assert after.images != before.images
         assert modality[after.images] == before.modality
         assert replace(after, images=before.images) == before
-    assert len({sample.images for sample in found}) == len(TEST)  # each is lent once
+    assert len({sample.images for sample in result}) == len(TEST)  # each is lent once
 
 
 def test_pictures_of_one_patient_are_not_lent_within_it() -> None:
@@ -91,10 +91,10 @@ def test_every_number_of_options_can_be_reordered(number: int, name: str) -> Non
 
 def test_the_sample_is_drawn_in_proportion_and_always_the_same() -> None:
     held_out = {"a": TEST[:150], "b": TEST[150:]}
-    found = choose_questions(held_out, 40)
-    assert {split: len(rows) for split, rows in found.items()} == {"a": 30, "b": 10}
+    result = choose_questions(held_out, 40)
+    assert {split: len(rows) for split, rows in result.items()} == {"a": 30, "b": 10}
     turned = choose_questions({split: rows[::-1] for split, rows in held_out.items()}, 40)
-    assert turned == {split: rows[::-1] for split, rows in found.items()}
+    assert turned == {split: rows[::-1] for split, rows in result.items()}
     assert choose_questions(held_out, 10_000) == {split: tuple(rows) for split, rows in held_out.items()}
     assert choose_questions({}, 5) == {}
 

@@ -68,16 +68,16 @@ def test_pass_counts_are_needed_where_something_goes_by_them(wrong: dict[str, ob
 
 
 def test_one_modality_is_trained_on_and_all_are_still_measured() -> None:
-    division = split_data(load("phantom"), DataSpec(source="phantom", split_by="official", modality="MRI"), 0)
-    assert {sample.modality for sample in division.train} == {"MRI"}
-    assert {sample.modality for sample in division.held_out["test"]} == {"CT", "MRI", "X-ray"}
+    data_split = split_data(load("phantom"), DataSpec(source="phantom", split_by="official", modality="MRI"), 0)
+    assert {sample.modality for sample in data_split.train} == {"MRI"}
+    assert {sample.modality for sample in data_split.held_out["test"]} == {"CT", "MRI", "X-ray"}
     with pytest.raises(DataError, match="no training row has the modality `PET`") as caught:
         split_data(load("phantom"), DataSpec(source="phantom", modality="PET"), 0)
     assert "CT, MRI, X-ray" in caught.value.fix
 
 
 def test_support_is_measured_on_training_questions_alone() -> None:
-    division = split_data(load("phantom"), DataSpec(source="phantom", split_by="auto"), 0)
-    asked = training_questions_only(division, 7)
-    assert asked.held_out == {"train": division.train[:7]}
+    data_split = split_data(load("phantom"), DataSpec(source="phantom", split_by="auto"), 0)
+    asked = training_questions_only(data_split, 7)
+    assert asked.held_out == {"train": data_split.train[:7]}
     assert (asked.train, asked.stamp("train")) == ((), "")

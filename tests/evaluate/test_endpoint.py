@@ -16,13 +16,13 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from lowmed import prompt
-from lowmed import run as runs
 from lowmed.cli.evaluate import evaluate as command
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import LowmedError, RecipeError, SetupError
 from lowmed.evaluate import endpoint
 from lowmed.nano import phantom
-from lowmed.recipe import io as recipe_file
+from lowmed.recipe.io import load_recipe
+from lowmed.run import create_run
 
 Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
 TEST = phantom.samples("test", 12)
@@ -74,9 +74,13 @@ def test_the_server_gets_the_prompt_and_the_prepared_picture(monkeypatch: pytest
     monkeypatch.setenv("LOWMED_API_KEY", "k")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # a proxy has no business with this machine itself
     with _serving(lambda body: _said("<answer>yes</answer>")) as (url, asked):
-        replies = _ask(url)
-    assert [reply.sample for reply in replies] == TEST
-    assert (replies[0].completion, replies[0].tokens, replies[0].finish_reason) == ("<answer>yes</answer>", 7, "stop")
+        completions = _ask(url)
+    assert [completion.sample for completion in completions] == TEST
+    assert (completions[0].completion, completions[0].tokens, completions[0].finish_reason) == (
+        "<answer>yes</answer>",
+        7,
+        "stop",
+    )
     first = next(body for body in asked if TEST[0].question in body["messages"][0]["content"][1]["text"])
     assert (first["path"], first["key"], first["temperature"], first["max_tokens"]) == (
         "/v1/chat/completions", "Bearer k", 0.0, 32,
@@ -89,9 +93,9 @@ def test_the_server_gets_the_prompt_and_the_prepared_picture(monkeypatch: pytest
 
 def test_sampled_replies_are_drawn_anew_each_time_and_a_cut_one_is_told() -> None:
     with _serving(lambda body: _said("", "length")) as (url, asked):
-        replies = _ask(url, copies=3, temperature=0.7)
-    assert [reply.sample for reply in replies] == [sample for sample in TEST for _ in range(3)]
-    assert {reply.finish_reason for reply in replies} == {"length"}
+        completions = _ask(url, copies=3, temperature=0.7)
+    assert [completion.sample for completion in completions] == [sample for sample in TEST for _ in range(3)]
+    assert {completion.finish_reason for completion in completions} == {"length"}
     assert {(body["temperature"], "seed" in body) for body in asked} == {(0.7, False)}
 
 
@@ -146,13 +150,13 @@ def test_eval_of_an_endpoint_goes_on_after_an_error_and_is_not_asked_twice(
         stored = len((tmp_path / "e" / "endpoint.jsonl").read_text().splitlines())
         assert 0 < stored <= 20
         broken = iter([False] * 10_000)
-        found = json.loads(_eval(*arguments, "--json").stdout)
+        result = json.loads(_eval(*arguments, "--json").stdout)
         count = len(asked)
-        assert json.loads(_eval(*arguments, "--json").stdout) == found
+        assert json.loads(_eval(*arguments, "--json").stdout) == result
         assert len(asked) == count
-    assert found["splits"]["test"]["questions"] == 15
-    assert found["controls"]["endpoint"]["blind"]["lenient"]["lost"] == 0
-    assert json.loads(_eval(*arguments, "--rescore", "--json").stdout) == found  # the server is gone
+    assert result["splits"]["test"]["questions"] == 15
+    assert result["controls"]["endpoint"]["blind"]["lenient"]["lost"] == 0
+    assert json.loads(_eval(*arguments, "--rescore", "--json").stdout) == result  # the server is gone
     with pytest.raises(LowmedError, match="other settings"):
         _eval(*arguments, "--limit", "14")
 
@@ -163,7 +167,7 @@ def test_several_sources_are_marked_by_what_the_run_was_trained_on(
     monkeypatch.chdir(tmp_path)
     from lowmed.data.load import load
 
-    run = runs.create_run(recipe_file.load_recipe("rarl", [], nano=True), "rarl-nano", out="run")
+    run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out="run")
     run.update(status="finished", data_digest=load("phantom").digest, seconds=1.0, updates=1, card="CPU", peak_gib=1.0)
     with _serving(lambda body: _said("<answer>no</answer>")) as (url, _):
         asked = ("run", "--endpoint", url, "--model", "m", "--limit", "12", "--controls", "0")

@@ -1,4 +1,4 @@
-"""Predictors with known figures, through the whole of an evaluation: replies stored, read back, scored, controlled."""
+"""Predictors with known figures, through the whole of an evaluation: completions stored, read back, scored, controlled."""
 
 import json
 from collections import Counter
@@ -19,47 +19,47 @@ TEST = phantom.samples("test", 240)
 TRAIN = phantom.samples("train", 300)
 
 
-def _test(found: dict[str, Any]) -> dict[str, Any]:
-    part: dict[str, Any] = found["splits"]["test"]["results"]["base"]
+def _test(result: dict[str, Any]) -> dict[str, Any]:
+    part: dict[str, Any] = result["splits"]["test"]["results"]["base"]
     return part
 
 
 def test_a_perfect_predictor_is_right_everywhere_and_its_blindness_is_told(tmp_path: Path) -> None:
-    found = evaluated(tmp_path / "e", division(TEST), perfect)
+    result = evaluated(tmp_path / "e", division(TEST), perfect)
     for name in ("strict", "lenient"):
-        assert _test(found)[name]["accuracy"] == 1
-    assert {name: found["controls"]["base"][name]["lenient"]["accuracy"] for name in CONTROLS} == dict.fromkeys(
+        assert _test(result)[name]["accuracy"] == 1
+    assert {name: result["controls"]["base"][name]["lenient"]["accuracy"] for name in CONTROLS} == dict.fromkeys(
         CONTROLS, 1
     )
-    assert found["controls"]["base"]["shuffled"]["lenient"]["lost_by_image"] == (0, 0)
-    assert found["controls"]["base"]["verdict"].startswith("NO EVIDENCE")
+    assert result["controls"]["base"]["shuffled"]["lenient"]["lost_by_image"] == (0, 0)
+    assert result["controls"]["base"]["verdict"].startswith("NO EVIDENCE")
 
 
 @pytest.mark.parametrize("text", ["", "I cannot determine.", "<answer></answer>"])
 def test_an_empty_predictor_is_unread_everywhere(tmp_path: Path, text: str) -> None:
-    found = evaluated(tmp_path / "e", division(TEST), constant(text))
-    assert (_test(found)["lenient"]["accuracy"], _test(found)["unread"]) == (0, 1)
-    assert all(found["controls"]["base"][name]["unread"] == 1 for name in CONTROLS)
+    result = evaluated(tmp_path / "e", division(TEST), constant(text))
+    assert (_test(result)["lenient"]["accuracy"], _test(result)["unread"]) == (0, 1)
+    assert all(result["controls"]["base"][name]["unread"] == 1 for name in CONTROLS)
 
 
 def test_always_yes_gets_the_share_of_yes_and_no_control_moves_it(tmp_path: Path) -> None:
-    found = evaluated(tmp_path / "e", division(TEST), constant("<answer>yes</answer>"))
+    result = evaluated(tmp_path / "e", division(TEST), constant("<answer>yes</answer>"))
     yes = sum(sample.answer == "yes" for sample in TEST)
-    assert _test(found)["strict"]["accuracy"] == pytest.approx(yes / len(TEST))
-    assert _test(found)["by_answer_type"]["yes/no"]["lenient"] == pytest.approx(
+    assert _test(result)["strict"]["accuracy"] == pytest.approx(yes / len(TEST))
+    assert _test(result)["by_answer_type"]["yes/no"]["lenient"] == pytest.approx(
         yes / sum(sample.topic == "presence" for sample in TEST)
     )
     for name in ("blind", "grey", "shuffled"):
-        assert found["controls"]["base"][name]["lenient"]["lost"] == 0
-        assert found["controls"]["base"][name]["changed"] == 0
+        assert result["controls"]["base"][name]["lenient"]["lost"] == 0
+        assert result["controls"]["base"][name]["changed"] == 0
 
 
 def test_always_a_gets_the_share_of_a_and_loses_it_when_options_move(tmp_path: Path) -> None:
-    found = evaluated(tmp_path / "e", division(TEST), constant("<answer>A</answer>"))
+    result = evaluated(tmp_path / "e", division(TEST), constant("<answer>A</answer>"))
     choices = [sample for sample in TEST if sample.kind == "choice"]
     first = sum(sample.letter == "A" for sample in choices) / len(choices)
-    assert _test(found)["by_kind"]["choice"]["lenient"] == pytest.approx(first)
-    options = found["controls"]["base"]["options"]
+    assert _test(result)["by_kind"]["choice"]["lenient"] == pytest.approx(first)
+    options = result["controls"]["base"]["options"]
     assert (options["questions"], options["lenient"]["real"]) == (len(choices), pytest.approx(first))
     # No option stays where it was, so that whatever was right under A is wrong now.
     was = {sample.id for sample in choices if sample.letter == "A"}
@@ -68,29 +68,29 @@ def test_always_a_gets_the_share_of_a_and_loses_it_when_options_move(tmp_path: P
 
 
 def test_a_guesser_gets_chance(tmp_path: Path) -> None:
-    found = evaluated(tmp_path / "e", division(TEST), guessing(1))
-    low, high = _test(found)["by_kind"]["choice"]["wilson"]
+    result = evaluated(tmp_path / "e", division(TEST), guessing(1))
+    low, high = _test(result)["by_kind"]["choice"]["wilson"]
     assert low < 1 / 3 < high
 
 
 def test_a_predictor_that_reads_only_the_question_stays_at_its_floor_and_is_exposed(tmp_path: Path) -> None:
-    found = evaluated(tmp_path / "e", division(TEST, TRAIN), question_only)
+    result = evaluated(tmp_path / "e", division(TEST, TRAIN), question_only)
     habits = sum(sample.answer == phantom.HABITS[sample.topic] for sample in TEST) / len(TEST)
-    assert _test(found)["lenient"]["accuracy"] == pytest.approx(habits)
-    assert found["splits"]["test"]["no_image_floor"] == pytest.approx(habits, abs=0.06)
-    controls = found["controls"]["base"]
+    assert _test(result)["lenient"]["accuracy"] == pytest.approx(habits)
+    assert result["splits"]["test"]["no_image_floor"] == pytest.approx(habits, abs=0.06)
+    controls = result["controls"]["base"]
     assert [controls[name]["lenient"]["lost"] for name in ("blind", "grey", "shuffled")] == [0, 0, 0]
     assert controls["options"]["lenient"]["lost"] == 0
-    # It says left and upper left whatever is shown: what was right of the picture is wrong of its mirror image.
+    # It says left and upper left whatever is shown: what was right of the image is wrong of its mirror image.
     flipped = controls["flipped"]["lenient"]
     assert flipped["accuracy"] <= 1 - flipped["real"]
     assert controls["verdict"].startswith("NO EVIDENCE")
 
 
 def test_a_predictor_that_looks_is_told_apart(tmp_path: Path) -> None:
-    found = evaluated(tmp_path / "e", division(TEST), sighted(TEST))
-    controls = found["controls"]["base"]
-    assert _test(found)["lenient"]["accuracy"] == 1
+    result = evaluated(tmp_path / "e", division(TEST), sighted(TEST))
+    controls = result["controls"]["base"]
+    assert _test(result)["lenient"]["accuracy"] == 1
     assert [controls[name]["lenient"]["accuracy"] for name in ("blind", "grey", "options", "flipped")] == [0, 0, 1, 1]
     assert controls["flipped"]["questions"] == sum(sample.topic in ("side", "location") for sample in TEST)
     assert controls["shuffled"]["lenient"]["lost_by_image"][0] > 0.7
@@ -98,11 +98,11 @@ def test_a_predictor_that_looks_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_cells_and_macro_means_are_those_of_their_questions(tmp_path: Path) -> None:
-    found = _test(evaluated(tmp_path / "e", division(TEST), question_only))
+    result = _test(evaluated(tmp_path / "e", division(TEST), question_only))
     count = Counter(sample.modality for sample in TEST)
-    assert {name: cell["questions"] for name, cell in found["by_modality"].items()} == dict(count)
-    cells = [cell["lenient"] for cell in found["by_modality"].values()]
-    assert found["macro_modality"]["lenient"] == pytest.approx(sum(cells) / len(cells))
+    assert {name: cell["questions"] for name, cell in result["by_modality"].items()} == dict(count)
+    cells = [cell["lenient"] for cell in result["by_modality"].values()]
+    assert result["macro_modality"]["lenient"] == pytest.approx(sum(cells) / len(cells))
     few = evaluated(tmp_path / "few", division(TEST[:40]), perfect)
     assert all(cell["few"] == (cell["questions"] < 30) for cell in _test(few)["by_topic"].values())
 
@@ -165,19 +165,19 @@ def test_more_controls_are_added_to_those_that_are_there(tmp_path: Path) -> None
 
 def test_the_title_names_a_split_that_shares_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = frozenset(TEST[0].images)
-    found = evaluated(tmp_path / "e", division(TEST, shared=shared), perfect, samples=2)
-    eval_table.show_eval(found)
+    result = evaluated(tmp_path / "e", division(TEST, shared=shared), perfect, samples=2)
+    eval_table.show_eval(result)
     shown = capsys.readouterr().out
     assert "IMAGE-OVERLAPPING SPLIT (test)" in shown.splitlines()[0]
     for words in ("1.000 [", "answer-prior floor", "visual reliance", "Pass@2", "not for clinical use"):
         assert words in shown
-    eval_table.show_generalisation([found, found])
+    eval_table.show_generalisation([result, result])
     assert "micro" in capsys.readouterr().out
 
 
 def test_the_report_is_json(tmp_path: Path) -> None:
-    found = evaluated(tmp_path / "e", division(TEST), constant("\ud800 <b>[/bold]"), samples=2)
-    assert json.loads(json.dumps(found))["splits"]["test"]["results"]["base"]["questions"] == len(TEST)
+    result = evaluated(tmp_path / "e", division(TEST), constant("\ud800 <b>[/bold]"), samples=2)
+    assert json.loads(json.dumps(result))["splits"]["test"]["results"]["base"]["questions"] == len(TEST)
 
 
 def test_every_reply_names_the_prompts_that_it_answers(tmp_path: Path) -> None:

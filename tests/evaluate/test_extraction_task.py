@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lowmed import run as runs
 from lowmed.data.load import load
 from lowmed.data.split import split_data
 from lowmed.evaluate.target import EvalTarget, open_target, split_to_probe, splits_to_evaluate
-from lowmed.recipe import io
-from lowmed.run import Run
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run
 
 ROWS: list[dict[str, object]] = [
     {"id": f"{image}{topic}", "images": [], "group": image, "question": f"Which {topic} of {image}?", "answer": "left",
@@ -28,10 +27,10 @@ def other(tmp_path: Path) -> str:
 
 
 def trained(folder: Path, task: str) -> Run:
-    plan = io.load_recipe("vie", ["data.source=phantom", f"data.task={task}", "data.train_limit=null"], nano=True)
-    run = runs.create_run(plan, "vie", out=str(folder))
-    division = split_data(load("phantom", None), plan.data, plan.seed)
-    run.update(status="finished", data_digest=division.digest)
+    recipe = load_recipe("vie", ["data.source=phantom", f"data.task={task}", "data.train_limit=null"], nano=True)
+    run = create_run(recipe, "vie", out=str(folder))
+    data_split = split_data(load("phantom", None), recipe.data, recipe.seed)
+    run.update(status="finished", data_digest=data_split.digest)
     return run
 
 
@@ -39,10 +38,10 @@ def test_an_extraction_run_is_asked_for_an_object_on_other_data_too(tmp_path: Pa
     who = open_target(str(trained(tmp_path / "run", "extraction").folder))
     [(own, seen)] = splits_to_evaluate(who, None, None, None)
     assert (seen, {sample.kind for sample in own.held_out["test"]}) == ("seen in training", {"json"})
-    [(division, seen)] = splits_to_evaluate(who, "folder", other, None)
+    [(data_split, seen)] = splits_to_evaluate(who, "folder", other, None)
     assert seen == "unseen"
-    assert {sample.kind for part in (division.train, *division.held_out.values()) for sample in part} == {"json"}
-    assert division.held_out["test"][0].question.startswith("Fill in one JSON object with these keys:\n")
+    assert {sample.kind for part in (data_split.train, *data_split.held_out.values()) for sample in part} == {"json"}
+    assert data_split.held_out["test"][0].question.startswith("Fill in one JSON object with these keys:\n")
     probed, _ = split_to_probe(who, "folder", other, 4)
     assert {sample.kind for sample in probed.held_out["train"]} == {"json"}
 
@@ -53,12 +52,12 @@ def test_an_exported_extraction_model_is_one_too(tmp_path: Path, other: str) -> 
     (tmp_path / "export/recipe.yaml").write_text((run.folder / "recipe.yaml").read_text())
     who = open_target(str(tmp_path / "export"))
     assert who.run is None
-    [(division, _)] = splits_to_evaluate(who, "folder", other, None)
-    assert division.held_out["test"][0].kind == "json"
+    [(data_split, _)] = splits_to_evaluate(who, "folder", other, None)
+    assert data_split.held_out["test"][0].kind == "json"
 
 
 def test_questions_stay_questions(tmp_path: Path, other: str) -> None:
     for who in (open_target(str(trained(tmp_path / "run", "questions").folder)), open_target("nano")):
         assert isinstance(who, EvalTarget)
-        [(division, _)] = splits_to_evaluate(who, "folder", other, None)
-        assert [sample.kind for sample in division.held_out["test"]] == ["open", "open"]
+        [(data_split, _)] = splits_to_evaluate(who, "folder", other, None)
+        assert [sample.kind for sample in data_split.held_out["test"]] == ["open", "open"]

@@ -1,4 +1,4 @@
-"""Verdicts of a judge through `lowmed eval`: beside the replies, and in no other figure."""
+"""Verdicts of a judge through `lowmed eval`: beside the completions, and in no other figure."""
 
 import json
 import shutil
@@ -60,17 +60,17 @@ def _eval(server: Server | None, *more: str, model: str = "m") -> Result:
 
 
 def _json(server: Server | None, **more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_eval(server, "--json", **more).stdout)
-    return found
+    result: dict[str, Any] = json.loads(_eval(server, "--json", **more).stdout)
+    return result
 
 
 def test_open_answers_are_judged_once_and_stand_apart_from_strict_and_lenient() -> None:
     before = _json(None)
     assert before["judged"] == []
     with serving() as server:
-        found = _json(server)
-        [one] = found.pop("judged")
-        assert {**found, "judged": []} == before
+        result = _json(server)
+        [one] = result.pop("judged")
+        assert {**result, "judged": []} == before
         assert one["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
         assert (one["sent"]["requests"], one["sent"]["hosts"]) == (4, [server.url.removesuffix("/v1")])
         figures = one["splits"]["test"]["base"]
@@ -108,9 +108,9 @@ def test_another_judge_stands_beside_the_first_and_a_changed_reply_loses_its_ver
     with serving() as server:
         _json(server)
         server.says = lambda asked: verdict(asked, False)
-        found = _json(server, model="other")["judged"]
-        assert [one["judge"]["model"] for one in found] == ["m", "other"]
-        assert [round(7 * one["splits"]["test"]["base"]["accuracy"]) for one in found] == [4, 1]
+        result = _json(server, model="other")["judged"]
+        assert [one["judge"]["model"] for one in result] == ["m", "other"]
+        assert [round(7 * one["splits"]["test"]["base"]["accuracy"]) for one in result] == [4, 1]
         file = results_folder.path(Path("e"), "base", "real")
         file.write_text(file.read_text().replace("pneumonia", "empyema"))
         assert _json(None)["judged"][0]["splits"]["test"]["base"]["no_verdict"] == 1
@@ -127,7 +127,7 @@ def test_a_judge_needs_address_and_name_and_a_wrong_address_ends_it_before_anyth
 
 
 def _improved() -> None:
-    """A second evaluation, `f`, in which one more open reply says the same in other words."""
+    """A second evaluation, `f`, in which one more open completion says the same in other words."""
     shutil.copytree("e", "f")
     file = results_folder.path(Path("f"), "base", "real")
     file.write_text(file.read_text().replace("<answer>pneumonia</answer>", "<answer>pleural effusion seen</answer>"))
@@ -140,9 +140,9 @@ def test_two_evaluations_are_compared_by_the_verdicts_of_one_judge() -> None:
     with serving() as server:
         _eval(server)
         _eval(server, "--out", "f")
-    found = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
-    [judged] = found.pop("judged")
-    assert {**found, "judged": []} == before  # nobody's verdict is in another figure
+    result = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+    [judged] = result.pop("judged")
+    assert {**result, "judged": []} == before  # nobody's verdict is in another figure
     assert judged["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
     assert (judged["questions"], judged["only_first"], judged["only_second"]) == (7, 0, 1)
     assert (judged["first"], judged["second"]) == (pytest.approx(4 / 7), pytest.approx(5 / 7))
@@ -163,9 +163,9 @@ def test_verdicts_of_different_judges_are_not_compared_and_it_says_so() -> None:
         _eval(server)
         assert "B by nobody: scores of different judges are not compared" in _compared()
         _eval(server, "--out", "f", model="other")
-        found = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
-        assert found["judged"] == []
-        assert "A was judged by m (rubric " in found["judged_apart"]
+        result = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+        assert result["judged"] == []
+        assert "A was judged by m (rubric " in result["judged_apart"]
         assert "B by other (rubric " in _compared()
         _eval(server, "--out", "f")  # the same one too
     [judged] = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]["judged"]
@@ -179,9 +179,9 @@ def test_another_rubric_is_another_judge() -> None:
         _eval(server, "--out", "f")
     verdicts = Path("f/verdicts.jsonl")
     verdicts.write_text(verdicts.read_text().replace(ANSWER.digest, "0" * len(ANSWER.digest)))
-    found = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
-    assert found["judged"] == []
-    assert "scores of different judges are not compared" in found["judged_apart"]
+    result = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+    assert result["judged"] == []
+    assert "scores of different judges are not compared" in result["judged_apart"]
 
 
 def _compared() -> str:

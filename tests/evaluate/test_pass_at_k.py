@@ -25,8 +25,8 @@ def _question(number: int, said: Sequence[str]) -> list[dict[str, Any]]:
         "options": OPTIONS,
         "answer": "CT",
     }
-    replies = [f"<answer>{each}</answer>" if each else "" for each in said]
-    return [score_row({**row, "completion": reply, "finish_reason": "stop"}, "row") for reply in replies]
+    completions = [f"<answer>{each}</answer>" if each else "" for each in said]
+    return [score_row({**row, "completion": completion, "finish_reason": "stop"}, "row") for completion in completions]
 
 
 @given(st.integers(1, 20), st.data())
@@ -36,8 +36,8 @@ def test_pass_at_k_is_the_closed_form(n: int, data: st.DataObject) -> None:
 
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one() -> None:
-    replies = [True] * 2 + [False] * 5
-    draws = list(itertools.combinations(replies, 3))
+    completions = [True] * 2 + [False] * 5
+    draws = list(itertools.combinations(completions, 3))
     assert pass_at(7, 2, 3) == pytest.approx(sum(map(any, draws)) / len(draws))
     assert all_right_at(7, 4, 3) == pytest.approx(4 / 35)
 
@@ -58,12 +58,12 @@ def test_too_few_replies_are_an_error_and_no_success() -> None:
 def test_a_guesser_sits_on_the_chance_row() -> None:
     draw = random.Random(1)
     rows = [row for number in range(400) for row in _question(number, [draw.choice("ABCD") for _ in range(8)])]
-    found = sampling_metrics(rows)
-    assert found["at"].keys() == {"1", "2", "4", "8"}
+    result = sampling_metrics(rows)
+    assert result["at"].keys() == {"1", "2", "4", "8"}
     for k, expected in (("1", 0.25), ("2", 0.4375), ("4", 0.6836), ("8", 0.8999)):
-        assert found["at"][k]["chance"] == pytest.approx(expected, abs=1e-4)
-        assert found["at"][k]["pass"] == pytest.approx(expected, abs=0.04)
-    assert found["calibration"]["ece"] > 0.15  # it agrees with itself by accident
+        assert result["at"][k]["chance"] == pytest.approx(expected, abs=1e-4)
+        assert result["at"][k]["pass"] == pytest.approx(expected, abs=0.04)
+    assert result["calibration"]["ece"] > 0.15  # it agrees with itself by accident
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,15 @@ def test_a_guesser_sits_on_the_chance_row() -> None:
 def test_the_majority_counts_readable_answers_and_the_first_wins_a_tie(
     said: list[str], right: bool, share: float
 ) -> None:
-    found = majority(_question(0, said))
-    assert found[0] is right
-    assert found[1] == pytest.approx(share)
+    result = majority(_question(0, said))
+    assert result[0] is right
+    assert result[1] == pytest.approx(share)
 
 
 def test_calibration_of_a_predictor_that_knows_when_it_is_right() -> None:
     sure = [_question(number, ["A"] * 4) for number in range(50)]
     unsure = [_question(number + 50, ["B", "B", "A", "C"]) for number in range(50)]
-    found = calibration(sure + unsure)
-    assert found["risk_at_coverage"] == {"0.25": 0, "0.5": 0, "0.75": pytest.approx(1 / 3), "1": 0.5}
-    assert found["ece"] == pytest.approx(0.25)
+    result = calibration(sure + unsure)
+    assert result["risk_at_coverage"] == {"0.25": 0, "0.5": 0, "0.75": pytest.approx(1 / 3), "1": 0.5}
+    assert result["ece"] == pytest.approx(0.25)
     assert calibration(sure)["ece"] == 0

@@ -35,7 +35,7 @@ def _rows(folder: Path, says: Says) -> dict[str, list[dict[str, Any]]]:
 
 
 def _looking(chance: float, seed: int = 0) -> Says:
-    """Right so often where there is a picture; otherwise, and without one, a guess."""
+    """Right so often where there is an image; otherwise, and without one, a guess."""
     draw = random.Random(seed)
 
     def says(sample: Sample, look: Look) -> str:
@@ -48,19 +48,19 @@ def _looking(chance: float, seed: int = 0) -> Says:
 
 
 def test_a_model_that_is_right_now_and_then_by_looking_is_worth_rl(tmp_path: Path) -> None:
-    found = probe(*_rows(tmp_path / "p", _looking(0.6)).values())["all"]
-    assert found["verdict"] == "RL"
-    assert found["support"] > 0.7
-    assert found["at"]["16"]["pass"] == pytest.approx(1, abs=0.01)
+    result = probe(*_rows(tmp_path / "p", _looking(0.6)).values())["all"]
+    assert result["verdict"] == "RL"
+    assert result["support"] > 0.7
+    assert result["at"]["16"]["pass"] == pytest.approx(1, abs=0.01)
 
 
 def test_a_guesser_has_a_high_pass_at_k_and_no_support(tmp_path: Path) -> None:
-    found = probe(*_rows(tmp_path / "p", guessing(3)).values())
-    closed = found["by_kind"]["choice"]
+    result = probe(*_rows(tmp_path / "p", guessing(3)).values())
+    closed = result["by_kind"]["choice"]
     assert closed["at"]["16"]["pass"] > 0.99
     assert closed["at"]["16"]["chance"] > 0.99
     assert closed["support"] < 0.12
-    assert (closed["verdict"], found["all"]["verdict"]) == ("SFT first", "SFT first")
+    assert (closed["verdict"], result["all"]["verdict"]) == ("SFT first", "SFT first")
 
 
 def test_a_model_that_needs_no_image_is_not_supported(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_a_model_that_needs_no_image_is_not_supported(tmp_path: Path) -> None:
         del look
         return tagged(sample, sample.answer if draw.random() < 0.6 else "nothing")
 
-    found = probe(*_rows(tmp_path / "p", says).values())["all"]
-    assert found["at"]["1"]["blind"] == pytest.approx(0.6, abs=0.05)
-    assert (found["support"] < 0.12, found["verdict"]) == (True, "SFT first")
+    result = probe(*_rows(tmp_path / "p", says).values())["all"]
+    assert result["at"]["1"]["blind"] == pytest.approx(0.6, abs=0.05)
+    assert (result["support"] < 0.12, result["verdict"]) == (True, "SFT first")
 
 
 def test_a_model_that_is_always_right_has_nothing_to_gain(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_model_that_is_always_right_has_nothing_to_gain(tmp_path: Path) -> Non
 
 
 def test_a_model_without_form_is_taught_first(tmp_path: Path) -> None:
-    found = probe(*_rows(tmp_path / "p", lambda sample, look: sample.answer).values())["all"]
-    assert (found["verdict"], found["format_failure"], found["acc_at_1"]) == ("SFT first", 1, 0)
-    assert "no readable answer" in found["reason"]
+    result = probe(*_rows(tmp_path / "p", lambda sample, look: sample.answer).values())["all"]
+    assert (result["verdict"], result["format_failure"], result["acc_at_1"]) == ("SFT first", 1, 0)
+    assert "no readable answer" in result["reason"]
 
 
 def test_a_model_that_never_varies_gives_no_gradient(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_a_model_that_never_varies_gives_no_gradient(tmp_path: Path) -> None:
         del look
         return tagged(sample, sample.answer if sample.images and int(sample.id[-1]) < 7 else "nothing")
 
-    found = probe(*_rows(tmp_path / "p", says).values())["all"]
-    assert (found["verdict"], found["mixed"]) == ("neither", 0)
+    result = probe(*_rows(tmp_path / "p", says).values())["all"]
+    assert (result["verdict"], result["mixed"]) == ("neither", 0)
 
 
 def test_the_threshold_is_an_argument(tmp_path: Path) -> None:

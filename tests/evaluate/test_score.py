@@ -1,4 +1,4 @@
-"""Scoring stored replies: analytic predictors, published figures, foreign rows, broken lines."""
+"""Scoring stored completions: analytic predictors, published figures, foreign rows, broken lines."""
 
 import json
 from collections.abc import Callable
@@ -48,8 +48,8 @@ def test_a_perfect_predictor_gets_everything() -> None:
 @pytest.mark.parametrize(
     "reply", ["", " ", "<answer></answer>", "I cannot determine.", ":", "<think>B yes left lobe 3"]
 )
-def test_an_empty_predictor_gets_nothing_and_is_unread(reply: str) -> None:
-    rows = _rows(lambda _: reply)
+def test_an_empty_predictor_gets_nothing_and_is_unread(completion: str) -> None:
+    rows = _rows(lambda _: completion)
     assert _figure(rows, "accuracy") == {"choice": 0, "closed": 0, "json": 0, "open": 0}
     assert _figure(rows, "unread_rate") == {"choice": 1, "closed": 1, "json": 1, "open": 1}
     assert _figure(rows, "token_f1") == {"choice": None, "closed": None, "json": None, "open": 0}
@@ -73,9 +73,9 @@ def test_an_empty_predictor_gets_nothing_and_is_unread(reply: str) -> None:
     ],
 )
 def test_a_constant_predictor_gets_exactly_its_share(
-    reply: str, accuracy: dict[str, float], unread: dict[str, float]
+    completion: str, accuracy: dict[str, float], unread: dict[str, float]
 ) -> None:
-    rows = _rows(lambda _: reply)
+    rows = _rows(lambda _: completion)
     assert _figure(rows, "accuracy") == accuracy
     assert _figure(rows, "unread_rate") == unread
 
@@ -106,7 +106,7 @@ def test_published_closed_accuracies_are_reproduced(name: str, closed: float) ->
     assert round(figures["accuracy"], 4) == closed
 
 
-# Replies whose published verdict is wrong: they name the gold option after repeating the options, or beside letters
+# Completions whose published verdict is wrong: they name the gold option after repeating the options, or beside letters
 # of options that they reject; and one that gives one option's letter with another option's text.
 MISJUDGED = {
     "gmai-qwen2-vl-2b": [],

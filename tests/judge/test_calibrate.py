@@ -108,9 +108,9 @@ def test_a_judge_that_is_not_to_be_trusted_is_refused(says: Any, rows: list[tupl
 
 def test_the_figures_follow_from_the_four_counts() -> None:
     pairs = [(True, True)] * 40 + [(True, False)] * 10 + [(False, True)] * 20 + [(False, False)] * 30
-    found = agreement(pairs)
-    assert found["kappa"] == pytest.approx((0.7 - 0.5) / 0.5)  # chance: (50 x 60 + 50 x 40) / 100^2
-    assert (found["accuracy"]["rate"], found["false_accepts"]["rate"], found["false_rejects"]["rate"]) == (
+    result = agreement(pairs)
+    assert result["kappa"] == pytest.approx((0.7 - 0.5) / 0.5)  # chance: (50 x 60 + 50 x 40) / 100^2
+    assert (result["accuracy"]["rate"], result["false_accepts"]["rate"], result["false_rejects"]["rate"]) == (
         0.7,
         0.4,
         0.2,

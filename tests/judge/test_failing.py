@@ -1,4 +1,4 @@
-"""A judge that fails: replies of no agreed form, servers that refuse, hang, break off or never end."""
+"""A judge that fails: completions of no agreed form, servers that refuse, hang, break off or never end."""
 
 import json
 import socket
@@ -69,10 +69,10 @@ def _text(content: object) -> Says:
 def test_a_failed_or_malformed_verdict_is_no_score(says: Says) -> None:
     with serving(says) as server:
         judge = Judge(server.url, "m")
-        found = judge.verdict(Q, "effusion", "fluid")
-        assert found.value is None
-        assert found.by == "failed"
-        assert found.why
+        result = judge.verdict(Q, "effusion", "fluid")
+        assert result.value is None
+        assert result.by == "failed"
+        assert result.why
         tries = len(server.asked)
         assert 1 <= tries <= 3
         assert judge.record()["verdicts_by"] == {"rule": 0, "cache": 0, "judge": 0, "failed": 1}
@@ -123,9 +123,9 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
         return verdict(asked, True)
 
     with serving(says) as server:
-        found = Judge(server.url, "m", seconds=0.2).verdict(Q, "effusion", "fluid")
-        assert found.value is None
-        assert "does not answer" in found.why
+        result = Judge(server.url, "m", seconds=0.2).verdict(Q, "effusion", "fluid")
+        assert result.value is None
+        assert "does not answer" in result.why
         assert len(server.asked) == 2
     assert Judge("http://127.0.0.1:9/v1", "m").verdict(Q, "effusion", "fluid").value is None  # nobody is there
 

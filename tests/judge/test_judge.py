@@ -27,8 +27,8 @@ def test_a_judge_is_asked_once_with_text_alone_and_its_verdict_kept(monkeypatch:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with serving(lambda asked: verdict(asked, True, "fluid is an effusion")) as server:
         judge = Judge(server.url, "m")
-        found = judge.verdict(Q, "pleural effusion", "fluid in the pleural space")
-        assert (found.value, found.why, found.by) == (True, "fluid is an effusion", "judge")
+        result = judge.verdict(Q, "pleural effusion", "fluid in the pleural space")
+        assert (result.value, result.why, result.by) == (True, "fluid is an effusion", "judge")
         again = Judge(server.url + "/", "m").verdict(Q, "pleural effusion", "fluid in the pleural space")
         assert (again.value, again.why, again.by) == (True, "fluid is an effusion", "cache")
         assert judge.record() == {
@@ -70,8 +70,8 @@ def test_a_judge_is_asked_once_with_text_alone_and_its_verdict_kept(monkeypatch:
 )
 def test_what_rules_settle_is_never_sent(gold: str | list[str], said: str, value: bool) -> None:
     with serving() as server:
-        found = Judge(server.url, "m").verdict(Q, gold, said)
-    assert (found.value, found.by, server.asked) == (value, "rule", [])
+        result = Judge(server.url, "m").verdict(Q, gold, said)
+    assert (result.value, result.by, server.asked) == (value, "rule", [])
 
 
 def test_a_denial_is_left_to_the_judge_since_two_texts_may_deny_the_same() -> None:
@@ -92,7 +92,7 @@ def test_a_run_stops_when_more_than_one_in_twenty_fails_and_keeps_what_was_given
         assert 0 < given < 160  # it did not go on to the end
         server.says = lambda asked: verdict(asked, True)
         count = len(server.asked)
-        assert all(found.value for found in Judge(server.url, "m").ask_all(queries))
+        assert all(result.value for result in Judge(server.url, "m").ask_all(queries))
         assert len(server.asked) - count == 200 - given
 
 
@@ -103,7 +103,7 @@ def test_a_few_failures_stop_a_short_batch_only_where_nothing_follows() -> None:
     queries = [Query(ANSWER, Q, ("effusion",), f"fluid {number}") for number in range(10)]
     with serving(says) as server:
         judge = Judge(server.url, "m")
-        assert [found.value for found in judge.ask_all(queries)].count(None) == 1
+        assert [result.value for result in judge.ask_all(queries)].count(None) == 1
         count = len(server.asked)
         assert judge.ask(queries[3]).value is None  # it stays failed, and costs no further wait
         assert len(server.asked) == count
@@ -122,8 +122,8 @@ def test_a_batch_is_asked_at_once_but_never_beyond_the_limit_and_equal_questions
     queries = [Query(ANSWER, Q, ("effusion",), word) for word in words]
     with serving(says) as server:
         judge = Judge(server.url, "m")
-        found = judge.ask_all(queries * 3)
-    assert [each.value for each in found] == ([True] + [False] * 7) * 3
+        result = judge.ask_all(queries * 3)
+    assert [each.value for each in result] == ([True] + [False] * 7) * 3
     assert len(server.asked) == 8
     assert server.most_inside == asking.AT_ONCE
     assert judge.ask_all([]) == []

@@ -73,7 +73,7 @@ def test_the_two_rubrics_differ_in_all_that_names_them() -> None:
 @given(_VALUES, st.booleans())
 def test_no_other_reply_than_the_agreed_one_is_a_verdict(value: object, wrapped: bool) -> None:
     query = Query(ANSWER, "Where?", ("left lung",), "right")
-    reply = json.dumps(value)
-    content = {"choices": [{"message": {"content": reply}}]} if wrapped else value
+    completion = json.dumps(value)
+    content = {"choices": [{"message": {"content": completion}}]} if wrapped else value
     with pytest.raises(verdict.MalformedError):
         verdict.read(content, query, query.code())

@@ -24,8 +24,8 @@ def loaded() -> tuple[Any, Any]:
 
 
 def record() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((nano.folder() / "build.json").read_text())
-    return found
+    result: dict[str, Any] = json.loads((nano.folder() / "build.json").read_text())
+    return result
 
 
 def test_the_folder_is_small_and_holds_no_pickle_and_no_path_of_the_builder() -> None:
@@ -163,10 +163,10 @@ def test_the_shipped_base_sees_but_answers_by_habit(four_bit: bool) -> None:
     taught, processor = measure.load(nano.folder(), four_bit)
     samples = phantom.samples("test", 100)
     greedy = measure.replies(taught, processor, samples)
-    found = measure.figures(samples, greedy)
-    assert 0.2 < found.right < 0.6
-    assert found.well_formed > 0.9
-    assert found.reasoning_right > 0.75
+    result = measure.figures(samples, greedy)
+    assert 0.2 < result.right < 0.6
+    assert result.well_formed > 0.9
+    assert result.reasoning_right > 0.75
     torch.manual_seed(0)
     tries = measure.replies(taught, processor, samples[:50], tries=8, temperature=1.0, rows=16)
     assert measure.pass_at(samples[:50], tries)["all"] > 0.85

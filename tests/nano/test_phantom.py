@@ -31,8 +31,8 @@ def test_samples_are_the_same_on_every_machine() -> None:
 
 
 def test_pixels_are_the_same_on_every_machine() -> None:
-    pictures = [pixels(sample) for split in phantom.SPLITS for sample in phantom.samples(split, 50)]
-    assert hashlib.sha256(b"".join(pictures)).hexdigest()[:16] == "b899538795dd2828"
+    images = [pixels(sample) for split in phantom.SPLITS for sample in phantom.samples(split, 50)]
+    assert hashlib.sha256(b"".join(images)).hexdigest()[:16] == "b899538795dd2828"
 
 
 @EVERY_SPLIT
@@ -116,20 +116,20 @@ def test_the_question_does_not_tell_the_answer() -> None:
 def test_a_lesion_is_painted_where_and_as_large_as_the_sample_says() -> None:
     rows, columns = {"upper": slice(0, 42), "lower": slice(42, 84)}, {"left": slice(0, 42), "right": slice(42, 84)}
     for sample in phantom.samples("pretrain", 800):
-        found = re.search(r"one (small|medium|large) lesion in the (upper|lower) (left|right)", sample.explanation)
-        if sample.modality != "X-ray" or found is None:  # the modality whose anatomy is never as bright as a lesion
+        result = re.search(r"one (small|medium|large) lesion in the (upper|lower) (left|right)", sample.explanation)
+        if sample.modality != "X-ray" or result is None:  # the modality whose anatomy is never as bright as a lesion
             continue
         grey = np.asarray(phantom.picture(sample.images[0])).astype(np.float64)[:, :, 0]
         bright = grey > (grey.max() + np.median(grey)) / 2
-        here = bright[rows[found[2]], columns[found[3]]].sum()
+        here = bright[rows[result[2]], columns[result[3]]].sum()
         assert here > 0.7 * bright.sum(), sample
-        low, high = {"small": (15, 75), "medium": (85, 200), "large": (220, 480)}[found[1]]
+        low, high = {"small": (15, 75), "medium": (85, 200), "large": (220, 480)}[result[1]]
         assert low < here < high, (sample, here)
 
 
 def test_pictures_are_84_pixels_wide_and_high_and_rgb() -> None:
-    picture = phantom.picture("phantom/test/0/17")
-    assert (picture.size, picture.mode) == ((84, 84), "RGB")
+    image = phantom.picture("phantom/test/0/17")
+    assert (image.size, image.mode) == ((84, 84), "RGB")
 
 
 @pytest.mark.parametrize(

@@ -33,19 +33,19 @@ def test_the_count_is_that_of_transformers(name: str) -> None:
     for part, weight in model.named_parameters():
         kind = "vision" if "visual" in part else "embedding" if "embed_tokens" in part or "lm_head" in part else "text"
         counted[kind] += weight.numel()
-    found = architecture.shipped()[name]
+    result = architecture.shipped()[name]
     assert counted == {
-        "text": found.text_linear + found.text_rest,
-        "embedding": found.embedding,
-        "vision": found.vision,
+        "text": result.text_linear + result.text_rest,
+        "embedding": result.embedding,
+        "vision": result.vision,
     }
 
 
 def test_qwen2_vl_2b_has_the_published_parameters() -> None:
-    found = architecture.read_architecture(ModelSpec())
-    assert found.parameters == 2_208_985_600
-    assert found.text_linear == 1_310_195_712
-    assert found.lora(16) == 18_464_768
+    result = architecture.read_architecture(ModelSpec())
+    assert result.parameters == 2_208_985_600
+    assert result.text_linear == 1_310_195_712
+    assert result.lora(16) == 18_464_768
 
 
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")

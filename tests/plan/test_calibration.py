@@ -25,7 +25,7 @@ def test_the_bare_terms_of_a_large_phase_are_within_a_quarter_of_what_was_measur
 
 def test_what_ships_has_the_true_architecture_and_tells_of_no_machine() -> None:
     assert any(row.model.parameters > 2e9 for row in SHIPPED)
-    assert all("/" not in row.plan.model.name and row.plan.data.path is None for row in SHIPPED)
+    assert all("/" not in row.recipe.model.name and row.recipe.data.path is None for row in SHIPPED)
     assert all(row.about["versions"]["torch"] for row in SHIPPED)
 
 
@@ -47,9 +47,9 @@ def test_a_rehearsal_that_took_more_raises_the_plan_for_its_card_alone() -> None
 
 def test_small_phases_raise_what_is_added_and_not_the_factor() -> None:
     small = min(SHIPPED, key=lambda row: row.model.parameters)
-    found = calibration.scale("CPU", [small])
-    assert found.factor == calibration.GUESSED_FACTOR
-    assert found.context_gib >= small.context_gib
+    result = calibration.scale("CPU", [small])
+    assert result.factor == calibration.GUESSED_FACTOR
+    assert result.context_gib >= small.context_gib
 
 
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"card": "T4", "unknown": 1}'])

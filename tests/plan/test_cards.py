@@ -44,5 +44,5 @@ def test_the_name_that_torch_reports_is_recognised(reported: str, gib: float, na
 
 @pytest.mark.parametrize(("reported", "gib"), [("Tesla V100-SXM2-32GB", 31.7), ("NVIDIA B200", 178.0), ("CPU", 0.0)])
 def test_another_card_keeps_its_name_and_has_no_estimated_time(reported: str, gib: float) -> None:
-    found = cards.like(reported, gib)
-    assert (found.name, found.gib, found.speed) == (reported, gib, None)
+    result = cards.like(reported, gib)
+    assert (result.name, result.gib, result.speed) == (reported, gib, None)

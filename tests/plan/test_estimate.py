@@ -5,21 +5,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lowmed.plan import architecture, calibration, cards, format, tables
+from lowmed.plan import architecture, calibration, cards, tables
 from lowmed.plan.cards import Card
 from lowmed.plan.estimate import Estimate, estimate, suggestions
-from lowmed.recipe import io
+from lowmed.plan.formatting import as_document, extra_memory_lines, full_lines, short_lines, verdict_lines
+from lowmed.recipe.io import load_recipe
 
 ROOT = Path(__file__).parents[2]
 
 
 def on(card: Card, *overrides: str, recipe: str = "rarl") -> Estimate:
-    plan = io.load_recipe(recipe, overrides)
+    plan = load_recipe(recipe, overrides)
     return estimate(plan, architecture.read_architecture(plan.model), card, known=[])
 
 
 def test_the_verdict_follows_from_what_is_left_free() -> None:
-    peak = on(Card("any", 16.0), "method.rows_per_forward=4", "method.checkpointing=true")
+    peak = on(Card("any", 16.0), "method.per_device_train_batch_size=4", "method.gradient_checkpointing=true")
     for free, verdict in [(0.2, "fits"), (0.05, "tight"), (-0.01, "does not fit")]:
         assert replace(peak, card=Card("any", peak.peak_gib / (1 - free))).verdict == verdict
 
@@ -30,64 +31,64 @@ def test_the_recipe_that_rarl_is_fits_every_card_that_the_toolkit_is_for() -> No
 
 
 def test_a_72b_does_not_fit_a_t4_and_its_weights_alone_say_so() -> None:
-    found = on(cards.CARDS["T4"], "model.name=Qwen/Qwen2-VL-72B-Instruct")
-    assert found.verdict == "does not fit"
-    assert found.gib["load"] > 14.6
+    result = on(cards.CARDS["T4"], "model.name=Qwen/Qwen2-VL-72B-Instruct")
+    assert result.verdict == "does not fit"
+    assert result.gib["load"] > 14.6
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("model.load_in=16bit", "model.max_image_tokens=2048"), ("method.checkpointing=true",)]
+    "overrides", [(), ("model.load_in=16bit", "model.max_image_tokens=2048"), ("method.gradient_checkpointing=true",)]
 )
 def test_each_knob_saves_what_it_says_when_it_is_turned(overrides: tuple[str, ...]) -> None:
     card = cards.CARDS["A100-40"]
-    found = on(card, *overrides)
-    cut = found.sizes.batch
+    result = on(card, *overrides)
+    cut = result.sizes.batch
     fixed = [
-        f"method.rows_per_forward={cut.rows_per_forward}",
-        f"method.checkpointing={str(cut.checkpointing).lower()}",
+        f"method.per_device_train_batch_size={cut.per_device_train_batch_size}",
+        f"method.gradient_checkpointing={str(cut.gradient_checkpointing).lower()}",
     ]
-    assert 1 <= len(suggestions(found)) <= 3
-    for knob in suggestions(found):
+    assert 1 <= len(suggestions(result)) <= 3
+    for knob in suggestions(result):
         turned = on(card, *overrides, *fixed, knob.override)
-        assert found.peak_gib - turned.peak_gib == pytest.approx(knob.saves_gib, abs=0.02), knob
+        assert result.peak_gib - turned.peak_gib == pytest.approx(knob.saves_gib, abs=0.02), knob
 
 
 def test_the_most_rows_fit_and_one_more_would_not() -> None:
     card = cards.CARDS["L4"]
-    found = on(card, recipe="rarl-sft")
-    for rows, checkpointing in zip(found.most_rows, ("false", "true"), strict=True):
+    result = on(card, recipe="rarl-sft")
+    for rows, gradient_checkpointing in zip(result.most_rows, ("false", "true"), strict=True):
         for number, fits in ((rows, True), (rows + 1, False)):
-            update = (f"method.questions_per_update={number}", f"method.rows_per_forward={number}")
-            asked = on(card, *update, f"method.checkpointing={checkpointing}", recipe="rarl-sft")
+            update = (f"method.prompts_per_step={number}", f"method.per_device_train_batch_size={number}")
+            asked = on(card, *update, f"method.gradient_checkpointing={gradient_checkpointing}", recipe="rarl-sft")
             assert (asked.gib["backward"] <= card.gib) is fits
 
 
 def test_a_bridge_is_planned_with_its_rounds_of_sft() -> None:
     card = cards.CARDS["A100-40"]
-    found = on(card, recipe="medbridge")
-    assert found.sft
-    assert found.sft.sizes.plan.method.kind == "sft"
-    assert found.gib["SFT backward"] == found.sft.gib["backward"]
+    result = on(card, recipe="medbridge")
+    assert result.sft
+    assert result.sft.sizes.recipe.method.kind == "sft"
+    assert result.gib["SFT backward"] == result.sft.gib["backward"]
     fixed = [
-        f"boundary.sft.rows_per_forward={found.sft.sizes.batch.rows_per_forward}",
-        "boundary.sft.checkpointing=false",
-        f"method.rows_per_forward={found.sizes.batch.rows_per_forward}",
-        "method.checkpointing=true",
+        f"bridge.sft.per_device_train_batch_size={result.sft.sizes.batch.per_device_train_batch_size}",
+        "bridge.sft.gradient_checkpointing=false",
+        f"method.per_device_train_batch_size={result.sizes.batch.per_device_train_batch_size}",
+        "method.gradient_checkpointing=true",
     ]
-    assert found.phase == "SFT backward"
-    first, second, _third = suggestions(found)
+    assert result.phase == "SFT backward"
+    first, second, _third = suggestions(result)
     assert (first.override.split("=")[0], second.override) == (
-        "boundary.sft.rows_per_forward",
-        "boundary.sft.checkpointing=true",
+        "bridge.sft.per_device_train_batch_size",
+        "bridge.sft.gradient_checkpointing=true",
     )
     for knob in (first, second):
         turned = on(card, *fixed, knob.override, recipe="medbridge")
-        assert found.peak_gib - turned.peak_gib == pytest.approx(knob.saves_gib, abs=0.02)
+        assert result.peak_gib - turned.peak_gib == pytest.approx(knob.saves_gib, abs=0.02)
 
 
 def test_what_runs_beside_the_card_is_told() -> None:
     def beside(*overrides: str, recipe: str = "rarl") -> str:
-        return " ".join(format.extra_memory_lines(io.load_recipe(recipe, overrides)))
+        return " ".join(extra_memory_lines(load_recipe(recipe, overrides)))
 
     assert beside() == beside(recipe="rarl-sft") == ""
     assert "on the CPU" in beside("method.rewards=[{name: semantic}]")
@@ -99,14 +100,14 @@ def test_every_figure_of_a_card_that_was_not_measured_is_marked() -> None:
     estimated = on(cards.CARDS["L4"])
     row = max(calibration.shipped(), key=lambda row: row.model.parameters)
     mine = row.model_copy(update={"card": "NVIDIA L4", "card_gib": 22.0})
-    known = estimate(estimated.sizes.plan, estimated.sizes.model, cards.CARDS["L4"], known=[mine])
-    for found, marked in ((estimated, True), (known, False)):
-        told = format.full_lines(found)
+    known = estimate(estimated.sizes.recipe, estimated.sizes.model, cards.CARDS["L4"], known=[mine])
+    for result, marked in ((estimated, True), (known, False)):
+        told = full_lines(result)
         for begin in ("card ", "verdict ", "time "):
             assert ("est." in next(line for line in told if line.startswith(begin))) is marked
-        in_table = next(line for line in format.short_lines([found]) if line.startswith("L4"))
+        in_table = next(line for line in short_lines([result]) if line.startswith("L4"))
         assert in_table.count("~") == (3 if marked else 0)
-        written = format.document(found)
+        written = as_document(result)
         assert written["estimated"] is written["seconds"]["estimated"] is marked
 
 
@@ -117,11 +118,11 @@ def test_a_measured_pace_replaces_the_estimate_of_that_card() -> None:
     slow = row.model_copy(
         update={"card": "NVIDIA L4", "card_gib": 22.0, "precision": "bf16", "seconds": {"update": 1e4}}
     )
-    found = estimate(plain.sizes.plan, plain.sizes.model, card, known=[slow])
+    result = estimate(plain.sizes.recipe, plain.sizes.model, card, known=[slow])
     assert plain.time
-    assert found.time
-    assert found.time.rows == 1
-    assert found.time.update > 10 * plain.time.update
+    assert result.time
+    assert result.time.rows == 1
+    assert result.time.update > 10 * plain.time.update
 
 
 def test_a_card_without_known_speed_has_no_time() -> None:
@@ -133,21 +134,21 @@ def test_a_vision_adapter_to_start_from_is_warned_of(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "adapter"):
         folder.mkdir(exist_ok=True)
         save_file(weights, folder / "adapter_model.safetensors")
-        plan = io.load_recipe("rarl", [f"lora.start={folder}"])
-        assert any("vision LoRA can not be served" in line for line in format.verdict_lines(plan))
+        recipe = load_recipe("rarl", [f"lora.start={folder}"])
+        assert any("vision LoRA can not be served" in line for line in verdict_lines(recipe))
         (folder / "adapter_model.safetensors").unlink()
-    assert not any("warning" in line for line in format.verdict_lines(io.load_recipe("rarl")))
+    assert not any("warning" in line for line in verdict_lines(load_recipe("rarl")))
 
 
 def test_the_check_is_told_in_few_lines() -> None:
-    plan = io.load_recipe("rarl")
-    assert format.verdict_lines(plan, cards.CARDS["T4"])[0].startswith("fits on T4: ")
-    assert "RTX 3090" in format.verdict_lines(plan)[0]
+    recipe = load_recipe("rarl")
+    assert verdict_lines(recipe, cards.CARDS["T4"])[0].startswith("fits on T4: ")
+    assert "RTX 3090" in verdict_lines(recipe)[0]
 
 
 def test_qwen3_is_said_to_be_planned_only() -> None:
-    plan = io.load_recipe("rarl", ["model.name=Qwen/Qwen3-VL-2B-Instruct"])
-    assert any("planned only" in line for line in format.verdict_lines(plan, cards.CARDS["L4"]))
+    recipe = load_recipe("rarl", ["model.name=Qwen/Qwen3-VL-2B-Instruct"])
+    assert any("planned only" in line for line in verdict_lines(recipe, cards.CARDS["L4"]))
 
 
 @pytest.mark.parametrize(

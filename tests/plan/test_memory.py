@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 
 from lowmed.plan import architecture, memory, sequence_lengths, training_memory
 from lowmed.plan.workload import GIB, Batch, Workload
-from lowmed.recipe import io
+from lowmed.recipe.io import load_recipe
 
-RARL = io.load_recipe("rarl")
-SFT = io.load_recipe("rarl-sft")
+RARL = load_recipe("rarl")
+SFT = load_recipe("rarl-sft")
 MODEL = architecture.read_architecture(RARL.model)
 
 
 def sizes(*overrides: str, recipe: str = "rarl", batch: Batch = Batch(8, 64, True)) -> Workload:  # noqa: B008  # frozen
-    plan = io.load_recipe(recipe, overrides)
+    plan = load_recipe(recipe, overrides)
     return Workload(plan, architecture.read_architecture(plan.model), sequence_lengths.sequence_lengths(plan), batch)
 
 
@@ -32,7 +32,7 @@ def test_the_weights_are_those_worked_out_by_hand() -> None:
 
 def test_a_token_of_the_cache_has_28672_bytes() -> None:
     for new_tokens, room in ((102, 448), (103, 464)):
-        cache = memory.phases(sizes(f"method.max_new_tokens={new_tokens}"))["rollout"]["KV cache"]
+        cache = memory.phases(sizes(f"method.max_completion_length={new_tokens}"))["rollout"]["KV cache"]
         assert cache == pytest.approx(28_672 * (8 * (256 + 90) + 64 * room * 29 / 28))
 
 
@@ -50,8 +50,8 @@ def test_each_method_has_its_phases() -> None:
 
 
 def test_the_stock_tower_takes_more_and_with_checkpointing_most() -> None:
-    for checkpointing in (False, True):
-        once = sizes(batch=Batch(8, 64, checkpointing))
+    for gradient_checkpointing in (False, True):
+        once = sizes(batch=Batch(8, 64, gradient_checkpointing))
         assert total(replace(once, tower="stock"), "backward") > total(once, "backward")
         assert total(replace(once, tower="stock"), "rollout") > total(once, "rollout")
     vision = memory.phases(replace(sizes(), tower="stock"))["backward"]["vision"]
@@ -59,9 +59,9 @@ def test_the_stock_tower_takes_more_and_with_checkpointing_most() -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_group_shares_its_prompt_in_grpo_alone(checkpointing: bool) -> None:
+def test_a_group_shares_its_prompt_in_grpo_alone(gradient_checkpointing: bool) -> None:
     def prompts(*overrides: str, rows: int = 8, recipe: str = "rarl") -> int:
-        return sizes(*overrides, recipe=recipe, batch=Batch(rows, 64, checkpointing)).shared_prompts
+        return sizes(*overrides, recipe=recipe, batch=Batch(rows, 64, gradient_checkpointing)).shared_prompts
 
     assert [prompts(rows=rows) for rows in (2, 8, 12, 16)] == [1, 1, 3, 2]
     assert prompts(recipe="rarl-sft") == 0
@@ -76,7 +76,7 @@ def test_a_forward_reads_a_shared_prompt_once_and_any_other_a_row(overrides: tup
 
 
 def test_the_shared_forward_keeps_what_was_counted_on_true_sized_layers() -> None:
-    # Saved tensors of one more layer of the true size, a prompt of 300 tokens and 8 replies of 64: docs/memory.md.
+    # Saved tensors of one more layer of the true size, a prompt of 300 tokens and 8 completions of 64: docs/memory.md.
     known = sequence_lengths.SequenceLengths(210, 1, 90, 64, 210, "")
     for width, counted in ((2, 94_703_516), (4, 163_344_216)):
         asked = replace(sizes(batch=Batch(8, 64, False)), lengths=known, width=width)
@@ -90,9 +90,9 @@ def test_the_shared_forward_keeps_what_was_counted_on_true_sized_layers() -> Non
 
 
 def test_sharing_takes_less_memory_with_checkpointing_too() -> None:
-    for checkpointing in (False, True):
-        shared = sizes(batch=Batch(8, 64, checkpointing))
-        apart = sizes("model.backend=unsloth", batch=Batch(8, 64, checkpointing))
+    for gradient_checkpointing in (False, True):
+        shared = sizes(batch=Batch(8, 64, gradient_checkpointing))
+        apart = sizes("model.backend=unsloth", batch=Batch(8, 64, gradient_checkpointing))
         assert total(shared, "backward") < total(apart, "backward")
 
 
@@ -102,17 +102,17 @@ def test_a_kl_term_keeps_a_copy_of_the_adapter_and_consistency_another() -> None
     kl = memory.phases(sizes("method.beta=0.04"))
     assert kl["backward"]["reference adapter"] == kl["scoring forward"]["reference adapter"] == copies
     asked = sizes("method.rewards=[{name: accuracy}, {name: consistency}]")
-    found = memory.phases(asked)
-    assert all(found[phase]["slow adapter"] == copies for phase in ("rollout", "backward"))
-    assert not any("adapter" in term for term in found["evaluation"])
+    result = memory.phases(asked)
+    assert all(result[phase]["slow adapter"] == copies for phase in ("rollout", "backward"))
+    assert not any("adapter" in term for term in result["evaluation"])
 
 
 def test_pixels_are_held_once_a_question_after_they_were_prepared_once_a_reply() -> None:
-    found = memory.phases(sizes("method.beta=0.04"))
+    result = memory.phases(sizes("method.beta=0.04"))
     pixels = 256 * (4 * MODEL.patch_values * 4 + MODEL.vision_out * 2)
-    assert found["rollout"]["images"] == 64 * pixels
-    assert found["scoring forward"]["images"] == (64 + 1) * pixels
-    assert found["backward"]["images"] == (8 + 1) * pixels
+    assert result["rollout"]["images"] == 64 * pixels
+    assert result["scoring forward"]["images"] == (64 + 1) * pixels
+    assert result["backward"]["images"] == (8 + 1) * pixels
     assert memory.phases(sizes("model.backend=unsloth"))["backward"]["images"] == 64 * pixels
 
 
@@ -124,19 +124,23 @@ def test_a_family_whose_tower_is_not_known_is_planned_with_the_stock_one() -> No
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.integers(1, 32),
-    checkpointing=st.booleans(),
+    gradient_checkpointing=st.booleans(),
     image=st.integers(4, 4096),
-    reply=st.integers(1, 1024),
+    completion=st.integers(1, 1024),
     more=st.sampled_from(["rows", "image", "reply", "text"]),
 )
-def test_more_of_anything_never_takes_less(rows: int, checkpointing: bool, image: int, reply: int, more: str) -> None:
+def test_more_of_anything_never_takes_less(
+    rows: int, gradient_checkpointing: bool, image: int, completion: int, more: str
+) -> None:
     def at(number: int, wide: int, long: int, text: int) -> dict[str, float]:
         known = sequence_lengths.SequenceLengths(wide, 1, text, long, wide, "")
-        asked = Workload(SFT, MODEL, known, Batch(number, 64, checkpointing))
+        asked = Workload(SFT, MODEL, known, Batch(number, 64, gradient_checkpointing))
         return {phase: sum(terms.values()) for phase, terms in memory.phases(asked).items()}
 
-    before = at(rows, image, reply, 90)
-    after = at(rows + (more == "rows"), image + (more == "image"), reply + (more == "reply"), 90 + (more == "text"))
+    before = at(rows, image, completion, 90)
+    after = at(
+        rows + (more == "rows"), image + (more == "image"), completion + (more == "reply"), 90 + (more == "text")
+    )
     assert all(after[phase] >= before[phase] for phase in before)
 
 

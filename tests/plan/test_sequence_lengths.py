@@ -7,7 +7,7 @@ from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.errors import DataError
 from lowmed.plan import sequence_lengths
-from lowmed.recipe import io
+from lowmed.recipe.io import load_recipe
 
 
 def prepared(folder: Path, budget: int = 256) -> Path:
@@ -23,35 +23,35 @@ def prepared(folder: Path, budget: int = 256) -> Path:
 
 def of(path: Path | None, *overrides: str) -> sequence_lengths.SequenceLengths:
     where = ("data.source=folder", f"data.path={path}") if path else ()
-    return sequence_lengths.sequence_lengths(io.load_recipe("rarl", [*where, *overrides]))
+    return sequence_lengths.sequence_lengths(load_recipe("rarl", [*where, *overrides]))
 
 
 def test_prepared_data_are_counted_as_they_were_stored(tmp_path: Path) -> None:
-    found = of(prepared(tmp_path))
-    assert found.image == 256
-    assert found.mean_image == pytest.approx((100 + 256 + 242) / 3)
-    assert found.text > sequence_lengths.TEMPLATE_TOKENS + 600 // 4
-    assert found.images == 1
-    assert "3 prepared rows" in found.told_by
+    result = of(prepared(tmp_path))
+    assert result.image == 256
+    assert result.mean_image == pytest.approx((100 + 256 + 242) / 3)
+    assert result.text > sequence_lengths.TEMPLATE_TOKENS + 600 // 4
+    assert result.images == 1
+    assert "3 prepared rows" in result.told_by
 
 
 def test_a_lower_budget_of_the_recipe_shrinks_them_further(tmp_path: Path) -> None:
     out = prepared(tmp_path)
     assert of(out, "model.max_image_tokens=64").image <= 64
-    assert of(out, "model.max_image_tokens=1024").image == 256  # pictures are never enlarged
+    assert of(out, "model.max_image_tokens=1024").image == 256  # images are never enlarged
 
 
 def test_without_prepared_data_the_ceiling_counts() -> None:
     assert of(None).image == 256
     assert of(None, "model.max_image_tokens=1024").image == 1024
-    assert sequence_lengths.sequence_lengths(io.load_recipe("rarl", nano=True)).image == 9
+    assert sequence_lengths.sequence_lengths(load_recipe("rarl", nano=True)).image == 9
 
 
 def test_the_reply_is_the_limit_in_grpo_and_the_reference_in_sft(tmp_path: Path) -> None:
     out = prepared(tmp_path)
-    assert of(out, "method.max_new_tokens=77").reply == 77
-    sft = sequence_lengths.sequence_lengths(io.load_recipe("rarl-sft", ["data.source=folder", f"data.path={out}"]))
-    assert 200 < sft.reply < 300
+    assert of(out, "method.max_completion_length=77").completion == 77
+    sft = sequence_lengths.sequence_lengths(load_recipe("rarl-sft", ["data.source=folder", f"data.path={out}"]))
+    assert 200 < sft.completion < 300
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"images": ["images/none.png"], "question": "?", "options": []}'])

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from predictors import Look, constant, division, evaluated, question_only, tagged
 
-from lowmed import run as runs
 from lowmed.nano import phantom
-from lowmed.recipe import io
-from lowmed.run import Run
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run
 from lowmed.sample import Sample
 
 PLANTED = (
@@ -21,7 +20,7 @@ TEST = phantom.samples("test", 60)
 @pytest.fixture
 def finished(tmp_path: Path) -> Run:
     """Two updates, 60 test questions answered by a base that plants scripts and a tuned model that never looks."""
-    run = runs.create_run(io.load_recipe("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
+    run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
     run.update(
         status="finished", updates=2, seconds=12.5, peak_gib=1.5, card="CPU", precision="fp32", backend="transformers",
         python="3.11.7", versions={"torch": "2.14.1"}, data_digest="d" * 64, image_pixels=[3136, 200704],

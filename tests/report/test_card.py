@@ -10,8 +10,8 @@ from lowmed.run import Run
 
 
 def _block(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
-    return found
+    result: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return result
 
 
 def test_the_card_says_what_it_is_for_what_not_and_how_good(finished: Run) -> None:

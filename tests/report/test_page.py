@@ -84,15 +84,15 @@ def test_pictures_are_embedded_only_where_they_may_be(finished: Run) -> None:
 
 
 def test_the_folder_of_the_data_is_not_told(finished: Run) -> None:
-    plan = finished.recipe
-    local = plan.model_copy(update={"data": plan.data.model_copy(update={"path": "wards/7"})})
+    recipe = finished.recipe
+    local = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": "wards/7"})})
     assert not any("wards" in value for _key, value, _why in settings(local))
 
 
 def test_rewards_are_told_with_their_share(finished: Run) -> None:
-    found = {each["name"]: each for each in rewards(read(finished))}
-    assert found["accuracy"]["last"] == pytest.approx(0.375)
-    assert sum(each["share"] for each in found.values()) == pytest.approx(1)
+    result = {each["name"]: each for each in rewards(read(finished))}
+    assert result["accuracy"]["last"] == pytest.approx(0.375)
+    assert sum(each["share"] for each in result.values()) == pytest.approx(1)
 
 
 def test_an_unfinished_run_and_one_without_evaluation_are_told_as_such(finished: Run) -> None:
@@ -107,10 +107,10 @@ def test_an_unfinished_run_and_one_without_evaluation_are_told_as_such(finished:
 
 def test_curves_are_drawn_the_same_each_time_without_metadata() -> None:
     rows = [{"update": at, "loss": 1 / at, "kl": 0.1, "canary/injection": 0.5} for at in range(1, 30)]
-    found = plots.curves(rows)
-    assert found.keys() == {"Loss", "KL to the start", "Canaries"}
-    assert found == plots.curves(rows)
-    assert all("http" not in drawing and "currentColor" in drawing for drawing in found.values())
+    result = plots.curves(rows)
+    assert result.keys() == {"Loss", "KL to the start", "Canaries"}
+    assert result == plots.curves(rows)
+    assert all("http" not in drawing and "currentColor" in drawing for drawing in result.values())
 
 
 def test_the_command_writes_page_and_card_and_one_json(finished: Run, tmp_path: Path) -> None:

@@ -7,14 +7,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from lowmed import run as runs
 from lowmed.cli.data import app as data
 from lowmed.data.load import load
 from lowmed.data.split import split_data
-from lowmed.recipe import io
+from lowmed.recipe.io import load_recipe
 from lowmed.report import page, run_data
 from lowmed.report.record import read
-from lowmed.run import Run
+from lowmed.run import Run, create_run, read_json, write_json
 
 PATIENTS = ("Mueller", "Schmidt", "Yilmaz", "Nowak")
 
@@ -34,26 +33,26 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     Path("rows.csv").write_text("\n".join([*rows, "again,Mueller.png,Is there a mass?,yes,closed,Mueller,train", ""]))
     for command in (["prepare", "rows.csv", "--out", "data", "--max-rejected", "0.5"], ["audit", "data"]):
         assert CliRunner().invoke(data, command, catch_exceptions=False).exit_code == 0
-    plan = io.load_recipe("rarl", ["data.source=folder", "data.path=data", "data.split_by=official"], nano=True)
-    run = runs.create_run(plan, "rarl", out="run")
-    division = split_data(load("folder", "data"), plan.data, plan.seed)
-    run.update(status="finished", updates=1, seconds=1.0, data_digest=division.digest)
-    runs.write_json(run.folder / "split.json", division.ids())
+    recipe = load_recipe("rarl", ["data.source=folder", "data.path=data", "data.split_by=official"], nano=True)
+    run = create_run(recipe, "rarl", out="run")
+    data_split = split_data(load("folder", "data"), recipe.data, recipe.seed)
+    run.update(status="finished", updates=1, seconds=1.0, data_digest=data_split.digest)
+    write_json(run.folder / "split.json", data_split.ids())
     return run
 
 
 def test_the_page_tells_counts_leaks_floors_sizes_and_what_was_left_out(prepared: Run) -> None:
-    found = run_data.data_summary(prepared)
-    train, test = found["parts"]["train"], found["parts"]["test"]
+    result = run_data.data_summary(prepared)
+    train, test = result["parts"]["train"], result["parts"]["test"]
     assert (train["rows"], train["images"], train["patients"], train["yes_no"]) == (5, 2, 2, 5)
     assert (test["rows"], test["images"], test["patients"]) == (2, 1, 1)
-    assert (found["leaks"], found["held_out_shared"]) == ([], [])
-    assert (found["repeats"]["duplicates"], found["repeats"]["conflicts"]) == (1, 1)
-    assert found["floor"]["test"]["all"] == 1.0  # the training answers to the same two questions
-    assert found["sizes"]["width"] == (700, 710, 720)
-    assert (found["sizes"]["images"], found["sizes"]["shrunk"], found["sizes"]["budget"]) == (3, 3, 256)
-    assert (found["prepared"]["rows"], found["prepared"]["rejected"]) == (7, 2)
-    assert found["audit"]["looked_at"] == 3
+    assert (result["leaks"], result["held_out_shared"]) == ([], [])
+    assert (result["repeats"]["duplicates"], result["repeats"]["conflicts"]) == (1, 1)
+    assert result["floor"]["test"]["all"] == 1.0  # the training answers to the same two questions
+    assert result["sizes"]["width"] == (700, 710, 720)
+    assert (result["sizes"]["images"], result["sizes"]["shrunk"], result["sizes"]["budget"]) == (3, 3, 256)
+    assert (result["prepared"]["rows"], result["prepared"]["rejected"]) == (7, 2)
+    assert result["audit"]["looked_at"] == 3
 
 
 def test_nobody_is_named_on_the_page(prepared: Run) -> None:
@@ -66,15 +65,15 @@ def test_nobody_is_named_on_the_page(prepared: Run) -> None:
 
 
 def test_shared_images_are_told_and_those_between_held_out_parts_are_no_leak(prepared: Run) -> None:
-    ids = runs.read_json(prepared.folder / "split.json")
-    runs.write_json(
+    ids = read_json(prepared.folder / "split.json")
+    write_json(
         prepared.folder / "split.json",
         {"train": ids["train"][:1], "a": ids["train"][1:2], "b": ids["test"][:1], "c": ids["test"][1:]},
     )
-    found = run_data.data_summary(prepared)
-    assert found["leaks"][0] == "1 of 1 a images are also in train (1 of 1 questions)"
-    assert found["held_out_shared"][0] == "1 of 1 c images are also in b (1 of 1 questions)"
-    html = page.render(read(prepared), {}, found)
+    result = run_data.data_summary(prepared)
+    assert result["leaks"][0] == "1 of 1 a images are also in train (1 of 1 questions)"
+    assert result["held_out_shared"][0] == "1 of 1 c images are also in b (1 of 1 questions)"
+    html = page.render(read(prepared), {}, result)
     assert '<p class="warn">1 of 1 a images are also in train' in html
 
 
@@ -85,9 +84,9 @@ def test_other_data_or_none_are_said_to_be_missing(prepared: Run) -> None:
     assert "not those" in run_data.data_summary(prepared)["missing"]
     file.write_text(text)
     Path("data").rename("moved")
-    found = run_data.data_summary(prepared)
-    assert "not where the run found them" in found["missing"]
-    assert found["missing"] in page.render(read(prepared), {}, found)
+    result = run_data.data_summary(prepared)
+    assert "not where the run found them" in result["missing"]
+    assert result["missing"] in page.render(read(prepared), {}, result)
     assert "missing" not in run_data.data_summary(prepared, "moved")
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from lowmed import rewards
 from lowmed.errors import RecipeError, RunError
-from lowmed.recipe import RewardSpec, io
+from lowmed.recipe import RewardSpec
+from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
 SAMPLE = Sample(id="s-17", question="Where?", answer="left lung", kind="open", group="g", source="t")
@@ -84,12 +85,12 @@ def test_whole_numbers_are_numbers() -> None:
 
 def test_the_rewards_of_a_recipe_take_all_they_need_from_it() -> None:
     rules = "method.rewards=[{name: overlong, cache: 8}, {name: format, gate: true}]"
-    plan = io.load_recipe("rarl", [rules, "method.max_new_tokens=16", "prompts.train=direct"], nano=True)
-    overlong, form = rewards.for_recipe(plan)
+    recipe = load_recipe("rarl", [rules, "method.max_completion_length=16", "prompts.train=direct"], nano=True)
+    overlong, form = rewards.for_recipe(recipe)
     assert overlong.of_group(SAMPLE, [rewards.Rollout("", 12)])[0].value == 0.5
     assert form.gate
     assert form(SAMPLE, "<answer>left lung</answer>").value == 1.0
-    assert rewards.for_recipe(io.load_recipe("rarl-sft", [], nano=True)) == []
+    assert rewards.for_recipe(load_recipe("rarl-sft", [], nano=True)) == []
 
 
 def test_a_closed_gate_takes_all_that_was_earned_and_leaves_silence() -> None:

@@ -13,7 +13,7 @@ from lowmed import prompt, rewards
 from lowmed.cli.rewards import app
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
-from lowmed.recipe import io
+from lowmed.recipe.io import load_recipe, shipped_recipes
 from lowmed.rewards import hacks
 from lowmed.rewards.check import check_rewards
 from lowmed.sample import Sample
@@ -37,9 +37,9 @@ HONEST: list[tuple[str, float, dict[str, Any]]] = [
 @pytest.mark.parametrize("family", ["reasoning", "direct"])
 def test_the_rewards_that_ship_hold(family: str) -> None:
     asked = prompt.family(family)
-    found = check_rewards(rewards.build(HONEST, asked.reply), SAMPLES, asked)
-    assert found["failures"] == []
-    assert {line["kind"] for line in found["hacks"]} == {"choice", "closed", "open", "json"}
+    result = check_rewards(rewards.build(HONEST, asked.completion_format), SAMPLES, asked)
+    assert result["failures"] == []
+    assert {line["kind"] for line in result["hacks"]} == {"choice", "closed", "open", "json"}
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Planted:
     ],
 )
 def test_a_planted_weakness_is_found(weakness: str, hack: str) -> None:
-    found = check_rewards([rewards.Weighted("planted", 1.0, Planted(weakness))], SAMPLES, FAMILY)
-    assert any(line["hack"] == hack and line["wins"] for line in found["hacks"])
-    assert any(repr(hack) in failure for failure in found["failures"])
+    result = check_rewards([rewards.Weighted("planted", 1.0, Planted(weakness))], SAMPLES, FAMILY)
+    assert any(line["hack"] == hack and line["wins"] for line in result["hacks"])
+    assert any(repr(hack) in failure for failure in result["failures"])
 
 
 def test_a_gold_reply_or_a_spelling_of_it_that_earns_less_is_found() -> None:
@@ -82,18 +82,18 @@ def test_a_gold_reply_or_a_spelling_of_it_that_earns_less_is_found() -> None:
                 float(completion.strip().endswith(f"<answer>{hacks.gold_text(sample)}</answer>")), "as written"
             )
 
-    found = check_rewards([rewards.Weighted("picky", 1.0, Picky())], SAMPLES[:9], FAMILY)
-    assert {line["spelling"] for line in found["variants"]} >= {"spaces and lines", "capitals", "letter with a dot"}
-    assert "line between the tags" not in {line["spelling"] for line in found["variants"]}
+    result = check_rewards([rewards.Weighted("picky", 1.0, Picky())], SAMPLES[:9], FAMILY)
+    assert {line["spelling"] for line in result["variants"]} >= {"spaces and lines", "capitals", "letter with a dot"}
+    assert "line between the tags" not in {line["spelling"] for line in result["variants"]}
     stern = check_rewards([rewards.Weighted("never", 1.0, lambda *_: rewards.Score(0.5, "half"))], SAMPLES[:9], FAMILY)
     assert stern["failures"][0] == "9 of 9 gold replies earn less than all of `never`"
 
 
 def test_paying_length_is_named_and_is_no_failure() -> None:
-    found = check_rewards(rewards.build([("accuracy", 1.0, {}), ("chain", 0.5, {})]), SAMPLES, FAMILY)
-    assert found["failures"] == []
-    assert found["by_design"] == ["chain"]
-    assert "ramble" in {line["hack"] for line in found["hacks"] if line["wins_by_design"]}
+    result = check_rewards(rewards.build([("accuracy", 1.0, {}), ("chain", 0.5, {})]), SAMPLES, FAMILY)
+    assert result["failures"] == []
+    assert result["by_design"] == ["chain"]
+    assert "ramble" in {line["hack"] for line in result["hacks"] if line["wins_by_design"]}
 
 
 @pytest.mark.parametrize(
@@ -161,8 +161,8 @@ def test_every_reward_has_its_row_in_the_document() -> None:
 
 
 def test_the_recipes_that_ship_and_need_no_judge_hold() -> None:
-    for name in io.shipped_recipes():
-        plan = io.load_recipe(name, [], nano=True)
-        if plan.method.kind == "grpo" and not {each.name for each in plan.method.rewards} & {"judge", "clinical"}:
-            found = check_rewards(rewards.for_recipe(plan), phantom.samples("train", 24), plan.prompts.training)
-            assert found["failures"] == [], name
+    for name in shipped_recipes():
+        recipe = load_recipe(name, [], nano=True)
+        if recipe.method.kind == "grpo" and not {each.name for each in recipe.method.rewards} & {"judge", "clinical"}:
+            result = check_rewards(rewards.for_recipe(recipe), phantom.samples("train", 24), recipe.prompts.training)
+            assert result["failures"] == [], name

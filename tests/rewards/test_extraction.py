@@ -61,6 +61,6 @@ document = st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(st
 @given(document, document, st.floats(0, 1))
 def test_any_two_documents_give_a_share(gold: object, said: object, alpha: float) -> None:
     sample = Sample("s", "Report it.", json.dumps(gold), "json", "g", "t")
-    found = Extraction(alpha)(sample, f"<answer>{json.dumps(said)}</answer>").value
-    assert found is not None
-    assert 0.0 <= found <= 1.0
+    result = Extraction(alpha)(sample, f"<answer>{json.dumps(said)}</answer>").value
+    assert result is not None
+    assert 0.0 <= result <= 1.0

@@ -1,4 +1,4 @@
-"""The reference reply of every prompt family must earn everything, on real gold answers too."""
+"""The reference completion of every prompt family must earn everything, on real gold answers too."""
 
 import json
 from collections.abc import Iterator
@@ -17,14 +17,16 @@ PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
 
 
 def _below_full(samples: list[Sample]) -> list[tuple[str, str, str]]:
-    found = []
+    result = []
     for family in prompt.FAMILIES.values():
-        for reward in rewards.build([("accuracy", 1.0, {}), ("format", 0.2, {}), ("reasoning", 0.5, {})], family.reply):
+        for reward in rewards.build(
+            [("accuracy", 1.0, {}), ("format", 0.2, {}), ("reasoning", 0.5, {})], family.completion_format
+        ):
             scores = [(sample, reward(sample, prompt.reference_completion(family, sample))) for sample in samples]
-            found += [
+            result += [
                 (reward.name, sample.answer, score.why) for sample, score in scores if score.value not in (1, None)
             ]
-    return found
+    return result
 
 
 def _samples(rows: list[dict[str, Any]], kinds: dict[str, Kind]) -> Iterator[Sample]:
@@ -80,9 +82,9 @@ def test_reward_equals_strict_grade_on_the_vectors() -> None:
         gold = options.get(case["gold"], case["gold"])
         kind: Kind = "choice" if options else "closed"
         sample = Sample(case["id"], "?", gold, kind, "g", "t", options=tuple(options.values()))
-        for reply in (case["input"], f"<think>I see it</think><answer>{case['input']}</answer>"):
-            verdict = answer.grade(answer.read(reply, sample), sample)
-            score = rewards.build([("accuracy", 1.0, {})])[0](sample, reply)
+        for completion in (case["input"], f"<think>I see it</think><answer>{case['input']}</answer>"):
+            verdict = answer.grade(answer.read(completion, sample), sample)
+            score = rewards.build([("accuracy", 1.0, {})])[0](sample, completion)
             assert score.value == float(verdict.strict_outcome == "correct")
             compared += verdict.strict_outcome == "correct"
     assert compared > 10

@@ -90,7 +90,7 @@ def test_what_a_completion_orders_reaches_the_judge_as_data_alone(text: str) -> 
 def test_reasoning_is_judged_without_the_answer_after_it(completion: str, value: float, calls: int) -> None:
     with serving(lambda asked: verdict(asked, "blunted" in asked.candidate)) as server:
         assert Clinical(Judge(server.url, "m"))(OPEN, completion).value == value
-        assert Clinical(Judge(server.url, "m"), reply="answer")(OPEN, completion).value is None
+        assert Clinical(Judge(server.url, "m"), completion_format="answer")(OPEN, completion).value is None
     assert len(server.asked) == calls
     assert not any("answer>" in asked.candidate or "pneumonia" in asked.candidate for asked in server.asked)
 
@@ -98,9 +98,9 @@ def test_reasoning_is_judged_without_the_answer_after_it(completion: str, value:
 @pytest.mark.parametrize("reward", [JudgeReward, Clinical])
 def test_a_failed_verdict_is_no_score_and_never_zero(reward: Any) -> None:
     with serving(lambda asked: (500, b"")) as server:
-        found = reward(Judge(server.url, "m"))(OPEN, _said("fluid"))
-    assert found.value is None
-    assert "500" in found.why
+        result = reward(Judge(server.url, "m"))(OPEN, _said("fluid"))
+    assert result.value is None
+    assert "500" in result.why
 
 
 @pytest.mark.parametrize("reward", [JudgeReward, Clinical])

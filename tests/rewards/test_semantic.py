@@ -72,19 +72,19 @@ def earned(reward: Semantic, answer: str) -> float | None:
 
 
 def test_calibration_sets_golds_apart_from_shuffled_golds(counting: str) -> None:
-    found = calibrate_embedding(golds(), counting)
-    assert found["usable"]
-    assert found["pairs"] == found["pairs_of_one_question"] == len(golds())
-    assert 0 <= found["unrelated"] < found["threshold"] < 0.75  # two of three words in common are 0.667
-    assert found["accepted"] == 1.0
-    assert found == calibrate_embedding(golds(), counting)
-    assert found["model"] == "counts"
+    result = calibrate_embedding(golds(), counting)
+    assert result["usable"]
+    assert result["pairs"] == result["pairs_of_one_question"] == len(golds())
+    assert 0 <= result["unrelated"] < result["threshold"] < 0.75  # two of three words in common are 0.667
+    assert result["accepted"] == 1.0
+    assert result == calibrate_embedding(golds(), counting)
+    assert result["model"] == "counts"
 
 
 def test_a_model_that_cannot_tell_answers_apart_is_refused(collapsed: str, tmp_path: Path) -> None:
-    found = calibrate_embedding(golds(), collapsed)
-    assert not found["usable"]
-    (tmp_path / "c.json").write_text(json.dumps(found))
+    result = calibrate_embedding(golds(), collapsed)
+    assert not result["usable"]
+    (tmp_path / "c.json").write_text(json.dumps(result))
     with pytest.raises(RecipeError, match="can not tell different answers apart"):
         Semantic(collapsed, str(tmp_path / "c.json"))
 

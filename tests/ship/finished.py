@@ -10,12 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lowmed import nano
-from lowmed import run as runs
 from lowmed.data.load import load
 from lowmed.data.split import split_data
 from lowmed.engine.transformers_backend import LANGUAGE_LAYERS
-from lowmed.recipe import io
-from lowmed.run import Run
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run
 from lowmed.ship import weights
 
 RANK = 8
@@ -28,9 +27,9 @@ Tensors = dict[str, torch.Tensor]
 
 def run(folder: Path, *overrides: str, strength: float = 0.02) -> Run:
     """The run; `strength` is the standard deviation of B: how much the adapter does."""
-    plan = io.load_recipe("rarl", ["eval.max_new_tokens=40", *overrides], nano=True)
-    made = runs.create_run(plan, "made", out=str(folder))
-    data = split_data(load("phantom"), plan.data, plan.seed)
+    recipe = load_recipe("rarl", ["eval.max_new_tokens=40", *overrides], nano=True)
+    made = create_run(recipe, "made", out=str(folder))
+    data = split_data(load("phantom"), recipe.data, recipe.seed)
     made.update(status="finished", updates=1, data_digest=data.digest, precision="fp32", image_pixels=[3136, 200704])
     adapter(made.adapter, factors(strength))
     return made
@@ -39,14 +38,14 @@ def run(folder: Path, *overrides: str, strength: float = 0.02) -> Run:
 def factors(strength: float, folder: Path | None = None) -> Tensors:
     """A and B of every linear layer of a base's language model."""
     draw = torch.Generator().manual_seed(0)
-    found: Tensors = {}
+    result: Tensors = {}
     for name, place in weights.tensor_locations(folder or nano.folder()).items():
         if weights.is_language_layer(name, place):
             wide, high = place.shape[1], place.shape[0]
             module = f"base_model.model.{weights.canonical(name).removesuffix('.weight')}"
-            found[f"{module}.lora_A.weight"] = torch.randn(RANK, wide, generator=draw) * 0.05
-            found[f"{module}.lora_B.weight"] = torch.randn(high, RANK, generator=draw) * strength
-    return found
+            result[f"{module}.lora_A.weight"] = torch.randn(RANK, wide, generator=draw) * 0.05
+            result[f"{module}.lora_B.weight"] = torch.randn(high, RANK, generator=draw) * strength
+    return result
 
 
 def adapter(folder: Path, tensors: Mapping[str, torch.Tensor], **config: Any) -> None:

@@ -1,4 +1,4 @@
-"""A question of one's own: reasoning, answer, votes; and what is no picture or no question."""
+"""A question of one's own: reasoning, answer, votes; and what is no image or no question."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -29,18 +29,18 @@ def picture(tmp_path: Path) -> str:
 
 
 def test_a_run_answers_about_two_pictures_and_says_how_stable(
-    picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = finished.run(tmp_path / "run", strength=0.001)
-    command(str(run.folder), [picture, picture, QUESTION], samples=4, as_json=True)
-    found = json.loads(capsys.readouterr().out)
-    assert found["images"] == ["picture.png", "picture.png"]
-    assert found["prompt"]["name"] == "reasoning"
-    assert found["reasoning"] in found["reply"]
-    assert found["reasoning"]
-    assert found["answer"]
-    votes = found["samples"]["votes"]
-    assert sum(vote["replies"] for vote in votes) + found["samples"]["unread"] == 4
+    command(str(run.folder), [image, image, QUESTION], samples=4, as_json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == ["picture.png", "picture.png"]
+    assert result["prompt"]["name"] == "reasoning"
+    assert result["reasoning"] in result["reply"]
+    assert result["reasoning"]
+    assert result["answer"]
+    votes = result["samples"]["votes"]
+    assert sum(vote["replies"] for vote in votes) + result["samples"]["unread"] == 4
 
 
 def test_the_embedded_model_answers_without_a_picture_in_another_form(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,7 +51,7 @@ def test_the_embedded_model_answers_without_a_picture_in_another_form(capsys: py
 
 
 class Says:
-    """Replies with these texts, one after the other."""
+    """Completions with these texts, one after the other."""
 
     def __init__(self, *texts: str) -> None:
         self.texts = iter(texts)
@@ -69,18 +69,20 @@ def said(*texts: str, samples: int = 0) -> dict[str, object]:
 
 
 def test_unread_is_unread_and_has_no_vote() -> None:
-    found = said("<think>so</think><answer>left</answer><answer>right</answer>", "<answer>left</answer>", "", samples=2)
-    assert found["answer"] is None
-    assert found["flags"] == ["ambiguous_tags"]
-    assert found["reasoning"] == "so"
-    assert found["samples"] == {
+    result = said(
+        "<think>so</think><answer>left</answer><answer>right</answer>", "<answer>left</answer>", "", samples=2
+    )
+    assert result["answer"] is None
+    assert result["flags"] == ["ambiguous_tags"]
+    assert result["reasoning"] == "so"
+    assert result["samples"] == {
         "drawn": 2, "temperature": 1.0, "unread": 1, "votes": [{"answer": "left", "replies": 1, "share": 0.5}],
     }  # fmt: skip
 
 
 def test_a_reply_without_reasoning_has_none() -> None:
-    found = said("<answer>upper left</answer>")
-    assert (found["answer"], found["reasoning"], found["strict"]) == ("upper left", "", True)
+    result = said("<answer>upper left</answer>")
+    assert (result["answer"], result["reasoning"], result["strict"]) == ("upper left", "", True)
 
 
 def test_a_dicom_file_is_welcome(tmp_path: Path) -> None:
@@ -109,12 +111,12 @@ def test_a_dicom_file_is_welcome(tmp_path: Path) -> None:
     ],
 )
 def test_what_can_not_be_asked_is_told_before_a_model_is_loaded(
-    picture: str, tmp_path: Path, rest: list[str], told: str | None
+    image: str, tmp_path: Path, rest: list[str], told: str | None
 ) -> None:
     (tmp_path / "text.png").write_text("no picture")
     Image.new("RGB", (3000, 9)).save(tmp_path / "narrow.png")
     places = {
-        "picture": picture, "text": str(tmp_path / "text.png"), "folder": str(tmp_path),
+        "picture": image, "text": str(tmp_path / "text.png"), "folder": str(tmp_path),
         "narrow": str(tmp_path / "narrow.png"),
     }  # fmt: skip
     if told is None:

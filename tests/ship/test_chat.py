@@ -19,8 +19,8 @@ pytest.importorskip("gradio", reason="the extra `ui` is not installed")
 def port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        found: int = free.getsockname()[1]
-        return found
+        result: int = free.getsockname()[1]
+        return result
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def picture(tmp_path: Path) -> Any:
 
 
 @pytest.mark.slow
-def test_a_question_about_a_picture_is_answered_with_reasoning_and_votes(client: Any, picture: Any) -> None:
+def test_a_question_about_a_picture_is_answered_with_reasoning_and_votes(client: Any, image: Any) -> None:
     answer, reasoning, votes = client.predict(
-        [picture], "Which side is the bright disc on?", "reasoning", 4, api_name="/ask"
+        [image], "Which side is the bright disc on?", "reasoning", 4, api_name="/ask"
     )
     assert answer
     assert reasoning
@@ -54,9 +54,9 @@ def test_a_question_about_a_picture_is_answered_with_reasoning_and_votes(client:
 
 
 @pytest.mark.slow
-def test_what_can_not_be_asked_is_told(client: Any, picture: Any) -> None:
+def test_what_can_not_be_asked_is_told(client: Any, image: Any) -> None:
     with pytest.raises(Exception, match="the question is empty"):
-        client.predict([picture], " ", "reasoning", 0, api_name="/ask")
+        client.predict([image], " ", "reasoning", 0, api_name="/ask")
 
 
 @pytest.mark.slow

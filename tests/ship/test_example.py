@@ -54,7 +54,7 @@ def test_the_merged_and_the_adapter_folder_answer_alike(run: Run, tmp_path: Path
         )
         assert done.returncode == 0, done.stderr
         said.append(done.stdout.strip())
-    assert all(reply.startswith("<think>") and reply.endswith("</answer>") for reply in said), said
+    assert all(completion.startswith("<think>") and completion.endswith("</answer>") for completion in said), said
 
 
 def test_the_scripts_are_short_and_know_nothing_of_lowmed() -> None:
@@ -101,7 +101,7 @@ def test_the_script_of_gguf_files_asks_a_server_with_a_picture_as_training_saw_i
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (0, "<answer>yes</answer>"), done.stderr
-    [picture, text] = asked[0]["messages"][0]["content"]
+    [image, text] = asked[0]["messages"][0]["content"]
     assert (text["text"], asked[0]["model"], asked[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
-    shown = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].split(",")[1])))
+    shown = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1])))
     assert shown.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size

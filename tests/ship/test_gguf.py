@@ -25,11 +25,11 @@ __all__ = ["copy", "exported"]  # fixtures
 
 def tensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """The values of a GGUF file, dequantised."""
-    found = {}
+    result = {}
     for tensor in gguf.GGUFReader(path).tensors:
         shape = tuple(int(side) for side in reversed(tensor.shape))
-        found[tensor.name] = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(shape)
-    return found
+        result[tensor.name] = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(shape)
+    return result
 
 
 def kinds(path: Path) -> dict[str, str]:
@@ -53,7 +53,7 @@ def stored(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def test_f16_holds_the_language_model_to_the_bit_and_no_second_embedding(exported: Path) -> None:
-    found, wanted = tensors(exported / "nano-f16.gguf"), weights(nano.folder())
+    result, wanted = tensors(exported / "nano-f16.gguf"), weights(nano.folder())
     pairs = {
         "token_embd.weight": "model.embed_tokens.weight",
         "output_norm.weight": "model.norm.weight",
@@ -68,17 +68,17 @@ def test_f16_holds_the_language_model_to_the_bit_and_no_second_embedding(exporte
         "blk.2.ffn_down.weight": "model.layers.2.mlp.down_proj.weight",
     }
     for name, plain in pairs.items():
-        np.testing.assert_array_equal(found[name], stored(wanted[plain]), err_msg=name)
-    assert len(found) == sum(not name.startswith("visual.") for name in wanted)
-    assert "output.weight" not in found
+        np.testing.assert_array_equal(result[name], stored(wanted[plain]), err_msg=name)
+    assert len(result) == sum(not name.startswith("visual.") for name in wanted)
+    assert "output.weight" not in result
 
 
 def test_the_projector_holds_the_vision_tower_to_the_bit_in_llama_cpps_parts(exported: Path) -> None:
-    found, wanted = tensors(exported / "mmproj-nano-f16.gguf"), weights(nano.folder())
+    result, wanted = tensors(exported / "mmproj-nano-f16.gguf"), weights(nano.folder())
     for end in ("weight", "bias"):
-        fused = np.concatenate([found[f"v.blk.1.attn_{letter}.{end}"] for letter in "qkv"])
+        fused = np.concatenate([result[f"v.blk.1.attn_{letter}.{end}"] for letter in "qkv"])
         np.testing.assert_array_equal(fused, stored(wanted[f"visual.blocks.1.attn.qkv.{end}"]))
-    frames = np.stack([found["v.patch_embd.weight"], found["v.patch_embd.weight.1"]], axis=2)
+    frames = np.stack([result["v.patch_embd.weight"], result["v.patch_embd.weight.1"]], axis=2)
     np.testing.assert_array_equal(frames, stored(wanted["visual.patch_embed.proj.weight"]))
     for name, plain in {
         "v.blk.0.ln1.weight": "blocks.0.norm1.weight",
@@ -90,26 +90,26 @@ def test_the_projector_holds_the_vision_tower_to_the_bit_in_llama_cpps_parts(exp
         "mm.0.weight": "merger.mlp.0.weight",
         "mm.2.bias": "merger.mlp.2.bias",
     }.items():
-        np.testing.assert_array_equal(found[name], stored(wanted[f"visual.{plain}"]), err_msg=name)
+        np.testing.assert_array_equal(result[name], stored(wanted[f"visual.{plain}"]), err_msg=name)
     vision = [name for name in wanted if name.startswith("visual.")]
-    assert len(found) == len(vision) + 2 * sum(".qkv." in name for name in vision) + 1
+    assert len(result) == len(vision) + 2 * sum(".qkv." in name for name in vision) + 1
 
 
 def test_the_files_say_what_the_config_the_tokenizer_and_the_processor_say(exported: Path) -> None:
-    found = fields(exported / "nano-q8_0.gguf")
+    result = fields(exported / "nano-q8_0.gguf")
     config = json.loads((nano.folder() / "config.json").read_text())
     tokenizer = json.loads((nano.folder() / "tokenizer.json").read_text())
-    assert found["general.architecture"] == "qwen2vl"
-    assert found["qwen2vl.rope.dimension_sections"] == [4, 6, 6, 0]
-    assert found["qwen2vl.rope.freq_base"] == config["text_config"]["rope_parameters"]["rope_theta"]
-    assert found["qwen2vl.attention.head_count_kv"] == config["text_config"]["num_key_value_heads"]
-    assert found["tokenizer.ggml.pre"] == "qwen2"
-    assert found["tokenizer.ggml.tokens"] == sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
-    assert found["tokenizer.ggml.merges"] == [" ".join(merge) for merge in tokenizer["model"]["merges"]]
-    assert found["tokenizer.ggml.token_type"][-8:] == [gguf.TokenType.CONTROL] * 8
-    assert found["tokenizer.ggml.eos_token_id"] == config["text_config"]["eos_token_id"]
-    assert found["tokenizer.ggml.add_bos_token"] is False
-    assert found["tokenizer.chat_template"] == (nano.folder() / "chat_template.jinja").read_text()
+    assert result["general.architecture"] == "qwen2vl"
+    assert result["qwen2vl.rope.dimension_sections"] == [4, 6, 6, 0]
+    assert result["qwen2vl.rope.freq_base"] == config["text_config"]["rope_parameters"]["rope_theta"]
+    assert result["qwen2vl.attention.head_count_kv"] == config["text_config"]["num_key_value_heads"]
+    assert result["tokenizer.ggml.pre"] == "qwen2"
+    assert result["tokenizer.ggml.tokens"] == sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
+    assert result["tokenizer.ggml.merges"] == [" ".join(merge) for merge in tokenizer["model"]["merges"]]
+    assert result["tokenizer.ggml.token_type"][-8:] == [gguf.TokenType.CONTROL] * 8
+    assert result["tokenizer.ggml.eos_token_id"] == config["text_config"]["eos_token_id"]
+    assert result["tokenizer.ggml.add_bos_token"] is False
+    assert result["tokenizer.chat_template"] == (nano.folder() / "chat_template.jinja").read_text()
     vision = fields(exported / "mmproj-nano-f16.gguf")
     assert (vision["general.architecture"], vision["general.type"]) == ("clip", "mmproj")
     assert vision["clip.projector_type"] == "qwen2vl_merger"
@@ -118,10 +118,10 @@ def test_the_files_say_what_the_config_the_tokenizer_and_the_processor_say(expor
 
 
 def test_q8_0_is_off_by_at_most_half_a_step_of_each_block(exported: Path) -> None:
-    found, types = tensors(exported / "nano-q8_0.gguf"), kinds(exported / "nano-q8_0.gguf")
+    result, types = tensors(exported / "nano-q8_0.gguf"), kinds(exported / "nano-q8_0.gguf")
     wanted = weights(nano.folder())["model.layers.0.mlp.down_proj.weight"].reshape(-1, 32)
     step = np.abs(wanted).max(axis=1, keepdims=True) / 127
-    assert (np.abs(found["blk.0.ffn_down.weight"].reshape(-1, 32) - wanted) <= 0.56 * step).all()  # the step is in F16
+    assert (np.abs(result["blk.0.ffn_down.weight"].reshape(-1, 32) - wanted) <= 0.56 * step).all()  # the step is in F16
     assert set(types.values()) == {"Q8_0", "F32"}
     assert all(kind == "F32" for name, kind in types.items() if "norm" in name or name.endswith("bias"))
 
@@ -138,16 +138,16 @@ def test_rows_that_no_block_of_32_fits_stay_f16_in_q8_0(copy: Copy, tmp_path: Pa
 def test_a_model_with_an_output_matrix_of_its_own_keeps_it(copy: Copy, tmp_path: Path) -> None:
     folder = copy()
     other_shape(folder, {"num_hidden_layers": 1}, {"depth": 1}, tied=False)
-    found = tensors(export.write(folder, tmp_path / "out", ("f16",))[0])
-    np.testing.assert_array_equal(found["output.weight"], stored(weights(folder)["lm_head.weight"]))
+    result = tensors(export.write(folder, tmp_path / "out", ("f16",))[0])
+    np.testing.assert_array_equal(result["output.weight"], stored(weights(folder)["lm_head.weight"]))
 
 
 def test_a_vocabulary_smaller_than_the_embedding_is_filled_up_with_unused_tokens(copy: Copy, tmp_path: Path) -> None:
     folder = copy()
     other_shape(folder, {"vocab_size": 640, "num_hidden_layers": 1}, {"depth": 1})
-    found = fields(export.write(folder, tmp_path / "out", ("f16",))[0])
-    assert found["tokenizer.ggml.tokens"][599:602] == ["<|video_pad|>", "[PAD600]", "[PAD601]"]
-    assert found["tokenizer.ggml.token_type"][600:] == [gguf.TokenType.UNUSED] * 40
+    result = fields(export.write(folder, tmp_path / "out", ("f16",))[0])
+    assert result["tokenizer.ggml.tokens"][599:602] == ["<|video_pad|>", "[PAD600]", "[PAD601]"]
+    assert result["tokenizer.ggml.token_type"][600:] == [gguf.TokenType.UNUSED] * 40
 
 
 def test_a_folder_in_shards_gives_the_same_bytes(copy: Copy, exported: Path, tmp_path: Path) -> None:

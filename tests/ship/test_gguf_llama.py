@@ -31,12 +31,12 @@ def compared(folder: Path, files: Path, kind: str, asked: list[Question], tokens
     return agreement(folder, files / f"nano-{kind}.gguf", files / "mmproj-nano-f16.gguf", asked, max_new_tokens=tokens)
 
 
-def questions(count: int, *, pictures: bool = True) -> list[Question]:
+def questions(count: int, *, images: bool = True) -> list[Question]:
     family = prompt.family("reasoning")
     return [
         Question(
             prompt.build_messages(family, sample)[0]["content"][-1]["text"],
-            tuple(phantom.picture(image) for image in sample.images) if pictures else (),
+            tuple(phantom.picture(image) for image in sample.images) if images else (),
         )
         for sample in phantom.samples("test", count)
     ]
@@ -45,21 +45,21 @@ def questions(count: int, *, pictures: bool = True) -> list[Question]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("llama")
 @pytest.mark.parametrize("pictures", [True, False])
-def test_llama_cpp_says_what_transformers_says(exported: Path, pictures: bool) -> None:
-    found = compared(nano.folder(), exported, "f16", questions(12, pictures=pictures))
-    assert (found.same_prompts, found.same_replies) == (12, 12), found.lines()
-    assert found.tokens == found.same_tokens > 100
-    assert 0 < found.drift < 0.1
+def test_llama_cpp_says_what_transformers_says(exported: Path, images: bool) -> None:
+    result = compared(nano.folder(), exported, "f16", questions(12, images=images))
+    assert (result.same_prompts, result.same_replies) == (12, 12), result.lines()
+    assert result.tokens == result.same_tokens > 100
+    assert 0 < result.drift < 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("llama")
 def test_several_pictures_in_one_prompt_keep_their_places(exported: Path) -> None:
-    pictures = [phantom.picture(sample.images[0]) for sample in phantom.samples("test", 3)]
-    wide = pictures[2].resize((140, 56))
-    asked = [Question("Which one?", tuple(order)) for order in ((*pictures[:2], wide), (wide, *pictures[:2]))]
-    found = compared(nano.folder(), exported, "f16", asked)
-    assert (found.same_prompts, found.same_replies) == (2, 2), found.lines()
+    images = [phantom.picture(sample.images[0]) for sample in phantom.samples("test", 3)]
+    wide = images[2].resize((140, 56))
+    asked = [Question("Which one?", tuple(order)) for order in ((*images[:2], wide), (wide, *images[:2]))]
+    result = compared(nano.folder(), exported, "f16", asked)
+    assert (result.same_prompts, result.same_replies) == (2, 2), result.lines()
 
 
 @pytest.mark.slow
@@ -75,10 +75,10 @@ def test_real_pictures_get_the_same_replies_when_prepared_and_not_when_llama_cpp
     asked = {row["image_name"]: row["question"] for row in rows[:60]}
     raw = [Question(text, (Image.open(vqa_rad / "images" / name),)) for name, text in asked.items()][:12]
     prepared = [Question(one.text, (prepare(one.images[0], policy),)) for one in raw]
-    found = compared(folder, tmp_path / "out", "f16", prepared, 16)
-    assert (found.same_prompts, found.same_replies) == (12, 12), found.lines()
-    assert found.drift < 0.2
-    assert compared(folder, tmp_path / "out", "f16", raw, 16).drift > 2 * found.drift
+    result = compared(folder, tmp_path / "out", "f16", prepared, 16)
+    assert (result.same_prompts, result.same_replies) == (12, 12), result.lines()
+    assert result.drift < 0.2
+    assert compared(folder, tmp_path / "out", "f16", raw, 16).drift > 2 * result.drift
 
 
 @pytest.mark.slow
@@ -95,15 +95,15 @@ def test_another_vision_tower_is_noticed_on_pictures_alone(copy: Copy, exported:
     assert seen.drift > 1
     assert seen.same_tokens + len(seen.differences) == seen.tokens
     assert json.loads(json.dumps(seen.as_dict()))["same_prompts"] == 8
-    unseen = agreement(nano.folder(), language, wrong, questions(8, pictures=False), max_new_tokens=40)
+    unseen = agreement(nano.folder(), language, wrong, questions(8, images=False), max_new_tokens=40)
     assert unseen.same_replies == 8
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("llama")
 def test_letters_that_are_not_composed_are_split_otherwise_and_that_is_told(exported: Path) -> None:
-    found = compared(nano.folder(), exported, "f16", [Question("café?"), Question("cafe\u0301?")], 4)
-    assert found.same_prompts == 1  # Qwen2's tokenizer composes them first, llama.cpp does not
+    result = compared(nano.folder(), exported, "f16", [Question("café?"), Question("cafe\u0301?")], 4)
+    assert result.same_prompts == 1  # Qwen2's tokenizer composes them first, llama.cpp does not
 
 
 @pytest.mark.slow
@@ -144,9 +144,9 @@ def test_the_released_tokenizer_and_head_sizes_agree_on_real_questions(tmp_path:
     )
     language, vision = export.write(folder, tmp_path / "out", ("f16",))
     rows = json.loads(slake.read_text(encoding="utf-8"))
-    picture = phantom.picture(phantom.samples("test", 1)[0].images[0])
+    image = phantom.picture(phantom.samples("test", 1)[0].images[0])
     hard = ["  two  spaces\n\n\tand 12345 mm, it's HE'LL 3.5×10⁻³ µg/mL 🩻", "x" * 300, "<think>\n</think>"]
-    asked = [Question(row["question"], (picture,)) for row in rows[:6] + rows[-6:]] + [Question(one) for one in hard]
-    found = agreement(folder, language, vision, asked, max_new_tokens=4)
-    assert (found.same_prompts, found.same_replies) == (len(asked), len(asked)), found.lines()
-    assert found.drift < 0.01
+    asked = [Question(row["question"], (image,)) for row in rows[:6] + rows[-6:]] + [Question(one) for one in hard]
+    result = agreement(folder, language, vision, asked, max_new_tokens=4)
+    assert (result.same_prompts, result.same_replies) == (len(asked), len(asked)), result.lines()
+    assert result.drift < 0.01

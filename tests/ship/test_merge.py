@@ -54,11 +54,11 @@ def test_merged_weights_are_those_of_peft(run: Run, tmp_path: Path) -> None:
     model = AutoModelForImageTextToText.from_pretrained(nano.folder(), dtype=torch.float32)
     model = PeftModel.from_pretrained(model, run.adapter).merge_and_unload()
     expected = {name: value.to(torch.bfloat16) for name, value in model.state_dict().items()}
-    found = load_file(tmp_path / "out" / "model.safetensors")
+    result = load_file(tmp_path / "out" / "model.safetensors")
     before = load_file(nano.folder() / "model.safetensors")
-    assert found.keys() == before.keys()
+    assert result.keys() == before.keys()
     changed = 0
-    for name, tensor in found.items():
+    for name, tensor in result.items():
         # Adding in another order may round the last of eight bits the other way.
         torch.testing.assert_close(tensor, expected[weights.canonical(name)], rtol=2**-7, atol=1e-6)
         changed += not torch.equal(tensor, before[name])
@@ -124,13 +124,13 @@ def test_the_command_makes_a_folder_that_needs_no_lowmed(
 ) -> None:
     out = tmp_path / "merged"
     command(str(run.folder), out, samples=4, reference="dequantised", as_json=True)
-    found = json.loads(capsys.readouterr().out)
-    assert found["passed"]
-    assert found == {**json.loads((out / "parity.json").read_text()), "out": str(out)}
-    written, other = found["parity"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["passed"]
+    assert result == {**json.loads((out / "parity.json").read_text()), "out": str(out)}
+    written, other = result["parity"]
     assert (written["reference"], other["reference"]) == ("dequantised", "original")
     assert written["mean_logit"] < other["mean_logit"]
-    assert found["recommended"] == "dequantised"
+    assert result["recommended"] == "dequantised"
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]
     names = {path.name for path in out.iterdir()}
     assert names >= {
@@ -167,8 +167,8 @@ def test_a_merge_into_4_bits_says_what_it_costs(run: Run, tmp_path: Path, capsys
     out = tmp_path / "merged"
     with pytest.raises(typer.Exit):
         command(str(run.folder), out, samples=0, into="4bit", as_json=True)
-    found = json.loads(capsys.readouterr().out)
-    lost = next(check for check in found["checks"] if check["name"] == "the adapter survives rounding")
+    result = json.loads(capsys.readouterr().out)
+    lost = next(check for check in result["checks"] if check["name"] == "the adapter survives rounding")
     assert "of it is left in the 4bit weights" in lost["told"]
     assert not lost["passed"]  # rounding to sixteen levels takes most of so small a change back
     no_folder(out)

@@ -1,4 +1,4 @@
-"""What can not be merged is refused before anything is written."""
+"""What cannot be merged is refused before anything is written."""
 
 import json
 import struct

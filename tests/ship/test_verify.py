@@ -31,23 +31,23 @@ def document(capsys: pytest.CaptureFixture[str], target: Path, *, passes: bool, 
         with pytest.raises(typer.Exit) as ended:
             command(str(target), samples=2, as_json=True, **options)
         assert ended.value.exit_code == 1
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert found["passed"] is passes
-    return found
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert result["passed"] is passes
+    return result
 
 
-def failed(found: dict[str, Any]) -> list[str]:
-    return [check["name"] for check in found["checks"] if not check["passed"]]
+def failed(result: dict[str, Any]) -> list[str]:
+    return [check["name"] for check in result["checks"] if not check["passed"]]
 
 
 def test_a_sound_adapter_passes_and_the_untouched_base_is_not_its_merge(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The base is what a merge that has lost the adapter looks like."""
-    found = document(capsys, run.folder, passes=False, against=nano.folder())
-    assert "the adapter survives rounding" in failed(found)
-    assert set(failed(found)) <= {"the adapter survives rounding", "adapter and merged answer alike"}
-    assert [check["name"] for check in found["checks"]] == [
+    result = document(capsys, run.folder, passes=False, against=nano.folder())
+    assert "the adapter survives rounding" in failed(result)
+    assert set(failed(result)) <= {"the adapter survives rounding", "adapter and merged answer alike"}
+    assert [check["name"] for check in result["checks"]] == [
         "keys match the base",
         "LoRA B is not zero",
         "weights are finite",
@@ -59,15 +59,15 @@ def test_a_sound_adapter_passes_and_the_untouched_base_is_not_its_merge(
 
 
 def checks(folder: Path) -> dict[str, bool]:
-    found = verify.files(adapters.read(str(folder)), bases.tensors(nano.folder()))
-    return {check.name: check.passed for check in found}
+    result = verify.files(adapters.read(str(folder)), bases.tensors(nano.folder()))
+    return {check.name: check.passed for check in result}
 
 
 def test_an_adapter_that_was_never_trained_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finished.adapter(tmp_path, finished.factors(0.0))
-    found = document(capsys, tmp_path, passes=False)
-    assert failed(found) == ["LoRA B is not zero"]
-    assert "28 of 28 layers are zero" in found["checks"][1]["told"]
+    result = document(capsys, tmp_path, passes=False)
+    assert failed(result) == ["LoRA B is not zero"]
+    assert "28 of 28 layers are zero" in result["checks"][1]["told"]
 
 
 def test_keys_that_peft_would_drop_are_named(tmp_path: Path) -> None:

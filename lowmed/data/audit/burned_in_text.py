@@ -1,4 +1,4 @@
-"""A cheap guess at text that is burned into a picture: a review list, not an OCR and no proof of absence.
+"""A cheap guess at text that is burned into an image: a review list, not an OCR and no proof of absence.
 
 Letters are small, thin, of one brightness, and stand in a row. Source of the idea: connected components of a top-hat,
 as in classical document analysis; the thresholds are the toolkit's own, tuned on radiographs with and without text.
@@ -14,7 +14,7 @@ LETTER_WIDTH_PX = range(1, 27)
 STROKE_PX = 7  # an opening of this size removes every letter's strokes
 CONTRAST = 60  # of 255, between a stroke and what surrounds it
 FILLED = 0.15  # of its box, at least
-ONE_BRIGHTNESS = 80  # of 255: the spread within a letter, which grows when a picture is shrunk
+ONE_BRIGHTNESS = 80  # of 255: the spread within a letter, which grows when an image is shrunk
 LETTERS_IN_A_ROW = 4
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
@@ -30,13 +30,13 @@ def _marks(grey: npt.NDArray[np.int16]) -> list[Box]:
     strokes = grey - ndimage.grey_opening(grey, size=(STROKE_PX, STROKE_PX)) > CONTRAST
     labelled, _ = ndimage.label(strokes, structure=np.ones((3, 3)))
     marks = []
-    for number, found in enumerate(ndimage.find_objects(labelled), start=1):
-        tall, wide = found[0].stop - found[0].start, found[1].stop - found[1].start
+    for number, result in enumerate(ndimage.find_objects(labelled), start=1):
+        tall, wide = result[0].stop - result[0].start, result[1].stop - result[1].start
         if tall not in LETTER_HEIGHT_PX or wide not in LETTER_WIDTH_PX:
             continue
-        own = labelled[found] == number
-        if own.mean() > FILLED and grey[found][own].std() < ONE_BRIGHTNESS:
-            marks.append((found[1].start, found[0].start, found[1].stop, found[0].stop))
+        own = labelled[result] == number
+        if own.mean() > FILLED and grey[result][own].std() < ONE_BRIGHTNESS:
+            marks.append((result[1].start, result[0].start, result[1].stop, result[0].stop))
     return marks
 
 

@@ -1,4 +1,4 @@
-"""One look at every picture of a data set: does it open, how large is it, its hash, text in it, metadata beside it."""
+"""One look at every image of a data set: does it open, how large is it, its hash, text in it, metadata beside it."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ LARGEST = PixelPolicy(256)  # text is searched, and hashes are made, on what a m
 
 @dataclass(frozen=True, slots=True)
 class ImageScan:
-    """What a picture file showed; `problem` says why it does not open, and then the rest is empty."""
+    """What an image file showed; `problem` says why it does not open, and then the rest is empty."""
 
     reference: str
     problem: str = ""
@@ -31,19 +31,19 @@ class ImageScan:
 
 
 def scan(folder: Path, reference: str) -> ImageScan:
-    """One picture of a folder."""
+    """One image of a folder."""
     try:
         content = locate(folder, reference).read_bytes()
         image = decode(BytesIO(content), reference)
         seen = prepare(image, LARGEST, reference)
     except DataError as error:
         return ImageScan(reference, error.what)
-    found = tuple(text_rows(seen))
-    return ImageScan(reference, "", image.size, perceptual_hash(seen), found, phi_in_file(content))
+    result = tuple(text_rows(seen))
+    return ImageScan(reference, "", image.size, perceptual_hash(seen), result, phi_in_file(content))
 
 
 def scan_all(folder: Path, references: Iterable[str], advance: Callable[[int, str], None]) -> Iterator[ImageScan]:
-    """All pictures, in their order, over all cores, a bounded number at a time."""
+    """All images, in their order, over all cores, a bounded number at a time."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = []
         done = 0

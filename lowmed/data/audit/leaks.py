@@ -58,14 +58,14 @@ class Leak:
 
 
 def facts(stored: Sequence[StoredFile]) -> Facts:
-    """Digests by image reference; equal pictures of several files have several."""
+    """Digests by image reference; equal images of several files have several."""
     files: dict[str, set[str]] = {}
     pixels: dict[str, set[str]] = {}
     for each in stored:
         for reference, digest in zip(each.images, each.pixels, strict=False):
             files.setdefault(reference, set()).add(each.file)
             pixels.setdefault(reference, set()).add(digest)
-    frozen = [{reference: frozenset(found) for reference, found in keys.items()} for keys in (files, pixels)]
+    frozen = [{reference: frozenset(result) for reference, result in keys.items()} for keys in (files, pixels)]
     return Facts(*frozen)
 
 
@@ -84,24 +84,24 @@ def parts(splits: Mapping[str, Sequence[Sample]], name: str = "") -> list[Part]:
     ]
 
 
-def within(found: Sequence[Part], known: Facts) -> list[Leak]:
+def within(result: Sequence[Part], known: Facts) -> list[Leak]:
     """What the splits of one data set share; a split never leaks into itself.
 
-    Where several files hold one picture, rows do not tell which was theirs: the files are then not called shared,
+    Where several files hold one image, rows do not tell which was theirs: the files are then not called shared,
     the pixels are.
     """
     known = Facts({image: files for image, files in known.files.items() if len(files) == 1}, known.pixels)
-    pairs = (sorted(pair, key=lambda part: part.split != "train") for pair in combinations(found, 2))
+    pairs = (sorted(pair, key=lambda part: part.split != "train") for pair in combinations(result, 2))
     return [
         leak for a, b in pairs if a.split != b.split and a.whole == b.whole for leak in _between(a, b, known, known)
     ]
 
 
-def across(found: Sequence[Part], known: Facts, others: Sequence[Part], theirs: Facts) -> list[Leak]:
+def across(result: Sequence[Part], known: Facts, others: Sequence[Part], theirs: Facts) -> list[Leak]:
     """What two data sets share where one side of it is trained on and the other is not."""
     return [
         leak
-        for mine, other in product(found, others)
+        for mine, other in product(result, others)
         if (mine.split == "train") != (other.split == "train") and mine.whole == other.whole
         for leak in (
             _between(other, mine, theirs, known) if other.split == "train" else _between(mine, other, known, theirs)

@@ -15,7 +15,7 @@ Pair = tuple[int, int, int]  # index on the left, index on the right, distance i
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """The 64-bit pHash of a picture: signs of its lowest frequencies (Zauner 2010, as in `imagehash`)."""
+    """The 64-bit pHash of an image: signs of its lowest frequencies (Zauner 2010, as in `imagehash`)."""
     import imagehash
 
     return int(str(imagehash.phash(image)), 16)

@@ -1,4 +1,4 @@
-"""What must not be in a data set that leaves its ward: metadata inside picture files, and names or dates in paths."""
+"""What must not be in a data set that leaves its ward: metadata inside image files, and names or dates in paths."""
 
 import re
 import struct
@@ -23,16 +23,16 @@ _PATTERNS = {
 
 
 def phi_in_file(content: bytes) -> tuple[str, ...]:
-    """The kinds of metadata that a picture file carries beside its pixels; never what they say."""
+    """The kinds of metadata that an image file carries beside its pixels; never what they say."""
     if content[128:132] == b"DICM":
         return ("DICOM tags",)
     if content.startswith(_PNG):
         return tuple(f"PNG chunk {name.decode('latin-1')}" for name in _chunks(content) if name not in _PIXEL_CHUNKS)
     try:
         with Image.open(BytesIO(content)) as image:
-            found = [name for name in _TELLING if image.info.get(name)]
-            found += [name for tag, name in _TIFF_TEXTS.items() if tag in image.getexif() and "exif" not in found]
-            return tuple(dict.fromkeys(found))
+            result = [name for name in _TELLING if image.info.get(name)]
+            result += [name for tag, name in _TIFF_TEXTS.items() if tag in image.getexif() and "exif" not in result]
+            return tuple(dict.fromkeys(result))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return ()  # such a file is reported as one that does not open
 

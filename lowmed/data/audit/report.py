@@ -15,7 +15,7 @@ from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.sample import KINDS, Sample
 
-SHOWN = 12  # rows, pictures or pairs of each kind in the document
+SHOWN = 12  # rows, images or pairs of each kind in the document
 SHOWN_PAIRS = 200
 NATIVE = PixelPolicy(16384)
 TOKEN_BINS = (0, 64, 128, 256, 512, 1024, 2048, 4096, 16385)
@@ -34,7 +34,7 @@ def audit(
     Raises:
         DataError: a folder holds no data set.
     """
-    data = folder.load(str(path), pictures=False)
+    data = folder.load(str(path), images=False)
     place = path if path.is_dir() else path.parent
     card = prepared_folder.data_card(place)
     stored = [each for _, each in prepared_folder.stored_files(place)]
@@ -43,11 +43,11 @@ def audit(
     without = card is not None and not card["pictures"]
     looks = [] if without else list(image_scan.scan_all(place, references, advance))
     parts = leaks.parts(data.splits)
-    found = leaks.within(parts, known)
+    result = leaks.within(parts, known)
     pairs = _near_within(data.splits, looks)
     for other in against:
         theirs, their_facts, hashes = _other(other)
-        found += leaks.across(parts, known, theirs, their_facts)
+        result += leaks.across(parts, known, theirs, their_facts)
         pairs += _near_across(looks, hashes, other)
     document: dict[str, Any] = {
         "data": {"folder": path.name, "card": card, "rows": len(data.samples), "rejected": len(data.rejected)},
@@ -56,11 +56,11 @@ def audit(
         "images": images(references, looks, stored, policy, without),
         "gold": gold(data.samples),
         "repeats": repeats(data.samples),
-        "leaks": [leak.record for leak in found],
+        "leaks": [leak.record for leak in result],
         "near": {"pairs": len(pairs), "within_bits": near_duplicates.MAX_DISTANCE, "shown": pairs[:SHOWN_PAIRS]},
         "privacy": privacy(data.samples, looks, prepared_folder.rejected_files(place)),
     }
-    document["reasons"], document["review"] = _reasons(document, found), _review(document)
+    document["reasons"], document["review"] = _reasons(document, result), _review(document)
     document["verdict"] = "fail" if document["reasons"] else "pass"
     return document
 
@@ -113,7 +113,7 @@ def images(
     policy: PixelPolicy,
     without: bool,
 ) -> dict[str, Any]:
-    """Images loaded against images expected; sizes as the pictures came, and what they would cost in full."""
+    """Images loaded against images expected; sizes as the images came, and what they would cost in full."""
     broken = [{"image": seen.reference, "problem": seen.problem} for seen in looks if seen.problem]
     came = {image: size for each in stored for image, size in zip(each.images, each.sizes, strict=False)}
     sizes = [came.get(seen.reference, seen.size) for seen in looks if not seen.problem]
@@ -158,7 +158,7 @@ def repeats(samples: Rows) -> dict[str, Any]:
 
 
 def privacy(samples: Rows, looks: Sequence[image_scan.ImageScan], rejected: Iterable[str] = ()) -> dict[str, Any]:
-    """Leftover metadata, names in paths and ids (of rejected files too), and pictures that may have text burned in."""
+    """Leftover metadata, names in paths and ids (of rejected files too), and images that may have text burned in."""
     metadata = [{"image": seen.reference, "holds": list(seen.metadata)} for seen in looks if seen.metadata]
     texts = {text for sample in samples for text in (*sample.images, sample.id, sample.group)} | set(rejected)
     names = [{"text": text, "looks_like": what} for text in sorted(texts) if (what := phi_patterns.phi_in_text(text))]
@@ -186,11 +186,11 @@ def _right(rule: Callable[[Sample], str], samples: Rows) -> dict[str, float]:
     """Share of right answers, of all and of each kind."""
     right = [(sample.kind, rule(sample) == answer.normalize(sample.answer)) for sample in samples]
     hits = {"all": [hit for _, hit in right]} | {kind: [hit for own, hit in right if own == kind] for kind in KINDS}
-    return {name: round(sum(found) / len(found), 4) for name, found in hits.items() if found}
+    return {name: round(sum(result) / len(result), 4) for name, result in hits.items() if result}
 
 
 def _near_within(splits: Splits, looks: Sequence[image_scan.ImageScan]) -> list[dict[str, Any]]:
-    """Pictures of different splits that look alike and are not the same."""
+    """Images of different splits that look alike and are not the same."""
     sides: dict[str, set[str]] = {}
     for split, samples in splits.items():
         for sample in samples:
@@ -208,15 +208,15 @@ def _near_across(
 
 
 def _pairs(left: Sequence[image_scan.ImageScan], right: list[tuple[str, int]], place: str) -> list[dict[str, Any]]:
-    found = near_duplicates.near_pairs([seen.phash for seen in left], [phash for _, phash in right])
-    named = [(left[row].reference, right[column][0], bits) for row, column, bits in found]
+    result = near_duplicates.near_pairs([seen.phash for seen in left], [phash for _, phash in right])
+    named = [(left[row].reference, right[column][0], bits) for row, column, bits in result]
     alike = sorted((pair for pair in named if pair[0] != pair[1]), key=lambda pair: (pair[2], pair[:2]))
     return [{"a": a, "b": b, "bits": bits, "b_folder": place} for a, b, bits in alike]
 
 
 def _other(path: Path) -> tuple[list[leaks.Part], leaks.Facts, list[tuple[str, int]]]:
     """The parts, the digests and the hashes of a data set to compare with."""
-    data = folder.load(str(path), pictures=False)
+    data = folder.load(str(path), images=False)
     place = path if path.is_dir() else path.parent
     card = prepared_folder.data_card(place)
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
@@ -226,27 +226,27 @@ def _other(path: Path) -> tuple[list[leaks.Part], leaks.Facts, list[tuple[str, i
     return leaks.parts(data.splits, path.name), known, hashes
 
 
-def _reasons(document: dict[str, Any], found: Sequence[leaks.Leak]) -> list[str]:
+def _reasons(document: dict[str, Any], result: Sequence[leaks.Leak]) -> list[str]:
     """Why training on this would be wrong."""
     reasons = []
-    pictures = document["images"]
-    if pictures["text_only"]:
+    images = document["images"]
+    if images["text_only"]:
         reasons.append("the data set was prepared without its pictures (--text-only)")
-    elif pictures["loaded"] != pictures["expected"]:
-        reasons.append(f"{pictures['loaded']:,} images loaded of {pictures['expected']:,} expected")
+    elif images["loaded"] != images["expected"]:
+        reasons.append(f"{images['loaded']:,} images loaded of {images['expected']:,} expected")
     if unread := document["gold"]["unread"]:
         reasons.append(f"{unread:,} gold answers do not read back as themselves")
-    reasons += list(dict.fromkeys(leak.told for leak in foremost(found) if leak.trained))
+    reasons += list(dict.fromkeys(leak.told for leak in foremost(result) if leak.trained))
     if count := document["privacy"]["metadata"]:
         reasons.append(f"{count:,} picture files carry metadata beside their pixels")
     return reasons
 
 
-def foremost(found: Sequence[leaks.Leak]) -> list[leaks.Leak]:
+def foremost(result: Sequence[leaks.Leak]) -> list[leaks.Leak]:
     """Of leaks between two parts, those of which the others are a consequence: equal files are equal images."""
-    shared = {(leak.a, leak.b) for leak in found if leak.kind == "images"}
+    shared = {(leak.a, leak.b) for leak in result if leak.kind == "images"}
     implied = ("files", "decoded pixels")
-    return [leak for leak in found if leak.kind not in implied or (leak.a, leak.b) not in shared]
+    return [leak for leak in result if leak.kind not in implied or (leak.a, leak.b) not in shared]
 
 
 def _review(document: dict[str, Any]) -> list[str]:

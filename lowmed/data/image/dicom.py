@@ -1,4 +1,4 @@
-"""DICOM files as pictures: their pixels as a radiologist would see them, and the few tags that may be kept.
+"""DICOM files as images: their pixels as a radiologist would see them, and the few tags that may be kept.
 
 Name, number and dates of the patient never leave this module; the patient becomes a salted digest. Needs the extra
 `dicom` (pydicom and its codecs).
@@ -42,9 +42,9 @@ VIEWS = frozenset({"AP", "PA", "LL", "RL", "LAT", "LATERAL", "MLO", "CC", "ML", 
 
 @dataclass(frozen=True, slots=True)
 class DicomImage:
-    """What one file shows: its pictures in 8 bit, and what may be said of them."""
+    """What one file shows: its images in 8 bit, and what may be said of them."""
 
-    pictures: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]
     modality: str
     view: str
     patient: str
@@ -62,7 +62,7 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
     else, the file's own window is used, or its darkest to brightest value.
 
     Raises:
-        DataError: the file holds no picture, is damaged, or needs pydicom or a codec that is not installed.
+        DataError: the file holds no image, is damaged, or needs pydicom or a codec that is not installed.
     """
     data = _parse(content, where)
     try:
@@ -74,12 +74,12 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
         raise _damaged(where, "its count of frames cannot be used") from error
     decoded = _decoded(data, numbers, where)
     try:
-        pictures = tuple(_shown(values, data, window) for values in decoded)
+        images = tuple(_shown(values, data, window) for values in decoded)
     except MemoryError:
         raise
     except Exception as error:  # tags that contradict the pixels make pydicom and numpy raise nearly anything
         raise _damaged(where, f"its tags do not fit its pixels, {type(error).__name__}") from error
-    return DicomImage(pictures, MODALITIES.get(_code(data, "Modality"), ""), _view(data), _patient(data, salt))
+    return DicomImage(images, MODALITIES.get(_code(data, "Modality"), ""), _view(data), _patient(data, salt))
 
 
 def _parse(content: bytes, where: str) -> "Dataset":

@@ -1,4 +1,4 @@
-"""The files of a local copy: is the folder what it should be, and does every picture in it open."""
+"""The files of a local copy: is the folder what it should be, and does every image in it open."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from PIL import Image
 from lowmed.data.image.policy import apply_orientation, check_shape, errors_naming
 from lowmed.errors import DataError
 
-# Formats that hold one picture and need no outside program (Pillow would start Ghostscript for EPS).
+# Formats that hold one image and need no outside program (Pillow would start Ghostscript for EPS).
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
 
@@ -42,7 +42,7 @@ def require_folder(path: str | None, source: str, expected: str) -> Path:
 
 
 def open_in(folder: Path, reference: str) -> Image.Image:
-    """The picture at `reference`, relative to `folder`, decoded and upright.
+    """The image at `reference`, relative to `folder`, decoded and upright.
 
     Raises:
         DataError: it is missing, leads out of the folder, or cannot be decoded.
@@ -51,12 +51,12 @@ def open_in(folder: Path, reference: str) -> Image.Image:
 
 
 def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Image.Image:
-    """The one picture in a file, decoded and upright; as a `preview` in low resolution, where the format allows.
+    """The one image in a file, decoded and upright; as a `preview` in low resolution, where the format allows.
 
     A preview reads the file to its end as well, and so finds the same damage sooner.
 
     Raises:
-        DataError: it is empty, damaged, no picture, more than one picture, or of a size that is not read.
+        DataError: it is empty, damaged, no image, more than one image, or of a size that is not read.
     """
     with errors_naming(where), Image.open(source, formats=FORMATS) as image:
         check_shape(*image.size)
@@ -72,19 +72,19 @@ def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Im
 
 
 def read_frames(source: IO[bytes], where: str, which: Frames) -> list[Image.Image]:
-    """The chosen pictures of a file that may hold several, such as a TIFF of many pages, decoded and upright.
+    """The chosen images of a file that may hold several, such as a TIFF of many pages, decoded and upright.
 
     Raises:
         DataError: as `decode`, or there are more than 256 of them.
     """
     with errors_naming(where), Image.open(source, formats=FORMATS) as image:
-        found = []
+        result = []
         for number in frame_range(_count(image), which):
             image.seek(number)
             check_shape(*image.size)
             image.load()
-            found.append(_upright(image.copy() if _count(image) > 1 else image))
-        return found
+            result.append(_upright(image.copy() if _count(image) > 1 else image))
+        return result
 
 
 def frame_range(count: int, which: Frames) -> range:
@@ -102,7 +102,7 @@ def frame_range(count: int, which: Frames) -> range:
 
 
 def _count(image: Image.Image) -> int:
-    """Frames in the file; a camera's JPEG with a preview beside the picture counts as one."""
+    """Frames in the file; a camera's JPEG with a preview beside the image counts as one."""
     return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
 
 
@@ -114,15 +114,15 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def image_problems(folder: Path, references: Iterable[str]) -> dict[str, str]:
-    """What is wrong with each picture that will not open; those that open are left out."""
+    """What is wrong with each image that will not open; those that open are left out."""
     distinct = sorted(set(references))
     with ThreadPoolExecutor() as pool:
-        found = pool.map(partial(_problem, folder), distinct)
-        return {reference: problem for reference, problem in zip(distinct, found, strict=True) if problem}
+        result = pool.map(partial(_problem, folder), distinct)
+        return {reference: problem for reference, problem in zip(distinct, result, strict=True) if problem}
 
 
 def unused_images(folder: Path, references: Iterable[str]) -> tuple[str, ...]:
-    """The picture files below `folder` that none of the references names, relative to it."""
+    """The image files below `folder` that none of the references names, relative to it."""
     files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     used = {PurePosixPath(reference) for reference in references}
     return tuple(sorted(str(name) for path in files if (name := PurePosixPath(path.relative_to(folder))) not in used))
@@ -162,12 +162,12 @@ def locate(folder: Path, reference: str) -> Path:
     path = folder / inside(reference)
     try:
         real = path.resolve()
-        found = real.is_file()
+        result = real.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links
         raise DataError("the image file cannot be reached", reference, "give it a plain, short name") from error
     if not real.is_relative_to(folder.resolve()):
         raise _out(reference)
-    if not found:
+    if not result:
         raise DataError("the image file does not exist", str(path), "copy it there, or leave its rows out")
     return real
 

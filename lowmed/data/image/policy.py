@@ -1,4 +1,4 @@
-"""The pixel policy: how many tokens a picture may cost, and the one way in which pictures are made ready for the model.
+"""The pixel policy: how many tokens an image may cost, and the one way in which images are made ready for the model.
 
 Training, generation, evaluation and the planner all go through `prepare` and `image_tokens`, so that a model is never
 asked at another resolution than it was trained at. Follows Qwen2-VL's `smart_resize`: patches of 14 pixels, merged two
@@ -19,15 +19,15 @@ from lowmed.errors import DataError, LowmedError, RecipeError
 
 TOKEN_SIDE_PX = 28
 ORIENTATION = 274  # EXIF tag
-MIN_SIDE_PX = 8  # on a narrower picture no finding could be seen, and enlarging it would invent one
+MIN_SIDE_PX = 8  # on a narrower image no finding could be seen, and enlarging it would invent one
 MAX_ASPECT = 200  # Qwen2-VL's own limit
 _ADDRESS = re.compile(r" <_io\.\S+ object at 0x[0-9a-f]+>")  # differs from run to run
-MAX_PIXELS = 89_478_485  # a bigger picture is more likely a decompression bomb; Pillow begins to warn here
+MAX_PIXELS = 89_478_485  # a bigger image is more likely a decompression bomb; Pillow begins to warn here
 
 
 @dataclass(frozen=True, slots=True)
 class PixelPolicy:
-    """The most tokens that a picture may become; the fewest follow from them.
+    """The most tokens that an image may become; the fewest follow from them.
 
     Raises:
         RecipeError: the maximum is under 4.
@@ -46,7 +46,7 @@ class PixelPolicy:
         """Qwen2-VL's own minimum of 4, or less under a budget below 10.
 
         Were it nearer to the maximum, rounding to whole tokens could fall below it or rise above the maximum, and the
-        processor would then resize a prepared picture once more.
+        processor would then resize a prepared image once more.
         """
         return min(4, self.max_image_tokens // 2 - 1)
 
@@ -62,7 +62,7 @@ class PixelPolicy:
 
 
 def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:
-    """The width and height in pixels that Qwen2-VL's `smart_resize` gives a picture: multiples of 28, shape kept.
+    """The width and height in pixels that Qwen2-VL's `smart_resize` gives an image: multiples of 28, shape kept.
 
     A strip far narrower than a token stays one token thick, and may so cost more than the policy's maximum.
 
@@ -88,7 +88,7 @@ def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]
 
 
 def image_tokens(width: int, height: int, policy: PixelPolicy) -> int:
-    """The tokens that a picture of this size in pixels costs in the prompt.
+    """The tokens that an image of this size in pixels costs in the prompt.
 
     Raises:
         DataError: as `resized`.
@@ -98,20 +98,20 @@ def image_tokens(width: int, height: int, policy: PixelPolicy) -> int:
 
 
 def prepare(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Image.Image:
-    """The picture as the model sees it: upright, RGB, of a size that Qwen2-VL's processor leaves as it is.
+    """The image as the model sees it: upright, RGB, of a size that Qwen2-VL's processor leaves as it is.
 
     Deeper than 8 bits is rescaled from its own darkest to its own brightest value, never clipped; transparency is
     laid on black.
 
     Raises:
-        DataError: the picture cannot be decoded, is too small, too large or too narrow; `where` names it.
+        DataError: the image cannot be decoded, is too small, too large or too narrow; `where` names it.
     """
     with errors_naming(where):
         return fit(image, policy, where).convert("RGB")
 
 
 def fit(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Image.Image:
-    """As `prepare`, but with one channel where the three of a grey picture would be equal.
+    """As `prepare`, but with one channel where the three of a grey image would be equal.
 
     Raises:
         DataError: as `prepare`.
@@ -133,7 +133,7 @@ def fit(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Im
 
 
 def one_channel(image: Image.Image) -> Image.Image:
-    """The picture in 8 bits: grey with one channel, also where all three of a colour picture are equal, else RGB."""
+    """The image in 8 bits: grey with one channel, also where all three of a colour image are equal, else RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _eight_bit(image)
     if image.mode in ("L", "1") and not image.has_transparency_data:
@@ -146,7 +146,7 @@ def one_channel(image: Image.Image) -> Image.Image:
 
 
 def apply_orientation(image: Image.Image) -> Image.Image:
-    """The picture turned as its camera says; itself, not a copy, where there is nothing to turn."""
+    """The image turned as its camera says; itself, not a copy, where there is nothing to turn."""
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
@@ -181,7 +181,7 @@ def check_shape(width: int, height: int) -> None:
 
 @contextmanager
 def errors_naming(where: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a DataError that names the picture.
+    """Turn whatever a decoder raises into a DataError that names the image.
 
     Decoders raise nearly every built-in exception on damaged files, so that all are translated, and none is lost.
     """
@@ -209,7 +209,7 @@ def _enough(width: int, height: int, policy: PixelPolicy) -> int:
 
 
 def _is_grey_line(image: Image.Image, line: int) -> bool:
-    """Whether one line of an RGB picture is grey: enough to rule out most colour pictures at once."""
+    """Whether one line of an RGB image is grey: enough to rule out most colour images at once."""
     values = image.crop((0, line, image.width, line + 1)).tobytes()
     return values[0::3] == values[1::3] == values[2::3]
 

@@ -67,20 +67,20 @@ def without_letters(texts: Iterable[str]) -> tuple[str, ...]:
     """Options without the letters before them, where each has its own ("A: x", "B: y")."""
     shown = tuple(texts)
     own = [_OWN_LETTER.fullmatch(option) for option in shown]
-    if len(shown) > 1 and all(found and found[1].upper() == LETTERS[at] for at, found in enumerate(own) if at < 26):
-        return tuple(found[2].strip() for found in own if found)
+    if len(shown) > 1 and all(result and result[1].upper() == LETTERS[at] for at, result in enumerate(own) if at < 26):
+        return tuple(result[2].strip() for result in own if result)
     return shown
 
 
 def lettered_options(question: str) -> tuple[tuple[str, ...], str]:
     """The options that stand in a question's text after their letters, and the question without them."""
     starts: list[re.Match[str]] = []
-    for found in _LETTERED.finditer(question):
-        if found[1] == LETTERS[len(starts)] and len(starts) < len(LETTERS) - 1:
-            starts.append(found)
+    for result in _LETTERED.finditer(question):
+        if result[1] == LETTERS[len(starts)] and len(starts) < len(LETTERS) - 1:
+            starts.append(result)
     if len(starts) < 2:
         return (), question
-    ends = [found.start() for found in starts[1:]] + [len(question)]
+    ends = [result.start() for result in starts[1:]] + [len(question)]
     found_options = tuple(
         text(question[start.end() : end]).rstrip(",;") for start, end in zip(starts, ends, strict=True)
     )

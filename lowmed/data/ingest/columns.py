@@ -80,8 +80,8 @@ def map_columns(names: Iterable[str], given: Mapping[str, str]) -> Columns:
     if "question" not in by_name or not {"answer", "letter"} & by_name.keys():
         lacking = "question" if "question" not in by_name else "answer"
         raise RecipeError(f"no column is known to hold the {lacking}; {shown}", "the table's columns", fix)
-    found = () if "options" in by_name or given.get("options") == "" else _option_columns(there)
-    return Columns(by_name, found, frozenset(guessed))
+    result = () if "options" in by_name or given.get("options") == "" else _option_columns(there)
+    return Columns(by_name, result, frozenset(guessed))
 
 
 def to_raw_sample(
@@ -106,15 +106,15 @@ def to_raw_sample(
     if choices:
         answer = cells.gold(answer, choices, is_letter=bool(cells.text(cell.get("letter"))))
     shown = cell.get("image")
-    pictures = [shown] if isinstance(shown, dict) else cells.listed(shown, ";|") if "image" in cell else []
-    if "image" in cell and not pictures:
+    images = [shown] if isinstance(shown, dict) else cells.listed(shown, ";|") if "image" in cell else []
+    if "image" in cell and not images:
         raise ValueError("no image")
     named = cells.text(cell.get("split"))
     return RawSample(
         question=question,
         answer=answer,
         kind=cells.kind(cells.text(cell.get("kind")), answer, choices),
-        pictures=tuple(shelf.picture(one, f"{where.file}:{where.line}-{at}") for at, one in enumerate(pictures)),
+        images=tuple(shelf.picture(one, f"{where.file}:{where.line}-{at}") for at, one in enumerate(images)),
         split=SPLITS.get(named.casefold(), named) or split,
         id=cells.text(cell.get("id")),
         group=cells.text(cell.get("group")),
@@ -133,12 +133,12 @@ def _plain(name: str) -> str:
 def _option_columns(names: list[str]) -> tuple[str, ...]:
     """Columns that hold one option each: `option_a`, `Choice B`, `opc`, or plain `A`, `B`, `C`."""
     for prefix in ("option_", "choice_", "option", "choice", "op", "opt_", ""):
-        found = []
+        result = []
         for letter in "abcdefghij":
             column = next((name for name in names if _plain(name) == prefix + letter), None)
             if column is None:
                 break
-            found.append(column)
-        if len(found) > 1:
-            return tuple(found)
+            result.append(column)
+        if len(result) > 1:
+            return tuple(result)
     return ()

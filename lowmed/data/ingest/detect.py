@@ -23,7 +23,7 @@ SOURCE = "own"
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says about the data: which column is what, where the pictures lie, what to ask of class folders."""
+    """What the user says about the data: which column is what, where the images lie, what to ask of class folders."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     images: Path | None = None
@@ -95,8 +95,8 @@ def _table(file: Path, wish: ImportOptions) -> RowStream:
 
 
 def _only_table(folder: Path) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in tables.SUFFIXES)
-    named = [path for path in found if path.name == "samples.jsonl"] or found
+    result = sorted(path for path in folder.iterdir() if path.suffix.lower() in tables.SUFFIXES)
+    named = [path for path in result if path.name == "samples.jsonl"] or result
     if len(named) != 1:
         told = f"{len(named)} tables in the folder" if named else "no table in the folder"
         raise DataError(told, str(folder), "name the table itself, e.g. FOLDER/questions.csv")
@@ -109,14 +109,14 @@ def _form(folder: Path) -> SourceFormat:
         return "table"
     files = _files(folder)
     films = sum(map(_is_film, files[:LOOKED_AT]))
-    pictures = [path for path in files if path.suffix.lower() in PICTURES and path.parent != folder]
-    if not films and not pictures:
+    images = [path for path in files if path.suffix.lower() in PICTURES and path.parent != folder]
+    if not films and not images:
         raise DataError(
             "the folder holds no table, no DICOM file and no folders of pictures",
             str(folder),
             f"name a table ({', '.join(tables.SUFFIXES)}), or say what it is with --as classes or --as dicom",
         )
-    return "dicom" if films >= len(pictures) else "classes"
+    return "dicom" if films >= len(images) else "classes"
 
 
 def _is_film(path: Path) -> bool:
@@ -155,9 +155,9 @@ def _classes(folder: Path, wish: ImportOptions) -> RowStream:
         split, label, name = row
         if not label:
             raise ValueError("the picture lies in no class folder")
-        picture = ImageFile(folder, name)
+        image = ImageFile(folder, name)
         return RawSample(
-            question, shown[label], "choice", (picture,), split, options=tuple(shown.values()), source=SOURCE
+            question, shown[label], "choice", (image,), split, options=tuple(shown.values()), source=SOURCE
         )
 
     return RowStream(
@@ -181,19 +181,19 @@ def _films(folder: Path) -> RowStream:
     others: list[Path] = []
     for path in _files(folder):
         (films if _is_film(path) else others).append(path)
-    pictures = [path for path in others if path.suffix.lower() in PICTURES]
+    images = [path for path in others if path.suffix.lower() in PICTURES]
 
     def entries() -> Iterator[Entry]:
         for path in films:
             name = path.relative_to(folder).as_posix()
-            picture = ImageFile(folder, name)
-            asked = RawSample(MODALITY_QUESTION, "", "choice", (picture,), options=options, source=SOURCE)
+            image = ImageFile(folder, name)
+            asked = RawSample(MODALITY_QUESTION, "", "choice", (image,), options=options, source=SOURCE)
             yield RowLocation(name), replace(asked, asks_modality=True)
-        for path in pictures:
+        for path in images:
             yield (
                 RowLocation(path.relative_to(folder).as_posix()),
                 Rejection("the picture has no DICOM tags to ask about"),
             )
 
     understood = f"dicom    {len(films)} of {len(films) + len(others)} files, each asked `{MODALITY_QUESTION}`"
-    return RowStream(entries(), understood, len(films) + len(pictures))
+    return RowStream(entries(), understood, len(films) + len(images))

@@ -1,7 +1,7 @@
-"""Data sets of the Hugging Face hub: a table with pictures, questions and answers, whatever its columns are called.
+"""Data sets of the Hugging Face hub: a table with images, questions and answers, whatever its columns are called.
 
 The hub has neither ids nor file names, so both are made from the content: they survive another order of the rows, and
-a picture that two splits share has one reference.
+an image that two splits share has one reference.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ OPTIONAL_COLUMNS = {
     "modality": ("modality",),
     "topic": ("question_type", "content_type"),
 }
-Place = tuple[str, int]  # split and row of a picture
+Place = tuple[str, int]  # split and row of an image
 
 
 def load(source: str, hub_id: str, local_form: str) -> DataSet:
@@ -116,20 +116,20 @@ def _download(hub_id: str, instead: str) -> dict[str, Any]:
 def _columns(names: list[str], hub_id: str, instead: str) -> dict[str, str]:
     """Our name of each column to theirs."""
     by_lower = {name.lower(): name for name in names}
-    found = {
+    result = {
         ours: by_lower[alias]
         for ours, aliases in (COLUMNS | OPTIONAL_COLUMNS).items()
         for alias in reversed(aliases)
         if alias in by_lower
     }
-    missing = [f"{ours} ({', '.join(COLUMNS[ours])})" for ours in COLUMNS if ours not in found]
+    missing = [f"{ours} ({', '.join(COLUMNS[ours])})" for ours in COLUMNS if ours not in result]
     if missing:
         raise DataError(f"no column for {'; '.join(missing)}; there are {', '.join(names)}", hub_id, instead)
-    return found
+    return result
 
 
 def _undecoded(table: Any, column: str, hub_id: str, instead: str) -> Any:
-    """The table with its pictures as the bytes of their files: cheap to hash, and not held in memory."""
+    """The table with its images as the bytes of their files: cheap to hash, and not held in memory."""
     from datasets import Image as ImageFeature
 
     if not isinstance(table.features[column], ImageFeature):

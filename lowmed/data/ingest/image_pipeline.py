@@ -1,4 +1,4 @@
-"""Pictures stored in parallel, each once, and rows handed on in their order when their pictures are done."""
+"""Images stored in parallel, each once, and rows handed on in their order when their images are done."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from lowmed.errors import DataError
 from lowmed.sample import Sample
 
 SAME_ID, SAME_ROW = "an earlier row has the same id", "an earlier row has the same images, question and answer"
-IN_FLIGHT = 64  # rows whose pictures are being worked on; bounds the memory
+IN_FLIGHT = 64  # rows whose images are being worked on; bounds the memory
 SHORTEST_NAME = 4  # characters of a file's name that make an id tell of it
 
 
 class ImagePipeline:
-    """The pictures that are being stored, each once, and the rows that wait for them."""
+    """The images that are being stored, each once, and the rows that wait for them."""
 
     def __init__(
         self,
@@ -30,32 +30,32 @@ class ImagePipeline:
         settings: image_store.ImageStoreSettings,
         known: dict[str, tuple[image_store.StoredFile, Path]],
         progress: IO[str],
-        pictures: bool,
+        images: bool,
     ) -> None:
         self.pool, self.folder, self.settings, self.known = pool, folder, settings, known
-        self.progress, self.pictures = progress, pictures
+        self.progress, self.images = progress, images
         self.jobs: dict[ImageSource | str, Future[image_store.StoredFile | str]] = {}
         self.used: dict[str, image_store.StoredFile] = {}
         self.written: set[str] = set()
 
-    def begin(self, picture: ImageSource) -> "Future[image_store.StoredFile | str]":
-        """Start on a picture, or join the work on it."""
-        key = picture.name if isinstance(picture, ImageBytes) else picture  # a key must not hold the picture's bytes
+    def begin(self, image: ImageSource) -> "Future[image_store.StoredFile | str]":
+        """Start on an image, or join the work on it."""
+        key = image.name if isinstance(image, ImageBytes) else image  # a key must not hold the image's bytes
         if key not in self.jobs:
-            self.jobs[key] = self.pool.submit(self._store, picture)
+            self.jobs[key] = self.pool.submit(self._store, image)
         return self.jobs[key]
 
-    def _store(self, picture: ImageSource) -> image_store.StoredFile | str:
-        if not self.pictures:
-            named = hashlib.sha256(picture.name.encode()).hexdigest()
+    def _store(self, image: ImageSource) -> image_store.StoredFile | str:
+        if not self.images:
+            named = hashlib.sha256(image.name.encode()).hexdigest()
             return image_store.StoredFile(named, (f"{image_store.FOLDER}/{named[:20]}.png",), (), ())
         try:
-            return image_store.store_file(picture, self.settings, self.folder, self.known)
+            return image_store.store_file(image, self.settings, self.folder, self.known)
         except DataError as error:
             return error.what
 
     def result(self, job: "Future[image_store.StoredFile | str]") -> image_store.StoredFile:
-        """What became of a picture.
+        """What became of an image.
 
         Raises:
             ValueError: it cannot be used.
@@ -70,7 +70,7 @@ class ImagePipeline:
         return stored
 
     def finish(self) -> list[image_store.StoredFile]:
-        """Write what is known of the files, drop the pictures that no row uses, and return the former."""
+        """Write what is known of the files, drop the images that no row uses, and return the former."""
         used = sorted(self.used.values(), key=lambda stored: stored.file)
         lines = ({"settings": self.settings.digest, **stored.record} for stored in used)
         with (self.folder / prepared_folder.IMAGES).open("w", encoding="utf-8") as written:
@@ -87,7 +87,7 @@ class ImagePipeline:
 def run_pipeline(
     entries: Iterable[Entry], work: ImagePipeline
 ) -> Iterator[tuple[RowLocation, Sample | None, str, str]]:
-    """Each row in its order, as soon as its pictures are stored: the sample and its split, or why there is none."""
+    """Each row in its order, as soon as its images are stored: the sample and its split, or why there is none."""
     waiting: deque[tuple[RowLocation, RawSample | Rejection, list[Future[image_store.StoredFile | str]]]] = deque()
     ids: set[str] = set()
 
@@ -107,8 +107,8 @@ def run_pipeline(
         return where, sample, entry.split, ""
 
     for where, entry in entries:
-        pictures = entry.pictures if isinstance(entry, RawSample) else ()
-        jobs = [work.begin(picture) for picture in pictures]
+        images = entry.images if isinstance(entry, RawSample) else ()
+        jobs = [work.begin(image) for image in images]
         bare = entry if isinstance(entry, Rejection) else _without_content(entry)
         waiting.append((where, bare, jobs))
         while len(waiting) > IN_FLIGHT:
@@ -118,8 +118,8 @@ def run_pipeline(
 
 
 def _without_content(draft: RawSample) -> RawSample:
-    pictures = (replace(each, content=b"") if isinstance(each, ImageBytes) else each for each in draft.pictures)
-    return replace(draft, pictures=tuple(pictures))
+    images = (replace(each, content=b"") if isinstance(each, ImageBytes) else each for each in draft.images)
+    return replace(draft, images=tuple(images))
 
 
 def _sample(draft: RawSample, stored: list[image_store.StoredFile], salt: bytes) -> Sample:
@@ -149,7 +149,7 @@ def _sample(draft: RawSample, stored: list[image_store.StoredFile], salt: bytes)
 
 def _tells_a_file(draft: RawSample) -> bool:
     """Whether the id repeats the name of a file, which may be a patient's."""
-    names = (PurePosixPath(each.name.replace("\\", "/")).stem for each in draft.pictures if isinstance(each, ImageFile))
+    names = (PurePosixPath(each.name.replace("\\", "/")).stem for each in draft.images if isinstance(each, ImageFile))
     return any(len(name) >= SHORTEST_NAME and name.casefold() in draft.id.casefold() for name in names)
 
 

@@ -1,4 +1,4 @@
-"""One picture of a source to the files that a data set keeps: resized once, pixels and nothing else."""
+"""One image of a source to the files that a data set keeps: resized once, pixels and nothing else."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ImageStoreSettings:
-    """How pictures are stored: their budget, the frames of a file, the CT window, and the salt of patients' digests."""
+    """How images are stored: their budget, the frames of a file, the CT window, and the salt of patients' digests."""
 
     policy: PixelPolicy
     frames: Frames = "first"
@@ -33,14 +33,14 @@ class ImageStoreSettings:
 
     @property
     def digest(self) -> str:
-        """Changes with anything that would change a stored picture or its record."""
+        """Changes with anything that would change a stored image or its record."""
         told = f"{RULES_VERSION} {self.policy} {self.frames} {self.window}".encode()
         return hashlib.blake2b(told, key=self.salt[:64], digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A source's picture file once stored: `images` are its frames, as references; sizes in pixels, as they came."""
+    """A source's image file once stored: `images` are its frames, as references; sizes in pixels, as they came."""
 
     file: str
     images: tuple[str, ...]
@@ -57,32 +57,32 @@ class StoredFile:
 
 
 def store_file(
-    picture: ImageSource, settings: ImageStoreSettings, folder: Path, known: Mapping[str, tuple[StoredFile, Path]]
+    image: ImageSource, settings: ImageStoreSettings, folder: Path, known: Mapping[str, tuple[StoredFile, Path]]
 ) -> StoredFile:
-    """Write the frames of a picture below `folder`, or link them from where an earlier run wrote the same.
+    """Write the frames of an image below `folder`, or link them from where an earlier run wrote the same.
 
     Raises:
-        DataError: the picture is missing, damaged, of a size that is not read, or needs what is not installed.
+        DataError: the image is missing, damaged, of a size that is not read, or needs what is not installed.
     """
-    content = picture.read()
+    content = image.read()
     file = hashlib.sha256(content).hexdigest()
     if file in known and _linked(*known[file], folder):
         return known[file][0]
-    suffix = Path(picture.name).suffix.lower()
+    suffix = Path(image.name).suffix.lower()
     if dicom.is_dicom(content) or suffix in dicom.SUFFIXES:
-        film = dicom.read(content, picture.name, frames=settings.frames, window=settings.window, salt=settings.salt)
+        film = dicom.read(content, image.name, frames=settings.frames, window=settings.window, salt=settings.salt)
     else:
-        film = dicom.DicomImage(tuple(read_frames(BytesIO(content), picture.name, settings.frames)), "", "", "")
-    with errors_naming(picture.name):
-        pictures = [one_channel(shown) for shown in film.pictures]
-    images = tuple(_write(fit(shown, settings.policy, picture.name), folder) for shown in pictures)
+        film = dicom.DicomImage(tuple(read_frames(BytesIO(content), image.name, settings.frames)), "", "", "")
+    with errors_naming(image.name):
+        pictures = [one_channel(shown) for shown in film.images]
+    images = tuple(_write(fit(shown, settings.policy, image.name), folder) for shown in pictures)
     pixels = tuple(_digest(shown) for shown in pictures)
     sizes = tuple(shown.size for shown in pictures)
     return StoredFile(file, images, pixels, sizes, film.modality, film.view, film.patient)
 
 
 def png(image: Image.Image) -> bytes:
-    """The picture as a PNG file that holds pixels and nothing else."""
+    """The image as a PNG file that holds pixels and nothing else."""
     bare = Image.frombytes(image.mode, image.size, image.tobytes())  # a new image, which carries no metadata
     written = BytesIO()
     bare.save(written, "PNG", compress_level=COMPRESS_LEVEL)

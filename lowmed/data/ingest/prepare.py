@@ -1,7 +1,7 @@
-"""Rows and pictures of any source into one folder that every recipe accepts.
+"""Rows and images of any source into one folder that every recipe accepts.
 
 The folder holds `samples.jsonl` (one Sample a line, with its split), `rejected.jsonl` (what was kept out, and why),
-`images/`, `images.jsonl` (what is known of each picture's file) and `card.json`. It is built aside and moved into
+`images/`, `images.jsonl` (what is known of each image's file) and `card.json`. It is built aside and moved into
 place when it is whole.
 """
 
@@ -56,7 +56,7 @@ def prepare(
     settings: image_store.ImageStoreSettings,
     about: dict[str, Any],
     *,
-    pictures: bool = True,
+    images: bool = True,
     max_rejected: float = 0.05,
     cores: int | None = None,
     advance: Advance = lambda done, note: None,
@@ -78,7 +78,7 @@ def prepare(
             (folder / prepared_folder.REJECTED).open("w", encoding="utf-8") as rejected,
             (folder / prepared_folder.PROGRESS).open("a", encoding="utf-8") as progress,
         ):
-            work = ImagePipeline(pool, folder, settings, known, progress, pictures)
+            work = ImagePipeline(pool, folder, settings, known, progress, images)
             for where, sample, split, reason in run_pipeline(entries, work):
                 if sample is None:
                     tally.reasons[reason] += 1
@@ -91,7 +91,7 @@ def prepare(
                 advance(tally.rows + tally.reasons.total(), f"{tally.reasons.total()} rejected")
         _judge(tally, max_rejected, folder, out)
         used = work.finish()
-        _card(folder, about, settings, tally, used, pictures)
+        _card(folder, about, settings, tally, used, images)
         _move(folder, out)
     return tally
 
@@ -119,7 +119,7 @@ def _card(
     settings: image_store.ImageStoreSettings,
     tally: PrepareCounts,
     used: list[image_store.StoredFile],
-    pictures: bool,
+    images: bool,
 ) -> None:
     card = {
         "format": FORMAT,
@@ -127,7 +127,7 @@ def _card(
         "rows": dict(sorted(tally.splits.items())),
         "kinds": dict(sorted(tally.kinds.items())),
         "images": len({reference for stored in used for reference in stored.images}),
-        "pictures": pictures,
+        "pictures": images,
         "max_image_tokens": settings.policy.max_image_tokens,
         "frames": settings.frames,
         "window": settings.window,

@@ -24,14 +24,14 @@ def data_card(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError("the card is not JSON", str(path), "run `lowmed data prepare` again") from error
-    return found if isinstance(found, dict) and "format" in found else None
+    return result if isinstance(result, dict) and "format" in result else None
 
 
 def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, StoredFile]]:
-    """What is known of each picture file, after the digest of the settings it was stored with; whole lines only."""
+    """What is known of each image file, after the digest of the settings it was stored with; whole lines only."""
     path = folder / name
     if not path.is_file():
         return
@@ -53,7 +53,7 @@ def rejected_files(folder: Path) -> set[str]:
 
 
 def known_files(settings: str, *folders: Path) -> dict[str, tuple[StoredFile, Path]]:
-    """Picture files that earlier runs stored with these settings, by digest, and the folder that has them."""
+    """Image files that earlier runs stored with these settings, by digest, and the folder that has them."""
     return {
         stored.file: (stored, folder)
         for folder in folders
@@ -64,17 +64,17 @@ def known_files(settings: str, *folders: Path) -> dict[str, tuple[StoredFile, Pa
 
 
 def damaged_images(folder: Path, references: Iterable[str]) -> dict[str, str]:
-    """The pictures that are missing or no longer what was stored, which their names tell without decoding them."""
-    found = {}
+    """The images that are missing or no longer what was stored, which their names tell without decoding them."""
+    result = {}
     for reference in sorted(set(references)):
         try:
             content = locate(folder, reference).read_bytes()
         except DataError as error:
-            found[reference] = error.what
+            result[reference] = error.what
             continue
         if hashlib.sha256(content).hexdigest()[:20] != PurePosixPath(reference).stem:
-            found[reference] = "the image file is not what was stored"
-    return found
+            result[reference] = "the image file is not what was stored"
+    return result
 
 
 def _stored(row: dict[str, Any]) -> StoredFile:

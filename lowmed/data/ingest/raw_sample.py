@@ -1,4 +1,4 @@
-"""A row on its way into a data set: what it says, where it stands, and its pictures, still to be opened."""
+"""A row on its way into a data set: what it says, where it stands, and its images, still to be opened."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from lowmed.data.image.files import inside, locate
 from lowmed.errors import DataError
 from lowmed.sample import Kind
 
-MAX_FILE_BYTES = 2**30  # a picture's file beyond this is no picture that a model could use
+MAX_FILE_BYTES = 2**30  # an image's file beyond this is no image that a model could use
 Row = TypeVar("Row")
 
 
@@ -25,7 +25,7 @@ class RowLocation:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A picture file in a folder; its name is relative to that folder."""
+    """An image file in a folder; its name is relative to that folder."""
 
     folder: Path
     name: str
@@ -43,7 +43,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """A picture in a zip archive, which is read in place: nothing is ever unpacked."""
+    """An image in a zip archive, which is read in place: nothing is ever unpacked."""
 
     archive: Path
     name: str
@@ -69,7 +69,7 @@ class ZipMember:
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """A picture that came with its row; equal names mean equal pictures."""
+    """An image that came with its row; equal names mean equal images."""
 
     name: str
     content: bytes
@@ -89,7 +89,7 @@ class RawSample:
     question: str
     answer: str
     kind: Kind
-    pictures: tuple[ImageSource, ...] = ()
+    images: tuple[ImageSource, ...] = ()
     split: str = "train"
     id: str = ""
     group: str = ""
@@ -98,7 +98,7 @@ class RawSample:
     modality: str = ""
     topic: str = ""
     source: str = ""
-    asks_modality: bool = False  # the answer is what the picture's own tags say
+    asks_modality: bool = False  # the answer is what the image's own tags say
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ def read_rows(rows: Iterable[tuple[RowLocation, Row]], read: Callable[[Row], Raw
 
 @dataclass(frozen=True, slots=True)
 class ImageRoot:
-    """Where the pictures of a table are: in a folder, in a zip archive, or in the table's own cells."""
+    """Where the images of a table are: in a folder, in a zip archive, or in the table's own cells."""
 
     place: Path
 
     def picture(self, cell: Any, owner: str) -> ImageSource:
-        """The picture that a cell names, which need not exist, or holds; `owner` says whose it is.
+        """The image that a cell names, which need not exist, or holds; `owner` says whose it is.
 
         Raises:
             ValueError: the cell does neither.

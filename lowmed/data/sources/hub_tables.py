@@ -1,4 +1,4 @@
-"""Sets that the hub keeps as tables with the pictures inside: PathVQA and Silvar-Med."""
+"""Sets that the hub keeps as tables with the images inside: PathVQA and Silvar-Med."""
 
 from pathlib import Path
 

@@ -118,15 +118,15 @@ def _entries(file: Path, task: Task) -> Iterator[Entry]:
     for part, split in SPLITS.items():
         try:
             labels = _labels(file, part)
-            pictures = _pictures(file, f"{part}_images.npy")
+            images = _pictures(file, f"{part}_images.npy")
             for number, label in enumerate(labels):
-                where, picture = RowLocation(f"{file.name}/{part}", number), next(pictures)
+                where, image = RowLocation(f"{file.name}/{part}", number), next(images)
                 for named, entry in _asked(label, task):
                     if isinstance(entry, Rejection):
                         yield where, entry
                         continue
                     question, answer, options = entry
-                    shown = ImageBytes(f"{set_name}-{part}-{number}.png", picture)
+                    shown = ImageBytes(f"{set_name}-{part}-{number}.png", image)
                     yield where, RawSample(
                         question, answer, "choice", (shown,), split, f"{set_name}-{part}-{number}{named}",
                         options=options, modality=task.modality, topic=set_name, source=set_name,
@@ -155,14 +155,14 @@ def _asked(label: npt.NDArray[Any], task: Task) -> Iterator[tuple[str, tuple[str
         else:
             yield "", (task.question, classes[at], classes)
         return
-    present = [name for name, found in zip(classes, label.reshape(-1), strict=True) if found]
+    present = [name for name, result in zip(classes, label.reshape(-1), strict=True) if result]
     for name in present or [NO_FINDING]:
         absent = tuple(other for other in classes if other == name or other not in present)
         yield f"-{classes.index(name)}" if name in classes else "", (task.question, name, (*absent, NO_FINDING))
 
 
 def _pictures(file: Path, member: str) -> Iterator[bytes]:
-    """The pictures of an array, one after the other as PNG, without ever holding the whole array."""
+    """The images of an array, one after the other as PNG, without ever holding the whole array."""
     with zipfile.ZipFile(file) as archive, archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

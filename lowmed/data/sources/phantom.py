@@ -15,7 +15,7 @@ SEED = 0
 
 
 def generate(path: Path, wish: ImportOptions) -> RowStream:
-    """The samples that training with `--nano` uses, with their pictures."""
+    """The samples that training with `--nano` uses, with their images."""
     del path, wish  # there is nothing to read and nothing to choose
     data = phantom_source.load(SIZES, SEED)
 
@@ -25,13 +25,13 @@ def generate(path: Path, wish: ImportOptions) -> RowStream:
                 yield RowLocation(f"phantom/{split}", number), _draft(sample, split)
 
     def _draft(sample: Sample, split: str) -> RawSample:
-        pictures = []
+        images = []
         for reference in sample.images:
             written = BytesIO()
             data.open_image(reference).save(written, "PNG", compress_level=1)
-            pictures.append(ImageBytes(reference, written.getvalue()))
+            images.append(ImageBytes(reference, written.getvalue()))
         return RawSample(
-            sample.question, sample.answer, sample.kind, tuple(pictures), split, sample.id, "",
+            sample.question, sample.answer, sample.kind, tuple(images), split, sample.id, "",
             sample.options, sample.explanation, sample.modality, sample.topic, sample.source,
         )  # fmt: skip
 

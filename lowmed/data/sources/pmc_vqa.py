@@ -21,7 +21,7 @@ VERSIONS = (
 
 
 def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
-    """The CSV files of one version, and its pictures as a folder or as the published zip."""
+    """The CSV files of one version, and its images as a folder or as the published zip."""
     for files, places in VERSIONS:
         there = [folder / name for name in files if (folder / name).is_file()]
         if there:

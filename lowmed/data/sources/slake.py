@@ -31,7 +31,7 @@ def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
         raise DataError("no SLAKE in the folder", str(folder), "it needs train.json, validate.json and test.json")
     images = image_root(place, "imgs", "imgs.zip")
 
-    found: list[tuple[RowLocation, tuple[RowLocation, str, Any]]] = [
+    result: list[tuple[RowLocation, tuple[RowLocation, str, Any]]] = [
         (where, (where, split, row))
         for name, split in FILES.items()
         if (place / name).is_file()
@@ -46,7 +46,7 @@ def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
         return columns.to_raw_sample(row, COLUMNS, images, where, f"slake-{row.get('q_lang')}", split)
 
     return RowStream(
-        read_rows(found, read), f"columns  {COLUMNS.describe()}\nlanguage {wish.language} (--language)", len(found)
+        read_rows(result, read), f"columns  {COLUMNS.describe()}\nlanguage {wish.language} (--language)", len(result)
     )
 
 

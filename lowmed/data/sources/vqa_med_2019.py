@@ -9,7 +9,7 @@ from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation, ima
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
-# Split, file of questions, folder of pictures, and the cells of a line.
+# Split, file of questions, folder of images, and the cells of a line.
 PARTS = (
     ("train", "All_QA_Pairs_train.txt", "Train_images", ("image", "question", "answer")),
     ("validation", "All_QA_Pairs_val.txt", "Val_images", ("image", "question", "answer")),
@@ -26,21 +26,21 @@ Line = tuple[str, ImageRoot, tuple[str, ...], bytes]
 def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
     """The three published folders, unpacked anywhere inside `folder`."""
     del wish
-    found = [
+    result = [
         (split, file, image_root(file.parent, images, f"{images}.zip"), cells)
         for split, name, images, cells in PARTS
         for file in sorted(folder.rglob(name))[:1]
     ]
-    if not found:
+    if not result:
         raise DataError("no VQA-Med 2019 in the folder", str(folder), f"it needs {VQA_MED_2019.get}")
 
     def rows() -> Iterator[tuple[RowLocation, Line]]:
-        for split, file, images, cells in found:
+        for split, file, images, cells in result:
             for number, line in enumerate(file.read_bytes().splitlines(), start=1):
                 if line.strip():
                     yield RowLocation(file.name, number), (split, images, cells, line)
 
-    understood = f"files    {', '.join(file.name for _, file, _, _ in found)}"
+    understood = f"files    {', '.join(file.name for _, file, _, _ in result)}"
     return RowStream(read_rows(rows(), _read), understood, sum(1 for _ in rows()))
 
 
@@ -58,7 +58,7 @@ def _read(entry: Line) -> RawSample:
         question=cell["question"],
         answer=answer,
         kind=kind("", answer, ()),
-        pictures=(images.picture(f"{cell['image']}.jpg", "row"),),
+        images=(images.picture(f"{cell['image']}.jpg", "row"),),
         split=split,
         topic=cell.get("topic", ""),
         source="vqa-med-2019",

@@ -1,8 +1,8 @@
-"""The forward pass over replies that share prompts: every token once, all of them in one row without padding.
+"""The forward pass over completions that share prompts: every token once, all of them in one row without padding.
 
-A decoder layer treats tokens one by one everywhere but in its attention. So the tokens of all prompts and replies stand
-in one row, each prompt once and its replies after it, and only the attention knows which of them see each other: a
-prompt itself, a reply its prompt and itself. The gradients of all replies meet in the keys and values of their one
+A decoder layer treats tokens one by one everywhere but in its attention. So the tokens of all prompts and completions stand
+in one row, each prompt once and its completions after it, and only the attention knows which of them see each other: a
+prompt itself, a completion its prompt and itself. The gradients of all completions meet in the keys and values of their one
 prompt. With checkpointing a layer keeps its input alone, and is run again in the backward pass.
 """
 
@@ -21,43 +21,43 @@ from lowmed.engine.prefix.sampling import unwrapped
 
 @dataclass(frozen=True)
 class PrefixBlock:
-    """A prompt and its replies: where the replies stand when they are laid out as rows of one length.
+    """A prompt and its completions: where the completions stand when they are laid out as rows of one length.
 
     Attributes:
         prompt: tokens of the prompt.
-        replies: rows of the layout; 0 where no reply has a token that the model reads.
-        tokens: of prompt and replies together.
-        places: [replies * longest], for each place of the layout a reply token of the block; any one for padding.
-        real: [reply tokens], the places that are no padding.
+        completions: rows of the layout; 0 where no completion has a token that the model reads.
+        tokens: of prompt and completions together.
+        places: [completions * longest], for each place of the layout a completion token of the block; any one for padding.
+        real: [completion tokens], the places that are no padding.
         mask: [heads a key * longest, prompt + longest], which keys a place sees.
     """
 
     prompt: int
-    replies: int
+    completions: int
     tokens: int
     places: torch.Tensor
     real: torch.Tensor
     mask: torch.Tensor
 
 
-def prefix_block(prompt: int, replies: Sequence[int], heads_a_key: int, device: torch.device) -> PrefixBlock:
-    """The block of a prompt of so many tokens and replies of so many.
+def prefix_block(prompt: int, completions: Sequence[int], heads_a_key: int, device: torch.device) -> PrefixBlock:
+    """The block of a prompt of so many tokens and completions of so many.
 
     Args:
         prompt: tokens.
-        replies: tokens of each reply that the model reads, which are all but its last.
+        completions: tokens of each completion that the model reads, which are all but its last.
         heads_a_key: query heads that share a key.
         device: of the tensors.
     """
-    lengths = torch.tensor(replies, dtype=torch.long)
-    longest = max(replies, default=0)
+    lengths = torch.tensor(completions, dtype=torch.long)
+    longest = max(completions, default=0)
     columns = torch.arange(longest)
     starts = lengths.cumsum(0) - lengths
     places = (starts[:, None] + torch.minimum(columns, lengths[:, None] - 1)).clamp(min=0)
     return PrefixBlock(
         prompt,
-        len(replies) if longest else 0,
-        prompt + sum(replies),
+        len(completions) if longest else 0,
+        prompt + sum(completions),
         places.flatten().to(device),
         (columns < lengths[:, None]).flatten().nonzero().squeeze(1).to(device),
         torch.ones(longest, prompt + longest, dtype=torch.bool, device=device).tril(prompt).repeat(heads_a_key, 1),
@@ -71,7 +71,7 @@ def hidden_states(
     images: Mapping[str, Any],
     blocks: list[PrefixBlock],
     wanted: torch.Tensor,
-    checkpointing: bool,
+    gradient_checkpointing: bool,
 ) -> torch.Tensor:
     """The last hidden states of some tokens.
 
@@ -82,7 +82,7 @@ def hidden_states(
         images: `pixel_values` and `image_grid_thw` of the images in the order of the prompts, or nothing.
         blocks: that the tokens make up.
         wanted: [wanted], places of tokens.
-        checkpointing: keep each layer's input alone for the backward pass, and run the layer again there.
+        gradient_checkpointing: keep each layer's input alone for the backward pass, and run the layer again there.
 
     Returns:
         [wanted, width].
@@ -96,20 +96,20 @@ def hidden_states(
     turns = language.rotary_emb(hidden, positions[:, None])
     for layer in language.layers:
         given = layer, language.config, hidden, turns, blocks
-        if checkpointing and torch.is_grad_enabled():
+        if gradient_checkpointing and torch.is_grad_enabled():
             hidden = checkpoint(
                 _layer, *given, use_reentrant=False, preserve_rng_state=False
             )  # no layer draws anything
         else:
             hidden = _layer(*given)
-    found: torch.Tensor = language.norm(hidden[0].index_select(0, wanted))
-    return found
+    result: torch.Tensor = language.norm(hidden[0].index_select(0, wanted))
+    return result
 
 
 def _layer(layer: Any, config: Any, hidden: torch.Tensor, turns: Any, blocks: list[PrefixBlock]) -> torch.Tensor:
     with _shared_attention(config):  # in here, so that it holds too when the backward pass runs the layer again
-        found: torch.Tensor = layer(hidden, attention_mask=blocks, position_embeddings=turns)
-    return found
+        result: torch.Tensor = layer(hidden, attention_mask=blocks, position_embeddings=turns)
+    return result
 
 
 @contextmanager
@@ -131,15 +131,15 @@ def _attend(
     **_others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention within each block: query [1, heads, tokens, width], key and value [1, key heads, tokens, width]."""
-    found = []
+    result = []
     sizes = [each.tokens for each in blocks]
     for each, *parts in zip(blocks, *(torch.split(part, sizes, dim=2) for part in (query, key, value)), strict=True):
         prompt = [part[:, :, : each.prompt] for part in parts]
-        found.append(_causal(prompt, scaling))
-        if each.replies:
-            replies = [_rows(each, part[0, :, each.prompt :]) for part in parts]
-            found.append(_after_prompt(each, prompt, replies, scaling))
-    return torch.cat(found, dim=1), None
+        result.append(_causal(prompt, scaling))
+        if each.completions:
+            completions = [_rows(each, part[0, :, each.prompt :]) for part in parts]
+            result.append(_after_prompt(each, prompt, completions, scaling))
+    return torch.cat(result, dim=1), None
 
 
 def _causal(prompt: list[torch.Tensor], scaling: float) -> torch.Tensor:
@@ -153,27 +153,27 @@ def _causal(prompt: list[torch.Tensor], scaling: float) -> torch.Tensor:
 
 
 def _rows(block: PrefixBlock, part: torch.Tensor) -> torch.Tensor:
-    """[heads, reply tokens, width] laid out as [replies, heads, longest, width]."""
+    """[heads, completion tokens, width] laid out as [completions, heads, longest, width]."""
     heads, _tokens, width = part.shape
-    return part.index_select(1, block.places).view(heads, block.replies, -1, width).transpose(0, 1)
+    return part.index_select(1, block.places).view(heads, block.completions, -1, width).transpose(0, 1)
 
 
 def _after_prompt(
-    block: PrefixBlock, prompt: list[torch.Tensor], replies: list[torch.Tensor], scaling: float
+    block: PrefixBlock, prompt: list[torch.Tensor], completions: list[torch.Tensor], scaling: float
 ) -> torch.Tensor:
-    """What the replies of a block attend to, [1, reply tokens, heads, width], of the query, key and value of both.
+    """What the completions of a block attend to, [1, completion tokens, heads, width], of the query, key and value of both.
 
     Heads that share a key are rows of one query: with a mask, keys and values would be repeated for each of them.
     """
     _, *earlier = prompt
-    query, *later = replies
+    query, *later = completions
     rows, heads, _longest, width = query.shape
     key, value = (
         torch.cat([old.expand(rows, -1, -1, -1), new], dim=2) for old, new in zip(earlier, later, strict=True)
     )
     folded = query.reshape(rows, key.shape[1], -1, width)
-    found = scaled_dot_product_attention(folded, key, value, attn_mask=block.mask, scale=scaling)
-    laid_out = found.reshape(rows, heads, -1, width).transpose(1, 2).flatten(0, 1)
+    result = scaled_dot_product_attention(folded, key, value, attn_mask=block.mask, scale=scaling)
+    laid_out = result.reshape(rows, heads, -1, width).transpose(1, 2).flatten(0, 1)
     return laid_out.index_select(0, block.real)[None]
 
 

@@ -167,8 +167,8 @@ def decode_step(
         key.index_copy_(2, place, asked[:, -groups:, None])
         value.index_copy_(2, place, linear(attention.v_proj, normed).view(rows, groups, 1, width))
         shared = asked[:, :-groups].view(rows, groups, -1, width)
-        found = scaled_dot_product_attention(shared, key, value, attn_mask=seen)
-        hidden = hidden + linear(attention.o_proj, found.reshape(rows, -1))
+        result = scaled_dot_product_attention(shared, key, value, attn_mask=seen)
+        hidden = hidden + linear(attention.o_proj, result.reshape(rows, -1))
         normed = _norm(layer.post_attention_layernorm, hidden)
         gated = mlp.act_fn(linear(mlp.gate_proj, normed)) * linear(mlp.up_proj, normed)
         hidden = hidden + linear(mlp.down_proj, gated)
@@ -192,21 +192,21 @@ def _ordinary(layer: Any) -> bool:
 
 
 def _called(layer: Any, given: torch.Tensor) -> torch.Tensor:
-    found: torch.Tensor = layer(given)
-    return found
+    result: torch.Tensor = layer(given)
+    return result
 
 
 def _adapted(layer: Any, given: torch.Tensor) -> torch.Tensor:
     if not hasattr(layer, "lora_A"):
         return _called(layer, given)
     name = layer.active_adapters[0]
-    found = layer.base_layer(given)
+    result = layer.base_layer(given)
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
     narrow = given.to(down.dtype) @ down.t()
-    return torch.addmm(found.to(up.dtype), narrow, up.t(), alpha=layer.scaling[name]).to(found.dtype)
+    return torch.addmm(result.to(up.dtype), narrow, up.t(), alpha=layer.scaling[name]).to(result.dtype)
 
 
 def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Qwen2's norm, in 32 bit up to its weight, which is as wide as the layer's input."""
-    found = rms_norm(hidden.float(), hidden.shape[-1:], eps=module.variance_epsilon)
-    return module.weight * found.to(hidden.dtype)  # type: ignore[no-any-return]  # transformers is untyped
+    result = rms_norm(hidden.float(), hidden.shape[-1:], eps=module.variance_epsilon)
+    return module.weight * result.to(hidden.dtype)  # type: ignore[no-any-return]  # transformers is untyped

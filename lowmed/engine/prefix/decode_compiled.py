@@ -53,7 +53,7 @@ class CompiledDecoder(Decoder):
         """As `Decoder.read`.
 
         Raises:
-            SetupError: the step can not be compiled here.
+            SetupError: the step cannot be compiled here.
         """
         place, idle = next_position(past), len(past.seen) - len(tokens)
         given = pad(tokens, (0, idle)), pad(turn, (0, 0, 0, 0, 0, idle))

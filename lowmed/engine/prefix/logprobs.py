@@ -79,5 +79,5 @@ def of_targets(
     chunk = trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE
     kernel = trl.trainer.utils._ChunkedLogProbFunction
     outputs = ("log_probs", "entropy")
-    found = kernel.apply(hidden, head.weight, head.bias, targets, temperature, chunk, None, 1.0, outputs)
-    return found[0], found[1]
+    result = kernel.apply(hidden, head.weight, head.bias, targets, temperature, chunk, None, 1.0, outputs)
+    return result[0], result[1]

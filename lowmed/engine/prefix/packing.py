@@ -1,4 +1,4 @@
-"""Replies scored with each prompt read once: how the rows of a batch become one row of tokens, and back."""
+"""Completions scored with each prompt read once: how the rows of a batch become one row of tokens, and back."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ OF_IMAGES = ("pixel_values", "image_grid_thw")
 
 @dataclass(frozen=True)
 class Packed:
-    """The tokens of some rows: each distinct prompt once, and after it those of its replies that predict another.
+    """The tokens of some rows: each distinct prompt once, and after it those of its completions that predict another.
 
     Attributes:
         ids: [tokens].
         positions: [3, tokens], of M-RoPE.
-        blocks: a prompt and its replies each.
+        blocks: a prompt and its completions each.
         images: `pixel_values` and `image_grid_thw` of the distinct prompts, or nothing.
-        before: [counted], for each reply token the place of the token before it.
-        targets: [counted], the reply tokens themselves.
+        before: [counted], for each completion token the place of the token before it.
+        targets: [counted], the completion tokens themselves.
         cells: [counted], their places in rows of one length.
     """
 
@@ -41,9 +41,9 @@ def pack(model: Any, inputs: Inputs, reply_length: int) -> Packed:
 
     Args:
         model: one that `decode.knows`.
-        inputs: `input_ids` and `attention_mask` [rows, prompt and reply], prompts padded on the left and replies on the
+        inputs: `input_ids` and `attention_mask` [rows, prompt and completion], prompts padded on the left and completions on the
             right; where there are images `pixel_values` and `image_grid_thw`, a tensor a row, and `mm_token_type_ids`.
-        reply_length: columns of the reply.
+        reply_length: columns of the completion.
     """
     core, device = unwrapped(model), inputs["input_ids"].device
     fields = [inputs[name].long() for name in ("input_ids", "attention_mask", "mm_token_type_ids") if name in inputs]
@@ -73,7 +73,7 @@ def pack(model: Any, inputs: Inputs, reply_length: int) -> Packed:
         last = start + len(tokens[-1]) - 1
         start = last + 1
         rows = [row for row, owner in enumerate(owners) if owner == prompt]
-        read = [max(lengths[row] - 1, 0) for row in rows]  # a reply's last token predicts none
+        read = [max(lengths[row] - 1, 0) for row in rows]  # a completion's last token predicts none
         for row, count in zip(rows, read, strict=True):
             tokens.append(ids[row, width : width + count])
             positions.append((at.max() + 1 + torch.arange(count)).expand(3, -1))
@@ -120,19 +120,19 @@ def log_probs(
     reply_length: int,
     *,
     temperature: float,
-    checkpointing: bool,
+    gradient_checkpointing: bool,
     autocast: AbstractContextManager[Any],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability and entropy of every reply token, each distinct prompt forwarded once.
+    """Log-probability and entropy of every completion token, each distinct prompt forwarded once.
 
     It is the forward of each row whole, and its gradient, up to rounding.
 
     Args:
         model: one that `decode.knows`, with or without an adapter.
         inputs: as for `pack`.
-        reply_length: columns of the reply.
+        reply_length: columns of the completion.
         temperature: what the logits are divided by.
-        checkpointing: keep each layer's input alone for the backward pass, and run the layer again there.
+        gradient_checkpointing: keep each layer's input alone for the backward pass, and run the layer again there.
         autocast: the precision of the forward pass.
 
     Returns:
@@ -141,13 +141,14 @@ def log_probs(
     packed = pack(model, inputs, reply_length)
     with autocast:
         hidden = attention.hidden_states(
-            model, packed.ids, packed.positions, packed.images, packed.blocks, packed.before, checkpointing
+            model, packed.ids, packed.positions, packed.images, packed.blocks, packed.before, gradient_checkpointing
         )
         head = unwrapped(model).get_output_embeddings()
-        found = logprobs.of_targets(head, hidden, packed.targets, temperature)
+        result = logprobs.of_targets(head, hidden, packed.targets, temperature)
     rows = len(inputs["input_ids"])
     scores, entropies = (
-        each.new_zeros(rows * reply_length).index_copy(0, packed.cells, each).view(rows, reply_length) for each in found
+        each.new_zeros(rows * reply_length).index_copy(0, packed.cells, each).view(rows, reply_length)
+        for each in result
     )
     return scores, entropies
 

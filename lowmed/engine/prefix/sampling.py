@@ -1,4 +1,4 @@
-"""Replies drawn from a model that reads each distinct prompt once: all copies of a prompt go on from its one cache."""
+"""Completions drawn from a model that reads each distinct prompt once: all copies of a prompt go on from its one cache."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ LOOK_EVERY = {"cpu": 1, "cuda": 8}
 
 @dataclass(frozen=True)
 class Sampling:
-    """How replies are drawn. `temperature` 0 is greedy; `suppressed` are never drawn; `end_ids` end a reply.
+    """How completions are drawn. `temperature` 0 is greedy; `suppressed` are never drawn; `end_ids` end a completion.
 
     `decoder` reads the tokens drawn.
     """
@@ -37,19 +37,19 @@ def deduplicate(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
 
 @torch.no_grad()
 def generate(model: Any, inputs: Mapping[str, Any], owners: Sequence[int], sampling: Sampling) -> list[list[int]]:
-    """One reply per owner, each prompt read once.
+    """One completion per owner, each prompt read once.
 
-    With the same generator state the replies are those of transformers' `generate` over the repeated prompts, up to
-    rounding: the noise is drawn for all replies at every token, whoever has ended.
+    With the same generator state the completions are those of transformers' `generate` over the repeated prompts, up to
+    rounding: the noise is drawn for all completions at every token, whoever has ended.
 
     Args:
         model: one that `decode.knows`, with or without an adapter.
         inputs: what the processor made of the distinct prompts, padded on the left, on the model's device.
-        owners: for each reply the row of `inputs` that it answers.
-        sampling: how the replies are drawn.
+        owners: for each completion the row of `inputs` that it answers.
+        sampling: how the completions are drawn.
 
     Returns:
-        Token ids of each reply, with the one that ended it if any did.
+        Token ids of each completion, with the one that ended it if any did.
 
     Raises:
         SetupError: the first logits are no numbers.
@@ -70,12 +70,12 @@ def generate(model: Any, inputs: Mapping[str, Any], owners: Sequence[int], sampl
     linear = decode.linear_layer(core)
     logits = logits[rows]
     ends, never = (torch.tensor(list(ids), device=device) for ids in (sampling.end_ids, sampling.suppressed))
-    replies = torch.full((len(rows), sampling.max_new_tokens), int(ends[0]), device=device)
-    live = torch.arange(len(rows), device=device)  # the reply that each row of the batch is
+    completions = torch.full((len(rows), sampling.max_new_tokens), int(ends[0]), device=device)
+    live = torch.arange(len(rows), device=device)  # the completion that each row of the batch is
     ended = torch.zeros(len(rows), dtype=torch.bool, device=device)  # of the rows of the batch
     for step in range(sampling.max_new_tokens):
         tokens = _draw(logits, never, sampling.temperature, live, len(rows))
-        replies[live, step] = tokens
+        completions[live, step] = tokens
         ended |= (tokens[:, None] == ends).any(dim=1)
         if step + 1 == sampling.max_new_tokens:
             break
@@ -88,7 +88,7 @@ def generate(model: Any, inputs: Mapping[str, Any], owners: Sequence[int], sampl
                 past.keep(going)
                 live, tokens, ended, turns = live[going], tokens[going], ended[going], turns[:, :, going]
         logits = sampling.decoder.read(core, linear, past, tokens, turns[step])
-    return [truncate_at_end(reply, sampling.end_ids) for reply in replies.tolist()]
+    return [truncate_at_end(completion, sampling.end_ids) for completion in completions.tolist()]
 
 
 def check_finite(logits: torch.Tensor) -> None:
@@ -125,7 +125,7 @@ def mrope_positions(body: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _draw(
-    logits: torch.Tensor, never: torch.Tensor, temperature: float, live: torch.Tensor, replies: int
+    logits: torch.Tensor, never: torch.Tensor, temperature: float, live: torch.Tensor, completions: int
 ) -> torch.Tensor:
     """The next token of each row of the batch."""
     scores = logits.float().index_fill(1, never, -torch.inf)
@@ -133,10 +133,10 @@ def _draw(
         return scores.argmax(dim=-1)
     chances = torch.softmax(scores / temperature, dim=-1)
     # torch.multinomial draws one of many just so; done here so that a row's noise does not hang on who has ended.
-    noise = torch.empty((replies, chances.shape[1]), device=chances.device).exponential_(1)
-    return (chances / (noise if len(live) == replies else noise[live])).argmax(dim=-1)
+    noise = torch.empty((completions, chances.shape[1]), device=chances.device).exponential_(1)
+    return (chances / (noise if len(live) == completions else noise[live])).argmax(dim=-1)
 
 
 def truncate_at_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
-    """The tokens up to and with the first that ends a reply; all of them where none does."""
+    """The tokens up to and with the first that ends a completion; all of them where none does."""
     return ids[: next((place for place, token in enumerate(ids) if token in end_ids), len(ids)) + 1]

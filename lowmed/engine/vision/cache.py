@@ -3,7 +3,7 @@
 The adapter sits on the language model alone, so a loss depends on the adapter's weights and on the *values* of the
 image features, never on how they came about: their graph would end in tensors that nobody reads. And the tower treats
 each image by itself (per-patch layers, attention inside one image, positions from its grid, neither dropout nor batch
-statistics), so equal pixels and an equal grid have equal features: within a group of replies, over micro-batches, over
+statistics), so equal pixels and an equal grid have equal features: within a group of completions, over micro-batches, over
 the passes of an update, and over epochs. Images are encoded one at a time, so that the features do not depend, not in
 their last bit either, on what else was in the batch or already known: a resumed run meets the same ones.
 
@@ -91,8 +91,8 @@ class VisionCache:
             keys.append(key)
             if key in here:
                 continue
-            if found := self.kept.get(key):
-                here[key] = found[0].to(pixels.device)
+            if result := self.kept.get(key):
+                here[key] = result[0].to(pixels.device)
             else:
                 here[key] = self._stored_or_encoded(key, image, grid)
                 self.kept.put(key, here[key].cpu())
@@ -118,10 +118,10 @@ class VisionCache:
             # Mixed precision is of the training forward; generation has none, and both must get the same features.
             with torch.autocast(image.device.type, enabled=False):
                 grid_thw = torch.tensor([grid], device=image.device)
-                found = type(self.module).forward(self.module, image.clone(), grid_thw=grid_thw)
+                result = type(self.module).forward(self.module, image.clone(), grid_thw=grid_thw)
         finally:
             self.module.train(training)
-        features: torch.Tensor = found.pooler_output
+        features: torch.Tensor = result.pooler_output
         return features
 
     def _lay(self, device: torch.device) -> None:
@@ -159,6 +159,6 @@ def cache_vision_tower(model: Any) -> VisionCache | None:
 
 def digest(pixels: torch.Tensor, grid: list[int]) -> bytes:
     """128 bits that stand for one image: its pixels as the tower gets them, their dtype, and its grid."""
-    found = xxhash.xxh3_128(f"{pixels.dtype} {grid}".encode())
-    found.update(pixels.contiguous().view(torch.uint8).numpy().data)
-    return found.digest()
+    result = xxhash.xxh3_128(f"{pixels.dtype} {grid}".encode())
+    result.update(pixels.contiguous().view(torch.uint8).numpy().data)
+    return result.digest()

@@ -64,7 +64,7 @@ def open_feature_store(module: Any, device: torch.device) -> FeatureStore | None
         device: where it encodes; its weights may lie elsewhere.
 
     Raises:
-        SetupError: the folder can not be made.
+        SetupError: the folder cannot be made.
     """
     folder = os.environ.get(VARIABLE)
     if not folder:
@@ -73,11 +73,11 @@ def open_feature_store(module: Any, device: torch.device) -> FeatureStore | None
     with _told(top):
         top.mkdir(mode=0o700, parents=True, exist_ok=True)
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    found = xxhash.xxh3_128(f"{torch.__version__} {machine}".encode())
+    result = xxhash.xxh3_128(f"{torch.__version__} {machine}".encode())
     for name, weight in module.state_dict().items():
-        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        found.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return FeatureStore(top / found.hexdigest())
+        result.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        result.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return FeatureStore(top / result.hexdigest())
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Every distinct image goes once through the image processor.
 
-A trainer prepares the images of every row, in the rollout and again before the loss, so that a group of eight replies
+A trainer prepares the images of every row, in the rollout and again before the loss, so that a group of eight completions
 resizes, normalises and cuts one image sixteen times.
 """
 
@@ -35,8 +35,8 @@ def process_once(processor: Any) -> None:
                 key = digest(image, {**vars(self), **options})
                 tensors = kept.get(key)
                 if tensors is None:
-                    found = super().__call__([image], **options | {"return_tensors": "pt"})
-                    tensors = found["pixel_values"], found["image_grid_thw"]
+                    result = super().__call__([image], **options | {"return_tensors": "pt"})
+                    tensors = result["pixel_values"], result["image_grid_thw"]
                     kept.put(key, *tensors)
                 made.append(tensors)
             pixels, grids = (torch.cat(parts) for parts in zip(*made, strict=True))
@@ -50,6 +50,6 @@ def process_once(processor: Any) -> None:
 
 def digest(image: Image.Image, settings: dict[str, Any]) -> bytes:
     """128 bits that stand for an image as it comes, and for the settings it is processed with."""
-    found = xxhash.xxh3_128(f"{image.mode} {image.size} {sorted(settings.items(), key=str)}".encode())
-    found.update(image.tobytes())
-    return found.digest()
+    result = xxhash.xxh3_128(f"{image.mode} {image.size} {sorted(settings.items(), key=str)}".encode())
+    result.update(image.tobytes())
+    return result.digest()

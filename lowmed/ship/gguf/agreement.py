@@ -1,7 +1,7 @@
 """Whether llama.cpp, with the exported files, says what transformers says with the merged folder: token by token.
 
-Greedy decoding on both sides. transformers replies first, in float32; llama.cpp reads the same prompt, is led along
-that reply, and at each place is asked which token it would have said. So a reply is the same if every token of it is,
+Greedy decoding on both sides. transformers completions first, in float32; llama.cpp reads the same prompt, is led along
+that completion, and at each place is asked which token it would have said. So a completion is the same if every token of it is,
 and after a first difference the later places still count, each under equal conditions.
 """
 
@@ -20,12 +20,12 @@ from transformers import AutoProcessor, GenerationConfig, Qwen2VLForConditionalG
 from lowmed.errors import SetupError
 from lowmed.ship.gguf.export import image_tokens
 
-_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"  # llama.cpp puts the outer two around a picture by itself
+_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"  # llama.cpp puts the outer two around an image by itself
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One user's turn, and its pictures, which stand before the text."""
+    """One user's turn, and its images, which stand before the text."""
 
     text: str
     images: tuple[Image.Image, ...] = ()
@@ -51,7 +51,7 @@ class Difference:
 class Agreement:
     """Counts over all questions, and every difference by name.
 
-    `same_prompts` counts prompts that both sides split into the same tokens, pictures included; `drift` is the largest
+    `same_prompts` counts prompts that both sides split into the same tokens, images included; `drift` is the largest
     difference of a logit at any place.
     """
 
@@ -69,18 +69,18 @@ class Agreement:
 
     def lines(self) -> list[str]:
         """For a terminal: the counts, then each difference with how near it was."""
-        found = [
+        result = [
             f"same prompts   {self.same_prompts} of {self.questions}",
             f"same replies   {self.same_replies} of {self.questions}",
             f"same tokens    {self.same_tokens} of {self.tokens}",
             f"logits differ  by {self.drift:.3g} at most",
         ]
-        found += [
+        result += [
             f"question {one.question}, token {one.place}: {one.transformers!r}, by {one.margin:.3g} before "
             f"llama.cpp's {one.llama_cpp!r}; the logits there differ by up to {one.drift:.3g}"
             for one in self.differences
         ]
-        return found
+        return result
 
 
 def agreement(
@@ -93,7 +93,7 @@ def agreement(
         language: a language file of it.
         projector: its mmproj file.
         asked: what is asked.
-        max_new_tokens: a reply longer than this is cut.
+        max_new_tokens: a completion longer than this is cut.
 
     Raises:
         SetupError: llama-cpp-python is not installed, or does not load a file.
@@ -105,26 +105,28 @@ def agreement(
     processor = AutoProcessor.from_pretrained(folder)
     model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     texts = [_prompt(processor, question) for question in asked]
-    replies = [_reply(model, processor, *one, max_new_tokens) for one in zip(texts, asked, strict=True)]
+    completions = [_reply(model, processor, *one, max_new_tokens) for one in zip(texts, asked, strict=True)]
     image_token = model.config.image_token_id
     del model  # two copies of a large model need not fit
 
     same_prompts, tokens, drift, differences = 0, 0, 0.0, list[Difference]()
     limits = image_tokens(folder)
-    # A picture may become more tokens there than here, which is then a finding and must fit.
-    room = max(len(reply.prompt) + limits[1] * len(one.images) for reply, one in zip(replies, asked, strict=True))
+    # An image may become more tokens there than here, which is then a finding and must fit.
+    room = max(
+        len(completion.prompt) + limits[1] * len(one.images) for completion, one in zip(completions, asked, strict=True)
+    )
     with Llama(language, projector, room + max_new_tokens, limits) as llama:
-        for place, (text, question, reply) in enumerate(zip(texts, asked, replies, strict=True)):
+        for place, (text, question, completion) in enumerate(zip(texts, asked, completions, strict=True)):
             read, logits = llama.prompt(text.replace(_PICTURE, MARKER), question.images, image_token)
-            same_prompts += read == reply.prompt
-            for number, (token, wanted) in enumerate(zip(reply.tokens, reply.logits, strict=True)):
+            same_prompts += read == completion.prompt
+            for number, (token, wanted) in enumerate(zip(completion.tokens, completion.logits, strict=True)):
                 off = float(np.abs(logits - wanted).max())
                 drift, tokens, said = max(drift, off), tokens + 1, int(logits.argmax())
                 if said != token:
                     own, other = (processor.tokenizer.decode([one]) for one in (token, said))
                     margin = float(wanted[token] - wanted[said])
                     differences.append(Difference(place, number, own, other, margin, off))
-                if number + 1 < len(reply.tokens):
+                if number + 1 < len(completion.tokens):
                     logits = llama.step(token)
     return Agreement(
         questions=len(asked),

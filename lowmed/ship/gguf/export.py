@@ -10,7 +10,7 @@ from typing import Literal
 
 from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.errors import SetupError
-from lowmed.run import disk
+from lowmed.run import disk_errors
 from lowmed.ship.gguf.source import image_settings, open_source
 
 Kind = Literal["f16", "q8_0", "q4_k_m"]
@@ -53,7 +53,7 @@ def write(folder: Path, out: Path, kinds: Sequence[Kind] = ("f16", "q8_0"), *, n
     _check_space(out, sum(tensor.bytes for tensor in vision + of_kinds))
 
     written = [out / f"{name}-{kind}.gguf" for kind in kinds] + [out / f"mmproj-{name}-f16.gguf"]
-    with disk(out):
+    with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for path, kind in zip(written, kinds, strict=False):
             with _complete(path) as partial:
@@ -74,7 +74,7 @@ def can_quantise() -> bool:
 
 
 def image_tokens(folder: Path) -> tuple[int, int]:
-    """The fewest and the most tokens that the folder's pixel policy lets a picture be.
+    """The fewest and the most tokens that the folder's pixel policy lets an image be.
 
     llama.cpp reads neither from a Qwen2-VL's files and has 8 and 4096 of its own, so that whoever serves the model has
     to say `--image-min-tokens` and `--image-max-tokens`.

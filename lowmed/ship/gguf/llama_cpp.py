@@ -1,4 +1,4 @@
-"""llama.cpp through its published Python bindings: a prompt with pictures, then one token at a time, with the logits.
+"""llama.cpp through its published Python bindings: a prompt with images, then one token at a time, with the logits.
 
 The bindings' own chat class samples, pads and hides the logits; a comparison token by token needs the few calls below.
 """
@@ -75,9 +75,9 @@ class Llama:
         """Forget what was before, read the prompt, and return its tokens and the logits of its end.
 
         Args:
-            text: the prompt after the chat template, `MARKER` where a picture stands.
+            text: the prompt after the chat template, `MARKER` where an image stands.
             images: one per marker.
-            image_token: the token that stands in the returned list for every piece of a picture.
+            image_token: the token that stands in the returned list for every piece of an image.
         """
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
         with contextlib.ExitStack() as open_now:
@@ -123,13 +123,13 @@ class Llama:
 
 
 def _tokens(chunks: Any, image_token: int) -> list[int]:
-    found: list[int] = []
+    result: list[int] = []
     for place in range(mtmd_cpp.mtmd_input_chunks_size(chunks)):
         chunk = mtmd_cpp.mtmd_input_chunks_get(chunks, place)
         if mtmd_cpp.mtmd_input_chunk_get_type(chunk) == mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_TEXT:
             count = ctypes.c_size_t()
             tokens = mtmd_cpp.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
-            found += tokens[: count.value]
+            result += tokens[: count.value]
         else:
-            found += [image_token] * mtmd_cpp.mtmd_input_chunk_get_n_tokens(chunk)
-    return found
+            result += [image_token] * mtmd_cpp.mtmd_input_chunk_get_n_tokens(chunk)
+    return result

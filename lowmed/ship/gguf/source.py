@@ -41,8 +41,8 @@ class Source:
     def tensor(self, plain: str) -> torch.Tensor:
         """A tensor in its stored precision."""
         with safe_open(self.files[self.names[plain]], "pt") as file:
-            found: torch.Tensor = file.get_tensor(self.names[plain])
-            return found
+            result: torch.Tensor = file.get_tensor(self.names[plain])
+            return result
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
@@ -92,32 +92,32 @@ def read(folder: Path, name: str) -> dict[str, Any]:
         RunError: there is no such file, or it holds no JSON object.
     """
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        result = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{name} cannot be read: {error}", str(folder), _MERGE_AGAIN) from error
-    if not isinstance(found, dict):
+    if not isinstance(result, dict):
         raise RunError(f"{name} holds no JSON object", str(folder), _MERGE_AGAIN)
-    return found
+    return result
 
 
 def image_settings(folder: Path) -> dict[str, Any]:
-    """How the folder's processor treats a picture: `image_mean`, `image_std`, and the fewest and most `pixels` of area.
+    """How the folder's processor treats an image: `image_mean`, `image_std`, and the fewest and most `pixels` of area.
 
     Raises:
         RunError: the folder does not say.
     """
     if (folder / "processor_config.json").is_file():
-        found = read(folder, "processor_config.json").get("image_processor", {})
+        result = read(folder, "processor_config.json").get("image_processor", {})
     else:
-        found = read(folder, "preprocessor_config.json")
-    size = found.get("size") or {}
+        result = read(folder, "preprocessor_config.json")
+    size = result.get("size") or {}
     settings = {
-        "image_mean": found.get("image_mean"),
-        "image_std": found.get("image_std"),
+        "image_mean": result.get("image_mean"),
+        "image_std": result.get("image_std"),
         # Qwen's own folder has the older names.
         "pixels": [
-            size.get("shortest_edge", found.get("min_pixels")),
-            size.get("longest_edge", found.get("max_pixels")),
+            size.get("shortest_edge", result.get("min_pixels")),
+            size.get("longest_edge", result.get("max_pixels")),
         ],
     }
     if any(not isinstance(value, (int, float)) for values in settings.values() for value in values or [None]):
@@ -175,10 +175,10 @@ def _check_settings(source: Source) -> None:
         "tokenizer.json, model.type": (source.tokenizer["model"]["type"], "BPE"),
         "tokenizer.json, pre_tokenizer": (splits, [_QWEN2_SPLIT]),
     }
-    for where, (found, wanted) in taken_for_granted.items():
-        if found != wanted:
+    for where, (result, wanted) in taken_for_granted.items():
+        if result != wanted:
             raise RunError(
-                f"llama.cpp's Qwen2-VL has {wanted!r} where this model has {found!r}",
+                f"llama.cpp's Qwen2-VL has {wanted!r} where this model has {result!r}",
                 f"{source.folder}, {where}",
                 "serve the merged folder with vLLM or transformers instead",
             )

@@ -73,11 +73,11 @@ def projector(source: Source) -> list[Tensor]:
     """The vision tower with its merger, the file that llama.cpp calls mmproj, in F16."""
     # The package counts the merger's layers 0 and 2 as blocks, so a tower of fewer than three has to pass for more.
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, max(3, source.config.vision_config.depth))
-    found: list[Tensor] = []
+    result: list[Tensor] = []
     for plain in sorted(name for name in source.names if name.startswith("visual.")):
         for name, shape, part in _parts(_name(names, plain), source.shape(plain)):
-            found.append(_tensor(name, plain, shape, GGMLQuantizationType.F16, part))
-    return found
+            result.append(_tensor(name, plain, shape, GGMLQuantizationType.F16, part))
+    return result
 
 
 def _parts(name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], tuple[Any, ...]]]:
@@ -106,7 +106,7 @@ def _tensor(
 
 
 def _name(names: Any, plain: str) -> str:
-    found = names.get_name(plain, try_suffixes=_ENDS)
-    if found is None:
+    result = names.get_name(plain, try_suffixes=_ENDS)
+    if result is None:
         raise RunError(f"GGUF has no name for {plain}", "the installed `gguf` package", "pip install -U gguf")
-    return str(found)
+    return str(result)

@@ -38,7 +38,7 @@ def write_language(source: Source, tensors: list[Tensor], path: Path, name: str,
 
 
 def write_projector(source: Source, tensors: list[Tensor], path: Path, name: str) -> None:
-    """The vision tower and its merger, with how pictures are normalised."""
+    """The vision tower and its merger, with how images are normalised."""
     vision = source.config.vision_config
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MMPROJ])
     writer.add_type(gguf.GGUFType.MMPROJ)
