@@ -21,6 +21,7 @@ from update_meter import Meter, instrument
 from lowmed import nano, prompt, rewards
 from lowmed.data.split import DataSplit
 from lowmed.engine import device
+from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.recipe import GrpoSpec, Recipe
 from lowmed.run import Run, create_run
 
@@ -52,7 +53,7 @@ def theirs(
     import transformers
     import trl
 
-    from lowmed.engine import load, training_data
+    from lowmed.engine import training_data
     from lowmed.engine.prefix import logprobs
 
     if here.device == "cpu":
@@ -91,7 +92,7 @@ def theirs(
         **({"gradient_checkpointing": False} if side == "trl-same" else {}),
     }
     if isinstance(method, GrpoSpec):
-        never = processor.tokenizer.convert_tokens_to_ids(list(load.NEVER_SAMPLED))
+        never = processor.tokenizer.convert_tokens_to_ids(list(QWEN2_VL.never_sampled))
         trainer: Any = trl.GRPOTrainer(
             model=model,
             reward_funcs=_functions(recipe, turns),

@@ -59,8 +59,8 @@ class Run:
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-    def rewind(self, name: str, update: int) -> None:
-        """Drop the rows of a JSON-lines file that were written after that update, and a line cut by a kill."""
+    def rewind(self, name: str, step: int) -> None:
+        """Drop the rows of a JSON-lines file that were written after that step, and a line cut by a kill."""
         path = self.folder / name
         if not path.exists():
             return
@@ -70,7 +70,7 @@ class Run:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 break  # the write that a kill cut short; nothing can follow it
-            if row["update"] <= update:
+            if row["step"] <= step:
                 kept.append(line)
         write_text(path, "".join(line + "\n" for line in kept))
 

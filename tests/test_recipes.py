@@ -179,7 +179,7 @@ def test_every_recipe_runs_on_nano(name: str, tmp_path: Path, monkeypatch: pytes
     trained(name)
     recipe = load_recipe(name, nano=True)
     record = json.loads(Path("run/run.json").read_text())
-    assert (record["status"], record["updates"]) == ("finished", 2)
+    assert (record["status"], record["steps"]) == ("finished", 2)
     assert record["prompt_digests"] == {"train": recipe.prompts.training.digest, "infer": recipe.prompts.asking.digest}
     if isinstance(recipe.method, GrpoSpec):
         scores = [json.loads(line)["scores"] for line in Path("run/rollouts.jsonl").read_text().splitlines()]

@@ -52,7 +52,7 @@ def test_a_full_disk_while_rollouts_are_added_says_so(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
     (run.folder / "rollouts.jsonl").symlink_to("/dev/full")
     with pytest.raises(SetupError, match="disk is full"):
-        run.append("rollouts.jsonl", [{"update": 1}])
+        run.append("rollouts.jsonl", [{"step": 1}])
 
 
 def test_other_errors_of_the_disk_are_not_swallowed(tmp_path: Path) -> None:
@@ -63,11 +63,11 @@ def test_other_errors_of_the_disk_are_not_swallowed(tmp_path: Path) -> None:
 
 def test_rewinding_drops_what_came_after_the_checkpoint_and_a_cut_line(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
-    run.append("metrics.jsonl", [{"update": number} for number in range(1, 6)])
+    run.append("metrics.jsonl", [{"step": number} for number in range(1, 6)])
     with (run.folder / "metrics.jsonl").open("a") as file:
-        file.write('{"update": 6, "los')
+        file.write('{"step": 6, "los')
     run.rewind("metrics.jsonl", 3)
-    assert [row["update"] for row in run.rows("metrics.jsonl")] == [1, 2, 3]
+    assert [row["step"] for row in run.rows("metrics.jsonl")] == [1, 2, 3]
 
 
 def test_only_checkpoints_written_to_their_end_count(tmp_path: Path) -> None:

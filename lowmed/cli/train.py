@@ -131,7 +131,7 @@ def _train(
     if not resume:
         run = create_run(recipe, options.run_name(options.require_recipe(name), nano), out=out)
     info(f"run     {run.folder}")
-    start = run.record.get("updates", 0)
+    start = run.record.get("steps", 0)
     with progress(kind, recipe.method.max_steps, start) as advance:
         status = engine.train(
             run,
@@ -144,7 +144,7 @@ def _train(
     record = run.record
     if status == "stopped":
         info(
-            f"stopped ({record['reason']}) after update {record['updates']} of {recipe.method.max_steps}; nothing is lost"
+            f"stopped ({record['reason']}) after update {record['steps']} of {recipe.method.max_steps}; nothing is lost"
         )
         info(f"next    lowmed {kind} --resume {run.folder}")
         raise typer.Exit(0 if record["reason"] == "time" else 130)

@@ -96,7 +96,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         """A checkpoint counts only with this file, written last."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's template, all placeholders
-        write_json(folder / "complete.json", {"update": state.global_step})
+        write_json(folder / "complete.json", {"step": state.global_step})
 
     def on_log(
         self,
@@ -123,7 +123,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             if name.startswith("rewards/") and name.endswith("/mean")
         }
         row["adapter_norm"] = adapter_norm(model)
-        self.run.append("metrics.jsonl", [{"update": state.global_step, **row}])
+        self.run.append("metrics.jsonl", [{"step": state.global_step, **row}])
         # In fp16 the scaler begins too high on purpose, skips the updates whose gradients overflow, and halves itself.
         overflow = not args.fp16 and not math.isfinite(row.get("grad_norm", 0.0))
         if not math.isfinite(row["loss"]) and state.global_step == 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed.errors import LowmedError, RecipeError, SetupError
-from lowmed.recipe import GrpoSpec, LoraSpec, ModelSpec, Recipe
+from lowmed.recipe import LoraSpec, MethodSpec, ModelSpec, Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
 SMALL_BYTES = 256 * 2**20  # of weights: what a CPU answers with in bearable time
@@ -98,17 +98,17 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
         what, fix = "a 4-bit base can not be compiled", f"use model.load_in=16bit, or {fix.removeprefix('use ')}"
     elif model.rollout == "compiled" and model.backend == "unsloth":
         what = "unsloth samples by its own code, which lowmed does not compile"
-    elif model.backend == "unsloth" and isinstance(recipe.method, GrpoSpec):
+    elif model.backend == "unsloth":
         return _unsloth_refusal(recipe.method, recipe.lora)
     else:
         return None
     return RecipeError(what, where, fix)
 
 
-def _unsloth_refusal(method: GrpoSpec, lora: LoraSpec) -> LowmedError | None:
-    if lora.start and method.beta > 0:
+def _unsloth_refusal(method: MethodSpec, lora: LoraSpec) -> LowmedError | None:
+    if lora.start and method.keeps_reference:
         return kl_reference_error()
-    if any(reward.name == "consistency" for reward in method.rewards):
+    if any(reward.name == "consistency" for reward in method.reward_specs):
         return RecipeError(
             "the reward `consistency` reads replies by lowmed's own forward, which unsloth's layers do not take",
             "model.backend and method.rewards",

@@ -30,7 +30,7 @@ from lowmed.plan import architecture, sequence_lengths
 from lowmed.plan.batch import SMALL, choose_batch
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.workload import CPU_ROWS
-from lowmed.recipe import GrpoSpec, MethodSpec, Recipe
+from lowmed.recipe import Recipe
 from lowmed.run import create_run
 from lowmed.sample import Sample
 
@@ -49,7 +49,7 @@ def dry_run(asked: Recipe) -> MeasuredRun:
         LowmedError: the machine or the model does not allow it.
     """
     here = machine.find_device(asked.model)
-    method = asked.method.model_copy(update={"updates": UPDATES, "save_steps": UPDATES, **_all_rows(asked.method)})
+    method = asked.method.training_every_row().model_copy(update={"max_steps": UPDATES, "save_steps": UPDATES})
     recipe = asked.model_copy(update={"method": method, "hardware": None})
     model = architecture.read_architecture(recipe.model)
     planned = sequence_lengths.sequence_lengths(recipe)
@@ -60,7 +60,10 @@ def dry_run(asked: Recipe) -> MeasuredRun:
     data_split = _division(recipe, planned)
     rows = _measured_lengths(recipe, loaded, data_split, planned)
     cut = choose_batch(recipe, model, here.memory_gib, card=here.card, precision=here.precision, row_lengths=rows)
-    said = {"per_device_train_batch_size": cut.per_device_train_batch_size, "checkpointing": cut.gradient_checkpointing}
+    said = {
+        "per_device_train_batch_size": cut.per_device_train_batch_size,
+        "gradient_checkpointing": cut.gradient_checkpointing,
+    }
     recipe = recipe.model_copy(update={"method": method.model_copy(update=said)})
     with tempfile.TemporaryDirectory(prefix="lowmed-rehearsal-") as scratch:
         run = create_run(recipe, "rehearsal", out=str(Path(scratch) / "run"))
@@ -116,14 +119,6 @@ def _context(device: str) -> float:
     return machine.resident_gib("VmRSS")
 
 
-def _all_rows(method: MethodSpec) -> dict[str, Any]:
-    """Random weights earn no reward and end no completion: every row is to be trained on all the same."""
-    grpo = isinstance(method, GrpoSpec)
-    return (
-        {"skip_zero_variance_groups": False, "mask_truncated_completions": False, "canary_steps": None} if grpo else {}
-    )
-
-
 def _bare(recipe: Recipe) -> Recipe:
     """The recipe as a row keeps it: no folder of this machine, none of its texts."""
     model = recipe.model.model_copy(update={"name": Path(recipe.model.name).name})
@@ -152,7 +147,6 @@ def _measured_lengths(
 ) -> sequence_lengths.SequenceLengths:
     """The lengths of the rows that are run, as the model's own tokenizer counts them."""
     family = recipe.prompts.training
-    grpo = isinstance(recipe.method, GrpoSpec)
 
     def count(text: str) -> int:
         return len(loaded.processor.tokenizer(text)["input_ids"])
@@ -167,7 +161,7 @@ def _measured_lengths(
     return replace(
         planned,
         text=text,
-        completion=planned.completion if grpo else completion,
+        completion=recipe.method.max_sampled_tokens or completion,
         mean_image=planned.image,
         told_by="generated",
     )

@@ -142,7 +142,7 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             for name, after in columns.items()
             if name in asked
         }
-        inputs |= {name: [asked[name].to(device)] * count for name in packing.OF_IMAGES if name in asked}
+        inputs |= {name: [asked[name].to(device)] * count for name in packing.IMAGE_INPUTS if name in asked}
         scores, _entropy = packing.log_probs(
             self.loaded.model, inputs, longest, temperature=1.0, gradient_checkpointing=False, autocast=nullcontext()
         )

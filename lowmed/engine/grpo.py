@@ -8,16 +8,45 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
 from lowmed.engine import grpo_batch
+from lowmed.engine.device import choose_rollout
+from lowmed.engine.ema_adapter import ema_adapter
 from lowmed.engine.grpo_batch import Inputs
+from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, packing
 from lowmed.engine.prefix import sampling as prefill
 from lowmed.engine.prefix.decode_compiled import CompiledDecoder
-from lowmed.engine.rollouts import RewardFunction
+from lowmed.engine.rollouts import RewardFunction, reward_functions
 from lowmed.recipe import GrpoSpec
 
 
-def build(
+def build(job: TrainingJob) -> GRPOTrainer:
+    """The trainer of a run, with its reward functions.
+
+    Its data set has the columns `prompt`, `images` and `row`.
+    """
+    method, loaded = job.recipe.method, job.loaded
+    assert isinstance(method, GrpoSpec)
+    family = job.recipe.prompts.training
+    ema = ema_adapter(job.rewards, loaded, job.rows, family, job.size.per_device_train_batch_size)
+    functions = reward_functions(
+        job.rewards,
+        job.rows,
+        loaded.end_ids,
+        job.run,
+        completion_format=family.completion_format,
+        canary_steps=method.canary_steps,
+        steps_per_batch=method.steps_per_batch,
+        likelihood=ema.likelihood if ema else None,
+    )
+    compiled = choose_rollout(job.recipe.model, loaded.machine)[0] == "compiled"
+    trainer = build_trainer(method, loaded, job.dataset, functions, job.arguments, job.size.rows_per_generate, compiled)
+    if ema:
+        trainer.add_callback(ema)
+    return trainer
+
+
+def build_trainer(
     method: GrpoSpec,
     loaded: Loaded,
     dataset: Any,
@@ -187,7 +216,11 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         batch_size: int | None = None,
         **others: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        inputs = {name: value for name, value in others.items() if name in _OF_IMAGES and value is not None}
+        inputs = {
+            name: value
+            for name, value in others.items()
+            if name in (*packing.IMAGE_INPUTS, "num_images", "mm_token_type_ids") and value is not None
+        }
         if isinstance(inputs.get("pixel_values"), torch.Tensor):
             inputs = split_pixel_values_by_grid(inputs)
         inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -205,9 +238,6 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         ]
         scores, entropies = (torch.cat(each) for each in zip(*result, strict=True))
         return scores, entropies, None
-
-
-_OF_IMAGES = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
 
 
 def _content(messages: list[Any]) -> tuple[Any, ...]:

@@ -15,13 +15,11 @@ from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.engine.device import Device
 from lowmed.errors import RecipeError, RunError, SetupError
+from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
     from lowmed.engine.vision.cache import VisionCache  # imports transformers, which unsloth must come before
-
-# A model with weak or random weights samples these; the next forward then finds more image tokens than images.
-NEVER_SAMPLED = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
 @dataclass
@@ -36,9 +34,14 @@ class Loaded:
     tower: "VisionCache | None" = None
 
     @property
+    def family(self) -> ModelFamily:
+        """The family of the model."""
+        return family_of(self.model.config.model_type)
+
+    @property
     def suppressed(self) -> list[int]:
         """Ids of the tokens that may never be sampled."""
-        return list(self.processor.tokenizer.convert_tokens_to_ids(list(NEVER_SAMPLED)))
+        return list(self.processor.tokenizer.convert_tokens_to_ids(list(self.family.never_sampled)))
 
     @property
     def end_ids(self) -> list[int]:
@@ -222,13 +225,14 @@ def check_quantised(model: Any, spec: ModelSpec) -> None:
     Raises:
         SetupError: a vision layer or the head is 4-bit, which ruins Qwen2-VL-2B, or a language layer is not.
     """
+    family = family_of(model.config.model_type)
     four_bit = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
-    wrong = {name for name in four_bit if "visual" in name or "lm_head" in name}
+    wrong = {name for name in four_bit if family.in_vision_tower(name) or "lm_head" in name}
     if spec.load_in == "4bit":
         from torch import nn
 
         linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-        wrong |= {name for name in linear - four_bit if "language_model" in name}
+        wrong |= {name for name in linear - four_bit if family.in_language_model(name)}
     if wrong:
         raise SetupError(
             f"{len(wrong)} layers were quantised otherwise than the recipe says, first {min(wrong)}",
@@ -244,7 +248,8 @@ def check_trainable(model: Any) -> None:
         SetupError: anything else would be trained.
     """
     names = [name for name, weight in model.named_parameters() if weight.requires_grad]
-    stray = [name for name in names if "lora_" not in name or "visual" in name]
+    family = family_of(model.config.model_type)
+    stray = [name for name in names if "lora_" not in name or family.in_vision_tower(name)]
     if stray or not names:
         raise SetupError(
             f"{len(stray)} weights outside the language adapter would be trained"

@@ -23,7 +23,7 @@ def reward_functions(
     *,
     completion_format: CompletionFormat = "think_answer",
     canary_steps: int | None = None,
-    updates_per_batch: int = 1,
+    steps_per_batch: int = 1,
     likelihood: Likelihood | None = None,
 ) -> list[RewardFunction]:
     """One TRL reward function a reward, in order.
@@ -38,8 +38,8 @@ def reward_functions(
         end_ids: tokens that end a completion.
         run: where the record is written.
         completion_format: the form that the prompts ask for.
-        canary_steps: updates between two lines of canaries.jsonl.
-        updates_per_batch: optimizer steps on the same completions.
+        canary_steps: steps between two lines of canaries.jsonl.
+        steps_per_batch: optimizer steps on the same completions.
         likelihood: who knows how likely the answers are, for rewards that need it.
     """
     given: list[dict[str, float | None]] = []
@@ -61,21 +61,19 @@ def reward_functions(
         ]
         scores = _scores(rewards, rows, row, rollouts)
         given[:] = [paid(rewards, each) for each in scores]
-        update = trainer_state.global_step + 1
+        step = trainer_state.global_step + 1
         reasons = ["stop" if ids and ids[-1] in end_ids else "length" for ids in completion_ids]
         run.append(
             "rollouts.jsonl",
             [
-                _record(update, number, rows[number], rollout, reason, said, values)
+                _record(step, number, rows[number], rollout, reason, said, values)
                 for number, rollout, reason, said, values in zip(row, rollouts, reasons, scores, given, strict=True)
             ],
         )
-        # A batch is due where any of its updates is; nothing is remembered, so that a resumed run does the same.
-        if canary_steps and (update + updates_per_batch - 1) // canary_steps > (update - 1) // canary_steps:
+        # A batch is due where any of its steps is; nothing is remembered, so that a resumed run does the same.
+        if canary_steps and (step + steps_per_batch - 1) // canary_steps > (step - 1) // canary_steps:
             seen = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
-            run.append(
-                "canaries.jsonl", [{"update": update, **canaries.canary_rates(rewards, seen, completion_format)}]
-            )
+            run.append("canaries.jsonl", [{"step": step, **canaries.canary_rates(rewards, seen, completion_format)}])
 
     def function(reward: Weighted) -> RewardFunction:
         def values(**batch: Any) -> list[float | None]:
@@ -105,7 +103,7 @@ def _scores(
 
 
 def _record(
-    update: int,
+    step: int,
     number: int,
     row: TrainingRow,
     rollout: Rollout,
@@ -115,7 +113,7 @@ def _record(
 ) -> dict[str, Any]:
     gated = {name for name, score in scores.items() if score.value != given[name]}
     return {
-        "update": update,
+        "step": step,
         "row": number,
         "id": row.sample.id,
         "wording": row.wording,

@@ -1,24 +1,21 @@
-"""Supervised tuning: TRL's trainer with the recipe's settings, loss on the completion alone."""
-
-from typing import Any
+"""SFT: TRL's trainer with the recipe's settings, loss on the completion alone."""
 
 from trl import SFTConfig, SFTTrainer
 
-from lowmed.engine.load import Loaded
+from lowmed.engine.job import TrainingJob
 
 
-def build(loaded: Loaded, dataset: Any, common: dict[str, Any]) -> SFTTrainer:
-    """The trainer.
-
-    Args:
-        loaded: model with its adapter, and processor.
-        dataset: columns `prompt`, `completion`, `images`, already in training order.
-        common: the training arguments that all methods share.
-    """
+def build(job: TrainingJob) -> SFTTrainer:
+    """The trainer; its data set has the columns `prompt`, `completion` and `images`."""
     arguments = SFTConfig(
         max_length=None,  # truncation would cut image tokens
         completion_only_loss=True,
-        train_sampling_strategy="sequential",  # the rows stand in their order already
-        **common,
+        train_sampling_strategy="sequential",  # the rows are in training order already
+        **job.arguments,
     )
-    return SFTTrainer(model=loaded.model, args=arguments, train_dataset=dataset, processing_class=loaded.processor)
+    return SFTTrainer(
+        model=job.loaded.model,
+        args=arguments,
+        train_dataset=job.dataset,
+        processing_class=job.loaded.processor,
+    )

@@ -1,6 +1,7 @@
 """One training run from its recipe to its adapter, whatever the method."""
 
 import contextlib
+import importlib
 import platform
 import shutil
 import time
@@ -10,13 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lowmed import prompt, rewards
+from lowmed import rewards
 from lowmed.data.split import DataSplit
 from lowmed.engine import device, load, training_data
+from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError
 from lowmed.plan import architecture
 from lowmed.plan.batch import Batch, choose_batch
-from lowmed.recipe import GrpoSpec, MethodSpec, Recipe, SftSpec
+from lowmed.recipe import Recipe
 from lowmed.recipe.io import portable_recipe
 from lowmed.run import Run, disk_errors, utc_now, write_json
 
@@ -103,9 +105,14 @@ def _train(
     )
     write_json(run.folder / "split.json", data_split.ids())
     built = rewards.for_recipe(recipe)
-    trainer = _trainer(recipe, loaded, turns, family, data_split, run, built)
+    size = batch_size(run, loaded)
+    dataset = training_data.as_dataset(
+        turns, family, data_split.open_image, loaded.policy, with_reference=recipe.method.with_completion
+    )
+    job = TrainingJob(recipe, loaded, run, turns, dataset, built, size, arguments(recipe, loaded, run, size))
+    trainer = _trainer(job)
     stop = callbacks.StopSignal(deadline)
-    trainer.add_callback(callbacks.RunCallback(run, stop, report, iterations(recipe.method)))
+    trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
     checkpoint = _rewind(run) if resume else None
     with stop.listening(), disk_errors(run.folder), _judged(run, built):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -114,7 +121,7 @@ def _train(
     update = trainer.state.global_step
     encoded = run.record.get("images_encoded", 0) + (loaded.tower.encoded if loaded.tower else 0)
     run.update(
-        ended=utc_now(), updates=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded
+        ended=utc_now(), steps=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded
     )
     if update < recipe.method.max_steps:
         run.update(status="stopped", reason=stop.reason)
@@ -135,54 +142,20 @@ def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
             run.update(judged=[*run.record.get("judged", []), judge.record()])
 
 
-def _trainer(
-    recipe: Recipe,
-    loaded: load.Loaded,
-    turns: list[training_data.TrainingRow],
-    family: prompt.Family,
-    data_split: DataSplit,
-    run: Run,
-    built: list[rewards.Weighted],
-) -> Any:
+def _trainer(job: TrainingJob) -> Any:
     from transformers import PrinterCallback
 
-    method = recipe.method
-    sft = isinstance(method, SftSpec)
-    dataset = training_data.as_dataset(turns, family, data_split.open_image, loaded.policy, with_reference=sft)
-    size = batch_size(run, loaded)
-    common = arguments(recipe, loaded, run, size)
+    model = job.loaded.model
     # TRL turns the adapter of a 4-bit model into bf16, which loses digits and breaks fp16 scaling: it stays in 32 bits.
-    exact = {name: weight.detach().float().clone() for name, weight in _adapter_weights(loaded.model)}
-    if loaded.machine.device == "cpu":
+    exact = {name: weight.detach().float().clone() for name, weight in _adapter_weights(model)}
+    if job.loaded.machine.device == "cpu":
         from lowmed.engine.prefix.logprobs import use_plain_torch
 
         use_plain_torch()
-    slow = None
-    if isinstance(method, GrpoSpec):
-        from lowmed.engine import ema_adapter, grpo, rollouts
-
-        slow = ema_adapter.ema_adapter(built, loaded, turns, family, size.per_device_train_batch_size)
-        functions = rollouts.reward_functions(
-            built,
-            turns,
-            loaded.end_ids,
-            run,
-            completion_format=family.completion_format,
-            canary_steps=method.canary_steps,
-            updates_per_batch=iterations(method),
-            likelihood=slow.likelihood if slow else None,
-        )
-        compiled = device.choose_rollout(recipe.model, loaded.machine)[0] == "compiled"
-        trainer: Any = grpo.build(method, loaded, dataset, functions, common, size.rows_per_generate, compiled)
-    else:
-        from lowmed.engine import sft as supervised
-
-        trainer = supervised.build(loaded, dataset, common)
+    trainer = importlib.import_module(f"lowmed.engine.{job.recipe.method.trainer}").build(job)
     for name, weight in _adapter_weights(trainer.model):
         weight.data = exact[name]
     trainer.remove_callback(PrinterCallback)
-    if slow:
-        trainer.add_callback(slow)
     trainer.create_model_card = lambda **_: None  # the run's own record and card say more than TRL's template
     return trainer
 
@@ -191,7 +164,7 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
     """The training arguments that all methods share."""
     method = recipe.method
     here = loaded.machine
-    again = iterations(method)
+    again = method.steps_per_batch
     warmup = round(method.warmup_ratio * method.max_steps)
     constant = "constant_with_warmup" if warmup else "constant"
     return {
@@ -220,11 +193,6 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
         "disable_tqdm": True,
         "remove_unused_columns": False,
     }
-
-
-def iterations(method: MethodSpec) -> int:
-    """Optimizer steps on the same completions: what a checkpoint must not come between, since it does not hold them."""
-    return method.num_iterations if isinstance(method, GrpoSpec) else 1
 
 
 def batch_size(run: Run, loaded: load.Loaded) -> Batch:

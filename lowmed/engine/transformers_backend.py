@@ -7,11 +7,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 
 from lowmed.engine.device import Device
+from lowmed.models import family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-# The language model alone: servers cannot load an adapter on the vision tower, and a frozen tower costs no graph.
-LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 def load(source: str, spec: ModelSpec, machine: Device) -> Any:
@@ -22,6 +21,7 @@ def load(source: str, spec: ModelSpec, machine: Device) -> Any:
         spec: weights, revision and quantisation.
         machine: device and precision.
     """
+    family = family_of(AutoConfig.from_pretrained(source, revision=spec.revision or "main").model_type)
     options: dict[str, Any] = {
         "dtype": DTYPES[machine.precision],
         "device_map": {"": 0 if machine.device == "cuda" else "cpu"},
@@ -33,8 +33,8 @@ def load(source: str, spec: ModelSpec, machine: Device) -> Any:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=DTYPES[machine.precision],
-            # Giving any list drops the default one, so lm_head must be named too; "visual" alone would not match.
-            llm_int8_skip_modules=["lm_head", "model.visual"],
+            # A list replaces the default one, so it must name lm_head too.
+            llm_int8_skip_modules=list(family.keep_16bit),
         )
     if spec.weights == "random":
         model = _random(source, options)
@@ -55,7 +55,8 @@ def add_adapter(model: Any, lora: LoraSpec) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,  # TRL samples in train mode: dropout would make the rollouts another model's
-        target_modules=LANGUAGE_LAYERS,
+        # The language model alone: servers cannot load an adapter on the vision tower, and a frozen tower costs no graph.
+        target_modules=family_of(model.config.model_type).lora_pattern,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -22,7 +22,8 @@ import trl  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
 from lowmed.engine.device import Device, kl_reference_error  # noqa: E402
-from lowmed.engine.transformers_backend import DTYPES, LANGUAGE_LAYERS  # noqa: E402
+from lowmed.engine.transformers_backend import DTYPES  # noqa: E402
+from lowmed.models import ModelFamily, family_of  # noqa: E402
 from lowmed.recipe import LoraSpec, ModelSpec  # noqa: E402
 
 # Qwen2-VL's context. unsloth makes this the `max_length` of SFT whatever was asked for, and its own default of 2,048
@@ -49,14 +50,14 @@ def load_arguments(source: str, spec: ModelSpec, machine: Device) -> dict[str, A
     }
 
 
-def adapter_arguments(lora: LoraSpec) -> dict[str, Any]:
+def adapter_arguments(lora: LoraSpec, family: ModelFamily) -> dict[str, Any]:
     """What FastVisionModel.get_peft_model is given: the language model alone is tuned, which is not its default."""
     return {
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": LANGUAGE_LAYERS,  # the same layers, and the same adapter_config.json, as without unsloth
+        "target_modules": family.lora_pattern,  # the same layers, and the same adapter_config.json, as without unsloth
         "use_gradient_checkpointing": CHECKPOINTING,
         "random_state": torch.initial_seed() % 2**32,  # it seeds anew, by default with one number for every run
     }
@@ -72,7 +73,7 @@ def load(source: str, spec: ModelSpec, machine: Device) -> Any:
 def add_adapter(model: Any, lora: LoraSpec) -> Any:
     """A fresh adapter on the language model's linear layers."""
     with contextlib.redirect_stdout(sys.stderr):
-        return FastVisionModel.get_peft_model(model, **adapter_arguments(lora))
+        return FastVisionModel.get_peft_model(model, **adapter_arguments(lora, family_of(model.config.model_type)))
 
 
 def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from lowmed.models import Architecture
 from lowmed.plan import calibration, cards, sequence_lengths, speed
-from lowmed.plan.architecture import Architecture
 from lowmed.plan.calibration import MemoryScale
 from lowmed.plan.memory import phases
 from lowmed.plan.workload import CPU_ROWS, EVALUATION_ROWS, Batch, Workload
-from lowmed.recipe import DataSpec, EvalSpec, GrpoSpec, MethodSpec, ModelSpec, Recipe, SftSpec
+from lowmed.recipe import DataSpec, EvalSpec, MethodSpec, ModelSpec, Recipe, SftSpec
 
 __all__ = ["Batch", "choose_batch", "eval_batch_size"]
 
@@ -126,9 +126,9 @@ def _fast(tried: list[Workload], card: cards.Card) -> Batch:
 
 def _generated(method: MethodSpec) -> list[int]:
     """Rows that one call of generate may have, most first: whole groups, in equal calls."""
-    if not isinstance(method, GrpoSpec):
+    if not method.completions_per_prompt:
         return [EVALUATION_ROWS]
-    return [questions * method.num_generations for questions in _divisors(method.prompts_per_step)]
+    return [questions * method.completions_per_prompt for questions in _divisors(method.prompts_per_step)]
 
 
 def _divisors(number: int, most: int | None = None) -> Iterator[int]:

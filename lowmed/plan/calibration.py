@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.errors import RunError
+from lowmed.models import Architecture
 from lowmed.plan import cards
-from lowmed.plan.architecture import Architecture
 from lowmed.plan.memory import phases
 from lowmed.plan.sequence_lengths import SequenceLengths
 from lowmed.plan.workload import GIB, Batch, Terms, Workload

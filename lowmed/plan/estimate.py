@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from lowmed.models import Architecture
 from lowmed.plan import calibration, cards, memory, sequence_lengths, speed
-from lowmed.plan.architecture import Architecture
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.calibration import MeasuredRun, MemoryScale
 from lowmed.plan.cards import Card
 from lowmed.plan.workload import GIB, Batch, Terms, Workload
-from lowmed.recipe import GrpoSpec, Recipe
+from lowmed.recipe import Recipe
 
 TIGHT = 0.1  # a smaller share of the card left free is tight
 SUGGESTED_KEYS = 3
@@ -162,9 +162,9 @@ def _changes(sizes: Workload, card: Card) -> Iterator[tuple[str, str, Workload]]
             "detail of the pictures",
             replace(_with(sizes, model=model), lengths=shorter),
         )
-    if isinstance(method, GrpoSpec):
-        tokens = method.max_completion_length // 2
-        halved = _with(sizes, method=method.model_copy(update={"max_new_tokens": tokens}))
+    if method.max_sampled_tokens:
+        tokens = method.max_sampled_tokens // 2
+        halved = _with(sizes, method=method.limited_to(tokens))
         yield (
             f"method.max_completion_length={tokens}",
             "longer replies are cut",
@@ -180,7 +180,10 @@ def _changes(sizes: Workload, card: Card) -> Iterator[tuple[str, str, Workload]]
 def _cut_anew(sizes: Workload, result: Estimate) -> Workload:
     """As it would run: the same rows in a forward, but as many completions and answers at once as then have room."""
     cut = sizes.batch
-    said = {"per_device_train_batch_size": cut.per_device_train_batch_size, "checkpointing": cut.gradient_checkpointing}
+    said = {
+        "per_device_train_batch_size": cut.per_device_train_batch_size,
+        "gradient_checkpointing": cut.gradient_checkpointing,
+    }
     recipe = sizes.recipe.model_copy(update={"method": sizes.recipe.method.model_copy(update=said)})
     return replace(sizes, batch=_batch(recipe, sizes.model, result.card, result.scale, sizes.lengths))
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from safetensors import safe_open
 
+from lowmed.models import FAMILIES, Architecture, ModelFamily
 from lowmed.plan import architecture, cards, speed
-from lowmed.plan.architecture import Architecture
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import Estimate, estimate, suggestions
 from lowmed.plan.workload import GIB
-from lowmed.recipe import GrpoSpec, Recipe
+from lowmed.recipe import Recipe
 
 SHOWN_TERM_GIB = 0.05
 
@@ -37,7 +37,7 @@ def full_lines(result: Estimate) -> list[str]:
     known = (
         "est., not measured on it yet" if result.estimated else f"calibrated by {result.scale.rows} rehearsals on it"
     )
-    drawn = f"{cut.rows_per_generate} replies drawn at once; " if method.kind == "grpo" else ""
+    drawn = f"{cut.rows_per_generate} replies drawn at once; " if method.completions_per_prompt else ""
     lines = [
         f"card     {card.name}, {card.gib:.1f} GiB, {card.precision}; memory {known}",
         f"batch    {_cut(result)}",
@@ -107,10 +107,10 @@ def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
 def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None = None) -> list[str]:
     """What may go wrong that is no matter of memory."""
     result = [card.note] if card and card.note else []
-    if recipe.lora.start and _touches_vision(Path(recipe.lora.start)):
+    if recipe.lora.start and _touches_vision(Path(recipe.lora.start), FAMILIES[model.family]):
         result.append(f"vision LoRA can not be served: {recipe.lora.start} has weights on the vision tower")
-    if model.family == "qwen3_vl":
-        result.append("planned only: the pixel policy is that of 28 x 28 pixels a token, which Qwen3-VL does not have")
+    if not FAMILIES[model.family].trainable:
+        result.append(f"planned only: {FAMILIES[model.family].title} cannot be trained here yet")
     if recipe.model.rollout == "vllm":
         result.append("memory that vLLM reserves is not counted")
     return result
@@ -118,7 +118,7 @@ def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None =
 
 def extra_memory_lines(recipe: Recipe) -> list[str]:
     """What runs beside the model and takes nothing of the card that is planned."""
-    rewards = recipe.method.rewards if isinstance(recipe.method, GrpoSpec) else ()
+    rewards = recipe.method.reward_specs
     result = []
     if any(reward.name == "semantic" or reward.options.get("by") == "embedding" for reward in rewards):
         result.append("the embedding model of a reward runs on the CPU, in main memory")
@@ -186,11 +186,11 @@ def _cells(*cells: str) -> str:
     return f"{card:<10}{gib:>6}{peak:>7}  {phase:<16}{verdict:<14}{rows:<18}{update:>9}{run:>9}"
 
 
-def _touches_vision(start: Path) -> bool:
+def _touches_vision(start: Path, family: ModelFamily) -> bool:
     for path in (start / "adapter_model.safetensors", start / "adapter" / "adapter_model.safetensors"):
         if path.is_file():
             with safe_open(path, "numpy") as weights:
-                return any("visual" in name for name in weights.keys())  # noqa: SIM118  # not a mapping
+                return any(family.in_vision_tower(name) for name in weights.keys())  # noqa: SIM118  # not a mapping
     return False
 
 

@@ -6,7 +6,7 @@ Everything is in bytes.
 from lowmed.plan import training_memory
 from lowmed.plan.vision_memory import encoding, pixels
 from lowmed.plan.workload import Terms, Workload
-from lowmed.recipe import GrpoSpec, MethodSpec
+from lowmed.recipe import MethodSpec
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight, double quantisation
 # Room for the keys and values of a row comes in steps of so many: attention kernels of a card pad a mask of another
@@ -20,17 +20,17 @@ def phases(sizes: Workload) -> dict[str, Terms]:
     tuned = {**held, **_adapter(sizes)}
     result = {"load": {**held, **_loading(sizes)}}
     method = sizes.recipe.method
-    if isinstance(method, GrpoSpec):
+    if method.completions_per_prompt:
         rows = sizes.batch.rows_per_generate
-        answering = _answering(sizes, rows, -(-rows // method.num_generations), method.max_completion_length)
+        answering = _answering(sizes, rows, -(-rows // method.completions_per_prompt), method.max_sampled_tokens)
         # TRL prepares the pixels of all completions before they are put together by question.
         result["rollout"] = {**tuned, **answering, "images": pixels(sizes, method.rows_per_step)}
-        if method.beta > 0 or method.num_iterations > 1:
+        if method.scoring_passes:
             result["scoring forward"] = {**tuned, **training_memory.scoring(sizes)}
     result["backward"] = {**tuned, **training_memory.backward(sizes)}
-    if isinstance(method, GrpoSpec) and sizes.recipe.model.rollout == "compiled":  # its room is never given back
+    if method.completions_per_prompt and sizes.recipe.model.rollout == "compiled":  # its room is never given back
         rows = sizes.batch.rows_per_generate
-        result["backward"]["KV cache"] = rows * _room(sizes, method.max_completion_length) * _cached_token(sizes)
+        result["backward"]["KV cache"] = rows * _room(sizes, method.max_sampled_tokens) * _cached_token(sizes)
     questions = sizes.batch.rows_per_answer
     asked = _answering(sizes, questions, questions, sizes.recipe.eval.max_new_tokens)
     result["evaluation"] = {**held, "LoRA": tuned["LoRA"], **asked}
@@ -56,14 +56,14 @@ def merge(sizes: Workload) -> Terms:
 
 def consistent(method: MethodSpec) -> bool:
     """Whether a reward asks a EMA copy of the adapter."""
-    return isinstance(method, GrpoSpec) and any(reward.name == "consistency" for reward in method.rewards)
+    return any(reward.name == "consistency" for reward in method.reward_specs)
 
 
 def _adapter(sizes: Workload) -> Terms:
     """The adapter, which is 32-bit, Adam's two moments, which stay from the first update on, and copies of it."""
     method, count = sizes.recipe.method, sizes.model.lora(sizes.recipe.lora.rank)
     terms: Terms = {"LoRA": 4 * count, "optimizer": 8 * count}
-    if isinstance(method, GrpoSpec) and method.beta > 0:
+    if method.keeps_reference:
         terms["reference adapter"] = 4 * count
     if consistent(method):
         terms["slow adapter"] = 4 * count

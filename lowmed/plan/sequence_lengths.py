@@ -9,7 +9,7 @@ from lowmed.data.image.policy import PixelPolicy, image_tokens, target_size
 from lowmed.data.ingest import prepared_folder
 from lowmed.errors import DataError
 from lowmed.nano.paint import SIDE_PIXELS
-from lowmed.recipe import GrpoSpec, Recipe
+from lowmed.recipe import Recipe
 
 TEMPLATE_TOKENS = 70  # chat template and wording around a question
 QUESTION_TOKENS = 20  # of a question that is not at hand
@@ -107,4 +107,4 @@ def _prepared(recipe: Recipe, folder: Path, stored_budget: int) -> SequenceLengt
 
 
 def _reply(recipe: Recipe, reference: int) -> int:
-    return recipe.method.max_completion_length if isinstance(recipe.method, GrpoSpec) else reference
+    return recipe.method.max_sampled_tokens or reference

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from lowmed.models import PATCHES_PER_TOKEN
 from lowmed.plan import cards, vision_memory
-from lowmed.plan.architecture import PATCHES_PER_TOKEN
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.cards import Card, Speed
 from lowmed.plan.memory import NF4, phases
 from lowmed.plan.workload import Workload
-from lowmed.recipe import GrpoSpec
 
 LAYERS_TIMED = 28  # of the model that a card's `decode_ms` belongs to
 BANDWIDTH_REACHED = 0.6
@@ -60,7 +59,7 @@ def _planned(sizes: Workload, speed: Speed) -> float:
 def _generate(sizes: Workload, speed: Speed) -> float:
     """Every completion runs to its limit: one step a token, for all rows of a call."""
     method = sizes.recipe.method
-    if not isinstance(method, GrpoSpec):
+    if not method.completions_per_prompt:
         return 0.0
     rows, prompt = sizes.batch.rows_per_generate, _prompt(sizes)
     calls = method.rows_per_step / rows
@@ -69,7 +68,7 @@ def _generate(sizes: Workload, speed: Speed) -> float:
     step += read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
     step += 2 * rows * sizes.model.text_linear / (speed.tflops * 1e12)
     prefill = method.prompts_per_step * (_linear(sizes, prompt) + _attention(sizes, prompt**2) + _vision(sizes))
-    return (calls * method.max_completion_length * step + prefill / (speed.tflops * 1e12)) / method.num_iterations
+    return (calls * method.max_sampled_tokens * step + prefill / (speed.tflops * 1e12)) / method.steps_per_batch
 
 
 def _train(sizes: Workload, speed: Speed) -> float:
@@ -78,9 +77,7 @@ def _train(sizes: Workload, speed: Speed) -> float:
     A pass takes as long as its operations and reading its 4-bit weights into 16 bits, or as launching its kernels.
     """
     method, cut = sizes.recipe.method, sizes.batch
-    scoring = 0.0
-    if isinstance(method, GrpoSpec):
-        scoring = ((method.beta > 0) + (method.num_iterations > 1)) / method.num_iterations
+    scoring = method.scoring_passes / method.steps_per_batch
     passes = (3 if cut.gradient_checkpointing else 2) + scoring
     dequantised = sizes.model.text_linear * (NF4 + 2 * 2) if sizes.recipe.model.load_in == "4bit" else 0.0
     one = _pass(sizes) / (speed.tflops * 1e12) + dequantised / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
@@ -107,7 +104,7 @@ def _encoded(sizes: Workload, passes: float) -> float:
     method = sizes.recipe.method
     if not vision_memory.encoded_once(sizes):
         return method.rows_per_step * passes
-    return 0 if isinstance(method, GrpoSpec) else method.rows_per_step
+    return 0 if method.completions_per_prompt else method.rows_per_step
 
 
 def _prompt(sizes: Workload) -> float:

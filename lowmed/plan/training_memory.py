@@ -1,6 +1,6 @@
 """Bytes of the forward and backward passes of training, by term."""
 
-from lowmed.plan.architecture import Architecture
+from lowmed.models import Architecture
 from lowmed.plan.vision_memory import encoding, pixels
 from lowmed.plan.workload import Terms, Workload
 

@@ -1,15 +1,12 @@
 """Bytes that images take: their pixels, their features, and the tower at work on them."""
 
-from lowmed.plan.architecture import PATCHES_PER_TOKEN
+from lowmed.models import FAMILIES, PATCHES_PER_TOKEN
 from lowmed.plan.workload import Workload
-
-# Families whose frozen tower encodes each image once, one at a time: `pooler_output` is all that is read of it.
-ENCODED_ALONE = ("qwen2_vl", "qwen2_5_vl")
 
 
 def encoded_once(sizes: Workload) -> bool:
     """Whether the tower is frozen, encodes each distinct image once, and builds no graph."""
-    return sizes.tower == "once" and sizes.model.family in ENCODED_ALONE
+    return sizes.tower == "once" and FAMILIES[sizes.model.family].vision_cache
 
 
 def pixels(sizes: Workload, questions: int) -> float:
@@ -21,8 +18,7 @@ def pixels(sizes: Workload, questions: int) -> float:
 def encoding(sizes: Workload, questions: int, *, training: bool = False) -> float:
     """The vision tower at work: one image at a time without a graph, or in the stock form all of a batch's."""
     model, width = sizes.model, sizes.width
-    gated = model.family == "qwen2_5_vl"
-    inner = (3 if gated else 2) * model.vision_intermediate
+    inner = (3 if model.gated_vision else 2) * model.vision_intermediate
     at_work = 2 * (10 * model.vision_width + inner) * width / 2
     if encoded_once(sizes):
         return PATCHES_PER_TOKEN * sizes.lengths.image / max(1, sizes.lengths.images) * at_work

@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lowmed.plan.architecture import Architecture
+from lowmed.models import FAMILIES, Architecture
 from lowmed.plan.sequence_lengths import SequenceLengths
-from lowmed.recipe import GrpoSpec, Recipe
+from lowmed.recipe import Recipe
 
 GIB = 2**30
 EVALUATION_ROWS = 64  # questions answered at once where they fit
 CPU_ROWS = 128  # and where no card's memory says how many
-SHARED_PREFIX_FAMILIES = (
-    "qwen2_vl",
-    "qwen2_5_vl",
-)  # families whose layers lowmed walks itself, each prompt once for all of its completions
 
 Terms = dict[str, float]
 Tower = Literal["once", "stock"]
@@ -59,11 +55,12 @@ class Workload:
         Rows stand group by group, but a forward need not begin with a group.
         """
         method, rows = self.recipe.method, self.batch.per_device_train_batch_size
-        packed = self.model.family in SHARED_PREFIX_FAMILIES and self.recipe.model.backend != "unsloth"
-        if not isinstance(method, GrpoSpec) or not packed:
+        packed = FAMILIES[self.model.family].shared_prefix and self.recipe.model.backend != "unsloth"
+        group = method.completions_per_prompt
+        if not group or not packed:
             return 0
-        whole = rows % method.num_generations == 0 or method.num_generations % rows == 0
-        return min(rows, -(-rows // method.num_generations) + (0 if whole else 1))
+        whole = rows % group == 0 or group % rows == 0
+        return min(rows, -(-rows // group) + (0 if whole else 1))
 
     @property
     def tokens_per_forward(self) -> int:
@@ -75,6 +72,6 @@ class Workload:
     def questions_held(self) -> int:
         """Questions whose pixels lie on the device while it trains: those of a whole generation in GRPO."""
         method = self.recipe.method
-        if not isinstance(method, GrpoSpec):
+        if not method.completions_per_prompt:
             return self.batch.per_device_train_batch_size
         return method.prompts_per_step if self.shared_prompts else method.rows_per_step

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lowmed.methods import AnyMethod, GrpoSpec, MethodSpec, RewardSpec, SftSpec
+from lowmed.recipe.bridge import BridgeSpec
 from lowmed.recipe.data import CustomFamily, DataSpec, PromptSpec
-from lowmed.recipe.method import BridgeSpec, GrpoSpec, MethodSpec, RewardSpec, SftSpec
 from lowmed.recipe.model import LoraSpec, ModelSpec
-from lowmed.recipe.section import Positive, Section
+from lowmed.schema import Positive, Section
 
 __all__ = [
     "BridgeSpec",
@@ -52,7 +53,7 @@ class Recipe(Section):
     lora: LoraSpec = Field(LoraSpec(), description="the adapter")
     data: DataSpec = Field(description="what is trained on and what is held out")
     prompts: PromptSpec = Field(PromptSpec(), description="how questions are put, in training and in evaluation")
-    method: Annotated[SftSpec | GrpoSpec, Field(discriminator="kind")] = Field(description="how it is trained")
+    method: Annotated[AnyMethod, Field(discriminator="kind")] = Field(description="how it is trained")
     bridge: BridgeSpec | None = Field(None, description="for `lowmed bridge`: measure support, then SFT or RL")
     hardware: Literal["t4", "24gb", "a100-40gb", "80gb"] | None = Field(
         None, description="preset that fills what the recipe leaves open; open = the card present"

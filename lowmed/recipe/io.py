@@ -48,7 +48,7 @@ class RawRecipe:
 
 def recipes_folder() -> Path:
     """The folder of the recipes that ship: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     installed = package / "_recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
 
@@ -205,8 +205,10 @@ def _forget(written: RawRecipe, *replaced: str) -> None:
 
 
 def _mistake(written: RawRecipe, problem: dict[str, Any]) -> str:
+    from lowmed.methods import METHODS
+
     path: Path_ = tuple(problem["loc"])
-    if path[:1] == ("method",) and path[1:2] and path[1] in ("sft", "grpo"):
+    if path[:1] == ("method",) and path[1:2] and path[1] in METHODS:
         path = (path[0], *path[2:])  # the tag of the union is no key that a user wrote
     key = ".".join(str(part) for part in path) or "recipe"
     place = next(
@@ -222,9 +224,9 @@ def _why(written: RawRecipe, path: Path_, problem: dict[str, Any]) -> str:
         case "missing":
             return "is missing"
         case "union_tag_not_found":
-            return "needs `kind: sft` or `kind: grpo`"
+            return f"needs {_kinds()}"
         case "union_tag_invalid":
-            return f"has a kind that is neither sft nor grpo: {_short(problem['ctx']['tag'])}"
+            return f"has an unknown kind, {_short(problem['ctx']['tag'])}; it needs {_kinds()}"
         case "value_error":
             return str(problem["ctx"]["error"])
         case _:
@@ -232,15 +234,22 @@ def _why(written: RawRecipe, path: Path_, problem: dict[str, Any]) -> str:
             return f"({_short(problem['input'])}) {message}"
 
 
+def _kinds() -> str:
+    from lowmed.methods import METHODS
+
+    return " or ".join(f"`kind: {kind}`" for kind in METHODS)
+
+
 def _keys_beside(written: RawRecipe, path: Path_) -> list[str]:
     """The keys that the schema knows where the mistaken one stands."""
-    from lowmed.recipe import GrpoSpec, Recipe, Section, SftSpec
+    from lowmed.methods import METHODS, GrpoSpec
+    from lowmed.recipe import Recipe, Section
 
     section: type[BaseModel] = Recipe
     for part in path[:-1]:
         if part == "method":
             kind = _mapping(written.values.get("method")).get("kind")
-            section = SftSpec if kind == "sft" else GrpoSpec
+            section = METHODS.get(str(kind), GrpoSpec)
             continue
         if str(part) not in section.model_fields:
             continue  # the name that a user gave a prompt family

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lowmed.recipe.section import Positive, Section
+from lowmed.schema import Positive, Section
 
 
 class ModelSpec(Section):

@@ -118,7 +118,7 @@ def training(run: Run) -> dict[str, str]:
                 f"{sum(first) / len(first):.3f} -> {sum(last) / len(last):.3f}"
             )
             break
-    result["training time"] = f"{record['seconds']:.0f} s, {record['updates']} updates on {record['card']}"
+    result["training time"] = f"{record['seconds']:.0f} s, {record['steps']} updates on {record['card']}"
     result["peak memory"] = f"{record['peak_gib']:.2f} GiB"
     return result
 

@@ -34,9 +34,7 @@ def curves(metrics: Sequence[Row]) -> dict[str, str]:
             name for name in names if any(name == one or (one.endswith("/") and name.startswith(one)) for one in wanted)
         ]
         if drawn:
-            lines = {
-                name: [(row["update"], row[name]) for row in metrics if row.get(name) is not None] for name in drawn
-            }
+            lines = {name: [(row["step"], row[name]) for row in metrics if row.get(name) is not None] for name in drawn}
             result[title] = _draw(title, lines)
     return result
 
@@ -57,7 +55,7 @@ def _draw(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str
             axes.plot(x, y, color=colour, linewidth=0.7, alpha=0.35)
             axes.plot(x, _smooth(y), color=colour, linewidth=1.6, label=name)
         axes.set_title(title, fontsize=9.5, loc="left")
-        axes.set_xlabel("update")
+        axes.set_xlabel("step")
         axes.grid(visible=True, color=INK, alpha=0.12)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lowmed.evaluate import results_folder
 from lowmed.evaluate.report import report
-from lowmed.recipe import GrpoSpec, Recipe
+from lowmed.recipe import Recipe
 from lowmed.run import Run
 
 AVERAGED = 10  # last updates over which a reward's share is told
@@ -33,13 +33,13 @@ def read(run: Run) -> Record:
         RunError: an evaluation in it lacks completions.
     """
     rollouts = run.rows("rollouts.jsonl")
-    last = max((row["update"] for row in rollouts), default=0)
+    last = max((row["step"] for row in rollouts), default=0)
     folders = sorted(file.parent for file in (run.folder / "evals").glob(f"*/{results_folder.SETTINGS}"))
     return Record(
         run=run.record,
         recipe=run.recipe,
         metrics=(*run.rows("metrics.jsonl"), *run.rows("canaries.jsonl")),
-        rollouts=tuple(row for row in rollouts if row["update"] == last),
+        rollouts=tuple(row for row in rollouts if row["step"] == last),
         evaluations={folder: report(folder) for folder in folders},
     )
 
@@ -63,10 +63,8 @@ def settings(recipe: Recipe) -> list[tuple[str, str, str]]:
 
 def rewards(record: Record) -> list[dict[str, Any]]:
     """Each reward's weight, its mean over the first and the last updates, and its share of what was paid at the end."""
-    if not isinstance(record.recipe.method, GrpoSpec):
-        return []
     result = []
-    for reward in record.recipe.method.rewards:
+    for reward in record.recipe.method.reward_specs:
         said = (row.get(f"rewards/{reward.name}") for row in record.metrics)
         values = [value for value in said if value is not None]  # one that had nothing to say on a whole update is None
         if values:

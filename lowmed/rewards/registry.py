@@ -53,13 +53,10 @@ def for_recipe(recipe: Recipe) -> list[Weighted]:
         RecipeError: as `build`, or the judge is missing or was not found fit for rewards.
         SetupError: the judge's address is none.
     """
-    if recipe.method.kind != "grpo":
-        return []
-    judge = judges.judge_for_rewards(recipe.judge, [spec.name for spec in recipe.method.rewards])
+    specs = recipe.method.reward_specs
+    judge = judges.judge_for_rewards(recipe.judge, [spec.name for spec in specs])
     completion_format = recipe.prompts.training.completion_format
-    return build(
-        recipe.method.rewards, completion_format, judge=judge, max_new_tokens=recipe.method.max_completion_length
-    )
+    return build(specs, completion_format, judge=judge, max_new_tokens=recipe.method.max_sampled_tokens)
 
 
 def build(

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from lowmed.engine.load import adapter_folder
 from lowmed.errors import RunError
+from lowmed.models import FAMILIES
 from lowmed.ship import weights
 from lowmed.ship.weights import TensorLocation
 
@@ -42,7 +43,9 @@ class Adapter:
     @property
     def vision(self) -> list[str]:
         """The layers of the vision tower that it changes."""
-        return sorted(module for module in self.factors if "visual" in module)
+        return sorted(
+            module for module in self.factors if any(family.in_vision_tower(module) for family in FAMILIES.values())
+        )
 
 
 def read(path: str) -> Adapter:

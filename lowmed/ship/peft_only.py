@@ -1,4 +1,4 @@
-"""The adapter on its base with transformers and peft alone, run as a script of its own: python plain.py JOB.json.
+"""The adapter on its base with transformers and peft alone, run as a script of its own: python peft_only.py JOB.json.
 
 Nothing of lowmed is imported, so that what it answers is what any other program would get.
 """
@@ -24,7 +24,7 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=["lm_head", "model.visual"],
+            llm_int8_skip_modules=job["keep_16bit"],
         )
     base = AutoModelForImageTextToText.from_pretrained(
         job["base"], dtype=dtype, device_map={"": job["device"]}, attn_implementation="sdpa", **options

@@ -21,7 +21,7 @@ from lowmed.sample import Sample
 
 TOGETHER = 8
 LOGIT_TOKENS = 16  # of each completion, at which logits are kept: a large vocabulary would fill the memory otherwise
-PLAIN = Path(__file__).with_name("plain.py")
+PLAIN = Path(__file__).with_name("peft_only.py")
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ def replies_by_peft_alone(
             "base": str(base.absolute()),
             "adapter": str(adapter.absolute()),
             "four_bit": four_bit,
+            "keep_16bit": list(loaded.family.keep_16bit),
             "dtype": str(loaded.model.dtype).removeprefix("torch."),
             "device": str(loaded.model.device),
             "min_pixels": loaded.policy.min_pixels,

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from lowmed.errors import RunError
+from lowmed.models import FAMILIES
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -102,12 +103,11 @@ def digest(file: Path) -> str:
 
 
 def canonical(name: str) -> str:
-    """The name of a tensor in the loaded model; published files of Qwen2-VL still have the older names."""
-    if name.startswith("visual."):
-        return f"model.{name}"
-    for part in ("layers.", "norm.", "embed_tokens."):
-        if name.startswith(f"model.{part}"):
-            return name.replace("model.", "model.language_model.", 1)
+    """The name of a tensor in the loaded model; published checkpoints may still have older names."""
+    for family in FAMILIES.values():
+        for published, loaded in family.renamed_prefixes.items():
+            if name.startswith(published):
+                return loaded + name.removeprefix(published)
     return name
 
 

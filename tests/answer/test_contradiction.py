@@ -8,7 +8,7 @@ from lowmed.answer import contradictions
 
 
 @pytest.mark.parametrize(
-    ("prediction", "gold", "found"),
+    ("prediction", "gold", "result"),
     [
         ("right lung", "left lung", ("laterality",)),
         ("left", "bilateral", ("laterality",)),

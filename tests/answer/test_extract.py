@@ -35,14 +35,14 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "text", "source", "strict"), FOUND)
+@pytest.mark.parametrize(("completion", "text", "source", "strict"), FOUND)
 def test_the_answer_is_found_where_it_stands(completion: str, text: str, source: str, strict: bool) -> None:
     result = extract(completion)
     assert (result.text, result.source, result.strict) == (text, source, strict)
 
 
 @pytest.mark.parametrize(
-    ("reply", "flag"),
+    ("completion", "flag"),
     [
         ("", "empty"),
         (" \n ", "empty"),
@@ -67,7 +67,7 @@ def test_no_answer_is_found_where_none_stands(completion: str, flag: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("reply", "text"),
+    ("completion", "text"),
     [
         ("The answer is B", None),
         ("<answer>B</answer>", None),  # nothing says that the thinking was over

@@ -18,7 +18,7 @@ ALL = [
 
 
 @pytest.mark.parametrize(
-    ("reply", "lenient", "strict"),
+    ("completion", "lenient", "strict"),
     [
         ("<think>x</think><answer>Left lung.</answer>", "correct", "correct"),
         ("<answer>the left hemithorax</answer>", "correct", "correct"),
@@ -43,7 +43,7 @@ def test_a_gold_answer_that_sounds_like_a_refusal_can_be_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "outcome"),
+    ("completion", "outcome"),
     [
         ('<answer>{"findings": ["Mass", "effusion"], "side": "LEFT"}</answer>', "correct"),
         ('```json\n{"side": "left", "findings": ["effusion", "mass"]}\n```', "correct"),

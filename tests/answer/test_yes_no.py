@@ -97,7 +97,7 @@ SIDE = Question("closed", ("Left side",), question="Are the loops on the right o
 
 
 @pytest.mark.parametrize(
-    ("asked", "reply", "outcome"),
+    ("asked", "completion", "outcome"),
     [
         (BIGGEST, "lung", "correct"),
         (BIGGEST, "The lung is the biggest.", "correct"),

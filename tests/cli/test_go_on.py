@@ -13,7 +13,7 @@ def test_the_same_command_starts_goes_on_and_ends(lowmed: Lowmed, tmp_path: Path
     stopped = lowmed(*command, "--max-minutes", "0")
     assert stopped.returncode == 0, stopped.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert (record["status"], record["updates"]) == ("stopped", 1)
+    assert (record["status"], record["steps"]) == ("stopped", 1)
 
     finished = lowmed(*command)
     assert finished.returncode == 0, finished.stderr

@@ -85,7 +85,7 @@ def alike(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(torch.nn.functional.cosine_similarity(one.float(), other.float(), dim=0))
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_the_frozen_tower_changes_loss_and_gradient_by_rounding_alone(gradient_checkpointing: bool) -> None:
     loaded = on_card()
     if gradient_checkpointing:
@@ -208,7 +208,7 @@ def test_compiled_decoding_gives_the_tokens_of_the_eager_one_and_sees_a_changed_
 
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_replies_scored_with_each_prompt_read_once_have_the_scores_of_whole_rows(
     load_in: str, gradient_checkpointing: bool
 ) -> None:

@@ -62,10 +62,10 @@ def test_a_run_that_goes_on_ends_near_the_unbroken_one(kind: str, recipe: str, l
     for folder in ("adapter", "checkpoints/checkpoint-4"):
         shutil.rmtree(broken / folder)
     record = json.loads((broken / "run.json").read_text())
-    (broken / "run.json").write_text(json.dumps(record | {"status": "stopped", "updates": 2}))
+    (broken / "run.json").write_text(json.dumps(record | {"status": "stopped", "steps": 2}))
     ended = lowmed(kind, "--resume", "broken")
     assert ended.returncode == 0, ended.stderr
-    assert [row["update"] for row in rows(broken)] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows(broken)] == [1, 2, 3, 4]
     one, other = (load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("unbroken", "broken"))
     first, second = (torch.cat([each[name].flatten() for name in sorted(each)]) for each in (one, other))
     near = float(torch.nn.functional.cosine_similarity(first, second, dim=0))
@@ -86,7 +86,7 @@ def test_half_precision_as_on_a_t4_trains(
 ) -> None:
     plan = load_recipe(recipe, [*SMALL, f"model.load_in={load_in}"], nano=True)
     here = replace(device.find_device(plan.model), precision="fp16")
-    monkeypatch.setattr(device, "find", lambda _model: here)
+    monkeypatch.setattr(device, "find_device", lambda _model: here)
     run = create_run(plan, "half", out=str(tmp_path / "run"))
     data_split = split_data(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
     loaded = train.load_for_training(plan)

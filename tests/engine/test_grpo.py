@@ -39,7 +39,7 @@ def nano() -> load.Loaded:
 
 def _method(**settings: Any) -> GrpoSpec:
     given = {
-        "kind": "grpo", "num_generations": GROUP, "prompts_per_step": QUESTIONS, "max_new_tokens": 28, "updates": 4,
+        "kind": "grpo", "num_generations": GROUP, "prompts_per_step": QUESTIONS, "max_completion_length": 28, "max_steps": 4,
         "rewards": [{"name": "accuracy"}],
     }  # fmt: skip
     return GrpoSpec(**{**given, **settings})
@@ -76,7 +76,7 @@ def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
             "gradient_checkpointing": gradient_checkpointing, "bf16": False, "remove_unused_columns": False,
             "disable_tqdm": True,
         }  # fmt: skip
-        ours: Any = grpo.build(method, nano, dataset, [reward], common, QUESTIONS * GROUP)
+        ours: Any = grpo.build_trainer(method, nano, dataset, [reward], common, QUESTIONS * GROUP)
         if "ref" in nano.model.peft_config:  # TRL's copy of the adapter for the KL term
             nano.model.delete_adapter("ref")
         stock = GRPOTrainer(
@@ -116,7 +116,7 @@ def _parts(made: dict[str, Any], count: int) -> list[dict[str, Any]]:
     return [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(split_pixel_values_by_grid(made), count)]
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_gradient_are_those_of_trl(
     loss: str, gradient_checkpointing: bool, nano: load.Loaded, trainers: Builder

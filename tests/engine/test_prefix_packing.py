@@ -118,7 +118,7 @@ def gradient(model: Any, scores: torch.Tensor) -> torch.Tensor:
     return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_scores_and_gradients_are_those_of_whole_rows(loaded: load.Loaded, gradient_checkpointing: bool) -> None:
     asked = questions(loaded)
     inputs, completions = batch_of(asked, 256)
@@ -247,7 +247,7 @@ def test_nothing_to_score_is_a_zero_with_a_gradient_of_zeros(loaded: load.Loaded
     assert all(weight.grad.abs().sum() == 0 for weight in loaded.model.parameters() if weight.requires_grad)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_qwen25_scores_are_those_of_whole_rows(gradient_checkpointing: bool) -> None:
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(

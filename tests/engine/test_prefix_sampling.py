@@ -18,8 +18,8 @@ from lowmed.engine import device, load
 from lowmed.engine.generate import encode
 from lowmed.engine.prefix import decode
 from lowmed.engine.prefix import sampling as prefill
-from lowmed.engine.transformers_backend import LANGUAGE_LAYERS
 from lowmed.errors import SetupError
+from lowmed.models import FAMILIES
 from lowmed.nano import phantom
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.sample import Sample
@@ -120,7 +120,7 @@ def seen(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tu
         return walk(core, linear, tokens, *others)
 
     walk = decode.decode_step
-    monkeypatch.setattr(decode, "walk", step)
+    monkeypatch.setattr(decode, "decode_step", step)
     core = prefill.unwrapped(nano.model)
     hook = core.model.language_model.register_forward_pre_hook(note, with_kwargs=True)
     yield shapes
@@ -162,7 +162,7 @@ def test_a_model_that_computes_no_numbers_is_stopped_at_the_first_token(nano: lo
 
 def test_adapters_that_are_no_plain_lora_answer_as_peft_computes_them() -> None:
     loaded = load.load_base(MODEL, device.find_device(MODEL))
-    how = LoraConfig(r=4, use_dora=True, target_modules=LANGUAGE_LAYERS, init_lora_weights=False)
+    how = LoraConfig(r=4, use_dora=True, target_modules=FAMILIES["qwen2_vl"].lora_pattern, init_lora_weights=False)
     loaded.model = get_peft_model(loaded.model, how).eval()
     for name, weight in loaded.model.named_parameters():
         if "magnitude" in name:  # far from what plain LoRA would make of it

@@ -92,7 +92,7 @@ def test_ctrl_c_and_sigterm_stop_with_a_checkpoint_and_a_clock_stops_in_time(tmp
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "stopped"
     assert record["reason"] == "SIGINT"
-    reached = record["updates"]
+    reached = record["steps"]
     assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{reached}" / "complete.json").exists()
 
     process = start("sft", "--resume", "run", folder=tmp_path)

@@ -80,7 +80,7 @@ def test_canaries_are_written_when_due_and_see_what_the_policy_does(run: Run) ->
     called(functions, [0], [right(0)], update=1)
     called(functions, [0, 0, 1, 1], [right(0), "<think>x</think><answer>:</answer>", right(1), right(1)], update=2)
     [row] = run.rows("canaries.jsonl")
-    assert row["update"] == 2
+    assert row["step"] == 2
     assert row["canary/worst_hack"] == 0.0
     assert row["canary/wordless_answer"] == 0.25
     assert row["canary/several_answers"] == 0.0
@@ -88,10 +88,10 @@ def test_canaries_are_written_when_due_and_see_what_the_policy_does(run: Run) ->
 
 def test_canaries_are_not_missed_where_a_batch_serves_several_updates(run: Run) -> None:
     built = rewards.build([("accuracy", 1.0, {})])
-    functions = rollouts.reward_functions(built, ROWS, [END], run, canary_steps=4, updates_per_batch=3)
+    functions = rollouts.reward_functions(built, ROWS, [END], run, canary_steps=4, steps_per_batch=3)
     for update in (1, 4, 7, 10, 13):  # serve 1 to 3, 4 to 6, 7 to 9, 10 to 12, 13 to 15
         called(functions, [1], [right(1)], update=update)
-    assert [row["update"] for row in run.rows("canaries.jsonl")] == [4, 7, 10]
+    assert [row["step"] for row in run.rows("canaries.jsonl")] == [4, 7, 10]
 
 
 def test_a_canary_dies_where_a_reward_can_be_hacked(run: Run) -> None:
@@ -260,7 +260,7 @@ def test_a_resumed_run_goes_on_with_the_same_slow_copy(tmp_path: Path, lowmed: L
     last = Path("checkpoints") / "checkpoint-4" / ema_adapter.FILE
     for name in (str(last), "adapter/adapter_model.safetensors", "rollouts.jsonl", "canaries.jsonl"):
         assert (broken.folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert [row["update"] for row in broken.rows("canaries.jsonl")] == [2, 4]
+    assert [row["step"] for row in broken.rows("canaries.jsonl")] == [2, 4]
     said = [row["scores"]["consistency"] for row in broken.rows("rollouts.jsonl")]
     assert any("likelihood" in score["why"] for score in said)
     assert {score["value"] for score in said} <= {0.0, 1.0, None}

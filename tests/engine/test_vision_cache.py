@@ -78,7 +78,7 @@ def stock(loaded: load.Loaded) -> Callable[[], None]:
     return lambda: setattr(visual, "forward", stand_in)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_loss_and_gradients_are_those_of_the_stock_tower_up_to_rounding(gradient_checkpointing: bool) -> None:
     """The stock tower encodes all images in one batch, and a CPU may add up a larger batch in another order."""
     loaded = fresh()

@@ -46,7 +46,7 @@ def test_a_perfect_predictor_gets_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["", " ", "<answer></answer>", "I cannot determine.", ":", "<think>B yes left lobe 3"]
+    "completion", ["", " ", "<answer></answer>", "I cannot determine.", ":", "<think>B yes left lobe 3"]
 )
 def test_an_empty_predictor_gets_nothing_and_is_unread(completion: str) -> None:
     rows = _rows(lambda _: completion)
@@ -56,7 +56,7 @@ def test_an_empty_predictor_gets_nothing_and_is_unread(completion: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "accuracy", "unread"),
+    ("completion", "accuracy", "unread"),
     [
         ("A", {"choice": 0.25, "closed": 0, "json": 0, "open": 0}, {"choice": 0, "closed": 1, "json": 1, "open": 0}),
         ("yes", {"choice": 0, "closed": 0.5, "json": 0, "open": 0}, {"choice": 1, "closed": 0, "json": 1, "open": 0}),

@@ -58,7 +58,7 @@ def test_the_stock_tower_takes_more_and_with_checkpointing_most() -> None:
     assert vision == pytest.approx(8 * 1024 * (32 * 2 * 1280 + 1.7 * 16.2 * 1280 * 2))
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_a_group_shares_its_prompt_in_grpo_alone(gradient_checkpointing: bool) -> None:
     def prompts(*overrides: str, rows: int = 8, recipe: str = "rarl") -> int:
         return sizes(*overrides, recipe=recipe, batch=Batch(rows, 64, gradient_checkpointing)).shared_prompts

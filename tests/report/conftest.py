@@ -29,7 +29,7 @@ def finished(tmp_path: Path) -> Run:
         "metrics.jsonl",
         [
             {
-                "update": at, "loss": 0.1 / at, "reward": 0.5 * at, "entropy": 0.3, "tokens": 20.0, "clipped": 0.0,
+                "step": at, "loss": 0.1 / at, "reward": 0.5 * at, "entropy": 0.3, "tokens": 20.0, "clipped": 0.0,
                 "zero_spread_groups": 0.5, "seconds": 2.0, "adapter_norm": 0.1 * at, "rewards/accuracy": 0.25 * at,
                 "rewards/reasoning": 0.5, "rewards/format": 1.0,
             }
@@ -37,7 +37,7 @@ def finished(tmp_path: Path) -> Run:
         ],
     )  # fmt: skip
     scores = {"accuracy": {"value": 0.0, "why": "<script>document.title='planted'</script>"}}
-    rollout = {"update": 2, "row": 0, "id": TEST[0].id, "wording": 0, "completion": PLANTED, "tokens": 9}
+    rollout = {"step": 2, "row": 0, "id": TEST[0].id, "wording": 0, "completion": PLANTED, "tokens": 9}
     run.append("rollouts.jsonl", [{**rollout, "finish_reason": "stop", "scores": scores}])
     run.adapter.mkdir()
 

@@ -106,7 +106,7 @@ def test_an_unfinished_run_and_one_without_evaluation_are_told_as_such(finished:
 
 
 def test_curves_are_drawn_the_same_each_time_without_metadata() -> None:
-    rows = [{"update": at, "loss": 1 / at, "kl": 0.1, "canary/injection": 0.5} for at in range(1, 30)]
+    rows = [{"step": at, "loss": 1 / at, "kl": 0.1, "canary/injection": 0.5} for at in range(1, 30)]
     result = plots.curves(rows)
     assert result.keys() == {"Loss", "KL to the start", "Canaries"}
     assert result == plots.curves(rows)

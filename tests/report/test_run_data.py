@@ -99,6 +99,6 @@ def test_an_audit_of_other_samples_is_not_told(prepared: Run) -> None:
 def test_a_reward_that_had_nothing_to_say_leaves_the_page_whole(prepared: Run) -> None:
     prepared.append(
         "metrics.jsonl",
-        [{"update": at, "reward": 0.5, "rewards/accuracy": 0.5, "rewards/reasoning": None} for at in (1, 2)],
+        [{"step": at, "reward": 0.5, "rewards/accuracy": 0.5, "rewards/reasoning": None} for at in (1, 2)],
     )
     assert "<td>accuracy</td>" in page.render(read(prepared), {}, run_data.data_summary(prepared))

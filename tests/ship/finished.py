@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from lowmed import nano
 from lowmed.data.load import load
 from lowmed.data.split import split_data
-from lowmed.engine.transformers_backend import LANGUAGE_LAYERS
+from lowmed.models import FAMILIES
 from lowmed.recipe.io import load_recipe
 from lowmed.run import Run, create_run
 from lowmed.ship import weights
@@ -20,7 +20,7 @@ from lowmed.ship import weights
 RANK = 8
 CONFIG = {
     "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": 0.0,
-    "bias": "none", "target_modules": LANGUAGE_LAYERS, "base_model_name_or_path": "nano", "inference_mode": True,
+    "bias": "none", "target_modules": FAMILIES["qwen2_vl"].lora_pattern, "base_model_name_or_path": "nano", "inference_mode": True,
 }  # fmt: skip
 Tensors = dict[str, torch.Tensor]
 
@@ -30,7 +30,7 @@ def run(folder: Path, *overrides: str, strength: float = 0.02) -> Run:
     recipe = load_recipe("rarl", ["eval.max_new_tokens=40", *overrides], nano=True)
     made = create_run(recipe, "made", out=str(folder))
     data = split_data(load("phantom"), recipe.data, recipe.seed)
-    made.update(status="finished", updates=1, data_digest=data.digest, precision="fp32", image_pixels=[3136, 200704])
+    made.update(status="finished", steps=1, data_digest=data.digest, precision="fp32", image_pixels=[3136, 200704])
     adapter(made.adapter, factors(strength))
     return made
 

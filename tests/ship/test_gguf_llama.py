@@ -44,7 +44,7 @@ def questions(count: int, *, images: bool = True) -> list[Question]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("llama")
-@pytest.mark.parametrize("pictures", [True, False])
+@pytest.mark.parametrize("images", [True, False])
 def test_llama_cpp_says_what_transformers_says(exported: Path, images: bool) -> None:
     result = compared(nano.folder(), exported, "f16", questions(12, images=images))
     assert (result.same_prompts, result.same_replies) == (12, 12), result.lines()

@@ -13,8 +13,8 @@ import torch
 from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
 from transformers import DynamicCache
 
+from lowmed.models import FAMILIES
 from lowmed.plan.memory import ROOM_TOKENS
-from lowmed.plan.workload import SHARED_PREFIX_FAMILIES
 
 STEP_TOKENS = ROOM_TOKENS["transformers"]
 
@@ -44,10 +44,9 @@ class KVCache:
 
 
 def supports(core: Any) -> bool:
-    """Whether a model's layers can be walked so: a Qwen2-VL or Qwen2.5-VL whose layers all see everything."""
-    return core.config.model_type in SHARED_PREFIX_FAMILIES and set(core.config.text_config.layer_types) == {
-        "full_attention"
-    }
+    """Whether `decode_step` can run a model's layers: a family known to be so, all of its layers with full attention."""
+    family = FAMILIES.get(core.config.model_type)
+    return bool(family and family.shared_prefix) and set(core.config.text_config.layer_types) == {"full_attention"}
 
 
 def rotary(core: Any, positions: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from lowmed.engine.prefix import attention, logprobs
 from lowmed.engine.prefix.sampling import mrope_positions, unwrapped
 
 Inputs = dict[str, Any]
-OF_IMAGES = ("pixel_values", "image_grid_thw")
+IMAGE_INPUTS = ("pixel_values", "image_grid_thw")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def pack(model: Any, inputs: Inputs, reply_length: int) -> Packed:
     """Lay out the rows of a batch.
 
     Args:
-        model: one that `decode.knows`.
+        model: one that `decode.supports`.
         inputs: `input_ids` and `attention_mask` [rows, prompt and completion], prompts padded on the left and completions on the
             right; where there are images `pixel_values` and `image_grid_thw`, a tensor a row, and `mm_token_type_ids`.
         reply_length: columns of the completion.
@@ -50,7 +50,7 @@ def pack(model: Any, inputs: Inputs, reply_length: int) -> Packed:
     ids, mask, *kinds = torch.stack(fields).cpu()  # one look at the card; the layout is worked out on the host
     width = ids.shape[1] - reply_length
     firsts, owners = same_prompts(ids[:, :width], inputs.get("pixel_values"))
-    images = {name: torch.cat([inputs[name][row] for row in firsts]) for name in OF_IMAGES if name in inputs}
+    images = {name: torch.cat([inputs[name][row] for row in firsts]) for name in IMAGE_INPUTS if name in inputs}
     if not images or not len(images["image_grid_thw"]):
         images = {}
     asked = {"input_ids": ids[firsts, :width], "attention_mask": mask[firsts, :width]}
@@ -128,7 +128,7 @@ def log_probs(
     It is the forward of each row whole, and its gradient, up to rounding.
 
     Args:
-        model: one that `decode.knows`, with or without an adapter.
+        model: one that `decode.supports`, with or without an adapter.
         inputs: as for `pack`.
         reply_length: columns of the completion.
         temperature: what the logits are divided by.

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from lowmed.engine.vision.feature_store import FeatureStore, open_feature_store
 from lowmed.engine.vision.lru import TensorCache
-from lowmed.plan.vision_memory import ENCODED_ALONE
+from lowmed.models import FAMILIES
 
 KEPT_BYTES = 2**30  # of main memory: 1,365 images of 256 tokens for Qwen2-VL-2B in 16 bit
 HOST = torch.device("cpu")  # where the weights wait
@@ -147,13 +147,15 @@ def cache_vision_tower(model: Any) -> VisionCache | None:
         model: a base model, before any adapter is put on it.
     """
     kind = model.config.model_type
-    if kind not in ENCODED_ALONE:
+    family = FAMILIES.get(kind)
+    if family is None or not family.vision_cache:
         logging.getLogger("lowmed").warning(
-            f"the vision tower of a {kind} is not known: every image is encoded anew in every pass"
+            f"the vision cache does not support `{kind}`: every image is encoded again in every pass"
         )
         return None
-    tower = VisionCache(model.model.visual)
-    model.model.visual.forward = tower
+    module = model.get_submodule(family.vision_tower)
+    tower = VisionCache(module)
+    module.forward = tower
     return tower
 
 

@@ -18,9 +18,11 @@ from PIL import Image
 from transformers import AutoProcessor, GenerationConfig, Qwen2VLForConditionalGeneration
 
 from lowmed.errors import SetupError
+from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.ship.gguf.export import image_tokens
 
-_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"  # llama.cpp puts the outer two around an image by itself
+# llama.cpp puts the tokens around an image by itself.
+_PLACEHOLDER = QWEN2_VL.image_placeholder
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def agreement(
     )
     with Llama(language, projector, room + max_new_tokens, limits) as llama:
         for place, (text, question, completion) in enumerate(zip(texts, asked, completions, strict=True)):
-            read, logits = llama.prompt(text.replace(_PICTURE, MARKER), question.images, image_token)
+            read, logits = llama.prompt(text.replace(_PLACEHOLDER, MARKER), question.images, image_token)
             same_prompts += read == completion.prompt
             for number, (token, wanted) in enumerate(zip(completion.tokens, completion.logits, strict=True)):
                 off = float(np.abs(logits - wanted).max())

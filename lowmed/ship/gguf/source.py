@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, Qwen2VLForConditionalGeneration
 
 from lowmed.errors import RunError
+from lowmed.models import FAMILIES
 
 # The only splitting of text for which Qwen2's merges were learnt; GGUF names it instead of spelling it out.
 _QWEN2_SPLIT = (
@@ -63,9 +64,11 @@ def open_source(folder: Path) -> Source:
             word for one of its settings.
     """
     raw = read(folder, "config.json")
-    if raw.get("model_type") != "qwen2_vl":
+    family = FAMILIES.get(str(raw.get("model_type")))
+    if family is None or family.gguf_architecture is None:
+        known = ", ".join(f"`{each.model_type}`" for each in FAMILIES.values() if each.gguf_architecture)
         raise RunError(
-            f"GGUF export knows Qwen2-VL (`qwen2_vl`), not `{raw.get('model_type')}`",
+            f"GGUF export supports {known}, not `{raw.get('model_type')}`",
             str(folder / "config.json"),
             "convert this model with llama.cpp's own convert_hf_to_gguf.py",
         )

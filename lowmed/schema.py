@@ -1,4 +1,4 @@
-"""What every part of a recipe is, and the numbers that it holds."""
+"""The base class of every section of a recipe, and the number types that sections use."""
 
 from typing import Annotated
 
@@ -10,6 +10,6 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, and closed to keys that it does not know."""
+    """A section of a recipe: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,37 @@
+"""What a method's trainer is built from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lowmed.engine.load import Loaded
+from lowmed.engine.training_data import TrainingRow
+from lowmed.plan.workload import Batch
+from lowmed.recipe import Recipe
+from lowmed.rewards import Weighted
+from lowmed.run import Run
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training run, ready for `build(job)` of the module that the method names as its trainer.
+
+    Attributes:
+        recipe: all settings.
+        loaded: model with its adapter, and processor.
+        run: the run directory.
+        rows: the rows of the whole run in training order.
+        dataset: the same as a datasets.Dataset; columns as `training_data.as_dataset` says.
+        rewards: the recipe's rewards; empty where the method has none.
+        size: how a step is divided into forward passes.
+        arguments: the training arguments that all methods share.
+    """
+
+    recipe: Recipe
+    loaded: Loaded
+    run: Run
+    rows: Sequence[TrainingRow]
+    dataset: Any
+    rewards: list[Weighted]
+    size: Batch
+    arguments: dict[str, Any]
