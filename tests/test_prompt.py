@@ -181,12 +181,12 @@ def test_the_digests_that_stored_runs_and_the_embedded_weights_name_stay() -> No
 
 
 def test_a_recipe_brings_a_family_of_its_own() -> None:
-    own = {"mine": {"wordings": ["{question} Short.", "Now: {question}"], "reply": "answer"}}
+    own = {"mine": {"wordings": ["{question} Short.", "Now: {question}"], "completion_format": "answer"}}
     prompts = PromptSpec.model_validate({"families": own, "train": "mine", "infer": "direct"})
     assert prompts.training.completion_format == "answer"
     assert text_of(prompt.build_messages(prompts.training, CLOSED, 1)) == "Now: Is there a mass?"
     assert prompts.asking is prompt.family("direct")
-    other = PromptSpec.model_validate({"families": {"mine": {**own["mine"], "reply": "think_answer"}}, "train": "mine"})
+    other = PromptSpec.model_validate({"families": {"mine": {**own["mine"], "completion_format": "think_answer"}}, "train": "mine"})
     assert other.training.digest != prompts.training.digest
 
 
@@ -197,7 +197,7 @@ def test_a_recipe_brings_a_family_of_its_own() -> None:
         ({"mine": {"wordings": []}}, "at least 1"),
         ({"mine": {"wordings": ["{question} {question}"]}}, "once"),
         ({"direct": {"wordings": ["{question}"]}}, "family that ships"),
-        ({"mine": {"wordings": ["{question}"], "reply": "letter"}}, "think_answer"),
+        ({"mine": {"wordings": ["{question}"], "completion_format": "letter"}}, "think_answer"),
     ],
 )
 def test_a_family_that_can_not_ask_is_refused(families: dict[str, object], message: str) -> None:

@@ -94,7 +94,7 @@ def test_all_mistakes_are_told_at_once_by_line_with_suggestions(tmp_path: Path) 
         ("- a\n- b\n", "holds no recipe"),
         ("about: [x\n", "is not YAML"),
         ("about: x\ndata: {source: a}\nlora: {rank: 3, rank: 4}\n", "`lora.rank` twice"),
-        (GOOD.replace("kind: grpo", "kind: ppo"), "has a kind that is neither sft nor grpo: 'ppo'"),
+        (GOOD.replace("kind: grpo", "kind: ppo"), "has an unknown kind, 'ppo'"),
         (GOOD.replace("  kind: grpo\n", ""), "needs `kind: sft` or `kind: grpo`"),
         (GOOD + "lora: 5\n", "should be a valid dictionary"),
         (GOOD + "prompts: {infer: poetic}\n", "mine.yaml:7  prompts.infer  there is no prompt family `poetic`"),

@@ -91,7 +91,7 @@ def test_the_page_of_all_keys_is_not_stale() -> None:
         ("zhu-msa", {"rewards"}),
         ("zhu-ecr", {"rewards"}),
         ("zhu-cwr", {"rewards"}),
-        ("zhu-drgrpo", {"loss", "scale_rewards"}),
+        ("zhu-drgrpo", {"loss_type", "scale_rewards"}),
     ],
 )
 def test_a_switch_of_zhu_changes_one_thing(name: str, keys: set[str]) -> None:
@@ -139,12 +139,13 @@ def test_nano_keeps_how_data_are_asked() -> None:
 def test_a_family_of_ones_own_is_checked_by_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     text = yaml.safe_load(find_recipe("rl-plain").read_text())
-    text["prompts"] = {"families": {"mine": {"wordings": ["{question}"], "replies": "answer"}}, "train": "mine"}
+    text["prompts"] = {"families": {"mine": {"wordings": ["{question}"], "completion_formats": "answer"}}, "train": "mine"}
     file.write_text(yaml.safe_dump(text))
     with pytest.raises(RecipeError) as caught:
         load_recipe(str(file))
-    assert "prompts.families.mine.replies  is not a recipe key. Did you mean `reply`?" in caught.value.where
-    text["prompts"]["families"]["mine"] = {"wordings": ["{question}"], "reply": "answer"}
+    expected = "prompts.families.mine.completion_formats  is not a recipe key. Did you mean `completion_format`?"
+    assert expected in caught.value.where
+    text["prompts"]["families"]["mine"] = {"wordings": ["{question}"], "completion_format": "answer"}
     file.write_text(yaml.safe_dump(text))
     recipe = load_recipe(str(file))
     again = tmp_path / "again.yaml"

@@ -122,7 +122,7 @@ def test_loss_and_gradient_are_those_of_trl(
     loss: str, gradient_checkpointing: bool, nano: load.Loaded, trainers: Builder
 ) -> None:
     forwards = 1 if loss == "bnpo" else 2  # bnpo's divisor is the forward pass's own, so that the cut of rows matters
-    ours, stock = trainers(loss=loss, forwards=forwards, gradient_checkpointing=gradient_checkpointing)
+    ours, stock = trainers(loss_type=loss, forwards=forwards, gradient_checkpointing=gradient_checkpointing)
     assert ours.gradient_checkpointing == gradient_checkpointing
     assert not ours.args.gradient_checkpointing  # TRL's would send a gradient through the tower
     made = _made(stock)
@@ -161,7 +161,7 @@ def test_a_model_that_is_not_known_is_trained_by_trls_own_trainer_and_that_is_sa
 @pytest.mark.parametrize("loss", LOSSES)
 def test_both_steps_on_the_same_replies_are_those_of_trl(loss: str, nano: load.Loaded, trainers: Builder) -> None:
     forwards = 1 if loss == "bnpo" else 2
-    ours, stock = trainers(loss=loss, forwards=forwards, num_iterations=2, epsilon=0.01)
+    ours, stock = trainers(loss_type=loss, forwards=forwards, num_iterations=2, epsilon=0.01)
     made = _made(stock)
     torch.manual_seed(0)
     ours._step, ours._buffered_inputs = 0, None
@@ -264,7 +264,7 @@ def test_groups_that_trl_takes_for_spread_are_counted_as_settled(trainers: Build
 
 def test_the_recipe_reaches_the_trainer(trainers: Builder) -> None:
     ours, _stock = trainers(
-        epsilon=0.1, epsilon_high=0.3, num_iterations=2, mask_truncated_completions=False, combine="normalize_then_sum"
+        epsilon=0.1, epsilon_high=0.3, num_iterations=2, mask_truncated_completions=False, multi_objective_aggregation="normalize_then_sum"
     )
     given: GRPOConfig = ours.args
     assert (given.epsilon, given.epsilon_high, given.num_iterations) == (0.1, 0.3, 2)

@@ -168,7 +168,7 @@ def test_several_sources_are_marked_by_what_the_run_was_trained_on(
     from lowmed.data.load import load
 
     run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out="run")
-    run.update(status="finished", data_digest=load("phantom").digest, seconds=1.0, updates=1, card="CPU", peak_gib=1.0)
+    run.update(status="finished", data_digest=load("phantom").digest, seconds=1.0, steps=1, card="CPU", peak_gib=1.0)
     with _serving(lambda body: _said("<answer>no</answer>")) as (url, _):
         asked = ("run", "--endpoint", url, "--model", "m", "--limit", "12", "--controls", "0")
         result = _eval(*asked, "--on", f"phantom,vqa-rad={vqa_rad}")

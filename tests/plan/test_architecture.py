@@ -74,10 +74,10 @@ def _rest(part: object) -> int:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ('{"model_type": "llava"}', "can not be planned"),
+        ('{"model_type": "llava"}', "are not supported"),
         ('{"model_type": "qwen2_vl"}', "has no"),
-        ("not json", "no config.json that can be read"),
-        (None, "no config.json that can be read"),
+        ("not json", "config.json of the model cannot be read"),
+        (None, "config.json of the model cannot be read"),
     ],
 )
 def test_a_folder_that_is_no_known_model_is_told(content: str | None, what: str, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_folder_that_is_no_known_model_is_told(content: str | None, what: str,
 
 
 def test_an_unknown_hub_id_is_told() -> None:
-    with pytest.raises(SetupError, match="not known here"):
+    with pytest.raises(SetupError, match="is unknown here"):
         architecture.read_architecture(ModelSpec(name="somebody/else"))
 
 
@@ -119,7 +119,7 @@ SMALL = {
 )
 def test_sizes_that_are_none_are_told(wrong: object, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(wrong))
-    with pytest.raises(SetupError, match="no sizes"):
+    with pytest.raises(SetupError, match="invalid dimensions"):
         architecture.read_architecture(ModelSpec(name=str(tmp_path)))
     (tmp_path / "config.json").write_text(json.dumps(SMALL))
     assert architecture.read_architecture(ModelSpec(name=str(tmp_path))).parameters > 0

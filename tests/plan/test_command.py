@@ -79,7 +79,7 @@ def test_the_preset_of_a_recipe_is_the_card_that_is_planned() -> None:
         (("--gpu", "T5"), RecipeError, "not known"),
         (("--gpu", "T4", "--gib", "3"), RecipeError, "both say the card"),
         (("--rehearse", "--gpu", "T4"), RecipeError, "on the card that is here"),
-        (("model.name=somebody/else",), SetupError, "not known here"),
+        (("model.name=somebody/else",), SetupError, "is unknown here"),
     ],
 )
 def test_a_mistake_is_told(arguments: tuple[str, ...], error: type[LowmedError], what: str) -> None:
@@ -89,7 +89,7 @@ def test_a_mistake_is_told(arguments: tuple[str, ...], error: type[LowmedError],
 
 def test_planning_loads_no_torch() -> None:
     code = (
-        "import sys\nfrom lowmed.cli import plan\nplan.plan([], recipe='rarl', gpu='T4')\n"
+        "import sys\nfrom lowmed.cli import plan\nplan.plan([], recipe_name='rarl', gpu='T4')\n"
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'bitsandbytes', 'datasets'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

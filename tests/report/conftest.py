@@ -22,7 +22,7 @@ def finished(tmp_path: Path) -> Run:
     """Two updates, 60 test questions answered by a base that plants scripts and a tuned model that never looks."""
     run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
     run.update(
-        status="finished", updates=2, seconds=12.5, peak_gib=1.5, card="CPU", precision="fp32", backend="transformers",
+        status="finished", steps=2, seconds=12.5, peak_gib=1.5, card="CPU", precision="fp32", backend="transformers",
         python="3.11.7", versions={"torch": "2.14.1"}, data_digest="d" * 64, image_pixels=[3136, 200704],
     )  # fmt: skip
     run.append(

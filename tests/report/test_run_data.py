@@ -36,7 +36,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     recipe = load_recipe("rarl", ["data.source=folder", "data.path=data", "data.split_by=official"], nano=True)
     run = create_run(recipe, "rarl", out="run")
     data_split = split_data(load("folder", "data"), recipe.data, recipe.seed)
-    run.update(status="finished", updates=1, seconds=1.0, data_digest=data_split.digest)
+    run.update(status="finished", steps=1, seconds=1.0, data_digest=data_split.digest)
     write_json(run.folder / "split.json", data_split.ids())
     return run
 

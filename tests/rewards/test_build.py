@@ -34,7 +34,7 @@ def test_the_reply_form_of_the_prompts_reaches_the_rewards_that_need_it() -> Non
         ("accuracy", {"graed": True}, "has no option `graed`", "did you mean `graded`?"),
         ("accuracy", {"graded": "yes"}, "cannot be 'yes'", "use true or false"),
         ("accuracy", {"graded": 1}, "cannot be 1", "use true or false"),
-        ("format", {"reply": "think"}, "cannot be 'think'", "use one of think_answer, answer"),
+        ("format", {"completion_format": "think"}, "cannot be 'think'", "use one of think_answer, answer"),
         ("chain", {"target_words": "many"}, "cannot be 'many'", "use a whole number"),
         ("chain", {"target_words": True}, "cannot be True", "use a whole number"),
         ("chain", {"target_words": 9.5}, "cannot be 9.5", "use a whole number"),
@@ -42,8 +42,8 @@ def test_the_reply_form_of_the_prompts_reaches_the_rewards_that_need_it() -> Non
         ("extraction", {"alpha": "half"}, "cannot be 'half'", "use a number"),
         ("extraction", {"alpha": float("nan")}, "cannot be nan", "use a number"),
         ("extraction", {"alpha": 1.5}, "alpha is from 0 to 1", "correct the option"),
-        ("clinical", {"judge": "me"}, "has no option `judge`", "use one of reply"),
-        ("format", {"reply": ["answer"]}, "cannot be ['answer']", "use one of think_answer, answer"),
+        ("clinical", {"judge": "me"}, "has no option `judge`", "use one of completion_format"),
+        ("format", {"completion_format": ["answer"]}, "cannot be ['answer']", "use one of think_answer, answer"),
     ],
 )
 def test_mistakes_in_a_recipe_are_told(name: str, options: Mapping[str, object], what: str, fix: str) -> None:

@@ -22,7 +22,7 @@ QUESTION = "Where is the lesion?"
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> str:
+def image(tmp_path: Path) -> str:
     path = tmp_path / "picture.png"
     phantom.picture(phantom.samples("test", 1)[0].images[0]).save(path)
     return str(path)
