@@ -25,7 +25,7 @@ import update_table
 from machine import RESULTS, about
 from scipy import stats
 
-from lowmed.run import write_json, write_text
+from lowmed.files import write_json, write_text
 
 PAIRS = tuple(f"{load_in}-{seed}" for load_in in ("16bit", "4bit") for seed in range(4))
 SIDES = ("lowmed", "trl")

@@ -28,7 +28,7 @@ import update_table
 from machine import RESULTS, about
 from update_cell import Cell
 
-from lowmed.run import write_json
+from lowmed.files import write_json
 
 SIDE = Path(__file__).parent / "update_side.py"
 TOKENS = (64, 256, 1024)

@@ -1,16 +1,13 @@
 """The run folder: created once, written whole, read back by anybody."""
 
-import contextlib
-import errno
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lowmed.errors import RunError, SetupError
+from lowmed.errors import RunError
+from lowmed.files import append_jsonl, disk_errors, read_json, read_jsonl, utc_now, write_json, write_text
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
 
@@ -49,30 +46,18 @@ class Run:
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Add rows to a JSON-lines file of the run."""
-        with disk_errors(self.folder), (self.folder / name).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        append_jsonl(self.folder / name, rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a JSON-lines file of the run; none when there is no such file."""
-        path = self.folder / name
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return read_jsonl(self.folder / name)
 
     def rewind(self, name: str, step: int) -> None:
         """Drop the rows of a JSON-lines file that were written after that step, and a line cut by a kill."""
         path = self.folder / name
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break  # the write that a kill cut short; nothing can follow it
-            if row["step"] <= step:
-                kept.append(line)
-        write_text(path, "".join(line + "\n" for line in kept))
+        if path.exists():
+            kept = [row for row in read_jsonl(path) if row["step"] <= step]
+            write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end."""
@@ -116,54 +101,3 @@ def open_run(path: str) -> Run:
     if not (Path(path) / "run.json").is_file():
         raise RunError("this is no run folder", path, "name a folder that holds run.json")
     return Run(Path(path))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: through a temporary file beside it and a rename.
-
-    Raises:
-        SetupError: the disk is full or not writable; the file that stood there still stands.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with disk_errors(path):
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-@contextlib.contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
-    """Tell a full or read-only disk in three lines."""
-    try:
-        yield
-    except Exception as error:
-        number = getattr(error, "errno", None)
-        # safetensors and torch tell a full disk by errors of their own, without a number.
-        told = any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter failed"))
-        if number in (errno.ENOSPC, errno.EDQUOT) or told:
-            raise SetupError("the disk is full", str(where), "free some space, then --resume the run") from error
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise SetupError("the folder can not be written", str(where), "choose another --out") from error
-        raise
-
-
-def utc_now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

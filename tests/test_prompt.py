@@ -186,7 +186,9 @@ def test_a_recipe_brings_a_family_of_its_own() -> None:
     assert prompts.training.completion_format == "answer"
     assert text_of(prompt.build_messages(prompts.training, CLOSED, 1)) == "Now: Is there a mass?"
     assert prompts.asking is prompt.family("direct")
-    other = PromptSpec.model_validate({"families": {"mine": {**own["mine"], "completion_format": "think_answer"}}, "train": "mine"})
+    other = PromptSpec.model_validate(
+        {"families": {"mine": {**own["mine"], "completion_format": "think_answer"}}, "train": "mine"}
+    )
     assert other.training.digest != prompts.training.digest
 
 

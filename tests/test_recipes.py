@@ -139,7 +139,10 @@ def test_nano_keeps_how_data_are_asked() -> None:
 def test_a_family_of_ones_own_is_checked_by_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     text = yaml.safe_load(find_recipe("rl-plain").read_text())
-    text["prompts"] = {"families": {"mine": {"wordings": ["{question}"], "completion_formats": "answer"}}, "train": "mine"}
+    text["prompts"] = {
+        "families": {"mine": {"wordings": ["{question}"], "completion_formats": "answer"}},
+        "train": "mine",
+    }
     file.write_text(yaml.safe_dump(text))
     with pytest.raises(RecipeError) as caught:
         load_recipe(str(file))

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lowmed.errors import RunError, SetupError
+from lowmed.files import disk_errors, read_json, write_json
 from lowmed.recipe.io import load_recipe
-from lowmed.run import Run, create_run, disk_errors, open_run, read_json, write_json
+from lowmed.run import Run, create_run, open_run
 
 
 def fresh(folder: Path) -> Run:

@@ -124,8 +124,9 @@ def _walk(folder: Path, recipe_name: "Recipe", clock: Clock) -> tuple[Stages, bo
 def _new(overrides: list[str] | None, recipe_name: str | None, nano: bool, out: str | None) -> tuple[Path, "Recipe"]:
     from lowmed.errors import RunError
     from lowmed.evaluate.bridge_rule import bridge_spec
+    from lowmed.files import disk_errors, write_text
     from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
-    from lowmed.run import FOLDER, disk_errors, write_text
+    from lowmed.run import FOLDER
 
     recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
     bridge_spec(recipe)
@@ -171,8 +172,8 @@ def _probe(folder: Path, recipe_name: "Recipe", adapter: Path | None, clock: Clo
     from lowmed.engine import evaluator
     from lowmed.evaluate.bridge_rule import bridge_spec
     from lowmed.evaluate.target import EvalTarget
+    from lowmed.files import read_json
     from lowmed.recipe import GrpoSpec
-    from lowmed.run import read_json
 
     if (folder / "probe.json").is_file():
         return read_json(folder / "probe.json")
@@ -196,8 +197,8 @@ def _probe(folder: Path, recipe_name: "Recipe", adapter: Path | None, clock: Clo
 
 def _train(folder: Path, stage: "Recipe", clock: Clock) -> None:
     """The stage's run, begun, gone on with, or left as it is when it is finished."""
+    from lowmed.files import write_text
     from lowmed.recipe.io import dump_recipe, portable_recipe
-    from lowmed.run import write_text
 
     file = folder.with_suffix(".yaml")
     if not file.exists():
@@ -207,6 +208,6 @@ def _train(folder: Path, stage: "Recipe", clock: Clock) -> None:
 
 
 def _record(folder: Path, stages: Stages, status: str) -> None:
-    from lowmed.run import write_json
+    from lowmed.files import write_json
 
     write_json(folder / RECORD, {"status": status, "stages": stages})

@@ -40,8 +40,8 @@ def audit(
     """
     from lowmed.data.audit.report import audit as look_at
     from lowmed.data.image.policy import PixelPolicy
+    from lowmed.files import write_json, write_text
     from lowmed.report.data_page import audit_page
-    from lowmed.run import write_json, write_text
 
     place = folder if folder.is_dir() else folder.parent
     name = "audit" if folder.is_dir() else f"audit.{folder.stem}"
@@ -122,9 +122,9 @@ def show(
     """
     from lowmed.data import folder as folders
     from lowmed.data.image.policy import PixelPolicy
+    from lowmed.files import write_text
     from lowmed.report.data_page import show_page
     from lowmed.report.data_sheet import rows, terminal
-    from lowmed.run import write_text
 
     place = folder if folder.is_dir() else folder.parent
     data = folders.load(str(folder), images=False)

@@ -114,7 +114,7 @@ def _judged(folder: Path, judge: "Judge") -> dict[str, Any]:
     """The report with the verdicts of that judge in it, given now or before."""
     from lowmed.evaluate import judge_scores
     from lowmed.evaluate.report import report
-    from lowmed.run import write_json
+    from lowmed.files import write_json
 
     total = sum(len(judge_scores.open_rows(folder, who)) for who in judge_scores.judged_systems(folder))
     with progress(f"judge {judge.model}", total) as advance:

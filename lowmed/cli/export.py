@@ -60,7 +60,7 @@ def export(
     """
     from lowmed.engine import device
     from lowmed.errors import RecipeError
-    from lowmed.run import read_json
+    from lowmed.files import read_json
 
     device.silence_libraries()
     from lowmed.ship import export as exporting

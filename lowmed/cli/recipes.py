@@ -62,8 +62,8 @@ def copy(name: str, path: Path) -> None:
     \b
     lowmed recipes copy rarl mine.yaml && lowmed grpo --recipe mine.yaml
     """
+    from lowmed.files import write_text
     from lowmed.recipe.io import find_recipe
-    from lowmed.run import write_text
 
     if path.exists():
         raise RunError("the file exists", str(path), "choose another name; nothing was written")

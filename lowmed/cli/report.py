@@ -36,9 +36,10 @@ def report(
 
     Images stay where they are; only --with-images puts them into the page (phantom's, which show nobody, are always).
     """
+    from lowmed.files import disk_errors, write_text
     from lowmed.report import card, page, run_data
     from lowmed.report import record as records
-    from lowmed.run import disk_errors, open_run, write_text
+    from lowmed.run import open_run
 
     folder = open_run(run)
     record = records.read(folder)

@@ -112,9 +112,9 @@ def calibrate(
     """
     from lowmed.data.load import load
     from lowmed.data.split import split_data
+    from lowmed.files import write_json
     from lowmed.recipe.io import load_recipe
     from lowmed.rewards.embedding_calibration import calibrate_embedding
-    from lowmed.run import write_json
 
     recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
     data_split = split_data(load(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)

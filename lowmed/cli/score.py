@@ -33,7 +33,7 @@ def score(predictions: Predictions, out: Out = None, as_json: options.Json = Fal
     """
     from lowmed.errors import RunError
     from lowmed.evaluate.score import load, score_rows, summarize
-    from lowmed.run import disk_errors, write_json, write_text
+    from lowmed.files import disk_errors, write_json, write_text
 
     if out and out.exists():
         raise RunError("the folder exists", str(out), "choose another --out, or remove it to score again")

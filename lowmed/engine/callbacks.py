@@ -12,7 +12,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lowmed.errors import RunError, SetupError
-from lowmed.run import Run, write_json
+from lowmed.files import write_json
+from lowmed.run import Run
 
 # TRL's names -> ours. What is not here is not recorded.
 METRICS = {

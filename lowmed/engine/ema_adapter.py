@@ -19,10 +19,10 @@ from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import packing
 from lowmed.engine.training_data import TrainingRow
 from lowmed.errors import RunError
+from lowmed.files import disk_errors
 from lowmed.rewards import Weighted
 from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.consistency import Consistency
-from lowmed.run import disk_errors
 
 FILE = "slow_adapter.safetensors"
 

@@ -17,8 +17,8 @@ from lowmed.evaluate.probe import SUPPORT
 from lowmed.evaluate.probe import probe as judge
 from lowmed.evaluate.report import eval_settings, report
 from lowmed.evaluate.target import EvalTarget
+from lowmed.files import write_json
 from lowmed.recipe import ModelSpec
-from lowmed.run import write_json
 from lowmed.sample import Sample
 
 SEED = 0  # of sampled completions

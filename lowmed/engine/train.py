@@ -16,11 +16,12 @@ from lowmed.data.split import DataSplit
 from lowmed.engine import device, load, training_data
 from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError
+from lowmed.files import disk_errors, utc_now, write_json
 from lowmed.plan import architecture
 from lowmed.plan.batch import Batch, choose_batch
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import portable_recipe
-from lowmed.run import Run, disk_errors, utc_now, write_json
+from lowmed.run import Run
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
 Report = Callable[[int, dict[str, float]], None]

@@ -10,7 +10,7 @@ from lowmed.errors import RunError
 from lowmed.evaluate import judge_scores, results_folder
 from lowmed.evaluate.controls import REAL
 from lowmed.evaluate.metrics import scored
-from lowmed.run import read_json
+from lowmed.files import read_json
 
 SAME = ("source", "data_digest", "prompt_digest", "max_image_tokens", "max_new_tokens", "rules")
 SCORED = "scored.jsonl"

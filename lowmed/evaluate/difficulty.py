@@ -8,8 +8,8 @@ from typing import Any
 
 from lowmed.errors import DataError
 from lowmed.evaluate.pass_at_k import by_question, counts
+from lowmed.files import write_text
 from lowmed.recipe import DataSpec
-from lowmed.run import write_text
 from lowmed.sample import Sample
 
 FILE = "difficulty.jsonl"

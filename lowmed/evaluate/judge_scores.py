@@ -11,8 +11,8 @@ from lowmed.evaluate import results_folder
 from lowmed.evaluate.controls import REAL
 from lowmed.evaluate.intervals import clustered, wilson
 from lowmed.evaluate.metrics import correct_flags, mean, scored
+from lowmed.files import utc_now
 from lowmed.judge import ANSWER, Judge, Query
-from lowmed.run import utc_now
 
 VERDICTS, SENT = "verdicts.jsonl", "sent.jsonl"
 OPEN = ("open", "text")  # kinds that the reader grades by exact match, so that a judge can add something

@@ -7,7 +7,7 @@ from typing import Any
 
 from lowmed.errors import RunError
 from lowmed.evaluate.controls import REAL
-from lowmed.run import disk_errors, read_json, write_json, write_text
+from lowmed.files import disk_errors, read_json, write_json, write_text
 
 SETTINGS = "asked.json"
 

@@ -18,7 +18,7 @@ from lowmed.evaluate.controls import (
     without_images,
 )
 from lowmed.evaluate.metrics import prediction
-from lowmed.run import read_json
+from lowmed.files import read_json
 from lowmed.sample import Sample
 
 Advance = Callable[[int, str], None]

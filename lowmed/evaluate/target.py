@@ -11,9 +11,10 @@ from lowmed.data.split import DataSplit, evaluation_only, limited, split_data
 from lowmed.data.split import training_questions_only as asked_of_training
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluate.report import SEEN, UNSEEN
+from lowmed.files import read_json
 from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec
 from lowmed.recipe.io import load_recipe
-from lowmed.run import Run, open_run, read_json
+from lowmed.run import Run, open_run
 
 ADAPTER_CONFIG = "adapter_config.json"
 

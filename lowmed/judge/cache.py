@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from lowmed.errors import SetupError
-from lowmed.run import disk_errors
+from lowmed.files import disk_errors
 
 _TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, value INTEGER NOT NULL, why TEXT NOT NULL)"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.errors import RecipeError
+from lowmed.files import disk_errors, read_json, write_json
 from lowmed.judge.judge import Judge
 from lowmed.judge.rubric import ANSWER, CLINICAL, Rubric
 from lowmed.recipe import JudgeSpec
-from lowmed.run import disk_errors, read_json, write_json
 
 LEAST_KAPPA = 0.6
 MOST_FALSE_ACCEPTS = 0.02

@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.errors import RunError
+from lowmed.files import write_text
 from lowmed.models import Architecture
 from lowmed.plan import cards
 from lowmed.plan.memory import phases
 from lowmed.plan.sequence_lengths import SequenceLengths
 from lowmed.plan.workload import GIB, Batch, Terms, Workload
 from lowmed.recipe import Recipe
-from lowmed.run import write_text
 
 FOLDER = Path("rehearsals")  # in the working folder, as `runs` is
 GUESSED_FACTOR = 1.08  # what the allocator holds beyond its tensors

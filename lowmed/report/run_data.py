@@ -14,7 +14,8 @@ from lowmed.data.ingest import prepared_folder
 from lowmed.data.load import load
 from lowmed.data.split import split_data
 from lowmed.errors import LowmedError
-from lowmed.run import Run, read_json
+from lowmed.files import read_json
+from lowmed.run import Run
 from lowmed.sample import Sample
 
 SPLIT = "split.json"

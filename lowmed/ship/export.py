@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from lowmed import prompt
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import RunError
+from lowmed.files import disk_errors, read_json, write_json
 from lowmed.recipe.io import load_recipe
-from lowmed.run import disk_errors, read_json, write_json
 from lowmed.sample import Sample
 from lowmed.ship import merge_job, package, verify, vllm
 from lowmed.ship.merge_job import Advance, MergeJob

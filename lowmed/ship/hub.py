@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lowmed.errors import LowmedError, RunError, SetupError
-from lowmed.run import read_json
+from lowmed.files import read_json
 from lowmed.ship import package as folders
 from lowmed.ship import phi_guard
 from lowmed.ship.phi_guard import Finding

@@ -13,7 +13,7 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from safetensors import safe_open
 
 from lowmed.errors import RunError
-from lowmed.run import disk_errors, read_json, write_json
+from lowmed.files import disk_errors, read_json, write_json
 from lowmed.ship import adapter as adapters
 from lowmed.ship import weights
 from lowmed.ship.adapter import Adapter

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from lowmed.engine import device
 from lowmed.errors import RecipeError, RunError
 from lowmed.evaluate.target import EvalTarget, splits_to_evaluate
+from lowmed.files import disk_errors, write_json
 from lowmed.recipe import ModelSpec
-from lowmed.run import Run, disk_errors, write_json
+from lowmed.run import Run
 from lowmed.ship import adapter as adapters
 from lowmed.ship import base_model as bases
 from lowmed.ship import merge, package, preflight, verify

@@ -7,8 +7,8 @@ from typing import Any
 from transformers import AutoProcessor, GenerationConfig
 
 from lowmed.errors import RunError
+from lowmed.files import write_text
 from lowmed.report.eval_table import NOTICE
-from lowmed.run import write_text
 from lowmed.ship.gguf.export import image_tokens
 
 CONTEXT_TOKENS = 4096

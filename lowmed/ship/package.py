@@ -9,11 +9,12 @@ from lowmed import answer, prompt
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine.load import load_processor
 from lowmed.errors import SetupError
+from lowmed.files import disk_errors, write_json, write_text
 from lowmed.recipe import JudgeSpec, Recipe
 from lowmed.recipe.io import dump_recipe, portable_recipe
 from lowmed.report import card, record
 from lowmed.report.eval_table import NOTICE
-from lowmed.run import Run, disk_errors, write_json, write_text
+from lowmed.run import Run
 from lowmed.ship import base_model as bases
 
 Form = Literal["merged", "adapter"]

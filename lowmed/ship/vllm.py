@@ -8,8 +8,8 @@ from typing import Any
 
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError
+from lowmed.files import disk_errors, write_text
 from lowmed.recipe import Recipe
-from lowmed.run import disk_errors, write_text
 from lowmed.ship.adapter import Adapter
 
 # vLLM's `--max-lora-rank` is one of these (vllm.config.lora.MaxLoRARanks, 0.14 to 0.26).

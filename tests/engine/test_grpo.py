@@ -264,7 +264,11 @@ def test_groups_that_trl_takes_for_spread_are_counted_as_settled(trainers: Build
 
 def test_the_recipe_reaches_the_trainer(trainers: Builder) -> None:
     ours, _stock = trainers(
-        epsilon=0.1, epsilon_high=0.3, num_iterations=2, mask_truncated_completions=False, multi_objective_aggregation="normalize_then_sum"
+        epsilon=0.1,
+        epsilon_high=0.3,
+        num_iterations=2,
+        mask_truncated_completions=False,
+        multi_objective_aggregation="normalize_then_sum",
     )
     given: GRPOConfig = ours.args
     assert (given.epsilon, given.epsilon_high, given.num_iterations) == (0.1, 0.3, 2)

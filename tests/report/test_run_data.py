@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from lowmed.cli.data import app as data
 from lowmed.data.load import load
 from lowmed.data.split import split_data
+from lowmed.files import read_json, write_json
 from lowmed.recipe.io import load_recipe
 from lowmed.report import page, run_data
 from lowmed.report.record import read
-from lowmed.run import Run, create_run, read_json, write_json
+from lowmed.run import Run, create_run
 
 PATIENTS = ("Mueller", "Schmidt", "Yilmaz", "Nowak")
 

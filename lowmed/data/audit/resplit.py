@@ -10,7 +10,7 @@ from typing import Literal
 
 from lowmed.data.audit.leaks import Facts
 from lowmed.data.group_split import connected
-from lowmed.run import write_text
+from lowmed.files import write_text
 from lowmed.sample import Sample
 
 By = Literal["image", "patient"]

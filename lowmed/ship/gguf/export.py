@@ -10,7 +10,7 @@ from typing import Literal
 
 from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.errors import SetupError
-from lowmed.run import disk_errors
+from lowmed.files import disk_errors
 from lowmed.ship.gguf.source import image_settings, open_source
 
 Kind = Literal["f16", "q8_0", "q4_k_m"]
