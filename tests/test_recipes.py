@@ -170,7 +170,7 @@ def trained(name: str, *overrides: str) -> None:
     """Train by the recipe in the folder `run`, in this process: a new one would load torch again."""
     kind = load_recipe(name, nano=True).method.kind
     app = typer.Typer()
-    app.command()({"sft": train.sft, "grpo": train.grpo}[kind])
+    app.command()(train.command(kind))
     arguments = ["--recipe", name, *TINY, *SMALL[kind], *overrides, "--out", "run"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""The command line: one verb a module, nothing heavy imported before a verb runs."""
+"""The command line: one command a module, nothing heavy imported before a command runs."""
 
 import sys
 
@@ -26,27 +26,30 @@ from lowmed.cli import (
     train,
     verify,
 )
+from lowmed.cli.app import CommandGroups, UsageError, usage_error
 from lowmed.errors import LowmedError
 
 app = typer.Typer(
     name="lowmed",
+    cls=CommandGroups,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
     help="Fine-tune medical vision-language models on one GPU, and know whether the result is real.\n\n"
     "Not a diagnostic device: nothing that it trains is cleared for clinical use.",
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(shown: bool) -> None:
+    if shown:
         print(f"lowmed {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _options(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None:
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
     """Options of the command itself."""
     del version
 
@@ -57,8 +60,8 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(rewards.app, name="rewards")
 app.add_typer(data.app, name="data")
 app.command("probe")(probe.probe)
-app.command("sft")(train.sft)
-app.command("grpo")(train.grpo)
+for _kind, _help in train.HELP.items():
+    app.command(_kind, help=_help)(train.command(_kind))
 app.command("bridge")(bridge.bridge)
 app.command("eval")(evaluate.evaluate)
 app.command("score")(score.score)
@@ -74,12 +77,18 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """Run a verb; a mistake is three lines on stderr and exit 2, an interruption exit 130."""
+    """Run a command; a mistake is three lines on stderr and exit code 2, an interruption exit code 130."""
     try:
-        app(standalone_mode=True)
+        sys.exit(app(prog_name="lowmed", standalone_mode=False) or 0)
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        else:
+            print(f"error: {usage_error(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
     except LowmedError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -13,7 +13,7 @@ Nano = Annotated[
     typer.Option("--nano", envvar="LOWMED_NANO", help="Use the embedded model and data: no GPU, no download."),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe keys, e.g. lora.rank=32")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Override recipe keys, e.g. lora.rank=32")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 

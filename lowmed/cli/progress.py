@@ -15,10 +15,10 @@ def info(text: str = "") -> None:
 
 
 @contextmanager
-def progress(what: str, total: int, start: int = 0) -> Iterator[Advance]:
+def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
     """Show how far a long piece of work is; call the result with the number done and a note."""
     if not sys.stderr.isatty():
-        yield _lines(what, total, start)
+        yield _lines(label, total, start)
         return
     from rich.console import Console
     from rich.progress import (
@@ -31,7 +31,7 @@ def progress(what: str, total: int, start: int = 0) -> Iterator[Advance]:
     )
 
     columns = (
-        TextColumn(what),
+        TextColumn(label),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -40,11 +40,11 @@ def progress(what: str, total: int, start: int = 0) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, completed=start, note="")
+        task = bar.add_task(label, total=total, completed=start, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
 
 
-def _lines(what: str, total: int, start: int) -> Advance:
+def _lines(label: str, total: int, start: int) -> Advance:
     began = last = time.monotonic()
 
     def advance(done: int, note: str) -> None:
@@ -54,6 +54,6 @@ def _lines(what: str, total: int, start: int) -> Advance:
             return
         last = now
         left = (now - began) / max(done - start, 1) * (total - done)
-        info(f"{what}  {done}/{total}  {now - began:.0f} s, {left:.0f} s left  {note}".rstrip())
+        info(f"{label}  {done}/{total}  {now - began:.0f} s, {left:.0f} s left  {note}".rstrip())
 
     return advance

@@ -1,7 +1,6 @@
-"""`lowmed grpo` and `lowmed sft`: one training run from a recipe."""
+"""`lowmed sft`, `lowmed grpo`: one command per training method."""
 
-import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,59 +10,60 @@ from lowmed.cli import options
 from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
-    from lowmed.recipe import Recipe
     from lowmed.run import Run
 
-Out = Annotated[str | None, typer.Option("--out", help="Folder of the run; default runs/<time>-<recipe>.")]
+Out = Annotated[str | None, typer.Option("--out", help="Run directory; default runs/<time>-<recipe>.")]
 Resume = Annotated[
     str | None,
-    typer.Option("--resume", help="Go on with this run; `auto` = the newest unfinished one, or with --out that one."),
+    typer.Option("--resume", help="Resume this run; `auto` = the newest unfinished one, or the one in --out."),
 ]
 MaxMinutes = Annotated[
     float | None, typer.Option("--max-minutes", min=0.0, help="Stop in time with a checkpoint, counted from now.")
 ]
 
-
-def grpo(
-    overrides: options.Overrides = None,
-    recipe_name: options.Recipe = None,
-    nano: options.Nano = False,
-    out: Out = None,
-    resume: Resume = None,
-    max_minutes: MaxMinutes = None,
-) -> None:
-    """Train an adapter by GRPO: sample completions, reward them, prefer the better ones.
+# Help texts by method; the first line stands in `lowmed --help`.
+HELP = {
+    "sft": """Train an adapter on reference completions.
 
     \b
-    lowmed grpo --recipe rarl                                  on a CUDA card
+    lowmed sft --recipe rarl-sft                               on a CUDA GPU
+    lowmed sft --recipe rarl-sft --nano                        no GPU, no download, minutes
+    lowmed sft --recipe rarl-sft data.source=folder data.path=~/my-data
+    """,
+    "grpo": """Train an adapter by reinforcement learning on rewards.
+
+    GRPO samples completions, scores them with the recipe's rewards, and makes the better ones of a group more likely.
+
+    \b
+    lowmed grpo --recipe rarl                                  on a CUDA GPU
     lowmed grpo --recipe rarl --nano                           no GPU, no download, minutes
     lowmed grpo --recipe rarl lora.start=runs/20260101-rarl-sft method.max_steps=300
     lowmed grpo --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
-    lowmed grpo --resume auto --max-minutes 500                go on; stop before a notebook is cut off
-    lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or go on where it was
-    """
-    _train("grpo", recipe_name, overrides or [], nano, out, resume, max_minutes)
+    lowmed grpo --resume auto --max-minutes 500                resume; stop before a session limit
+    lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or resume it
+    """,
+}
 
 
-def sft(
-    overrides: options.Overrides = None,
-    recipe_name: options.Recipe = None,
-    nano: options.Nano = False,
-    out: Out = None,
-    resume: Resume = None,
-    max_minutes: MaxMinutes = None,
-) -> None:
-    """Train an adapter on reference completions.
+def command(kind: str) -> Callable[..., None]:
+    """The command that trains by a method."""
 
-    \b
-    lowmed sft --recipe rarl-sft                               on a CUDA card
-    lowmed sft --recipe rarl-sft --nano                        no GPU, no download, minutes
-    lowmed sft --recipe rarl-sft data.source=folder data.path=~/my-data
-    """
-    _train("sft", recipe_name, overrides or [], nano, out, resume, max_minutes)
+    def train(
+        overrides: options.Overrides = None,
+        recipe_name: options.Recipe = None,
+        nano: options.Nano = False,
+        out: Out = None,
+        resume: Resume = None,
+        max_minutes: MaxMinutes = None,
+    ) -> None:
+        run = _run(kind, recipe_name, overrides or [], nano, out, resume, max_minutes)
+        if run:
+            _print(kind, run)
+
+    return train
 
 
-def _train(
+def _run(
     kind: str,
     name: str | None,
     overrides: list[str],
@@ -71,107 +71,55 @@ def _train(
     out: str | None,
     resume: str | None,
     max_minutes: float | None,
-) -> None:
-    began = time.monotonic()
-    from lowmed import rewards
-    from lowmed.data.load import load
-    from lowmed.data.split import split_data, validate_split
-    from lowmed.errors import RecipeError, RunError
-    from lowmed.evaluate.difficulty import chosen
+) -> "Run | None":
+    """Start or resume; None where the run in --out is finished already."""
+    from lowmed.api import train as api
+    from lowmed.errors import RecipeError
     from lowmed.recipe.io import load_recipe
-    from lowmed.run import create_run, open_run
+    from lowmed.run import open_run
 
-    if resume == "auto" and name and out:  # one command for a notebook cell: start, or go on where it was
-        resume = out if (Path(out) / "run.json").is_file() else None
-        if resume and not _same(open_run(out), load_recipe(name, overrides, nano=nano)):
-            return
-        name, overrides, nano, out = (None, [], False, None) if resume else (name, overrides, nano, out)
-    if resume:
+    if resume and not (resume == "auto" and name and out):
         run = open_run(resume)
-        recipe = run.recipe
-        if name or overrides or out or (nano and recipe.model.name != "nano"):
+        if name or overrides or out or (nano and run.recipe.model.name != "nano"):
             raise RecipeError(
                 "a resumed run keeps its recipe",
                 "--resume",
                 "give --resume and --max-minutes alone, or start a new run",
             )
-        if run.record["status"] == "finished":
-            raise RunError("the run is finished", resume, f"evaluate it: lowmed eval {resume}")
-    else:
-        recipe = load_recipe(options.require_recipe(name), overrides, nano=nano)
-    if recipe.method.kind != kind:
+        _require(kind, run.recipe.method.kind)
+        return api.resume_training(run, max_minutes=max_minutes, progress=progress, log=info)
+    recipe = load_recipe(options.require_recipe(name), overrides, nano=nano)
+    _require(kind, recipe.method.kind)
+    if resume and out and (Path(out) / "run.json").is_file() and open_run(out).record["status"] == "finished":
+        api.train(recipe, out, resume=True)  # refuses a run of another recipe
+        info(f"done    {out} is finished; nothing to do")
+        return None
+    return api.train(
+        recipe,
+        out,
+        resume=bool(resume),
+        name=options.run_name(options.require_recipe(name), nano),
+        max_minutes=max_minutes,
+        progress=progress,
+        log=info,
+    )
+
+
+def _require(kind: str, method: str) -> None:
+    from lowmed.errors import RecipeError
+
+    if method != kind:
         raise RecipeError(
-            f"this recipe trains by {recipe.method.kind}",
-            "method.kind",
-            f"use `lowmed {recipe.method.kind}`, or another recipe",
+            f"the recipe's method is {method}", "method.kind", f"use `lowmed {method}`, or another recipe"
         )
-    rewards.for_recipe(recipe)  # a mistake in them is told before anything is loaded
-    from lowmed.engine import device
-    from lowmed.engine import load as models
 
-    if refused := device.unsupported_error(recipe):
-        raise refused
-    here = device.find_device(recipe.model)
-    dataset = load(recipe.data.source, recipe.data.path)
-    data_split = split_data(dataset, recipe.data, recipe.seed)
-    validate_split(data_split, recipe.data)
-    data_split = replace(data_split, train=chosen(data_split.train, recipe.data, recipe.seed))
 
-    info(f"recipe  {name or resume}: {recipe.about}")
-    info(f"model   {recipe.model.name}, {recipe.model.load_in}, on {here.card} ({here.precision})")
-    info("backend " + ": ".join(models.choose_backend(recipe.model, here)))
-    if kind == "grpo":
-        info("rollout " + ": ".join(device.choose_rollout(recipe.model, here)))
-    info("data    " + dataset.describe().replace("\n", "\n        "))
-    info("split   " + "\n        ".join(data_split.describe()))
-
-    from lowmed.engine import train as engine
-
-    loaded = engine.load_for_training(recipe)
-    if not resume:
-        run = create_run(recipe, options.run_name(options.require_recipe(name), nano), out=out)
-    info(f"run     {run.folder}")
-    start = run.record.get("steps", 0)
-    with progress(kind, recipe.method.max_steps, start) as advance:
-        status = engine.train(
-            run,
-            loaded,
-            data_split,
-            report=lambda update, row: advance(update, _note(row)),
-            deadline=began + 60 * max_minutes if max_minutes is not None else None,
-            resume=bool(resume),
-        )
+def _print(kind: str, run: "Run") -> None:
     record = run.record
-    if status == "stopped":
-        info(
-            f"stopped ({record['reason']}) after update {record['steps']} of {recipe.method.max_steps}; nothing is lost"
-        )
+    if record["status"] == "stopped":
+        steps = f"{record['steps']} of {run.recipe.method.max_steps}"
+        info(f"stopped ({record['reason']}) after step {steps}; nothing is lost")
         info(f"next    lowmed {kind} --resume {run.folder}")
         raise typer.Exit(0 if record["reason"] == "time" else 130)
     info(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
-    info(f"next    lowmed eval {run.folder} --base")
-
-
-def _same(run: "Run", recipe: "Recipe") -> bool:
-    """Whether there is work left in that run of that recipe.
-
-    Raises:
-        RunError: the run is of another recipe.
-    """
-    from lowmed.errors import RunError
-
-    if run.record["recipe_digest"] != recipe.digest:
-        raise RunError(
-            "the run in that folder is of another recipe",
-            str(run.folder),
-            f"choose another --out, or go on with what it is: --resume {run.folder}",
-        )
-    if run.record["status"] == "finished":
-        info(f"done    {run.folder} is finished; nothing to do")
-        return False
-    return True
-
-
-def _note(row: dict[str, float]) -> str:
-    shown = {"reward": "reward", "accuracy": "rewards/accuracy", "loss": "loss"}
-    return "  ".join(f"{label} {row[key]:.3f}" for label, key in shown.items() if key in row)
+    info(f"next    lowmed eval {run.folder} --with-base")

@@ -12,18 +12,6 @@ class GrpoSpec(MethodSpec):
     """Group-relative policy optimization: sample a group of completions per prompt, score them, compare in the group."""
 
     trainer: ClassVar[str] = "grpo"
-    help: ClassVar[str] = """Train an adapter by GRPO on rewards.
-
-    Samples completions, scores them with the recipe's rewards, and makes the better ones of a group more likely.
-
-    \b
-    lowmed grpo --recipe rarl                                  on a CUDA GPU
-    lowmed grpo --recipe rarl --nano                           no GPU, no download, minutes
-    lowmed grpo --recipe rarl lora.start=runs/20260101-rarl-sft method.max_steps=300
-    lowmed grpo --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
-    lowmed grpo --resume auto --max-minutes 500                resume; stop before a session limit
-    lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or resume it
-    """
 
     kind: Literal["grpo"] = Field(description="names the method")
     num_generations: Annotated[int, Field(ge=2)] = Field(8, description="completions sampled per question")
@@ -63,6 +51,11 @@ class GrpoSpec(MethodSpec):
     def max_sampled_tokens(self) -> int:
         """Most tokens of a sampled completion."""
         return self.max_completion_length
+
+    @property
+    def sampling_temperature(self) -> float:
+        """Temperature of the sampled completions."""
+        return self.temperature
 
     @property
     def steps_per_batch(self) -> int:

@@ -32,12 +32,10 @@ class MethodSpec(Section):
     Class attributes, which a subclass may override:
         trainer: module of `lowmed.engine` whose `build(job)` returns the trainer.
         with_completion: whether the training data have a `completion` column with the reference.
-        help: the text of `lowmed KIND --help`; its first line stands in `lowmed --help`.
     """
 
     trainer: ClassVar[str]
     with_completion: ClassVar[bool] = False
-    help: ClassVar[str]
 
     kind: str
     max_steps: Positive = Field(120, description="optimizer steps")
@@ -70,6 +68,11 @@ class MethodSpec(Section):
     def max_sampled_tokens(self) -> int:
         """Most tokens of a sampled completion; 0 where none are sampled."""
         return 0
+
+    @property
+    def sampling_temperature(self) -> float:
+        """Temperature of the sampled completions."""
+        return 1.0
 
     @property
     def steps_per_batch(self) -> int:

@@ -13,13 +13,6 @@ class SftSpec(MethodSpec):
 
     trainer: ClassVar[str] = "sft"
     with_completion: ClassVar[bool] = True
-    help: ClassVar[str] = """Train an adapter on reference completions.
-
-    \b
-    lowmed sft --recipe rarl-sft                               on a CUDA GPU
-    lowmed sft --recipe rarl-sft --nano                        no GPU, no download, minutes
-    lowmed sft --recipe rarl-sft data.source=folder data.path=~/my-data
-    """
 
     kind: Literal["sft"] = Field(description="names the method")
     prompts_per_step: Positive = Field(16, description="questions in one optimizer step")

@@ -49,8 +49,8 @@ def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = No
         (["grpo", "--recipe", "rarl", "--nano", "lora.rnak=4"], "rarl.yaml has a mistake"),
         (["grpo", "--recipe", "rarl", "--nano", "lora.rank=many"], "rarl.yaml has a mistake"),
         (["grpo", "--recipe", "rarl", "--nano", "lora.rank"], "`lora.rank` is not an override"),
-        (["grpo", "--recipe", "rarl-sft", "--nano"], "this recipe trains by sft"),
-        (["sft", "--recipe", "rarl", "--nano"], "this recipe trains by grpo"),
+        (["grpo", "--recipe", "rarl-sft", "--nano"], "the recipe's method is sft"),
+        (["sft", "--recipe", "rarl", "--nano"], "the recipe's method is grpo"),
         (["grpo", "--recipe", "rarl", "--nano", "method.rewards=[{name: accurcy}]"], "there is no reward `accurcy`"),
         (
             ["grpo", "--recipe", "rarl", "--nano", "method.rewards=[{name: format, wieght: 2}]"],

@@ -86,7 +86,7 @@ def test_a_mistake_ends_before_anything_is_written(tmp_path: Path, monkeypatch: 
     assert "no `bridge` section" in refused("--recipe", "rarl", "--nano").what
     assert "not RL" in refused(*TINY, "method={kind: sft}").what
     assert isinstance(refused(*TINY, "data.source=nothing"), RecipeError)
-    assert "no bridge" in refused("--resume", "here").what
+    assert "not a bridge directory" in refused("--resume", "here").what
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "taken").mkdir()
     assert isinstance(refused(*TINY, "--out", "taken"), RunError)

@@ -24,4 +24,4 @@ def test_the_same_command_starts_goes_on_and_ends(lowmed: Lowmed, tmp_path: Path
 
     other = lowmed("sft", *START, "method.max_steps=3", "--resume", "auto")
     assert other.returncode == 2
-    assert "the run in that folder is of another recipe" in other.stderr
+    assert "the run in that directory has another recipe" in other.stderr

@@ -7,29 +7,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 
-from lowmed.cli.bridge import Clock
+from lowmed.api.bridge import Clock, StoppedError
+from lowmed.api.progress import silent
 from lowmed.evaluate import results_folder
 
 
-def test_no_time_left_ends_it_without_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Clock(None).minutes_left() is None
-    left = Clock(time.monotonic() + 600).minutes_left()
+def test_minutes_left_are_counted_from_the_start() -> None:
+    assert Clock(time.monotonic(), None).minutes_left() is None
+    left = Clock(time.monotonic(), 10).minutes_left()
     assert left is not None
     assert 9 < left <= 10
-    with pytest.raises(typer.Exit) as ended:
-        Clock(time.monotonic() - 1).minutes_left()
-    assert ended.value.exit_code == 0
-    assert "stopped (time)" in capsys.readouterr().err
+    with pytest.raises(StoppedError, match="time"):
+        Clock(time.monotonic() - 61, 1).minutes_left()
 
 
-def test_a_probe_ends_after_the_reply_in_hand_unless_it_was_the_last() -> None:
-    late = Clock(time.monotonic() - 1)
-    with late.progress("probe", 2) as advance:
-        with pytest.raises(typer.Exit):
+def test_a_probe_out_of_time_ends_after_the_stored_completion_unless_it_was_the_last() -> None:
+    limited = Clock(time.monotonic() - 61, 1).limited(silent)
+    with limited("probe", 2) as advance:
+        with pytest.raises(StoppedError):
             advance(1, "")
-        advance(2, "")  # the stage is done; the next one is not begun
+        advance(2, "")
 
 
 @pytest.mark.slow

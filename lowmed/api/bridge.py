@@ -1,0 +1,234 @@
+"""Train by RL where the model has support, else run a round of SFT and probe again."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lowmed.api.progress import Advance, Log, Progress, no_log, silent
+from lowmed.api.train import train
+from lowmed.errors import RunError
+
+if TYPE_CHECKING:
+    from lowmed.data.split import DataSplit
+    from lowmed.recipe import Recipe
+
+RECORD = "bridge.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BridgeReport:
+    """What a bridge did.
+
+    Attributes:
+        folder: holds one probe or run a stage, and bridge.json.
+        status: `finished` by the recipe's own method, `refused` where the rule says that RL is not worth it, or
+            `stopped` before that, by `max_minutes` or an interruption; `resume` continues it.
+        stages: each stage with its numbers, in order.
+        reason: why a stopped bridge stopped, "time" or "interrupted"; "" otherwise.
+    """
+
+    folder: Path
+    status: Literal["finished", "refused", "stopped"]
+    stages: list[dict[str, Any]]
+    reason: str = ""
+
+
+class StoppedError(Exception):
+    """A stage stopped before its end."""
+
+
+def bridge(
+    recipe: "Recipe",
+    out: str | Path | None = None,
+    *,
+    name: str = "bridge",
+    max_minutes: float | None = None,
+    progress: Progress = silent,
+    log: Log = no_log,
+) -> BridgeReport:
+    """Probe, then train by the recipe's RL method if the probe shows support, else by a round of SFT; repeat.
+
+    Args:
+        recipe: with a `bridge` section.
+        out: directory of all stages; default `runs/<time>-<name>`.
+        name: part of the default directory's name.
+        max_minutes: stop before this time is over, counted from the call, over all stages.
+        progress: opens a progress bar.
+        log: gets lines of text.
+
+    Raises:
+        RecipeError: the recipe has no `bridge` section.
+        RunError: the directory exists.
+    """
+    from lowmed.evaluate.bridge_rule import bridge_spec
+    from lowmed.files import disk_errors, write_text
+    from lowmed.recipe.io import dump_recipe, portable_recipe
+    from lowmed.run import FOLDER
+
+    started = time.monotonic()
+    bridge_spec(recipe)
+    folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    if folder.exists():
+        raise RunError("the directory exists", str(folder), f"choose another --out, or --resume {folder}")
+    _questions(recipe, 1)  # a mistake in the data must show before anything is written
+    with disk_errors(folder):
+        folder.mkdir(parents=True)
+        write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
+        _record(folder, [], "running")
+    return _walk(folder, recipe, Clock(started, max_minutes), progress, log)
+
+
+def resume_bridge(
+    folder: str | Path,
+    *,
+    max_minutes: float | None = None,
+    progress: Progress = silent,
+    log: Log = no_log,
+) -> BridgeReport:
+    """Resume a bridge; finished stages are read, not repeated.
+
+    Args:
+        folder: its directory.
+        max_minutes: as in `bridge`, like the next two.
+        progress: opens a progress bar.
+        log: gets lines of text.
+
+    Raises:
+        RunError: the directory holds no bridge.
+    """
+    from lowmed.recipe.io import load_recipe
+
+    started, folder = time.monotonic(), Path(folder)
+    if not (folder / RECORD).is_file():
+        raise RunError("not a bridge directory", str(folder), f"name a directory that holds {RECORD}")
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    return _walk(folder, recipe, Clock(started, max_minutes), progress, log)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time limit of a bridge: when it was called, and the minutes that it may take."""
+
+    started: float
+    max_minutes: float | None
+
+    def minutes_left(self) -> float | None:
+        """Minutes until the limit, None without one.
+
+        Raises:
+            StoppedError: none are left.
+        """
+        if self.max_minutes is None:
+            return None
+        left = self.max_minutes - (time.monotonic() - self.started) / 60
+        if left <= 0:
+            raise StoppedError("time")
+        return left
+
+    def limited(self, progress: Progress) -> Callable[[str, int], Any]:
+        """A progress bar that ends a probe in time: each completion is stored before it is reported."""
+
+        @contextmanager
+        def limited(label: str, total: int) -> Iterator[Advance]:
+            with progress(label, total) as advance:
+
+                def checked(done: int, note: str) -> None:
+                    advance(done, note)
+                    if done < total:
+                        self.minutes_left()
+
+                yield checked
+
+        return limited
+
+
+def _walk(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log: Log) -> BridgeReport:
+    """Run all stages in turn; those that are finished already are read."""
+    from lowmed.evaluate.bridge_rule import Step, bridge_spec, next_step, stage_recipe, support_figures
+
+    spec = bridge_spec(recipe)
+    stages: list[dict[str, Any]] = []
+    adapter: Path | None = None
+    step: Step = "sft"
+    try:
+        while step == "sft":
+            name = f"{len(stages) + 1}-probe"
+            support = support_figures(_probe(folder / name, recipe, adapter, clock, progress))
+            rounds = sum(stage["kind"] == "sft" for stage in stages)
+            step, why = next_step(support["verdict"], rounds, spec.rounds)
+            stages.append({"stage": name, "kind": "probe", **support, "then": step, "why": why})
+            _record(folder, stages, "running")
+            log(f"{name}  {support['verdict']}: {support['reason']} {why}")
+            if step != "stop":
+                name = f"{len(stages) + 1}-{step}"
+                _train(folder / name, stage_recipe(recipe, step, adapter), clock, progress, log)
+                stages.append({"stage": name, "kind": step, "from": adapter.name if adapter else None})
+                adapter = folder / name
+            gc.collect()  # frees the stage's model before the next one is loaded
+    except StoppedError as stopped:
+        return BridgeReport(folder, "stopped", stages, str(stopped))
+    _record(folder, stages, "stopped" if step == "stop" else "finished")
+    return BridgeReport(folder, "refused" if step == "stop" else "finished", stages)
+
+
+def _questions(recipe: "Recipe", limit: int) -> "DataSplit":
+    """The first training questions, on which support is measured."""
+    from lowmed.data.load import load
+    from lowmed.data.split import split_data, training_questions_only, validate_split
+
+    split = split_data(load(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    validate_split(split, recipe.data)
+    return training_questions_only(split, limit)
+
+
+def _probe(folder: Path, recipe: "Recipe", adapter: Path | None, clock: Clock, progress: Progress) -> dict[str, Any]:
+    """Support on training questions, of the base or of the adapter from the stage before."""
+    from lowmed.engine import evaluator
+    from lowmed.evaluate.bridge_rule import bridge_spec
+    from lowmed.evaluate.target import EvalTarget
+    from lowmed.files import read_json
+
+    if (folder / "probe.json").is_file():
+        return read_json(folder / "probe.json")
+    spec = bridge_spec(recipe)
+    start = adapter or (Path(recipe.lora.start) if recipe.lora.start else None)
+    adapters: dict[str, Path | None] = {"tuned": start} if start else {"base": None}
+    # The prompts and the temperature are those of training: support is what RL would sample.
+    target = EvalTarget(recipe.model, recipe.prompts.training, recipe.eval, None, adapters)
+    return evaluator.probe(
+        target,
+        _questions(recipe, spec.questions),
+        "",
+        folder,
+        samples=spec.samples,
+        temperature=recipe.method.sampling_temperature,
+        support=spec.support,
+        progress=clock.limited(progress),
+    )
+
+
+def _train(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log: Log) -> None:
+    """Start the stage's run, resume it, or leave it where it is finished."""
+    from lowmed.files import write_text
+    from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
+
+    file = folder.with_suffix(".yaml")
+    if not file.exists():
+        write_text(file, dump_recipe(portable_recipe(recipe)))
+    run = train(
+        load_recipe(str(file)), folder, resume=True, max_minutes=clock.minutes_left(), progress=progress, log=log
+    )
+    if run.record["status"] != "finished":
+        raise StoppedError("time" if run.record["reason"] == "time" else "interrupted")
+
+
+def _record(folder: Path, stages: list[dict[str, Any]], status: str) -> None:
+    from lowmed.files import write_json
+
+    write_json(folder / RECORD, {"format": FORMAT, "status": status, "stages": stages})

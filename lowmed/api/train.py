@@ -1,0 +1,150 @@
+"""Train an adapter: start a run, or resume one."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowmed.api.progress import Log, Progress, no_log, silent
+from lowmed.errors import RunError
+
+if TYPE_CHECKING:
+    from lowmed.recipe import Recipe
+    from lowmed.run import Run
+
+
+def train(
+    recipe: "Recipe",
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    name: str = "run",
+    max_minutes: float | None = None,
+    progress: Progress = silent,
+    log: Log = no_log,
+) -> "Run":
+    """Train the adapter of a recipe in a new run directory.
+
+    Args:
+        recipe: all settings; its method decides between SFT and GRPO.
+        out: the run directory; default `runs/<time>-<name>`.
+        resume: where `out` holds a run of this recipe already, resume it, or return it where it is finished.
+        name: part of the default directory's name.
+        max_minutes: stop with a checkpoint before this time is over, counted from the call.
+        progress: opens a progress bar.
+        log: gets lines of text: model, backend, data, split.
+
+    Returns:
+        The run. Its record's `status` is `finished`, or `stopped` with a checkpoint that `resume_training` continues.
+
+    Raises:
+        LowmedError: the recipe, the data, the model or the machine do not allow it; nothing is written then.
+        RunError: `out` exists and is not to be resumed, or holds a run of another recipe.
+    """
+    started = time.monotonic()
+    if resume and out and (Path(out) / "run.json").is_file():
+        run = _run_of(recipe, str(out))
+        return (
+            run
+            if run.record["status"] == "finished"
+            else _train(recipe, run, None, name, started, max_minutes, progress, log)
+        )
+    return _train(recipe, None, out, name, started, max_minutes, progress, log)
+
+
+def resume_training(
+    run: "Run | str | Path" = "auto",
+    *,
+    max_minutes: float | None = None,
+    progress: Progress = silent,
+    log: Log = no_log,
+) -> "Run":
+    """Resume a run from its last checkpoint; its recipe stays as it is.
+
+    Args:
+        run: the run or its directory; `auto` is the newest unfinished run in `runs/`.
+        max_minutes: as in `train`, like the next two.
+        progress: opens a progress bar.
+        log: gets lines of text.
+
+    Raises:
+        RunError: there is no such run, or it is finished.
+    """
+    from lowmed.run import Run, open_run
+
+    started = time.monotonic()
+    run = run if isinstance(run, Run) else open_run(str(run))
+    if run.record["status"] == "finished":
+        raise RunError("the run is finished", str(run.folder), f"evaluate it: lowmed eval {run.folder}")
+    return _train(run.recipe, run, None, "", started, max_minutes, progress, log)
+
+
+def _run_of(recipe: "Recipe", folder: str) -> "Run":
+    from lowmed.run import open_run
+
+    run = open_run(folder)
+    if run.record["recipe_digest"] != recipe.digest:
+        raise RunError(
+            "the run in that directory has another recipe",
+            folder,
+            f"choose another --out, or resume it with its own recipe: --resume {folder}",
+        )
+    return run
+
+
+def _train(
+    recipe: "Recipe",
+    run: "Run | None",
+    out: str | Path | None,
+    name: str,
+    started: float,
+    max_minutes: float | None,
+    progress: Progress,
+    log: Log,
+) -> "Run":
+    from lowmed import rewards
+    from lowmed.data.load import load
+    from lowmed.data.split import split_data, validate_split
+    from lowmed.engine import device
+    from lowmed.evaluate.difficulty import chosen
+
+    rewards.for_recipe(recipe)  # a mistake in them must show before anything is loaded
+    if error := device.unsupported_error(recipe):
+        raise error
+    here = device.find_device(recipe.model)
+    dataset = load(recipe.data.source, recipe.data.path)
+    split = split_data(dataset, recipe.data, recipe.seed)
+    validate_split(split, recipe.data)
+    split = replace(split, train=chosen(split.train, recipe.data, recipe.seed))
+
+    from lowmed.engine import train as engine
+    from lowmed.engine.load import choose_backend
+    from lowmed.run import create_run
+
+    log(f"recipe  {recipe.about}")
+    log(f"model   {recipe.model.name}, {recipe.model.load_in}, on {here.card} ({here.precision})")
+    log("backend " + ": ".join(choose_backend(recipe.model, here)))
+    if recipe.method.completions_per_prompt:
+        log("rollout " + ": ".join(device.choose_rollout(recipe.model, here)))
+    log("data    " + dataset.describe().replace("\n", "\n        "))
+    log("split   " + "\n        ".join(split.describe()))
+    loaded = engine.load_for_training(recipe)
+    resumed = run is not None
+    run = run or create_run(recipe, name, out=None if out is None else str(out))
+    log(f"run     {run.folder}")
+    with progress(recipe.method.kind, recipe.method.max_steps, run.record.get("steps", 0)) as advance:
+        engine.train(
+            run,
+            loaded,
+            split,
+            report=lambda step, row: advance(step, _note(row)),
+            deadline=started + 60 * max_minutes if max_minutes is not None else None,
+            resume=resumed,
+        )
+    return run
+
+
+def _note(metrics: Mapping[str, float]) -> str:
+    shown = {"reward": "reward", "accuracy": "rewards/accuracy", "loss": "loss"}
+    return "  ".join(f"{label} {metrics[key]:.3f}" for label, key in shown.items() if key in metrics)
