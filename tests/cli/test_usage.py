@@ -50,7 +50,7 @@ def test_a_wrong_call_is_three_lines_and_exit_code_2(arguments: list[str], what:
     assert fix in last
 
 
-def test_commands_of_other_tools_point_to_existing_ones(lowmed: Lowmed) -> None:
+def test_commands_of_other_tools_point_to_existing_ones() -> None:
     names = {name for section in SECTIONS.values() for name in section}
     for word, instead in OTHER_COMMANDS.items():
         assert word not in names
