@@ -159,12 +159,10 @@ def _resumed(
 
 def _questions(recipe_name: "Recipe", limit: int) -> "DataSplit":
     """The first training questions, on which support is measured."""
-    from lowmed.data.load import load
-    from lowmed.data.split import split_data, training_questions_only, validate_split
+    from lowmed.data import for_recipe
+    from lowmed.data.split import training_questions_only
 
-    data_split = split_data(load(recipe_name.data.source, recipe_name.data.path), recipe_name.data, recipe_name.seed)
-    validate_split(data_split, recipe_name.data)
-    return training_questions_only(data_split, limit)
+    return training_questions_only(for_recipe(recipe_name).split, limit)
 
 
 def _probe(folder: Path, recipe_name: "Recipe", adapter: Path | None, clock: Clock) -> dict[str, Any]:

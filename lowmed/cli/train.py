@@ -1,7 +1,6 @@
 """`lowmed grpo` and `lowmed sft`: one training run from a recipe."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,10 +73,8 @@ def _train(
 ) -> None:
     began = time.monotonic()
     from lowmed import rewards
-    from lowmed.data.load import load
-    from lowmed.data.split import split_data, validate_split
+    from lowmed.data import for_recipe
     from lowmed.errors import RecipeError, RunError
-    from lowmed.evaluate.difficulty import chosen
     from lowmed.recipe.io import load_recipe
     from lowmed.run import create_run, open_run
 
@@ -112,17 +109,15 @@ def _train(
     if refused := device.unsupported_error(recipe):
         raise refused
     here = device.find_device(recipe.model)
-    dataset = load(recipe.data.source, recipe.data.path)
-    data_split = split_data(dataset, recipe.data, recipe.seed)
-    validate_split(data_split, recipe.data)
-    data_split = replace(data_split, train=chosen(data_split.train, recipe.data, recipe.seed))
+    data = for_recipe(recipe)
+    data_split = data.split
 
     info(f"recipe  {name or resume}: {recipe.about}")
     info(f"model   {recipe.model.name}, {recipe.model.load_in}, on {here.card} ({here.precision})")
     info("backend " + ": ".join(models.choose_backend(recipe.model, here)))
     if kind == "grpo":
         info("rollout " + ": ".join(device.choose_rollout(recipe.model, here)))
-    info("data    " + dataset.describe().replace("\n", "\n        "))
+    info("data    " + "\n        ".join(data.description))
     info("split   " + "\n        ".join(data_split.describe()))
 
     from lowmed.engine import train as engine
