@@ -179,12 +179,10 @@ def _walk(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log:
 
 def _questions(recipe: "Recipe", limit: int) -> "DataSplit":
     """The first training questions, on which support is measured."""
-    from lowmed.data.load import load
-    from lowmed.data.split import split_data, training_questions_only, validate_split
+    from lowmed.data import for_recipe
+    from lowmed.data.split import training_questions_only
 
-    split = split_data(load(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
-    validate_split(split, recipe.data)
-    return training_questions_only(split, limit)
+    return training_questions_only(for_recipe(recipe).split, limit)
 
 
 def _probe(folder: Path, recipe: "Recipe", adapter: Path | None, clock: Clock, progress: Progress) -> dict[str, Any]:

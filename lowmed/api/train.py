@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,19 +103,14 @@ def _train(
     log: Log,
 ) -> "Run":
     from lowmed import rewards
-    from lowmed.data.load import load
-    from lowmed.data.split import split_data, validate_split
+    from lowmed.data import for_recipe
     from lowmed.engine import device
-    from lowmed.evaluate.difficulty import chosen
 
     rewards.for_recipe(recipe)  # a mistake in them must show before anything is loaded
     if error := device.unsupported_error(recipe):
         raise error
     here = device.find_device(recipe.model)
-    dataset = load(recipe.data.source, recipe.data.path)
-    split = split_data(dataset, recipe.data, recipe.seed)
-    validate_split(split, recipe.data)
-    split = replace(split, train=chosen(split.train, recipe.data, recipe.seed))
+    data = for_recipe(recipe, progress=progress)
 
     from lowmed.engine import train as engine
     from lowmed.engine.load import choose_backend
@@ -127,8 +121,8 @@ def _train(
     log("backend " + ": ".join(choose_backend(recipe.model, here)))
     if recipe.method.completions_per_prompt:
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, here)))
-    log("data    " + dataset.describe().replace("\n", "\n        "))
-    log("split   " + "\n        ".join(split.describe()))
+    log("data    " + "\n        ".join(data.description))
+    log("split   " + "\n        ".join(data.split.describe()))
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
     run = run or create_run(recipe, name, out=None if out is None else str(out))
@@ -137,7 +131,7 @@ def _train(
         engine.train(
             run,
             loaded,
-            split,
+            data.split,
             report=lambda step, row: advance(step, _note(row)),
             deadline=started + 60 * max_minutes if max_minutes is not None else None,
             resume=resumed,

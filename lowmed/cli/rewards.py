@@ -68,8 +68,7 @@ def check(
     lowmed rewards check --recipe mine.yaml data.path=~/vqa-rad
     """
     from lowmed import rewards
-    from lowmed.data.load import load
-    from lowmed.data.split import split_data
+    from lowmed.data import for_recipe
     from lowmed.errors import RecipeError
     from lowmed.recipe.io import load_recipe
     from lowmed.rewards.check import check_rewards
@@ -80,7 +79,7 @@ def check(
             "this recipe has no rewards", options.require_recipe(recipe_name), "use one that trains by grpo"
         )
     built = rewards.for_recipe(recipe)
-    data_split = split_data(load(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    data_split = for_recipe(recipe).split
     result = check_rewards(built, data_split.train, recipe.prompts.training)
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -110,14 +109,13 @@ def calibrate(
     \b
     lowmed rewards calibrate --recipe mine.yaml --model ./MedEmbed-large --out medembed.json
     """
-    from lowmed.data.load import load
-    from lowmed.data.split import split_data
+    from lowmed.data import for_recipe
     from lowmed.files import write_json
     from lowmed.recipe.io import load_recipe
     from lowmed.rewards.embedding_calibration import calibrate_embedding
 
     recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
-    data_split = split_data(load(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    data_split = for_recipe(recipe).split
     result = calibrate_embedding(data_split.train, model)
     write_json(out, result)
     if as_json:

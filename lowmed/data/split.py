@@ -145,18 +145,20 @@ def _check_rejected(dataset: DataSet, spec: DataSpec) -> None:
     )
 
 
-def validate_split(data_split: DataSplit, spec: DataSpec) -> None:
-    """Refuse what would certainly make training wrong: held-out groups trained on, gold answers that cannot be read.
+def validate_split(data_split: DataSplit, spec: DataSpec) -> tuple[str, ...]:
+    """Check for held-out groups that are trained on and for gold answers that cannot be read back.
 
-    Images on both sides are `divide`'s business: it refuses or stamps them.
+    Shared images are checked by `split_data`, which refuses them or states them in every table.
+
+    Returns:
+        The problems that the recipe allows, as sentences for every later table.
 
     Raises:
-        DataError: there is such a thing.
+        DataError: there is a problem that the recipe does not allow.
     """
     stamped = spec.split_by != "official" or spec.allow_shared_images
-    raise_unless_allowed(
-        find_problems(data_split.train, data_split.held_out), {"shared-images", *(["shared-groups"] if stamped else [])}
-    )
+    allowed = {"shared-images", *(["shared-groups"] if stamped else [])}
+    return raise_unless_allowed(find_problems(data_split.train, data_split.held_out), allowed)
 
 
 def limited(data_split: DataSplit, limit: int | None) -> DataSplit:

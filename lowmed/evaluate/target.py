@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed import prompt
+from lowmed.data import for_recipe
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
 from lowmed.data.split import DataSplit, evaluation_only, limited, split_data
@@ -135,7 +136,7 @@ def split_to_probe(who: EvalTarget, on: str | None, path: str | None, limit: int
 def _division(who: EvalTarget, on: str | None, path: str | None) -> tuple[DataSplit, str]:
     run, recipe = who.run, who.run.recipe if who.run else None
     if run and recipe and on in (None, recipe.data.source):
-        data_split = split_data(load(recipe.data.source, path or recipe.data.path), recipe.data, recipe.seed)
+        data_split = for_recipe(recipe, path=path, difficulty=False).split
         if data_split.digest != run.record["data_digest"]:
             raise DataError(
                 "the data are not those that the run was trained on, so that its held-out questions are not known",

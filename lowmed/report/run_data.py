@@ -8,11 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lowmed.data import for_recipe
 from lowmed.data.audit import leaks, report
 from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
-from lowmed.data.load import load
-from lowmed.data.split import split_data
 from lowmed.errors import LowmedError
 from lowmed.files import read_json
 from lowmed.run import Run
@@ -32,10 +31,10 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     if not (run.folder / SPLIT).is_file():
         return {"missing": "the run did not come as far as dividing its data"}
     try:
-        dataset = load(spec.source, path or spec.path)
-        data_split = split_data(dataset, spec, run.recipe.seed)
+        data = for_recipe(run.recipe, path=path, difficulty=False)
     except LowmedError:  # whose words may name a folder or a file
         return {"missing": "the data are not where the run found them; --path names a copy"}
+    data_split = data.split
     samples = {sample.id: sample for part in (data_split.train, *data_split.held_out.values()) for sample in part}
     ids = read_json(run.folder / SPLIT)
     known = all(one in samples for part in ids.values() for one in part)
@@ -49,7 +48,7 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     result = report.foremost(leaks.within(leaks.parts(splits), leaks.facts(stored)))
     return {
         "parts": {name: _part(rows) for name, rows in splits.items()},
-        "rejected": len(dataset.rejected),
+        "rejected": len(data.rejected),
         "leaks": [leak.told for leak in result if leak.trained],
         "held_out_shared": [leak.told for leak in result if not leak.trained],
         "repeats": report.repeats([sample for rows in splits.values() for sample in rows]),

@@ -163,7 +163,7 @@ def test_probe_and_eval_of_the_embedded_model_from_the_command_line(lowmed: Lowm
     assert probed.returncode in (0, 1), probed.stderr
     assert (probed.returncode == 0) == (json.loads(probed.stdout)["all"]["verdict"] == "RL")
     counted = [json.loads(line) for line in (tmp_path / "p" / "difficulty.jsonl").read_text().splitlines()]
-    assert [row["replies"] for row in counted] == [4] * 6
+    assert [row["completions"] for row in counted] == [4] * 6
     asked = ("eval", "nano", "--on", "phantom", "--limit", "4", "--controls", "4", "--out", "e")
     first = lowmed(*asked, "--json")
     assert json.loads(first.stdout)["controls"]["base"]["blind"]["questions"] == 4

@@ -10,6 +10,7 @@ from predictors import Look, Says, answering, guessing, tagged
 from typer.testing import CliRunner
 
 from lowmed.cli.probe import probe as command
+from lowmed.data.difficulty import keep_informative
 from lowmed.errors import DataError
 from lowmed.evaluate import difficulty, results_folder, runner
 from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
@@ -121,18 +122,18 @@ def test_pass_counts_drop_what_is_always_or_never_right(tmp_path: Path) -> None:
     file = tmp_path / difficulty.FILE
     difficulty.write(file, _rows(tmp_path / "p", says)[SAMPLED])
     never_probed = phantom.samples("train", 130)[120:]
-    kept = difficulty.keep((*TRAIN, *never_probed), file)
+    kept = keep_informative((*TRAIN, *never_probed), file)
     assert kept == (*(one for one in TRAIN if one.topic not in ("count", "presence")), *never_probed)
-    with pytest.raises(DataError, match="always or never"):
-        difficulty.keep([one for one in TRAIN if one.topic == "count"], file)
-    with pytest.raises(DataError, match="none of the samples"):
-        difficulty.keep(never_probed, file)
+    with pytest.raises(DataError, match="always right, never right"):
+        keep_informative([one for one in TRAIN if one.topic == "count"], file)
+    with pytest.raises(DataError, match="none of the training samples"):
+        keep_informative(never_probed, file)
     file.write_text('{"id": "1"}\n')
     with pytest.raises(DataError) as raised:
-        difficulty.keep(TRAIN, file)
+        keep_informative(TRAIN, file)
     assert raised.value.where == f"{file}:1"
-    with pytest.raises(DataError, match="no such file"):
-        difficulty.keep(TRAIN, tmp_path / "none")
+    with pytest.raises(DataError, match="does not exist"):
+        keep_informative(TRAIN, tmp_path / "none")
 
 
 def test_the_help_of_the_verb_names_the_default_threshold() -> None:

@@ -1,0 +1,126 @@
+"""Check a recipe before training: everything that needs neither a GPU nor the model's weights."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from lowmed.data.dataset import RejectedRow
+    from lowmed.data.for_recipe import Progress
+    from lowmed.data.split import DataSplit
+    from lowmed.recipe import Recipe
+
+IMAGES_OPENED = 32
+NOT_CHECKED = (
+    "whether model.name can be loaded, and its number of text tokens",
+    "memory and time on a GPU: the figures are estimates, not measurements",
+    f"images beyond the first {IMAGES_OPENED}, unless the source opens every image when it is loaded",
+)
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """The first training images under the recipe's pixel policy; sizes in tokens."""
+
+    opened: int
+    most_tokens: int
+    budget: int
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` measured.
+
+    Attributes:
+        recipe_digest: digest of the recipe.
+        data: rows, images and kinds of the data set, as lines.
+        split: one line for each part of the split.
+        allowed: problems of the split that the recipe allows by name.
+        rejected: rows of the source that cannot be used.
+        difficulty: what the difficulty filter did, as lines; empty if the recipe has no difficulty file.
+        images: tokens of the first training images.
+        memory: the GPUs on which the run is estimated to fit, as lines.
+        rewards: the report of `lowmed rewards check`; None if the method has no rewards.
+        verdict: the result in words.
+        not_checked: what only a GPU or the model's weights can show.
+    """
+
+    recipe_digest: str
+    data: tuple[str, ...]
+    split: tuple[str, ...]
+    allowed: tuple[str, ...]
+    rejected: "tuple[RejectedRow, ...]"
+    difficulty: tuple[str, ...]
+    images: ImageCheck
+    memory: tuple[str, ...]
+    rewards: dict[str, Any] | None
+    verdict: Literal["ready to train", "the rewards do not hold"]
+    not_checked: tuple[str, ...] = NOT_CHECKED
+
+    @property
+    def passed(self) -> bool:
+        """Whether training may start."""
+        return self.verdict == "ready to train"
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return asdict(self)
+
+
+def check(recipe: "Recipe", *, progress: "Progress | None" = None) -> CheckReport:
+    """Run the checks of a recipe that training runs too, in the same order.
+
+    Args:
+        recipe: the recipe to check.
+        progress: shows the preparation of a data set that is not cached yet.
+
+    Raises:
+        RecipeError, DataError, SetupError: the same error that training would raise.
+    """
+    from lowmed import rewards
+    from lowmed.data import for_recipe
+    from lowmed.engine.device import unsupported_error
+    from lowmed.rewards.check import check_rewards
+
+    built = rewards.for_recipe(recipe)
+    if error := unsupported_error(recipe):
+        raise error
+    data = for_recipe(recipe, progress=progress)
+    reward_report = check_rewards(built, data.split.train, recipe.prompts.training) if built else None
+    return CheckReport(
+        recipe_digest=recipe.digest,
+        data=data.description,
+        split=tuple(data.split.describe()),
+        allowed=data.allowed,
+        rejected=data.rejected,
+        difficulty=_difficulty_lines(recipe, len(data.split.train), len(data.left_out)),
+        images=_image_check(recipe, data.split),
+        memory=_memory_lines(recipe),
+        rewards=reward_report,
+        verdict="the rewards do not hold" if reward_report and reward_report["failures"] else "ready to train",
+    )
+
+
+def _difficulty_lines(recipe: "Recipe", kept: int, left_out: int) -> tuple[str, ...]:
+    spec = recipe.data
+    if spec.difficulty is None:
+        return ()
+    return (f"{kept:,} training questions, {left_out:,} left out by {spec.difficulty}; order {spec.order}",)
+
+
+def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:
+    from lowmed.data.image.policy import PixelPolicy, image_tokens
+
+    budget = recipe.model.max_image_tokens
+    first = list(dict.fromkeys(image for sample in data_split.train for image in sample.images))[:IMAGES_OPENED]
+    tokens = [image_tokens(*data_split.open_image(image).size, PixelPolicy(budget)) for image in first]
+    return ImageCheck(len(tokens), max(tokens, default=0), budget)
+
+
+def _memory_lines(recipe: "Recipe") -> tuple[str, ...]:
+    from lowmed.errors import SetupError
+    from lowmed.plan.formatting import verdict_lines
+
+    try:
+        return tuple(verdict_lines(recipe))
+    except SetupError as error:  # the model's config is neither in the tables nor on disk, and is not downloaded
+        return (f"not estimated: {error.what}",)

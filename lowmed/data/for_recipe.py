@@ -1,0 +1,63 @@
+"""The data of a recipe: loaded, split, validated and filtered, by the one function that every command calls."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from lowmed.data.dataset import RejectedRow
+from lowmed.data.difficulty import filter_by_difficulty
+from lowmed.data.load import load
+from lowmed.data.split import DataSplit, split_data, validate_split
+from lowmed.recipe import Recipe
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
+
+
+@dataclass(frozen=True)
+class RecipeData:
+    """What a recipe trains and measures on, and what was kept out of it.
+
+    Attributes:
+        split: the data, ready to train on.
+        description: rows, images and kinds of the loaded data set, as lines to print.
+        rejected: rows of the source that cannot be used.
+        allowed: problems of the split that the recipe allows by name; every table must state them.
+        left_out: ids of the training samples that the difficulty filter removed.
+    """
+
+    split: DataSplit
+    description: tuple[str, ...]
+    rejected: tuple[RejectedRow, ...]
+    allowed: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def for_recipe(
+    recipe: Recipe, *, path: str | None = None, difficulty: bool = True, progress: Progress | None = None
+) -> RecipeData:
+    """Load the recipe's source, split it, validate the split, then filter and order the training samples.
+
+    Args:
+        recipe: the recipe.
+        path: a folder to read in place of `data.path`.
+        difficulty: whether to apply `data.difficulty`; a finished run is evaluated without it.
+        progress: shows the preparation of a data set that is not cached yet.
+
+    Raises:
+        RecipeError: the source is unknown.
+        DataError: the data are missing or damaged, the split would leak, or no training row is left.
+        SetupError: the source must be downloaded and the hub cannot be reached.
+    """
+    spec = recipe.data
+    dataset = load(spec.source, path or spec.path)
+    data_split = split_data(dataset, spec, recipe.seed)
+    allowed = validate_split(data_split, spec)
+    kept = filter_by_difficulty(data_split.train, spec, recipe.seed) if difficulty else data_split.train
+    kept_ids = {sample.id for sample in kept}
+    return RecipeData(
+        split=replace(data_split, train=kept),
+        description=tuple(dataset.describe().splitlines()),
+        rejected=dataset.rejected,
+        allowed=allowed,
+        left_out=tuple(sample.id for sample in data_split.train if sample.id not in kept_ids),
+    )

@@ -1,0 +1,157 @@
+"""`lowmed check` refuses what training refuses, with the same error."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from lowmed.api.check import check
+from lowmed.cli import app
+from lowmed.errors import LowmedError
+from lowmed.nano import phantom
+from lowmed.recipe.io import load_recipe
+from lowmed.sample import Sample
+
+Arguments = list[str]
+
+
+def write_samples(folder: Path, *rows: dict[str, object]) -> Arguments:
+    folder.mkdir()
+    for number, row in enumerate(rows):
+        for name in row["images"]:  # type: ignore[attr-defined]
+            if not (folder / str(name)).exists():
+                Image.new("L", (64, 64), 10 * number).save(folder / str(name))
+    lines = (json.dumps({"question": "Is it grey?", "kind": "closed", **row}) + "\n" for row in rows)
+    (folder / "samples.jsonl").write_text("".join(lines))
+    return ["data.source=folder", f"data.path={folder}"]
+
+
+def row(number: int, image: str, split: str, answer: str = "yes") -> dict[str, object]:
+    return {"id": str(number), "images": [image], "split": split, "answer": answer}
+
+
+def difficulty(folder: Path, text: str) -> Arguments:
+    (folder / "difficulty.jsonl").write_text(text)
+    return [f"data.difficulty={folder / 'difficulty.jsonl'}"]
+
+
+def pass_count(name: str) -> str:
+    return json.dumps({"id": name, "completions": 4, "correct": 2}) + "\n"
+
+
+def missing_difficulty(folder: Path) -> Arguments:
+    return [f"data.difficulty={folder / 'missing.jsonl'}"]
+
+
+def difficulty_of_other_samples(folder: Path) -> Arguments:
+    return difficulty(folder, pass_count("other"))
+
+
+def corrupt_difficulty_line(folder: Path) -> Arguments:
+    return difficulty(folder, pass_count(phantom.samples("train", 1)[0].id) + '{"id": "2", "compl')
+
+
+def unknown_source(_folder: Path) -> Arguments:
+    return ["data.source=vqa_rad"]
+
+
+def missing_path(folder: Path) -> Arguments:
+    return ["data.source=vqa-rad", f"data.path={folder / 'missing'}"]
+
+
+def official_split_that_shares_images(folder: Path) -> Arguments:
+    return [
+        *write_samples(folder / "d", row(1, "a.png", "train"), row(2, "a.png", "test")),
+        "data.split_by=official",
+    ]
+
+
+def no_training_row_of_the_modality(_folder: Path) -> Arguments:
+    return ["data.modality=PET"]
+
+
+def no_training_row_after_holding_out(folder: Path) -> Arguments:
+    return [*write_samples(folder / "d", row(1, "a.png", "train")), "data.held_out=0.9"]
+
+
+def too_many_rejected_rows(folder: Path) -> Arguments:
+    rows = [row(number, f"{number}.png", "train", answer="" if number == 3 else "yes") for number in range(9)]
+    return write_samples(folder / "d", *rows)
+
+
+def gold_that_cannot_be_read(folder: Path) -> Arguments:
+    rows = [{**row(number, f"{number}.png", "train"), "kind": "open"} for number in range(8)]
+    rows[0]["answer"] = "<answer>"
+    return write_samples(folder / "d", *rows)
+
+
+def unknown_reward(_folder: Path) -> Arguments:
+    return ["method.rewards=[{name: accurcy}]"]
+
+
+def reward_without_its_judge(_folder: Path) -> Arguments:
+    return ["method.rewards=[{name: judge}]"]
+
+
+def vllm_rollout(_folder: Path) -> Arguments:
+    return ["model.rollout=vllm"]
+
+
+BROKEN: list[Callable[[Path], Arguments]] = [
+    missing_difficulty,
+    difficulty_of_other_samples,
+    corrupt_difficulty_line,
+    unknown_source,
+    missing_path,
+    official_split_that_shares_images,
+    no_training_row_of_the_modality,
+    no_training_row_after_holding_out,
+    too_many_rejected_rows,
+    gold_that_cannot_be_read,
+    unknown_reward,
+    reward_without_its_judge,
+    vllm_rollout,
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda function: function.__name__)
+def test_check_and_training_refuse_a_recipe_with_the_same_error(
+    broken: Callable[[Path], Arguments], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--recipe", "rarl", "--nano", *broken(tmp_path)]
+    checked = CliRunner().invoke(app, ["check", *arguments]).exception
+    trained = CliRunner().invoke(app, ["grpo", *arguments]).exception
+    assert isinstance(checked, LowmedError), repr(checked)
+    assert isinstance(trained, LowmedError), repr(trained)
+    assert (type(checked), str(checked)) == (type(trained), str(trained))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_report_names_what_the_difficulty_filter_left_out(tmp_path: Path) -> None:
+    ids = [sample.id for sample in training_samples()]
+    never = json.dumps({"id": ids[0], "completions": 4, "correct": 0}) + "\n"
+    overrides = difficulty(tmp_path, never + pass_count(ids[1]))
+    report = check(load_recipe("rarl", overrides, nano=True))
+    assert report.passed
+    assert "1 left out" in report.difficulty[0]
+    assert report.as_json()["difficulty"] == report.difficulty
+    assert report.images.most_tokens <= report.images.budget
+
+
+def training_samples() -> list[Sample]:
+    from lowmed.data import for_recipe
+
+    return list(for_recipe(load_recipe("rarl", [], nano=True)).split.train)
+
+
+def test_json_is_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["check", "--recipe", "rarl-sft", "--nano", "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["verdict"] == "ready to train"
+    assert report["rewards"] is None
