@@ -12,8 +12,10 @@ PACKAGE = Path(__file__).parent.parent / "lowmed"
 HEAVY = {"torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", "datasets", "unsloth", "accelerate"}
 HEAVY_LAYERS = ("engine", "ship")
 # Lower layers first. A module may import at its top only from its own layer and those before it.
-ORDER = ["errors", "files", "records", "schema", "sample", "answer", "prompt", "methods", "recipe", "models", "run", "nano", "data",
-         "judge", "rewards", "plan", "evaluate", "report", "engine", "ship", "api", "cli"]  # fmt: skip
+ORDER = [
+    "errors", "files", "records", "schema", "sample", "answer", "prompt", "methods", "recipe", "models", "run", "nano",
+    "data", "judge", "rewards", "plan", "evaluate", "report", "engine", "ship", "api", "cli",
+]  # fmt: skip
 MAX_LINES = 300
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
