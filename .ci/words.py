@@ -52,7 +52,7 @@ WORDS = {
     "anew": "again",
     "so many": "N, or `the first N`",
     "by itself": "alone, automatically",
-    "lies (?:in|on|at|there|aside|lower|beside)|where (?:it|they|one) lies?": "is in, is stored in",
+    "lies (?:there|aside|beside)|where (?:it|they|one) lies?": "is in, is stored in",
     "is met|are met": "occurs, is encountered",
     "rehearse|rehearsed|rehearses|rehearsal|rehearsals": "dry run",
     r"behaviour\w*": "behavior",
@@ -69,11 +69,14 @@ NAMES = {
 }
 # Quoted text of others inside a line: removed before the search.
 QUOTED = re.compile(r"Reply as <")  # prompt texts, which never change
-# (file, word, reason). A hit here is legitimate; an entry without a hit is reported.
+# (file or pattern of files, word or * for all, reason). A hit here is legitimate. An entry without a hit is reported.
 ALLOWED = (
     ("lowmed/prompt/families.py", "*", "published prompt texts"),
     ("lowmed/judge/rubric.py", "*", "rubric texts, part of the digest of a calibration"),
     ("lowmed/judge/calibration.py", "*", "attack texts against the judge"),
+    ("lowmed/rewards/hacks.py", "reply", "a text of an attack"),
+    ("lowmed/answer/lexicon/*", "*", "words of the language itself"),
+    ("tests/answer/test_vectors.py", "reply", "a value in the file of test vectors"),
     ("README.md", "asked", "output of the demo, quoted"),
     ("README.md", "replies", "output of the demo, quoted"),
     ("README.md", "picture", "output of the demo, quoted"),
