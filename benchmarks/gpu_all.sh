@@ -52,7 +52,7 @@ parts() { # PREFIX
   timeout 590 "$python" "$here/benchmarks/parts.py" --model "$model" --cells "$1" --out "$out"
 }
 
-dry_run() { # METHOD PRECISION: three training steps with random weights
+dry_run() { # every method at both precisions, three optimizer steps each
   local method=$1 load_in=$2
   timeout 280 "$python" -m lowmed plan --recipe "$method" --dry-run --json \
     "model.name=$model" model.weights=random "model.load_in=$load_in" data.source=phantom data.split_by=official \

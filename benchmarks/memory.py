@@ -1,6 +1,6 @@
-"""Write the planner's tables into the documents: all recipes on all GPUs, and the error of each measured row.
+"""Write the planner's tables into the documentation: all recipes on all GPUs, and the error of each measured value.
 
-The rows come from `lowmed plan --recipe NAME --dry-run`, copied into benchmarks/results/memory.
+The measured runs are files of `lowmed plan --recipe NAME --dry-run`, copied into benchmarks/results/memory.
 """
 
 from pathlib import Path
