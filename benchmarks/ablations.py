@@ -1,10 +1,10 @@
-"""The comparisons of the papers on the embedded model, with three seeds per arm.
+"""The comparisons that the papers make, on the embedded model: three seeds an arm.
 
-`python benchmarks/ablations.py FOLDER [--arms rarl,rl-plain]` trains the runs that FOLDER lacks, evaluates each adapter
-on the held-out phantom questions with the reasoning and with the direct prompt, and stores one JSON file per run there;
+`python benchmarks/ablations.py FOLDER [--arms rarl,rl-plain]` trains what FOLDER does not hold yet, asks each adapter
+the held-out phantom questions by the reasoning and by the direct prompt, and keeps one JSON file a run there;
 `--table` reads them, stores `results/ablations.json` and writes the tables of docs/ablations.md.
 
-Some arms start from the blind base. Build it first with
+An arm may start from the blind base: build it first with
 `python -m lowmed.nano.build --base blind --out FOLDER/blind`.
 """
 
@@ -29,9 +29,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "ablations.md"
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train: command, recipe, changed keys, and the arm whose adapter it starts from."""
+    """One way to train: verb, recipe, changed keys, and the arm whose adapter it starts from."""
 
-    command: str
+    verb: str
     recipe: str
     changes: tuple[str, ...] = ()
     start: str = ""
@@ -73,7 +73,7 @@ def lowmed(*arguments: str) -> str:
 
 
 def train(name: str, seed: int, folder: Path) -> Path:
-    """The run of that arm and seed. It is trained if missing, and before it the run that it starts from."""
+    """The run of that arm and seed; trained unless it is there, after the one that it starts from."""
     arm, run = ARMS[name], folder / f"{name}-{seed}"
     changes = [*arm.changes, f"seed={seed}"]
     if arm.start:
@@ -82,28 +82,28 @@ def train(name: str, seed: int, folder: Path) -> Path:
         changes.append(f"model.name={folder / 'blind'}")
     if not (run / "adapter").exists():
         shutil.rmtree(run, ignore_errors=True)
-        lowmed(arm.command, "--recipe", arm.recipe, "--nano", *changes, "--out", str(run))
+        lowmed(arm.verb, "--recipe", arm.recipe, "--nano", *changes, "--out", str(run))
     return run
 
 
-def evaluate(run: Path, infer: str, *, base: bool) -> dict[str, Any]:
-    """Strict accuracies on the held-out questions with that prompt family: split -> `base` or `tuned` -> accuracy."""
-    copy = run.with_name(f"{run.name}-{infer}")
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints", "evals"))
-    recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
+def ask(run: Path, infer: str, *, base: bool) -> dict[str, Any]:
+    """Strict accuracies of the held-out questions, asked by that family: split -> who -> accuracy."""
+    asked = run.with_name(f"{run.name}-{infer}")
+    shutil.rmtree(asked, ignore_errors=True)
+    shutil.copytree(run, asked, ignore=shutil.ignore_patterns("checkpoints", "evals"))
+    recipe = yaml.safe_load((asked / "recipe.yaml").read_text())
     recipe["prompts"]["infer"] = infer
-    (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    report = json.loads(lowmed("eval", str(copy), "--controls", "0", "--json", *(["--with-base"] if base else [])))
-    shutil.rmtree(copy)
+    (asked / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    report = json.loads(lowmed("eval", str(asked), "--controls", "0", "--json", *(["--base"] if base else [])))
+    shutil.rmtree(asked)
     return {
-        split: {system: result["strict"]["accuracy"] for system, result in part["results"].items()}
+        split: {who: result["strict"]["accuracy"] for who, result in part["results"].items()}
         for split, part in report["splits"].items()
     }
 
 
 def measure(name: str, seed: int, folder: Path) -> None:
-    """Train and evaluate, and store the result."""
+    """Train and ask, and keep what came of it."""
     kept = folder / f"{name}-{seed}.json"
     if kept.exists():
         return
@@ -116,7 +116,7 @@ def measure(name: str, seed: int, folder: Path) -> None:
         "recipe_digest": record["recipe_digest"],
         "train_s": record["seconds"],
         "tokens": rows[-1].get("tokens"),
-        "strict": {infer: evaluate(run, infer, base=seed == SEEDS[0]) for infer in INFER},
+        "strict": {infer: ask(run, infer, base=seed == SEEDS[0]) for infer in INFER},
     }
     kept.write_text(json.dumps(result, indent=2) + "\n")
     print(name, seed, json.dumps(result["strict"]), flush=True)
@@ -134,17 +134,15 @@ def interval(values: list[float]) -> str:
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
-def accuracy(run: dict[str, Any], infer: str, split: str, system: str = "tuned") -> float:
-    result: float = run["strict"][infer][split][system]
+def accuracy(run: dict[str, Any], infer: str, split: str, who: str = "tuned") -> float:
+    result: float = run["strict"][infer][split][who]
     return result
 
 
 def arms(runs: Runs) -> list[str]:
-    """One row per arm: strict accuracy of each seed, by split and inference prompt."""
+    """One row an arm: strict accuracy of each seed, by split and inference prompt."""
     columns = [(split, infer) for split in SPLITS for infer in INFER]
-    lines = [
-        "| arm | " + " | ".join(f"{split}, {infer}" for split, infer in columns) + " | completion tokens | training |"
-    ]
+    lines = ["| arm | " + " | ".join(f"{split}, {infer}" for split, infer in columns) + " | reply tokens | training |"]
     lines.append("| --- |" + " --- |" * (len(columns) + 2))
 
     def row(name: str, cells: list[str], tokens: str, seconds: str) -> None:
@@ -167,8 +165,8 @@ def arms(runs: Runs) -> list[str]:
 
 
 def differences(runs: Runs) -> list[str]:
-    """One row per comparison: the difference within each seed, its mean and its interval over the seeds."""
-    lines = ["| comparison | prompt | test | unseen modality |", "| --- | --- | --- | --- |"]
+    """One row a comparison: difference within each seed, its mean and interval over the seeds."""
+    lines = ["| comparison | asked by | test | unseen modality |", "| --- | --- | --- | --- |"]
     for label, one, other, families in COMPARED:
         if one in runs and other in runs:
             for infer in families:
@@ -187,7 +185,7 @@ def differences(runs: Runs) -> list[str]:
             if name in runs
         ]
         if cells:
-            lines.append(f"| `{name}`: reasoning prompt - direct prompt | | " + " | ".join(cells) + " |")
+            lines.append(f"| `{name}` asked by reasoning - by direct | | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -209,7 +207,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--arms", default=",".join(ARMS), help="comma-separated; default: all")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
-    parser.add_argument("--table", action="store_true", help="only write the tables")
+    parser.add_argument("--table", action="store_true", help="only read what is there")
     chosen = parser.parse_args()
     folder = chosen.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Time of the light commands: `python benchmarks/cli.py`. Medians of complete processes, after one warm-up."""
+"""How long the light verbs take: `python benchmarks/cli.py`. Medians of whole processes, after one warm-up."""
 
 import os
 import statistics
@@ -9,9 +9,9 @@ import time
 from machine import store
 
 RUNS = 9
-# As for users: Python stores compiled modules, even if this shell disables that.
+# As users run it: modules compiled once, whatever this shell says.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-COMMANDS = ("--help", "recipes", "check --recipe rarl --nano")
+VERBS = ("--help", "recipes", "check --recipe rarl --nano")
 
 
 def seconds(arguments: str) -> float:
@@ -23,11 +23,11 @@ def seconds(arguments: str) -> float:
 
 def main() -> None:
     figures = {}
-    for command in COMMANDS:
-        times = [seconds(command) for _ in range(RUNS + 1)][1:]
-        figures[command] = {"median_s": round(statistics.median(times), 3), "min_s": round(min(times), 3), "runs": RUNS}
-        print(f"lowmed {command:<28} {figures[command]['median_s']:.3f} s")
-    print(store("cli", {"commands": figures}))
+    for verb in VERBS:
+        times = [seconds(verb) for _ in range(RUNS + 1)][1:]
+        figures[verb] = {"median_s": round(statistics.median(times), 3), "min_s": round(min(times), 3), "runs": RUNS}
+        print(f"lowmed {verb:<28} {figures[verb]['median_s']:.3f} s")
+    print(store("cli", {"verbs": figures}))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python benchmarks/data.py [FOLDER_OF_IMAGES]
 
-`prepare` is compared with the minimum work on the same files and cores: Pillow decodes, resizes and
-encodes with the same settings and writes, in as many threads. Both run in turns, each in a separate process, and
-the fastest run of each counts, the one least disturbed by other work on the machine. Without a folder the images
-are generated: noise, 700 x 560 pixels, JPEG. Peak memory is that of a process that prepares 1,000 and 10,000 such
-images of 256 x 256 pixels. Perceptual hashes are compared 10,000 against 10,000. Figures are printed, and written to
+`prepare` is set against the least that must be done to the same files on the same cores: Pillow decodes, resizes and
+encodes with the same settings and writes, in as many threads. Both run in turns, each in a process of its own, and
+the fastest of their runs counts, the one that other work on the machine disturbed least. Without a folder the images
+are made: noise, 700 x 560 pixels, JPEG. Peak memory is that of a process which prepares 1,000 and 10,000 such images
+of 256 x 256 pixels. Perceptual hashes are compared 10,000 against 10,000. Figures are printed, and written to
 benchmarks/results/data.json with the versions, the machine and the date.
 """
 
@@ -57,7 +57,7 @@ def plain(folder: Path, out: Path) -> float:
             grey = image.mode in ("L", "1", "I;16")
             shown = image.convert("L" if grey else "RGB").resize(size, Image.Resampling.BICUBIC)
         if not grey and all(channel.tobytes() == shown.getchannel(0).tobytes() for channel in shown.split()[1:]):
-            shown = shown.getchannel(0)  # `prepare` writes grey images as grey too
+            shown = shown.getchannel(0)  # what is grey is written as grey, as `prepare` does
         shown.save(out / "images" / f"{path.name}.png", compress_level=image_store.COMPRESS_LEVEL)
 
     files = [folder / json.loads(line)["image"] for line in (folder / "table.jsonl").read_text().splitlines()]
@@ -71,7 +71,7 @@ WORK: dict[str, Callable[[Path, Path], float]] = {"prepare": prepared, "plain": 
 
 
 def apart(what: str, folder: Path) -> tuple[float, float]:
-    """Seconds and peak memory in MiB of one piece of work in a separate process."""
+    """Seconds, and peak memory in MiB, of one piece of work in a process of its own."""
     out = Path(tempfile.mkdtemp(dir=folder.parent)) / "out"
     try:
         command = [sys.executable, __file__, "--once", what, str(folder), str(out)]
@@ -81,7 +81,7 @@ def apart(what: str, folder: Path) -> tuple[float, float]:
     return seconds, mebibytes
 
 
-def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:
+def pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
     """JPEG images with as much detail as an anatomical one, no two alike, and a table with a question about each."""
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -112,8 +112,8 @@ def hashes() -> dict[str, Any]:
     began = time.perf_counter()
     result = sum(1 for _ in near_duplicates.near_pairs(left, right))
     seconds = time.perf_counter() - began
-    return {"pairs": HASHES**2, "within_bits": near_duplicates.MAX_DISTANCE, "near_pairs": result,
-            "seconds": round(seconds, 2), "pairs_per_second": round(HASHES**2 / seconds)}  # fmt: skip
+    return {"pairs": HASHES**2, "within_bits": near_duplicates.MAX_DISTANCE, "found": result, "seconds": round(seconds, 2),
+            "pairs_per_second": round(HASHES**2 / seconds)}  # fmt: skip
 
 
 def main(arguments: list[str]) -> None:
@@ -127,12 +127,12 @@ def main(arguments: list[str]) -> None:
             shutil.copytree(arguments[0], work)
             table(work, sorted(path.name for path in work.iterdir()))
         else:
-            write_images(work, 300, (700, 560))
+            pictures(work, 300, (700, 560))
         result: dict[str, Any] = {"speed": speed(work), "hashes": hashes(), "peak_memory_mib": {}}
         for count in (1_000, 10_000):
-            write_images(Path(place) / str(count), count, (256, 256))
+            pictures(Path(place) / str(count), count, (256, 256))
             result["peak_memory_mib"][f"{count} images"] = round(apart("prepare", Path(place) / str(count))[1])
-    result["of"] = Path(arguments[0]).name if arguments else "generated images"
+    result["of"] = Path(arguments[0]).name if arguments else "made pictures"
     result["machine"] = about()
     result["machine"]["load"] = os.getloadavg()
     result["machine"]["versions"] |= {name: version(name) for name in ("pillow", "numpy")}

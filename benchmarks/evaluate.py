@@ -1,11 +1,11 @@
-"""Time of an evaluation: scoring and statistics of stored completions, and answers of the embedded model.
+"""How long evaluation takes: scoring and statistics of stored completions, and the embedded model's own answers.
 
     python benchmarks/evaluate.py            both
-    python benchmarks/evaluate.py --stored   only the stored completions, no model
+    python benchmarks/evaluate.py --stored   the stored completions alone, no model
 
-`stored` is `lowmed eval --rescore` of 10,000 questions: reading, grading, every interval, baselines, controls, strata;
-in CPU seconds of one process. `answering` is `lowmed eval nano` with 1,000 phantom questions, loading the model
-included, and then with the default controls, loading it again; the machine's load before it is stored too.
+`stored` is `lowmed eval --rescore` of 10,000 questions: reading, grading, every interval, floors, controls, strata; in
+CPU seconds of one process. `answering` is what `lowmed eval nano` does with 1,000 phantom questions, loading the model
+included, and then with the default controls, loading it again; the load of the machine before it stands beside it.
 Figures are printed, and written to benchmarks/results/evaluate.json.
 """
 
@@ -36,23 +36,23 @@ ANSWERED = 1_000
 def stored(folder: Path, controls: int) -> dict[str, Any]:
     data_split = evaluation_only(load("phantom", sizes={"test": QUESTIONS}))
     family = prompt.family("reasoning")
-    settings = eval_settings(ModelSpec(name="nano"), family, data_split, max_new_tokens=64, seen="")
-    results_folder.open_folder(folder, settings)
+    asked = eval_settings(ModelSpec(name="nano"), family, data_split, max_new_tokens=64, seen="")
+    results_folder.open_folder(folder, asked)
     completions = 0
     for condition in runner.list_conditions(data_split, controls=controls):
         rows = []
         for sample in condition.samples:
-            habit = phantom.HABITS[sample.topic]
-            letter = "ABC"[sample.options.index(habit)] if habit in sample.options else habit
+            said = phantom.HABITS[sample.topic]
+            letter = "ABC"[sample.options.index(said)] if said in sample.options else said
             completion = f"<think>The image shows it.</think><answer>{letter}</answer>"
-            rows.append({**prediction(sample, condition.split, completion, 12, "stop"), "prior": habit})
+            rows.append({**prediction(sample, condition.split, completion, 12, "stop"), "prior": said})
         results_folder.append(results_folder.path(folder, "base", condition.name), rows)
         completions += len(rows)
     began = time.process_time()
     result = report(folder)
     seconds = time.process_time() - began
     assert result["splits"]["test"]["results"]["base"]["questions"] == QUESTIONS
-    return {"questions": QUESTIONS, "completions_with_controls": completions, "cpu_seconds": round(seconds, 2)}
+    return {"questions": QUESTIONS, "replies_with_controls": completions, "cpu_seconds": round(seconds, 2)}
 
 
 def answering(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The work of a cell of benchmarks/parts.py: one part of a training step, done in two or more ways in turns."""
+"""What a cell of benchmarks/parts.py times: one part of an update by itself, done in two or more ways in turns."""
 
 import statistics
 import tempfile
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch  # noqa: TID253  # this module is loaded when a cell is measured
-from update_cell import Cell, recipe_of, split_of
+from update_cell import Cell, division_of, plan_of
 
 from lowmed import prompt
 from lowmed.data.split import DataSplit
@@ -24,13 +24,13 @@ from lowmed.recipe import Recipe
 from lowmed.run import create_run
 
 Works = dict[str, Callable[[], object]]
-IMAGES = 2  # distinct images in the cells of the tower
+IMAGES = 2  # distinct ones, in the cells of the tower
 TRL_ROWS = 8  # its default for one forward pass
-MIN_ROUNDS, MAX_ROUNDS, ENOUGH_S = 3, 15, 4.0
+FEWEST_ROUNDS, MOST_ROUNDS, ENOUGH_S = 3, 15, 4.0
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Median seconds of each way of doing the part, and the number of timed rounds."""
+    """Median seconds of each way of doing the part, and how often each was timed."""
     works = PARTS[cell["part"]](cell)
     times = in_turns(works)
     loaded = ready(cell["model"], cell["load_in"])
@@ -43,11 +43,11 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def in_turns(works: Works) -> dict[str, list[float]]:
-    """Seconds of each, in repeated rounds; the first round is not counted."""
+    """Seconds of each, one after the other again and again; the first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in works}
     began = time.perf_counter()
-    for number in range(MAX_ROUNDS + 1):
-        if number > MIN_ROUNDS and time.perf_counter() - began > ENOUGH_S:
+    for number in range(MOST_ROUNDS + 1):
+        if number > FEWEST_ROUNDS and time.perf_counter() - began > ENOUGH_S:
             break
         for name, work in works.items():
             seconds = timed(work)
@@ -59,7 +59,7 @@ def in_turns(works: Works) -> dict[str, list[float]]:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds until the work is done, on the GPU too."""
+    """Seconds until the work is done, on the card too."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     began = time.perf_counter()
@@ -70,7 +70,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def prefills(cell: Cell) -> Works:
-    """The prefill until the first token is sampled: once for all completions, or once per completion."""
+    """The prompt read until its first token is drawn: once for all completions, or once a completion."""
     loaded, rows = ready(cell["model"], cell["load_in"]), cell["group"]
     loaded.model.eval()
     [question], open_image = _questions(cell, 1)
@@ -84,8 +84,8 @@ def prefills(cell: Cell) -> Works:
 
 
 def training(cell: Cell) -> Works:
-    """Log-probabilities of a group's completions and their gradient: each prompt once, or as in TRL's trainer."""
-    import trl  # after the device check, which configures Triton
+    """Log-probabilities of a group's completions and their gradient: each prompt once, or as TRL's trainer has it."""
+    import trl  # after the machine was looked at, which tells Triton whether there is a card
 
     loaded, rows, new = ready(cell["model"], cell["load_in"]), cell["group"], cell["new_tokens"]
     trainer = _trainer(cell["model"], cell["load_in"])
@@ -95,17 +95,15 @@ def training(cell: Cell) -> Works:
     device = inputs["input_ids"].device
     ids = torch.randint(100, (rows, new), generator=torch.Generator().manual_seed(0)).to(device)
     more = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": torch.zeros_like(ids)}
-    full_inputs = {name: torch.cat((inputs[name], added), dim=1) for name, added in more.items()}
-    full_inputs |= {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
+    whole = {name: torch.cat((inputs[name], added), dim=1) for name, added in more.items()}
+    whole |= {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
 
     def step(owner: type, at_once: int) -> None:
-        patches = len(full_inputs["pixel_values"]) // rows
+        patches = len(whole["pixel_values"]) // rows
         for start in range(0, rows, at_once):
-            some = {
-                name: value[start : start + at_once] for name, value in full_inputs.items() if name != "pixel_values"
-            }
+            some = {name: value[start : start + at_once] for name, value in whole.items() if name != "pixel_values"}
             count = len(some["input_ids"])
-            some["pixel_values"] = full_inputs["pixel_values"][start * patches : (start + count) * patches]
+            some["pixel_values"] = whole["pixel_values"][start * patches : (start + count) * patches]
             texts = some.pop("input_ids"), some.pop("attention_mask")
             scores, *_ = owner._get_per_token_logps_and_entropies(  # type: ignore[attr-defined]  # trl is untyped
                 trainer, trainer.model, *texts, new, compute_entropy=True, num_images=[1] * count, **some
@@ -120,7 +118,7 @@ def training(cell: Cell) -> Works:
 
 
 def tower(cell: Cell) -> Works:
-    """The features of some images: by the stock tower, encoded one by one, from main memory, and from disk."""
+    """The features of some images: by the stock tower, encoded one by one, from main memory, and from the disk."""
     loaded = ready(cell["model"], cell["load_in"])
     questions, open_image = _questions(cell, IMAGES)
     inputs = encode(loaded, questions, FAMILY, open_image)
@@ -183,13 +181,13 @@ def _plan(model: str, load_in: str) -> tuple[Recipe, DataSplit]:
             "updates": 1, "new_tokens": 64}  # fmt: skip
     folder = Path(_SCRATCH.name) / f"{Path(model).name}-{load_in}"
     folder.mkdir()
-    recipe = recipe_of(cell, "lowmed", folder)
-    return recipe, split_of(cell)
+    recipe = plan_of(cell, "lowmed", folder)
+    return recipe, division_of(cell)
 
 
 @cache
 def ready(model: str, load_in: str) -> Loaded:
-    """A model with its adapter, loaded once per process."""
+    """A model with its adapter, loaded once a process."""
     return train.load_for_training(_plan(model, load_in)[0])
 
 
@@ -210,8 +208,8 @@ def _trainer(model: str, load_in: str) -> Any:
 
 
 def _questions(cell: Cell, count: int) -> tuple[Sequence[Any], Any]:
-    cell_of_questions = {"task": "grpo", "questions": count, "updates": 1, "tokens": cell["tokens"]}
-    data_split = split_of(cell_of_questions)
+    asked = {"task": "grpo", "questions": count, "updates": 1, "tokens": cell["tokens"]}
+    data_split = division_of(asked)
     return data_split.train, data_split.open_image
 
 

@@ -1,10 +1,11 @@
-"""Stored completions that are read and graded per second on one core.
+"""How many stored completions are read and graded in a second on one core.
 
     python benchmarks/reader.py PREDICTIONS.jsonl ...
 
-Each file is processed in a separate process, so that no text is cached. `answers` is reading and grading with parsed
-questions; `rows` also parses the row, its gold answer and its options, and builds the scored row. Figures are of the
-fastest of several runs, the one least disturbed by other work on the machine. They are printed, and written to
+Each file is taken in a process of its own, so that no text was seen before. `answers` is reading and grading, for
+questions that were understood before; `rows` also understands the row, its gold answer and its options, and builds
+the scored row. Figures are of the
+fastest of several runs, the one that other work on the machine disturbed least. They are printed, and written to
 benchmarks/results/reader.json with the versions, the machine and the date.
 """
 
@@ -35,8 +36,8 @@ def once(what: str, path: Path) -> float:
     rows = list(load(path))
     if what == "rows":
         return seconds(score_rows(rows))
-    pairs = [(row["completion"], question_of_row(row, str(path))) for row in rows]
-    return seconds(answer.grade(answer.read(completion, question), question) for completion, question in pairs)
+    asked = [(row["completion"], question_of_row(row, str(path))) for row in rows]
+    return seconds(answer.grade(answer.read(completion, question), question) for completion, question in asked)
 
 
 def fastest(what: str, path: Path) -> float:
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> None:
         taken = {what: fastest(what, path) for what in WORK}
         files[path.name] = {
             "rows": len(lengths),
-            "mean_completion_characters": round(sum(lengths) / len(lengths)),
+            "mean_reply_characters": round(sum(lengths) / len(lengths)),
             **{f"{what}_per_second": round(len(lengths) / taken[what]) for what in WORK},
         }
         total += len(lengths)

@@ -1,16 +1,16 @@
-"""One training step of lowmed compared with the same step of plain TRL: seconds and peak memory by phase.
+"""One update of lowmed against the same update of plain TRL: seconds and peak memory by phase.
 
-    python benchmarks/update.py                          nano and a model of 64 million parameters, on this machine
-    python benchmarks/update.py --cells 'grpo/mid/256'   only the cells whose name starts so
-    python benchmarks/update.py --model FOLDER           the model of a config folder with random weights, on a GPU
+    python benchmarks/update.py                          nano and a model of 64 million parameters, here
+    python benchmarks/update.py --cells 'grpo/mid/256'   only the cells whose name begins so
+    python benchmarks/update.py --model FOLDER           the model of a config folder with random weights, on a card
     python benchmarks/update.py --model FOLDER --against unsloth
     python benchmarks/update.py --list                   names of the cells
-    python benchmarks/update.py --table                  only write the tables of docs/performance.md
+    python benchmarks/update.py --table                  only write the tables of docs/performance.md anew
 
-Both sides run in separate processes and make one step each in turn; the first pair is excluded if more follow. On a
-GPU too small for both, one runs after the other. Measured cells stay in results/update-*.json and
-are not measured again without --again, so an interrupted series resumes. A failed cell is reported, and the others
-are measured. curve.py tests whether both sides learn the same.
+Both sides stand ready in processes of their own and make an update each in turn; the first pair is left out where more
+follow. On a card too small for both, one follows the other. A cell that was measured stays in results/update-*.json and
+is not measured again without --again, so that a series which was cut off goes on where it was; one that fails is told,
+and the others go on. Whether both sides learn the same is asked by curve.py.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from lowmed.files import write_json
 SIDE = Path(__file__).parent / "update_side.py"
 TOKENS = (64, 256, 1024)
 GROUPS = (4, 8, 16)
-# Several if a step takes seconds; one, which is the first of its process, if it takes minutes.
+# Many where they take seconds; where they take minutes one, which is then the process's first.
 CPU_UPDATES = {"nano": {64: 4, 256: 4, 1024: 2}, "mid": {64: 2, 256: 2, 1024: 1}}
 
 
 class SideEndedError(RuntimeError):
-    """A side ended before it made all its steps."""
+    """A side ended before it had made its updates."""
 
 
 def cells(model: str | None, against: str) -> dict[str, Cell]:
@@ -66,13 +66,13 @@ def cells(model: str | None, against: str) -> dict[str, Cell]:
 
 
 class Side:
-    """The process of one side, which ends with the `with` block."""
+    """One side's process, ended with the block that holds it."""
 
     def __init__(self, cell: Cell, name: str) -> None:
         command = [sys.executable, str(SIDE), json.dumps(cell), name]
         self.name = name
         self.folder = tempfile.TemporaryDirectory()
-        here = os.environ | {"TMPDIR": self.folder.name}  # it is killed, so it cannot remove its files
+        here = os.environ | {"TMPDIR": self.folder.name}  # it is killed, and clears up nothing
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=here)
 
     def __enter__(self) -> "Side":
@@ -84,33 +84,33 @@ class Side:
         self.folder.cleanup()
 
     def read(self) -> dict[str, Any]:
-        """The next record.
+        """What it says next.
 
         Raises:
-            SideEndedError: the process ended.
+            SideEndedError: it has ended instead.
         """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SideEndedError(f"{self.name} ended with {self.process.wait()}; see its message above")
+            raise SideEndedError(f"{self.name} ended with {self.process.wait()}; its message stands above")
         result: dict[str, Any] = json.loads(line)
         return result
 
     def update(self) -> dict[str, Any]:
-        """Make one more step.
+        """Make one more.
 
         Raises:
-            SideEndedError: the process ended.
+            SideEndedError: it has ended instead.
         """
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # `read` then reports its exit code
+        with contextlib.suppress(BrokenPipeError):  # reading then says what it ended with
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
         return self.read()
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Both sides of a cell, in turns if they fit together.
+    """Both sides of a cell, in turns where they fit together.
 
     Raises:
         SideEndedError: one of them ended early.
@@ -131,14 +131,14 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    if cell["task"] == "sft":  # two epochs: the images are new in the first and cached in the second
+    if cell["task"] == "sft":  # two passes over the same questions: images unknown, then known
         half = len(rows) // 2
-        passes = rows[1:half] or rows[:half], rows[half:]  # without the very first step if others follow
+        passes = rows[1:half] or rows[:half], rows[half:]  # without the very first update, where others follow
         epochs = [half * statistics.median(row["seconds"]["all"] for row in some) for some in passes]
         return {"epoch_s": epochs, "peak_gib": {"all": max(row["peak_gib"]["all"] for row in rows)}}
     timed = rows[1:] or rows
     return {
-        "completion_tokens": [row["completion_tokens"] for row in timed],
+        "reply_tokens": [row["reply_tokens"] for row in timed],
         **{
             part: {name: statistics.median(row[part].get(name, 0.0) for row in timed) for name in timed[0][part]}
             for part in ("seconds", "peak_gib")
@@ -153,33 +153,31 @@ def _room_for(sides: int) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", default="")
-    parser.add_argument("--model")
-    parser.add_argument("--against", choices=["trl", "unsloth"], default="trl")
-    parser.add_argument("--again", action="store_true")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--table", action="store_true")
-    parser.add_argument("--out", type=Path, help="folder of the results; default benchmarks/results")
-    options = parser.parse_args()
-    chosen = {
-        name: cell for name, cell in cells(options.model, options.against).items() if name.startswith(options.cells)
-    }
-    if options.list:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--cells", default="")
+    asked.add_argument("--model")
+    asked.add_argument("--against", choices=["trl", "unsloth"], default="trl")
+    asked.add_argument("--again", action="store_true")
+    asked.add_argument("--list", action="store_true")
+    asked.add_argument("--table", action="store_true")
+    asked.add_argument("--out", type=Path, help="where the figures go; default benchmarks/results")
+    given = asked.parse_args()
+    chosen = {name: cell for name, cell in cells(given.model, given.against).items() if name.startswith(given.cells)}
+    if given.list:
         print(*chosen, sep="\n")
         return
-    path = (options.out or RESULTS) / f"update-{'gpu' if options.model else 'cpu'}.json"
-    if options.model and options.against == "unsloth" and not (options.list or options.table):
-        drawn = tempfile.TemporaryDirectory()  # unsloth must be imported first, so another process writes the weights
-        folder = Path(drawn.name) / Path(options.model).name
-        subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), options.model, str(folder)], check=True)
+    path = (given.out or RESULTS) / f"update-{'gpu' if given.model else 'cpu'}.json"
+    if given.model and given.against == "unsloth" and not (given.list or given.table):
+        drawn = tempfile.TemporaryDirectory()  # unsloth must be imported first, so that others write the weights
+        folder = Path(drawn.name) / Path(given.model).name
+        subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), given.model, str(folder)], check=True)
         for cell in chosen.values():
             cell["model"] = str(folder)
     known: dict[str, Any] = json.loads(path.read_text())["cells"] if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     failed = []
-    for name, cell in {} if options.table else chosen.items():
-        if name in known and not options.again:
+    for name, cell in {} if given.table else chosen.items():
+        if name in known and not given.again:
             continue
         try:
             result = measure(cell)
@@ -187,10 +185,10 @@ def main() -> None:
             failed.append(name)
             print(f"{name}  {error}", flush=True)
             continue
-        known[name] = {"machine": about(), "settings": cell | {"model": name.split("/")[1]}, **result}
+        known[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **result}
         write_json(path, {"cells": known})
         print(update_table.line(name, known[name]), flush=True)
-    if not options.out:
+    if not given.out:
         update_table.write()
     if failed:
         raise SystemExit(f"not measured: {', '.join(failed)}")

@@ -1,4 +1,4 @@
-"""The recipe, the questions and images, and the model of a cell of benchmarks/update.py."""
+"""What a cell of benchmarks/update.py trains: its recipe, its questions and images, its model."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
 QUESTIONS_PER_IMAGE = 2
-# About 64 million parameters: depth and width of Qwen2-VL-2B's tower and language model in their real proportion.
+# About 64 million parameters: depth and width of Qwen2-VL-2B's tower and language model in their true proportion.
 MID_TEXT = {"hidden_size": 384, "intermediate_size": 2240, "num_hidden_layers": 14, "num_attention_heads": 12,
             "num_key_value_heads": 2}  # fmt: skip
 MID_VISION = {"depth": 16, "embed_dim": 320, "hidden_size": 384, "num_heads": 16, "mlp_ratio": 4}
@@ -23,8 +23,8 @@ MID_VISION = {"depth": 16, "embed_dim": 320, "hidden_size": 384, "num_heads": 16
 Cell = dict[str, Any]
 
 
-def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
-    """The recipe of a cell: a shipped one, with overrides that make the comparison fair."""
+def plan_of(cell: Cell, side: str, folder: Path) -> Recipe:
+    """The recipe of a cell: a shipped one, with what a comparison needs to be fair written over it."""
     grpo = cell["task"] != "sft"
     settings = [
         f"model.load_in={cell['load_in']}", f"model.max_image_tokens={max(cell['tokens'], 4)}",
@@ -38,11 +38,10 @@ def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
         if not (Path(cell["model"]) / "model.safetensors.index.json").exists():
             settings += ["model.weights=random"]
     if grpo:
-        # Random weights earn nothing, so zero-variance groups and cut completions must be trained: else nothing is timed.
+        # Random weights earn nothing: were settled groups left out, or cut completions, there would be nothing to time.
         settings += [
             f"method.num_generations={cell['group']}", f"method.max_completion_length={cell['new_tokens']}",
-            "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false",
-            "method.canary_steps=null",
+            "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false", "method.canary_steps=null",
         ]  # fmt: skip
     recipe = load_recipe("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
     rows = recipe.method.rows_per_step
@@ -52,8 +51,8 @@ def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
     )
 
 
-def split_of(cell: Cell) -> DataSplit:
-    """Images of noise with exactly the number of image tokens of the cell."""
+def division_of(cell: Cell) -> DataSplit:
+    """Noise of exactly the wanted number of image tokens."""
     side = 28 * round(cell["tokens"] ** 0.5)
 
     def open_image(name: str) -> Image.Image:
@@ -70,7 +69,7 @@ def split_of(cell: Cell) -> DataSplit:
 
 
 def _mid(folder: Path) -> Path:
-    """A folder with the tokenizer and processor of nano and the config of a larger model."""
+    """The tokenizer and processor of nano beside the config of a larger model."""
     where = folder / "mid"
     where.mkdir()
     for file in nano.folder().iterdir():
@@ -84,14 +83,14 @@ def _mid(folder: Path) -> Path:
 
 
 def write_weights(model: str, folder: str) -> None:
-    """Write a model with random weights to a folder, because unsloth loads only from folders with weights."""
+    """The model of a config folder with random weights as a folder that unsloth loads, which takes no others."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     drawn = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(model), dtype=torch.bfloat16)
-    drawn.save_pretrained(folder, max_shard_size="2GB")  # several files and their index
+    drawn.save_pretrained(folder, max_shard_size="2GB")  # in several files, beside their index
     AutoProcessor.from_pretrained(model).save_pretrained(folder)
 
 

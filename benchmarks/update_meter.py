@@ -1,4 +1,4 @@
-"""Seconds and memory of a training step by phase, and the noise for sampling completions."""
+"""What an update of a trainer takes, by phase, and the noise that its completions are drawn with."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Meter:
-    """Seconds and peak memory by phase of a step."""
+    """Seconds and peak memory by phase of an update."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -16,7 +16,7 @@ class Meter:
         self.began = 0.0
 
     def peak_gib(self) -> float:
-        """Peak memory since the last reset: allocated on the GPU, resident on the CPU."""
+        """The most memory since the last reset: allocated on the card, resident on the CPU."""
         if self.device == "cuda":
             import torch
 
@@ -25,7 +25,7 @@ class Meter:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 
     def reset_peak(self) -> None:
-        """Reset the peak."""
+        """Count peaks from here."""
         if self.device == "cuda":
             import torch
 
@@ -35,13 +35,13 @@ class Meter:
             Path("/proc/self/clear_refs").write_text("5")
 
     def start(self) -> None:
-        """Start a step. Time outside of the named phases counts as training."""
+        """An update begins, with its last phase: what is no other is training."""
         self.seconds, self.peaks = {}, {}
         self.reset_peak()
         self.began = time.perf_counter()
 
     def phase(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """The work, timed under that name."""
+        """The work, counted under that name."""
 
         def timed(*arguments: Any, **options: Any) -> Any:
             self._peak("train")
@@ -56,11 +56,11 @@ class Meter:
     def stop(self) -> dict[str, Any]:
         """Seconds of each phase and of all; peak of each phase, GiB."""
         self._peak("train")
-        total = time.perf_counter() - self.began
+        whole = time.perf_counter() - self.began
         generate = self.seconds.get("generate", 0.0)
         outer = self.seconds.get("score", 0.0)
         return {
-            "seconds": {"generate": generate, "score": outer - generate, "train": total - outer, "all": total},
+            "seconds": {"generate": generate, "score": outer - generate, "train": whole - outer, "all": whole},
             "peak_gib": {**self.peaks, "all": max(self.peaks.values())},
         }
 
@@ -70,8 +70,8 @@ class Meter:
         self.peaks[name] = max(self.peaks.get(name, 0.0), peak)
 
 
-def instrument(meter: Meter, send: Callable[[dict[str, Any]], None], wait: Callable[[], None]) -> None:
-    """Time the two phases that are methods of TRL's trainer, and wait for a signal after each step."""
+def instrument(meter: Meter, say: Callable[[dict[str, Any]], None], wait: Callable[[], None]) -> None:
+    """Time both phases that TRL's trainer makes in methods of their own, and stop after each update until told."""
     import transformers
     import trl
 
@@ -88,7 +88,7 @@ def instrument(meter: Meter, send: Callable[[dict[str, Any]], None], wait: Calla
 
     class Steps(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         def on_step_end(self, _arguments: Any, state: Any, _control: Any, **_: Any) -> None:
-            send({"update": state.global_step, "completion_tokens": tokens, **meter.stop()})
+            say({"update": state.global_step, "reply_tokens": tokens, **meter.stop()})
             wait()
             meter.start()
 
@@ -103,10 +103,10 @@ def instrument(meter: Meter, send: Callable[[dict[str, Any]], None], wait: Calla
     transformers.Trainer.train = stepwise
 
 
-def same_noise(observe: Callable[[list[list[int]]], None]) -> None:
-    """Seed the sampling of each step, the same on every side, and pass the sampled token ids to `observe`.
+def same_noise(hear: Callable[[list[list[int]]], None]) -> None:
+    """Have each update's completions drawn from a generator of its own, the same on every side, and hear their tokens.
 
-    Otherwise the sides would sample completions of different lengths: TRL's shuffle of the rows uses the generator too.
+    Otherwise each side would write completions of other lengths: TRL's shuffle of the rows uses the generator too.
     """
     import torch
     import trl
@@ -116,7 +116,7 @@ def same_noise(observe: Callable[[list[list[int]]], None]) -> None:
     def generate(self: Any, *arguments: Any, **options: Any) -> Any:
         torch.manual_seed(1000 * self.args.seed + self.state.global_step)
         result = true(self, *arguments, **options)
-        observe(result[1])
+        hear(result[1])
         return result
 
     owner._generate = generate

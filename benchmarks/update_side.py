@@ -1,10 +1,10 @@
-"""One side of benchmarks/update.py: a trainer that makes one step per request and reports its time and memory.
+"""One side of benchmarks/update.py: a trainer that makes one update whenever it is told to, and tells what it took.
 
-`lowmed` trains through `lowmed.engine.train` as the command line does. `trl` is what a user's script would be:
-the same base and adapter, a list of rows, and TRL's trainer with its own defaults; `trl-same` disables the one
-default that lowmed sets differently, gradient checkpointing; `unsloth` is unsloth's model under TRL's trainer.
-Rewards, batch, lengths, learning rate and sampling noise are the same. Each side is a separate process, so that its
-memory can be measured.
+`lowmed` trains through `lowmed.engine.train` as the command line does. `trl` is what a script of one's own would be:
+the same base and adapter, a list of rows, and TRL's trainer with its own defaults; `trl-same` switches off the one
+default that lowmed decides otherwise, gradient checkpointing; `unsloth` is unsloth's model under TRL's trainer.
+Rewards, batch, lengths, learning rate and the noise that completions are drawn with are the same. Each side is a process of
+its own, so that neither's memory is the other's.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from update_cell import recipe_of, split_of
+from update_cell import division_of, plan_of
 from update_meter import Meter, instrument
 
 from lowmed import nano, prompt, rewards
@@ -25,11 +25,11 @@ from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.recipe import GrpoSpec, Recipe
 from lowmed.run import Run, create_run
 
-CAP_GIB = 40  # limit of GPU memory
+CAP_GIB = 40  # of a card, whatever it has
 
 
-def train_with_lowmed(recipe: Recipe, data_split: DataSplit, folder: Path, prepare: Callable[[Any], None]) -> Run:
-    """Train as the command line does, and return the run."""
+def ours(recipe: Recipe, data_split: DataSplit, folder: Path, prepare: Callable[[Any], None]) -> Run:
+    """As the command line does; the run."""
     from lowmed.engine import train
 
     loaded = train.load_for_training(recipe)
@@ -39,10 +39,10 @@ def train_with_lowmed(recipe: Recipe, data_split: DataSplit, folder: Path, prepa
     return run
 
 
-def train_with_trl(
+def theirs(
     recipe: Recipe, data_split: DataSplit, folder: Path, prepare: Callable[[Any], None], side: str
 ) -> list[dict[str, float]]:
-    """Train with TRL's trainer and its defaults on the same base, adapter and rows, and return its log of each step."""
+    """TRL's trainer with its defaults on the same base, adapter and rows; what it logged of each update."""
     here = device.find_device(recipe.model)
     backend: Any
     if side == "unsloth":
@@ -57,10 +57,10 @@ def train_with_trl(
     from lowmed.engine.prefix import logprobs
 
     if here.device == "cpu":
-        logprobs.use_plain_torch()  # Triton's interpreter would take nine tenths of a step
+        logprobs.use_plain_torch()  # Triton's interpreter would take nine tenths of an update
     source = str(nano.folder()) if recipe.model.name == "nano" else recipe.model.name
-    max_pixels = recipe.model.max_image_tokens * 28 * 28
-    processor = transformers.AutoProcessor.from_pretrained(source, min_pixels=56 * 56, max_pixels=max_pixels)
+    most = recipe.model.max_image_tokens * 28 * 28
+    processor = transformers.AutoProcessor.from_pretrained(source, min_pixels=56 * 56, max_pixels=most)
     processor.tokenizer.padding_side = "left"
     base = backend.load(source, recipe.model, here)
     transformers.set_seed(recipe.seed)
@@ -101,7 +101,7 @@ def train_with_trl(
                 max_completion_length=method.max_completion_length,
                 temperature=method.temperature,
                 mask_truncated_completions=method.mask_truncated_completions,
-                shuffle_dataset=False,  # the rows are in the order of lowmed's training
+                shuffle_dataset=False,  # the rows stand in the order that lowmed trains on
                 reward_weights=[reward.weight for reward in method.rewards],
                 generation_kwargs={"suppress_tokens": never},
                 **common,
@@ -147,20 +147,20 @@ def _functions(recipe: Recipe, turns: list[Any]) -> list[Callable[..., list[floa
 
 def main() -> None:
     cell, side = json.loads(sys.argv[1]), sys.argv[2]
-    records = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # keep the output of libraries out of the records
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
 
-    def send(result: dict[str, Any]) -> None:
-        records.write(json.dumps(result) + "\n")
+    def say(result: dict[str, Any]) -> None:
+        answers.write(json.dumps(result) + "\n")
 
     def wait() -> None:
         if not sys.stdin.readline():
-            os._exit(0)  # the parent process has closed the pipe
+            os._exit(0)  # the other end has what it wanted
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipe = recipe_of(cell, side, folder)
-        data_split = split_of(cell)
+        recipe = plan_of(cell, side, folder)
+        data_split = division_of(cell)
         here = device.find_device(recipe.model)
         if here.device == "cuda":
             import torch
@@ -169,15 +169,15 @@ def main() -> None:
         meter = Meter(here.device)
 
         def prepare(model: Any) -> None:
-            instrument(meter, send, wait)
+            instrument(meter, say, wait)
             meter.reset_peak()
             parameters = sum(weight.numel() for weight in model.parameters())
-            send({"card": here.card, "parameters": parameters, "rest_gib": meter.peak_gib()})
+            say({"card": here.card, "parameters": parameters, "rest_gib": meter.peak_gib()})
 
         if side == "lowmed":
-            train_with_lowmed(recipe, data_split, folder, prepare)
+            ours(recipe, data_split, folder, prepare)
         else:
-            train_with_trl(recipe, data_split, folder, prepare, side)
+            theirs(recipe, data_split, folder, prepare, side)
 
 
 if __name__ == "__main__":

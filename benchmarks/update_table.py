@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md from the stored figures."""
+"""The tables of docs/performance.md, written from the stored figures."""
 
 import json
 from collections.abc import Iterable
@@ -33,17 +33,15 @@ def tables(device: str, against: str, results: Path = RESULTS) -> str:
     """The tables of one device against one other side, as Markdown."""
     path = results / f"update-{device}.json"
     cells = json.loads(path.read_text())["cells"] if path.exists() else {}
-    measured = [cell for cell in cells.values() if against in cell["sides"]]
-    if not measured:
+    mine = [cell for cell in cells.values() if against in cell["sides"]]
+    if not mine:
         return NOTHING
     parts = []
     for task, head, shown in (("grpo", GRPO, _grpo), ("sft", SFT, _sft)):
-        lines = [
-            shown(cell, against) for cell in _ordered(each for each in measured if each["settings"]["task"] == task)
-        ]
+        lines = [shown(cell, against) for cell in _ordered(each for each in mine if each["asked"]["task"] == task)]
         if lines:
             parts.append("\n".join([head, *lines]))
-    return "\n\n".join([*parts, measured_on(measured)])
+    return "\n\n".join([*parts, measured_on(mine)])
 
 
 def write() -> None:
@@ -54,7 +52,7 @@ def write() -> None:
 
 
 def put(mark: str, text: str) -> None:
-    """Put the text between `<!-- mark -->` and `<!-- /mark -->` in docs/performance.md, if the page has them."""
+    """Put the text between `<!-- mark -->` and `<!-- /mark -->` in docs/performance.md, where the page has them."""
     before, result, rest = PAGE.read_text().partition(f"<!-- {mark} -->")
     if result:
         after = rest.partition(f"<!-- /{mark} -->")[2]
@@ -65,29 +63,29 @@ def _ordered(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(
         cells,
         key=lambda cell: [
-            -len(cell["settings"]["model"]),
-            cell["settings"]["tokens"],
-            cell["settings"]["group"],
+            -len(cell["asked"]["model"]),
+            cell["asked"]["tokens"],
+            cell["asked"]["group"],
         ],
     )
 
 
 def _grpo(cell: dict[str, Any], against: str) -> str:
-    settings, ours, other = cell["settings"], cell["sides"]["lowmed"], cell["sides"][against]
+    asked, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
     phases = [
         f"{ours['seconds'][name]:.2f} / {other['seconds'][name]:.2f}" for name in ("generate", "score", "train", "all")
     ]
     ratios = [f"{other['seconds'][name] / ours['seconds'][name]:.2f}" for name in ("train", "all")]
-    timed = max(settings["updates"] - 1, 1)
-    return row([settings["model"], settings["tokens"], settings["group"], timed, *phases, *ratios, _peak(ours, other)])
+    timed = max(asked["updates"] - 1, 1)
+    return row([asked["model"], asked["tokens"], asked["group"], timed, *phases, *ratios, _peak(ours, other)])
 
 
 def _sft(cell: dict[str, Any], against: str) -> str:
-    settings, ours, other = cell["settings"], cell["sides"]["lowmed"], cell["sides"][against]
+    asked, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
     pairs = list(zip(ours["epoch_s"], other["epoch_s"], strict=True))
-    seconds = [f"{one:.2f} / {two:.2f}" for one, two in pairs]
-    ratios = [f"{two / one:.2f}" for one, two in pairs]
-    return row([settings["model"], settings["tokens"], settings["updates"] // 2, *seconds, *ratios, _peak(ours, other)])
+    seconds = [f"{mine:.2f} / {theirs:.2f}" for mine, theirs in pairs]
+    ratios = [f"{theirs / mine:.2f}" for mine, theirs in pairs]
+    return row([asked["model"], asked["tokens"], asked["updates"] // 2, *seconds, *ratios, _peak(ours, other)])
 
 
 def _peak(ours: dict[str, Any], other: dict[str, Any]) -> str:
