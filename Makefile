@@ -1,30 +1,36 @@
-# make demo   install the pinned set into .venv, train the embedded model by GRPO, show what it learnt
-# make test   the same set-up with the test extras, then all tests that a machine without a card can run
+# make demo        install the pinned versions into .venv, train the embedded model by GRPO, show what it learned
+# make test        install the test extras too, then run all tests that need no GPU
+# make test-fast   the same without the slow tests
+# make lint        ruff, the words of .ci/words.py, mypy
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test lint setup-test nano clean
+.PHONY: demo test test-fast lint setup-test nano clean
 
 demo: $(DEMO)/adapter/adapter_model.safetensors
-	@$(BIN)/lowmed eval $(DEMO) --base
+	@$(BIN)/lowmed eval $(DEMO) --with-base
 
 test: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
+test-fast: .venv/.test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+
 lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/words.py
 	$(BIN)/mypy
 
 setup-test: .venv/.test
 
-# Rebuild the embedded model from nothing; takes some minutes on two cores.
+# Train the embedded model from scratch; takes some minutes on two cores.
 nano: .venv/.run
 	$(BIN)/python -m lowmed.nano.build
 
-# A demo that was cut off goes on where it was.
+# An interrupted demo resumes.
 $(DEMO)/adapter/adapter_model.safetensors: | .venv/.run
 	if test -f $(DEMO)/run.json; then $(BIN)/lowmed grpo --resume $(DEMO); \
 	else $(BIN)/lowmed grpo --recipe rarl --nano --out $(DEMO); fi

@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Everything that only a card can show, in pieces of less than ten minutes each, each with its table or report at the
-# end and its figures as JSON in OUT.
+# All measurements that need a GPU, in pieces of less than ten minutes each. Each piece prints its table or report at the
+# end and stores its figures as JSON in OUT.
 #
-#   benchmarks/gpu_all.sh list                       the pieces
-#   benchmarks/gpu_all.sh PIECE OUT [MODEL_FOLDER]   one of them
-#   benchmarks/gpu_all.sh all OUT [MODEL_FOLDER]     one after the other; a piece that fails does not stop the rest
+#   benchmarks/gpu_all.sh list                       print the names of the pieces
+#   benchmarks/gpu_all.sh PIECE OUT [MODEL_FOLDER]   run one piece
+#   benchmarks/gpu_all.sh all OUT [MODEL_FOLDER]     run all; a failed piece does not stop the others
 #
-# MODEL_FOLDER holds at least config.json, tokenizer and processor settings of Qwen2-VL-2B; the weights are drawn at
-# random. Without it only the pieces on the embedded model run. Nothing is downloaded. lowmed, its dependencies and
+# MODEL_FOLDER holds at least config.json, tokenizer and processor settings of Qwen2-VL-2B; the weights are random.
+# Without it, only the pieces on the embedded model run. Nothing is downloaded. lowmed, its dependencies and
 # pytest must be importable by PYTHON (default python3). A machine with torch, torchvision, transformers, accelerate and
-# peft but no network needs the rest in a folder that is brought along and named in PYTHONPATH, made elsewhere by
+# peft but no network needs the other packages in a folder named in PYTHONPATH. Create it on another machine:
 #
 #   pip install --no-deps --target FOLDER --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
 #     -c constraints.txt trl bitsandbytes datasets dill multiprocess pydantic pydantic-core annotated-types \
 #     typing-inspection requests urllib3 charset-normalizer xxhash scipy
 #
-# (scipy is for `lowmed eval` and `lowmed probe` alone). Copy the JSON files to benchmarks/results/ afterwards and write
-# the page with `python benchmarks/update.py --table` and `python benchmarks/parts.py --table`. A piece of cells that was
-# cut off goes on where it was.
+# (only `lowmed eval` and `lowmed probe` need scipy). Afterwards copy the JSON files to benchmarks/results/ and write
+# the page with `python benchmarks/update.py --table` and `python benchmarks/parts.py --table`. An interrupted piece
+# resumes.
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 piece=${1:?usage: gpu_all.sh PIECE|all|list OUT [MODEL_FOLDER]}
-pieces=(doctor tests agreement rehearse update-64 update-256 update-1024-4 update-1024-8 update-1024-16 unsloth-256
+pieces=(doctor tests agreement dry-run update-64 update-256 update-1024-4 update-1024-8 update-1024-16 unsloth-256
         parts-prefill parts-train parts-tower parts-decode)
 if [ "$piece" = list ]; then printf '%s\n' "${pieces[@]}"; exit 0; fi
 case " all ${pieces[*]} " in *" $piece "*) ;; *) echo "no such piece: $piece; see gpu_all.sh list"; exit 2 ;; esac
@@ -33,7 +33,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 name=$([ -n "$model" ] && basename "$model" || true)
 if ! "$python" -c 'from importlib.metadata import version; version("lowmed")' 2> /dev/null; then
-  # The checkout alone, without an installation: runs record lowmed's version, which is asked of the package's metadata.
+  # lowmed is not installed, but runs record its version from the metadata of the package: write that metadata.
   number=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/lowmed/__init__.py")
   facts=$(mktemp -d)
   trap 'rm -rf "$facts"' EXIT
@@ -52,11 +52,11 @@ parts() { # PREFIX
   timeout 590 "$python" "$here/benchmarks/parts.py" --model "$model" --cells "$1" --out "$out"
 }
 
-rehearse() { # every method at both precisions, three true updates each
+dry_run() { # every method at both precisions, three optimizer steps each
   local method=$1 load_in=$2
-  timeout 280 "$python" -m lowmed plan --recipe "$method" --rehearse --json \
+  timeout 280 "$python" -m lowmed plan --recipe "$method" --dry-run --json \
     "model.name=$model" model.weights=random "model.load_in=$load_in" data.source=phantom data.split_by=official \
-    > "$out/rehearse-$method-$load_in.json" && cat "$out/rehearse-$method-$load_in.json"
+    > "$out/dry-run-$method-$load_in.json" && cat "$out/dry-run-$method-$load_in.json"
 }
 
 run() {
@@ -66,7 +66,7 @@ run() {
              2>&1 | tee "$out/gpu-tests.txt" ;;
     agreement) (cd "$here" && timeout 590 "$python" -m pytest -m gpu -q -s -k backends tests/engine/test_gpu.py) \
              2>&1 | tee "$out/gpu-agreement.txt" ;;
-    rehearse) rehearse rarl 4bit && rehearse rarl 16bit && rehearse rarl-sft 4bit ;;
+    dry-run) dry_run rarl 4bit && dry_run rarl 16bit && dry_run rarl-sft 4bit ;;
     update-64) update "grpo/$name/64/" && update "sft/$name/64" ;;
     update-256) update "grpo/$name/256/" && update "sft/$name/256" ;;
     update-1024-*) update "grpo/$name/1024/${1##*-}" ;;
@@ -79,7 +79,7 @@ run() {
 failed=()
 for each in "${chosen[@]}"; do
   if [ -z "$model" ] && [[ ! " doctor tests agreement " =~ " $each " ]]; then
-    echo "== $each: left out, no MODEL_FOLDER"; continue
+    echo "== $each: skipped, no MODEL_FOLDER"; continue
   fi
   echo "== $each"
   began=$SECONDS

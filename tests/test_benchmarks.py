@@ -1,4 +1,4 @@
-"""The benchmarks' own behaviour: what a series does when a part of it fails, and what a comparison says."""
+"""Behavior of the benchmark scripts: a failed part of a series, and the tables of a comparison."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-# A side that is ready at once, answers every "go", and dies at its second update where the group has 8 completions.
+# A side that is ready at once, reports every step, and dies at its second step if the group has 8 completions.
 DYING = """
 import json, sys
 cell = json.loads(sys.argv[1])
@@ -56,25 +56,25 @@ def _side(name: str, completions: list[list[int]], norms: list[float], correct: 
     return {"side": name, "machine": {}, "updates": rows, "replies": completions, "correct": correct}
 
 
-def test_a_pair_says_where_the_replies_part_and_by_how_much_the_sides_differ(curve: ModuleType) -> None:
+def test_a_pair_reports_the_shares_of_equal_completions_and_the_differences(curve: ModuleType) -> None:
     ours = _side("lowmed", [[1, 2], [3, 4], [5, 6]], [1.0, 1.0, 2.0], [True, True])
     other = _side("trl", [[1, 2], [3, 9], [5, 6]], [1.001, 4.0, 1.5], [True, False])
-    result = curve.pair("16bit-0", ours, other)
-    assert result["same_replies"] == [1.0, 0.5, 1.0]
-    [row] = [line for line in curve.table([result]).splitlines() if line.startswith("| 16bit | 0 |")]
+    comparison = curve.pair("16bit-0", ours, other)
+    assert comparison["same_replies"] == [1.0, 0.5, 1.0]
+    [row] = [line for line in curve.table([comparison]).splitlines() if line.startswith("| 16bit | 0 |")]
     assert row == (
         "| 16bit | 0 | 2 of 3 | 0.50000 | 1.000 to 2.000 | 1.001 to 1.500 | +0.500 | 1.000 | 0.500 | +0.500 |"
     )
 
 
 @pytest.mark.slow
-def test_the_first_updates_are_those_of_plain_trl_reply_for_reply(tmp_path: Path) -> None:
-    result = []
+def test_the_first_steps_equal_those_of_plain_trl_completion_for_completion(tmp_path: Path) -> None:
+    records = []
     for side in ("lowmed", "trl"):
         command = [sys.executable, str(BENCHMARKS / "curve.py"), str(tmp_path), "--pairs", "16bit-0", "--updates", "2"]
         subprocess.run([*command, "--side", side], check=True)
-        result.append(json.loads((tmp_path / f"16bit-0-{side}.json").read_text()))
-    ours, other = result
+        records.append(json.loads((tmp_path / f"16bit-0-{side}.json").read_text()))
+    ours, other = records
     assert ours["replies"] == other["replies"]
     assert [row["grad_norm"] for row in ours["updates"]] == pytest.approx(
         [row["grad_norm"] for row in other["updates"]], rel=1e-3
