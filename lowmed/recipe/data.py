@@ -23,7 +23,7 @@ class DataSpec(Section):
         0.0,
         description="share of rows that may be kept out, named and counted, because they or their images are broken",
     )
-    train_limit: Positive | None = Field(None, description="use the first so many training samples, by seed")
+    max_train_questions: Positive | None = Field(None, description="use the first so many training samples, by seed")
     difficulty: str | None = Field(
         None, description="file of `lowmed probe`: questions that were always or never right are left out of training"
     )
