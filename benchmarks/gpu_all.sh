@@ -21,7 +21,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 piece=${1:?usage: gpu_all.sh PIECE|all|list OUT [MODEL_FOLDER]}
-pieces=(doctor tests agreement rehearse update-64 update-256 update-1024-4 update-1024-8 update-1024-16 unsloth-256
+pieces=(doctor tests agreement dry-run update-64 update-256 update-1024-4 update-1024-8 update-1024-16 unsloth-256
         parts-prefill parts-train parts-tower parts-decode)
 if [ "$piece" = list ]; then printf '%s\n' "${pieces[@]}"; exit 0; fi
 case " all ${pieces[*]} " in *" $piece "*) ;; *) echo "no such piece: $piece; see gpu_all.sh list"; exit 2 ;; esac
@@ -52,11 +52,11 @@ parts() { # PREFIX
   timeout 590 "$python" "$here/benchmarks/parts.py" --model "$model" --cells "$1" --out "$out"
 }
 
-rehearse() { # every method at both precisions, three true updates each
+dry_run() { # every method at both precisions, three optimizer steps each
   local method=$1 load_in=$2
-  timeout 280 "$python" -m lowmed plan --recipe "$method" --rehearse --json \
+  timeout 280 "$python" -m lowmed plan --recipe "$method" --dry-run --json \
     "model.name=$model" model.weights=random "model.load_in=$load_in" data.source=phantom data.split_by=official \
-    > "$out/rehearse-$method-$load_in.json" && cat "$out/rehearse-$method-$load_in.json"
+    > "$out/dry-run-$method-$load_in.json" && cat "$out/dry-run-$method-$load_in.json"
 }
 
 run() {
@@ -66,7 +66,7 @@ run() {
              2>&1 | tee "$out/gpu-tests.txt" ;;
     agreement) (cd "$here" && timeout 590 "$python" -m pytest -m gpu -q -s -k backends tests/engine/test_gpu.py) \
              2>&1 | tee "$out/gpu-agreement.txt" ;;
-    rehearse) rehearse rarl 4bit && rehearse rarl 16bit && rehearse rarl-sft 4bit ;;
+    dry-run) dry_run rarl 4bit && dry_run rarl 16bit && dry_run rarl-sft 4bit ;;
     update-64) update "grpo/$name/64/" && update "sft/$name/64" ;;
     update-256) update "grpo/$name/256/" && update "sft/$name/256" ;;
     update-1024-*) update "grpo/$name/1024/${1##*-}" ;;

@@ -100,16 +100,15 @@ def _line(raw: RawRecipe, path: KeyPath, text: str) -> str:
 
 
 def _explain(raw: RawRecipe, path: KeyPath, problem: dict[str, Any]) -> str:
-    kinds = " or ".join(f"`kind: {kind}`" for kind in METHODS)
     match problem["type"]:
         case "extra_forbidden":
             return f"is not a recipe key. {_key_hint(raw, path)}"
         case "missing":
             return "is missing"
         case "union_tag_not_found":
-            return f"needs {kinds}"
+            return f"needs {_kinds(METHODS)}"
         case "union_tag_invalid":
-            return f"has an unknown kind, {_short(problem['ctx']['tag'])}; it needs {kinds}"
+            return f"has an unknown kind, {_short(problem['ctx']['tag'])}; it needs {_kinds(METHODS)}"
         case "value_error":
             return str(problem["ctx"]["error"])
         case "model_type" if path[:-1] == REWARDS and isinstance(problem["input"], str):
@@ -120,6 +119,10 @@ def _explain(raw: RawRecipe, path: KeyPath, problem: dict[str, Any]) -> str:
             return f"({_short(problem['input'])}) {problem['msg'].removeprefix('Input ')}"
 
 
+def _kinds(kinds: Iterable[str]) -> str:
+    return " or ".join(f"`kind: {kind}`" for kind in kinds)
+
+
 def _key_hint(raw: RawRecipe, path: KeyPath) -> str:
     """What to write instead of an unknown key."""
     key, dotted = str(path[-1]), ".".join(map(str, path))
@@ -127,7 +130,7 @@ def _key_hint(raw: RawRecipe, path: KeyPath) -> str:
         return hint
     homes = [home for home in _all_keys() if home.rpartition(".")[2] == key]
     if dotted in homes:
-        return f"It belongs to {' or '.join(f'`kind: {kind}`' for kind, spec in METHODS.items() if key in spec.model_fields)}."
+        return f"It belongs to {_kinds(kind for kind, spec in METHODS.items() if key in spec.model_fields)}."
     if len(homes) == 1:
         return f"Write `{homes[0]}`."
     return _did_you_mean(key, _section(raw, path).model_fields)

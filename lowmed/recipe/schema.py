@@ -33,9 +33,7 @@ __all__ = [
 class JudgeSpec(Section):
     """The judge model for rewards and evaluation. Without `url`, no text leaves the machine."""
 
-    url: str | None = Field(
-        None, description="an OpenAI-compatible endpoint; the API key comes from the environment"
-    )
+    url: str | None = Field(None, description="an OpenAI-compatible endpoint; the API key comes from the environment")
     model: str | None = Field(None, description="name of the model at the endpoint")
     calibration: str | None = Field(
         None, description="file written by `lowmed judge calibrate`; required by rewards that use the judge"
