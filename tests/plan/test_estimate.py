@@ -59,8 +59,8 @@ def test_max_rows_fit_and_one_more_does_not() -> None:
     for rows, gradient_checkpointing in zip(result.max_rows, ("false", "true"), strict=True):
         for number, fits in ((rows, True), (rows + 1, False)):
             update = (f"method.prompts_per_step={number}", f"method.per_device_train_batch_size={number}")
-            asked = on(card, *update, f"method.gradient_checkpointing={gradient_checkpointing}", recipe="rarl-sft")
-            assert (asked.gib["backward"] <= card.gib) is fits
+            result_with_rows = on(card, *update, f"method.gradient_checkpointing={gradient_checkpointing}", recipe="rarl-sft")
+            assert (result_with_rows.gib["backward"] <= card.gib) is fits
 
 
 def test_a_bridge_is_estimated_with_its_sft_rounds() -> None:
@@ -99,9 +99,9 @@ def test_memory_outside_of_the_plan_is_noted() -> None:
 def test_every_figure_of_an_uncalibrated_gpu_is_marked() -> None:
     estimated = on(cards.CARDS["L4"])
     run = max(calibration.shipped_runs(), key=lambda run: run.model.parameters)
-    mine = run.model_copy(update={"card": "NVIDIA L4", "card_gib": 22.0})
-    known = estimate(estimated.workload.recipe, estimated.workload.model, cards.CARDS["L4"], measured=[mine])
-    for result, marked in ((estimated, True), (known, False)):
+    on_l4 = run.model_copy(update={"card": "NVIDIA L4", "card_gib": 22.0})
+    calibrated = estimate(estimated.workload.recipe, estimated.workload.model, cards.CARDS["L4"], measured=[on_l4])
+    for result, marked in ((estimated, True), (calibrated, False)):
         lines = full_lines(result)
         for begin in ("device ", "verdict ", "time "):
             assert ("estimate" in next(line for line in lines if line.startswith(begin))) is marked

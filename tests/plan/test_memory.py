@@ -19,8 +19,8 @@ def workload(*overrides: str, recipe: str = "rarl", batch: Batch = Batch(8, 64, 
     return Workload(loaded, model, sequence_lengths.sequence_lengths(loaded), batch)
 
 
-def total(asked: Workload, phase: str) -> float:
-    return sum(memory.phases(asked)[phase].values())
+def total(inputs: Workload, phase: str) -> float:
+    return sum(memory.phases(inputs)[phase].values())
 
 
 def test_weights_agree_with_a_hand_calculation() -> None:
@@ -80,12 +80,12 @@ def test_saved_tensors_with_shared_prompts_agree_with_those_counted_on_real_laye
     # Saved tensors of one more layer of the true size, a prompt of 300 tokens and 8 completions of 64: docs/memory.md.
     known = sequence_lengths.SequenceLengths(210, 1, 90, 64, 210, "")
     for width, counted in ((2, 94_703_516), (4, 163_344_216)):
-        asked = replace(workload(batch=Batch(8, 64, False)), lengths=known, value_bytes=width)
-        deeper = replace(asked, model=replace(MODEL, layers=MODEL.layers + 1))
-        more, less = (training_memory.backward(each)["activations"] for each in (deeper, asked))
+        inputs = replace(workload(batch=Batch(8, 64, False)), lengths=known, value_bytes=width)
+        deeper = replace(inputs, model=replace(MODEL, layers=MODEL.layers + 1))
+        more, less = (training_memory.backward(each)["activations"] for each in (deeper, inputs))
         assert more - less == pytest.approx(counted, rel=0.06)
         assert more - less >= counted
-        again = [replace(each, batch=Batch(8, 64, True)) for each in (deeper, asked)]
+        again = [replace(each, batch=Batch(8, 64, True)) for each in (deeper, inputs)]
         more, less = (training_memory.backward(each)["activations"] for each in again)
         assert more - less == pytest.approx((300 + 8 * 64) * 1536 * width)
 
@@ -102,8 +102,8 @@ def test_the_kl_term_and_consistency_each_keep_a_copy_of_the_adapter() -> None:
     assert "reference adapter" not in memory.phases(workload())["backward"]
     kl = memory.phases(workload("method.beta=0.04"))
     assert kl["backward"]["reference adapter"] == kl["scoring forward"]["reference adapter"] == copies
-    asked = workload("method.rewards=[{name: accuracy}, {name: consistency}]")
-    result = memory.phases(asked)
+    inputs = workload("method.rewards=[{name: accuracy}, {name: consistency}]")
+    result = memory.phases(inputs)
     assert all(result[phase]["EMA adapter"] == copies for phase in ("rollout", "backward"))
     assert not any("adapter" in term for term in result["evaluation"])
 
@@ -135,8 +135,8 @@ def test_larger_inputs_never_take_less_memory(
 ) -> None:
     def at(number: int, wide: int, long: int, text: int) -> dict[str, float]:
         known = sequence_lengths.SequenceLengths(wide, 1, text, long, wide, "")
-        asked = Workload(SFT, MODEL, known, Batch(number, 64, gradient_checkpointing))
-        return {phase: sum(terms.values()) for phase, terms in memory.phases(asked).items()}
+        inputs = Workload(SFT, MODEL, known, Batch(number, 64, gradient_checkpointing))
+        return {phase: sum(terms.values()) for phase, terms in memory.phases(inputs).items()}
 
     before = at(rows, image, completion, 90)
     after = at(
