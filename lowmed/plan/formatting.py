@@ -170,7 +170,7 @@ def as_document(result: Estimate) -> dict[str, Any]:
         "verdict": result.verdict,
         "free_gib": round(result.free_gib, 3),
         "max_rows_per_forward": {"plain": result.max_rows[0], "checkpointing": result.max_rows[1]},
-        "suggestions": [asdict(change) for change in suggestions(result)],
+        "suggestions": [_suggestion(change) for change in suggestions(result)],
         "seconds": time and _seconds(result, time),
         "sft_rounds": result.sft
         and {
@@ -232,6 +232,11 @@ def _effect(change: Suggestion) -> str:
     return f"-{change.saves_gib:.1f} GiB; {slower}{change.cost}"
 
 
+def _suggestion(change: Suggestion) -> dict[str, Any]:
+    slowdown = change.slowdown and round(change.slowdown, 2)
+    return asdict(change) | {"saves_gib": round(change.saves_gib, 3), "slowdown": slowdown}
+
+
 def _seconds(result: Estimate, time: speed.Time) -> dict[str, Any]:
     return {
         "step": round(time.step, 1),
@@ -245,7 +250,7 @@ def _seconds(result: Estimate, time: speed.Time) -> dict[str, Any]:
 
 def _time(result: Estimate) -> str:
     if result.time is None:
-        return "unknown for this GPU"
+        return "unknown for this device"
     step, run = _durations(result, result.time)
     sampling = f" (sampling {_duration(result.time.generate)} at full length)" if result.time.generate else ""
     runs = result.time.dry_runs
