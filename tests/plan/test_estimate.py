@@ -59,7 +59,9 @@ def test_max_rows_fit_and_one_more_does_not() -> None:
     for rows, gradient_checkpointing in zip(result.max_rows, ("false", "true"), strict=True):
         for number, fits in ((rows, True), (rows + 1, False)):
             update = (f"method.prompts_per_step={number}", f"method.per_device_train_batch_size={number}")
-            result_with_rows = on(card, *update, f"method.gradient_checkpointing={gradient_checkpointing}", recipe="rarl-sft")
+            result_with_rows = on(
+                card, *update, f"method.gradient_checkpointing={gradient_checkpointing}", recipe="rarl-sft"
+            )
             assert (result_with_rows.gib["backward"] <= card.gib) is fits
 
 
