@@ -1,6 +1,6 @@
-"""Write the planner's tables into the documents: all recipes on all cards, and the error of each measured row.
+"""Write the planner's tables into the documentation: all recipes on all GPUs, and the error of each measured value.
 
-The rows themselves come from `lowmed plan --recipe NAME --rehearse`, copied into benchmarks/results/memory.
+The measured runs are files of `lowmed plan --recipe NAME --dry-run`, copied into benchmarks/results/memory.
 """
 
 from pathlib import Path
@@ -21,4 +21,4 @@ def between(path: Path, mark: str, table: str) -> None:
 
 if __name__ == "__main__":
     between(ROOT / "recipes" / "README.md", "plan", tables.recipes_table())
-    between(ROOT / "docs" / "memory.md", "measured", tables.errors_table(calibration.shipped()))
+    between(ROOT / "docs" / "memory.md", "measured", tables.errors_table(calibration.shipped_runs()))

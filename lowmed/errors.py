@@ -1,8 +1,14 @@
-"""What a user did or met that lowmed cannot go on from, in three lines: what, where, fix."""
+"""Errors that a user can fix. Each has three parts: what is wrong, where, and the fix."""
 
 
 class LowmedError(Exception):
-    """A mistake or a missing thing, told so that the reader knows what to do next."""
+    """Base class of all errors that a user can fix.
+
+    Args:
+        what: what is wrong, in one sentence.
+        where: the file and line, option, key or setting.
+        fix: the command or edit that fixes it.
+    """
 
     def __init__(self, what: str, where: str, fix: str) -> None:
         super().__init__(what)
@@ -15,20 +21,20 @@ class LowmedError(Exception):
         return f"{self.what}\n  where  {where}\n  fix    {self.fix}"
 
     def __reduce__(self) -> tuple[type["LowmedError"], tuple[str, str, str]]:
-        return type(self), (self.what, self.where, self.fix)  # so that worker processes can raise it
+        return type(self), (self.what, self.where, self.fix)  # pickled by worker processes
 
 
 class RecipeError(LowmedError):
-    """The recipe, or an override of it, is wrong."""
+    """The recipe, an override or an option is invalid."""
 
 
 class DataError(LowmedError):
-    """A data set, a row or an image is wrong or missing."""
+    """A data set, row or image is invalid or missing."""
 
 
 class SetupError(LowmedError):
-    """The machine lacks something: a card, a package, a model, disk space."""
+    """The machine lacks something: a GPU, a package, a model, disk space."""
 
 
 class RunError(LowmedError):
-    """A run folder is missing, taken, or does not fit what was asked of it."""
+    """A run directory is missing, already exists, or does not fit the command."""

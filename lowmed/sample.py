@@ -1,4 +1,4 @@
-"""The record that everything else is about: one question about zero or more images."""
+"""A sample: one question about zero or more images, with its gold answer."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,12 +12,21 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class Sample:
     """One question about zero or more images, with its gold answer.
 
-    `images` are references that the sample's data set can open, not paths of this machine. `answer` is a text, never
-    a letter: for `choice` it is one of `options`, which stand in the order in which they are shown. `group` (patient,
-    else image) never crosses a split. `id` joins every later file.
+    Attributes:
+        id: unique within the data set. All output files refer to a sample by its id.
+        question: the text of the question, without options.
+        answer: the gold answer. It is a text, never a letter; for `choice` it is one of `options`.
+        kind: how the answer is graded.
+        group: patient, or image where patients are unknown. All samples of a group are in the same part of a split.
+        source: name of the data set.
+        images: references that the data set can open, not file paths.
+        options: the options of a `choice`, in the order in which they are shown.
+        explanation: reasoning that leads to the answer, if the data set has it.
+        modality: imaging modality, if known.
+        topic: topic of the question, if known.
 
     Raises:
-        ValueError: the row cannot be asked or graded; the message says why.
+        ValueError: the row cannot be asked or graded. The message says why.
     """
 
     id: str
@@ -34,17 +43,17 @@ class Sample:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"kind {self.kind!r} is none of {', '.join(KINDS)}")
+            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
         for name in ("id", "question", "answer", "group"):
             if not getattr(self, name).strip():
                 raise ValueError(f"no {name}")
         if self.kind == "choice":
             if not 2 <= len(self.options) <= len(LETTERS):
-                raise ValueError(f"{len(self.options)} options; a choice has 2 to {len(LETTERS)}")
+                raise ValueError(f"{len(self.options)} options; a choice needs 2 to {len(LETTERS)}")
             if self.options.count(self.answer) != 1:
                 raise ValueError(f"the answer {self.answer!r} is not exactly one of the options")
 
     @property
     def letter(self) -> str:
-        """The letter under which the gold option is shown; only a choice has one."""
+        """The letter of the gold option. Defined only for a choice."""
         return LETTERS[self.options.index(self.answer)]

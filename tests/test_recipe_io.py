@@ -1,10 +1,24 @@
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lowmed.errors import RecipeError
-from lowmed.recipe import GrpoSpec, Recipe, SftSpec
-from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe, shipped_recipes
+from lowmed.recipe import (
+    DataSpec,
+    EvalSpec,
+    GrpoSpec,
+    LoraSpec,
+    MethodSpec,
+    ModelSpec,
+    PromptSpec,
+    Recipe,
+    SftSpec,
+    raw,
+)
+from lowmed.recipe.foreign_keys import HINTS
+from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe, read_raw, shipped_recipes
 
 GOOD = """\
 about: a recipe
@@ -30,28 +44,28 @@ def mistakes(folder: Path, text: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 @pytest.mark.parametrize("nano", [False, True])
-def test_every_shipped_recipe_loads_and_says_where_its_values_come_from(name: str, nano: bool) -> None:
+def test_every_shipped_recipe_loads_with_the_source_of_its_values(name: str, nano: bool) -> None:
     recipe = load_recipe(name, nano=nano)
     assert recipe.about
     assert recipe.provenance
     for key in recipe.provenance:
         result: object = recipe
         for part in key.split("."):
-            result = getattr(result, part)  # every line of provenance names a key that exists
+            result = getattr(result, part)  # every key of provenance exists
 
 
-def test_nano_replaces_model_and_data_and_nothing_else() -> None:
+def test_nano_replaces_only_the_model_and_the_data() -> None:
     plain, nano = load_recipe("rarl"), load_recipe("rarl", nano=True)
     changed = {name for name in Recipe.model_fields if getattr(plain, name) != getattr(nano, name)}
     assert changed == {"model", "data", "provenance"}
     assert plain.provenance["model.name"] == "RARL, abstract"
     gone = plain.provenance.keys() - nano.provenance.keys()
-    assert gone == {"model.name", "data.source", "data.split_by"}  # they are nano's and phantom's now
+    assert gone == {"model.name", "data.source", "data.split_by"}  # replaced by nano and phantom
     assert nano.model.load_in == plain.model.load_in
     assert nano.model.max_image_tokens == plain.model.max_image_tokens
 
 
-def test_an_override_is_not_the_papers_value_any_more() -> None:
+def test_an_override_drops_the_provenance_of_the_value() -> None:
     assert "lora.rank" in load_recipe("rarl").provenance
     assert "lora.rank" not in load_recipe("rarl", ["lora.rank=32"]).provenance
 
@@ -61,89 +75,194 @@ def test_overrides_apply_after_nano() -> None:
     assert (recipe.model.name, recipe.data.source, recipe.data.path) == ("nano", "vqa-rad", "/data")
 
 
-def test_a_resolved_recipe_is_accepted_back(tmp_path: Path) -> None:
+def test_a_dumped_recipe_loads_to_an_equal_recipe(tmp_path: Path) -> None:
     recipe = load_recipe("rarl", ["lora.rank=32", "method.learning_rate=1e-4"], nano=True)
     again = load_recipe(written(tmp_path, dump_recipe(recipe)))
     assert again == recipe
     assert again.digest == recipe.digest
 
 
-def test_the_digest_follows_what_changes_the_result_and_not_the_words(tmp_path: Path) -> None:
+def test_the_digest_depends_on_settings_and_not_on_the_description(tmp_path: Path) -> None:
     base = load_recipe(written(tmp_path, GOOD))
     assert load_recipe(written(tmp_path, GOOD.replace("a recipe", "other words"))).digest == base.digest
     assert load_recipe(written(tmp_path, GOOD), ["seed=1"]).digest != base.digest
 
 
-def test_all_mistakes_are_told_at_once_by_line_with_suggestions(tmp_path: Path) -> None:
+def test_all_mistakes_are_listed_at_once_by_line_with_hints(tmp_path: Path) -> None:
     text = (
         "about: x\nmodel: {nmae: Q}\nlora:\n  rnak: 3\ndata: {source: a}\nmethod:\n  kind: grpo\n  num_generations: 1\n"
     )
-    told = mistakes(tmp_path, text, "lora.alpha=x")
-    assert "mine.yaml has 5 mistakes" in told
-    assert "mine.yaml:2  model.nmae  is not a recipe key. Did you mean `name`?" in told
-    assert "mine.yaml:4  lora.rnak  is not a recipe key. Did you mean `rank`?" in told
-    assert "mine.yaml:8  method.num_generations  (1) should be greater than or equal to 2" in told
-    assert "lora.alpha=x  lora.alpha  ('x')" in told
-    assert "method.rewards  is missing" in told
+    message = mistakes(tmp_path, text, "lora.alpha=x")
+    assert "mine.yaml has 5 mistakes" in message
+    assert "mine.yaml:2  model.nmae  is not a recipe key. Did you mean `name`?" in message
+    assert "mine.yaml:4  lora.rnak  is not a recipe key. Did you mean `rank`?" in message
+    assert "mine.yaml:8  method.num_generations  (1) should be greater than or equal to 2" in message
+    assert "lora.alpha=x  lora.alpha  ('x')" in message
+    assert "method.rewards  is missing" in message
+
+
+def test_mistakes_in_rewards_are_listed_with_the_others(tmp_path: Path) -> None:
+    text = (
+        "about: x\nmodel: {nmae: Q}\ndata: {source: a}\nmethod:\n  kind: grpo\n  rewards:\n"
+        "    - {name: acuracy}\n    - {name: chain, target_wrods: 3}\n    - {name: chain, target_words: many}\n"
+        "    - format\n    - {name: none.py:f}\n    - {name: repetition, n: 0}\n    - {name: overlong, wieght: 1}\n"
+        "    - {name: consistency, margin: .nan}\n"
+    )
+    lines = [line.strip().removeprefix("where").strip() for line in mistakes(tmp_path, text).splitlines()[1:-1]]
+    assert lines == [
+        "mine.yaml:2  model.nmae  is not a recipe key. Did you mean `name`?",
+        "mine.yaml:7  method.rewards.0.name  there is no reward `acuracy`. Did you mean `accuracy`?",
+        (
+            "mine.yaml:8  method.rewards.1.target_wrods  is not an option of the reward `chain`. "
+            "Did you mean `target_words`?"
+        ),
+        "mine.yaml:9  method.rewards.2.name  is the second `chain`. Name each reward once, with one weight.",
+        "mine.yaml:9  method.rewards.2.target_words  ('many') should be a valid integer",
+        "mine.yaml:10  method.rewards.3  must be a mapping: write {name: format}",
+        *lines[6:8],  # the texts of the rewards themselves
+        "mine.yaml:13  method.rewards.6.wieght  is not an option of the reward `overlong`. Did you mean `weight`?",
+        "mine.yaml:14  method.rewards.7.margin  (nan) should be a finite number",
+    ]
+    assert [line.split("  ")[:2] for line in lines[6:8]] == [
+        ["mine.yaml:11", "method.rewards.4"],
+        ["mine.yaml:12", "method.rewards.5"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "rewards",
+    [
+        "[{name: acuracy}]",
+        "[{name: format, x: 1}]",
+        "[{name: format}, {name: format}]",
+        "[{name: chain, target_words: true}]",
+    ],
+)
+def test_mistakes_in_rewards_alone_are_reported_at_load(rewards: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("rarl", [f"method.rewards={rewards}"])
+    assert f"method.rewards={rewards}  method.rewards." in caught.value.where
+
+
+def test_a_recipe_whose_custom_reward_is_gone_still_loads() -> None:
+    load_recipe("rarl", ["method.rewards=[{name: gone.py:f}]"])  # `lowmed eval` of a finished run needs no rewards
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("learning_rate=1e-4", "Write `method.learning_rate`."),
+        ("method.num_train_epochs=3", "Write `method.max_steps`: lowmed counts optimizer steps, not epochs."),
+        ("lora.r=8", "Write `lora.rank`."),
+        ("rank=8", "Write `lora.rank`."),
+        ("model.max_pixels=200704", "Write `model.max_image_tokens`"),
+        ("method.max_new_tokens=64", "Write `method.max_completion_length`."),
+        ("output_dir=x", "Use the option `--out`."),
+        ("data.limit=3", ""),
+    ],
+)
+def test_keys_of_other_tools_get_a_hint(tmp_path: Path, override: str, hint: str) -> None:
+    key, _, value = override.partition("=")
+    expected = f"{key}  is not a recipe key. {hint}".rstrip()
+    assert f"{override}  {expected}" in mistakes(tmp_path, GOOD, override)
+    *sections, last = key.split(".")
+    text = {"about": "x", "data": {"source": "a"}, "method": {"kind": "grpo", "rewards": [{"name": "format"}]}}
+    section = text
+    for part in sections:
+        section = section.setdefault(part, {})  # type: ignore[assignment]
+    section[last] = value
+    assert f"  {expected}" in mistakes(tmp_path, yaml.safe_dump(text))
+
+
+def test_a_key_of_another_method_is_named_as_such() -> None:
+    with pytest.raises(RecipeError, match="sft") as caught:
+        load_recipe("rarl-sft", ["method.num_generations=8"])
+    assert "is not a recipe key. It belongs to `kind: grpo`." in caught.value.where
+
+
+def test_every_hint_names_a_key_that_exists() -> None:
+    names = [name for hint in HINTS.values() for name in re.findall(r"`([a-z_]+\.[a-z_]+)[:`]", hint)]
+    assert len(names) > 30
+    for name in names:
+        section, key = name.split(".")
+        fields = {"model": ModelSpec, "lora": LoraSpec, "data": DataSpec, "method": GrpoSpec, "eval": EvalSpec,
+                  "prompts": PromptSpec}  # fmt: skip
+        assert key in fields[section].__annotations__ | MethodSpec.__annotations__, name
+    assert not HINTS.keys() & Recipe.model_fields.keys()
+
+
+@pytest.mark.parametrize("text", [GOOD, "about: [x\n", "a: {b: 1, c: [2, {d: 1e-4}]}\n", 'a: "\\x"\n'])
+def test_the_c_parser_and_the_python_parser_agree(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def result() -> object:
+        try:
+            return read_raw(Path(written(tmp_path, text)))
+        except RecipeError as error:
+            return str(error)
+
+    fast = result()
+    monkeypatch.setattr(raw, "_Loader", raw._PureLoader)
+    assert result() == fast
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "holds no recipe"),
-        ("- a\n- b\n", "holds no recipe"),
-        ("about: [x\n", "is not YAML"),
-        ("about: x\ndata: {source: a}\nlora: {rank: 3, rank: 4}\n", "`lora.rank` twice"),
+        ("", "is not a recipe"),
+        ("- a\n- b\n", "is not a recipe"),
+        ("about: [x\n", "is not valid YAML"),
+        ("about: x\ndata: {source: a}\nlora: {rank: 3, rank: 4}\n", "sets `lora.rank` twice"),
         (GOOD.replace("kind: grpo", "kind: ppo"), "has an unknown kind, 'ppo'"),
         (GOOD.replace("  kind: grpo\n", ""), "needs `kind: sft` or `kind: grpo`"),
-        (GOOD + "lora: 5\n", "should be a valid dictionary"),
+        (GOOD + "lora: 5\n", "must be a mapping of keys to values"),
         (GOOD + "prompts: {infer: poetic}\n", "mine.yaml:7  prompts.infer  there is no prompt family `poetic`"),
         (GOOD.replace("source: phantom", "source: phantom, split: test"), "data.split  is not a recipe key"),
         (GOOD.replace("    - {name: accuracy}\n", "    []\n"), "at least 1 item"),
-        (GOOD + "seed: !!python/object/apply:os.system ['true']\n", "is not YAML"),
+        (GOOD + "seed: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
     ],
 )
-def test_bad_recipes_are_told_in_three_parts(tmp_path: Path, text: str, expected: str) -> None:
-    told = mistakes(tmp_path, text)
-    assert expected in told
-    assert "\n  where  " in told
-    assert "\n  fix    " in told
+def test_errors_have_three_parts(tmp_path: Path, text: str, expected: str) -> None:
+    message = mistakes(tmp_path, text)
+    assert expected in message
+    assert "\n  where  " in message
+    assert "\n  fix    " in message
 
 
-def test_a_recipe_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_binary_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match="can not be read"):
+    with pytest.raises(RecipeError, match="cannot be read"):
         load_recipe(str(path))
 
 
-@pytest.mark.parametrize("override", ["lora.rank", "=3", "lora.rank=[1", "lora.rank.deep=3", "rank=3"])
-def test_bad_overrides_are_told(override: str) -> None:
+@pytest.mark.parametrize(
+    "override", ["lora.rank", "=3", "lora.rank=[1", "lora.rank.deep=3", "rank=3", "method.rewards.0.weight=2"]
+)
+def test_invalid_overrides_are_rejected(override: str) -> None:
     with pytest.raises(RecipeError):
         load_recipe("rarl", [override])
 
 
-def test_rows_that_do_not_divide_are_refused(tmp_path: Path) -> None:
+def test_a_batch_size_that_does_not_divide_the_rows_is_rejected(tmp_path: Path) -> None:
     assert "does not divide the 64 rows" in mistakes(tmp_path, GOOD, "method.per_device_train_batch_size=7")
 
 
-def test_an_unknown_recipe_is_told_with_the_nearest_name() -> None:
+def test_an_unknown_recipe_name_gets_a_suggestion() -> None:
     with pytest.raises(RecipeError, match="no recipe `ralr`") as caught:
         load_recipe("ralr")
-    assert "Did you mean `rarl`?" in caught.value.fix
+    assert "did you mean `rarl`?" in caught.value.fix
 
 
-def test_numbers_may_be_written_with_an_exponent_and_no_point(tmp_path: Path) -> None:
+def test_numbers_may_have_an_exponent_without_a_decimal_point(tmp_path: Path) -> None:
     method = load_recipe(written(tmp_path, GOOD), ["method.learning_rate=3e-4"]).method
     assert method.learning_rate == 3e-4
 
 
-def test_defaults_of_the_methods_differ_where_they_should() -> None:
+def test_methods_have_their_own_defaults() -> None:
     assert SftSpec(kind="sft").prompts_per_step == 16
     assert GrpoSpec.model_validate({"kind": "grpo", "rewards": [{"name": "format"}]}).rows_per_step == 64
 
 
-def test_a_stored_recipe_has_no_absolute_path(tmp_path: Path) -> None:
+def test_a_portable_recipe_has_no_absolute_path(tmp_path: Path) -> None:
     overrides = [f"data.path={tmp_path}/data", f"lora.start={tmp_path}/run", f"model.name={tmp_path}/model"]
     overrides += [f"judge.calibration={tmp_path}/judge.json", f"data.difficulty={tmp_path}/d.jsonl"]
     text = dump_recipe(portable_recipe(load_recipe("rarl", overrides)))

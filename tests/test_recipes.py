@@ -1,6 +1,7 @@
-"""The recipes that ship: what they say of themselves, and that each of them runs."""
+"""The shipped recipes: their documentation, and that each of them runs."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parent.parent
 SHIPPED = shipped_recipes()
 JUDGED = ("zhu-msa",)
-# What a paper could have fixed: each recipe says where it has these from, whether it writes them out or not.
+# Settings that a paper could have published. Each recipe gives their source, even where it uses the default.
 FIXABLE = ("model.name", "model.load_in", "model.max_image_tokens", "lora.rank", "lora.alpha", "data.source", "prompts",
            "method.max_steps", "method.prompts_per_step", "method.learning_rate", "method.lr_scheduler_type",
            "method.max_grad_norm")  # fmt: skip
@@ -32,7 +33,7 @@ FIXABLE_OF_GRPO = ("method.num_generations", "method.temperature", "method.max_c
 
 
 def written(values: dict[str, Any], above: str = "") -> list[str]:
-    """The keys that a recipe file writes out, down to its plain values."""
+    """The dotted keys of a recipe file."""
     result = []
     for key, value in values.items():
         name = f"{above}{key}"
@@ -40,20 +41,20 @@ def written(values: dict[str, Any], above: str = "") -> list[str]:
     return result
 
 
-def told(key: str, provenance: dict[str, str]) -> bool:
+def has_source(key: str, provenance: dict[str, str]) -> bool:
     return any(f"{key}.".startswith(f"{name}.") for name in provenance)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_value_says_where_it_comes_from(name: str) -> None:
+def test_every_value_has_a_source(name: str) -> None:
     values = read_raw(find_recipe(name)).values
     keys = [key for key in written(values) if not key.startswith(("about", "provenance"))]
     fixable = FIXABLE + (FIXABLE_OF_GRPO if values["method"]["kind"] == "grpo" else ())
-    assert [key for key in (*keys, *fixable) if not told(key, values["provenance"])] == []
+    assert [key for key in (*keys, *fixable) if not has_source(key, values["provenance"])] == []
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_recipe_begins_with_how_to_start_and_to_try_it(name: str) -> None:
+def test_every_recipe_begins_with_its_commands(name: str) -> None:
     text = find_recipe(name).read_text()
     for word in ("# start ", "# try ", "# cost "):
         assert f"\n{word}" in text
@@ -62,7 +63,7 @@ def test_every_recipe_begins_with_how_to_start_and_to_try_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_recipe_shown_has_its_row_of_the_table_and_is_still_a_recipe(name: str) -> None:
+def test_show_prints_the_row_of_the_table_and_a_valid_recipe(name: str) -> None:
     from lowmed.cli.recipes import app
 
     shown = CliRunner().invoke(app, ["show", name]).stdout
@@ -71,7 +72,7 @@ def test_a_recipe_shown_has_its_row_of_the_table_and_is_still_a_recipe(name: str
     assert yaml.safe_load(shown)["about"]
 
 
-def test_the_table_has_every_recipe_once_and_a_place_for_the_planner() -> None:
+def test_the_table_has_every_recipe_once_and_a_place_for_the_estimates() -> None:
     text = (ROOT / "recipes/README.md").read_text()
     rows = [line.split("|")[1].strip().strip("`") for line in text.splitlines() if line.startswith("| `")]
     table = rows[: len(SHIPPED)]
@@ -79,10 +80,36 @@ def test_the_table_has_every_recipe_once_and_a_place_for_the_planner() -> None:
     assert text.index("<!-- plan -->") < text.index("<!-- /plan -->")
 
 
-def test_the_page_of_all_keys_is_not_stale() -> None:
+def test_the_page_of_recipe_keys_is_up_to_date() -> None:
     page = (ROOT / "docs/recipes.md").read_text()
     assert page.strip() == recipe_keys.markdown(Recipe.model_json_schema()), "lowmed recipes schema --markdown"
     assert "|  |" not in page, "a key has no description"
+
+
+def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
+    import inspect
+
+    import transformers
+    import trl
+    from peft import LoraConfig, PeftModel
+
+    arguments = {
+        "PreTrainedModel.from_pretrained": inspect.signature(transformers.PreTrainedModel.from_pretrained).parameters,
+        "PeftModel.from_pretrained": inspect.signature(PeftModel.from_pretrained).parameters,
+        "Qwen2VLImageProcessor": transformers.Qwen2VLImageProcessor.valid_kwargs.__annotations__,
+        "GenerationConfig": vars(transformers.GenerationConfig()),
+        "LoraConfig": LoraConfig.__dataclass_fields__,
+    }
+    for module, names in (
+        (transformers, ("TrainingArguments", "BitsAndBytesConfig")),
+        (trl, ("GRPOConfig", "SFTConfig", "GRPOTrainer", "SFTTrainer")),
+    ):
+        arguments |= {name: inspect.signature(getattr(module, name)).parameters for name in names}
+    rows = recipe_keys.counterparts(Recipe.model_json_schema())
+    assert len(rows) > 30
+    for key, owner, expression in rows:
+        for name in re.findall(r"[a-z_]\w*", expression):
+            assert name in arguments[owner], key
 
 
 @pytest.mark.parametrize(
@@ -94,7 +121,7 @@ def test_the_page_of_all_keys_is_not_stale() -> None:
         ("zhu-drgrpo", {"loss_type", "scale_rewards"}),
     ],
 )
-def test_a_switch_of_zhu_changes_one_thing(name: str, keys: set[str]) -> None:
+def test_each_variant_of_zhu_changes_one_setting(name: str, keys: set[str]) -> None:
     base, switch = load_recipe("zhu-base"), load_recipe(name)
     changed = {field for field in Recipe.model_fields if getattr(base, field) != getattr(switch, field)}
     assert changed == {"about", "method", "provenance"}
@@ -105,13 +132,13 @@ def test_a_switch_of_zhu_changes_one_thing(name: str, keys: set[str]) -> None:
     assert len(switch.method.rewards) <= 3
 
 
-def test_base_against_instruct_is_one_override() -> None:
+def test_base_and_instruct_models_differ_by_one_override() -> None:
     base = load_recipe("zhu-base", ["model.name=Qwen/Qwen2-VL-2B"])
     assert base.model.name == "Qwen/Qwen2-VL-2B"
     assert "model.name" not in base.provenance
 
 
-def test_thinking_and_not_thinking_differ_in_their_prompts_alone() -> None:
+def test_med_r1_with_and_without_thinking_differ_only_in_prompts() -> None:
     think, nothink = load_recipe("med-r1-think"), load_recipe("med-r1-nothink")
     assert think.method == nothink.method
     assert (think.data, think.model, think.lora) == (nothink.data, nothink.model, nothink.lora)
@@ -121,14 +148,14 @@ def test_thinking_and_not_thinking_differ_in_their_prompts_alone() -> None:
     )
 
 
-def test_format_is_a_gate_of_medvlthinker_and_pays_nothing_itself() -> None:
+def test_format_is_a_gate_without_weight_in_medvlthinker() -> None:
     method = load_recipe("medvlthinker").method
     assert isinstance(method, GrpoSpec)
     form = next(reward for reward in method.rewards if reward.name == "format")
     assert (form.gate, form.weight) == (True, 0)
 
 
-def test_nano_keeps_how_data_are_asked() -> None:
+def test_nano_keeps_the_task_of_the_data() -> None:
     nano = load_recipe("vie", nano=True)
     assert (nano.data.source, nano.data.task, nano.data.sample_keys) == ("phantom", "extraction", True)
     assert "data.task" in nano.provenance
@@ -136,7 +163,7 @@ def test_nano_keeps_how_data_are_asked() -> None:
     assert load_recipe("medvlthinker", nano=True).data.difficulty is None
 
 
-def test_a_family_of_ones_own_is_checked_by_line(tmp_path: Path) -> None:
+def test_mistakes_in_a_custom_prompt_family_are_reported_by_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     text = yaml.safe_load(find_recipe("rl-plain").read_text())
     text["prompts"] = {
@@ -167,7 +194,7 @@ SMALL = {
 
 
 def trained(name: str, *overrides: str) -> None:
-    """Train by the recipe in the folder `run`, in this process: a new one would load torch again."""
+    """Train the recipe into the folder `run`, in this process, because a new one would import torch again."""
     kind = load_recipe(name, nano=True).method.kind
     app = typer.Typer()
     app.command()(train.command(kind))
@@ -200,7 +227,7 @@ def test_a_recipe_that_needs_a_judge_does_not_start_without_one(
 
 
 def calibrated(file: Path, judge: Judge) -> None:
-    """A calibration as `lowmed judge calibrate` writes one, of a judge that agrees with people."""
+    """Write a calibration like `lowmed judge calibrate`, of a judge that agrees with people."""
     rates = {"kappa": 0.9, "false_accepts": {"rate": 0.0}, "labelled_wrong": 60, "labelled_right": 60}
     result = {
         "judge": judge.identity(CLINICAL),
@@ -212,7 +239,7 @@ def calibrated(file: Path, judge: Judge) -> None:
 
 
 @pytest.mark.slow
-def test_the_recipe_that_asks_a_judge_runs_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe_with_a_judge_reward_runs_with_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with serving(lambda asked: verdict(asked, accepted=True)) as server:
         calibrated(tmp_path / "judge.json", Judge(server.url, "m"))

@@ -1,4 +1,4 @@
-"""`lowmed doctor`: what this machine has, ready to paste into a report."""
+"""`lowmed doctor`: the environment, to paste into a bug report."""
 
 import json
 import os
@@ -16,13 +16,13 @@ PACKAGES = (
 
 
 def doctor(as_json: options.Json = False) -> None:
-    """Versions, card, memory, disk, offline state, and pairs of versions known not to work.
+    """Print versions, GPU, memory and known problems.
 
     \b
     lowmed doctor
     lowmed doctor --json
     """
-    result = look()
+    result = inspect_environment()
     if as_json:
         print(json.dumps(result, indent=2))
         return
@@ -34,32 +34,36 @@ def doctor(as_json: options.Json = False) -> None:
         print(f"{name:<10} {value}")
 
 
-def look() -> dict[str, Any]:
-    """What there is, by name."""
+def inspect_environment() -> dict[str, Any]:
+    """Versions, GPU, memory, disk and known problems of this machine."""
     versions = {name: _version(name) for name in PACKAGES}
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": versions,
-        "card": _card(),
+        "card": _gpu(),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "cores": os.cpu_count(),
-        "disk_free": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB here",
+        "disk_free": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB in this directory",
         "offline": [name for name in ("LOWMED_OFFLINE", "HF_HUB_OFFLINE") if os.environ.get(name) == "1"],
         "problems": problems(versions),
     }
 
 
 def problems(versions: dict[str, str]) -> list[str]:
-    """Pairs of versions known not to work together."""
+    """Missing packages, and combinations of versions that are known not to work.
+
+    Args:
+        versions: package -> installed version, or `-`.
+    """
     result = [f"{name} is not installed" for name in PACKAGES[1:10] if versions[name] == "-"]
     torch, numpy = versions["torch"], versions["numpy"]
     if torch.startswith("2.13.0"):
-        result.append("torch 2.13.0 comes without a matching torchvision; install 2.14.1")
+        result.append("torch 2.13.0 has no matching torchvision; install torch 2.14.1")
     if torch.endswith("+cpu"):
-        result.append("the CPU build of torch does not fit the ordinary torchvision; install the ordinary build")
+        result.append("the CPU build of torch does not work with torchvision from PyPI; install torch from PyPI")
     if torch.startswith("2.11") and numpy != "-" and tuple(map(int, numpy.split(".")[:2])) >= (2, 4):
-        result.append("torch 2.11 (triton 3.6) needs numpy below 2.4 where Triton is interpreted")
+        result.append("torch 2.11 (triton 3.6) needs numpy below 2.4 for the Triton interpreter")
     return result
 
 
@@ -70,19 +74,16 @@ def _version(name: str) -> str:
         return "-"
 
 
-def _card() -> str:
+def _gpu() -> str:
     try:
         import torch
     except ImportError:
-        return "unknown, torch is not installed"
+        return "unknown: torch is not installed"
     from lowmed.engine.device import driver_present
 
     if not torch.cuda.is_available():
-        return (
-            "none"
-            if not driver_present()
-            else f"a driver is there, but torch (CUDA {torch.version.cuda}) can not use it"
-        )
-    card = torch.cuda.get_device_properties(0)
+        unusable = f"a driver is installed, but torch (CUDA {torch.version.cuda}) cannot use it"
+        return unusable if driver_present() else "none"
+    gpu = torch.cuda.get_device_properties(0)
     bf16 = "bf16" if torch.cuda.get_device_capability(0) >= (8, 0) else "no bf16"
-    return f"{card.name}, {card.total_memory / 2**30:.1f} GiB, {bf16}, CUDA {torch.version.cuda}"
+    return f"{gpu.name}, {gpu.total_memory / 2**30:.1f} GiB, {bf16}, CUDA {torch.version.cuda}"

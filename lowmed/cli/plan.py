@@ -1,21 +1,16 @@
-"""`lowmed plan`: what a run will take on a card, before anything is downloaded."""
+"""`lowmed plan`: estimate memory and time of a run."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lowmed.cli import options
-from lowmed.errors import RecipeError
 
-if TYPE_CHECKING:
-    from lowmed.plan.cards import Card
-    from lowmed.recipe import Recipe
-
-Gpu = Annotated[str | None, typer.Option("--gpu", help="A card: T4, L4, 3090, A100-40, H100, ...")]
-Gib = Annotated[float | None, typer.Option("--gib", min=0.1, max=1e4, help="Memory of a card that is not known, GiB.")]
-Rehearse = Annotated[
-    bool, typer.Option("--rehearse", help="Run three updates with random weights here, and store what they took.")
+Gpu = Annotated[str | None, typer.Option("--gpu", help="A GPU: T4, L4, 3090, A100-40, H100, ...")]
+Gib = Annotated[float | None, typer.Option("--gib", min=0.1, max=1e4, help="Memory in GiB of a GPU not in the list.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Run three steps here, and calibrate the estimate with what they took.")
 ]
 
 
@@ -25,78 +20,36 @@ def plan(
     gpu: Gpu = None,
     gib: Gib = None,
     nano: options.Nano = False,
-    rehearse: Rehearse = False,
+    dry_run: DryRun = False,
     as_json: options.Json = False,
 ) -> None:
-    """Plan memory and time of a run: peak by phase and term, verdict, what would save memory.
+    """Estimate memory and time of a run.
+
+    Nothing is downloaded. Exits with 1 if the run does not fit the GPU.
 
     \b
-    lowmed plan --recipe rarl                                  the card present, else all cards
-    lowmed plan --recipe rarl --gpu T4
+    lowmed plan --recipe rarl                                  the GPU present, else all known GPUs
+    lowmed plan --recipe rarl --gpu T4                         peak by phase, verdict, ways to save memory
     lowmed plan --recipe rarl --gib 12 model.load_in=16bit
-    lowmed plan --recipe rarl --rehearse model.name=<folder with config.json> model.weights=random
+    lowmed plan --recipe rarl --dry-run model.name=<folder with config.json> model.weights=random
     """
-    from lowmed.plan import architecture, cards
-    from lowmed.plan.estimate import estimate
-    from lowmed.plan.formatting import as_document, full_lines, header_lines, short_lines
-    from lowmed.recipe.io import load_recipe
+    from lowmed.api.plan import dry_run_recipe, estimate_recipe
+    from lowmed.plan.formatting import as_document, dry_run_lines, full_lines, header_lines, short_lines
 
-    if gpu and gib:
-        raise RecipeError("--gpu and --gib both say the card", "--gib", "give one of them")
-    asked = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
-    if rehearse:
-        _rehearse(asked, gpu, gib, as_json=as_json)
+    name = options.require_recipe(recipe_name)
+    if dry_run:
+        run, path = dry_run_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano)
+        if as_json:
+            print(run.model_dump_json(indent=2))
+        else:
+            print("\n".join([*dry_run_lines(run), f"stored   {path}; estimates for {run.card_name} now use it"]))
         return
-    model = architecture.read_architecture(asked.model)
-    card = _card(asked, gpu, gib)
-    chosen = [card] if card else list(cards.CARDS.values())
-    outlooks = [estimate(asked, model, each) for each in chosen]
+    result = estimate_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano)
     if as_json:
-        print(
-            json.dumps(
-                {"recipe": options.require_recipe(recipe_name), "cards": [as_document(each) for each in outlooks]},
-                indent=2,
-            )
-        )
+        print(json.dumps({"recipe": name, "cards": [as_document(each) for each in result.estimates]}, indent=2))
     else:
-        lines = full_lines(outlooks[0]) if card else short_lines(outlooks)
-        print(
-            "\n".join(
-                [f"recipe   {options.require_recipe(recipe_name)}: {asked.about}", *header_lines(outlooks[0]), *lines]
-            )
-        )
-    if card and outlooks[0].verdict == "does not fit":
+        first = result.estimates[0]
+        details = full_lines(first) if result.one_card else short_lines(result.estimates)
+        print("\n".join([f"recipe   {name}: {result.recipe.about}", *header_lines(first), *details]))
+    if result.one_card and result.estimates[0].verdict == "does not fit":
         raise typer.Exit(1)
-
-
-def _card(asked: "Recipe", gpu: str | None, gib: float | None) -> "Card | None":
-    """The card that was named, else the recipe's preset, else the one present, else none: all of them."""
-    from lowmed.engine import device
-    from lowmed.plan import cards
-
-    if gpu:
-        return cards.named(gpu)
-    if gib:
-        return cards.Card(f"{gib:g} GiB", gib)
-    if asked.hardware:
-        return cards.preset(asked)
-    if device.driver_present():
-        here = device.find_device(asked.model)
-        return cards.like(here.card, here.memory_gib)
-    return cards.this_cpu() if asked.model.name == "nano" or asked.model.weights == "random" else None
-
-
-def _rehearse(asked: "Recipe", gpu: str | None, gib: float | None, *, as_json: bool) -> None:
-    if gpu or gib:
-        raise RecipeError("a rehearsal runs on the card that is here", "--rehearse", "leave --gpu and --gib out")
-    from lowmed.engine import dry_run
-    from lowmed.plan import calibration
-    from lowmed.plan.formatting import dry_run_lines
-
-    row = dry_run.dry_run(asked)
-    path = calibration.store(row)
-    if as_json:
-        print(row.model_dump_json(indent=2))
-        return
-    print("\n".join(dry_run_lines(row)))
-    print(f"stored   {path}; it now calibrates the plan for {row.card_name} in this folder")

@@ -1,38 +1,34 @@
-"""`lowmed recipes`: what ships, and what a recipe may hold."""
+"""`lowmed recipes`: list, show and copy recipes, and print their schema."""
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from lowmed.errors import RunError
+from lowmed.api import recipes as api
+from lowmed.cli import options
 
-app = typer.Typer(
-    help="The recipes that ship: `lowmed recipes`, `show NAME`, `copy NAME PATH`, `schema`.", rich_markup_mode=None
-)
+app = typer.Typer(help="List, show and copy recipes.", rich_markup_mode=None)
+Name = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")]
 
 
 @app.callback(invoke_without_command=True)
 def recipes(context: typer.Context) -> None:
-    """List the recipes when no verb is given."""
+    """List, show and copy recipes. Without a command, the shipped recipes are listed."""
     if context.invoked_subcommand is None:
         list_recipes(as_json=False)
 
 
 @app.command("list")
-def list_recipes(as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout.")) -> None:
-    """One line a recipe.
+def list_recipes(as_json: options.Json = False) -> None:
+    """List the shipped recipes.
 
     \b
     lowmed recipes
     lowmed recipes list --json
     """
-    from lowmed.recipe.io import find_recipe, read_raw, shipped_recipes
-
-    rows = {}
-    for name in shipped_recipes():
-        values = read_raw(find_recipe(name)).values
-        rows[name] = {"method": values["method"]["kind"], "about": values["about"]}
+    rows = api.list_recipes()
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -42,56 +38,39 @@ def list_recipes(as_json: bool = typer.Option(False, "--json", help="One JSON do
 
 
 @app.command()
-def show(name: str) -> None:
-    """Print a recipe as it ships: what is faithful, what reconstructed, and where each value comes from.
+def show(name: Name) -> None:
+    """Print a recipe with the source of each value.
 
     \b
     lowmed recipes show rarl
     """
-    from lowmed.recipe.io import find_recipe
-
-    for column, cell in _row(name).items():
-        print(f"# {column:<13} {cell}")
-    print(find_recipe(name).read_text(encoding="utf-8"), end="")
+    print(api.show_recipe(name), end="")
 
 
 @app.command()
-def copy(name: str, path: Path) -> None:
-    """Copy a recipe to edit it.
+def copy(name: Name, path: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
+    """Copy a recipe to a file of your own.
 
     \b
     lowmed recipes copy rarl mine.yaml && lowmed grpo --recipe mine.yaml
     """
-    from lowmed.files import write_text
-    from lowmed.recipe.io import find_recipe
-
-    if path.exists():
-        raise RunError("the file exists", str(path), "choose another name; nothing was written")
-    write_text(path, find_recipe(name).read_text(encoding="utf-8"))
+    api.copy_recipe(name, path)
 
 
 @app.command()
 def schema(
-    markdown: bool = typer.Option(False, "--markdown", help="As tables to read: docs/recipes.md."),
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables to read: docs/recipes.md.")] = False,
 ) -> None:
-    """Print the JSON schema of recipes, for editors, or every key with what it does.
+    """Print every recipe key: the JSON schema, or tables.
 
     \b
     lowmed recipes schema > recipe.schema.json
     lowmed recipes schema --markdown
     """
-    from lowmed.recipe import Recipe
-    from lowmed.report import recipe_keys
+    result = api.recipe_schema()
+    if markdown:
+        from lowmed.report import recipe_keys
 
-    result = Recipe.model_json_schema()
-    print(recipe_keys.markdown(result) if markdown else json.dumps(result, indent=2))
-
-
-def _row(name: str) -> dict[str, str]:
-    """What the table of recipes/README.md says of a recipe that ships; nothing of one's own file."""
-    from lowmed.recipe.io import recipes_folder
-
-    lines = (recipes_folder() / "README.md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    result = next((row for row in rows if row[0] == f"`{name}`"), [])
-    return dict(zip(rows[0][1:], result[1:], strict=False))
+        print(recipe_keys.markdown(result))
+    else:
+        print(json.dumps(result, indent=2))

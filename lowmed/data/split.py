@@ -90,8 +90,8 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
             "data.split_by",
             "split by image (data.split_by=image), or set data.allow_shared_images=true and have every table say so",
         )
-    if spec.train_limit:
-        train = tuple(random.Random(seed).sample(train, min(spec.train_limit, len(train))))
+    if spec.max_train_questions:
+        train = tuple(random.Random(seed).sample(train, min(spec.max_train_questions, len(train))))
         shared = _shared(train, held_out)
     published_shared = _shared(published, held_out) | {HELD_OUT: frozenset()}  # which is part of the published train
     return DataSplit(dataset.source, train, held_out, shared, published_shared, dataset.open_image, dataset.digest)

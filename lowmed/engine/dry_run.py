@@ -27,9 +27,9 @@ from lowmed.engine.load import Loaded
 from lowmed.engine.profiler import Profiler
 from lowmed.nano import phantom
 from lowmed.plan import architecture, sequence_lengths
-from lowmed.plan.batch import SMALL, choose_batch
+from lowmed.plan.batch import SMALL_MODEL, choose_batch
 from lowmed.plan.calibration import MeasuredRun
-from lowmed.plan.workload import CPU_ROWS
+from lowmed.plan.workload import CPU_EVAL_BATCH_SIZE
 from lowmed.recipe import Recipe
 from lowmed.run import create_run
 from lowmed.sample import Sample
@@ -69,11 +69,11 @@ def dry_run(asked: Recipe) -> MeasuredRun:
         run = create_run(recipe, "rehearsal", out=str(Path(scratch) / "run"))
         with _metered(meter):
             train.train(run, loaded, data_split, report=lambda *_: None)
-    if here.device == "cuda" or model.parameters < SMALL:  # 64 completions of a large model take a CPU an hour
+    if here.device == "cuda" or model.parameters < SMALL_MODEL:  # 64 completions of a large model take a CPU an hour
         meter.timing = False
         gc.collect()  # the trainer and its optimizer, which an evaluation does not have
         with meter.phase("evaluation"):
-            _evaluate(recipe, loaded, data_split, cut.rows_per_answer)
+            _evaluate(recipe, loaded, data_split, cut.eval_batch_size)
     if here.device == "cuda":
         import torch
 
@@ -90,7 +90,7 @@ def dry_run(asked: Recipe) -> MeasuredRun:
         context_gib=round(meter.context_gib, 3),
         gib={phase: round(gib, 3) for phase, gib in meter.gib.items()},
         seconds={
-            "update": round(sum(meter.seconds.values()), 3),
+            "step": round(sum(meter.seconds.values()), 3),
             **{phase: round(seconds, 3) for phase, seconds in meter.seconds.items()},
         },
         about={
@@ -136,7 +136,7 @@ def _division(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -> Data
     def picture(reference: str) -> Image.Image:
         return phantom.picture(reference).resize(size)
 
-    count = max(UPDATES * recipe.method.prompts_per_step, CPU_ROWS)
+    count = max(UPDATES * recipe.method.prompts_per_step, CPU_EVAL_BATCH_SIZE)
     samples = phantom.samples("train", count, recipe.seed)
     train_rows = tuple(replace(sample, images=sample.images * max(1, planned.images)) for sample in samples)
     return DataSplit("rehearsal", train_rows, {}, {}, {}, picture, "rehearsal")
@@ -163,7 +163,7 @@ def _measured_lengths(
         text=text,
         completion=recipe.method.max_sampled_tokens or completion,
         mean_image=planned.image,
-        told_by="generated",
+        source="generated",
     )
 
 

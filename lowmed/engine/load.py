@@ -90,7 +90,7 @@ def _unsloth_refusal(spec: ModelSpec, machine: Device) -> SetupError | None:
         where = f"{where} and model.rollout"
         return SetupError("unsloth refuses vLLM for Qwen2-VL", where, "use model.rollout=transformers")
     if spec.weights == "random":
-        return SetupError("unsloth loads trained weights only", where, f"{instead} to rehearse")
+        return SetupError("unsloth loads trained weights only", where, f"{instead} for a dry run")
     if importlib.util.find_spec("unsloth") is None:
         return SetupError("unsloth is not installed", where, "pip install 'lowmed[unsloth]', or use transformers")
     return None

@@ -114,7 +114,7 @@ def splits_to_evaluate(
             "one folder for several sources", "--path", "give each its own: --on vqa-rad=FOLDER,folder=OTHER"
         )
     result = [_division(who, name, own) for name, own in sources]
-    return [(limited(data_split, limit or who.eval.limit), seen) for data_split, seen in result]
+    return [(limited(data_split, limit or who.eval.max_questions), seen) for data_split, seen in result]
 
 
 def split_to_probe(who: EvalTarget, on: str | None, path: str | None, limit: int) -> tuple[DataSplit, str]:

@@ -1,4 +1,7 @@
-"""The training methods. A new one is a module here, its class in `AnyMethod`, and a trainer module in the engine."""
+"""The training methods.
+
+To add a method, write a module here, add its class to `AnyMethod`, and write a trainer module in `lowmed.engine`.
+"""
 
 from typing import get_args
 
@@ -8,7 +11,7 @@ from lowmed.methods.sft import SftSpec
 
 AnyMethod = SftSpec | GrpoSpec
 METHODS: dict[str, type[MethodSpec]] = {
-    get_args(each.model_fields["kind"].annotation)[0]: each for each in get_args(AnyMethod)
+    get_args(spec.model_fields["kind"].annotation)[0]: spec for spec in get_args(AnyMethod)
 }
 
 __all__ = ["METHODS", "AnyMethod", "GrpoSpec", "MethodSpec", "RewardSpec", "SftSpec"]

@@ -1,45 +1,82 @@
-"""Group-relative policy optimization."""
+"""Group relative policy optimization (GRPO)."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from lowmed.methods.method import MethodSpec, RewardSpec
-from lowmed.schema import Positive
+from lowmed.schema import Positive, counterpart
 
 
 class GrpoSpec(MethodSpec):
-    """Group-relative policy optimization: sample a group of completions per prompt, score them, compare in the group."""
+    """GRPO: sample a group of completions per prompt, score them, and reinforce the better ones of each group."""
 
     trainer: ClassVar[str] = "grpo"
 
-    kind: Literal["grpo"] = Field(description="names the method")
-    num_generations: Annotated[int, Field(ge=2)] = Field(8, description="completions sampled per question")
-    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="sampling temperature")
-    max_completion_length: Positive = Field(256, description="longer completions are truncated, in tokens")
+    kind: Literal["grpo"] = Field(description="selects the method")
+    num_generations: Annotated[int, Field(ge=2)] = Field(
+        8,
+        description="completions sampled per question: the size of a group",
+        json_schema_extra=counterpart("GRPOConfig: num_generations"),
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="sampling temperature", json_schema_extra=counterpart("GRPOConfig: temperature")
+    )
+    max_completion_length: Positive = Field(
+        256,
+        description="longer completions are truncated; in tokens",
+        json_schema_extra=counterpart("GRPOConfig: max_completion_length"),
+    )
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = Field(
         "dapo",
-        description="what token losses are averaged over: each completion, the step, a constant, the forward pass",
+        description="token losses are averaged over each completion (`grpo`), the step (`dapo`), a constant "
+        "(`dr_grpo`) or the forward pass (`bnpo`)",
+        json_schema_extra=counterpart("GRPOConfig: loss_type"),
     )
-    scale_rewards: Literal["group", "batch", "none"] = Field("group", description="divisor of the advantages")
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group",
+        description="advantages are divided by the standard deviation of the rewards of the group or batch, or not",
+        json_schema_extra=counterpart("GRPOConfig: scale_rewards"),
+    )
     multi_objective_aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = Field(
-        "sum_then_normalize", description="whether rewards are summed before or after the comparison in the group"
+        "sum_then_normalize",
+        description="whether rewards are summed before or after normalization within the group",
+        json_schema_extra=counterpart("GRPOConfig: multi_objective_aggregation"),
     )
-    beta: Annotated[float, Field(ge=0)] = Field(0.0, description="weight of the KL term; above 0: one more forward")
-    epsilon: Annotated[float, Field(gt=0)] = Field(0.2, description="lower clipping range of the probability ratio")
+    beta: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="weight of the KL term; above 0 costs one more forward pass",
+        json_schema_extra=counterpart("GRPOConfig: beta"),
+    )
+    epsilon: Annotated[float, Field(gt=0)] = Field(
+        0.2,
+        description="lower clipping range of the probability ratio",
+        json_schema_extra=counterpart("GRPOConfig: epsilon"),
+    )
     epsilon_high: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="upper clipping range; empty = the same as epsilon"
+        None,
+        description="upper clipping range; null = the same as epsilon",
+        json_schema_extra=counterpart("GRPOConfig: epsilon_high"),
     )
-    num_iterations: Positive = Field(1, description="optimizer steps on the same completions")
-    mask_truncated_completions: bool = Field(True, description="do not train on truncated completions")
+    num_iterations: Positive = Field(
+        1,
+        description="optimizer steps on the same completions",
+        json_schema_extra=counterpart("GRPOConfig: num_iterations"),
+    )
+    mask_truncated_completions: bool = Field(
+        True,
+        description="exclude truncated completions from the loss",
+        json_schema_extra=counterpart("GRPOConfig: mask_truncated_completions"),
+    )
     skip_zero_variance_groups: bool = Field(
-        True, description="leave groups whose completions all earned the same out of the forward pass"
+        True, description="skip the forward pass of groups whose completions all have the same reward"
     )
     canary_steps: Positive | None = Field(
-        20, description="steps between checks that known hacks earn nothing; empty = never"
+        20, description="steps between checks that known reward hacks earn nothing; null = never"
     )
     rewards: Annotated[tuple[RewardSpec, ...], Field(min_length=1)] = Field(
-        description="what completions are paid for; `lowmed rewards list` names them"
+        description="the rewards; `lowmed rewards list` names them",
+        json_schema_extra=counterpart("GRPOTrainer: reward_funcs"),
     )
 
     @property
@@ -49,7 +86,7 @@ class GrpoSpec(MethodSpec):
 
     @property
     def max_sampled_tokens(self) -> int:
-        """Most tokens of a sampled completion."""
+        """Maximum number of tokens of a sampled completion."""
         return self.max_completion_length
 
     @property
@@ -64,12 +101,12 @@ class GrpoSpec(MethodSpec):
 
     @property
     def scoring_passes(self) -> int:
-        """One for the reference policy of the KL term, one for the policy that sampled where its rows are used again."""
+        """One for the reference policy of the KL term; one for the sampling policy if rows are used more than once."""
         return (self.beta > 0) + (self.num_iterations > 1)
 
     @property
     def keeps_reference(self) -> bool:
-        """Whether a KL term needs a frozen copy of the adapter."""
+        """Whether the KL term needs a frozen copy of the initial adapter."""
         return self.beta > 0
 
     @property
@@ -78,11 +115,11 @@ class GrpoSpec(MethodSpec):
         return self.rewards
 
     def limited_to(self, max_completion_length: int) -> "GrpoSpec":
-        """The same method with shorter completions."""
+        """The method with shorter completions."""
         return self.model_copy(update={"max_completion_length": max_completion_length})
 
     def training_every_row(self) -> "GrpoSpec":
-        """The same method with every row trained: random weights earn no reward and end no completion."""
+        """The method with every row trained: completions of random weights earn nothing and never end."""
         return self.model_copy(
             update={"skip_zero_variance_groups": False, "mask_truncated_completions": False, "canary_steps": None}
         )

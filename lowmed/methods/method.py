@@ -1,24 +1,27 @@
-"""What every training method has: its settings in a recipe, and what the planner and the engine ask of it.
+"""The base class of training methods: the settings that all share, and the interface to planner and engine.
 
-A new method is a module in this package with a subclass of `MethodSpec`, named in `__init__`, and a trainer module in
-the engine. Nothing else tests which method a recipe uses.
+Planner and engine use this interface and never test which method a recipe uses.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from lowmed.schema import Positive, Rate, Section, Share
+from lowmed.schema import Positive, Rate, Section, Share, counterpart
 
 
 class RewardSpec(Section):
-    """One reward of a recipe: its name, its weight, and any options that the reward itself takes."""
+    """One reward: its name, its weight, and the options of that reward (`lowmed rewards show NAME`)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(description="one of `lowmed rewards list`")
-    weight: Annotated[float, Field(ge=0)] = Field(1.0, description="factor of its value in the sum of rewards")
-    gate: bool = Field(False, description="a completion that scores below 1 here gets no reward at all")
+    name: str = Field(description="a name from `lowmed rewards list`, or `FILE.py:FUNCTION`")
+    weight: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="factor of the reward in the sum of rewards",
+        json_schema_extra=counterpart("GRPOConfig: reward_weights"),
+    )
+    gate: bool = Field(False, description="a completion that scores below 1 here gets a total reward of 0")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -29,44 +32,74 @@ class RewardSpec(Section):
 class MethodSpec(Section):
     """Settings that all methods share.
 
-    Class attributes, which a subclass may override:
-        trainer: module of `lowmed.engine` whose `build(job)` returns the trainer.
-        with_completion: whether the training data have a `completion` column with the reference.
+    Attributes:
+        trainer: module of `lowmed.engine` whose `build(job)` returns the trainer. Set by each subclass.
+        with_completion: whether training rows have a `completion` column with the reference completion.
     """
 
     trainer: ClassVar[str]
     with_completion: ClassVar[bool] = False
 
     kind: str
-    max_steps: Positive = Field(120, description="optimizer steps")
-    prompts_per_step: Positive = Field(8, description="questions in one optimizer step")
-    learning_rate: Rate = Field(2e-5, description="peak learning rate of AdamW")
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="decay of the learning rate; linear and cosine end at 0"
+    max_steps: Positive = Field(
+        120, description="number of optimizer steps", json_schema_extra=counterpart("TrainingArguments: max_steps")
     )
-    warmup_ratio: Share = Field(0.0, description="share of the steps over which the learning rate rises")
-    max_grad_norm: Annotated[float, Field(gt=0)] = Field(0.5, description="gradients are clipped to this norm")
-    save_steps: Positive = Field(20, description="steps between checkpoints; a killed run loses at most these")
+    prompts_per_step: Positive = Field(
+        8,
+        description="questions in one optimizer step",
+        json_schema_extra=counterpart(
+            "GRPOConfig: per_device_train_batch_size * gradient_accumulation_steps / num_generations"
+        ),
+    )
+    learning_rate: Rate = Field(
+        2e-5,
+        description="peak learning rate of AdamW",
+        json_schema_extra=counterpart("TrainingArguments: learning_rate"),
+    )
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
+        "constant",
+        description="learning rate schedule; linear and cosine decay to 0",
+        json_schema_extra=counterpart("TrainingArguments: lr_scheduler_type"),
+    )
+    warmup_ratio: Share = Field(
+        0.0,
+        description="share of the steps over which the learning rate rises from 0",
+        json_schema_extra=counterpart("TrainingArguments: warmup_steps / max_steps"),
+    )
+    max_grad_norm: Annotated[float, Field(gt=0)] = Field(
+        0.5,
+        description="gradients are clipped to this norm",
+        json_schema_extra=counterpart("TrainingArguments: max_grad_norm"),
+    )
+    save_steps: Positive = Field(
+        20,
+        description="steps between checkpoints; a killed run loses at most this many",
+        json_schema_extra=counterpart("TrainingArguments: save_steps"),
+    )
     per_device_train_batch_size: Positive | None = Field(
-        None, description="rows in one forward pass; empty = derived from the GPU"
+        None,
+        description="rows in one forward pass; null = derived from the GPU",
+        json_schema_extra=counterpart("TrainingArguments: per_device_train_batch_size"),
     )
     gradient_checkpointing: bool | None = Field(
-        None, description="recompute activations in the backward pass; empty = derived from the GPU"
+        None,
+        description="recompute activations in the backward pass; null = derived from the GPU",
+        json_schema_extra=counterpart("TrainingArguments: gradient_checkpointing"),
     )
 
     @property
     def rows_per_step(self) -> int:
-        """Rows in one optimizer step: questions, or completions where the method samples them."""
+        """Rows in one optimizer step: completions where the method samples them, else questions."""
         return self.prompts_per_step * max(1, self.completions_per_prompt)
 
     @property
     def completions_per_prompt(self) -> int:
-        """Completions that the policy samples per prompt; 0 where it trains on references."""
+        """Completions that the policy samples per prompt; 0 where the method trains on reference completions."""
         return 0
 
     @property
     def max_sampled_tokens(self) -> int:
-        """Most tokens of a sampled completion; 0 where none are sampled."""
+        """Maximum number of tokens of a sampled completion; 0 where none are sampled."""
         return 0
 
     @property
@@ -76,37 +109,38 @@ class MethodSpec(Section):
 
     @property
     def steps_per_batch(self) -> int:
-        """Optimizer steps on the same rows. A checkpoint must not fall between them, since it does not hold the rows."""
+        """Optimizer steps on the same rows. Checkpoints do not hold the rows, so none is saved between these steps."""
         return 1
 
     @property
     def scoring_passes(self) -> int:
-        """Forward passes without a gradient over the rows of each batch, after sampling and before training."""
+        """Forward passes without gradients over the rows of a batch, between sampling and training."""
         return 0
 
     @property
     def keeps_reference(self) -> bool:
-        """Whether a frozen copy of the adapter is kept, e.g. for a KL term."""
+        """Whether the method keeps a frozen copy of the initial adapter, e.g. for a KL term."""
         return False
 
     @property
     def reward_specs(self) -> tuple[RewardSpec, ...]:
-        """The rewards it trains with; empty where it uses none."""
+        """The rewards of the method; empty where it uses none."""
         return ()
 
     def limited_to(self, max_completion_length: int) -> "MethodSpec":
-        """The same method with shorter completions; unchanged where it samples none."""
+        """The method with shorter completions; unchanged where it samples none."""
         del max_completion_length
         return self
 
     def training_every_row(self) -> "MethodSpec":
-        """The same method without anything that would leave rows out, for a dry run with random weights."""
+        """The method with every row trained, for dry runs: random weights would leave most rows out."""
         return self
 
     @model_validator(mode="after")
     def _batch_size_divides_the_rows(self) -> "MethodSpec":
         size = self.per_device_train_batch_size
         if size and self.rows_per_step % size:
-            rows = f"the {self.rows_per_step} rows of a step"
-            raise ValueError(f"per_device_train_batch_size ({size}) does not divide {rows}")
+            raise ValueError(
+                f"per_device_train_batch_size ({size}) does not divide the {self.rows_per_step} rows of a step"
+            )
         return self

@@ -1,4 +1,4 @@
-"""The families of models that lowmed knows. A new family is one record in a module of this package, named here."""
+"""The supported model families. To add one, define its record in a module of this package and list it in `FAMILIES`."""
 
 from lowmed.errors import SetupError
 from lowmed.models.architecture import PATCHES_PER_TOKEN, Architecture
@@ -11,10 +11,14 @@ __all__ = ["FAMILIES", "PATCHES_PER_TOKEN", "Architecture", "ModelFamily", "fami
 
 
 def family_of(model_type: str, where: str = "model.name") -> ModelFamily:
-    """The family of a config's `model_type`.
+    """The model family of a `model_type`.
+
+    Args:
+        model_type: the value in config.json.
+        where: the setting named in the error.
 
     Raises:
-        SetupError: lowmed does not know it.
+        SetupError: the family is not supported.
     """
     if model_type in FAMILIES:
         return FAMILIES[model_type]

@@ -1,4 +1,4 @@
-"""The sizes of a vision-language model, as its config.json gives them."""
+"""The dimensions of a vision-language model, from its config.json."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,28 @@ PATCHES_PER_TOKEN = 4  # the vision tower merges 2 x 2 patches into one token
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of a language model and of its vision tower. Widths in values, counts in parameters.
+    """The dimensions of a language model and its vision tower.
 
     Attributes:
-        family: the config's `model_type`.
-        gated_vision: the tower's MLPs are gated and its norms are RMSNorms without a bias.
-        qk_norm: attention has norms of queries and keys instead of biases.
-        patch_bias: the tower's patch embedding has a bias.
+        family: `model_type` in config.json.
+        hidden: width of the hidden states.
+        intermediate: width of the MLPs.
+        layers: number of decoder layers.
+        heads: number of query heads.
+        kv_heads: number of key and value heads.
+        head_dim: width of one head.
+        vocabulary: number of tokens in the vocabulary.
+        tied: whether lm_head and the embeddings share one table.
+        vision_depth: number of blocks of the vision tower.
+        vision_width: width of its blocks.
+        vision_intermediate: width of its MLPs.
+        vision_out: width of its output features.
+        patch_values: pixel values of one patch: channels x frames x side x side.
+        positions: learned position embeddings of the tower; 0 for rotary ones.
+        deepstack: number of tower blocks whose features are also merged into the language model.
+        gated_vision: whether the tower has gated MLPs and RMSNorms; otherwise plain MLPs and LayerNorms.
+        qk_norm: whether attention normalizes queries and keys; otherwise it has biases.
+        patch_bias: whether the patch embedding has a bias.
     """
 
     family: str
@@ -38,7 +53,7 @@ class Architecture:
 
     @property
     def layer_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of the seven linear layers of one language layer, which are those that LoRA sits on."""
+        """(inputs, outputs) of the seven linear layers of one decoder layer. The adapter is on all of them."""
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = ((self.hidden, wide), (self.hidden, narrow), (self.hidden, narrow), (wide, self.hidden))
         mlp = ((self.hidden, self.intermediate), (self.hidden, self.intermediate), (self.intermediate, self.hidden))
@@ -46,24 +61,24 @@ class Architecture:
 
     @property
     def text_linear(self) -> int:
-        """Weights of the language layers that `4bit` quantises."""
+        """Number of weights in the linear layers of the language model, which `load_in: 4bit` quantizes."""
         return self.layers * sum(inputs * outputs for inputs, outputs in self.layer_shapes)
 
     @property
     def text_rest(self) -> int:
-        """Norms and biases of the language model."""
+        """Number of weights in norms and biases of the language model."""
         biases = (self.heads + 2 * self.kv_heads) * self.head_dim
         attention = 2 * self.head_dim if self.qk_norm else biases
         return self.layers * (2 * self.hidden + attention) + self.hidden
 
     @property
     def embedding(self) -> int:
-        """Embedding table, and the head where it is a table of its own."""
+        """Number of weights in the embedding table, and in lm_head if it is not tied."""
         return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     @property
     def vision(self) -> int:
-        """Parameters of the vision tower with its merger."""
+        """Number of parameters of the vision tower and its merger."""
         width, inner = self.vision_width, self.vision_intermediate
         norm = width if self.gated_vision else 2 * width
         attention = width * 3 * width + 3 * width + width * width + width
@@ -76,9 +91,9 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
-        """All parameters."""
+        """Number of parameters of the model."""
         return self.text_linear + self.text_rest + self.embedding + self.vision
 
     def lora(self, rank: int) -> int:
-        """Parameters of an adapter of that rank on all linear layers of the language model."""
+        """Number of parameters of a LoRA adapter of this rank."""
         return rank * self.layers * sum(inputs + outputs for inputs, outputs in self.layer_shapes)

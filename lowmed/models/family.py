@@ -11,23 +11,24 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """What lowmed knows of the models that share a `model_type`. Names of modules are those of the loaded model.
+    """A model family. Module names are those of the loaded model.
 
     Attributes:
         model_type: as in config.json.
-        title: as its authors write it.
-        architecture: sizes from a config.json; raises KeyError, TypeError or ValueError where the config does not fit.
-        trainable: False where only memory and time are planned.
+        title: the name that its authors use.
+        architecture: reads the dimensions from a config.json. Raises KeyError, TypeError or ValueError if the config
+            does not fit the family.
+        trainable: False if lowmed only plans memory and time for it.
         language_model: name of the module with the decoder layers.
-        vision_tower: name of the module that turns pixels into features.
+        vision_tower: name of the module that encodes images.
         lora_targets: linear layers of the language model that carry the adapter.
         keep_16bit: modules that stay in 16 bits when the language layers are loaded in 4 bits.
-        never_sampled: tokens that are suppressed in sampling. A weak model would sample them, and the next forward pass
-            would then find more image placeholders than images.
-        image_placeholder: text that stands for one image in a rendered prompt.
-        shared_prefix: whether `engine/prefix` can run the decoder layers.
-        vision_cache: whether features may be cached: the tower encodes each image independently of its batch.
-        gguf_architecture: llama.cpp's name, or None where GGUF export is not supported.
+        never_sampled: tokens that are suppressed in sampling. An untrained model could sample an image placeholder, and
+            the next forward pass would find more placeholders than images.
+        image_placeholder: text of one image in a rendered prompt.
+        shared_prefix: whether `engine.prefix` can run the decoder layers.
+        vision_cache: whether image features may be cached: the encoding of an image must not depend on its batch.
+        gguf_architecture: name in llama.cpp, or None if GGUF export is not supported.
         renamed_prefixes: prefixes of tensor names in published checkpoints -> prefixes in the loaded model.
     """
 
@@ -47,14 +48,14 @@ class ModelFamily:
     renamed_prefixes: Mapping[str, str] = field(default_factory=dict)
 
     def in_vision_tower(self, name: str) -> bool:
-        """Whether a module or weight belongs to the vision tower; `name` may have PEFT's prefixes."""
+        """Whether a module or weight belongs to the vision tower. `name` may have the prefixes that PEFT adds."""
         return f".{self.vision_tower.rpartition('.')[2]}." in f".{name}."
 
     def in_language_model(self, name: str) -> bool:
-        """Whether a module or weight belongs to the language model; `name` may have PEFT's prefixes."""
+        """Whether a module or weight belongs to the language model. `name` may have the prefixes that PEFT adds."""
         return f".{self.language_model.rpartition('.')[2]}." in f".{name}."
 
     @property
     def lora_pattern(self) -> str:
-        """The regular expression by which PEFT finds the layers of the adapter: in the language model alone."""
+        """Regular expression for `LoraConfig.target_modules`: the adapted layers, in the language model only."""
         return rf".*{self.language_model.rpartition('.')[2]}.*\.({'|'.join(self.lora_targets)})"

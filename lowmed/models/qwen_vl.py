@@ -1,11 +1,11 @@
-"""The Qwen-VL families: what Qwen2-VL, Qwen2.5-VL and Qwen3-VL share, and where they differ."""
+"""The Qwen-VL families: Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
 from typing import Any
 
 from lowmed.models.architecture import Architecture
 from lowmed.models.family import Config, ModelFamily
 
-# Published checkpoints of Qwen2-VL and Qwen2.5-VL still have the module names of older versions of transformers.
+# Published checkpoints of Qwen2-VL and Qwen2.5-VL have module names from older versions of transformers.
 RENAMED_PREFIXES = {
     "visual.": "model.visual.",
     "model.layers.": "model.language_model.layers.",
@@ -17,7 +17,7 @@ IMAGE_PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 def _architecture(config: Config, **differences: Any) -> Architecture:
-    """The sizes that all three read alike, with what differs."""
+    """The architecture from the fields that all three families share, and `differences`."""
     text: Config = config.get("text_config") or config
     vision: Config = config["vision_config"]
     patch = vision["patch_size"] ** 2 * vision.get("temporal_patch_size", 2)
@@ -96,7 +96,7 @@ QWEN2_5_VL = ModelFamily(
     vision_cache=True,
     renamed_prefixes=RENAMED_PREFIXES,
 )
-# Planned only: a token of Qwen3-VL covers 32 x 32 pixels, and its tower hands features to several decoder layers.
+# Not trainable yet: a token of Qwen3-VL covers 32 x 32 pixels, and its tower feeds features to several decoder layers.
 QWEN3_VL = ModelFamily(
     model_type="qwen3_vl",
     title="Qwen3-VL",

@@ -1,6 +1,6 @@
-"""The architecture of a recipe's model, from its config.json: no weights, no network, no torch.
+"""The architecture of a recipe's model, from its config.json. Needs no weights, no network and no torch.
 
-The sizes that were released ship as small data.
+The configs of the published models ship with lowmed.
 """
 
 import json
@@ -18,14 +18,14 @@ _NEEDED = f"give a config.json of {', '.join(family.title for family in FAMILIES
 
 
 def from_config(config: Mapping[str, Any], where: str = "model.name") -> Architecture:
-    """The architecture that a config.json describes.
+    """The architecture in a config.json.
 
     Args:
-        config: its content.
-        where: named in an error.
+        config: the content of the file.
+        where: file or setting named in an error.
 
     Raises:
-        SetupError: the model is of an unknown family, or a size is missing or invalid.
+        SetupError: the family is not supported, or a dimension is missing or invalid.
     """
     if not isinstance(config, Mapping):
         raise _invalid(where)
@@ -36,8 +36,9 @@ def from_config(config: Mapping[str, Any], where: str = "model.name") -> Archite
         raise SetupError(f"config.json has no {error}", where, _NEEDED) from error
     except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise _invalid(where) from error
-    sizes = [value for name, value in vars(result).items() if name != "family"]
-    if not all(isinstance(size, int) and size >= 0 for size in sizes) or not result.layers * result.kv_heads:
+    dimensions = [value for name, value in vars(result).items() if name != "family"]
+    valid = all(isinstance(value, int) and value >= 0 for value in dimensions)
+    if not valid or not result.layers * result.kv_heads:
         raise _invalid(where)
     return result
 
@@ -47,16 +48,16 @@ def _invalid(where: str) -> SetupError:
 
 
 def shipped() -> dict[str, Architecture]:
-    """The released sizes by hub id."""
+    """Hub id of each published model -> its architecture."""
     configs: dict[str, dict[str, Any]] = json.loads(SHIPPED.read_text(encoding="utf-8"))
     return {name: from_config(config, name) for name, config in configs.items()}
 
 
 def read_architecture(model: ModelSpec) -> Architecture:
-    """The architecture of a recipe's model: nano, a local folder with config.json, or a released hub id.
+    """The architecture of a recipe's model: nano, a local directory with config.json, or a shipped hub id.
 
     Raises:
-        SetupError: it is none of these.
+        SetupError: config.json is missing or invalid, or the hub id is unknown.
     """
     folder = nano.folder() if model.name == "nano" else Path(model.name).expanduser()
     if folder.is_dir():
@@ -66,14 +67,14 @@ def read_architecture(model: ModelSpec) -> Architecture:
             raise SetupError(
                 f"config.json of the model cannot be read ({type(error).__name__})",
                 str(folder),
-                "give the folder of a Hugging Face model",
+                "give the directory of a Hugging Face model",
             ) from error
         return from_config(config, str(folder / "config.json"))
     known = shipped()
     if model.name in known:
         return known[model.name]
     raise SetupError(
-        f"the architecture of {model.name} is unknown here",
+        f"the architecture of {model.name} is unknown",
         "model.name",
-        f"give a local folder that holds its config.json, or one of {', '.join(known)}",
+        f"give a local directory with its config.json, or one of {', '.join(known)}",
     )

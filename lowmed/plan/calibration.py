@@ -1,7 +1,8 @@
-"""Measured rows: what a rehearsal found, one file a row, and what the planner learns from them.
+"""Measured runs: what dry runs measured, one file each, and how the planner is calibrated by them.
 
-The planner multiplies its terms by the largest ratio of measured to planned memory among the large phases of a card's
-rows, and adds what smaller ones took beyond that: so it is never below one of them. A card without rows has a guess.
+The planner multiplies its terms by the largest ratio of measured to planned memory among the large phases on a GPU.
+What smaller phases took beyond that is added. So an estimate is never below a measured value of that GPU. For a GPU
+without measured runs both numbers are guesses.
 """
 
 from collections.abc import Sequence
@@ -20,35 +21,50 @@ from lowmed.plan.sequence_lengths import SequenceLengths
 from lowmed.plan.workload import GIB, Batch, Terms, Workload
 from lowmed.recipe import Recipe
 
-FOLDER = Path("rehearsals")  # in the working folder, as `runs` is
-GUESSED_FACTOR = 1.08  # what the allocator holds beyond its tensors
-LARGE_GIB = 1.0  # below it the libraries' own buffers outweigh what is planned
-CONTEXT_GIB = 0.5  # driver and kernels of a card, outside of torch's own count
+FOLDER = Path("dry_runs")  # in the working directory, like `runs`
+GUESSED_FACTOR = 1.08  # memory of the allocator over that of its tensors
+LARGE_GIB = 1.0  # in smaller phases the buffers of libraries outweigh the planned terms
+CONTEXT_GIB = 0.5  # CUDA context and kernels, which torch does not count
 
 
 @dataclass(frozen=True)
 class MemoryScale:
-    """From planned bytes to GiB on a card; `rows` of that card were measured."""
+    """Calibration of the memory estimate for one GPU.
+
+    Attributes:
+        factor: measured over planned memory.
+        context_gib: memory outside of torch, in every phase.
+        dry_runs: number of measured runs on that GPU; with 0, the values are guesses.
+    """
 
     factor: float = GUESSED_FACTOR
     context_gib: float = CONTEXT_GIB
-    rows: int = 0
+    dry_runs: int = 0
 
     def gib(self, terms: Terms) -> float:
-        """A phase's memory, with what is taken beside torch."""
+        """Memory of a phase in GiB.
+
+        Args:
+            terms: its terms, in bytes.
+        """
         return self.context_gib + self.factor * sum(terms.values()) / GIB
 
 
 class MeasuredRun(BaseModel):
-    """One rehearsal: what ran, where, and what it took.
+    """The result of one dry run: what ran, on which device, and what it took.
 
     Attributes:
-        card: as torch names it, or `CPU`.
-        card_gib: its memory, GiB; 0 for a CPU.
-        context_gib: taken beside what the terms count: driver and kernels, or this process at its start.
-        gib: peak of each phase, GiB, context left out: reserved by torch, or resident in this process.
-        seconds: of one update, by part, after the first.
-        about: date, versions, machine.
+        card: name of the GPU as torch reports it, or `CPU`.
+        card_gib: its memory in GiB; 0 for a CPU.
+        precision: `bf16`, `fp16` or `fp32`.
+        recipe: the recipe, without paths and texts.
+        model: dimensions of the model.
+        lengths: tokens of the longest row.
+        batch: rows per pass.
+        context_gib: memory that the terms do not include: CUDA context and kernels, or this process before the model.
+        gib: peak memory of each phase without the context, in GiB: reserved by torch, or resident in the process.
+        seconds: time of one optimizer step (`step`) and of its parts, after the first step.
+        about: date, versions, backend.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,82 +82,87 @@ class MeasuredRun(BaseModel):
     about: dict[str, Any]
 
     @property
-    def sizes(self) -> Workload:
-        """What the planner goes by."""
+    def workload(self) -> Workload:
+        """The workload that the planner would estimate."""
         return Workload(self.recipe, self.model, self.lengths, self.batch, 4 if self.precision == "fp32" else 2)
 
     @property
     def card_name(self) -> str:
-        """The card's name in the planner's table."""
+        """Name of the GPU in the planner's table."""
         return cards.like(self.card, self.card_gib).name
 
     @property
     def planned_gib(self) -> dict[str, float]:
-        """The bare terms of each measured phase, GiB: neither factor nor context."""
-        terms = phases(self.sizes)
+        """The uncalibrated terms of each measured phase, in GiB."""
+        terms = phases(self.workload)
         return {phase: sum(terms[phase].values()) / GIB for phase in self.gib}
 
 
 def shipped_folder() -> Path:
-    """The folder of the rows that ship: inside the installed package, or among the benchmarks of a checkout."""
+    """The folder of the shipped measured runs: in the installed package, or in the benchmarks of a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "_measured"
     return installed if installed.is_dir() else package.parent / "benchmarks" / "results" / "memory"
 
 
-def shipped() -> list[MeasuredRun]:
-    """The rows that ship."""
+def shipped_runs() -> list[MeasuredRun]:
+    """The measured runs that ship with lowmed."""
     return _read(shipped_folder())
 
 
-def rows() -> list[MeasuredRun]:
-    """The rows that ship, and those that were rehearsed in this working folder.
+def measured_runs() -> list[MeasuredRun]:
+    """The shipped measured runs, and the dry runs of the working directory.
 
     Raises:
-        RunError: a file is no row of this version.
+        RunError: a file cannot be read by this version.
     """
-    return [*shipped(), *_read(FOLDER)]
+    return [*shipped_runs(), *_read(FOLDER)]
 
 
-def store(row: MeasuredRun, folder: Path = FOLDER) -> Path:
-    """Write a row; one of the same card, model, method and batch is replaced.
+def store(run: MeasuredRun, folder: Path = FOLDER) -> Path:
+    """Write a measured run. It replaces one with the same GPU, model, method and batch.
+
+    Args:
+        run: the measured run.
+        folder: where it is written.
 
     Raises:
         SetupError: the folder cannot be written.
     """
-    model = Path(row.recipe.model.name).name.lower()
-    batch = f"{row.batch.per_device_train_batch_size}x{row.lengths.row}{'-checkpointing' if row.batch.gradient_checkpointing else ''}"
-    name = f"{row.card_name}-{model}-{row.recipe.model.load_in}-{row.recipe.method.kind}-{batch}.json"
+    model = Path(run.recipe.model.name).name.lower()
+    shape = f"{run.batch.per_device_train_batch_size}x{run.lengths.row}"
+    checkpointing = "-checkpointing" if run.batch.gradient_checkpointing else ""
+    name = f"{run.card_name}-{model}-{run.recipe.model.load_in}-{run.recipe.method.kind}-{shape}{checkpointing}.json"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name.replace(" ", "-").replace("/", "-")
-    write_text(path, row.model_dump_json(indent=2) + "\n")
+    write_text(path, run.model_dump_json(indent=2) + "\n")
     return path
 
 
-def scale(card: str, known: Sequence[MeasuredRun] | None = None) -> MemoryScale:
-    """What is known of that card of the planner's table.
+def memory_scale(card: str, measured: Sequence[MeasuredRun] | None = None) -> MemoryScale:
+    """The calibration for a GPU.
 
     Args:
-        card: its name there.
-        known: rows; by default all that are at hand.
+        card: its name in the planner's table.
+        measured: measured runs of any GPU; by default all that are stored.
     """
-    mine = [row for row in (rows() if known is None else known) if row.card_name == card]
-    if not mine:
+    runs = [run for run in (measured_runs() if measured is None else measured) if run.card_name == card]
+    if not runs:
         return MemoryScale()
-    pairs = [(gib, row.planned_gib[phase], row.context_gib) for row in mine for phase, gib in row.gib.items()]
+    pairs = [(gib, run.planned_gib[phase], run.context_gib) for run in runs for phase, gib in run.gib.items()]
     factor = max((gib / planned for gib, planned, _ in pairs if planned >= LARGE_GIB), default=GUESSED_FACTOR)
     context = max(context + max(0.0, gib - factor * planned) for gib, planned, context in pairs)
-    return MemoryScale(factor, context, len(mine))
+    return MemoryScale(factor, context, len(runs))
 
 
 def _read(folder: Path) -> list[MeasuredRun]:
-    result = []
+    runs = []
     for path in sorted(folder.glob("*.json")):
         try:
-            result.append(MeasuredRun.model_validate_json(path.read_text(encoding="utf-8")))
+            runs.append(MeasuredRun.model_validate_json(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             first = str(error).splitlines()[0]
             raise RunError(
-                f"a measured row can not be read: {first}", str(path), "remove it, and rehearse again with this version"
+                f"the dry run cannot be read: {first}", str(path), "delete the file, and repeat the dry run"
             ) from error
-    return result
+    return runs

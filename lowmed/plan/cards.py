@@ -1,4 +1,4 @@
-"""The cards that runs are planned for: what torch reports of their memory, and how fast they are taken to be."""
+"""The GPUs that runs are planned for: their memory as torch reports it, and their estimated speed."""
 
 import os
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from lowmed.recipe import Recipe
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a card is taken to be, all estimates.
+    """The estimated speed of a GPU.
 
     Attributes:
         tflops: TFLOP/s reached in training.
-        decode_ms: of one pass that is bound by the launching of kernels, as a step of decoding is, through 28 layers.
-        gb_per_s: of its memory.
+        decode_ms: milliseconds of a pass through 28 layers that is bound by kernel launches, such as a decoding step.
+        gb_per_s: memory bandwidth in GB/s.
     """
 
     tflops: float
@@ -24,7 +24,15 @@ class Speed:
 
 @dataclass(frozen=True)
 class Card:
-    """One card. `gib` is what torch reports, less than the box says."""
+    """One GPU.
+
+    Attributes:
+        name: name in the planner's table.
+        gib: memory in GiB as torch reports it, which is less than the advertised size.
+        precision: `bf16`, `fp16` or `fp32`.
+        speed: estimated speed; None if unknown.
+        note: a warning about this GPU.
+    """
 
     name: str
     gib: float
@@ -33,7 +41,7 @@ class Card:
     note: str = ""
 
 
-_OLD = "torch 2.11 and later need a build for CUDA 12.6 on this card; their ordinary build is CUDA 13, which dropped it"
+_OLD = "this GPU needs the CUDA 12.6 build of torch 2.11 and later; the default build, CUDA 13, does not support it"
 CARDS = {
     card.name: card
     for card in (
@@ -53,44 +61,49 @@ CARDS = {
         Card("H200", 139.8, "bf16", Speed(260, 33, 4800)),
     )
 }
-MIDDLING = Speed(45, 50, 600)  # taken for a card that is not known
-# The card whose memory a recipe's `hardware` plans for.
+TYPICAL = Speed(45, 50, 600)  # assumed for an unknown GPU
+# Value of `hardware` in a recipe -> the GPU whose memory it plans for.
 PRESETS = {"t4": "T4", "24gb": "RTX 4090", "a100-40gb": "A100-40", "80gb": "A100-80"}
 CPU = "CPU"
 
 
 def named(name: str) -> Card:
-    """The card of that name, written in any case, with or without RTX, NVIDIA, blanks and dashes.
+    """The GPU of a name. Case, spaces, dashes, `NVIDIA` and `RTX` do not matter.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: the name is unknown or ambiguous.
     """
-    asked = _plain(name)
+    wanted = _plain(name)
     for card in CARDS.values():
-        if asked in (_plain(card.name), f"{_plain(card.name)}gb"):
+        if wanted in (_plain(card.name), f"{_plain(card.name)}gb"):
             return card
     raise RecipeError(
-        f"the card `{name}` is not known", "--gpu", f"use one of {', '.join(CARDS)}; or give its memory with --gib"
+        f"the GPU `{name}` is unknown", "--gpu", f"use one of {', '.join(CARDS)}, or give its memory with --gib"
     )
 
 
 def like(reported: str, gib: float) -> Card:
-    """The known card that torch reports under this name with this memory; an unknown one has no estimate of time."""
+    """The GPU that torch reports under this name with this memory. For an unknown GPU no time is estimated.
+
+    Args:
+        reported: name as torch reports it.
+        gib: memory in GiB as torch reports it.
+    """
     words = _plain(reported).removeprefix("tesla")
     fits = [card for card in CARDS.values() if words.startswith(_plain(card.name.partition("-")[0]))]
     near = [card for card in fits if abs(card.gib - gib) < 0.15 * card.gib]
-    # The longest name first: an A100 begins like an A10, and an L40S like an L4.
+    # The longest name wins: `A100` begins with `A10`, and `L40S` with `L4`.
     return max(near, key=lambda card: len(card.name), default=Card(reported, gib))
 
 
 def this_cpu() -> Card:
-    """This machine without a card: its main memory takes the card's place."""
+    """This machine without a GPU: its main memory takes the place of GPU memory."""
     return Card(CPU, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, "fp32")
 
 
-def preset(spec: Recipe) -> Card | None:
-    """The card that the recipe's `hardware` names."""
-    return CARDS[PRESETS[spec.hardware]] if spec.hardware else None
+def preset(recipe: Recipe) -> Card | None:
+    """The GPU that the recipe's `hardware` names."""
+    return CARDS[PRESETS[recipe.hardware]] if recipe.hardware else None
 
 
 def _plain(name: str) -> str:

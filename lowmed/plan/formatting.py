@@ -1,6 +1,5 @@
-"""An outlook in words: lines for the terminal, one JSON document, the tables of the documentation."""
+"""Estimates as lines for the terminal and as one JSON document."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,133 +10,151 @@ from safetensors import safe_open
 from lowmed.models import FAMILIES, Architecture, ModelFamily
 from lowmed.plan import architecture, cards, speed
 from lowmed.plan.calibration import MeasuredRun
-from lowmed.plan.estimate import Estimate, estimate, suggestions
+from lowmed.plan.estimate import Estimate, Suggestion, estimate, suggestions
+from lowmed.plan.needs import needs_embedding, needs_judge
 from lowmed.plan.workload import GIB
 from lowmed.recipe import Recipe
 
-SHOWN_TERM_GIB = 0.05
+SHOWN_TERM_GIB = 0.05  # smaller terms are not printed
+TERMS_PER_LINE = 4
+UNCALIBRATED = "~ estimate: no dry run was made on that GPU"
 
 
 def header_lines(result: Estimate) -> list[str]:
-    """What is planned: model, rows."""
-    sizes = result.sizes
-    recipe, lengths = sizes.recipe, sizes.lengths
-    adapter = sizes.model.lora(recipe.lora.rank)
-    size = f"{sizes.model.parameters / 1e9:.3g} billion parameters, {recipe.model.load_in}"
+    """The model and the length of the rows."""
+    workload = result.workload
+    recipe, lengths = workload.recipe, workload.lengths
+    adapter = workload.model.lora(recipe.lora.rank)
+    size = f"{workload.model.parameters / 1e9:.3g} billion parameters, {recipe.model.load_in}"
     return [
         f"model    {recipe.model.name}: {size}, LoRA rank {recipe.lora.rank} ({adapter / 1e6:.1f} million)",
-        f"rows     at the most {lengths.image} tokens of image, {lengths.text} of text, {lengths.completion} of reply",
-        f"         ({lengths.told_by})",
+        f"tokens   longest row: {lengths.image} of images, {lengths.text} of text, {lengths.completion} of completion",
+        f"         ({lengths.source})",
     ]
 
 
 def full_lines(result: Estimate) -> list[str]:
-    """One card: batch, phases by term, verdict, knobs, time."""
-    cut, method, card = result.sizes.batch, result.sizes.recipe.method, result.card
-    known = (
-        "est., not measured on it yet" if result.estimated else f"calibrated by {result.scale.rows} rehearsals on it"
-    )
-    drawn = f"{cut.rows_per_generate} replies drawn at once; " if method.completions_per_prompt else ""
+    """The estimate for one GPU: batch, phases with their terms, verdict, time, ways to save memory."""
+    method, card, batch = result.workload.recipe.method, result.card, result.workload.batch
+    runs = result.scale.dry_runs
+    basis = f"calibrated by {_count(runs, 'dry run')} on it" if runs else "an estimate: no dry run was made on it"
+    sampled = f"{batch.rows_per_generate} completions sampled at once; " if method.completions_per_prompt else ""
     lines = [
-        f"card     {card.name}, {card.gib:.1f} GiB, {card.precision}; memory {known}",
-        f"batch    {_cut(result)}",
-        f"         {drawn}{cut.rows_per_answer} questions evaluated at once",
-        *([f"         rounds of SFT: {_cut(result.sft)}"] if result.sft else []),
+        f"device   {card.name}, {card.gib:.1f} GiB, {card.precision}; memory is {basis}",
+        f"batch    {_batch(result)}",
+        f"         {sampled}{_count(batch.eval_batch_size, 'question')} evaluated at once",
+        *([f"         SFT rounds: {_batch(result.sft)}"] if result.sft else []),
         "",
+        f"{'phase':<16}{'peak':>6}      terms of at least {SHOWN_TERM_GIB:g} GiB",
     ]
     for phase, terms in result.terms.items():
-        shown = {name: size * result.scale.factor / GIB for name, size in terms.items()}
-        parts = [f"{name} {gib:.2f}" for name, gib in sorted(shown.items(), key=_size) if gib >= SHOWN_TERM_GIB]
-        mark = " <- peak" if phase == result.phase else ""
-        lines.append(f"{phase:<16}{result.gib[phase]:6.2f} GiB{mark}")
-        lines += [f"{'':<16}{line}" for line in _wrapped(parts)]
+        scaled = {name: size * result.scale.factor / GIB for name, size in terms.items()}
+        largest = sorted(scaled.items(), key=lambda term: -term[1])
+        parts = [f"{name} {gib:.2f}" for name, gib in largest if gib >= SHOWN_TERM_GIB]
+        wrapped = [", ".join(parts[start : start + TERMS_PER_LINE]) for start in range(0, len(parts), TERMS_PER_LINE)]
+        mark = "*" if phase == result.peak_phase else " "
+        lines.append(f"{phase:<16}{result.gib[phase]:6.2f} GiB{mark} {''.join(wrapped[:1])}".rstrip())
+        lines += [f"{'':<28}{line}" for line in wrapped[1:]]
+    context = (
+        f"{result.scale.context_gib:.2f} GiB for {'the libraries' if card.name == cards.CPU else 'the CUDA context'}"
+    )
+    limits = _count(result.max_rows[0], "row"), result.max_rows[1]
     lines += [
-        f"{'':<16}each with {result.scale.context_gib:.2f} GiB beside torch; the allocator's share is in the terms",
-        f"{'merge':<16}{result.host_gib:6.2f} GiB of main memory, not of the card",
+        f"{'merge':<16}{result.merge_gib:6.2f} GiB  main memory only",
+        f"* peak. Each phase includes {context}; terms include allocator overhead.",
         "",
         f"verdict  {result.verdict}: {_peak(result)}",
-        f"         encoding every image anew would take {result.stock_gib:.1f} GiB",
-        f"room     {result.most_rows[0]} rows in one forward, {result.most_rows[1]} with checkpointing",
+        f"         without the vision cache the peak would be {result.stock_vision_gib:.1f} GiB",
+        f"limit    {limits[0]} per forward pass, {limits[1]} with gradient checkpointing",
         f"time     {_time(result)}",
-        *([f"         rounds of SFT: {_time(result.sft)}"] if result.sft else []),
+        *([f"         SFT rounds: {_time(result.sft)}"] if result.sft else []),
     ]
-    for number, knob in enumerate(suggestions(result)):
-        label = "" if number else "less"
-        lines.append(f"{label:<8} {knob.override} saves {knob.saves_gib:.1f} GiB; cost: {knob.costs}")
-    lines += [f"beside   {line}" for line in extra_memory_lines(result.sizes.recipe)]
-    return lines + [f"warning  {line}" for line in warning_lines(result.sizes.recipe, result.sizes.model, card)]
+    if changes := suggestions(result):
+        lines.append("to save memory:")
+        width = max(len(change.override) for change in changes)
+        lines += [f"         {change.override:<{width}}  {_effect(change)}" for change in changes]
+    lines += [f"note     {line}" for line in extra_memory_lines(result.workload.recipe)]
+    return lines + [f"warning  {line}" for line in warning_lines(result.workload.recipe, result.workload.model, card)]
 
 
-def short_lines(outlooks: Sequence[Estimate]) -> list[str]:
-    """All cards, one line each; what is an estimate has a ~."""
-    lines = [_cells("card", "GiB", "peak", "phase", "verdict", "rows a forward", "update", "run")]
-    for result in outlooks:
-        cut, about = result.sizes.batch, "~" if result.estimated else ""
-        rows = f"{cut.per_device_train_batch_size}{' checkpointing' if cut.gradient_checkpointing else ''}"
+def short_lines(estimates: Sequence[Estimate]) -> list[str]:
+    """A table with one line per GPU."""
+    lines = ["", _table_row("GPU", "GiB", "peak", "phase", "verdict", "rows/pass", "step", "run")]
+    for result in estimates:
+        batch, about = result.workload.batch, "" if result.calibrated else "~"
+        rows = f"{batch.per_device_train_batch_size}{' checkpointing' if batch.gradient_checkpointing else ''}"
         times = ("-", "-") if result.time is None else _durations(result, result.time)
-        sizes = f"{result.card.gib:.1f}", f"{about}{result.peak_gib:.1f}"
-        lines.append(_cells(result.card.name, *sizes, result.phase, result.verdict, rows, *times))
-    if any(result.estimated for result in outlooks):
-        lines.append("~ est.: no rehearsal on that card is at hand")
-    return lines + [f"beside   {line}" for line in extra_memory_lines(outlooks[0].sizes.recipe)]
+        memory = f"{result.card.gib:.1f}", f"{about}{result.peak_gib:.1f}"
+        lines.append(_table_row(result.card.name, *memory, result.peak_phase, result.verdict, rows, *times))
+    lines += ["", "rows/pass: rows in one forward pass; step: time of an optimizer step; run: time of the training run"]
+    if not all(result.calibrated for result in estimates):
+        lines.append(UNCALIBRATED)
+    lines.append("`--gpu NAME` prints the details of one GPU")
+    return lines + [f"note     {line}" for line in extra_memory_lines(estimates[0].workload.recipe)]
 
 
 def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
-    """In two or three lines what `lowmed check` says of memory, with the warnings.
+    """The verdict and the warnings in a few lines, for `lowmed check`.
 
     Args:
         recipe: the recipe.
-        card: the one at hand; without one all known cards.
+        card: the GPU; by default all known GPUs.
 
     Raises:
-        SetupError: the model's sizes are not known.
+        SetupError: the dimensions of the model are unknown.
     """
     model = architecture.read_architecture(recipe.model)
     if card:
         result = estimate(recipe, model, card)
-        told = [f"{result.verdict} on {card.name}: {_peak(result)}"]
+        lines = [f"{result.verdict} on {card.name}: {_peak(result)}"]
     else:
-        by: dict[str, list[str]] = {}
-        for each in cards.CARDS.values():
-            by.setdefault(estimate(recipe, model, each).verdict, []).append(each.name)
-        told = [f"{verdict}: {', '.join(names)}" for verdict, names in by.items()]
-    return told + [f"warning: {line}" for line in warning_lines(recipe, model, card)]
+        names_by_verdict: dict[str, list[str]] = {}
+        for known in cards.CARDS.values():
+            names_by_verdict.setdefault(estimate(recipe, model, known).verdict, []).append(known.name)
+        lines = [f"{verdict}: {', '.join(names)}" for verdict, names in names_by_verdict.items()]
+    return lines + [f"warning: {line}" for line in warning_lines(recipe, model, card)]
 
 
 def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None = None) -> list[str]:
-    """What may go wrong that is no matter of memory."""
-    result = [card.note] if card and card.note else []
-    if recipe.lora.start and _touches_vision(Path(recipe.lora.start), FAMILIES[model.family]):
-        result.append(f"vision LoRA can not be served: {recipe.lora.start} has weights on the vision tower")
-    if not FAMILIES[model.family].trainable:
-        result.append(f"planned only: {FAMILIES[model.family].title} cannot be trained here yet")
+    """Problems other than memory.
+
+    Args:
+        recipe: the recipe.
+        model: dimensions of its model.
+        card: the GPU, if one is chosen.
+    """
+    family = FAMILIES[model.family]
+    lines = [card.note] if card and card.note else []
+    if recipe.lora.start and _adapts_vision(Path(recipe.lora.start), family):
+        lines.append(f"{recipe.lora.start} adapts the vision tower; servers cannot load such an adapter")
+    if not family.trainable:
+        lines.append(f"lowmed cannot train {family.title} yet; this is only an estimate")
     if recipe.model.rollout == "vllm":
-        result.append("memory that vLLM reserves is not counted")
-    return result
+        lines.append("the memory that vLLM reserves is not included")
+    return lines
 
 
 def extra_memory_lines(recipe: Recipe) -> list[str]:
-    """What runs beside the model and takes nothing of the card that is planned."""
-    rewards = recipe.method.reward_specs
-    result = []
-    if any(reward.name == "semantic" or reward.options.get("by") == "embedding" for reward in rewards):
-        result.append("the embedding model of a reward runs on the CPU, in main memory")
-    if recipe.judge.url or any(reward.name in ("judge", "clinical") for reward in rewards):
-        result.append("the judge answers over its endpoint; one that the same card serves is not counted")
-    return result
+    """What the rewards need outside of the memory that is planned."""
+    lines = []
+    if needs_embedding(recipe):
+        lines.append("the embedding model of a reward runs on the CPU, in main memory")
+    if recipe.judge.url or needs_judge(recipe):
+        lines.append("the judge is called over its endpoint; a judge served by the same GPU is not included")
+    return lines
 
 
 def as_document(result: Estimate) -> dict[str, Any]:
-    """As JSON: sizes in GiB, times in seconds."""
-    time, recipe = result.time, result.sizes.recipe
+    """The estimate for one GPU as a JSON document: memory in GiB, times in seconds."""
+    time, recipe = result.time, result.workload.recipe
     return {
         "card": result.card.name,
         "card_gib": result.card.gib,
         "precision": result.card.precision,
-        "estimated": result.estimated,
-        "measured_rows": result.scale.rows,
-        "batch": asdict(result.sizes.batch),
-        "lengths": asdict(result.sizes.lengths),
+        "calibrated": result.calibrated,
+        "dry_runs": result.scale.dry_runs,
+        "batch": asdict(result.workload.batch),
+        "lengths": asdict(result.workload.lengths),
         "phases": {
             phase: {
                 "gib": round(result.gib[phase], 3),
@@ -146,47 +163,50 @@ def as_document(result: Estimate) -> dict[str, Any]:
             for phase, terms in result.terms.items()
         },
         "context_gib": result.scale.context_gib,
-        "merge_host_gib": round(result.host_gib, 3),
+        "merge_gib": round(result.merge_gib, 3),
         "peak_gib": round(result.peak_gib, 3),
-        "peak_phase": result.phase,
-        "stock_tower_peak_gib": round(result.stock_gib, 3),
+        "peak_phase": result.peak_phase,
+        "peak_gib_without_vision_cache": round(result.stock_vision_gib, 3),
         "verdict": result.verdict,
-        "margin_gib": round(result.margin_gib, 3),
-        "most_rows_per_forward": {"plain": result.most_rows[0], "checkpointing": result.most_rows[1]},
-        "knobs": [asdict(knob) for knob in suggestions(result)],
+        "free_gib": round(result.free_gib, 3),
+        "max_rows_per_forward": {"plain": result.max_rows[0], "checkpointing": result.max_rows[1]},
+        "suggestions": [_suggestion(change) for change in suggestions(result)],
         "seconds": time and _seconds(result, time),
         "sft_rounds": result.sft
         and {
-            "batch": asdict(result.sft.sizes.batch),
-            "most": recipe.bridge and recipe.bridge.rounds,
+            "batch": asdict(result.sft.workload.batch),
+            "max_rounds": recipe.bridge and recipe.bridge.rounds,
             "seconds": result.sft.time and _seconds(result.sft, result.sft.time),
         },
-        "beside": extra_memory_lines(recipe),
-        "warnings": warning_lines(recipe, result.sizes.model, result.card),
+        "extra_memory": extra_memory_lines(recipe),
+        "warnings": warning_lines(recipe, result.workload.model, result.card),
     }
 
 
-def dry_run_lines(row: MeasuredRun) -> list[str]:
-    """What a rehearsal measured, beside what the terms alone had planned."""
-    cut = row.batch
-    again = "on" if cut.gradient_checkpointing else "off"
+def dry_run_lines(run: MeasuredRun) -> list[str]:
+    """What a dry run measured, next to the uncalibrated estimate."""
+    batch = run.batch
+    checkpointing = "on" if batch.gradient_checkpointing else "off"
+    rows = f"{batch.per_device_train_batch_size} rows of {run.lengths.row} tokens per forward pass"
     lines = [
-        f"card     {row.card}, {row.precision}; {row.context_gib:.2f} GiB beside what follows",
-        f"batch    {cut.per_device_train_batch_size} rows of {row.lengths.row} tokens a forward, checkpointing {again}",
+        f"device   {run.card}, {run.precision}; {run.context_gib:.2f} GiB in use before the model is loaded,",
+        "         not included below",
+        f"batch    {rows}; gradient checkpointing {checkpointing}",
+        "",
     ]
-    for phase, planned in row.planned_gib.items():
-        got = row.gib[phase]
-        lines.append(f"{phase:<16}measured {got:6.2f} GiB, planned {planned:6.2f} ({planned / got - 1:+.0%})")
-    seconds = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in row.seconds.items())
-    return [*lines, f"time     {seconds}"]
+    for phase, planned in run.planned_gib.items():
+        gib = run.gib[phase]
+        lines.append(f"{phase:<16}measured {gib:6.2f} GiB, estimated {planned:6.2f} ({planned / gib - 1:+.0%})")
+    seconds = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in run.seconds.items())
+    return [*lines, "", f"time     {seconds}"]
 
 
-def _cells(*cells: str) -> str:
-    card, gib, peak, phase, verdict, rows, update, run = cells
-    return f"{card:<10}{gib:>6}{peak:>7}  {phase:<16}{verdict:<14}{rows:<18}{update:>9}{run:>9}"
+def _table_row(*cells: str) -> str:
+    card, gib, peak, phase, verdict, rows, step, run = cells
+    return f"{card:<10}{gib:>6}{peak:>7}  {phase:<16}{verdict:<14}{rows:<18}{step:>9}{run:>9}"
 
 
-def _touches_vision(start: Path, family: ModelFamily) -> bool:
+def _adapts_vision(start: Path, family: ModelFamily) -> bool:
     for path in (start / "adapter_model.safetensors", start / "adapter" / "adapter_model.safetensors"):
         if path.is_file():
             with safe_open(path, "numpy") as weights:
@@ -194,54 +214,64 @@ def _touches_vision(start: Path, family: ModelFamily) -> bool:
     return False
 
 
-def _cut(result: Estimate) -> str:
-    cut, rows = result.sizes.batch, result.sizes.recipe.method.rows_per_step
-    again = "on" if cut.gradient_checkpointing else "off"
-    number = rows // cut.per_device_train_batch_size
-    return f"{cut.per_device_train_batch_size} rows a forward, {number} of them an update; checkpointing {again}"
+def _batch(result: Estimate) -> str:
+    batch, rows = result.workload.batch, result.workload.recipe.method.rows_per_step
+    checkpointing = "on" if batch.gradient_checkpointing else "off"
+    size = batch.per_device_train_batch_size
+    passes = _count(rows // size, "pass")
+    return f"{_count(size, 'row')} per forward pass, {passes} per step; gradient checkpointing {checkpointing}"
 
 
 def _peak(result: Estimate) -> str:
-    left = f"{abs(result.margin_gib):.1f} GiB {'free' if result.margin_gib >= 0 else 'too much'}"
-    return f"{result.peak_gib:.1f} of {result.card.gib:.1f} GiB, {left}{' (est.)' if result.estimated else ''}"
+    rest = f"{abs(result.free_gib):.1f} GiB {'free' if result.free_gib >= 0 else 'missing'}"
+    return f"{result.peak_gib:.1f} of {result.card.gib:.1f} GiB, {rest}{'' if result.calibrated else ' (estimate)'}"
+
+
+def _effect(change: Suggestion) -> str:
+    slower = f"training about {change.slowdown:.1f}x slower, " if change.slowdown else ""
+    return f"-{change.saves_gib:.1f} GiB; {slower}{change.cost}"
+
+
+def _suggestion(change: Suggestion) -> dict[str, Any]:
+    slowdown = change.slowdown and round(change.slowdown, 2)
+    return asdict(change) | {"saves_gib": round(change.saves_gib, 3), "slowdown": slowdown}
 
 
 def _seconds(result: Estimate, time: speed.Time) -> dict[str, Any]:
     return {
-        "update": round(time.update, 1),
+        "step": round(time.step, 1),
         "generate": round(time.generate, 1),
         "train": round(time.train, 1),
-        "run": round(time.update * result.sizes.recipe.method.max_steps),
-        "estimated": time.rows == 0,
-        "measured_rows": time.rows,
+        "run": round(time.step * result.workload.recipe.method.max_steps),
+        "calibrated": time.dry_runs > 0,
+        "dry_runs": time.dry_runs,
     }
 
 
 def _time(result: Estimate) -> str:
     if result.time is None:
-        return "not known for this card"
-    update, run = _durations(result, result.time)
-    parts = f" ({_duration(result.time.generate)} generating, at full length)" if result.time.generate else ""
-    told = f"at the pace of {result.time.rows} rehearsals" if result.time.rows else "est. until measured"
-    return f"{update} an update{parts}, {run} for {result.sizes.recipe.method.max_steps} updates; {told}"
+        return "unknown for this device"
+    step, run = _durations(result, result.time)
+    sampling = f" (sampling {_duration(result.time.generate)} at full length)" if result.time.generate else ""
+    runs = result.time.dry_runs
+    basis = f"calibrated by {_count(runs, 'dry run')}" if runs else "an estimate"
+    return f"{step} per step{sampling}, {run} for {result.workload.recipe.method.max_steps} steps; {basis}"
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _durations(result: Estimate, time: speed.Time) -> tuple[str, str]:
-    about = "" if time.rows else "~"
-    whole = time.update * result.sizes.recipe.method.max_steps
-    return about + _duration(time.update), about + _duration(whole)
+    about = "" if time.dry_runs else "~"
+    run = time.step * result.workload.recipe.method.max_steps
+    return about + _duration(time.step), about + _duration(run)
 
 
 def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _size(term: tuple[str, float]) -> float:
-    return -term[1]
-
-
-def _wrapped(parts: Sequence[str], most: int = 5) -> list[str]:
-    rows = math.ceil(len(parts) / most)
-    return [", ".join(parts[row * most : (row + 1) * most]) for row in range(rows)]
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.0f} days"

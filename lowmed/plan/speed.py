@@ -1,4 +1,4 @@
-"""Seconds of an update by card: arithmetic over estimated speeds, and what was measured where it was."""
+"""Seconds of an optimizer step: arithmetic over estimated GPU speeds, scaled by dry runs where there are any."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,122 +11,132 @@ from lowmed.plan.cards import Card, Speed
 from lowmed.plan.memory import NF4, phases
 from lowmed.plan.workload import Workload
 
-LAYERS_TIMED = 28  # of the model that a card's `decode_ms` belongs to
-BANDWIDTH_REACHED = 0.6
+LAYERS_TIMED = 28  # layers of the model that `Speed.decode_ms` refers to
+BANDWIDTH_REACHED = 0.6  # share of the memory bandwidth
 
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of one update; `rows` of that card were measured, none: an estimate."""
+    """Seconds of one optimizer step.
+
+    Attributes:
+        generate: seconds for sampling completions.
+        train: seconds for everything else.
+        dry_runs: number of dry runs on that GPU that scale the estimate; with 0 it is not calibrated.
+    """
 
     generate: float
     train: float
-    rows: int = 0
+    dry_runs: int = 0
 
     @property
-    def update(self) -> float:
-        """Seconds of an update."""
+    def step(self) -> float:
+        """Seconds of the step."""
         return self.generate + self.train
 
 
-def estimate_time(sizes: Workload, card: Card, known: Sequence[MeasuredRun] = ()) -> Time | None:
-    """The time of an update on a card, None where nothing is known of its speed.
+def estimate_time(workload: Workload, card: Card, measured: Sequence[MeasuredRun] = ()) -> Time | None:
+    """The time of an optimizer step, or None if the speed of the GPU is unknown.
 
     Args:
-        sizes: what runs.
-        card: where.
-        known: measured rows.
+        workload: what runs.
+        card: the GPU.
+        measured: measured runs of any GPU.
     """
     if card.speed is None:
         return None
-    result = Time(_generate(sizes, card.speed), _train(sizes, card.speed))
-    mine = [row for row in known if row.card_name == card.name and row.seconds]
-    if not mine:
-        return result
-    pace = median(row.seconds["update"] / _planned(row.sizes, card.speed) for row in mine)
-    return Time(result.generate * pace, result.train * pace, len(mine))
+    generate, train = _generate(workload, card.speed), _train(workload, card.speed)
+    runs = [run for run in measured if run.card_name == card.name and run.seconds]
+    if not runs:
+        return Time(generate, train)
+    scale = median(run.seconds["step"] / _step(run.workload, card.speed) for run in runs)
+    return Time(generate * scale, train * scale, len(runs))
 
 
-def training(sizes: Workload, card: Card) -> float:
-    """Seconds of an update beside drawing the completions, to compare ways to cut it; an unknown card is a middling one."""
-    return _train(sizes, card.speed or cards.MIDDLING)
+def training_seconds(workload: Workload, card: Card) -> float:
+    """Seconds of an optimizer step without sampling, to compare batch sizes. An unknown GPU gets a typical speed."""
+    return _train(workload, card.speed or cards.TYPICAL)
 
 
-def _planned(sizes: Workload, speed: Speed) -> float:
-    return _generate(sizes, speed) + _train(sizes, speed)
+def _step(workload: Workload, speed: Speed) -> float:
+    return _generate(workload, speed) + _train(workload, speed)
 
 
-def _generate(sizes: Workload, speed: Speed) -> float:
-    """Every completion runs to its limit: one step a token, for all rows of a call."""
-    method = sizes.recipe.method
+def _generate(workload: Workload, speed: Speed) -> float:
+    """Seconds of sampling if every completion reaches its maximum length: one decoding step per token and call."""
+    method, model = workload.recipe.method, workload.model
     if not method.completions_per_prompt:
         return 0.0
-    rows, prompt = sizes.batch.rows_per_generate, _prompt(sizes)
+    rows, prompt = workload.batch.rows_per_generate, _prompt(workload)
     calls = method.rows_per_step / rows
-    read = phases(sizes)["rollout"]["KV cache"] + 2 * sizes.model.text_linear
-    step = _launching(sizes, speed)
-    step += read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
-    step += 2 * rows * sizes.model.text_linear / (speed.tflops * 1e12)
-    prefill = method.prompts_per_step * (_linear(sizes, prompt) + _attention(sizes, prompt**2) + _vision(sizes))
-    return (calls * method.max_sampled_tokens * step + prefill / (speed.tflops * 1e12)) / method.steps_per_batch
+    bytes_read = phases(workload)["rollout"]["KV cache"] + 2 * model.text_linear
+    token = _launches(workload, speed)
+    token += bytes_read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
+    token += 2 * rows * model.text_linear / (speed.tflops * 1e12)
+    prefill = method.prompts_per_step * (
+        _linear(workload, prompt) + _attention(workload, prompt**2) + _vision(workload)
+    )
+    return (calls * method.max_sampled_tokens * token + prefill / (speed.tflops * 1e12)) / method.steps_per_batch
 
 
-def _train(sizes: Workload, speed: Speed) -> float:
-    """Forward, backward to the adapter's inputs, with checkpointing the forward again, and forwards that only score.
+def _train(workload: Workload, speed: Speed) -> float:
+    """Seconds of forward, backward, recomputation with gradient checkpointing, and scoring passes.
 
-    A pass takes as long as its operations and reading its 4-bit weights into 16 bits, or as launching its kernels.
+    A pass takes as long as its operations and the dequantization of its weights, or as its kernel launches.
     """
-    method, cut = sizes.recipe.method, sizes.batch
+    method, batch, model = workload.recipe.method, workload.batch, workload.model
     scoring = method.scoring_passes / method.steps_per_batch
-    passes = (3 if cut.gradient_checkpointing else 2) + scoring
-    dequantised = sizes.model.text_linear * (NF4 + 2 * 2) if sizes.recipe.model.load_in == "4bit" else 0.0
-    one = _pass(sizes) / (speed.tflops * 1e12) + dequantised / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
-    forwards = method.rows_per_step / cut.per_device_train_batch_size
-    head = (3 + scoring) * 2 * sizes.model.vocabulary * sizes.model.hidden * sizes.lengths.completion
-    rest = method.rows_per_step * head + _encoded(sizes, passes) * _vision(sizes)
-    return forwards * passes * max(one, _launching(sizes, speed)) + rest / (speed.tflops * 1e12)
+    passes = (3 if batch.gradient_checkpointing else 2) + scoring
+    dequantized = model.text_linear * (NF4 + 2 * 2) if workload.recipe.model.load_in == "4bit" else 0.0
+    one = _pass(workload) / (speed.tflops * 1e12) + dequantized / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
+    forwards = method.rows_per_step / batch.per_device_train_batch_size
+    head = (3 + scoring) * 2 * model.vocabulary * model.hidden * workload.lengths.completion
+    rest = method.rows_per_step * head + _encoded_questions(workload, passes) * _vision(workload)
+    return forwards * passes * max(one, _launches(workload, speed)) + rest / (speed.tflops * 1e12)
 
 
-def _pass(sizes: Workload) -> float:
-    """Operations of the language layers over the rows of one forward."""
-    rows, shared = sizes.batch.per_device_train_batch_size, sizes.shared_prompts
-    prompt, completion = _prompt(sizes), sizes.lengths.completion
+def _pass(workload: Workload) -> float:
+    """Operations of the decoder layers in one forward pass."""
+    rows, shared = workload.batch.per_device_train_batch_size, workload.shared_prompts
+    prompt, completion = _prompt(workload), workload.lengths.completion
+    row = prompt + completion
     if not shared:
-        return rows * (_linear(sizes, prompt + completion) + _attention(sizes, (prompt + completion) ** 2))
-    seen = shared * prompt**2 + rows * 2 * completion * (
-        prompt + completion
-    )  # the completions' attention is not causal but masked
-    return _linear(sizes, shared * prompt + rows * completion) + _attention(sizes, seen)
+        return rows * (_linear(workload, row) + _attention(workload, row**2))
+    # The completions' attention is masked, not causal, so no pair of query and key is skipped.
+    pairs = shared * prompt**2 + rows * 2 * completion * row
+    return _linear(workload, shared * prompt + rows * completion) + _attention(workload, pairs)
 
 
-def _encoded(sizes: Workload, passes: float) -> float:
-    """Questions whose images training encodes in an update: those of GRPO are known from drawing its completions."""
-    method = sizes.recipe.method
-    if not vision_memory.encoded_once(sizes):
+def _encoded_questions(workload: Workload, passes: float) -> float:
+    """Questions whose images are encoded in the training passes. In GRPO the cache has them from sampling."""
+    method = workload.recipe.method
+    if not vision_memory.uses_vision_cache(workload):
         return method.rows_per_step * passes
     return 0 if method.completions_per_prompt else method.rows_per_step
 
 
-def _prompt(sizes: Workload) -> float:
-    return sizes.lengths.mean_image + sizes.lengths.text
+def _prompt(workload: Workload) -> float:
+    return workload.lengths.mean_image + workload.lengths.text
 
 
-def _linear(sizes: Workload, tokens: float) -> float:
-    return 2 * sizes.model.text_linear * tokens
+def _linear(workload: Workload, tokens: float) -> float:
+    """Operations of the linear layers."""
+    return 2 * workload.model.text_linear * tokens
 
 
-def _attention(sizes: Workload, seen: float) -> float:
-    """Of so many pairs of query and key, half of which causal attention leaves out."""
-    return 2 * sizes.model.layers * sizes.model.heads * sizes.model.head_dim * seen
+def _attention(workload: Workload, pairs: float) -> float:
+    """Operations of attention over this many pairs of query and key, half of which a causal mask skips."""
+    return 2 * workload.model.layers * workload.model.heads * workload.model.head_dim * pairs
 
 
-def _vision(sizes: Workload) -> float:
+def _vision(workload: Workload) -> float:
     """Operations of encoding the images of one question."""
-    model, lengths = sizes.model, sizes.lengths
+    model, lengths = workload.model, workload.lengths
     patches = PATCHES_PER_TOKEN * lengths.mean_image
     attention = 4 * model.vision_depth * model.vision_width * patches**2 / max(1, lengths.images)
     return 2 * model.vision * patches + attention
 
 
-def _launching(sizes: Workload, speed: Speed) -> float:
-    return speed.decode_ms / 1e3 * sizes.model.layers / LAYERS_TIMED
+def _launches(workload: Workload, speed: Speed) -> float:
+    """Seconds of the kernel launches of one pass."""
+    return speed.decode_ms / 1e3 * workload.model.layers / LAYERS_TIMED

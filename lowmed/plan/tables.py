@@ -1,4 +1,4 @@
-"""The planner's tables in the documents: all recipes on all cards, and how far off the plan was."""
+"""The planner's tables in the documentation: all recipes on all GPUs, and the error of each measured value."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
 
 def recipes_table() -> str:
-    """All shipped recipes on all cards as Markdown, from what ships alone; an estimate has a ~."""
-    known = calibration.shipped()
+    """All shipped recipes on all GPUs as Markdown, calibrated by the shipped measured runs only."""
+    measured = calibration.shipped_runs()
     lines = [
-        "GiB at the peak of training or evaluation; ~ is an estimate, the card not being measured yet.",
+        "Peak memory of training and evaluation in GiB. `~` is an estimate for a GPU on which no dry run was made.",
         "",
         f"| recipe | {' | '.join(f'{card.name}, {card.gib:.1f}' for card in cards.CARDS.values())} |",
         f"| --- |{' --- |' * len(cards.CARDS)}",
@@ -23,29 +23,32 @@ def recipes_table() -> str:
     for name in shipped_recipes():
         recipe = load_recipe(name)
         model = architecture.read_architecture(recipe.model)
-        cells = [estimate(recipe, model, card, known=known) for card in cards.CARDS.values()]
-        told = [f"{SHORT[cell.verdict]} {'~' if cell.estimated else ''}{cell.peak_gib:.0f}" for cell in cells]
-        lines.append(f"| `{name}` | {' | '.join(told)} |")
+        estimates = [estimate(recipe, model, card, measured=measured) for card in cards.CARDS.values()]
+        cells = [f"{SHORT[each.verdict]} {'' if each.calibrated else '~'}{each.peak_gib:.0f}" for each in estimates]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def errors_table(known: Sequence[MeasuredRun]) -> str:
-    """Each measured phase against the bare terms and against the calibrated plan, as Markdown."""
+def errors_table(measured: Sequence[MeasuredRun]) -> str:
+    """Each measured phase next to the uncalibrated terms and the calibrated estimate, as Markdown.
+
+    Args:
+        measured: the runs of the table. They also calibrate it.
+    """
     lines = [
-        "| card | model | run | rows x tokens | phase | measured GiB | terms alone | error | calibrated | error |",
+        "| GPU | model | run | rows x tokens | phase | measured GiB | terms alone | error | calibrated | error |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in known:
-        scale = calibration.scale(row.card_name, known)
-        recipe = row.recipe
-        run = f"{recipe.method.kind}, {recipe.model.load_in}" + (
-            ", checkpointing" if row.batch.gradient_checkpointing else ""
-        )
-        name = Path(recipe.model.name).name
-        shape = f"{row.batch.per_device_train_batch_size} x {row.lengths.row}"
-        for phase, planned in row.planned_gib.items():
-            got = row.gib[phase]
-            scaled = scale.context_gib - row.context_gib + scale.factor * planned
-            ours = f"{planned:.2f} | {planned / got - 1:+.0%} | {scaled:.2f} | {scaled / got - 1:+.0%}"
-            lines.append(f"| {row.card_name} | {name} | {run} | {shape} | {phase} | {got:.2f} | {ours} |")
+    for run in measured:
+        scale = calibration.memory_scale(run.card_name, measured)
+        recipe, batch = run.recipe, run.batch
+        settings = f"{recipe.method.kind}, {recipe.model.load_in}"
+        settings += ", checkpointing" if batch.gradient_checkpointing else ""
+        shape = f"{batch.per_device_train_batch_size} x {run.lengths.row}"
+        for phase, planned in run.planned_gib.items():
+            gib = run.gib[phase]
+            scaled = scale.context_gib - run.context_gib + scale.factor * planned
+            errors = f"{planned:.2f} | {planned / gib - 1:+.0%} | {scaled:.2f} | {scaled / gib - 1:+.0%}"
+            name = Path(recipe.model.name).name
+            lines.append(f"| {run.card_name} | {name} | {settings} | {shape} | {phase} | {gib:.2f} | {errors} |")
     return "\n".join(lines)

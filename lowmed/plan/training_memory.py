@@ -4,79 +4,90 @@ from lowmed.models import Architecture
 from lowmed.plan.vision_memory import encoding, pixels
 from lowmed.plan.workload import Terms, Workload
 
-AGAIN = 0.7  # of what a layer keeps: the gradients of it while the backward pass is in it
+LAYER_GRADIENTS = 0.7  # gradients of the layer in the backward pass, as a share of its activations
 
 
-def backward(sizes: Workload) -> Terms:
-    """Forward and backward of one batch of rows, beside the gradients that add up over an update."""
-    model, width, tokens = sizes.model, sizes.width, sizes.tokens_per_forward
-    layer = tokens * text_bytes_per_token(model, width) + _attention(sizes)
-    if sizes.batch.gradient_checkpointing:  # the layer in hand saves everything anew
-        kept = tokens * model.layers * model.hidden * width + (1 + AGAIN) * layer
+def backward(workload: Workload) -> Terms:
+    """Terms of the forward and backward pass of one batch of rows, with the gradients of the adapter."""
+    model, width, tokens = workload.model, workload.value_bytes, workload.tokens_per_forward
+    layer = tokens * text_bytes_per_token(model, width) + _attention(workload)
+    if workload.batch.gradient_checkpointing:  # one layer at a time saves its activations again
+        kept = tokens * model.layers * model.hidden * width + (1 + LAYER_GRADIENTS) * layer
     else:
-        kept = (model.layers + AGAIN) * layer
+        kept = (model.layers + LAYER_GRADIENTS) * layer
     terms = {
-        "activations": kept + _seen(sizes),
-        "logits": _head(sizes),
-        "gradients": 4 * model.lora(sizes.recipe.lora.rank),
-        "images": pixels(sizes, sizes.questions_held + sizes.shared_prompts),
-        "vision": encoding(sizes, sizes.batch.per_device_train_batch_size, training=True),
+        "activations": kept + _mask_cells(workload),
+        "logits": _logits(workload),
+        "gradients": 4 * model.lora(workload.recipe.lora.rank),
+        "pixels and features": pixels(workload, workload.questions_on_device + workload.shared_prompts),
+        "image encoding": encoding(workload, workload.batch.per_device_train_batch_size, training=True),
     }
-    if sizes.recipe.model.load_in == "4bit":
-        terms["layer read from 4 bits"] = 2 * width * model.hidden * model.intermediate
+    if workload.recipe.model.load_in == "4bit":
+        terms["dequantized layer"] = 2 * width * model.hidden * model.intermediate
     return terms
 
 
-def scoring(sizes: Workload) -> Terms:
-    """The same rows without a graph, for the KL term and for completions that are trained on more than once."""
-    rows = sizes.batch.per_device_train_batch_size
+def scoring(workload: Workload) -> Terms:
+    """Terms of a forward pass without gradients: for the KL term, and for rows that are trained on more than once."""
+    rows = workload.batch.per_device_train_batch_size
+    layer = workload.tokens_per_forward * working_bytes_per_token(workload) + _attention(workload)
     return {
-        "activations": sizes.tokens_per_forward * layer_at_work(sizes) + _attention(sizes) + _seen(sizes),
-        "logits": _head(sizes),
-        "images": pixels(sizes, sizes.recipe.method.rows_per_step + sizes.shared_prompts),
-        "vision": encoding(sizes, rows),
+        "activations": layer + _mask_cells(workload),
+        "logits": _logits(workload),
+        "pixels and features": pixels(workload, workload.recipe.method.rows_per_step + workload.shared_prompts),
+        "image encoding": encoding(workload, rows),
     }
 
 
-def text_bytes_per_token(model: Architecture, width: int) -> float:
-    """What one language layer keeps of one token for the backward pass, an adapter on all its linear layers."""
-    wide, narrow = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    norms = 10.14 if width == 2 else 3.72  # each norm computes in 32 bits and keeps its copies
-    return width * (4 * model.intermediate + norms * model.hidden + 4 * wide + 3 * narrow)
+def text_bytes_per_token(model: Architecture, value_bytes: int) -> float:
+    """Bytes of one token that one decoder layer saves for the backward pass, with an adapter on all linear layers.
 
-
-def layer_at_work(sizes: Workload) -> float:
-    """What one language layer holds of one token in a pass without a graph."""
-    model = sizes.model
-    inner = 3 if sizes.on_cpu else 4  # beside 16 bits the adapter's 32-bit products take more
-    return sizes.width * (inner * model.intermediate + 4 * model.hidden + 2 * model.heads * model.head_dim)
-
-
-def _attention(sizes: Workload) -> float:
-    """What a layer keeps beside its tokens: the mask as numbers, and keys and values that are laid out anew.
-
-    Of a shared prompt they are laid out for every completion, and for every head where the prompt reads itself.
+    Args:
+        model: dimensions of the model.
+        value_bytes: 2, or 4 on a CPU.
     """
-    model, laid_out = sizes.model, 0
-    if sizes.shared_prompts:
-        completions = sizes.batch.per_device_train_batch_size * sizes.lengths.row * model.kv_heads
-        prompts = sizes.shared_prompts * sizes.lengths.prompt * model.heads
-        laid_out = 2 * model.head_dim * (completions + prompts)
-    return sizes.width * (laid_out + _seen(sizes))
+    wide, narrow = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    norms = 10.14 if value_bytes == 2 else 3.72  # norms compute in 32 bits and keep 32-bit copies
+    return value_bytes * (4 * model.intermediate + norms * model.hidden + 4 * wide + 3 * narrow)
 
 
-def _seen(sizes: Workload) -> float:
-    """Cells of the masks: one a prompt for all of its completions and the heads that share a key, else one a row."""
-    row, model = sizes.lengths.row, sizes.model
-    if sizes.shared_prompts:
-        return sizes.shared_prompts * model.heads // model.kv_heads * sizes.lengths.completion * row
-    return sizes.batch.per_device_train_batch_size * row**2
+def working_bytes_per_token(workload: Workload) -> float:
+    """Bytes of one token that one decoder layer holds in a pass without gradients."""
+    model = workload.model
+    inner = 3 if workload.on_cpu else 4  # with a 16-bit base, the 32-bit products of the adapter take more
+    return workload.value_bytes * (inner * model.intermediate + 4 * model.hidden + 2 * model.heads * model.head_dim)
 
 
-def _head(sizes: Workload) -> float:
-    """The vocabulary's part: in tiles by TRL's kernel on a card, whole in plain torch on a CPU."""
-    vocabulary = sizes.model.vocabulary
-    tokens = sizes.batch.per_device_train_batch_size * sizes.lengths.completion
-    if sizes.on_cpu:
+def _attention(workload: Workload) -> float:
+    """Bytes that a layer saves in addition to its tokens: the mask in floating point, and copies of keys and values.
+
+    With shared prompts, keys and values are copied for every completion. Where a prompt attends to itself they are also
+    repeated for every head.
+    """
+    model, copied = workload.model, 0
+    if workload.shared_prompts:
+        completions = workload.batch.per_device_train_batch_size * workload.lengths.row * model.kv_heads
+        prompts = workload.shared_prompts * workload.lengths.prompt * model.heads
+        copied = 2 * model.head_dim * (completions + prompts)
+    return workload.value_bytes * (copied + _mask_cells(workload))
+
+
+def _mask_cells(workload: Workload) -> float:
+    """Cells of the attention masks.
+
+    With shared prompts there is one mask per prompt, for all of its completions and the heads that share a key;
+    otherwise one mask per row.
+    """
+    row, model = workload.lengths.row, workload.model
+    if workload.shared_prompts:
+        return workload.shared_prompts * model.heads // model.kv_heads * workload.lengths.completion * row
+    return workload.batch.per_device_train_batch_size * row**2
+
+
+def _logits(workload: Workload) -> float:
+    """Bytes of the logits and their gradients. TRL's GPU kernel works in tiles; plain torch on a CPU does not."""
+    vocabulary = workload.model.vocabulary
+    tokens = workload.batch.per_device_train_batch_size * workload.lengths.completion
+    if workload.on_cpu:
         return tokens * vocabulary * 4 * 6
-    return min(tokens, 4096) * min(vocabulary, 32768) * 6 + tokens * sizes.model.hidden * 8
+    return min(tokens, 4096) * min(vocabulary, 32768) * 6 + tokens * workload.model.hidden * 8

@@ -1,30 +1,42 @@
-"""Bytes that images take: their pixels, their features, and the tower at work on them."""
+"""Bytes of images: their pixels, their features, and the working memory of the vision tower."""
 
 from lowmed.models import FAMILIES, PATCHES_PER_TOKEN
 from lowmed.plan.workload import Workload
 
 
-def encoded_once(sizes: Workload) -> bool:
-    """Whether the tower is frozen, encodes each distinct image once, and builds no graph."""
-    return sizes.tower == "once" and FAMILIES[sizes.model.family].vision_cache
+def uses_vision_cache(workload: Workload) -> bool:
+    """Whether each distinct image is encoded once, without gradients."""
+    return workload.vision == "cached" and FAMILIES[workload.model.family].vision_cache
 
 
-def pixels(sizes: Workload, questions: int) -> float:
-    """Normalised pixels in 32 bits, and the features that take their place in the prompt."""
-    tokens = questions * sizes.lengths.image
-    return tokens * (PATCHES_PER_TOKEN * sizes.model.patch_values * 4 + sizes.model.vision_out * sizes.width)
+def pixels(workload: Workload, questions: int) -> float:
+    """Bytes of the normalized 32-bit pixels, and of the features that replace the placeholders in the prompt.
+
+    Args:
+        workload: what runs.
+        questions: number of questions whose images are held.
+    """
+    model, tokens = workload.model, questions * workload.lengths.image
+    return tokens * (PATCHES_PER_TOKEN * model.patch_values * 4 + model.vision_out * workload.value_bytes)
 
 
-def encoding(sizes: Workload, questions: int, *, training: bool = False) -> float:
-    """The vision tower at work: one image at a time without a graph, or in the stock form all of a batch's."""
-    model, width = sizes.model, sizes.width
+def encoding(workload: Workload, questions: int, *, training: bool = False) -> float:
+    """Bytes of the vision tower's working memory.
+
+    With the cache this is one image without gradients; otherwise all images of the batch.
+
+    Args:
+        workload: what runs.
+        questions: number of questions in the batch.
+        training: whether a backward pass follows.
+    """
+    model, width = workload.model, workload.value_bytes
     inner = (3 if model.gated_vision else 2) * model.vision_intermediate
-    at_work = 2 * (10 * model.vision_width + inner) * width / 2
-    if encoded_once(sizes):
-        return PATCHES_PER_TOKEN * sizes.lengths.image / max(1, sizes.lengths.images) * at_work
-    patches = PATCHES_PER_TOKEN * sizes.lengths.image * questions
-    if (
-        training and sizes.batch.gradient_checkpointing
-    ):  # its hooks make the tower build a graph, and recompute each block
+    working = 2 * (10 * model.vision_width + inner) * width / 2
+    if uses_vision_cache(workload):
+        return PATCHES_PER_TOKEN * workload.lengths.image / max(1, workload.lengths.images) * working
+    patches = PATCHES_PER_TOKEN * workload.lengths.image * questions
+    if training and workload.batch.gradient_checkpointing:
+        # The hooks of gradient checkpointing make the frozen tower build a graph and recompute each block.
         return patches * model.vision_width * width * (model.vision_depth + 1.7 * 16.2)
-    return patches * at_work
+    return patches * working

@@ -1,4 +1,4 @@
-"""What the memory and the time of a run follow from."""
+"""Inputs of the memory and time estimates."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,69 +8,79 @@ from lowmed.plan.sequence_lengths import SequenceLengths
 from lowmed.recipe import Recipe
 
 GIB = 2**30
-EVALUATION_ROWS = 64  # questions answered at once where they fit
-CPU_ROWS = 128  # and where no card's memory says how many
+EVAL_BATCH_SIZE = 64  # questions per evaluation batch, if they fit
+CPU_EVAL_BATCH_SIZE = 128  # the same on a CPU
 
-Terms = dict[str, float]
-Tower = Literal["once", "stock"]
+Terms = dict[str, float]  # name of a memory term -> bytes
+VisionEncoding = Literal["cached", "stock"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """How the rows of an update are cut for a card: none of it changes what is learnt, up to rounding.
+    """How the rows of an optimizer step are split into passes. It changes the result only by rounding.
 
     Attributes:
-        per_device_train_batch_size: rows in one forward and backward pass; divides the rows of an update.
-        rows_per_generate: rows in one call of generate at the most.
-        gradient_checkpointing: whether the backward pass computes the activations anew.
-        rows_per_answer: questions that an evaluation asks at once.
+        per_device_train_batch_size: rows in one forward and backward pass. Divides the rows of a step.
+        rows_per_generate: maximum number of rows in one call of generate.
+        gradient_checkpointing: whether the backward pass recomputes activations.
+        eval_batch_size: questions in one batch of an evaluation.
     """
 
     per_device_train_batch_size: int
     rows_per_generate: int
     gradient_checkpointing: bool
-    rows_per_answer: int = EVALUATION_ROWS
+    eval_batch_size: int = EVAL_BATCH_SIZE
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What memory and time follow from; `width` is the bytes of a value: 2, or 4 where a CPU computes in 32 bits."""
+    """Everything that memory and time depend on.
+
+    Attributes:
+        recipe: the recipe.
+        model: dimensions of its model.
+        lengths: tokens of the longest row.
+        batch: rows per pass.
+        value_bytes: bytes of a value: 2, or 4 where a CPU computes in 32 bits.
+        vision: `cached` encodes each distinct image once, without gradients; `stock` is the code of transformers, which
+            encodes the images of all rows in every pass.
+    """
 
     recipe: Recipe
     model: Architecture
     lengths: SequenceLengths
     batch: Batch
-    width: int = 2
-    tower: Tower = "once"
+    value_bytes: int = 2
+    vision: VisionEncoding = "cached"
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the run computes in 32 bits in this process's own memory."""
-        return self.width == 4
+        """Whether the run computes in 32 bits in main memory."""
+        return self.value_bytes == 4
 
     @property
     def shared_prompts(self) -> int:
-        """Prompts that one forward reads for all of their completions, 0 where every row brings its own.
+        """Distinct prompts in a forward pass that computes each prompt once; 0 if every row computes its own prompt.
 
-        Rows stand group by group, but a forward need not begin with a group.
+        Rows are in the order of their groups, but a pass may begin in the middle of a group.
         """
         method, rows = self.recipe.method, self.batch.per_device_train_batch_size
-        packed = FAMILIES[self.model.family].shared_prefix and self.recipe.model.backend != "unsloth"
+        supported = FAMILIES[self.model.family].shared_prefix and self.recipe.model.backend != "unsloth"
         group = method.completions_per_prompt
-        if not group or not packed:
+        if not group or not supported:
             return 0
-        whole = rows % group == 0 or group % rows == 0
-        return min(rows, -(-rows // group) + (0 if whole else 1))
+        aligned = rows % group == 0 or group % rows == 0
+        return min(rows, -(-rows // group) + (0 if aligned else 1))
 
     @property
     def tokens_per_forward(self) -> int:
-        """Tokens that go through the layers in one forward pass: no padding where prompts are shared."""
+        """Tokens that pass through the layers in one forward pass. With shared prompts there is no padding."""
         rows, lengths = self.batch.per_device_train_batch_size, self.lengths
         return (self.shared_prompts or rows) * lengths.prompt + rows * lengths.completion
 
     @property
-    def questions_held(self) -> int:
-        """Questions whose pixels lie on the device while it trains: those of a whole generation in GRPO."""
+    def questions_on_device(self) -> int:
+        """Questions whose pixels are on the device during training. In GRPO these are all questions of a rollout."""
         method = self.recipe.method
         if not method.completions_per_prompt:
             return self.batch.per_device_train_batch_size

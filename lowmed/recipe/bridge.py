@@ -1,4 +1,4 @@
-"""When RL is worth its cost: where the model has support for it."""
+"""The rule of `lowmed bridge`: when RL can help, and when SFT comes first."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from lowmed.schema import Positive, Section, Share
 
 
 class BridgeSpec(Section):
-    """The rule of `lowmed bridge`: RL where the model has support, else a round of SFT and another probe."""
+    """Settings of `lowmed bridge`: RL if the probe shows support, otherwise a round of SFT and another probe."""
 
     support: Share = Field(
-        0.25, description="share of questions answered right beyond chance and blind guessing above which RL follows"
+        0.25, description="RL follows where a larger share of questions is answered above chance and blind guessing"
     )
     samples: Annotated[int, Field(ge=2, le=64)] = Field(16, description="K: completions sampled per question")
-    questions: Positive = Field(200, description="training questions that are probed")
-    rounds: Positive = Field(3, description="rounds of SFT before giving up")
+    questions: Positive = Field(200, description="number of training questions in a probe")
+    rounds: Positive = Field(3, description="maximum number of SFT rounds")
     sft: SftSpec = Field(description="settings of one round of SFT")

@@ -1,89 +1,93 @@
-"""The questions of a recipe: which are trained on, and how they are put."""
+"""The questions of a recipe: which are trained on, and with which prompts."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lowmed import prompt
-from lowmed.schema import Positive, Section, Share
+from lowmed.schema import Positive, Section, Share, counterpart
 
 
 class DataSpec(Section):
-    """Which questions are trained on. No key can name a test split as training data."""
+    """Training and held-out questions. No key can turn a test split into training data."""
 
-    source: str = Field(description="a known data set, or `folder`")
+    source: str = Field(
+        description="name of a known data set, or `folder`",
+        json_schema_extra=counterpart("GRPOTrainer: train_dataset", "SFTTrainer: train_dataset"),
+    )
     path: str | None = Field(None, description="local copy of the source")
     split_by: Literal["image", "official", "auto"] = Field(
         "image",
-        description="`image`: hold out a share of the training images; `official`: as published; "
-        "`auto`: as published where that split shares no image or group, else by image",
+        description="`image`: hold out a share of the training images; `official`: the published split; "
+        "`auto`: the published split if no image or group is in two of its parts, else by image",
     )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share of images held out by `image`")
     max_rejected: Share = Field(
-        0.0,
-        description="share of rows that may be kept out, named and counted, because they or their images are broken",
+        0.0, description="share of invalid rows that are skipped and listed; with more, loading fails"
     )
-    train_limit: Positive | None = Field(None, description="use the first so many training samples, by seed")
+    max_train_questions: Positive | None = Field(
+        None, description="train on a random subset of this size, drawn by `seed`; null = all"
+    )
     difficulty: str | None = Field(
-        None, description="file of `lowmed probe`: questions that were always or never right are left out of training"
+        None, description="pass counts from `lowmed probe`; questions that are never or always right are skipped"
     )
     max_pass_rate: Share = Field(
-        1.0, description="leave out too what was right in a larger share of the probe's replies; needs `difficulty`"
+        1.0, description="also skip questions with a higher pass rate in the probe; needs `difficulty`"
     )
     order: Literal["shuffled", "easy_to_hard"] = Field(
-        "shuffled", description="`easy_to_hard` sorts each pass by the pass counts of `difficulty`"
+        "shuffled", description="`easy_to_hard` sorts each epoch by the pass counts of `difficulty`"
     )
-    modality: str | None = Field(None, description="train on questions of this modality alone; open = all")
+    modality: str | None = Field(None, description="train only on questions of this modality; null = all")
     task: Literal["questions", "extraction"] = Field(
-        "questions", description="`extraction` asks for all that is known about an image as one JSON object"
+        "questions", description="`extraction` asks for everything known about an image as one JSON object"
     )
-    sample_keys: bool = Field(False, description="ask for a random subset of the keys of a JSON answer, drawn per row")
+    sample_keys: bool = Field(False, description="ask for a random subset of the keys of a JSON answer in each row")
     allow_shared_images: bool = Field(
-        False, description="let an official split train on images of its own test; every table then says so"
+        False, description="allow an official split whose training and test images overlap; all tables report it"
     )
 
     @model_validator(mode="after")
-    def _probed(self) -> "DataSpec":
+    def _require_pass_counts(self) -> "DataSpec":
         if self.difficulty is None and (self.order != "shuffled" or self.max_pass_rate < 1):
-            raise ValueError("order and max_pass_rate go by pass counts: set data.difficulty to a file of lowmed probe")
+            raise ValueError("order and max_pass_rate need pass counts: set data.difficulty to a file of lowmed probe")
         return self
 
 
 class CustomFamily(Section):
-    """A prompt family of the recipe's own, beside those that ship."""
+    """A prompt family that the recipe defines."""
 
     wordings: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="texts in which {question} stands for the question and its options"
+        description="prompt texts; {question} is replaced by the question and its options"
     )
     completion_format: prompt.CompletionFormat = Field(
-        "think_answer", description="the form they ask for: both tags, or the answer tag alone"
+        "think_answer", description="what the texts ask for: both tags, or only the answer tag"
     )
 
     @field_validator("wordings")
     @classmethod
-    def _ask(cls, wordings: tuple[str, ...]) -> tuple[str, ...]:
+    def _require_the_placeholder(cls, wordings: tuple[str, ...]) -> tuple[str, ...]:
         if any(wording.count("{question}") != 1 for wording in wordings):
-            raise ValueError("each wording must hold {question} once")
+            raise ValueError("each wording must contain {question} exactly once")
         return wordings
 
 
 class PromptSpec(Section):
-    """The prompt families: several wordings to train with, one to ask with."""
+    """Prompt families: several wordings for training, one for evaluation."""
 
-    families: dict[str, CustomFamily] = Field({}, description="name -> a family of your own")
-    train: str = Field("diverse", description="the family whose wordings training draws from")
-    infer: str = Field("reasoning", description="the family whose first wording evaluation and probes ask with")
+    families: dict[str, CustomFamily] = Field({}, description="name -> a prompt family of this recipe")
+    train: str = Field("diverse", description="family whose wordings training draws from")
+    infer: str = Field("reasoning", description="family whose first wording evaluation and probes use")
 
     @field_validator("families")
     @classmethod
-    def _new(cls, families: dict[str, CustomFamily]) -> dict[str, CustomFamily]:
+    def _reject_shipped_names(cls, families: dict[str, CustomFamily]) -> dict[str, CustomFamily]:
         if taken := sorted(families.keys() & prompt.FAMILIES.keys()):
-            raise ValueError(f"`{taken[0]}` is a family that ships; choose another name")
+            raise ValueError(f"`{taken[0]}` is the name of a shipped family; choose another name")
         return families
 
     @field_validator("train", "infer")
     @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
+    def _require_a_known_family(cls, name: str, info: ValidationInfo) -> str:
         known = [*prompt.FAMILIES, *info.data.get("families", {})]
         if name not in known:
             raise ValueError(f"there is no prompt family `{name}`; use one of {', '.join(known)}")
@@ -96,11 +100,11 @@ class PromptSpec(Section):
 
     @property
     def asking(self) -> prompt.Family:
-        """The family that evaluation and probes ask with."""
+        """The family that evaluation and probes use."""
         return self._family(self.infer)
 
     def _family(self, name: str) -> prompt.Family:
-        own = self.families.get(name)
-        return (
-            prompt.Family(name, own.wordings, own.completion_format, "the recipe's own") if own else prompt.family(name)
-        )
+        custom = self.families.get(name)
+        if custom is None:
+            return prompt.family(name)
+        return prompt.Family(name, custom.wordings, custom.completion_format, "the recipe's own")

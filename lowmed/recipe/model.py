@@ -1,39 +1,65 @@
-"""The model of a recipe: base and adapter."""
+"""The model of a recipe: the base model and its adapter."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lowmed.schema import Positive, Section
+from lowmed.schema import Positive, Section, counterpart
 
 
 class ModelSpec(Section):
     """The base model and how it is loaded."""
 
-    name: str = Field("Qwen/Qwen2-VL-2B-Instruct", description="hub id, a local folder, or `nano`")
-    revision: str | None = Field(None, description="commit, tag or branch of the hub id")
-    weights: Literal["pretrained", "random"] = Field(
-        "pretrained", description="`random` needs only a config folder: the true architecture, to rehearse"
+    name: str = Field(
+        "Qwen/Qwen2-VL-2B-Instruct",
+        description="hub id, a local directory, or `nano`",
+        json_schema_extra=counterpart("PreTrainedModel.from_pretrained: pretrained_model_name_or_path"),
     )
-    backend: Literal["auto", "transformers", "unsloth"] = Field("auto", description="who loads and runs the model")
+    revision: str | None = Field(
+        None,
+        description="commit, tag or branch of the hub id",
+        json_schema_extra=counterpart("PreTrainedModel.from_pretrained: revision"),
+    )
+    weights: Literal["pretrained", "random"] = Field(
+        "pretrained",
+        description="`random` draws weights for the architecture of a directory with config.json, for dry runs",
+    )
+    backend: Literal["auto", "transformers", "unsloth"] = Field(
+        "auto", description="library that loads and runs the model"
+    )
     load_in: Literal["4bit", "16bit"] = Field(
-        "4bit", description="`4bit`: NF4 for the language layers; vision tower, embeddings and lm_head stay 16-bit"
+        "4bit",
+        description="`4bit`: NF4 for the language layers; vision tower, embeddings and lm_head stay 16-bit",
+        json_schema_extra=counterpart("BitsAndBytesConfig: load_in_4bit"),
     )
     max_image_tokens: Annotated[int, Field(ge=4, le=16384)] = Field(
-        256, description="a token is 28 x 28 pixels; larger images are shrunk to this budget, everywhere"
+        256,
+        description="larger images are downscaled to this many tokens; one token covers 28 x 28 pixels",
+        json_schema_extra=counterpart("Qwen2VLImageProcessor: max_pixels / 784"),
     )
     rollout: Literal["auto", "transformers", "compiled", "vllm"] = Field(
         "auto",
-        description="how GRPO samples; `compiled` needs a 16-bit base; vllm is refused where it is known to be wrong",
+        description="how GRPO samples; `compiled` needs a 16-bit base; vllm is rejected where it is known to be wrong",
+        json_schema_extra=counterpart("GRPOConfig: use_vllm"),
     )
     learning_rate_scale: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="multiplies the method's learning rate: a much narrower model takes larger steps"
+        1.0, description="factor on `method.learning_rate`; a much narrower model needs larger steps"
     )
 
 
 class LoraSpec(Section):
-    """The adapter: on the language model's linear layers, so that any server can serve it."""
+    """The adapter: on all linear layers of the language model, so that any server can load it."""
 
-    rank: Positive = Field(8, description="width of the two thin matrices beside each layer")
-    alpha: Positive = Field(16, description="the adapter counts alpha / rank times")
-    start: str | None = Field(None, description="run or adapter folder to go on from, e.g. GRPO after SFT")
+    rank: Positive = Field(
+        8, description="rank of the two low-rank matrices of each layer", json_schema_extra=counterpart("LoraConfig: r")
+    )
+    alpha: Positive = Field(
+        16,
+        description="the adapter's output is scaled by alpha / rank",
+        json_schema_extra=counterpart("LoraConfig: lora_alpha"),
+    )
+    start: str | None = Field(
+        None,
+        description="run or adapter directory to continue from, e.g. GRPO after SFT",
+        json_schema_extra=counterpart("PeftModel.from_pretrained: model_id"),
+    )

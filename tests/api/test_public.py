@@ -23,7 +23,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_every_exported_name_resolves_and_is_documented(name: str) -> None:
     exported = getattr(lowmed, name)
     assert exported.__doc__
-    assert f"`{name}" in (ROOT / "docs" / "api.md").read_text() or f"lowmed.{name}" in (ROOT / "docs" / "api.md").read_text()
+    assert (
+        f"`{name}" in (ROOT / "docs" / "api.md").read_text()
+        or f"lowmed.{name}" in (ROOT / "docs" / "api.md").read_text()
+    )
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

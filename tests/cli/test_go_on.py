@@ -5,7 +5,7 @@ from pathlib import Path
 
 from conftest import Lowmed
 
-START = ("--recipe", "rarl-sft", "--nano", "--out", "run", "data.train_limit=16", "method.save_steps=1")
+START = ("--recipe", "rarl-sft", "--nano", "--out", "run", "data.max_train_questions=16", "method.save_steps=1")
 
 
 def test_the_same_command_starts_goes_on_and_ends(lowmed: Lowmed, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_patient_on_both_sides_of_an_official_split_is_refused() -> None:
 
 
 def test_a_limit_keeps_so_many_of_each_part() -> None:
-    data_split = limited(split_data(dataset(["a", "b", "c"]), data(train_limit=5), 0), 2)
+    data_split = limited(split_data(dataset(["a", "b", "c"]), data(max_train_questions=5), 0), 2)
     assert len(data_split.train) == 5
     assert len(data_split.held_out["test"]) == 2
 

@@ -14,7 +14,7 @@ from lowmed.run import create_run
 
 
 def test_a_first_loss_that_is_no_number_is_told_and_recorded_as_such(tmp_path: Path) -> None:
-    small = ["method.max_steps=2", "method.prompts_per_step=2", "data.train_limit=4", "model.load_in=16bit"]
+    small = ["method.max_steps=2", "method.prompts_per_step=2", "data.max_train_questions=4", "model.load_in=16bit"]
     recipe = load_recipe("rarl-sft", small, nano=True)
     loaded = train.load_for_training(recipe)
     for name, weight in loaded.model.named_parameters():

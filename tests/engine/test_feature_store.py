@@ -85,7 +85,7 @@ def test_a_store_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: py
 
 def trained(method: str, folder: Path) -> tuple[Run, load.Loaded]:
     """Two updates of nano."""
-    common = ["method.prompts_per_step=2", "method.max_steps=2", "data.train_limit=4", "model.load_in=16bit"]
+    common = ["method.prompts_per_step=2", "method.max_steps=2", "data.max_train_questions=4", "model.load_in=16bit"]
     recipe = load_recipe(method, [*common, *SETTINGS[method]], nano=True)
     data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
     loaded = train.load_for_training(recipe)

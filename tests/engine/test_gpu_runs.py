@@ -39,16 +39,16 @@ def test_a_short_run_trains_on_the_card(kind: str, recipe: str, load_in: str, lo
     assert rows(tmp_path / "run")[-1]["adapter_norm"] > 0
 
 
-def test_a_run_is_evaluated_and_a_rehearsal_measured_on_the_card(lowmed: Lowmed, tmp_path: Path) -> None:
+def test_a_run_is_evaluated_and_a_dry_run_measured_on_the_gpu(lowmed: Lowmed, tmp_path: Path) -> None:
     pytest.importorskip("scipy", reason="the intervals of an evaluation need scipy")
     trained = lowmed("grpo", "--recipe", "rarl", "--nano", *SMALL, "method.beta=0.04", "--out", "run")
     assert trained.returncode == 0, trained.stderr
     measured = lowmed("eval", "run", "--limit", "20", "--samples", "2", "--json")
     assert measured.returncode == 0, measured.stderr
-    rehearsed = lowmed("plan", "--recipe", "rarl", "--nano", "--rehearse")
-    print(rehearsed.stdout)
-    assert rehearsed.returncode == 0, rehearsed.stderr
-    [stored] = (tmp_path / "rehearsals").glob("*.json")
+    dry_run = lowmed("plan", "--recipe", "rarl", "--nano", "--dry-run")
+    print(dry_run.stdout)
+    assert dry_run.returncode == 0, dry_run.stderr
+    [stored] = (tmp_path / "dry_runs").glob("*.json")
     assert min(json.loads(stored.read_text())["gib"].values()) > 0
 
 

@@ -9,7 +9,7 @@ from conftest import SHARED, Lowmed
 SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
 COMMON = (
     f"model.name={SKELETON}", "model.weights=random", "data.source=phantom", "data.split_by=official",
-    "data.train_limit=4", "method.max_steps=1", "method.prompts_per_step=1",
+    "data.max_train_questions=4", "method.max_steps=1", "method.prompts_per_step=1",
 )  # fmt: skip
 
 

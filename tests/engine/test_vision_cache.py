@@ -270,7 +270,7 @@ def test_names_copies_and_saved_folders_know_nothing_of_it(tmp_path: Path) -> No
 
 def test_two_updates_of_grpo_encode_each_distinct_image_once(tmp_path: Path) -> None:
     small = ["method.num_generations=4", "method.prompts_per_step=3", "method.max_steps=2", "method.max_completion_length=8",
-             "method.per_device_train_batch_size=2", "data.train_limit=5", "model.load_in=16bit",
+             "method.per_device_train_batch_size=2", "data.max_train_questions=5", "model.load_in=16bit",
              "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false"]  # fmt: skip
     recipe = load_recipe("rarl", small, nano=True)
     data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)

@@ -27,7 +27,9 @@ def other(tmp_path: Path) -> str:
 
 
 def trained(folder: Path, task: str) -> Run:
-    recipe = load_recipe("vie", ["data.source=phantom", f"data.task={task}", "data.train_limit=null"], nano=True)
+    recipe = load_recipe(
+        "vie", ["data.source=phantom", f"data.task={task}", "data.max_train_questions=null"], nano=True
+    )
     run = create_run(recipe, "vie", out=str(folder))
     data_split = split_data(load("phantom", None), recipe.data, recipe.seed)
     run.update(status="finished", data_digest=data_split.digest)

@@ -13,7 +13,7 @@ SHIPPED = json.loads(architecture.SHIPPED.read_text())
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_count_is_that_of_transformers(name: str) -> None:
+def test_parameter_counts_agree_with_transformers(name: str) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -49,11 +49,11 @@ def test_qwen2_vl_2b_has_the_published_parameters() -> None:
 
 
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
-def test_a_local_config_folder_is_counted_as_the_released_size() -> None:
+def test_a_local_config_folder_gives_the_shipped_architecture() -> None:
     assert architecture.read_architecture(ModelSpec(name=str(SKELETON))) == architecture.read_architecture(ModelSpec())
 
 
-def test_nano_is_counted_exactly() -> None:
+def test_the_parameters_of_nano_are_counted_exactly() -> None:
     from safetensors import safe_open
 
     from lowmed import nano
@@ -80,15 +80,15 @@ def _rest(part: object) -> int:
         (None, "config.json of the model cannot be read"),
     ],
 )
-def test_a_folder_that_is_no_known_model_is_told(content: str | None, what: str, tmp_path: Path) -> None:
+def test_a_folder_without_a_supported_model_is_rejected(content: str | None, what: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(SetupError, match=what):
         architecture.read_architecture(ModelSpec(name=str(tmp_path)))
 
 
-def test_an_unknown_hub_id_is_told() -> None:
-    with pytest.raises(SetupError, match="is unknown here"):
+def test_an_unknown_hub_id_is_rejected() -> None:
+    with pytest.raises(SetupError, match="is unknown"):
         architecture.read_architecture(ModelSpec(name="somebody/else"))
 
 
@@ -117,7 +117,7 @@ SMALL = {
         SMALL | {"vision_config": {"depth": 1, "embed_dim": 2, "patch_size": "x", "hidden_size": 8}},
     ],
 )
-def test_sizes_that_are_none_are_told(wrong: object, tmp_path: Path) -> None:
+def test_invalid_dimensions_are_rejected(wrong: object, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(wrong))
     with pytest.raises(SetupError, match="invalid dimensions"):
         architecture.read_architecture(ModelSpec(name=str(tmp_path)))

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lowmed.plan import architecture, cards, memory, sequence_lengths, speed
-from lowmed.plan.batch import KEPT_FREE, Batch, choose_batch, eval_batch_size
+from lowmed.plan.batch import FREE_SHARE, Batch, choose_batch, eval_batch_size
 from lowmed.plan.calibration import MemoryScale
 from lowmed.plan.workload import Workload
 from lowmed.recipe import ModelSpec
@@ -12,36 +12,36 @@ from lowmed.recipe.io import load_recipe
 UNMEASURED = MemoryScale()
 
 
-def cut(card_gib: float, *overrides: str, recipe: str = "rarl", nano: bool = False) -> Batch:
-    plan = load_recipe(recipe, overrides, nano=nano)
-    return choose_batch(plan, architecture.read_architecture(plan.model), card_gib, scale=UNMEASURED)
+def chosen(card_gib: float, *overrides: str, recipe: str = "rarl", nano: bool = False) -> Batch:
+    loaded = load_recipe(recipe, overrides, nano=nano)
+    return choose_batch(loaded, architecture.read_architecture(loaded.model), card_gib, scale=UNMEASURED)
 
 
 @pytest.mark.parametrize("recipe", ["rarl", "rarl-sft", "rl-plain"])
-def test_without_a_card_nano_has_all_rows_in_one_forward(recipe: str) -> None:
-    plan = load_recipe(recipe, nano=True)
-    result = cut(0.0, recipe=recipe, nano=True)
-    assert (result.per_device_train_batch_size, result.gradient_checkpointing) == (plan.method.rows_per_step, False)
+def test_without_a_gpu_nano_trains_all_rows_in_one_pass(recipe: str) -> None:
+    loaded = load_recipe(recipe, nano=True)
+    result = chosen(0.0, recipe=recipe, nano=True)
+    assert (result.per_device_train_batch_size, result.gradient_checkpointing) == (loaded.method.rows_per_step, False)
 
 
-def test_without_a_card_a_large_model_has_two_rows() -> None:
-    assert cut(0.0) == Batch(2, 64, False, 128)
-    assert cut(0.0, "method.prompts_per_step=1", "method.num_generations=3").per_device_train_batch_size == 1
+def test_without_a_gpu_a_large_model_trains_two_rows_per_pass() -> None:
+    assert chosen(0.0) == Batch(2, 64, False, 128)
+    assert chosen(0.0, "method.prompts_per_step=1", "method.num_generations=3").per_device_train_batch_size == 1
 
 
 @pytest.mark.parametrize("gib", [0.0, 8.0, 80.0])
-def test_what_the_recipe_says_stands(gib: float) -> None:
-    result = cut(gib, "method.per_device_train_batch_size=32", "method.gradient_checkpointing=true")
+def test_values_of_the_recipe_win(gib: float) -> None:
+    result = chosen(gib, "method.per_device_train_batch_size=32", "method.gradient_checkpointing=true")
     assert (result.per_device_train_batch_size, result.gradient_checkpointing) == (32, True)
-    assert cut(gib, "method.gradient_checkpointing=false").gradient_checkpointing is False
-    assert cut(gib, "method.per_device_train_batch_size=1").per_device_train_batch_size == 1
+    assert chosen(gib, "method.gradient_checkpointing=false").gradient_checkpointing is False
+    assert chosen(gib, "method.per_device_train_batch_size=1").per_device_train_batch_size == 1
 
 
 @pytest.mark.parametrize("card", cards.CARDS.values(), ids=cards.CARDS)
 @pytest.mark.parametrize(
     "overrides", [(), ("model.max_image_tokens=1024",), ("method.beta=0.1", "method.num_generations=12")]
 )
-def test_what_is_derived_fits_with_room_and_divides(card: cards.Card, overrides: tuple[str, ...]) -> None:
+def test_a_derived_batch_divides_the_rows_and_leaves_memory_free(card: cards.Card, overrides: tuple[str, ...]) -> None:
     recipe = load_recipe("rarl", overrides)
     model = architecture.read_architecture(recipe.model)
     result = choose_batch(recipe, model, card.gib, scale=UNMEASURED)
@@ -51,81 +51,81 @@ def test_what_is_derived_fits_with_room_and_divides(card: cards.Card, overrides:
     known = sequence_lengths.sequence_lengths(recipe)
     terms = memory.phases(Workload(recipe, model, known, result))
     for phase in ("rollout", "backward", "evaluation"):
-        assert UNMEASURED.gib(terms[phase]) <= (1 - KEPT_FREE[False]) * card.gib
+        assert UNMEASURED.gib(terms[phase]) <= (1 - FREE_SHARE[False]) * card.gib
 
 
-def test_a_measured_card_is_used_further() -> None:
+def test_a_calibrated_gpu_gets_a_larger_batch() -> None:
     recipe = load_recipe("rarl-sft", ["method.gradient_checkpointing=false"])
     model = architecture.read_architecture(recipe.model)
     before, after = (choose_batch(recipe, model, 8.0, scale=MemoryScale(1.08, 0.5, rows)) for rows in (0, 1))
     assert after.per_device_train_batch_size > before.per_device_train_batch_size
 
 
-def test_where_the_activations_do_not_fit_they_are_computed_anew() -> None:
-    assert cut(79.2).gradient_checkpointing is False
-    assert cut(5.0).gradient_checkpointing is True
-    assert cut(5.0).per_device_train_batch_size > 1
+def test_gradient_checkpointing_is_used_where_activations_do_not_fit() -> None:
+    assert chosen(79.2).gradient_checkpointing is False
+    assert chosen(5.0).gradient_checkpointing is True
+    assert chosen(5.0).per_device_train_batch_size > 1
 
 
 @pytest.mark.parametrize("card", ["T4", "RTX 4090", "A100-40"])
 @pytest.mark.parametrize("overrides", [(), ("model.max_image_tokens=1024",), ("method.max_completion_length=1024",)])
-def test_what_is_derived_is_within_a_twentieth_of_the_fastest_that_fits(card: str, overrides: tuple[str, ...]) -> None:
+def test_a_derived_batch_is_within_five_percent_of_the_fastest_that_fits(card: str, overrides: tuple[str, ...]) -> None:
     recipe = load_recipe("rarl", overrides)
-    here, model, known = (
+    gpu, model, known = (
         cards.CARDS[card],
         architecture.read_architecture(recipe.model),
         sequence_lengths.sequence_lengths(recipe),
     )
-    result = choose_batch(recipe, model, here.gib, card=card, scale=UNMEASURED)
+    result = choose_batch(recipe, model, gpu.gib, card=card, scale=UNMEASURED)
 
     def sized(rows: int, gradient_checkpointing: bool) -> Workload:
         return Workload(recipe, model, known, Batch(rows, result.rows_per_generate, gradient_checkpointing))
 
     seconds = {
-        (rows, gradient_checkpointing): speed.training(sized(rows, gradient_checkpointing), here)
+        (rows, gradient_checkpointing): speed.training_seconds(sized(rows, gradient_checkpointing), gpu)
         for rows in (1, 2, 4, 8, 16, 32, 64)
         for gradient_checkpointing in (False, True)
         if UNMEASURED.gib(memory.phases(sized(rows, gradient_checkpointing))["backward"])
-        <= (1 - KEPT_FREE[False]) * here.gib
+        <= (1 - FREE_SHARE[False]) * gpu.gib
     }
     assert seconds[result.per_device_train_batch_size, result.gradient_checkpointing] <= 1.05 * min(seconds.values())
 
 
-def test_few_rows_kept_are_slower_than_whole_groups_computed_anew_where_the_prompt_is_long() -> None:
-    here = cards.CARDS["T4"]
+def test_with_long_prompts_whole_groups_with_checkpointing_are_faster_than_few_rows_without() -> None:
+    gpu = cards.CARDS["T4"]
     recipe = load_recipe("rarl", ["model.max_image_tokens=1024"])
-    asked = Workload(
+    workload = Workload(
         recipe,
         architecture.read_architecture(recipe.model),
         sequence_lengths.sequence_lengths(recipe),
         Batch(8, 64, True),
     )
-    of = {
-        (rows, again): speed.training(replace(asked, batch=Batch(rows, 64, again)), here)
+    seconds = {
+        (rows, recompute): speed.training_seconds(replace(workload, batch=Batch(rows, 64, recompute)), gpu)
         for rows in (2, 8)
-        for again in (False, True)
+        for recompute in (False, True)
     }
-    assert of[8, False] < of[8, True] < of[2, False] < of[2, True]
+    assert seconds[8, False] < seconds[8, True] < seconds[2, False] < seconds[2, True]
 
 
-def test_a_forward_holds_whole_groups_or_whole_parts_of_one() -> None:
+def test_a_pass_has_whole_groups_or_equal_parts_of_one() -> None:
     for group in (6, 12):
         for gib in (8.0, 14.6, 23.5, 39.4):
-            rows = cut(gib, f"method.num_generations={group}").per_device_train_batch_size
+            rows = chosen(gib, f"method.num_generations={group}").per_device_train_batch_size
             assert rows % group == 0 or group % rows == 0
 
 
-def test_a_small_card_draws_its_replies_in_more_calls() -> None:
+def test_a_small_gpu_samples_in_more_calls() -> None:
     long = ("method.max_completion_length=4096", "method.prompts_per_step=16")
-    assert cut(139.8, *long).rows_per_generate == 128
-    assert cut(11.6, *long).rows_per_generate == 32
+    assert chosen(139.8, *long).rows_per_generate == 128
+    assert chosen(11.6, *long).rows_per_generate == 32
 
 
-def test_where_nothing_fits_the_smallest_is_left() -> None:
-    assert cut(1.0) == Batch(1, 8, True, 1)
+def test_where_nothing_fits_the_smallest_batch_is_chosen() -> None:
+    assert chosen(1.0) == Batch(1, 8, True, 1)
 
 
-def test_an_evaluation_asks_fewer_questions_at_once_where_64_would_not_fit() -> None:
+def test_evaluation_batches_are_smaller_where_64_questions_do_not_fit() -> None:
     large = ModelSpec(name="Qwen/Qwen2.5-VL-7B-Instruct", max_image_tokens=1024)
     for spec, tokens, gib, rows in [
         (ModelSpec(), 256, 79.2, 64),
@@ -136,9 +136,11 @@ def test_an_evaluation_asks_fewer_questions_at_once_where_64_would_not_fit() -> 
 
 
 @pytest.mark.parametrize(("hardware", "card"), cards.PRESETS.items())
-def test_a_preset_plans_for_its_card_and_never_for_more_than_is_there(hardware: str, card: str) -> None:
+def test_a_preset_plans_for_its_gpu_and_never_for_more_memory_than_present(hardware: str, card: str) -> None:
     gib = cards.CARDS[card].gib
-    assert cut(139.8, f"hardware={hardware}") == cut(gib)
-    assert cut(11.6, f"hardware={hardware}") == cut(11.6)
-    assert cut(0.0, f"hardware={hardware}", nano=True).per_device_train_batch_size == 64
-    assert cut(139.8, f"hardware={hardware}", "method.per_device_train_batch_size=2").per_device_train_batch_size == 2
+    assert chosen(139.8, f"hardware={hardware}") == chosen(gib)
+    assert chosen(11.6, f"hardware={hardware}") == chosen(11.6)
+    assert chosen(0.0, f"hardware={hardware}", nano=True).per_device_train_batch_size == 64
+    assert (
+        chosen(139.8, f"hardware={hardware}", "method.per_device_train_batch_size=2").per_device_train_batch_size == 2
+    )

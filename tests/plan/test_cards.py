@@ -11,13 +11,13 @@ from lowmed.plan import cards
         ("a100-40gb", "A100-40"), ("A100-80", "A100-80"), ("h100", "H100"), ("L40S", "L40S"), ("l4", "L4"),
     ],
 )  # fmt: skip
-def test_a_card_is_found_however_it_is_written(written: str, name: str) -> None:
+def test_a_gpu_is_found_in_any_spelling(written: str, name: str) -> None:
     assert cards.named(written).name == name
 
 
 @pytest.mark.parametrize("written", ["A100", "4", "", "RTX", "H1000"])
-def test_a_name_that_could_be_several_cards_is_refused(written: str) -> None:
-    with pytest.raises(RecipeError, match="not known"):
+def test_an_ambiguous_or_unknown_name_is_rejected(written: str) -> None:
+    with pytest.raises(RecipeError, match="is unknown"):
         cards.named(written)
 
 
@@ -38,11 +38,11 @@ def test_a_name_that_could_be_several_cards_is_refused(written: str) -> None:
         ("NVIDIA H200", 139.8, "H200"),
     ],
 )
-def test_the_name_that_torch_reports_is_recognised(reported: str, gib: float, name: str) -> None:
+def test_the_name_that_torch_reports_is_recognized(reported: str, gib: float, name: str) -> None:
     assert cards.like(reported, gib).name == name
 
 
 @pytest.mark.parametrize(("reported", "gib"), [("Tesla V100-SXM2-32GB", 31.7), ("NVIDIA B200", 178.0), ("CPU", 0.0)])
-def test_another_card_keeps_its_name_and_has_no_estimated_time(reported: str, gib: float) -> None:
+def test_an_unknown_gpu_keeps_its_name_and_has_no_estimated_time(reported: str, gib: float) -> None:
     result = cards.like(reported, gib)
     assert (result.name, result.gib, result.speed) == (reported, gib, None)

@@ -26,28 +26,28 @@ def of(path: Path | None, *overrides: str) -> sequence_lengths.SequenceLengths:
     return sequence_lengths.sequence_lengths(load_recipe("rarl", [*where, *overrides]))
 
 
-def test_prepared_data_are_counted_as_they_were_stored(tmp_path: Path) -> None:
+def test_lengths_of_prepared_data_come_from_the_stored_images(tmp_path: Path) -> None:
     result = of(prepared(tmp_path))
     assert result.image == 256
     assert result.mean_image == pytest.approx((100 + 256 + 242) / 3)
     assert result.text > sequence_lengths.TEMPLATE_TOKENS + 600 // 4
     assert result.images == 1
-    assert "3 prepared rows" in result.told_by
+    assert "3 prepared rows" in result.source
 
 
-def test_a_lower_budget_of_the_recipe_shrinks_them_further(tmp_path: Path) -> None:
+def test_a_lower_maximum_in_the_recipe_shrinks_images_further(tmp_path: Path) -> None:
     out = prepared(tmp_path)
     assert of(out, "model.max_image_tokens=64").image <= 64
     assert of(out, "model.max_image_tokens=1024").image == 256  # images are never enlarged
 
 
-def test_without_prepared_data_the_ceiling_counts() -> None:
+def test_without_prepared_data_the_maximum_is_assumed() -> None:
     assert of(None).image == 256
     assert of(None, "model.max_image_tokens=1024").image == 1024
     assert sequence_lengths.sequence_lengths(load_recipe("rarl", nano=True)).image == 9
 
 
-def test_the_reply_is_the_limit_in_grpo_and_the_reference_in_sft(tmp_path: Path) -> None:
+def test_completions_have_the_maximum_length_in_grpo_and_the_reference_length_in_sft(tmp_path: Path) -> None:
     out = prepared(tmp_path)
     assert of(out, "method.max_completion_length=77").completion == 77
     sft = sequence_lengths.sequence_lengths(load_recipe("rarl-sft", ["data.source=folder", f"data.path={out}"]))
@@ -55,7 +55,7 @@ def test_the_reply_is_the_limit_in_grpo_and_the_reference_in_sft(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"images": ["images/none.png"], "question": "?", "options": []}'])
-def test_a_damaged_folder_is_told(content: str, tmp_path: Path) -> None:
+def test_a_damaged_folder_is_reported(content: str, tmp_path: Path) -> None:
     out = prepared(tmp_path)
     (out / "samples.jsonl").write_text(content)
     with pytest.raises(DataError, match="prepared data set"):

@@ -14,9 +14,9 @@ from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attentio
 from transformers import DynamicCache
 
 from lowmed.models import FAMILIES
-from lowmed.plan.memory import ROOM_TOKENS
+from lowmed.plan.memory import CACHE_BLOCK_TOKENS
 
-STEP_TOKENS = ROOM_TOKENS["transformers"]
+STEP_TOKENS = CACHE_BLOCK_TOKENS["transformers"]
 
 
 @dataclass

@@ -24,9 +24,9 @@ from lowmed.engine.prefix.decode import (
     write_prefill,
 )
 from lowmed.errors import SetupError
-from lowmed.plan.memory import ROOM_TOKENS
+from lowmed.plan.memory import CACHE_BLOCK_TOKENS
 
-STEP_TOKENS = ROOM_TOKENS["compiled"]
+STEP_TOKENS = CACHE_BLOCK_TOKENS["compiled"]
 
 
 class CompiledDecoder(Decoder):

@@ -1,0 +1,82 @@
+"""The schema of a recipe: every setting of a run and its default, defined once."""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lowmed.methods import AnyMethod, GrpoSpec, MethodSpec, RewardSpec, SftSpec
+from lowmed.recipe.bridge import BridgeSpec
+from lowmed.recipe.data import CustomFamily, DataSpec, PromptSpec
+from lowmed.recipe.model import LoraSpec, ModelSpec
+from lowmed.schema import Positive, Section, counterpart
+
+__all__ = [
+    "BridgeSpec",
+    "CustomFamily",
+    "DataSpec",
+    "EvalSpec",
+    "GrpoSpec",
+    "JudgeSpec",
+    "LoraSpec",
+    "MethodSpec",
+    "ModelSpec",
+    "PromptSpec",
+    "Recipe",
+    "RewardSpec",
+    "Section",
+    "SftSpec",
+]
+
+
+class JudgeSpec(Section):
+    """The judge model for rewards and evaluation. Without `url`, no text leaves the machine."""
+
+    url: str | None = Field(None, description="an OpenAI-compatible endpoint; the API key comes from the environment")
+    model: str | None = Field(None, description="name of the model at the endpoint")
+    calibration: str | None = Field(
+        None, description="file written by `lowmed judge calibrate`; required by rewards that use the judge"
+    )
+
+
+class EvalSpec(Section):
+    """How completions to held-out questions are generated."""
+
+    max_questions: Positive | None = Field(
+        None, description="evaluate only the first questions of each held-out part, at most this many; null = all"
+    )
+    max_new_tokens: Positive = Field(
+        256,
+        description="longer completions are truncated",
+        json_schema_extra=counterpart("GenerationConfig: max_new_tokens"),
+    )
+
+
+class Recipe(Section):
+    """All settings of one run, and the source of each value."""
+
+    about: str = Field(description="what the recipe is for, in one sentence")
+    model: ModelSpec = Field(ModelSpec(), description="the base model and how it is loaded")
+    lora: LoraSpec = Field(LoraSpec(), description="the adapter")
+    data: DataSpec = Field(description="training questions and held-out questions")
+    prompts: PromptSpec = Field(PromptSpec(), description="prompts in training and in evaluation")
+    method: Annotated[AnyMethod, Field(discriminator="kind")] = Field(description="the training method")
+    bridge: BridgeSpec | None = Field(None, description="settings of `lowmed bridge`: probe, then SFT or RL")
+    hardware: Literal["t4", "24gb", "a100-40gb", "80gb"] | None = Field(
+        None, description="GPU for which open batch settings are derived; null = the GPU present"
+    )
+    judge: JudgeSpec = Field(JudgeSpec(), description="the judge model, if any")
+    eval: EvalSpec = Field(EvalSpec(), description="evaluation on held-out questions")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="seed of the split, the order of questions, the prompts' wordings and sampling",
+        json_schema_extra=counterpart("TrainingArguments: seed"),
+    )
+    provenance: dict[str, str] = Field({}, description="recipe key -> source of its value")
+
+    @property
+    def digest(self) -> str:
+        """The first twelve hex digits of a SHA-256 over everything that can change the result."""
+        settings = self.model_dump(mode="json", exclude={"about", "provenance"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
