@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 
 from lowmed import answer
+from lowmed.answer.lexicon import ALL, one_of
 from lowmed.rewards.overlap import overlap
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
-_LISTED = re.compile(r",(?!\d)|[;/、，]|\b(?:and|or)\b")
+_LISTED = re.compile(rf",(?!\d)|[;/、，]|\b{one_of((*ALL.and_words, *ALL.or_words))}\b")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lowmed import answer
-from lowmed.answer.negation import affirmed, clauses
+from lowmed.answer.negation import is_affirmed, mark_clauses
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.reasoning import sentences
@@ -62,7 +62,7 @@ def _answers(sample: Sample, result: str) -> tuple[str, ...]:
 
 def _stated(text: str, value: str) -> bool | None:
     """Whether the reasoning says the words of an open answer, or says them only to deny them."""
-    marked = clauses(text)
-    if affirmed(value, marked):
+    marked = mark_clauses(text)
+    if is_affirmed(value, marked):
         return True
     return False if f" {value} " in f" {marked} " else None

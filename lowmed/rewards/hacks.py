@@ -6,7 +6,7 @@ from typing import Any
 import regex
 
 from lowmed import answer, prompt
-from lowmed.answer.yes_no import offered
+from lowmed.answer.yes_no import offered_answers
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.format import thought_fault, words
 from lowmed.sample import LETTERS, Sample
@@ -44,7 +44,7 @@ def wrong(sample: Sample) -> str:
     if verdict in ("yes", "no"):
         return "no" if verdict == "yes" else "yes"
     gold = answer.normalize(sample.answer)
-    others = [text for text in offered(sample.question, (sample.answer,)) if answer.normalize(text) != gold]
+    others = [text for text in offered_answers(sample.question, (sample.answer,)) if answer.normalize(text) != gold]
     return others[0] if others else "another structure"
 
 

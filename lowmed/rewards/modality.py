@@ -5,25 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lowmed import answer
-from lowmed.answer.negation import affirmed, clauses
+from lowmed.answer.lexicon import ALL
+from lowmed.answer.negation import is_affirmed, mark_clauses
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
 _TAG = re.compile(r"<[^<>]*>")
-# Names as they stand after normalisation.
-MODALITIES: dict[str, tuple[str, ...]] = {
-    "CT": ("ct", "computed tomography", "cat scan"),
-    "MRI": ("mri", "mr", "magnetic resonance"),
-    "X-ray": ("xray", "xrays", "radiograph", "radiographs", "radiography"),
-    "ultrasound": ("ultrasound", "sonography", "sonogram", "ultrasonography"),
-    "PET": ("pet", "positron emission tomography"),
-    "mammography": ("mammography", "mammogram", "mammograms"),
-    "fundus photography": ("fundus", "fundoscopy"),
-    "OCT": ("oct", "optical coherence tomography"),
-    "dermoscopy": ("dermoscopy", "dermoscopic", "dermatoscopy"),
-    "microscopy": ("microscopy", "histology", "histopathology", "microscopic"),
-    "endoscopy": ("endoscopy", "endoscopic", "colonoscopy", "gastroscopy"),
-}
 
 
 @dataclass(frozen=True)
@@ -48,6 +35,6 @@ class Modality:
 @lru_cache(maxsize=4096)
 def named(text: str, *others: str) -> frozenset[str]:
     """The modalities that a text names and does not deny; `others` are looked for beside the known ones."""
-    marked = clauses(text)
-    known = {**{other: (other,) for other in others}, **MODALITIES}
-    return frozenset(name for name, forms in known.items() if any(affirmed(form, marked) for form in forms))
+    marked = mark_clauses(text)
+    known = {**{other: (other,) for other in others}, **ALL.modalities}
+    return frozenset(name for name, forms in known.items() if any(is_affirmed(form, marked) for form in forms))

@@ -8,6 +8,7 @@ from typing import Literal
 import regex
 
 from lowmed import answer
+from lowmed.answer.lexicon import ALL, one_of
 from lowmed.answer.normalize import tokens
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import embedding
@@ -17,7 +18,9 @@ from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
 _SENTENCE_END = regex.compile(r"[.;!?。；\n]+(?!\d)")
-_DENIAL_JOINED = regex.compile(r"(?:,|\band\b|\bbut\b)\s*(?=(?:no|not|without)\b)", regex.IGNORECASE)
+_DENIAL_JOINED = regex.compile(
+    rf"(?:,|\b{one_of((*ALL.and_words, *ALL.but_words))}\b)\s*(?={one_of(ALL.denial_openers)}\b)", regex.IGNORECASE
+)
 # Sentences with less in common than this speak of different things, and cannot contradict each other.
 _SAME_SUBJECT = 0.5
 _LONGEST_SENTENCE_WORDS = 24

@@ -63,7 +63,7 @@ def test_the_answer_is_found_where_it_stands(completion: str, text: str, source:
 )
 def test_no_answer_is_found_where_none_stands(completion: str, flag: str) -> None:
     result = extract(completion)
-    assert (result.text, result.flag) == (None, flag)
+    assert (result.text, result.problem) == (None, flag)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lowmed.answer import normalize, token_f1
-from lowmed.answer.normalize import same
+from lowmed.answer.normalize import same_answer
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     ],
 )
 def test_the_same_said_otherwise_is_the_same(text: str, gold: str) -> None:
-    assert same(text, gold)
+    assert same_answer(text, gold)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_same_said_otherwise_is_the_same(text: str, gold: str) -> None:
     ],
 )
 def test_near_is_not_the_same(text: str, gold: str) -> None:
-    assert not same(text, gold)
+    assert not same_answer(text, gold)
 
 
 def test_f1_clips_repeated_tokens() -> None:
@@ -105,4 +105,4 @@ def test_f1_is_symmetric_and_bounded(left: str, right: str) -> None:
 
 @given(st.permutations(["left lung", "heart", "5 mm nodule", "spleen"]))
 def test_a_list_has_no_order(items: list[str]) -> None:
-    assert same(", ".join(items), "heart, left lung, spleen and 5 mm nodule")
+    assert same_answer(", ".join(items), "heart, left lung, spleen and 5 mm nodule")
