@@ -41,15 +41,15 @@ def check(
     data_split = split_data(dataset, recipe.data, recipe.seed)
     validate_split(data_split, recipe.data)
     built = rewards.for_recipe(recipe)
-    paid = check_rewards(built, data_split.train, recipe.prompts.training) if built else {"failures": []}
+    paid = check_rewards(built, data_split.train, recipe.prompts.training) if built else None
     result: dict[str, Any] = {
         "recipe": f"{options.require_recipe(recipe_name)}: no mistakes, digest {recipe.digest}",
         "data": dataset.describe().splitlines(),
         "split": data_split.describe(),
         "images": image_tokens(recipe, data_split),
         "memory": memory(recipe),
-        "rewards": paid,
-        "verdict": "the rewards do not hold" if paid["failures"] else "ready to train",
+        "rewards": paid.as_json() if paid else None,
+        "verdict": "the rewards do not hold" if paid and paid.failures else "ready to train",
         "not_checked": [
             "whether model.name can be loaded, and its tokens of text",
             "memory and time on a card: what is said of them is planned, not measured",
@@ -59,8 +59,8 @@ def check(
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        _print(result, [*check_lines(paid), *(f"fails    {failure}" for failure in paid["failures"])] if built else [])
-    if paid["failures"]:
+        _print(result, [*check_lines(paid), *(f"fails    {failure}" for failure in paid.failures)] if paid else [])
+    if paid and paid.failures:
         raise typer.Exit(1)
 
 

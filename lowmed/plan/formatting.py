@@ -14,6 +14,7 @@ from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import Estimate, estimate, suggestions
 from lowmed.plan.workload import GIB
 from lowmed.recipe import Recipe
+from lowmed.rewards import needs
 
 SHOWN_TERM_GIB = 0.05
 
@@ -118,11 +119,11 @@ def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None =
 
 def extra_memory_lines(recipe: Recipe) -> list[str]:
     """What runs beside the model and takes nothing of the card that is planned."""
-    rewards = recipe.method.reward_specs
+    needed = needs(recipe)
     result = []
-    if any(reward.name == "semantic" or reward.options.get("by") == "embedding" for reward in rewards):
+    if "embedding" in needed:
         result.append("the embedding model of a reward runs on the CPU, in main memory")
-    if recipe.judge.url or any(reward.name in ("judge", "clinical") for reward in rewards):
+    if recipe.judge.url or "judge" in needed:
         result.append("the judge answers over its endpoint; one that the same card serves is not counted")
     return result
 

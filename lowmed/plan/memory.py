@@ -6,7 +6,7 @@ Everything is in bytes.
 from lowmed.plan import training_memory
 from lowmed.plan.vision_memory import encoding, pixels
 from lowmed.plan.workload import Terms, Workload
-from lowmed.recipe import MethodSpec
+from lowmed.rewards import needs
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight, double quantisation
 # Room for the keys and values of a row comes in steps of so many: attention kernels of a card pad a mask of another
@@ -54,18 +54,13 @@ def merge(sizes: Workload) -> Terms:
     return {"16-bit weights": 2 * sizes.model.parameters, "one layer in 32 bits": 3 * 4 * largest}
 
 
-def consistent(method: MethodSpec) -> bool:
-    """Whether a reward asks a EMA copy of the adapter."""
-    return any(reward.name == "consistency" for reward in method.reward_specs)
-
-
 def _adapter(sizes: Workload) -> Terms:
     """The adapter, which is 32-bit, Adam's two moments, which stay from the first update on, and copies of it."""
     method, count = sizes.recipe.method, sizes.model.lora(sizes.recipe.lora.rank)
     terms: Terms = {"LoRA": 4 * count, "optimizer": 8 * count}
     if method.keeps_reference:
         terms["reference adapter"] = 4 * count
-    if consistent(method):
+    if "likelihood" in needs(sizes.recipe):
         terms["slow adapter"] = 4 * count
     return terms
 

@@ -37,7 +37,7 @@ def test_open_answers(completion: str, lenient: str, strict: str) -> None:
     assert (verdict.outcome, verdict.strict_outcome) == (lenient, strict)
 
 
-def test_a_gold_answer_that_sounds_like_a_refusal_can_be_given() -> None:
+def test_a_gold_answer_that_reads_like_a_refusal_can_be_matched() -> None:
     asked = Question("open", ("Unknown",))
     assert grade(read("<answer>unknown</answer>", asked), asked).strict_outcome == "correct"
 
@@ -68,9 +68,7 @@ def test_the_order_of_numbers_in_json_matters() -> None:
     st.sampled_from(ALL),
     st.sampled_from(["stop", "length"]),
 )
-def test_no_text_breaks_the_reader_and_strict_implies_lenient(
-    completion: str, asked: Question, finish_reason: str
-) -> None:
+def test_any_text_is_graded_and_strict_implies_lenient(completion: str, asked: Question, finish_reason: str) -> None:
     answer = read(completion, asked, finish_reason)
     verdict = grade(answer, asked)
     assert verdict.strict_outcome in (verdict.outcome, "unread")
@@ -96,7 +94,7 @@ def test_no_text_breaks_the_reader_and_strict_implies_lenient(
         "</think><answer>",
     ],
 )
-def test_long_hostile_replies_are_read(unit: str) -> None:
+def test_long_hostile_completions_are_read_in_linear_time(unit: str) -> None:
     completion = unit * 20_000  # minutes for a reader that is not linear
     for asked in ALL:
         assert grade(read(completion, asked), asked).strict_outcome == "unread"

@@ -78,7 +78,7 @@ def test_entries_are_patterns_without_capturing_groups(lexicon: Lexicon) -> None
 
 
 @pytest.mark.parametrize("lexicon", LEXICONS, ids=lambda lexicon: lexicon.language)
-def test_words_of_yes_and_no_are_apart_and_opening_words_are_among_them(lexicon: Lexicon) -> None:
+def test_words_for_yes_and_no_are_disjoint_and_include_the_opening_words(lexicon: Lexicon) -> None:
     assert set(lexicon.yes).isdisjoint(lexicon.no)
     assert set(lexicon.opening_yes) | set(lexicon.yes_in_text) <= set(lexicon.yes)
     assert set(lexicon.opening_no) | set(lexicon.no_in_text) <= set(lexicon.no)

@@ -43,7 +43,7 @@ def test_normal_form(text: str, normal: str) -> None:
 @example("x (ray")
 @example("- a - the a mass")
 @example("a a an mass")
-def test_normalising_twice_changes_nothing(text: str) -> None:
+def test_normalizing_twice_changes_nothing(text: str) -> None:
     once = normalize(text)
     assert normalize(once) == once
 
@@ -59,7 +59,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
         ("+", "+"),
     ],
 )
-def test_the_same_said_otherwise_is_the_same(text: str, gold: str) -> None:
+def test_equivalent_answers_are_the_same(text: str, gold: str) -> None:
     assert same_answer(text, gold)
 
 
@@ -82,7 +82,7 @@ def test_the_same_said_otherwise_is_the_same(text: str, gold: str) -> None:
         ("", "lung"),
     ],
 )
-def test_near_is_not_the_same(text: str, gold: str) -> None:
+def test_similar_answers_are_not_the_same(text: str, gold: str) -> None:
     assert not same_answer(text, gold)
 
 
@@ -104,5 +104,5 @@ def test_f1_is_symmetric_and_bounded(left: str, right: str) -> None:
 
 
 @given(st.permutations(["left lung", "heart", "5 mm nodule", "spleen"]))
-def test_a_list_has_no_order(items: list[str]) -> None:
+def test_the_order_of_a_list_is_ignored(items: list[str]) -> None:
     assert same_answer(", ".join(items), "heart, left lung, spleen and 5 mm nodule")

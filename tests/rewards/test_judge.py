@@ -1,4 +1,4 @@
-"""The two rewards that ask a judge, against a real server."""
+"""The two rewards that need a judge, with a real server."""
 
 import pickle
 from pathlib import Path
@@ -50,7 +50,7 @@ def _said(answer: str, thought: str = THOUGHT) -> str:
         (CLOSED, _said("yes"), 0.0, 0),
     ],
 )
-def test_only_an_open_answer_in_its_tag_that_no_rule_settles_is_judged(
+def test_only_open_answers_in_a_tag_that_no_rule_decides_are_judged(
     sample: Sample, completion: str, value: float, calls: int
 ) -> None:
     with serving() as server:
@@ -68,7 +68,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_what_a_completion_orders_reaches_the_judge_as_data_alone(text: str) -> None:
+def test_instructions_in_a_completion_reach_the_judge_as_data(text: str) -> None:
     with serving(lambda asked: verdict(asked, asked.data["reference_answers"] == [asked.candidate])) as server:
         assert JudgeReward(Judge(server.url, "m"))(OPEN, _said(text)).value == 0
     for asked in server.asked:
@@ -87,7 +87,7 @@ def test_what_a_completion_orders_reaches_the_judge_as_data_alone(text: str) -> 
         (f"<think>{THOUGHT}", 0.0, 0),
     ],
 )
-def test_reasoning_is_judged_without_the_answer_after_it(completion: str, value: float, calls: int) -> None:
+def test_reasoning_is_judged_without_the_answer(completion: str, value: float, calls: int) -> None:
     with serving(lambda asked: verdict(asked, "blunted" in asked.candidate)) as server:
         assert Clinical(Judge(server.url, "m"))(OPEN, completion).value == value
         assert Clinical(Judge(server.url, "m"), completion_format="answer")(OPEN, completion).value is None
@@ -96,7 +96,7 @@ def test_reasoning_is_judged_without_the_answer_after_it(completion: str, value:
 
 
 @pytest.mark.parametrize("reward", [JudgeReward, Clinical])
-def test_a_failed_verdict_is_no_score_and_never_zero(reward: Any) -> None:
+def test_a_failed_verdict_is_an_abstention(reward: Any) -> None:
     with serving(lambda asked: (500, b"")) as server:
         result = reward(Judge(server.url, "m"))(OPEN, _said("fluid"))
     assert result.value is None
@@ -121,7 +121,7 @@ def test_a_prepared_batch_is_scored_without_another_call(reward: Any) -> None:
     assert None not in values[:2] + values[3:]
 
 
-def test_built_rewards_can_be_sent_to_a_worker_process() -> None:
+def test_built_rewards_can_be_pickled() -> None:
     for built in (
         JudgeReward(Judge("http://127.0.0.1:9/v1", "m")),
         Clinical(Judge("http://127.0.0.1:9/v1", "m"), "answer"),
