@@ -156,7 +156,7 @@ def test_all_mistakes_are_listed_with_the_index_of_their_entry() -> None:
     ],
 )
 def test_needs_follow_from_the_reward_and_its_options(name: str, options: dict[str, str], needed: set[str]) -> None:
-    assert rewards.needs_of(RewardSpec(name=name, **options)) == needed  # type: ignore[arg-type]
+    assert rewards.needs_of(RewardSpec(name=name, **options)) == needed
 
 
 @pytest.mark.parametrize("name", rewards.REWARDS)
