@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from lowmed import judge as judges
 from lowmed.errors import RecipeError
-from lowmed.judge import Judge, Rubric
+from lowmed.judge import Rubric
 from lowmed.prompt import CompletionFormat
 from lowmed.recipe import Recipe, RewardSpec
 from lowmed.rewards import custom
@@ -78,7 +78,7 @@ def build(
     specs: Sequence[Spec],
     completion_format: CompletionFormat = "think_answer",
     *,
-    judge: Judge | None = None,
+    judge: object | None = None,
     max_new_tokens: int = 256,
 ) -> list[Weighted]:
     """Build rewards, in the order of `specs`.
@@ -185,7 +185,7 @@ def _mistakes_of(spec: RewardSpec, max_new_tokens: int | None) -> Iterator[Recip
             yield error
 
 
-def _require_judge(spec: RewardSpec, judge: Judge | None) -> None:
+def _require_judge(spec: RewardSpec, judge: object | None) -> None:
     if "judge" in needs_of(spec) and judge is None:
         raise RecipeError(
             f"the reward `{spec.name}` needs a judge, and the recipe has none",

@@ -1,4 +1,4 @@
-"""Which option an answer names: what must be read, and what must stay unread."""
+"""Reading choices: texts that name one option, and texts that must stay unread."""
 
 import pytest
 from hypothesis import given
@@ -149,7 +149,7 @@ def test_options_of_equal_text_count_as_one_option() -> None:
     st.permutations(CHEST), st.sampled_from(["{letter}", "({letter})", "{letter}. {text}", "{text}", "It shows {text}"])
 )
 def test_the_option_is_read_at_every_position(order: list[str], form: str) -> None:
-    asked = Question("choice", ("Pleural effusion",), tuple(order))
+    question = Question("choice", ("Pleural effusion",), tuple(order))
     for letter, text in zip("ABCD", order, strict=True):
-        value = read(form.format(letter=letter, text=text), asked).value
+        value = read(form.format(letter=letter, text=text), question).value
         assert value == text

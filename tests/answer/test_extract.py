@@ -1,4 +1,4 @@
-"""Where the answer stands in a completion, and every way in which none does."""
+"""Extracting the answer text, and every kind of completion without one."""
 
 import pytest
 

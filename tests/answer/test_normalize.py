@@ -68,7 +68,7 @@ def test_equivalent_answers_are_the_same(text: str, gold: str) -> None:
     [
         ("none", "0"),
         ("5 mm", "5 cm"),
-        ("50 mm", "5 cm"),  # a converted unit is another text; nobody asked for it
+        ("50 mm", "5 cm"),  # units are not converted
         ("heart", "heart, lung"),
         ("heart, lung, liver", "heart, lung"),
         ("heart, heart", "heart"),

@@ -2,11 +2,16 @@
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
 from lowmed import rewards
+from lowmed.engine.device import unsupported_error
 from lowmed.errors import RecipeError, RunError
+from lowmed.judge import ANSWER, Judge, Rubric
+from lowmed.plan.formatting import extra_memory_lines
 from lowmed.recipe import RewardSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
@@ -172,3 +177,40 @@ def test_the_needs_of_a_recipe_are_those_of_all_its_rewards() -> None:
     assert rewards.needs(load_recipe("rarl-sft", [], nano=True)) == frozenset()
     [built] = rewards.build([("consistency", 1.0, {})])
     assert built.needs == {"likelihood"}
+
+
+@dataclass(frozen=True)
+class Tone:
+    """1 for a completion whose tone the judge accepts."""
+
+    judge: Judge
+    needs: ClassVar[frozenset[rewards.Need]] = frozenset({"judge"})
+    rubric: ClassVar[Rubric] = ANSWER
+
+    def __call__(self, sample: Sample, completion: str) -> rewards.Score:
+        return rewards.Score(1.0, "accepted")
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The likelihood of the answer."""
+
+    decay: float = 0.9
+    every: int = 1
+    needs: ClassVar[frozenset[rewards.Need]] = frozenset({"likelihood"})
+
+    def __call__(self, sample: Sample, completion: str) -> rewards.Score:
+        return rewards.Score(None, "abstained")
+
+
+def test_a_new_reward_states_its_needs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rewards.REWARDS, "tone", Tone)
+    monkeypatch.setitem(rewards.REWARDS, "confidence", Confidence)
+    judged = load_recipe("rarl", ["method.rewards=[{name: accuracy}, {name: tone}]"], nano=True)
+    with pytest.raises(RecipeError, match="`tone`"):
+        rewards.for_recipe(judged)
+    assert any("judge" in line for line in extra_memory_lines(judged))
+    likely = ["method.rewards=[{name: accuracy}, {name: confidence}]", "model.backend=unsloth"]
+    error = unsupported_error(load_recipe("rarl", likely, nano=True))
+    assert error is not None
+    assert "`confidence`" in error.what

@@ -46,7 +46,7 @@ def test_a_missing_or_broken_file_or_function_is_a_mistake_in_the_recipe(tmp_pat
     with pytest.raises(RecipeError, match="there is no function `other`"):
         build([(name.replace(":side", ":other"), 1.0, {})])
     with pytest.raises(RecipeError, match="there is no file"):
-        build([(str(tmp_path / "nowhere.py") + ":side", 1.0, {})])
+        build([(str(tmp_path / "missing.py") + ":side", 1.0, {})])
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
     with pytest.raises(RecipeError, match="the file does not run: ModuleNotFoundError"):
         build([(str(tmp_path / "broken.py") + ":side", 1.0, {})])

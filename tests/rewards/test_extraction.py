@@ -17,8 +17,8 @@ GOLD = {
 SAMPLE = Sample("s", "Report it.", json.dumps(GOLD), "json", "g", "t")
 
 
-def value(said: object, alpha: float = 0.5) -> float | None:
-    return Extraction(alpha)(SAMPLE, f"<think>I read it.</think><answer>{json.dumps(said)}</answer>").value
+def value(document: object, alpha: float = 0.5) -> float | None:
+    return Extraction(alpha)(SAMPLE, f"<think>I read it.</think><answer>{json.dumps(document)}</answer>").value
 
 
 def test_the_gold_answer_earns_1_in_any_order_and_spelling() -> None:
@@ -28,8 +28,8 @@ def test_the_gold_answer_earns_1_in_any_order_and_spelling() -> None:
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, 2 / 7), (0.5, (2 / 7 + 2 / 3) / 2), (1.0, 2 / 3)])
 def test_alpha_weights_precision_against_recall(alpha: float, expected: float) -> None:
-    said = {"name": "Li", "findings": ["mass", "fracture"]}  # 2 of 3 said are right, 7 are known
-    assert value(said, alpha) == pytest.approx(expected)
+    document = {"name": "Li", "findings": ["mass", "fracture"]}  # 2 of 3 leaves are right, the gold answer has 7
+    assert value(document, alpha) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -59,8 +59,8 @@ document = st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(st
 
 
 @given(document, document, st.floats(0, 1))
-def test_any_two_documents_have_a_value_between_0_and_1(gold: object, said: object, alpha: float) -> None:
+def test_any_two_documents_have_a_value_between_0_and_1(gold: object, predicted: object, alpha: float) -> None:
     sample = Sample("s", "Report it.", json.dumps(gold), "json", "g", "t")
-    result = Extraction(alpha)(sample, f"<answer>{json.dumps(said)}</answer>").value
+    result = Extraction(alpha)(sample, f"<answer>{json.dumps(predicted)}</answer>").value
     assert result is not None
     assert 0.0 <= result <= 1.0

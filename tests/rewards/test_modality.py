@@ -24,7 +24,7 @@ def sample(modality: str) -> Sample:
         ("OCT", "Optical coherence tomography of the retina.", 1.0),
         ("CT", "Optical coherence tomography of the retina.", 0.0),
         ("thermography", "The thermography shows it.", 1.0),
-        ("CT", "The picture shows it.", None),
+        ("CT", "The scan shows it.", None),
         ("CT", "The act of a director.", None),
         ("", "This CT shows it.", None),
     ],

@@ -189,7 +189,7 @@ def test_a_missing_model_or_option_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="needs `model` and `calibration`"):
         build([("reasoning", 1.0, {"by": "embedding"})])
     with pytest.raises(SetupError, match="the embedding model cannot be loaded"):
-        embedding.embed(str(tmp_path / "nowhere"), ["a"])
+        embedding.embed(str(tmp_path / "missing"), ["a"])
 
 
 def test_phantom_has_enough_open_answers_for_a_calibration(counting: str) -> None:
