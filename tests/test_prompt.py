@@ -19,6 +19,20 @@ CHOICE = Sample(
     "1", "Where is it?", "right lung", "choice", "img", "test", images=("a", "b"), options=("left lung", "right lung")
 )
 JSON = Sample("4", 'Fill in "side".', '{"side": "left"}', "json", "img", "test", images=("a",))
+DIGESTS = {
+    "reasoning": "12afda39d444",
+    "diverse": "f2e2ec4144f8",
+    "direct": "e40d5877993c",
+    "nothink": "6019c43c7818",
+    "medvlm-r1": "6af7ea47a642",
+    "med-r1-think": "efbbebe47b85",
+    "med-r1-nothink": "ef2a6c2ae978",
+    "med-r1-eval": "ffdb3b2a68ea",
+    "medbridge": "ed19b6e50d57",
+    "medbridge-eval": "aa5f1dbf3255",
+    "medvlthinker": "08898efcf079",
+    "extract-json": "e92cd4cf2153",
+}
 CLOSED = Sample("2", "Is there a mass?", "yes", "closed", "img", "test", images=("a",), explanation="A mass is seen.")
 
 
@@ -28,8 +42,8 @@ def text_of(messages: list[prompt.Message]) -> str:
 
 def test_a_choice_is_shown_with_letters_and_referenced_by_one() -> None:
     family = prompt.family("reasoning")
-    asked = text_of(prompt.build_messages(family, CHOICE))
-    assert "A. left lung\nB. right lung" in asked
+    text = text_of(prompt.build_messages(family, CHOICE))
+    assert "A. left lung\nB. right lung" in text
     assert prompt.reference_completion(family, CHOICE).endswith("<answer>B</answer>")
 
 
@@ -42,19 +56,19 @@ def test_every_image_has_its_placeholder_before_the_text() -> None:
 def test_no_wording_depends_on_the_gold_answer(name: str) -> None:
     other = Sample("2", CLOSED.question, "no", "closed", "img", "test", images=("a",))
     family = prompt.family(name)
-    for draw in range(len(family.wordings)):
-        assert prompt.build_messages(family, CLOSED, draw) == prompt.build_messages(family, other, draw)
-        assert CLOSED.question in text_of(prompt.build_messages(family, CLOSED, draw))
+    for wording in range(len(family.wordings)):
+        assert prompt.build_messages(family, CLOSED, wording) == prompt.build_messages(family, other, wording)
+        assert CLOSED.question in text_of(prompt.build_messages(family, CLOSED, wording))
 
 
-def test_diversity_means_several_wordings_and_the_first_is_the_one_of_inference() -> None:
+def test_the_diverse_family_has_several_wordings_and_the_first_is_for_inference() -> None:
     diverse = prompt.family("diverse")
-    texts = {text_of(prompt.build_messages(diverse, CLOSED, draw)) for draw in range(8)}
+    texts = {text_of(prompt.build_messages(diverse, CLOSED, wording)) for wording in range(8)}
     assert len(texts) == len(diverse.wordings) > 1
     assert prompt.build_messages(diverse, CLOSED, 0) == prompt.build_messages(prompt.family("reasoning"), CLOSED)
 
 
-def test_the_reference_reasons_where_an_explanation_exists() -> None:
+def test_the_reference_contains_the_explanation() -> None:
     assert (
         prompt.reference_completion(prompt.family("diverse"), CLOSED)
         == "<think>A mass is seen.</think><answer>yes</answer>"
@@ -62,17 +76,17 @@ def test_the_reference_reasons_where_an_explanation_exists() -> None:
     assert prompt.reference_completion(prompt.family("direct"), CLOSED) == "<answer>yes</answer>"
 
 
-def test_braces_in_a_question_are_left_alone() -> None:
+def test_braces_in_a_question_are_kept() -> None:
     odd = Sample("3", "What is {this} {question}?", "x", "open", "img", "test")
     assert "What is {this} {question}?" in text_of(prompt.build_messages(prompt.family("direct"), odd))
 
 
-def test_an_unknown_family_is_told() -> None:
+def test_an_unknown_family_raises_an_error() -> None:
     with pytest.raises(RecipeError, match="no prompt family"):
         prompt.family("poetic")
 
 
-def test_families_have_digests_of_their_own() -> None:
+def test_every_family_has_a_different_digest() -> None:
     assert len({family.digest for family in prompt.FAMILIES.values()}) == len(prompt.FAMILIES)
 
 
@@ -80,7 +94,7 @@ def test_families_have_digests_of_their_own() -> None:
     "change",
     [{"answer": " "}, {"id": ""}, {"group": ""}, {"question": "\n"}, {"options": ("right lung",)}, {"answer": "liver"}],
 )
-def test_a_sample_that_can_not_be_asked_or_graded_is_refused(change: dict[str, object]) -> None:
+def test_an_invalid_sample_is_rejected(change: dict[str, object]) -> None:
     fields = {name: getattr(CHOICE, name) for name in CHOICE.__dataclass_fields__}
     with pytest.raises(ValueError, match=r"no |option"):
         Sample(**{**fields, **change})
@@ -108,7 +122,7 @@ def test_the_reference_reads_back_on_the_real_vqa_rad(family: prompt.Family, vqa
 def slake() -> list[Sample]:
     folder = SHARED / "data" / "slake-text"
     if not folder.is_dir():
-        pytest.skip("the text of SLAKE is not at ../shared/data/slake-text")
+        pytest.skip("../shared/data/slake-text is absent")
     rows = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     kinds = {"OPEN": "open", "CLOSED": "closed"}
     return [
@@ -137,8 +151,8 @@ def test_tags_inside_an_explanation_do_not_end_the_reasoning(explanation: str) -
     assert reads_back(prompt.family("reasoning"), sample)
 
 
-@pytest.mark.parametrize("family", [each for each in prompt.FAMILIES.values() if each.published], ids=str)
-def test_a_text_that_wants_a_letter_asks_letters_of_choices_alone(family: prompt.Family) -> None:
+@pytest.mark.parametrize("family", [family for family in prompt.FAMILIES.values() if family.published], ids=str)
+def test_a_wording_requests_a_letter_from_choices_only(family: prompt.Family) -> None:
     letter = re.compile("single.*letter")
     assert not letter.search(text_of(prompt.build_messages(family, CLOSED)))
     assert not letter.search(text_of(prompt.build_messages(family, JSON)))
@@ -146,15 +160,15 @@ def test_a_text_that_wants_a_letter_asks_letters_of_choices_alone(family: prompt
         assert letter.search(text_of(prompt.build_messages(family, CHOICE)))
 
 
-def test_json_is_asked_of_json_questions_alone() -> None:
+def test_json_is_requested_from_json_questions_only() -> None:
     family = prompt.family("extract-json")
     assert "JSON format" in text_of(prompt.build_messages(family, JSON))
     assert "JSON" not in text_of(prompt.build_messages(family, CLOSED))
 
 
-def test_published_texts_are_word_for_word_what_was_published() -> None:
-    asked = text_of(prompt.build_messages(prompt.family("medvlm-r1"), CHOICE))
-    assert asked == (
+def test_published_texts_are_exact() -> None:
+    text = text_of(prompt.build_messages(prompt.family("medvlm-r1"), CHOICE))
+    assert text == (
         "Where is it?\nA) left lung\nB) right lung\nYour task:\n1. Think through the question step by step, enclose "
         "your reasoning process in <think>...</think> tags.\n2. Then provide the correct single-letter choice "
         "(A, B, C, D,...) inside <answer>...</answer> tags.\n3. No extra information or text outside of these tags."
@@ -167,27 +181,26 @@ def test_published_texts_are_word_for_word_what_was_published() -> None:
     )
 
 
-def test_every_family_says_where_its_texts_come_from_and_what_answers_other_kinds() -> None:
+def test_every_family_has_a_source_and_a_wording_for_every_kind() -> None:
     for family in prompt.FAMILIES.values():
         assert family.source
         assert family.published == ("toolkit" not in family.source)
-        assert bool(family.otherwise) == (len(family.kinds) < 5)
-        assert all(text.count("{question}") == 1 for text in (*family.wordings, *family.otherwise))
+        assert bool(family.fallback_wordings) == (len(family.kinds) < 5)
+        assert all(text.count("{question}") == 1 for text in (*family.wordings, *family.fallback_wordings))
 
 
-def test_the_digests_that_stored_runs_and_the_embedded_weights_name_stay() -> None:
-    digests = {name: prompt.family(name).digest for name in ("reasoning", "diverse", "direct")}
-    assert digests == {"reasoning": "12afda39d444", "diverse": "f2e2ec4144f8", "direct": "e40d5877993c"}
+def test_the_digests_in_stored_runs_and_embedded_weights_do_not_change() -> None:
+    assert {name: family.digest for name, family in prompt.FAMILIES.items()} == DIGESTS
 
 
-def test_a_recipe_brings_a_family_of_its_own() -> None:
-    own = {"mine": {"wordings": ["{question} Short.", "Now: {question}"], "completion_format": "answer"}}
-    prompts = PromptSpec.model_validate({"families": own, "train": "mine", "infer": "direct"})
+def test_a_recipe_may_define_a_family() -> None:
+    custom = {"mine": {"wordings": ["{question} Short.", "Now: {question}"], "completion_format": "answer"}}
+    prompts = PromptSpec.model_validate({"families": custom, "train": "mine", "infer": "direct"})
     assert prompts.training.completion_format == "answer"
     assert text_of(prompt.build_messages(prompts.training, CLOSED, 1)) == "Now: Is there a mass?"
     assert prompts.asking is prompt.family("direct")
     other = PromptSpec.model_validate(
-        {"families": {"mine": {**own["mine"], "completion_format": "think_answer"}}, "train": "mine"}
+        {"families": {"mine": {**custom["mine"], "completion_format": "think_answer"}}, "train": "mine"}
     )
     assert other.training.digest != prompts.training.digest
 
@@ -202,6 +215,6 @@ def test_a_recipe_brings_a_family_of_its_own() -> None:
         ({"mine": {"wordings": ["{question}"], "completion_format": "letter"}}, "think_answer"),
     ],
 )
-def test_a_family_that_can_not_ask_is_refused(families: dict[str, object], message: str) -> None:
+def test_an_invalid_family_is_rejected(families: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PromptSpec.model_validate({"families": families})

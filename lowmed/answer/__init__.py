@@ -1,7 +1,7 @@
-"""How an answer is read out of a completion, and graded: one set of rules for evaluation, rewards and foreign outputs."""
+"""Reads answers from completions and grades them. Evaluation, rewards and `lowmed score` use the same rules."""
 
 from lowmed.answer.contradiction import contradictions
-from lowmed.answer.extract import Extracted, Source, extract
+from lowmed.answer.extract import ExtractedAnswer, Source, extract
 from lowmed.answer.grade import (
     RULES_VERSION,
     Answer,
@@ -20,7 +20,7 @@ from lowmed.answer.yes_no import is_yes_no
 __all__ = [
     "RULES_VERSION",
     "Answer",
-    "Extracted",
+    "ExtractedAnswer",
     "Grade",
     "Outcome",
     "Question",

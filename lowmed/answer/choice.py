@@ -1,60 +1,65 @@
-"""Which of the lettered options an answer text names."""
+"""Reads which of the lettered options an answer text names."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from string import ascii_uppercase
 
-from lowmed.answer.negation import affirmed, clauses, negates, noncommittal
-from lowmed.answer.normalize import normalize, plain
+from lowmed.answer.lexicon import ALL, one_of
+from lowmed.answer.negation import denies_preceding, is_affirmed, is_noncommittal, mark_clauses
+from lowmed.answer.normalize import normalize, strip_markup
 from lowmed.sample import LETTERS
 
 _OWN_LETTER = re.compile(r"^\(?([A-Z])[).:]\s*(?=\S)")
-_ONLY_LETTER = re.compile(
-    r"(?:(?:the )?(?:correct |final |best |right )?(?:answer|option|choice)(?: is)?\s*:?\s*(?:(?:option|choice)\s*)?)?"
-    r"[(\[{]?\s*([a-z])\s*[)\]}]?\s*[.:]?",
-    re.IGNORECASE,
-)
+_ONLY_LETTER = re.compile(rf"(?:{one_of(ALL.letter_lead_ins)})?[(\[{{]?\s*([a-z])\s*[)\]}}]?\s*[.:]?", re.IGNORECASE)
 _LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*)", re.DOTALL)
 _LETTERED_LINE = re.compile(r"^[^\w\n]*([A-Z])(?:[)\]][).:\]]*\s*|[.:]+\s*|\s+-\s+)(\S.*)$", re.MULTILINE)
-_CALLED = re.compile(
-    r"\b(?i:answer|option|choice)(?: is:?| would be:?|:)\s*(?i:(?:option|choice)\s*)?\(?"
-    r"(?:([B-HJ-Z])|([AI])(?!\s+[a-z]))\)?(?![\w'-])"
+_ANSWER_WORD, _OPTION_WORD = one_of(ALL.answer_words), rf"(?i:{one_of(ALL.option_words)}\s*)?"
+# A letter that is a word too ("A", "I") counts only if no lower-case word follows it.
+_WORD_LETTERS = "".join(ALL.word_letters)
+_SURE_LETTERS = "".join(letter for letter in ascii_uppercase if letter not in _WORD_LETTERS)
+_LETTER = rf"(?:([{_SURE_LETTERS}])|([{_WORD_LETTERS}])(?!\s+[a-z]))"
+_NO_PRONOUN = "".join(letter for letter in ascii_uppercase if letter not in ALL.pronoun_letters)
+_CALLED_ANSWER = re.compile(
+    rf"\b(?i:{_ANSWER_WORD})(?:{one_of(ALL.answer_verbs)}|:)\s*{_OPTION_WORD}\(?{_LETTER}\)?(?![\w'-])"
 )
-_MENTIONED = re.compile(r"\b(?i:answer|option|choice)\s+\(?()([A-HJ-Z])\)?(?![\w'-])")
+_MENTIONED = re.compile(rf"\b(?i:{_ANSWER_WORD})\s+\(?()([{_NO_PRONOUN}])\)?(?![\w'-])")
 _SENTENCE = re.compile(r"(?<=[.;\n])")
-_OF_OTHERS = re.compile(r"\b(?:other|remaining) (?:options|choices|answers)\b", re.IGNORECASE)
-_REACH_CHARACTERS = 80  # what rejects a letter stands beside it
-_REJECTED_BEFORE = re.compile(r"\b(?i:not|than|instead of|nor|neither|exclude[sd]?)\s+(?i:the\s+)?$")
+_OTHER_OPTIONS = re.compile(rf"\b{one_of(ALL.other_options)}\b", re.IGNORECASE)
+_REACH_CHARACTERS = 80  # a rejection of a letter stands close to it
+_REJECTED_BEFORE = re.compile(rf"\b(?i:{one_of(ALL.letter_rejections)})\s+(?i:{one_of(ALL.definite_articles)}\s+)?$")
 _CLAUSE_END = re.compile(r"[.,;](?!\d)")
-_AND = re.compile(r"\s*(?:,|/|&|or\b|and\b)")
-_ANOTHER_LETTER = re.compile(
-    r"\s*(?:,|/|&|\bor\b|\band\b)?\s*(?i:(?:option|choice)\s*)?\(?(?:([B-HJ-Z])|([AI])(?!\s+[a-z]))(?![\w'-])"
-)
+_JOINS = (*ALL.or_words, *ALL.and_words)
+_JOIN = re.compile(rf"\s*(?:,|/|&|{one_of(_JOINS)}\b)")
+_ANOTHER_LETTER = re.compile(rf"\s*(?:,|/|&|\b{one_of(_JOINS)}\b)?\s*{_OPTION_WORD}\(?{_LETTER}(?![\w'-])")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options in shown order, with their normal forms. Options of equal text are one option."""
+    """Options in shown order, with their normal forms. Options of equal text count as one option.
+
+    `by_normal` maps a normal form to its option, and to None if options of different text share the form.
+    """
 
     texts: tuple[str, ...]
     normal: tuple[str, ...]
     by_normal: dict[str, str | None]
 
     def lettered(self, letter: str) -> str | None:
-        """The option shown under that letter, whichever its case."""
-        at = LETTERS.find(letter.upper())
-        return self.texts[at] if 0 <= at < len(self.texts) else None
+        """The option shown under that letter of either case; None if there is none."""
+        index = LETTERS.find(letter.upper())
+        return self.texts[index] if 0 <= index < len(self.texts) else None
 
 
 @lru_cache(maxsize=8192)
 def prepare_options(texts: tuple[str, ...]) -> Options:
-    """The options made ready for reading; letters that they carry themselves ("A. CT") go."""
+    """Prepare options for the reader. Letters that are part of the option texts ("A. CT") are removed."""
     bare = texts
     if _OWN_LETTER.match(texts[0] if texts else ""):
-        own = [_OWN_LETTER.match(text) for text in texts]
-        if all(mark and mark[1] == letter for mark, letter in zip(own, LETTERS, strict=False)):
+        own_letters = [_OWN_LETTER.match(text) for text in texts]
+        if all(match and match[1] == letter for match, letter in zip(own_letters, LETTERS, strict=False)):
             bare = tuple(_OWN_LETTER.sub("", text, count=1) for text in texts)
     normal = tuple(map(normalize, bare))
     by_normal: dict[str, str | None] = {}
@@ -64,114 +69,113 @@ def prepare_options(texts: tuple[str, ...]) -> Options:
 
 
 def read_choice(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
-    """The option that an answer text names, or None and a flag that says why.
+    """Read the option that an answer text names; None and the problem if there is no single one.
 
-    Rungs, first hit wins: a lone letter; an option's whole text; a letter with its text; a letter called the answer;
-    a single lettered line; a letter mentioned; a single option's text that is not denied.
+    The first rule that applies decides: a lone letter; an option's complete text; a letter with its text; a letter
+    called the answer; a single lettered line; a mentioned letter; the text of a single option that is not denied.
     """
-    offered = prepare_options(tuple(shown))
-    text = plain(text)
-    alone = _ONLY_LETTER.fullmatch(text)
-    if alone and (option := offered.lettered(alone[1])):
+    options = prepare_options(tuple(shown))
+    text = strip_markup(text)
+    lone_letter = _ONLY_LETTER.fullmatch(text)
+    if lone_letter and (option := options.lettered(lone_letter[1])):
         return option, ""
-    if option := offered.by_normal.get(normalize(text)):
+    if option := options.by_normal.get(normalize(text)):
         return option, ""
-    if alone:
+    if lone_letter:
         return None, "letter_not_offered"
-    lead = _LETTER_AND_TEXT.match(text)
-    led = offered.lettered(lead[1]) if lead else None
-    lines = [(option, line) for letter, line in _LETTERED_LINE.findall(text) if (option := offered.lettered(letter))]
-    if lead and led and len({option for option, _ in lines}) < 2:
-        return _led(led, lead[1], lead[2], offered)
-    for result in (_named(text, offered, _CALLED), _listed(lines, offered), _named(text, offered, _MENTIONED)):
-        if result:
-            return _single(result)
-    return _contained(text, offered)
+    leading = _LETTER_AND_TEXT.match(text)
+    leading_option = options.lettered(leading[1]) if leading else None
+    lines = [(option, line) for letter, line in _LETTERED_LINE.findall(text) if (option := options.lettered(letter))]
+    if leading and leading_option and len({option for option, _ in lines}) < 2:
+        return _read_leading(leading_option, leading[1], leading[2], options)
+    for named in (
+        _named_letters(text, options, _CALLED_ANSWER),
+        _lettered_lines(lines, options),
+        _named_letters(text, options, _MENTIONED),
+    ):
+        if named:
+            return (next(iter(named)), "") if len(named) == 1 else (None, "ambiguous")
+    return _read_contained(text, options)
 
 
 def read_named(text: str, shown: Sequence[str]) -> tuple[str | None, str]:
-    """As `read_choice`, for options that were shown without letters."""
-    offered = prepare_options(tuple(shown))
-    text = plain(text)
-    option = offered.by_normal.get(normalize(text))
-    return (option, "") if option else _contained(text, offered)
+    """Like `read_choice`, for options that were shown without letters."""
+    options = prepare_options(tuple(shown))
+    text = strip_markup(text)
+    option = options.by_normal.get(normalize(text))
+    return (option, "") if option else _read_contained(text, options)
 
 
-def _single(result: set[str]) -> tuple[str | None, str]:
-    return (next(iter(result)), "") if len(result) == 1 else (None, "ambiguous")
-
-
-def _led(option: str, letter: str, rest: str, offered: Options) -> tuple[str | None, str]:
-    """A letter and text: that letter, unless the text is another option or another letter."""
-    if offered.by_normal.get(normalize(rest)) == option:
+def _read_leading(option: str, letter: str, rest: str, options: Options) -> tuple[str | None, str]:
+    """Read a letter that text follows: its option, unless the text is another option or begins with another letter."""
+    if options.by_normal.get(normalize(rest)) == option:
         return option, ""
     first_line = rest.partition("\n")[0]
     for text in (rest, first_line, _CLAUSE_END.split(first_line)[0]):
-        other = offered.by_normal.get(normalize(text), option)
-        if other != option:
+        if options.by_normal.get(normalize(text), option) != option:
             return None, "letter_text_conflict"
     another = _ANOTHER_LETTER.match(rest)
-    if another and offered.lettered(another[1] or another[2]) not in (None, option):
+    if another and options.lettered(another[1] or another[2]) not in (None, option):
         return None, "ambiguous"
-    if _only_options(first_line, offered):
+    if _lists_options_only(first_line, options):
         return None, "ambiguous"
-    if letter.islower():  # "b) effusion" is a letter only where its own text follows
+    if letter.islower():  # "b) effusion": a lower-case letter counts only with the text of its option
         return None, "no_candidate"
     return option, ""
 
 
-def _only_options(line: str, offered: Options) -> bool:
-    """Whether a line is nothing but several options in a row ("left B. right", "left or right")."""
-    present, rest = _present(normalize(line), offered)
-    return len(present) > 1 and all(len(word) == 1 or word in ("and", "or") for word in rest.split())
+def _lists_options_only(line: str, options: Options) -> bool:
+    """Whether a line consists of several options and nothing else ("left B. right", "left or right")."""
+    present, rest = _find_options(normalize(line), options)
+    return len(present) > 1 and all(len(word) == 1 or word in _JOINS for word in rest.split())
 
 
-def _present(normal: str, offered: Options) -> tuple[list[str], str]:
-    """Normal forms of the options in a normalised text, the longer of nested ones first, and the text without them."""
+def _find_options(normal: str, options: Options) -> tuple[list[str], str]:
+    """Normal forms of the options in a normalized text, the longer of nested ones first; and the text without them."""
     rest = f" {normal} "
     present = []
-    for form in sorted(offered.by_normal, key=len, reverse=True):
-        if len(form) > 1 and f" {form} " in rest:  # a lone letter in a sentence is no option's text
+    for form in sorted(options.by_normal, key=len, reverse=True):
+        if len(form) > 1 and f" {form} " in rest:  # a lone letter in a sentence is a word and not an option's text
             present.append(form)
             rest = rest.replace(f" {form} ", " ¤ ")
     return present, rest
 
 
-def _named(text: str, offered: Options, pattern: re.Pattern[str]) -> set[str]:
-    """Options whose letter is called the answer ("the answer is B"), or mentioned ("option B"), and not rejected."""
-    result = set()
+def _named_letters(text: str, options: Options, pattern: re.Pattern[str]) -> set[str]:
+    """Options whose letter the pattern finds ("the answer is B", "option B") and the text does not reject."""
+    named = set()
     for match in pattern.finditer(text):
-        rest = text[match.end() : match.end() + _REACH_CHARACTERS]
-        before = text[max(0, match.start() - _REACH_CHARACTERS) : match.start()]
-        if _REJECTED_BEFORE.search(before) or negates(f" {clauses(rest)}"):
+        following = text[match.end() : match.end() + _REACH_CHARACTERS]
+        preceding = text[max(0, match.start() - _REACH_CHARACTERS) : match.start()]
+        if _REJECTED_BEFORE.search(preceding) or denies_preceding(f" {mark_clauses(following)}"):
             continue
-        another = _ANOTHER_LETTER.match(rest) if _AND.match(rest) else None
+        another = _ANOTHER_LETTER.match(following) if _JOIN.match(following) else None
         letters = (match[1] or match[2], another[1] or another[2] if another else "")
-        result |= {option for letter in letters if letter and (option := offered.lettered(letter))}
-    return result
+        named |= {option for letter in letters if letter and (option := options.lettered(letter))}
+    return named
 
 
-def _listed(lines: list[tuple[str, str]], offered: Options) -> set[str]:
-    """Options given with their letter on their own line, less one full list that repeats the question."""
-    counts = Counter(option for option, line in lines if offered.by_normal.get(normalize(line)) == option)
-    if all(counts[option] for option in offered.texts):
-        counts = counts - Counter(set(offered.texts)) or counts
+def _lettered_lines(lines: list[tuple[str, str]], options: Options) -> set[str]:
+    """Options that occur as a line of letter and text. One complete list repeats the question and does not count."""
+    counts = Counter(option for option, line in lines if options.by_normal.get(normalize(line)) == option)
+    if all(counts[option] for option in options.texts):
+        counts = counts - Counter(set(options.texts)) or counts
     return set(counts)
 
 
-def _contained(text: str, offered: Options) -> tuple[str | None, str]:
-    """The one option whose text stands in the answer and is not denied; of two nested options the longer one."""
-    if _OF_OTHERS.search(text):
-        text = "".join(part for part in _SENTENCE.split(text) if not _OF_OTHERS.search(part))
+def _read_contained(text: str, options: Options) -> tuple[str | None, str]:
+    """Read the one option whose text occurs in the answer and is not denied; the longer one of two nested options."""
+    if _OTHER_OPTIONS.search(text):
+        text = "".join(part for part in _SENTENCE.split(text) if not _OTHER_OPTIONS.search(part))
     normal = normalize(text)
-    if noncommittal(normal):
+    if is_noncommittal(normal):
         return None, "noncommittal"
-    present, _ = _present(normal, offered)
+    present, _ = _find_options(normal, options)
     if not present:
         return None, "no_candidate"
-    marked = clauses(text)
-    held = [form for form in present if affirmed(form, marked)]
-    if not held:
+    marked = mark_clauses(text)
+    affirmed = [form for form in present if is_affirmed(form, marked)]
+    if not affirmed:
         return None, "denied"
-    option = offered.by_normal[held[0]]
-    return (option, "") if len(held) == 1 and option else (None, "ambiguous")
+    option = options.by_normal[affirmed[0]]
+    return (option, "") if len(affirmed) == 1 and option else (None, "ambiguous")

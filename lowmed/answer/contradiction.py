@@ -1,71 +1,56 @@
-"""Whether an answer says the opposite of the gold one: its side, its polarity, or an opposite word."""
+"""Detects answers that state the opposite of the gold answer: the other side, the other polarity, or an antonym."""
 
 import re
 
+from lowmed.answer.lexicon import ALL, LEXICONS, one_of
 from lowmed.answer.normalize import normalize
 
 _NEGATION = re.compile(
-    r"\b(?:no|not|without|none|absent|absence|negative|never|nor|neither|free of|denies|\w+n t)\b|没有|不|无"
+    "|".join(f"{lexicon.word_edge}{one_of(lexicon.negations)}{lexicon.word_edge}" for lexicon in LEXICONS)
 )
-_EXCLUSIVE = tuple(
-    tuple(group.split())
-    for group in (
-        "benign malignant",
-        "increased decreased",
-        "acute chronic",
-        "t1 t2",
-        "upper lower",
-        "anterior posterior",
-        "superior inferior",
-        "medial lateral",
-        "proximal distal",
-        "axial sagittal coronal",
-        "transverse coronal",
-        "transverse sagittal",
-        "arterial venous",
-        "male female",
-        "normal abnormal",
-        "mm cm",
-    )
-)
-_BOTH_SIDES = {"both", "bilateral", "bilaterally"}
 
 
 def contradictions(prediction: str, gold: str, longest: int = 12) -> tuple[str, ...]:
-    """Which of `laterality`, `polarity` and `antonym` set the prediction against the gold text.
+    """The ways in which a prediction contradicts the gold answer, out of `laterality`, `polarity` and `antonym`.
 
-    Lexical, so it vetoes graded scores and decides no outcome. Golds longer than `longest` words, and golds that name
-    left and right, are not judged: they say several things at once.
+    The check compares words. It vetoes graded scores and never decides an outcome. A gold answer of more than
+    `longest` words, or one that names both left and right, makes several statements and is not checked.
     """
     return _contradictions(normalize(prediction), normalize(gold), longest)
 
 
 def _contradictions(prediction: str, gold: str, longest: int) -> tuple[str, ...]:
-    said, wanted = set(prediction.split()), set(gold.split())
-    if not said or not wanted or len(gold.split()) > longest or {"left", "right"} <= wanted:
+    predicted, expected = set(prediction.split()), set(gold.split())
+    if not predicted or not expected or len(gold.split()) > longest or len(_named_sides(expected)) > 1:
         return ()
     result = []
-    sides = _sides(said), _sides(wanted)
-    if all(sides) and sides[0] != sides[1]:
+    predicted_sides, expected_sides = _sides(predicted), _sides(expected)
+    if predicted_sides and expected_sides and predicted_sides != expected_sides:
         result.append("laterality")
     if bool(_NEGATION.search(prediction)) != bool(_NEGATION.search(gold)):
         result.append("polarity")
-    if any(_opposed(said, wanted, group) for group in _EXCLUSIVE) or _prefixed_apart(said, wanted):
+    if any(_are_opposed(predicted, expected, group) for group in ALL.opposites) or _prefixes_differ(
+        predicted, expected
+    ):
         result.append("antonym")
     return tuple(result)
 
 
+def _named_sides(words: set[str]) -> set[str]:
+    return {side for side, names in (("left", ALL.left), ("right", ALL.right)) if not words.isdisjoint(names)}
+
+
 def _sides(words: set[str]) -> set[str]:
-    return {"left", "right"} if words & _BOTH_SIDES else words & {"left", "right"}
+    return _named_sides(words) if words.isdisjoint(ALL.both_sides) else {"left", "right"}
 
 
-def _opposed(said: set[str], wanted: set[str], group: tuple[str, ...]) -> bool:
-    named = wanted.intersection(group)
-    return len(named) == 1 and not said & named and bool(said.intersection(group))
+def _are_opposed(predicted: set[str], expected: set[str], group: tuple[str, ...]) -> bool:
+    expected_words = expected.intersection(group)
+    return len(expected_words) == 1 and not predicted & expected_words and not predicted.isdisjoint(group)
 
 
-def _prefixed_apart(said: set[str], wanted: set[str]) -> bool:
-    def begun(words: set[str]) -> set[str]:
-        return {start for start in ("hyper", "hypo") for word in words if word.startswith(start)}
+def _prefixes_differ(predicted: set[str], expected: set[str]) -> bool:
+    def prefixes(words: set[str]) -> set[str]:
+        return {prefix for prefix in ALL.opposite_prefixes for word in words if word.startswith(prefix)}
 
-    return len(begun(wanted)) == 1 and bool(begun(said)) and not begun(said) & begun(wanted)
+    return len(prefixes(expected)) == 1 and bool(prefixes(predicted)) and not prefixes(predicted) & prefixes(expected)

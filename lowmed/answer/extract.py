@@ -1,10 +1,11 @@
-r"""Where in a model's completion the answer stands: tag, box, JSON, phrase, or the whole of it."""
+"""Finds the answer text in a completion: in a tag, a box, JSON, after a phrase, or the complete text."""
 
 import json
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lowmed.answer.lexicon import ALL, one_of
 from lowmed.answer.normalize import INVISIBLE, normalize
 
 Source = Literal["tag", "tag_dup", "boxed", "json", "phrase", "whole", "none"]
@@ -16,76 +17,75 @@ _ANSWER_START = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
 _ANSWER_END = re.compile(r"</\s*answer\s*>", re.IGNORECASE)
 _STRAY_TAG = re.compile(r"</?\s*(?:answer|think(?:ing)?)\s*>", re.IGNORECASE)
 _FENCED = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
-_PHRASE = re.compile(
-    r"\banswer(?: to (?:the|this|your) question)?[*_`\s]*(?:\b(?:is|would be)\b[*_`\s]*:?|:)[*_`]*"
-    r"|答案[*_`\s]*(?:是|:|：)",
-    re.IGNORECASE,
-)
-# "If it is stained, the answer would be B" answers another question; "if I had to choose" answers this one.
+_PHRASE = re.compile(one_of(ALL.answer_phrases), re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?\n]")
-_CONDITION = re.compile(r"\bif (?!i |we |one |forced|asked|pressed)", re.IGNORECASE)
-# Anything that a rung above the whole text could need; most completions have none of it and skip the ladder.
-_MARK = re.compile(r"[<\\{\uFEFF]|answer|答案|[^\x00-\x7f]", re.IGNORECASE)
+_HYPOTHETICAL = re.compile(one_of(ALL.hypotheticals), re.IGNORECASE)
+# A completion without any of these needs no step but the last one. Most completions are of that kind.
+_MARK = re.compile(rf"[<\\{{\uFEFF]|{one_of(ALL.answer_nouns)}|[^\x00-\x7f]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Extracted:
-    """The answer as written in the completion; `text` is None where there is none, and `flag` says why."""
+class ExtractedAnswer:
+    """The answer as it is written in a completion.
+
+    `text` is None if there is no answer, and `problem` gives the reason. `strict` means exactly one answer tag, or no
+    tag and exactly one box.
+    """
 
     text: str | None
     source: Source
     strict: bool = False
-    flag: str = ""
+    problem: str = ""
 
 
-def extract(completion: str, finish_reason: str = "stop") -> Extracted:
-    """Where the answer stands in a completion.
+def extract(completion: str, finish_reason: str = "stop") -> ExtractedAnswer:
+    """Find the answer text in a completion.
 
-    Thinking is cut off first, so nothing inside it is ever an answer. Strict means: exactly one answer tag, or no tag
-    and exactly one box. `finish_reason` "length" says that the token limit cut the completion.
+    The think block is removed first, so nothing inside it counts as an answer. `finish_reason` is "length" if the token
+    limit cut the completion.
     """
-    cut = finish_reason == "length"
+    is_cut = finish_reason == "length"
     if not _MARK.search(completion):
-        return Extracted(None, "none", flag="truncated") if cut else _whole(completion)
+        return ExtractedAnswer(None, "none", problem="truncated") if is_cut else _complete_text(completion)
     completion = INVISIBLE.sub("", _SPECIAL.sub("", completion))
-    *thought, tail = _THINK_END.split(completion)
+    *thinking, tail = _THINK_END.split(completion)
     if _THINK_START.search(tail):
-        return Extracted(None, "none", flag="unclosed_think")
-    if cut and not thought:
-        return Extracted(None, "none", flag="truncated")
-    for rung in (_tagged, _boxed, _json, _phrase):
-        result = rung(tail, cut)
-        if result:
-            return result
-    return Extracted(None, "none", flag="truncated") if cut else _whole(_STRAY_TAG.sub(" ", tail))
+        return ExtractedAnswer(None, "none", problem="unclosed_think")
+    if is_cut and not thinking:
+        return ExtractedAnswer(None, "none", problem="truncated")
+    for read_step in (_tagged, _boxed, _json, _after_phrase):
+        extracted = read_step(tail, is_cut)
+        if extracted:
+            return extracted
+    return ExtractedAnswer(None, "none", problem="truncated") if is_cut else _complete_text(_STRAY_TAG.sub(" ", tail))
 
 
-def _whole(tail: str) -> Extracted:
+def _complete_text(tail: str) -> ExtractedAnswer:
     text = tail.strip()
-    return Extracted(text, "whole") if text else Extracted(None, "none", flag="empty")
+    return ExtractedAnswer(text, "whole") if text else ExtractedAnswer(None, "none", problem="empty")
 
 
-def _tagged(tail: str, cut: bool) -> Extracted | None:
-    _, *opened = _ANSWER_START.split(tail)
-    if not opened:
+def _tagged(tail: str, is_cut: bool) -> ExtractedAnswer | None:
+    _, *parts = _ANSWER_START.split(tail)
+    if not parts:
         return None
-    texts = [_ANSWER_END.split(part)[0].strip() for part in opened]
+    texts = [_ANSWER_END.split(part)[0].strip() for part in parts]
     closed = len(_ANSWER_END.findall(tail))
     if len(texts) > 1:
         if len({normalize(text) for text in texts}) > 1:
-            return Extracted(None, "none", flag="ambiguous_tags")
-        return Extracted(texts[0], "tag_dup") if texts[0] else Extracted(None, "none", flag="empty")
-    if not closed and cut:
-        return Extracted(None, "none", flag="truncated")
+            return ExtractedAnswer(None, "none", problem="ambiguous_tags")
+        return ExtractedAnswer(texts[0], "tag_dup") if texts[0] else ExtractedAnswer(None, "none", problem="empty")
+    if not closed and is_cut:
+        return ExtractedAnswer(None, "none", problem="truncated")
     if not texts[0]:
-        return Extracted(None, "none", flag="empty")
+        return ExtractedAnswer(None, "none", problem="empty")
     if not closed:
-        return Extracted(texts[0], "tag", flag="unclosed_tag")
-    return Extracted(texts[0], "tag", strict=closed == 1)
+        return ExtractedAnswer(texts[0], "tag", problem="unclosed_tag")
+    return ExtractedAnswer(texts[0], "tag", strict=closed == 1)
 
 
-def _boxed(tail: str, cut: bool) -> Extracted | None:  # noqa: ARG001  a balanced box is complete, whatever followed it
-    """The last balanced box."""
+def _boxed(tail: str, is_cut: bool) -> ExtractedAnswer | None:  # noqa: ARG001  a balanced box is complete even in a cut completion
+    """The text of the last balanced box."""
     pieces = tail.split("\\boxed")
     for piece in reversed(pieces[1:]):
         body = piece.lstrip()
@@ -93,22 +93,26 @@ def _boxed(tail: str, cut: bool) -> Extracted | None:  # noqa: ARG001  a balance
         if not end:
             continue
         text = body[1:end].strip()
-        return Extracted(text, "boxed", strict=len(pieces) == 2) if text else Extracted(None, "none", flag="empty")
+        return (
+            ExtractedAnswer(text, "boxed", strict=len(pieces) == 2)
+            if text
+            else ExtractedAnswer(None, "none", problem="empty")
+        )
     return None
 
 
 def _closing(body: str) -> int:
-    """Where the brace that opens the text is closed; 0 where there is none."""
+    """The index at which the opening brace is closed; 0 if it is not."""
     depth = 0
-    for at, letter in enumerate(body):
+    for index, letter in enumerate(body):
         depth += (letter == "{") - (letter == "}")
         if depth <= 0:
-            return at
+            return index
     return 0
 
 
-def _json(tail: str, cut: bool) -> Extracted | None:  # noqa: ARG001  JSON that parses is complete
-    """One JSON object, bare or fenced, that has one answer key."""
+def _json(tail: str, is_cut: bool) -> ExtractedAnswer | None:  # noqa: ARG001  JSON that parses is complete
+    """The answer of a completion that is one JSON object, bare or fenced, with one answer key."""
     if "{" not in tail:
         return None
     fenced = _FENCED.fullmatch(tail.strip())
@@ -120,7 +124,7 @@ def _json(tail: str, cut: bool) -> Extracted | None:  # noqa: ARG001  JSON that 
     if len(keys) != 1:
         return None
     text = _as_text(document[keys[0]])
-    return Extracted(text, "json") if text else Extracted(None, "none", flag="empty")
+    return ExtractedAnswer(text, "json") if text else ExtractedAnswer(None, "none", problem="empty")
 
 
 def _as_text(value: Any) -> str:
@@ -133,16 +137,16 @@ def _as_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _phrase(tail: str, cut: bool) -> Extracted | None:
-    """The rest of the line after the last "answer is" or "answer:", or the next line where nothing is left on it."""
+def _after_phrase(tail: str, is_cut: bool) -> ExtractedAnswer | None:
+    """The rest of the line after the last "answer is" or "answer:"; the next line if that rest is empty."""
     phrases = list(_PHRASE.finditer(tail))
     if not phrases:
         return None
     phrase = phrases[-1]
-    if _CONDITION.search(_SENTENCE_END.split(tail[: phrase.start()])[-1]):
-        return Extracted(None, "none", flag="conditional")
+    if _HYPOTHETICAL.search(_SENTENCE_END.split(tail[: phrase.start()])[-1]):
+        return ExtractedAnswer(None, "none", problem="conditional")
     line, newline, _ = tail[phrase.end() :].lstrip().partition("\n")
     text = _STRAY_TAG.sub(" ", line).strip()
-    if not text or (cut and not newline):
+    if not text or (is_cut and not newline):
         return None
-    return Extracted(text, "phrase")
+    return ExtractedAnswer(text, "phrase")

@@ -1,4 +1,4 @@
-"""An answer read out of a completion, and its verdict against the gold one."""
+"""Reads the answer of a completion and grades it against the gold answer."""
 
 import json
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from lowmed.answer.choice import read_choice, read_named
 from lowmed.answer.extract import Source, extract
-from lowmed.answer.negation import noncommittal
-from lowmed.answer.normalize import normalize, plain, same
-from lowmed.answer.yes_no import is_yes_no, offered, read_yes_no
+from lowmed.answer.negation import is_noncommittal
+from lowmed.answer.normalize import normalize, same_answer, strip_markup
+from lowmed.answer.yes_no import is_yes_no, offered_answers, read_yes_no
 from lowmed.sample import Kind, Sample
 
 RULES_VERSION = 1
@@ -19,7 +19,7 @@ Outcome = Literal["correct", "incorrect", "unread"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What reading needs to know of a question. `golds` are acceptable answers, texts and never letters."""
+    """The parts of a sample that the reader uses. `golds` are the acceptable answers: texts, never letters."""
 
     kind: Kind
     golds: tuple[str, ...]
@@ -29,7 +29,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was read: the option's text, `yes` or `no`, or a normalised text; None is unread, and `flags` say why."""
+    """The answer that was read: an option's text, `yes` or `no`, or a normalized text.
+
+    `value` is None if no answer could be read, and `flags` give the reasons.
+    """
 
     value: str | None
     source: Source
@@ -39,87 +42,90 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """Lenient and strict verdict of one completion. Strict counts only a single tag, or a single box without a tag."""
+    """The lenient and the strict outcome of one completion; only a strict answer has a strict outcome but `unread`."""
 
     outcome: Outcome
     strict_outcome: Outcome
 
 
 def question_of(sample: Sample) -> Question:
-    """What reading needs to know of a sample."""
+    """The question of a sample, as the reader takes it."""
     return Question(sample.kind, (sample.answer,), sample.options, sample.question)
 
 
-@lru_cache(maxsize=256)  # the rewards of a recipe read the same completions, one reward after the other
-def read(text: str, question: Sample | Question, finish_reason: str = "stop") -> Answer:
-    """The answer that a completion gives to a question; unread where there is no single one, never a guess.
+@lru_cache(maxsize=256)  # each reward of a recipe reads the same completions
+def read(completion: str, question: Sample | Question, finish_reason: str = "stop") -> Answer:
+    """Read the answer of a completion. It stays unread unless there is exactly one; the reader never guesses.
 
-    `finish_reason` "length" says that the token limit cut the completion.
+    `finish_reason` is "length" if the token limit cut the completion.
     """
-    spec = question_of(question) if isinstance(question, Sample) else question
-    result = extract(text, finish_reason)
-    flags = (result.flag,) if result.flag else ()
-    if result.text is None:
-        return Answer(None, result.source, result.strict, flags)
-    value, flag = read_text(result.text, spec)
-    return Answer(value, result.source, result.strict, (*flags, flag) if flag else flags)
+    if isinstance(question, Sample):
+        question = question_of(question)
+    extracted = extract(completion, finish_reason)
+    flags = (extracted.problem,) if extracted.problem else ()
+    if extracted.text is None:
+        return Answer(None, extracted.source, extracted.strict, flags)
+    value, problem = read_text(extracted.text, question)
+    return Answer(value, extracted.source, extracted.strict, (*flags, problem) if problem else flags)
 
 
 def read_text(text: str, question: Question) -> tuple[str | None, str]:
-    """The value of an answer text that was already found in its completion, or None and a flag that says why."""
+    """Read the value of an answer text that was extracted already; None and the problem if there is none."""
     if question.kind == "choice":
         return read_choice(text, question.options)
     if question.kind == "json":
         value = canonical(text)
         return value, "" if value is not None else "no_json"
     if question.kind == "closed":
-        ladder = _closed_ladder(question.golds, question.question)
-        if ladder == "yes_no":
+        answers = _closed_answers(question.golds, question.question)
+        if answers == "yes_no":
             return read_yes_no(text)
-        if ladder:
-            value, flag = read_named(text, ladder)
-            if value is not None or flag != "no_candidate":
-                return (normalize(value) if value is not None else None), flag
+        if answers:
+            value, problem = read_named(text, answers)
+            if value is not None or problem != "no_candidate":
+                return (normalize(value) if value is not None else None), problem
     return _read_open(text, question.golds)
 
 
 @lru_cache(maxsize=8192)
-def _closed_ladder(golds: tuple[str, ...], question: str) -> Literal["yes_no"] | tuple[str, ...]:
-    return "yes_no" if any(map(is_yes_no, golds)) else offered(question, golds)
+def _closed_answers(golds: tuple[str, ...], question: str) -> Literal["yes_no"] | tuple[str, ...]:
+    """The possible answers of a closed question, as far as its gold answers and its text show them."""
+    return "yes_no" if any(map(is_yes_no, golds)) else offered_answers(question, golds)
 
 
 def _read_open(text: str, golds: tuple[str, ...]) -> tuple[str | None, str]:
-    bare = plain(text)
+    bare = strip_markup(text)
     for gold in golds:
-        if same(bare, gold):
+        if same_answer(bare, gold):
             return normalize(gold) or gold.strip(), ""
     normal = normalize(bare)
     if not any(letter.isalnum() for letter in normal):
         return None, "empty"
-    return (None, "noncommittal") if noncommittal(normal) else (normal, "")
+    return (None, "noncommittal") if is_noncommittal(normal) else (normal, "")
 
 
 def grade(answer: Answer, question: Sample | Question) -> Grade:
-    """The verdict on an answer, lenient and strict."""
-    spec = question_of(question) if isinstance(question, Sample) else question
+    """Grade an answer, lenient and strict."""
+    if isinstance(question, Sample):
+        question = question_of(question)
     outcome: Outcome = "unread"
     if answer.value is not None:
-        outcome = "correct" if _right(answer.value, spec) else "incorrect"
+        outcome = "correct" if _is_correct(answer.value, question) else "incorrect"
     return Grade(outcome, outcome if answer.strict else "unread")
 
 
-def _right(value: str, question: Question) -> bool:
+def _is_correct(value: str, question: Question) -> bool:
     if question.kind == "choice":
         return value in question.golds
     if question.kind == "json":
         return any(value == canonical(gold) for gold in question.golds)
-    if question.kind == "closed" and _closed_ladder(question.golds, question.question) == "yes_no":
+    if question.kind == "closed" and _closed_answers(question.golds, question.question) == "yes_no":
         return any(value == read_yes_no(gold)[0] for gold in question.golds)
-    return any(same(value, gold) for gold in question.golds)
+    return any(same_answer(value, gold) for gold in question.golds)
 
 
 def canonical(text: str) -> str | None:
-    """JSON text in one spelling (keys sorted, texts normalised, lists of texts without order), or None."""
+    """JSON text in canonical form: keys sorted, texts normalized, lists of texts sorted. None if it is not JSON."""
     body = text.strip()
     if body.startswith("```"):
         body = body.strip("`").removeprefix("json").strip()

@@ -1,4 +1,4 @@
-"""Answer texts made comparable: one normal form, its tokens, and the overlap of two texts."""
+"""Normalizes answer texts and compares them: the normal form, its tokens, equality and token-F1."""
 
 import re
 import unicodedata
@@ -8,15 +8,20 @@ from functools import lru_cache
 
 import regex
 
+from lowmed.answer.lexicon import ALL, one_of
+
 INVISIBLE = regex.compile(r"\p{Cf}+")
 _DASHES = regex.compile(r"[\p{Pd}−]")
 _SINGLE_QUOTES = regex.compile(r"[‘’‚‛′`´]")
-# Words that no rewrite changes: most texts are made of these, and are done at once.
-_WORD = r"(?!the\b|x rays?\b)(?:[a-z]+[0-9]*|[0-9]+)"
-_SETTLED = re.compile(rf"(?!an? ){_WORD}(?: {_WORD})*")
+# Words that no rewrite changes. Most texts consist of them and skip the rewrites.
+_REWRITTEN = one_of((*ALL.definite_articles, *(spelling.loose for spelling in ALL.spellings)))
+_WORD = rf"(?!{_REWRITTEN}\b)(?:[a-z]+[0-9]*|[0-9]+)"
+_INDEFINITE = one_of(ALL.indefinite_articles)
+_NORMAL = re.compile(rf"(?!{_INDEFINITE} ){_WORD}(?: {_WORD})*")
+_UNITS = one_of(ALL.units)
 
 _TO_SPACE = str.maketrans(dict.fromkeys("*_\"“”„‟«»。;:!?()[]{}'‘’‚‛′`´", " "))
-# What must stand in a text for the rewrite to matter, the rewrite, its replacement; in this order.
+# A substring without which the rewrite does nothing, the pattern, its replacement; applied in this order.
 _REWRITES = tuple(
     (needle, re.compile(pattern), replacement)
     for needle, pattern, replacement in (
@@ -26,33 +31,27 @@ _REWRITES = tuple(
         (".", r"\.(?!\d)", " "),
         ("-", r"-(?=[^\W\d_])|(?<!\S)-(?=\s)", " "),
         ("  ", r" +", " "),
-        ("ray", r"\bx[ -]?ray(s?)\b", r"xray\1"),
-        ("", r"(?<=\d)(?=(?:mm|cm|ml|kg|mg|hu)\b)", " "),
-        ("the", r" ?\bthe\b ?", " "),
+        *((spelling.needle, spelling.pattern, spelling.replacement) for spelling in ALL.spellings),
+        ("", rf"(?<=\d)(?={_UNITS}\b)", " "),
+        *((article, rf" ?\b{article}\b ?", " ") for article in ALL.definite_articles),
         ("", r"^[ .-]+|(?<![ .-])[ .-]+$", ""),
-        (" ", r"^(?:an? )+(?=.)", ""),
+        (" ", rf"^(?:{_INDEFINITE} )+(?=.)", ""),
     )
 )
 
-_SHORT_CHARACTERS = 200  # golds, options and answers recur for ever; whole completions only while they are scored
-_DEEPEST_WRAPPERS = 3
+_SHORT_CHARACTERS = 200  # gold answers and options recur in the complete run; completions only while they are scored
+_MAX_WRAPPER_DEPTH = 3
 _WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TOKEN = regex.compile(r"\p{Han}|[^\s\p{Han}]+")
-_ITEM_END = re.compile(r",(?!\d{3}(?!\d))|[;、&，]|\band\b")
-_QUANTITY = re.compile(r"(-?\d+(?:\.\d+)?) ?(mm|cm|ml|kg|mg|hu|%|)")
-_NUMBER_WORDS = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-    "ten": 10, "eleven": 11, "twelve": 12,
-    "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
-}  # fmt: skip
+_ITEM_END = re.compile(rf",(?!\d{{3}}(?!\d))|[;、&，]|\b{one_of(ALL.and_words)}\b")
+_QUANTITY = re.compile(rf"(-?\d+(?:\.\d+)?) ?({_UNITS}|%|)")
 
 
-def plain(text: str) -> str:
-    r"""The text without wrappers: `\text{}` and its like, dollar signs, markdown marks, invisible characters."""
+def strip_markup(text: str) -> str:
+    r"""Remove LaTeX wrappers such as `\text{}`, dollar signs, Markdown emphasis and invisible characters."""
     if not text.isascii():
         text = _SINGLE_QUOTES.sub("'", _DASHES.sub("-", unicodedata.normalize("NFKC", INVISIBLE.sub("", text))))
-    for _ in range(_DEEPEST_WRAPPERS if "\\" in text else 0):
+    for _ in range(_MAX_WRAPPER_DEPTH if "\\" in text else 0):
         text = _WRAPPER.sub(r"\1", text)
     if "*" in text or "`" in text or "$" in text:
         text = text.replace("*", "").replace("`", "").replace("$", "")
@@ -62,27 +61,27 @@ def plain(text: str) -> str:
 def normalize(text: str) -> str:
     """The normal form in which texts are compared.
 
-    Spelling is unified (case, punctuation, hyphens, `x-ray`, `5mm`, thousands commas, articles) and nothing that
-    carries meaning goes: no negation, no bracket's content, no stem, and `none` is not `0`. Applying it twice changes
-    nothing.
+    It unifies case, punctuation, hyphens, `x-ray`, `5mm`, thousands commas and articles. It keeps everything that
+    carries meaning: negations, the content of brackets, word endings, and `none`, which is not `0`. Applying it twice
+    changes nothing.
     """
-    return _remembered(text) if len(text) <= _SHORT_CHARACTERS else _remembered_reply(text)
+    return _normalize_short(text) if len(text) <= _SHORT_CHARACTERS else _normalize_long(text)
 
 
-def _settled(text: str) -> str:
-    while (rewritten := _rewritten(text)) != text:
+def _rewrite_until_stable(text: str) -> str:
+    while (rewritten := _rewrite(text)) != text:
         text = rewritten
     return text
 
 
-_remembered = lru_cache(maxsize=65536)(_settled)
-_remembered_reply = lru_cache(maxsize=64)(_settled)
+_normalize_short = lru_cache(maxsize=65536)(_rewrite_until_stable)
+_normalize_long = lru_cache(maxsize=64)(_rewrite_until_stable)
 
 
-def _rewritten(text: str) -> str:
+def _rewrite(text: str) -> str:
     if text.isascii():
         text = text.lower()
-        if _SETTLED.fullmatch(text):
+        if _NORMAL.fullmatch(text):
             return text
     else:
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).casefold())
@@ -94,52 +93,52 @@ def _rewritten(text: str) -> str:
     return text
 
 
-def tokens(text: str) -> list[str]:
-    """The words of a normalised text; a Chinese character is a word of its own."""
-    return text.split() if text.isascii() else _TOKEN.findall(text)
+def tokens(normal: str) -> list[str]:
+    """The words of a normalized text. Each Chinese character is one token."""
+    return normal.split() if normal.isascii() else _TOKEN.findall(normal)
 
 
 def token_f1(prediction: str, gold: str) -> float:
-    """Token-F1 of two answer texts, in [0, 1]; a token counts at most as often as the other text has it.
+    """Token-F1 of two answer texts, in [0, 1]. A token counts at most as often as it occurs in the other text.
 
-    Source of the clipping: Papineni et al. 2002; of F1 on answer tokens: Rajpurkar et al. 2016 (SQuAD).
+    Sources: F1 of answer tokens, Rajpurkar et al. 2016 (SQuAD); clipping, Papineni et al. 2002.
     """
-    predicted, expected = _counted(normalize(prediction)), _counted(normalize(gold))
+    predicted, expected = _token_counts(normalize(prediction)), _token_counts(normalize(gold))
     if predicted.keys().isdisjoint(expected):
         return 0.0
     return 2 * (predicted & expected).total() / (predicted.total() + expected.total())
 
 
 @lru_cache(maxsize=1024)
-def _counted(normalised: str) -> Counter[str]:
-    return Counter(tokens(normalised))
+def _token_counts(normal: str) -> Counter[str]:
+    return Counter(tokens(normal))
 
 
-def items(text: str) -> frozenset[str]:
-    """The normalised members of a list written with commas, semicolons or "and"."""
+def list_items(text: str) -> frozenset[str]:
+    """The normalized members of a list that is written with commas, semicolons or "and"."""
     return frozenset(filter(None, map(normalize, _ITEM_END.split(text))))
 
 
-_items_of_gold = lru_cache(maxsize=8192)(items)
+_gold_items = lru_cache(maxsize=8192)(list_items)
 
 
-def quantity(normalised: str) -> tuple[Decimal, str] | None:
-    """Number and unit, where the whole normalised text is one; a number word counts as its number."""
-    if normalised in _NUMBER_WORDS:
-        return Decimal(_NUMBER_WORDS[normalised]), ""
-    result = _QUANTITY.fullmatch(normalised)
-    return (Decimal(result[1]), result[2]) if result else None
+def parse_quantity(normal: str) -> tuple[Decimal, str] | None:
+    """The number and unit of a normalized text that consists of them alone; a number word counts as its number."""
+    if normal in ALL.number_words:
+        return Decimal(ALL.number_words[normal]), ""
+    match = _QUANTITY.fullmatch(normal)
+    return (Decimal(match[1]), match[2]) if match else None
 
 
-def same(text: str, gold: str) -> bool:
-    """Whether two answer texts say the same: equal in normal form, as sets of items, or as quantities.
+def same_answer(text: str, gold: str) -> bool:
+    """Whether two answer texts are equal: in normal form, as sets of list items, or as quantities.
 
-    No substring, synonym or nearness earns credit. Units are compared, not converted.
+    Substrings, synonyms and similar texts do not count. Units are compared and not converted.
     """
-    left, right = normalize(text), normalize(gold)
-    if left == right:
-        return bool(left) or text.strip().casefold() == gold.strip().casefold()
-    if (number := quantity(right)) is not None:
-        return quantity(left) == number
-    listed = _items_of_gold(gold)
-    return len(listed) > 1 and items(text) == listed
+    normal, normal_gold = normalize(text), normalize(gold)
+    if normal == normal_gold:
+        return bool(normal) or text.strip().casefold() == gold.strip().casefold()
+    if (gold_quantity := parse_quantity(normal_gold)) is not None:
+        return parse_quantity(normal) == gold_quantity
+    gold_items = _gold_items(gold)
+    return len(gold_items) > 1 and list_items(text) == gold_items

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lowmed.data.for_recipe import Progress
     from lowmed.data.split import DataSplit
     from lowmed.recipe import Recipe
+    from lowmed.rewards.check import RewardsReport
 
 IMAGES_OPENED = 32
 NOT_CHECKED = (
@@ -52,7 +53,7 @@ class CheckReport:
     difficulty: tuple[str, ...]
     images: ImageCheck
     memory: tuple[str, ...]
-    rewards: dict[str, Any] | None
+    rewards: "RewardsReport | None"
     verdict: Literal["ready to train", "the rewards do not hold"]
     not_checked: tuple[str, ...] = NOT_CHECKED
 
@@ -96,7 +97,7 @@ def check(recipe: "Recipe", *, progress: "Progress | None" = None) -> CheckRepor
         images=_image_check(recipe, data.split),
         memory=_memory_lines(recipe),
         rewards=reward_report,
-        verdict="the rewards do not hold" if reward_report and reward_report["failures"] else "ready to train",
+        verdict="the rewards do not hold" if reward_report and reward_report.failures else "ready to train",
     )
 
 

@@ -51,7 +51,7 @@ def _print(name: str, report: "CheckReport") -> None:
     _print_lines("memory", report.memory)
     if report.rewards:
         print("\n".join(check_lines(report.rewards)))
-        _print_lines("fails", report.rewards["failures"])
+        _print_lines("fails", report.rewards.failures)
     print("not checked: " + "; ".join(report.not_checked))
     print(report.verdict)
 

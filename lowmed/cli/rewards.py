@@ -1,57 +1,58 @@
-"""`lowmed rewards`: what a policy can be paid for, and whether a recipe's rewards can be fooled."""
+"""`lowmed rewards`: list and describe the rewards, and check those of a recipe."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lowmed.cli import options
 
+if TYPE_CHECKING:
+    from lowmed.rewards.check import RewardsReport
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What a policy can be paid for: `list`, `show NAME`, `check`, `calibrate`.",
+    help="List, describe, check and calibrate rewards.",
 )
 
 
 @app.command("list")
 def list_rewards(as_json: options.Json = False) -> None:
-    """One line a reward.
+    """List the rewards, one line each.
 
     \b
     lowmed rewards list
     """
-    from lowmed.rewards import REWARDS
+    from lowmed.api import rewards
 
-    rows = {name: _about(reward).splitlines()[0] for name, reward in REWARDS.items()}
+    infos = rewards.list_rewards()
     if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print(json.dumps({"format": 1, "rewards": [info.as_json() for info in infos]}, indent=2, ensure_ascii=False))
         return
-    for name, line in rows.items():
-        print(f"{name:<17} {line}")
+    for info in infos:
+        print(f"{info.name:<17} {info.summary}")
 
 
 @app.command()
 def show(name: str, as_json: options.Json = False) -> None:
-    """What a reward pays, where it comes from, and its options.
+    """Show what a reward pays, its source, its needs and its options.
 
     \b
     lowmed rewards show consistency
     """
-    from lowmed.rewards import registry
+    from lowmed.api import rewards
 
-    known = {
-        option: {"takes": registry.type_name(hint), "default": default}
-        for option, (hint, default) in registry.options(name).items()
-    }
-    about = _about(registry.REWARDS[name])
+    info = rewards.describe_reward(name)
     if as_json:
-        print(json.dumps({"name": name, "about": about, "options": known}, indent=2, ensure_ascii=False))
+        print(json.dumps(info.as_json(), indent=2, ensure_ascii=False))
         return
-    print(f"{name}\n\n{about}\n")
-    for option, told in known.items():
-        print(f"  {option}: {told['takes']}; default {json.dumps(told['default'])}")
+    print(f"{name}\n\n{info.description}\n")
+    if info.needs:
+        print(f"  needs: {', '.join(info.needs)}")
+    for option in info.options:
+        print(f"  {option.name}: {option.takes}; default {json.dumps(option.default)}")
 
 
 @app.command()
@@ -61,38 +62,30 @@ def check(
     nano: options.Nano = False,
     as_json: options.Json = False,
 ) -> None:
-    """Try a recipe's rewards on its own gold answers and on known hacks; exit 1 where they do not hold.
+    """Check a recipe's rewards on gold answers and known hacks.
 
     \b
     lowmed rewards check --recipe rarl --nano
     lowmed rewards check --recipe mine.yaml data.path=~/vqa-rad
-    """
-    from lowmed import rewards
-    from lowmed.data import for_recipe
-    from lowmed.errors import RecipeError
-    from lowmed.recipe.io import load_recipe
-    from lowmed.rewards.check import check_rewards
 
-    recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
-    if recipe.method.kind != "grpo":
-        raise RecipeError(
-            "this recipe has no rewards", options.require_recipe(recipe_name), "use one that trains by grpo"
-        )
-    built = rewards.for_recipe(recipe)
-    data_split = for_recipe(recipe).split
-    result = check_rewards(built, data_split.train, recipe.prompts.training)
+    Exit 1: a gold answer earns less than it should, or a hack earns more than an honest wrong answer.
+    """
+    from lowmed.api.rewards import check_rewards
+    from lowmed.recipe.io import load_recipe
+
+    report = check_rewards(load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano))
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
-        print("\n".join([*check_lines(result), *(f"fails    {failure}" for failure in result["failures"])]))
-        held = "the rewards hold, except that they pay length" if result["by_design"] else "the rewards hold"
-        print("the rewards do not hold" if result["failures"] else held)
-    if result["failures"]:
+        print("\n".join([*check_lines(report), *(f"fails    {failure}" for failure in report.failures)]))
+        held = "the rewards hold, except that they pay length" if report.pay_length else "the rewards hold"
+        print(held if report.passed else "the rewards do not hold")
+    if not report.passed:
         raise typer.Exit(1)
 
 
 Model = Annotated[str, typer.Option("--model", help="Folder or hub id of a sentence-transformers model.")]
-Out = Annotated[Path, typer.Option("--out", help="File for the result, for `calibration` of the reward.")]
+Out = Annotated[Path, typer.Option("--out", help="File to write; the option `calibration` of a reward names it.")]
 
 
 @app.command()
@@ -104,63 +97,52 @@ def calibrate(
     nano: options.Nano = False,
     as_json: options.Json = False,
 ) -> None:
-    """Measure what an embedding model's cosines mean on a recipe's gold answers; exit 1 where it tells too few apart.
+    """Calibrate an embedding model on a recipe's gold answers.
 
     \b
     lowmed rewards calibrate --recipe mine.yaml --model ./MedEmbed-large --out medembed.json
-    """
-    from lowmed.data import for_recipe
-    from lowmed.files import write_json
-    from lowmed.recipe.io import load_recipe
-    from lowmed.rewards.embedding_calibration import calibrate_embedding
 
-    recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
-    data_split = for_recipe(recipe).split
-    result = calibrate_embedding(data_split.train, model)
-    write_json(out, result)
+    Exit 1: the model does not separate different answers well enough.
+    """
+    from lowmed.api.rewards import calibrate_embedding
+    from lowmed.recipe.io import load_recipe
+
+    result = calibrate_embedding(
+        load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano), model, out
+    )
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(result.as_json(), indent=2))
     else:
         print(
-            f"pairs      {result['pairs']} of different golds, {result['pairs_of_one_question']} to the same question"
+            f"pairs      {result.pairs} of different gold answers, {result.pairs_of_one_question} to the same question"
         )
-        print(f"unrelated  cosine {result['unrelated']:.3f} for half of them")
-        print(f"threshold  cosine {result['threshold']:.3f}, not reached by 99 in 100 of them")
-        print(f"accepted   {result['accepted']:.0%} of golds in other words reach it")
-        print(f"written to {out}" if result["usable"] else f"not usable as a reward; written to {out} all the same")
-    if not result["usable"]:
+        print(f"unrelated  cosine {result.unrelated:.3f}, the median of the pairs")
+        print(f"threshold  cosine {result.threshold:.3f}, the 99 % quantile of the pairs")
+        print(f"accepted   {result.accepted:.0%} of rephrased gold answers reach the threshold")
+        print(f"written to {out}" + ("" if result.usable else ", although the model is not usable as a reward"))
+    if not result.usable:
         raise typer.Exit(1)
 
 
-def check_lines(result: dict[str, Any]) -> list[str]:
-    """What `rewards.check.checked` found, in lines."""
+def check_lines(report: "RewardsReport") -> list[str]:
+    """The report of `lowmed rewards check` as lines, without its failures."""
     lines = []
-    for line in result["gold"]:
-        full = f"{line['gold_replies'] - line['abstained'] - line['below_full']} of {line['gold_replies']}"
-        abstained = f", {line['abstained']} have nothing to say" if line["abstained"] else ""
-        gate = ", gate" if line["gate"] else ""
-        lines.append(f"reward   {line['reward']} x {line['weight']:g}{gate}: {full} gold replies earn all{abstained}")
-        if not line["by_design"]:
-            lines += [f"         {sample}: {why}" for sample, why in line["first"]]
-    tried, names = result["hacks"], list(dict.fromkeys(line["hack"] for line in result["hacks"]))
-    kinds = list(dict.fromkeys(line["kind"] for line in tried))
-    wins = sorted({line["hack"] for line in tried if line["wins"]})
+    for result in report.gold:
+        full = f"{result.completions - result.abstained - result.below_full} of {result.completions}"
+        abstained = f", {result.abstained} abstained" if result.abstained else ""
+        gate = ", gate" if result.gate else ""
+        lines.append(f"reward   {result.reward} x {result.weight:g}{gate}: {full} gold completions earn 1{abstained}")
+        if not result.pays_length:
+            lines += [f"         {sample}: {why}" for sample, why in result.examples]
+    names = {result.hack for result in report.hacks}
+    kinds = list(dict.fromkeys(result.kind for result in report.hacks))
+    winning = {result.hack for result in report.hacks if result.wins}
+    outcome = f"{len(winning)} earn" if winning else "none earns"
     lines.append(
-        f"hacks    {len(names)} tried on {', '.join(kinds)} questions: "
-        + (
-            f"{len(wins)} earn more than an honest wrong answer"
-            if wins
-            else "none earns more than an honest wrong answer"
-        )
+        f"hacks    {len(names)} tried on {', '.join(kinds)} questions: {outcome} more than an honest wrong answer"
     )
-    if result["by_design"]:
-        known = sorted({line["hack"] for line in tried if line["wins_by_design"] and not line["wins"]})
-        paying = ", ".join(f"`{name}`" for name in result["by_design"])
-        lines.append(f"known    {paying} pays length by design, so these pay too: {', '.join(known) or 'none'}")
+    if report.pay_length:
+        paid = sorted({result.hack for result in report.hacks if result.wins_with_length and not result.wins})
+        rewards = ", ".join(f"`{name}`" for name in report.pay_length)
+        lines.append(f"known    {rewards} pays length by design, so these hacks pay too: {', '.join(paid) or 'none'}")
     return lines
-
-
-def _about(reward: Any) -> str:
-    import inspect
-
-    return inspect.getdoc(reward) or ""

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from PIL import Image
 
+from lowmed.answer.lexicon import ALL
 from lowmed.data.image.policy import pixel_digest
 from lowmed.errors import DataError
 from lowmed.sample import Sample
@@ -87,7 +88,7 @@ def image_digests(data: DataSet, samples: Iterable[Sample]) -> dict[str, str]:
 
 def is_yes_no(answer: str) -> bool:
     """Whether a gold answer is exactly yes or no. A closed question need not be: "left or right?" is closed as well."""
-    return answer.strip().lower() in ("yes", "no")
+    return answer.strip().lower() in (*ALL.yes_in_text, *ALL.no_in_text)
 
 
 def collect_samples(

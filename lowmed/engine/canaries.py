@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import Weighted, total
-from lowmed.rewards.check import scored
-from lowmed.rewards.hacks import LOOKS, detect_hacks, hacks, honest_wrong
+from lowmed.rewards.check import score_completion
+from lowmed.rewards.hacks import HACK_SIGNS, detect_hacks, hack_completions, honest_wrong_completion
 from lowmed.sample import Sample
 
 QUESTIONS = 4  # of an update; each costs the whole battery
@@ -33,7 +33,11 @@ def canary_rates(
     strict = [reward for reward in rewards if not reward.pays_length]
     samples = list({sample.id: sample for sample, _ in seen}.values())[:QUESTIONS]
     texts = [
-        (sample, honest_wrong(sample, completion_format), list(hacks(sample, completion_format).values()))
+        (
+            sample,
+            honest_wrong_completion(sample, completion_format),
+            list(hack_completions(sample, completion_format).values()),
+        )
         for sample in samples
     ]
     for reward in strict:
@@ -45,9 +49,9 @@ def canary_rates(
     ]
     weights = sum(reward.weight for reward in strict)
     kinds = [detect_hacks(sample, completion, completion_format) for sample, completion in seen]
-    shares = {f"canary/{look}": sum(look in kind for kind in kinds) / len(kinds) for look in LOOKS}
+    shares = {f"canary/{look}": sum(look in kind for kind in kinds) / len(kinds) for look in HACK_SIGNS}
     return {"canary/worst_hack": max(over) / weights if weights else 0.0, **shares}
 
 
 def _earned(rewards: Sequence[Weighted], sample: Sample, completion: str) -> float:
-    return total(rewards, scored(rewards, sample, completion))
+    return total(rewards, score_completion(rewards, sample, completion))

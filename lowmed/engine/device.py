@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lowmed import rewards
 from lowmed.errors import LowmedError, RecipeError, SetupError
-from lowmed.recipe import LoraSpec, MethodSpec, ModelSpec, Recipe
+from lowmed.recipe import ModelSpec, Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
 SMALL_BYTES = 256 * 2**20  # of weights: what a CPU answers with in bearable time
@@ -99,18 +100,18 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     elif model.rollout == "compiled" and model.backend == "unsloth":
         what = "unsloth samples by its own code, which lowmed does not compile"
     elif model.backend == "unsloth":
-        return _unsloth_refusal(recipe.method, recipe.lora)
+        return _unsloth_refusal(recipe)
     else:
         return None
     return RecipeError(what, where, fix)
 
 
-def _unsloth_refusal(method: MethodSpec, lora: LoraSpec) -> LowmedError | None:
-    if lora.start and method.keeps_reference:
+def _unsloth_refusal(recipe: Recipe) -> LowmedError | None:
+    if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
-    if any(reward.name == "consistency" for reward in method.reward_specs):
+    if names := [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]:
         return RecipeError(
-            "the reward `consistency` reads replies by lowmed's own forward, which unsloth's layers do not take",
+            f"the reward `{names[0]}` reads replies by lowmed's own forward, which unsloth's layers do not take",
             "model.backend and method.rewards",
             "use model.backend=transformers, or leave that reward out",
         )

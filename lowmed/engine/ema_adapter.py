@@ -22,7 +22,7 @@ from lowmed.errors import RunError
 from lowmed.files import disk_errors
 from lowmed.rewards import Weighted
 from lowmed.rewards.accuracy import Accuracy
-from lowmed.rewards.consistency import Consistency
+from lowmed.rewards.score import LikelihoodReward
 
 FILE = "slow_adapter.safetensors"
 
@@ -35,7 +35,7 @@ def ema_adapter(
     per_device_train_batch_size: int,
 ) -> "EmaAdapter | None":
     """The EMA copy that the recipe's rewards ask for, or None."""
-    options = next((reward.reward for reward in rewards if isinstance(reward.reward, Consistency)), None)
+    options: Any = next((reward.reward for reward in rewards if "likelihood" in reward.needs), None)
     return EmaAdapter(loaded, rows, family, options, per_device_train_batch_size) if options else None
 
 
@@ -50,7 +50,7 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         loaded: Loaded,
         rows: Sequence[TrainingRow],
         family: prompt.Family,
-        options: Consistency,
+        options: LikelihoodReward,
         per_device_train_batch_size: int,
     ) -> None:
         self.loaded = loaded

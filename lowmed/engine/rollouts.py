@@ -7,7 +7,7 @@ from typing import Any
 from lowmed.engine import canaries
 from lowmed.engine.training_data import TrainingRow
 from lowmed.prompt import CompletionFormat
-from lowmed.rewards import Rollout, Score, Weighted, paid
+from lowmed.rewards import Rollout, Score, Weighted, values_after_gates
 from lowmed.run import Run
 
 RewardFunction = Callable[..., list[float | None]]
@@ -60,7 +60,7 @@ def reward_functions(
             Rollout(text, len(ids), result) for text, ids, result in zip(texts, completion_ids, likely, strict=True)
         ]
         scores = _scores(rewards, rows, row, rollouts)
-        given[:] = [paid(rewards, each) for each in scores]
+        given[:] = [values_after_gates(rewards, each) for each in scores]
         step = trainer_state.global_step + 1
         reasons = ["stop" if ids and ids[-1] in end_ids else "length" for ids in completion_ids]
         run.append(

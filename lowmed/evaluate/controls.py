@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageOps
 
+from lowmed.answer.lexicon import ALL, one_of
 from lowmed.evaluate.answerer import OpenImage
 from lowmed.sample import Sample
 
 REAL, SAMPLED, SAMPLED_BLIND = "real", "sampled", "sampled-blind"
 CONTROLS = ("blind", "grey", "shuffled", "options", "flipped")
-_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-_OTHER = {"left": "right", "right": "left"}
+_SIDE = re.compile(rf"\b({one_of((*ALL.left, *ALL.right))})\b", re.IGNORECASE)
+_OTHER = dict((*zip(ALL.left, ALL.right, strict=True), *zip(ALL.right, ALL.left, strict=True)))
 
 
 @dataclass(frozen=True)

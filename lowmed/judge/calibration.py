@@ -1,19 +1,18 @@
 """The file that says how far a judge agrees with people, and what must stand in it before rewards may ask it."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lowmed.errors import RecipeError
 from lowmed.files import disk_errors, read_json, write_json
 from lowmed.judge.judge import Judge
-from lowmed.judge.rubric import ANSWER, CLINICAL, Rubric
+from lowmed.judge.rubric import Rubric
 from lowmed.recipe import JudgeSpec
 
 LEAST_KAPPA = 0.6
 MOST_FALSE_ACCEPTS = 0.02
 LEAST_WRONG = 50  # rows labelled wrong that the model itself judges: at 50 a single false accept is 2 %
-RUBRIC_OF_REWARD = {"judge": ANSWER, "clinical": CLINICAL}
 _COMMAND = "lowmed judge calibrate LABELLED.jsonl --judge-url URL --judge-model MODEL --rubric {rubric} --out FILE"
 
 
@@ -50,18 +49,17 @@ def write(path: Path, judge: Judge, rubric: Rubric, result: dict[str, Any]) -> N
     write_json(path, {"model": judge.model, "rubrics": {**kept, rubric.name: result}})
 
 
-def judge_for_rewards(settings: JudgeSpec, rewards: Iterable[str]) -> Judge | None:
+def judge_for_rewards(settings: JudgeSpec, rubrics: Mapping[str, Rubric]) -> Judge | None:
     """The judge that a recipe's rewards ask, calibrated for what each of them asks; None where none of them does.
 
     Args:
         settings: the recipe's `judge`.
-        rewards: their names.
+        rubrics: the rubric of each reward that needs a judge, by the name of the reward.
 
     Raises:
         RecipeError: no judge is given, or its calibration is missing, of another judge, or not passed.
         SetupError: its address is none.
     """
-    rubrics = {name: RUBRIC_OF_REWARD[name] for name in rewards if name in RUBRIC_OF_REWARD}
     if not rubrics:
         return None
     if not settings.url or not settings.model:

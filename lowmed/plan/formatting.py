@@ -11,9 +11,9 @@ from lowmed.models import FAMILIES, Architecture, ModelFamily
 from lowmed.plan import architecture, cards, speed
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import Estimate, Suggestion, estimate, suggestions
-from lowmed.plan.needs import needs_embedding, needs_judge
 from lowmed.plan.workload import GIB
 from lowmed.recipe import Recipe
+from lowmed.rewards import needs
 
 SHOWN_TERM_GIB = 0.05  # smaller terms are not printed
 TERMS_PER_LINE = 4
@@ -137,9 +137,9 @@ def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None =
 def extra_memory_lines(recipe: Recipe) -> list[str]:
     """What the rewards need outside of the memory that is planned."""
     lines = []
-    if needs_embedding(recipe):
+    if "embedding" in needs(recipe):
         lines.append("the embedding model of a reward runs on the CPU, in main memory")
-    if recipe.judge.url or needs_judge(recipe):
+    if recipe.judge.url or "judge" in needs(recipe):
         lines.append("the judge is called over its endpoint; a judge served by the same GPU is not included")
     return lines
 

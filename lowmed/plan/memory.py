@@ -1,9 +1,9 @@
 """Peak memory of a run by phase and term, in bytes. docs/memory.md has the source of each constant."""
 
 from lowmed.plan import training_memory
-from lowmed.plan.needs import needs_likelihood
 from lowmed.plan.vision_memory import encoding, pixels
 from lowmed.plan.workload import Terms, Workload
+from lowmed.rewards import needs
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight with double quantization
 # The KV cache grows in blocks of this many tokens. GPU attention kernels copy and pad a mask of any other length in
@@ -61,7 +61,7 @@ def _adapter(workload: Workload) -> Terms:
     terms: Terms = {"LoRA": 4 * count, "optimizer": 8 * count}
     if recipe.method.keeps_reference:
         terms["reference adapter"] = 4 * count
-    if needs_likelihood(recipe):
+    if "likelihood" in needs(recipe):
         terms["EMA adapter"] = 4 * count
     return terms
 

@@ -1,7 +1,7 @@
-"""How a question is put to the model, and the completion that would be right.
+"""Builds the prompt of a sample, and its reference completion.
 
-A family is a named set of wordings that all ask for the same form of completion. Training draws a wording per sample
-(diversity prompting); inference always uses the first one (reasoning prompting).
+A family is a named set of wordings that request the same form of completion. Training draws a wording per sample.
+Inference always uses the first wording.
 """
 
 import re
@@ -9,15 +9,15 @@ from typing import Any
 
 from lowmed.errors import RecipeError
 from lowmed.prompt.families import FAMILIES
-from lowmed.prompt.family import CompletionFormat, Family, Listing, question_text
+from lowmed.prompt.family import CompletionFormat, Family, OptionFormat, question_text
 from lowmed.sample import Sample
 
 __all__ = [
     "FAMILIES",
     "CompletionFormat",
     "Family",
-    "Listing",
     "Message",
+    "OptionFormat",
     "build_messages",
     "family",
     "question_text",
@@ -30,10 +30,10 @@ _TAGS = re.compile(r"</?\s*(?:think(?:ing)?|answer)\s*>", re.IGNORECASE)
 
 
 def family(name: str) -> Family:
-    """The family of that name, of those that ship; a recipe's own are had from its `prompts`.
+    """A shipped family by name; families that a recipe defines are in its `prompts`.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is no family of that name.
     """
     if name not in FAMILIES:
         raise RecipeError(
@@ -42,18 +42,25 @@ def family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def build_messages(asked: Family, sample: Sample, draw: int = 0) -> list[Message]:
-    """The chat messages of one question: image placeholders, then wording number `draw` modulo their count."""
-    text = asked.wording(sample.kind, draw).replace("{question}", question_text(sample, asked.listing))
+def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Message]:
+    """The chat messages of one question: image placeholders, then the text.
+
+    Args:
+        family: the prompt family.
+        sample: the sample.
+        wording: index of the wording, modulo the number of wordings.
+    """
+    question = question_text(sample, family.option_format)
+    text = family.wording(sample.kind, wording).replace("{question}", question)
     images: list[Message] = [{"type": "image"} for _ in sample.images]
     return [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]
 
 
-def reference_completion(asked: Family, sample: Sample) -> str:
-    """The completion that would be right: the gold answer, with its explanation, in the family's completion form."""
+def reference_completion(family: Family, sample: Sample) -> str:
+    """The correct completion in the family's form: the gold answer, with the sample's explanation as reasoning."""
     answer = sample.letter if sample.kind == "choice" else sample.answer
-    if asked.completion_format == "answer":
+    if family.completion_format == "answer":
         return f"<answer>{answer}</answer>"
-    # Explanations drafted by a reasoning model may bring tags of their own, which would end the block too early.
+    # An explanation drafted by a reasoning model may contain tags, which would end the think block too early.
     thought = _TAGS.sub(" ", sample.explanation).strip() or f"The answer to the question is {sample.answer}."
     return f"<think>{thought}</think><answer>{answer}</answer>"

@@ -1,6 +1,6 @@
-"""The prompt families that lowmed knows by name, each with where its texts come from."""
+"""The shipped prompt families, each with the source of its texts."""
 
-from lowmed.prompt.family import CompletionFormat, Family, Listing
+from lowmed.prompt.family import CompletionFormat, Family, OptionFormat
 
 _TAGS = "Reply as <think>reasoning</think><answer>answer</answer>."
 _REASON = "{question}\nThink step by step about what the image shows, then answer. " + _TAGS
@@ -31,10 +31,12 @@ _LETTER = "single-letter choice (A, B, C, D,...)"
 _WORDS = "answer in as few words as possible"
 
 
-def _for_letters(name: str, text: str, completion_format: CompletionFormat, source: str, listing: Listing) -> Family:
-    """A published text that asks for a letter; other questions get the same one, asking for an answer instead."""
-    otherwise = text.replace(_LETTER, _WORDS)
-    return Family(name, (text,), completion_format, source, True, ("choice",), (otherwise,), listing)
+def _letter_family(
+    name: str, text: str, completion_format: CompletionFormat, source: str, option_format: OptionFormat
+) -> Family:
+    """A family whose published text requests a letter; its fallback requests an answer in a few words instead."""
+    fallback = text.replace(_LETTER, _WORDS)
+    return Family(name, (text,), completion_format, source, True, ("choice",), (fallback,), option_format)
 
 
 _MEDVLM_R1 = f"""{{question}}
@@ -55,20 +57,20 @@ _MED_R1_EVAL = (
     "{question} Think through the question step by step in <think>...</think> tags. "
     f"Then provide the correct {_LETTER} inside <answer>...</answer> tags."
 )
-_BRACKETS = Listing(entry="{letter}) {option}", end="")
-_DOTS = Listing(end="\n")  # the texts that use it go on behind the last option
+_BRACKETS = OptionFormat(entry="{letter}) {option}", suffix="")
+_DOTS = OptionFormat(suffix="\n")  # for texts that continue after the last option
 _MED_R1 = "Med-R1 (arXiv 2503.13939), its repository (how it lists options was not found)"
 _R1 = (
-    _for_letters(
+    _letter_family(
         "medvlm-r1",
         _MEDVLM_R1,
         "think_answer",
         "MedVLM-R1 (arXiv 2502.19634), its repository: training, and its `complex` test",
         _BRACKETS,
     ),
-    _for_letters("med-r1-think", _MED_R1_THINK, "think_answer", f"{_MED_R1}: training", _DOTS),
-    _for_letters("med-r1-nothink", _MED_R1_NOTHINK, "answer", f"{_MED_R1}: training without thinking", _DOTS),
-    _for_letters("med-r1-eval", _MED_R1_EVAL, "think_answer", f"{_MED_R1}: evaluation", _DOTS),
+    _letter_family("med-r1-think", _MED_R1_THINK, "think_answer", f"{_MED_R1}: training", _DOTS),
+    _letter_family("med-r1-nothink", _MED_R1_NOTHINK, "answer", f"{_MED_R1}: training without thinking", _DOTS),
+    _letter_family("med-r1-eval", _MED_R1_EVAL, "think_answer", f"{_MED_R1}: evaluation", _DOTS),
 )
 
 _MEDBRIDGE = (
@@ -80,7 +82,7 @@ _MEDBRIDGE_EVAL = (
     "{question}\nFirst output the thinking process in <think> </think> tags,"
     "Then output the final answer in <answer> </answer> tags.\nIMPORTANT: In <answer>, output ONLY the "
 )
-# The backslash stands in the published prompt as it does here: its source is a raw string.
+# The published prompt contains this backslash, because its source is a raw string.
 _MEDVLTHINKER = (
     "You will solve a problem/request. You should provide your thoughts within <think> </think> tags before "
     r"providing the answer.\nWrite your final answer within <answer> </answer> tags."
@@ -98,7 +100,7 @@ _OTHERS = (
         "think_answer",
         "MedBridgeRL (arXiv 2603.01301), its repository: training; how its data list options was not found",
         published=True,
-        listing=_DOTS,
+        option_format=_DOTS,
     ),
     Family(
         "medbridge-eval",
@@ -107,8 +109,8 @@ _OTHERS = (
         "MedBridgeRL, its repository: Pass@K; of the text for open questions the end alone was found",
         published=True,
         kinds=("choice",),
-        otherwise=(_MEDBRIDGE_EVAL + "short final answer, no extra words.",),
-        listing=Listing(heading="\n\nOptions:\n", end=""),
+        fallback_wordings=(_MEDBRIDGE_EVAL + "short final answer, no extra words.",),
+        option_format=OptionFormat(prefix="\n\nOptions:\n", suffix=""),
     ),
     Family(
         "medvlthinker",
@@ -116,7 +118,7 @@ _OTHERS = (
         "think_answer",
         "MedVLThinker (arXiv 2508.02669), its repository; what stands between two options was not found",
         published=True,
-        listing=Listing(heading="\n\nOptions:\n\n", between="\n\n", end=""),
+        option_format=OptionFormat(prefix="\n\nOptions:\n\n", separator="\n\n", suffix=""),
     ),
     Family(
         "extract-json",
@@ -124,7 +126,7 @@ _OTHERS = (
         "think_answer",
         "Efficient Medical VIE (arXiv 2506.13363); its first sentences are left out in print and here the toolkit's",
         kinds=("json",),
-        otherwise=(_REASON,),
+        fallback_wordings=(_REASON,),
     ),
 )
 

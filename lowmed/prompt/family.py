@@ -1,4 +1,4 @@
-"""A prompt family: wordings that all ask for the same form of completion."""
+"""A prompt family: wordings that all request the same form of completion."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,33 +10,46 @@ CompletionFormat = Literal["think_answer", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """How the options of a choice follow its question: a heading, one entry an option, and what ends them."""
+class OptionFormat:
+    """The text of a choice's options after its question: prefix, one entry an option, separator, suffix."""
 
-    heading: str = "\n"
+    prefix: str = "\n"
     entry: str = "{letter}. {option}"
-    between: str = "\n"
-    end: str = "\nAnswer with one letter."
+    separator: str = "\n"
+    suffix: str = "\nAnswer with one letter."
 
-    def of(self, options: tuple[str, ...]) -> str:
-        """The options as they are shown."""
+    def render(self, options: tuple[str, ...]) -> str:
+        """The options as the model sees them."""
         entries = (
             self.entry.replace("{letter}", letter).replace("{option}", option)
             for letter, option in zip(LETTERS, options, strict=False)
         )
-        return self.heading + self.between.join(entries) + self.end
+        return self.prefix + self.separator.join(entries) + self.suffix
+
+    @property
+    def digest_part(self) -> str:
+        """The part of a family's digest. Stored digests contain exactly this text, so it must not change."""
+        return (
+            f"Listing(heading={self.prefix!r}, entry={self.entry!r}, between={self.separator!r}, end={self.suffix!r})"
+        )
 
 
-LISTED = Listing()
+LETTERED_LINES = OptionFormat()
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Wordings with one completion form. `{question}` stands for the question and its options.
+    """Wordings with one form of completion.
 
-    `wordings` are honest for `kinds` alone; the other kinds are asked by `otherwise`, which is then the toolkit's. A
-    text that wants "the single-letter choice" says nothing sensible beside a question that has no letters.
-    `published` says that `wordings` are the exact texts of `source`.
+    Attributes:
+        name: the name to use in a recipe.
+        wordings: texts with `{question}` in place of the question and its options.
+        completion_format: the tags that the wordings request.
+        source: where the texts come from.
+        published: whether `wordings` are the exact texts of `source`.
+        kinds: the kinds of question for which `wordings` are valid; "the single-letter choice" needs letters.
+        fallback_wordings: wordings for the other kinds, by lowmed.
+        option_format: how options follow the question.
     """
 
     name: str
@@ -45,25 +58,25 @@ class Family:
     source: str
     published: bool = False
     kinds: tuple[Kind, ...] = KINDS
-    otherwise: tuple[str, ...] = ()
-    listing: Listing = LISTED
+    fallback_wordings: tuple[str, ...] = ()
+    option_format: OptionFormat = LETTERED_LINES
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change when anything that the model reads, or the completion form, does."""
+        """Twelve hex digits of everything that the model reads, and of the form of completion."""
         parts = [self.name, self.completion_format, *self.wordings]
-        if self.otherwise:
-            parts += ["otherwise", *self.kinds, *self.otherwise]
-        if self.listing != LISTED:
-            parts.append(repr(self.listing))
+        if self.fallback_wordings:
+            parts += ["otherwise", *self.kinds, *self.fallback_wordings]
+        if self.option_format != LETTERED_LINES:
+            parts.append(self.option_format.digest_part)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
-    def wording(self, kind: Kind, draw: int = 0) -> str:
-        """The text that asks a question of that kind: number `draw` modulo their count."""
-        texts = self.wordings if kind in self.kinds else self.otherwise
-        return texts[draw % len(texts)]
+    def wording(self, kind: Kind, index: int = 0) -> str:
+        """The wording for a kind of question, by index modulo the number of wordings."""
+        wordings = self.wordings if kind in self.kinds else self.fallback_wordings
+        return wordings[index % len(wordings)]
 
 
-def question_text(sample: Sample, listing: Listing = LISTED) -> str:
-    """The question as shown: with lettered options for a choice. Nothing in it depends on the gold answer."""
-    return sample.question + listing.of(sample.options) if sample.kind == "choice" else sample.question
+def question_text(sample: Sample, option_format: OptionFormat = LETTERED_LINES) -> str:
+    """The question with the options of a choice. Nothing in it depends on the gold answer."""
+    return sample.question + option_format.render(sample.options) if sample.kind == "choice" else sample.question

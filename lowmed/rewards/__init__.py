@@ -1,7 +1,24 @@
-"""What a completion earns, one idea a file: pure, one sample at a time; None has nothing to say, 0 is a verdict."""
+"""Rewards: pure functions of one sample and one completion, one idea a module.
 
-from lowmed.rewards.registry import REWARDS, build, for_recipe
-from lowmed.rewards.score import Reward, Rollout, Score
-from lowmed.rewards.weighted import Weighted, paid, total
+A value of None means that the reward abstains; 0 is a verdict.
+"""
 
-__all__ = ["REWARDS", "Reward", "Rollout", "Score", "Weighted", "build", "for_recipe", "paid", "total"]
+from lowmed.rewards.registry import REWARDS, build, for_recipe, mistakes, needs, needs_of
+from lowmed.rewards.score import Need, Reward, Rollout, Score
+from lowmed.rewards.weighted import Weighted, total, values_after_gates
+
+__all__ = [
+    "REWARDS",
+    "Need",
+    "Reward",
+    "Rollout",
+    "Score",
+    "Weighted",
+    "build",
+    "for_recipe",
+    "mistakes",
+    "needs",
+    "needs_of",
+    "total",
+    "values_after_gates",
+]

@@ -1,22 +1,23 @@
-"""Whether the answer is right, by the strict reading that evaluation reports."""
+"""Correctness of the answer, by the strict reading that evaluation reports."""
 
 import re
 from dataclasses import dataclass
 
 from lowmed import answer
+from lowmed.answer.lexicon import ALL, one_of
 from lowmed.rewards.overlap import overlap
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
-_LISTED = re.compile(r",(?!\d)|[;/、，]|\b(?:and|or)\b")
+_LIST_SEPARATOR = re.compile(rf",(?!\d)|[;/、，]|\b{one_of((*ALL.and_words, *ALL.or_words))}\b")
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """1 for a right answer in its tag, else 0.
 
-    `graded` pays a wrong answer to an open question its token-F1 with the gold one beyond the words of the question,
-    unless it contradicts it or lists more than it does.
+    With `graded`, a wrong answer to an open question earns its token-F1 with the gold answer, without the words of the
+    question. It earns 0 if it contradicts the gold answer or lists more than the gold answer does.
     """
 
     graded: bool = False
@@ -35,15 +36,14 @@ class Accuracy:
         return Score(0.0, "wrong", read.value)
 
 
-def _overlap(sample: Sample, value: str, said: str) -> Score:
-    against = answer.contradictions(value, sample.answer)
-    if against:
-        return Score(0.0, f"contradicts the gold answer ({', '.join(against)})", value)
-    if lists_more(said, sample.answer):
+def _overlap(sample: Sample, value: str, written: str) -> Score:
+    if opposites := answer.contradictions(value, sample.answer):
+        return Score(0.0, f"contradicts the gold answer ({', '.join(opposites)})", value)
+    if lists_more(written, sample.answer):
         return Score(0.0, "lists more than the gold answer", value)
     return Score(overlap(value, sample.answer, sample), "token-F1 with the gold answer", value)
 
 
-def lists_more(said: str, gold: str) -> bool:
-    """Whether an answer as it was written offers more things, by commas, "and" and "or", than the gold one names."""
-    return len(_LISTED.findall(said)) > len(_LISTED.findall(gold))
+def lists_more(written: str, gold: str) -> bool:
+    """Whether an answer, as it was written, has more list separators (commas, "and", "or") than the gold answer."""
+    return len(_LIST_SEPARATOR.findall(written)) > len(_LIST_SEPARATOR.findall(gold))

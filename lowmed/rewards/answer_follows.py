@@ -1,9 +1,9 @@
-"""Whether the answer is the one that the reasoning comes to; no judge, no model."""
+"""Whether the answer is the one that the reasoning concludes, by rule."""
 
 from dataclasses import dataclass
 
 from lowmed import answer
-from lowmed.answer.negation import affirmed, clauses
+from lowmed.answer.negation import is_affirmed, mark_clauses
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.reasoning import sentences
@@ -13,11 +13,11 @@ from lowmed.sample import Sample
 
 @dataclass(frozen=True)
 class AnswerFollows:
-    """1 where the think block comes to the answer in the tag, 0 where it comes to another; right or wrong alike.
+    """1 if the think block concludes the answer in the tag, 0 if it concludes another one.
 
-    The idea of a reasoning-to-answer consistency reward is CAPO's (2506.12849, later MCR), whose formula was not found;
-    reading the conclusion by rule is the toolkit's. Says nothing where the reasoning states no single answer, nor
-    about JSON and whole texts.
+    Whether the answer is right does not matter. The idea of a reward for consistency of reasoning and answer is CAPO's
+    (2506.12849, later MCR), whose formula was not found. Reading the conclusion by rule is lowmed's. The reward
+    abstains if the reasoning states no single answer, and on questions for JSON or a long text.
     """
 
     completion_format: CompletionFormat = "think_answer"
@@ -25,7 +25,7 @@ class AnswerFollows:
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         if self.completion_format == "answer" or sample.kind in ("json", "text"):
-            return Score(None, "no reasoning that comes to a short answer was asked for")
+            return Score(None, "the question requests no reasoning with a short answer")
         text = thought(completion)
         if text is None:
             return Score(0.0, "no single think block before an answer")
@@ -34,35 +34,34 @@ class AnswerFollows:
         read = answer.read(completion, sample)
         if read.value is None or not read.strict:
             return Score(0.0, f"unread ({', '.join(read.flags) or read.source})")
-        agrees = _stated(text, read.value) if sample.kind == "open" else _concluded(text, read.value, sample)
-        if agrees is None:
+        follows = _is_stated(text, read.value) if sample.kind == "open" else _is_concluded(text, read.value, sample)
+        if follows is None:
             return Score(None, "the reasoning states no single answer", read.value)
-        return Score(float(agrees), "follows" if agrees else "the reasoning comes to another answer", read.value)
+        return Score(float(follows), "follows" if follows else "the reasoning concludes another answer", read.value)
 
 
-def _concluded(text: str, value: str, sample: Sample) -> bool | None:
-    """Whether the last sentence that names an answer names this one; None where none does, or it names several."""
-    asked = answer.question_of(sample)
+def _is_concluded(text: str, value: str, sample: Sample) -> bool | None:
+    """Whether the last sentence that names an answer names this one; None if no sentence names a single answer."""
+    question = answer.question_of(sample)
     for sentence in reversed(sentences(text)):
-        result, flag = answer.read_text(sentence, asked)
-        if result is not None and result in _answers(sample, result):
-            return result == value
-        if flag == "ambiguous":
+        named, problem = answer.read_text(sentence, question)
+        if named is not None and _is_possible_answer(named, sample):
+            return named == value
+        if problem == "ambiguous":
             return None
     return None
 
 
-def _answers(sample: Sample, result: str) -> tuple[str, ...]:
-    """What counts as naming an answer: an option, yes or no, or a short text that the question offers."""
+def _is_possible_answer(named: str, sample: Sample) -> bool:
+    """Whether a text counts as an answer: an option, yes or no, or words of the question."""
     if sample.kind == "choice":
-        return sample.options
-    offered = answer.normalize(sample.question)
-    return (result,) if result in ("yes", "no") or result in offered else ()
+        return named in sample.options
+    return named in ("yes", "no") or named in answer.normalize(sample.question)
 
 
-def _stated(text: str, value: str) -> bool | None:
-    """Whether the reasoning says the words of an open answer, or says them only to deny them."""
-    marked = clauses(text)
-    if affirmed(value, marked):
+def _is_stated(text: str, value: str) -> bool | None:
+    """Whether the reasoning contains the words of an open answer, and does not only deny them; None without them."""
+    marked = mark_clauses(text)
+    if is_affirmed(value, marked):
         return True
     return False if f" {value} " in f" {marked} " else None

@@ -1,127 +1,227 @@
-"""Whether rewards pay what they should: all to the gold completions, and to no hack more than to an honest error.
+"""Checks that rewards pay gold completions in full, and pay no hack more than an honest wrong answer.
 
-Rewards that pay length by design (`pays_length`) are left out of the verdict and named as a known weakness.
+Rewards that pay length by design (`pays_length`) do not count in the verdict; the report names them.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lowmed import prompt
 from lowmed.rewards import hacks
 from lowmed.rewards.score import Score
 from lowmed.rewards.weighted import Weighted, total
-from lowmed.sample import KINDS, Sample
+from lowmed.sample import KINDS, Kind, Sample
 
-HACKED_PER_KIND = 12  # questions of each kind that the battery is tried on
-JUDGED = 8  # gold completions that a judge is asked about; each may cost a call
-FIRST_SHOWN = 3
+HACKED_PER_KIND = 12  # questions of each kind on which the hacks are tried
+JUDGED = 8  # gold completions that a judge scores; each may cost a call
+MAX_EXAMPLES = 3
 _ROUNDING = 1e-9
 
 
-def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family: prompt.Family) -> dict[str, Any]:
-    """What the rewards pay for gold completions, for other spellings of them, and for hacks.
+@dataclass(frozen=True)
+class GoldResult:
+    """What one reward pays for the gold completions.
 
-    Returns:
-        `gold`, one entry a reward, as printed by `lowmed check`; `variants` that earn less than the gold completion;
-        `hacks`, one entry for each hack and kind of question, with mean totals; `by_design`, names of rewards that pay
-        length; `failures`, in words, empty where the rewards hold.
+    Attributes:
+        reward: name of the reward.
+        weight: its weight.
+        gate: whether it is a gate.
+        pays_length: whether it pays length by design.
+        completions: gold completions scored.
+        abstained: those on which the reward abstained.
+        below_full: those with a value below 1.
+        examples: sample id and reason of the first completions below 1.
+    """
+
+    reward: str
+    weight: float
+    gate: bool
+    pays_length: bool
+    completions: int
+    abstained: int
+    below_full: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class VariantBelow:
+    """A spelling of a gold completion whose total is below that of the gold completion."""
+
+    sample: str
+    variant: str
+    total: float
+    gold_total: float
+
+
+@dataclass(frozen=True)
+class HackResult:
+    """Mean totals of one hack and of an honest wrong answer, over questions of one kind.
+
+    `total` and `honest_total` leave out rewards that pay length by design. `wins` compares them; `wins_with_length`
+    compares the totals of all rewards.
+    """
+
+    hack: str
+    kind: Kind
+    questions: int
+    total: float
+    honest_total: float
+    wins: bool
+    wins_with_length: bool
+
+
+@dataclass(frozen=True)
+class RewardsReport:
+    """The result of checking a set of rewards.
+
+    Attributes:
+        gold: the result of each reward on the gold completions.
+        variants_below: spellings of gold completions that earn less than the gold completion.
+        hacks: the result of each hack on each kind of question.
+        pay_length: names of the rewards that pay length by design.
+        failures: what is wrong, in words; empty if the rewards passed.
+        format: version of the JSON form.
+    """
+
+    gold: tuple[GoldResult, ...]
+    variants_below: tuple[VariantBelow, ...]
+    hacks: tuple[HackResult, ...]
+    pay_length: tuple[str, ...]
+    failures: tuple[str, ...]
+    format: int = 1
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return asdict(self)
+
+
+def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family: prompt.Family) -> RewardsReport:
+    """Score gold completions, other spellings of them, and known hacks.
+
+    Args:
+        rewards: the rewards to check.
+        samples: the samples whose gold answers and questions are used.
+        family: the prompt family, which gives the form of completion.
     """
     strict = [reward for reward in rewards if not reward.pays_length]
     references = [(sample, prompt.reference_completion(family, sample)) for sample in samples]
-    gold = [_gold(reward, references) for reward in rewards]
-    chosen = [sample for kind in KINDS for sample in _spread([one for one in samples if one.kind == kind])]
-    below = [line for sample in chosen for line in _variants_below(strict, sample, family)]
-    tried = [line for kind in KINDS for line in _hacked(rewards, strict, chosen, kind, family.completion_format)]
-    failures = [
-        f"{line['below_full']} of {line['gold_replies']} gold replies earn less than all of `{line['reward']}`"
-        for line in gold
-        if line["below_full"] and not line["by_design"]
-    ]
-    failures += [f"{line['spelling']} of the gold reply to {line['sample']} earns less" for line in below[:FIRST_SHOWN]]
-    failures += [
-        f"{line['hack']!r} earns {line['earns']:.2f} on {line['kind']} questions, an honest error {line['honest']:.2f}"
-        for line in tried
-        if line["wins"]
-    ]
-    return {
-        "gold": gold,
-        "variants": below,
-        "hacks": tried,
-        "by_design": [reward.name for reward in rewards if reward.pays_length],
-        "failures": failures,
-    }
+    gold = tuple(_check_gold(reward, references) for reward in rewards)
+    chosen = {kind: _spread([sample for sample in samples if sample.kind == kind]) for kind in KINDS}
+    variants = tuple(
+        below
+        for same_kind in chosen.values()
+        for sample in same_kind
+        for below in _variants_below(strict, sample, family)
+    )
+    tried = tuple(
+        result
+        for kind, same_kind in chosen.items()
+        for result in _try_hacks(rewards, strict, same_kind, kind, family.completion_format)
+    )
+    return RewardsReport(
+        gold=gold,
+        variants_below=variants,
+        hacks=tried,
+        pay_length=tuple(reward.name for reward in rewards if reward.pays_length),
+        failures=tuple(_failures(gold, variants, tried)),
+    )
 
 
-def scored(rewards: Sequence[Weighted], sample: Sample, completion: str) -> dict[str, Score]:
-    """What each reward says about one completion, by its name."""
+def score_completion(rewards: Sequence[Weighted], sample: Sample, completion: str) -> dict[str, Score]:
+    """The score of one completion by each reward, by the name of the reward."""
     return {reward.name: reward(sample, completion) for reward in rewards}
 
 
-def _gold(reward: Weighted, asked: Sequence[tuple[Sample, str]]) -> dict[str, Any]:
-    if hasattr(reward.reward, "judge"):
-        asked = asked[:JUDGED]
-    reward.prepare(asked)
-    scores = [(sample, reward(sample, completion)) for sample, completion in asked]
+def _failures(
+    gold: Iterable[GoldResult], variants: Sequence[VariantBelow], tried: Iterable[HackResult]
+) -> Iterable[str]:
+    for result in gold:
+        if result.below_full and not result.pays_length:
+            yield f"`{result.reward}` pays {result.below_full} of {result.completions} gold completions less than 1"
+    for below in variants[:MAX_EXAMPLES]:
+        yield f"the gold completion of {below.sample} earns less in the spelling {below.variant!r}"
+    for hack in tried:
+        if hack.wins:
+            yield (
+                f"{hack.hack!r} earns {hack.total:.2f} on {hack.kind} questions, "
+                f"an honest wrong answer {hack.honest_total:.2f}"
+            )
+
+
+def _check_gold(reward: Weighted, references: Sequence[tuple[Sample, str]]) -> GoldResult:
+    if "judge" in reward.needs:
+        references = references[:JUDGED]
+    reward.prepare(references)
+    scores = [(sample, reward(sample, completion)) for sample, completion in references]
     below = [(sample.id, score.why) for sample, score in scores if score.value is not None and score.value < 1]
-    return {
-        "reward": reward.name,
-        "weight": reward.weight,
-        "gate": reward.gate,
-        "gold_replies": len(scores),
-        "abstained": sum(score.value is None for _, score in scores),
-        "below_full": len(below),
-        "by_design": reward.pays_length,
-        "first": below[:FIRST_SHOWN],
-    }
+    return GoldResult(
+        reward=reward.name,
+        weight=reward.weight,
+        gate=reward.gate,
+        pays_length=reward.pays_length,
+        completions=len(scores),
+        abstained=sum(score.value is None for _, score in scores),
+        below_full=len(below),
+        examples=tuple(below[:MAX_EXAMPLES]),
+    )
 
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:
-    """A few samples from all over a list, always the same ones."""
+    """At most `HACKED_PER_KIND` samples, evenly spaced over the list."""
     return list(samples[:: max(1, -(-len(samples) // HACKED_PER_KIND))])
 
 
-def _variants_below(rewards: Sequence[Weighted], sample: Sample, family: prompt.Family) -> Iterable[dict[str, Any]]:
+def _variants_below(rewards: Sequence[Weighted], sample: Sample, family: prompt.Family) -> Iterable[VariantBelow]:
     reference = prompt.reference_completion(family, sample)
-    full = total(rewards, scored(rewards, sample, reference))
-    for name, text in hacks.variants(sample, reference).items():
-        earned = total(rewards, scored(rewards, sample, text))
-        if earned < full - _ROUNDING:
-            yield {"sample": sample.id, "spelling": name, "earns": earned, "gold": full}
+    gold_total = total(rewards, score_completion(rewards, sample, reference))
+    for name, completion in hacks.spelling_variants(sample, reference).items():
+        variant_total = total(rewards, score_completion(rewards, sample, completion))
+        if variant_total < gold_total - _ROUNDING:
+            yield VariantBelow(sample.id, name, variant_total, gold_total)
 
 
-def _hacked(
+def _try_hacks(
     rewards: Sequence[Weighted],
     strict: Sequence[Weighted],
     samples: Sequence[Sample],
-    kind: str,
+    kind: Kind,
     completion_format: prompt.CompletionFormat,
-) -> list[dict[str, Any]]:
-    """Mean totals of each hack and of an honest error on the questions of a kind; `wins` leaves length rewards out."""
-    asked = [sample for sample in samples if sample.kind == kind]
-    texts = [
-        {"": hacks.honest_wrong(sample, completion_format), **hacks.hacks(sample, completion_format)}
-        for sample in asked
+) -> Iterable[HackResult]:
+    """Mean totals of each hack and of an honest wrong answer; `strict` are the rewards that do not pay length."""
+    honest = ""  # the key of the honest wrong answer among the hacks
+    completions = [
+        {
+            honest: hacks.honest_wrong_completion(sample, completion_format),
+            **hacks.hack_completions(sample, completion_format),
+        }
+        for sample in samples
     ]
     for reward in rewards:
-        reward.prepare([(sample, text) for sample, said in zip(asked, texts, strict=True) for text in said.values()])
+        reward.prepare(
+            [(sample, text) for sample, texts in zip(samples, completions, strict=True) for text in texts.values()]
+        )
     scores = [
-        {name: scored(rewards, sample, text) for name, text in said.items()}
-        for sample, said in zip(asked, texts, strict=True)
+        {name: score_completion(rewards, sample, text) for name, text in texts.items()}
+        for sample, texts in zip(samples, completions, strict=True)
     ]
 
-    def mean(name: str, paying: Sequence[Weighted]) -> float:
-        return sum(total(paying, each[name]) for each in scores) / len(scores)
+    def mean(name: str, counted: Sequence[Weighted]) -> float:
+        return sum(total(counted, by_name[name]) for by_name in scores) / len(scores)
 
-    names = [name for name in scores[0] if name] if scores else []
-    return [
-        {
-            "hack": name,
-            "kind": kind,
-            "questions": len(asked),
-            "earns": mean(name, strict),
-            "honest": mean("", strict),
-            "wins": mean(name, strict) > mean("", strict) + _ROUNDING,
-            "wins_by_design": mean(name, rewards) > mean("", rewards) + _ROUNDING,
-        }
-        for name in names
-    ]
+    for name in scores[0] if scores else ():
+        if name != honest:
+            yield HackResult(
+                hack=name,
+                kind=kind,
+                questions=len(samples),
+                total=mean(name, strict),
+                honest_total=mean(honest, strict),
+                wins=mean(name, strict) > mean(honest, strict) + _ROUNDING,
+                wins_with_length=mean(name, rewards) > mean(honest, rewards) + _ROUNDING,
+            )

@@ -1,4 +1,4 @@
-"""A reward of one's own: a function in a Python file, named in a recipe as `FILE.py:FUNCTION`."""
+"""Custom rewards: a function in a Python file, named in a recipe as `FILE.py:FUNCTION`."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lowmed.sample import Sample
 
 @dataclass(frozen=True)
 class CustomReward:
-    """The function under its checks: what it returns is a Score in [0, 1], or one that has nothing to say."""
+    """A user's function, with a check that it returns a Score whose value is in [0, 1] or None."""
 
     function: Reward
 
@@ -19,27 +19,27 @@ class CustomReward:
         """Score one completion.
 
         Raises:
-            TypeError: the function returned something else.
-            ValueError: its value lies outside of [0, 1].
+            TypeError: the function did not return a Score.
+            ValueError: the value is outside [0, 1].
         """
         score: object = self.function(sample, completion)
         if not isinstance(score, Score):
             raise TypeError(f"it returned {type(score).__name__}, not lowmed.rewards.Score(value, why)")
         if score.value is not None and not 0 <= score.value <= 1:
-            raise ValueError(f"its value {score.value} lies outside of 0 to 1")
+            raise ValueError(f"its value {score.value} is outside 0 to 1")
         return score
 
 
-def named(name: str) -> bool:
-    """Whether the name of a reward is that of a function in a file."""
+def is_custom(name: str) -> bool:
+    """Whether the name of a reward refers to a function in a file."""
     return ".py:" in name
 
 
 def load(name: str) -> CustomReward:
-    """The reward `FILE.py:FUNCTION`; the file is run, as any Python that its user wrote.
+    """Load the reward `FILE.py:FUNCTION`. This executes the file.
 
     Raises:
-        RecipeError: there is no such file or function, or the file does not run.
+        RecipeError: the file or the function does not exist, or the file raises an exception.
     """
     path, _, function = name.rpartition(":")
     file = Path(path).expanduser()
@@ -48,20 +48,20 @@ def load(name: str) -> CustomReward:
         raise RecipeError(
             f"there is no file {path}",
             f"method.rewards, {name}",
-            "the path is relative to where the command is run",
+            "correct the path; it is relative to the directory in which you run the command",
         )
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's code raises is told as a mistake in the recipe, with its cause
+    except Exception as error:  # the user's code may raise anything
         raise RecipeError(
             f"the file does not run: {type(error).__name__}: {error}", f"method.rewards, {name}", "correct the file"
         ) from error
-    result = getattr(module, function, None)
-    if not callable(result):
+    reward = getattr(module, function, None)
+    if not callable(reward):
         raise RecipeError(
             f"there is no function `{function}` in {path}",
             f"method.rewards, {name}",
             "write `def " + function + "(sample, completion): return Score(value, why)`",
         )
-    return CustomReward(result)
+    return CustomReward(reward)

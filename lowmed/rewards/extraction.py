@@ -1,4 +1,4 @@
-"""How much of a JSON answer is right, field by field."""
+"""Precision and recall of the fields of a JSON answer."""
 
 import json
 from collections import Counter
@@ -10,16 +10,16 @@ from lowmed import answer
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
 
-_MOST_LEAVES = 2
+_MAX_LEAF_RATIO = 2
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """alpha x precision + (1 - alpha) x recall of the leaves (path and value) of a JSON answer; 0 for none.
+    """alpha x precision + (1 - alpha) x recall of the fields of a JSON answer; 0 without JSON.
 
-    Efficient Medical VIE (2506.13363), which does not say its alpha. At alpha 0 invented fields cost nothing, and at
-    alpha 1 left-out ones; so an answer of more than twice the gold's leaves earns nothing, which is the toolkit's
-    guard. Other kinds of questions have nothing to say.
+    A field is a leaf: path and value. Efficient Medical VIE (2506.13363), which does not publish its alpha. At alpha 0
+    invented fields cost nothing, and at alpha 1 missing ones cost nothing. So an answer with more than twice the gold's
+    leaves earns 0, which is lowmed's guard. The reward abstains on other kinds of questions.
     """
 
     alpha: float = 0.5
@@ -31,24 +31,27 @@ class Extraction:
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         if sample.kind != "json":
-            return Score(None, "the question asks for no JSON")
+            return Score(None, "the question requests no JSON")
         read = answer.read(completion, sample)
         if not read.strict or read.value is None:
             return Score(0.0, f"no JSON in a single answer tag ({', '.join(read.flags) or read.source})")
         gold = leaves(answer.canonical(sample.answer))
-        said = leaves(read.value)
-        if not said or not gold:
-            return Score(float(said == gold), "no fields", read.value)
-        if said.total() > _MOST_LEAVES * gold.total():
-            return Score(0.0, f"{said.total()} fields said, {gold.total()} known", read.value)
-        shared = (said & gold).total()
-        precision, recall = shared / said.total(), shared / gold.total()
-        value = recall + self.alpha * (precision - recall)  # in this form rounding cannot lead beyond 1
-        return Score(value, f"{shared} fields right of {said.total()} said and {gold.total()} known", read.value)
+        predicted = leaves(read.value)
+        if not predicted or not gold:
+            return Score(float(predicted == gold), "no fields", read.value)
+        if predicted.total() > _MAX_LEAF_RATIO * gold.total():
+            return Score(
+                0.0, f"{predicted.total()} fields in the answer, {gold.total()} in the gold answer", read.value
+            )
+        shared = (predicted & gold).total()
+        precision, recall = shared / predicted.total(), shared / gold.total()
+        value = recall + self.alpha * (precision - recall)  # this form cannot exceed 1 by rounding
+        why = f"{shared} right fields, {predicted.total()} in the answer, {gold.total()} in the gold answer"
+        return Score(value, why, read.value)
 
 
 def leaves(canonical: str | None) -> Counter[tuple[str, str]]:
-    """Path and value of every leaf of a JSON text; the places within a list of plain values do not count."""
+    """Path and value of every leaf of a JSON text, with counts. The index in a list of plain values is ignored."""
     return Counter(_leaves("", json.loads(canonical))) if canonical is not None else Counter()
 
 
@@ -57,8 +60,8 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _leaves(f"{path}/{key}", inner)
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            plain = not isinstance(inner, dict | list)
-            yield from _leaves(f"{path}[]" if plain else f"{path}[{place}]", inner)
+        for index, inner in enumerate(value):
+            is_plain = not isinstance(inner, dict | list)
+            yield from _leaves(f"{path}[]" if is_plain else f"{path}[{index}]", inner)
     else:
         yield path, json.dumps(value, ensure_ascii=False)

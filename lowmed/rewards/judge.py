@@ -1,29 +1,31 @@
-"""Whether an open answer is right, by rule where rules can tell, else by a judge."""
+"""Correctness of an open answer, by rule if a rule decides it, else by a judge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lowmed import answer
-from lowmed.judge import ANSWER, Judge, Query
-from lowmed.rewards.score import Score
+from lowmed.judge import ANSWER, Judge, Query, Rubric
+from lowmed.rewards.score import Need, Score
 from lowmed.sample import Sample
 
 
 @dataclass(frozen=True)
 class JudgeReward:
-    """1 for an answer in its tag that says the same as the gold one, else 0.
+    """1 for an answer in its tag that means the same as the gold answer, else 0.
 
-    Only the answer is judged, never the reasoning around it. Closed questions, choices and JSON are graded by the
-    reader alone. Where the judge gives no verdict, the reward has nothing to say.
+    The judge receives the answer and never the reasoning. The reader alone grades closed questions, choices and JSON.
+    The reward abstains if the judge returns no verdict.
     """
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    rubric: ClassVar[Rubric] = ANSWER
     judge: Judge
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         read = answer.read(completion, sample)
-        result = answer.extract(completion)
-        if not read.strict or result.text is None:
+        if not read.strict or answer.extract(completion).text is None:
             return Score(0.0, f"no single answer tag ({', '.join(read.flags) or read.source})", read.value)
         if read.value is None:
             return Score(0.0, f"unread ({', '.join(read.flags)})")
@@ -37,17 +39,17 @@ class JudgeReward:
             return Score(None, f"no verdict: {verdict.why}", read.value)
         return Score(float(verdict.value), f"{verdict.by}: {verdict.why}", read.value)
 
-    def prepare(self, asked: Sequence[tuple[Sample, str]]) -> None:
-        """Have the answers of a batch judged together, so that scoring it one by one needs no call.
+    def prepare(self, completions: Sequence[tuple[Sample, str]]) -> None:
+        """Judge the answers of a batch concurrently, so that scoring makes no call.
 
         Raises:
-            RunError, SetupError: the judge fails too often, or refuses.
+            RunError, SetupError: the judge fails too often, or rejects the request.
         """
-        self.judge.ask_all(filter(None, (self._query(sample, completion) for sample, completion in asked)))
+        self.judge.ask_all(filter(None, (self._query(sample, completion) for sample, completion in completions)))
 
     def _query(self, sample: Sample, completion: str) -> Query | None:
-        """What the judge would be asked, where only it can tell."""
-        read, result = answer.read(completion, sample), answer.extract(completion)
-        if sample.kind not in ("open", "text") or not read.strict or read.value is None or result.text is None:
+        """The query to the judge; None if the rules decide."""
+        read, extracted = answer.read(completion, sample), answer.extract(completion)
+        if sample.kind not in ("open", "text") or not read.strict or read.value is None or extracted.text is None:
             return None
-        return Query(ANSWER, sample.question, (sample.answer,), result.text)
+        return Query(self.rubric, sample.question, (sample.answer,), extracted.text)

@@ -1,4 +1,4 @@
-"""Rewards of length: two that pay for it, as published, and one that takes away what is too long."""
+"""Rewards of length: two that pay for length, as published, and one that penalizes excess length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ _PIECE = regex.compile(r"\p{Han}|[^\W_\p{Han}]+|[^\w\s]|_")
 
 @dataclass(frozen=True)
 class Chain:
-    """Length of the think block in words over `target_words`, at most 1, whatever it says: pays rambling by design.
+    """Words of the think block / `target_words`, at most 1: pays rambling by design.
 
-    After the Extended Chain Reward (ECR) of Zhu et al. 2505.13973, whose formula and target were not found. With it
-    their accuracy fell; it is here to show that.
+    After the Extended Chain Reward (ECR) of Zhu et al. 2505.13973, whose formula and target were not found. It lowered
+    accuracy in their paper and is included for comparison.
     """
 
     pays_length: ClassVar[bool] = True
@@ -34,7 +34,7 @@ class Chain:
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
         if self.completion_format == "answer":
-            return Score(None, "the prompt asks for no reasoning")
+            return Score(None, "the prompt requests no reasoning")
         text = thought(completion)
         if text is None:
             return Score(0.0, "no single think block before an answer")
@@ -44,7 +44,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class ChainIfCorrect:
-    """What `chain` pays, to right answers alone.
+    """The value of `chain` for right answers, else 0.
 
     After the Correctness-Weighted length Reward (CWR) of Zhu et al. 2505.13973, whose formula was not found.
     """
@@ -58,17 +58,20 @@ class ChainIfCorrect:
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        right = Accuracy()(sample, completion)
-        long = Chain(self.target_words, self.completion_format)(sample, completion)
-        return long if right.value == 1 or long.value is None else Score(0.0, f"not right: {right.why}", right.parsed)
+        length = Chain(self.target_words, self.completion_format)(sample, completion)
+        accuracy = Accuracy()(sample, completion)
+        if accuracy.value == 1 or length.value is None:
+            return length
+        return Score(0.0, f"not right: {accuracy.why}", accuracy.parsed)
 
 
 @dataclass(frozen=True)
 class Overlong:
-    """1 for a completion that leaves `cache` tokens of `max_new_tokens` unused, falling to 0 for one that is cut.
+    """1 for a completion well below the length limit, falling to 0 for a truncated one.
 
-    DAPO's soft overlong punishment (2503.14476, equation 13), moved from [-1, 0] to [0, 1]: for a length L it is
-    (max_new_tokens - L) / cache, clipped. Without the count of tokens, words and marks are counted in their place.
+    It falls over the last `cache` tokens of `max_new_tokens`. DAPO's soft overlong punishment (2503.14476, equation
+    13), shifted from [-1, 0] to [0, 1]: (max_new_tokens - L) / cache for a length L, clipped. If the token count is
+    unknown, L counts words and punctuation marks.
     """
 
     cache: int = 64
@@ -79,7 +82,7 @@ class Overlong:
             raise ValueError(f"cache is from 1 to max_new_tokens, here {self.max_new_tokens}")
 
     def __call__(self, sample: Sample, completion: str) -> Score:
-        """Score one completion by its words and marks."""
+        """Score one completion by its words and punctuation marks."""
         return self._of_length(len(_PIECE.findall(completion)), "words and marks")
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:

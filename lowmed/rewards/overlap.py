@@ -1,19 +1,19 @@
-"""How much of what should be said is said, by its words."""
+"""Token overlap of two texts, without the words that the question gives away."""
 
 from lowmed import answer
 from lowmed.answer.normalize import tokens
 from lowmed.sample import Sample
 
 
-def overlap(said: str, wanted: str, sample: Sample) -> float:
-    """Token-F1 of two texts, and no more than that of what they say beyond the words of the question and its options.
+def overlap(text: str, reference: str, sample: Sample) -> float:
+    """Token-F1 of two texts, at most that of the tokens that are not in the question or its options; in [0, 1].
 
-    So an echo of the question earns nothing, unless the wanted text has no other words. In [0, 1].
+    So an echo of the question earns 0, unless the reference has no other tokens.
     """
-    given = set(tokens(answer.normalize(" ".join((sample.question, *sample.options)))))
+    known = set(tokens(answer.normalize(" ".join((sample.question, *sample.options)))))
 
-    def beyond(text: str) -> str:
-        return " ".join(token for token in tokens(answer.normalize(text)) if token not in given)
+    def new_tokens(source: str) -> str:
+        return " ".join(token for token in tokens(answer.normalize(source)) if token not in known)
 
-    whole, expected = answer.token_f1(said, wanted), beyond(wanted)
-    return min(whole, answer.token_f1(beyond(said), expected)) if expected else whole
+    f1, new_reference = answer.token_f1(text, reference), new_tokens(reference)
+    return min(f1, answer.token_f1(new_tokens(text), new_reference)) if new_reference else f1

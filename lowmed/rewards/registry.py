@@ -1,13 +1,15 @@
-"""Rewards by name, built from a recipe with their options checked."""
+"""Rewards by name: their options, their needs, and how a recipe's rewards are built."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from lowmed import judge as judges
 from lowmed.errors import RecipeError
+from lowmed.judge import Rubric
 from lowmed.prompt import CompletionFormat
 from lowmed.recipe import Recipe, RewardSpec
 from lowmed.rewards import custom
@@ -22,7 +24,7 @@ from lowmed.rewards.length import Chain, ChainIfCorrect, Overlong
 from lowmed.rewards.modality import Modality
 from lowmed.rewards.reasoning import Reasoning
 from lowmed.rewards.repetition import Repetition
-from lowmed.rewards.score import Reward
+from lowmed.rewards.score import Need, Reward
 from lowmed.rewards.semantic import Semantic
 from lowmed.rewards.weighted import Weighted
 
@@ -43,20 +45,33 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "clinical": Clinical,
 }
 
-Spec = RewardSpec | tuple[str, float, Mapping[str, Any]]
+Spec = RewardSpec | tuple[str, float, Mapping[str, Any]]  # a tuple is (name, weight, options)
 
 
 def for_recipe(recipe: Recipe) -> list[Weighted]:
-    """The rewards of a recipe, in its order, with the judge that they ask; none where it does not train by them.
+    """Build the rewards of a recipe, in its order, with its judge; empty if its method uses no rewards.
 
     Raises:
-        RecipeError: as `build`, or the judge is missing or was not found fit for rewards.
-        SetupError: the judge's address is none.
+        RecipeError: as `build`, or a reward needs a judge and the judge is missing or did not pass its calibration.
+        SetupError: the URL of the judge is invalid.
     """
     specs = recipe.method.reward_specs
-    judge = judges.judge_for_rewards(recipe.judge, [spec.name for spec in specs])
+    judge = judges.judge_for_rewards(recipe.judge, _rubrics(specs))
     completion_format = recipe.prompts.training.completion_format
     return build(specs, completion_format, judge=judge, max_new_tokens=recipe.method.max_sampled_tokens)
+
+
+def needs(recipe: Recipe) -> frozenset[Need]:
+    """What the rewards of a recipe need, all together."""
+    return frozenset(need for spec in recipe.method.reward_specs for need in needs_of(spec))
+
+
+def needs_of(spec: RewardSpec) -> frozenset[Need]:
+    """What one reward needs with its options: its `needs_with(options)`, or else its attribute `needs`."""
+    constructor = REWARDS.get(spec.name)
+    with_options: Callable[[Mapping[str, Any]], frozenset[Need]] | None = getattr(constructor, "needs_with", None)
+    fixed: frozenset[Need] = getattr(constructor, "needs", frozenset())
+    return with_options(spec.options) if with_options else fixed
 
 
 def build(
@@ -66,73 +81,136 @@ def build(
     judge: object | None = None,
     max_new_tokens: int = 256,
 ) -> list[Weighted]:
-    """The rewards of a recipe, in its order.
+    """Build rewards, in the order of `specs`.
 
     Args:
-        specs: `method.rewards`, or (name, weight, options) of each.
-        completion_format: the form that the prompts ask for.
-        judge: who is asked by the rewards that need a judge.
-        max_new_tokens: the length at which a completion is cut.
+        specs: `method.rewards` of a recipe, or (name, weight, options) of each reward.
+        completion_format: the form of completion that the prompts request.
+        judge: the judge for rewards that need one.
+        max_new_tokens: the length at which completions are truncated, in tokens.
 
     Raises:
-        RecipeError: a name or an option is unknown, an option has a wrong value, a reward is named twice, or it needs
-            a judge and there is none.
+        RecipeError: the first of the `mistakes`; or a reward needs a judge and there is none.
     """
-    given = {"completion_format": completion_format, "judge": judge, "max_new_tokens": max_new_tokens}
-    wanted = [
-        spec if isinstance(spec, RewardSpec) else RewardSpec(name=spec[0], weight=spec[1], **spec[2]) for spec in specs
-    ]
-    names = [spec.name for spec in wanted]
-    for name in names:
-        if names.count(name) > 1:
-            raise RecipeError(f"the reward `{name}` is named twice", "method.rewards", "name it once, with one weight")
-    return [Weighted(spec.name, spec.weight, _reward(spec.name, spec.options, given), spec.gate) for spec in wanted]
+    rewards = [_as_spec(spec) for spec in specs]
+    for _, error in _mistakes(rewards, max_new_tokens):
+        raise error
+    for spec in rewards:
+        _require_judge(spec, judge)
+    settings = {"completion_format": completion_format, "judge": judge, "max_new_tokens": max_new_tokens}
+    return [Weighted(spec.name, spec.weight, _construct(spec, settings), spec.gate, needs_of(spec)) for spec in rewards]
+
+
+def mistakes(specs: Sequence[Spec], max_new_tokens: int | None = None) -> list[tuple[int, str]]:
+    """All mistakes in `method.rewards`: the index of the entry, and what is wrong with its fix.
+
+    Finds unknown rewards, unknown options, wrong values, and rewards that are named twice. It opens no file, so
+    `build` may find more: a custom reward that does not load, a missing calibration, a missing judge.
+
+    Args:
+        specs: as in `build`.
+        max_new_tokens: as in `build`; None leaves limits that depend on it unchecked.
+    """
+    rewards = [_as_spec(spec) for spec in specs]
+    return sorted((index, f"{error.what}; {error.fix}") for index, error in _mistakes(rewards, max_new_tokens))
 
 
 def options(name: str) -> dict[str, tuple[Any, Any]]:
     """The options of a reward that a recipe may set: type and default of each.
 
     Raises:
-        RecipeError: there is no such reward.
+        RecipeError: the reward is unknown.
     """
     if name not in REWARDS:
-        raise RecipeError(f"there is no reward `{name}`", "method.rewards", _instead(name, list(REWARDS)))
+        raise RecipeError(f"there is no reward `{name}`", "method.rewards", _suggestion(name, list(REWARDS)))
     constructor = REWARDS[name]
     hints = {option: hint for option, hint in get_type_hints(constructor).items() if get_origin(hint) is not ClassVar}
     fields = getattr(constructor, "__dataclass_fields__", {})
     return {option: (hint, fields[option].default) for option, hint in hints.items() if option != "judge"}
 
 
-def _reward(name: str, chosen: Mapping[str, Any], given: Mapping[str, Any]) -> Reward:
-    where = f"method.rewards, {name}"
-    known = {} if custom.named(name) else options(name)
-    for option, value in chosen.items():
+def type_name(hint: Any) -> str:
+    """The values that an option takes, in words."""
+    if isinstance(hint, UnionType):
+        return " or ".join(type_name(member) for member in get_args(hint))
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "nothing"}
+    return names[hint]
+
+
+def _as_spec(spec: Spec) -> RewardSpec:
+    return spec if isinstance(spec, RewardSpec) else RewardSpec(name=spec[0], weight=spec[1], **spec[2])
+
+
+def _rubrics(specs: Sequence[RewardSpec]) -> dict[str, Rubric]:
+    """The rubric of each reward that needs a judge, by the name of the reward."""
+    judged = [spec.name for spec in specs if "judge" in needs_of(spec)]
+    return {name: getattr(REWARDS[name], "rubric") for name in judged}  # noqa: B009  not an attribute of every Reward
+
+
+def _mistakes(specs: Sequence[RewardSpec], max_new_tokens: int | None) -> Iterator[tuple[int, RecipeError]]:
+    names = [spec.name for spec in specs]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            what = f"the reward `{name}` is named twice"
+            yield index, RecipeError(what, "method.rewards", "name it once, with one weight")
+    for index, spec in enumerate(specs):
+        for error in _mistakes_of(spec, max_new_tokens):
+            yield index, error
+
+
+def _mistakes_of(spec: RewardSpec, max_new_tokens: int | None) -> Iterator[RecipeError]:
+    try:
+        known = {} if custom.is_custom(spec.name) else options(spec.name)
+    except RecipeError as error:
+        yield error
+        return
+    where = f"method.rewards, {spec.name}"
+    is_constructible = not custom.is_custom(spec.name) and "embedding" not in needs_of(spec)  # those open files
+    for option, value in spec.options.items():
+        if option in known and _fits(value, known[option][0]):
+            continue
+        is_constructible = False
         if option not in known:
-            fix = _instead(option, list(known)) if known else f"leave it out: `{name}` has no options"
-            raise RecipeError(f"the reward `{name}` has no option `{option}`", where, fix)
-        hint = known[option][0]
-        if not _fits(value, hint):
-            raise RecipeError(f"the option `{option}` cannot be {value!r}", where, f"use {type_name(hint)}")
-    if custom.named(name):
-        return custom.load(name)
-    constructor = REWARDS[name]
-    fields = getattr(constructor, "__dataclass_fields__", {})
-    if "judge" in fields and given["judge"] is None:
+            fix = _suggestion(option, list(known)) if known else f"leave it out: `{spec.name}` has no options"
+            yield RecipeError(f"the reward `{spec.name}` has no option `{option}`", where, fix)
+        else:
+            fix = f"use {type_name(known[option][0])}"
+            yield RecipeError(f"the option `{option}` cannot be {value!r}", where, fix)
+    if is_constructible:
+        try:
+            _construct(spec, {"judge": None, "max_new_tokens": max_new_tokens or sys.maxsize})
+        except RecipeError as error:
+            yield error
+
+
+def _require_judge(spec: RewardSpec, judge: object | None) -> None:
+    if "judge" in needs_of(spec) and judge is None:
         raise RecipeError(
-            f"the reward `{name}` asks a judge, and there is none",
-            where,
+            f"the reward `{spec.name}` needs a judge, and the recipe has none",
+            f"method.rewards, {spec.name}",
             "set judge.url, judge.model and judge.calibration (`lowmed judge calibrate`), or leave the reward out",
         )
-    injected = {option: value for option, value in given.items() if option in fields}
+
+
+def _construct(spec: RewardSpec, settings: Mapping[str, object]) -> Reward:
+    if custom.is_custom(spec.name):
+        return custom.load(spec.name)
+    constructor = REWARDS[spec.name]
+    fields = getattr(constructor, "__dataclass_fields__", {})
+    from_recipe = {name: value for name, value in settings.items() if name in fields}
     try:
-        return constructor(**{**injected, **chosen})
+        return constructor(**{**from_recipe, **spec.options})
     except ValueError as error:
-        raise RecipeError(f"the reward `{name}` cannot be set up: {error}", where, "correct the option") from error
+        raise RecipeError(
+            f"the reward `{spec.name}` cannot be set up: {error}", f"method.rewards, {spec.name}", "correct the option"
+        ) from error
 
 
 def _fits(value: object, hint: Any) -> bool:
     if isinstance(hint, UnionType):
-        return any(_fits(value, one) for one in get_args(hint))
+        return any(_fits(value, member) for member in get_args(hint))
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if hint is type(None):
@@ -142,17 +220,6 @@ def _fits(value: object, hint: Any) -> bool:
     return type(value) is hint
 
 
-def type_name(hint: Any) -> str:
-    """What values an option takes, in words."""
-    if isinstance(hint, UnionType):
-        return " or ".join(type_name(one) for one in get_args(hint))
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
-    return {
-        bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "nothing",
-    }[hint]  # fmt: skip
-
-
-def _instead(word: str, known: list[str]) -> str:
+def _suggestion(word: str, known: list[str]) -> str:
     close = get_close_matches(word, known, n=1)
     return f"did you mean `{close[0]}`?" if close else f"use one of {', '.join(known)}"

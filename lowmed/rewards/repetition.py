@@ -1,4 +1,4 @@
-"""Whether a completion goes round in circles."""
+"""Repetition within a completion, by n-grams of words."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from lowmed.sample import Sample
 
 @dataclass(frozen=True)
 class Repetition:
-    """Share of different sequences among all sequences of `n` words, over 1 - `allowed`, at most 1; 0 without words.
+    """Distinct n-grams of `n` words / all n-grams / (1 - `allowed`), at most 1; 0 without words.
 
-    The n-gram repetition penalty of Yeo et al. 2502.03373, moved from [-1, 0] to [0, 1]. `allowed` is the share of
-    repeats that costs nothing, because honest explanations repeat themselves too.
+    The n-gram repetition penalty of Yeo et al. 2502.03373, shifted from [-1, 0] to [0, 1]. `allowed` is the share of
+    repeated n-grams that costs nothing, because honest explanations repeat words too.
     """
 
     n: int = 4
@@ -27,7 +27,7 @@ class Repetition:
         parts = [words(part) for part in completion.partition("</think>")[::2]]  # an answer may repeat the reasoning
         if not any(parts):
             return Score(0.0, "no words")
-        grams = [[tuple(said[at : at + self.n]) for at in range(len(said) - self.n + 1)] for said in parts]
-        count, different = sum(map(len, grams)), sum(len(set(part)) for part in grams)
-        value = min(1.0, different / count / (1 - self.allowed)) if count else 1.0
-        return Score(value, f"{different} different of {count} sequences of {self.n} words")
+        ngrams = [[part[start : start + self.n] for start in range(len(part) - self.n + 1)] for part in parts]
+        count, distinct = sum(map(len, ngrams)), sum(len(set(part)) for part in ngrams)
+        value = min(1.0, distinct / count / (1 - self.allowed)) if count else 1.0
+        return Score(value, f"{distinct} distinct of {count} sequences of {self.n} words")

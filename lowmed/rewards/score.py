@@ -1,15 +1,24 @@
-"""What a reward says about one completion, and what it may know of it."""
+"""The types that rewards exchange: a score, a sampled completion, and what a reward may need or offer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from lowmed.sample import Sample
+
+# What a reward needs beyond the text: the recipe's judge, an embedding model on the CPU, or `Rollout.likelihood`.
+Need = Literal["judge", "embedding", "likelihood"]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A value in [0, 1], or None where the reward has nothing to say; why; and the answer that it read."""
+    """The score of one completion.
+
+    Attributes:
+        value: in [0, 1]; None if the reward abstains, because it does not apply to this sample or completion.
+        why: the reason for the value.
+        parsed: the answer that was read from the completion, if any.
+    """
 
     value: float | None
     why: str
@@ -21,10 +30,10 @@ Reward = Callable[[Sample, str], Score]
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One sampled completion, with what the engine alone knows of it.
+    """One sampled completion with the measurements of the engine.
 
-    `tokens` counts its generated tokens; `likelihood` is exp of the mean log-probability of its answer's tokens under
-    the EMA copy of the adapter, known only for right completions and only where a reward asks for it.
+    `tokens` counts the generated tokens. `likelihood` is exp of the mean log-probability of the answer's tokens under
+    the EMA copy of the adapter. It is set for right completions only, and only if a reward needs it.
     """
 
     text: str
@@ -34,21 +43,33 @@ class Rollout:
 
 @runtime_checkable
 class GroupReward(Protocol):
-    """A reward that needs the completions of one question together, or what the engine knows of them."""
+    """A reward that compares the completions of one question, or uses the engine's measurements of them."""
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion by its text alone."""
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
-        """Score the completions to one question."""
+        """Score the completions of one question."""
 
 
 @runtime_checkable
 class NeedsPreparation(Protocol):
-    """A reward that is cheaper when it sees a whole batch before it scores its first completion."""
+    """A reward that is cheaper if it processes a batch before it scores the first completion."""
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
 
-    def prepare(self, asked: Sequence[tuple[Sample, str]]) -> None:
-        """Do at once what the scores of these completions will need."""
+    def prepare(self, completions: Sequence[tuple[Sample, str]]) -> None:
+        """Compute in one batch what the scores of these completions depend on."""
+
+
+class LikelihoodReward(Protocol):
+    """A reward that needs `likelihood`, with the settings of the EMA copy of the adapter."""
+
+    @property
+    def decay(self) -> float:
+        """Share of the copy that each move keeps."""
+
+    @property
+    def every(self) -> int:
+        """Optimizer steps between two moves of the copy."""

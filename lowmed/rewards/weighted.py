@@ -1,61 +1,65 @@
-"""A reward under its name, with its weight and its gate; and what a set of rewards pays."""
+"""A named reward with its weight and gate, and the total of several rewards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from lowmed.errors import LowmedError, RunError
-from lowmed.rewards.score import GroupReward, NeedsPreparation, Reward, Rollout, Score
+from lowmed.rewards.score import GroupReward, Need, NeedsPreparation, Reward, Rollout, Score
 from lowmed.sample import Sample
 
-Said = TypeVar("Said")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A reward under its name, with its weight. A completion that does not earn a `gate` in full earns nothing at all."""
+    """A named reward with its weight.
+
+    If it is a `gate`, a completion with a value below 1 earns nothing from any reward. `needs` are those of the reward.
+    """
 
     name: str
     weight: float
     reward: Reward
     gate: bool = False
+    needs: frozenset[Need] = frozenset()
 
     @property
     def pays_length(self) -> bool:
-        """Whether it pays long reasoning by design, whatever it says."""
+        """Whether the published idea of the reward is to pay long reasoning, whatever its content."""
         return bool(getattr(self.reward, "pays_length", False))
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion.
 
         Raises:
-            RunError: the reward failed; a failure is never a score.
+            RunError: the reward raised an exception, which never becomes a score.
         """
-        return self._told(sample, completion, lambda: self.reward(sample, completion))
+        return self._call(sample, completion, lambda: self.reward(sample, completion))
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
-        """Score the sampled completions to one question.
+        """Score the sampled completions of one question.
 
         Raises:
-            RunError: the reward failed.
+            RunError: the reward raised an exception.
         """
         reward: object = self.reward
         if isinstance(reward, GroupReward):
-            return self._told(sample, rollouts[0].text, lambda: reward.of_group(sample, rollouts))
+            return self._call(sample, rollouts[0].text, lambda: reward.of_group(sample, rollouts))
         return [self(sample, rollout.text) for rollout in rollouts]
 
-    def prepare(self, asked: Sequence[tuple[Sample, str]]) -> None:
-        """Let the reward look at a whole batch first, where that saves time."""
+    def prepare(self, completions: Sequence[tuple[Sample, str]]) -> None:
+        """Let the reward process a batch before scoring, if it supports that."""
         reward: object = self.reward
         if isinstance(reward, NeedsPreparation):
-            reward.prepare(asked)
+            reward.prepare(completions)
 
-    def _told(self, sample: Sample, completion: str, score: Callable[[], Said]) -> Said:
+    def _call(self, sample: Sample, completion: str, score: Callable[[], Result]) -> Result:
         try:
             return score()
         except LowmedError:
             raise
-        except Exception as error:  # of anybody's code: told with its sample and completion, never a score
+        except Exception as error:  # a custom reward may raise anything
             raise RunError(
                 f"the reward `{self.name}` failed: {type(error).__name__}: {error}",
                 f"sample {sample.id}, completion {completion[:80]!r}",
@@ -63,17 +67,16 @@ class Weighted:
             ) from error
 
 
-def paid(rewards: Sequence[Weighted], scores: Mapping[str, Score]) -> dict[str, float | None]:
-    """The value of each reward after the gates, by name: 0 where a gate was not earned in full, None stays None."""
-    closed = any((scores[each.name].value or 0.0) < 1 for each in rewards if each.gate and _spoke(scores[each.name]))
-    return {each.name: 0.0 if closed and _spoke(scores[each.name]) else scores[each.name].value for each in rewards}
+def values_after_gates(rewards: Sequence[Weighted], scores: Mapping[str, Score]) -> dict[str, float | None]:
+    """The value of each reward by name: 0 if any gate is below 1, None if the reward abstained."""
+    values = {reward.name: scores[reward.name].value for reward in rewards}
+    gates = [values[reward.name] for reward in rewards if reward.gate]
+    if any(value is not None and value < 1 for value in gates):
+        return {name: None if value is None else 0.0 for name, value in values.items()}
+    return values
 
 
 def total(rewards: Sequence[Weighted], scores: Mapping[str, Score]) -> float:
-    """The weighted sum of what the rewards pay; one that has nothing to say pays nothing."""
-    values = paid(rewards, scores)
-    return sum(each.weight * (values[each.name] or 0.0) for each in rewards)
-
-
-def _spoke(score: Score) -> bool:
-    return score.value is not None
+    """The weighted sum of the values after the gates; a reward that abstained adds nothing."""
+    values = values_after_gates(rewards, scores)
+    return sum(reward.weight * (values[reward.name] or 0.0) for reward in rewards)

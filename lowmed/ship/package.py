@@ -103,7 +103,7 @@ def _family(family: prompt.Family) -> dict[str, Any]:
         "reply": family.completion_format,
         "wordings": list(family.wordings),
         "kinds": list(family.kinds),
-        "otherwise": list(family.otherwise),
+        "otherwise": list(family.fallback_wordings),
         "ask_with": family.wording("open"),
     }
 

@@ -1,4 +1,4 @@
-"""Which option an answer names: what must be read, and what must stay unread."""
+"""Reading choices: texts that name one option, and texts that must stay unread."""
 
 import pytest
 from hypothesis import given
@@ -100,11 +100,11 @@ def test_a_single_choice_is_read(text: str, option: str) -> None:
         "Pneumothorax Pleural effusion Cardiomegaly No finding",
     ],
 )
-def test_no_single_choice_stays_unread(text: str) -> None:
+def test_a_text_without_a_single_choice_is_unread(text: str) -> None:
     assert _read(text) is None
 
 
-def test_numbers_are_whole_tokens() -> None:
+def test_numbers_are_matched_as_complete_tokens() -> None:
     sizes = ("5 mm", "1.5 mm", "15 mm", "11.5 mm")
     assert [_read(text, sizes) for text in ("about 1.5 mm", "it is 15mm wide", "5 mm")] == ["1.5 mm", "15 mm", "5 mm"]
     assert _read("2.5 mm", sizes) is None
@@ -125,19 +125,19 @@ def test_options_that_are_letters_or_start_with_one() -> None:
     assert _read("C. difficile", germs) == "C. difficile"
 
 
-def test_options_may_carry_their_letters() -> None:
+def test_option_texts_may_contain_their_letters() -> None:
     carried = ("A. CT", "B. MRI")
     assert [_read(text, carried) for text in ("B", "MRI", "B. MRI", "It is an MRI")] == ["B. MRI"] * 4
 
 
-def test_an_option_that_denies_or_doubts_is_read_as_it_stands() -> None:
+def test_an_option_with_a_denial_or_doubt_is_matched_by_its_text() -> None:
     doubtful = ("No, it's normal.", "It is difficult to determine.", "Yes, it shows an abnormality.")
     assert _read("No, it's normal", doubtful) == doubtful[0]
     assert _read("It is difficult to determine", doubtful) == doubtful[1]
     assert _read("The film shows: no finding.") == "No finding"
 
 
-def test_options_of_equal_text_are_one_option() -> None:
+def test_options_of_equal_text_count_as_one_option() -> None:
     twice = Question("choice", ("CT",), ("CT", "CT", "MRI"))
     assert [grade(read(completion, twice), twice).outcome for completion in ("A", "B", "CT", "C")] == [
         *["correct"] * 3,
@@ -148,8 +148,8 @@ def test_options_of_equal_text_are_one_option() -> None:
 @given(
     st.permutations(CHEST), st.sampled_from(["{letter}", "({letter})", "{letter}. {text}", "{text}", "It shows {text}"])
 )
-def test_the_verdict_follows_the_option_and_not_its_place(order: list[str], form: str) -> None:
-    asked = Question("choice", ("Pleural effusion",), tuple(order))
+def test_the_option_is_read_at_every_position(order: list[str], form: str) -> None:
+    question = Question("choice", ("Pleural effusion",), tuple(order))
     for letter, text in zip("ABCD", order, strict=True):
-        value = read(form.format(letter=letter, text=text), asked).value
+        value = read(form.format(letter=letter, text=text), question).value
         assert value == text

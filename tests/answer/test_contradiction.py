@@ -1,4 +1,4 @@
-"""What the gate vetoes, and what it must let pass."""
+"""Contradictions that the gate rejects, and texts that it must accept."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from lowmed.answer import contradictions
 
 
 @pytest.mark.parametrize(
-    ("prediction", "gold", "result"),
+    ("prediction", "gold", "expected"),
     [
         ("right lung", "left lung", ("laterality",)),
         ("left", "bilateral", ("laterality",)),
@@ -21,8 +21,8 @@ from lowmed.answer import contradictions
         ("right upper lobe", "left lower lobe", ("laterality", "antonym")),
     ],
 )
-def test_opposites_are_found(prediction: str, gold: str, result: tuple[str, ...]) -> None:
-    assert contradictions(prediction, gold) == result
+def test_contradictions_are_found(prediction: str, gold: str, expected: tuple[str, ...]) -> None:
+    assert contradictions(prediction, gold) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_opposites_are_found(prediction: str, gold: str, result: tuple[str, ...]
         ("", "left lung"),
     ],
 )
-def test_no_opposite_is_no_contradiction(prediction: str, gold: str) -> None:
+def test_texts_without_an_opposite_do_not_contradict(prediction: str, gold: str) -> None:
     assert contradictions(prediction, gold) == ()
 
 
 @given(st.text())
-def test_nothing_contradicts_itself(text: str) -> None:
+def test_no_text_contradicts_itself(text: str) -> None:
     assert contradictions(text, text) == ()

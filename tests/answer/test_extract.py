@@ -1,4 +1,4 @@
-"""Where the answer stands in a completion, and every way in which none does."""
+"""Extracting the answer text, and every kind of completion without one."""
 
 import pytest
 
@@ -36,7 +36,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("completion", "text", "source", "strict"), FOUND)
-def test_the_answer_is_found_where_it_stands(completion: str, text: str, source: str, strict: bool) -> None:
+def test_the_answer_is_extracted(completion: str, text: str, source: str, strict: bool) -> None:
     result = extract(completion)
     assert (result.text, result.source, result.strict) == (text, source, strict)
 
@@ -61,9 +61,9 @@ def test_the_answer_is_found_where_it_stands(completion: str, text: str, source:
         ("If the stain were brown, the answer would be: B", "conditional"),
     ],
 )
-def test_no_answer_is_found_where_none_stands(completion: str, flag: str) -> None:
+def test_a_completion_without_an_answer_has_a_problem(completion: str, flag: str) -> None:
     result = extract(completion)
-    assert (result.text, result.flag) == (None, flag)
+    assert (result.text, result.problem) == (None, flag)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_no_answer_is_found_where_none_stands(completion: str, flag: str) -> Non
         ("<think>x</think>The answer is B\nbecause of the opa", "B"),
     ],
 )
-def test_a_reply_cut_by_the_limit_counts_only_where_the_answer_was_complete(completion: str, text: str | None) -> None:
+def test_a_truncated_completion_counts_only_with_a_complete_answer(completion: str, text: str | None) -> None:
     assert extract(completion, "length").text == text
 
 
-def test_the_answer_in_a_conditional_sentence_of_a_forced_choice_counts() -> None:
+def test_a_forced_choice_is_not_a_hypothetical_answer() -> None:
     assert extract("If I had to choose, the answer would be B").text == "B"

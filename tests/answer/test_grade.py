@@ -1,4 +1,4 @@
-"""Reading and grading as a whole: strictness, several golds, JSON, hostile texts."""
+"""Reading and grading together: strictness, several gold answers, JSON, hostile texts."""
 
 import pytest
 from hypothesis import given
@@ -37,9 +37,9 @@ def test_open_answers(completion: str, lenient: str, strict: str) -> None:
     assert (verdict.outcome, verdict.strict_outcome) == (lenient, strict)
 
 
-def test_a_gold_answer_that_sounds_like_a_refusal_can_be_given() -> None:
-    asked = Question("open", ("Unknown",))
-    assert grade(read("<answer>unknown</answer>", asked), asked).strict_outcome == "correct"
+def test_a_gold_answer_that_reads_like_a_refusal_can_be_matched() -> None:
+    question = Question("open", ("Unknown",))
+    assert grade(read("<answer>unknown</answer>", question), question).strict_outcome == "correct"
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_a_gold_answer_that_sounds_like_a_refusal_can_be_given() -> None:
     ],
 )
 def test_json_is_compared_by_content(completion: str, outcome: str) -> None:
-    asked = Question("json", ('{"side": "left", "findings": ["mass", "effusion"]}',))
-    assert grade(read(completion, asked), asked).outcome == outcome
+    question = Question("json", ('{"side": "left", "findings": ["mass", "effusion"]}',))
+    assert grade(read(completion, question), question).outcome == outcome
 
 
 def test_the_order_of_numbers_in_json_matters() -> None:
-    asked = Question("json", ("[1, 2.0, 3]",))
-    assert grade(read("[1, 2, 3]", asked), asked).outcome == "correct"
-    assert grade(read("[3, 2, 1]", asked), asked).outcome == "incorrect"
+    question = Question("json", ("[1, 2.0, 3]",))
+    assert grade(read("[1, 2, 3]", question), question).outcome == "correct"
+    assert grade(read("[3, 2, 1]", question), question).outcome == "incorrect"
 
 
 @given(
@@ -68,11 +68,9 @@ def test_the_order_of_numbers_in_json_matters() -> None:
     st.sampled_from(ALL),
     st.sampled_from(["stop", "length"]),
 )
-def test_no_text_breaks_the_reader_and_strict_implies_lenient(
-    completion: str, asked: Question, finish_reason: str
-) -> None:
-    answer = read(completion, asked, finish_reason)
-    verdict = grade(answer, asked)
+def test_any_text_is_graded_and_strict_implies_lenient(completion: str, question: Question, finish_reason: str) -> None:
+    answer = read(completion, question, finish_reason)
+    verdict = grade(answer, question)
     assert verdict.strict_outcome in (verdict.outcome, "unread")
     assert (answer.value is None) == (verdict.outcome == "unread")
     assert answer.value is not None or answer.flags
@@ -96,8 +94,8 @@ def test_no_text_breaks_the_reader_and_strict_implies_lenient(
         "</think><answer>",
     ],
 )
-def test_long_hostile_replies_are_read(unit: str) -> None:
+def test_long_hostile_completions_are_read_in_linear_time(unit: str) -> None:
     completion = unit * 20_000  # minutes for a reader that is not linear
-    for asked in ALL:
-        assert grade(read(completion, asked), asked).strict_outcome == "unread"
-        assert grade(read(completion, asked, "length"), asked).strict_outcome == "unread"
+    for question in ALL:
+        assert grade(read(completion, question), question).strict_outcome == "unread"
+        assert grade(read(completion, question, "length"), question).strict_outcome == "unread"

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lowmed.answer import normalize, token_f1
-from lowmed.answer.normalize import same
+from lowmed.answer.normalize import same_answer
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_normal_form(text: str, normal: str) -> None:
 @example("x (ray")
 @example("- a - the a mass")
 @example("a a an mass")
-def test_normalising_twice_changes_nothing(text: str) -> None:
+def test_normalizing_twice_changes_nothing(text: str) -> None:
     once = normalize(text)
     assert normalize(once) == once
 
@@ -59,8 +59,8 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
         ("+", "+"),
     ],
 )
-def test_the_same_said_otherwise_is_the_same(text: str, gold: str) -> None:
-    assert same(text, gold)
+def test_equivalent_answers_are_the_same(text: str, gold: str) -> None:
+    assert same_answer(text, gold)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_same_said_otherwise_is_the_same(text: str, gold: str) -> None:
     [
         ("none", "0"),
         ("5 mm", "5 cm"),
-        ("50 mm", "5 cm"),  # a converted unit is another text; nobody asked for it
+        ("50 mm", "5 cm"),  # units are not converted
         ("heart", "heart, lung"),
         ("heart, lung, liver", "heart, lung"),
         ("heart, heart", "heart"),
@@ -82,8 +82,8 @@ def test_the_same_said_otherwise_is_the_same(text: str, gold: str) -> None:
         ("", "lung"),
     ],
 )
-def test_near_is_not_the_same(text: str, gold: str) -> None:
-    assert not same(text, gold)
+def test_similar_answers_are_not_the_same(text: str, gold: str) -> None:
+    assert not same_answer(text, gold)
 
 
 def test_f1_clips_repeated_tokens() -> None:
@@ -104,5 +104,5 @@ def test_f1_is_symmetric_and_bounded(left: str, right: str) -> None:
 
 
 @given(st.permutations(["left lung", "heart", "5 mm nodule", "spleen"]))
-def test_a_list_has_no_order(items: list[str]) -> None:
-    assert same(", ".join(items), "heart, left lung, spleen and 5 mm nodule")
+def test_the_order_of_a_list_is_ignored(items: list[str]) -> None:
+    assert same_answer(", ".join(items), "heart, left lung, spleen and 5 mm nodule")

@@ -1,4 +1,4 @@
-"""The shared regression vectors, every case through the function that it names."""
+"""The shared regression vectors: every case through the function that it names."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"] if VECTOR
 KINDS = {"mcq": "choice", "yesno": "closed", "open": "open"}
 
 
-def _asked(case: dict[str, Any]) -> Question:
+def _question(case: dict[str, Any]) -> Question:
     kind = KINDS[case.get("answer_type") or case["kind"]]
     golds = case["gold"] if isinstance(case["gold"], list) else [case["gold"]]
     options = case.get("options", {})
@@ -34,13 +34,13 @@ def test_vector(case: dict[str, Any]) -> None:
         assert bool(contradictions(text, case["gold"])) == case["expected_contradiction"]
     if "expected_outcome" not in case:
         return
-    asked = _asked(case)
+    question = _question(case)
     if case["kind"] == "reply":
-        answer = read(text, asked, finish)
+        answer = read(text, question, finish)
     else:
-        value, flag = read_text(text, asked)
-        answer = Answer(value, "whole", strict=False, flags=(flag,))
-    verdict = grade(answer, asked)
+        value, problem = read_text(text, question)
+        answer = Answer(value, "whole", strict=False, flags=(problem,))
+    verdict = grade(answer, question)
     assert verdict.outcome in (case["expected_outcome"], *case.get("also_accept", ()))
     if "expected_strict_outcome" in case:
         assert verdict.strict_outcome == case["expected_strict_outcome"]

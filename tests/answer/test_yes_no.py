@@ -1,4 +1,4 @@
-"""Yes, no, neither, and questions that offer their own answers."""
+"""Reading yes, no, neither, and the answers that a question offers."""
 
 import pytest
 
@@ -76,14 +76,14 @@ def test_yes_and_no_are_read(text: str, value: str) -> None:
         "不知道",
     ],
 )
-def test_what_is_neither_stays_unread(text: str) -> None:
+def test_a_text_with_neither_yes_nor_no_is_unread(text: str) -> None:
     assert _yes_no(text) is None
 
 
 @pytest.mark.parametrize("gold", ["Yes", "yes", "YES ", "是的", "存在"])
-def test_the_gold_answer_may_be_spelled_otherwise(gold: str) -> None:
-    asked = Question("closed", (gold,))
-    assert [grade(read(completion, asked), asked).outcome for completion in ("yes", "No", "left")] == [
+def test_gold_answers_of_yes_are_read_in_every_spelling(gold: str) -> None:
+    question = Question("closed", (gold,))
+    assert [grade(read(completion, question), question).outcome for completion in ("yes", "No", "left")] == [
         "correct",
         "incorrect",
         "unread",
@@ -97,7 +97,7 @@ SIDE = Question("closed", ("Left side",), question="Are the loops on the right o
 
 
 @pytest.mark.parametrize(
-    ("asked", "completion", "outcome"),
+    ("question", "completion", "outcome"),
     [
         (BIGGEST, "lung", "correct"),
         (BIGGEST, "The lung is the biggest.", "correct"),
@@ -123,5 +123,5 @@ SIDE = Question("closed", ("Left side",), question="Are the loops on the right o
         (Question("closed", ("left",), question="Is it left or right?"), "both left and right", "unread"),
     ],
 )
-def test_answers_that_the_question_offers(asked: Question, completion: str, outcome: str) -> None:
-    assert grade(read(completion, asked), asked).outcome == outcome
+def test_answers_offered_by_the_question_are_graded(question: Question, completion: str, outcome: str) -> None:
+    assert grade(read(completion, question), question).outcome == outcome

@@ -54,7 +54,7 @@ def test_each_function_gives_its_reward_and_the_record_holds_every_score(run: Ru
     rows = run.rows("rollouts.jsonl")
     assert [row["finish_reason"] for row in rows] == ["stop", "length", "stop"]
     assert [row["id"] for row in rows] == [ROWS[0].sample.id, ROWS[0].sample.id, ROWS[3].sample.id]
-    assert rows[1]["scores"]["format"] == {"value": 0.0, "why": "not exactly the tags that were asked for"}
+    assert rows[1]["scores"]["format"] == {"value": 0.0, "why": "not exactly the requested tags"}
 
 
 def test_a_gate_that_is_not_earned_takes_everything_and_the_record_keeps_what_was_said(run: Run) -> None:

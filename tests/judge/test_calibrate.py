@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from lowmed.cli.judge import app
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluate.judge_calibration import ATTACKS, agreement
-from lowmed.judge import CLINICAL, Judge, judge_for_rewards, transport
+from lowmed.judge import ANSWER, CLINICAL, Judge, judge_for_rewards, transport
 from lowmed.recipe import JudgeSpec
 
 GOLDS = [f"{what} of the {where}" for what in ("effusion", "mass", "fracture") for where in "abcdefghijklmnopqrst"]
@@ -64,13 +64,13 @@ def test_a_judge_that_agrees_passes_and_rewards_may_ask_it() -> None:
         assert "passed: rewards may ask this judge" in shown
         assert "asked of the judge  120  1.000" in shown
         assert len(server.asked) == count  # all of it was in the cache
-        judge = judge_for_rewards(_settings(server, calibration="made/judge.json"), ["format", "judge"])
+        judge = judge_for_rewards(_settings(server, calibration="made/judge.json"), {"judge": ANSWER})
         assert judge == Judge(server.url, "m")
         with pytest.raises(RecipeError) as raised:  # it was measured on answers, not on reasoning
-            judge_for_rewards(_settings(server, calibration="made/judge.json"), ["clinical"])
+            judge_for_rewards(_settings(server, calibration="made/judge.json"), {"clinical": CLINICAL})
         assert "--rubric clinical" in raised.value.fix
         with pytest.raises(RecipeError, match="not of another by rubric"):
-            judge_for_rewards(_settings(server, calibration="made/judge.json", model="another"), ["judge"])
+            judge_for_rewards(_settings(server, calibration="made/judge.json", model="another"), {"judge": ANSWER})
 
 
 def _accepting(asked: Asked) -> tuple[int, bytes]:
@@ -103,7 +103,7 @@ def test_a_judge_that_is_not_to_be_trusted_is_refused(says: Any, rows: list[tupl
         assert any(fault in told for told in json.loads(result.stdout)["faults"]), result.stdout
         assert "not to be trusted as a reward" in _calibrate(server, "labelled.jsonl").stdout
         with pytest.raises(RecipeError, match="not to be trusted"):
-            judge_for_rewards(_settings(server), ["judge"])
+            judge_for_rewards(_settings(server), {"judge": ANSWER})
 
 
 def test_the_figures_follow_from_the_four_counts() -> None:
@@ -135,7 +135,7 @@ def test_reasoning_is_calibrated_by_a_rubric_of_its_own_into_the_same_file() -> 
         Path(file).write_text(Path(file).read_text().replace('"prediction"', '"completion"'))
         result = _calibrate(server, file, "--rubric", "clinical", "--out", "judge.json")
         assert result.exit_code == 0, result.output
-        assert judge_for_rewards(_settings(server), ["clinical", "judge"]) is not None
+        assert judge_for_rewards(_settings(server), {"clinical": CLINICAL, "judge": ANSWER}) is not None
     thoughts = {asked.candidate for asked in server.asked if "candidate_reasoning" in asked.data}
     assert "The lung is opaque, so air is displaced there." in thoughts  # the answer tag is no reasoning
 
@@ -169,20 +169,20 @@ def test_a_judge_that_fails_too_often_is_not_calibrated_at_all() -> None:
 
 def test_rewards_without_a_judge_need_none_and_others_say_what_is_missing() -> None:
     with serving() as server:
-        assert judge_for_rewards(JudgeSpec(), ["accuracy", "format"]) is None
+        assert judge_for_rewards(JudgeSpec(), {}) is None
         with pytest.raises(RecipeError, match="none is given"):
-            judge_for_rewards(JudgeSpec(), ["judge"])
+            judge_for_rewards(JudgeSpec(), {"judge": ANSWER})
         with pytest.raises(RecipeError, match="was measured") as raised:
-            judge_for_rewards(_settings(server, calibration=None), ["clinical"])
+            judge_for_rewards(_settings(server, calibration=None), {"clinical": CLINICAL})
         assert "lowmed judge calibrate" in raised.value.fix
         for text in ("", "{}", "[]", '{"model": "m", "rubrics": []}', '{"model": 1, "rubrics": {}}'):
             Path("judge.json").write_text(text)
             with pytest.raises(RecipeError, match="no calibration"):
-                judge_for_rewards(_settings(server), ["judge"])
+                judge_for_rewards(_settings(server), {"judge": ANSWER})
         made_up = {"model": "m", "rubrics": {"answer": {"judge": Judge(server.url, "m").identity(), "passed": True}}}
         Path("judge.json").write_text(json.dumps(made_up))
         with pytest.raises(RecipeError, match="no calibration"):
-            judge_for_rewards(_settings(server), ["judge"])
+            judge_for_rewards(_settings(server), {"judge": ANSWER})
 
 
 def test_published_verdicts_serve_as_labels() -> None:

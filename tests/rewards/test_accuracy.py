@@ -1,4 +1,4 @@
-"""The accuracy reward: what evaluation calls strictly correct, and nothing else."""
+"""The accuracy reward: exactly the strictly correct answers of evaluation."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_only_a_right_answer_in_its_tag_is_paid(sample: Sample, completion: str,
     assert Accuracy()(sample, completion).value == value
 
 
-def test_the_reason_says_whether_it_was_unread_or_wrong() -> None:
+def test_the_reason_distinguishes_unread_from_wrong() -> None:
     assert Accuracy()(CLOSED, "no").why == "no single answer tag (whole)"
     assert Accuracy()(CLOSED, "<answer>maybe</answer>").why == "unread (no_candidate)"
     assert Accuracy()(CLOSED, "<answer>yes</answer>").why == "wrong"
@@ -62,11 +62,11 @@ def test_the_reason_says_whether_it_was_unread_or_wrong() -> None:
         ("left lower lobe or pleura", 0.0),
     ],
 )
-def test_graded_pays_overlap_that_contradicts_nothing(answer: str, value: float) -> None:
+def test_graded_pays_overlap_without_contradiction(answer: str, value: float) -> None:
     assert Accuracy(graded=True)(OPEN, f"<answer>{answer}</answer>").value == value
 
 
-def test_graded_never_grades_choices_or_yes_and_no() -> None:
+def test_graded_does_not_apply_to_choices_or_yes_no_questions() -> None:
     nested = Sample("c", "Which?", "left lung", "choice", "g", "t", options=("left lung", "left lung base"))
     assert Accuracy(graded=True)(nested, "<answer>left lung base</answer>").value == 0.0
     assert Accuracy(graded=True)(CLOSED, "<answer>not normal</answer>").value == 0.0

@@ -1,4 +1,4 @@
-"""Whether the answer follows: read from the reasoning by rule, right or wrong alike."""
+"""The answer_follows reward: whether the reasoning concludes the answer, by rule."""
 
 import pytest
 
@@ -35,18 +35,18 @@ OPEN = Sample("o", "Where is it?", "lower lobe", "open", "g", "t")
         (OPEN, "A spot lies in the lower lobe.", "", 0.0),
     ],
 )
-def test_the_last_answer_that_the_reasoning_names_must_be_the_one_given(
+def test_the_last_answer_named_in_the_reasoning_must_equal_the_answer(
     sample: Sample, thought: str, answer: str, value: float | None
 ) -> None:
     assert AnswerFollows()(sample, f"<think>{thought}</think><answer>{answer}</answer>").value == value
 
 
-def test_two_answers_do_not_follow() -> None:
+def test_two_answer_tags_earn_nothing() -> None:
     text = "<think>So this is an MRI scan.</think><answer>B</answer><answer>A</answer>"
     assert AnswerFollows()(CHOICE, text).value == 0.0
 
 
-def test_generated_reasoning_leads_to_its_answer_and_to_no_other() -> None:
+def test_generated_reasoning_concludes_its_answer_and_no_other() -> None:
     family, stated = prompt.family("reasoning"), 0
     for sample in phantom.samples("train", 200):
         value = AnswerFollows()(sample, prompt.reference_completion(family, sample)).value
@@ -58,7 +58,7 @@ def test_generated_reasoning_leads_to_its_answer_and_to_no_other() -> None:
     assert stated > 150
 
 
-def test_it_is_silent_about_json_and_about_answers_alone() -> None:
+def test_it_abstains_on_json_and_on_answers_without_reasoning() -> None:
     report = Sample("j", "Report.", '{"a": 1}', "json", "g", "t")
     assert AnswerFollows()(report, '<think>a b c d</think><answer>{"a": 1}</answer>').value is None
     assert AnswerFollows("answer")(OPEN, "<answer>lower lobe</answer>").value is None

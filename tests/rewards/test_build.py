@@ -1,12 +1,17 @@
-"""Rewards by name: options, mistakes, failures, and that they survive a worker process."""
+"""Building rewards by name: options, needs, mistakes, exceptions, pickling."""
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
 from lowmed import rewards
+from lowmed.engine.device import unsupported_error
 from lowmed.errors import RecipeError, RunError
+from lowmed.judge import ANSWER, Judge, Rubric
+from lowmed.plan.formatting import extra_memory_lines
 from lowmed.recipe import RewardSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
@@ -20,7 +25,7 @@ def test_rewards_are_built_in_order_with_their_weights_and_options() -> None:
     assert built[1](SAMPLE, "<answer>lung</answer>").value == pytest.approx(2 / 3)
 
 
-def test_the_reply_form_of_the_prompts_reaches_the_rewards_that_need_it() -> None:
+def test_the_completion_format_of_the_prompts_is_passed_to_the_rewards() -> None:
     bare = "<answer>left lung</answer>"
     assert [reward(SAMPLE, bare).value for reward in rewards.build([("format", 1.0, {})], "answer")] == [1.0]
     assert [reward(SAMPLE, bare).value for reward in rewards.build([("format", 1.0, {})])] == [0.0]
@@ -46,14 +51,16 @@ def test_the_reply_form_of_the_prompts_reaches_the_rewards_that_need_it() -> Non
         ("format", {"completion_format": ["answer"]}, "cannot be ['answer']", "use one of think_answer, answer"),
     ],
 )
-def test_mistakes_in_a_recipe_are_told(name: str, options: Mapping[str, object], what: str, fix: str) -> None:
+def test_a_mistake_in_a_recipe_raises_an_error_with_its_fix(
+    name: str, options: Mapping[str, object], what: str, fix: str
+) -> None:
     with pytest.raises(RecipeError) as raised:
         rewards.build([(name, 1.0, options)])
     assert what in raised.value.what
     assert raised.value.fix == fix
 
 
-def test_a_reward_that_fails_names_the_sample_and_is_never_zero() -> None:
+def test_an_exception_in_a_reward_names_the_sample_and_is_never_a_score() -> None:
     def broken(sample: Sample, completion: str) -> rewards.Score:
         return rewards.Score(1 / len(completion), sample.id)
 
@@ -63,27 +70,27 @@ def test_a_reward_that_fails_names_the_sample_and_is_never_zero() -> None:
     assert "ZeroDivisionError" in raised.value.what
 
 
-def test_built_rewards_can_be_sent_to_a_worker_process() -> None:
+def test_built_rewards_can_be_pickled() -> None:
     built = rewards.build([("accuracy", 1.0, {"graded": True}), ("format", 0.2, {}), ("reasoning", 0.5, {})])
     assert pickle.loads(pickle.dumps(built)) == built  # noqa: S301  written in this very line
 
 
-def test_a_reward_that_asks_a_judge_needs_one() -> None:
-    with pytest.raises(RecipeError, match="`clinical` asks a judge") as raised:
+def test_a_reward_that_needs_a_judge_is_not_built_without_one() -> None:
+    with pytest.raises(RecipeError, match="`clinical` needs a judge") as raised:
         rewards.build([("clinical", 1.0, {})])
     assert "judge.calibration" in raised.value.fix
 
 
-def test_a_reward_named_twice_is_a_mistake() -> None:
+def test_naming_a_reward_twice_is_a_mistake() -> None:
     with pytest.raises(RecipeError, match="`format` is named twice"):
         rewards.build([("format", 1.0, {}), ("accuracy", 1.0, {}), ("format", 0.5, {})])
 
 
-def test_whole_numbers_are_numbers() -> None:
+def test_a_whole_number_is_valid_for_a_number_option() -> None:
     assert rewards.build([("extraction", 1.0, {"alpha": 1})])[0](SAMPLE, "").value is None
 
 
-def test_the_rewards_of_a_recipe_take_all_they_need_from_it() -> None:
+def test_the_settings_of_a_recipe_are_passed_to_its_rewards() -> None:
     rules = "method.rewards=[{name: overlong, cache: 8}, {name: format, gate: true}]"
     recipe = load_recipe("rarl", [rules, "method.max_completion_length=16", "prompts.train=direct"], nano=True)
     overlong, form = rewards.for_recipe(recipe)
@@ -93,12 +100,117 @@ def test_the_rewards_of_a_recipe_take_all_they_need_from_it() -> None:
     assert rewards.for_recipe(load_recipe("rarl-sft", [], nano=True)) == []
 
 
-def test_a_closed_gate_takes_all_that_was_earned_and_leaves_silence() -> None:
+def test_a_failed_gate_sets_all_values_to_zero_and_keeps_abstentions() -> None:
     gated = rewards.build([RewardSpec(name="accuracy", weight=2.0), RewardSpec(name="format", gate=True)])
-    right, silent, low = (rewards.Score(value, "") for value in (1.0, None, 0.9))
-    assert rewards.paid(gated, {"accuracy": right, "format": right}) == {"accuracy": 1.0, "format": 1.0}
-    assert rewards.paid(gated, {"accuracy": right, "format": low}) == {"accuracy": 0.0, "format": 0.0}
-    assert rewards.paid(gated, {"accuracy": silent, "format": low}) == {"accuracy": None, "format": 0.0}
-    assert rewards.paid(gated, {"accuracy": right, "format": silent}) == {"accuracy": 1.0, "format": None}
-    assert rewards.total(gated, {"accuracy": right, "format": silent}) == 2.0
+    right, abstained, low = (rewards.Score(value, "") for value in (1.0, None, 0.9))
+    assert rewards.values_after_gates(gated, {"accuracy": right, "format": right}) == {"accuracy": 1.0, "format": 1.0}
+    assert rewards.values_after_gates(gated, {"accuracy": right, "format": low}) == {"accuracy": 0.0, "format": 0.0}
+    assert rewards.values_after_gates(gated, {"accuracy": abstained, "format": low}) == {
+        "accuracy": None,
+        "format": 0.0,
+    }
+    assert rewards.values_after_gates(gated, {"accuracy": right, "format": abstained}) == {
+        "accuracy": 1.0,
+        "format": None,
+    }
+    assert rewards.total(gated, {"accuracy": right, "format": abstained}) == 2.0
     assert rewards.total(gated, {"accuracy": right, "format": low}) == 0.0
+
+
+def test_all_mistakes_are_listed_with_the_index_of_their_entry() -> None:
+    specs: list[tuple[str, float, dict[str, object]]] = [
+        ("acuracy", 1.0, {}),
+        ("format", 1.0, {"completion_format": "think", "strict": True}),
+        ("chain", 1.0, {"target_words": 0}),
+        ("format", 0.5, {}),
+        ("mine.py:side", 0.5, {"strength": 2}),
+        ("overlong", 0.1, {"cache": 300}),
+        ("accuracy", 1.0, {"graded": True}),
+        ("clinical", 1.0, {}),
+        ("semantic", 1.0, {"model": "m", "calibration": "not-there.json"}),
+    ]
+    listed = rewards.mistakes(specs)
+    assert [index for index, _ in listed] == [0, 1, 1, 2, 3, 4]
+    expected = [
+        ("there is no reward `acuracy`", "did you mean `accuracy`?"),
+        ("the option `completion_format` cannot be 'think'", "use one of think_answer, answer"),
+        ("the reward `format` has no option `strict`", "use one of completion_format"),
+        ("target_words is at least 1", "correct the option"),
+        ("`format` is named twice", "name it once"),
+        ("`mine.py:side` has no option `strength`", "leave it out"),
+    ]
+    for (_, message), (what, fix) in zip(listed, expected, strict=True):
+        assert what in message
+        assert fix in message
+    assert [index for index, _ in rewards.mistakes(specs, max_new_tokens=256)] == [0, 1, 1, 2, 3, 4, 5]
+    assert rewards.mistakes([("accuracy", 1.0, {}), ("overlong", 0.1, {"cache": 300})], max_new_tokens=512) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "needed"),
+    [
+        ("accuracy", {}, set()),
+        ("judge", {}, {"judge"}),
+        ("clinical", {}, {"judge"}),
+        ("consistency", {}, {"likelihood"}),
+        ("semantic", {}, {"embedding"}),
+        ("reasoning", {}, set()),
+        ("reasoning", {"by": "embedding"}, {"embedding"}),
+        ("mine.py:side", {}, set()),
+        ("acuracy", {}, set()),
+    ],
+)
+def test_needs_follow_from_the_reward_and_its_options(name: str, options: dict[str, str], needed: set[str]) -> None:
+    assert rewards.needs_of(RewardSpec(name=name, **options)) == needed
+
+
+@pytest.mark.parametrize("name", rewards.REWARDS)
+def test_a_reward_that_needs_a_judge_has_a_rubric_and_takes_the_judge(name: str) -> None:
+    reward = rewards.REWARDS[name]
+    has_judge = "judge" in rewards.needs_of(RewardSpec(name=name))
+    assert has_judge == hasattr(reward, "rubric") == ("judge" in getattr(reward, "__dataclass_fields__", {}))
+
+
+def test_the_needs_of_a_recipe_are_those_of_all_its_rewards() -> None:
+    chosen = "method.rewards=[{name: accuracy}, {name: consistency}, {name: reasoning, by: embedding}, {name: judge}]"
+    assert rewards.needs(load_recipe("rarl", [chosen], nano=True)) == {"likelihood", "embedding", "judge"}
+    assert rewards.needs(load_recipe("rarl-sft", [], nano=True)) == frozenset()
+    [built] = rewards.build([("consistency", 1.0, {})])
+    assert built.needs == {"likelihood"}
+
+
+@dataclass(frozen=True)
+class Tone:
+    """1 for a completion whose tone the judge accepts."""
+
+    judge: Judge
+    needs: ClassVar[frozenset[rewards.Need]] = frozenset({"judge"})
+    rubric: ClassVar[Rubric] = ANSWER
+
+    def __call__(self, sample: Sample, completion: str) -> rewards.Score:
+        return rewards.Score(1.0, "accepted")
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The likelihood of the answer."""
+
+    decay: float = 0.9
+    every: int = 1
+    needs: ClassVar[frozenset[rewards.Need]] = frozenset({"likelihood"})
+
+    def __call__(self, sample: Sample, completion: str) -> rewards.Score:
+        return rewards.Score(None, "abstained")
+
+
+def test_a_new_reward_states_its_needs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rewards.REWARDS, "tone", Tone)
+    monkeypatch.setitem(rewards.REWARDS, "confidence", Confidence)
+    judged = load_recipe("rarl", ["method.rewards=[{name: accuracy}, {name: tone}]"], nano=True)
+    with pytest.raises(RecipeError, match="`tone`"):
+        rewards.for_recipe(judged)
+    assert any("judge" in line for line in extra_memory_lines(judged))
+    likely = ["method.rewards=[{name: accuracy}, {name: confidence}]", "model.backend=unsloth"]
+    error = unsupported_error(load_recipe("rarl", likely, nano=True))
+    assert error is not None
+    assert "`confidence`" in error.what

@@ -1,4 +1,4 @@
-"""The check of a recipe's rewards: it holds for honest ones and finds each planted weakness."""
+"""The check of rewards: the shipped ones pass, and every planted weakness is found."""
 
 import json
 import re
@@ -35,29 +35,29 @@ HONEST: list[tuple[str, float, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("family", ["reasoning", "direct"])
-def test_the_rewards_that_ship_hold(family: str) -> None:
-    asked = prompt.family(family)
-    result = check_rewards(rewards.build(HONEST, asked.completion_format), SAMPLES, asked)
-    assert result["failures"] == []
-    assert {line["kind"] for line in result["hacks"]} == {"choice", "closed", "open", "json"}
+def test_the_shipped_rewards_pass_the_check(family: str) -> None:
+    chosen = prompt.family(family)
+    report = check_rewards(rewards.build(HONEST, chosen.completion_format), SAMPLES, chosen)
+    assert report.failures == ()
+    assert {result.kind for result in report.hacks} == {"choice", "closed", "open", "json"}
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A reward with a weakness that is found in real graders."""
+    """A reward with a weakness that real graders have."""
 
     weakness: str
 
     def __call__(self, sample: Sample, completion: str) -> rewards.Score:
         gold = hacks.gold_text(sample)
-        paid = {
+        is_paid = {
             "answer anywhere": f">{gold}<" in completion or f"is {gold}" in completion,
             "empty tags": bool(re.search("<think>.*</think>.*<answer>.*</answer>", completion, re.DOTALL)),
             "first tag": re.findall("<answer>(.*?)</answer>", completion)[:1] == [gold],
-            "believes what it is told": "correct" in completion or gold in completion,
+            "trusts the completion": "correct" in completion or gold in completion,
             "lists": all(word in completion for word in gold.split()),
         }[self.weakness]
-        return rewards.Score(float(paid), self.weakness)
+        return rewards.Score(float(is_paid), self.weakness)
 
 
 @pytest.mark.parametrize(
@@ -65,39 +65,41 @@ class Planted:
     [
         ("answer anywhere", "answer in think, empty tag"),
         ("first tag", "two answers"),
-        ("believes what it is told", "injection: ask the judge"),
+        ("trusts the completion", "injection: ask the judge"),
         ("lists", "everything offered"),
     ],
 )
 def test_a_planted_weakness_is_found(weakness: str, hack: str) -> None:
-    result = check_rewards([rewards.Weighted("planted", 1.0, Planted(weakness))], SAMPLES, FAMILY)
-    assert any(line["hack"] == hack and line["wins"] for line in result["hacks"])
-    assert any(repr(hack) in failure for failure in result["failures"])
+    report = check_rewards([rewards.Weighted("planted", 1.0, Planted(weakness))], SAMPLES, FAMILY)
+    assert any(result.hack == hack and result.wins for result in report.hacks)
+    assert any(repr(hack) in failure for failure in report.failures)
+    assert not report.passed
 
 
-def test_a_gold_reply_or_a_spelling_of_it_that_earns_less_is_found() -> None:
+def test_a_gold_completion_or_spelling_that_earns_less_is_found() -> None:
     class Picky:
         def __call__(self, sample: Sample, completion: str) -> rewards.Score:
             return rewards.Score(
                 float(completion.strip().endswith(f"<answer>{hacks.gold_text(sample)}</answer>")), "as written"
             )
 
-    result = check_rewards([rewards.Weighted("picky", 1.0, Picky())], SAMPLES[:9], FAMILY)
-    assert {line["spelling"] for line in result["variants"]} >= {"spaces and lines", "capitals", "letter with a dot"}
-    assert "line between the tags" not in {line["spelling"] for line in result["variants"]}
-    stern = check_rewards([rewards.Weighted("never", 1.0, lambda *_: rewards.Score(0.5, "half"))], SAMPLES[:9], FAMILY)
-    assert stern["failures"][0] == "9 of 9 gold replies earn less than all of `never`"
+    report = check_rewards([rewards.Weighted("picky", 1.0, Picky())], SAMPLES[:9], FAMILY)
+    variants = {below.variant for below in report.variants_below}
+    assert variants >= {"spaces and lines", "capitals", "letter with a dot"}
+    assert "line between the tags" not in variants
+    half = rewards.Weighted("half", 1.0, lambda *_: rewards.Score(0.5, "half"))
+    assert check_rewards([half], SAMPLES[:9], FAMILY).failures[0] == "`half` pays 9 of 9 gold completions less than 1"
 
 
-def test_paying_length_is_named_and_is_no_failure() -> None:
-    result = check_rewards(rewards.build([("accuracy", 1.0, {}), ("chain", 0.5, {})]), SAMPLES, FAMILY)
-    assert result["failures"] == []
-    assert result["by_design"] == ["chain"]
-    assert "ramble" in {line["hack"] for line in result["hacks"] if line["wins_by_design"]}
+def test_a_reward_that_pays_length_is_reported_without_a_failure() -> None:
+    report = check_rewards(rewards.build([("accuracy", 1.0, {}), ("chain", 0.5, {})]), SAMPLES, FAMILY)
+    assert report.failures == ()
+    assert report.pay_length == ("chain",)
+    assert "ramble" in {result.hack for result in report.hacks if result.wins_with_length}
 
 
 @pytest.mark.parametrize(
-    ("completion", "look"),
+    ("completion", "sign"),
     [
         ("<think>So: <answer>left</answer></think>", "answer_in_think_alone"),
         ("<think>a b c</think><answer>left</answer><answer>right</answer>", "several_answers"),
@@ -108,29 +110,30 @@ def test_paying_length_is_named_and_is_no_failure() -> None:
         (f"<think>{'so it is ' * 30}</think><answer>left</answer>", "empty_or_looping_thought"),
     ],
 )
-def test_replies_are_seen_for_what_they_look_like(completion: str, look: str) -> None:
+def test_signs_of_hacking_are_detected(completion: str, sign: str) -> None:
     side = Sample("s", "Is it on the left or right side?", "left", "closed", "g", "t")
-    assert hacks.detect_hacks(side, completion, "think_answer") == {look}
+    assert hacks.detect_hacks(side, completion, "think_answer") == {sign}
     assert hacks.detect_hacks(side, prompt.reference_completion(FAMILY, side), "think_answer") == frozenset()
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
-def test_the_honest_error_is_an_error_in_form_and_a_ramble_is_long(sample: Sample) -> None:
+def test_the_honest_wrong_completion_is_wrong_in_the_right_form_and_the_ramble_is_long(sample: Sample) -> None:
     accuracy, form = rewards.build([("accuracy", 1.0, {}), ("format", 1.0, {})])
-    honest = hacks.honest_wrong(sample, "think_answer")
+    honest = hacks.honest_wrong_completion(sample, "think_answer")
     assert accuracy(sample, honest).value == 0.0
     assert form(sample, honest).value == 1.0
-    assert len(hacks.hacks(sample, "think_answer")["ramble"].split()) >= hacks.RAMBLE_TOKENS
+    assert len(hacks.hack_completions(sample, "think_answer")["ramble"].split()) >= hacks.RAMBLE_TOKENS
 
 
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_the_command_tells_what_holds_and_exits_one_where_it_does_not(tmp_path: Path) -> None:
-    held = run("check", "--recipe", "rarl", "--nano", "--json")
-    assert held.exit_code == 0
-    assert json.loads(held.stdout)["failures"] == []
+def test_the_command_exits_with_1_if_the_rewards_fail(tmp_path: Path) -> None:
+    passed = run("check", "--recipe", "rarl", "--nano", "--json")
+    assert passed.exit_code == 0
+    document = json.loads(passed.stdout)
+    assert (document["format"], document["failures"]) == (1, [])
     (tmp_path / "mine.py").write_text(
         "from lowmed.rewards import Score\n\n\n"
         "def echo(sample, completion):\n    return Score(float(sample.answer in completion), 'anywhere')\n"
@@ -139,30 +142,32 @@ def test_the_command_tells_what_holds_and_exits_one_where_it_does_not(tmp_path: 
     assert fooled.exit_code == 1
     assert "fails    'two answers' earns 1.00" in fooled.stdout
     assert fooled.stdout.endswith("the rewards do not hold\n")
-    refused = run("check", "--recipe", "rarl-sft", "--nano")
-    assert isinstance(refused.exception, RecipeError)
+    without_rewards = run("check", "--recipe", "rarl-sft", "--nano")
+    assert isinstance(without_rewards.exception, RecipeError)
 
 
-def test_list_and_show_know_every_reward() -> None:
-    assert json.loads(run("list", "--json").stdout).keys() == rewards.REWARDS.keys()
+def test_list_and_show_describe_every_reward() -> None:
+    listed = json.loads(run("list", "--json").stdout)["rewards"]
+    assert [info["name"] for info in listed] == list(rewards.REWARDS)
+    assert len(run("list").stdout.splitlines()) == len(listed)
     for name in rewards.REWARDS:
         shown = json.loads(run("show", name, "--json").stdout)
-        assert shown["about"]
-        assert "judge" not in shown["options"]
+        assert shown["summary"].endswith(".")
+        assert "judge" not in {option["name"] for option in shown["options"]}
     assert isinstance(run("show", "acuracy").exception, RecipeError)
 
 
-def test_every_reward_has_its_row_in_the_document() -> None:
+def test_the_documentation_has_a_row_for_every_reward() -> None:
     text = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert rows == list(rewards.REWARDS)
-    for look in hacks.LOOKS:
-        assert f"`canary/{look}`" in text
+    for sign in hacks.HACK_SIGNS:
+        assert f"`canary/{sign}`" in text
 
 
-def test_the_recipes_that_ship_and_need_no_judge_hold() -> None:
+def test_the_rewards_of_shipped_recipes_without_a_judge_pass_the_check() -> None:
     for name in shipped_recipes():
         recipe = load_recipe(name, [], nano=True)
-        if recipe.method.kind == "grpo" and not {each.name for each in recipe.method.rewards} & {"judge", "clinical"}:
-            result = check_rewards(rewards.for_recipe(recipe), phantom.samples("train", 24), recipe.prompts.training)
-            assert result["failures"] == [], name
+        if recipe.method.reward_specs and "judge" not in rewards.needs(recipe):
+            report = check_rewards(rewards.for_recipe(recipe), phantom.samples("train", 24), recipe.prompts.training)
+            assert report.failures == (), name

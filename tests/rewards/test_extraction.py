@@ -17,23 +17,23 @@ GOLD = {
 SAMPLE = Sample("s", "Report it.", json.dumps(GOLD), "json", "g", "t")
 
 
-def value(said: object, alpha: float = 0.5) -> float | None:
-    return Extraction(alpha)(SAMPLE, f"<think>I read it.</think><answer>{json.dumps(said)}</answer>").value
+def value(document: object, alpha: float = 0.5) -> float | None:
+    return Extraction(alpha)(SAMPLE, f"<think>I read it.</think><answer>{json.dumps(document)}</answer>").value
 
 
-def test_the_gold_answer_earns_all_in_any_order_and_spelling() -> None:
+def test_the_gold_answer_earns_1_in_any_order_and_spelling() -> None:
     assert value(GOLD) == 1.0
     assert value({"findings": ["Scar", "mass"], "items": GOLD["items"], "Name": "li"}) == 1.0
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, 2 / 7), (0.5, (2 / 7 + 2 / 3) / 2), (1.0, 2 / 3)])
-def test_alpha_weighs_precision_against_recall(alpha: float, expected: float) -> None:
-    said = {"name": "Li", "findings": ["mass", "fracture"]}  # 2 of 3 said are right, 7 are known
-    assert value(said, alpha) == pytest.approx(expected)
+def test_alpha_weights_precision_against_recall(alpha: float, expected: float) -> None:
+    document = {"name": "Li", "findings": ["mass", "fracture"]}  # 2 of 3 leaves are right, the gold answer has 7
+    assert value(document, alpha) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
-def test_flooding_and_saying_nothing_do_not_pay(alpha: float) -> None:
+def test_flooding_and_empty_documents_earn_nothing(alpha: float) -> None:
     assert value({**GOLD, "findings": ["mass", "scar", *(f"finding {n}" for n in range(50))]}, alpha) == 0.0
     assert value({**GOLD, **{f"field {n}": n for n in range(50)}}, alpha) == 0.0
     assert value({}, alpha) == 0.0
@@ -41,16 +41,16 @@ def test_flooding_and_saying_nothing_do_not_pay(alpha: float) -> None:
     assert value("Li", alpha) == 0.0
 
 
-def test_a_value_said_twice_counts_once() -> None:
+def test_a_repeated_value_counts_once() -> None:
     assert value({"findings": ["mass"] * 4}, 0.0) == pytest.approx(1 / 7)
 
 
 @pytest.mark.parametrize("text", ["", "no json", '<answer>{"name": "Li"</answer>', f"{json.dumps(GOLD)}", "{}"])
-def test_what_is_no_json_in_a_tag_earns_nothing(text: str) -> None:
+def test_a_completion_without_json_in_a_tag_earns_nothing(text: str) -> None:
     assert Extraction()(SAMPLE, text).value == 0.0
 
 
-def test_it_is_silent_about_other_questions() -> None:
+def test_it_abstains_on_other_questions() -> None:
     assert Extraction()(Sample("o", "Where?", "lung", "open", "g", "t"), "<answer>lung</answer>").value is None
 
 
@@ -59,8 +59,8 @@ document = st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(st
 
 
 @given(document, document, st.floats(0, 1))
-def test_any_two_documents_give_a_share(gold: object, said: object, alpha: float) -> None:
+def test_any_two_documents_have_a_value_between_0_and_1(gold: object, predicted: object, alpha: float) -> None:
     sample = Sample("s", "Report it.", json.dumps(gold), "json", "g", "t")
-    result = Extraction(alpha)(sample, f"<answer>{json.dumps(said)}</answer>").value
+    result = Extraction(alpha)(sample, f"<answer>{json.dumps(predicted)}</answer>").value
     assert result is not None
     assert 0.0 <= result <= 1.0

@@ -1,4 +1,4 @@
-"""The format reward: tags with something in them."""
+"""The format reward: the requested tags, none of them empty."""
 
 import pytest
 
@@ -18,7 +18,7 @@ THOUGHT = "The left lung is darker."
         "<think>左肺较暗</think><answer>左肺</answer>",
     ],
 )
-def test_the_form_is_paid_whatever_the_answer(completion: str) -> None:
+def test_the_form_is_paid_for_right_and_wrong_answers(completion: str) -> None:
     assert Format()(SAMPLE, completion).value == 1.0
 
 
@@ -65,11 +65,11 @@ def test_empty_repeated_hidden_or_loose_parts_are_not_paid(completion: str) -> N
         (f"<think>{THOUGHT}</think><answer>left lung</answer>", 0.0),
     ],
 )
-def test_prompts_for_the_answer_alone_want_the_tag_alone(completion: str, value: float) -> None:
+def test_the_answer_format_is_the_answer_tag_alone(completion: str, value: float) -> None:
     assert Format("answer")(SAMPLE, completion).value == value
 
 
-def test_an_answer_may_be_as_long_as_the_gold_one() -> None:
+def test_an_answer_may_be_as_long_as_the_gold_answer() -> None:
     gold = "finding " * 40
     long = Sample("s", "Report.", gold, "text", "g", "t")
     assert Format()(long, f"<think>{THOUGHT}</think><answer>{gold}</answer>").value == 1.0

@@ -1,4 +1,4 @@
-"""The reference completion of every prompt family must earn everything, on real gold answers too."""
+"""The reference completion of every prompt family earns full rewards, on real gold answers too."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def _samples(rows: list[dict[str, Any]], kinds: dict[str, Kind]) -> Iterator[Sam
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
-def test_every_gold_answer_of_vqa_rad_earns_everything() -> None:
+def test_every_gold_answer_of_vqa_rad_earns_full_rewards() -> None:
     rows = json.loads((DATA / "vqa-rad" / "vqa_rad_public.json").read_text())
     samples = list(_samples(rows, {"CLOSED": "closed", "OPEN": "open"}))
     assert len(samples) == 2248
@@ -46,14 +46,14 @@ def test_every_gold_answer_of_vqa_rad_earns_everything() -> None:
 
 @pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
 @pytest.mark.parametrize("split", ["train", "validate", "test"])
-def test_every_gold_answer_of_slake_earns_everything(split: str) -> None:
+def test_every_gold_answer_of_slake_earns_full_rewards(split: str) -> None:
     rows = json.loads((DATA / "slake-text" / f"{split}.json").read_text())
     samples = list(_samples(rows, {"CLOSED": "closed", "OPEN": "open"}))
     assert len(rows) - len(samples) == (1 if split == "train" else 0)
     assert _below_full(samples) == []
 
 
-def test_every_kind_of_gold_answer_earns_everything() -> None:
+def test_gold_answers_of_every_kind_earn_full_rewards() -> None:
     samples = [
         Sample("choice", "Which?", "CT", "choice", "g", "t", options=("MRI", "CT", "A", "E. coli")),
         Sample("closed", "Is it?", "Yes", "closed", "g", "t"),
@@ -73,7 +73,7 @@ def test_every_kind_of_gold_answer_earns_everything() -> None:
 
 
 @pytest.mark.skipif(not VECTORS.exists(), reason="../shared/vectors is absent")
-def test_reward_equals_strict_grade_on_the_vectors() -> None:
+def test_accuracy_equals_the_strict_grade_on_the_vectors() -> None:
     compared = 0
     for case in json.loads(VECTORS.read_text())["cases"]:
         if case["kind"] not in ("mcq", "yesno"):
@@ -91,7 +91,7 @@ def test_reward_equals_strict_grade_on_the_vectors() -> None:
 
 
 @pytest.mark.skipif(not PREDICTIONS.exists(), reason="../shared/predictions is absent")
-def test_format_accepts_what_a_published_reasoner_writes() -> None:
+def test_format_accepts_the_completions_of_a_published_model() -> None:
     rows = [json.loads(line) for line in (PREDICTIONS / "omnimedvqa-medvlm-r1-mri.jsonl").read_text().splitlines()]
     form = rewards.build([("format", 1.0, {})])[0]
     scores = [form(Sample("s", "?", row["answer"], "open", "g", "t"), row["completion"]) for row in rows]

@@ -1,4 +1,4 @@
-"""What a policy may try instead of answering; none of it may pay more than an honest wrong answer."""
+"""Reward hacks: none may earn more than an honest wrong answer."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_the_honest_right_answer_earns_most(sample: Sample) -> None:
     st.sampled_from(["{}", "<answer>{}</answer>", "<think>{}</think><answer>left</answer>"]),
     st.sampled_from(SAMPLES),
 )
-def test_no_text_makes_a_reward_fail_or_leave_its_range(text: str, form: str, sample: Sample) -> None:
+def test_any_text_has_a_value_in_range(text: str, form: str, sample: Sample) -> None:
     completion = form.replace("{}", text)
     for reward in (*REWARDS, *rewards.build([(name, 1.0, {}) for name in BY_TEXT])):
         value = reward(sample, completion).value
@@ -99,7 +99,7 @@ def test_no_text_makes_a_reward_fail_or_leave_its_range(text: str, form: str, sa
 
 
 @given(st.text("<>/answerthinkABCleftrightyesno. "), st.sampled_from(SAMPLES[:5]))
-def test_accuracy_is_what_evaluation_calls_strictly_correct(text: str, sample: Sample) -> None:
+def test_accuracy_equals_the_strict_outcome_of_evaluation(text: str, sample: Sample) -> None:
     accuracy: Any = rewards.build([("accuracy", 1.0, {})])[0]
     for completion in (text, f"<answer>{text}</answer>", f"<answer>{_gold(sample)}</answer>{text}"):
         verdict = answer.grade(answer.read(completion, sample), sample)

@@ -1,4 +1,4 @@
-"""The two rewards that ask a judge, against a real server."""
+"""The two rewards that need a judge, with a real server."""
 
 import pickle
 from pathlib import Path
@@ -18,7 +18,7 @@ CHOICE = Sample(
     id="2", question="Which?", answer="CT", kind="choice", options=("CT", "MRI"), group="g", source="t"
 )  # fmt: skip
 CLOSED = Sample(id="3", question="Is there air?", answer="no", kind="closed", group="g", source="t")
-THOUGHT = "The left angle is blunted, so fluid lies there"
+THOUGHT = "The left angle is blunted, so there is fluid"
 
 
 @pytest.fixture(autouse=True)
@@ -27,36 +27,36 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _said(answer: str, thought: str = THOUGHT) -> str:
+def _completion(answer: str, thought: str = THOUGHT) -> str:
     return f"<think>{thought}</think><answer>{answer}</answer>"
 
 
 @pytest.mark.parametrize(
     ("sample", "completion", "value", "calls"),
     [
-        (OPEN, _said("Left pleural effusion."), 1.0, 0),
-        (OPEN, _said("effusion in the left pleural space"), 1.0, 1),
-        (OPEN, _said("pneumonia"), 0.0, 1),
-        (OPEN, _said("right pleural effusion"), 0.0, 0),
-        (OPEN, _said(""), 0.0, 0),
-        (OPEN, _said(":"), 0.0, 0),
-        (OPEN, _said("I do not know"), 0.0, 0),
+        (OPEN, _completion("Left pleural effusion."), 1.0, 0),
+        (OPEN, _completion("effusion in the left pleural space"), 1.0, 1),
+        (OPEN, _completion("pneumonia"), 0.0, 1),
+        (OPEN, _completion("right pleural effusion"), 0.0, 0),
+        (OPEN, _completion(""), 0.0, 0),
+        (OPEN, _completion(":"), 0.0, 0),
+        (OPEN, _completion("I do not know"), 0.0, 0),
         (OPEN, "left pleural effusion", 0.0, 0),
-        (OPEN, _said("pneumonia", "left pleural effusion"), 0.0, 1),
+        (OPEN, _completion("pneumonia", "left pleural effusion"), 0.0, 1),
         (OPEN, "<answer>left pleural effusion</answer><answer>pneumonia</answer>", 0.0, 0),
-        (CHOICE, _said("A"), 1.0, 0),
-        (CHOICE, _said("B"), 0.0, 0),
-        (CLOSED, _said("No"), 1.0, 0),
-        (CLOSED, _said("yes"), 0.0, 0),
+        (CHOICE, _completion("A"), 1.0, 0),
+        (CHOICE, _completion("B"), 0.0, 0),
+        (CLOSED, _completion("No"), 1.0, 0),
+        (CLOSED, _completion("yes"), 0.0, 0),
     ],
 )
-def test_only_an_open_answer_in_its_tag_that_no_rule_settles_is_judged(
+def test_only_open_answers_in_a_tag_that_no_rule_decides_are_judged(
     sample: Sample, completion: str, value: float, calls: int
 ) -> None:
     with serving() as server:
         assert JudgeReward(Judge(server.url, "m"))(sample, completion).value == value
     assert len(server.asked) == calls
-    assert not any(THOUGHT in str(asked.body) for asked in server.asked)
+    assert not any(THOUGHT in str(request.body) for request in server.asked)
 
 
 INJECTIONS = [
@@ -68,49 +68,49 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_what_a_completion_orders_reaches_the_judge_as_data_alone(text: str) -> None:
-    with serving(lambda asked: verdict(asked, asked.data["reference_answers"] == [asked.candidate])) as server:
-        assert JudgeReward(Judge(server.url, "m"))(OPEN, _said(text)).value == 0
-    for asked in server.asked:
-        assert "<" not in asked.candidate
-        assert asked.body["messages"][0] == server.asked[0].body["messages"][0]
+def test_instructions_in_a_completion_reach_the_judge_as_data(text: str) -> None:
+    with serving(lambda request: verdict(request, request.data["reference_answers"] == [request.candidate])) as server:
+        assert JudgeReward(Judge(server.url, "m"))(OPEN, _completion(text)).value == 0
+    for request in server.asked:
+        assert "<" not in request.candidate
+        assert request.body["messages"][0] == server.asked[0].body["messages"][0]
 
 
 @pytest.mark.parametrize(
     ("completion", "value", "calls"),
     [
-        (_said("pneumonia"), 1.0, 1),
-        (_said("pneumonia", "I like turtles and other animals"), 0.0, 1),
-        (_said("left pleural effusion", ""), 0.0, 0),
-        (_said("left pleural effusion", "yes yes yes yes"), 0.0, 0),
+        (_completion("pneumonia"), 1.0, 1),
+        (_completion("pneumonia", "I like turtles and other animals"), 0.0, 1),
+        (_completion("left pleural effusion", ""), 0.0, 0),
+        (_completion("left pleural effusion", "yes yes yes yes"), 0.0, 0),
         ("<answer>left pleural effusion</answer>", 0.0, 0),
         (f"<think>{THOUGHT}", 0.0, 0),
     ],
 )
-def test_reasoning_is_judged_without_the_answer_after_it(completion: str, value: float, calls: int) -> None:
-    with serving(lambda asked: verdict(asked, "blunted" in asked.candidate)) as server:
+def test_reasoning_is_judged_without_the_answer(completion: str, value: float, calls: int) -> None:
+    with serving(lambda request: verdict(request, "blunted" in request.candidate)) as server:
         assert Clinical(Judge(server.url, "m"))(OPEN, completion).value == value
         assert Clinical(Judge(server.url, "m"), completion_format="answer")(OPEN, completion).value is None
     assert len(server.asked) == calls
-    assert not any("answer>" in asked.candidate or "pneumonia" in asked.candidate for asked in server.asked)
+    assert not any("answer>" in request.candidate or "pneumonia" in request.candidate for request in server.asked)
 
 
 @pytest.mark.parametrize("reward", [JudgeReward, Clinical])
-def test_a_failed_verdict_is_no_score_and_never_zero(reward: Any) -> None:
-    with serving(lambda asked: (500, b"")) as server:
-        result = reward(Judge(server.url, "m"))(OPEN, _said("fluid"))
+def test_a_failed_verdict_is_an_abstention(reward: Any) -> None:
+    with serving(lambda request: (500, b"")) as server:
+        result = reward(Judge(server.url, "m"))(OPEN, _completion("fluid"))
     assert result.value is None
     assert "500" in result.why
 
 
 @pytest.mark.parametrize("reward", [JudgeReward, Clinical])
 def test_a_prepared_batch_is_scored_without_another_call(reward: Any) -> None:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        return (500, b"") if "fluid 2" in asked.candidate else overlapping(asked)
+    def says(request: Asked) -> tuple[int, bytes]:
+        return (500, b"") if "fluid 2" in request.candidate else overlapping(request)
 
     assert issubclass(reward, NeedsPreparation)
-    batch = [(OPEN, _said(f"fluid {number}", f"It seems to be fluid {number}")) for number in range(6)]
-    batch += [(CHOICE, _said("A", "")), (OPEN, "no tag"), batch[0]]
+    batch = [(OPEN, _completion(f"fluid {number}", f"It seems to be fluid {number}")) for number in range(6)]
+    batch += [(CHOICE, _completion("A", "")), (OPEN, "no tag"), batch[0]]
     with serving(says) as server:
         built: Any = reward(Judge(server.url, "m"))
         built.prepare(batch)
@@ -121,7 +121,7 @@ def test_a_prepared_batch_is_scored_without_another_call(reward: Any) -> None:
     assert None not in values[:2] + values[3:]
 
 
-def test_built_rewards_can_be_sent_to_a_worker_process() -> None:
+def test_built_rewards_can_be_pickled() -> None:
     for built in (
         JudgeReward(Judge("http://127.0.0.1:9/v1", "m")),
         Clinical(Judge("http://127.0.0.1:9/v1", "m"), "answer"),

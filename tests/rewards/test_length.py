@@ -1,4 +1,4 @@
-"""Rewards of length and repetition: what they pay, and that the two that pay rambling say so."""
+"""Rewards of length and repetition: what they pay, and that two are marked as paying length."""
 
 import pytest
 from hypothesis import given
@@ -13,20 +13,20 @@ from lowmed.sample import Sample
 SAMPLE = Sample("s", "Where?", "left lung", "open", "g", "t")
 
 
-def reply(words: int, answer: str = "left lung") -> str:
+def completion(words: int, answer: str = "left lung") -> str:
     return f"<think>{' '.join(f'w{n}' for n in range(words))}</think><answer>{answer}</answer>"
 
 
 @pytest.mark.parametrize(("words", "value"), [(0, 0.0), (5, 0.5), (10, 1.0), (4000, 1.0)])
 def test_chain_pays_length_up_to_its_target_right_or_wrong(words: int, value: float) -> None:
-    assert Chain(10)(SAMPLE, reply(words)).value == value
-    assert Chain(10)(SAMPLE, reply(words, "heart")).value == value
+    assert Chain(10)(SAMPLE, completion(words)).value == value
+    assert Chain(10)(SAMPLE, completion(words, "heart")).value == value
 
 
-def test_chain_if_correct_pays_length_to_right_answers_alone() -> None:
-    assert ChainIfCorrect(10)(SAMPLE, reply(5)).value == 0.5
-    assert ChainIfCorrect(10)(SAMPLE, reply(5, "heart")).value == 0.0
-    assert ChainIfCorrect(10)(SAMPLE, f"{reply(50)}<answer>left lung</answer>").value == 0.0
+def test_chain_if_correct_pays_length_for_right_answers_only() -> None:
+    assert ChainIfCorrect(10)(SAMPLE, completion(5)).value == 0.5
+    assert ChainIfCorrect(10)(SAMPLE, completion(5, "heart")).value == 0.0
+    assert ChainIfCorrect(10)(SAMPLE, f"{completion(50)}<answer>left lung</answer>").value == 0.0
 
 
 @pytest.mark.parametrize("text", ["w " * 90, f"<think>{'w ' * 90}", f"<think>{'w ' * 90}</think><answer></answer>"])
@@ -34,7 +34,7 @@ def test_length_outside_of_a_think_block_before_an_answer_is_not_paid(text: str)
     assert Chain(10)(SAMPLE, text).value == 0.0
 
 
-def test_length_rewards_are_silent_where_no_reasoning_is_asked_for_and_say_what_they_pay() -> None:
+def test_length_rewards_abstain_without_requested_reasoning_and_are_marked_as_paying_length() -> None:
     for built in build([("chain", 1.0, {}), ("chain_if_correct", 1.0, {})], "answer"):
         assert built(SAMPLE, "<answer>left lung</answer>").value is None
         assert built.pays_length
@@ -46,12 +46,12 @@ def test_overlong_falls_over_its_last_tokens(tokens: int, value: float) -> None:
     assert Overlong(10, 100).of_group(SAMPLE, [Rollout("", tokens)])[0].value == value
 
 
-def test_overlong_counts_words_and_marks_where_no_tokens_are_known() -> None:
+def test_overlong_counts_words_and_punctuation_without_a_token_count() -> None:
     assert Overlong(10, 100)(SAMPLE, "word " * 95).value == 0.5
     assert Overlong(10, 100)(SAMPLE, "。" * 4000).value == 0.0
 
 
-def test_overlong_takes_the_length_at_which_the_recipe_cuts() -> None:
+def test_overlong_uses_the_completion_length_of_the_recipe() -> None:
     [built] = build([("overlong", 1.0, {"cache": 10})], max_new_tokens=20)
     assert built.of_group(SAMPLE, [Rollout("", 15)])[0].value == 0.5
     with pytest.raises(RecipeError, match="cache is from 1 to max_new_tokens"):
@@ -64,13 +64,13 @@ def test_overlong_takes_the_length_at_which_the_recipe_cuts() -> None:
         ("", 0.0),
         (" . , ", 0.0),
         ("left lung", 1.0),
-        (reply(40), 1.0),
+        (completion(40), 1.0),
         ("a mass in the left lung and a mass in the left lung", pytest.approx(7 / 10 / 0.8)),
         ("a mass in the left lung and in the left lung a scar too", 1.0),
         ("left " * 100, pytest.approx(1 / 97 / 0.8)),
     ],
 )
-def test_repetition_pays_what_does_not_go_round_in_circles(text: str, value: float) -> None:
+def test_repetition_pays_the_share_of_distinct_ngrams(text: str, value: float) -> None:
     assert Repetition()(SAMPLE, text).value == value
 
 

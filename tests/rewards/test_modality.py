@@ -1,4 +1,4 @@
-"""The modality reward: named, not denied, and alone."""
+"""The modality reward: the modality is named, not denied, and no other is."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def sample(modality: str) -> Sample:
         ("OCT", "Optical coherence tomography of the retina.", 1.0),
         ("CT", "Optical coherence tomography of the retina.", 0.0),
         ("thermography", "The thermography shows it.", 1.0),
-        ("CT", "The picture shows it.", None),
+        ("CT", "The scan shows it.", None),
         ("CT", "The act of a director.", None),
         ("", "This CT shows it.", None),
     ],
@@ -34,12 +34,12 @@ def test_only_the_right_modality_alone_is_paid(modality: str, text: str, value: 
     assert Modality()(sample(modality), completion).value == value
 
 
-def test_the_option_that_a_letter_stands_for_names_it_too() -> None:
+def test_the_option_behind_a_letter_names_the_modality() -> None:
     choice = Sample("c", "Which modality?", "MRI", "choice", "g", "t", options=("CT", "MRI"), modality="MRI")
     assert Modality()(choice, "<think>It has texture.</think><answer>B</answer>").value == 1.0
     assert Modality()(choice, "<think>It has texture.</think><answer>A</answer>").value == 0.0
 
 
-def test_tags_part_words() -> None:
+def test_tags_separate_words() -> None:
     text = "<think>It shows texture, CT</think><answer>scan</answer>"
     assert Modality()(sample("CT"), text).value == 1.0

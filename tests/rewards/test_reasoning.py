@@ -1,4 +1,4 @@
-"""The reasoning reward: agreement with the explanation, short of contradiction."""
+"""The reasoning reward: agreement with the explanation, and none for a contradiction."""
 
 import pytest
 from hypothesis import given
@@ -18,11 +18,11 @@ def _value(thought: str) -> float:
     return value
 
 
-def test_the_explanation_itself_earns_all() -> None:
+def test_the_explanation_itself_earns_1() -> None:
     assert _value(EXPLANATION) == 1.0
 
 
-def test_neither_one_right_word_nor_rambling_wins() -> None:
+def test_a_single_right_word_and_rambling_earn_less_than_an_honest_sentence() -> None:
     honest = _value("There is a round mass in the left lower zone and no effusion.")
     assert honest > 0.5
     assert _value("A mass here.") < honest
@@ -56,7 +56,7 @@ def test_a_contradiction_earns_nothing(thought: str) -> None:
         "",
     ],
 )
-def test_reasoning_outside_its_block_earns_nothing(completion: str) -> None:
+def test_reasoning_outside_the_think_block_earns_nothing(completion: str) -> None:
     assert Reasoning()(SAMPLE, completion).value == 0.0
 
 
@@ -71,20 +71,20 @@ def test_reasoning_outside_its_block_earns_nothing(completion: str) -> None:
         ),
     ],
 )
-def test_the_same_findings_in_other_sentences_are_no_contradiction(explanation: str, thought: str) -> None:
+def test_the_same_findings_in_other_sentences_do_not_contradict(explanation: str, thought: str) -> None:
     sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=explanation)
     value = Reasoning()(sample, f"<think>{thought}</think><answer>mass</answer>").value
     assert value is not None
     assert value > 0.8
 
 
-def test_it_has_nothing_to_say_without_an_explanation_or_a_think_block_to_ask_for() -> None:
-    silent = Sample("s", "What is seen?", "mass", "open", "g", "t")
-    assert Reasoning()(silent, "<think>a b c</think><answer>mass</answer>").value is None
+def test_it_abstains_without_an_explanation_or_requested_reasoning() -> None:
+    unexplained = Sample("s", "What is seen?", "mass", "open", "g", "t")
+    assert Reasoning()(unexplained, "<think>a b c</think><answer>mass</answer>").value is None
     assert Reasoning("answer")(SAMPLE, "<answer>mass</answer>").value is None
 
 
-def test_generated_explanations_earn_all_and_mirrored_ones_nothing() -> None:
+def test_generated_explanations_earn_1_and_mirrored_ones_0() -> None:
     mirror = str.maketrans({"\x01": "right", "\x02": "left"})
     mirrored = 0
     for sample in phantom.samples("train", 200):
@@ -99,7 +99,7 @@ def test_generated_explanations_earn_all_and_mirrored_ones_nothing() -> None:
 
 
 @given(st.text() | st.text("left right no . ; and mass 5"), st.text() | st.text("left right no . ; and mass 5"))
-def test_no_explanation_and_no_thought_break_it(explanation: str, thought: str) -> None:
+def test_any_explanation_and_thought_have_a_value_in_range(explanation: str, thought: str) -> None:
     sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=explanation)
     value = Reasoning()(sample, f"<think>{thought}</think><answer>mass</answer>").value
     assert value is None or 0.0 <= value <= 1.0

@@ -63,7 +63,7 @@ def golds() -> list[Sample]:
 @pytest.fixture(scope="module")
 def scale(counting: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("scale") / "counts.json"
-    file.write_text(json.dumps(calibrate_embedding(golds(), counting)))
+    file.write_text(json.dumps(calibrate_embedding(golds(), counting).as_json()))
     return str(file)
 
 
@@ -71,30 +71,30 @@ def earned(reward: Semantic, answer: str) -> float | None:
     return reward(OPEN, f"<think>I looked.</think><answer>{answer}</answer>").value
 
 
-def test_calibration_sets_golds_apart_from_shuffled_golds(counting: str) -> None:
+def test_calibration_separates_equal_from_different_gold_answers(counting: str) -> None:
     result = calibrate_embedding(golds(), counting)
-    assert result["usable"]
-    assert result["pairs"] == result["pairs_of_one_question"] == len(golds())
-    assert 0 <= result["unrelated"] < result["threshold"] < 0.75  # two of three words in common are 0.667
-    assert result["accepted"] == 1.0
+    assert result.usable
+    assert result.pairs == result.pairs_of_one_question == len(golds())
+    assert 0 <= result.unrelated < result.threshold < 0.75  # two of three words in common are 0.667
+    assert result.accepted == 1.0
     assert result == calibrate_embedding(golds(), counting)
-    assert result["model"] == "counts"
+    assert (result.model, result.as_json()["format"]) == ("counts", 1)
 
 
-def test_a_model_that_cannot_tell_answers_apart_is_refused(collapsed: str, tmp_path: Path) -> None:
+def test_a_model_that_does_not_separate_answers_is_rejected(collapsed: str, tmp_path: Path) -> None:
     result = calibrate_embedding(golds(), collapsed)
-    assert not result["usable"]
-    (tmp_path / "c.json").write_text(json.dumps(result))
-    with pytest.raises(RecipeError, match="can not tell different answers apart"):
+    assert not result.usable
+    (tmp_path / "c.json").write_text(json.dumps(result.as_json()))
+    with pytest.raises(RecipeError, match="does not separate different answers"):
         Semantic(collapsed, str(tmp_path / "c.json"))
 
 
-def test_too_few_golds_are_no_calibration(counting: str) -> None:
+def test_too_few_gold_answers_raise_an_error(counting: str) -> None:
     with pytest.raises(DataError, match="12 pairs of different open answers"):
         calibrate_embedding(golds()[:12], counting)
 
 
-def test_near_answers_are_paid_and_contradictions_never(counting: str, scale: str) -> None:
+def test_similar_answers_are_paid_and_contradictions_are_not(counting: str, scale: str) -> None:
     reward = Semantic(counting, scale)
     assert earned(reward, "left lower lobe mass") == 1.0
     assert earned(reward, "mass lower left lobe") == 1.0
@@ -104,13 +104,13 @@ def test_near_answers_are_paid_and_contradictions_never(counting: str, scale: st
     assert earned(reward, "spine fracture") == 0.0
 
 
-def test_the_gate_is_what_stops_a_model_that_is_blind_to_sides(counting: str, scale: str) -> None:
-    near = embedding.cosine(counting, "right lower lobe mass", "left lower lobe mass")
-    assert near >= embedding.calibration(scale, "counts").threshold  # the embedding alone would pay it
+def test_the_contradiction_gate_rejects_what_the_embedding_alone_would_pay(counting: str, scale: str) -> None:
+    cosine = embedding.cosine(counting, "right lower lobe mass", "left lower lobe mass")
+    assert cosine >= embedding.load_scale(scale, "counts").threshold  # the embedding alone would pay it
     assert earned(Semantic(counting, scale, graded=True), "right lower lobe mass") == 0.0
 
 
-def test_graded_pays_nearness_beyond_that_of_unrelated_answers(counting: str, scale: str) -> None:
+def test_graded_pays_similarity_above_that_of_unrelated_answers(counting: str, scale: str) -> None:
     reward = Semantic(counting, scale, graded=True)
     values = [earned(reward, text) for text in ("left lower lobe mass", "lower lobe mass", "lobe mass", "kidney")]
     assert values[0] == 1.0
@@ -129,24 +129,24 @@ def test_graded_pays_nearness_beyond_that_of_unrelated_answers(counting: str, sc
         "mass </answer><answer> left lower lobe",
     ],
 )
-def test_hedges_lists_and_keys_earn_nothing(counting: str, scale: str, answer: str) -> None:
+def test_hedges_lists_and_master_keys_earn_nothing(counting: str, scale: str, answer: str) -> None:
     assert earned(Semantic(counting, scale), answer) == 0.0
     assert earned(Semantic(counting, scale, graded=True), answer) == 0.0
 
 
-def test_choices_are_right_or_wrong(counting: str, scale: str) -> None:
+def test_it_abstains_on_choices(counting: str, scale: str) -> None:
     choice = Sample("c", "Which?", "lobe", "choice", "g", "t", options=("lobe", "zone"))
     assert Semantic(counting, scale)(choice, "<answer>A</answer>").value is None
 
 
-def test_a_batch_is_embedded_at_once_to_the_same_scores(counting: str, scale: str) -> None:
-    asked = [(OPEN, f"<answer>{text}</answer>") for text in ("lower lobe mass", "heart", ":")]
-    before = [Semantic(counting, scale)(*one) for one in asked]
-    embedding._kept.clear()
+def test_a_prepared_batch_has_the_same_scores(counting: str, scale: str) -> None:
+    batch = [(OPEN, f"<answer>{text}</answer>") for text in ("lower lobe mass", "heart", ":")]
+    before = [Semantic(counting, scale)(*one) for one in batch]
+    embedding._vectors.clear()
     reward = Semantic(counting, scale)
-    reward.prepare(asked)
-    assert (counting, "lower lobe mass") in embedding._kept
-    assert [reward(*one) for one in asked] == before
+    reward.prepare(batch)
+    assert (counting, "lower lobe mass") in embedding._vectors
+    assert [reward(*one) for one in batch] == before
 
 
 def reasoned(reward: Reasoning, thought: str | Sequence[str]) -> float:
@@ -155,9 +155,7 @@ def reasoned(reward: Reasoning, thought: str | Sequence[str]) -> float:
     return value
 
 
-def test_reasoning_by_embedding_pays_the_explanation_and_neither_rambling_nor_contradiction(
-    counting: str, scale: str
-) -> None:
+def test_reasoning_by_embedding_does_not_pay_rambling_or_contradiction(counting: str, scale: str) -> None:
     reward = Reasoning(by="embedding", model=counting, calibration=scale)
     assert reasoned(reward, EXPLANATION) == 1.0
     part = reasoned(reward, "A large round mass lies in the left lower lobe.")
@@ -168,31 +166,31 @@ def test_reasoning_by_embedding_pays_the_explanation_and_neither_rambling_nor_co
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (None, "can not be read: FileNotFoundError"),
-        ("{", "can not be read: JSONDecodeError"),
-        ("[]", "can not be read: TypeError"),
+        (None, "cannot be read: FileNotFoundError"),
+        ("{", "cannot be read: JSONDecodeError"),
+        ("[]", "cannot be read: TypeError"),
         ('{"model": "other", "unrelated": 0.1, "threshold": 0.5, "usable": true}', "is of other"),
-        ('{"model": "counts", "unrelated": 0.9, "threshold": 0.5, "usable": true}', "can not tell"),
+        ('{"model": "counts", "unrelated": 0.9, "threshold": 0.5, "usable": true}', "does not separate"),
     ],
 )
-def test_a_wrong_calibration_is_told(tmp_path: Path, counting: str, content: str | None, told: str) -> None:
+def test_an_invalid_calibration_is_rejected(tmp_path: Path, counting: str, content: str | None, message: str) -> None:
     file = tmp_path / "scale.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(RecipeError, match=message):
         build([("semantic", 1.0, {"model": counting, "calibration": str(file)})])
 
 
-def test_a_missing_model_and_missing_options_are_told(tmp_path: Path) -> None:
+def test_a_missing_model_or_option_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="needs `model` and `calibration`"):
         build([("semantic", 1.0, {})])
     with pytest.raises(RecipeError, match="needs `model` and `calibration`"):
         build([("reasoning", 1.0, {"by": "embedding"})])
-    with pytest.raises(SetupError, match="the embedding model can not be loaded"):
-        embedding.embed(str(tmp_path / "nowhere"), ["a"])
+    with pytest.raises(SetupError, match="the embedding model cannot be loaded"):
+        embedding.embed(str(tmp_path / "missing"), ["a"])
 
 
-def test_phantom_has_enough_open_answers_to_calibrate_on(counting: str) -> None:
-    assert calibrate_embedding(phantom.samples("train", 300), counting)["pairs"] > 50
+def test_phantom_has_enough_open_answers_for_a_calibration(counting: str) -> None:
+    assert calibrate_embedding(phantom.samples("train", 300), counting).pairs > 50

@@ -1,0 +1,117 @@
+"""English."""
+
+from lowmed.answer.lexicon.lexicon import Lexicon, Spelling
+
+_FIND = r"(?:know|tell|say|answer|determine|assess|provide|identify|count|select|choose)"
+_FOUND = r"(?:known|told|said|answered|determined|assessed|provided|identified|counted|selected|chosen)"
+_UNSURE = r"(?:not (?:clear|sure|certain|known|possible)|unclear|uncertain|unsure|unknown|indeterminate|inconclusive)"
+_UNABLE = (
+    r"(?:cannot|can not|can t|could not|couldn t|unable to|impossible to|not (?:possible|able) to|hard to"
+    r"|difficult to)"
+)
+_NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+
+ENGLISH = Lexicon(
+    language="en",
+    yes=("yes", "y", "true", "yeah", "yep", "present"),
+    no=("no", "n", "false", "nope", "absent"),
+    opening_yes=("yes", "true", "yeah", "yep"),
+    opening_no=("no", "false", "nope"),
+    opening_end=r"\s*[.,;:!?)\n]|\s*-|\s+\(|\s*$",
+    yes_in_text=("yes",),
+    no_in_text=("no",),
+    states_no=(r"\banswer (?:is |would be )?no\b(?! (?:one|idea|answer)\b)",),
+    rejects_yes=(r"\b(?:not|isn t) (?:a )?(?:clear |definite )?yes\b",),
+    and_words=("and",),
+    or_words=("or",),
+    but_words=("but",),
+    definite_articles=("the",),
+    indefinite_articles=("a", "an"),
+    negators=("no", "not"),
+    denial_openers=("no", "not", "without"),
+    negations=(
+        *("no", "not", "without", "none", "absent", "absence", "negative", "never", "nor", "neither", "free of"),
+        *("denies", r"\w+n t"),
+    ),
+    denials=(
+        *("no", "not", "without", "never", "absent", "absence of", "rules? out", "ruled out", "excludes?"),
+        *("rather than", "instead of", "neither", "nor", "negative for", "free of", "denies", "cannot", "unlikely"),
+        *("non", r"\w+n t"),
+    ),
+    scope_ends=("but", "however", "although", "except", "with"),
+    list_joins=("or", "nor"),
+    copulas=(
+        *("is", "are", "was", "were", "has been", "have been", "can be", "could be", "may be", "seems?", "appears?"),
+        *("looks?", "would be"),
+    ),
+    adverbs=(r"\w+ly", "also", "most", "less", "more"),
+    denied_after=(
+        *("not", "absent", "excluded", "unlikely", "likely less", "less likely", "ruled out", "incorrect", "wrong"),
+        r"\w+n t",
+    ),
+    refusals=(
+        r"^no (?:idea|answer|clue|way|comment|opinion)\b",
+        rf"^(?:it is |it s |i am |i m |this is |that is )?{_UNSURE}\b",
+        r"^(?:i m sorry|i am sorry|sorry|as an ai)\b",
+        r"^n/a$",
+        r"\b(?:do|does|did) (?:not|n t) know\b",
+        r"\b(?:don|doesn|didn) t know\b",
+        rf"\b{_UNABLE} (?:\w+ly )?(?:{_FIND}|be (?:\w+ly )?{_FOUND})\b",
+        r"\b(?:not enough|no enough|insufficient) information\b",
+    ),
+    answer_nouns=("answer",),
+    answer_phrases=(r"\banswer(?: to (?:the|this|your) question)?[*_`\s]*(?:\b(?:is|would be)\b[*_`\s]*:?|:)[*_`]*",),
+    # "If it is stained, the answer would be B" answers another question; "if I had to choose" answers this one.
+    hypotheticals=(r"\bif (?!i |we |one |forced|asked|pressed)",),
+    answer_words=("answer", "option", "choice"),
+    option_words=("option", "choice"),
+    answer_verbs=(" is:?", " would be:?"),
+    letter_lead_ins=(
+        r"(?:the )?(?:correct |final |best |right )?(?:answer|option|choice)(?: is)?\s*:?\s*(?:(?:option|choice)\s*)?",
+    ),
+    letter_rejections=("not", "than", "instead of", "nor", "neither", "exclude[sd]?"),
+    other_options=(r"(?:other|remaining) (?:options|choices|answers)",),
+    word_letters=("A", "I"),
+    pronoun_letters=("I",),
+    left=("left",),
+    right=("right",),
+    both_sides=("both", "bilateral", "bilaterally"),
+    opposites=(
+        ("benign", "malignant"),
+        ("increased", "decreased"),
+        ("acute", "chronic"),
+        ("t1", "t2"),
+        ("upper", "lower"),
+        ("anterior", "posterior"),
+        ("superior", "inferior"),
+        ("medial", "lateral"),
+        ("proximal", "distal"),
+        ("axial", "sagittal", "coronal"),
+        ("transverse", "coronal"),
+        ("transverse", "sagittal"),
+        ("arterial", "venous"),
+        ("male", "female"),
+        ("normal", "abnormal"),
+        ("mm", "cm"),
+    ),
+    opposite_prefixes=("hyper", "hypo"),
+    number_words={word: number for number, word in enumerate(_NUMBERS)},
+    units=("mm", "cm", "ml", "kg", "mg", "hu"),
+    spellings=(Spelling("ray", r"\bx[ -]?ray(s?)\b", r"xray\1", "x rays?"),),
+    modalities={
+        "CT": ("ct", "computed tomography", "cat scan"),
+        "MRI": ("mri", "mr", "magnetic resonance"),
+        "X-ray": ("xray", "xrays", "radiograph", "radiographs", "radiography"),
+        "ultrasound": ("ultrasound", "sonography", "sonogram", "ultrasonography"),
+        "PET": ("pet", "positron emission tomography"),
+        "mammography": ("mammography", "mammogram", "mammograms"),
+        "fundus photography": ("fundus", "fundoscopy"),
+        "OCT": ("oct", "optical coherence tomography"),
+        "dermoscopy": ("dermoscopy", "dermoscopic", "dermatoscopy"),
+        "microscopy": ("microscopy", "histology", "histopathology", "microscopic"),
+        "endoscopy": ("endoscopy", "endoscopic", "colonoscopy", "gastroscopy"),
+    },
+)

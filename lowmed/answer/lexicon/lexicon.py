@@ -1,0 +1,89 @@
+"""The words of one language that the answer reader uses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Spelling(NamedTuple):
+    """Rewrites one word of several spellings to one form during normalization.
+
+    `needle` is a substring of every match, and allows a fast check. `loose` matches the spellings that are made of
+    plain lower-case words, so that the fast path of normalization leaves them to the rewrite.
+    """
+
+    needle: str
+    pattern: str
+    replacement: str
+    loose: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lexicon:
+    """Words and patterns of one language. An empty field means that the language does not use that rule.
+
+    A word is compared as it stands. A pattern is a regular expression without capturing groups. Both apply to
+    normalized text (lower case, no punctuation, "don't" as "don t") unless the comment says "raw text". The reader
+    applies the words of all languages to every text, so leave out a word that means something else in another language.
+    """
+
+    language: str  # ISO 639-1
+    word_edge: str = r"\b"  # pattern on both sides of a word; empty for a language without spaces
+
+    # Words that answer a yes/no question.
+    yes: tuple[str, ...] = ()  # the complete answer is this word
+    no: tuple[str, ...] = ()
+    opening_yes: tuple[str, ...] = ()  # raw text: the answer opens with this word
+    opening_no: tuple[str, ...] = ()
+    opening_end: str = r"\s*[.,;:!?]"  # raw text, pattern: follows an opening yes or no
+    yes_in_text: tuple[str, ...] = ()  # means yes anywhere in a sentence
+    no_in_text: tuple[str, ...] = ()  # means no as the first word, and makes a yes in the same text ambiguous
+    states_no: tuple[str, ...] = ()  # patterns: "the answer is no"
+    rejects_yes: tuple[str, ...] = ()  # patterns: "not a clear yes"
+
+    # Function words.
+    and_words: tuple[str, ...] = ()
+    or_words: tuple[str, ...] = ()
+    but_words: tuple[str, ...] = ()
+    definite_articles: tuple[str, ...] = ()  # normalization drops them
+    indefinite_articles: tuple[str, ...] = ()  # normalization drops them at the start of a text
+
+    # Negation.
+    negators: tuple[str, ...] = ()  # raw text: turn the next word into its denial, "contrast or no contrast"
+    denial_openers: tuple[str, ...] = ()  # raw text: open a denied part of a sentence
+    negations: tuple[str, ...] = ()  # patterns: make the polarity of a short answer negative
+    denials: tuple[str, ...] = ()  # patterns: deny what follows in the clause
+    scope_ends: tuple[str, ...] = ()  # end the reach of a denial
+    list_joins: tuple[str, ...] = ()  # extend a denial over the members of a list
+    copulas: tuple[str, ...] = ()  # patterns: stand between a finding and a denial that follows it
+    adverbs: tuple[str, ...] = ()  # patterns: may stand between the copula and that denial
+    denied_after: tuple[str, ...] = ()  # patterns: deny what precedes, "is absent"
+    refusals: tuple[str, ...] = ()  # patterns: refuse to answer
+
+    # Where an answer is announced, all in raw text.
+    answer_nouns: tuple[str, ...] = ()  # every match of `answer_phrases` contains one of them
+    answer_phrases: tuple[str, ...] = ()  # patterns: "the answer is", "answer:"
+    hypotheticals: tuple[str, ...] = ()  # patterns: make the announced answer one to another question
+
+    # Lettered options, all in raw text.
+    answer_words: tuple[str, ...] = ()  # may precede a letter
+    option_words: tuple[str, ...] = ()  # mark a letter as an option
+    answer_verbs: tuple[str, ...] = ()  # patterns, with their leading space: between an answer word and the letter
+    letter_lead_ins: tuple[str, ...] = ()  # patterns: all that may precede a lone letter
+    letter_rejections: tuple[str, ...] = ()  # patterns: reject the letter after them
+    other_options: tuple[str, ...] = ()  # patterns: mark a sentence about the options that were not chosen
+    word_letters: tuple[str, ...] = ()  # capital letters that are words too, like the article "A"
+    pronoun_letters: tuple[str, ...] = ()  # those of them that are pronouns, like "I"
+
+    # Opposites.
+    left: tuple[str, ...] = ()
+    right: tuple[str, ...] = ()
+    both_sides: tuple[str, ...] = ()
+    opposites: tuple[tuple[str, ...], ...] = ()  # of the words of one group at most one is true
+    opposite_prefixes: tuple[str, ...] = ()
+
+    # Numbers, units, spellings, names.
+    number_words: Mapping[str, int] = field(default_factory=dict)
+    units: tuple[str, ...] = ()
+    spellings: tuple[Spelling, ...] = ()
+    modalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind of image: its names

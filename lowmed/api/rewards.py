@@ -1,0 +1,120 @@
+"""Describe the rewards, check those of a recipe, and calibrate an embedding model for them."""
+
+import inspect
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lowmed.recipe import Recipe
+    from lowmed.rewards.check import RewardsReport
+    from lowmed.rewards.embedding_calibration import EmbeddingCalibration
+    from lowmed.sample import Sample
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """One option of a reward: its name, the values that it takes, and its default."""
+
+    name: str
+    takes: str
+    default: Any
+
+
+@dataclass(frozen=True)
+class RewardInfo:
+    """The description of a reward.
+
+    Attributes:
+        name: the name to use in a recipe.
+        summary: what it pays, in one sentence.
+        description: formula, source and limits.
+        needs: what it needs with its default options: `judge`, `embedding`, `likelihood`.
+        options: its options.
+        format: version of the JSON form.
+    """
+
+    name: str
+    summary: str
+    description: str
+    needs: tuple[str, ...]
+    options: tuple[OptionInfo, ...]
+    format: int = 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The description as a JSON object."""
+        return asdict(self)
+
+
+def list_rewards() -> tuple[RewardInfo, ...]:
+    """Describe every reward, in the order of the documentation."""
+    from lowmed.rewards import REWARDS
+
+    return tuple(map(describe_reward, REWARDS))
+
+
+def describe_reward(name: str) -> RewardInfo:
+    """Describe one reward.
+
+    Raises:
+        RecipeError: the reward is unknown.
+    """
+    from lowmed.recipe import RewardSpec
+    from lowmed.rewards import REWARDS, needs_of, registry
+
+    options = tuple(
+        OptionInfo(option, registry.type_name(hint), default)
+        for option, (hint, default) in registry.options(name).items()
+    )
+    description = inspect.getdoc(REWARDS[name]) or ""
+    needs = tuple(sorted(needs_of(RewardSpec(name=name))))
+    return RewardInfo(name, description.splitlines()[0], description, needs, options)
+
+
+def check_rewards(recipe: "Recipe") -> "RewardsReport":
+    """Score a recipe's gold completions, other spellings of them, and known hacks with the recipe's rewards.
+
+    Raises:
+        RecipeError: the recipe has no rewards, or a mistake in them.
+        DataError, SetupError: the data cannot be loaded.
+        RunError: a reward raised an exception.
+    """
+    from lowmed import rewards
+    from lowmed.errors import RecipeError
+    from lowmed.rewards import check
+
+    if not recipe.method.reward_specs:
+        raise RecipeError(
+            "this recipe has no rewards", f"method.kind={recipe.method.kind}", "use a recipe whose method has rewards"
+        )
+    built = rewards.for_recipe(recipe)
+    return check.check_rewards(built, _training_samples(recipe), recipe.prompts.training)
+
+
+def calibrate_embedding(recipe: "Recipe", model: str, out: Path | None = None) -> "EmbeddingCalibration":
+    """Calibrate an embedding model on the gold answers of a recipe's training data.
+
+    Args:
+        recipe: the recipe whose data are used.
+        model: folder or hub repository of a sentence-transformers model.
+        out: the file to write, for the option `calibration` of a reward; None writes nothing.
+
+    Raises:
+        DataError: the data cannot be loaded, or have too few different open answers.
+        SetupError: the model cannot be loaded, or the file cannot be written.
+    """
+    from lowmed.files import write_json
+    from lowmed.rewards import embedding_calibration
+
+    result = embedding_calibration.calibrate_embedding(_training_samples(recipe), model)
+    if out is not None:
+        write_json(out, result.as_json())
+    return result
+
+
+def _training_samples(recipe: "Recipe") -> "Sequence[Sample]":
+    from lowmed.data import for_recipe
+
+    return for_recipe(recipe).split.train

@@ -1,0 +1,93 @@
+"""The lexicons: well-formed entries, and that a further language takes its own file and one line."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from lowmed.answer.lexicon import ALL, LEXICONS, Lexicon, merge, one_of
+
+PACKAGE = Path(__file__).parents[2] / "lowmed"
+FRENCH = """
+from lowmed.answer.lexicon.lexicon import Lexicon
+
+FRENCH = Lexicon(
+    language="fr",
+    yes=("oui", "vrai"),
+    no=("non", "faux"),
+    opening_yes=("oui",),
+    opening_no=("non",),
+    opening_end=r"\\s*[.,;:!?]",
+    or_words=("ou",),
+    denials=("pas de", "sans"),
+    refusals=(r"^je ne sais pas",),
+    answer_nouns=("réponse",),
+    answer_phrases=(r"réponse(?: est)? ?:",),
+    left=("gauche",),
+    right=("droit", "droite"),
+    number_words={"deux": 2},
+)
+"""
+CHECKS = """
+from lowmed.answer import Question, contradictions, grade, normalize, read
+from lowmed.answer.normalize import same_answer
+
+def values(question, *texts):
+    return [read(text, question).value for text in texts]
+
+
+mass = Question("closed", ("oui",))
+assert values(mass, "Oui, une masse.", "Non.", "vrai", "Je ne sais pas") == ["yes", "no", "yes", None]
+assert values(mass, "Yes.", "No, it is normal", "是的", "没有") == ["yes", "no", "yes", "no"]
+organ = Question("closed", ("foie",), question="Est-ce le poumon, le coeur ou foie ?")
+assert grade(read("La réponse est : foie", organ), organ).outcome == "correct"
+finding = Question("choice", ("masse",), ("masse", "fracture"))
+assert values(finding, "on voit une masse sans fracture") == ["masse"]
+for opposite in ("poumon droit", "right lung"):
+    assert contradictions(opposite, "poumon gauche") == ("laterality",)
+assert same_answer("deux", "2")
+"""
+
+
+def test_a_new_language_takes_one_file_and_one_line(tmp_path: Path) -> None:
+    copy = tmp_path / "lowmed"
+    for name in ("__init__.py", "sample.py", "errors.py"):
+        copy.mkdir(exist_ok=True)
+        shutil.copy(PACKAGE / name, copy / name)
+    shutil.copytree(PACKAGE / "answer", copy / "answer")
+    lexicons = copy / "answer" / "lexicon"
+    (lexicons / "fr.py").write_text(FRENCH, encoding="utf-8")
+    line = "LEXICONS = (ENGLISH, CHINESE)"
+    text = (lexicons / "__init__.py").read_text(encoding="utf-8")
+    assert line in text
+    added = "from lowmed.answer.lexicon.fr import FRENCH\nLEXICONS = (ENGLISH, CHINESE, FRENCH)"
+    (lexicons / "__init__.py").write_text(text.replace(line, added), encoding="utf-8")
+    subprocess.run([sys.executable, "-c", CHECKS], check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+
+
+@pytest.mark.parametrize("lexicon", [*LEXICONS, ALL], ids=lambda lexicon: lexicon.language)
+def test_entries_are_patterns_without_capturing_groups(lexicon: Lexicon) -> None:
+    for item in fields(Lexicon):
+        entries = getattr(lexicon, item.name)
+        if isinstance(entries, tuple) and all(isinstance(entry, str) for entry in entries):
+            assert re.compile(one_of(entries)).groups == 0, item.name
+
+
+@pytest.mark.parametrize("lexicon", LEXICONS, ids=lambda lexicon: lexicon.language)
+def test_words_for_yes_and_no_are_disjoint_and_include_the_opening_words(lexicon: Lexicon) -> None:
+    assert set(lexicon.yes).isdisjoint(lexicon.no)
+    assert set(lexicon.opening_yes) | set(lexicon.yes_in_text) <= set(lexicon.yes)
+    assert set(lexicon.opening_no) | set(lexicon.no_in_text) <= set(lexicon.no)
+
+
+def test_merging_keeps_the_entries_of_every_language_in_order() -> None:
+    merged = merge([Lexicon(language="a", yes=("x",), number_words={"i": 1}), Lexicon(language="b", yes=("y",))])
+    assert (merged.yes, merged.no, merged.number_words) == (("x", "y"), (), {"i": 1})
+
+
+def test_an_empty_field_matches_nothing() -> None:
+    assert re.search(one_of(()), "any text") is None
