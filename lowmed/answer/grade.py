@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The lenient and the strict outcome of one completion; only a strict answer has a strict outcome but `unread`."""
+    """The lenient and the strict outcome of one completion. The strict one is `unread` if the answer is not strict."""
 
     outcome: Outcome
     strict_outcome: Outcome

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from lowmed.cli.rewards import app
 from lowmed.errors import DataError, RecipeError, SetupError
 from lowmed.nano import phantom
 from lowmed.rewards import build, embedding
@@ -194,3 +196,12 @@ def test_a_missing_model_or_option_is_rejected(tmp_path: Path) -> None:
 
 def test_phantom_has_enough_open_answers_for_a_calibration(counting: str) -> None:
     assert calibrate_embedding(phantom.samples("train", 300), counting).pairs > 50
+
+
+def test_the_command_writes_a_calibration_that_rewards_can_load(counting: str, tmp_path: Path) -> None:
+    out = tmp_path / "counts.json"
+    arguments = ["calibrate", "--recipe", "rarl", "--nano", "--model", counting, "--out", str(out), "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == (0 if json.loads(result.stdout)["usable"] else 1)
+    assert json.loads(out.read_text()) == json.loads(result.stdout)
+    assert json.loads(out.read_text())["format"] == 1
