@@ -95,7 +95,7 @@ def _train(
                 "--resume",
                 "give --resume and --max-minutes alone, or start a new run",
             )
-        if run.record["status"] == "finished":
+        if run.record.status == "finished":
             raise RunError("the run is finished", resume, f"evaluate it: lowmed eval {resume}")
     else:
         recipe = load_recipe(options.require_recipe(name), overrides, nano=nano)
@@ -131,7 +131,7 @@ def _train(
     if not resume:
         run = create_run(recipe, options.run_name(options.require_recipe(name), nano), out=out)
     info(f"run     {run.folder}")
-    start = run.record.get("steps", 0)
+    start = run.record.steps or 0
     with progress(kind, recipe.method.max_steps, start) as advance:
         status = engine.train(
             run,
@@ -144,12 +144,12 @@ def _train(
     record = run.record
     if status == "stopped":
         info(
-            f"stopped ({record['reason']}) after update {record['steps']} of {recipe.method.max_steps}; nothing is lost"
+            f"stopped ({record.reason}) after update {record.steps} of {recipe.method.max_steps}; nothing is lost"
         )
         info(f"next    lowmed {kind} --resume {run.folder}")
-        raise typer.Exit(0 if record["reason"] == "time" else 130)
-    info(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
-    info(f"next    lowmed eval {run.folder} --base")
+        raise typer.Exit(0 if record.reason == "time" else 130)
+    info(f"done    {record.seconds:.0f} s, peak {record.peak_gib:.2f} GiB, adapter in {run.adapter}")
+    info(f"next    lowmed eval {run.folder} --with-base")
 
 
 def _same(run: "Run", recipe: "Recipe") -> bool:
@@ -160,13 +160,13 @@ def _same(run: "Run", recipe: "Recipe") -> bool:
     """
     from lowmed.errors import RunError
 
-    if run.record["recipe_digest"] != recipe.digest:
+    if run.record.recipe_digest != recipe.digest:
         raise RunError(
             "the run in that folder is of another recipe",
             str(run.folder),
             f"choose another --out, or go on with what it is: --resume {run.folder}",
         )
-    if run.record["status"] == "finished":
+    if run.record.status == "finished":
         info(f"done    {run.folder} is finished; nothing to do")
         return False
     return True
