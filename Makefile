@@ -8,7 +8,7 @@ PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constra
 .PHONY: demo test lint setup-test nano clean
 
 demo: $(DEMO)/adapter/adapter_model.safetensors
-	@$(BIN)/lowmed eval $(DEMO) --base
+	@$(BIN)/lowmed eval $(DEMO) --with-base
 
 test: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup

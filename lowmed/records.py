@@ -152,8 +152,8 @@ class RunRecord(Record):
     """bf16, fp16 or fp32."""
     backend: str | None = None
     """transformers or unsloth."""
-    batch: dict[str, int | bool | float | str | None] | None = None
-    """Batch size chosen by the planner; a resumed run keeps it."""
+    batch: dict[str, Any] | None = None
+    """Fields of the planner's `Batch`; a resumed run keeps them."""
     base_commit: str | None = None
     """Hub commit of the base model."""
     python: str | None = None

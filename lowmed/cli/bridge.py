@@ -18,6 +18,7 @@ from lowmed.cli.train import MaxMinutes
 
 if TYPE_CHECKING:
     from lowmed.data.split import DataSplit
+    from lowmed.evaluate.records import ProbeReport
     from lowmed.recipe import Recipe
 
 RECORD = "bridge.json"
@@ -60,7 +61,7 @@ def bridge(
     info(f"bridge  {folder / RECORD}")
     if not finished:
         raise typer.Exit(1)
-    info(f"next    lowmed eval {folder / stages[-1]['stage']} --base")
+    info(f"next    lowmed eval {folder / stages[-1]['stage']} --with-base")
 
 
 @dataclass(frozen=True)
@@ -167,16 +168,17 @@ def _questions(recipe_name: "Recipe", limit: int) -> "DataSplit":
     return training_questions_only(data_split, limit)
 
 
-def _probe(folder: Path, recipe_name: "Recipe", adapter: Path | None, clock: Clock) -> dict[str, Any]:
+def _probe(folder: Path, recipe_name: "Recipe", adapter: Path | None, clock: Clock) -> "ProbeReport":
     """Support on training questions, of the base or of the adapter that the stage before left."""
     from lowmed.engine import evaluator
     from lowmed.evaluate.bridge_rule import bridge_spec
+    from lowmed.evaluate.records import ProbeReport
     from lowmed.evaluate.target import EvalTarget
-    from lowmed.files import read_json
     from lowmed.recipe import GrpoSpec
+    from lowmed.records import read_record
 
     if (folder / "probe.json").is_file():
-        return read_json(folder / "probe.json")
+        return read_record(folder / "probe.json", ProbeReport)
     rule, method = bridge_spec(recipe_name), recipe_name.method
     assert isinstance(method, GrpoSpec)  # which the rule has seen to
     start = adapter or (Path(recipe_name.lora.start) if recipe_name.lora.start else None)

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, otherwise a plain line every few seconds."""
 
 import sys
 import time
@@ -10,15 +10,15 @@ SECONDS_BETWEEN_LINES = 20
 
 
 def info(text: str = "") -> None:
-    """A line for the reader, on stderr, so that stdout holds results alone."""
+    """Print a line on stderr, so that stdout holds only results."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress(what: str, total: int, start: int = 0) -> Iterator[Advance]:
-    """Show how far a long piece of work is; call the result with the number done and a note."""
+def progress(title: str, total: int, start: int = 0) -> Iterator[Advance]:
+    """Show the progress of a long task; call the result with the number done and a note."""
     if not sys.stderr.isatty():
-        yield _lines(what, total, start)
+        yield _lines(title, total, start)
         return
     from rich.console import Console
     from rich.progress import (
@@ -31,7 +31,7 @@ def progress(what: str, total: int, start: int = 0) -> Iterator[Advance]:
     )
 
     columns = (
-        TextColumn(what),
+        TextColumn(title),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -40,12 +40,12 @@ def progress(what: str, total: int, start: int = 0) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, completed=start, note="")
+        task = bar.add_task(title, total=total, completed=start, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
 
 
-def _lines(what: str, total: int, start: int) -> Advance:
-    began = last = time.monotonic()
+def _lines(title: str, total: int, start: int) -> Advance:
+    started = last = time.monotonic()
 
     def advance(done: int, note: str) -> None:
         nonlocal last
@@ -53,7 +53,7 @@ def _lines(what: str, total: int, start: int) -> Advance:
         if done < total and now - last < SECONDS_BETWEEN_LINES:
             return
         last = now
-        left = (now - began) / max(done - start, 1) * (total - done)
-        info(f"{what}  {done}/{total}  {now - began:.0f} s, {left:.0f} s left  {note}".rstrip())
+        left = (now - started) / max(done - start, 1) * (total - done)
+        info(f"{title}  {done}/{total}  {now - started:.0f} s, {left:.0f} s left  {note}".rstrip())
 
     return advance

@@ -143,9 +143,7 @@ def _train(
         )
     record = run.record
     if status == "stopped":
-        info(
-            f"stopped ({record.reason}) after update {record.steps} of {recipe.method.max_steps}; nothing is lost"
-        )
+        info(f"stopped ({record.reason}) after update {record.steps} of {recipe.method.max_steps}; nothing is lost")
         info(f"next    lowmed {kind} --resume {run.folder}")
         raise typer.Exit(0 if record.reason == "time" else 130)
     info(f"done    {record.seconds:.0f} s, peak {record.peak_gib:.2f} GiB, adapter in {run.adapter}")

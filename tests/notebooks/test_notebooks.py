@@ -13,7 +13,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # What a short trial adds; the notebooks leave both open for it.
 TRIAL = {
     "EXTRA": "method.max_steps=2 data.train_limit=32 method.save_steps=2",
-    "EVAL": "--limit 8 --controls 4",
+    "EVAL": "--questions 8 --controls 4",
     "LOWMED_NANO": "1",
     "MPLBACKEND": "agg",
 }
