@@ -122,7 +122,7 @@ def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> Pair
 
 
 def _judged(first: ComparedRun, second: ComparedRun, open_keys: Sequence[QuestionKey]) -> tuple[JudgedDifference, ...]:
-    """The open questions, by each judge and rubric with a verdict on both completions."""
+    """The difference on open questions, for every judge and rubric with verdicts on both sides."""
     result = []
     for identity in sorted(first.verdicts.keys() & second.verdicts.keys()):
         one, other = first.verdicts[identity], second.verdicts[identity]
