@@ -106,8 +106,8 @@ def test_published_closed_accuracies_are_reproduced(name: str, closed: float) ->
     assert metrics.accuracy == pytest.approx(closed, abs=5e-5)
 
 
-# Completions whose published verdict is wrong: they name the gold option after repeating the options, or next to letters
-# of options that they reject; and one that gives one option's letter with another option's text.
+# Completions whose published verdict is wrong: they name the gold option after repeating the options, or next to
+# letters of options that they reject; and one that gives one option's letter with another option's text.
 MISJUDGED = {
     "gmai-qwen2-vl-2b": [],
     "gmai-huatuogpt-vision-7b": [
