@@ -86,7 +86,8 @@ def disk_errors(where: Path) -> Iterator[None]:
         # safetensors and torch raise their own errors for a full disk, without an errno.
         full = any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter failed"))
         if number in (errno.ENOSPC, errno.EDQUOT) or full:
-            raise SetupError("the disk is full", str(where), "free some space, then repeat the command or --resume the run") from error
+            fix = "free some space, then repeat the command or --resume the run"
+            raise SetupError("the disk is full", str(where), fix) from error
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise SetupError("the directory is not writable", str(where), "choose another --out") from error
         raise
