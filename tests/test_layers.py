@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lowmed"
 HEAVY = {"torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", "datasets", "unsloth", "accelerate"}
 # Lower rooms first; a module may import at its top only from its own room and those before it.
-ORDER = ["errors", "files", "records", "schema", "sample", "answer", "prompt", "methods", "recipe", "models", "run", "nano", "data",
-         "judge", "rewards", "plan", "evaluate", "report", "engine", "ship", "cli"]  # fmt: skip
+ORDER = ["errors", "files", "records", "schema", "sample", "answer", "prompt", "methods", "recipe", "models", "run",
+         "nano", "data", "judge", "rewards", "plan", "evaluate", "report", "engine", "ship", "cli"]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
