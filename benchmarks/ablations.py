@@ -94,7 +94,7 @@ def ask(run: Path, infer: str, *, base: bool) -> dict[str, Any]:
     recipe = yaml.safe_load((asked / "recipe.yaml").read_text())
     recipe["prompts"]["infer"] = infer
     (asked / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    report = json.loads(lowmed("eval", str(asked), "--controls", "0", "--json", *(["--base"] if base else [])))
+    report = json.loads(lowmed("eval", str(asked), "--controls", "0", "--json", *(["--with-base"] if base else [])))
     shutil.rmtree(asked)
     return {
         split: {who: result["strict"]["accuracy"] for who, result in part["results"].items()}

@@ -46,12 +46,12 @@ def stored(folder: Path, controls: int) -> dict[str, Any]:
             letter = "ABC"[sample.options.index(said)] if said in sample.options else said
             completion = f"<think>The image shows it.</think><answer>{letter}</answer>"
             rows.append({**prediction(sample, condition.split, completion, 12, "stop"), "prior": said})
-        results_folder.append(results_folder.path(folder, "base", condition.name), rows)
+        results_folder.append_rows(results_folder.completions_file(folder, "base", condition.name), rows)
         completions += len(rows)
     began = time.process_time()
     result = report(folder)
     seconds = time.process_time() - began
-    assert result["splits"]["test"]["results"]["base"]["questions"] == QUESTIONS
+    assert result.splits["test"].results["base"].questions == QUESTIONS
     return {"questions": QUESTIONS, "replies_with_controls": completions, "cpu_seconds": round(seconds, 2)}
 
 

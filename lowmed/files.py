@@ -1,4 +1,4 @@
-"""Reading and writing files: whole or not at all, and one rule for a line that a kill cut short."""
+"""Read and write files: atomic writes, JSON, JSON lines with an incomplete last line, and disk errors."""
 
 import contextlib
 import errno
@@ -13,21 +13,21 @@ from lowmed.errors import RunError, SetupError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
+    """Read the object in a JSON file."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all: to a temporary file in the same folder, then rename.
+    """Write a file atomically: to a temporary file in the same directory, then rename it.
 
     Raises:
-        SetupError: the disk is full or not writable; an earlier file of that name is unchanged.
+        SetupError: the disk is full or not writable; an existing file is then unchanged.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with disk_errors(path):
@@ -43,10 +43,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; none where there is no file. A last line that a kill cut short is left out.
+    """Read the rows of a JSON-lines file; an empty list if it does not exist. An incomplete last line is skipped.
 
     Raises:
-        RunError: another line is not JSON.
+        RunError: any other line is not JSON.
     """
     if not path.exists():
         return []
@@ -58,7 +58,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            if number == len(lines):  # no newline at its end: the write was cut short
+            if number == len(lines):  # without a newline at its end: the process was killed while writing
                 break
             raise RunError(
                 "the line is not JSON", f"{path}:{number}", "restore the file, or delete the line"
@@ -67,7 +67,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows to a JSON-lines file.
+    """Append rows to a JSON-lines file.
 
     Raises:
         SetupError: the disk is full or not writable.
@@ -78,20 +78,21 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 @contextlib.contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Turn errors of a full or unwritable disk into a SetupError."""
+    """Turn disk-full and permission errors into a SetupError."""
     try:
         yield
     except Exception as error:
         number = getattr(error, "errno", None)
-        # safetensors and torch raise errors of their own for a full disk, without a number.
+        # safetensors and torch raise their own errors for a full disk, without an errno.
         full = any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter failed"))
         if number in (errno.ENOSPC, errno.EDQUOT) or full:
-            raise SetupError("the disk is full", str(where), "free some space, then --resume the run") from error
+            fix = "free some space, then repeat the command or --resume the run"
+            raise SetupError("the disk is full", str(where), fix) from error
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise SetupError("the folder cannot be written", str(where), "choose another --out") from error
+            raise SetupError("the directory is not writable", str(where), "choose another --out") from error
         raise
 
 
 def utc_now() -> str:
-    """The time in UTC, to the second."""
+    """The UTC time in ISO format, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The run folder: created once, written whole, read back by anybody."""
+"""The run directory: created once, written atomically, read by every later command."""
 
 import json
 from dataclasses import dataclass
@@ -7,33 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.errors import RunError
-from lowmed.files import append_jsonl, disk_errors, read_json, read_jsonl, utc_now, write_json, write_text
+from lowmed.files import append_jsonl, disk_errors, read_jsonl, utc_now, write_text
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
+from lowmed.records import RunRecord, parse_record, read_record
 
 FOLDER = "runs"
+RECORD = "run.json"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that holds one training run: recipe, status, metrics, rollouts, checkpoints, adapter, evaluations."""
+    """A training run's directory: recipe, record, metrics, rollouts, checkpoints, adapter, evaluations."""
 
     folder: Path
 
     @property
     def adapter(self) -> Path:
-        """The trained adapter, plain PEFT."""
+        """Directory of the trained adapter, in PEFT's format."""
         return self.folder / "adapter"
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints lie, one folder each."""
+        """Directory of the checkpoints, one subdirectory each."""
         return self.folder / "checkpoints"
 
     @property
-    def record(self) -> dict[str, Any]:
-        """The content of run.json."""
-        return read_json(self.folder / "run.json")
+    def record(self) -> RunRecord:
+        """The content of run.json.
+
+        Raises:
+            RunError: the file is damaged, or written by a newer version.
+        """
+        return read_record(self.folder / RECORD, RunRecord)
 
     @property
     def recipe(self) -> Recipe:
@@ -41,35 +47,41 @@ class Run:
         return load_recipe(str(self.folder / "recipe.yaml"))
 
     def update(self, **fields: Any) -> None:
-        """Set fields of run.json, keeping the others."""
-        write_json(self.folder / "run.json", {**self.record, **fields})
+        """Set fields of run.json and keep the others.
+
+        Raises:
+            RunError: a field of that name or type does not exist.
+            SetupError: the disk is full or not writable.
+        """
+        file = self.folder / RECORD
+        parse_record({**self.record.as_json(), **fields}, file, RunRecord).write(file)
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Add rows to a JSON-lines file of the run."""
+        """Append rows to a JSON-lines file of the run."""
         append_jsonl(self.folder / name, rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a JSON-lines file of the run; none when there is no such file."""
+        """Read a JSON-lines file of the run; an empty list if it does not exist."""
         return read_jsonl(self.folder / name)
 
     def rewind(self, name: str, step: int) -> None:
-        """Drop the rows of a JSON-lines file that were written after that step, and a line cut by a kill."""
+        """Drop the rows of a JSON-lines file written after a step, and a last line that is incomplete."""
         path = self.folder / name
         if path.exists():
             kept = [row for row in read_jsonl(path) if row["step"] <= step]
             write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
 
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint that was written to its end."""
-        done = [path.parent for path in self.checkpoints.glob("checkpoint-*/complete.json")]
-        return max(done, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+        """The newest complete checkpoint."""
+        complete = [path.parent for path in self.checkpoints.glob("checkpoint-*/complete.json")]
+        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
-    """A new run folder with its recipe inside, status `running`.
+    """Create a run directory that holds the recipe, with status `running`.
 
     Raises:
-        RunError: the folder exists.
+        RunError: the directory exists.
         SetupError: it cannot be written.
     """
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
@@ -78,26 +90,28 @@ def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
             folder.mkdir(parents=True)
         except FileExistsError as error:
             raise RunError(
-                "the run folder exists", str(folder), f"choose another --out, or go on with --resume {folder}"
+                "the run directory exists", str(folder), f"choose another --out, or resume it with --resume {folder}"
             ) from error
         write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
-        record = {"name": name, "status": "running", "started": utc_now(), "recipe_digest": recipe.digest}
-        write_json(folder / "run.json", record)
+        record = RunRecord(name=name, status="running", started=utc_now(), recipe_digest=recipe.digest)
+        record.write(folder / RECORD)
     return Run(folder)
 
 
 def open_run(path: str) -> Run:
-    """The run in that folder, or with `auto` the newest one under runs/ that has not finished.
+    """Open a run directory; `auto` opens the newest one under runs/ that has not finished.
 
     Raises:
-        RunError: there is none.
+        RunError: the directory does not exist or is not a run.
     """
     if path == "auto":
-        runs = sorted(Path(FOLDER).glob("*/run.json"))
-        unfinished = [file.parent for file in runs if read_json(file)["status"] != "finished"]
+        files = sorted(Path(FOLDER).glob(f"*/{RECORD}"))
+        unfinished = [file.parent for file in files if read_record(file, RunRecord).status != "finished"]
         if not unfinished:
-            raise RunError("no unfinished run to resume", f"{FOLDER}/", "start one, or name a folder: --resume RUN")
+            raise RunError("no unfinished run to resume", f"{FOLDER}/", "start one, or name a directory: --resume RUN")
         return Run(unfinished[-1])
-    if not (Path(path) / "run.json").is_file():
-        raise RunError("this is no run folder", path, "name a folder that holds run.json")
+    if not Path(path).exists():
+        raise RunError("the run does not exist", path, f"check the path; `ls {FOLDER}` lists the runs")
+    if not (Path(path) / RECORD).is_file():
+        raise RunError("not a run directory", path, f"name a directory that holds {RECORD}")
     return Run(Path(path))

@@ -91,18 +91,18 @@ def exchanged(text: str) -> str:
 
 
 def evaluated(
-    folder: Path, asked: DataSplit, says: Says, *, controls: int = 1000, samples: int = 0, who: str = "base"
+    folder: Path, data_split: DataSplit, says: Says, *, controls: int = 1000, samples: int = 0, system: str = "base"
 ) -> dict[str, Any]:
-    """The report of the whole evaluation of one predictor."""
+    """Evaluate one predictor and return the content of the report."""
     family = prompt.family("reasoning")
-    about = eval_settings(ModelSpec(name="nano"), family, asked, max_new_tokens=64, seen="")
-    results_folder.open_folder(folder, about)
+    settings = eval_settings(ModelSpec(name="nano"), family, data_split, max_new_tokens=64, seen="")
+    results_folder.open_folder(folder, settings)
     runner.run_conditions(
         folder,
-        who,
-        runner.list_conditions(asked, controls=controls, samples=samples),
+        system,
+        runner.list_conditions(data_split, controls=controls, samples=samples),
         lambda: answering(says),
-        train=asked.train,
+        train=data_split.train,
         advance=lambda done, note: None,
     )
-    return report(folder)
+    return report(folder).model_dump(exclude_unset=True)

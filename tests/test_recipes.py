@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from lowmed.cli import train
 from lowmed.errors import RecipeError
+from lowmed.evaluate.judge_calibration import agreement
 from lowmed.judge import CLINICAL, Judge, calibration
+from lowmed.judge.records import Attacks, RubricCalibration
 from lowmed.recipe import GrpoSpec, Recipe
 from lowmed.recipe.io import dump_recipe, find_recipe, load_recipe, read_raw, shipped_recipes
 from lowmed.report import recipe_keys
@@ -227,14 +229,21 @@ def test_a_recipe_that_needs_a_judge_does_not_start_without_one(
 
 
 def calibrated(file: Path, judge: Judge) -> None:
-    """Write a calibration like `lowmed judge calibrate`, of a judge that agrees with people."""
-    rates = {"kappa": 0.9, "false_accepts": {"rate": 0.0}, "labelled_wrong": 60, "labelled_right": 60}
-    result = {
-        "judge": judge.identity(CLINICAL),
-        "all": rates,
-        "asked": rates,
-        "attacks": {"accepted": 0, "asked": 9},
-    }
+    """Write the calibration of a judge that agrees with the labels."""
+    labels = agreement([(True, True), (False, False)] * 60)
+    result = RubricCalibration(
+        passed=True,
+        faults=(),
+        judge=judge.identity(CLINICAL),
+        rows=120,
+        skipped_rows=0,
+        no_verdict=0,
+        all=labels,
+        judged_by_model=labels,
+        attacks=Attacks(tried=9, accepted=0, accepted_texts=()),
+        disagreements=(),
+        usage=judge.usage(),
+    )
     calibration.write(file, judge, CLINICAL, result)
 
 

@@ -1,3 +1,5 @@
+"""The run directory: written atomically, read back typed, never overwritten."""
+
 import errno
 import json
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 from lowmed.errors import RunError, SetupError
 from lowmed.files import disk_errors, read_json, write_json
 from lowmed.recipe.io import load_recipe
+from lowmed.records import RunRecord, read_record
 from lowmed.run import Run, create_run, open_run
 
 
@@ -18,11 +21,45 @@ def test_a_run_can_be_read_back(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
     assert run.recipe == load_recipe("rarl", nano=True)
     run.update(status="finished", seconds=3.0)
-    assert run.record["status"] == "finished"
-    assert run.record["recipe_digest"] == run.recipe.digest
+    assert run.record.status == "finished"
+    assert run.record.recipe_digest == run.recipe.digest
+    run.update(steps=7)
+    assert (run.record.seconds, run.record.steps, run.record.peak_gib) == (3.0, 7, None)
 
 
-def test_an_existing_folder_is_never_written_into(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"), [("updates", 3), ("status", "done"), ("steps", "many"), ("image_pixels", [1])]
+)
+def test_an_unknown_field_or_a_wrong_type_is_not_written(tmp_path: Path, field: str, value: object) -> None:
+    run = fresh(tmp_path / "run")
+    before = (run.folder / "run.json").read_text()
+    with pytest.raises(RunError, match=f"not a valid RunRecord: {field}"):
+        run.update(**{field: value})
+    assert (run.folder / "run.json").read_text() == before
+
+
+def test_a_record_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
+    run = fresh(tmp_path / "run")
+    file = run.folder / "run.json"
+    file.write_text(json.dumps({**read_json(file), "format": 2, "unheard_of": True}))
+    with pytest.raises(RunError, match=r"newer version of lowmed \(format 2, this version reads 1\)") as raised:
+        _ = run.record
+    assert raised.value.where == str(file)
+    assert raised.value.fix.startswith("update lowmed")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', "[" * 100_000, '{"format": "2"}'])
+def test_a_damaged_record_is_reported_with_its_path(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(text)
+    with pytest.raises(RunError, match=r"not JSON|not a valid RunRecord") as raised:
+        read_record(file, RunRecord)
+    assert raised.value.where == str(file)
+    with pytest.raises(RunError, match="does not exist"):
+        read_record(tmp_path / "none.json", RunRecord)
+
+
+def test_an_existing_directory_is_never_written_into(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "mine.txt").write_text("keep")
@@ -31,15 +68,15 @@ def test_an_existing_folder_is_never_written_into(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 
-def test_a_folder_name_is_made_from_time_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_directory_is_named_by_time_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = create_run(load_recipe("rarl"), "rarl")
     assert run.folder.parent == Path("runs")
     assert run.folder.name.endswith("-rarl")
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path) -> None:
-    """The temporary file is a link to the device that is always full: a true ENOSPC."""
+def test_a_full_disk_keeps_the_old_file_and_raises(tmp_path: Path) -> None:
+    """The temporary file is a link to the device that is always full: a real ENOSPC."""
     target = tmp_path / "run.json"
     write_json(target, {"status": "running"})
     (tmp_path / ".run.json.tmp").symlink_to("/dev/full")
@@ -49,20 +86,20 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / ".run.json.tmp").is_symlink()
 
 
-def test_a_full_disk_while_rollouts_are_added_says_so(tmp_path: Path) -> None:
+def test_a_full_disk_while_rollouts_are_appended_raises(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
     (run.folder / "rollouts.jsonl").symlink_to("/dev/full")
     with pytest.raises(SetupError, match="disk is full"):
         run.append("rollouts.jsonl", [{"step": 1}])
 
 
-def test_other_errors_of_the_disk_are_not_swallowed(tmp_path: Path) -> None:
+def test_other_disk_errors_are_not_swallowed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="other") as caught, disk_errors(tmp_path):
         raise OSError(errno.EIO, "other")
     assert caught.value.errno == errno.EIO
 
 
-def test_rewinding_drops_what_came_after_the_checkpoint_and_a_cut_line(tmp_path: Path) -> None:
+def test_rewinding_drops_rows_after_the_checkpoint_and_an_incomplete_line(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
     run.append("metrics.jsonl", [{"step": number} for number in range(1, 6)])
     with (run.folder / "metrics.jsonl").open("a") as file:
@@ -71,7 +108,7 @@ def test_rewinding_drops_what_came_after_the_checkpoint_and_a_cut_line(tmp_path:
     assert [row["step"] for row in run.rows("metrics.jsonl")] == [1, 2, 3]
 
 
-def test_only_checkpoints_written_to_their_end_count(tmp_path: Path) -> None:
+def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
     assert run.last_checkpoint() is None
     for number, complete in ((20, True), (100, True), (120, False)):
@@ -93,12 +130,14 @@ def test_auto_opens_the_newest_unfinished_run(tmp_path: Path, monkeypatch: pytes
     assert open_run("auto").folder.name == "20260102-b"
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no run folder"):
+def test_a_directory_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run directory"):
         open_run(str(tmp_path))
+    with pytest.raises(RunError, match="the run does not exist"):
+        open_run(str(tmp_path / "none"))
 
 
-def test_nothing_in_a_new_run_names_this_machine(tmp_path: Path) -> None:
+def test_a_new_run_contains_no_path_of_this_machine(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
     text = "".join(path.read_text() for path in run.folder.iterdir())
     assert str(tmp_path) not in text

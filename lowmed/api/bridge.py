@@ -15,6 +15,7 @@ from lowmed.errors import RunError
 
 if TYPE_CHECKING:
     from lowmed.data.split import DataSplit
+    from lowmed.evaluate.records import ProbeReport
     from lowmed.recipe import Recipe
 
 RECORD = "bridge.json"
@@ -185,15 +186,16 @@ def _questions(recipe: "Recipe", limit: int) -> "DataSplit":
     return training_questions_only(for_recipe(recipe).split, limit)
 
 
-def _probe(folder: Path, recipe: "Recipe", adapter: Path | None, clock: Clock, progress: Progress) -> dict[str, Any]:
+def _probe(folder: Path, recipe: "Recipe", adapter: Path | None, clock: Clock, progress: Progress) -> "ProbeReport":
     """Support on training questions, of the base or of the adapter from the stage before."""
     from lowmed.engine import evaluator
     from lowmed.evaluate.bridge_rule import bridge_spec
+    from lowmed.evaluate.records import ProbeReport
     from lowmed.evaluate.target import EvalTarget
-    from lowmed.files import read_json
+    from lowmed.records import read_record
 
     if (folder / "probe.json").is_file():
-        return read_json(folder / "probe.json")
+        return read_record(folder / "probe.json", ProbeReport)
     spec = bridge_spec(recipe)
     start = adapter or (Path(recipe.lora.start) if recipe.lora.start else None)
     adapters: dict[str, Path | None] = {"tuned": start} if start else {"base": None}
@@ -222,8 +224,8 @@ def _train(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log
     run = train(
         load_recipe(str(file)), folder, resume=True, max_minutes=clock.minutes_left(), progress=progress, log=log
     )
-    if run.record["status"] != "finished":
-        raise StoppedError("time" if run.record["reason"] == "time" else "interrupted")
+    if run.record.status != "finished":
+        raise StoppedError("time" if run.record.reason == "time" else "interrupted")
 
 
 def _record(folder: Path, stages: list[dict[str, Any]], status: str) -> None:

@@ -46,7 +46,7 @@ def train(
         run = _run_of(recipe, str(out))
         return (
             run
-            if run.record["status"] == "finished"
+            if run.record.status == "finished"
             else _train(recipe, run, None, name, started, max_minutes, progress, log)
         )
     return _train(recipe, None, out, name, started, max_minutes, progress, log)
@@ -74,7 +74,7 @@ def resume_training(
 
     started = time.monotonic()
     run = run if isinstance(run, Run) else open_run(str(run))
-    if run.record["status"] == "finished":
+    if run.record.status == "finished":
         raise RunError("the run is finished", str(run.folder), f"evaluate it: lowmed eval {run.folder}")
     return _train(run.recipe, run, None, "", started, max_minutes, progress, log)
 
@@ -83,7 +83,7 @@ def _run_of(recipe: "Recipe", folder: str) -> "Run":
     from lowmed.run import open_run
 
     run = open_run(folder)
-    if run.record["recipe_digest"] != recipe.digest:
+    if run.record.recipe_digest != recipe.digest:
         raise RunError(
             "the run in that directory has another recipe",
             folder,
@@ -127,7 +127,7 @@ def _train(
     resumed = run is not None
     run = run or create_run(recipe, name, out=None if out is None else str(out))
     log(f"run     {run.folder}")
-    with progress(recipe.method.kind, recipe.method.max_steps, run.record.get("steps", 0)) as advance:
+    with progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0) as advance:
         engine.train(
             run,
             loaded,

@@ -1,4 +1,4 @@
-"""`lowmed compare`: two evaluations of the same questions, and whether they differ."""
+"""`lowmed compare`: parse options, compare, print."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ import typer
 
 from lowmed.cli import options
 
-First = Annotated[Path, typer.Argument(metavar="A", help="Run, evaluation folder, replies in it, or scored folder.")]
-Second = Annotated[Path, typer.Argument(metavar="B", help="The same; what is gained or lost is B minus A.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Count only answers in one tag.")]
+First = Annotated[Path, typer.Argument(metavar="A", help="Run, evaluation, its .jsonl file, or scored directory.")]
+Second = Annotated[Path, typer.Argument(metavar="B", help="The same; differences are B minus A.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Count only answers in exactly one tag.")]
 Different = Annotated[
-    bool, typer.Option("--allow-different", help="Compare what both were asked, and say what differs.")
+    bool, typer.Option("--allow-different", help="Compare the shared questions even if settings differ.")
 ]
 
 
@@ -23,25 +23,23 @@ def compare(
     allow_different: Different = False,
     as_json: options.Json = False,
 ) -> None:
-    """Set two evaluations of the same questions against each other: paired interval, exact test, what changed.
+    """Test whether two evaluations differ.
 
     \b
     lowmed compare runs/a runs/b                                           all sources that both were evaluated on
     lowmed compare runs/a/evals/phantom/base.jsonl runs/a/evals/phantom    what training changed
-    lowmed compare scored-zero-shot scored-tuned                           two folders of `lowmed score --out`
+    lowmed compare scored-zero-shot scored-tuned                           two directories of `lowmed score --out`
 
-    Different data, prompts, pixel policy or reading rules are refused; the message names them. Where both hold verdicts
-    of one judge by one rubric (`lowmed eval --judge-url`), its scores of the open questions are compared too.
+    Reports a paired bootstrap interval, an exact McNemar test, and examples that changed. Different data, prompts,
+    image budget or answer rules are an error that names them. If the same judge scored both (`lowmed eval
+    --judge-url`), its scores of the open questions are compared too.
     """
-    from lowmed.evaluate import compare as comparing
-    from lowmed.evaluate.compare_inputs import load_systems
+    from lowmed.api.compare import compare as run_comparison
 
-    result = comparing.compare(
-        load_systems(first), load_systems(second), strict=strict, allow_different=allow_different
-    )
+    comparison = run_comparison(first, second, strict=strict, allow_different=allow_different)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(comparison.as_json(), indent=2))
         return
     from lowmed.report import compare_table
 
-    compare_table.show(result)
+    compare_table.show(comparison)

@@ -1,21 +1,24 @@
-"""`lowmed judge`: a judge measured against people before it is trusted."""
+"""`lowmed judge`: parse options, calibrate a judge, print."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lowmed.cli import options
 from lowmed.cli.progress import info
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure a judge before it is trusted.")
+if TYPE_CHECKING:
+    from lowmed.judge.records import RubricCalibration
 
-Labelled = Annotated[
-    Path, typer.Argument(metavar="LABELLED.jsonl", help="Rows with a person's verdict, see above.", show_default=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Calibrate a judge against human labels.")
+
+Labeled = Annotated[
+    Path, typer.Argument(metavar="LABELED.jsonl", help="Rows with human labels, see above.", show_default=False)
 ]
-Url = Annotated[str, typer.Option("--judge-url", help="OpenAI-compatible address, .../v1", show_default=False)]
-Model = Annotated[str, typer.Option("--judge-model", help="What the judge's server calls it.", show_default=False)]
+Url = Annotated[str, typer.Option("--judge-url", help="OpenAI-compatible URL, .../v1", show_default=False)]
+Model = Annotated[str, typer.Option("--judge-model", help="The server's name for its model.", show_default=False)]
 Rubric = Annotated[Literal["answer", "clinical"], typer.Option("--rubric", help="What is judged.")]
 Prices = Annotated[
     tuple[float, float] | None,
@@ -26,12 +29,12 @@ Out = Annotated[Path | None, typer.Option("--out", help="File for the result, fo
 
 @app.callback()
 def _group() -> None:
-    """Keep `calibrate` a command of its own."""
+    """Keep `calibrate` a subcommand."""
 
 
 @app.command()
 def calibrate(
-    labelled: Labelled,
+    labeled: Labeled,
     judge_url: Url,
     judge_model: Model,
     rubric: Rubric = "answer",
@@ -39,71 +42,66 @@ def calibrate(
     out: Out = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compare a judge with verdicts that people gave; exit 1 where it is not to be trusted as a reward.
+    """Measure a judge's agreement with human labels.
 
     \b
-    lowmed judge calibrate labelled.jsonl --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3 --out judge.json
+    lowmed judge calibrate labeled.jsonl --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3 --out judge.json
     lowmed judge calibrate thoughts.jsonl --judge-url URL --judge-model qwen3 --rubric clinical --out judge.json
 
-    A line holds question, answer (a text, or a list of acceptable ones), completion (the whole completion) or prediction
-    (the answer alone; for `clinical` the reasoning alone), and correct: what a person says of it.
+    A line holds question, answer (a text, or a list of acceptable ones), completion (the whole completion) or
+    prediction (the answer alone; for `clinical` the reasoning alone), and correct: the human label.
 
     \b
     {"question": "What is seen?", "answer": "pleural effusion", "prediction": "fluid in the pleura", "correct": true}
 
-    Question, gold answer and the text judged are sent to that address, never an image. A key: LOWMED_JUDGE_KEY.
+    Question, gold answer and the judged text are sent to that URL, never an image. The key is read from
+    LOWMED_JUDGE_KEY. Exit code 1 if rewards must not use this judge.
     """
-    from lowmed.evaluate import judge_calibration as measured
-    from lowmed.judge import RUBRICS, Judge, calibration
+    from lowmed.api.judge import calibrate as run_calibration
 
-    asked = RUBRICS[rubric]
-    rows, left_out = measured.read(labelled, asked)
-    judge = Judge(judge_url, judge_model, prices=judge_prices)
-    result = {**measured.calibrate(judge, asked, rows), "left_out": left_out, "sent": judge.record()}
-    faults = calibration.faults(result)
-    result = {"passed": not faults, "faults": faults, **result}
-    if out:
-        calibration.write(out, judge, asked, result)
+    calibration = run_calibration(labeled, judge_url, judge_model, rubric=rubric, judge_prices=judge_prices, out=out)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(calibration.model_dump(mode="json"), indent=2))
     else:
-        _show(result)
+        _show(calibration)
         if out:
             info(f"\nwritten to {out}; in a recipe: judge.calibration={out}")
-    if faults:
+    if not calibration.passed:
         raise typer.Exit(1)
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(calibration: "RubricCalibration") -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from lowmed.report.eval_table import console, interval
 
-    judge, sent = result["judge"], result["sent"]
+    judge, usage = calibration.judge, calibration.usage
     shown = console()
-    shown.print(f"[bold]{escape(judge['model'])}[/bold] by rubric `{judge['rubric']}` {judge['rubric_digest']}\n")
+    shown.print(f"[bold]{escape(judge.model)}[/bold], rubric `{judge.rubric}` {judge.rubric_digest}\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "n", "kappa", "accuracy", "false accepts", "false rejects"):
         table.add_column(heading)
-    for name, part in (("all rows", result["all"]), ("asked of the judge", result["asked"])):
-        rates = (part[key] for key in ("accuracy", "false_accepts", "false_rejects"))
-        cells = ("-" if rate["rate"] is None else f"{rate['rate']:.3f} {interval(rate['wilson'])}" for rate in rates)
-        table.add_row(name, str(part["n"]), "-" if part["kappa"] is None else f"{part['kappa']:.3f}", *cells)
+    for name, part in (("all rows", calibration.all), ("judged by the model", calibration.judged_by_model)):
+        rates = (part.accuracy, part.false_accepts, part.false_rejects)
+        cells = ("-" if rate.rate is None else f"{rate.rate:.3f} {interval(rate.wilson or ())}" for rate in rates)
+        table.add_row(name, str(part.n), "-" if part.kappa is None else f"{part.kappa:.3f}", *cells)
     shown.print(table)
-    attacks, by = result["attacks"], sent["verdicts_by"]
-    shown.print(f"\nattacks accepted    {attacks['accepted']} of {attacks['asked']}")
-    for text in attacks["texts_accepted"]:
+    attacks = calibration.attacks
+    shown.print(f"\nattacks accepted     {attacks.accepted} of {attacks.tried}")
+    for text in attacks.accepted_texts:
         shown.print(f"  {escape(text)}")
     shown.print(
-        f"no verdict          {result['no_verdict']} of {result['rows']}; {result['left_out']} rows need no judge"
+        f"no verdict           {calibration.no_verdict} of {calibration.rows}; "
+        f"{calibration.skipped_rows} rows of other kinds were skipped"
     )
-    cost = "" if sent["cost"] is None else f", cost {sent['cost']:.4f}"
+    cost = "" if usage.cost is None else f", cost {usage.cost:.4f}"
     shown.print(
-        f"sent to {escape(sent['host'])}: {sent['requests']} requests, {sent['prompt_tokens']} + "
-        f"{sent['completion_tokens']} tokens{cost}; {by['cache']} verdicts from the cache, {by['rule']} by rule"
+        f"sent to {escape(usage.host)}: {usage.requests} requests, {usage.prompt_tokens} + "
+        f"{usage.completion_tokens} tokens{cost}; {usage.verdicts_by['cache']} verdicts from the cache, "
+        f"{usage.verdicts_by['rule']} by rule"
     )
-    for fault in result["faults"]:
-        shown.print(f"[bold]not to be trusted as a reward:[/bold] {escape(fault)}")
-    if not result["faults"]:
-        shown.print("passed: rewards may ask this judge")
+    for fault in calibration.faults:
+        shown.print(f"[bold]not passed:[/bold] {escape(fault)}")
+    if calibration.passed:
+        shown.print("passed: rewards may use this judge")

@@ -1,7 +1,6 @@
-"""`lowmed probe`: is RL worth it, SFT first, or neither; before a GPU is paid for."""
+"""`lowmed probe`: parse options, probe, print."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,16 +8,18 @@ import typer
 from lowmed.cli import options
 from lowmed.cli.progress import info, progress
 
-Target = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model folder.")]
-On = Annotated[str | None, typer.Option("--on", help="Data source whose training questions are probed.")]
+Target = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")]
+On = Annotated[str | None, typer.Option("--on", help="Data source; default: the run's training data.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source.")]
-Questions = Annotated[int, typer.Option("--questions", min=1, help="The first so many training questions.")]
-Samples = Annotated[int, typer.Option("--samples", min=2, max=64, help="Replies per question, with and without image.")]
-Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Of the sampled replies.")]
-Support = Annotated[
-    float | None, typer.Option("--support", min=0, max=1, help="Share of questions to be supported; default 0.25.")
+Questions = Annotated[int, typer.Option("--questions", min=1, help="Number of training questions; the first ones.")]
+Samples = Annotated[
+    int, typer.Option("--samples", min=2, max=64, help="Completions sampled per question, with and without image.")
 ]
-Out = Annotated[str | None, typer.Option("--out", help="Folder for replies, probe.json and difficulty.jsonl.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Of the sampled completions.")]
+Support = Annotated[
+    float | None, typer.Option("--support", min=0, max=1, help="Support required for RL; default 0.25.")
+]
+Out = Annotated[str | None, typer.Option("--out", help="Directory for completions, probe.json, difficulty.jsonl.")]
 
 
 def probe(
@@ -32,41 +33,35 @@ def probe(
     out: Out = None,
     as_json: options.Json = False,
 ) -> None:
-    """Decide before RL is paid for: can the model already reach right answers, by looking, in several tries?
+    """Check whether RL can help before training.
 
     \b
     lowmed probe nano --on phantom
     lowmed probe Qwen/Qwen2-VL-2B-Instruct --on vqa-rad --path ~/vqa-rad --questions 500
-    lowmed probe runs/20260101-rarl-sft                        an SFT run, on the questions it was trained on
+    lowmed probe runs/20260101-rarl-sft                        an SFT run, on its own training questions
 
-    Asks training questions, so that no test question decides anything. A question counts as supported where more of its
-    completions are right than guessing and the model without the image explain. difficulty.jsonl holds the pass counts.
-    Ends with 0 where the verdict is RL, with 1 where it is not.
+    Uses training questions only, so that no test question influences the decision. A question is supported if more of
+    its completions are correct than guessing and the same model without the image explain. difficulty.jsonl holds the
+    pass counts. Exit code 0 if the verdict is RL, 1 otherwise.
     """
-    from lowmed.engine import evaluator
-    from lowmed.evaluate.target import open_target, split_to_probe
-    from lowmed.run import FOLDER
+    from lowmed.api.probe import probe as run_probe
 
-    who = open_target(target)
-    data_split, seen = split_to_probe(who, on, path, questions)
-    default = who.run.folder / "probes" if who.run else Path(FOLDER)
-    name = data_split.source if who.run else f"probe-{Path(target).name}-{data_split.source}"
-    folder = Path(out) if out else default / name
-    result = evaluator.probe(
-        who,
-        data_split,
-        seen,
-        folder,
+    report = run_probe(
+        target,
+        on=on,
+        path=path,
+        questions=questions,
         samples=samples,
         temperature=temperature,
         support=support,
+        out=out,
         progress=progress,
     )
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(report.as_json(), indent=2))
     else:
         from lowmed.report import probe_table
 
-        probe_table.show(result)
-        info(f"\nprobe.json and difficulty.jsonl  {folder}")
-    raise typer.Exit(0 if result["all"]["verdict"] == "RL" else 1)
+        probe_table.show(report)
+        info(f"\nprobe.json and difficulty.jsonl  {report.folder}")
+    raise typer.Exit(0 if report.all.verdict == "RL" else 1)

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, otherwise a plain line every few seconds."""
 
 import sys
 import time
@@ -10,13 +10,13 @@ SECONDS_BETWEEN_LINES = 20
 
 
 def info(text: str = "") -> None:
-    """A line for the reader, on stderr, so that stdout holds results alone."""
+    """Print a line on stderr, so that stdout holds only results."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
-    """Show how far a long piece of work is; call the result with the number done and a note."""
+    """Show the progress of a long task; call the result with the number done and a note."""
     if not sys.stderr.isatty():
         yield _lines(label, total, start)
         return
@@ -45,7 +45,7 @@ def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
 
 
 def _lines(label: str, total: int, start: int) -> Advance:
-    began = last = time.monotonic()
+    started = last = time.monotonic()
 
     def advance(done: int, note: str) -> None:
         nonlocal last
@@ -53,7 +53,7 @@ def _lines(label: str, total: int, start: int) -> Advance:
         if done < total and now - last < SECONDS_BETWEEN_LINES:
             return
         last = now
-        left = (now - began) / max(done - start, 1) * (total - done)
-        info(f"{label}  {done}/{total}  {now - began:.0f} s, {left:.0f} s left  {note}".rstrip())
+        left = (now - started) / max(done - start, 1) * (total - done)
+        info(f"{label}  {done}/{total}  {now - started:.0f} s, {left:.0f} s left  {note}".rstrip())
 
     return advance

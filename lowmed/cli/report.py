@@ -1,24 +1,20 @@
-"""`lowmed report`: a run as one HTML page, and the model card of its adapter."""
+"""`lowmed report`: parse options, write the report, print its files."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lowmed.cli import options
 from lowmed.cli.progress import info
 
-if TYPE_CHECKING:
-    from lowmed.evaluate.answerer import OpenImage
-    from lowmed.recipe import Recipe
-
-RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Where the page goes; default report.html in the run.")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
+Out = Annotated[Path | None, typer.Option("--out", help="File of the page; default: report.html in the run.")]
 WithImages = Annotated[
-    bool, typer.Option("--with-images", help="Embed the pictures of the cases. They may be patients'.")
+    bool, typer.Option("--with-images", help="Embed the images of the cases, which may be patients' images.")
 ]
-PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the data, where it has moved.")]
+PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the data, if it has moved.")]
 
 
 def report(
@@ -28,43 +24,24 @@ def report(
     path: PathTo = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write report.html, which needs no network, and the adapter's model card, README.md.
+    """Write a run's HTML report and model card.
 
     \b
     lowmed report runs/20260101-rarl-nano
     lowmed report runs/20260101-rarl --with-images --path ~/vqa-rad
 
-    Images stay where they are; only --with-images puts them into the page (phantom's, which show nobody, are always).
+    The page is one file that needs no network. It embeds images only with --with-images; generated images (phantom)
+    are always embedded. The model card is README.md in the adapter's directory.
     """
-    from lowmed.files import disk_errors, write_text
-    from lowmed.report import card, page, run_data
-    from lowmed.report import record as records
-    from lowmed.run import open_run
+    from lowmed.api.report import report as write_report
 
-    folder = open_run(run)
-    record = records.read(folder)
-    html = page.render(record, _pictures(record.recipe, path, with_images), run_data.data_summary(folder, path))
-    file = out or folder.folder / "report.html"
-    with disk_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, html)
-    written = {"report": str(file)}
-    if folder.adapter.is_dir():
-        write_text(folder.adapter / "README.md", card.render(record))
-        written["model_card"] = str(folder.adapter / "README.md")
+    written = write_report(run, out=out, with_images=with_images, path=path)
+    files = {"report": str(written.page)}
+    if written.model_card:
+        files["model_card"] = str(written.model_card)
     if as_json:
-        print(json.dumps({**written, "run": record.run, "evaluations": list(record.evaluations.values())}, indent=2))
+        evaluations = [evaluation.as_json() for evaluation in written.content.evaluations.values()]
+        print(json.dumps({**files, "run": written.content.run.as_json(), "evaluations": evaluations}, indent=2))
         return
-    for what, where in written.items():
-        info(f"{what.replace('_', ' '):<11} {where}")
-
-
-def _pictures(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":
-    """How images are opened, by source: phantom's always, those of the run's data where that was asked for."""
-    from lowmed.data.load import load
-    from lowmed.nano import phantom
-
-    result: dict[str, OpenImage] = {"phantom": phantom.picture}
-    if with_images and recipe.data.source not in result:
-        result[recipe.data.source] = load(recipe.data.source, path or recipe.data.path).open_image
-    return result
+    for name, file in files.items():
+        info(f"{name.replace('_', ' '):<11} {file}")

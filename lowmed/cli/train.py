@@ -90,7 +90,7 @@ def _run(
         return api.resume_training(run, max_minutes=max_minutes, progress=progress, log=info)
     recipe = load_recipe(options.require_recipe(name), overrides, nano=nano)
     _require(kind, recipe.method.kind)
-    if resume and out and (Path(out) / "run.json").is_file() and open_run(out).record["status"] == "finished":
+    if resume and out and (Path(out) / "run.json").is_file() and open_run(out).record.status == "finished":
         api.train(recipe, out, resume=True)  # refuses a run of another recipe
         info(f"done    {out} is finished; nothing to do")
         return None
@@ -116,10 +116,10 @@ def _require(kind: str, method: str) -> None:
 
 def _print(kind: str, run: "Run") -> None:
     record = run.record
-    if record["status"] == "stopped":
-        steps = f"{record['steps']} of {run.recipe.method.max_steps}"
-        info(f"stopped ({record['reason']}) after step {steps}; nothing is lost")
+    if record.status == "stopped":
+        steps = f"{record.steps} of {run.recipe.method.max_steps}"
+        info(f"stopped ({record.reason}) after step {steps}; nothing is lost")
         info(f"next    lowmed {kind} --resume {run.folder}")
-        raise typer.Exit(0 if record["reason"] == "time" else 130)
-    info(f"done    {record['seconds']:.0f} s, peak {record['peak_gib']:.2f} GiB, adapter in {run.adapter}")
+        raise typer.Exit(0 if record.reason == "time" else 130)
+    info(f"done    {record.seconds:.0f} s, peak {record.peak_gib:.2f} GiB, adapter in {run.adapter}")
     info(f"next    lowmed eval {run.folder} --with-base")

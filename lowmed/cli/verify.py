@@ -52,7 +52,7 @@ def verify(
     who = _who(target, adapter.config.get("base_model_name_or_path"), base)
     folder = bases.find_base(who.model)
     if who.run:
-        bases.check_unchanged(folder, who.run.record)
+        bases.check_unchanged(folder, who.run.record.base_commit)
     tensors = bases.tensors(folder)
     checks = checking.files(adapter, tensors)
     result = {}

@@ -1,10 +1,8 @@
-"""A model asked the questions of an evaluation or of a probe, and what came of it."""
+"""Evaluates and probes a model: generates the missing completions, then scores all of them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lowmed import prompt
 from lowmed.data.image.policy import PixelPolicy
@@ -14,19 +12,20 @@ from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
 from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
 from lowmed.evaluate.metrics import scored
 from lowmed.evaluate.probe import SUPPORT
-from lowmed.evaluate.probe import probe as judge
+from lowmed.evaluate.probe import probe as probe_metrics
+from lowmed.evaluate.records import EvalReport, ProbeReport
 from lowmed.evaluate.report import eval_settings, report
+from lowmed.evaluate.runner import Progress
 from lowmed.evaluate.target import EvalTarget
-from lowmed.files import write_json
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 
 SEED = 0  # of sampled completions
-Progress = Callable[[str, int], AbstractContextManager[runner.Advance]]
+PROBE_FILE = "probe.json"
 
 
 def evaluate(
-    who: EvalTarget,
+    target: EvalTarget,
     data_split: DataSplit,
     seen: str,
     folder: Path,
@@ -36,42 +35,48 @@ def evaluate(
     url: str | None,
     rescore: bool,
     progress: Progress,
-) -> dict[str, Any]:
-    """Ask what was not asked yet, and write report.json from all that is there.
+) -> EvalReport:
+    """Generate the missing completions, and write report.json from all stored ones.
 
     Args:
-        who: the model, and beside a run perhaps its base, which gets no controls.
-        split: the questions.
-        seen: how they stand to the run's training.
+        target: the model; a base model next to a tuned one gets no controls.
+        data_split: the questions.
+        seen: how they relate to the run's training.
         folder: of the evaluation.
-        controls: questions that the controls ask again.
+        controls: number of questions repeated under controls.
         samples: sampled completions per question.
-        url: of the endpoint that serves the model, if one does.
-        rescore: ask nothing; only score anew.
-        progress: shows how far it is.
+        url: of the endpoint that serves the model, if any.
+        rescore: generate nothing; only score again.
+        progress: shows progress.
 
     Raises:
-        LowmedError: the model, the data or the folder does not allow it.
+        LowmedError: a problem with the model, the data or the directory.
     """
-    tokens = who.eval.max_new_tokens
     if not rescore:
-        asked = eval_settings(
-            who.model, who.family, data_split, max_new_tokens=tokens, seen=seen, endpoint=url is not None
+        settings = eval_settings(
+            target.model,
+            target.family,
+            data_split,
+            max_new_tokens=target.eval.max_new_tokens,
+            seen=seen,
+            endpoint=url is not None,
         )
-        results_folder.open_folder(folder, asked)
-        for name, adapter in who.adapters.items():
-            beside = name == "base" and len(who.adapters) > 1
-            work = runner.list_conditions(data_split, controls=0 if beside else controls, samples=samples)
-            ready = partial(_ready, who, adapter, url)
-            with progress(f"eval {name}", runner.total(work)) as advance:
-                runner.run_conditions(folder, name, work, ready, train=data_split.train, advance=advance)
+        results_folder.open_folder(folder, settings)
+        for system, adapter in target.adapters.items():
+            is_baseline = system == "base" and len(target.adapters) > 1
+            conditions = runner.list_conditions(data_split, controls=0 if is_baseline else controls, samples=samples)
+            load_answerer = partial(_load_answerer, target, adapter, url)
+            with progress(f"eval {system}", runner.total(conditions)) as advance:
+                runner.run_conditions(
+                    folder, system, conditions, load_answerer, train=data_split.train, advance=advance
+                )
     result = report(folder)
-    write_json(folder / "report.json", result)
+    result.write(folder / results_folder.REPORT)
     return result
 
 
 def probe(
-    who: EvalTarget,
+    target: EvalTarget,
     data_split: DataSplit,
     seen: str,
     folder: Path,
@@ -80,55 +85,62 @@ def probe(
     temperature: float,
     support: float | None,
     progress: Progress,
-) -> dict[str, Any]:
-    """Ask each training question once greedily, and several times with and without image; judge; write both files.
+) -> ProbeReport:
+    """Generate one greedy and K sampled completions of each training question, with and without image, and score them.
 
     Args:
-        who: the model.
-        split: the training questions, as its one split `train`.
-        seen: how they stand to the run's training.
+        target: the model.
+        data_split: the training questions, as its only split `train`.
+        seen: how they relate to the run's training.
         folder: of the probe; gets probe.json and difficulty.jsonl.
         samples: completions per question.
-        temperature: of those.
-        support: the threshold of the verdict; None for the documented default.
-        progress: shows how far it is.
+        temperature: of the sampled completions.
+        support: threshold of the verdict; None for the default.
+        progress: shows progress.
 
     Raises:
-        LowmedError: the model, the data or the folder does not allow it.
+        LowmedError: a problem with the model, the data or the directory.
     """
-    [(name, adapter)] = who.adapters.items()
-    asked = eval_settings(who.model, who.family, data_split, max_new_tokens=who.eval.max_new_tokens, seen=seen)
-    about = {**asked, "temperature": temperature}
-    results_folder.open_folder(folder, about)
+    [(system, adapter)] = target.adapters.items()
+    settings = eval_settings(
+        target.model,
+        target.family,
+        data_split,
+        max_new_tokens=target.eval.max_new_tokens,
+        seen=seen,
+        temperature=temperature,
+    )
+    results_folder.open_folder(folder, settings)
     real = Condition(REAL, "train", data_split.held_out["train"], data_split.open_image)
-    tries = Condition(SAMPLED, "train", real.samples, real.open_image, samples, temperature)
-    work = [real, tries, runner.sampled_blind(real, samples, temperature)]
-    with progress("probe", runner.total(work)) as advance:
-        runner.run_conditions(folder, name, work, partial(_ready, who, adapter, None), train=(), advance=advance)
+    sampled = Condition(SAMPLED, "train", real.samples, real.open_image, samples, temperature)
+    conditions = [real, sampled, runner.sampled_blind(real, samples, temperature)]
+    with progress("probe", runner.total(conditions)) as advance:
+        load_answerer = partial(_load_answerer, target, adapter, None)
+        runner.run_conditions(folder, system, conditions, load_answerer, train=(), advance=advance)
     rows = {
-        each: scored(results_folder.read(results_folder.path(folder, name, each)))
-        for each in (REAL, SAMPLED, SAMPLED_BLIND)
+        condition: scored(results_folder.read_rows(results_folder.completions_file(folder, system, condition)))
+        for condition in (REAL, SAMPLED, SAMPLED_BLIND)
     }
-    result = {
-        **about,
-        **judge(rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=SUPPORT if support is None else support),
-    }
-    write_json(folder / "probe.json", result)
+    figures = probe_metrics(
+        rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=SUPPORT if support is None else support
+    )
+    result = ProbeReport(**dict(settings), **figures, folder=folder)
+    result.write(folder / PROBE_FILE)
     difficulty.write(folder / difficulty.FILE, rows[SAMPLED])
     return result
 
 
 def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int) -> Answerer:
-    """The model, loaded once, as something that answers.
+    """Load a model and return an answerer for it.
 
     Args:
-        model: the base.
-        adapter: folder of the adapter on it, or None for the base itself.
-        family: how it is asked.
-        max_new_tokens: a completion longer than this is cut.
+        model: the base model.
+        adapter: directory of the adapter, or None for the base model alone.
+        family: the prompts.
+        max_new_tokens: completion limit.
 
     Raises:
-        LowmedError: the machine or the model does not allow it.
+        LowmedError: a problem with the machine or the model.
     """
     from lowmed.engine import device, load
 
@@ -157,8 +169,9 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
     return answer
 
 
-def _ready(who: EvalTarget, adapter: Path | None, url: str | None) -> Answerer:
-    tokens = who.eval.max_new_tokens
+def _load_answerer(target: EvalTarget, adapter: Path | None, url: str | None) -> Answerer:
+    tokens = target.eval.max_new_tokens
     if url:
-        return endpoint.answerer(url, who.model.name, who.family, PixelPolicy(who.model.max_image_tokens), tokens)
-    return answerer(who.model, adapter, who.family, tokens)
+        policy = PixelPolicy(target.model.max_image_tokens)
+        return endpoint.answerer(url, target.model.name, target.family, policy, tokens)
+    return answerer(target.model, adapter, target.family, tokens)

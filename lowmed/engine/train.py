@@ -117,10 +117,10 @@ def _train(
     checkpoint = _rewind(run) if resume else None
     with stop.listening(), disk_errors(run.folder), _judged(run, built):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = run.record.get("seconds", 0.0) + time.monotonic() - started
-    peak = max(run.record.get("peak_gib", 0.0), device.peak_gib(here.device))
+    seconds = (run.record.seconds or 0.0) + time.monotonic() - started
+    peak = max(run.record.peak_gib or 0.0, device.peak_gib(here.device))
     update = trainer.state.global_step
-    encoded = run.record.get("images_encoded", 0) + (loaded.tower.encoded if loaded.tower else 0)
+    encoded = (run.record.images_encoded or 0) + (loaded.tower.encoded if loaded.tower else 0)
     run.update(
         ended=utc_now(), steps=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded
     )
@@ -140,7 +140,7 @@ def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
         yield
     finally:
         if judge:
-            run.update(judged=[*run.record.get("judged", []), judge.record()])
+            run.update(judge_usage=[*run.record.judge_usage, judge.usage()])
 
 
 def _trainer(job: TrainingJob) -> Any:
@@ -198,7 +198,7 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
 
 def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     """How the planner cuts an update for the card; a resumed run keeps to what it began with."""
-    if kept := run.record.get("batch"):
+    if kept := run.record.batch:
         return Batch(**kept)
     here = loaded.machine
     sizes = architecture.from_config(loaded.model.config.to_dict())

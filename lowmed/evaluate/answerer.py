@@ -1,4 +1,4 @@
-"""What answers questions, whatever it is: a loaded model, an endpoint, or a test's own predictor."""
+"""Interface of everything that generates completions: a loaded model, an endpoint, a test's predictor."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ OpenImage = Callable[[str], Image.Image]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was said to one sample; `finish_reason` is `stop`, or `length` where the token limit cut it."""
+    """The completion of one sample; `finish_reason` is `stop`, or `length` if the token limit cut it."""
 
     sample: Sample
     completion: str
@@ -22,10 +22,10 @@ class Completion:
 
 
 class Answerer(Protocol):
-    """Answers samples in an order of its own choice; each comes back `copies` times."""
+    """Generates `copies` completions of each sample, in an order of its choice."""
 
     def __call__(
         self, samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
     ) -> Iterator[Completion]:
-        """The completions, as they come; at temperature 0 greedy."""
+        """Yield completions as they are generated; temperature 0 is greedy."""
         ...

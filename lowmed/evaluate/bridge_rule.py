@@ -1,24 +1,24 @@
-"""When RL is paid for: measure support, then sharpen by RL, or bridge by SFT and measure again.
+"""The bridge rule: run RL if the probe shows support, otherwise a round of SFT, then probe again.
 
-The rule of MedBridgeRL (arXiv:2603.01301). Its threshold is not published, and its Pass@K counts what guessing reaches;
-here the probe's corrected support decides, and Pass@K stands beside it.
+The rule of MedBridgeRL (arXiv:2603.01301). The paper publishes no threshold, and its Pass@K includes lucky guesses.
+Here the probe's corrected support decides; Pass@K is reported next to it.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from lowmed.errors import RecipeError
+from lowmed.evaluate.records import ProbeReport
 from lowmed.recipe import BridgeSpec, Recipe
 
 Step = Literal["grpo", "sft", "stop"]
 
 
 def bridge_spec(recipe: Recipe) -> BridgeSpec:
-    """The recipe's own rule.
+    """The recipe's `bridge` section.
 
     Raises:
-        RecipeError: it has none, or does not train by GRPO where the rule says RL.
+        RecipeError: the section is missing, or the recipe's method is not GRPO.
     """
     if recipe.bridge is None:
         raise RecipeError(
@@ -27,49 +27,49 @@ def bridge_spec(recipe: Recipe) -> BridgeSpec:
             "use --recipe medbridge, or add a `bridge` section with its sft",
         )
     if recipe.method.kind != "grpo":
-        raise RecipeError("the recipe's method is not RL", "method.kind", "give method as grpo and bridge.sft as SFT")
+        raise RecipeError("the recipe's method is not RL", "method.kind", "set method to grpo and bridge.sft to SFT")
     return recipe.bridge
 
 
 def next_step(verdict: str, rounds: int, limit: int) -> tuple[Step, str]:
-    """What follows a probe, and why.
+    """The stage after a probe, and the reason.
 
     Args:
         verdict: of the probe.
-        rounds: of SFT that were done.
-        limit: rounds after which bridging is given up.
+        rounds: SFT rounds done so far.
+        limit: SFT rounds after which bridging stops.
     """
     if verdict == "RL":
-        return "grpo", "there is support: sharpen it"
+        return "grpo", "The probe shows support, so RL can sharpen it."
     if verdict != "SFT first":
-        return "stop", "RL has nothing to gain here"
+        return "stop", "RL has nothing to gain here."
     if rounds >= limit:
-        return "stop", f"no support after {rounds} round{'s'[: rounds != 1]} of SFT: take other data or a stronger base"
-    return "sft", "too little support: bridge first"
+        return "stop", f"No support after {rounds} round{'s'[: rounds != 1]} of SFT: use other data or a stronger base."
+    return "sft", "Support is too low, so SFT comes first."
 
 
-def support_figures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a probe says of support: Acc@1, Pass@K, their gap, what guessing and blindness reach, and support."""
-    every = result["all"]
-    k, at = list(every["at"].items())[-1]
+def support_figures(report: ProbeReport) -> dict[str, Any]:
+    """The figures of a probe that bridge.json keeps: Acc@1, Pass@K, chance, the blind model, support, verdict."""
+    overall = report.all
+    k, at_k = list(overall.by_k.items())[-1]
     return {
-        "questions": every["questions"],
+        "questions": overall.questions,
         "k": int(k),
-        "acc_at_1": every["acc_at_1"],
-        "pass_at_k": at["pass"],
-        "gap": at["pass"] - every["acc_at_1"],
-        "pass_at_k_by_guessing": at["chance"],
-        "pass_at_k_blind": at["blind"],
-        "support": every["support"],
-        "support_by_image": every["support_by_image"],
-        "support_needed": result["support_needed"],
-        "verdict": every["verdict"],
-        "reason": every["reason"],
+        "acc_at_1": overall.acc_at_1,
+        "pass_at_k": at_k.pass_rate,
+        "gap": at_k.pass_rate - overall.acc_at_1,
+        "pass_at_k_by_guessing": at_k.chance,
+        "pass_at_k_blind": at_k.blind,
+        "support": overall.support,
+        "support_by_image": overall.support_by_image,
+        "support_needed": report.support_needed,
+        "verdict": overall.verdict,
+        "reason": overall.reason,
     }
 
 
 def stage_recipe(recipe: Recipe, kind: Literal["grpo", "sft"], start: Path | None) -> Recipe:
-    """The recipe of one stage: the RL of the plan or the SFT of its `bridge` section, from the adapter of the stage before."""
+    """The recipe of one stage: the method or the SFT of the `bridge` section, starting from the previous adapter."""
     method = bridge_spec(recipe).sft if kind == "sft" else recipe.method
     lora = recipe.lora.model_copy(update={"start": str(start) if start else recipe.lora.start})
     about = f"{recipe.about} Stage: {kind}."

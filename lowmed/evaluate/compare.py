@@ -1,19 +1,30 @@
-"""Two sets of completions to the same questions, set against each other."""
+"""Comparison of two systems' completions of the same questions."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lowmed.errors import RunError
-from lowmed.evaluate.compare_inputs import SAME, ComparedRun
+from lowmed.evaluate.compare_inputs import ComparedRun
 from lowmed.evaluate.judge_scores import OPEN
-from lowmed.evaluate.metrics import FEW, STRATA, correct_flags, strata
-from lowmed.evaluate.paired_tests import difference, holm
+from lowmed.evaluate.metrics import MIN_QUESTIONS, STRATA, correct_flags
+from lowmed.evaluate.paired_tests import holm, paired_difference
+from lowmed.evaluate.records import (
+    Comparison,
+    Example,
+    Flips,
+    JudgedDifference,
+    PairedDifference,
+    SourceComparison,
+    StratumDifference,
+)
+from lowmed.judge.records import JudgeIdentity
+from lowmed.records import printable
 
 EXAMPLES = 5
 Row = Mapping[str, Any]
-Key = tuple[str, str, str]  # split, id, image or patient
-_ASKED = ("question", "answer", "options")
+QuestionKey = tuple[str, str, str]  # split, id, image or patient
+_QUESTION_FIELDS = ("question", "answer", "options")
 
 
 def compare(
@@ -22,148 +33,158 @@ def compare(
     *,
     strict: bool = False,
     allow_different: bool = False,
-) -> dict[str, Any]:
-    """The second side minus the first, for every data source that both have.
+) -> Comparison:
+    """Second minus first, for every data source that both have.
 
     Args:
         first: source -> completions.
-        second: the same of the other side.
-        strict: count strict verdicts; otherwise lenient ones.
-        allow_different: compare what both were asked, even where settings or questions differ.
+        second: source -> completions of the other system.
+        strict: compare strict grades; otherwise lenient ones.
+        allow_different: compare the shared questions even if settings or questions differ.
 
     Raises:
-        RunError: nothing in common, or something differs and was not allowed to.
+        RunError: nothing in common, or a difference that was not allowed.
     """
-    if len(first) == len(second) == 1:  # scored files name no source
+    if len(first) == len(second) == 1:  # files of `lowmed score` name no source
         ((name, one),), ((_, other),) = first.items(), second.items()
         pairs = {name or "all": (one, other)}
     else:
         pairs = {name: (first[name], second[name]) for name in first if name in second}
     if not pairs:
-        what = f"evaluated on {', '.join(first)} and on {', '.join(second)}: no source in common"
+        what = f"no data source in common: evaluated on {', '.join(first)} and on {', '.join(second)}"
         raise RunError(what, _where(first, second), "evaluate both on the same source")
-    result = {name: _source(one, other, strict, allow_different) for name, (one, other) in pairs.items()}
-    corrected = holm({name: part["all"]["p_mcnemar"] for name, part in result.items()})
-    return {
-        "first": [side.where for side in first.values()],
-        "second": [side.where for side in second.values()],
-        "verdict": "strict" if strict else "lenient",
-        "sources": {name: {**part, "p_holm": corrected[name]} for name, part in result.items()},
-    }
+    sources = {name: _source(one, other, strict, allow_different) for name, (one, other) in pairs.items()}
+    corrected = holm({name: source.all.p_mcnemar for name, source in sources.items()})
+    return Comparison(
+        first=tuple(side.where for side in first.values()),
+        second=tuple(side.where for side in second.values()),
+        grade="strict" if strict else "lenient",
+        sources={name: source.model_copy(update={"p_holm": corrected[name]}) for name, source in sources.items()},
+    )
 
 
-def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_different: bool) -> dict[str, Any]:
+def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_different: bool) -> SourceComparison:
     one, other = ({_key(row): row for row in side.rows} for side in (first, second))
-    differing = _differences(first, second, one, other)
-    if differing and not allow_different:
+    differences = _differences(first, second, one, other)
+    if differences and not allow_different:
         raise RunError(
-            "the two were not asked the same: " + "; ".join(differing),
+            "the two evaluations differ: " + "; ".join(differences),
             f"{first.where} and {second.where}",
-            "make them equal, or compare what both were asked with --allow-different",
+            "evaluate both with equal settings, or compare the shared questions with --allow-different",
         )
     shared = [key for key in one if key in other and _same_question(one[key], other[key])]
     if not shared:
         raise RunError("no question in common", f"{first.where} and {second.where}", "compare the same data")
     field = "strict_outcome" if strict else "outcome"
     before, after = [one[key] for key in shared], [other[key] for key in shared]
-    return {
-        "differing": differing,
-        "all": _difference(before, after, field),
-        **{f"by_{name}": _by(before, after, field, key) for name, key in STRATA.items()},
-        "by_split": _by(before, after, field, lambda row: str(row["split"])),
-        "flipped": {
-            "to_right": _flips(before, after, field, "correct"),
-            "to_wrong": _flips(after, before, field, "correct", back=True),
-        },
-        "judged": _judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),
-        "judged_apart": _judged_apart(first, second),
-    }
+    overall = _difference(before, after, field)
+    by_stratum = {f"by_{name}": _by(before, after, field, key) for name, key in STRATA.items()}
+    return SourceComparison(
+        differences=tuple(differences),
+        all=overall,
+        **by_stratum,
+        by_split=_by(before, after, field, lambda row: str(row["split"])),
+        flipped=Flips(to_correct=_flips(before, after, field), to_incorrect=_flips(after, before, field, swapped=True)),
+        judged=_judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),
+        judges_differ=_judges_differ(first, second),
+        p_holm=overall.p_mcnemar,
+    )
 
 
-def _key(row: Row) -> Key:
+def _key(row: Row) -> QuestionKey:
     return str(row["split"]), str(row["id"]), str(row["group"])
 
 
 def _same_question(one: Row, other: Row) -> bool:
-    return all((one.get(field) or None) == (other.get(field) or None) for field in _ASKED)
+    return all((one.get(field) or None) == (other.get(field) or None) for field in _QUESTION_FIELDS)
 
 
 def _differences(
-    first: ComparedRun, second: ComparedRun, one: Mapping[Key, Row], other: Mapping[Key, Row]
+    first: ComparedRun, second: ComparedRun, one: Mapping[QuestionKey, Row], other: Mapping[QuestionKey, Row]
 ) -> list[str]:
-    """What is not the same on both sides, in words; a setting that only one side knows of cannot be compared."""
-    a, b = first.settings, second.settings
-    result = [f"{key} {a[key]} and {b[key]}" for key in SAME if key in a and key in b and a[key] != b[key]]
+    """List what differs between the two sides. A setting that is known on one side only is not compared."""
+    a, b = first.comparable(), second.comparable()
+    result = [f"{name} {a[name]} and {b[name]}" for name in a if name in b and a[name] != b[name]]
     if len(one) != len(first.rows) or len(other) != len(second.rows):
-        result.append("some ids stand for several rows")
-    alone = len(one.keys() ^ other.keys())
-    if alone:
-        result.append(f"{alone} questions (by id and image) are on one side alone")
+        result.append("several rows share an id")
+    unshared = len(one.keys() ^ other.keys())
+    if unshared:
+        result.append(f"{unshared} questions (by id and image) are on one side only")
     reworded = sum(not _same_question(one[key], other[key]) for key in one.keys() & other.keys())
     if reworded:
         result.append(f"{reworded} questions have another text, gold answer or options")
     return result
 
 
-def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> dict[str, Any]:
-    return difference(correct_flags(before, field), correct_flags(after, field), [str(row["group"]) for row in before])
+def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> PairedDifference:
+    groups = [str(row["group"]) for row in before]
+    return paired_difference(correct_flags(before, field), correct_flags(after, field), groups)
 
 
-def _judged(first: ComparedRun, second: ComparedRun, open_keys: Sequence[Key]) -> list[dict[str, Any]]:
-    """The open questions by each judge, with one rubric, that gave its verdict on both completions."""
+def _judged(first: ComparedRun, second: ComparedRun, open_keys: Sequence[QuestionKey]) -> tuple[JudgedDifference, ...]:
+    """The difference on open questions, for every judge and rubric with verdicts on both sides."""
     result = []
-    for judge in first.verdicts.keys() & second.verdicts.keys():
-        one, other = first.verdicts[judge], second.verdicts[judge]
+    for identity in sorted(first.verdicts.keys() & second.verdicts.keys()):
+        one, other = first.verdicts[identity], second.verdicts[identity]
         keys = [key for key in open_keys if key[:2] in one and key[:2] in other]
         if keys:
             before, after = ([float(side[key[:2]]) for key in keys] for side in (one, other))
-            paired = difference(before, after, [group for _, _, group in keys])
-            result.append({"judge": json.loads(judge), "no_verdict": len(open_keys) - len(keys), **paired})
-    return sorted(result, key=lambda each: json.dumps(each["judge"]))
+            difference = paired_difference(before, after, [group for _, _, group in keys])
+            result.append(
+                JudgedDifference(
+                    **dict(difference),
+                    judge=JudgeIdentity.model_validate_json(identity),
+                    no_verdict=len(open_keys) - len(keys),
+                )
+            )
+    return tuple(result)
 
 
-def _judged_apart(first: ComparedRun, second: ComparedRun) -> str:
-    """Why judged scores that are there are not set against each other, in words; "" where nothing is kept back."""
+def _judges_differ(first: ComparedRun, second: ComparedRun) -> str:
+    """Why stored judge scores are not compared; "" if they are, or if there are none."""
     if not (first.verdicts.keys() ^ second.verdicts.keys()) or first.verdicts.keys() & second.verdicts.keys():
         return ""
-    judges = [" and ".join(map(_judge_named, side.verdicts)) or "nobody" for side in (first, second)]
+    judges = [" and ".join(map(_judge_name, side.verdicts)) or "no judge" for side in (first, second)]
     return (
         f"A was judged by {judges[0]}, B by {judges[1]}: scores of different judges are not compared. "
-        "Give both `lowmed eval RUN --rescore` with one --judge-url and --judge-model"
+        "Run `lowmed eval RUN --rescore` on both with the same --judge-url and --judge-model"
     )
 
 
-def _judge_named(identity: str) -> str:
+def _judge_name(identity: str) -> str:
     judge = json.loads(identity)
     return f"{judge['model']} (rubric {judge['rubric_digest']})"
 
 
-def _by(before: Sequence[Row], after: Sequence[Row], field: str, key: Any) -> dict[str, Any]:
-    places = strata([{"at": at, "cell": key(row)} for at, row in enumerate(before)], lambda row: row["cell"])
-    return {
-        name: {
-            **_difference([before[row["at"]] for row in cell], [after[row["at"]] for row in cell], field),
-            "few": len(cell) < FEW,
-        }
-        for name, cell in places.items()
-    }
+def _by(
+    before: Sequence[Row], after: Sequence[Row], field: str, key: Callable[[Row], str]
+) -> dict[str, StratumDifference]:
+    names = sorted({name for row in before if (name := key(row))})
+    result = {}
+    for name in names:
+        pairs = [(a, b) for a, b in zip(before, after, strict=True) if key(a) == name]
+        difference = _difference([a for a, _ in pairs], [b for _, b in pairs], field)
+        result[name] = StratumDifference(**dict(difference), under_30_questions=len(pairs) < MIN_QUESTIONS)
+    return result
 
 
-def _flips(
-    before: Sequence[Row], after: Sequence[Row], field: str, value: str, *, back: bool = False
-) -> list[dict[str, Any]]:
-    """The first few questions that `before` had not right and `after` has."""
-    pairs = [(a, b) for a, b in zip(before, after, strict=True) if a[field] != value and b[field] == value]
-    return [
-        {
-            "id": a["id"],
-            "question": a["question"],
-            "answer": a["answer"],
-            "first": (b if back else a)["completion"],
-            "second": (a if back else b)["completion"],
-        }
+def _flips(before: Sequence[Row], after: Sequence[Row], field: str, *, swapped: bool = False) -> tuple[Example, ...]:
+    """The first few questions that are correct in `after` only; `swapped` if `after` is the first system."""
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if a[field] != "correct" and b[field] == "correct"]
+    return tuple(
+        Example(
+            id=_printable(a["id"]),
+            question=_printable(a["question"]),
+            answer=_printable(a["answer"]),
+            first=_printable((b if swapped else a)["completion"]),
+            second=_printable((a if swapped else b)["completion"]),
+        )
         for a, b in pairs[:EXAMPLES]
-    ]
+    )
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _where(first: Mapping[str, ComparedRun], second: Mapping[str, ComparedRun]) -> str:

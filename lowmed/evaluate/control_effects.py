@@ -1,50 +1,54 @@
-"""What the controls say: the same questions, asked with and without what the image shows."""
+"""Effect of the controls: accuracy on the same questions with the real and with an altered input."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lowmed.evaluate.intervals import clustered, wilson
 from lowmed.evaluate.metrics import correct_flags, mean
+from lowmed.evaluate.records import ControlAccuracy, ControlEffect
 
 Row = Mapping[str, Any]
 
 
-def effect(real: Sequence[Row], control: Sequence[Row]) -> dict[str, Any]:
-    """A control's figures beside those of the real completions to the same questions; all rows scored.
+def control_effect(real: Sequence[Row], control: Sequence[Row]) -> ControlEffect:
+    """Compare a control's scored rows with the real completions of the same questions.
 
-    `lost` is real minus control accuracy with its paired interval by image: for the shuffled image it is the visual
-    reliance (VRS of arXiv:2603.03437), and an interval that reaches 0 shows no use of the image. `changed` is the share
-    of questions whose answer as read is another one.
+    The effect is real minus control accuracy with a paired interval over images. For the shuffled image it is visual
+    reliance (VRS of arXiv:2603.03437); an interval that includes 0 shows no use of the image.
     """
-    before = {(row["split"], row["id"]): row for row in real}
-    pairs = [(before[row["split"], row["id"]], row) for row in control]
-    result: dict[str, Any] = {"questions": len(pairs)}
+    real_by_question = {(row["split"], row["id"]): row for row in real}
+    pairs = [(real_by_question[row["split"], row["id"]], row) for row in control]
     if not pairs:
-        return result
-    groups = [one["group"] for one, _ in pairs]
-    for name, field in (("strict", "strict_outcome"), ("lenient", "outcome")):
-        was, now = correct_flags([one for one, _ in pairs], field), correct_flags([other for _, other in pairs], field)
-        lost = [a - b for a, b in zip(was, now, strict=True)]
-        result[name] = {
-            "real": mean(was),
-            "accuracy": mean(now),
-            "wilson": wilson(round(sum(now)), len(now)),
-            "lost": mean(lost),
-            "lost_by_image": clustered(lost, groups),
-        }
-    result["changed"] = mean([one["parsed"] != other["parsed"] for one, other in pairs])
-    result["unread"] = mean([other["outcome"] == "unread" for _, other in pairs])
-    return result
+        return ControlEffect(questions=0)
+    return ControlEffect(
+        questions=len(pairs),
+        strict=_control_accuracy(pairs, "strict_outcome"),
+        lenient=_control_accuracy(pairs, "outcome"),
+        changed=mean([before["parsed"] != after["parsed"] for before, after in pairs]),
+        unread=mean([after["outcome"] == "unread" for _, after in pairs]),
+    )
 
 
-def verdict(controls: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether the model's answers depend on the image, in one sentence, from the shuffled control; "" without it."""
-    result = controls.get("shuffled", {})
-    if not result.get("questions"):
+def _control_accuracy(pairs: Sequence[tuple[Row, Row]], field: str) -> ControlAccuracy:
+    before = correct_flags([row for row, _ in pairs], field)
+    after = correct_flags([row for _, row in pairs], field)
+    differences = [a - b for a, b in zip(before, after, strict=True)]
+    return ControlAccuracy(
+        real=mean(before),
+        accuracy=mean(after),
+        wilson=wilson(round(sum(after)), len(after)),
+        effect=mean(differences),
+        effect_by_image=clustered(differences, [row["group"] for row, _ in pairs]),
+    )
+
+
+def verdict(shuffled: ControlEffect | None) -> str:
+    """Whether the answers depend on the image, in one sentence; empty without the shuffled control."""
+    if shuffled is None or shuffled.lenient is None:
         return ""
-    score = result["lenient"]
-    low, high = score["lost_by_image"]
-    shown = f"another picture costs {score['lost']:+.3f} [{low:+.3f}, {high:+.3f}] accuracy"
+    score = shuffled.lenient
+    low, high = score.effect_by_image
+    drop = f"another image costs {score.effect:+.3f} [{low:+.3f}, {high:+.3f}] accuracy"
     if low > 0:
-        return f"the image is used: {shown}"
-    return f"NO EVIDENCE THAT THE IMAGE IS USED: {shown}"
+        return f"the image is used: {drop}"
+    return f"NO EVIDENCE THAT THE IMAGE IS USED: {drop}"

@@ -1,15 +1,15 @@
-"""The same questions asked in ways that show whether the image was looked at.
+"""Controls: the same questions with altered inputs, to test whether a model uses the image.
 
-| control | what changes | what a model that looks does |
+| control | what changes | accuracy of a model that uses the image |
 | --- | --- | --- |
-| blind | no image | falls to what the question alone gives |
-| grey | every pixel grey, same size | the same |
-| shuffled | the image of another group, of the same modality where that is known | the same |
-| options | a choice's options in another order, the right one under another letter | stays |
-| flipped | image mirrored, left and right exchanged in question, options and gold answer | stays |
+| blind | no image | drops to that of the question alone |
+| grey | every pixel gray, same size | drops |
+| shuffled | the image of another group, of the same modality if known | drops |
+| options | the options of a choice in another order, the correct one under another letter | unchanged |
+| flipped | image mirrored, left and right exchanged in question, options and gold answer | unchanged |
 
-A flip is asked only where question, options or answer change by it; what names no side, or names both sides in the
-question alone, has nothing to tell. Everything happens on images in memory.
+A question is flipped only if its question, options or answer change. A question that names no side is skipped, and so
+is one that names both sides while its answer names none. All images are altered in memory.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _OTHER = dict((*zip(ALL.left, ALL.right, strict=True), *zip(ALL.right, ALL.left,
 
 @dataclass(frozen=True)
 class Condition:
-    """Samples of one split asked in one way; their ids stay, so that completions can be paired with the real ones."""
+    """Samples of one split with one kind of input. Their ids stay, so that completions pair with the real ones."""
 
     name: str
     split: str
@@ -43,7 +43,7 @@ class Condition:
 
 
 def choose_questions(held_out: Mapping[str, Sequence[Sample]], questions: int) -> dict[str, tuple[Sample, ...]]:
-    """About so many questions, from each split in proportion; which ones depends on their ids alone."""
+    """Choose about `questions` questions, proportionally from each split, by a hash of their ids."""
     total = sum(len(samples) for samples in held_out.values())
     share = min(1.0, questions / total) if total else 0.0
     result = {}
@@ -54,77 +54,77 @@ def choose_questions(held_out: Mapping[str, Sequence[Sample]], questions: int) -
     return result
 
 
-def conditions(split: str, asked: Sequence[Sample], pool: Sequence[Sample], open_image: OpenImage) -> list[Condition]:
+def conditions(split: str, samples: Sequence[Sample], pool: Sequence[Sample], open_image: OpenImage) -> list[Condition]:
     """All controls of one split.
 
     Args:
         split: its name.
-        asked: the samples that are asked again.
-        pool: the samples whose images may be lent, with `asked` among them.
+        samples: the questions to repeat.
+        pool: the samples whose images may replace others; includes `samples`.
         open_image: opens image references.
     """
-    with_image = tuple(sample for sample in asked if sample.images)
+    with_image = tuple(sample for sample in samples if sample.images)
     altered: dict[str, tuple[Iterable[Sample | None], OpenImage]] = {
         "blind": (map(without_images, with_image), open_image),
         "grey": (with_image, lambda reference: grey(open_image(reference))),
         "shuffled": (shuffled(with_image, pool), open_image),
-        "options": (map(reordered, asked), open_image),
+        "options": (map(reordered, samples), open_image),
         "flipped": (map(flipped, with_image), lambda reference: ImageOps.mirror(open_image(reference))),
     }
     return [
-        Condition(name, split, tuple(sample for sample in samples if sample), opened)
-        for name, (samples, opened) in altered.items()
+        Condition(name, split, tuple(sample for sample in altered_samples if sample), open_altered)
+        for name, (altered_samples, open_altered) in altered.items()
     ]
 
 
 def without_images(sample: Sample) -> Sample:
-    """The question alone."""
+    """The question without its images."""
     return replace(sample, images=())
 
 
 def grey(image: Image.Image) -> Image.Image:
-    """Nothing to see, in the same size."""
+    """A gray image of the same size."""
     return Image.new("RGB", image.size, (128, 128, 128))
 
 
-def shuffled(asked: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
-    """Each sample with the images of another group: as many of them, of the same modality, none of its own.
+def shuffled(samples: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
+    """Each sample with the images of another group: the same number, the same modality, none of its own.
 
-    The images of a modality stand in one circle and each is replaced by the next, so that every one is lent about as
-    often as it was asked about. A sample that nobody can lend to is left out.
+    The images of a modality form one cycle and each is replaced by the next. So every image is used about as often
+    as before. A sample without a suitable replacement is left out.
     """
-    circles: dict[tuple[str, int], dict[tuple[str, ...], str]] = defaultdict(dict)
+    cycles: dict[tuple[str, int], dict[tuple[str, ...], str]] = defaultdict(dict)
     for sample in sorted(pool, key=lambda sample: _rank(" ".join(sample.images))):
         if sample.images:
-            circles[sample.modality, len(sample.images)].setdefault(sample.images, sample.group)
-    places = {key: {images: at for at, images in enumerate(circle)} for key, circle in circles.items()}
-    lists = {key: list(circle.items()) for key, circle in circles.items()}
+            cycles[sample.modality, len(sample.images)].setdefault(sample.images, sample.group)
+    positions = {key: {images: index for index, images in enumerate(cycle)} for key, cycle in cycles.items()}
+    lists = {key: list(cycle.items()) for key, cycle in cycles.items()}
     result = []
-    for sample in asked:
+    for sample in samples:
         key = sample.modality, len(sample.images)
-        circle, start = lists[key], places[key][sample.images]
-        following = (circle[(start + step) % len(circle)] for step in range(1, len(circle)))
-        lent = next(
+        cycle, start = lists[key], positions[key][sample.images]
+        following = (cycle[(start + step) % len(cycle)] for step in range(1, len(cycle)))
+        replacement = next(
             (images for images, group in following if group != sample.group and not set(images) & set(sample.images)),
             None,
         )
-        if lent:
-            result.append(replace(sample, images=lent))
+        if replacement:
+            result.append(replace(sample, images=replacement))
     return result
 
 
 def reordered(sample: Sample) -> Sample | None:
-    """A choice with its options turned so that the right one has another letter; None for other kinds."""
+    """A choice with its options rotated so that the correct one has another letter; None for other kinds."""
     if sample.kind != "choice":
         return None
-    turn = 1 + int(_rank(sample.id), 16) % (len(sample.options) - 1)
-    return replace(sample, options=sample.options[turn:] + sample.options[:turn])
+    shift = 1 + int(_rank(sample.id), 16) % (len(sample.options) - 1)
+    return replace(sample, options=sample.options[shift:] + sample.options[:shift])
 
 
 def flipped(sample: Sample) -> Sample | None:
-    """The sample as it must be asked of its mirrored image, or None where mirroring changes nothing that is asked.
+    """The sample's text for its mirrored image, or None if mirroring changes neither question, options nor answer.
 
-    A question that names both sides ("left or right?") reads the same of either image and stays as it is.
+    A question that names both sides ("left or right?") fits either image and is not changed.
     """
     sides = {side.lower() for side in _SIDE.findall(sample.question)}
     question = _exchanged(sample.question) if len(sides) == 1 else sample.question
@@ -135,8 +135,8 @@ def flipped(sample: Sample) -> Sample | None:
 
 
 def _exchanged(text: str) -> str:
-    def other(result: re.Match[str]) -> str:
-        side, word = _OTHER[result[0].lower()], result[0]
+    def other(match: re.Match[str]) -> str:
+        side, word = _OTHER[match[0].lower()], match[0]
         return side.upper() if word.isupper() else side.capitalize() if word[0].isupper() else side
 
     return _SIDE.sub(other, text)

@@ -1,6 +1,6 @@
-"""A model that another program serves (vLLM, llama.cpp, Ollama), asked over the OpenAI-compatible chat interface.
+"""A model that another program serves (vLLM, llama.cpp, Ollama) behind an OpenAI-compatible chat API.
 
-The only part of lowmed that sends images anywhere, and only to the address that was given.
+This is the only part of lowmed that sends images, and only to the given URL.
 """
 
 import base64
@@ -18,24 +18,24 @@ from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
 from lowmed.judge import openai_client
 from lowmed.sample import Sample
 
-AT_ONCE = 8
-PAUSES_SECONDS = (0.5, 2.0, 8.0)  # before a busy server is asked again
-SECONDS_PER_REPLY = 600
+CONCURRENT_REQUESTS = 8
+PAUSES_SECONDS = (0.5, 2.0, 8.0)  # before each retry of a busy server
+SECONDS_PER_COMPLETION = 600
 KEY = "LOWMED_API_KEY"
 
 
 def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, max_new_tokens: int) -> Answerer:
-    """The served model as something that answers; a key for it is taken from LOWMED_API_KEY.
+    """An answerer for the served model; its key is read from LOWMED_API_KEY.
 
     Args:
-        url: of the interface, e.g. http://127.0.0.1:8000/v1
-        name: what the server calls the model.
-        family: how it is asked.
-        policy: the size at which images are sent.
-        max_new_tokens: a completion longer than this is cut.
+        url: of the API, e.g. http://127.0.0.1:8000/v1
+        name: of the model on the server.
+        family: the prompts.
+        policy: size of the images that are sent.
+        max_new_tokens: completion limit.
 
     Raises:
-        SetupError: the address is none, or leads out of this machine while LOWMED_OFFLINE=1.
+        SetupError: the URL is invalid, or names another machine while LOWMED_OFFLINE=1.
     """
     client = openai_client.client(url, "--endpoint", KEY)
 
@@ -50,11 +50,13 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
                 "max_tokens": max_new_tokens,
                 "temperature": temperature,
             }
-            return _reply(sample, _post(client, url, body), url)
+            return _completion(sample, _post(client, url, body), url)
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for start in range(0, len(samples) * copies, AT_ONCE):  # so that a failure stops soon
-                yield from pool.map(one, range(start, min(start + AT_ONCE, len(samples) * copies)))
+        with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+            for start in range(
+                0, len(samples) * copies, CONCURRENT_REQUESTS
+            ):  # in batches, so that a failure stops soon
+                yield from pool.map(one, range(start, min(start + CONCURRENT_REQUESTS, len(samples) * copies)))
 
     return answer
 
@@ -62,7 +64,7 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
 def _messages(
     family: prompt.Family, sample: Sample, open_image: OpenImage, policy: PixelPolicy
 ) -> list[prompt.Message]:
-    """The same messages as a loaded model gets, with the prepared images in them as PNG."""
+    """The messages that a loaded model would get, with the prepared images as PNG."""
     images = iter(sample.images)
     messages = prompt.build_messages(family, sample)
     for message in messages:
@@ -82,20 +84,20 @@ def _png(open_image: OpenImage, reference: str, policy: PixelPolicy) -> str:
 
 
 def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
-    """The answer of the server, which is asked again while it is busy.
+    """The server's response, retried while the server is busy.
 
     Raises:
-        SetupError: it does not answer, or refuses.
+        SetupError: it does not respond, or rejects the request.
     """
     try:
-        return openai_client.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_REPLY)
-    except openai_client.NoAnswerError as error:
-        silent = "start the server, then run the same command"
-        fix = silent if error.status is None else "check --endpoint and --model; the replies so far are kept"
+        return openai_client.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_COMPLETION)
+    except openai_client.NoResponseError as error:
+        start = "start the server, then repeat the command"
+        fix = start if error.status is None else "check --endpoint and --model; the stored completions are kept"
         raise SetupError(f"the endpoint {error}", url, fix) from error
 
 
-def _reply(sample: Sample, content: Any, url: str) -> Completion:
+def _completion(sample: Sample, content: Any, url: str) -> Completion:
     try:
         choice = content["choices"][0]
         text = choice["message"]["content"] or ""
@@ -103,8 +105,8 @@ def _reply(sample: Sample, content: Any, url: str) -> Completion:
         finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
     except (KeyError, IndexError, TypeError) as error:
         raise SetupError(
-            f"the endpoint's answer is no chat completion: {str(content)[:200]}",
+            f"the endpoint's response is not a chat completion: {str(content)[:200]}",
             url,
-            "give the OpenAI-compatible address, .../v1",
+            "set --endpoint to the OpenAI-compatible URL, .../v1",
         ) from error
     return Completion(sample, text, tokens, finish_reason)

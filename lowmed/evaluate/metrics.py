@@ -1,4 +1,4 @@
-"""From scored completions to the figures of a result table."""
+"""From scored completions to the metrics of a result table."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,15 +6,16 @@ from typing import Any
 
 from lowmed import answer
 from lowmed.evaluate.intervals import clustered, wilson
+from lowmed.evaluate.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
 from lowmed.evaluate.score import score_rows
 from lowmed.sample import Sample
 
-FEW = 30  # a cell with fewer questions is shown, and marked
+MIN_QUESTIONS = 30  # a cell with fewer questions is shown and marked
 Row = Mapping[str, Any]
 
 
-def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_reason: str) -> dict[str, Any]:
-    """One line of stored completions: all that is needed to score the completion again without model or images."""
+def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_reason: str) -> StoredCompletion:
+    """One line of stored completions: enough to score the completion again without model or images."""
     return {
         "id": sample.id,
         "split": split,
@@ -33,12 +34,12 @@ def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_
 
 
 def scored(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The rows with their verdicts by today's rules."""
+    """Grade the rows by the current answer rules."""
     return list(score_rows(rows))
 
 
 def answer_type(row: Row) -> str:
-    """What form of answer a question has: `yes/no` and other closed questions apart."""
+    """The question kind, with `yes/no` apart from other closed questions."""
     if row["kind"] != "closed":
         return str(row["kind"])
     return "yes/no" if answer.is_yes_no(str(row["answer"])) else "closed, not yes/no"
@@ -52,42 +53,35 @@ STRATA: dict[str, Callable[[Row], str]] = {
 }
 
 
-def metrics(rows: Sequence[Row]) -> dict[str, Any]:
-    """The figures of scored rows: accuracies with intervals, how much could be read, and the same by stratum.
+def metrics(rows: Sequence[Row]) -> Metrics:
+    """Accuracies with intervals, shares of unread and truncated completions, and the same by stratum.
 
-    `strict` counts only an answer in exactly one tag, as the rewards do; `lenient` reads what can be read without
-    guessing. `wilson` takes questions as independent, `by_image` draws whole images. `macro` is the mean over a
-    stratum's cells, each counted once, beside the micro mean over all questions.
+    `strict` counts only an answer in exactly one tag, as the rewards do. `lenient` counts every answer that can be
+    read without guessing. `macro` is the mean over a stratum's cells, each counted once.
     """
-    result: dict[str, Any] = {"questions": len(rows), "images": len({row["group"] for row in rows})}
-    groups = [row["group"] for row in rows]
-    for name, field in (("strict", "strict_outcome"), ("lenient", "outcome")):
-        right = correct_flags(rows, field)
-        result[name] = {
-            "accuracy": mean(right),
-            "wilson": wilson(round(sum(right)), len(rows)),
-            "by_image": clustered(right, groups),
-        }
-    tagged = [answer.extract(row["completion"], row["finish_reason"]).strict for row in rows]
-    result["tagged"] = mean(tagged)
-    result["unread"] = mean([row["outcome"] == "unread" for row in rows])
-    result["truncated"] = mean([row["finish_reason"] == "length" for row in rows])
-    for name in ("laterality", "polarity"):
-        result[f"{name}_errors"] = mean([name in row["contradiction"] for row in rows])
     graded = [row["f1"] for row in rows if row["f1"] is not None]
-    result["token_f1_open"] = mean(graded) if graded else None
-    for stratum, key in STRATA.items():
-        cells = {name: _cell(cell) for name, cell in strata(rows, key).items()}
-        result[f"by_{stratum}"] = cells
-        if cells:
-            result[f"macro_{stratum}"] = {
-                name: mean([cell[name] for cell in cells.values()]) for name in ("strict", "lenient")
-            }
-    return result
+    cells = {name: {value: _cell(cell) for value, cell in strata(rows, key).items()} for name, key in STRATA.items()}
+    return Metrics(
+        questions=len(rows),
+        images=len({row["group"] for row in rows}),
+        strict=_accuracy(rows, "strict_outcome"),
+        lenient=_accuracy(rows, "outcome"),
+        tagged=mean([answer.extract(row["completion"], row["finish_reason"]).strict for row in rows]),
+        unread=mean([row["outcome"] == "unread" for row in rows]),
+        truncated=mean([row["finish_reason"] == "length" for row in rows]),
+        laterality_errors=mean(["laterality" in row["contradiction"] for row in rows]),
+        polarity_errors=mean(["polarity" in row["contradiction"] for row in rows]),
+        token_f1_open=mean(graded) if graded else None,
+        by_kind=cells["kind"],
+        by_modality=cells["modality"],
+        by_answer_type=cells["answer_type"],
+        by_topic=cells["topic"],
+        **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
+    )
 
 
 def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
-    """The rows by what `key` says of them; rows of which it says nothing are left out."""
+    """Group the rows by `key`; rows with an empty key are left out."""
     cells: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if key(row):
@@ -96,7 +90,7 @@ def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row
 
 
 def correct_flags(rows: Iterable[Row], field: str = "outcome") -> list[float]:
-    """1 for each right row, 0 for each other one."""
+    """1.0 for each correct row, else 0.0."""
     return [float(row[field] == "correct") for row in rows]
 
 
@@ -105,12 +99,25 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _cell(rows: Sequence[Row]) -> dict[str, Any]:
-    right = correct_flags(rows)
-    return {
-        "questions": len(rows),
-        "strict": mean(correct_flags(rows, "strict_outcome")),
-        "lenient": mean(right),
-        "wilson": wilson(round(sum(right)), len(rows)),
-        "few": len(rows) < FEW,
-    }
+def _accuracy(rows: Sequence[Row], field: str) -> Accuracy:
+    correct = correct_flags(rows, field)
+    return Accuracy(
+        accuracy=mean(correct),
+        wilson=wilson(round(sum(correct)), len(rows)),
+        by_image=clustered(correct, [row["group"] for row in rows]),
+    )
+
+
+def _cell(rows: Sequence[Row]) -> Cell:
+    correct = correct_flags(rows)
+    return Cell(
+        questions=len(rows),
+        strict=mean(correct_flags(rows, "strict_outcome")),
+        lenient=mean(correct),
+        wilson=wilson(round(sum(correct)), len(rows)),
+        under_30_questions=len(rows) < MIN_QUESTIONS,
+    )
+
+
+def _macro(cells: Sequence[Cell]) -> Macro:
+    return Macro(strict=mean([cell.strict for cell in cells]), lenient=mean([cell.lenient for cell in cells]))

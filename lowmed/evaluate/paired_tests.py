@@ -1,18 +1,18 @@
-"""Whether two sets of answers to the same questions differ, and how many questions it takes to know."""
+"""Paired tests: whether two sets of answers to the same questions differ, and how many questions a test needs."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lowmed.evaluate.intervals import clustered, design_effect
 from lowmed.evaluate.metrics import mean
+from lowmed.evaluate.records import PairedDifference
 
 POWER = 0.8
 LEVEL = 0.05
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p of McNemar's test: are the questions that only one of two got right split evenly?"""
+    """The exact two-sided p of McNemar's test on the questions that only one of two systems answers correctly."""
     from scipy.stats import binomtest
 
     discordant = only_first + only_second
@@ -20,7 +20,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """The p values corrected for being several (Holm 1979), in the order given."""
+    """P values corrected for multiple tests (Holm 1979), in the given order."""
     corrected, highest = {}, 0.0
     ranked = sorted(p_values, key=lambda name: p_values[name])
     for done, name in enumerate(ranked):
@@ -30,15 +30,15 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def questions_needed(difference: float, discordant: float, effect: float = 1.0) -> int | None:
-    """Questions that McNemar's test needs to find such a difference in 80 of 100 cases at p < 0.05 (Connor 1987).
+    """Questions that McNemar's test needs to detect a difference with power 0.8 at p < 0.05 (Connor 1987).
 
     Args:
         difference: of the two accuracies.
-        discordant: share of questions that only one of them gets right.
+        discordant: share of questions that only one system answers correctly.
         effect: design effect of questions that share images.
 
     Returns:
-        None where there is no difference to find.
+        None if the difference is 0.
     """
     from scipy.stats import norm
 
@@ -49,21 +49,21 @@ def questions_needed(difference: float, discordant: float, effect: float = 1.0) 
     return math.ceil(effect * (spread / difference) ** 2)
 
 
-def difference(first: Sequence[float], second: Sequence[float], groups: Sequence[str]) -> dict[str, Any]:
-    """Second minus first of 0/1 scores of the same questions, with a bootstrap by image and the exact test."""
-    gained = [b - a for a, b in zip(first, second, strict=True)]
-    only_first, only_second = sum(each < 0 for each in gained), sum(each > 0 for each in gained)
-    change = mean(gained)
-    return {
-        "questions": len(gained),
-        "first": mean(first),
-        "second": mean(second),
-        "difference": change,
-        "by_image": clustered(gained, groups),
-        "only_first": only_first,
-        "only_second": only_second,
-        "p_mcnemar": mcnemar(only_first, only_second),
-        "questions_needed": questions_needed(
-            change, (only_first + only_second) / len(gained), design_effect(gained, groups)
+def paired_difference(first: Sequence[float], second: Sequence[float], groups: Sequence[str]) -> PairedDifference:
+    """Second minus first of 0/1 scores of the same questions, with a bootstrap over images and the exact test."""
+    changes = [b - a for a, b in zip(first, second, strict=True)]
+    only_first, only_second = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
+    difference = mean(changes)
+    return PairedDifference(
+        questions=len(changes),
+        first=mean(first),
+        second=mean(second),
+        difference=difference,
+        by_image=clustered(changes, groups),
+        only_first=only_first,
+        only_second=only_second,
+        p_mcnemar=mcnemar(only_first, only_second),
+        questions_needed=questions_needed(
+            difference, (only_first + only_second) / len(changes), design_effect(changes, groups)
         ),
-    }
+    )

@@ -1,139 +1,199 @@
-"""Is RL worth it: does the model already reach right answers, by looking, when it may try several times?
+"""Whether RL can help: does the model reach correct answers, by using the image, if it may try several times?
 
-RL sharpens what a model can already do at times (Acc@1 up to Pass@K); it does not add what it never does
-(MedBridgeRL, arXiv:2603.01301). Pass@K alone says too much: on yes/no questions a guesser's Pass@4 is 0.94. A question
-is therefore supported only where more of its completions are right than guessing and the same model without the image
-explain: a one-sided binomial test at 5 % against the larger of the guess rate and the blind rate.
+RL sharpens what a model already does at times (from Acc@1 up to Pass@K); it does not add what the model never does
+(MedBridgeRL, arXiv:2603.01301). Pass@K alone overstates this: guessing reaches a Pass@4 of 0.94 on yes/no questions.
+So a question counts as supported only if more of its completions are correct than guessing and the same model without
+the image explain: a one-sided binomial test at 5 % against the larger of the guess rate and the blind rate.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from lowmed.evaluate.intervals import clustered, wilson
-from lowmed.evaluate.metrics import FEW, STRATA, correct_flags, mean, strata
+from lowmed.evaluate.metrics import MIN_QUESTIONS, STRATA, Row, correct_flags, mean
 from lowmed.evaluate.pass_at_k import KS, by_question, guess_rate, pass_at
+from lowmed.evaluate.records import ProbeAtK, ProbeStratum
 
-Row = Mapping[str, Any]
-# Toolkit's choices: the rule's paper publishes no thresholds.
+Verdict = Literal["RL", "SFT first", "neither"]
+# Our choices: the paper publishes no thresholds.
 SUPPORT = 0.25  # at least this share of the questions must be supported for RL
-SOLVED = 0.9  # from this greedy accuracy on there is little left to gain
-FORMAT_FAILURE = 0.5  # above this share of unread completions the reward has hardly anything to see
-MIXED = 0.1  # at least this share of the questions must be right at some times and wrong at others
+SOLVED = 0.9  # above this greedy accuracy little is left to gain
+FORMAT_FAILURE = 0.5  # above this share of unread completions most rewards are 0
+MIXED = 0.1  # at least this share of the questions must have both correct and incorrect completions
 LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class ProbedQuestion:
+    """The counts of one question."""
+
+    greedy: Row
+    completions: int
+    correct: int
+    blind_completions: int
+    blind_correct: int
+    guess: float
+    unread: float
+    unique: int
+    supported: bool
 
 
 def probe(
     greedy: Sequence[Row], sampled: Sequence[Row], blind: Sequence[Row], *, support: float = SUPPORT
 ) -> dict[str, Any]:
-    """Acc@1, Pass@K and support over all questions, by modality and by kind, each with its verdict.
+    """Acc@1, Pass@K, support and verdict: over `all` questions, `by_modality` and `by_kind`, as fields of a report.
 
     Args:
         greedy: scored greedy completions, one a question.
         sampled: scored sampled completions, K a question.
         blind: the same without images.
-        support: the threshold of the verdict.
+        support: threshold of the verdict.
     """
     questions = _questions(greedy, sampled, blind)
-    result: dict[str, Any] = {"support_needed": support, "all": _stratum(questions, support)}
-    for name in ("modality", "kind"):
-        cells = strata([{**question, "cell": STRATA[name](question["greedy"])} for question in questions], _cell)
-        result[f"by_{name}"] = {cell: _stratum(rows, support) for cell, rows in cells.items()}
-    return result
+    return {
+        "support_needed": support,
+        "all": _stratum(questions, support),
+        "by_modality": _strata(questions, STRATA["modality"], support),
+        "by_kind": _strata(questions, STRATA["kind"], support),
+    }
 
 
-def supported(right: int, completions: int, guess: float, blind_right: int, blind_replies: int) -> bool:
-    """Whether so many right completions are more than guessing and blindness explain.
+def supported(correct: int, completions: int, guess: float, blind_correct: int, blind_completions: int) -> bool:
+    """Whether the number of correct completions exceeds what guessing and the blind model explain.
 
-    The blind rate is (right + 1/2) / (completions + 1), so that no right completion among few is not taken for never.
+    The blind rate is (correct + 1/2) / (completions + 1), so that 0 of few completions does not count as never.
     """
     from scipy.stats import binom
 
-    explained = max(guess, (blind_right + 0.5) / (blind_replies + 1))
-    return bool(binom.sf(right - 1, completions, explained) < LEVEL)
+    explained = max(guess, (blind_correct + 0.5) / (blind_completions + 1))
+    return bool(binom.sf(correct - 1, completions, explained) < LEVEL)
 
 
-def _questions(greedy: Sequence[Row], sampled: Sequence[Row], blind: Sequence[Row]) -> list[dict[str, Any]]:
-    first = {(row["split"], row["id"]): row for row in greedy}
-    unseen = {(completions[0]["split"], completions[0]["id"]): completions for completions in by_question(blind)}
+def _questions(greedy: Sequence[Row], sampled: Sequence[Row], blind: Sequence[Row]) -> list[ProbedQuestion]:
+    greedy_rows = {(row["split"], row["id"]): row for row in greedy}
+    blind_rows = {(completions[0]["split"], completions[0]["id"]): completions for completions in by_question(blind)}
     result = []
     for completions in by_question(sampled):
         key = completions[0]["split"], completions[0]["id"]
-        without = unseen.get(key, [])
-        right = _right(completions)
+        without_image = blind_rows.get(key, [])
+        correct, blind_correct, guess = _correct(completions), _correct(without_image), guess_rate(completions[0])
         result.append(
-            {
-                "greedy": first[key],
-                "replies": len(completions),
-                "right": right,
-                "blind_replies": len(without),
-                "blind_right": _right(without),
-                "guess": guess_rate(completions[0]),
-                "unread": mean([row["strict_outcome"] == "unread" for row in completions]),
-                "unique": len({row["parsed"] for row in completions if row["strict_outcome"] != "unread"}),
-                "supported": supported(
-                    right, len(completions), guess_rate(completions[0]), _right(without), len(without)
-                ),
-            }
+            ProbedQuestion(
+                greedy=greedy_rows[key],
+                completions=len(completions),
+                correct=correct,
+                blind_completions=len(without_image),
+                blind_correct=blind_correct,
+                guess=guess,
+                unread=mean([row["strict_outcome"] == "unread" for row in completions]),
+                unique=len({row["parsed"] for row in completions if row["strict_outcome"] != "unread"}),
+                supported=supported(correct, len(completions), guess, blind_correct, len(without_image)),
+            )
         )
     return result
 
 
-def _stratum(questions: Sequence[Row], threshold: float) -> dict[str, Any]:
-    groups = [question["greedy"]["group"] for question in questions]
-    right = correct_flags([question["greedy"] for question in questions], "strict_outcome")
-    support = [float(question["supported"]) for question in questions]
-    drawn = min(question["replies"] for question in questions)
-    result: dict[str, Any] = {
-        "questions": len(questions),
-        "few": len(questions) < FEW,
-        "acc_at_1": mean(right),
-        "acc_at_1_wilson": wilson(round(sum(right)), len(right)),
-        "acc_at_1_by_image": clustered(right, groups),
-        "at": {str(k): _at(questions, k, groups) for k in KS if k <= drawn},
-        "support": mean(support),
-        "support_by_image": clustered(support, groups),
-        "mixed": mean([float(0 < question["right"] < question["replies"]) for question in questions]),
-        "format_failure": mean([question["unread"] for question in questions]),
-        "unique_answers": mean([question["unique"] for question in questions]),
-    }
-    result["verdict"], result["reason"] = verdict(result, threshold)
-    return result
-
-
-def _at(questions: Sequence[Row], k: int, groups: Sequence[str]) -> dict[str, Any]:
-    passed = [pass_at(question["replies"], question["right"], k) for question in questions]
-    blind = [question for question in questions if question["blind_replies"] >= k]
+def _strata(
+    questions: Sequence[ProbedQuestion], key: Callable[[Row], str], threshold: float
+) -> dict[str, ProbeStratum]:
+    names = sorted({name for question in questions if (name := key(question.greedy))})
     return {
-        "pass": mean(passed),
-        "by_image": clustered(passed, groups),
-        "chance": mean([1 - (1 - question["guess"]) ** k for question in questions]),
-        "blind": mean([pass_at(question["blind_replies"], question["blind_right"], k) for question in blind])
-        if blind
-        else None,
+        name: _stratum([question for question in questions if key(question.greedy) == name], threshold)
+        for name in names
     }
 
 
-def verdict(result: Mapping[str, Any], threshold: float) -> tuple[str, str]:
-    """`RL`, `SFT first` or `neither`, and the reason in one sentence."""
-    accuracy, support, mixed, unread = (result[key] for key in ("acc_at_1", "support", "mixed", "format_failure"))
-    k = list(result["at"])[-1]
-    low, high = result["support_by_image"]
-    unsure = f" (unsure: [{low:.2f}, {high:.2f}] holds the threshold)" if low < threshold <= high else ""
-    reached = f"{support:.2f} of the questions are right beyond chance and blindness in {k} replies"
-    if unread > FORMAT_FAILURE:
-        return "SFT first", f"{unread:.2f} of the replies have no readable answer in one tag, so rewards see nothing."
-    if accuracy >= SOLVED:
-        return "neither", f"greedy accuracy is {accuracy:.2f} already; there is little left to gain."
+def _stratum(questions: Sequence[ProbedQuestion], threshold: float) -> ProbeStratum:
+    groups = [question.greedy["group"] for question in questions]
+    correct = correct_flags([question.greedy for question in questions], "strict_outcome")
+    support = [float(question.supported) for question in questions]
+    drawn = min(question.completions for question in questions)
+    mixed = mean([float(0 < question.correct < question.completions) for question in questions])
+    format_failure = mean([question.unread for question in questions])
+    support_by_image = clustered(support, groups)
+    by_k = {str(k): _at_k(questions, k, groups) for k in KS if k <= drawn}
+    decision, reason = verdict(
+        acc_at_1=mean(correct),
+        support=mean(support),
+        support_by_image=support_by_image,
+        mixed=mixed,
+        format_failure=format_failure,
+        k=list(by_k)[-1],
+        threshold=threshold,
+    )
+    return ProbeStratum(
+        questions=len(questions),
+        under_30_questions=len(questions) < MIN_QUESTIONS,
+        acc_at_1=mean(correct),
+        acc_at_1_wilson=wilson(round(sum(correct)), len(correct)),
+        acc_at_1_by_image=clustered(correct, groups),
+        by_k=by_k,
+        support=mean(support),
+        support_by_image=support_by_image,
+        mixed=mixed,
+        format_failure=format_failure,
+        unique_answers=mean([question.unique for question in questions]),
+        verdict=decision,
+        reason=reason,
+    )
+
+
+def _at_k(questions: Sequence[ProbedQuestion], k: int, groups: Sequence[str]) -> ProbeAtK:
+    passed = [pass_at(question.completions, question.correct, k) for question in questions]
+    blind = [
+        pass_at(question.blind_completions, question.blind_correct, k)
+        for question in questions
+        if question.blind_completions >= k
+    ]
+    return ProbeAtK(
+        pass_rate=mean(passed),
+        by_image=clustered(passed, groups),
+        chance=mean([1 - (1 - question.guess) ** k for question in questions]),
+        blind=mean(blind) if blind else None,
+    )
+
+
+def verdict(
+    *,
+    acc_at_1: float,
+    support: float,
+    support_by_image: tuple[float, float],
+    mixed: float,
+    format_failure: float,
+    k: str,
+    threshold: float,
+) -> tuple[Verdict, str]:
+    """The recommended next stage, and the reason in one sentence.
+
+    Args:
+        acc_at_1: strict greedy accuracy.
+        support: share of supported questions.
+        support_by_image: its interval.
+        mixed: share of questions with both correct and incorrect completions.
+        format_failure: share of completions without a readable answer in one tag.
+        k: completions per question.
+        threshold: support needed for RL.
+    """
+    low, high = support_by_image
+    unsure = f" (uncertain: [{low:.2f}, {high:.2f}] includes the threshold)" if low < threshold <= high else ""
+    reached = f"{support:.2f} of the questions are supported (correct beyond chance and blindness in {k} completions)"
+    if format_failure > FORMAT_FAILURE:
+        return (
+            "SFT first",
+            f"{format_failure:.2f} of the completions have no readable answer in one tag, so most rewards are 0.",
+        )
+    if acc_at_1 >= SOLVED:
+        return "neither", f"greedy accuracy is already {acc_at_1:.2f}; little is left to gain."
     if support < threshold:
-        return "SFT first", f"only {reached}, {threshold:.2f} are needed{unsure}."
+        return "SFT first", f"only {reached}; {threshold:.2f} is required{unsure}."
     if mixed < MIXED:
-        return "neither", f"only {mixed:.2f} of the questions are right at some times and wrong at others: no gradient."
-    return "RL", f"{reached}, greedy accuracy is {accuracy:.2f}{unsure}."
+        return (
+            "neither",
+            f"only {mixed:.2f} of the questions have both correct and incorrect completions: no gradient.",
+        )
+    return "RL", f"{reached}; greedy accuracy is {acc_at_1:.2f}{unsure}."
 
 
-def _right(completions: Sequence[Row]) -> int:
+def _correct(completions: Sequence[Row]) -> int:
     return sum(row["strict_outcome"] == "correct" for row in completions)
-
-
-def _cell(question: Row) -> str:
-    return str(question["cell"])

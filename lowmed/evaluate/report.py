@@ -1,4 +1,4 @@
-"""The record of one evaluation: what was asked of whom, the figures, and the floors and controls beside them."""
+"""The report of one evaluation: settings, metrics, answer-prior baseline and controls."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +11,13 @@ from lowmed.errors import RunError
 from lowmed.evaluate import control_effects, judge_scores, pass_at_k, results_folder
 from lowmed.evaluate.controls import CONTROLS, REAL, SAMPLED
 from lowmed.evaluate.metrics import mean, metrics, scored
+from lowmed.evaluate.records import ControlReport, EvalReport, EvalSettings, JudgeScores, SplitReport, SplitSettings
 from lowmed.recipe import ModelSpec
 from lowmed.recipe.io import portable_path
 from lowmed.sample import Sample
 
 Row = Mapping[str, Any]
+RowsByCondition = Mapping[str, Sequence[Row]]
 SEEN, UNSEEN = "seen in training", "unseen"
 
 
@@ -27,116 +29,126 @@ def eval_settings(
     max_new_tokens: int,
     seen: str,
     endpoint: bool = False,
-) -> dict[str, Any]:
-    """All that must be equal for two sets of completions to stand in one table, and what the table says of its data.
+    temperature: float | None = None,
+) -> EvalSettings:
+    """The settings that must be equal for two sets of completions to be comparable.
 
     Args:
-        model: the base, or what an endpoint calls its model.
-        family: how it is asked.
-        split: what is asked.
-        max_new_tokens: where a completion is cut.
-        seen: `seen in training`, `unseen`, or "" where no training is known of.
-        endpoint: whether another program serves the model; how it loads it is then not known.
+        model: the base model, or the endpoint's name for its model.
+        family: the prompts.
+        data_split: the questions.
+        max_new_tokens: completion limit.
+        seen: `seen in training`, `unseen`, or "" without a run.
+        endpoint: another program serves the model, so its weight precision is unknown.
+        temperature: sampling temperature of a probe; None for an evaluation.
     """
-    return {
-        "model": portable_path(model.name),
-        "load_in": None if endpoint else model.load_in,
-        "endpoint": endpoint,
-        "max_image_tokens": model.max_image_tokens,
-        "max_new_tokens": max_new_tokens,
-        "prompts": family.name,
-        "prompt_digest": family.digest,
-        "source": data_split.source,
-        "data_digest": data_split.digest,
-        "seen": seen,
-        "splits": {
-            split: {
-                "questions": len(samples),
-                "images": len({image for sample in samples for image in sample.images}),
-                "images_trained_on": len(data_split.shared[split]),
-                "stamp": data_split.stamp(split).lstrip("; "),
-                "seen": _seen(data_split, samples, seen),
-            }
+    return EvalSettings(
+        model=portable_path(model.name),
+        load_in=None if endpoint else model.load_in,
+        endpoint=endpoint,
+        max_image_tokens=model.max_image_tokens,
+        max_new_tokens=max_new_tokens,
+        prompts=family.name,
+        prompt_digest=family.digest,
+        source=data_split.source,
+        data_digest=data_split.digest,
+        seen=seen,
+        splits={
+            split: SplitSettings(
+                questions=len(samples),
+                images=len({image for sample in samples for image in sample.images}),
+                images_trained_on=len(data_split.shared[split]),
+                stamp=data_split.stamp(split).lstrip("; "),
+                seen=_seen(data_split, samples, seen),
+            )
             for split, samples in data_split.held_out.items()
         },
-    }
+        **({} if temperature is None else {"temperature": temperature}),
+    )
 
 
-def report(folder: Path) -> dict[str, Any]:
-    """The evaluation in that folder as one JSON document, scored by today's rules: no model, images or data needed.
+def report(folder: Path) -> EvalReport:
+    """Score the stored completions of an evaluation by the current rules: no model, images or data needed.
 
     Raises:
-        RunError: it is no evaluation, or completions are missing.
+        RunError: the directory is not an evaluation, or completions are missing.
     """
-    asked = results_folder.read_settings(folder)
+    settings = results_folder.read_settings(folder)
     rows = {
-        who: {
-            condition: scored(results_folder.read(results_folder.path(folder, who, condition)))
-            for condition in results_folder.conditions(folder, who)
+        system: {
+            condition: scored(results_folder.read_rows(results_folder.completions_file(folder, system, condition)))
+            for condition in results_folder.conditions(folder, system)
         }
-        for who in results_folder.systems(folder)
+        for system in results_folder.systems(folder)
     }
-    expected = sum(part["questions"] for part in asked["splits"].values())
-    for who, by_condition in rows.items():
+    expected = sum(part.questions for part in settings.splits.values())
+    for system, by_condition in rows.items():
         if len(by_condition[REAL]) != expected:
             raise RunError(
-                f"{len(by_condition[REAL])} of {expected} questions are answered by `{who}`",
+                f"`{system}` has completions for {len(by_condition[REAL])} of {expected} questions",
                 str(folder),
-                "give the same `lowmed eval` again without --rescore; it goes on where it was",
+                "repeat the same `lowmed eval` without --rescore; it generates the missing completions",
             )
-    judged = judge_scores.judged(folder, {who: by_condition[REAL] for who, by_condition in rows.items()})
-    return {**build(asked, rows), "judged": judged}
+    judged = judge_scores.judge_scores(folder, {system: by_condition[REAL] for system, by_condition in rows.items()})
+    return build(settings, rows, judged).model_copy(update={"folder": folder})
 
 
-def build(asked: Mapping[str, Any], rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> dict[str, Any]:
-    """The same without a judge's verdicts, from what `settings` gave and the scored rows: who -> condition -> rows."""
+def build(
+    settings: EvalSettings, rows: Mapping[str, RowsByCondition], judged: Sequence[JudgeScores] = ()
+) -> EvalReport:
+    """Build a report from settings, scored rows (system -> condition -> rows) and judge scores."""
     splits = {}
-    for split, known in asked["splits"].items():
-        real = {who: _of(split, by_condition[REAL]) for who, by_condition in rows.items()}
-        anybody = next(iter(real.values()))
-        splits[split] = {
-            **known,
-            "no_image_floor": floor(anybody),
-            "results": {who: metrics(result) for who, result in real.items()},
-        }
-    return {
-        "lowmed": __version__,
-        "rules": RULES_VERSION,
-        **asked,
-        "splits": splits,
-        "controls": {who: _controls(by_condition) for who, by_condition in rows.items()},
-        "sampled": {
-            who: pass_at_k.sampling_metrics(by_condition[SAMPLED])
-            for who, by_condition in rows.items()
+    for split, known in settings.splits.items():
+        real = {system: _of_split(split, by_condition[REAL]) for system, by_condition in rows.items()}
+        splits[split] = SplitReport(
+            **dict(known),
+            no_image_floor=no_image_floor(next(iter(real.values()))),
+            results={system: metrics(split_rows) for system, split_rows in real.items()},
+        )
+    shared = {name: value for name, value in settings if name in settings.model_fields_set and name != "splits"}
+    return EvalReport(
+        **shared,
+        lowmed=__version__,
+        rules=RULES_VERSION,
+        splits=splits,
+        controls={system: _controls(by_condition) for system, by_condition in rows.items()},
+        sampled={
+            system: pass_at_k.sampling_metrics(by_condition[SAMPLED])
+            for system, by_condition in rows.items()
             if by_condition.get(SAMPLED)
         },
-    }
+        judged=tuple(judged),
+    )
 
 
-def floor(rows: Sequence[Row]) -> float | None:
-    """How many questions the training answers get right without image or model; None where no training is known."""
+def no_image_floor(rows: Sequence[Row]) -> float | None:
+    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers."""
     if any(row.get("prior") is None for row in rows):
         return None
     return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in rows])
 
 
 def _seen(data_split: DataSplit, samples: Sequence[Sample], seen: str) -> str:
-    """How a split stands to training; one of modalities that training did not have is named, whatever its source."""
-    trained, asked = ({sample.modality for sample in some if sample.modality} for some in (data_split.train, samples))
-    new = asked - trained
-    if seen == SEEN and trained and asked and new == asked:
+    """How a split relates to training; a modality absent from the training data is named."""
+    trained, evaluated = (
+        {sample.modality for sample in part if sample.modality} for part in (data_split.train, samples)
+    )
+    new = evaluated - trained
+    if seen == SEEN and trained and evaluated and new == evaluated:
         return f"unseen modality ({', '.join(sorted(new))})"
     return seen
 
 
-def _controls(by_condition: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    result = {
-        name: control_effects.effect(by_condition[REAL], by_condition[name])
+def _controls(by_condition: RowsByCondition) -> ControlReport:
+    effects = {
+        name: control_effects.control_effect(by_condition[REAL], by_condition[name])
         for name in CONTROLS
         if name in by_condition
     }
-    return {**result, "verdict": control_effects.verdict(result)} if result else {}
+    if not effects:
+        return ControlReport()
+    return ControlReport(**effects, verdict=control_effects.verdict(effects.get("shuffled")))
 
 
-def _of(split: str, rows: Sequence[Row]) -> list[Row]:
+def _of_split(split: str, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["split"] == split]

@@ -1,4 +1,4 @@
-"""The folder of one evaluation: what was asked, and who replied what in which condition."""
+"""The results directory of one evaluation: its settings, and the completions of each system and condition."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,68 +7,77 @@ from typing import Any
 
 from lowmed.errors import RunError
 from lowmed.evaluate.controls import REAL
-from lowmed.files import disk_errors, read_json, write_json, write_text
+from lowmed.evaluate.records import EvalSettings
+from lowmed.files import disk_errors, write_text
+from lowmed.records import read_record
 
-SETTINGS = "asked.json"
+SETTINGS = "settings.json"
+REPORT = "report.json"
+SYSTEMS = ("base", "tuned", "endpoint")
 
 
-def open_folder(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Make the folder, or take up one in which the same was asked; nobody is asked twice.
+def open_folder(folder: Path, settings: EvalSettings) -> None:
+    """Create the results directory, or resume one with identical settings.
 
     Raises:
-        RunError: something else was asked in it.
-        SetupError: it cannot be written.
+        RunError: it holds an evaluation with other settings, or other files.
+        SetupError: it is not writable.
     """
     file = folder / SETTINGS
     if file.is_file():
-        before = read_json(file)
-        different = sorted(key for key in asked.keys() | before.keys() if asked.get(key) != before.get(key))
+        stored, wanted = read_record(file, EvalSettings).as_json(), settings.as_json()
+        different = sorted(key for key in wanted.keys() | stored.keys() if wanted.get(key) != stored.get(key))
         if different:
             raise RunError(
-                f"an evaluation with other settings is there ({', '.join(different)})",
+                f"the directory holds an evaluation with other settings ({', '.join(different)})",
                 str(folder),
-                "choose another --out, or remove that folder",
+                "choose another --out, or remove that directory",
             )
         return
     if folder.exists() and any(folder.iterdir()):
-        raise RunError("the folder exists and is no evaluation", str(folder), "choose another --out")
+        raise RunError("the directory is not empty and not an evaluation", str(folder), "choose another --out")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, dict(asked))
+    settings.write(file)
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """What was asked in the evaluation of that folder.
+def read_settings(folder: Path) -> EvalSettings:
+    """Read the settings of an evaluation that has completions.
 
     Raises:
-        RunError: it is none, or nobody has answered.
+        RunError: the directory is not an evaluation, or holds no completions.
     """
     if not (folder / SETTINGS).is_file() or not systems(folder):
-        raise RunError("there is no evaluation with replies", str(folder), "run `lowmed eval` first")
-    return read_json(folder / SETTINGS)
+        raise RunError("no evaluation with completions", str(folder), "run `lowmed eval` first")
+    return read_record(folder / SETTINGS, EvalSettings)
 
 
-def path(folder: Path, who: str, condition: str) -> Path:
-    """Where the completions of `base`, `tuned` or `endpoint` in a condition lie."""
-    return folder / (f"{who}.jsonl" if condition == REAL else f"{who}.{condition}.jsonl")
+def evaluations(run_folder: Path) -> list[Path]:
+    """The results directories of a run."""
+    return sorted(file.parent for file in (run_folder / "evals").glob(f"*/{SETTINGS}"))
+
+
+def completions_file(folder: Path, system: str, condition: str) -> Path:
+    """The file with the completions of `base`, `tuned` or `endpoint` in a condition."""
+    return folder / (f"{system}.jsonl" if condition == REAL else f"{system}.{condition}.jsonl")
 
 
 def systems(folder: Path) -> list[str]:
-    """Who has replied in this evaluation."""
-    return [who for who in ("base", "tuned", "endpoint") if path(folder, who, REAL).is_file()]
+    """The systems with completions in the real condition."""
+    return [system for system in SYSTEMS if completions_file(folder, system, REAL).is_file()]
 
 
-def conditions(folder: Path, who: str) -> list[str]:
-    """The conditions in which somebody has replied."""
-    names = sorted(file.name.removeprefix(who).removesuffix(".jsonl") for file in folder.glob(f"{who}*.jsonl"))
+def conditions(folder: Path, system: str) -> list[str]:
+    """The conditions in which a system has completions."""
+    names = sorted(file.name.removeprefix(system).removesuffix(".jsonl") for file in folder.glob(f"{system}*.jsonl"))
     return [name.removeprefix(".") or REAL for name in names]
 
 
-def read(file: Path) -> list[dict[str, Any]]:
-    """The stored completions, as far as they are whole: a last line cut by a kill is dropped, and asked again.
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read a JSON-lines file of an evaluation. An incomplete last line is removed from it, to be generated again.
 
     Raises:
-        RunError: a line inside the file is damaged.
+        RunError: another line is damaged.
     """
     if not file.is_file():
         return []
@@ -79,14 +88,16 @@ def read(file: Path) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
             raise RunError(
-                "a stored reply is damaged", f"{file}:{number}", "remove the line; it will be asked again"
+                "a stored completion is damaged",
+                f"{file}:{number}",
+                "delete the line and repeat the command, which generates it again",
             ) from None
     if lines[-1]:
         write_text(file, "".join(line + "\n" for line in lines[:-1]))
     return rows
 
 
-def append(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Store more completions behind those that are there. ASCII, since a completion may hold what UTF-8 cannot."""
+def append_rows(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append rows to a JSON-lines file, in ASCII because a completion may hold characters that UTF-8 cannot encode."""
     with disk_errors(file), file.open("a", encoding="utf-8") as opened:
         opened.writelines(json.dumps(row) + "\n" for row in rows)

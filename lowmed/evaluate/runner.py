@@ -1,7 +1,8 @@
-"""Every question asked once in every condition, and kept as it is answered, so that a killed evaluation can go on."""
+"""Generates and stores the completions of every condition, so that a killed evaluation can be resumed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from lowmed.data.answer_prior import AnswerPrior
@@ -18,73 +19,83 @@ from lowmed.evaluate.controls import (
     without_images,
 )
 from lowmed.evaluate.metrics import prediction
-from lowmed.files import read_json
+from lowmed.evaluate.records import EvalSettings
+from lowmed.records import read_record
 from lowmed.sample import Sample
 
-Advance = Callable[[int, str], None]
+Advance = Callable[[int, str], None]  # completions done, note
+Progress = Callable[[str, int], AbstractContextManager[Advance]]  # title, total
+
+
+@contextmanager
+def silent(_title: str, _total: int) -> Iterator[Advance]:
+    """Progress that shows nothing."""
+    yield lambda done, note: None
 
 
 def list_conditions(
     data_split: DataSplit, *, controls: int = 0, samples: int = 0, temperature: float = 1.0
 ) -> list[Condition]:
-    """What is asked of a model: every question once, some again as controls, all of them sampled where wanted.
+    """Everything to generate for a system: all questions once, some again as controls, all of them sampled.
 
     Args:
-        split: the questions.
-        controls: how many of them the controls ask again, over all splits.
-        samples: sampled completions per question, beside the greedy one.
-        temperature: of those.
+        data_split: the questions.
+        controls: number of questions repeated under controls, over all splits.
+        samples: sampled completions per question, in addition to the greedy one.
+        temperature: of the sampled completions.
     """
-    again = choose_questions(data_split.held_out, controls) if controls else {}
-    work = []
-    for split, asked in data_split.held_out.items():
-        work.append(Condition(REAL, split, asked, data_split.open_image))
-        work += conditions(split, again.get(split, ()), asked, data_split.open_image) if controls else []
+    controlled = choose_questions(data_split.held_out, controls) if controls else {}
+    result = []
+    for split, samples_of_split in data_split.held_out.items():
+        result.append(Condition(REAL, split, samples_of_split, data_split.open_image))
+        if controls:
+            result += conditions(split, controlled.get(split, ()), samples_of_split, data_split.open_image)
         if samples:
-            work.append(Condition(SAMPLED, split, asked, data_split.open_image, samples, temperature))
-    return work
+            result.append(Condition(SAMPLED, split, samples_of_split, data_split.open_image, samples, temperature))
+    return result
 
 
 def sampled_blind(real: Condition, samples: int, temperature: float) -> Condition:
-    """The same questions sampled without their images: what guessing and habit alone reach."""
-    alone = tuple(without_images(sample) for sample in real.samples)
-    return Condition(SAMPLED_BLIND, real.split, alone, real.open_image, samples, temperature)
+    """The same questions sampled without their images: what guessing and habit reach."""
+    blind = tuple(without_images(sample) for sample in real.samples)
+    return Condition(SAMPLED_BLIND, real.split, blind, real.open_image, samples, temperature)
 
 
-def total(work: Iterable[Condition]) -> int:
-    """How many completions that is."""
-    return sum(len(condition.samples) * condition.copies for condition in work)
+def total(conditions: Iterable[Condition]) -> int:
+    """Number of completions."""
+    return sum(len(condition.samples) * condition.copies for condition in conditions)
 
 
 def run_conditions(
     folder: Path,
-    who: str,
-    work: Sequence[Condition],
-    ready: Callable[[], Answerer],
+    system: str,
+    conditions: Sequence[Condition],
+    load_answerer: Callable[[], Answerer],
     *,
     train: Sequence[Sample],
     advance: Advance,
 ) -> None:
-    """Ask what was not answered yet, and store each completion as it comes.
+    """Generate the completions that are not stored yet, and store each one at once.
 
     Args:
         folder: of the evaluation.
-        who: `base`, `tuned` or `endpoint`.
-        work: what is asked.
-        ready: makes the answerer; called only where something is left to ask, since loading a model takes its time.
-        train: the training samples, whose answers are the floor.
-        advance: told how many completions are there, and the condition.
+        system: `base`, `tuned` or `endpoint`.
+        conditions: what to generate.
+        load_answerer: loads the model; called only if completions are missing.
+        train: training samples, for the answer-prior baseline.
+        advance: called with the number of stored completions and the condition.
     """
     answerer: Answerer | None = None
     prior = AnswerPrior(train) if train else None
-    digest = read_json(folder / results_folder.SETTINGS)["prompt_digest"]
+    prompt_digest = read_record(folder / results_folder.SETTINGS, EvalSettings).prompt_digest
     done = 0
-    for condition in work:
-        file = results_folder.path(folder, who, condition.name)
-        missing = _missing(condition, results_folder.read(file))
-        done += len(condition.samples) * condition.copies - sum(copies * len(some) for copies, some in missing.items())
+    for condition in conditions:
+        file = results_folder.completions_file(folder, system, condition.name)
+        missing = _missing(condition, results_folder.read_rows(file))
+        expected = len(condition.samples) * condition.copies
+        done += expected - sum(copies * len(samples) for copies, samples in missing.items())
         for copies, samples in missing.items():
-            answerer = answerer or ready()
+            answerer = answerer or load_answerer()
             for completion in answerer(samples, condition.open_image, copies=copies, temperature=condition.temperature):
                 row = prediction(
                     completion.sample,
@@ -93,21 +104,21 @@ def run_conditions(
                     completion.tokens,
                     completion.finish_reason,
                 )
-                row["prompt_digest"] = digest
+                row["prompt_digest"] = prompt_digest
                 if condition.name == REAL:
                     row["prior"] = prior.answer(completion.sample) if prior else None
                 if condition.copies > 1:
                     row["temperature"] = condition.temperature
-                results_folder.append(file, [row])
+                results_folder.append_rows(file, [row])
                 done += 1
                 advance(done, f"{condition.split} {condition.name}")
 
 
 def _missing(condition: Condition, stored: Sequence[dict[str, object]]) -> dict[int, list[Sample]]:
-    """The samples that lack completions, by how many they lack."""
-    have = Counter(row["id"] for row in stored if row["split"] == condition.split)
+    """The samples that lack completions, by the number that they lack."""
+    stored_counts = Counter(row["id"] for row in stored if row["split"] == condition.split)
     missing: dict[int, list[Sample]] = defaultdict(list)
     for sample in condition.samples:
-        if have[sample.id] < condition.copies:
-            missing[condition.copies - have[sample.id]].append(sample)
+        if stored_counts[sample.id] < condition.copies:
+            missing[condition.copies - stored_counts[sample.id]].append(sample)
     return dict(missing)

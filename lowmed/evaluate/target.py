@@ -15,16 +15,16 @@ from lowmed.evaluate.report import SEEN, UNSEEN
 from lowmed.files import read_json
 from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec
 from lowmed.recipe.io import load_recipe
-from lowmed.run import Run, open_run
+from lowmed.run import FOLDER, Run, open_run
 
 ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
 class EvalTarget:
-    """A model with the prompts and the pixel policy it is asked by; `adapters` says who answers: name -> adapter.
+    """A model with its prompts and pixel policy; `adapters` maps each system (base, tuned, endpoint) to its adapter.
 
-    A model of the task `extraction` is asked everything about an image as one question, whatever the data.
+    A model of the task `extraction` gets all questions about an image as one, whatever the data.
     """
 
     model: ModelSpec
@@ -36,53 +36,69 @@ class EvalTarget:
 
 
 def open_target(target: str | None, *, base: bool = False, served_as: str | None = None) -> EvalTarget:
-    """The run, model folder, adapter folder or hub id that is meant.
+    """Open a run, a model directory, an adapter directory or a hub id.
 
-    A folder with `recipe.yaml` in it, as an export has, is asked as that recipe says; the adapter of a plain PEFT
-    folder sits on the base that its own config names.
+    A directory with `recipe.yaml`, such as an export, brings its prompts and settings. The adapter in a plain PEFT
+    directory is loaded on the base model that its config names.
 
     Args:
-        target: run folder, model folder, hub id or `nano`; a run or None where an endpoint serves the model.
-        base: also ask the untrained base of the run.
-        served_as: what an endpoint calls the model; it then answers alone.
+        target: run directory, model directory, hub id or `nano`; with an endpoint a run or None.
+        base: also evaluate the untrained base model of the run.
+        served_as: the endpoint's name for its model, which is then the only system.
 
     Raises:
-        RunError: the run has not finished, or the adapter does not say what its base is.
-        RecipeError: a base was asked for beside a model that has none.
+        RunError: the path does not exist, the run has not finished, or the adapter names no base model.
+        RecipeError: `base` was set for a model without an adapter.
     """
+    if target:
+        require_path(target)
     run = open_run(target) if target and (Path(target) / "run.json").is_file() else None
-    bare = Path(target) if target and not run and (Path(target) / ADAPTER_CONFIG).is_file() else None
-    if base and ((run is None and bare is None) or served_as):
-        raise RecipeError("a model without a run is its own base", "--base", "leave --base out")
-    if run and run.record["status"] != "finished":
+    bare_adapter = Path(target) if target and not run and (Path(target) / ADAPTER_CONFIG).is_file() else None
+    if base and ((run is None and bare_adapter is None) or served_as):
+        raise RecipeError("a model without a run is its own base", "--with-base", "remove --with-base")
+    if run and run.record.status != "finished":
         verb = run.recipe.method.kind
-        raise RunError(
-            f"the run is {run.record['status']}, not finished", str(target), f"lowmed {verb} --resume {target}"
-        )
+        raise RunError(f"the run is {run.record.status}, not finished", str(target), f"lowmed {verb} --resume {target}")
     file = Path(target or "") / "recipe.yaml"
     recipe = run.recipe if run else load_recipe(str(file)) if target and file.is_file() else None
     model = recipe.model if recipe else ModelSpec()
-    adapter = run.adapter if run else bare
+    adapter = run.adapter if run else bare_adapter
     adapters: dict[str, Path | None] = {"base": None} if base or not adapter else {}
     adapters |= {"tuned": adapter} if adapter else {}
     if served_as:
         model, adapters = model.model_copy(update={"name": served_as}), {"endpoint": None}
-    elif bare:
-        model = model.model_copy(update={"name": _base_of(bare)})
+    elif bare_adapter:
+        model = model.model_copy(update={"name": _base_of(bare_adapter)})
     elif not run:
         if not target:
-            raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run folder, a model, or `nano`")
+            raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run directory, a model, or `nano`")
         model = model.model_copy(update={"name": target})
     family = (recipe.prompts if recipe else PromptSpec()).asking
     task = recipe.data.task if recipe else "questions"
     return EvalTarget(model, family, recipe.eval if recipe else EvalSpec(), run, adapters, task)
 
 
+def require_path(target: str) -> None:
+    """Check that a target which looks like a path exists, instead of treating it as a hub id.
+
+    A path starts with `.`, `/`, `~` or `runs/`, or has an existing parent directory.
+
+    Raises:
+        RunError: it does not exist.
+    """
+    path = Path(target).expanduser()
+    looks_like_path = target.startswith((".", "/", "~", f"{FOLDER}/")) or ("/" in target and path.parent.is_dir())
+    if looks_like_path and not path.exists():
+        raise RunError("the run does not exist", target, f"check the path; `ls {FOLDER}` lists the runs")
+
+
 def _base_of(adapter: Path) -> str:
     name = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not name:
         raise RunError(
-            "the adapter does not say what its base is", str(adapter), f"name it in {ADAPTER_CONFIG}, or name the run"
+            "the adapter does not name its base model",
+            str(adapter),
+            f"set base_model_name_or_path in {ADAPTER_CONFIG}, or name the run",
         )
     return str(name)
 
@@ -137,7 +153,7 @@ def _division(who: EvalTarget, on: str | None, path: str | None) -> tuple[DataSp
     run, recipe = who.run, who.run.recipe if who.run else None
     if run and recipe and on in (None, recipe.data.source):
         data_split = for_recipe(recipe, path=path, difficulty=False).split
-        if data_split.digest != run.record["data_digest"]:
+        if data_split.digest != run.record.data_digest:
             raise DataError(
                 "the data are not those that the run was trained on, so that its held-out questions are not known",
                 f"{recipe.data.source}, digest {data_split.digest[:12]}",

@@ -1,4 +1,4 @@
-"""A judge for open answers and for reasoning: asked by rewards and by evaluation, and trusted once it was measured."""
+"""A judge model for open answers and for reasoning, used by rewards and by evaluation once it is calibrated."""
 
 from lowmed.judge.calibration import judge_for_rewards
 from lowmed.judge.judge import Judge

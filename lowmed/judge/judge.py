@@ -1,4 +1,4 @@
-"""The judge: another program's model, asked whether an answer is right; text alone is sent, and only to its address."""
+"""The judge: a served model that decides whether an answer is correct. It receives text only."""
 
 import hashlib
 import json
@@ -11,31 +11,33 @@ from typing import Any
 
 from lowmed.judge import verdict
 from lowmed.judge.cache import Cache
+from lowmed.judge.records import JudgeIdentity
 from lowmed.judge.rubric import ANSWER, Query, Rubric
 from lowmed.judge.transport import OPTION, Transport
 from lowmed.judge.usage import Usage
 from lowmed.judge.verdict import Verdict
+from lowmed.records import JudgeUsage
 from lowmed.run import FOLDER
 
 CACHE = Path(FOLDER) / "judge.sqlite"
-AT_ONCE = 8
+CONCURRENT_REQUESTS = 8
 SECONDS_PER_TRY = 120.0
 
 
 class Judge:
-    """Asks one model at one address, remembers its verdicts, and counts what was sent.
+    """Queries one model on one server, caches its verdicts, and counts requests.
 
-    May be used from several threads; a pickled judge begins its counts anew.
+    Thread-safe. A pickled judge starts its counts at zero.
 
     Args:
-        url: of an OpenAI-compatible interface, .../v1; its key is taken from LOWMED_JUDGE_KEY.
-        model: what the server calls the model.
-        cache: file of the verdicts given so far.
+        url: of an OpenAI-compatible API, .../v1; the key is read from LOWMED_JUDGE_KEY.
+        model: its name on the server.
+        cache: file of the cached verdicts.
         prices: per million prompt and completion tokens, in any currency.
-        seconds: one try may take.
+        seconds: timeout of one try.
 
     Raises:
-        SetupError: the address is none, or leads out of this machine while LOWMED_OFFLINE=1.
+        SetupError: the URL is invalid, or names another machine while LOWMED_OFFLINE=1.
     """
 
     def __init__(
@@ -53,12 +55,12 @@ class Judge:
         self.host = openai_client.host(url, OPTION)
         self._cache_path = cache
         self._lock = threading.Lock()
-        self._tally = Usage(self.host, model, prices)
-        self._wire = Transport(self.url, model, seconds, self._tally)
+        self._usage = Usage(self.host, model, prices)
+        self._transport = Transport(self.url, model, seconds, self._usage)
         self._failed: dict[str, Verdict] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.url, self.model, self._cache_path, self.prices, self.seconds)
+        return _rebuild, (self.url, self.model, self._cache_path, self.prices, self.seconds)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Judge) and self.__reduce__() == other.__reduce__()
@@ -66,12 +68,12 @@ class Judge:
     def __hash__(self) -> int:
         return hash((self.url, self.model))
 
-    def identity(self, rubric: Rubric = ANSWER) -> dict[str, str]:
-        """What verdicts depend on, beside what is judged: two judges may be compared only where this is equal."""
-        return {"model": self.model, "rubric": rubric.name, "rubric_digest": rubric.digest}
+    def identity(self, rubric: Rubric = ANSWER) -> JudgeIdentity:
+        """Model and rubric: scores of two judges are comparable only if their identities are equal."""
+        return JudgeIdentity(model=self.model, rubric=rubric.name, rubric_digest=rubric.digest)
 
     def verdict(self, question: str, gold: str | Sequence[str], answer: str) -> Verdict:
-        """Whether an answer, as read out of its completion, says the same as the gold one, or one of several.
+        """Whether an extracted answer means the same as the gold answer, or as one of several.
 
         Raises:
             RunError, SetupError: as `ask`.
@@ -80,74 +82,74 @@ class Judge:
         return self.ask(Query(ANSWER, question, golds, answer))
 
     def ask(self, query: Query) -> Verdict:
-        """The verdict by rule, from the cache, or from the judge; None in it where the judge failed.
+        """The verdict by rule, from the cache, or from the model; its value is None if the model failed.
 
         Raises:
-            RunError: more than one in twenty of the questions put to the judge failed.
-            SetupError: the server refuses what it is sent.
+            RunError: more than 5 % of the queries failed.
+            SetupError: the server rejects the request.
         """
         key = self._key(query)
-        result = self._known(query, key) or self._failed.get(key) or self._asked(query, key)
-        self._tally.add(**{result.by: 1})
+        result = self._stored(query, key) or self._failed.get(key) or self._request(query, key)
+        self._usage.add(**{result.by: 1})
         return result
 
     def ask_all(self, queries: Iterable[Query], *, strict: bool = False) -> list[Verdict]:
-        """The verdicts of many, several asked at once and equal ones once. What fails here stays so for `ask`.
+        """The verdicts of many queries, sent concurrently, equal ones once. `ask` repeats the failures of this call.
 
         Args:
             queries: what is judged.
-            strict: nothing follows, so that the share that may fail is exact, however few were asked.
+            strict: no query follows, so the failure limit holds however few were sent.
 
         Raises:
-            RunError, SetupError: as `ask`; verdicts given by then are in the cache.
+            RunError, SetupError: as `ask`; verdicts received by then are cached.
         """
         listed = list(queries)
         keys = [self._key(query) for query in listed]
-        wanted = dict(zip(keys, listed, strict=True))
-        pool = ThreadPoolExecutor(AT_ONCE)
+        unique = dict(zip(keys, listed, strict=True))
+        pool = ThreadPoolExecutor(CONCURRENT_REQUESTS)
         try:
-            given = dict(zip(wanted, pool.map(self._first, wanted.items()), strict=True))
+            verdicts = dict(zip(unique, pool.map(self._stored_or_requested, unique.items()), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
-        for key, result in given.items():
+        for key, result in verdicts.items():
             self._failed.pop(key, None)
             if result.value is None:
                 self._failed[key] = result
-            self._tally.add(**{result.by: 1})
+            self._usage.add(**{result.by: 1})
         if strict:
-            self._tally.stop(final=True)
-        return [given[key] for key in keys]
+            self._usage.stop_if_failing(final=True)
+        return [verdicts[key] for key in keys]
 
-    def record(self) -> dict[str, Any]:
-        """What was sent where by this object, for the record of a run; no text of it, and no key."""
-        return self._tally.record()
+    def usage(self) -> JudgeUsage:
+        """Requests, tokens and cost of this object so far; no text and no key."""
+        return self._usage.record()
 
     @cached_property
     def _cache(self) -> Cache:
         return Cache(self._cache_path)
 
     def _key(self, query: Query) -> str:
-        parts = [self.url, self.model, query.rubric.name, query.code()]  # the code holds rubric, parameters and texts
+        parts = [self.url, self.model, query.rubric.name, query.code()]  # the code covers rubric, parameters and texts
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _first(self, item: tuple[str, Query]) -> Verdict:
+    def _stored_or_requested(self, item: tuple[str, Query]) -> Verdict:
         key, query = item
-        return self._known(query, key) or self._asked(query, key)
+        return self._stored(query, key) or self._request(query, key)
 
-    def _known(self, query: Query, key: str) -> Verdict | None:
+    def _stored(self, query: Query, key: str) -> Verdict | None:
         if settled := verdict.by_rule(query):
             return settled
-        with self._lock:  # the property is made once, whichever thread comes first
+        with self._lock:  # the first thread opens the cache
             cache = self._cache
-        kept = cache.get(key)
-        return Verdict(*kept, "cache") if kept else None
+        stored = cache.get(key)
+        return Verdict(*stored, "cache") if stored else None
 
-    def _asked(self, query: Query, key: str) -> Verdict:
-        result = self._wire.put(query)
+    def _request(self, query: Query, key: str) -> Verdict:
+        result = self._transport.send(query)
         if result.value is not None:
             self._cache.put(key, result.value, result.why)
         return result
 
 
-def _again(url: str, model: str, cache: Path, prices: tuple[float, float] | None, seconds: float) -> Judge:
+def _rebuild(url: str, model: str, cache: Path, prices: tuple[float, float] | None, seconds: float) -> Judge:
     return Judge(url, model, cache=cache, prices=prices, seconds=seconds)

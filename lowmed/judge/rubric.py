@@ -1,8 +1,8 @@
-"""What a judge is asked: the instruction, and the data in a form that cannot pass for an instruction.
+"""The judge's prompt: the instruction, and the data in a form that cannot act as an instruction.
 
-A candidate may hold whatever a model under training has found to please a judge: role markers, tags, boxes, a verdict
-of its own, an order. So markers are taken out, length is bounded, and what is left stands as one JSON object between
-two lines with a code that the candidate cannot know, since the code follows from the candidate and the gold answer.
+A model under training may learn to attack its judge: role markers, tags, boxes, a ready-made verdict, an order. So
+markers are removed and the length is bounded. The rest is one JSON object between two lines with a code. The
+candidate cannot contain that code, because it is a digest of the candidate and the gold answer.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import regex
 from lowmed.answer import RULES_VERSION
 
 PARAMETERS: dict[str, Any] = {"temperature": 0, "seed": 0, "max_tokens": 500}
-_VERSION = 1  # of how text is made harmless, and of what is settled by rule
+_VERSION = 1  # of `sanitize` and of the rules in verdict.py
 _TAG = regex.compile(r"<\|[^<>|]*\|>|</?[A-Za-z!][^<>]{0,80}>|\[/?INST\]|<<|>>|\\boxed\b|```+")
 _ROLE = regex.compile(r"(?im)^[\s#*]*(?:system|user|assistant|human|developer)\s*:")
 _UNSEEN = regex.compile(r"[\p{Cf}\p{Cs}]|(?![\n\t])\p{Cc}")
@@ -26,7 +26,7 @@ _LONGEST_QUESTION_CHARACTERS = 2000
 class Rubric:
     """One binary question to a judge.
 
-    `accept` and `reject` are the only two verdicts; a longer candidate than `longest_characters` is cut.
+    `accept` and `reject` are the only verdicts; a candidate is cut after `longest_characters`.
     """
 
     name: str
@@ -38,18 +38,18 @@ class Rubric:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change when anything does that a verdict depends on, but the model."""
+        """Twelve hex digits over everything that a verdict depends on, except the model."""
         parts = [self.system, self.candidate, self.longest_characters, PARAMETERS, _VERSION, RULES_VERSION]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def system(self) -> str:
-        """The instruction."""
+        """The system message."""
         return f"{self.task}\n{_GUARD}\n{_FORM.format(accept=self.accept, reject=self.reject)}"
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The form of the completion, as servers that decode by a grammar take it; the reason comes before the verdict."""
+        """JSON schema of the completion, for servers with guided decoding; the reason comes before the verdict."""
         fields = {
             "id": {"type": "string"},
             "reason": {"type": "string"},
@@ -100,7 +100,7 @@ RUBRICS = {rubric.name: rubric for rubric in (ANSWER, CLINICAL)}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One candidate text to be judged: an answer as read out of its completion, or the text of a think block."""
+    """One candidate text: an answer extracted from its completion, or the text of a think block."""
 
     rubric: Rubric
     question: str
@@ -108,16 +108,16 @@ class Query:
     text: str
 
     def code(self, attempt: int = 0) -> str:
-        """What the completion must give back. It depends on all that is judged, so nothing in it can hold the code."""
+        """The code that the completion must repeat: a digest of everything judged, so no judged text can contain it."""
         parts = [self.rubric.digest, self.question, self.golds, self.text, attempt]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def messages(self, code: str) -> list[dict[str, str]]:
-        """The conversation: text alone, never an image."""
+        """The chat messages: text only, never an image."""
         data = {
-            "question": harmless(self.question, _LONGEST_QUESTION_CHARACTERS),
-            "reference_answers": [harmless(gold, self.rubric.longest_characters) for gold in self.golds],
-            self.rubric.candidate: harmless(self.text, self.rubric.longest_characters),
+            "question": sanitize(self.question, _LONGEST_QUESTION_CHARACTERS),
+            "reference_answers": [sanitize(gold, self.rubric.longest_characters) for gold in self.golds],
+            self.rubric.candidate: sanitize(self.text, self.rubric.longest_characters),
         }
         block = f"{code}\n{json.dumps(data, ensure_ascii=False)}\n{code}"
         return [
@@ -126,10 +126,10 @@ class Query:
         ]
 
 
-def harmless(text: str, longest: int) -> str:
-    """The text without tags, special tokens, boxes, role markers and invisible characters, cut where it is too long."""
+def sanitize(text: str, longest: int) -> str:
+    """Remove tags, special tokens, boxes, role markers and invisible characters, and cut the text to a length."""
     text = _UNSEEN.sub("", text[: 4 * longest])
-    while (without := _ROLE.sub(" ", _TAG.sub(" ", text))) != text:  # taking one out can put another together
+    while (without := _ROLE.sub(" ", _TAG.sub(" ", text))) != text:  # removing one can join the parts of another
         text = without
     text = text.strip()
     return text if len(text) <= longest else text[:longest] + " [cut]"

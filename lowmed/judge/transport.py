@@ -1,4 +1,4 @@
-"""A question put to a judge's server, until there is a verdict or an end."""
+"""One query sent to a judge's server, with retries."""
 
 import threading
 from functools import cached_property
@@ -10,54 +10,54 @@ from lowmed.judge.rubric import PARAMETERS, Query
 from lowmed.judge.usage import Usage
 from lowmed.judge.verdict import Verdict
 
-if TYPE_CHECKING:  # httpx takes a fifth of a second to load, and most commands ask no judge
+if TYPE_CHECKING:  # httpx takes 0.2 s to import, and most commands use no judge
     import httpx
 
 KEY = "LOWMED_JUDGE_KEY"
 OPTION = "--judge-url"
-PAUSES_SECONDS = (0.5, 2.0, 8.0, 20.0)  # before a busy or silent server is asked again
-ATTEMPTS = 2  # a malformed verdict is asked for once more, under another code
+PAUSES_SECONDS = (0.5, 2.0, 8.0, 20.0)  # before each retry of a busy or silent server
+ATTEMPTS = 2  # a malformed verdict is requested once more, with another code
 
 
 class Transport:
-    """Speaks to one model at one address, from several threads.
+    """Client for one model on one server; thread-safe.
 
     Args:
-        url: of an OpenAI-compatible interface, .../v1
-        model: what the server calls the model.
-        seconds: one try may take.
-        tally: counts what is sent and what comes back.
+        url: of an OpenAI-compatible API, .../v1
+        model: its name on the server.
+        seconds: timeout of one try.
+        usage: counts requests and tokens.
     """
 
-    def __init__(self, url: str, model: str, seconds: float, tally: Usage) -> None:
-        self.url, self.model, self.seconds, self.tally = url, model, seconds, tally
+    def __init__(self, url: str, model: str, seconds: float, usage: Usage) -> None:
+        self.url, self.model, self.seconds, self.usage = url, model, seconds, usage
         self._lock = threading.Lock()
 
-    def put(self, query: Query) -> Verdict:
-        """The judge's verdict; None in it, with the reason, where it gave none.
+    def send(self, query: Query) -> Verdict:
+        """The judge's verdict; its value is None, with the reason, if the judge failed.
 
         Raises:
-            RunError: more than one in twenty of the questions so far got none.
-            SetupError: the server refuses what it is sent.
+            RunError: more than 5 % of the queries so far failed.
+            SetupError: the server rejects the request.
         """
         from lowmed.judge import openai_client
 
-        self.tally.judging(f"{query.rubric.name} {query.rubric.digest}")
+        self.usage.add_rubric(f"{query.rubric.name} {query.rubric.digest}")
         why = ""
         for attempt in range(ATTEMPTS):
             try:
                 return self._request(query, query.code(attempt))
             except verdict.MalformedError as error:
-                self.tally.add(malformed=1)
+                self.usage.add(malformed=1)
                 why = str(error)
-            except openai_client.NoAnswerError as error:
+            except openai_client.NoResponseError as error:
                 if error.status is not None and 300 <= error.status < 500 and error.status not in (408, 429):
                     fix = f"check {OPTION}, --judge-model and {KEY}"
-                    raise SetupError(f"the judge {error}", self.tally.host, fix) from error
+                    raise SetupError(f"the judge {error}", self.usage.host, fix) from error
                 why = str(error)
                 break
-        self.tally.add(unanswered=1)
-        self.tally.stop()
+        self.usage.add(unanswered=1)
+        self.usage.stop_if_failing()
         return Verdict(None, why, "failed")
 
     def _request(self, query: Query, code: str) -> Verdict:
@@ -65,9 +65,9 @@ class Transport:
 
         from lowmed.judge import openai_client
 
-        with self._lock:  # the client is made once, whichever thread comes first
+        with self._lock:  # the first thread creates the client
             client = self._client
-        self.tally.add(requests=1)
+        self.usage.add(requests=1)
         body = {
             "model": self.model,
             "messages": query.messages(code),
@@ -75,12 +75,12 @@ class Transport:
             **PARAMETERS,
         }
         content = openai_client.complete(
-            client, self.url, body, pauses=PAUSES_SECONDS, seconds=self.seconds, again=(httpx.RequestError,)
+            client, self.url, body, pauses=PAUSES_SECONDS, seconds=self.seconds, retry_on=(httpx.RequestError,)
         )
-        prompt, completion = verdict.tokens(content)
-        self.tally.add(prompt_tokens=prompt, completion_tokens=completion)
+        prompt_tokens, completion_tokens = verdict.tokens(content)
+        self.usage.add(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         result = verdict.read(content, query, code)
-        self.tally.add(answered=1)
+        self.usage.add(answered=1)
         return result
 
     @cached_property

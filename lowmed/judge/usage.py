@@ -1,21 +1,21 @@
-"""What a judge was asked, what it cost, and when too much of it failed."""
+"""Counts of a judge's requests, tokens and cost, and the limit on failures."""
 
 import threading
 from collections import Counter
-from typing import Any
 
 from lowmed.errors import RunError
+from lowmed.records import JudgeUsage
 
-MOST_FAILED = 0.05
-SETTLED = 100  # below so many questions, a few failures do not yet stop a run that goes on
+MAX_FAILED = 0.05
+MIN_QUERIES = 100  # with fewer queries, a few failures do not stop a run that will send more
 
 
 class Usage:
-    """Counts that several threads add to.
+    """Thread-safe counters.
 
     Args:
-        host: that the questions go to.
-        model: that answers there.
+        host: of the judge's server.
+        model: name of the judge model.
         prices: per million prompt and completion tokens.
     """
 
@@ -26,45 +26,48 @@ class Usage:
         self._lock = threading.Lock()
 
     def add(self, **counts: int) -> None:
-        """Count."""
+        """Add to the counters."""
         with self._lock:
             self._counts.update(counts)
 
-    def judging(self, rubric: str) -> None:
-        """Note that a question is put by that rubric."""
+    def add_rubric(self, rubric: str) -> None:
+        """Record that a query uses a rubric."""
         with self._lock:
             self._rubrics.add(rubric)
 
-    def stop(self, *, final: bool = False) -> None:
-        """End a run whose judge fails too often.
+    def stop_if_failing(self, *, final: bool = False) -> None:
+        """Stop a run whose judge fails too often.
 
         Args:
-            final: nothing follows, so that the share is exact however few were asked.
+            final: no query follows, so the limit holds however few were sent.
 
         Raises:
-            RunError: more than one in twenty of the questions put to the judge got no verdict.
+            RunError: more than 5 % of the queries failed.
         """
-        failed, given = self._counts["unanswered"], self._counts["answered"]
-        if failed > MOST_FAILED * max(failed + given, 0 if final else SETTLED):
+        failed, succeeded = self._counts["unanswered"], self._counts["answered"]
+        if failed > MAX_FAILED * max(failed + succeeded, 0 if final else MIN_QUERIES):
             raise RunError(
-                f"{failed} of {failed + given} questions put to the judge failed, more than {MOST_FAILED:.0%}",
+                f"{failed} of {failed + succeeded} queries to the judge failed, more than {MAX_FAILED:.0%}",
                 f"{self.model} at {self.host}",
-                "see that the server is up and keeps to the JSON schema, then go on; given verdicts are kept",
+                "check that the server is up and follows the JSON schema, then repeat the command; verdicts are kept",
             )
 
-    def record(self) -> dict[str, Any]:
-        """What was sent where, without any text of it."""
+    def record(self) -> JudgeUsage:
+        """The counts so far."""
         with self._lock:
             counts, rubrics = Counter(self._counts), sorted(self._rubrics)
         cost = None
         if self.prices:
             cost = (counts["prompt_tokens"] * self.prices[0] + counts["completion_tokens"] * self.prices[1]) / 1e6
-        return {
-            "host": self.host,
-            "model": self.model,
-            "rubrics": rubrics,
-            "sent": "question, gold answer and the text judged; never an image",
-            "verdicts_by": {name: counts[name] for name in ("rule", "cache", "judge", "failed")},
-            **{name: counts[name] for name in ("requests", "malformed", "prompt_tokens", "completion_tokens")},
-            "cost": cost,
-        }
+        return JudgeUsage(
+            host=self.host,
+            model=self.model,
+            rubrics=tuple(rubrics),
+            content="question, gold answer and the text judged; never an image",
+            verdicts_by={name: counts[name] for name in ("rule", "cache", "judge", "failed")},
+            requests=counts["requests"],
+            malformed=counts["malformed"],
+            prompt_tokens=counts["prompt_tokens"],
+            completion_tokens=counts["completion_tokens"],
+            cost=cost,
+        )

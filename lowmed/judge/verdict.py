@@ -1,4 +1,4 @@
-"""A verdict: what rules settle without a call, and what counts as one in a judge's completion."""
+"""A verdict: by rule without a request, or parsed from a judge's completion."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,9 +13,9 @@ LONGEST_REASON_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a candidate is accepted, and why; None is no score: the judge gave no usable completion.
+    """Whether a candidate is accepted, and why; `value` is None if the judge failed, which is not a score of 0.
 
-    `by` says who settled it: a `rule` of the answer reader, the `judge`, its `cache`, or nobody (`failed`).
+    `by` is the origin: a `rule` of the answer grader, the `judge`, its `cache`, or `failed`.
     """
 
     value: bool | None
@@ -24,10 +24,10 @@ class Verdict:
 
 
 class MalformedError(ValueError):
-    """A judge's completion that holds no verdict."""
+    """A judge's completion without a valid verdict."""
 
 
-class _Reply(BaseModel):
+class _JudgeCompletion(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     id: str
@@ -36,46 +36,46 @@ class _Reply(BaseModel):
 
 
 def by_rule(query: Query) -> Verdict | None:
-    """What needs no judge: an empty or noncommittal text, an answer that is the gold one, or has its opposite.
+    """Settle by rule: an empty or noncommittal text, an answer equal to the gold answer, or one with the opposite word.
 
-    A contradiction by polarity alone is left to the judge, since "no abnormality" and "lungs are clear" agree.
+    A contradiction in polarity alone is left to the judge, because "no abnormality" and "lungs are clear" agree.
     """
     if query.rubric is not ANSWER:
         empty = not any(letter.isalnum() for letter in query.text)
         return Verdict(False, "empty", "rule") if empty else None
-    asked = answer.Question("open", query.golds, (), query.question)
-    value, flag = answer.read_text(query.text, asked)
+    question = answer.Question("open", query.golds, (), query.question)
+    value, flag = answer.read_text(query.text, question)
     if value is None:
         return Verdict(False, flag, "rule")
-    if answer.grade(answer.Answer(value, "whole", strict=False), asked).outcome == "correct":
+    if answer.grade(answer.Answer(value, "whole", strict=False), question).outcome == "correct":
         return Verdict(True, "the same as the gold answer", "rule")
-    against = [set(answer.contradictions(value, gold)) - {"polarity"} for gold in query.golds]
-    if all(against):
-        named = ", ".join(sorted(set.union(*against)))
+    contradictions = [set(answer.contradictions(value, gold)) - {"polarity"} for gold in query.golds]
+    if all(contradictions):
+        named = ", ".join(sorted(set.union(*contradictions)))
         return Verdict(False, f"contradicts the gold answer ({named})", "rule")
     return None
 
 
 def read(content: Any, query: Query, code: str) -> Verdict:
-    """The verdict in a server's answer: one JSON object of exactly the agreed form that gives the code back.
+    """Parse the verdict: exactly one JSON object of the required schema that repeats the code.
 
     Raises:
-        MalformedError: it is anything else. Nothing is searched for in it, repaired or guessed.
+        MalformedError: anything else. Nothing is searched for, repaired or guessed.
     """
     try:
         text = content["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
-        raise MalformedError("the answer is no chat completion") from None
+        raise MalformedError("the response is not a chat completion") from None
     if not isinstance(text, str):
-        raise MalformedError("the reply is empty")
+        raise MalformedError("the completion is empty")
     try:
-        completion = _Reply.model_validate_json(text.strip())
+        completion = _JudgeCompletion.model_validate_json(text.strip())
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise MalformedError(f"the reply is not of the agreed form ({place or 'JSON'}): {first['msg']}") from None
+        raise MalformedError(f"the completion does not match the schema ({place or 'JSON'}): {first['msg']}") from None
     if completion.id != code:
-        raise MalformedError("the reply gives back another code")
+        raise MalformedError("the completion repeats another code")
     if completion.verdict not in (query.rubric.accept, query.rubric.reject):
         raise MalformedError(f"the verdict {completion.verdict[:40]!r} is not one of the two")
     if not completion.reason.strip():
@@ -86,7 +86,7 @@ def read(content: Any, query: Query, code: str) -> Verdict:
 
 
 def tokens(content: Any) -> tuple[int, int]:
-    """Prompt and completion tokens that the server counted; 0 where it does not say."""
+    """Prompt and completion tokens as the server counted them; 0 if it did not."""
     usage = content.get("usage") if isinstance(content, dict) else None
     counts = [usage.get(key) if isinstance(usage, dict) else 0 for key in ("prompt_tokens", "completion_tokens")]
     prompt, completion = (count if isinstance(count, int) and count > 0 else 0 for count in counts)

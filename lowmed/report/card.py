@@ -1,6 +1,5 @@
-"""The model card of an adapter: README.md with the Hugging Face metadata block, made from the run's own record."""
+"""The adapter's model card: README.md with a Hugging Face metadata block, rendered from the run's records."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,35 +7,36 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from lowmed.data.sources import KNOWN
+from lowmed.evaluate.records import EvalReport, SplitReport
 from lowmed.report import eval_table
-from lowmed.report.record import Record
+from lowmed.report.run_report import RunReport
 
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
-UNKNOWN_LICENCE = "not known to lowmed; ask whoever gave you the data"
+UNKNOWN_LICENCE = "unknown to lowmed; ask the provider of the data"
 
 
-def render(record: Record) -> str:
-    """The card as one Markdown text; names and texts of data and models are escaped."""
+def render(content: RunReport) -> str:
+    """Render the card as Markdown; texts of data and models are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["interval"] = eval_table.interval
-    source = KNOWN.get(record.recipe.data.source)
+    source = KNOWN.get(content.recipe.data.source)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     body = template.render(
-        run=record.run,
-        recipe=record.recipe,
-        evaluations=list(record.evaluations.values()),
+        run=content.run,
+        recipe=content.recipe,
+        evaluations=list(content.evaluations.values()),
         licence=source.licence if source else UNKNOWN_LICENCE,
         citation=source.citation if source else "",
-        embedded=record.recipe.model.name == "nano",
-        judged=any(report["judged"] for report in record.evaluations.values()),
+        embedded=content.recipe.model.name == "nano",
+        judged=any(report.judged for report in content.evaluations.values()),
         notice=eval_table.NOTICE,
     )
-    return f"---\n{yaml.safe_dump(metadata(record), sort_keys=False, allow_unicode=True)}---\n\n{body}"
+    return f"---\n{yaml.safe_dump(metadata(content), sort_keys=False, allow_unicode=True)}---\n\n{body}"
 
 
-def metadata(record: Record) -> dict[str, Any]:
-    """The metadata block; what is not known is left out rather than guessed."""
-    recipe = record.recipe
+def metadata(content: RunReport) -> dict[str, Any]:
+    """The metadata block; unknown fields are left out."""
+    recipe = content.recipe
     result: dict[str, Any] = {
         "library_name": "peft",
         "pipeline_tag": "image-text-to-text",
@@ -44,29 +44,29 @@ def metadata(record: Record) -> dict[str, Any]:
     }
     if "/" in recipe.model.name and not recipe.model.name.startswith((".", "/")):
         result["base_model"] = recipe.model.name
-    if record.evaluations:
+    if content.evaluations:
         results = [
             _result(report, split, part)
-            for report in record.evaluations.values()
-            for split, part in report["splits"].items()
-            if "tuned" in part["results"]
+            for report in content.evaluations.values()
+            for split, part in report.splits.items()
+            if "tuned" in part.results
         ]
-        result["model-index"] = [{"name": str(record.run["name"]), "results": results}]
+        result["model-index"] = [{"name": str(content.run.name), "results": results}]
     return result
 
 
-def _result(report: Mapping[str, Any], split: str, part: Mapping[str, Any]) -> dict[str, Any]:
-    tuned = part["results"]["tuned"]
-    stamp = " (shares images with training)" if part["images_trained_on"] else ""
+def _result(report: EvalReport, split: str, part: SplitReport) -> dict[str, Any]:
+    tuned = part.results["tuned"]
+    stamp = " (shares images with training)" if part.images_trained_on else ""
     return {
         "task": {"type": "visual-question-answering"},
-        "dataset": {"name": f"{report['source']} {split}{stamp}", "type": report["source"], "split": split},
+        "dataset": {"name": f"{report.source} {split}{stamp}", "type": report.source, "split": split},
         "metrics": [
             {
                 "type": "accuracy",
-                "name": f"{name} accuracy, 95 % {eval_table.interval(tuned[name]['by_image'])}, n={part['questions']}",
-                "value": round(tuned[name]["accuracy"], 4),
+                "name": f"{name} accuracy, 95 % {eval_table.interval(accuracy.by_image)}, n={part.questions}",
+                "value": round(accuracy.accuracy, 4),
             }
-            for name in ("strict", "lenient")
+            for name, accuracy in (("strict", tuned.strict), ("lenient", tuned.lenient))
         ],
     }

@@ -1,4 +1,4 @@
-"""Curves of a run as SVG texts that take their colour from the page around them."""
+"""Training curves as inline SVG that takes its color from the page."""
 
 import io
 import re
@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-INK = "#010203"  # stands for the page's text colour, so that one drawing serves light, dark and paper
-COLOURS = ("#2a7de1", "#e07b28", "#2f9e63", "#b04ac0", "#d1495b")
-# Title -> what is drawn; names are those of metrics.jsonl, and a name that ends in / draws all below it.
+INK = "#010203"  # placeholder for the page's text color, so that one drawing fits light, dark and print
+COLORS = ("#2a7de1", "#e07b28", "#2f9e63", "#b04ac0", "#d1495b")
+# Title -> metrics in it. Names are those of metrics.jsonl; a name that ends in / stands for all with that prefix.
 FIGURES: Mapping[str, tuple[str, ...]] = {
     "Loss": ("loss",),
     "Reward": ("reward", "rewards/"),
     "Token accuracy": ("token_accuracy",),
     "Reward spread within groups": ("reward_std",),
-    "Groups without spread, clipped replies (share)": ("zero_spread_groups", "clipped"),
-    "Reply length (tokens)": ("tokens",),
+    "Zero-variance groups, clipped completions (share)": ("zero_spread_groups", "clipped"),
+    "Completion length (tokens)": ("tokens",),
     "Entropy": ("entropy",),
-    "KL to the start": ("kl",),
+    "KL to the initial policy": ("kl",),
     "Canaries": ("canary/",),
     "Adapter norm": ("adapter_norm",),
-    "Seconds per update": ("seconds",),
+    "Seconds per step": ("seconds",),
 }
 
 
 def curves(metrics: Sequence[Row]) -> dict[str, str]:
-    """Title -> SVG of each figure of which anything was recorded."""
-    # A reward that had nothing to say on a whole update is None there.
+    """Title -> SVG, for each figure with recorded values."""
+    # A reward is None in a step without a sample that it applies to.
     names = list(dict.fromkeys(name for row in metrics for name, value in row.items() if value is not None))
     result = {}
     for title, wanted in FIGURES.items():
@@ -51,9 +51,9 @@ def _draw(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str
         axes = figure.add_subplot()
         for number, (name, points) in enumerate(lines.items()):
             x, y = zip(*points, strict=True)
-            colour = COLOURS[number % len(COLOURS)]
-            axes.plot(x, y, color=colour, linewidth=0.7, alpha=0.35)
-            axes.plot(x, _smooth(y), color=colour, linewidth=1.6, label=name)
+            color = COLORS[number % len(COLORS)]
+            axes.plot(x, y, color=color, linewidth=0.7, alpha=0.35)
+            axes.plot(x, _smooth(y), color=color, linewidth=1.6, label=name)
         axes.set_title(title, fontsize=9.5, loc="left")
         axes.set_xlabel("step")
         axes.grid(visible=True, color=INK, alpha=0.12)
@@ -71,5 +71,5 @@ def _draw(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str
 
 
 def _smooth(values: Sequence[float], window: int = 9) -> list[float]:
-    """Means over the last few values, so that a trend shows through the noise of single updates."""
+    """Trailing means over a few steps, which show the trend."""
     return [sum(values[max(0, at - window + 1) : at + 1]) / min(window, at + 1) for at in range(len(values))]

@@ -1,47 +1,45 @@
-"""A probe for the terminal."""
-
-from collections.abc import Mapping
-from typing import Any
+"""A probe as a table for the terminal."""
 
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.report.eval_table import NOTICE, console, interval
+from lowmed.evaluate.records import ProbeReport
+from lowmed.report.eval_table import FEW, NOTICE, console, interval
 
 
-def show(result: Mapping[str, Any]) -> None:
-    """Print accuracy, Pass@K beside chance and blindness, support, and the verdict of each stratum."""
+def show(report: ProbeReport) -> None:
+    """Print accuracy, Pass@K with chance and the blind model, support, and the verdict of each stratum."""
     shown = console()
-    seen = f" ({result['seen']})" if result["seen"] else ""
-    part = result["splits"]["train"]
+    seen = f" ({report.seen})" if report.seen else ""
+    part, overall = report.splits["train"], report.all
     shown.print(
-        f"[bold]{escape(result['model'])} on {escape(result['source'])}, {part['questions']} training questions of "
-        f"{part['images']} images{seen}[/bold], strict\n"
+        f"[bold]{escape(report.model)} on {escape(report.source)}, {part.questions} training questions on "
+        f"{part.images} images{seen}[/bold], strict\n"
     )
-    everything = result["all"]
-    shown.print(f"Acc@1 greedy  {everything['acc_at_1']:.3f} {interval(everything['acc_at_1_by_image'])}")
-    for k, row in everything["at"].items():
-        blind = "-" if row["blind"] is None else f"{row['blind']:.3f}"
-        passed = f"{row['pass']:.3f} {interval(row['by_image'])}"
-        shown.print(f"Pass@{k:<2}       {passed}   chance {row['chance']:.3f}   blind {blind}")
+    shown.print(f"Acc@1 greedy  {overall.acc_at_1:.3f} {interval(overall.acc_at_1_by_image)}")
+    for k, row in overall.by_k.items():
+        blind = "-" if row.blind is None else f"{row.blind:.3f}"
+        passed = f"{row.pass_rate:.3f} {interval(row.by_image)}"
+        shown.print(f"Pass@{k:<2}       {passed}   chance {row.chance:.3f}   blind {blind}")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "n", "Acc@1", "support", "mixed", "no answer", "unique", "verdict"):
-        table.add_column(title, justify="left" if title in ("", "verdict") else "right")
-    rows = {"all": everything, **result["by_kind"], **result["by_modality"]}
-    for name, cell in rows.items():
+    for heading in ("", "n", "Acc@1", "support", "mixed", "unread", "unique", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
+    strata = {"all": overall, **report.by_kind, **report.by_modality}
+    for name, stratum in strata.items():
         table.add_row(
-            escape(name) + (" (few)" if cell["few"] else ""),
-            str(cell["questions"]),
-            f"{cell['acc_at_1']:.3f}",
-            f"{cell['support']:.3f} {interval(cell['support_by_image'])}",
-            f"{cell['mixed']:.3f}",
-            f"{cell['format_failure']:.3f}",
-            f"{cell['unique_answers']:.1f}",
-            cell["verdict"],
+            escape(name) + (FEW if stratum.under_30_questions else ""),
+            str(stratum.questions),
+            f"{stratum.acc_at_1:.3f}",
+            f"{stratum.support:.3f} {interval(stratum.support_by_image)}",
+            f"{stratum.mixed:.3f}",
+            f"{stratum.format_failure:.3f}",
+            f"{stratum.unique_answers:.1f}",
+            stratum.verdict,
         )
     shown.print()
     shown.print(table)
-    shown.print(f"\n[bold]{everything['verdict']}[/bold]: {everything['reason']}")
-    shown.print("support: questions right more often than guessing and blindness explain. mixed: right at times.")
+    shown.print(f"\n[bold]{overall.verdict}[/bold]: {overall.reason}")
+    shown.print("support: share of questions correct more often than guessing and the blind model (no image) explain.")
+    shown.print("mixed: share of questions with both correct and incorrect completions. unique: different answers.")
     shown.print("Intervals: 95 %, bootstrap over images. (few): under 30 questions.")
     shown.print(NOTICE)

@@ -38,7 +38,7 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     samples = {sample.id: sample for part in (data_split.train, *data_split.held_out.values()) for sample in part}
     ids = read_json(run.folder / SPLIT)
     known = all(one in samples for part in ids.values() for one in part)
-    if data_split.digest != run.record.get("data_digest") or not known:
+    if data_split.digest != run.record.data_digest or not known:
         return {"missing": "the data at hand are not those that the run was trained on; --path names another copy"}
     splits = {name: [samples[one] for one in part] for name, part in ids.items() if part}
     named = Path(path or spec.path or "").expanduser()

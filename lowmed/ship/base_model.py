@@ -1,7 +1,6 @@
 """The 16-bit base that an adapter is merged into: where it lies, and whether it is the one that was trained on."""
 
 from pathlib import Path
-from typing import Any
 
 from lowmed import nano
 from lowmed.errors import RunError, SetupError
@@ -40,13 +39,13 @@ def commit(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
-def check_unchanged(folder: Path, record: dict[str, Any]) -> None:
+def check_unchanged(folder: Path, trained: str | None) -> None:
     """Refuse a base of another revision than the run was trained on, where both are known.
 
     Raises:
         RunError: the revision has changed.
     """
-    trained, now = record.get("base_commit"), commit(folder)
+    now = commit(folder)
     if trained and now and trained != now:
         raise RunError(
             f"the base has changed since training: revision {trained[:12]} then, {now[:12]} now",

@@ -75,7 +75,7 @@ def plan_merge(
     if asked:
         device.find_device(who.model)  # before minutes of merging, not after
     base = bases.find_base(who.model)
-    bases.check_unchanged(base, run.record)
+    bases.check_unchanged(base, run.record.base_commit)
     tensors = bases.tensors(base)
     adapter = adapters.read(str(run.adapter))
     chosen: Reference = reference or ("dequantised" if into == "4bit" and who.model.load_in == "4bit" else "original")

@@ -12,7 +12,7 @@ from lowmed.errors import SetupError
 from lowmed.files import disk_errors, write_json, write_text
 from lowmed.recipe import JudgeSpec, Recipe
 from lowmed.recipe.io import dump_recipe, portable_recipe
-from lowmed.report import card, record
+from lowmed.report import card, run_report
 from lowmed.report.eval_table import NOTICE
 from lowmed.run import Run
 from lowmed.ship import base_model as bases
@@ -66,8 +66,8 @@ def about(run: Run, base: Path, form: Form) -> dict[str, Any]:
         "lowmed": version("lowmed"),
         "form": form,
         "notice": NOTICE,
-        "run": run.record["name"],
-        "recipe_digest": run.record["recipe_digest"],
+        "run": run.record.name,
+        "recipe_digest": run.record.recipe_digest,
         "base": recipe.model.name,
         "base_revision": recipe.model.revision,
         "base_commit": bases.commit(base),
@@ -109,7 +109,7 @@ def _family(family: prompt.Family) -> dict[str, Any]:
 
 
 def _card(run: Run, form: Form) -> str:
-    text = card.render(record.read(run))
+    text = card.render(run_report.read(run))
     if form == "adapter":
         return text
     text = text.replace("library_name: peft\n", "library_name: transformers\n", 1)

@@ -82,8 +82,8 @@ def write(out: Path, run: Any, adapter: Adapter, *, images: int) -> None:
         SetupError: the disk does not allow it.
     """
     check(adapter)
-    recipe, name = run.recipe, run.record["name"]
-    half = run.record.get("precision") == "fp16"
+    recipe, name = run.recipe, run.record.name
+    half = run.record.precision == "fp16"
     then = _THEN.format(name=name)
     base = '"${BASE:?the folder of the base}"' if recipe.model.name == "nano" else shlex.quote(recipe.model.name)
     base += f" --revision {shlex.quote(recipe.model.revision)}" if recipe.model.revision else ""

@@ -57,15 +57,15 @@ def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = No
             "rarl.yaml has a mistake",
         ),
         (["grpo", "--recipe", "rarl", "--nano", "prompts.train=poetic"], "rarl.yaml has a mistake"),
-        (["grpo", "--resume", "nowhere"], "this is no run folder"),
+        (["grpo", "--resume", "nowhere"], "the run does not exist"),
         (["grpo", "--recipe", "rarl", "--nano", "model.rollout=vllm"], "vllm can not sample from a 4-bit base"),
-        (["grpo", "--recipe", "zhu-msa", "--nano"], "asks a judge, and none is given"),
+        (["grpo", "--recipe", "zhu-msa", "--nano"], "needs a judge, and the recipe configures none"),
         (["plan", "--recipe", "rarl", "--gpu", "T5"], "the GPU `T5` is unknown"),
         (["rewards", "show", "accurcy"], "there is no reward `accurcy`"),
         (["bridge", "--recipe", "rarl", "--nano"], "the recipe has no `bridge` section"),
         (
             ["judge", "calibrate", "nowhere.jsonl", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"],
-            "there is no such file",
+            "the file does not exist",
         ),
         (["verify", "nowhere"], "there is no adapter"),
         (["merge", "nowhere", "--out", "out"], "only a run can be merged"),
@@ -75,7 +75,7 @@ def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = No
         (["check", "--recipe", "rarl", "--nano", "data.source=vqa_rad"], "there is no data source"),
         (["check", "--recipe", "rarl", "--nano", "data.source=vqa-rad", "data.path=nowhere"], "does not exist"),
         (["eval", "nano"], "no data to evaluate on"),
-        (["eval", "nano", "--on", "phantom", "--base"], "its own base"),
+        (["eval", "nano", "--on", "phantom", "--with-base"], "its own base"),
         (["recipes", "show", "ralr"], "there is no recipe `ralr`"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_driver_that_torch_can_not_use_is_told(lowmed: Lowmed, tmp_path: Path)
 def test_a_folder_that_exists_is_left_as_it_is(lowmed: Lowmed, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("keep")
-    told(lowmed("sft", "--recipe", "rarl-sft", "--nano", "--out", "taken"), "the run folder exists", tmp_path)
+    told(lowmed("sft", "--recipe", "rarl-sft", "--nano", "--out", "taken"), "the run directory exists", tmp_path)
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["mine.txt"]
 
 

@@ -65,7 +65,7 @@ def test_the_verdict_decides_and_bridging_ends() -> None:
     assert next_step("RL", 0, 3)[0] == "grpo"
     assert next_step("SFT first", 2, 3)[0] == "sft"
     assert next_step("SFT first", 3, 3) == (
-        "stop", "no support after 3 rounds of SFT: take other data or a stronger base"
+        "stop", "No support after 3 rounds of SFT: use other data or a stronger base."
     )  # fmt: skip
     assert next_step("neither", 0, 3)[0] == "stop"
 

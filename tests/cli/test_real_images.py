@@ -67,7 +67,7 @@ def test_a_slice_trains_and_is_evaluated_honestly(
         assert all(set(row["scores"]) == {"accuracy", "reasoning", "format"} for row in rollouts)
         assert all(row["scores"]["reasoning"]["value"] is None for row in rollouts)  # VQA-RAD explains nothing
 
-    ended = lowmed("eval", "run", "--limit", "12", "--json")
+    ended = lowmed("eval", "run", "--questions", "12", "--json")
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
     held_out, test = report["splits"]["held-out"], report["splits"]["test"]

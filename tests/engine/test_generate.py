@@ -53,8 +53,8 @@ def _zero(value: Any) -> Any:
 
 def _evaluated(folder: Path, data_split: DataSplit, loaded: load.Loaded, *names: str) -> dict[str, Any]:
     """The report with the controls of these names, each on all questions."""
-    about = eval_settings(MODEL, FAMILY, data_split, max_new_tokens=LONGEST_TOKENS, seen="")
-    results_folder.open_folder(folder, about)
+    settings = eval_settings(MODEL, FAMILY, data_split, max_new_tokens=LONGEST_TOKENS, seen="")
+    results_folder.open_folder(folder, settings)
 
     def answer(samples: Any, open_image: Any, *, copies: int, temperature: float) -> Any:
         return complete(
@@ -65,7 +65,7 @@ def _evaluated(folder: Path, data_split: DataSplit, loaded: load.Loaded, *names:
         condition for condition in runner.list_conditions(data_split, controls=1000) if condition.name in (REAL, *names)
     ]
     runner.run_conditions(folder, "base", work, lambda: answer, train=data_split.train, advance=lambda done, note: None)
-    return report(folder)
+    return report(folder).model_dump(exclude_unset=True)
 
 
 def _phantom(questions: int) -> DataSplit:
@@ -121,7 +121,7 @@ def test_pictures_that_do_not_reach_the_model_are_an_error(nano: load.Loaded, mo
 def test_a_model_whose_vision_is_zeroed_is_exposed(tmp_path: Path, blind: load.Loaded) -> None:
     result = _evaluated(tmp_path / "e", _phantom(12), blind, "grey", "shuffled")["controls"]["base"]
     for name in ("grey", "shuffled"):
-        assert (result[name]["changed"], result[name]["lenient"]["lost"]) == (0, 0)
+        assert (result[name]["changed"], result[name]["lenient"]["effect"]) == (0, 0)
     assert result["verdict"].startswith("NO EVIDENCE")
 
 
@@ -164,10 +164,10 @@ def test_probe_and_eval_of_the_embedded_model_from_the_command_line(lowmed: Lowm
     assert (probed.returncode == 0) == (json.loads(probed.stdout)["all"]["verdict"] == "RL")
     counted = [json.loads(line) for line in (tmp_path / "p" / "difficulty.jsonl").read_text().splitlines()]
     assert [row["completions"] for row in counted] == [4] * 6
-    asked = ("eval", "nano", "--on", "phantom", "--limit", "4", "--controls", "4", "--out", "e")
+    asked = ("eval", "nano", "--on", "phantom", "--questions", "4", "--controls", "4", "--out", "e")
     first = lowmed(*asked, "--json")
     assert json.loads(first.stdout)["controls"]["base"]["blind"]["questions"] == 4
     again = lowmed(*asked, "--rescore", "--json")
     assert json.loads(again.stdout) == json.loads(first.stdout)
     assert lowmed("compare", "e", "e/base.jsonl").returncode == 0
-    assert lowmed("eval", "nano", "--on", "phantom", "--limit", "5", "--out", "e").returncode == 2
+    assert lowmed("eval", "nano", "--on", "phantom", "--questions", "5", "--out", "e").returncode == 2

@@ -43,7 +43,7 @@ def test_a_run_is_evaluated_and_a_dry_run_measured_on_the_gpu(lowmed: Lowmed, tm
     pytest.importorskip("scipy", reason="the intervals of an evaluation need scipy")
     trained = lowmed("grpo", "--recipe", "rarl", "--nano", *SMALL, "method.beta=0.04", "--out", "run")
     assert trained.returncode == 0, trained.stderr
-    measured = lowmed("eval", "run", "--limit", "20", "--samples", "2", "--json")
+    measured = lowmed("eval", "run", "--questions", "20", "--samples", "2", "--json")
     assert measured.returncode == 0, measured.stderr
     dry_run = lowmed("plan", "--recipe", "rarl", "--nano", "--dry-run")
     print(dry_run.stdout)

@@ -37,6 +37,6 @@ def test_training_and_evaluation_look_nothing_up(lowmed: Lowmed, tmp_path: Path)
     small = ("method.max_steps=2", "method.prompts_per_step=2", "method.save_steps=1")
     trained = lowmed("sft", "--recipe", "rarl-sft", "--nano", *small, "--out", "run", **environment)
     assert trained.returncode == 0, trained.stderr
-    measured = lowmed("eval", "run", "--limit", "4", **environment)
+    measured = lowmed("eval", "run", "--questions", "4", **environment)
     assert measured.returncode == 0, measured.stderr
     assert not asked.exists(), asked.read_text()

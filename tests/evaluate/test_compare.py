@@ -1,4 +1,4 @@
-"""Two sets of completions set against each other, by hand-worked figures and by published ones."""
+"""Comparison of two systems, with figures worked out by hand and published ones."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from lowmed.cli import score
 from lowmed.cli.compare import compare as command
-from lowmed.errors import LowmedError, RunError
+from lowmed.errors import RunError
 from lowmed.evaluate.compare import compare
 from lowmed.evaluate.compare_inputs import load_systems
 from lowmed.evaluate.paired_tests import holm, mcnemar, questions_needed
+from lowmed.evaluate.report import report
 from lowmed.nano import phantom
 
 PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
@@ -29,11 +30,11 @@ def _app() -> typer.Typer:
 
 
 def _both(first: Path, second: Path, **more: bool) -> dict[str, Any]:
-    return compare(load_systems(first), load_systems(second), **more)
+    return compare(load_systems(first), load_systems(second), **more).model_dump()
 
 
 @pytest.mark.skipif(not PREDICTIONS.exists(), reason="../shared/predictions is absent")
-def test_the_published_test_of_lora_against_zero_shot_is_reproduced(tmp_path: Path) -> None:
+def test_the_published_comparison_of_lora_and_zero_shot_is_reproduced(tmp_path: Path) -> None:
     run = CliRunner()
     for name in ("vqa-rad-qwen2-vl-2b", "vqa-rad-qwen2-vl-2b-lora-r4"):
         arguments = ["score", str(PREDICTIONS / f"{name}.jsonl"), "--out", str(tmp_path / name)]
@@ -49,10 +50,10 @@ def test_the_published_test_of_lora_against_zero_shot_is_reproduced(tmp_path: Pa
     shown = run.invoke(_app(), ["compare", *folders], catch_exceptions=False).stdout
     assert "B is better" in shown
     assert "2.77e-07" in shown
-    assert "to right" in shown
+    assert "to correct" in shown
 
 
-def test_what_flips_is_counted_and_shown_each_way(tmp_path: Path) -> None:
+def test_changed_questions_are_counted_and_shown_each_way(tmp_path: Path) -> None:
     evaluated(tmp_path / "yes", division(TEST), constant("<answer>yes</answer>"), controls=0)
     evaluated(tmp_path / "habit", division(TEST), question_only, controls=0)
     result = _both(tmp_path / "yes", tmp_path / "habit")["sources"]["phantom"]
@@ -60,22 +61,22 @@ def test_what_flips_is_counted_and_shown_each_way(tmp_path: Path) -> None:
     habit = sum(sample.answer == phantom.HABITS[sample.topic] for sample in TEST)
     assert (result["all"]["only_first"], result["all"]["only_second"]) == (0, habit - yes)
     assert result["all"]["difference"] == pytest.approx((habit - yes) / len(TEST))
-    assert len(result["flipped"]["to_right"]) == 5
-    assert result["flipped"]["to_wrong"] == []
-    assert result["flipped"]["to_right"][0]["first"] == "<answer>yes</answer>"
+    assert len(result["flipped"]["to_correct"]) == 5
+    assert result["flipped"]["to_incorrect"] == ()
+    assert result["flipped"]["to_correct"][0]["first"] == "<answer>yes</answer>"
     back = _both(tmp_path / "habit", tmp_path / "yes")["sources"]["phantom"]
-    assert back["flipped"]["to_wrong"][0]["second"] == "<answer>yes</answer>"
+    assert back["flipped"]["to_incorrect"][0]["second"] == "<answer>yes</answer>"
     assert back["all"]["difference"] == -result["all"]["difference"]
 
 
-def test_a_set_of_replies_does_not_differ_from_itself(tmp_path: Path) -> None:
+def test_a_system_does_not_differ_from_itself(tmp_path: Path) -> None:
     evaluated(tmp_path / "e", division(TEST), question_only, controls=0)
     result = _both(tmp_path / "e", tmp_path / "e" / "base.jsonl")["sources"]["phantom"]
     assert (result["all"]["p_mcnemar"], result["all"]["by_image"]) == (1, (0, 0))
     assert result["all"]["questions_needed"] is None
 
 
-def test_strict_verdicts_differ_where_only_the_form_does(tmp_path: Path) -> None:
+def test_strict_grades_differ_if_only_the_format_does(tmp_path: Path) -> None:
     evaluated(tmp_path / "tagged", division(TEST), perfect, controls=0)
     evaluated(tmp_path / "bare", division(TEST), lambda sample, look: sample.answer, controls=0)
     assert _both(tmp_path / "bare", tmp_path / "tagged")["sources"]["phantom"]["all"]["difference"] == 0
@@ -87,26 +88,26 @@ def test_strict_verdicts_differ_where_only_the_form_does(tmp_path: Path) -> None
     ("field", "value"),
     [("prompt_digest", "other"), ("data_digest", "other"), ("max_image_tokens", 9), ("max_new_tokens", 9)],
 )
-def test_what_was_asked_otherwise_is_refused_and_named(tmp_path: Path, field: str, value: object) -> None:
+def test_different_settings_are_rejected_and_named(tmp_path: Path, field: str, value: object) -> None:
     for name in ("a", "b"):
         evaluated(tmp_path / name, division(TEST), perfect, controls=0)
-    file = tmp_path / "b" / "asked.json"
+    file = tmp_path / "b" / "settings.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
     with pytest.raises(RunError, match=field):
         _both(tmp_path / "a", tmp_path / "b")
     result = _both(tmp_path / "a", tmp_path / "b", allow_different=True)["sources"]["phantom"]
-    assert any(field in one for one in result["differing"])
+    assert any(field in one for one in result["differences"])
 
 
-def test_other_rules_are_refused(tmp_path: Path) -> None:
+def test_different_answer_rules_are_rejected(tmp_path: Path) -> None:
     for name in ("a", "b"):
         evaluated(tmp_path / name, division(TEST), perfect, controls=0)
-    (tmp_path / "a" / "report.json").write_text(json.dumps({"rules": 0}))
+    report(tmp_path / "a").model_copy(update={"rules": 0}).write(tmp_path / "a" / "report.json")
     with pytest.raises(RunError, match="rules 0 and 1"):
         _both(tmp_path / "a", tmp_path / "b")
 
 
-def test_questions_on_one_side_or_with_another_gold_are_refused(tmp_path: Path) -> None:
+def test_questions_on_one_side_or_with_another_gold_answer_are_rejected(tmp_path: Path) -> None:
     rows = [
         {"id": str(at), "question": "?", "answer": "yes", "completion": "yes", "group": f"i{at}"} for at in range(4)
     ]
@@ -119,24 +120,27 @@ def test_questions_on_one_side_or_with_another_gold_are_refused(tmp_path: Path) 
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "scored.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
-    for name, said in (
+    for name, message in (
         ("fewer", "1 questions"),
         ("gold", "another text"),
         ("image", "2 questions"),
-        ("twice", "several"),
+        ("twice", "share an id"),
     ):
-        with pytest.raises(RunError, match=said):
+        with pytest.raises(RunError, match=message):
             _both(tmp_path / "a", tmp_path / name)
     part = _both(tmp_path / "a", tmp_path / "gold", allow_different=True)["sources"]["all"]
     assert part["all"]["questions"] == 3
 
 
-@pytest.mark.parametrize("name", ["nothing", "empty", "run"])
-def test_folders_with_nothing_to_compare_are_told(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nothing", "does not exist"), ("empty", "no completions to compare"), ("run", "the run has no evaluation")],
+)
+def test_a_path_with_nothing_to_compare_is_an_error(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
-    with pytest.raises(LowmedError):
+    with pytest.raises(RunError, match=message):
         load_systems(tmp_path / name)
 
 
@@ -147,7 +151,7 @@ def test_mcnemar_and_holm_agree_with_worked_examples() -> None:
     assert holm({"a": 0.04, "b": 0.01, "c": 0.03}) == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06})
 
 
-def test_the_number_of_questions_needed_is_the_one_that_finds_the_difference() -> None:
+def test_the_number_of_questions_needed_has_the_stated_power() -> None:
     import numpy as np
 
     n = questions_needed(0.1, 0.3)

@@ -1,4 +1,4 @@
-"""How controls change a question, and that they change nothing else."""
+"""How controls alter a question, and that they alter nothing else."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def _sample(question: str, answer: str, options: tuple[str, ...] = ()) -> Sample
 
 
 @pytest.mark.parametrize(
-    ("question", "answer", "options", "becomes"),
+    ("question", "answer", "options", "expected"),
     [
         ("Which side, left or right?", "left", (), ("Which side, left or right?", "right", ())),
         ("Is there a mass in the left lung?", "yes", (), ("Is there a mass in the right lung?", "yes", ())),
@@ -29,12 +29,12 @@ def _sample(question: str, answer: str, options: tuple[str, ...] = ()) -> Sample
         ("What is in the left lung?", "right-sided line", (), ("What is in the right lung?", "left-sided line", ())),
     ],
 )  # fmt: skip
-def test_a_flip_exchanges_the_sides_that_are_named(
-    question: str, answer: str, options: tuple[str, ...], becomes: tuple[str, str, tuple[str, ...]]
+def test_a_flip_exchanges_the_named_sides(
+    question: str, answer: str, options: tuple[str, ...], expected: tuple[str, str, tuple[str, ...]]
 ) -> None:
     result = flipped(_sample(question, answer, options))
     assert result is not None
-    assert (result.question, result.answer, result.options) == becomes
+    assert (result.question, result.answer, result.options) == expected
     assert flipped(result) == _sample(question, answer, options)
 
 
@@ -47,11 +47,11 @@ def test_a_flip_exchanges_the_sides_that_are_named(
         ("What does the leftover bright spot show?", "calcium"),
     ],
 )
-def test_a_flip_skips_what_names_no_one_side(question: str, answer: str) -> None:
+def test_a_flip_skips_questions_without_a_single_side(question: str, answer: str) -> None:
     assert flipped(_sample(question, answer)) is None
 
 
-def test_another_picture_is_one_of_the_same_modality_and_of_another_group() -> None:
+def test_a_shuffled_image_has_the_same_modality_and_another_group() -> None:
     result = shuffled(TEST, TEST)
     assert len(result) == len(TEST)
     modality = {sample.images: sample.modality for sample in TEST}
@@ -59,18 +59,18 @@ def test_another_picture_is_one_of_the_same_modality_and_of_another_group() -> N
         assert after.images != before.images
         assert modality[after.images] == before.modality
         assert replace(after, images=before.images) == before
-    assert len({sample.images for sample in result}) == len(TEST)  # each is lent once
+    assert len({sample.images for sample in result}) == len(TEST)  # each is used once
 
 
-def test_pictures_of_one_patient_are_not_lent_within_it() -> None:
-    rows = [replace(sample, group=f"patient {at // 4}", modality="") for at, sample in enumerate(TEST[:12])]
+def test_images_of_one_patient_are_not_exchanged_within_it() -> None:
+    rows = [replace(sample, group=f"patient {index // 4}", modality="") for index, sample in enumerate(TEST[:12])]
     owner = {row.images: row.group for row in rows}
     assert all(owner[after.images] != after.group for after in shuffled(rows, rows))
     alone = [replace(row, group="one") for row in rows]
     assert shuffled(alone, alone) == []
 
 
-def test_a_reordered_choice_has_its_gold_under_another_letter() -> None:
+def test_a_reordered_choice_has_its_gold_answer_under_another_letter() -> None:
     choices = [sample for sample in TEST if sample.kind == "choice"]
     for sample in choices:
         after = reordered(sample)
@@ -89,7 +89,7 @@ def test_every_number_of_options_can_be_reordered(number: int, name: str) -> Non
     assert after.letter != sample.letter
 
 
-def test_the_sample_is_drawn_in_proportion_and_always_the_same() -> None:
+def test_questions_are_chosen_proportionally_and_deterministically() -> None:
     held_out = {"a": TEST[:150], "b": TEST[150:]}
     result = choose_questions(held_out, 40)
     assert {split: len(rows) for split, rows in result.items()} == {"a": 30, "b": 10}
@@ -99,7 +99,7 @@ def test_the_sample_is_drawn_in_proportion_and_always_the_same() -> None:
     assert choose_questions({}, 5) == {}
 
 
-def test_pictures_are_altered_in_memory() -> None:
+def test_images_are_altered_in_memory() -> None:
     work = {condition.name: condition for condition in conditions("test", TEST[:20], TEST, phantom.picture)}
     reference = TEST[0].images[0]
     before = phantom.picture(reference)

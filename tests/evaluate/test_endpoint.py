@@ -1,4 +1,4 @@
-"""A model behind a real HTTP server on this machine, through the whole of `lowmed eval`."""
+"""A model behind a local HTTP server, through `lowmed eval`."""
 
 import base64
 import contextlib
@@ -29,7 +29,7 @@ TEST = phantom.samples("test", 12)
 FAMILY = prompt.family("reasoning")
 
 
-def _said(text: str, finish_reason: str = "stop") -> tuple[int, bytes]:
+def _response(text: str, finish_reason: str = "stop") -> tuple[int, bytes]:
     choice = {"message": {"content": text}, "finish_reason": finish_reason}
     return 200, json.dumps({"choices": [choice], "usage": {"completion_tokens": 7}}).encode()
 
@@ -70,10 +70,10 @@ def _eval(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
-def test_the_server_gets_the_prompt_and_the_prepared_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_receives_the_prompt_and_the_prepared_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_API_KEY", "k")
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # a proxy has no business with this machine itself
-    with _serving(lambda body: _said("<answer>yes</answer>")) as (url, asked):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # requests to this machine never go through a proxy
+    with _serving(lambda body: _response("<answer>yes</answer>")) as (url, asked):
         completions = _ask(url)
     assert [completion.sample for completion in completions] == TEST
     assert (completions[0].completion, completions[0].tokens, completions[0].finish_reason) == (
@@ -91,21 +91,21 @@ def test_the_server_gets_the_prompt_and_the_prepared_picture(monkeypatch: pytest
     assert image.size == (56, 56)  # 4 tokens of 28 x 28: the pixel policy holds here too
 
 
-def test_sampled_replies_are_drawn_anew_each_time_and_a_cut_one_is_told() -> None:
-    with _serving(lambda body: _said("", "length")) as (url, asked):
+def test_sampled_completions_are_drawn_independently_and_truncation_is_recorded() -> None:
+    with _serving(lambda body: _response("", "length")) as (url, asked):
         completions = _ask(url, copies=3, temperature=0.7)
     assert [completion.sample for completion in completions] == [sample for sample in TEST for _ in range(3)]
     assert {completion.finish_reason for completion in completions} == {"length"}
     assert {(body["temperature"], "seed" in body) for body in asked} == {(0.7, False)}
 
 
-def test_a_busy_server_is_asked_again_and_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_server_is_retried_and_a_rejection_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "PAUSES_SECONDS", (0.0, 0.0))
     left = iter([503, 429])
 
     def busy(_body: dict[str, Any]) -> tuple[int, bytes]:
         status = next(left, 200)
-        return (status, b"busy") if status != 200 else _said("yes")
+        return (status, b"busy") if status != 200 else _response("yes")
 
     with _serving(busy) as (url, _):
         assert len(_ask(url)) == len(TEST)
@@ -115,36 +115,36 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_told(monkeypatch: pytest.
         assert url in raised.value.where
 
 
-def test_a_server_that_is_not_there_is_told() -> None:
-    with pytest.raises(SetupError, match="does not answer"):
+def test_a_missing_server_is_an_error() -> None:
+    with pytest.raises(SetupError, match="does not respond"):
         _ask("http://127.0.0.1:9/v1")
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://here/v1", "", "http:///v1"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(SetupError, match="no address"):
+def test_an_invalid_url_is_rejected(url: str) -> None:
+    with pytest.raises(SetupError, match="URL is invalid"):
         endpoint.answerer(url, "m", FAMILY, PixelPolicy(4), 32)
 
 
-def test_offline_nothing_is_sent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_rejects_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     with pytest.raises(SetupError, match="forbids"):
         endpoint.answerer("http://models.example/v1", "m", FAMILY, PixelPolicy(4), 32)
     endpoint.answerer("http://[::1]:8000/v1", "m", FAMILY, PixelPolicy(4), 32)
 
 
-def test_eval_of_an_endpoint_goes_on_after_an_error_and_is_not_asked_twice(
+def test_eval_of_an_endpoint_resumes_after_an_error_without_repeating_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     broken = iter([False] * 20)
 
     def answer(_body: dict[str, Any]) -> tuple[int, bytes]:
-        return _said("<answer>yes</answer>") if not next(broken, True) else (400, b"out of memory")
+        return _response("<answer>yes</answer>") if not next(broken, True) else (400, b"out of memory")
 
     with _serving(answer) as (url, asked):
         served = ("--endpoint", url, "--model", "m", "--out", "e")
-        arguments = (*served, "--on", "phantom", "--limit", "15", "--controls", "10")
+        arguments = (*served, "--on", "phantom", "--questions", "15", "--controls", "10")
         with pytest.raises(SetupError, match="out of memory"):
             _eval(*arguments)
         stored = len((tmp_path / "e" / "endpoint.jsonl").read_text().splitlines())
@@ -155,13 +155,13 @@ def test_eval_of_an_endpoint_goes_on_after_an_error_and_is_not_asked_twice(
         assert json.loads(_eval(*arguments, "--json").stdout) == result
         assert len(asked) == count
     assert result["splits"]["test"]["questions"] == 15
-    assert result["controls"]["endpoint"]["blind"]["lenient"]["lost"] == 0
-    assert json.loads(_eval(*arguments, "--rescore", "--json").stdout) == result  # the server is gone
+    assert result["controls"]["endpoint"]["blind"]["lenient"]["effect"] == 0
+    assert json.loads(_eval(*arguments, "--rescore", "--json").stdout) == result  # the server is stopped
     with pytest.raises(LowmedError, match="other settings"):
-        _eval(*arguments, "--limit", "14")
+        _eval(*arguments, "--questions", "14")
 
 
-def test_several_sources_are_marked_by_what_the_run_was_trained_on(
+def test_several_sources_are_marked_by_their_relation_to_training(
     tmp_path: Path, vqa_rad: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -169,8 +169,8 @@ def test_several_sources_are_marked_by_what_the_run_was_trained_on(
 
     run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out="run")
     run.update(status="finished", data_digest=load("phantom").digest, seconds=1.0, steps=1, card="CPU", peak_gib=1.0)
-    with _serving(lambda body: _said("<answer>no</answer>")) as (url, _):
-        asked = ("run", "--endpoint", url, "--model", "m", "--limit", "12", "--controls", "0")
+    with _serving(lambda body: _response("<answer>no</answer>")) as (url, _):
+        asked = ("run", "--endpoint", url, "--model", "m", "--questions", "12", "--controls", "0")
         result = _eval(*asked, "--on", f"phantom,vqa-rad={vqa_rad}")
         assert "phantom test    seen in training" in result.stdout
         assert "phantom unseen  unseen modality (ultrasound)" in result.stdout
@@ -183,8 +183,8 @@ def test_several_sources_are_marked_by_what_the_run_was_trained_on(
             _eval(*asked, "--on", "phantom,vqa-rad", "--path", "x")
 
 
-def test_an_endpoint_without_a_model_name_is_refused() -> None:
-    with pytest.raises(RecipeError, match="go together"):
+def test_an_endpoint_without_a_model_name_is_rejected() -> None:
+    with pytest.raises(RecipeError, match="must be used together"):
         _eval("--endpoint", "http://127.0.0.1:9/v1", "--on", "phantom")
     with pytest.raises(RecipeError, match="nothing to evaluate"):
         _eval("--on", "phantom")

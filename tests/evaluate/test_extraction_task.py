@@ -1,4 +1,4 @@
-"""A model that was trained to fill in a JSON object is asked for one, whatever data it is evaluated on."""
+"""A model trained on the extraction task gets that task on every data source."""
 
 import json
 from pathlib import Path
@@ -36,30 +36,30 @@ def trained(folder: Path, task: str) -> Run:
     return run
 
 
-def test_an_extraction_run_is_asked_for_an_object_on_other_data_too(tmp_path: Path, other: str) -> None:
-    who = open_target(str(trained(tmp_path / "run", "extraction").folder))
-    [(own, seen)] = splits_to_evaluate(who, None, None, None)
+def test_an_extraction_run_gets_extraction_questions_on_other_data_too(tmp_path: Path, other: str) -> None:
+    target = open_target(str(trained(tmp_path / "run", "extraction").folder))
+    [(own, seen)] = splits_to_evaluate(target, None, None, None)
     assert (seen, {sample.kind for sample in own.held_out["test"]}) == ("seen in training", {"json"})
-    [(data_split, seen)] = splits_to_evaluate(who, "folder", other, None)
+    [(data_split, seen)] = splits_to_evaluate(target, "folder", other, None)
     assert seen == "unseen"
     assert {sample.kind for part in (data_split.train, *data_split.held_out.values()) for sample in part} == {"json"}
     assert data_split.held_out["test"][0].question.startswith("Fill in one JSON object with these keys:\n")
-    probed, _ = split_to_probe(who, "folder", other, 4)
+    probed, _ = split_to_probe(target, "folder", other, 4)
     assert {sample.kind for sample in probed.held_out["train"]} == {"json"}
 
 
-def test_an_exported_extraction_model_is_one_too(tmp_path: Path, other: str) -> None:
+def test_an_exported_extraction_model_gets_extraction_questions(tmp_path: Path, other: str) -> None:
     run = trained(tmp_path / "run", "extraction")
     (tmp_path / "export").mkdir()
     (tmp_path / "export/recipe.yaml").write_text((run.folder / "recipe.yaml").read_text())
-    who = open_target(str(tmp_path / "export"))
-    assert who.run is None
-    [(data_split, _)] = splits_to_evaluate(who, "folder", other, None)
+    target = open_target(str(tmp_path / "export"))
+    assert target.run is None
+    [(data_split, _)] = splits_to_evaluate(target, "folder", other, None)
     assert data_split.held_out["test"][0].kind == "json"
 
 
-def test_questions_stay_questions(tmp_path: Path, other: str) -> None:
-    for who in (open_target(str(trained(tmp_path / "run", "questions").folder)), open_target("nano")):
-        assert isinstance(who, EvalTarget)
-        [(data_split, _)] = splits_to_evaluate(who, "folder", other, None)
+def test_other_models_get_single_questions(tmp_path: Path, other: str) -> None:
+    for target in (open_target(str(trained(tmp_path / "run", "questions").folder)), open_target("nano")):
+        assert isinstance(target, EvalTarget)
+        [(data_split, _)] = splits_to_evaluate(target, "folder", other, None)
         assert [sample.kind for sample in data_split.held_out["test"]] == ["open", "open"]

@@ -1,4 +1,4 @@
-"""Intervals hold the truth as often as they say, with questions that share images as in VQA-RAD."""
+"""Coverage of the intervals, with questions that share images as in VQA-RAD."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ QUESTIONS, IMAGES, TRUE = 451, 203, 0.65
 
 
 def _draw(generator: np.random.Generator, spread: float) -> tuple[np.ndarray, list[str]]:
-    """Right and wrong answers about images that differ in how hard they are, by a beta law."""
+    """Answers about images whose difficulty follows a beta distribution."""
     place = np.concatenate([np.arange(IMAGES), generator.integers(0, IMAGES, QUESTIONS - IMAGES)])
     ease = generator.beta(TRUE * spread, (1 - TRUE) * spread, IMAGES)
     return (generator.random(QUESTIONS) < ease[place]).astype(float), [str(each) for each in place]
 
 
-def test_the_interval_by_image_covers_the_truth_where_wilsons_does_not() -> None:
+def test_the_bootstrap_over_images_covers_the_truth_where_wilson_does_not() -> None:
     generator = np.random.default_rng(7)
     repeats, held = 1500, {"by_image": 0, "wilson": 0}
     for _ in range(repeats):
@@ -35,12 +35,12 @@ def test_wilson_covers_independent_answers() -> None:
     assert held == pytest.approx(0.95, abs=0.015)
 
 
-def test_wilson_is_the_known_half_width_at_vqa_rads_size() -> None:
+def test_wilson_has_the_known_half_width_at_the_size_of_vqa_rad() -> None:
     low, high = wilson(round(TRUE * QUESTIONS), QUESTIONS)
     assert (high - low) / 2 == pytest.approx(0.044, abs=0.0005)
 
 
-def test_rows_of_one_image_are_one_observation() -> None:
+def test_repeated_rows_of_one_image_count_once() -> None:
     once = clustered([1.0, 0.0] * 50, [str(at) for at in range(100)])
     ten_times = clustered([1.0, 0.0] * 50 * 10, [str(at) for at in range(100)] * 10)
     assert ten_times == pytest.approx(once)

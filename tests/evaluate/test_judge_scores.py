@@ -1,4 +1,4 @@
-"""Verdicts of a judge through `lowmed eval`: beside the completions, and in no other figure."""
+"""Verdicts of a judge through `lowmed eval`: stored next to the completions, and in no other figure."""
 
 import json
 import shutil
@@ -16,10 +16,15 @@ from lowmed.errors import RecipeError, RunError, SetupError
 from lowmed.evaluate import results_folder
 from lowmed.evaluate.compare import compare
 from lowmed.evaluate.compare_inputs import load_systems
+from lowmed.evaluate.records import EvalSettings, SplitSettings
 from lowmed.judge import ANSWER, transport
 
-SPLITS = {"test": {"questions": 8, "images": 8, "images_trained_on": 0, "stamp": "", "seen": ""}}
-REPLIES = [  # kind, gold, completion
+SPLIT = SplitSettings(questions=8, images=8, images_trained_on=0, stamp="", seen="")
+SETTINGS = EvalSettings(
+    model="nano", load_in="16bit", endpoint=False, max_image_tokens=256, max_new_tokens=64, prompts="reasoning",
+    prompt_digest="0" * 12, source="phantom", data_digest="d" * 64, seen="", splits={"test": SPLIT},
+)  # fmt: skip
+COMPLETIONS = [  # kind, gold, completion
     ("open", "pleural effusion", "<answer>pleural effusion</answer>"),
     ("open", "pleural effusion", "<answer>effusion in the pleural space</answer>"),
     ("open", "pleural effusion", "an effusion of the pleural cavity"),
@@ -36,26 +41,23 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(transport, "PAUSES_SECONDS", ())
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "e"
-    results_folder.open_folder(
-        folder,
-        {"model": "nano", "prompts": "reasoning", "source": "phantom", "seen": "", "endpoint": False, "splits": SPLITS},
-    )
+    results_folder.open_folder(folder, SETTINGS)
     rows: list[dict[str, Any]] = [
         {
             "id": str(number), "split": "test", "kind": kind, "question": "What is seen?", "options": [],
             "answer": gold, "group": f"g{number}", "images": [], "modality": "", "topic": "",
             "completion": completion, "tokens": 5, "finish_reason": "stop", "prior": None,
         }
-        for number, (kind, gold, completion) in enumerate(REPLIES)
+        for number, (kind, gold, completion) in enumerate(COMPLETIONS)
     ]  # fmt: skip
-    results_folder.append(results_folder.path(folder, "base", "real"), rows)
+    results_folder.append_rows(results_folder.completions_file(folder, "base", "real"), rows)
 
 
 def _eval(server: Server | None, *more: str, model: str = "m") -> Result:
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(command)
     judge = ("--judge-url", server.url, "--judge-model", model) if server else ()
-    arguments = ("nano", "--on", "phantom", "--limit", "1", "--out", "e", "--rescore", *judge, *more)
+    arguments = ("nano", "--on", "phantom", "--questions", "1", "--out", "e", "--rescore", *judge, *more)
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
@@ -64,7 +66,7 @@ def _json(server: Server | None, **more: Any) -> dict[str, Any]:
     return result
 
 
-def test_open_answers_are_judged_once_and_stand_apart_from_strict_and_lenient() -> None:
+def test_open_answers_are_judged_once_and_enter_no_other_figure() -> None:
     before = _json(None)
     assert before["judged"] == []
     with serving() as server:
@@ -72,24 +74,24 @@ def test_open_answers_are_judged_once_and_stand_apart_from_strict_and_lenient() 
         [one] = result.pop("judged")
         assert {**result, "judged": []} == before
         assert one["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
-        assert (one["sent"]["requests"], one["sent"]["hosts"]) == (4, [server.url.removesuffix("/v1")])
+        assert (one["usage"]["requests"], one["usage"]["hosts"]) == (4, [server.url.removesuffix("/v1")])
         figures = one["splits"]["test"]["base"]
         assert (figures["questions"], figures["no_verdict"], figures["by_rule"]) == (7, 0, 3)
-        assert figures["accuracy"] == pytest.approx(4 / 7)  # one by rule, two in other words, one against the gate
-        assert figures["exact"] == pytest.approx(1 / 7)
-        assert figures["against_gate"] == 1
+        assert figures["accuracy"] == pytest.approx(4 / 7)  # one by rule, two paraphrases, one contradiction
+        assert figures["exact_match"] == pytest.approx(1 / 7)
+        assert figures["accepted_contradictions"] == 1
         assert _json(server)["judged"] == [one]
-        assert _json(None)["judged"] == [one]  # the server is not asked again, nor needed
+        assert _json(None)["judged"] == [one]  # no further request, and the server is not needed
         assert len(server.asked) == 4
         shown = _eval(server).stdout
         assert f"open, n=7, judged by m ({ANSWER.digest})" in shown
-        assert "A judge's verdict is in no other figure." in shown
-    rows = results_folder.read(Path("e/verdicts.jsonl"))
+        assert "Its verdicts enter no other figure." in shown
+    rows = results_folder.read_rows(Path("e/verdicts.jsonl"))
     assert [row["id"] for row in rows] == ["0", "1", "2", "3", "4", "5", "6"]
-    assert rows[1]["judged"] == "effusion in the pleural space"
+    assert rows[1]["text"] == "effusion in the pleural space"
 
 
-def test_what_failed_is_asked_for_again_and_given_verdicts_are_kept() -> None:
+def test_failures_are_retried_and_verdicts_are_kept() -> None:
     def says(asked: Asked) -> tuple[int, bytes]:
         return (500, b"") if asked.candidate == "pneumonia" else overlapping(asked)
 
@@ -101,17 +103,17 @@ def test_what_failed_is_asked_for_again_and_given_verdicts_are_kept() -> None:
         [one] = _json(server)["judged"]
         assert len(server.asked) == count + 1
         assert one["splits"]["test"]["base"]["no_verdict"] == 0
-        assert one["sent"]["requests"] == 5  # the failed one was sent too
+        assert one["usage"]["requests"] == 5  # including the failed one
 
 
-def test_another_judge_stands_beside_the_first_and_a_changed_reply_loses_its_verdict() -> None:
+def test_judges_are_reported_apart_and_a_changed_completion_loses_its_verdict() -> None:
     with serving() as server:
         _json(server)
         server.says = lambda asked: verdict(asked, False)
         result = _json(server, model="other")["judged"]
         assert [one["judge"]["model"] for one in result] == ["m", "other"]
         assert [round(7 * one["splits"]["test"]["base"]["accuracy"]) for one in result] == [4, 1]
-        file = results_folder.path(Path("e"), "base", "real")
+        file = results_folder.completions_file(Path("e"), "base", "real")
         file.write_text(file.read_text().replace("pneumonia", "empyema"))
         assert _json(None)["judged"][0]["splits"]["test"]["base"]["no_verdict"] == 1
         count = len(server.asked)
@@ -119,69 +121,74 @@ def test_another_judge_stands_beside_the_first_and_a_changed_reply_loses_its_ver
         assert len(server.asked) == count + 1
 
 
-def test_a_judge_needs_address_and_name_and_a_wrong_address_ends_it_before_anything_is_asked() -> None:
-    with pytest.raises(RecipeError, match="go together"):
+def test_a_judge_needs_url_and_name_and_an_invalid_url_is_reported_first() -> None:
+    with pytest.raises(RecipeError, match="must be used together"):
         _eval(None, "--judge-url", "http://127.0.0.1:9/v1")
-    with pytest.raises(SetupError, match="no address"):
+    with pytest.raises(SetupError, match="URL is invalid"):
         _eval(None, "--judge-url", "nowhere", "--judge-model", "m")
 
 
 def _improved() -> None:
-    """A second evaluation, `f`, in which one more open completion says the same in other words."""
+    """A second evaluation, `f`, with one more correct paraphrase."""
     shutil.copytree("e", "f")
-    file = results_folder.path(Path("f"), "base", "real")
+    file = results_folder.completions_file(Path("f"), "base", "real")
     file.write_text(file.read_text().replace("<answer>pneumonia</answer>", "<answer>pleural effusion seen</answer>"))
 
 
-def test_two_evaluations_are_compared_by_the_verdicts_of_one_judge() -> None:
+def test_two_evaluations_are_compared_by_the_same_judge() -> None:
     _improved()
-    before = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
-    assert (before["judged"], before["judged_apart"]) == ([], "")
+    before = _comparison()
+    assert (before["judged"], before["judges_differ"]) == ((), "")
     with serving() as server:
         _eval(server)
         _eval(server, "--out", "f")
-    result = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
+    result = _comparison()
     [judged] = result.pop("judged")
-    assert {**result, "judged": []} == before  # nobody's verdict is in another figure
+    assert {**result, "judged": ()} == before  # verdicts enter no other figure
     assert judged["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
     assert (judged["questions"], judged["only_first"], judged["only_second"]) == (7, 0, 1)
     assert (judged["first"], judged["second"]) == (pytest.approx(4 / 7), pytest.approx(5 / 7))
     assert (judged["p_mcnemar"], judged["no_verdict"]) == (1, 0)
     shown = _compared()
     assert f"open, judged by m ({ANSWER.digest})" in shown
-    assert "by the judge m: no difference is shown: +0.143" in shown
+    assert "by the judge m: no significant difference: +0.143" in shown
     verdicts = Path("f/verdicts.jsonl")
     verdicts.write_text("".join(verdicts.read_text().splitlines(keepends=True)[1:]))
-    [judged] = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]["judged"]
+    [judged] = _comparison()["judged"]
     assert (judged["questions"], judged["no_verdict"]) == (6, 1)
     assert "1 open questions without a verdict on one side are left out" in _compared()
 
 
-def test_verdicts_of_different_judges_are_not_compared_and_it_says_so() -> None:
+def test_verdicts_of_different_judges_are_not_compared() -> None:
     _improved()
     with serving() as server:
         _eval(server)
-        assert "B by nobody: scores of different judges are not compared" in _compared()
+        assert "B by no judge: scores of different judges are not compared" in _compared()
         _eval(server, "--out", "f", model="other")
-        result = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
-        assert result["judged"] == []
-        assert "A was judged by m (rubric " in result["judged_apart"]
+        result = _comparison()
+        assert result["judged"] == ()
+        assert "A was judged by m (rubric " in result["judges_differ"]
         assert "B by other (rubric " in _compared()
         _eval(server, "--out", "f")  # the same one too
-    [judged] = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]["judged"]
+    [judged] = _comparison()["judged"]
     assert judged["judge"]["model"] == "m"
 
 
-def test_another_rubric_is_another_judge() -> None:
+def test_another_rubric_counts_as_another_judge() -> None:
     _improved()
     with serving() as server:
         _eval(server)
         _eval(server, "--out", "f")
     verdicts = Path("f/verdicts.jsonl")
     verdicts.write_text(verdicts.read_text().replace(ANSWER.digest, "0" * len(ANSWER.digest)))
-    result = compare(load_systems(Path("e")), load_systems(Path("f")))["sources"]["phantom"]
-    assert result["judged"] == []
-    assert "scores of different judges are not compared" in result["judged_apart"]
+    result = _comparison()
+    assert result["judged"] == ()
+    assert "scores of different judges are not compared" in result["judges_differ"]
+
+
+def _comparison() -> dict[str, Any]:
+    sources = compare(load_systems(Path("e")), load_systems(Path("f"))).sources
+    return sources["phantom"].model_dump()
 
 
 def _compared() -> str:

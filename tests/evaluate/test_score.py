@@ -1,4 +1,4 @@
-"""Scoring stored completions: analytic predictors, published figures, foreign rows, broken lines."""
+"""Scoring stored completions: analytic predictors, published metrics, rows of other tools, damaged lines."""
 
 import json
 from collections.abc import Callable
@@ -29,30 +29,30 @@ def _rows(answer: Callable[[dict[str, Any]], str]) -> list[dict[str, Any]]:
     return [{"id": str(at), **row, "completion": answer(row)} for at, row in enumerate(rows)]
 
 
-def _figure(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    by_kind = summarize(score_rows(rows))["by_kind"]
-    return {kind: figures[name] for kind, figures in by_kind.items()}
+def _metric(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    by_kind = summarize(score_rows(rows)).by_kind
+    return {kind: getattr(metrics, name) for kind, metrics in by_kind.items()}
 
 
 def _text(answer: Any) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer)
 
 
-def test_a_perfect_predictor_gets_everything() -> None:
+def test_a_perfect_predictor_gets_full_accuracy() -> None:
     rows = _rows(lambda row: f"<think>So it is.</think><answer>{_text(row['answer'])}</answer>")
-    for figure in ("accuracy", "strict_accuracy"):
-        assert _figure(rows, figure) == {"choice": 1, "closed": 1, "json": 1, "open": 1}
-    assert summarize(score_rows(rows))["token_f1"] == 1
+    for metric in ("accuracy", "strict_accuracy"):
+        assert _metric(rows, metric) == {"choice": 1, "closed": 1, "json": 1, "open": 1}
+    assert summarize(score_rows(rows)).token_f1 == 1
 
 
 @pytest.mark.parametrize(
     "completion", ["", " ", "<answer></answer>", "I cannot determine.", ":", "<think>B yes left lobe 3"]
 )
-def test_an_empty_predictor_gets_nothing_and_is_unread(completion: str) -> None:
+def test_an_empty_predictor_is_unread(completion: str) -> None:
     rows = _rows(lambda _: completion)
-    assert _figure(rows, "accuracy") == {"choice": 0, "closed": 0, "json": 0, "open": 0}
-    assert _figure(rows, "unread_rate") == {"choice": 1, "closed": 1, "json": 1, "open": 1}
-    assert _figure(rows, "token_f1") == {"choice": None, "closed": None, "json": None, "open": 0}
+    assert _metric(rows, "accuracy") == {"choice": 0, "closed": 0, "json": 0, "open": 0}
+    assert _metric(rows, "unread_rate") == {"choice": 1, "closed": 1, "json": 1, "open": 1}
+    assert _metric(rows, "token_f1") == {"choice": None, "closed": None, "json": None, "open": 0}
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_a_constant_predictor_gets_exactly_its_share(
     completion: str, accuracy: dict[str, float], unread: dict[str, float]
 ) -> None:
     rows = _rows(lambda _: completion)
-    assert _figure(rows, "accuracy") == accuracy
-    assert _figure(rows, "unread_rate") == unread
+    assert _metric(rows, "accuracy") == accuracy
+    assert _metric(rows, "unread_rate") == unread
 
 
 def test_a_predictor_that_gives_every_answer_equally_often_gets_chance() -> None:
@@ -91,7 +91,7 @@ def test_a_predictor_that_gives_every_answer_equally_often_gets_chance() -> None
         for gold in ("yes", "no")
         for said in ("Yes.", "No.")
     ]
-    assert _figure(rows, "accuracy") == {"choice": 0.25, "closed": 0.5}
+    assert _metric(rows, "accuracy") == {"choice": 0.25, "closed": 0.5}
 
 
 @pytest.mark.skipif(not PREDICTIONS.exists(), reason="../shared/predictions is absent")
@@ -101,13 +101,13 @@ def test_a_predictor_that_gives_every_answer_equally_often_gets_chance() -> None
 )
 def test_published_closed_accuracies_are_reproduced(name: str, closed: float) -> None:
     path = PREDICTIONS / f"{name}.jsonl"
-    figures = summarize(score_rows(load(path)))["by_kind"]["closed"]
-    assert figures["n"] == 251
-    assert round(figures["accuracy"], 4) == closed
+    metrics = summarize(score_rows(load(path))).by_kind["closed"]
+    assert metrics.n == 251
+    assert metrics.accuracy == pytest.approx(closed, abs=5e-5)
 
 
-# Completions whose published verdict is wrong: they name the gold option after repeating the options, or beside letters
-# of options that they reject; and one that gives one option's letter with another option's text.
+# Completions whose published verdict is wrong: they name the gold option after repeating the options, or next to
+# letters of options that they reject; and one that gives one option's letter with another option's text.
 MISJUDGED = {
     "gmai-qwen2-vl-2b": [],
     "gmai-huatuogpt-vision-7b": [
@@ -119,13 +119,13 @@ MISJUDGED = {
 
 @pytest.mark.skipif(not PREDICTIONS.exists(), reason="../shared/predictions is absent")
 @pytest.mark.parametrize("name", MISJUDGED)
-def test_published_verdicts_differ_only_where_they_were_found_wrong(name: str) -> None:
+def test_grades_differ_from_published_verdicts_only_where_those_are_wrong(name: str) -> None:
     rows = score_rows(load(PREDICTIONS / f"{name}.jsonl"))
     differing = [row["id"] for row in rows if (row["outcome"] == "correct") != bool(row["published_correct"])]
     assert differing == [f"gmai-{number}" for number in MISJUDGED[name]]
 
 
-def test_fields_pass_through_and_the_order_stays() -> None:
+def test_fields_and_order_are_kept() -> None:
     rows = [
         {"id": 2, "question": "?", "answer": "yes", "completion": "yes", "seed": 7, "group": "p1", "flags": "mine"},
         {"id": 1, "question": "?", "answer": "no", "completion": None},
@@ -172,7 +172,7 @@ def test_fields_pass_through_and_the_order_stays() -> None:
         ({"answer": "yes", "completion": "yes", "finish_reason": "max_tokens"}, "closed", "unread"),
     ],
 )
-def test_foreign_rows_are_understood(row: dict[str, Any], kind: str, outcome: str) -> None:
+def test_rows_of_other_tools_are_understood(row: dict[str, Any], kind: str, outcome: str) -> None:
     scored = score_row({"id": "1", "question": "?", **row}, "row:1")
     assert (scored["kind"], scored["outcome"]) == (kind, outcome)
 
@@ -185,15 +185,15 @@ def test_foreign_rows_are_understood(row: dict[str, Any], kind: str, outcome: st
         ({"answer": "", "completion": "yes"}, "the gold answer is empty"),
         ({"answer": None, "completion": "yes"}, "the gold answer is empty"),
         ({"answer": [], "completion": "yes"}, "the gold answer is empty"),
-        ({"answer": "E", "options": ["CT", "MRI"], "completion": "A"}, "the gold answer 'E' is none of the options"),
+        ({"answer": "E", "options": ["CT", "MRI"], "completion": "A"}, "the gold answer 'E' is not among the options"),
         ({"answer": "B", "options": ["A", "AB", "B"], "completion": "B"}, "is a letter and also another option's text"),
         ({"answer": "A", "options": "CT", "completion": "A"}, "options is not a list of texts"),
-        ({"answer": "yes", "kind": "vqa", "completion": "yes"}, "kind 'vqa' is none of"),
-        ({"answer": "yes", "kind": ["open"], "completion": "yes"}, "kind ['open'] is none of"),
+        ({"answer": "yes", "kind": "vqa", "completion": "yes"}, "unknown kind 'vqa'"),
+        ({"answer": "yes", "kind": ["open"], "completion": "yes"}, "unknown kind ['open']"),
         ({"answer": "yes", "completion": ["yes"]}, "completion is list, not a text"),
     ],
 )
-def test_rows_that_cannot_be_scored_are_told_with_their_place(row: dict[str, Any], what: str) -> None:
+def test_invalid_rows_are_reported_with_their_line(row: dict[str, Any], what: str) -> None:
     good = {"id": "0", "question": "?", "answer": "yes", "completion": "yes"}
     with pytest.raises(DataError) as raised:
         list(score_rows([good, {"id": "1", "question": "?", **row}], "p.jsonl"))
@@ -202,7 +202,7 @@ def test_rows_that_cannot_be_scored_are_told_with_their_place(row: dict[str, Any
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[1]", b"\xff", b'"text"', b"[" * 100_000])
-def test_broken_lines_are_told_with_file_and_line(tmp_path: Path, line: bytes) -> None:
+def test_damaged_lines_are_reported_with_file_and_line(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(b'{"id": 1}\n' + line + b"\n")
     with pytest.raises(DataError) as raised:
@@ -210,17 +210,17 @@ def test_broken_lines_are_told_with_file_and_line(tmp_path: Path, line: bytes) -
     assert raised.value.where == f"{path}:2"
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
         list(load(tmp_path / "none.jsonl"))
 
 
-def test_summary_of_nothing_divides_by_nothing() -> None:
+def test_a_summary_without_rows_has_no_shares() -> None:
     summary = summarize([])
-    assert (summary["n"], summary["accuracy"], summary["by_kind"]) == (0, None, {})
+    assert (summary.n, summary.accuracy, summary.by_kind) == (0, None, {})
 
 
-def test_errors_of_side_and_polarity_are_counted() -> None:
+def test_laterality_and_polarity_errors_are_counted() -> None:
     rows = [
         {"id": 1, "question": "?", "answer": "left lung", "completion": "right lung", "modality": "CT"},
         {"id": 2, "question": "?", "answer": "effusion", "completion": "no effusion", "modality": "CT"},
@@ -228,22 +228,22 @@ def test_errors_of_side_and_polarity_are_counted() -> None:
         {"id": 4, "question": "?", "answer": "yes", "completion": "no"},
     ]
     summary = summarize(score_rows(rows))
-    assert (summary["laterality_error_rate"], summary["polarity_error_rate"]) == (0.25, 0.25)
-    assert {name: cell["accuracy"] for name, cell in summary["by_modality"].items()} == {"CT": 0, "MRI": 1}
-    assert summary["truncated_rate"] == 0
+    assert (summary.laterality_error_rate, summary.polarity_error_rate) == (0.25, 0.25)
+    assert {name: cell.accuracy for name, cell in summary.by_modality.items()} == {"CT": 0, "MRI": 1}
+    assert summary.truncated_rate == 0
 
 
 @given(st.permutations(_rows(lambda row: "A" if row["kind"] == "choice" else "The answer is yes")[:24]))
-def test_the_order_of_rows_changes_no_figure(rows: list[dict[str, Any]]) -> None:
+def test_the_order_of_rows_does_not_matter(rows: list[dict[str, Any]]) -> None:
     assert summarize(score_rows(rows)) == summarize(score_rows(sorted(rows, key=lambda row: int(row["id"]))))
 
 
 @given(st.text() | st.text("<>/answerABCD yesno\\boxed{}"))
-def test_scoring_twice_is_the_same_and_figures_stay_in_range(completion: str) -> None:
+def test_scoring_is_idempotent_and_shares_are_in_range(completion: str) -> None:
     rows = _rows(lambda _: completion)[:8]
     once = list(score_rows(rows))
     assert list(score_rows(once)) == once
     summary = summarize(once)
-    shares = [summary[name] for name in ("accuracy", "strict_accuracy", "unread_rate", "truncated_rate", "token_f1")]
-    assert all(0 <= share <= 1 for share in shares)
-    assert sum(summary["outcomes"].values()) == summary["n"]
+    names = ("accuracy", "strict_accuracy", "unread_rate", "truncated_rate", "token_f1")
+    assert all(0 <= getattr(summary, name) <= 1 for name in names)
+    assert sum(summary.outcomes.values()) == summary.n

@@ -18,13 +18,13 @@ def _file(folder: Path) -> Path:
     return path
 
 
-def test_json_is_all_that_stands_on_stdout(tmp_path: Path) -> None:
+def test_stdout_holds_only_json(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["score", str(_file(tmp_path)), "--json"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["n"] == 1
 
 
-def test_rows_and_summary_are_written_even_where_a_reply_is_no_utf8(tmp_path: Path) -> None:
+def test_rows_and_summary_are_written_even_if_a_completion_is_not_utf8(tmp_path: Path) -> None:
     out = tmp_path / "scored"
     result = CliRunner().invoke(app, ["score", str(_file(tmp_path)), "--out", str(out)])
     assert result.exit_code == 0
@@ -33,12 +33,12 @@ def test_rows_and_summary_are_written_even_where_a_reply_is_no_utf8(tmp_path: Pa
     assert json.loads((out / "summary.json").read_text())["n"] == 1
 
 
-def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_directory_is_not_written_into(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["score", str(_file(tmp_path)), "--out", str(tmp_path)])
     assert isinstance(result.exception, RunError)
 
 
-def test_a_broken_file_writes_nothing(tmp_path: Path) -> None:
+def test_a_damaged_file_writes_nothing(tmp_path: Path) -> None:
     path = _file(tmp_path)
     path.write_text(path.read_text() + "{\n")
     result = CliRunner().invoke(app, ["score", str(path), "--out", str(tmp_path / "scored")])

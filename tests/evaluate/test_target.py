@@ -21,7 +21,7 @@ def test_a_plain_adapter_folder_sits_on_the_base_that_it_names(tmp_path: Path) -
 
 
 def test_an_adapter_that_names_no_base_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="does not say what its base is"):
+    with pytest.raises(RunError, match="does not name its base model"):
         open_target(str(adapter(tmp_path, base_model_name_or_path=None)))
 
 

@@ -1,4 +1,4 @@
-"""A judge behind a real HTTP server on this machine, well or ill behaved."""
+"""A judge behind a local HTTP server, with configurable behavior."""
 
 import contextlib
 import http.server
@@ -13,7 +13,7 @@ from lowmed.answer import token_f1
 
 @dataclass
 class Asked:
-    """One request as the server got it."""
+    """One request as the server received it."""
 
     body: dict[str, Any]
     key: str | None
@@ -45,13 +45,13 @@ def verdict(asked: Asked, accepted: bool, reason: str = "because") -> tuple[int,
 
 
 def overlapping(asked: Asked) -> tuple[int, bytes]:
-    """A judge of fair sense: half of the words have to be shared."""
+    """A reasonable judge: accepts if half of the words are shared."""
     golds = asked.data["reference_answers"]
     return verdict(asked, max(token_f1(asked.candidate, gold) for gold in golds) >= 0.5, "by shared words")
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Remembers what it was asked, and how many questions were with it at once at most."""
+    """Records its requests and their greatest concurrency."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -67,7 +67,7 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, *_: object) -> None:
-        """A client that gives up is no news here."""
+        """Ignore clients that disconnect."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A judge measured against labels, through the command; and what that opens to rewards."""
+"""Calibration of a judge against labels, through the command, and its use by rewards."""
 
 import json
 from collections.abc import Iterable
@@ -33,8 +33,8 @@ def _file(rows: Iterable[tuple[str, str, bool]], **more: Any) -> str:
         {"question": f"What is it? {number}", "answer": gold, "prediction": said, "correct": label, **more}
         for number, (said, gold, label) in enumerate(rows)
     ]
-    Path("labelled.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return "labelled.jsonl"
+    Path("labeled.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return "labeled.jsonl"
 
 
 def _calibrate(server: Server, file: str, *more: str) -> Result:
@@ -47,29 +47,34 @@ def _settings(server: Server, **changed: str | None) -> JudgeSpec:
     return JudgeSpec.model_validate(given)
 
 
-def test_a_judge_that_agrees_passes_and_rewards_may_ask_it() -> None:
+def test_a_judge_that_agrees_passes_and_rewards_may_use_it() -> None:
     with serving() as server:
         result = _calibrate(server, _file([*RIGHT, *WRONG, *EXACT]), "--out", "made/judge.json", "--json")
         assert result.exit_code == 0, result.output
-        found = json.loads(result.stdout)
-        assert (found["passed"], found["faults"]) == (True, [])
-        assert (found["all"]["n"], found["asked"]["n"]) == (180, 120)  # exact answers are settled by rule
-        assert found["asked"]["kappa"] == 1
-        assert found["asked"]["false_accepts"]["count"] == 0
-        assert found["asked"]["false_accepts"]["wilson"][1] == pytest.approx(3.8416 / (60 + 3.8416), abs=1e-3)
-        assert found["attacks"] == {"asked": 10 * (len(ATTACKS) + 1), "accepted": 0, "texts_accepted": []}
-        assert found["sent"]["host"] == server.url.removesuffix("/v1")
+        calibration = json.loads(result.stdout)
+        assert (calibration["passed"], calibration["faults"]) == (True, [])
+        assert (calibration["all"]["n"], calibration["judged_by_model"]["n"]) == (
+            180,
+            120,
+        )  # exact answers are settled by rule
+        assert calibration["judged_by_model"]["kappa"] == 1
+        assert calibration["judged_by_model"]["false_accepts"]["count"] == 0
+        assert calibration["judged_by_model"]["false_accepts"]["wilson"][1] == pytest.approx(
+            3.8416 / (60 + 3.8416), abs=1e-3
+        )
+        assert calibration["attacks"] == {"tried": 10 * (len(ATTACKS) + 1), "accepted": 0, "accepted_texts": []}
+        assert calibration["usage"]["host"] == server.url.removesuffix("/v1")
         count = len(server.asked)
-        shown = _calibrate(server, "labelled.jsonl", "--judge-prices", "1", "2").stdout
-        assert "passed: rewards may ask this judge" in shown
-        assert "asked of the judge  120  1.000" in shown
+        shown = _calibrate(server, "labeled.jsonl", "--judge-prices", "1", "2").stdout
+        assert "passed: rewards may use this judge" in shown
+        assert "judged by the model  120  1.000" in shown
         assert len(server.asked) == count  # all of it was in the cache
         judge = judge_for_rewards(_settings(server, calibration="made/judge.json"), {"judge": ANSWER})
         assert judge == Judge(server.url, "m")
-        with pytest.raises(RecipeError) as raised:  # it was measured on answers, not on reasoning
+        with pytest.raises(RecipeError) as raised:  # calibrated on answers, not on reasoning
             judge_for_rewards(_settings(server, calibration="made/judge.json"), {"clinical": CLINICAL})
         assert "--rubric clinical" in raised.value.fix
-        with pytest.raises(RecipeError, match="not of another by rubric"):
+        with pytest.raises(RecipeError, match="not of another under rubric"):
             judge_for_rewards(_settings(server, calibration="made/judge.json", model="another"), {"judge": ANSWER})
 
 
@@ -89,38 +94,34 @@ def _lenient_now_and_then(asked: Asked) -> tuple[int, bytes]:
     ("says", "rows", "fault"),
     [
         (_accepting, [*RIGHT, *WRONG], "kappa is 0.00"),
-        (_accepting, [*RIGHT, *WRONG, *EXACT], "100.0% false accepts over the rows that the judge itself was asked"),
+        (_accepting, [*RIGHT, *WRONG, *EXACT], "100.0% false accepts over the rows judged by the model"),
         (_fooled, [*RIGHT, *WRONG], "10 of 90 attacks were accepted"),
         (_lenient_now_and_then, [*RIGHT, *WRONG], "3.3% false accepts"),
-        (overlapping, [*RIGHT, *WRONG[:49]], "49 wrong and 60 right rows"),
-        (overlapping, [*EXACT, *WRONG], "60 wrong and 0 right rows"),
+        (overlapping, [*RIGHT, *WRONG[:49]], "49 incorrect and 60 correct rows"),
+        (overlapping, [*EXACT, *WRONG], "60 incorrect and 0 correct rows"),
     ],
 )
-def test_a_judge_that_is_not_to_be_trusted_is_refused(says: Any, rows: list[tuple[str, str, bool]], fault: str) -> None:
+def test_a_judge_that_does_not_pass_is_rejected(says: Any, rows: list[tuple[str, str, bool]], fault: str) -> None:
     with serving(says) as server:
         result = _calibrate(server, _file(rows), "--out", "judge.json", "--json")
         assert result.exit_code == 1
-        assert any(fault in told for told in json.loads(result.stdout)["faults"]), result.stdout
-        assert "not to be trusted as a reward" in _calibrate(server, "labelled.jsonl").stdout
-        with pytest.raises(RecipeError, match="not to be trusted"):
+        assert any(fault in reason for reason in json.loads(result.stdout)["faults"]), result.stdout
+        assert "not passed: " in _calibrate(server, "labeled.jsonl").stdout
+        with pytest.raises(RecipeError, match="did not pass its calibration"):
             judge_for_rewards(_settings(server), {"judge": ANSWER})
 
 
-def test_the_figures_follow_from_the_four_counts() -> None:
+def test_agreement_follows_from_the_four_counts() -> None:
     pairs = [(True, True)] * 40 + [(True, False)] * 10 + [(False, True)] * 20 + [(False, False)] * 30
     result = agreement(pairs)
-    assert result["kappa"] == pytest.approx((0.7 - 0.5) / 0.5)  # chance: (50 x 60 + 50 x 40) / 100^2
-    assert (result["accuracy"]["rate"], result["false_accepts"]["rate"], result["false_rejects"]["rate"]) == (
-        0.7,
-        0.4,
-        0.2,
-    )
+    assert result.kappa == pytest.approx((0.7 - 0.5) / 0.5)  # chance: (50 x 60 + 50 x 40) / 100^2
+    assert (result.accuracy.rate, result.false_accepts.rate, result.false_rejects.rate) == (0.7, 0.4, 0.2)
     assert agreement([]) == agreement(iter(()))
-    assert agreement([(True, True)] * 5)["kappa"] is None
-    assert agreement([(True, True)] * 5)["false_accepts"]["rate"] is None
+    assert agreement([(True, True)] * 5).kappa is None
+    assert agreement([(True, True)] * 5).false_accepts.rate is None
 
 
-def test_reasoning_is_calibrated_by_a_rubric_of_its_own_into_the_same_file() -> None:
+def test_the_clinical_rubric_is_added_to_the_same_file() -> None:
     def says(asked: Asked) -> tuple[int, bytes]:
         if asked.body["messages"][0]["content"] != CLINICAL.system:
             return overlapping(asked)
@@ -153,52 +154,53 @@ def test_reasoning_is_calibrated_by_a_rubric_of_its_own_into_the_same_file() -> 
         ({"question": "q", "answer": "no", "kind": "closed", "prediction": "b", "correct": True}, "no row to"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_told_with_its_place(line: dict[str, object], what: str) -> None:
-    Path("labelled.jsonl").write_text(json.dumps(line) + "\n")
+def test_an_invalid_row_is_reported_with_its_line(line: dict[str, object], what: str) -> None:
+    Path("labeled.jsonl").write_text(json.dumps(line) + "\n")
     with serving() as server, pytest.raises(DataError, match=what) as raised:
-        _calibrate(server, "labelled.jsonl")
-    assert "labelled.jsonl" in raised.value.where
+        _calibrate(server, "labeled.jsonl")
+    assert "labeled.jsonl" in raised.value.where
     assert server.asked == []
 
 
-def test_a_judge_that_fails_too_often_is_not_calibrated_at_all() -> None:
+def test_a_judge_that_fails_too_often_is_not_calibrated() -> None:
     with serving(lambda asked: completion("?")) as server, pytest.raises(RunError, match="failed"):
         _calibrate(server, _file(WRONG), "--out", "judge.json")
     assert not Path("judge.json").exists()
 
 
-def test_rewards_without_a_judge_need_none_and_others_say_what_is_missing() -> None:
+def test_rewards_report_a_missing_or_invalid_calibration() -> None:
     with serving() as server:
         assert judge_for_rewards(JudgeSpec(), {}) is None
-        with pytest.raises(RecipeError, match="none is given"):
+        with pytest.raises(RecipeError, match="the recipe configures none"):
             judge_for_rewards(JudgeSpec(), {"judge": ANSWER})
-        with pytest.raises(RecipeError, match="was measured") as raised:
+        with pytest.raises(RecipeError, match="needs a calibrated judge") as raised:
             judge_for_rewards(_settings(server, calibration=None), {"clinical": CLINICAL})
         assert "lowmed judge calibrate" in raised.value.fix
         for text in ("", "{}", "[]", '{"model": "m", "rubrics": []}', '{"model": 1, "rubrics": {}}'):
             Path("judge.json").write_text(text)
-            with pytest.raises(RecipeError, match="no calibration"):
+            with pytest.raises(RecipeError, match=r"not JSON|not a valid CalibrationFile"):
                 judge_for_rewards(_settings(server), {"judge": ANSWER})
-        made_up = {"model": "m", "rubrics": {"answer": {"judge": Judge(server.url, "m").identity(), "passed": True}}}
+        identity = Judge(server.url, "m").identity().model_dump()
+        made_up = {"model": "m", "rubrics": {"answer": {"judge": identity, "passed": True}}}
         Path("judge.json").write_text(json.dumps(made_up))
-        with pytest.raises(RecipeError, match="no calibration"):
+        with pytest.raises(RecipeError, match="not a valid CalibrationFile"):
             judge_for_rewards(_settings(server), {"judge": ANSWER})
 
 
-def test_published_verdicts_serve_as_labels() -> None:
+def test_published_verdicts_can_be_labels() -> None:
     file = SHARED / "predictions" / "gmai-qwen2-vl-2b.jsonl"
     if not file.is_file():
         pytest.skip("the published predictions are not at ../shared/predictions")
     rows = [json.loads(line) for line in file.read_text().splitlines()[:400]]
-    labelled = [
+    labeled = [
         (said, row["options"]["ABCDEFGH".index(row["answer"])], bool(row["published_correct"]))
         for row in rows
         if (said := row["completion"].partition(". ")[2]) in row["options"]
     ]
     with serving() as server:
-        result = _calibrate(server, _file(labelled), "--json")
-    found = json.loads(result.stdout)
-    assert found["all"]["n"] == len(labelled) > 300
-    assert found["all"]["kappa"] == pytest.approx(0.768, abs=1e-3)  # shared words are no sense
-    assert result.exit_code == 1  # whoever names the option is settled by rule: nothing right was left to judge
-    assert found["asked"]["labelled_right"] == 0
+        result = _calibrate(server, _file(labeled), "--json")
+    calibration = json.loads(result.stdout)
+    assert calibration["all"]["n"] == len(labeled) > 300
+    assert calibration["all"]["kappa"] == pytest.approx(0.768, abs=1e-3)  # shared words are a weak criterion
+    assert result.exit_code == 1  # a correct option is settled by rule, so no correct row is left for the model
+    assert calibration["judged_by_model"]["labeled_correct"] == 0

@@ -1,4 +1,4 @@
-"""A judge that fails: completions of no agreed form, servers that refuse, hang, break off or never end."""
+"""A judge that fails: malformed completions, and servers that reject, hang, disconnect or never finish."""
 
 import json
 import socket
@@ -66,7 +66,7 @@ def _text(content: object) -> Says:
         lambda asked: completion(verdict(asked, True)[1].decode() * 2),
     ],
 )
-def test_a_failed_or_malformed_verdict_is_no_score(says: Says) -> None:
+def test_a_failed_or_malformed_verdict_is_not_a_score(says: Says) -> None:
     with serving(says) as server:
         judge = Judge(server.url, "m")
         result = judge.verdict(Q, "effusion", "fluid")
@@ -75,13 +75,13 @@ def test_a_failed_or_malformed_verdict_is_no_score(says: Says) -> None:
         assert result.why
         tries = len(server.asked)
         assert 1 <= tries <= 3
-        assert judge.record()["verdicts_by"] == {"rule": 0, "cache": 0, "judge": 0, "failed": 1}
+        assert judge.usage().verdicts_by == {"rule": 0, "cache": 0, "judge": 0, "failed": 1}
         server.says = overlapping
-        assert judge.verdict(Q, "effusion", "fluid").value is False  # a failure is not kept
+        assert judge.verdict(Q, "effusion", "fluid").value is False  # failures are not cached
         assert len(server.asked) == tries + 1
 
 
-def test_a_malformed_verdict_is_asked_for_once_more_under_another_code() -> None:
+def test_a_malformed_verdict_is_requested_again_with_another_code() -> None:
     def says(asked: Asked) -> tuple[int, bytes]:
         return completion("Sure! It is correct.") if len(server.asked) == 1 else verdict(asked, True)
 
@@ -89,10 +89,10 @@ def test_a_malformed_verdict_is_asked_for_once_more_under_another_code() -> None
         judge = Judge(server.url, "m")
         assert judge.verdict(Q, "effusion", "fluid").value is True
     assert len({asked.code for asked in server.asked}) == 2
-    assert judge.record()["malformed"] == 1
+    assert judge.usage().malformed == 1
 
 
-def test_a_busy_server_is_asked_again() -> None:
+def test_a_busy_server_is_retried() -> None:
     statuses = iter([503, 429])
 
     def says(asked: Asked) -> tuple[int, bytes]:
@@ -105,7 +105,7 @@ def test_a_busy_server_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("status", [302, 307, 400, 401, 403, 404, 422])
-def test_a_refusal_ends_it_at_once_and_nothing_is_sent_elsewhere(status: int) -> None:
+def test_a_rejection_stops_at_once_and_redirects_are_not_followed(status: int) -> None:
     with serving(lambda asked: (status, b"no such model")) as server:
         with pytest.raises(SetupError) as raised:
             Judge(server.url, "m").verdict(Q, "effusion", "fluid")
@@ -115,7 +115,7 @@ def test_a_refusal_ends_it_at_once_and_nothing_is_sent_elsewhere(status: int) ->
     assert "--judge-model" in raised.value.fix
 
 
-def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "PAUSES_SECONDS", (0.0,))
 
     def says(asked: Asked) -> tuple[int, bytes]:
@@ -125,13 +125,13 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     with serving(says) as server:
         result = Judge(server.url, "m", seconds=0.2).verdict(Q, "effusion", "fluid")
         assert result.value is None
-        assert "does not answer" in result.why
+        assert "does not respond" in result.why
         assert len(server.asked) == 2
-    assert Judge("http://127.0.0.1:9/v1", "m").verdict(Q, "effusion", "fluid").value is None  # nobody is there
+    assert Judge("http://127.0.0.1:9/v1", "m").verdict(Q, "effusion", "fluid").value is None  # nothing listens there
 
 
 @pytest.mark.parametrize("sent", [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{", b"", b"no http at all\r\n\r\n"])
-def test_an_answer_that_breaks_off_or_drips_is_no_score(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_or_dripping_response_is_not_a_score(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "PAUSES_SECONDS", ())
     for dripping in (False, True):
         done = threading.Event()
@@ -157,7 +157,7 @@ def test_an_answer_that_breaks_off_or_drips_is_no_score(sent: bytes, monkeypatch
         listener.close()
 
 
-def test_an_answer_without_end_is_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_client, "LARGEST_ANSWER_BYTES", 100_000)
+def test_an_endless_response_is_not_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_client, "MAX_RESPONSE_BYTES", 100_000)
     with serving(lambda asked: completion("x" * 200_000)) as server:
         assert "more than 100000 bytes" in Judge(server.url, "m").verdict(Q, "effusion", "fluid").why

@@ -1,4 +1,4 @@
-"""The judge against a server that misbehaves on purpose."""
+"""The judge with a local server: rules, cache, limits, privacy."""
 
 import pickle
 import threading
@@ -10,7 +10,7 @@ from judge.served import Asked, completion, overlapping, serving, verdict
 
 from lowmed.errors import RunError, SetupError
 from lowmed.judge import ANSWER, CLINICAL, Judge, Query, transport
-from lowmed.judge import judge as asking
+from lowmed.judge import judge as judge_module
 
 Q = "What is seen in the left lung?"
 
@@ -21,7 +21,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_judge_is_asked_once_with_text_alone_and_its_verdict_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_request_with_text_only_and_the_verdict_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_JUDGE_KEY", "k")
     monkeypatch.setenv("LOWMED_API_KEY", "of the model that is evaluated")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -31,11 +31,11 @@ def test_a_judge_is_asked_once_with_text_alone_and_its_verdict_kept(monkeypatch:
         assert (result.value, result.why, result.by) == (True, "fluid is an effusion", "judge")
         again = Judge(server.url + "/", "m").verdict(Q, "pleural effusion", "fluid in the pleural space")
         assert (again.value, again.why, again.by) == (True, "fluid is an effusion", "cache")
-        assert judge.record() == {
+        assert judge.usage().model_dump() == {
             "host": server.url.removesuffix("/v1"),
             "model": "m",
-            "rubrics": [f"answer {ANSWER.digest}"],
-            "sent": "question, gold answer and the text judged; never an image",
+            "rubrics": (f"answer {ANSWER.digest}",),
+            "content": "question, gold answer and the text judged; never an image",
             "verdicts_by": {"rule": 0, "cache": 0, "judge": 1, "failed": 0},
             "requests": 1,
             "malformed": 0,
@@ -68,18 +68,18 @@ def test_a_judge_is_asked_once_with_text_alone_and_its_verdict_kept(monkeypatch:
         ("upper lobe", "the lower lobe", False),
     ],
 )
-def test_what_rules_settle_is_never_sent(gold: str | list[str], said: str, value: bool) -> None:
+def test_verdicts_by_rule_need_no_request(gold: str | list[str], said: str, value: bool) -> None:
     with serving() as server:
         result = Judge(server.url, "m").verdict(Q, gold, said)
     assert (result.value, result.by, server.asked) == (value, "rule", [])
 
 
-def test_a_denial_is_left_to_the_judge_since_two_texts_may_deny_the_same() -> None:
+def test_a_polarity_contradiction_is_left_to_the_judge() -> None:
     with serving(lambda asked: verdict(asked, True)) as server:
         assert Judge(server.url, "m").verdict(Q, "no abnormality", "the lungs are clear").by == "judge"
 
 
-def test_a_run_stops_when_more_than_one_in_twenty_fails_and_keeps_what_was_given() -> None:
+def test_a_run_stops_above_five_percent_failures_and_keeps_its_verdicts() -> None:
     def says(asked: Asked) -> tuple[int, bytes]:
         return completion("no idea") if asked.candidate.endswith(("0", "5")) else verdict(asked, True)
 
@@ -88,15 +88,15 @@ def test_a_run_stops_when_more_than_one_in_twenty_fails_and_keeps_what_was_given
         judge = Judge(server.url, "m")
         with pytest.raises(RunError, match="more than 5%"):
             judge.ask_all(queries)
-        given = judge.record()["requests"] - judge.record()["malformed"]
-        assert 0 < given < 160  # it did not go on to the end
+        given = judge.usage().requests - judge.usage().malformed
+        assert 0 < given < 160  # it stopped before the end
         server.says = lambda asked: verdict(asked, True)
         count = len(server.asked)
         assert all(result.value for result in Judge(server.url, "m").ask_all(queries))
         assert len(server.asked) - count == 200 - given
 
 
-def test_a_few_failures_stop_a_short_batch_only_where_nothing_follows() -> None:
+def test_a_few_failures_stop_a_short_batch_only_if_it_is_the_last() -> None:
     def says(asked: Asked) -> tuple[int, bytes]:
         return (500, b"") if asked.candidate == "fluid 3" else verdict(asked, True)
 
@@ -105,17 +105,17 @@ def test_a_few_failures_stop_a_short_batch_only_where_nothing_follows() -> None:
         judge = Judge(server.url, "m")
         assert [result.value for result in judge.ask_all(queries)].count(None) == 1
         count = len(server.asked)
-        assert judge.ask(queries[3]).value is None  # it stays failed, and costs no further wait
+        assert judge.ask(queries[3]).value is None  # the failure is repeated without a request
         assert len(server.asked) == count
         with pytest.raises(RunError, match="1 of 10"):
             Judge(server.url, "m", cache=Path("other.sqlite")).ask_all(queries, strict=True)
 
 
-def test_a_batch_is_asked_at_once_but_never_beyond_the_limit_and_equal_questions_once() -> None:
-    together = threading.Barrier(asking.AT_ONCE)
+def test_a_batch_is_sent_concurrently_up_to_the_limit_and_equal_queries_once() -> None:
+    together = threading.Barrier(judge_module.CONCURRENT_REQUESTS)
 
     def says(asked: Asked) -> tuple[int, bytes]:
-        together.wait(10)  # nobody gets an answer before as many as are allowed have asked
+        together.wait(10)  # no response before the allowed number of requests has arrived
         return overlapping(asked)
 
     words = ["effusion of fluid", "fluid", "air", "a mass", "scar", "blood", "pus", "a stent"]
@@ -125,7 +125,7 @@ def test_a_batch_is_asked_at_once_but_never_beyond_the_limit_and_equal_questions
         result = judge.ask_all(queries * 3)
     assert [each.value for each in result] == ([True] + [False] * 7) * 3
     assert len(server.asked) == 8
-    assert server.most_inside == asking.AT_ONCE
+    assert server.most_inside == judge_module.CONCURRENT_REQUESTS
     assert judge.ask_all([]) == []
 
 
@@ -141,54 +141,54 @@ def test_a_batch_is_asked_at_once_but_never_beyond_the_limit_and_equal_questions
         lambda url: (Judge(url, "m"), Query(CLINICAL, Q, ("effusion",), "fluid")),
     ],
 )
-def test_the_cache_answers_only_what_is_the_same_in_everything(other: Callable[[str], tuple[Judge, Query]]) -> None:
+def test_the_cache_requires_equality_in_everything(other: Callable[[str], tuple[Judge, Query]]) -> None:
     with serving(lambda asked: verdict(asked, True)) as server:
         Judge(server.url, "m").ask(Query(ANSWER, Q, ("effusion",), "fluid"))
         judge, query = other(server.url)
         assert judge.ask(query).by == "judge"
 
 
-def test_the_cache_holds_no_question_and_belongs_to_its_owner_alone() -> None:
+def test_the_cache_holds_no_question_and_only_its_owner_can_read_it() -> None:
     with serving(lambda asked: verdict(asked, True, "r")) as server:
         Judge(server.url, "m").verdict("a secret question", "a secret gold answer", "a secret reply")
-    assert b"secret" not in asking.CACHE.read_bytes()
-    assert asking.CACHE.stat().st_mode & 0o077 == 0
+    assert b"secret" not in judge_module.CACHE.read_bytes()
+    assert judge_module.CACHE.stat().st_mode & 0o077 == 0
 
 
-def test_a_file_that_is_no_cache_is_told() -> None:
+def test_a_file_that_is_not_a_cache_is_rejected() -> None:
     Path("broken.sqlite").write_bytes(b"not a data base, and longer than its header would be" * 20)
-    with serving() as server, pytest.raises(SetupError, match="no cache"):
+    with serving() as server, pytest.raises(SetupError, match="not a cache"):
         Judge(server.url, "m", cache=Path("broken.sqlite")).verdict(Q, "effusion", "fluid")
 
 
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8000", "ftp://here/v1", "", "http:///v1", "http://[::1/v1", "http://h:99999"]
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(SetupError, match="no address"):
+def test_an_invalid_url_is_rejected(url: str) -> None:
+    with pytest.raises(SetupError, match="URL is invalid"):
         Judge(url, "m")
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@judge.example/v1", "https://judge.example/v1?key=secret"])
-def test_a_key_in_the_address_is_refused_and_not_repeated(url: str) -> None:
+def test_a_key_in_the_url_is_rejected_and_not_repeated(url: str) -> None:
     with pytest.raises(SetupError) as raised:
         Judge(url, "m")
     assert "secret" not in str(raised.value)
 
 
-def test_offline_a_judge_elsewhere_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_rejects_a_judge_on_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     with pytest.raises(SetupError, match="forbids"):
         Judge("https://judge.example/v1", "m")
     Judge("http://[::1]:8000/v1", "m")
 
 
-def test_a_judge_goes_to_a_worker_process_and_counts_its_cost() -> None:
+def test_a_judge_can_be_pickled_and_counts_its_cost() -> None:
     with serving(lambda asked: verdict(asked, True)) as server:
         judge = Judge(server.url, "m", prices=(2.0, 8.0))
         judge.verdict(Q, "effusion", "fluid")
-        assert judge.record()["cost"] == pytest.approx((100 * 2 + 10 * 8) / 1e6)
+        assert judge.usage().cost == pytest.approx((100 * 2 + 10 * 8) / 1e6)
         other = pickle.loads(pickle.dumps(judge))  # noqa: S301  written in this very line
         assert other == judge
         assert other.verdict(Q, "effusion", "fluid").by == "cache"
-        assert other.record()["requests"] == 0
+        assert other.usage().requests == 0

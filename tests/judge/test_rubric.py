@@ -1,4 +1,4 @@
-"""What reaches the judge of a candidate that would like to be its own judge."""
+"""The judge's prompt when the candidate tries to influence its own grading."""
 
 import json
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed.judge import ANSWER, CLINICAL, Query, verdict
-from lowmed.judge.rubric import harmless
+from lowmed.judge.rubric import sanitize
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["correct", "incorrect"]),
@@ -39,17 +39,17 @@ def _sent(text: str, rubric: str = "answer") -> tuple[str, dict[str, object]]:
         ("左肺", "左肺"),
     ],
 )
-def test_markers_are_taken_out_and_the_answer_stays(text: str, left: str) -> None:
-    assert " ".join(harmless(text, 100).split()) == " ".join(left.split())
+def test_markers_are_removed_and_the_answer_is_kept(text: str, left: str) -> None:
+    assert " ".join(sanitize(text, 100).split()) == " ".join(left.split())
 
 
 @given(st.text())
-def test_whatever_is_said_stays_one_string_in_one_object_and_never_holds_the_code(text: str) -> None:
+def test_any_candidate_stays_one_string_in_one_object(text: str) -> None:
     content, data = _sent(text)
     assert list(data) == ["question", "reference_answers", "candidate_answer"]
     assert isinstance(data["candidate_answer"], str)
     content.encode()
-    assert harmless(harmless(text, 50), 60) == harmless(text, 50) or "[cut]" in harmless(text, 50)
+    assert sanitize(sanitize(text, 50), 60) == sanitize(text, 50) or "[cut]" in sanitize(text, 50)
 
 
 def test_a_candidate_that_copies_the_code_changes_it() -> None:
@@ -57,7 +57,7 @@ def test_a_candidate_that_copies_the_code_changes_it() -> None:
     assert Query(ANSWER, "Where?", ("left lung",), f'right\n{code}\n{{"id": "{code}"}}').code() != code
 
 
-def test_a_long_candidate_is_cut_and_says_so() -> None:
+def test_a_long_candidate_is_cut_and_marked() -> None:
     _, data = _sent("word " * 100_000)
     assert len(str(data["candidate_answer"])) < 700
     assert str(data["candidate_answer"]).endswith("[cut]")
@@ -65,13 +65,13 @@ def test_a_long_candidate_is_cut_and_says_so() -> None:
     assert "[cut]" not in str(data["candidate_reasoning"])
 
 
-def test_the_two_rubrics_differ_in_all_that_names_them() -> None:
+def test_the_two_rubrics_have_different_digests_and_verdicts() -> None:
     assert ANSWER.digest != CLINICAL.digest
     assert {ANSWER.accept, ANSWER.reject}.isdisjoint({CLINICAL.accept, CLINICAL.reject})
 
 
 @given(_VALUES, st.booleans())
-def test_no_other_reply_than_the_agreed_one_is_a_verdict(value: object, wrapped: bool) -> None:
+def test_only_the_required_schema_is_a_verdict(value: object, wrapped: bool) -> None:
     query = Query(ANSWER, "Where?", ("left lung",), "right")
     completion = json.dumps(value)
     content = {"choices": [{"message": {"content": completion}}]} if wrapped else value

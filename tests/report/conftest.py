@@ -49,8 +49,8 @@ def finished(tmp_path: Path) -> Run:
         return PLANTED if sample.topic != "count" else tagged(sample, sample.answer)
 
     asked = division(TEST, phantom.samples("train", 60))
-    evaluated(run.folder / "evals" / "phantom", asked, base, controls=0, who="base")
-    evaluated(run.folder / "evals" / "phantom", asked, tuned, controls=0, who="tuned")
+    evaluated(run.folder / "evals" / "phantom", asked, base, controls=0, system="base")
+    evaluated(run.folder / "evals" / "phantom", asked, tuned, controls=0, system="tuned")
     return run
 
 

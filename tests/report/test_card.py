@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from lowmed.report import card
-from lowmed.report.record import read
+from lowmed.report.run_report import read
 from lowmed.run import Run
 
 
@@ -14,16 +14,24 @@ def _block(text: str) -> dict[str, Any]:
     return result
 
 
-def test_the_card_says_what_it_is_for_what_not_and_how_good(finished: Run) -> None:
+def test_the_card_states_use_limits_and_results(finished: Run) -> None:
     text = card.render(read(finished))
     for words in (
-        *("not for clinical use", "Intended use", "## Not for", "licence of the data", "answer-prior floor"),
-        *("interval by image", "## Limits", "How to load", "side errors", "| tuned |", "| base |", "Recipe digest"),
+        *("not for clinical use", "Intended use", "## Not for", "licence of the data", "answer-prior baseline"),
+        *(
+            "bootstrap over images",
+            "## Limits",
+            "How to load",
+            "laterality errors",
+            "| tuned |",
+            "| base |",
+            "Recipe digest",
+        ),
     ):
         assert words in text, words
 
 
-def test_the_metadata_block_holds_metrics_with_intervals_and_no_base_that_nobody_can_load(finished: Run) -> None:
+def test_the_metadata_block_holds_metrics_with_intervals_and_no_unloadable_base(finished: Run) -> None:
     block = _block(card.render(read(finished)))
     assert block["library_name"] == "peft"
     assert "base_model" not in block
@@ -33,7 +41,7 @@ def test_the_metadata_block_holds_metrics_with_intervals_and_no_base_that_nobody
     assert "n=60" in metrics[0]["name"]
 
 
-def test_a_hub_base_is_named_and_loaded_at_the_trained_resolution(finished: Run) -> None:
+def test_a_hub_base_is_named_and_loaded_at_the_training_resolution(finished: Run) -> None:
     text = (finished.folder / "recipe.yaml").read_text()
     (finished.folder / "recipe.yaml").write_text(text.replace("name: nano", "name: Qwen/Qwen2-VL-2B-Instruct"))
     card_text = card.render(read(finished))

@@ -1,4 +1,4 @@
-"""The report page: complete, self-contained, and harmless whatever a model or a data set says."""
+"""The report page: complete, self-contained, and safe against any text of a model or a data set."""
 
 import contextlib
 import http.server
@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from lowmed.cli.report import report as command
 from lowmed.errors import RunError
+from lowmed.evaluate.records import JudgeCost, JudgedAccuracy, JudgeScores
+from lowmed.judge.records import JudgeIdentity
 from lowmed.nano import phantom
 from lowmed.report import page, plots
-from lowmed.report.record import read, rewards, settings
+from lowmed.report.run_report import read, rewards, settings
 from lowmed.run import Run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -52,18 +54,26 @@ def _seen(html: str) -> _Seen:
     return seen
 
 
-def test_the_page_tells_what_was_trained_how_and_how_well(finished: Run) -> None:
+def test_the_page_shows_training_settings_and_results(finished: Run) -> None:
     html = page.render(read(finished), SOURCES, NO_DATA)
     for words in (
-        *("nano", "GRPO", "lora.rank", "third-party note on RARL", "answer-prior floor", "12 s", "1.50 GiB"),
-        *("torch 2.14.1", "Reward", "Entropy", "Reply length", "zero_spread_groups", "rewards/reasoning", "gained"),
-        *("not for clinical use", "kind: choice", "left/right errors", "accuracy", "share of what was paid"),
+        *("nano", "GRPO", "lora.rank", "third-party note on RARL", "answer-prior baseline", "12 s", "1.50 GiB"),
+        *(
+            "torch 2.14.1",
+            "Reward",
+            "Entropy",
+            "Completion length",
+            "zero_spread_groups",
+            "rewards/reasoning",
+            "gained",
+        ),
+        *("not for clinical use", "kind: choice", "laterality errors", "accuracy", "share of the weighted sum"),
     ):
         assert words in html, words
     assert html.count('class="case ') >= 3
 
 
-def test_nothing_in_the_page_runs_or_is_fetched(finished: Run) -> None:
+def test_the_page_runs_and_fetches_nothing(finished: Run) -> None:
     html = page.render(read(finished), SOURCES, NO_DATA)
     seen = _seen(html)
     assert "&lt;script&gt;document.title" in html
@@ -74,7 +84,7 @@ def test_nothing_in_the_page_runs_or_is_fetched(finished: Run) -> None:
     assert "default-src 'none'" in html
 
 
-def test_pictures_are_embedded_only_where_they_may_be(finished: Run) -> None:
+def test_images_are_embedded_only_on_request(finished: Run) -> None:
     assert any(
         address.startswith("data:image") for address in _seen(page.render(read(finished), SOURCES, NO_DATA)).addresses
     )
@@ -83,19 +93,19 @@ def test_pictures_are_embedded_only_where_they_may_be(finished: Run) -> None:
     assert "--with-images embeds them" in without
 
 
-def test_the_folder_of_the_data_is_not_told(finished: Run) -> None:
+def test_the_path_of_the_data_is_not_shown(finished: Run) -> None:
     recipe = finished.recipe
     local = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": "wards/7"})})
     assert not any("wards" in value for _key, value, _why in settings(local))
 
 
-def test_rewards_are_told_with_their_share(finished: Run) -> None:
-    result = {each["name"]: each for each in rewards(read(finished))}
-    assert result["accuracy"]["last"] == pytest.approx(0.375)
-    assert sum(each["share"] for each in result.values()) == pytest.approx(1)
+def test_rewards_are_shown_with_their_share(finished: Run) -> None:
+    result = {reward.name: reward for reward in rewards(read(finished))}
+    assert result["accuracy"].last == pytest.approx(0.375)
+    assert sum(reward.share for reward in result.values()) == pytest.approx(1)
 
 
-def test_an_unfinished_run_and_one_without_evaluation_are_told_as_such(finished: Run) -> None:
+def test_an_unfinished_or_unevaluated_run_is_shown_as_such(finished: Run) -> None:
     shutil.rmtree(finished.folder / "evals")
     finished.update(status="failed", error="<b>out of memory</b>")
     html = page.render(read(finished), SOURCES, NO_DATA)
@@ -108,7 +118,7 @@ def test_an_unfinished_run_and_one_without_evaluation_are_told_as_such(finished:
 def test_curves_are_drawn_the_same_each_time_without_metadata() -> None:
     rows = [{"step": at, "loss": 1 / at, "kl": 0.1, "canary/injection": 0.5} for at in range(1, 30)]
     result = plots.curves(rows)
-    assert result.keys() == {"Loss", "KL to the start", "Canaries"}
+    assert result.keys() == {"Loss", "KL to the initial policy", "Canaries"}
     assert result == plots.curves(rows)
     assert all("http" not in drawing and "currentColor" in drawing for drawing in result.values())
 
@@ -163,24 +173,32 @@ def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(finishe
         document = _chromium("--dump-dom", file.as_uri(), folder=tmp_path)
         assert "<title>rarl-nano - lowmed report</title>" in document
         assert asked == []
-        # The same words unescaped would be asked for, were it not for the page's own policy: both walls stand alone.
+        # Even unescaped the text fetches nothing, because the page's policy forbids it: each protection works alone.
         file.write_text(file.read_text().replace("</body>", planted + "</body>"))
         _chromium("--dump-dom", file.as_uri(), folder=tmp_path)
         assert asked == []
         bare = tmp_path / "bare.html"
         bare.write_text(f"<!doctype html><body>{planted}</body>")
         _chromium("--dump-dom", "--virtual-time-budget=3000", bare.as_uri(), folder=tmp_path)
-        assert asked  # so that the silence above means something
+        assert asked  # shows that the server would have noticed
     shot = tmp_path / "report.png"
     _chromium(f"--screenshot={shot}", "--window-size=1300,1800", "--hide-scrollbars", file.as_uri(), folder=tmp_path)
     assert shot.stat().st_size > 20_000
 
 
-def test_a_judges_verdicts_stand_by_themselves_with_its_name_escaped(finished: Run) -> None:
-    record = read(finished)
-    [(folder, report)] = record.evaluations.items()
-    figures = {"accuracy": 0.75, "wilson": (0.5, 0.9), "questions": 20, "no_verdict": 2, "exact": 0.5}
-    judged = [{"judge": {"model": "<b>judge</b>"}, "splits": {"test": {"tuned": figures}}}]
-    html = page.render(replace(record, evaluations={folder: {**report, "judged": judged}}), SOURCES, NO_DATA)
-    assert "judged right by &lt;b&gt;judge&lt;/b&gt;" in html
-    assert re.search(r"0\.750 \[0\.500, 0\.900\] of 20, 2 without verdict", html)
+def test_judge_scores_are_shown_apart_with_the_name_escaped(finished: Run) -> None:
+    content = read(finished)
+    [(folder, report)] = content.evaluations.items()
+    judged = JudgedAccuracy(
+        questions=20, no_verdict=2, by_rule=0, accuracy=0.75, wilson=(0.5, 0.9), by_image=(0.5, 0.9), exact_match=0.5,
+        accepted_contradictions=0,
+    )  # fmt: skip
+    scores = JudgeScores(
+        judge=JudgeIdentity(model="<b>judge</b>", rubric="answer", rubric_digest="0" * 12),
+        usage=JudgeCost(hosts=(), requests=0, malformed=0, prompt_tokens=0, completion_tokens=0, cost=0),
+        splits={"test": {"tuned": judged}},
+    )
+    with_judge = report.model_copy(update={"judged": (scores,)})
+    html = page.render(replace(content, evaluations={folder: with_judge}), SOURCES, NO_DATA)
+    assert "open questions accepted by &lt;b&gt;judge&lt;/b&gt;" in html
+    assert re.search(r"0\.750 \[0\.500, 0\.900\] of 20, 2 without a verdict", html)

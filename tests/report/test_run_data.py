@@ -13,7 +13,7 @@ from lowmed.data.split import split_data
 from lowmed.files import read_json, write_json
 from lowmed.recipe.io import load_recipe
 from lowmed.report import page, run_data
-from lowmed.report.record import read
+from lowmed.report.run_report import read
 from lowmed.run import Run, create_run
 
 PATIENTS = ("Mueller", "Schmidt", "Yilmaz", "Nowak")
@@ -58,7 +58,7 @@ def test_the_page_tells_counts_leaks_floors_sizes_and_what_was_left_out(prepared
 
 def test_nobody_is_named_on_the_page(prepared: Run) -> None:
     html = page.render(read(prepared), {}, run_data.data_summary(prepared))
-    assert "2 kept out for 1 reason" in html
+    assert "2 rejected for 1 reason" in html
     sample = json.loads(Path("data/samples.jsonl").read_text().splitlines()[0])
     told = json.loads(Path("data/rejected.jsonl").read_text().splitlines()[0])
     for private in (*PATIENTS, sample["group"], sample["id"], sample["images"][0], told["file"], told["reason"]):

@@ -91,10 +91,10 @@ def test_another_revision_of_the_base_is_refused(run: Run, tmp_path: Path) -> No
     cache.parent.mkdir(parents=True)
     cache.symlink_to(nano.folder())
     with pytest.raises(RunError, match=r"revision aaaaaaaaaaaa then, bbbbbbbbbbbb now"):
-        bases.check_unchanged(cache, {"base_commit": "a" * 40})
-    bases.check_unchanged(cache, {"base_commit": "b" * 40})
-    bases.check_unchanged(nano.folder(), {"base_commit": "a" * 40})  # a plain folder does not say what it is
-    assert run.record.get("base_commit") is None
+        bases.check_unchanged(cache, "a" * 40)
+    bases.check_unchanged(cache, "b" * 40)
+    bases.check_unchanged(nano.folder(), "a" * 40)  # a plain folder does not say what it is
+    assert run.record.base_commit is None
 
 
 def test_a_quantised_base_is_refused(tmp_path: Path) -> None:

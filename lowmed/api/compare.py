@@ -1,0 +1,28 @@
+"""Compare two evaluations, as `lowmed compare` does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowmed.evaluate.records import Comparison
+
+
+def compare(
+    first: str | Path, second: str | Path, *, strict: bool = False, allow_different: bool = False
+) -> "Comparison":
+    """Compare two sets of completions of the same questions: paired interval and exact test of second minus first.
+
+    Args:
+        first: run, evaluation directory, .jsonl file in it, or directory of `lowmed score --out`.
+        second: the same.
+        strict: compare strict grades; otherwise lenient ones.
+        allow_different: compare the shared questions even if settings or questions differ.
+
+    Raises:
+        RunError: nothing to compare, or a difference that was not allowed.
+    """
+    from lowmed.evaluate import compare as comparison
+    from lowmed.evaluate.compare_inputs import load_systems
+
+    sides = load_systems(Path(first)), load_systems(Path(second))
+    return comparison.compare(*sides, strict=strict, allow_different=allow_different)

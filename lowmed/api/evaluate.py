@@ -1,0 +1,111 @@
+"""Evaluate a run or a model, as `lowmed eval` does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowmed.evaluate.records import EvalReport
+    from lowmed.evaluate.runner import Progress
+    from lowmed.evaluate.target import EvalTarget
+    from lowmed.judge import Judge
+
+
+def evaluate(
+    target: str | None,
+    *,
+    on: str | None = None,
+    path: str | None = None,
+    base: bool = False,
+    questions: int | None = None,
+    controls: int = 200,
+    samples: int = 0,
+    endpoint: str | None = None,
+    model: str | None = None,
+    judge_url: str | None = None,
+    judge_model: str | None = None,
+    judge_prices: tuple[float, float] | None = None,
+    rescore: bool = False,
+    out: str | None = None,
+    progress: "Progress | None" = None,
+) -> "list[EvalReport]":
+    """Generate the missing completions of held-out questions, score all of them, and return one report a data source.
+
+    Completions are stored one by one, so the same call resumes an interrupted evaluation.
+
+    Args:
+        target: run directory, model directory, adapter directory, hub id or `nano`; None for an endpoint without a run.
+        on: data sources separated by commas, each with an optional folder (a,b=FOLDER); default: the run's held-out
+            data.
+        path: local copy of the only source.
+        base: also evaluate the untrained base model of the run.
+        questions: limit per split; default: the recipe's `eval.limit`.
+        controls: number of questions repeated under controls; 0 for none.
+        samples: sampled completions per question, for Pass@K and maj@K; 0 for none.
+        endpoint: URL of an OpenAI-compatible API that serves the model.
+        model: the endpoint's name for its model.
+        judge_url: URL of a judge for open answers.
+        judge_model: the judge server's name for its model.
+        judge_prices: per million prompt and completion tokens.
+        rescore: score the stored completions again; loads no model.
+        out: results directory; default: inside the run, or under runs/.
+        progress: shows progress.
+
+    Raises:
+        LowmedError: invalid arguments, or a problem with the run, the data, the model or a server.
+    """
+    from lowmed.engine import evaluator
+    from lowmed.errors import RecipeError
+    from lowmed.evaluate.runner import silent
+    from lowmed.evaluate.target import open_target, splits_to_evaluate
+    from lowmed.judge import Judge
+
+    if (endpoint is None) != (model is None):
+        raise RecipeError("--endpoint and --model must be used together", "--endpoint, --model", "set both or neither")
+    if (judge_url is None) != (judge_model is None):
+        raise RecipeError(
+            "--judge-url and --judge-model must be used together", "--judge-url, --judge-model", "set both or neither"
+        )
+    if judge_url and judge_model:
+        Judge(judge_url, judge_model)  # reports an invalid URL before any completion is generated
+    opened = open_target(target, base=base, served_as=model)
+    splits = splits_to_evaluate(opened, on, path, questions)
+    reports = []
+    for data_split, seen in splits:
+        folder = _results_folder(opened, target or str(model), data_split.source, out, several=len(splits) > 1)
+        report = evaluator.evaluate(
+            opened,
+            data_split,
+            seen,
+            folder,
+            controls=controls,
+            samples=samples,
+            url=endpoint,
+            rescore=rescore,
+            progress=progress or silent,
+        )
+        if judge_url and judge_model:  # a new judge, so that its requests are counted for this folder alone
+            report = _judged(folder, Judge(judge_url, judge_model, prices=judge_prices), progress or silent)
+        reports.append(report)
+    return reports
+
+
+def _judged(folder: Path, judge: "Judge", progress: "Progress") -> "EvalReport":
+    """Judge the open completions and write the report again with all verdicts."""
+    from lowmed.evaluate import judge_scores, results_folder
+    from lowmed.evaluate.report import report
+
+    total = sum(len(judge_scores.open_rows(folder, system)) for system in judge_scores.judged_systems(folder))
+    with progress(f"judge {judge.model}", total) as advance:
+        judge_scores.collect_verdicts(folder, judge, advance)
+    result = report(folder)
+    result.write(folder / results_folder.REPORT)
+    return result
+
+
+def _results_folder(opened: "EvalTarget", target: str, source: str, out: str | None, *, several: bool) -> Path:
+    from lowmed.run import FOLDER
+
+    name = source + ("-endpoint" if "endpoint" in opened.adapters else "")
+    if out:
+        return Path(out) / name if several else Path(out)
+    return opened.run.folder / "evals" / name if opened.run else Path(FOLDER) / f"eval-{Path(target).name}-{name}"

@@ -1,0 +1,57 @@
+"""Probe whether RL can help a model, as `lowmed probe` does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowmed.evaluate.records import ProbeReport
+    from lowmed.evaluate.runner import Progress
+
+
+def probe(
+    target: str,
+    *,
+    on: str | None = None,
+    path: str | None = None,
+    questions: int = 200,
+    samples: int = 16,
+    temperature: float = 1.0,
+    support: float | None = None,
+    out: str | None = None,
+    progress: "Progress | None" = None,
+) -> "ProbeReport":
+    """Sample completions of training questions with and without image, and recommend RL, SFT or neither.
+
+    Args:
+        target: run directory, model directory, hub id or `nano`.
+        on: data source; default: the run's own.
+        path: local copy of the source.
+        questions: number of training questions, the first ones.
+        samples: sampled completions per question, with and without image.
+        temperature: of the sampled completions.
+        support: share of questions that must be supported for RL; default 0.25.
+        out: directory for completions, probe.json and difficulty.jsonl.
+        progress: shows progress.
+
+    Raises:
+        LowmedError: a problem with the run, the data or the model.
+    """
+    from lowmed.engine import evaluator
+    from lowmed.evaluate.runner import silent
+    from lowmed.evaluate.target import open_target, split_to_probe
+    from lowmed.run import FOLDER
+
+    opened = open_target(target)
+    data_split, seen = split_to_probe(opened, on, path, questions)
+    parent = opened.run.folder / "probes" if opened.run else Path(FOLDER)
+    name = data_split.source if opened.run else f"probe-{Path(target).name}-{data_split.source}"
+    return evaluator.probe(
+        opened,
+        data_split,
+        seen,
+        Path(out) if out else parent / name,
+        samples=samples,
+        temperature=temperature,
+        support=support,
+        progress=progress or silent,
+    )

@@ -1,0 +1,62 @@
+"""Write the report of a run, as `lowmed report` does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowmed.evaluate.answerer import OpenImage
+    from lowmed.recipe import Recipe
+    from lowmed.report.run_report import RunReport
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """The content of a report, and the files that were written."""
+
+    content: "RunReport"
+    page: Path
+    model_card: Path | None
+
+
+def report(
+    run: str, *, out: str | Path | None = None, with_images: bool = False, path: str | None = None
+) -> WrittenReport:
+    """Write report.html, and README.md (the model card) into the adapter's directory.
+
+    Args:
+        run: run directory.
+        out: file of the page; default: report.html in the run.
+        with_images: embed the images of the cases, which may be patients' images.
+        path: local copy of the data, if it has moved.
+
+    Raises:
+        LowmedError: the run does not exist, an evaluation lacks completions, or the disk is not writable.
+    """
+    from lowmed.files import disk_errors, write_text
+    from lowmed.report import card, page, run_data, run_report
+    from lowmed.run import open_run
+
+    opened = open_run(run)
+    content = run_report.read(opened)
+    html = page.render(content, _openers(content.recipe, path, with_images), run_data.data_summary(opened, path))
+    file = Path(out) if out else opened.folder / "report.html"
+    with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, html)
+    model_card = None
+    if opened.adapter.is_dir():
+        model_card = opened.adapter / "README.md"
+        write_text(model_card, card.render(content))
+    return WrittenReport(content, file, model_card)
+
+
+def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":
+    """How to open images, by data source: phantom's always, those of the run's data only on request."""
+    from lowmed.data.load import load
+    from lowmed.nano import phantom
+
+    result: dict[str, OpenImage] = {"phantom": phantom.picture}
+    if with_images and recipe.data.source not in result:
+        result[recipe.data.source] = load(recipe.data.source, path or recipe.data.path).open_image
+    return result

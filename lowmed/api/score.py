@@ -1,0 +1,38 @@
+"""Grade stored completions from any source, as `lowmed score` does."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowmed.evaluate.records import ScoreSummary
+
+
+def score(path: str | Path, out: str | Path | None = None) -> "ScoreSummary":
+    """Grade the completions in a JSON-lines file: no model, no images, no GPU.
+
+    Args:
+        path: the file; each line holds at least id, question, answer and completion.
+        out: new directory for scored.jsonl and summary.json.
+
+    Raises:
+        DataError: the file is missing, or a row is invalid.
+        RunError: `out` exists.
+    """
+    from lowmed.errors import RunError
+    from lowmed.evaluate.compare_inputs import SCORED, SUMMARY
+    from lowmed.evaluate.score import load, score_rows, summarize
+    from lowmed.files import disk_errors, write_text
+
+    folder = Path(out) if out else None
+    if folder and folder.exists():
+        raise RunError("the directory exists", str(folder), "choose another --out, or remove it to score again")
+    rows = list(score_rows(load(Path(path)), str(path)))
+    summary = summarize(rows)
+    if folder:
+        with disk_errors(folder):
+            folder.mkdir(parents=True)
+        lines = (json.dumps(row) + "\n" for row in rows)  # ASCII: a completion may hold what UTF-8 cannot encode
+        write_text(folder / SCORED, "".join(lines))
+        summary.write(folder / SUMMARY)
+    return summary

@@ -1,0 +1,221 @@
+"""Metrics of greedy completions, controls, sampled completions and judges."""
+
+from lowmed.judge.records import JudgeIdentity
+from lowmed.records import Part
+
+Interval = tuple[float, float]
+
+
+class Accuracy(Part):
+    """An accuracy with two 95 % intervals."""
+
+    accuracy: float
+    """Share of correct questions."""
+    wilson: Interval
+    """Wilson interval: questions are independent."""
+    by_image: Interval
+    """Bootstrap over images (or patients)."""
+
+
+class Cell(Part):
+    """Accuracy of one stratum."""
+
+    questions: int
+    """Number of questions."""
+    strict: float
+    """Strict accuracy."""
+    lenient: float
+    """Lenient accuracy."""
+    wilson: Interval
+    """Wilson interval of the lenient accuracy."""
+    under_30_questions: bool
+    """Too few questions for a stable figure."""
+
+
+class Macro(Part):
+    """Mean over the cells of a stratum, each cell counted once."""
+
+    strict: float
+    """Mean strict accuracy."""
+    lenient: float
+    """Mean lenient accuracy."""
+
+
+class Metrics(Part):
+    """Metrics of one system on one split. All shares are of all questions."""
+
+    questions: int
+    """Number of questions."""
+    images: int
+    """Number of images (or patients)."""
+    strict: Accuracy
+    """The answer is in exactly one tag and correct, as rewards require it."""
+    lenient: Accuracy
+    """The answer can be read without guessing and is correct."""
+    tagged: float
+    """Share with exactly one answer tag."""
+    unread: float
+    """Share from which no single answer could be read."""
+    truncated: float
+    """Share cut by the token limit."""
+    laterality_errors: float
+    """Share that names the wrong side."""
+    polarity_errors: float
+    """Share that denies what is present, or the reverse."""
+    token_f1_open: float | None
+    """Mean token F1 of open questions."""
+    by_kind: dict[str, Cell]
+    """By question kind."""
+    by_modality: dict[str, Cell]
+    """By modality."""
+    by_answer_type: dict[str, Cell]
+    """By kind, with yes/no questions apart from other closed ones."""
+    by_topic: dict[str, Cell]
+    """By topic."""
+    macro_kind: Macro | None = None
+    """Mean over kinds."""
+    macro_modality: Macro | None = None
+    """Mean over modalities."""
+    macro_answer_type: Macro | None = None
+    """Mean over answer types."""
+    macro_topic: Macro | None = None
+    """Mean over topics."""
+
+
+class ControlAccuracy(Part):
+    """Accuracy on the same questions with the real and with the altered input."""
+
+    real: float
+    """Accuracy with the real input."""
+    accuracy: float
+    """Accuracy with the altered input."""
+    wilson: Interval
+    """Wilson interval of `accuracy`."""
+    effect: float
+    """`real` - `accuracy`; for the shuffled image this is visual reliance."""
+    effect_by_image: Interval
+    """Paired bootstrap over images."""
+
+
+class ControlEffect(Part):
+    """Effect of one control."""
+
+    questions: int
+    """Questions to which the control applies."""
+    strict: ControlAccuracy | None = None
+    """Strict grades; absent without questions."""
+    lenient: ControlAccuracy | None = None
+    """Lenient grades; absent without questions."""
+    changed: float | None = None
+    """Share of questions whose extracted answer changes."""
+    unread: float | None = None
+    """Share of unread completions with the altered input."""
+
+
+class ControlReport(Part):
+    """Effects of the controls on one system; a control that was not run is absent."""
+
+    blind: ControlEffect | None = None
+    """No image."""
+    grey: ControlEffect | None = None
+    """A gray image of the same size."""
+    shuffled: ControlEffect | None = None
+    """The image of another group."""
+    options: ControlEffect | None = None
+    """Options reordered."""
+    flipped: ControlEffect | None = None
+    """Image mirrored, left and right exchanged in the text."""
+    verdict: str = ""
+    """Whether the answers depend on the image."""
+
+    def effects(self) -> dict[str, ControlEffect]:
+        """The controls that apply to at least one question, by name."""
+        names = ("blind", "grey", "shuffled", "options", "flipped")
+        effects: dict[str, ControlEffect | None] = {name: getattr(self, name) for name in names}
+        return {name: effect for name, effect in effects.items() if effect and effect.questions}
+
+
+class SampledAtK(Part):
+    """Metrics of K sampled completions per question."""
+
+    pass_rate: float
+    """Pass@K: at least one of K is correct, unbiased."""
+    by_image: Interval
+    """Bootstrap over images of `pass_rate`."""
+    chance: float
+    """Pass@K of guessing."""
+    all_correct: float
+    """All of K are correct, unbiased."""
+    majority: float
+    """maj@K: the most frequent answer is correct."""
+
+
+class Calibration(Part):
+    """Agreement among the completions as confidence in the majority answer."""
+
+    ece: float
+    """Expected calibration error over ten bins."""
+    risk_at_coverage: dict[str, float]
+    """Error rate if only the given share with the highest agreement is answered."""
+
+
+class SamplingMetrics(Part):
+    """Strict metrics of sampled completions."""
+
+    questions: int
+    """Number of questions."""
+    completions: int
+    """Completions per question."""
+    by_k: dict[str, SampledAtK]
+    """By K."""
+    calibration: Calibration
+    """Confidence calibration."""
+
+
+class JudgedAccuracy(Part):
+    """A judge's verdicts on the open completions of one system and split."""
+
+    questions: int
+    """Open questions."""
+    no_verdict: int
+    """Questions without a verdict."""
+    by_rule: int
+    """Verdicts settled by rule."""
+    accuracy: float
+    """Share accepted."""
+    wilson: Interval
+    """Wilson interval."""
+    by_image: Interval
+    """Bootstrap over images."""
+    exact_match: float
+    """Lenient accuracy of the same completions."""
+    accepted_contradictions: int
+    """Accepted answers that contradict the gold answer by the word."""
+
+
+class JudgeCost(Part):
+    """All requests to one judge model for this evaluation."""
+
+    hosts: tuple[str, ...]
+    """Servers."""
+    requests: int
+    """Requests sent."""
+    malformed: int
+    """Completions that held no valid verdict."""
+    prompt_tokens: int
+    """As counted by the servers."""
+    completion_tokens: int
+    """As counted by the servers."""
+    cost: float
+    """0 without prices."""
+
+
+class JudgeScores(Part):
+    """Scores of one judge; they enter no other figure."""
+
+    judge: JudgeIdentity
+    """Model and rubric."""
+    usage: JudgeCost
+    """What was sent."""
+    splits: dict[str, dict[str, JudgedAccuracy]]
+    """By split, then by system."""

@@ -1,0 +1,140 @@
+"""Settings of an evaluation, and the lines of its JSON-lines files."""
+
+from typing import TypedDict
+
+from lowmed.records import JudgeUsage, Part, Record
+
+
+class StoredCompletion(TypedDict, total=False):
+    """One line of `<system>.jsonl`: enough to score the completion again without model or images."""
+
+    id: str
+    """Question id."""
+    split: str
+    """Split of the question."""
+    kind: str
+    """choice, closed, open, text or json."""
+    question: str
+    """The question as shown to the model."""
+    options: list[str]
+    """Options of a choice question in the order shown."""
+    answer: str
+    """Gold answer."""
+    group: str
+    """Image or patient; the unit of the bootstrap."""
+    images: list[str]
+    """Image references."""
+    modality: str
+    """Empty if unknown."""
+    topic: str
+    """Empty if unknown."""
+    completion: str
+    """Raw completion."""
+    tokens: int
+    """Completion length in tokens."""
+    finish_reason: str
+    """stop, or length if the token limit cut the completion."""
+    prompt_digest: str
+    """Digest of the prompt family."""
+    prior: str | None
+    """The answer-prior baseline's answer; real condition only, null if the training answers are unknown."""
+    temperature: float
+    """Sampling temperature; sampled completions only."""
+
+
+class ScoredCompletion(StoredCompletion, total=False):
+    """A stored completion with its grade. Rows are not stored in this form, except by `lowmed score --out`."""
+
+    outcome: str
+    """Lenient grade: correct, incorrect or unread."""
+    strict_outcome: str
+    """Strict grade: correct, incorrect or unread."""
+    parsed: str | None
+    """Extracted answer."""
+    parse_source: str
+    """Where in the completion the answer was found."""
+    flags: list[str]
+    """Why no answer could be extracted."""
+    f1: float | None
+    """Token F1 with the nearest gold answer; open questions only."""
+    contradiction: list[str]
+    """How the answer contradicts the gold answer: laterality, polarity, ..."""
+
+
+class StoredVerdict(TypedDict):
+    """One line of `verdicts.jsonl`: a judge's verdict on one open completion."""
+
+    system: str
+    """base, tuned or endpoint."""
+    split: str
+    """Split of the question."""
+    id: str
+    """Question id."""
+    judge: dict[str, str]
+    """Model, rubric and rubric digest."""
+    query: str
+    """Digest of everything judged; a changed completion invalidates the verdict."""
+    text: str
+    """The text that was judged."""
+    value: bool
+    """Whether it was accepted."""
+    why: str
+    """Reason."""
+    by: str
+    """rule or judge."""
+
+
+class TimedJudgeUsage(JudgeUsage):
+    """One line of `judge_usage.jsonl`: requests of one `lowmed eval` command."""
+
+    time: str
+    """UTC time at the end of the command."""
+
+
+class SplitSettings(Part):
+    """One evaluated split."""
+
+    questions: int
+    """Number of questions."""
+    images: int
+    """Number of images."""
+    images_trained_on: int
+    """Images of the split that are also training images."""
+    stamp: str
+    """Warning about shared images, or empty."""
+    seen: str
+    """`seen in training` (the run's own held-out data), `unseen`, `unseen modality (...)`, or empty without a run."""
+
+
+class SharedSettings(Record):
+    """Settings shared by evaluations and probes."""
+
+    model: str
+    """Base model, or the endpoint's name for its model."""
+    load_in: str | None
+    """Precision of the base model's weights; null for an endpoint."""
+    endpoint: bool
+    """Whether another program served the model."""
+    max_image_tokens: int
+    """Image budget."""
+    max_new_tokens: int
+    """Completion limit."""
+    prompts: str
+    """Name of the prompt family."""
+    prompt_digest: str
+    """Digest of the prompt family."""
+    source: str
+    """Data source."""
+    data_digest: str
+    """Digest of data and split."""
+    seen: str
+    """`seen in training`, `unseen`, or empty without a run."""
+    temperature: float | None = None
+    """Sampling temperature of a probe; absent in an evaluation."""
+
+
+class EvalSettings(SharedSettings):
+    """Everything that must be equal for two sets of completions to be comparable. Written before the first one."""
+
+    splits: dict[str, SplitSettings]
+    """By split name."""

@@ -1,0 +1,170 @@
+"""Typed, versioned records: the base class of every JSON file that lowmed reads back, and the records of a run."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lowmed.errors import LowmedError, RunError
+from lowmed.files import write_json
+
+
+class Part(BaseModel):
+    """An object inside a record: frozen, and closed to unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Record(Part):
+    """One JSON file. `format` is the version of its layout; a change that old code cannot read raises it."""
+
+    format: int = 1
+    """Version of the layout."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of the file: the fields that were set, and the format."""
+        return {"format": self.format, **self.model_dump(mode="json", exclude_unset=True)}
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            SetupError: the disk is full or not writable.
+        """
+        write_json(path, self.as_json())
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_record(path: Path, cls: type[AnyRecord], *, error: type[LowmedError] = RunError) -> AnyRecord:
+    """Read a record and validate every field.
+
+    Args:
+        path: the JSON file.
+        cls: the record's class.
+        error: the class of the error that is raised.
+
+    Raises:
+        LowmedError: the file is missing, damaged, or of a newer format.
+    """
+    repair = "restore the file, or delete it and repeat the command that wrote it"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error("the file does not exist", str(path), repair) from None
+    except (ValueError, RecursionError) as reason:
+        raise error(f"the file is not JSON: {reason}", str(path), repair) from None
+    return parse_record(content, path, cls, error=error)
+
+
+def parse_record(content: Any, path: Path, cls: type[AnyRecord], *, error: type[LowmedError] = RunError) -> AnyRecord:
+    """Validate the parsed content of a record's file.
+
+    Args:
+        content: what the JSON parser returned.
+        path: the file, for error messages.
+        cls: the record's class.
+        error: the class of the error that is raised.
+
+    Raises:
+        LowmedError: as `read_record`.
+    """
+    known = cls.model_fields["format"].default
+    written = content.get("format") if isinstance(content, dict) else None
+    if isinstance(written, int) and written > known:
+        raise error(
+            f"written by a newer version of lowmed (format {written}, this version reads {known})",
+            str(path),
+            "update lowmed: pip install -U lowmed",
+        )
+    try:
+        return cls.model_validate(content)
+    except ValidationError as reason:
+        first = reason.errors(include_input=False, include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the whole file"
+        raise error(
+            f"the file is not a valid {cls.__name__}: {field}: {first['msg']}",
+            str(path),
+            "restore the file, or delete it and repeat the command that wrote it",
+        ) from None
+
+
+def printable(text: str) -> str:
+    """The text with lone surrogates replaced: a completion may hold characters that UTF-8 cannot encode."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class JudgeUsage(Part):
+    """Requests to a judge: counts, tokens and cost, without any of the texts."""
+
+    host: str
+    """Scheme, name and port of the server."""
+    model: str
+    """Name of the judge model on that server."""
+    rubrics: tuple[str, ...]
+    """Name and digest of each rubric."""
+    content: str
+    """What a request contains, in words."""
+    verdicts_by: dict[str, int]
+    """Number of verdicts by rule, from the cache, by the judge, and failed."""
+    requests: int
+    """Requests sent."""
+    malformed: int
+    """Completions that held no valid verdict."""
+    prompt_tokens: int
+    """As counted by the server."""
+    completion_tokens: int
+    """As counted by the server."""
+    cost: float | None
+    """In the currency of the prices; null without prices."""
+
+
+class RunRecord(Record):
+    """State and environment of a training run."""
+
+    name: str
+    """Recipe name, with `-nano` for the embedded model."""
+    status: Literal["running", "stopped", "failed", "finished"]
+    """`stopped` and `failed` runs can be resumed."""
+    started: str
+    """UTC time at which the run directory was created."""
+    recipe_digest: str
+    """Digest of the resolved recipe."""
+    ended: str | None = None
+    """UTC time at which training last ended."""
+    reason: str | None = None
+    """Why the run stopped before its last step."""
+    error: str | None = None
+    """Why the run failed."""
+    steps: int | None = None
+    """Optimizer steps done."""
+    seconds: float | None = None
+    """Training time over all sessions."""
+    peak_gib: float | None = None
+    """Peak GPU memory over all sessions, in GiB."""
+    images_encoded: int | None = None
+    """Passes of an image through the vision tower."""
+    card: str | None = None
+    """GPU name, or CPU."""
+    precision: str | None = None
+    """bf16, fp16 or fp32."""
+    backend: str | None = None
+    """transformers or unsloth."""
+    batch: dict[str, Any] | None = None
+    """Fields of the planner's `Batch`; a resumed run keeps them."""
+    base_commit: str | None = None
+    """Hub commit of the base model."""
+    python: str | None = None
+    """Python version."""
+    versions: dict[str, str] | None = None
+    """Package versions."""
+    data_digest: str | None = None
+    """Digest of the data and its split."""
+    prompt_digests: dict[str, str] | None = None
+    """Digests of the prompts for training (`train`) and for evaluation (`infer`)."""
+    image_pixels: tuple[int, int] | None = None
+    """Smallest and largest number of pixels of a prepared image."""
+    judge_usage: tuple[JudgeUsage, ...] = ()
+    """Requests to the judge of a reward, one entry a session."""
