@@ -45,11 +45,10 @@ def export(
     Raises:
         LowmedError: the export is not possible.
     """
-    function = export_function(to)
     from lowmed.engine import device
 
-    device.silence_libraries()
-    return function(
+    device.silence_libraries()  # before transformers is imported
+    return export_function(to)(
         ExportRequest(
             target=to,
             source=str(run),

@@ -35,6 +35,9 @@ def merge(
     Raises:
         LowmedError: the merge is not possible.
     """
+    from lowmed.engine import device
+
+    device.silence_libraries()  # before transformers is imported
     from lowmed.ship.merge_job import prepare_merge, run_merge
 
     job = prepare_merge(

@@ -33,7 +33,7 @@ def verify(
     """
     from lowmed.engine import device
 
-    device.silence_libraries()
+    device.silence_libraries()  # before transformers is imported
     from lowmed.ship.adapter import read_adapter, target_tensors
     from lowmed.ship.base_model import base_tensors, check_revision, find_base
     from lowmed.ship.merge import MergeInputs, retained_in_folder

@@ -86,12 +86,12 @@ def show_checks(report: "Report") -> None:
 def show_merge(report: "MergeReport") -> None:
     """Print the checks of a merge and the agreement of both references."""
     show_checks(report)
-    for one in report.parity:
-        print(
-            f"      {one.reference} base: {one.same_answers:.3f} of answers are the same, logits differ by "
-            f"{one.mean_logit_difference:.4g} on average, by {one.max_logit_difference:.4g} at most"
-        )
     if len(report.parity) > 1:
+        for one in report.parity:
+            print(
+                f"      {one.reference} base: {one.same_answers:.3f} of answers are the same, logits differ by "
+                f"{one.mean_logit_difference:.4g} on average, by {one.max_logit_difference:.4g} at most"
+            )
         print(f"      the {report.recommended} base agrees best with the adapter: --reference {report.recommended}")
     if report.peak_memory_gib is not None:
         info(f"memory  peak of the merge {report.peak_memory_gib:.2f} GiB")

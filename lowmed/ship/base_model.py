@@ -6,7 +6,7 @@ from typing import Any
 from lowmed import nano
 from lowmed.errors import RunError, SetupError
 from lowmed.recipe import ModelSpec
-from lowmed.ship.target import is_missing_path
+from lowmed.ship.target import require_base
 from lowmed.ship.weights import FLOATS, TensorLocation, tensor_locations
 
 NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "LICENSE*", "NOTICE*"]
@@ -22,8 +22,7 @@ def find_base(model: ModelSpec) -> Path:
         return nano.folder()
     if Path(model.name).expanduser().is_dir():
         return Path(model.name).expanduser()
-    if is_missing_path(model.name):
-        raise SetupError("the base model does not exist", model.name, "name its folder: --base FOLDER")
+    require_base(model.name)
     from huggingface_hub import snapshot_download
 
     try:

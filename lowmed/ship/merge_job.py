@@ -147,7 +147,6 @@ def prepare_merge(
     Raises:
         LowmedError: the merge is not possible.
     """
-    device.silence_libraries()
     if reference not in (None, "original", "dequantized"):
         raise RecipeError(f"there is no reference `{reference}`", "--reference", "use original or dequantized")
     if into not in ("16bit", "4bit"):

@@ -1,6 +1,7 @@
 """Export target `ollama`: GGUF files with a Modelfile."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ def export_ollama(request: ExportRequest) -> ExportReport:
     Raises:
         LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
     """
-    return export_for_llama_cpp(request, write_modelfile)
+    report = export_for_llama_cpp(request, write_modelfile)
+    if not report.passed:
+        return report
+    return replace(report, instructions=f"ollama create NAME -f {report.out}/{MODELFILE}")
 
 
 def write_modelfile(folder: Path, files: Sequence[Path], out: Path) -> Path:

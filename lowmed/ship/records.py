@@ -60,10 +60,9 @@ class Requirements:
     seconds: float
 
     def __str__(self) -> str:
-        time = f"{self.seconds:.0f} s" if self.seconds >= 1 else "under a second"
+        time = f"about {self.seconds:.0f} s" if self.seconds >= 1 else "under a second"
         return (
-            f"host memory {self.ram_bytes / 2**30:.1f} GiB, disk {self.disk_bytes / 2**30:.2f} GiB, "
-            f"about {time} on this disk"
+            f"host memory {self.ram_bytes / 2**30:.1f} GiB, disk {self.disk_bytes / 2**30:.2f} GiB, {time} on this disk"
         )
 
 

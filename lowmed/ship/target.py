@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from lowmed.errors import RunError
+from lowmed.errors import RunError, SetupError
 from lowmed.evaluate.target import EvalTarget, open_target
 from lowmed.run import FOLDER, Run
 
@@ -35,6 +35,26 @@ def open_existing(target: str) -> EvalTarget:
     return open_target(target)
 
 
+def require_run(path: str) -> None:
+    """Refuse a path at which nothing exists.
+
+    Raises:
+        RunError: it does not exist.
+    """
+    if not Path(path).exists():
+        raise RunError("the run does not exist", path, f"name a run directory: ls {FOLDER}")
+
+
+def require_base(name: str) -> None:
+    """Refuse the name of a base that is a path at which nothing exists.
+
+    Raises:
+        SetupError: it does not exist.
+    """
+    if is_missing_path(name):
+        raise SetupError("the base model does not exist", name, "name its folder: --base FOLDER")
+
+
 def open_finished_run(target: str, base: str | None) -> tuple[Run, EvalTarget]:
     """A finished run with its evaluation settings; its model points at `base` if that is given.
 
@@ -44,9 +64,9 @@ def open_finished_run(target: str, base: str | None) -> tuple[Run, EvalTarget]:
 
     Raises:
         RunError: the folder does not exist, is not a run directory, or the run has not finished.
+        SetupError: the base does not exist.
     """
-    if not Path(target).exists():
-        raise RunError("the run does not exist", target, f"name a run directory: ls {FOLDER}")
+    require_run(target)
     if not (Path(target) / "run.json").is_file():
         raise RunError("this is not a run directory", target, "name a directory that contains run.json")
     opened = open_target(target)
@@ -55,7 +75,12 @@ def open_finished_run(target: str, base: str | None) -> tuple[Run, EvalTarget]:
 
 
 def with_base(target: EvalTarget, base: str | None) -> EvalTarget:
-    """The target with its model at another place; None leaves it unchanged."""
+    """The target with its model at another place; None leaves it unchanged.
+
+    Raises:
+        SetupError: the base does not exist.
+    """
     if not base:
         return target
+    require_base(base)
     return replace(target, model=target.model.model_copy(update={"name": base, "revision": None}))

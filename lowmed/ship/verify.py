@@ -149,7 +149,7 @@ def measure_parity(
 def parity_check(parity: Parity) -> Check:
     """Whether adapter and merged model agree on enough answers."""
     detail = (
-        f"{parity.same_answers:.3f} of {parity.questions} answers are the same (at least {MIN_SAME_ANSWERS}), "
+        f"{parity.same_answers:.3f} of {parity.questions} answers are the same (required: {MIN_SAME_ANSWERS}), "
         f"{parity.same_completions:.3f} in every token; logits differ by at most {parity.max_logit_difference:.4g}, "
         f"by {parity.mean_logit_difference:.4g} on average"
     )
@@ -158,7 +158,7 @@ def parity_check(parity: Parity) -> Check:
 
 def retained_check(retained: float, precision: str) -> Check:
     """Whether weights of that precision retain enough of the adapter."""
-    detail = f"{retained:.3f} of it is retained in the {precision} weights (at least {MIN_RETAINED})"
+    detail = f"{retained:.3f} of it is retained in the {precision} weights (required: {MIN_RETAINED})"
     return Check("rounding keeps the adapter", retained >= MIN_RETAINED, detail)
 
 

@@ -269,4 +269,6 @@ def test_every_target_is_a_function_of_a_request() -> None:
 def test_a_missing_run_is_named(tmp_path: Path, to: str) -> None:
     with pytest.raises(RunError, match="the run does not exist"):
         command(str(tmp_path / "none"), to, tmp_path / "out", repo="me/made")
+    with pytest.raises(RunError, match="the run does not exist"):
+        command(str(tmp_path / "none"), to, repo="me/made")
     assert not list(tmp_path.iterdir())

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lowmed import prompt
-from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.data.image.policy import TOKEN_SIDE_PX, PixelPolicy, prepare
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, write_json
 from lowmed.recipe.io import load_recipe
@@ -31,7 +32,8 @@ def export_gguf(request: ExportRequest) -> ExportReport:
     Raises:
         LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
     """
-    return export_for_llama_cpp(request)
+    report = export_for_llama_cpp(request)
+    return replace(report, instructions=_serve_command(Path(report.out))) if report.passed and report.out else report
 
 
 def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = None) -> ExportReport:
@@ -108,6 +110,18 @@ def convert_folder(
         shutil.copyfile(example("served"), staging / EXAMPLE)
         staging.replace(out)
     return agreement
+
+
+def _serve_command(out: Path) -> str:
+    """The command that serves the F16 file with the pixel limits of training, which llama.cpp cannot read from it."""
+    projector = next(out.glob("mmproj-*.gguf"))
+    language = projector.with_name(projector.name.removeprefix("mmproj-"))
+    pixels = read_versioned(out / PACKAGE)["pixels"]
+    fewest, most = (pixels[limit] // TOKEN_SIDE_PX**2 for limit in ("min_pixels", "max_pixels"))
+    return (
+        f"llama-server -m {language} --mmproj {projector} \\\n"
+        f"  --image-min-tokens {fewest} --image-max-tokens {most} --temp 0"
+    )
 
 
 def _prompt_input(questions: QuestionSet, sample: Sample, policy: PixelPolicy) -> PromptInput:
