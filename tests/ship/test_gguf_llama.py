@@ -2,13 +2,19 @@
 
 import json
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from conftest import SHARED
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from ship.gguf_made import Copy, copy, exported, other_shape
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from lowmed import nano, prompt
 from lowmed.data.image.policy import PixelPolicy, prepare
@@ -40,6 +46,58 @@ def questions(count: int, *, images: bool = True) -> list[PromptInput]:
         )
         for sample in phantom.samples("test", count)
     ]
+
+
+class TransformersAsLlama:
+    """transformers behind the interface of `Llama`; the second token of the second question is changed."""
+
+    def __init__(self, language: Path, projector: Path, context_tokens: int, image_tokens: tuple[int, int]) -> None:
+        del language, projector, context_tokens
+        assert image_tokens == (4, 1280)
+        self.model = AutoModelForImageTextToText.from_pretrained(nano.folder(), dtype=torch.float32).eval()
+        self.processor = AutoProcessor.from_pretrained(nano.folder())
+        self.prompts = 0
+
+    def __enter__(self) -> "TransformersAsLlama":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def prompt(self, text: str, images: Sequence[Image.Image], image_token: int) -> tuple[list[int], Any]:
+        del image_token
+        self.prompts, self.steps = self.prompts + 1, 0
+        text = text.replace("MARKER", "<|vision_start|><|image_pad|><|vision_end|>")
+        self.inputs = dict(self.processor(text=[text], images=list(images) or None, return_tensors="pt"))
+        return self.inputs["input_ids"][0].tolist(), self.logits()
+
+    def step(self, token: int) -> Any:
+        self.steps += 1
+        for name, value in (("input_ids", token), ("attention_mask", 1), ("mm_token_type_ids", 0)):
+            if name in self.inputs:
+                self.inputs[name] = torch.cat([self.inputs[name], torch.tensor([[value]])], dim=1)
+        logits = self.logits()
+        if (self.prompts, self.steps) == (2, 1):
+            logits[logits.argmin()] = logits.max() + 1
+        return logits
+
+    def logits(self) -> Any:
+        with torch.inference_mode():
+            return self.model(**self.inputs).logits[0, -1].numpy()
+
+
+def test_every_difference_is_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(MARKER="MARKER", Llama=TransformersAsLlama)
+    monkeypatch.setitem(sys.modules, "lowmed.ship.gguf.llama_cpp", fake)
+    monkeypatch.setattr("lowmed.ship.gguf.agreement.find_spec", lambda name: name)
+    result = compare(nano.folder(), Path("language"), Path("projector"), questions(3), max_new_tokens=6)
+    assert (result.questions, result.same_prompts, result.same_completions) == (3, 3, 2)
+    assert (result.tokens, result.same_tokens) == (18, 17)
+    [difference] = result.differences
+    assert (difference.question, difference.position) == (1, 1)
+    assert difference.margin > 0
+    assert difference.max_logit_difference == result.max_logit_difference > 1
+    assert "question 1, token 1" in result.lines()[-1]
 
 
 @pytest.mark.slow
