@@ -220,7 +220,9 @@ def run_merge(job: MergeJob, advance: Advance, finish: Callable[[Path], None] | 
         parity=tuple(parity),
         recommended=recommended_reference(parity) if parity else None,
     )
-    write_json(folder / PARITY, report.as_dict())
+    content = report.as_dict()
+    del content["out"]  # the path means nothing in another place
+    write_json(folder / PARITY, content)
     if not report.passed:
         return replace(report, out=str(folder))
     if finish:

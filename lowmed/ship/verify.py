@@ -58,7 +58,9 @@ def check_files(adapter: Adapter, base: dict[str, TensorLocation]) -> list[Check
         Check(
             "weights are finite",
             not not_finite,
-            f"{len(not_finite)} layers hold NaN or infinity, first {not_finite[0]}" if not_finite else "all",
+            f"{len(not_finite)} layers hold NaN or infinity, first {not_finite[0]}"
+            if not_finite
+            else f"all {count} layers",
         ),
     ]
 
