@@ -1,9 +1,8 @@
-"""`lowmed merge`: the adapter of a run put into its 16-bit base, and measured against what it was."""
+"""`lowmed merge`: merge the adapter of a run into its 16-bit base, and compare the result with the adapter."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,23 +10,25 @@ from lowmed.cli import options
 from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
-    from lowmed.ship.merge_job import MergeJob
+    from lowmed.ship.records import MergeReport, Report
 
-RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Directory of a finished run.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to create.")]
 Reference = Annotated[
-    str | None, typer.Option("--reference", help="What the adapter is added to: original (default) or dequantised.")
+    str | None,
+    typer.Option("--reference", help="Weights that the adapter is added to: original (default) or dequantized."),
 ]
-Into = Annotated[
-    str, typer.Option("--into", help="16bit, or 4bit, which loses some of the training and says how much.")
+Into = Annotated[str, typer.Option("--into", help="Precision: 16bit, or 4bit, which loses part of the training.")]
+Questions = Annotated[
+    int,
+    typer.Option("--questions", min=0, help="Held-out questions to compare adapter and merged model; 0 = none."),
 ]
-Samples = Annotated[
-    int, typer.Option("--samples", min=0, help="Held-out questions that adapter and merged answer; 0 = not measured.")
-]
-On = Annotated[str | None, typer.Option("--on", help="Another source of questions than the run's held-out ones.")]
+On = Annotated[str | None, typer.Option("--on", help="Other source of questions than the run's held-out split.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of that source.")]
-Base = Annotated[str | None, typer.Option("--base", help="Folder of the 16-bit base, where it is not as the run says.")]
-MEASURED_ON = 32
+Base = Annotated[
+    str | None, typer.Option("--base", help="Folder of the 16-bit base, if it is not where the recipe says.")
+]
+QUESTIONS = 32
 
 
 def merge(
@@ -35,92 +36,66 @@ def merge(
     out: Out,
     reference: Reference = None,
     into: Into = "16bit",
-    samples: Samples = MEASURED_ON,
+    questions: Questions = QUESTIONS,
     on: On = None,
     path: PathTo = None,
     base: Base = None,
     as_json: options.Json = False,
 ) -> None:
-    """Merge a run's adapter into its 16-bit base: a complete folder that plain transformers loads.
+    """Merge a run's adapter into its 16-bit base.
 
     \b
     lowmed merge runs/20260101-rarl --out rarl-merged
-    lowmed merge runs/20260101-rarl --out rarl-merged --reference dequantised
+    lowmed merge runs/20260101-rarl --out rarl-merged --reference dequantized
     lowmed merge runs/20260101-rarl --out rarl-merged --base ~/Qwen2-VL-2B-Instruct
 
-    One tensor is in memory at a time. A killed merge goes on where it was. The folder appears whole, and only if
-    adapter and merged model answer alike: exit 1 and the reason otherwise.
+    The result is a folder that transformers loads. It is created only if adapter and merged model agree;
+    otherwise the exit code is 1. One tensor is in memory at a time. Run the command again to resume a killed merge.
     """
-    job = plan(run, out, reference=reference, into=into, samples=samples, on=on, path=path, base=base)
-    from lowmed.ship import merge_job
+    from lowmed.api.merge import merge
 
-    with progress("merge", len({place.file for place in job.work.base.values()})) as advance:
-        result = merge_job.run_merge(job, advance)
+    report = merge(
+        run,
+        out,
+        reference=reference,
+        into=into,
+        questions=questions,
+        on=on,
+        path=path,
+        base=base,
+        progress=progress,
+        log=info,
+    )
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(report.as_dict(), indent=2))
     else:
-        show(result)
-    if not result["passed"]:
+        show_merge(report)
+        if report.passed:
+            info(f"done    {report.out}")
+            info(f'next    python {report.out}/example.py IMAGE "QUESTION"')
+    if not report.passed:
         raise typer.Exit(1)
 
 
-def plan(
-    run: str,
-    out: Path,
-    *,
-    reference: str | None = None,
-    into: str = "16bit",
-    samples: int = MEASURED_ON,
-    on: str | None = None,
-    path: str | None = None,
-    base: str | None = None,
-) -> "MergeJob":
-    """A checked merge, after a line about what it takes.
-
-    Raises:
-        LowmedError: it cannot be done.
-    """
-    from dataclasses import replace
-
-    from lowmed.engine import device
-    from lowmed.errors import RecipeError
-    from lowmed.evaluate.target import open_target
-
-    device.silence_libraries()
-    from lowmed.ship import merge_job
-
-    if reference not in (None, "original", "dequantised"):
-        raise RecipeError(f"there is no reference `{reference}`", "--reference", "use original or dequantised")
-    if into not in ("16bit", "4bit"):
-        raise RecipeError(f"nothing is merged into `{into}`", "--into", "use 16bit, or 4bit")
-    who = open_target(run)
-    if base:
-        who = replace(who, model=who.model.model_copy(update={"name": base, "revision": None}))
-    merge_job.run_of(who)  # asked for its questions first, anything else would be told as a mistake in the data
-    asked = merge_job.questions(who, on, path, samples) if samples else None
-    job = merge_job.plan_merge(who, out, reference=reference, into=into, asked=asked)  # type: ignore[arg-type]  # checked above
-    info(f"needs   {job.need}")
-    return job
+def show_checks(report: "Report") -> None:
+    """Print one line for each check."""
+    for check in report.checks:
+        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
 
 
-def show(result: Mapping[str, Any]) -> None:
-    """Print what a merge found."""
-    for check in result["checks"]:
-        print(f"{'ok  ' if check['passed'] else 'FAIL'}  {check['name']}: {check['told']}")
-    for side in result.get("parity", ()):
-        print(
-            f"      over the {side['reference']} base: {side['answers']:.3f} of answers alike, "
-            f"logits {side['mean_logit']:.4g} apart on average, {side['largest_logit']:.4g} at most"
-        )
-    if len(result.get("parity", ())) > 1:
-        print(f"      closer to the trained adapter: --reference {result['recommended']}")
-    if "merge_peak_gib" in result:
-        info(f"merged with {result['merge_peak_gib']:.2f} GiB of host memory at most")
-    if result.get("measured") is False:
-        print("NOT MEASURED: nobody has compared the merged model with the adapter (--samples 0)")
-    if result["passed"]:
-        info(f"done    {result['out']}")
-        if (Path(result["out"]) / "example.py").is_file():
-            info(f"next    python {result['out']}/example.py IMAGE QUESTION   (its first lines say more)")
-    elif result["out"]:
-        info(f"kept aside, since it did not pass: {result['out']}")
+def show_merge(report: "MergeReport") -> None:
+    """Print the checks of a merge and the agreement of both references."""
+    show_checks(report)
+    if len(report.parity) > 1:
+        for one in report.parity:
+            print(
+                f"      {one.reference} base: {one.same_answers:.3f} of answers are the same, logits differ by "
+                f"{one.mean_logit_difference:.4g} on average, by {one.max_logit_difference:.4g} at most"
+            )
+        print(f"      the {report.recommended} base agrees best with the adapter: --reference {report.recommended}")
+    if report.peak_memory_gib is not None:
+        info(f"memory  peak of the merge {report.peak_memory_gib:.2f} GiB")
+    if report.passed and not report.measured:
+        print("NOT MEASURED: adapter and merged model were not compared (--questions 0)")
+    if not report.passed and report.out:
+        info(f"failed  the merge was not moved to its output folder; it is in {report.out}")

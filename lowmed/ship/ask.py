@@ -1,10 +1,9 @@
-"""One question of a user's own: the images opened, the completion read, and how stable the answer is."""
+"""One question of a user: open the images, generate a completion, read the answer, and count sampled answers."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -15,105 +14,116 @@ from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import DataError
 from lowmed.evaluate.answerer import Answerer, Completion
 from lowmed.sample import Sample
+from lowmed.ship.records import AskResult, SampledAnswers, Vote
 
-LONGEST_QUESTION = 4000  # characters
-LONGEST_PATH = 255
+MAX_QUESTION_CHARACTERS = 4000
+MAX_PATH_CHARACTERS = 255
 TEMPERATURE = 1.0  # of sampled completions, as in `lowmed eval --samples`
-_CONTROL = re.compile(r"<\|[^<>|]*\|>")
-_THINK = re.compile(r"</?\s*think(?:ing)?\s*>", re.IGNORECASE)
-UNKNOWN = "not known"  # a sample has a gold answer; nothing that is shown or read here depends on it
+USAGE = 'lowmed ask RUN IMAGE "question"'
+_CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
+_THINK_TAG = re.compile(r"</?\s*think(?:ing)?\s*>", re.IGNORECASE)
+_NO_GOLD = "not known"  # a Sample requires a gold answer; neither the prompt nor the reading of answers depends on it
 
 
-def sample(question: str, images: Sequence[str]) -> Sample:
+def question_sample(question: str, images: Sequence[str]) -> Sample:
     """A user's question as a sample.
 
     Raises:
-        DataError: it is empty, far too long, or holds control tokens of the model.
+        DataError: the question is empty, an image, too long, or holds a control token.
     """
     text = question.strip()
     if not text:
-        raise DataError("the question is empty", "the last argument", 'end with it: lowmed ask RUN IMAGE "question"')
-    if len(text) <= LONGEST_PATH and Path(text).is_file():
-        raise DataError("the last argument is an image", text, 'end with the question: lowmed ask RUN IMAGE "question"')
-    if len(text) > LONGEST_QUESTION:
-        told = f"the question has {len(text):,} characters; no more than {LONGEST_QUESTION:,} are asked"
-        raise DataError(told, f"{text[:40]}...", "shorten it")
-    control = _CONTROL.search(text)
+        raise DataError("the question is empty", "the last argument", f"put it last: {USAGE}")
+    if len(text) <= MAX_PATH_CHARACTERS and Path(text).is_file():
+        raise DataError("the last argument is an image", text, f"put the question last: {USAGE}")
+    if len(text) > MAX_QUESTION_CHARACTERS:
+        raise DataError(
+            f"the question has {len(text):,} characters, more than {MAX_QUESTION_CHARACTERS:,}",
+            f"{text[:40]}...",
+            "shorten it",
+        )
+    control = _CONTROL_TOKEN.search(text)
     if control:
-        raise DataError(f"the question holds a control token of the model, {control[0]}", text[:60], "leave it out")
-    return Sample("asked", text, UNKNOWN, "open", "asked", "asked", tuple(images))
+        raise DataError(f"the question contains the control token {control[0]}", text[:60], "remove it")
+    return Sample("asked", text, _NO_GOLD, "open", "asked", "asked", tuple(images))
 
 
-def opened(images: Sequence[str], policy: PixelPolicy) -> Callable[[str], Image.Image]:
-    """The images, each decoded once and tried against the pixel policy, as a function of their paths.
+def open_images(paths: Sequence[str], policy: PixelPolicy) -> Callable[[str], Image.Image]:
+    """Decode every image once and check it against the pixel policy; returns a function from path to image.
 
-    A DICOM file of several frames is asked by its middle one.
+    Of a DICOM file with several frames the middle one is used.
 
     Raises:
-        DataError: one is missing, is no image, or cannot be shown to the model.
+        DataError: a file is missing, is not an image, or has an unusable size.
     """
-    pictures = {path: _picture(path) for path in images}
-    for path, image in pictures.items():
+    images = {path: _open_image(path) for path in paths}
+    for path, image in images.items():
         prepare(image, policy, path)
-    return pictures.__getitem__
+    return images.__getitem__
 
 
-def ask(
-    answerer: Answerer, asked: Sample, family: prompt.Family, open_image: Callable[[str], Image.Image], samples: int
-) -> dict[str, Any]:
-    """The greedy completion, read; and with `samples` the votes of so many sampled ones."""
-    [completion] = answerer([asked], open_image, copies=1, temperature=0.0)
-    result = {
-        "question": asked.question,
-        "images": [Path(image).name for image in asked.images],
-        "prompt": {"name": family.name, "digest": family.digest},
-        **_read(completion),
-    }
-    if samples:
-        drawn = list(answerer([asked], open_image, copies=samples, temperature=TEMPERATURE))
-        votes = Counter(_answer(each).value for each in drawn)
-        unread = votes.pop(None, 0)
-        result["samples"] = {
-            "drawn": len(drawn),
-            "temperature": TEMPERATURE,
-            "unread": unread,
-            "votes": [
-                {"answer": text, "replies": count, "share": count / len(drawn)} for text, count in votes.most_common()
-            ],
-        }
-    return result
+def ask_model(
+    answerer: Answerer,
+    model: str,
+    sample: Sample,
+    family: prompt.Family,
+    open_image: Callable[[str], Image.Image],
+    samples: int,
+) -> AskResult:
+    """The greedy completion with its answer, and the votes of sampled completions.
+
+    Args:
+        answerer: the loaded model.
+        model: its name in the result.
+        sample: the question.
+        family: prompt family of the answerer.
+        open_image: as `open_images` returns it.
+        samples: how many completions to sample; 0 for none.
+    """
+    [completion] = answerer([sample], open_image, copies=1, temperature=0.0)
+    reading = _read(completion)
+    thought = _THINK_TAG.split(completion.completion)
+    return AskResult(
+        model=model,
+        question=sample.question,
+        images=tuple(Path(image).name for image in sample.images),
+        prompt=family.name,
+        prompt_digest=family.digest,
+        completion=completion.completion,
+        reasoning=thought[1].strip() if len(thought) > 1 else "",
+        answer=reading.value,
+        strict=reading.strict,
+        flags=tuple(reading.flags),
+        tokens=completion.tokens,
+        finish_reason=completion.finish_reason,
+        samples=_sample_answers(answerer, sample, open_image, samples) if samples else None,
+    )
 
 
-def _read(completion: Completion) -> dict[str, Any]:
-    read = _answer(completion)
-    thought = _THINK.split(completion.completion)
-    return {
-        "reply": completion.completion,
-        "reasoning": thought[1].strip() if len(thought) > 1 else "",
-        "answer": read.value,
-        "strict": read.strict,
-        "flags": list(read.flags),
-        "tokens": completion.tokens,
-        "finish_reason": completion.finish_reason,
-    }
+def _sample_answers(
+    answerer: Answerer, sample: Sample, open_image: Callable[[str], Image.Image], samples: int
+) -> SampledAnswers:
+    completions = list(answerer([sample], open_image, copies=samples, temperature=TEMPERATURE))
+    counts = Counter(_read(completion).value for completion in completions)
+    unread = counts.pop(None, 0)
+    votes = tuple(Vote(str(text), count, count / len(completions)) for text, count in counts.most_common())
+    return SampledAnswers(len(completions), TEMPERATURE, unread, votes)
 
 
-def _answer(completion: Completion) -> answer.Answer:
+def _read(completion: Completion) -> answer.Answer:
     return answer.read(completion.completion, answer.Question("open", ()), completion.finish_reason)
 
 
-def _picture(path: str) -> Image.Image:
+def _open_image(path: str) -> Image.Image:
     file = Path(path).expanduser()
     if not file.is_file():
-        raise DataError(
-            "the image does not exist", path, 'give files, then the question: lowmed ask RUN IMAGE "question"'
-        )
+        raise DataError("the image does not exist", path, f"name image files, then the question: {USAGE}")
     try:
-        with file.open("rb") as start:
-            head = start.read(132)
-        content = file.read_bytes() if dicom.is_dicom(head) or file.suffix.lower() in dicom.SUFFIXES else b""
+        with file.open("rb") as stream:
+            header = stream.read(132)
+        content = file.read_bytes() if dicom.is_dicom(header) or file.suffix.lower() in dicom.SUFFIXES else b""
     except OSError as error:
-        raise DataError(f"the image can not be read: {error.strerror}", path, "check its permissions") from error
+        raise DataError(f"the image cannot be read: {error.strerror}", path, "check its permissions") from error
     if content:
         return dicom.read(content, path, frames="middle", window=None, salt=b"").images[0]
     return decode(file, path)

@@ -1,71 +1,72 @@
-"""The 16-bit base that an adapter is merged into: where it lies, and whether it is the one that was trained on."""
+"""The 16-bit base of an adapter: its folder, its revision, and its tensors."""
 
 from pathlib import Path
 
 from lowmed import nano
 from lowmed.errors import RunError, SetupError
 from lowmed.recipe import ModelSpec
-from lowmed.ship import weights
-from lowmed.ship.weights import TensorLocation
+from lowmed.ship.target import require_base
+from lowmed.ship.weights import FLOATS, TensorLocation, tensor_locations
 
 NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "LICENSE*", "NOTICE*"]
 
 
 def find_base(model: ModelSpec) -> Path:
-    """The folder of the base: as named, nano's own, or the hub's cache, into which it is downloaded where it is not.
+    """The folder of the base: a local folder, the embedded model, or the hub's cache. Downloads what is not cached.
 
     Raises:
-        SetupError: it is nowhere to be had.
+        SetupError: the folder does not exist, or the download fails.
     """
     if model.name == "nano":
         return nano.folder()
     if Path(model.name).expanduser().is_dir():
         return Path(model.name).expanduser()
+    require_base(model.name)
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(model.name, revision=model.revision, allow_patterns=NEEDED))
-    except Exception as error:  # the hub's client raises its own, httpx's and the system's errors
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except Exception as error:  # the hub's client raises its own errors, httpx's, and OSError
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise SetupError(
-            f"the 16-bit base can not be had: {first}",
+            f"the 16-bit base cannot be downloaded: {reason}",
             model.name,
-            "download it elsewhere and name it with --base FOLDER",
+            "download it on another machine and name it with --base FOLDER",
         ) from error
 
 
-def commit(folder: Path) -> str | None:
-    """The commit of a base in the hub's cache; a plain folder has none."""
+def hub_commit(folder: Path) -> str | None:
+    """The commit of a base in the hub's cache; None for any other folder."""
     return folder.name if folder.parent.name == "snapshots" else None
 
 
-def check_unchanged(folder: Path, trained: str | None) -> None:
-    """Refuse a base of another revision than the run was trained on, where both are known.
+def check_revision(folder: Path, trained: str | None) -> None:
+    """Refuse a base of another revision than the run was trained on, if both are known.
 
     Raises:
-        RunError: the revision has changed.
+        RunError: the revisions differ.
     """
-    now = commit(folder)
-    if trained and now and trained != now:
+    current = hub_commit(folder)
+    if trained and current and trained != current:
         raise RunError(
-            f"the base has changed since training: revision {trained[:12]} then, {now[:12]} now",
+            f"the base has changed since training: revision {trained[:12]} then, {current[:12]} now",
             str(folder),
             f"set model.revision={trained} in the run's recipe.yaml, or name that revision's folder with --base",
         )
 
 
-def tensors(folder: Path) -> dict[str, TensorLocation]:
+def base_tensors(folder: Path) -> dict[str, TensorLocation]:
     """The tensors of a 16-bit base.
 
     Raises:
-        RunError: the weights are damaged, incomplete, or already quantised.
+        RunError: the weights are damaged, incomplete, or quantized.
     """
-    result = weights.tensor_locations(folder)
-    packed = [name for name, place in result.items() if place.dtype not in weights.FLOATS]
-    if packed:
+    tensors = tensor_locations(folder)
+    quantized = [name for name, location in tensors.items() if location.dtype not in FLOATS]
+    if quantized:
         raise RunError(
-            f"the base is quantised ({packed[0]} is {result[packed[0]].dtype})",
+            f"the base is quantized ({quantized[0]} is {tensors[quantized[0]].dtype})",
             str(folder),
-            "name the 16-bit base with --base: a merge into 4-bit weights rounds the training away",
+            "name the 16-bit base with --base: rounding to 4 bits again would undo most of the training",
         )
-    return result
+    return tensors

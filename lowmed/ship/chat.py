@@ -1,4 +1,4 @@
-"""A local page to ask a model: images, a question, and base beside tuned; bound to this machine alone."""
+"""A local web page to ask a model: images, a question, and the answers of base and tuned model side by side."""
 
 import os
 import tempfile
@@ -17,45 +17,47 @@ from lowmed.errors import LowmedError, SetupError
 from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
 from lowmed.evaluate.target import EvalTarget
 from lowmed.sample import Sample
-from lowmed.ship import ask as asking
+from lowmed.ship.ask import ask_model, open_images, question_sample
+from lowmed.ship.records import AskResult
 
 HOST = "127.0.0.1"
 NOTICE = "Research only. Not a diagnostic device, not for clinical use. Nothing leaves this machine."
 
 
-class Speakers:
-    """One loaded model that answers as its base and, with the adapter on, as tuned.
+class ChatModel:
+    """One loaded model that answers as the base, and with its adapter enabled as the tuned model.
 
-    Args:
-        who: what is asked; a run has a base and a tuned form, any other model only itself.
+    Attributes:
+        target: what was loaded. A run has a base and a tuned model, any other target only itself.
+        systems: names of the models that answer.
 
     Raises:
         LowmedError: the machine or the model does not allow it.
     """
 
-    def __init__(self, who: EvalTarget) -> None:
-        self.who = who
-        self.loaded = load.load_base(who.model, device.find_device(who.model))
-        adapter = who.adapters.get("tuned")
+    def __init__(self, target: EvalTarget) -> None:
+        self.target = target
+        self.loaded = load.load_base(target.model, device.find_device(target.model))
+        adapter = target.adapters.get("tuned")
         if adapter:
             self.loaded = load.with_adapter(self.loaded, adapter)
-        self.names = ("base", "tuned") if adapter else ("base",)
+        self.systems = ("base", "tuned") if adapter else ("base",)
 
-    def answerer(self, name: str, family: prompt.Family) -> Answerer:
-        """Who answers under that name, asked by that family."""
+    def answerer(self, system: str, family: prompt.Family) -> Answerer:
+        """The answerer of one system with that prompt family."""
 
         def answer(
             samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
         ) -> Iterator[Completion]:
             with ExitStack() as stack:
-                if name == "base" and "tuned" in self.names:
+                if system == "base" and "tuned" in self.systems:
                     stack.enter_context(self.loaded.model.disable_adapter())
                 yield from complete(
                     self.loaded,
                     samples,
                     family,
                     open_image,
-                    max_new_tokens=self.who.eval.max_new_tokens,
+                    max_new_tokens=self.target.eval.max_new_tokens,
                     copies=copies,
                     temperature=temperature,
                 )
@@ -64,12 +66,12 @@ class Speakers:
 
 
 @contextmanager
-def serving(who: EvalTarget, port: int) -> Iterator[Any]:
-    """The page while it is served; what is dropped on it lies in a private folder that is removed afterwards.
+def serve_page(target: EvalTarget, port: int) -> Iterator[Any]:
+    """Serve the page. Uploaded images are kept in a private folder that is removed at the end.
 
     Args:
-        who: what is asked.
-        port: of this machine; nothing else can reach it.
+        target: the model.
+        port: on this machine; the page is not reachable from others.
 
     Raises:
         SetupError: gradio is not installed, or the port is taken.
@@ -81,9 +83,9 @@ def serving(who: EvalTarget, port: int) -> Iterator[Any]:
             import gradio
         except ImportError as error:
             raise SetupError("the page needs gradio", "lowmed chat", "pip install 'lowmed[ui]'") from error
-        built = page(Speakers(who), gradio)
+        page = build_page(ChatModel(target), gradio)
         try:
-            built.launch(
+            page.launch(
                 server_name=HOST,
                 server_port=port,
                 share=False,
@@ -94,69 +96,70 @@ def serving(who: EvalTarget, port: int) -> Iterator[Any]:
             )
         except OSError as error:
             raise SetupError(
-                f"the page can not be served: {error}", f"http://{HOST}:{port}", "choose another --port"
+                f"the page cannot be served: {error}", f"http://{HOST}:{port}", "choose another --port"
             ) from error
         try:
-            yield built
+            yield page
         finally:
-            built.close(verbose=False)
+            page.close(verbose=False)
 
 
-def page(speakers: Speakers, gradio: Any) -> Any:
-    """The page: what is asked on the left, what each speaker says on the right."""
-    policy = speakers.loaded.policy
-    asked_by = speakers.who.family.name
-    families = {speakers.who.family.name: speakers.who.family, **prompt.FAMILIES}
+def build_page(chat: ChatModel, gradio: Any) -> Any:
+    """The page: question on the left, the answers of each system on the right."""
+    policy = chat.loaded.policy
+    default = chat.target.family
+    families = {default.name: default, **prompt.FAMILIES}
 
-    def seen(files: list[str] | None) -> list[Image.Image]:
+    def show_images(files: list[str] | None) -> list[Image.Image]:
         try:
-            open_image = asking.opened(files or [], policy)
+            open_image = open_images(files or [], policy)
             return [prepare(open_image(path), policy, path) for path in files or []]
         except LowmedError as error:
             raise gradio.Error(str(error)) from error
 
     def ask(files: list[str] | None, question: str, family: str, samples: float) -> list[Any]:
-        shown: list[Any] = []
+        values: list[Any] = []
         try:
-            asked = asking.sample(question, files or [])
-            open_image = asking.opened(files or [], policy)
-            for name in speakers.names:
-                answerer = speakers.answerer(name, families[family])
-                shown += _shown(asking.ask(answerer, asked, families[family], open_image, int(samples)))
+            sample = question_sample(question, files or [])
+            open_image = open_images(files or [], policy)
+            for system in chat.systems:
+                answerer = chat.answerer(system, families[family])
+                values += _output_values(
+                    ask_model(answerer, system, sample, families[family], open_image, int(samples))
+                )
         except LowmedError as error:
             raise gradio.Error(str(error)) from error
-        return shown
+        return values
 
-    with gradio.Blocks(title="lowmed", analytics_enabled=False) as built:
-        gradio.Markdown(f"## {Path(speakers.who.model.name).name}\n{NOTICE}")
+    with gradio.Blocks(title="lowmed", analytics_enabled=False) as page:
+        gradio.Markdown(f"## {Path(chat.target.model.name).name}\n{NOTICE}")
         with gradio.Row():
             with gradio.Column():
-                files = gradio.File(label="Pictures or DICOM files", file_count="multiple", type="filepath")
+                files = gradio.File(label="Image or DICOM files", file_count="multiple", type="filepath")
                 gallery = gradio.Gallery(label="As the model sees them", height=240, columns=4, object_fit="contain")
                 question = gradio.Textbox(label="Question")
-                family = gradio.Dropdown(list(families), value=asked_by, label="Prompt family")
-                samples = gradio.Slider(0, 16, value=8, step=1, label="Sampled replies, to see how stable it is")
+                family = gradio.Dropdown(list(families), value=default.name, label="Prompt family")
+                samples = gradio.Slider(0, 16, value=8, step=1, label="Sampled completions")
                 button = gradio.Button("Ask", variant="primary")
             outputs = []
-            for name in speakers.names:
+            for system in chat.systems:
                 with gradio.Column():
-                    gradio.Markdown(f"### {name}")
+                    gradio.Markdown(f"### {system}")
                     outputs += [
                         gradio.Textbox(label="Answer"),
                         gradio.Textbox(label="Reasoning", lines=4),
-                        gradio.Label(label="Share of the sampled replies"),
+                        gradio.Label(label="Share of the sampled completions"),
                     ]
-        files.change(seen, files, gallery, api_name="seen")
+        files.change(show_images, files, gallery, api_name="images")
         button.click(ask, [files, question, family, samples], outputs, api_name="ask")
-    return built
+    return page
 
 
-def _shown(result: dict[str, Any]) -> list[Any]:
-    said = f"unread: {', '.join(result['flags'])}" if result["answer"] is None else result["answer"]
-    if "samples" not in result:
-        return [said, result["reasoning"], None]
-    drawn = result["samples"]
-    shares = {vote["answer"]: vote["share"] for vote in drawn["votes"]}
-    if drawn["unread"]:
-        shares["(unread)"] = drawn["unread"] / drawn["drawn"]
-    return [said, result["reasoning"], shares]
+def _output_values(result: AskResult) -> list[Any]:
+    text = f"unread: {', '.join(result.flags)}" if result.answer is None else result.answer
+    if result.samples is None:
+        return [text, result.reasoning, None]
+    shares = {vote.answer: vote.share for vote in result.samples.votes}
+    if result.samples.unread:
+        shares["(unread)"] = result.samples.unread / result.samples.drawn
+    return [text, result.reasoning, shares]

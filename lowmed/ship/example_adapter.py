@@ -1,4 +1,4 @@
-"""Ask the adapter in this folder: python example.py IMAGE "QUESTION" [BASE]. Research, not a diagnostic device."""
+"""Ask the adapter in this folder: python example.py IMAGE "QUESTION" [BASE]. Research only, not a diagnostic device."""
 
 import json
 import sys
@@ -8,15 +8,15 @@ from peft import PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-here = Path(__file__).parent
-about = json.loads((here / "lowmed.json").read_text(encoding="utf-8"))
-processor = AutoProcessor.from_pretrained(here)
-base = sys.argv[3] if len(sys.argv) > 3 else about["base"]
+folder = Path(__file__).parent
+package = json.loads((folder / "lowmed.json").read_text(encoding="utf-8"))
+processor = AutoProcessor.from_pretrained(folder)
+base = sys.argv[3] if len(sys.argv) > 3 else package["base"]
 model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto", device_map="auto")
-model = PeftModel.from_pretrained(model, here)
-question = about["prompts"]["infer"]["ask_with"].replace("{question}", sys.argv[2])
+model = PeftModel.from_pretrained(model, folder)
+question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[2])
 content = [{"type": "image"}, {"type": "text", "text": question}]
 text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 inputs = processor(text=[text], images=[Image.open(sys.argv[1]).convert("RGB")], return_tensors="pt").to(model.device)
-output = model.generate(**inputs, max_new_tokens=about["max_new_tokens"], do_sample=False)
+output = model.generate(**inputs, max_new_tokens=package["max_new_tokens"], do_sample=False)
 print(processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

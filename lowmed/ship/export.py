@@ -1,112 +1,152 @@
-"""The forms in which a run leaves: each made aside, whole, and put in place at the end."""
+"""The targets of `lowmed export`. A new target is one module with an export function, and one line in `TARGETS`.
 
-import shutil
+An export function takes an `ExportRequest` and returns an `ExportReport`. It writes to a hidden staging folder and
+renames that to the output folder at the end, so that an output folder is always complete.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lowmed import prompt
-from lowmed.data.image.policy import PixelPolicy, prepare
-from lowmed.errors import RunError
-from lowmed.files import disk_errors, read_json, write_json
-from lowmed.recipe.io import load_recipe
-from lowmed.sample import Sample
-from lowmed.ship import merge_job, package, verify, vllm
-from lowmed.ship.merge_job import Advance, MergeJob
-from lowmed.ship.replies_and_logits import Questions
+from lowmed.errors import RecipeError, RunError
+from lowmed.ship.records import PACKAGE, ExportReport, Log, MergeReport, Progress, Report, no_log, no_progress
 
 if TYPE_CHECKING:
-    from lowmed.ship.gguf.agreement import Question
+    from lowmed.ship.merge_job import MergeJob
 
-EXAMPLE = Path(__file__).with_name("example_served.py")
-AGREEMENT = "llama_cpp.json"  # what llama.cpp replied with the files, against transformers
-KEPT_BESIDE_GGUF = (package.ABOUT, "README.md", "LICENSE", "NOTICE", "recipe.yaml", merge_job.PARITY)
+# Target -> "module:function". The module is imported on use: most of them import torch.
+TARGETS = {
+    "merged": "lowmed.ship.merge_job:export_merged",
+    "vllm": "lowmed.ship.vllm:export_vllm",
+    "gguf": "lowmed.ship.gguf.export:export_gguf",
+    "ollama": "lowmed.ship.ollama:export_ollama",
+    "hub": "lowmed.ship.hub:export_hub",
+}
 
 
-def is_exported(path: Path) -> bool:
-    """Whether a folder was made by an export or a merge."""
-    return (path / package.ABOUT).is_file()
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is exported, where to, and how.
+
+    Attributes:
+        target: a key of `TARGETS`.
+        source: directory of a finished run, or a folder that was exported before.
+        out: the folder to create, or None.
+        reference: what the adapter is added to: `original`, `dequantized`, or None for the default.
+        questions: how many held-out questions compare adapter and merged model; 0 leaves the comparison out.
+        on: another source of questions than the run's held-out split.
+        path: folder of that source.
+        base: folder of the 16-bit base, if it is not where the recipe says.
+        repository: owner/name on the hub.
+        upload: whether to upload; without it, the target `hub` only lists what it would upload.
+        public: whether the repository is public.
+        reviewed: files that a person has checked for patient data.
+        progress: draws the progress of the merge.
+        log: gets lines for the reader.
+    """
+
+    target: str
+    source: str
+    out: Path | None = None
+    reference: str | None = None
+    questions: int = 32
+    on: str | None = None
+    path: str | None = None
+    base: str | None = None
+    repository: str | None = None
+    upload: bool = False
+    public: bool = False
+    reviewed: tuple[str, ...] = ()
+    progress: Progress = no_progress
+    log: Log = no_log
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether the source is a folder that a merge or an export has created."""
+        return (Path(self.source) / PACKAGE).is_file()
+
+    def new_folder(self) -> Path:
+        """The output folder for an export of a run.
+
+        Raises:
+            RecipeError: no folder is named, or the source is not a run.
+            RunError: the source does not exist, or the folder exists.
+        """
+        from lowmed.ship.target import require_run
+
+        require_run(self.source)
+        if self.is_exported and self.target in ("merged", "vllm"):
+            raise RecipeError(
+                "the folder is exported already", self.source, f"name a run directory to export it to `{self.target}`"
+            )
+        if self.out is None:
+            raise RecipeError("there is no output folder", "--out", "name one that does not exist yet: --out DIR")
+        require_absent(self.out)
+        return self.out
+
+    def plan_merge(self, out: Path) -> "MergeJob":
+        """Plan the merge of the run into a folder.
+
+        Raises:
+            LowmedError: the merge is not possible.
+        """
+        from lowmed.ship.merge_job import prepare_merge
+
+        return prepare_merge(
+            self.source,
+            out,
+            reference=self.reference,
+            questions=self.questions,
+            on=self.on,
+            path=self.path,
+            base=self.base,
+            log=self.log,
+        )
 
 
-def for_vllm(job: MergeJob, advance: Advance) -> dict[str, Any]:
-    """A merged folder with the serve commands and the adapter in it.
+def export_function(target: str) -> Callable[[ExportRequest], ExportReport]:
+    """The function of an export target.
 
     Raises:
-        LowmedError: vLLM cannot serve it, or as `make.merged`.
+        RecipeError: there is no such target.
     """
-    vllm.check(job.work.adapter)
-    images = max((len(sample.images) for sample in job.asked.samples), default=1) if job.asked else 1
-    return merge_job.run_merge(
-        job, advance, lambda out: vllm.write(out, job.run, job.work.adapter, images=max(images, 1))
-    )
+    if target not in TARGETS:
+        raise RecipeError(f"there is no export target `{target}`", "--to", f"use one of {', '.join(TARGETS)}")
+    module, _, name = TARGETS[target].partition(":")
+    function: Callable[[ExportRequest], ExportReport] = getattr(import_module(module), name)
+    return function
 
 
-def for_llama_cpp(merged: Path, out: Path, asked: Questions | None, *, modelfile: bool) -> list[str]:
-    """A merged folder as GGUF files, with a Modelfile for Ollama where wanted; the names of what was made.
-
-    Where llama.cpp is installed and there is something to ask, its completions are compared and kept in llama_cpp.json.
+def require_absent(out: Path) -> None:
+    """Refuse to write into a folder that exists.
 
     Raises:
-        LowmedError: the extra is missing, the model is not supported, or the folder exists.
+        RunError: it exists.
     """
-    from lowmed.ship import ollama
-    from lowmed.ship.gguf import export
-
-    about = read_json(merged / package.ABOUT)
-    if about["form"] != "merged":
-        raise RunError("only a merged folder becomes GGUF", str(merged), "lowmed export RUN --to gguf")
-    _free(out)
-    aside = out.with_name(f".{out.name}.exporting")
-    shutil.rmtree(aside, ignore_errors=True)
-    kinds: tuple[export.Kind, ...] = ("f16", "q8_0", "q4_k_m") if export.can_quantise() else ("f16", "q8_0")
-    files = export.write(merged, aside, kinds, name=about["run"])
-    if modelfile:
-        ollama.write(merged, files, aside)
-    if asked and export.can_quantise():
-        from lowmed.ship.gguf.agreement import agreement
-
-        policy = PixelPolicy(load_recipe(str(merged / "recipe.yaml")).model.max_image_tokens)
-        questions = [_question(asked, sample, policy) for sample in asked.samples]
-        result = agreement(merged, files[0], files[-1], questions, max_new_tokens=asked.max_new_tokens)
-        write_json(aside / AGREEMENT, result.as_dict())
-    with disk_errors(aside):
-        for name in KEPT_BESIDE_GGUF:
-            if (merged / name).is_file():
-                shutil.copyfile(merged / name, aside / name)
-        shutil.copyfile(EXAMPLE, aside / "example.py")
-        aside.replace(out)
-    return sorted(file.name for file in out.iterdir())
-
-
-def _question(asked: Questions, sample: Sample, policy: PixelPolicy) -> "Question":
-    from lowmed.ship.gguf.agreement import Question
-
-    text = prompt.build_messages(asked.family, sample)[0]["content"][-1]["text"]
-    return Question(text, tuple(prepare(asked.open_image(image), policy, image) for image in sample.images))
-
-
-def adapter_form(job: MergeJob) -> dict[str, Any]:
-    """The adapter with all that it needs, for the hub; measured, and put in place if it passes.
-
-    Raises:
-        LowmedError: the machine, the model or the disk does not allow it.
-    """
-    checks = list(job.checks)
-    aside = job.out.with_name(f".{job.out.name}.exporting")
-    shutil.rmtree(aside, ignore_errors=True)
-    package.write_package(job.run, job.work.folder, aside, "adapter")
-    with disk_errors(aside):
-        for file in job.run.adapter.iterdir():
-            shutil.copyfile(file, aside / file.name)
-    if job.asked:
-        checks += verify.adapter(job.model, job.work.folder, job.run.adapter, job.asked)[0]
-    document = verify.document(checks, measured=job.asked is not None)
-    write_json(aside / merge_job.PARITY, document)
-    if document["passed"]:
-        with disk_errors(job.out):
-            aside.replace(job.out)
-    return {**document, "out": str(job.out if document["passed"] else aside)}
-
-
-def _free(out: Path) -> None:
     if out.exists():
-        raise RunError("the folder exists", str(out), "choose another --out, or remove it")
+        raise RunError("the output folder exists", str(out), "choose another --out, or remove the folder")
+
+
+def export_report(
+    target: str, checks: Report | None, out: Path | None = None, *, instructions: str = ""
+) -> ExportReport:
+    """The report of an export that has written a folder.
+
+    Args:
+        target: a key of `TARGETS`.
+        checks: of the merge or the adapter, if there were any.
+        out: the folder; None for the merge's own.
+        instructions: commands that use the folder.
+    """
+    folder = str(out) if out else checks.out if isinstance(checks, MergeReport) else None
+    passed = checks is None or checks.passed
+    files = list_files(Path(folder)) if folder and passed else {}
+    return ExportReport(target, folder, files, checks, instructions=instructions if passed else "")
+
+
+def list_files(folder: Path) -> dict[str, int]:
+    """Every file below a folder: relative name -> bytes."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}

@@ -1,12 +1,12 @@
-"""LoRA into the weights of its base, one tensor in memory at a time, so that a killed merge goes on where it was."""
+"""Add a LoRA adapter to the weights of its base. One tensor is in memory at a time; a killed merge can resume."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
@@ -14,21 +14,35 @@ from safetensors import safe_open
 
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, read_json, write_json
-from lowmed.ship import adapter as adapters
-from lowmed.ship import weights
-from lowmed.ship.adapter import Adapter
-from lowmed.ship.weights import TensorLocation
+from lowmed.ship.adapter import WEIGHTS_FILE, Adapter, weight_delta
+from lowmed.ship.records import Advance, Reference
+from lowmed.ship.weights import (
+    FLOATS,
+    INDEX,
+    TensorLocation,
+    file_digest,
+    is_language_linear,
+    loaded_name,
+    shard_files,
+    tensor_locations,
+)
 
-Reference = Literal["original", "dequantised"]
 PROGRESS = "merge.json"
 
 
 @dataclass(frozen=True)
-class MergeWork:
-    """A merge: the base, the adapter, and what its change is added to.
+class MergeInputs:
+    """What a merge reads: the base, the adapter, and the reference that the adapter is added to.
 
-    `original` is the 16-bit base; `dequantised` is what the adapter was trained on when that was in 4 bits: the
-    language layers as NF4 gives them back.
+    `original` is the 16-bit base. `dequantized` is the base after NF4 quantization of its language layers, on which a
+    4-bit run trains its adapter.
+
+    Attributes:
+        folder: of the base.
+        base: tensor -> location.
+        adapter: the adapter.
+        targets: tensor -> module of the adapter that changes it.
+        reference: `original` or `dequantized`.
     """
 
     folder: Path
@@ -39,136 +53,165 @@ class MergeWork:
 
     @property
     def changed(self) -> set[str]:
-        """The tensors that are not copied as they are."""
+        """The tensors that differ from the base after the merge."""
         if self.reference == "original":
             return set(self.targets)
-        return set(self.targets) | {name for name, place in self.base.items() if weights.is_language_layer(name, place)}
+        return set(self.targets) | {name for name, location in self.base.items() if is_language_linear(name, location)}
 
     @property
     def digest(self) -> str:
-        """What a half-done merge must agree in to be gone on with."""
-        told = [self.reference, weights.digest(self.adapter.folder / adapters.FILE), self.adapter.scaling]
-        told += [(name, place.file, place.shape) for name, place in sorted(self.base.items())]
-        sizes = [(file, (self.folder / file).stat().st_mtime_ns) for file in weights.files(self.base)]
-        return hashlib.sha256(json.dumps([told, sizes]).encode()).hexdigest()
+        """Digest of all inputs. A killed merge resumes only if it is unchanged."""
+        inputs: list[Any] = [self.reference, file_digest(self.adapter.folder / WEIGHTS_FILE), self.adapter.scaling]
+        inputs += [(name, location.file, location.shape) for name, location in sorted(self.base.items())]
+        times = [(file, (self.folder / file).stat().st_mtime_ns) for file in shard_files(self.base)]
+        return hashlib.sha256(json.dumps([inputs, times]).encode()).hexdigest()
 
 
-def merged(work: MergeWork, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A tensor with the adapter in it, in its own type; beside it what the adapter was added to, and what was added."""
-    with safe_open(work.folder / work.base[name].file, "pt") as opened:
-        weight = opened.get_tensor(name)
-    exact = weight.float()
-    if work.reference == "dequantised" and weights.is_language_layer(name, work.base[name]):
-        exact = dequantised(exact)
-    module = work.targets.get(name)
-    added = adapters.delta(work.adapter, module) if module else torch.zeros(())
-    return (exact + added).to(weight.dtype), exact, added
+class MergedTensor(NamedTuple):
+    """A merged tensor in its own dtype; the reference values and the adapter's change, both float32."""
+
+    merged: torch.Tensor
+    reference: torch.Tensor
+    delta: torch.Tensor
 
 
-def dequantised(weight: torch.Tensor) -> torch.Tensor:
-    """What is left of a float32 weight after NF4 in blocks of 64 with double quantisation, as training loads it."""
+@dataclass
+class Projection:
+    """The projection of the change of weights on the change that the adapter asks for."""
+
+    along: float = 0.0
+    norm: float = 0.0
+
+    def add(self, weight: torch.Tensor, tensor: MergedTensor) -> None:
+        """Include the stored values of one tensor."""
+        self.along += float(((weight - tensor.reference) * tensor.delta).sum())
+        self.norm += float(tensor.delta.square().sum())
+
+    @property
+    def retained(self) -> float:
+        """The share of the adapter that the weights retain: 1 if rounding lost nothing."""
+        return self.along / self.norm if self.norm else 0.0
+
+
+def merge_tensor(inputs: MergeInputs, name: str) -> MergedTensor:
+    """One tensor of the base with the adapter added."""
+    with safe_open(inputs.folder / inputs.base[name].file, "pt") as stream:
+        weight = stream.get_tensor(name)
+    reference = weight.float()
+    if inputs.reference == "dequantized" and is_language_linear(name, inputs.base[name]):
+        reference = round_to_nf4(reference)
+    module = inputs.targets.get(name)
+    delta = weight_delta(inputs.adapter, module) if module else torch.zeros(())
+    return MergedTensor((reference + delta).to(weight.dtype), reference, delta)
+
+
+def round_to_nf4(weight: torch.Tensor) -> torch.Tensor:
+    """A float32 weight quantized to NF4 and back, in blocks of 64 with double quantization, as training loads it."""
     packed, state = quantize_4bit(weight, blocksize=64, compress_statistics=True, quant_type="nf4")
     restored: torch.Tensor = dequantize_4bit(packed, state)
     return restored.float()
 
 
-def unpacked(weight: torch.nn.Parameter) -> torch.Tensor:
-    """The float32 values of a weight that bitsandbytes holds in 4 bits, or of a plain one."""
+def dequantize(weight: torch.nn.Parameter) -> torch.Tensor:
+    """The float32 values of a parameter that bitsandbytes may hold in 4 bits."""
     state = getattr(weight, "quant_state", None)
     return weight.detach().float() if state is None else dequantize_4bit(weight.data, state).float()
 
 
-def write(work: MergeWork, out: Path, advance: Callable[[int, str], None]) -> float:
-    """Write the merged shards and their index into a folder that may hold some of them from before.
+def write_shards(inputs: MergeInputs, out: Path, advance: Advance) -> float:
+    """Write the merged shards and their index. Shards that an earlier call finished are kept.
 
-    A shard is a copy of the base's, with new bytes in the place of the changed tensors: names, shapes and types stay.
+    A shard is a copy of the base's, with new bytes for the changed tensors. Names, shapes and dtypes stay.
 
     Args:
-        work: what is merged.
-        out: the folder; made when absent.
-        advance: told how many shards are done, and the last one's name.
+        inputs: what is merged.
+        out: the folder; created if absent.
+        advance: called with the number of finished shards and the name of the last one.
 
     Returns:
-        The share of the adapter that is left after rounding to the type of the weights: the projection of what has
-        changed on what the adapter adds, 1 when nothing was lost.
+        The share of the adapter that is retained after rounding to the dtype of the weights.
     """
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    done = _done(work, out)
-    files = weights.files(work.base)
-    for number, file in enumerate(files, 1):
-        if file not in done:
-            kept = _shard(work, file, out)
-            done[file] = {"sha256": weights.digest(out / file), "kept": kept}
-            write_json(out / PROGRESS, {"of": work.digest, "shards": done})
+    finished = _finished_shards(inputs, out)
+    for number, file in enumerate(shard_files(inputs.base), 1):
+        if file not in finished:
+            projection = _write_shard(inputs, file, out)
+            finished[file] = {
+                "sha256": file_digest(out / file),
+                "projection": [projection.along, projection.norm],
+            }
+            write_json(out / PROGRESS, {"inputs": inputs.digest, "shards": finished})
         advance(number, file)
-    index = work.folder / weights.INDEX
+    index = inputs.folder / INDEX
     if index.is_file():
         with disk_errors(out):
-            shutil.copyfile(index, out / weights.INDEX)
-    along, whole = (sum(shard["kept"][side] for shard in done.values()) for side in (0, 1))
-    return along / whole if whole else 0.0
+            shutil.copyfile(index, out / INDEX)
+    along, norm = (sum(shard["projection"][part] for shard in finished.values()) for part in (0, 1))
+    return Projection(along, norm).retained
 
 
-def left(work: MergeWork, weights_now: Iterable[tuple[str, torch.Tensor]]) -> float:
-    """The share of the adapter that other weights of the same layers, given by name, hold; as `write` returns it."""
-    along = whole = 0.0
-    for name, weight in weights_now:
-        _, exact, added = merged(work, name)
-        along += float(((weight.cpu() - exact) * added).sum())
-        whole += float(added.square().sum())
-    return along / whole if whole else 0.0
+def retained_share(inputs: MergeInputs, weights: Iterable[tuple[str, torch.Tensor]]) -> float:
+    """The share of the adapter that other weights of the same layers retain, as `write_shards` returns it.
+
+    Args:
+        inputs: the merge that the weights should be the result of.
+        weights: name and float32 values of each changed tensor.
+    """
+    projection = Projection()
+    for name, weight in weights:
+        projection.add(weight.cpu(), merge_tensor(inputs, name))
+    return projection.retained
 
 
-def held(work: MergeWork, folder: Path) -> float:
-    """The share of the adapter that the weights of a merged 16-bit folder hold, whoever has made it.
+def retained_in_folder(inputs: MergeInputs, folder: Path) -> float:
+    """The share of the adapter that a merged 16-bit folder retains, whichever program merged it.
 
     Raises:
-        RunError: its weights are damaged, lack a layer, or are quantised.
+        RunError: its weights are damaged, lack a layer, or are quantized.
     """
-    result = weights.tensor_locations(folder)
-    by_name = {weights.canonical(name): name for name in result}
-    lost = [name for name in work.targets if weights.canonical(name) not in by_name]
-    if lost or any(place.dtype not in weights.FLOATS for place in result.values()):
-        why = f"lacks {len(lost)} layers of the adapter, first {lost[0]}" if lost else "is quantised"
-        raise RunError(f"the merged model {why}", str(folder), "name a merged 16-bit folder of the same base")
+    locations = tensor_locations(folder)
+    by_loaded_name = {loaded_name(name): name for name in locations}
+    missing = [name for name in inputs.targets if loaded_name(name) not in by_loaded_name]
+    if missing or any(location.dtype not in FLOATS for location in locations.values()):
+        problem = f"lacks {len(missing)} layers of the adapter, first {missing[0]}" if missing else "is quantized"
+        raise RunError(f"the merged model {problem}", str(folder), "name a merged 16-bit folder of the same base")
 
-    def each() -> Iterable[tuple[str, torch.Tensor]]:
-        for name in work.targets:
-            there = by_name[weights.canonical(name)]
-            with safe_open(folder / result[there].file, "pt") as opened:
-                yield name, opened.get_tensor(there).float()
+    def weights() -> Iterator[tuple[str, torch.Tensor]]:
+        for name in inputs.targets:
+            stored_name = by_loaded_name[loaded_name(name)]
+            with safe_open(folder / locations[stored_name].file, "pt") as stream:
+                yield name, stream.get_tensor(stored_name).float()
 
-    return left(work, each())
+    return retained_share(inputs, weights())
 
 
-def _done(work: MergeWork, out: Path) -> dict[str, Any]:
-    """The shards that an earlier merge of the same has finished and that are as it left them."""
+def _finished_shards(inputs: MergeInputs, out: Path) -> dict[str, Any]:
+    """The shards that an earlier merge of the same inputs finished and that have not changed since."""
     if not (out / PROGRESS).is_file():
         return {}
-    before = read_json(out / PROGRESS)
-    if before["of"] != work.digest:
+    progress = read_json(out / PROGRESS)
+    if progress.get("inputs") != inputs.digest:
         return {}
-    shards: dict[str, Any] = before["shards"]
+    shards: dict[str, Any] = progress["shards"]
     return {
         file: shard
         for file, shard in shards.items()
-        if (out / file).is_file() and weights.digest(out / file) == shard["sha256"]
+        if (out / file).is_file() and file_digest(out / file) == shard["sha256"]
     }
 
 
-def _shard(work: MergeWork, file: str, out: Path) -> tuple[float, float]:
-    along = whole = 0.0
+def _write_shard(inputs: MergeInputs, file: str, out: Path) -> Projection:
+    projection = Projection()
     with disk_errors(out):
-        shutil.copyfile(work.folder / file, out / file)
-        with (out / file).open("r+b") as opened:
-            for name in sorted(work.changed):
-                if work.base[name].file != file:
+        shutil.copyfile(inputs.folder / file, out / file)
+        with (out / file).open("r+b") as stream:
+            for name in sorted(inputs.changed):
+                if inputs.base[name].file != file:
                     continue
-                tensor, exact, added = merged(work, name)
-                opened.seek(work.base[name].start)
-                opened.write(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-                if name in work.targets:
-                    along += float(((tensor.float() - exact) * added).sum())
-                    whole += float(added.square().sum())
-    return along, whole
+                tensor = merge_tensor(inputs, name)
+                stream.seek(inputs.base[name].start)
+                stream.write(tensor.merged.contiguous().view(torch.uint8).numpy().tobytes())
+                if name in inputs.targets:
+                    projection.add(tensor.merged.float(), tensor)
+    return projection

@@ -1,162 +1,259 @@
-"""A merged folder from a run: planned, merged aside, measured against the adapter, and put in place if it passes."""
+"""A merge from start to end: plan it, write a staging folder, compare it with the adapter, move it if it passes."""
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import cast
 
 from lowmed.engine import device
-from lowmed.errors import RecipeError, RunError
+from lowmed.errors import RecipeError
 from lowmed.evaluate.target import EvalTarget, splits_to_evaluate
 from lowmed.files import disk_errors, write_json
 from lowmed.recipe import ModelSpec
 from lowmed.run import Run
-from lowmed.ship import adapter as adapters
-from lowmed.ship import base_model as bases
-from lowmed.ship import merge, package, preflight, verify
-from lowmed.ship.merge import MergeWork, Reference
-from lowmed.ship.preflight import Need
-from lowmed.ship.replies_and_logits import Questions
-from lowmed.ship.verify import Check
-from lowmed.ship.weights import canonical
-
-Into = Literal["16bit", "4bit"]
-PARITY = "parity.json"
-Advance = Callable[[int, str], None]
+from lowmed.ship import preflight, verify
+from lowmed.ship.adapter import read_adapter, target_tensors
+from lowmed.ship.base_model import base_tensors, check_revision, find_base
+from lowmed.ship.completions import QuestionSet
+from lowmed.ship.export import ExportRequest, export_report, require_absent
+from lowmed.ship.merge import PROGRESS, MergeInputs, dequantize, retained_share, write_shards
+from lowmed.ship.package import write_package
+from lowmed.ship.records import (
+    PARITY,
+    Advance,
+    Check,
+    ExportReport,
+    Into,
+    Log,
+    MergeReport,
+    Parity,
+    Reference,
+    Requirements,
+    no_log,
+)
+from lowmed.ship.target import open_finished_run
+from lowmed.ship.weights import loaded_name, shard_files
 
 
 @dataclass(frozen=True)
 class MergeJob:
-    """All that a merge needs, checked: nothing is written before there is one."""
+    """A planned merge. Every input is checked, and nothing is written yet.
+
+    Attributes:
+        run: the run whose adapter is merged.
+        model: its model, perhaps at another place than in the recipe.
+        inputs: base, adapter and reference.
+        into: precision of the result.
+        out: the folder to create.
+        questions: answered by adapter and merged model; None to leave the comparison out.
+        checks: of the adapter's files.
+        requirements: estimate of memory, disk and time.
+    """
 
     run: Run
     model: ModelSpec
-    work: MergeWork
+    inputs: MergeInputs
     into: Into
     out: Path
-    asked: Questions | None
-    checks: list[Check]
-    need: Need
+    questions: QuestionSet | None
+    checks: tuple[Check, ...]
+    requirements: Requirements
 
     @property
-    def aside(self) -> Path:
-        """The hidden folder beside the final one; a merge of the same that was killed is taken up there."""
+    def staging(self) -> Path:
+        """The hidden folder next to `out` that is written first. A killed merge resumes there."""
         return self.out.with_name(f".{self.out.name}.merging")
 
     @property
-    def other(self) -> MergeWork | None:
-        """The same merge over the other reference; None where the two do not differ."""
+    def other_reference(self) -> MergeInputs | None:
+        """The same merge over the other reference; None if both are the same weights."""
         if self.model.load_in == "16bit" or self.into == "4bit":
             return None
-        return replace(self.work, reference="original" if self.work.reference == "dequantised" else "dequantised")
+        reference: Reference = "original" if self.inputs.reference == "dequantized" else "dequantized"
+        return replace(self.inputs, reference=reference)
+
+    @property
+    def shards(self) -> int:
+        """How many files are written."""
+        return len(shard_files(self.inputs.base))
 
 
 def plan_merge(
-    who: EvalTarget, out: Path, *, reference: Reference | None, into: Into, asked: Questions | None
+    run: Run,
+    target: EvalTarget,
+    out: Path,
+    *,
+    reference: Reference | None,
+    into: Into,
+    questions: QuestionSet | None,
 ) -> MergeJob:
-    """Plan a merge, and refuse it where it cannot be done.
+    """Check every input of a merge.
 
     Args:
-        who: a run, its model perhaps pointing at another copy of the base.
-        out: where the folder will lie; it does not exist yet.
-        reference: what the adapter is added to; None is the original 16-bit base, or for 4 bits what NF4 leaves of it.
+        run: the run to merge.
+        target: its evaluation settings; the model may point at another copy of the base.
+        out: the folder to create; it must not exist.
+        reference: what the adapter is added to. None is `original`, or for 4 bits `dequantized`.
         into: precision of the result.
-        asked: the samples on which adapter and merged model are compared, or None to leave that out.
+        questions: answered by adapter and merged model, or None to leave the comparison out.
 
     Raises:
-        LowmedError: no run, another base, damaged files, not enough memory or disk, or the folder exists.
+        LowmedError: another base, damaged files, insufficient memory or disk, or `out` exists.
     """
-    run = run_of(who)
-    if out.exists():
-        raise RunError("the folder exists", str(out), "choose another --out, or remove it")
-    if reference == "dequantised" and who.model.load_in == "16bit":
-        raise RecipeError("the run was not trained in 4 bits", "--reference dequantised", "leave --reference out")
-    if asked:
-        device.find_device(who.model)  # before minutes of merging, not after
-    base = bases.find_base(who.model)
-    bases.check_unchanged(base, run.record.base_commit)
-    tensors = bases.tensors(base)
-    adapter = adapters.read(str(run.adapter))
-    chosen: Reference = reference or ("dequantised" if into == "4bit" and who.model.load_in == "4bit" else "original")
-    work = MergeWork(base, tensors, adapter, adapters.targets(adapter, tensors), chosen)
-    need = preflight.need(tensors, work.changed, out, four_bit=into == "4bit")
-    preflight.check(need, out, ram=preflight.free_ram(), disk=preflight.free_disk(out))
-    return MergeJob(run, who.model, work, into, out, asked, verify.files(adapter, tensors), need)
+    model = target.model
+    require_absent(out)
+    if reference == "dequantized" and model.load_in == "16bit":
+        raise RecipeError("the run was not trained in 4 bits", "--reference dequantized", "omit --reference")
+    if questions:
+        device.find_device(model)  # fails now, and not after minutes of merging
+    base = find_base(model)
+    check_revision(base, run.record.base_commit)
+    tensors = base_tensors(base)
+    adapter = read_adapter(str(run.adapter))
+    default: Reference = "dequantized" if into == "4bit" and model.load_in == "4bit" else "original"
+    inputs = MergeInputs(base, tensors, adapter, target_tensors(adapter, tensors), reference or default)
+    requirements = preflight.estimate(tensors, inputs.changed, out, four_bit=into == "4bit")
+    preflight.require_space(requirements, out, ram=preflight.free_ram(), disk=preflight.free_disk(out))
+    checks = tuple(verify.check_files(adapter, tensors))
+    return MergeJob(run, model, inputs, into, out, questions, checks, requirements)
 
 
-def questions(who: EvalTarget, on: str | None, path: str | None, count: int) -> Questions:
-    """The first samples that the run held out, or of another source.
-
-    Raises:
-        LowmedError: the data cannot be had, or are not those of the run.
-    """
-    [(data_split, _), *_] = splits_to_evaluate(who, on, path, count)
-    samples = next(iter(data_split.held_out.values()))[:count]
-    return Questions(samples, who.family, data_split.open_image, who.eval.max_new_tokens)
-
-
-def run_of(who: EvalTarget) -> Run:
-    """The run that is to be merged.
-
-    Raises:
-        RunError: it is something else, and has no adapter of its own.
-    """
-    if who.run is None:
-        raise RunError("only a run can be merged", who.model.name, "name a run folder: it holds adapter and recipe")
-    return who.run
-
-
-def run_merge(job: MergeJob, advance: Advance, finish: Callable[[Path], None] | None = None) -> dict[str, Any]:
-    """Carry out an order; what was found is also parity.json in the folder.
-
-    The folder is at its place only if all checks pass; otherwise it stays aside.
+def prepare_merge(
+    run: str,
+    out: Path,
+    *,
+    reference: str | None = None,
+    into: str = "16bit",
+    questions: int,
+    on: str | None = None,
+    path: str | None = None,
+    base: str | None = None,
+    log: Log = no_log,
+) -> MergeJob:
+    """Plan a merge from the options of a command.
 
     Args:
-        job: what is to be done.
-        advance: told how many shards are done, and the last one's name.
-        finish: puts more into the folder before it is put in place.
+        run: directory of a finished run.
+        out: the folder to create.
+        reference: `original` or `dequantized`; None for the default.
+        into: `16bit` or `4bit`.
+        questions: how many held-out questions compare adapter and merged model; 0 leaves the comparison out.
+        on: another source of questions than the run's held-out split.
+        path: folder of that source.
+        base: folder of the 16-bit base, if it is not where the recipe says.
+        log: gets one line with the estimate of memory, disk and time.
 
     Raises:
-        LowmedError: the disk or the model does not allow it; the same order goes on where it was.
+        LowmedError: the merge is not possible.
     """
-    checks = list(job.checks)
-    if not all(check.passed for check in checks):
-        return verify.document(checks, out=None)
-    kept = merge.write(job.work, job.aside, advance)
-    peak = device.peak_gib("cpu")
-    trained = {"reference": job.work.reference, "into": job.into}
-    package.write_package(job.run, job.work.folder, job.aside, "merged", **trained)
-    result = job.aside
+    if reference not in (None, "original", "dequantized"):
+        raise RecipeError(f"there is no reference `{reference}`", "--reference", "use original or dequantized")
+    if into not in ("16bit", "4bit"):
+        raise RecipeError(f"there is no precision `{into}`", "--into", "use 16bit or 4bit")
+    opened, target = open_finished_run(run, base)
+    question_set = load_questions(target, on, path, questions) if questions else None
+    job = plan_merge(
+        opened,
+        target,
+        out,
+        reference=cast("Reference | None", reference),
+        into=cast("Into", into),
+        questions=question_set,
+    )
+    log(f"needs   {job.requirements}")
+    return job
+
+
+def load_questions(target: EvalTarget, on: str | None, path: str | None, count: int) -> QuestionSet:
+    """The first held-out questions of the run, or those of another source.
+
+    Args:
+        target: run or model.
+        on: another source, or None for the run's own.
+        path: folder of that source.
+        count: at most this many.
+
+    Raises:
+        LowmedError: the data cannot be loaded, or differ from the run's.
+    """
+    [(data_split, _), *_] = splits_to_evaluate(target, on, path, count)
+    samples = next(iter(data_split.held_out.values()))[:count]
+    return QuestionSet(samples, target.family, data_split.open_image, target.eval.max_new_tokens)
+
+
+def run_merge(job: MergeJob, advance: Advance, finish: Callable[[Path], None] | None = None) -> MergeReport:
+    """Carry out a planned merge. The report is also written as parity.json.
+
+    The folder is moved to `job.out` only if every check passes; otherwise it stays in the staging folder.
+
+    Args:
+        job: the plan.
+        advance: called with the number of finished shards and the name of the last one.
+        finish: adds files to the folder before it is moved.
+
+    Raises:
+        LowmedError: the disk or the model does not allow it. The same job resumes where it stopped.
+    """
+    report = MergeReport(job.checks, False, job.inputs.reference, job.into, job.requirements)
+    if not report.passed:
+        return report
+    retained = write_shards(job.inputs, job.staging, advance)
+    peak = round(device.peak_gib("cpu"), 3)
+    write_package(job.run, job.inputs.folder, job.staging, "merged", reference=job.inputs.reference, into=job.into)
+    folder = job.staging
     if job.into == "4bit":
-        result, kept = _quantised(job)
-    checks.append(verify.survives(kept, job.into))
-    found: dict[str, Any] = {**trained, "kept": kept, "merge_peak_gib": round(peak, 3), "need": asdict(job.need)}
-    if job.asked:
-        more, spoken = verify.adapter(job.model, job.work.folder, job.run.adapter, job.asked)
-        sides = verify.parity(job.model, result, job.asked, spoken, job.other)
-        checks += [*more, verify.alike(sides[0])]
-        sides = [replace(sides[0], reference=job.work.reference), *sides[1:]]
-        found |= {"parity": [asdict(side) for side in sides], "recommended": recommended(sides)}
-    document = verify.document(checks, measured=job.asked is not None, **found)
-    write_json(result / PARITY, document)
-    if document["passed"]:
-        if finish:
-            finish(result)
-        (result / merge.PROGRESS).unlink(missing_ok=True)
-        with disk_errors(job.out):
-            result.replace(job.out)
-        shutil.rmtree(job.aside, ignore_errors=True)
-    return {**document, "out": str(job.out if document["passed"] else result)}
+        folder, retained = _quantize(job)
+    checks = [*job.checks, verify.retained_check(retained, job.into)]
+    parity: list[Parity] = []
+    if job.questions:
+        adapter_checks, outputs = verify.check_adapter(job.model, job.inputs.folder, job.run.adapter, job.questions)
+        parity = verify.measure_parity(job.model, folder, job.questions, outputs, job.other_reference)
+        parity[0] = replace(parity[0], reference=job.inputs.reference)
+        checks += [*adapter_checks, verify.parity_check(parity[0])]
+    report = replace(
+        report,
+        checks=tuple(checks),
+        measured=job.questions is not None,
+        retained=retained,
+        peak_memory_gib=peak,
+        parity=tuple(parity),
+        recommended=recommended_reference(parity) if parity else None,
+    )
+    content = report.as_dict()
+    del content["out"]  # the path means nothing in another place
+    write_json(folder / PARITY, content)
+    if not report.passed:
+        return replace(report, out=str(folder))
+    if finish:
+        finish(folder)
+    (folder / PROGRESS).unlink(missing_ok=True)
+    with disk_errors(job.out):
+        folder.replace(job.out)
+    shutil.rmtree(job.staging, ignore_errors=True)
+    return replace(report, out=str(job.out))
 
 
-def recommended(sides: list[verify.Parity]) -> str:
+def export_merged(request: ExportRequest) -> ExportReport:
+    """Export target `merged`: the merged folder.
+
+    Raises:
+        LowmedError: the merge is not possible.
+    """
+    job = request.plan_merge(request.new_folder())
+    with request.progress("merge", job.shards) as advance:
+        report = run_merge(job, advance)
+    return export_report(request.target, report)
+
+
+def recommended_reference(parity: list[Parity]) -> str:
     """The reference whose merge agrees best with the adapter: by answers, then tokens, then logits."""
-    return max(sides, key=lambda side: (side.answers, side.tokens, -side.mean_logit)).reference
+    best = max(parity, key=lambda one: (one.same_answers, one.same_completions, -one.mean_logit_difference))
+    return best.reference
 
 
-def _quantised(job: MergeJob) -> tuple[Path, float]:
-    """The merged folder once more in NF4, by transformers and bitsandbytes, and how much of the adapter is left."""
+def _quantize(job: MergeJob) -> tuple[Path, float]:
+    """Quantize the merged folder to NF4 with bitsandbytes; return the new folder and the retained share."""
     from transformers.utils import logging
 
     from lowmed.engine import transformers_backend
@@ -166,13 +263,13 @@ def _quantised(job: MergeJob) -> tuple[Path, float]:
     out = job.out.with_name(f".{job.out.name}.4bit")
     shutil.rmtree(out, ignore_errors=True)
     model = transformers_backend.load(
-        str(job.aside),
+        str(job.staging),
         job.model.model_copy(update={"load_in": "4bit", "revision": None}),
         Device("cpu", "", 0.0, "bf16"),
     )
     with disk_errors(out):
-        shutil.copytree(job.aside, out, ignore=shutil.ignore_patterns("*.safetensors", "*.index.json", merge.PROGRESS))
+        shutil.copytree(job.staging, out, ignore=shutil.ignore_patterns("*.safetensors", "*.index.json", PROGRESS))
         model.save_pretrained(out)
     parameters = dict(model.named_parameters())
-    pairs = ((name, merge.unpacked(parameters[canonical(name)])) for name in job.work.targets)
-    return out, merge.left(job.work, pairs)
+    weights = ((name, dequantize(parameters[loaded_name(name)])) for name in job.inputs.targets)
+    return out, retained_share(job.inputs, weights)

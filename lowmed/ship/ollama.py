@@ -1,89 +1,101 @@
-"""The Modelfile with which Ollama takes the GGUF files in."""
+"""Export target `ollama`: GGUF files with a Modelfile."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, GenerationConfig
+from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
+from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.errors import RunError
 from lowmed.files import write_text
+from lowmed.models import ModelFamily, family_of
 from lowmed.report.eval_table import NOTICE
-from lowmed.ship.gguf.export import image_tokens
+from lowmed.ship.export import ExportRequest
+from lowmed.ship.gguf.convert import image_token_limits
+from lowmed.ship.gguf.export import export_for_llama_cpp
+from lowmed.ship.records import ExportReport
 
 CONTEXT_TOKENS = 4096
-# Qwen2-VL's chat template in Ollama's words. Ollama puts a message's images before its text, as training does.
-_TEMPLATE = """\
-{{- range $place, $_ := .Messages }}
-{{- if and (eq $place 0) (ne .Role "system") }}<|im_start|>system
-You are a helpful assistant.<|im_end|>
-{{ end }}<|im_start|>{{ .Role }}
-{{ .Content }}<|im_end|>
-{{ end }}<|im_start|>assistant
-"""
-_ASKED = [
+MODELFILE = "Modelfile"
+# A chat with every kind of turn. Its rendering shows whether the folder's chat template is the family's.
+_EXAMPLE_CHAT = [
     {"role": "user", "content": [{"type": "text", "text": "first"}]},
     {"role": "assistant", "content": [{"type": "text", "text": "second"}]},
     {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "third"}]},
 ]
-_SAID = """\
-<|im_start|>system
-You are a helpful assistant.<|im_end|>
-<|im_start|>user
+_EXAMPLE_RENDERING = """\
+{system}<|im_start|>user
 first<|im_end|>
 <|im_start|>assistant
 second<|im_end|>
 <|im_start|>user
-<|vision_start|><|image_pad|><|vision_end|>third<|im_end|>
+{image}third<|im_end|>
 <|im_start|>assistant
 """
 
 
-def write(folder: Path, files: Sequence[Path], out: Path) -> Path:
-    """Write `Modelfile` beside the GGUF files: greedy, with the template and the ends that the model was trained with.
-
-    Args:
-        folder: the merged folder that the files were made from.
-        files: what `gguf.write` returned, language files first and projector last; the first one is served.
-        out: the folder in which they lie.
+def export_ollama(request: ExportRequest) -> ExportReport:
+    """Write the GGUF files and a Modelfile.
 
     Raises:
-        RunError: the folder's chat template is not Qwen2-VL's, which is the one that is written.
+        LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
+    """
+    report = export_for_llama_cpp(request, write_modelfile)
+    if not report.passed:
+        return report
+    return replace(report, instructions=f"ollama create NAME -f {report.out}/{MODELFILE}")
+
+
+def write_modelfile(folder: Path, files: Sequence[Path], out: Path) -> Path:
+    """Write `Modelfile`: greedy decoding, with the chat template and the end tokens of training.
+
+    Args:
+        folder: the merged folder that the files were converted from.
+        files: the result of `write_gguf`: language models first, projector last. The first one is served.
+        out: the folder that holds the files.
+
+    Raises:
+        RunError: lowmed has no Ollama template for the folder's chat template.
         SetupError: the disk does not allow it.
     """
+    family = family_of(AutoConfig.from_pretrained(folder).model_type, str(folder))
     processor = AutoProcessor.from_pretrained(folder)
-    if processor.apply_chat_template(_ASKED, tokenize=False, add_generation_prompt=True) != _SAID:
+    rendering = processor.apply_chat_template(_EXAMPLE_CHAT, tokenize=False, add_generation_prompt=True)
+    expected = _EXAMPLE_RENDERING.format(system=family.system_turn, image=family.image_placeholder)
+    if family.ollama_template is None or rendering != expected:
         raise RunError(
-            "the chat template is not Qwen2-VL's, and Ollama needs it in words of its own",
+            f"the chat template is not the published one of {family.title}, the only one with an Ollama template",
             str(folder / "chat_template.jinja"),
-            "export to gguf, and write the Modelfile's TEMPLATE yourself",
+            "export to gguf, and write the Modelfile's TEMPLATE by hand",
         )
-    path = out / "Modelfile"
-    write_text(path, _modelfile(processor.tokenizer, folder, files))
+    path = out / MODELFILE
+    write_text(path, _modelfile(family, processor.tokenizer, folder, files))
     return path
 
 
-def _modelfile(tokenizer: Any, folder: Path, files: Sequence[Path]) -> str:
-    _, most = image_tokens(folder)
+def _modelfile(family: ModelFamily, tokenizer: Any, folder: Path, files: Sequence[Path]) -> str:
+    _, most = image_token_limits(folder)
     parameters = {
         "temperature": ["0"],
-        "repeat_penalty": ["1"],  # no penalty, as in lowmed's own evaluation
+        "repeat_penalty": ["1"],  # no penalty, as in `lowmed eval`
         "num_ctx": [str(CONTEXT_TOKENS)],
-        "stop": [f'"{end}"' for end in _ends(tokenizer, folder)],
+        "stop": [f'"{token}"' for token in _end_tokens(tokenizer, folder)],
     }
     lines = [
         f"# {NOTICE}",
-        "# To take this in: ollama create NAME -f Modelfile",
-        f"# Show it pictures whose sides are multiples of 28 pixels, and of at most {most} x 784 pixels in all.",
+        "# Create the model: ollama create NAME -f Modelfile",
+        f"# Send images with sides divisible by {TOKEN_SIDE_PX} and at most {most} x {TOKEN_SIDE_PX**2} pixels.",
         *(f"FROM ./{file.name}" for file in (files[0], files[-1])),
         *(f"PARAMETER {name} {value}" for name, values in parameters.items() for value in values),
-        f'TEMPLATE """{_TEMPLATE}"""',
+        f'TEMPLATE """{family.ollama_template}"""',
     ]
     return "\n".join(lines) + "\n"
 
 
-def _ends(tokenizer: Any, folder: Path) -> list[str]:
-    """The tokens after which the model stops, as transformers has them."""
+def _end_tokens(tokenizer: Any, folder: Path) -> list[str]:
+    """The tokens at which transformers ends a completion."""
     ids = GenerationConfig.from_pretrained(folder).eos_token_id
-    ends: list[str] = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [ids])
-    return ends
+    tokens: list[str] = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [ids])
+    return tokens

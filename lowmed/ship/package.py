@@ -1,9 +1,10 @@
-"""What a folder of weights needs to be used by somebody who has never heard of lowmed."""
+"""The files around a folder of weights, so that anyone can use it without lowmed."""
 
 import shutil
+from dataclasses import asdict, dataclass
 from importlib.metadata import distribution, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lowmed import answer, prompt
 from lowmed.data.image.policy import PixelPolicy
@@ -15,27 +16,89 @@ from lowmed.recipe.io import dump_recipe, portable_recipe
 from lowmed.report import card, run_report
 from lowmed.report.eval_table import NOTICE
 from lowmed.run import Run
-from lowmed.ship import base_model as bases
+from lowmed.ship.base_model import hub_commit
+from lowmed.ship.records import FORMAT, PACKAGE, Into, PackageKind, Reference
 
-Form = Literal["merged", "adapter"]
-COPIED = ("config.json", "generation_config.json")
-ABOUT = "lowmed.json"
+CONFIGS = ("config.json", "generation_config.json")
 EXAMPLE = "example.py"
-WIDE_PX = (2000, 1500)
+LARGE_IMAGE_PX = (2000, 1500)
 
 
-def write_package(run: Run, base: Path, out: Path, form: Form, **more: Any) -> None:
-    """Put everything but the weights into a folder: configs, tokenizer, processor, prompts, card, licence, example.
+@dataclass(frozen=True)
+class PromptInfo:
+    """A prompt family as lowmed.json describes it; `question_template` is the wording for inference."""
+
+    name: str
+    digest: str
+    completion_format: str
+    wordings: tuple[str, ...]
+    kinds: tuple[str, ...]
+    fallback_wordings: tuple[str, ...]
+    question_template: str
+
+
+@dataclass(frozen=True)
+class PackageInfo:
+    """The content of lowmed.json: what a user needs to prompt the model as in training.
+
+    Attributes:
+        format: version of the file format.
+        lowmed: version of lowmed that wrote it.
+        kind: whether the weights are merged or an adapter.
+        notice: not a diagnostic device.
+        run: name of the run.
+        recipe_digest: of the run.
+        base: hub id of the base, or a folder's name.
+        base_revision: as in the recipe.
+        base_commit: as resolved by the hub.
+        trained_load_in: precision of the base in training.
+        prompts: `train` and `infer`.
+        pixels: limits of an image: area in pixels, and tokens.
+        max_new_tokens: of a completion in evaluation.
+        rules_version: version of the rules that read answers.
+        reference: what the adapter was added to, for a merge.
+        into: precision of the weights, for a merge.
+    """
+
+    format: int
+    lowmed: str
+    kind: PackageKind
+    notice: str
+    run: str
+    recipe_digest: str
+    base: str
+    base_revision: str | None
+    base_commit: str | None
+    trained_load_in: str
+    prompts: dict[str, PromptInfo]
+    pixels: dict[str, int]
+    max_new_tokens: int
+    rules_version: Any
+    reference: Reference | None = None
+    into: Into | None = None
+
+
+def write_package(
+    run: Run,
+    base: Path,
+    out: Path,
+    kind: PackageKind,
+    *,
+    reference: Reference | None = None,
+    into: Into | None = None,
+) -> None:
+    """Write everything but the weights: configs, tokenizer, processor, prompts, model card, license, example.
 
     Args:
         run: what was trained.
         base: folder of its base.
-        out: the folder.
-        form: whether the weights are merged or an adapter.
-        more: further fields of lowmed.json.
+        out: the folder; created if absent.
+        kind: whether the weights are merged or an adapter.
+        reference: what the adapter was added to, for a merge.
+        into: precision of the weights, for a merge.
 
     Raises:
-        SetupError: the disk does not allow it, or the processor forgets its pixel policy when it is saved.
+        SetupError: the disk does not allow it, or the saved processor loses its pixel policy.
     """
     recipe = run.recipe
     policy = PixelPolicy(recipe.model.max_image_tokens)
@@ -43,104 +106,117 @@ def write_package(run: Run, base: Path, out: Path, form: Form, **more: Any) -> N
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         processor.save_pretrained(out)
-        processor.image_processor.save_pretrained(out)  # servers look for preprocessor_config.json
-        for name in COPIED if form == "merged" else ():
+        processor.image_processor.save_pretrained(out)  # servers read preprocessor_config.json
+        for name in CONFIGS if kind == "merged" else ():
             if (base / name).is_file():
                 shutil.copyfile(base / name, out / name)
         for file in (*base.glob("LICENSE*"), *base.glob("NOTICE*")):
             shutil.copyfile(file, out / file.name)
-        shutil.copyfile(Path(__file__).with_name(f"example_{form}.py"), out / EXAMPLE)
-    _check_policy(out, processor)
-    write_json(out / ABOUT, {**about(run, base, form), **more})
-    write_text(out / "recipe.yaml", dump_recipe(public(recipe, form)))
-    write_text(out / "README.md", _card(run, form))
+        shutil.copyfile(example(kind), out / EXAMPLE)
+    _check_pixel_policy(out, processor)
+    write_json(out / PACKAGE, asdict(package_info(run, base, kind, reference, into)))
+    write_text(out / "recipe.yaml", dump_recipe(public_recipe(recipe, kind)))
+    write_text(out / "README.md", _model_card(run, kind))
     if not any(out.glob("LICENSE*")):
-        write_text(out / "LICENSE", _licence(recipe))
+        write_text(out / "LICENSE", _license(recipe))
 
 
-def about(run: Run, base: Path, form: Form) -> dict[str, Any]:
-    """What somebody must know to ask the model as it was trained to be asked: the content of lowmed.json."""
-    recipe = run.recipe
+def example(kind: str) -> Path:
+    """The example script for `merged` weights, an `adapter`, or a `served` model."""
+    return Path(__file__).with_name(f"example_{kind}.py")
+
+
+def package_info(
+    run: Run, base: Path, kind: PackageKind, reference: Reference | None, into: Into | None
+) -> PackageInfo:
+    """The content of lowmed.json for a run."""
+    recipe, run_record = run.recipe, run.record
     policy = PixelPolicy(recipe.model.max_image_tokens)
-    return {
-        "lowmed": version("lowmed"),
-        "form": form,
-        "notice": NOTICE,
-        "run": run.record.name,
-        "recipe_digest": run.record.recipe_digest,
-        "base": recipe.model.name,
-        "base_revision": recipe.model.revision,
-        "base_commit": bases.commit(base),
-        "trained_in": recipe.model.load_in,
-        "prompts": {"train": _family(recipe.prompts.training), "infer": _family(recipe.prompts.asking)},
-        "pixels": {
+    return PackageInfo(
+        format=FORMAT,
+        lowmed=version("lowmed"),
+        kind=kind,
+        notice=NOTICE,
+        run=run_record.name,
+        recipe_digest=run_record.recipe_digest,
+        base=recipe.model.name,
+        base_revision=recipe.model.revision,
+        base_commit=hub_commit(base),
+        trained_load_in=recipe.model.load_in,
+        prompts={"train": _prompt_info(recipe.prompts.training), "infer": _prompt_info(recipe.prompts.asking)},
+        pixels={
             "min_pixels": policy.min_pixels,
             "max_pixels": policy.max_pixels,
             "max_image_tokens": policy.max_image_tokens,
         },
-        "max_new_tokens": recipe.eval.max_new_tokens,
-        "rules_version": answer.RULES_VERSION,
-    }
+        max_new_tokens=recipe.eval.max_new_tokens,
+        rules_version=answer.RULES_VERSION,
+        reference=reference,
+        into=into,
+    )
 
 
-def public(recipe: Recipe, form: Form) -> Recipe:
-    """The recipe without the places where somebody keeps data; a merged model is asked in 16 bits."""
+def public_recipe(recipe: Recipe, kind: PackageKind) -> Recipe:
+    """The recipe without paths of data; a merged model is loaded in 16 bits."""
     portable = portable_recipe(recipe)
     return portable.model_copy(
         update={
             "data": portable.data.model_copy(update={"path": None, "difficulty": None}),
             "lora": portable.lora.model_copy(update={"start": None}),
-            "model": portable.model.model_copy(update={"load_in": "16bit"} if form == "merged" else {}),
+            "model": portable.model.model_copy(update={"load_in": "16bit"} if kind == "merged" else {}),
             "judge": JudgeSpec(),
         }
     )
 
 
-def _family(family: prompt.Family) -> dict[str, Any]:
-    return {
-        "name": family.name,
-        "digest": family.digest,
-        "reply": family.completion_format,
-        "wordings": list(family.wordings),
-        "kinds": list(family.kinds),
-        "otherwise": list(family.fallback_wordings),
-        "ask_with": family.wording("open"),
-    }
-
-
-def _card(run: Run, form: Form) -> str:
-    text = card.render(run_report.read(run))
-    if form == "adapter":
-        return text
-    text = text.replace("library_name: peft\n", "library_name: transformers\n", 1)
-    return text + (
-        "\n\n## This folder\n\nThe adapter merged into its base: plain transformers loads it, `example.py` shows how. "
-        "`lowmed.json` holds the prompts and the pixel budget that it was trained with; `parity.json` says how its "
-        "answers agree with those of the adapter.\n"
+def _prompt_info(family: prompt.Family) -> PromptInfo:
+    return PromptInfo(
+        name=family.name,
+        digest=family.digest,
+        completion_format=family.completion_format,
+        wordings=family.wordings,
+        kinds=family.kinds,
+        fallback_wordings=family.fallback_wordings,
+        question_template=family.wording("open"),
     )
 
 
-def _licence(recipe: Recipe) -> str:
+def _model_card(run: Run, kind: PackageKind) -> str:
+    text = card.render(run_report.read(run))
+    if kind == "adapter":
+        return text
+    text = text.replace("library_name: peft\n", "library_name: transformers\n", 1)
+    return text + (
+        "\n\n## This folder\n\nThe adapter, merged into its base; transformers loads it alone: see `example.py`. "
+        "`lowmed.json` holds the prompts and the pixel limits of training. `parity.json` compares its answers with "
+        "those of the adapter.\n"
+    )
+
+
+def _license(recipe: Recipe) -> str:
     if recipe.model.name == "nano":
         for file in distribution("lowmed").files or ():
             if file.name == "LICENSE":
                 return file.read_text(encoding="utf-8")
-    return f"These weights derive from {recipe.model.name}; its licence, of which the base held no copy, applies.\n"
+    return (
+        f"These weights derive from {recipe.model.name} and are under its license, "
+        "of which the base's folder holds no copy.\n"
+    )
 
 
-def _check_policy(out: Path, processor: Any) -> None:
+def _check_pixel_policy(out: Path, processor: Any) -> None:
     from PIL import Image
     from transformers import AutoProcessor
 
-    again = AutoProcessor.from_pretrained(out)
-    image = Image.new("RGB", WIDE_PX)
+    saved = AutoProcessor.from_pretrained(out)
+    image = Image.new("RGB", LARGE_IMAGE_PX)
     grids = [
-        each.image_processor(images=[image], return_tensors="pt")["image_grid_thw"].tolist()
-        for each in (processor, again)
+        one.image_processor(images=[image], return_tensors="pt")["image_grid_thw"].tolist()
+        for one in (processor, saved)
     ]
     if grids[0] != grids[1]:
         raise SetupError(
-            f"the saved processor makes {grids[1]} patches of an image, the run {grids[0]}",
+            f"the saved processor makes {grids[1]} patches of an image, the run's processor {grids[0]}",
             str(out),
             "this version of transformers loses the image budget; install the pinned one",
         )

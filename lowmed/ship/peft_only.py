@@ -1,6 +1,6 @@
-"""The adapter on its base with transformers and peft alone, run as a script of its own: python peft_only.py JOB.json.
+"""Answer questions with transformers and PEFT alone. Run as a script: python peft_only.py JOB.json.
 
-Nothing of lowmed is imported, so that what it answers is what any other program would get.
+It imports nothing of lowmed, so that its completions are those of any other program.
 """
 
 import json
@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 
 
 def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
-    """The token ids of the greedy completions to one batch of questions."""
+    """The token ids of the greedy completions to one batch of questions; `job` is what `completions.py` writes."""
     dtype = getattr(torch, job["dtype"])
     options: dict[str, Any] = {}
     if job["four_bit"]:
@@ -30,6 +30,7 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
         job["base"], dtype=dtype, device_map={"": job["device"]}, attn_implementation="sdpa", **options
     )
     for module in base.modules():
+        # On some CPUs bitsandbytes would repack the 4-bit weights. lowmed does not, and the results must be the same.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     model = PeftModel.from_pretrained(base, job["adapter"]).eval()

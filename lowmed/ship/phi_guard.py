@@ -1,6 +1,6 @@
-"""What must not leave with a model: images, and names, dates or numbers of patients in files and their names.
+"""Search a folder for what must not be published with a model: images, and names, dates or numbers of patients.
 
-A guard against mistakes, not a proof: it knows patterns, not people.
+The search matches patterns. It guards against mistakes and does not prove that a folder is free of patient data.
 """
 
 import re
@@ -13,86 +13,86 @@ from safetensors import safe_open
 
 from lowmed.data.audit.phi_patterns import phi_in_text
 from lowmed.data.image import dicom, files
-from lowmed.ship import weights
+from lowmed.ship.weights import file_tensors
 
 WEIGHTS = (".safetensors", ".gguf")
-# Vocabularies and templates of the base: public texts, full of names.
+# Vocabularies and templates of the base: public texts that contain many names.
 VOCABULARY = frozenset({"tokenizer.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"})
-# Stamps that lowmed and the hub's formats write themselves, with what they hold taken out before a line is searched.
-_OWN = re.compile(
+# Numbers that lowmed and the hub's formats write. They are removed from a line before it is searched.
+_OWN_NUMBERS = re.compile(
     r"\b[0-9a-f]{12,64}\b"  # digests
-    r"|\b\d+\.\d{3,}(?:e-?\d+)?\b|\b\d+e-?\d+\b"  # measured figures
-    r"|\"(?:ram|disk|min_pixels|max_pixels|total_size|longest_edge|shortest_edge|total_parameters)\": \d+"
+    r"|\b\d+\.\d{3,}(?:e-?\d+)?\b|\b\d+e-?\d+\b"  # measurements
+    r"|\"(?:ram_bytes|disk_bytes|min_pixels|max_pixels|total_size|longest_edge|shortest_edge|total_parameters)\": \d+"
     r"|https?://\S+"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to look at: file, line (0 for the file itself), and what kind of thing; never what it says."""
+class PhiFinding:
+    """A file to review, the line (0 for the file as a whole), and the kind of problem; never the text."""
 
     file: str
     line: int
-    what: str
+    kind: str
 
     def __str__(self) -> str:
-        return f"{self.file}{f':{self.line}' if self.line else ''}: {self.what}"
+        return f"{self.file}{f':{self.line}' if self.line else ''}: {self.kind}"
 
 
-def findings(folder: Path, known: dict[str, bytes]) -> list[Finding]:
-    """All that must be looked at before a folder is shown to others.
+def find_phi(folder: Path, known: dict[str, bytes]) -> list[PhiFinding]:
+    """Everything to review before a folder is published.
 
     Args:
-        folder: what would leave.
-        known: content of files that lowmed ships and that hold nobody's data, by name.
+        folder: the folder.
+        known: file name -> content of files that lowmed ships, which hold no patient data.
     """
-    result: list[Finding] = []
+    findings: list[PhiFinding] = []
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
-            result.append(Finding(name, 0, "a link, which leads to another place"))
+            findings.append(PhiFinding(name, 0, "a symbolic link"))
         elif path.is_file():
-            told = phi_in_text(_OWN.sub(" ", name))
-            result += [Finding(name, 0, f"{told}, in the file's name")] if told else []
+            kind = phi_in_text(_OWN_NUMBERS.sub(" ", name))
+            findings += [PhiFinding(name, 0, f"{kind}, in the file's name")] if kind else []
             if known.get(path.name) != path.read_bytes()[: 1 << 20]:
-                result += _content(path, name)
-    return result
+                findings += _search_content(path, name)
+    return findings
 
 
-def _content(path: Path, name: str) -> Iterator[Finding]:
+def _search_content(path: Path, name: str) -> Iterator[PhiFinding]:
     if path.suffix in WEIGHTS:
-        yield from _header(path, name)
-    elif _is_picture(path):
-        yield Finding(name, 0, "a picture")
+        yield from _search_metadata(path, name)
+    elif _is_image(path):
+        yield PhiFinding(name, 0, "an image")
     elif path.name not in VOCABULARY:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
-            yield Finding(name, 0, "neither text, nor weights, nor anything else that an export has")
+            yield PhiFinding(name, 0, "a file of an unknown type")
             return
         for number, line in enumerate(lines, 1):
-            told = phi_in_text(_OWN.sub(" ", line))
-            if told:
-                yield Finding(name, number, told)
+            kind = phi_in_text(_OWN_NUMBERS.sub(" ", line))
+            if kind:
+                yield PhiFinding(name, number, kind)
 
 
-def _header(path: Path, name: str) -> Iterator[Finding]:
-    """What is written beside the tensors."""
+def _search_metadata(path: Path, name: str) -> Iterator[PhiFinding]:
+    """Search the metadata of a safetensors file."""
     if path.suffix != ".safetensors":
         return
-    weights.in_file(path)
-    with safe_open(path, "pt") as opened:
-        for key, text in (opened.metadata() or {}).items():
-            told = phi_in_text(f"{key} {text}")
-            if told:
-                yield Finding(name, 0, f"{told}, beside the weights")
+    file_tensors(path)
+    with safe_open(path, "pt") as stream:
+        for key, text in (stream.metadata() or {}).items():
+            kind = phi_in_text(f"{key} {text}")
+            if kind:
+                yield PhiFinding(name, 0, f"{kind}, in the metadata of the weights")
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     if path.suffix.lower() in files.SUFFIXES | dicom.SUFFIXES:
         return True
-    with path.open("rb") as opened:
-        if dicom.is_dicom(opened.read(132)):
+    with path.open("rb") as stream:
+        if dicom.is_dicom(stream.read(132)):
             return True
     try:
         with Image.open(path, formats=files.FORMATS):

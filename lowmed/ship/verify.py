@@ -1,9 +1,8 @@
-"""Is the adapter what training left, does it do anything, and does a merged model still say the same."""
+"""Checks of an adapter and of a merged model: is the adapter intact, does it have an effect, does the merge agree."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -12,175 +11,170 @@ from lowmed import answer
 from lowmed.engine import device, load
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
-from lowmed.ship import adapter as adapters
-from lowmed.ship import merge, replies_and_logits
-from lowmed.ship.adapter import Adapter
-from lowmed.ship.merge import MergeWork
-from lowmed.ship.replies_and_logits import Questions
-from lowmed.ship.weights import TensorLocation, canonical, is_language_layer
+from lowmed.ship import completions
+from lowmed.ship.adapter import WEIGHTS_FILE, Adapter, missing_layers, target_tensors
+from lowmed.ship.completions import QuestionSet
+from lowmed.ship.merge import MergeInputs, merge_tensor
+from lowmed.ship.records import Check, Parity
+from lowmed.ship.weights import TensorLocation, is_language_linear, loaded_name
 
-PASS_MARK = 0.9  # share of answers that adapter and merged model must agree on; the toolkit's own choice
-KEPT_MARK = 0.5  # share of the adapter that must be left after rounding; the toolkit's own choice
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that must be so; `told` says what was found."""
-
-    name: str
-    passed: bool
-    told: str
+MIN_SAME_ANSWERS = 0.9  # share of answers on which adapter and merged model must agree; lowmed's own choice
+MIN_RETAINED = 0.5  # share of the adapter that rounding must leave; lowmed's own choice
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What the adapter said on its own base: completions, what was read in them, and the logits on the way."""
+class AdapterOutputs:
+    """The adapter's outputs on its base: completions, the answers read from them, and the logits of their tokens."""
 
     completions: list[list[int]]
     answers: list[str | None]
     logits: list[torch.Tensor]
 
 
-def files(adapter: Adapter, base: dict[str, TensorLocation]) -> list[Check]:
-    """What the adapter's file shows without loading a model: keys and numbers.
+def check_files(adapter: Adapter, base: dict[str, TensorLocation]) -> list[Check]:
+    """Checks that need no model: keys and values of the adapter's weights.
 
     Raises:
-        RunError: it belongs to another base.
+        RunError: the adapter belongs to another base.
     """
-    adapters.targets(adapter, base)
-    missing = adapters.missing(adapter, base)
-    odd = [*adapter.left_over, *missing]
-    keys = f"{len(adapter.factors)} layers, {len(adapter.left_over)} keys left over, {len(missing)} layers missing"
-    still, broken = [], []
-    with safe_open(adapter.folder / adapters.FILE, "pt") as opened:
+    target_tensors(adapter, base)
+    missing = missing_layers(adapter, base)
+    problems = [*adapter.unknown_keys, *missing]
+    keys = f"{len(adapter.factors)} layers, {len(adapter.unknown_keys)} unknown keys, {len(missing)} layers missing"
+    zero, not_finite = [], []
+    with safe_open(adapter.folder / WEIGHTS_FILE, "pt") as stream:
         for module in sorted(adapter.factors):
-            down, up = (opened.get_tensor(f"base_model.model.{module}.lora_{side}.weight") for side in "AB")
-            still += [] if up.any() else [module]
-            broken += [] if down.isfinite().all() and up.isfinite().all() else [module]
+            down, up = (stream.get_tensor(f"base_model.model.{module}.lora_{side}.weight") for side in "AB")
+            zero += [] if up.any() else [module]
+            not_finite += [] if down.isfinite().all() and up.isfinite().all() else [module]
     count = len(adapter.factors)
-    zero = f"{len(still)} of {count} layers are zero, first {still[0]}" if still else f"none of {count} layers is zero"
     return [
-        Check("keys match the base", not odd and count > 0, f"{keys}, first {odd[0]}" if odd else keys),
-        Check("LoRA B is not zero", len(still) < count, zero),
+        Check("keys match the base", not problems and count > 0, f"{keys}, first {problems[0]}" if problems else keys),
         Check(
-            "weights are finite", not broken, f"{len(broken)} layers are not, first {broken[0]}" if broken else "all"
+            "LoRA B is not zero",
+            len(zero) < count,
+            f"{len(zero)} of {count} layers are zero, first {zero[0]}" if zero else f"none of {count} layers is zero",
+        ),
+        Check(
+            "weights are finite",
+            not not_finite,
+            f"{len(not_finite)} layers hold NaN or infinity, first {not_finite[0]}"
+            if not_finite
+            else f"all {count} layers",
         ),
     ]
 
 
-def adapter(model: ModelSpec, base: Path, folder: Path, asked: Questions) -> tuple[list[Check], Outputs]:
-    """Load the adapter on its base, as in training, and compare with the base alone and with plain peft.
+def check_adapter(
+    model: ModelSpec, base: Path, folder: Path, questions: QuestionSet
+) -> tuple[list[Check], AdapterOutputs]:
+    """Load the adapter on its base, as in training. Compare it with the base alone and with PEFT outside lowmed.
+
+    Args:
+        model: the base as the run loaded it.
+        base: folder of the base.
+        folder: of the adapter.
+        questions: what is answered.
 
     Raises:
         LowmedError: the machine or the model does not allow it.
     """
     loaded = load.with_adapter(load.load_base(model, device.find_device(model)), folder)
-    completions = replies_and_logits.tokens(loaded, asked)
-    tuned = replies_and_logits.logits(loaded, asked, completions)
+    tuned = completions.greedy_completions(loaded, questions)
+    logits = completions.completion_logits(loaded, questions, tuned)
     with loaded.model.disable_adapter():
-        alone = replies_and_logits.logits(loaded, asked, completions)
-    apart = [float((one - other).abs().max()) for one, other in zip(tuned, alone, strict=True)]
-    changed = sum(each > 0 for each in apart)
-    plain = replies_and_logits.replies_by_peft_alone(loaded, asked, base, folder, four_bit=model.load_in == "4bit")
-    same = sum(one == other for one, other in zip(plain, completions, strict=False))
+        base_logits = completions.completion_logits(loaded, questions, tuned)
+    differences = [float((one - other).abs().max()) for one, other in zip(logits, base_logits, strict=True)]
+    changed = sum(difference > 0 for difference in differences)
+    by_peft = completions.completions_with_peft(loaded, questions, base, folder, four_bit=model.load_in == "4bit")
+    same = sum(one == other for one, other in zip(by_peft, tuned, strict=False))
     checks = [
         Check(
             "logits differ from the base",
-            changed == len(apart),
-            f"on {changed} of {len(apart)} samples, at most by {max(apart):.4g}",
+            changed == len(differences),
+            f"on {changed} of {len(differences)} questions, by at most {max(differences):.4g}",
         ),
-        Check("plain peft says the same", same == len(plain), f"{same} of {len(plain)} replies have the same tokens"),
+        Check(
+            "PEFT alone gives the same tokens",
+            same == len(by_peft),
+            f"{same} of {len(by_peft)} completions are the same",
+        ),
     ]
-    spoken = Outputs(completions, read(loaded, asked.samples, completions), tuned)
+    outputs = AdapterOutputs(tuned, read_answers(loaded, questions.samples, tuned), logits)
     del loaded
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return checks, spoken
+    return checks, outputs
 
 
-def read(loaded: load.Loaded, samples: Sequence[Sample], completions: Sequence[list[int]]) -> list[str | None]:
-    """The answers in the completions, None where unread."""
-    texts = [replies_and_logits.text(loaded, completion) for completion in completions]
-    return [answer.read(said, sample, finish).value for sample, (said, finish) in zip(samples, texts, strict=True)]
+def read_answers(loaded: load.Loaded, samples: Sequence[Sample], tokens: Sequence[list[int]]) -> list[str | None]:
+    """The answers in the completions; None where there is no single answer."""
+    texts = [completions.decode(loaded, ids) for ids in tokens]
+    return [answer.read(text, sample, finish).value for sample, (text, finish) in zip(samples, texts, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How a merged model agrees with the adapter: shares of samples, and differences of logits in nats."""
-
-    reference: str
-    samples: int
-    answers: float
-    tokens: float
-    largest_logit: float
-    mean_logit: float
-
-
-def parity(
-    model: ModelSpec, merged: Path, asked: Questions, spoken: Outputs, work: MergeWork | None = None
+def measure_parity(
+    model: ModelSpec,
+    merged: Path,
+    questions: QuestionSet,
+    outputs: AdapterOutputs,
+    other_reference: MergeInputs | None = None,
 ) -> list[Parity]:
-    """The merged folder beside the adapter; with `work`, also as it would be over the work's reference instead.
+    """Compare the merged folder with the adapter; optionally also the merge over another reference.
 
-    The other reference is not written: its tensors are put into the loaded model.
+    The other merge is not written: its tensors replace those of the loaded model.
 
     Args:
-        model: what the run was trained with; says the machine and the pixel policy.
-        merged: folder of the merged model.
-        asked: the samples.
-        spoken: what the adapter said to them.
-        work: a merge over another reference, or None.
+        model: the run's model, which sets device and pixel policy.
+        merged: the merged folder.
+        questions: what is answered.
+        outputs: the adapter's outputs.
+        other_reference: a merge over another reference, or None.
     """
-    # Weights that lie there in 4 bits are loaded as they are.
-    as_it_lies = {"name": str(merged), "revision": None, "load_in": "16bit", "weights": "pretrained"}
-    loaded = load.load_base(model.model_copy(update=as_it_lies), device.find_device(model))
-    result = [_parity("as written", loaded, asked, spoken)]
-    if work:
-        weights = dict(loaded.model.named_parameters())
+    # Weights that are stored in 4 bits load as they are; `16bit` prevents a second quantization.
+    stored = {"name": str(merged), "revision": None, "load_in": "16bit", "weights": "pretrained"}
+    loaded = load.load_base(model.model_copy(update=stored), device.find_device(model))
+    results = [_parity("as written", loaded, questions, outputs)]
+    if other_reference:
+        parameters = dict(loaded.model.named_parameters())
         with torch.no_grad():
-            layers = {name for name, place in work.base.items() if is_language_layer(name, place)}
-            for name in sorted(layers | set(work.targets)):
-                tensor, _, _ = merge.merged(work, name)
-                weights[canonical(name)].copy_(tensor)
-        result.append(_parity(work.reference, loaded, asked, spoken))
+            linear = {name for name, location in other_reference.base.items() if is_language_linear(name, location)}
+            for name in sorted(linear | set(other_reference.targets)):
+                parameters[loaded_name(name)].copy_(merge_tensor(other_reference, name).merged)
+        results.append(_parity(other_reference.reference, loaded, questions, outputs))
     del loaded
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return result
+    return results
 
 
-def alike(result: Parity) -> Check:
-    """Whether adapter and merged model answer alike, by the pass mark."""
-    told = (
-        f"{result.answers:.3f} of {result.samples} answers agree (pass mark {PASS_MARK}), {result.tokens:.3f} in every "
-        f"token; logits differ at most by {result.largest_logit:.4g}, on average by {result.mean_logit:.4g}"
+def parity_check(parity: Parity) -> Check:
+    """Whether adapter and merged model agree on enough answers."""
+    detail = (
+        f"{parity.same_answers:.3f} of {parity.questions} answers are the same (required: {MIN_SAME_ANSWERS}), "
+        f"{parity.same_completions:.3f} in every token; logits differ by at most {parity.max_logit_difference:.4g}, "
+        f"by {parity.mean_logit_difference:.4g} on average"
     )
-    return Check("adapter and merged answer alike", result.answers >= PASS_MARK, told)
+    return Check("adapter and merged model agree", parity.same_answers >= MIN_SAME_ANSWERS, detail)
 
 
-def survives(kept: float, into: str) -> Check:
-    """Whether enough of the adapter is left in weights of that precision, by the pass mark."""
-    told = f"{kept:.3f} of it is left in the {into} weights (pass mark {KEPT_MARK})"
-    return Check("the adapter survives rounding", kept >= KEPT_MARK, told)
+def retained_check(retained: float, precision: str) -> Check:
+    """Whether weights of that precision retain enough of the adapter."""
+    detail = f"{retained:.3f} of it is retained in the {precision} weights (required: {MIN_RETAINED})"
+    return Check("rounding keeps the adapter", retained >= MIN_RETAINED, detail)
 
 
-def document(checks: Sequence[Check], **more: Any) -> dict[str, Any]:
-    """Checks as one JSON document."""
-    return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks], **more}
-
-
-def _parity(reference: str, loaded: load.Loaded, asked: Questions, spoken: Outputs) -> Parity:
-    completions = replies_and_logits.tokens(loaded, asked)
-    answers = read(loaded, asked.samples, completions)
-    apart = [
-        (one - other).abs()
-        for one, other in zip(replies_and_logits.logits(loaded, asked, spoken.completions), spoken.logits, strict=True)
-    ]
-    count = len(asked.samples)
+def _parity(reference: str, loaded: load.Loaded, questions: QuestionSet, outputs: AdapterOutputs) -> Parity:
+    tokens = completions.greedy_completions(loaded, questions)
+    answers = read_answers(loaded, questions.samples, tokens)
+    logits = completions.completion_logits(loaded, questions, outputs.completions)
+    differences = [(one - other).abs() for one, other in zip(logits, outputs.logits, strict=True)]
+    count = len(questions.samples)
     return Parity(
         reference=reference,
-        samples=count,
-        answers=sum(one == other for one, other in zip(answers, spoken.answers, strict=True)) / count,
-        tokens=sum(one == other for one, other in zip(completions, spoken.completions, strict=True)) / count,
-        largest_logit=max(float(each.max()) for each in apart),
-        mean_logit=sum(float(each.mean()) for each in apart) / count,
+        questions=count,
+        same_answers=sum(one == other for one, other in zip(answers, outputs.answers, strict=True)) / count,
+        same_completions=sum(one == other for one, other in zip(tokens, outputs.completions, strict=True)) / count,
+        max_logit_difference=max(float(difference.max()) for difference in differences),
+        mean_logit_difference=sum(float(difference.mean()) for difference in differences) / count,
     )

@@ -1,58 +1,81 @@
-"""How vLLM serves a merged folder, or the adapter on its base: the exact commands, and what vLLM cannot serve."""
+"""Export target `vllm`: a merged folder with the commands that serve it, or the adapter on its base, with vLLM."""
 
 import json
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, write_text
 from lowmed.recipe import Recipe
+from lowmed.run import Run
 from lowmed.ship.adapter import Adapter
+from lowmed.ship.export import ExportRequest, export_report
+from lowmed.ship.merge_job import run_merge
+from lowmed.ship.records import ExportReport
 
 # vLLM's `--max-lora-rank` is one of these (vllm.config.lora.MaxLoRARanks, 0.14 to 0.26).
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-QUESTION_TOKENS = 1024  # room for the wording and the question
+QUESTION_TOKENS = 1024  # budget for the prompt's wording and the question
 SERVE, SERVE_ADAPTER, ADAPTER = "serve.sh", "serve-adapter.sh", "adapter"
-_HEAD = '#!/bin/sh\n# {what}\n# Only this machine can reach it; {then}\ncd "$(dirname "$0")" || exit 1\n'
-_THEN = "ask it with: lowmed eval --endpoint http://127.0.0.1:8000/v1 --model {name} --on SOURCE"
+_HEADER = (
+    '#!/bin/sh\n# {title}\n# The server is reachable from this machine only. {usage}\ncd "$(dirname "$0")" || exit 1\n'
+)
+_USAGE = "Evaluate it: lowmed eval --endpoint http://127.0.0.1:8000/v1 --model {name} --on SOURCE"
 
 
-def check(adapter: Adapter) -> None:
-    """Refuse what vLLM cannot serve.
-
-    It puts adapters on the language model alone and only warns of the rest, so that the answers would silently be
-    those of a model that was never measured.
+def export_vllm(request: ExportRequest) -> ExportReport:
+    """Write the merged folder, the adapter, and a serve command for each.
 
     Raises:
-        RunError: the adapter changes the vision tower, or its rank is beyond vLLM's.
+        LowmedError: vLLM cannot serve the adapter, or the merge is not possible.
     """
-    if adapter.vision:
+    job = request.plan_merge(request.new_folder())
+    adapter = job.inputs.adapter
+    require_servable(adapter)
+    samples = job.questions.samples if job.questions else ()
+    images = max([1, *(len(sample.images) for sample in samples)])
+    with request.progress("merge", job.shards) as advance:
+        report = run_merge(job, advance, lambda out: write_serve_scripts(out, job.run, adapter, images=images))
+    folder = Path(report.out or job.out)
+    instructions = "\n\n".join(_instruction(folder / name) for name in (SERVE, SERVE_ADAPTER)) if report.passed else ""
+    return export_report(request.target, report, instructions=instructions)
+
+
+def require_servable(adapter: Adapter) -> None:
+    """Refuse an adapter that vLLM cannot serve.
+
+    vLLM applies adapters to the language model only and drops other layers with a warning. Its answers would then be
+    those of a model that was never evaluated.
+
+    Raises:
+        RunError: the adapter changes the vision tower, or its rank is above vLLM's maximum.
+    """
+    if adapter.vision_layers:
         raise RunError(
-            f"vLLM leaves an adapter on the vision tower out without an error ({len(adapter.vision)} layers)",
+            f"vLLM silently ignores an adapter's layers on the vision tower ({len(adapter.vision_layers)} layers)",
             str(adapter.folder),
             "serve the merged model: lowmed export RUN --to merged",
         )
     if adapter.config["r"] > RANKS[-1]:
         raise RunError(
-            f"vLLM serves adapters up to rank {RANKS[-1]}, this one has {adapter.config['r']}",
+            f"vLLM serves adapters up to rank {RANKS[-1]}, this one has rank {adapter.config['r']}",
             str(adapter.folder),
             "serve the merged model: lowmed export RUN --to merged",
         )
 
 
-def command(model: str, name: str, recipe: Recipe, *, images: int, lora: Adapter | None, half: bool) -> str:
-    """The command that serves a model as it was trained: same pixels, same number of images, room for its completions.
+def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter: Adapter | None, half: bool) -> str:
+    """The command that serves a model with the pixel limits of training and enough context for its completions.
 
     Args:
-        model: folder or hub id, as the shell reads it.
-        name: what clients call the model.
+        model: folder or hub id, quoted for the shell.
+        name: model name for clients.
         recipe: recipe of the run.
-        images: most images of one question.
-        lora: the adapter beside it in `adapter/`, or None for a merged model.
-        half: serve in fp16, as on cards without bf16.
+        images: maximum number of images of one question.
+        adapter: the adapter in `adapter/`, or None for a merged model.
+        half: serve in fp16, for GPUs without bf16.
     """
     policy = PixelPolicy(recipe.model.max_image_tokens)
     tokens = policy.max_image_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
@@ -66,33 +89,44 @@ def command(model: str, name: str, recipe: Recipe, *, images: int, lora: Adapter
         f"--limit-mm-per-prompt {shlex.quote(limits)}",
         f"--mm-processor-kwargs {shlex.quote(pixels)}",
     ]
-    if lora:
-        rank = next(rank for rank in RANKS if rank >= lora.config["r"])
+    if adapter:
+        rank = next(rank for rank in RANKS if rank >= adapter.config["r"])
         parts += ["--enable-lora", f"--max-lora-rank {rank}", f"--lora-modules {shlex.quote(name)}=./{ADAPTER}"]
     else:
         parts.append(f"--served-model-name {shlex.quote(name)}")
     return " \\\n  ".join(parts)
 
 
-def write(out: Path, run: Any, adapter: Adapter, *, images: int) -> None:
-    """Put both commands, and the adapter, into a merged folder.
+def write_serve_scripts(out: Path, run: Run, adapter: Adapter, *, images: int) -> None:
+    """Add both serve scripts and the adapter to a merged folder.
+
+    Args:
+        out: the merged folder.
+        run: the run it comes from.
+        adapter: its adapter.
+        images: maximum number of images of one question.
 
     Raises:
-        RunError: as `check`.
+        RunError: as `require_servable`.
         SetupError: the disk does not allow it.
     """
-    check(adapter)
-    recipe, name = run.recipe, run.record.name
-    half = run.record.precision == "fp16"
-    then = _THEN.format(name=name)
+    require_servable(adapter)
+    recipe, record = run.recipe, run.record
+    name, half = record.name, record.precision == "fp16"
+    usage = _USAGE.format(name=name)
     base = '"${BASE:?the folder of the base}"' if recipe.model.name == "nano" else shlex.quote(recipe.model.name)
     base += f" --revision {shlex.quote(recipe.model.revision)}" if recipe.model.revision else ""
-    merged = command(".", name, recipe, images=images, lora=None, half=half)
-    beside = command(base, name, recipe, images=images, lora=adapter, half=half)
+    merged_command = serve_command(".", name, recipe, images=images, adapter=None, half=half)
+    adapter_command = serve_command(base, name, recipe, images=images, adapter=adapter, half=half)
     with disk_errors(out):
         shutil.copytree(adapter.folder, out / ADAPTER, dirs_exist_ok=True)
-    write_text(out / SERVE, _HEAD.format(what="The merged model.", then=then) + merged + "\n")
-    what = "The adapter on its 16-bit base. First see that it answers otherwise than the base does."
-    write_text(out / SERVE_ADAPTER, _HEAD.format(what=what, then=then) + beside + "\n")
+    write_text(out / SERVE, _HEADER.format(title="The merged model.", usage=usage) + merged_command + "\n")
+    title = "The adapter on its 16-bit base. First check that its answers differ from the base's."
+    write_text(out / SERVE_ADAPTER, _HEADER.format(title=title, usage=usage) + adapter_command + "\n")
     for file in (SERVE, SERVE_ADAPTER):
         (out / file).chmod(0o755)
+
+
+def _instruction(script: Path) -> str:
+    command = script.read_text(encoding="utf-8").partition("exit 1")[2].strip()
+    return f"# {script}\n{command}"

@@ -1,4 +1,4 @@
-"""The safetensors files of a model folder: which tensor lies where, and whether all of them are whole."""
+"""The safetensors files of a model folder: the location of every tensor, and checks that no file is incomplete."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from lowmed.errors import RunError
-from lowmed.models import FAMILIES
+from lowmed.models import FAMILIES, ModelFamily
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -19,7 +19,7 @@ FLOATS = frozenset({"BF16", "F16", "F32"})
 
 @dataclass(frozen=True, slots=True)
 class TensorLocation:
-    """Where a tensor lies: its file, and its bytes in that file."""
+    """The file of a tensor, its dtype and shape, and its byte range in that file."""
 
     file: str
     dtype: str
@@ -34,76 +34,76 @@ class TensorLocation:
 
 
 def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
-    """Every tensor of a model folder by its name, after a look at the headers of all files.
+    """Every tensor of a model folder by name. Reads the headers of all files, not the data.
 
     Raises:
-        RunError: there are no safetensors, a shard is missing, damaged or cut short, or lacks a tensor of the index.
+        RunError: there are no safetensors; a shard is missing, damaged or truncated, or lacks a tensor of the index.
     """
     index = folder / INDEX
     if not index.is_file():
         if not (folder / SINGLE).is_file():
-            raise RunError(
-                "there are no safetensors weights", str(folder), "name the folder of the 16-bit base with --base"
-            )
-        return in_file(folder / SINGLE)
+            raise RunError("there are no safetensors weights", str(folder), "name a folder with 16-bit weights")
+        return file_tensors(folder / SINGLE)
     try:
-        named: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError) as error:
-        raise RunError("the shard index can not be read", str(index), "download the model again") from error
-    result: dict[str, TensorLocation] = {}
-    for file in sorted(set(named.values())):
+        raise RunError("the shard index cannot be read", str(index), "download the model again") from error
+    locations: dict[str, TensorLocation] = {}
+    for file in sorted(set(weight_map.values())):
         if not (folder / file).is_file():
             raise RunError("a shard of the model is missing", str(folder / file), "download the model again")
-        result |= in_file(folder / file)
-    lost = sorted(named.keys() - result.keys())
-    if lost:
+        locations |= file_tensors(folder / file)
+    missing = sorted(weight_map.keys() - locations.keys())
+    if missing:
         raise RunError(
-            f"{len(lost)} tensors of the index are in no shard, first {lost[0]}", str(index), "download the model again"
+            f"{len(missing)} tensors of the index are in no shard, first {missing[0]}",
+            str(index),
+            "download the model again",
         )
-    return result
+    return locations
 
 
-def in_file(file: Path) -> dict[str, TensorLocation]:
+def file_tensors(file: Path) -> dict[str, TensorLocation]:
     """Every tensor of one safetensors file.
 
-    The layout is documented with the format: eight bytes of header length, a JSON header, the data.
+    The format documents the layout: eight bytes of header length, a JSON header, the data.
 
     Raises:
-        RunError: it is damaged or cut short.
+        RunError: the file is damaged or truncated.
     """
     try:
         with safe_open(file, "np"):
-            pass  # holds the header against the size of the file
+            pass  # checks the header against the size of the file
     except (SafetensorError, OSError) as error:
         raise RunError(
-            f"the weights are damaged or cut short: {error}", str(file), "copy or download the file again"
+            f"the weights are damaged or truncated: {error}", str(file), "copy or download the file again"
         ) from error
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
     header.pop("__metadata__", None)
-    first = 8 + length
+    data_start = 8 + length
     return {
         name: TensorLocation(
-            file.name, each["dtype"], tuple(each["shape"]), *(first + at for at in each["data_offsets"])
+            file.name, entry["dtype"], tuple(entry["shape"]), *(data_start + at for at in entry["data_offsets"])
         )
-        for name, each in header.items()
+        for name, entry in header.items()
     }
 
 
-def files(result: Mapping[str, TensorLocation]) -> list[str]:
-    """The names of the files that the tensors lie in."""
-    return sorted({place.file for place in result.values()})
+def shard_files(tensors: Mapping[str, TensorLocation]) -> list[str]:
+    """The names of the files that hold the tensors, sorted."""
+    return sorted({location.file for location in tensors.values()})
 
 
-def digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     """SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def canonical(name: str) -> str:
-    """The name of a tensor in the loaded model; published checkpoints may still have older names."""
+def loaded_name(name: str) -> str:
+    """The name of a tensor in the loaded model; published checkpoints may still use older names."""
     for family in FAMILIES.values():
         for published, loaded in family.renamed_prefixes.items():
             if name.startswith(published):
@@ -111,6 +111,15 @@ def canonical(name: str) -> str:
     return name
 
 
-def is_language_layer(name: str, place: TensorLocation) -> bool:
-    """Whether a tensor is the weight of a linear layer of the language model: those that train in 4 bits."""
-    return canonical(name).startswith("model.language_model.layers.") and len(place.shape) == 2
+def published_name(name: str, family: ModelFamily) -> str:
+    """The name of a tensor in a published checkpoint of the family: the inverse of `loaded_name`."""
+    for published, loaded in family.renamed_prefixes.items():
+        if name.startswith(loaded):
+            return published + name.removeprefix(loaded)
+    return name
+
+
+def is_language_linear(name: str, location: TensorLocation) -> bool:
+    """Whether a tensor is the weight of a linear layer of the language model: those are in 4 bits during training."""
+    layers = tuple(f"{family.language_model}.layers." for family in FAMILIES.values())
+    return loaded_name(name).startswith(layers) and len(location.shape) == 2

@@ -1,4 +1,4 @@
-"""nano as GGUF files, and folders like nano with something changed, for the tests of both sides."""
+"""nano as GGUF files, and copies of nano with changed settings or weights."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, Qwen2VLForConditionalGeneration
 
 from lowmed import nano
-from lowmed.ship.gguf import export
+from lowmed.ship.gguf.convert import write_gguf
 
 Copy = Callable[..., Path]
 
@@ -20,13 +20,13 @@ Copy = Callable[..., Path]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """nano as GGUF files."""
     out = tmp_path_factory.mktemp("gguf")
-    export.write(nano.folder(), out, ("f16", "q8_0"), name="nano")
+    write_gguf(nano.folder(), out, ("f16", "q8_0"), name="nano")
     return out
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Copy:
-    """A folder like nano, with some settings changed, given by file and dotted key."""
+    """A copy of nano with changed settings: file -> dotted key -> value."""
 
     def make(changes: dict[str, dict[str, Any]] | None = None) -> Path:
         folder = tmp_path / "merged"
@@ -35,8 +35,8 @@ def copy(tmp_path: Path) -> Copy:
             content = json.loads((folder / name).read_text())
             for key, value in keys.items():
                 inner = content
-                *way, last = key.split(".")
-                for step in way:
+                *parents, last = key.split(".")
+                for step in parents:
                     inner = inner[step]
                 inner[last] = value
             (folder / name).write_text(json.dumps(content))

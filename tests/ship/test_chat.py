@@ -1,4 +1,4 @@
-"""The page answers over real HTTP, on this machine alone, and keeps nothing."""
+"""The page answers over HTTP, is bound to this machine, and removes uploaded images."""
 
 import os
 import socket
@@ -29,13 +29,13 @@ def client(port: int) -> Iterator[Any]:
 
     from lowmed.ship import chat
 
-    with chat.serving(open_target("nano"), port):
+    with chat.serve_page(open_target("nano"), port):
         yield Client(f"http://127.0.0.1:{port}", verbose=False, analytics_enabled=False)
     assert not Path(os.environ["GRADIO_TEMP_DIR"]).exists()
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Any:
+def image(tmp_path: Path) -> Any:
     from gradio_client import handle_file
 
     [sample] = phantom.samples("test", 1)
@@ -44,23 +44,23 @@ def picture(tmp_path: Path) -> Any:
 
 
 @pytest.mark.slow
-def test_a_question_about_a_picture_is_answered_with_reasoning_and_votes(client: Any, image: Any) -> None:
+def test_a_question_about_an_image_is_answered_with_reasoning_and_votes(client: Any, image: Any) -> None:
     answer, reasoning, votes = client.predict(
         [image], "Which side is the bright disc on?", "reasoning", 4, api_name="/ask"
     )
     assert answer
     assert reasoning
-    assert sum(each["confidence"] for each in votes["confidences"]) == pytest.approx(1.0)
+    assert sum(vote["confidence"] for vote in votes["confidences"]) == pytest.approx(1.0)
 
 
 @pytest.mark.slow
-def test_what_can_not_be_asked_is_told(client: Any, image: Any) -> None:
+def test_an_empty_question_is_refused(client: Any, image: Any) -> None:
     with pytest.raises(Exception, match="the question is empty"):
         client.predict([image], " ", "reasoning", 0, api_name="/ask")
 
 
 @pytest.mark.slow
-def test_the_page_is_bound_to_this_machine_and_fetches_nothing_from_elsewhere(client: Any, port: int) -> None:
+def test_the_page_is_bound_to_this_machine_and_loads_nothing_from_others(client: Any, port: int) -> None:
     import httpx
 
     listening = [
@@ -76,11 +76,11 @@ def test_the_page_is_bound_to_this_machine_and_fetches_nothing_from_elsewhere(cl
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_told(client: Any, port: int) -> None:
+def test_a_taken_port_is_reported(client: Any, port: int) -> None:
     from lowmed.ship import chat
 
     assert client
     temporary = os.environ["GRADIO_TEMP_DIR"]
-    with pytest.raises(SetupError, match="the page can not be served"), chat.serving(open_target("nano"), port):
+    with pytest.raises(SetupError, match="the page cannot be served"), chat.serve_page(open_target("nano"), port):
         pass
     os.environ["GRADIO_TEMP_DIR"] = temporary

@@ -1,4 +1,4 @@
-"""The script that comes with every export runs where lowmed is not."""
+"""The example script of every export runs without lowmed."""
 
 import base64
 import http.server
@@ -18,9 +18,9 @@ from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.nano import phantom
 from lowmed.run import Run
-from lowmed.ship import adapter as adapters
-from lowmed.ship import base_model as bases
 from lowmed.ship import merge, package
+from lowmed.ship.adapter import read_adapter, target_tensors
+from lowmed.ship.base_model import base_tensors
 
 WITHOUT_LOWMED = "import runpy, sys; sys.modules['lowmed'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
 
@@ -31,67 +31,67 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.slow
-def test_the_merged_and_the_adapter_folder_answer_alike(run: Run, tmp_path: Path) -> None:
-    tensors, adapter = bases.tensors(nano.folder()), adapters.read(str(run.folder))
-    work = merge.MergeWork(nano.folder(), tensors, adapter, adapters.targets(adapter, tensors), "original")
-    merge.write(work, tmp_path / "merged", lambda done, note: None)
+def test_the_scripts_of_merged_weights_and_adapter_run(run: Run, tmp_path: Path) -> None:
+    tensors, adapter = base_tensors(nano.folder()), read_adapter(str(run.folder))
+    inputs = merge.MergeInputs(nano.folder(), tensors, adapter, target_tensors(adapter, tensors), "original")
+    merge.write_shards(inputs, tmp_path / "merged", lambda done, note: None)
     package.write_package(run, nano.folder(), tmp_path / "merged", "merged")
     package.write_package(run, nano.folder(), tmp_path / "adapter", "adapter")
     for file in run.adapter.iterdir():
         (tmp_path / "adapter" / file.name).write_bytes(file.read_bytes())
     sample = phantom.samples("test", 1)[0]
-    phantom.picture(sample.images[0]).save(tmp_path / "picture.png")
-    said = []
-    for form, more in (("merged", []), ("adapter", [str(nano.folder())])):
-        script = tmp_path / form / "example.py"
-        arguments = [str(script), str(tmp_path / "picture.png"), sample.question, *more]
+    phantom.picture(sample.images[0]).save(tmp_path / "image.png")
+    completions = []
+    for kind, arguments in (("merged", []), ("adapter", [str(nano.folder())])):
+        script = tmp_path / kind / "example.py"
+        command = [str(script), str(tmp_path / "image.png"), sample.question, *arguments]
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_LOWMED, *arguments],
+            [sys.executable, "-c", WITHOUT_LOWMED, *command],
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout.strip())
-    assert all(completion.startswith("<think>") and completion.endswith("</answer>") for completion in said), said
+        completions.append(done.stdout.strip())
+    assert all(completion.startswith("<think>") and completion.endswith("</answer>") for completion in completions), (
+        completions
+    )
 
 
-def test_the_scripts_are_short_and_know_nothing_of_lowmed() -> None:
-    for form in ("merged", "adapter", "served"):
-        lines = Path(package.__file__).with_name(f"example_{form}.py").read_text().splitlines()
+def test_the_scripts_are_short_and_do_not_import_lowmed() -> None:
+    for kind in ("merged", "adapter", "served"):
+        lines = package.example(kind).read_text().splitlines()
         code = [line for line in lines[1:] if line]
         assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 15
         assert not any(line.startswith(("import lowmed", "from lowmed")) for line in code)
 
 
-@pytest.mark.parametrize("wide_high", [(64, 64), (900, 700), (333, 1000)])
-def test_the_script_of_gguf_files_asks_a_server_with_a_picture_as_training_saw_it(
-    tmp_path: Path, wide_high: tuple[int, int]
-) -> None:
-    asked: list[dict[str, Any]] = []
+@pytest.mark.parametrize("size", [(64, 64), (900, 700), (333, 1000)])
+def test_the_script_for_a_server_resizes_the_image_as_in_training(tmp_path: Path, size: tuple[int, int]) -> None:
+    requests: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            told = json.dumps({"choices": [{"message": {"content": "<answer>yes</answer>"}}]}).encode()
+            requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            body = json.dumps({"choices": [{"message": {"content": "<answer>yes</answer>"}}]}).encode()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
 
     policy = PixelPolicy(64)
-    about = {
-        "run": "rarl", "max_new_tokens": 32, "prompts": {"infer": {"ask_with": "{question} Answer."}},
+    content = {
+        "run": "rarl", "max_new_tokens": 32, "prompts": {"infer": {"question_template": "{question} Answer."}},
         "pixels": {"max_pixels": policy.max_pixels},
     }  # fmt: skip
-    (tmp_path / "lowmed.json").write_text(json.dumps(about))
+    (tmp_path / "lowmed.json").write_text(json.dumps(content))
     script = tmp_path / "example.py"
-    script.write_bytes(Path(package.__file__).with_name("example_served.py").read_bytes())
-    Image.new("RGB", wide_high, "grey").save(tmp_path / "a.png")
+    script.write_bytes(package.example("served").read_bytes())
+    Image.new("RGB", size, "grey").save(tmp_path / "a.png")
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -101,7 +101,7 @@ def test_the_script_of_gguf_files_asks_a_server_with_a_picture_as_training_saw_i
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (0, "<answer>yes</answer>"), done.stderr
-    [image, text] = asked[0]["messages"][0]["content"]
-    assert (text["text"], asked[0]["model"], asked[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
-    shown = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1])))
-    assert shown.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size
+    [image, text] = requests[0]["messages"][0]["content"]
+    assert (text["text"], requests[0]["model"], requests[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
+    received = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1])))
+    assert received.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size

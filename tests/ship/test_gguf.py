@@ -1,4 +1,4 @@
-"""The GGUF files hold what the merged folder holds."""
+"""The GGUF files hold the values of the merged folder."""
 
 import json
 import shutil
@@ -15,8 +15,8 @@ from transformers import Qwen2VLForConditionalGeneration
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError, SetupError
-from lowmed.ship.gguf import export
-from lowmed.ship.gguf.agreement import Question, agreement
+from lowmed.ship.gguf.agreement import PromptInput, compare
+from lowmed.ship.gguf.convert import can_quantize, image_token_limits, write_gguf
 
 gguf = pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
@@ -24,7 +24,7 @@ __all__ = ["copy", "exported"]  # fixtures
 
 
 def tensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The values of a GGUF file, dequantised."""
+    """The dequantized values of a GGUF file."""
     result = {}
     for tensor in gguf.GGUFReader(path).tensors:
         shape = tuple(int(side) for side in reversed(tensor.shape))
@@ -45,14 +45,14 @@ def weights(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def stored(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """As the files hold them: matrices in F16, which has every bfloat16 but the smallest, vectors in F32."""
+    """The values in the files: matrices in F16, which holds every bfloat16 but the smallest, vectors in F32."""
     if values.ndim == 1:
         return values
     assert np.abs(values - values.astype(np.float16)).max() <= 2.0**-25
     return values.astype(np.float16).astype(np.float32)
 
 
-def test_f16_holds_the_language_model_to_the_bit_and_no_second_embedding(exported: Path) -> None:
+def test_f16_holds_the_exact_language_model_and_no_second_embedding(exported: Path) -> None:
     result, wanted = tensors(exported / "nano-f16.gguf"), weights(nano.folder())
     pairs = {
         "token_embd.weight": "model.embed_tokens.weight",
@@ -73,7 +73,7 @@ def test_f16_holds_the_language_model_to_the_bit_and_no_second_embedding(exporte
     assert "output.weight" not in result
 
 
-def test_the_projector_holds_the_vision_tower_to_the_bit_in_llama_cpps_parts(exported: Path) -> None:
+def test_the_projector_holds_the_exact_vision_tower_split_as_llama_cpp_requires(exported: Path) -> None:
     result, wanted = tensors(exported / "mmproj-nano-f16.gguf"), weights(nano.folder())
     for end in ("weight", "bias"):
         fused = np.concatenate([result[f"v.blk.1.attn_{letter}.{end}"] for letter in "qkv"])
@@ -95,7 +95,7 @@ def test_the_projector_holds_the_vision_tower_to_the_bit_in_llama_cpps_parts(exp
     assert len(result) == len(vision) + 2 * sum(".qkv." in name for name in vision) + 1
 
 
-def test_the_files_say_what_the_config_the_tokenizer_and_the_processor_say(exported: Path) -> None:
+def test_the_metadata_equals_config_tokenizer_and_processor(exported: Path) -> None:
     result = fields(exported / "nano-q8_0.gguf")
     config = json.loads((nano.folder() / "config.json").read_text())
     tokenizer = json.loads((nano.folder() / "tokenizer.json").read_text())
@@ -117,83 +117,83 @@ def test_the_files_say_what_the_config_the_tokenizer_and_the_processor_say(expor
     assert vision["clip.vision.image_mean"] == pytest.approx([0.48145466, 0.4578275, 0.40821073])
 
 
-def test_q8_0_is_off_by_at_most_half_a_step_of_each_block(exported: Path) -> None:
+def test_q8_0_differs_by_at_most_half_a_step_of_each_block(exported: Path) -> None:
     result, types = tensors(exported / "nano-q8_0.gguf"), kinds(exported / "nano-q8_0.gguf")
     wanted = weights(nano.folder())["model.layers.0.mlp.down_proj.weight"].reshape(-1, 32)
     step = np.abs(wanted).max(axis=1, keepdims=True) / 127
-    assert (np.abs(result["blk.0.ffn_down.weight"].reshape(-1, 32) - wanted) <= 0.56 * step).all()  # the step is in F16
+    assert (np.abs(result["blk.0.ffn_down.weight"].reshape(-1, 32) - wanted) <= 0.56 * step).all()  # scale in F16
     assert set(types.values()) == {"Q8_0", "F32"}
     assert all(kind == "F32" for name, kind in types.items() if "norm" in name or name.endswith("bias"))
 
 
-def test_rows_that_no_block_of_32_fits_stay_f16_in_q8_0(copy: Copy, tmp_path: Path) -> None:
+def test_rows_not_divisible_by_32_stay_f16_in_q8_0(copy: Copy, tmp_path: Path) -> None:
     folder = copy()
     other_shape(folder, {"hidden_size": 48, "num_attention_heads": 6, "intermediate_size": 64}, {"hidden_size": 48})
-    language, _ = export.write(folder, tmp_path / "out", ("q8_0",))
+    language, _ = write_gguf(folder, tmp_path / "out", ("q8_0",))
     types = kinds(language)
     assert types["blk.0.ffn_up.weight"] == types["token_embd.weight"] == "F16"
     assert types["blk.0.ffn_down.weight"] == "Q8_0"
 
 
-def test_a_model_with_an_output_matrix_of_its_own_keeps_it(copy: Copy, tmp_path: Path) -> None:
+def test_an_untied_output_matrix_is_kept(copy: Copy, tmp_path: Path) -> None:
     folder = copy()
     other_shape(folder, {"num_hidden_layers": 1}, {"depth": 1}, tied=False)
-    result = tensors(export.write(folder, tmp_path / "out", ("f16",))[0])
+    result = tensors(write_gguf(folder, tmp_path / "out", ("f16",))[0])
     np.testing.assert_array_equal(result["output.weight"], stored(weights(folder)["lm_head.weight"]))
 
 
-def test_a_vocabulary_smaller_than_the_embedding_is_filled_up_with_unused_tokens(copy: Copy, tmp_path: Path) -> None:
+def test_a_vocabulary_smaller_than_the_embedding_is_padded_with_unused_tokens(copy: Copy, tmp_path: Path) -> None:
     folder = copy()
     other_shape(folder, {"vocab_size": 640, "num_hidden_layers": 1}, {"depth": 1})
-    result = fields(export.write(folder, tmp_path / "out", ("f16",))[0])
+    result = fields(write_gguf(folder, tmp_path / "out", ("f16",))[0])
     assert result["tokenizer.ggml.tokens"][599:602] == ["<|video_pad|>", "[PAD600]", "[PAD601]"]
     assert result["tokenizer.ggml.token_type"][600:] == [gguf.TokenType.UNUSED] * 40
 
 
-def test_a_folder_in_shards_gives_the_same_bytes(copy: Copy, exported: Path, tmp_path: Path) -> None:
+def test_a_sharded_folder_gives_the_same_bytes(copy: Copy, exported: Path, tmp_path: Path) -> None:
     folder = copy()
     model = Qwen2VLForConditionalGeneration.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="1MB")
     assert len(list(folder.glob("model-*.safetensors"))) > 3
-    for path in export.write(folder, tmp_path / "out", name="nano"):
+    for path in write_gguf(folder, tmp_path / "out", name="nano"):
         assert path.read_bytes() == (exported / path.name).read_bytes()
 
 
-def test_the_pixel_policy_is_told_in_tokens(copy: Copy) -> None:
+def test_the_pixel_policy_is_converted_to_tokens(copy: Copy) -> None:
     policy = PixelPolicy(256)
     edges = {"shortest_edge": policy.min_pixels, "longest_edge": policy.max_pixels}
     folder = copy({"processor_config.json": {"image_processor.size": edges}})
-    assert export.image_tokens(folder) == (4, 256)
+    assert image_token_limits(folder) == (4, 256)
     (folder / "processor_config.json").unlink()  # an older folder
-    assert export.image_tokens(folder) == (4, 1280)
+    assert image_token_limits(folder) == (4, 1280)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"config.json": {"model_type": "qwen2_5_vl"}}, "qwen2_5_vl"),
-        ({"config.json": {"quantization_config": {"quant_method": "bitsandbytes"}}}, "quantised already"),
+        ({"config.json": {"quantization_config": {"quant_method": "bitsandbytes"}}}, "already quantized"),
         ({"config.json": {"text_config.rope_parameters.rope_type": "dynamic"}}, "dynamic"),
-        ({"config.json": {"vision_config.spatial_merge_size": 4}}, "missing or of another shape"),
-        ({"config.json": {"text_config.num_hidden_layers": 5}}, "transformers refuses the config"),
-        ({"config.json": {"vision_config.depth": 4}}, "missing or of another shape"),
+        ({"config.json": {"vision_config.spatial_merge_size": 4}}, "missing or have another shape"),
+        ({"config.json": {"text_config.num_hidden_layers": 5}}, "transformers rejects the config"),
+        ({"config.json": {"vision_config.depth": 4}}, "missing or have another shape"),
         ({"config.json": {"vision_config.hidden_act": "gelu"}}, "quick_gelu"),
-        ({"tokenizer.json": {"pre_tokenizer": {"type": "ByteLevel"}}}, "llama.cpp's Qwen2-VL has"),
-        ({"processor_config.json": {"image_processor": {}}}, "mean, deviation or size"),
+        ({"tokenizer.json": {"pre_tokenizer": {"type": "ByteLevel"}}}, "llama.cpp's Qwen2-VL requires"),
+        ({"processor_config.json": {"image_processor": {}}}, "mean, standard deviation or size"),
     ],
 )
-def test_what_llama_cpp_cannot_run_is_refused_with_nothing_written(
+def test_a_model_that_llama_cpp_cannot_run_is_refused_and_nothing_is_written(
     copy: Copy, tmp_path: Path, changes: dict[str, dict[str, Any]], words: str
 ) -> None:
     with pytest.raises(RunError) as refused:
-        export.write(copy(changes), tmp_path / "out")
+        write_gguf(copy(changes), tmp_path / "out")
     assert words in refused.value.what
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_missing_or_broken_file_is_named_with_nothing_written(copy: Copy, tmp_path: Path, name: str) -> None:
+def test_a_missing_or_damaged_file_is_named_and_nothing_is_written(copy: Copy, tmp_path: Path, name: str) -> None:
     folder = copy()
     whole = (folder / name).read_bytes()
     for content in (whole[: len(whole) // 2], b"", None):
@@ -201,46 +201,44 @@ def test_a_missing_or_broken_file_is_named_with_nothing_written(copy: Copy, tmp_
         if content is not None:
             (folder / name).write_bytes(content)
         with pytest.raises(RunError, match=name.replace(".", r"\.")):
-            export.write(folder, tmp_path / "out")
+            write_gguf(folder, tmp_path / "out")
         (folder / name).touch()
     assert not (tmp_path / "out").exists()
 
 
-def test_a_value_beyond_f16_ends_the_export_and_leaves_what_was_there(copy: Copy, tmp_path: Path) -> None:
+def test_a_value_beyond_f16_stops_the_export_and_keeps_earlier_files(copy: Copy, tmp_path: Path) -> None:
     folder, out = copy(), tmp_path / "out"
-    first = export.write(folder, out, ("f16",), name="nano")[0]
+    first = write_gguf(folder, out, ("f16",), name="nano")[0]
     before = first.read_bytes()
     state = load_file(folder / "model.safetensors")
     for value in (1e5, float("nan"), float("-inf")):
         state["model.layers.3.mlp.up_proj.weight"][0, 0] = value
         save_file(state, folder / "model.safetensors", {"format": "pt"})
-        with pytest.raises(RunError, match=r"layers\.3\.mlp\.up_proj\.weight holds values that F16 cannot hold"):
-            export.write(folder, out, ("f16",), name="nano")
+        with pytest.raises(RunError, match=r"layers\.3\.mlp\.up_proj\.weight holds values that F16 cannot represent"):
+            write_gguf(folder, out, ("f16",), name="nano")
     assert first.read_bytes() == before
     assert sorted(path.name for path in out.iterdir()) == ["mmproj-nano-f16.gguf", "nano-f16.gguf"]
 
 
-def test_without_the_extra_the_fix_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(SetupError) as refused:
-        export.write(nano.folder(), tmp_path / "out")
+        write_gguf(nano.folder(), tmp_path / "out")
     assert refused.value.fix == "pip install 'lowmed[gguf]'"
 
 
-def test_without_llama_cpp_neither_q4_k_m_nor_a_comparison_is_promised(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_q4_k_m_and_the_comparison_require_llama_cpp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
-    assert not export.can_quantise()
-    with pytest.raises(SetupError, match="quantiser"):
-        export.write(nano.folder(), tmp_path / "out", ("q4_k_m",))
+    assert not can_quantize()
+    with pytest.raises(SetupError, match="quantizer"):
+        write_gguf(nano.folder(), tmp_path / "out", ("q4_k_m",))
     with pytest.raises(SetupError, match="llama-cpp-python"):
-        agreement(nano.folder(), tmp_path / "a", tmp_path / "b", [Question("?")])
+        compare(nano.folder(), tmp_path / "a", tmp_path / "b", [PromptInput("?")])
 
 
-def test_a_disk_that_is_too_small_is_told_beforehand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_insufficient_disk_is_reported_before_writing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     with pytest.raises(SetupError, match=r"0\.0 GB are free"):
-        export.write(nano.folder(), tmp_path / "out" / "deep")
+        write_gguf(nano.folder(), tmp_path / "out" / "deep")
     assert not (tmp_path / "out").exists()

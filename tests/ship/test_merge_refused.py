@@ -1,4 +1,4 @@
-"""What cannot be merged is refused before anything is written."""
+"""A merge that is not possible is refused before anything is written."""
 
 import json
 import struct
@@ -13,9 +13,10 @@ from lowmed import nano
 from lowmed.cli.merge import merge as command
 from lowmed.errors import LowmedError, RecipeError, RunError, SetupError
 from lowmed.run import Run
-from lowmed.ship import adapter as adapters
-from lowmed.ship import base_model as bases
 from lowmed.ship import preflight
+from lowmed.ship.adapter import read_adapter
+from lowmed.ship.base_model import base_tensors, check_revision
+from lowmed.ship.records import Requirements
 
 
 @pytest.fixture(scope="module")
@@ -27,52 +28,54 @@ def no_folder(out: Path) -> None:
     assert not out.exists()
 
 
-def refused(run: Run, out: Path, kind: type[LowmedError], told: str, **options: Any) -> None:
-    with pytest.raises(kind, match=told) as raised:
-        command(str(run.folder), out, samples=0, **options)
+def refused(run: Run, out: Path, kind: type[LowmedError], message: str, **options: Any) -> None:
+    with pytest.raises(kind, match=message) as raised:
+        command(str(run.folder), out, questions=0, **options)
     assert len(str(raised.value).splitlines()) >= 3
     assert not list(out.parent.glob(f".{out.name}*"))
     no_folder(out)
 
 
-def test_what_can_not_be_merged_is_refused_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+def test_damaged_bases_and_unknown_options_are_refused(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     refused(run, out, RecipeError, "no reference", reference="nearest")
-    refused(run, out, RecipeError, "nothing is merged into", into="8bit")
+    refused(run, out, RecipeError, "no precision `8bit`", into="8bit")
     base = finished.sharded(tmp_path / "base")
     shard = base / "model-00002-of-00005.safetensors"
     content = shard.read_bytes()
     shard.write_bytes(content[: len(content) // 2])
-    refused(run, out, RunError, "damaged or cut short", base=str(base))
+    refused(run, out, RunError, "damaged or truncated", base=str(base))
     shard.unlink()
     refused(run, out, RunError, "a shard of the model is missing", base=str(base))
     shard.write_bytes((base / "model-00001-of-00005.safetensors").read_bytes())
     refused(run, out, RunError, "tensors of the index are in no shard", base=str(base))
-    refused(run, out, SetupError, "16-bit base can not be had", base=str(tmp_path / "nowhere"))
+    refused(run, out, SetupError, "the base model does not exist", base=str(tmp_path / "nowhere"))
+    with pytest.raises(SetupError, match="the base model does not exist"):  # also if questions need a device
+        command(str(run.folder), out, base=str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     refused(run, out, RunError, "no safetensors weights", base=str(tmp_path / "empty"))
 
 
-def test_a_folder_that_exists_is_left_alone(run: Run, tmp_path: Path) -> None:
+def test_an_existing_output_folder_is_unchanged(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="the folder exists"):
-        command(str(run.folder), tmp_path, samples=0)
+    with pytest.raises(RunError, match="the output folder exists"):
+        command(str(run.folder), tmp_path, questions=0)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"use_dora": True}, "more than a plain LoRA"),
-        ({"modules_to_save": ["lm_head"]}, "more than a plain LoRA"),
-        ({"alpha_pattern": {"q_proj": 1}}, "more than a plain LoRA"),
-        ({"peft_type": "IA3"}, "more than a plain LoRA"),
+        ({"use_dora": True}, "not a plain LoRA"),
+        ({"modules_to_save": ["lm_head"]}, "not a plain LoRA"),
+        ({"alpha_pattern": {"q_proj": 1}}, "not a plain LoRA"),
+        ({"peft_type": "IA3"}, "not a plain LoRA"),
     ],
 )
-def test_adapters_that_are_no_plain_lora_are_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+def test_an_adapter_that_is_not_a_plain_lora_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     finished.adapter(tmp_path, finished.factors(0.02), **change)
-    with pytest.raises(RunError, match=told):
-        adapters.read(str(tmp_path))
+    with pytest.raises(RunError, match=message):
+        read_adapter(str(tmp_path))
 
 
 def test_the_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
@@ -80,10 +83,12 @@ def test_the_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     name = next(iter(finished.factors(0.02)))
     tensors = finished.factors(0.02) | {name: torch.zeros(finished.RANK, 7)}
     finished.adapter(run.adapter, tensors)
-    refused(run, tmp_path / "out", RunError, "belongs to another base.*7 here")
+    refused(run, tmp_path / "out", RunError, "belongs to another base.*7 in the adapter")
     head = {f"base_model.model.lm_head.lora_{side}.weight": torch.ones(8, 8) for side in "AB"}
     finished.adapter(run.adapter, finished.factors(0.02) | head)
-    refused(run, tmp_path / "out", RunError, "belongs to another base: lm_head is not in it")  # tied: stored elsewhere
+    refused(
+        run, tmp_path / "out", RunError, "belongs to another base: lm_head is not in the base"
+    )  # tied: stored elsewhere
 
 
 def test_another_revision_of_the_base_is_refused(run: Run, tmp_path: Path) -> None:
@@ -91,22 +96,22 @@ def test_another_revision_of_the_base_is_refused(run: Run, tmp_path: Path) -> No
     cache.parent.mkdir(parents=True)
     cache.symlink_to(nano.folder())
     with pytest.raises(RunError, match=r"revision aaaaaaaaaaaa then, bbbbbbbbbbbb now"):
-        bases.check_unchanged(cache, "a" * 40)
-    bases.check_unchanged(cache, "b" * 40)
-    bases.check_unchanged(nano.folder(), "a" * 40)  # a plain folder does not say what it is
+        check_revision(cache, "a" * 40)
+    check_revision(cache, "b" * 40)
+    check_revision(nano.folder(), "a" * 40)  # the revision of a plain folder is unknown
     assert run.record.base_commit is None
 
 
-def test_a_quantised_base_is_refused(tmp_path: Path) -> None:
+def test_a_quantized_base_is_refused(tmp_path: Path) -> None:
     header = json.dumps({"model.layers.0.w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    with pytest.raises(RunError, match="the base is quantised"):
-        bases.tensors(tmp_path)
+    with pytest.raises(RunError, match="the base is quantized"):
+        base_tensors(tmp_path)
 
 
-def test_too_little_disk_is_told_before_it_starts(run: Run, tmp_path: Path) -> None:
+def test_insufficient_disk_is_reported_before_the_merge(run: Run, tmp_path: Path) -> None:
     base = finished.sharded(tmp_path / "base")
-    huge = 8 * 2**40  # a sparse file: eight TiB that take no room
+    huge = 8 * 2**40  # a sparse file
     header = json.dumps({"extra": {"dtype": "BF16", "shape": [huge // 2], "data_offsets": [0, huge]}}).encode()
     with (base / "extra.safetensors").open("wb") as opened:
         opened.write(struct.pack("<Q", len(header)) + header)
@@ -117,9 +122,16 @@ def test_too_little_disk_is_told_before_it_starts(run: Run, tmp_path: Path) -> N
     refused(run, tmp_path / "out", SetupError, "not enough disk", base=str(base))
 
 
-def test_too_little_memory_is_told_before_it_starts() -> None:
-    needed = preflight.Need(ram=3 * 2**30, disk=2**30, seconds=1)
-    preflight.check(needed, Path("out"), ram=3 * 2**30, disk=2**30)
+def test_insufficient_memory_is_reported_before_the_merge() -> None:
+    needed = Requirements(ram_bytes=3 * 2**30, disk_bytes=2**30, seconds=1)
+    preflight.require_space(needed, Path("out"), ram=3 * 2**30, disk=2**30)
     with pytest.raises(SetupError, match=r"not enough host memory: 3\.00 GiB needed, 2\.00 GiB free"):
-        preflight.check(needed, Path("out"), ram=2 * 2**30, disk=2**30)
+        preflight.require_space(needed, Path("out"), ram=2 * 2**30, disk=2**30)
     assert 2**28 < preflight.free_ram() < 2**50
+
+
+def test_a_missing_run_and_a_folder_without_a_run_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the run does not exist"):
+        command(str(tmp_path / "none"), tmp_path / "out")
+    with pytest.raises(RunError, match="not a run directory"):
+        command(str(nano.folder()), tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The Modelfile names the right files and asks the model as it was trained to be asked."""
+"""The Modelfile names the right files and uses the prompt format and decoding of training."""
 
 import shutil
 from pathlib import Path
@@ -7,22 +7,22 @@ import pytest
 
 from lowmed import nano
 from lowmed.errors import RunError
-from lowmed.ship import ollama
-from lowmed.ship.gguf import export
+from lowmed.ship.gguf.convert import write_gguf
+from lowmed.ship.ollama import write_modelfile
 
 pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
 
-def test_the_modelfile_names_the_first_language_file_and_the_projector_beside_it(tmp_path: Path) -> None:
-    files = export.write(nano.folder(), tmp_path, ("q8_0", "f16"), name="nano")
-    text = ollama.write(nano.folder(), files, tmp_path).read_text(encoding="utf-8")
+def test_the_modelfile_names_the_first_language_file_and_the_projector(tmp_path: Path) -> None:
+    files = write_gguf(nano.folder(), tmp_path, ("q8_0", "f16"), name="nano")
+    text = write_modelfile(nano.folder(), files, tmp_path).read_text(encoding="utf-8")
     named = [line.removeprefix("FROM ") for line in text.splitlines() if line.startswith("FROM ")]
     assert named == ["./nano-q8_0.gguf", "./mmproj-nano-f16.gguf"]
     assert all((tmp_path / name).is_file() for name in named)
 
 
-def test_it_is_greedy_without_penalty_and_stops_where_transformers_does(tmp_path: Path) -> None:
-    text = ollama.write(nano.folder(), [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")], tmp_path).read_text()
+def test_decoding_is_greedy_without_penalty_and_stops_at_the_end_tokens_of_transformers(tmp_path: Path) -> None:
+    text = write_modelfile(nano.folder(), [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")], tmp_path).read_text()
     parameters = [line.split(" ", 2)[1:] for line in text.splitlines() if line.startswith("PARAMETER ")]
     assert parameters == [
         ["temperature", "0"],
@@ -35,20 +35,20 @@ def test_it_is_greedy_without_penalty_and_stops_where_transformers_does(tmp_path
     assert "at most 1280 x 784 pixels" in text
 
 
-def test_the_template_is_chatml_with_the_default_system_turn_where_there_is_none(tmp_path: Path) -> None:
+def test_the_template_is_chatml_with_a_default_system_turn(tmp_path: Path) -> None:
     # Rendered once by hand with Go's text/template: equal to the chat template, with a system turn and without.
-    text = ollama.write(nano.folder(), [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")], tmp_path).read_text()
+    text = write_modelfile(nano.folder(), [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")], tmp_path).read_text()
     template = text.split('TEMPLATE """')[1].removesuffix('"""\n')
     turn = "<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
     system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{{ end }}"
     assert template.endswith(system + turn)
 
 
-def test_another_chat_template_is_refused_with_nothing_written(tmp_path: Path) -> None:
+def test_another_chat_template_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "merged"
     shutil.copytree(nano.folder(), folder)
     path = folder / "chat_template.jinja"
     path.write_text(path.read_text().replace("You are a helpful assistant.", "You are a pirate."))
-    with pytest.raises(RunError, match="not Qwen2-VL's"):
-        ollama.write(folder, [Path("a.gguf"), Path("mmproj-a.gguf")], tmp_path)
+    with pytest.raises(RunError, match="not the published one of Qwen2-VL"):
+        write_modelfile(folder, [Path("a.gguf"), Path("mmproj-a.gguf")], tmp_path)
     assert not (tmp_path / "Modelfile").exists()

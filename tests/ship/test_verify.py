@@ -1,4 +1,4 @@
-"""An adapter that does nothing, or not what it did, is found out."""
+"""Checks of an adapter detect missing, zero, non-finite and unknown weights, and a merge that lost the adapter."""
 
 import ast
 import json
@@ -14,9 +14,9 @@ from lowmed import nano
 from lowmed.cli.verify import verify as command
 from lowmed.errors import RunError
 from lowmed.run import Run
-from lowmed.ship import adapter as adapters
-from lowmed.ship import base_model as bases
-from lowmed.ship import replies_and_logits, verify
+from lowmed.ship import completions, verify
+from lowmed.ship.adapter import read_adapter
+from lowmed.ship.base_model import base_tensors
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def document(capsys: pytest.CaptureFixture[str], target: Path, *, passes: bool, **options: Any) -> dict[str, Any]:
     if passes:
-        command(str(target), samples=2, as_json=True, **options)
+        command(str(target), questions=2, as_json=True, **options)
     else:
         with pytest.raises(typer.Exit) as ended:
-            command(str(target), samples=2, as_json=True, **options)
+            command(str(target), questions=2, as_json=True, **options)
         assert ended.value.exit_code == 1
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert result["passed"] is passes
@@ -40,26 +40,26 @@ def failed(result: dict[str, Any]) -> list[str]:
     return [check["name"] for check in result["checks"] if not check["passed"]]
 
 
-def test_a_sound_adapter_passes_and_the_untouched_base_is_not_its_merge(
+def test_an_intact_adapter_passes_and_the_unchanged_base_fails_as_its_merge(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The base is what a merge that has lost the adapter looks like."""
+    """A merge that lost the adapter equals the base."""
     result = document(capsys, run.folder, passes=False, against=nano.folder())
-    assert "the adapter survives rounding" in failed(result)
-    assert set(failed(result)) <= {"the adapter survives rounding", "adapter and merged answer alike"}
+    assert "rounding keeps the adapter" in failed(result)
+    assert set(failed(result)) <= {"rounding keeps the adapter", "adapter and merged model agree"}
     assert [check["name"] for check in result["checks"]] == [
         "keys match the base",
         "LoRA B is not zero",
         "weights are finite",
-        "the adapter survives rounding",
+        "rounding keeps the adapter",
         "logits differ from the base",
-        "plain peft says the same",
-        "adapter and merged answer alike",
+        "PEFT alone gives the same tokens",
+        "adapter and merged model agree",
     ]
 
 
 def checks(folder: Path) -> dict[str, bool]:
-    result = verify.files(adapters.read(str(folder)), bases.tensors(nano.folder()))
+    result = verify.check_files(read_adapter(str(folder)), base_tensors(nano.folder()))
     return {check.name: check.passed for check in result}
 
 
@@ -67,10 +67,10 @@ def test_an_adapter_that_was_never_trained_fails(tmp_path: Path, capsys: pytest.
     finished.adapter(tmp_path, finished.factors(0.0))
     result = document(capsys, tmp_path, passes=False)
     assert failed(result) == ["LoRA B is not zero"]
-    assert "28 of 28 layers are zero" in result["checks"][1]["told"]
+    assert "28 of 28 layers are zero" in result["checks"][1]["detail"]
 
 
-def test_keys_that_peft_would_drop_are_named(tmp_path: Path) -> None:
+def test_keys_that_peft_would_ignore_are_reported(tmp_path: Path) -> None:
     renamed = {name.replace("language_model.", ""): value for name, value in finished.factors(0.02).items()}
     finished.adapter(tmp_path, renamed)  # as another version of transformers names them
     with pytest.raises(RunError, match="belongs to another base"):
@@ -87,37 +87,44 @@ def test_keys_that_peft_would_drop_are_named(tmp_path: Path) -> None:
     assert all(checks(tmp_path).values())
 
 
-def test_numbers_that_are_none_are_found(tmp_path: Path) -> None:
+def test_nan_in_the_weights_is_reported(tmp_path: Path) -> None:
     tensors = finished.factors(0.02)
     tensors[next(iter(tensors))][0, 0] = torch.nan
     finished.adapter(tmp_path, tensors)
     assert not checks(tmp_path)["weights are finite"]
 
 
-def test_damaged_adapters_are_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="there is no adapter"):
-        adapters.read(str(tmp_path))
+def test_a_damaged_adapter_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="adapter"):
+        read_adapter(str(tmp_path))
     finished.adapter(tmp_path, finished.factors(0.02))
     file = tmp_path / "adapter_model.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-100])
-    with pytest.raises(RunError, match="damaged or cut short"):
-        adapters.read(str(tmp_path))
+    with pytest.raises(RunError, match="damaged or truncated"):
+        read_adapter(str(tmp_path))
     file.unlink()
     with pytest.raises(RunError, match="no safetensors weights"):
-        adapters.read(str(tmp_path))
+        read_adapter(str(tmp_path))
     (tmp_path / "adapter_config.json").write_text("{")
-    with pytest.raises(RunError, match="config can not be read"):
-        adapters.read(str(tmp_path))
+    with pytest.raises(RunError, match="config cannot be read"):
+        read_adapter(str(tmp_path))
 
 
-def test_the_reload_knows_nothing_of_lowmed() -> None:
-    tree = ast.parse(replies_and_logits.PLAIN.read_text(encoding="utf-8"))
+def test_the_peft_script_does_not_import_lowmed() -> None:
+    tree = ast.parse(completions.PEFT_SCRIPT.read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not [name for name in imported if name.startswith("lowmed")]
 
 
-def test_a_merged_folder_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_refused_as_a_merged_model(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no safetensors weights"):
-        command(str(run.folder), against=tmp_path, samples=1)
+        command(str(run.folder), against=tmp_path, questions=1)
+
+
+def test_a_missing_run_and_a_missing_merged_folder_are_named(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the run does not exist"):
+        command(str(tmp_path / "none"))
+    with pytest.raises(RunError, match="the merged folder does not exist"):
+        command(str(run.folder), against=tmp_path / "none")

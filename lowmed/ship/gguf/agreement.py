@@ -1,8 +1,8 @@
-"""Whether llama.cpp, with the exported files, says what transformers says with the merged folder: token by token.
+"""Compare llama.cpp, with the exported files, and transformers, with the merged folder, token by token.
 
-Greedy decoding on both sides. transformers completions first, in float32; llama.cpp reads the same prompt, is led along
-that completion, and at each place is asked which token it would have said. So a completion is the same if every token of it is,
-and after a first difference the later places still count, each under equal conditions.
+transformers first generates a greedy completion in float32. llama.cpp then reads the same prompt and is fed that
+completion. At each position its most likely token is compared with the next token. A completion is the same if every
+token is. After a first difference the later positions still count, each under equal conditions.
 """
 
 import dataclasses
@@ -15,19 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoProcessor, GenerationConfig, Qwen2VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from lowmed.errors import SetupError
-from lowmed.models.qwen_vl import QWEN2_VL
-from lowmed.ship.gguf.export import image_tokens
-
-# llama.cpp puts the tokens around an image by itself.
-_PLACEHOLDER = QWEN2_VL.image_placeholder
+from lowmed.models import family_of
+from lowmed.ship.gguf.convert import image_token_limits
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One user's turn, and its images, which stand before the text."""
+class PromptInput:
+    """One user turn: the images, which come first, and the text."""
 
     text: str
     images: tuple[Image.Image, ...] = ()
@@ -35,67 +32,79 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A place where llama.cpp would have gone on otherwise.
+    """A position at which llama.cpp's most likely token is another one.
 
-    `margin` is by how much transformers' logits prefer its own token to llama.cpp's, in nats: at 0.7 it is twice as
-    probable. `drift` is the largest difference between both sides' logits there.
+    Attributes:
+        question: number of the question, from 0.
+        position: of the token in the completion, from 0.
+        transformers: text of transformers' token.
+        llama_cpp: text of llama.cpp's token.
+        margin: transformers' logit of its own token minus that of llama.cpp's, in nats. At 0.7, its own is twice as
+            likely.
+        max_logit_difference: largest difference of a logit at this position.
     """
 
     question: int
-    place: int
+    position: int
     transformers: str
     llama_cpp: str
     margin: float
-    drift: float
+    max_logit_difference: float
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Counts over all questions, and every difference by name.
+    """Counts over all questions, and every difference.
 
-    `same_prompts` counts prompts that both sides split into the same tokens, images included; `drift` is the largest
-    difference of a logit at any place.
+    Attributes:
+        questions: how many were compared.
+        same_prompts: prompts that both sides tokenize alike, images included.
+        same_completions: completions without a difference.
+        tokens: of all completions.
+        same_tokens: tokens without a difference.
+        max_logit_difference: largest difference of a logit at any position.
+        differences: in order.
     """
 
     questions: int
     same_prompts: int
-    same_replies: int
+    same_completions: int
     tokens: int
     same_tokens: int
-    drift: float
+    max_logit_difference: float
     differences: tuple[Difference, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as JSON."""
         return dataclasses.asdict(self)
 
     def lines(self) -> list[str]:
-        """For a terminal: the counts, then each difference with how near it was."""
-        result = [
-            f"same prompts   {self.same_prompts} of {self.questions}",
-            f"same replies   {self.same_replies} of {self.questions}",
-            f"same tokens    {self.same_tokens} of {self.tokens}",
-            f"logits differ  by {self.drift:.3g} at most",
+        """The result for a terminal: the counts, then each difference."""
+        lines = [
+            f"same prompts      {self.same_prompts} of {self.questions}",
+            f"same completions  {self.same_completions} of {self.questions}",
+            f"same tokens       {self.same_tokens} of {self.tokens}",
+            f"logits differ     by at most {self.max_logit_difference:.3g}",
         ]
-        result += [
-            f"question {one.question}, token {one.place}: {one.transformers!r}, by {one.margin:.3g} before "
-            f"llama.cpp's {one.llama_cpp!r}; the logits there differ by up to {one.drift:.3g}"
+        lines += [
+            f"question {one.question}, token {one.position}: transformers {one.transformers!r}, llama.cpp "
+            f"{one.llama_cpp!r}, margin {one.margin:.3g}; logits there differ by up to {one.max_logit_difference:.3g}"
             for one in self.differences
         ]
-        return result
+        return lines
 
 
-def agreement(
-    folder: Path, language: Path, projector: Path, asked: Sequence[Question], *, max_new_tokens: int = 64
+def compare(
+    folder: Path, language: Path, projector: Path, inputs: Sequence[PromptInput], *, max_new_tokens: int = 64
 ) -> Agreement:
-    """Ask both, and compare.
+    """Generate with transformers, replay with llama.cpp, and count the differences.
 
     Args:
-        folder: the merged folder that the files were made from.
-        language: a language file of it.
+        folder: the merged folder that the files were converted from.
+        language: a GGUF file of the language model.
         projector: its mmproj file.
-        asked: what is asked.
-        max_new_tokens: a completion longer than this is cut.
+        inputs: the questions.
+        max_new_tokens: limit of a completion.
 
     Raises:
         SetupError: llama-cpp-python is not installed, or does not load a file.
@@ -105,72 +114,74 @@ def agreement(
     from lowmed.ship.gguf.llama_cpp import MARKER, Llama
 
     processor = AutoProcessor.from_pretrained(folder)
-    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    texts = [_prompt(processor, question) for question in asked]
-    completions = [_reply(model, processor, *one, max_new_tokens) for one in zip(texts, asked, strict=True)]
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    texts = [_render(processor, question) for question in inputs]
+    completions = [_complete(model, processor, *one, max_new_tokens) for one in zip(texts, inputs, strict=True)]
     image_token = model.config.image_token_id
-    del model  # two copies of a large model need not fit
+    placeholder = family_of(model.config.model_type).image_placeholder
+    del model  # memory may not hold a large model twice
 
-    same_prompts, tokens, drift, differences = 0, 0, 0.0, list[Difference]()
-    limits = image_tokens(folder)
-    # An image may become more tokens there than here, which is then a finding and must fit.
-    room = max(
-        len(completion.prompt) + limits[1] * len(one.images) for completion, one in zip(completions, asked, strict=True)
+    same_prompts, tokens, max_difference, differences = 0, 0, 0.0, list[Difference]()
+    limits = image_token_limits(folder)
+    # llama.cpp may turn an image into more tokens than transformers. The result must show that, so it must fit.
+    prompt_tokens = max(
+        len(completion.prompt) + limits[1] * len(question.images)
+        for completion, question in zip(completions, inputs, strict=True)
     )
-    with Llama(language, projector, room + max_new_tokens, limits) as llama:
-        for place, (text, question, completion) in enumerate(zip(texts, asked, completions, strict=True)):
-            read, logits = llama.prompt(text.replace(_PLACEHOLDER, MARKER), question.images, image_token)
-            same_prompts += read == completion.prompt
-            for number, (token, wanted) in enumerate(zip(completion.tokens, completion.logits, strict=True)):
-                off = float(np.abs(logits - wanted).max())
-                drift, tokens, said = max(drift, off), tokens + 1, int(logits.argmax())
-                if said != token:
-                    own, other = (processor.tokenizer.decode([one]) for one in (token, said))
-                    margin = float(wanted[token] - wanted[said])
-                    differences.append(Difference(place, number, own, other, margin, off))
-                if number + 1 < len(completion.tokens):
+    with Llama(language, projector, prompt_tokens + max_new_tokens, limits) as llama:
+        for number, (text, question, completion) in enumerate(zip(texts, inputs, completions, strict=True)):
+            # llama.cpp adds the tokens around an image, so that its marker replaces the whole placeholder.
+            prompt, logits = llama.prompt(text.replace(placeholder, MARKER), question.images, image_token)
+            same_prompts += prompt == completion.prompt
+            for position, (token, expected) in enumerate(zip(completion.tokens, completion.logits, strict=True)):
+                difference = float(np.abs(logits - expected).max())
+                max_difference, tokens, likeliest = max(max_difference, difference), tokens + 1, int(logits.argmax())
+                if likeliest != token:
+                    ours, theirs = (processor.tokenizer.decode([one]) for one in (token, likeliest))
+                    margin = float(expected[token] - expected[likeliest])
+                    differences.append(Difference(number, position, ours, theirs, margin, difference))
+                if position + 1 < len(completion.tokens):
                     logits = llama.step(token)
     return Agreement(
-        questions=len(asked),
+        questions=len(inputs),
         same_prompts=same_prompts,
-        same_replies=len(asked) - len({one.question for one in differences}),
+        same_completions=len(inputs) - len({one.question for one in differences}),
         tokens=tokens,
         same_tokens=tokens - len(differences),
-        drift=drift,
+        max_logit_difference=max_difference,
         differences=tuple(differences),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
-    """What transformers read and said: tokens, and the logits (tokens, vocabulary) of each."""
+class _Completion:
+    """Tokens of the prompt and of transformers' completion, with the logits (tokens x vocabulary) of the latter."""
 
     prompt: list[int]
     tokens: list[int]
     logits: np.ndarray[Any, Any]
 
 
-def _prompt(processor: Any, question: Question) -> str:
-    parts: list[dict[str, str]] = [{"type": "image"} for _ in question.images]
-    turn = {"role": "user", "content": [*parts, {"type": "text", "text": question.text}]}
+def _render(processor: Any, question: PromptInput) -> str:
+    images: list[dict[str, str]] = [{"type": "image"} for _ in question.images]
+    turn = {"role": "user", "content": [*images, {"type": "text", "text": question.text}]}
     text: str = processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
     return text
 
 
-def _reply(model: Any, processor: Any, text: str, question: Question, max_new_tokens: int) -> _Reply:
+def _complete(model: Any, processor: Any, text: str, question: PromptInput, max_new_tokens: int) -> _Completion:
     images = [image.convert("RGB") for image in question.images]
     inputs = processor(text=[text], images=images or None, return_tensors="pt")
-    ends = model.generation_config.eos_token_id
     greedy = GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,
-        eos_token_id=ends,
+        eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=processor.tokenizer.pad_token_id,
         output_logits=True,
         return_dict_in_generate=True,
     )
     with torch.inference_mode():
         output = model.generate(**inputs, generation_config=greedy)
-    asked: list[int] = inputs["input_ids"][0].tolist()
-    said: list[int] = output.sequences[0, len(asked) :].tolist()
-    return _Reply(asked, said, torch.stack(output.logits)[:, 0].numpy())
+    prompt: list[int] = inputs["input_ids"][0].tolist()
+    tokens: list[int] = output.sequences[0, len(prompt) :].tolist()
+    return _Completion(prompt, tokens, torch.stack(output.logits)[:, 0].numpy())

@@ -1,121 +1,129 @@
-"""Export to GGUF: the merged model as llama.cpp and what is built on it (Ollama, LM Studio) read it."""
+"""Export target `gguf`: GGUF files for llama.cpp, compared with transformers if llama.cpp is installed."""
 
-import contextlib
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from lowmed.data.image.policy import TOKEN_SIDE_PX
-from lowmed.errors import SetupError
-from lowmed.files import disk_errors
-from lowmed.ship.gguf.source import image_settings, open_source
+from lowmed import prompt
+from lowmed.data.image.policy import TOKEN_SIDE_PX, PixelPolicy, prepare
+from lowmed.errors import RunError
+from lowmed.files import disk_errors, write_json
+from lowmed.recipe.io import load_recipe
+from lowmed.sample import Sample
+from lowmed.ship.completions import QuestionSet
+from lowmed.ship.export import ExportRequest, export_report, require_absent
+from lowmed.ship.gguf.agreement import PromptInput, compare
+from lowmed.ship.gguf.convert import Kind, can_quantize, write_gguf
+from lowmed.ship.merge_job import run_merge
+from lowmed.ship.package import EXAMPLE, example
+from lowmed.ship.records import PACKAGE, PARITY, ExportReport, read_versioned
 
-Kind = Literal["f16", "q8_0", "q4_k_m"]
+AGREEMENT = "llama_cpp.json"  # comparison of llama.cpp, with the files, and transformers, with the merged folder
+COPIED = (PACKAGE, "README.md", "LICENSE", "NOTICE", "recipe.yaml", PARITY)
+
+AddFiles = Callable[[Path, Sequence[Path], Path], Any]
 
 
-def write(folder: Path, out: Path, kinds: Sequence[Kind] = ("f16", "q8_0"), *, name: str | None = None) -> list[Path]:
-    """Write the language model once per kind, and the vision projector in F16.
+def export_gguf(request: ExportRequest) -> ExportReport:
+    """Write the language model and the projector as GGUF files.
 
-    A file appears under its name when it is complete; one of that name is replaced. One tensor is in memory at a time.
+    Raises:
+        LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
+    """
+    report = export_for_llama_cpp(request)
+    return replace(report, instructions=_serve_command(Path(report.out))) if report.passed and report.out else report
+
+
+def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = None) -> ExportReport:
+    """Merge the run if necessary, and convert the merged folder to GGUF files.
 
     Args:
-        folder: a merged 16-bit Hugging Face folder of a Qwen2-VL.
-        out: folder of the files, made when absent.
-        kinds: `f16`, `q8_0`; `q4_k_m` needs llama.cpp's own quantiser, from llama-cpp-python.
-        name: what the files are called; the folder's name when open.
+        request: the source is a run, or a merged folder.
+        add_files: adds files; takes the merged folder, the GGUF files and the folder that holds them.
+
+    Raises:
+        LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
+    """
+    out = request.new_folder()
+    if request.is_exported:
+        convert_folder(Path(request.source), out, None, add_files)
+        return export_report(request.target, None, out)
+    merged = out.with_name(f".{out.name}.merged")
+    shutil.rmtree(merged, ignore_errors=True)  # of an export that was killed after its merge
+    job = request.plan_merge(merged)
+    with request.progress("merge", job.shards) as advance:
+        report = run_merge(job, advance)
+    if not report.passed:
+        return export_report(request.target, report)
+    agreement = convert_folder(merged, out, job.questions, add_files)
+    shutil.rmtree(merged)
+    if agreement:
+        request.log(
+            f"llama.cpp gave the same completion to {agreement['same_completions']} "
+            f"of {agreement['questions']} questions"
+        )
+    return export_report(request.target, report, out)
+
+
+def convert_folder(
+    merged: Path, out: Path, questions: QuestionSet | None, add_files: AddFiles | None = None
+) -> dict[str, Any] | None:
+    """Convert a merged folder; compare llama.cpp with transformers if it is installed and there are questions.
+
+    Args:
+        merged: the merged folder.
+        out: the folder to create.
+        questions: for the comparison, or None.
+        add_files: as in `export_for_llama_cpp`.
 
     Returns:
-        <name>-<kind>.gguf in the order of `kinds`, then mmproj-<name>-f16.gguf.
+        The comparison, which is also written to llama_cpp.json; None without one.
 
     Raises:
-        SetupError: the `gguf` extra or the quantiser is missing, or the disk is too small.
-        RunError: llama.cpp cannot run this model, or the folder is not complete.
+        LowmedError: the extra `gguf` is missing, the model is not supported, or the folder exists.
     """
-    if find_spec("gguf") is None:
-        raise SetupError("the package `gguf` is not installed", "GGUF export", "pip install 'lowmed[gguf]'")
-    if "q4_k_m" in kinds and not can_quantise():
-        raise SetupError(
-            "Q4_K_M needs llama.cpp's quantiser, and llama-cpp-python is not installed",
-            "GGUF export",
-            "pip install llama-cpp-python, or leave q4_k_m out",
+    package = read_versioned(merged / PACKAGE)
+    if package["kind"] != "merged":
+        raise RunError(
+            "only a merged folder can be converted to GGUF", str(merged), "export the run: lowmed export RUN --to gguf"
         )
-    from gguf import GGMLQuantizationType, LlamaFileType
-
-    from lowmed.ship.gguf import tensors, writer
-
-    source, name = open_source(folder), name or folder.resolve().name
-    f16, q8_0 = (tensors.language(source, kind) for kind in (GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0))
-    vision = tensors.projector(source)
-    of_kinds = [tensor for kind in kinds for tensor in (q8_0 if kind == "q8_0" else f16)]
-    _check_space(out, sum(tensor.bytes for tensor in vision + of_kinds))
-
-    written = [out / f"{name}-{kind}.gguf" for kind in kinds] + [out / f"mmproj-{name}-f16.gguf"]
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for path, kind in zip(written, kinds, strict=False):
-            with _complete(path) as partial:
-                if kind == "q8_0":
-                    writer.write_language(source, q8_0, partial, name, LlamaFileType.MOSTLY_Q8_0)
-                    continue
-                writer.write_language(source, f16, partial, name, LlamaFileType.MOSTLY_F16)
-                if kind == "q4_k_m":
-                    _quantise(partial)
-        with _complete(written[-1]) as partial:
-            writer.write_projector(source, vision, partial, name)
-    return written
+    require_absent(out)
+    staging = out.with_name(f".{out.name}.exporting")
+    shutil.rmtree(staging, ignore_errors=True)
+    kinds: tuple[Kind, ...] = ("f16", "q8_0", "q4_k_m") if can_quantize() else ("f16", "q8_0")
+    files = write_gguf(merged, staging, kinds, name=package["run"])
+    if add_files:
+        add_files(merged, files, staging)
+    agreement = None
+    if questions and can_quantize():
+        policy = PixelPolicy(load_recipe(str(merged / "recipe.yaml")).model.max_image_tokens)
+        inputs = [_prompt_input(questions, sample, policy) for sample in questions.samples]
+        result = compare(merged, files[0], files[-1], inputs, max_new_tokens=questions.max_new_tokens)
+        agreement = result.as_dict()
+        write_json(staging / AGREEMENT, agreement)
+    with disk_errors(staging):
+        for name in COPIED:
+            if (merged / name).is_file():
+                shutil.copyfile(merged / name, staging / name)
+        shutil.copyfile(example("served"), staging / EXAMPLE)
+        staging.replace(out)
+    return agreement
 
 
-def can_quantise() -> bool:
-    """Whether llama.cpp's own quantiser is on this machine, for Q4_K_M."""
-    return find_spec("llama_cpp") is not None
+def _serve_command(out: Path) -> str:
+    """The command that serves the F16 file with the pixel limits of training, which llama.cpp cannot read from it."""
+    projector = next(out.glob("mmproj-*.gguf"))
+    language = projector.with_name(projector.name.removeprefix("mmproj-"))
+    pixels = read_versioned(out / PACKAGE)["pixels"]
+    fewest, most = (pixels[limit] // TOKEN_SIDE_PX**2 for limit in ("min_pixels", "max_pixels"))
+    return (
+        f"llama-server -m {language} --mmproj {projector} \\\n"
+        f"  --image-min-tokens {fewest} --image-max-tokens {most} --temp 0"
+    )
 
 
-def image_tokens(folder: Path) -> tuple[int, int]:
-    """The fewest and the most tokens that the folder's pixel policy lets an image be.
-
-    llama.cpp reads neither from a Qwen2-VL's files and has 8 and 4096 of its own, so that whoever serves the model has
-    to say `--image-min-tokens` and `--image-max-tokens`.
-
-    Raises:
-        RunError: the folder has no readable image processor.
-    """
-    fewest, most = image_settings(folder)["pixels"]
-    return fewest // TOKEN_SIDE_PX**2, most // TOKEN_SIDE_PX**2
-
-
-@contextlib.contextmanager
-def _complete(path: Path) -> Iterator[Path]:
-    """A place to write a file aside, which takes its name once it is complete."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".gguf-") as aside:
-        yield Path(aside) / path.name
-        (Path(aside) / path.name).replace(path)
-
-
-def _quantise(path: Path) -> None:
-    """Turn an F16 file into Q4_K_M, in place, as llama.cpp does it without an importance matrix."""
-    import llama_cpp
-
-    from lowmed.ship.gguf import llama_cpp as gguf_llama
-
-    settings = llama_cpp.llama_model_quantize_default_params()
-    settings.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
-    smaller = path.with_suffix(".smaller")
-    gguf_llama.hush()
-    failed = llama_cpp.llama_model_quantize(str(path).encode(), str(smaller).encode(), settings)
-    if failed:
-        raise SetupError("llama.cpp's quantiser failed", str(path), "leave q4_k_m out")
-    smaller.replace(path)
-
-
-def _check_space(out: Path, needed: int) -> None:
-    there = next(place for place in [out, *out.absolute().parents] if place.is_dir())
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise SetupError(
-            f"the files take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
-            str(out),
-            "free some space, or write fewer kinds",
-        )
+def _prompt_input(questions: QuestionSet, sample: Sample, policy: PixelPolicy) -> PromptInput:
+    text = prompt.build_messages(questions.family, sample)[0]["content"][-1]["text"]
+    return PromptInput(text, tuple(prepare(questions.open_image(image), policy, image) for image in sample.images))

@@ -1,4 +1,4 @@
-"""Writing the two GGUF files: what llama.cpp has to know about the model, then its tensors, one at a time in memory."""
+"""Write the two GGUF files: metadata for llama.cpp, then the tensors, one at a time in memory."""
 
 from pathlib import Path
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 import gguf
 from gguf import LlamaFileType
 
-from lowmed.ship.gguf.source import Source
-from lowmed.ship.gguf.tensors import Tensor
+from lowmed.ship.gguf.source import GgufSource
+from lowmed.ship.gguf.tensors import GgufTensor, architecture
 
-# Qwen2-VL's layer norms of the vision tower; not in its config.
+# Epsilon of the vision tower's layer norms, which Qwen2-VL's config does not hold.
 _VISION_EPS = 1e-6
-# llama.cpp wants a square size although this tower takes any; its own converter writes this one, and nothing reads it.
+# llama.cpp requires a square size although this tower takes any. Its converter writes this value; nothing reads it.
 _IMAGE_SIDE_PX = 560
 
 
-def write_language(source: Source, tensors: list[Tensor], path: Path, name: str, kind: LlamaFileType) -> None:
-    """The language model with its tokenizer and chat template."""
+def write_language(source: GgufSource, tensors: list[GgufTensor], path: Path, name: str, kind: LlamaFileType) -> None:
+    """Write the language model with its tokenizer and chat template."""
     text = source.config.text_config
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN2VL])
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture(source)])
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(name)
     writer.add_file_type(kind)
@@ -31,14 +31,14 @@ def write_language(source: Source, tensors: list[Tensor], path: Path, name: str,
     writer.add_head_count_kv(text.num_key_value_heads)
     writer.add_layer_norm_rms_eps(text.rms_norm_eps)
     writer.add_rope_freq_base(text.rope_parameters["rope_theta"])
-    # Time, height, width, and a fourth section that only other models use.
+    # Time, height, width, and a fourth section for other models.
     writer.add_rope_dimension_sections([*text.rope_parameters["mrope_section"], 0])
     _add_tokenizer(writer, source)
     _write(writer, source, tensors)
 
 
-def write_projector(source: Source, tensors: list[Tensor], path: Path, name: str) -> None:
-    """The vision tower and its merger, with how images are normalised."""
+def write_projector(source: GgufSource, tensors: list[GgufTensor], path: Path, name: str) -> None:
+    """Write the vision tower and its merger, with the normalization of images."""
     vision = source.config.vision_config
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.MMPROJ])
     writer.add_type(gguf.GGUFType.MMPROJ)
@@ -46,7 +46,7 @@ def write_projector(source: Source, tensors: list[Tensor], path: Path, name: str
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_clip_has_vision_encoder(True)
-    writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN2VL)
+    writer.add_clip_projector_type(source.family.gguf_projector)
     writer.add_vision_projection_dim(source.config.text_config.hidden_size)
     writer.add_vision_image_size(_IMAGE_SIDE_PX)
     writer.add_vision_patch_size(vision.patch_size)
@@ -61,27 +61,25 @@ def write_projector(source: Source, tensors: list[Tensor], path: Path, name: str
     _write(writer, source, tensors)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, source: Source) -> None:
-    known: dict[int, tuple[str, int]] = {
-        number: (token, gguf.TokenType.NORMAL) for token, number in source.tokenizer["model"]["vocab"].items()
+def _add_tokenizer(writer: gguf.GGUFWriter, source: GgufSource) -> None:
+    tokens: dict[int, tuple[str, int]] = {
+        token_id: (text, gguf.TokenType.NORMAL) for text, token_id in source.tokenizer["model"]["vocab"].items()
     }
     for added in source.tokenizer["added_tokens"]:
         kind = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
-        known[added["id"]] = (added["content"], kind)
-    size = (
-        source.config.text_config.vocab_size
-    )  # the embedding of the released model has more rows than there are tokens
-    tokens = [known.get(number, (f"[PAD{number}]", gguf.TokenType.UNUSED)) for number in range(size)]
+        tokens[added["id"]] = (added["content"], kind)
+    size = source.config.text_config.vocab_size  # the published embedding has more rows than there are tokens
+    padded = [tokens.get(number, (f"[PAD{number}]", gguf.TokenType.UNUSED)) for number in range(size)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list([token for token, _ in tokens])
-    writer.add_token_types([kind for _, kind in tokens])
+    writer.add_token_list([text for text, _ in padded])
+    writer.add_token_types([kind for _, kind in padded])
     special = gguf.SpecialVocab(source.folder, load_merges=True, n_vocab=size)
-    special.add_special_token.setdefault("bos", False)  # Qwen2's prompts begin with the chat template's own token
+    special.add_special_token.setdefault("bos", False)  # a prompt starts with a token of the chat template
     special.add_to_gguf(writer, quiet=True)
 
 
-def _write(writer: Any, source: Source, tensors: list[Tensor]) -> None:
+def _write(writer: Any, source: GgufSource, tensors: list[GgufTensor]) -> None:
     for tensor in tensors:
         writer.add_tensor_info(tensor.name, tensor.shape, None, tensor.bytes, tensor.kind)
     try:

@@ -1,0 +1,44 @@
+"""`ask`: one question about a user's images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowmed.ship.records import AskResult
+
+
+def ask(
+    target: str | Path,
+    images: Sequence[str | Path],
+    question: str,
+    *,
+    samples: int = 0,
+    prompt: str | None = None,
+) -> "AskResult":
+    """Ask a model one question about images. Nothing is stored, and nothing leaves this machine.
+
+    Args:
+        target: directory of a run, a model folder, an adapter folder, a hub id, or `nano`.
+        images: image or DICOM files, in the order of the prompt.
+        question: the question.
+        samples: how many completions to sample besides the greedy one.
+        prompt: name of the prompt family; None for the run's own.
+
+    Raises:
+        LowmedError: the model, an image or the prompt family does not exist, or the question cannot be asked.
+    """
+    from lowmed import prompt as prompts
+    from lowmed.data.image.policy import PixelPolicy
+    from lowmed.ship.ask import ask_model, open_images, question_sample
+    from lowmed.ship.target import open_existing
+
+    opened = open_existing(str(target))
+    family = prompts.family(prompt) if prompt else opened.family
+    paths = [str(image) for image in images]
+    sample = question_sample(question, paths)
+    open_image = open_images(paths, PixelPolicy(opened.model.max_image_tokens))
+    from lowmed.engine import evaluator
+
+    answerer = evaluator.answerer(opened.model, opened.adapters.get("tuned"), family, opened.eval.max_new_tokens)
+    return ask_model(answerer, str(target), sample, family, open_image, samples)

@@ -1,0 +1,55 @@
+"""`merge`: merge the adapter of a run into its base, and compare the result with the adapter."""
+
+from pathlib import Path
+
+from lowmed.ship.records import Log, MergeReport, Progress, no_log, no_progress
+
+
+def merge(
+    run: str | Path,
+    out: str | Path,
+    *,
+    reference: str | None = None,
+    into: str = "16bit",
+    questions: int = 32,
+    on: str | None = None,
+    path: str | None = None,
+    base: str | None = None,
+    progress: Progress = no_progress,
+    log: Log = no_log,
+) -> MergeReport:
+    """Merge the adapter of a run into its 16-bit base. The folder appears only if every check passes.
+
+    Args:
+        run: directory of a finished run.
+        out: the folder to create.
+        reference: what the adapter is added to: `original`, `dequantized`, or None for the default.
+        into: precision of the result, `16bit` or `4bit`.
+        questions: how many held-out questions compare adapter and merged model; 0 leaves the comparison out.
+        on: another source of questions than the run's held-out split.
+        path: folder of that source.
+        base: folder of the 16-bit base, if it is not where the recipe says.
+        progress: draws the progress over the shards.
+        log: gets one line with the estimate of memory, disk and time.
+
+    Raises:
+        LowmedError: the merge is not possible.
+    """
+    from lowmed.engine import device
+
+    device.silence_libraries()  # before transformers is imported
+    from lowmed.ship.merge_job import prepare_merge, run_merge
+
+    job = prepare_merge(
+        str(run),
+        Path(out),
+        reference=reference,
+        into=into,
+        questions=questions,
+        on=on,
+        path=path,
+        base=base,
+        log=log,
+    )
+    with progress("merge", job.shards) as advance:
+        return run_merge(job, advance)

@@ -1,0 +1,95 @@
+"""`verify`: check an adapter, and optionally a merged model against it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowmed.ship.records import VerifyReport
+
+if TYPE_CHECKING:
+    from lowmed.evaluate.target import EvalTarget
+
+
+def verify(
+    run: str | Path,
+    *,
+    against: str | Path | None = None,
+    questions: int = 16,
+    on: str | None = None,
+    path: str | None = None,
+    base: str | None = None,
+) -> VerifyReport:
+    """Check an adapter: keys, values, effect on the base, PEFT without lowmed, and a merged model.
+
+    Args:
+        run: directory of a finished run, or a folder with adapter_config.json.
+        against: a merged folder that should give the same answers, or None.
+        questions: how many questions are answered.
+        on: source of the questions. None is the run's held-out split; for an adapter folder, the embedded phantom.
+        path: folder of that source.
+        base: folder of the base, if it is not where the recipe or the adapter says.
+
+    Raises:
+        LowmedError: the run, the adapter, the base or the merged folder is missing or damaged.
+    """
+    from lowmed.engine import device
+
+    device.silence_libraries()  # before transformers is imported
+    from lowmed.ship.adapter import read_adapter, target_tensors
+    from lowmed.ship.base_model import base_tensors, check_revision, find_base
+    from lowmed.ship.merge import MergeInputs, retained_in_folder
+    from lowmed.ship.merge_job import load_questions
+    from lowmed.ship.verify import check_adapter, check_files, measure_parity, parity_check, retained_check
+
+    target = _open_target(str(run), base)
+    merged = _existing(against)
+    adapter = read_adapter(str(run))
+    folder = find_base(target.model)
+    if target.run:
+        check_revision(folder, target.run.record.base_commit)
+    tensors = base_tensors(folder)
+    checks = check_files(adapter, tensors)
+    if not all(check.passed for check in checks):
+        return VerifyReport(tuple(checks), measured=False)
+    question_set = load_questions(target, on or (None if target.run else "phantom"), path, questions)
+    if merged:
+        inputs = MergeInputs(folder, tensors, adapter, target_tensors(adapter, tensors), "original")
+        checks.append(retained_check(retained_in_folder(inputs, merged), "merged"))
+    adapter_checks, outputs = check_adapter(target.model, folder, adapter.folder, question_set)
+    checks += adapter_checks
+    parity = None
+    if merged:
+        [parity] = measure_parity(target.model, merged, question_set, outputs)
+        checks.append(parity_check(parity))
+    return VerifyReport(tuple(checks), measured=True, parity=parity)
+
+
+def _existing(folder: str | Path | None) -> Path | None:
+    from lowmed.errors import RunError
+
+    if folder is None:
+        return None
+    if not Path(folder).is_dir():
+        raise RunError("the merged folder does not exist", str(folder), "create it: lowmed merge RUN --out DIR")
+    return Path(folder)
+
+
+def _open_target(path: str, base: str | None) -> "EvalTarget":
+    """The run, or an adapter folder with default settings."""
+    import json
+
+    from lowmed import prompt
+    from lowmed.errors import RunError
+    from lowmed.evaluate.target import EvalTarget
+    from lowmed.recipe import EvalSpec, ModelSpec, PromptSpec
+    from lowmed.ship.target import open_finished_run
+
+    config = Path(path) / "adapter_config.json"
+    if not config.is_file():
+        return open_finished_run(path, base)[1]
+    try:
+        name = base or json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except ValueError as error:
+        raise RunError("the adapter's config cannot be read", str(config), "copy the adapter again") from error
+    if not isinstance(name, str):
+        raise RunError("the adapter's config does not name its base", path, "name it with --base")
+    return EvalTarget(ModelSpec(name=name), prompt.family(PromptSpec().infer), EvalSpec(), None, {})
