@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed import answer, prompt
-from lowmed.data import vqa_rad as source
 from lowmed.data.extraction import as_json_task
+from lowmed.data.load import load
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
 from lowmed.recipe import PromptSpec
@@ -100,8 +100,8 @@ def test_the_reference_reads_back_to_the_gold_answer_on_every_kind(family: promp
 
 @pytest.mark.parametrize("family", prompt.FAMILIES.values(), ids=str)
 def test_the_reference_reads_back_on_the_real_vqa_rad(family: prompt.Family, vqa_rad: Path) -> None:
-    rows = source.find_rows(vqa_rad)
-    samples = [source.read({}, row)[1] for row in rows]
+    samples = load("vqa-rad", str(vqa_rad)).samples
+    assert len(samples) == 2248
     assert [sample.id for sample in samples if not reads_back(family, sample)] == []
 
 
@@ -126,7 +126,7 @@ def test_the_reference_reads_back_on_the_texts_of_slake_in_both_languages() -> N
 
 
 def test_the_reference_reads_back_on_extractions_of_the_real_vqa_rad(vqa_rad: Path) -> None:
-    samples = as_json_task(source.load(str(vqa_rad))).samples
+    samples = as_json_task(load("vqa-rad", str(vqa_rad))).samples
     for family in prompt.FAMILIES.values():
         assert [sample.id for sample in samples if not reads_back(family, sample)] == []
 

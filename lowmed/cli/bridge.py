@@ -162,7 +162,7 @@ def _questions(recipe_name: "Recipe", limit: int) -> "DataSplit":
     from lowmed.data import for_recipe
     from lowmed.data.split import training_questions_only
 
-    return training_questions_only(for_recipe(recipe_name).split, limit)
+    return training_questions_only(for_recipe(recipe_name, progress=progress).split, limit)
 
 
 def _probe(folder: Path, recipe_name: "Recipe", adapter: Path | None, clock: Clock) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def audit(
 
     place = folder if folder.is_dir() else folder.parent
     name = "audit" if folder.is_dir() else f"audit.{folder.stem}"
-    policy = PixelPolicy(max_image_tokens or budget(recipe))
+    policy = PixelPolicy(max_image_tokens or image_budget(recipe))
     with progress("audit", _images(place)) as advance:
         result = look_at(folder, policy, against or [], advance)
     if resplit:
@@ -128,7 +128,7 @@ def show(
 
     place = folder if folder.is_dir() else folder.parent
     data = folders.load(str(folder), images=False)
-    policy = PixelPolicy(max_image_tokens or budget(recipe))
+    policy = PixelPolicy(max_image_tokens or image_budget(recipe))
     shown = rows(data, policy, [name.strip() for name in prompts.split(",")], count=count, seed=seed, split=split)
     page = place / "show.html"
     write_text(page, show_page(f"{len(shown)} samples of {folder.name}", shown, place))
@@ -140,7 +140,7 @@ def show(
     print(f"page  {page}")
 
 
-def budget(recipe: str | None) -> int:
+def image_budget(recipe: str | None) -> int:
     """The most tokens of an image: the recipe's, else the default of all recipes."""
     from lowmed.recipe import ModelSpec
     from lowmed.recipe.io import load_recipe

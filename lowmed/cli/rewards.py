@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lowmed.cli import options
+from lowmed.cli.progress import progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +80,7 @@ def check(
             "this recipe has no rewards", options.require_recipe(recipe_name), "use one that trains by grpo"
         )
     built = rewards.for_recipe(recipe)
-    data_split = for_recipe(recipe).split
+    data_split = for_recipe(recipe, progress=progress).split
     result = check_rewards(built, data_split.train, recipe.prompts.training)
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -115,7 +116,7 @@ def calibrate(
     from lowmed.rewards.embedding_calibration import calibrate_embedding
 
     recipe = load_recipe(options.require_recipe(recipe_name), overrides or [], nano=nano)
-    data_split = for_recipe(recipe).split
+    data_split = for_recipe(recipe, progress=progress).split
     result = calibrate_embedding(data_split.train, model)
     write_json(out, result)
     if as_json:

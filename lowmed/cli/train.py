@@ -109,7 +109,7 @@ def _train(
     if refused := device.unsupported_error(recipe):
         raise refused
     here = device.find_device(recipe.model)
-    data = for_recipe(recipe)
+    data = for_recipe(recipe, progress=progress)
     data_split = data.split
 
     info(f"recipe  {name or resume}: {recipe.about}")

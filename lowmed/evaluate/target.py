@@ -129,7 +129,7 @@ def split_to_probe(who: EvalTarget, on: str | None, path: str | None, limit: int
         raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run folder")
     else:
         spec = DataSpec(source=on, allow_shared_images=True, task=who.task)
-        data_split, seen = split_data(load(on, path), spec, 0), ""
+        data_split, seen = split_data(load(on, path, max_image_tokens=who.model.max_image_tokens), spec, 0), ""
     return asked_of_training(data_split, limit), seen
 
 
@@ -144,6 +144,6 @@ def _division(who: EvalTarget, on: str | None, path: str | None) -> tuple[DataSp
                 "point --path at the copy that was used, or evaluate on another source with --on",
             )
         return data_split, SEEN
-    dataset = load(str(on), path)
+    dataset = load(str(on), path, max_image_tokens=who.model.max_image_tokens)
     data_split = evaluation_only(as_json_task(dataset) if who.task == "extraction" else dataset)
     return data_split, UNSEEN if run else ""

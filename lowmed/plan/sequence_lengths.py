@@ -56,8 +56,8 @@ def sequence_lengths(recipe: Recipe) -> SequenceLengths:
     """
     folder = Path(recipe.data.path).expanduser() if recipe.data.path else None
     card = prepared_folder.data_card(folder) if folder else None
-    if folder and card and card.get("pictures"):
-        return _prepared(recipe, folder, int(card["max_image_tokens"]))
+    if folder and card and card.has_images:
+        return _prepared(recipe, folder, card.max_image_tokens)
     generated = recipe.data.source == "phantom"
     image = recipe.model.max_image_tokens
     if generated:

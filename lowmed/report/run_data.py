@@ -12,6 +12,7 @@ from lowmed.data import for_recipe
 from lowmed.data.audit import leaks, report
 from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
+from lowmed.data.ingest.prepared_folder import DataCard
 from lowmed.errors import LowmedError
 from lowmed.files import read_json
 from lowmed.run import Run
@@ -89,21 +90,23 @@ def _sizes(splits: Mapping[str, Sequence[Sample]], stored: Sequence[Any], budget
     }
 
 
-def _prepared(card: Mapping[str, Any]) -> dict[str, Any]:
-    """What `lowmed data prepare` made of the source: rows kept out, and how images were converted."""
-    kept_out = card.get("rejected", {})
+def _prepared(card: DataCard) -> dict[str, Any]:
+    """How `lowmed data prepare` imported the source: rejected rows, and how images were converted."""
     return {
-        "rows": sum(card["rows"].values()),
-        "rejected": sum(kept_out.values()),
-        "reasons": len(kept_out),
-        **{key: card[key] for key in ("max_image_tokens", "frames", "window", "lowmed")},
+        "rows": sum(card.rows.values()),
+        "rejected": sum(card.rejected.values()),
+        "reasons": len(card.rejected),
+        "max_image_tokens": card.max_image_tokens,
+        "frames": card.frames,
+        "window": card.window,
+        "lowmed": card.lowmed,
     }
 
 
-def _audit(file: Path, card: Mapping[str, Any]) -> dict[str, Any] | None:
+def _audit(file: Path, card: DataCard) -> dict[str, Any] | None:
     """What `lowmed data audit` wrote; None where it was not run, or the samples are others by now."""
     result = read_json(file) if file.is_file() else None
-    if result is None or (result["data"]["card"] or {}).get("samples_sha256") != card["samples_sha256"]:
+    if result is None or (result["data"]["card"] or {}).get("samples_sha256") != card.samples_sha256:
         return None
     return {
         "verdict": result["verdict"],

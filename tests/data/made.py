@@ -46,11 +46,11 @@ def build(
     source: Path | RowStream,
     out: Path,
     settings: ImageStoreSettings = SETTINGS,
-    wish: ImportOptions | None = None,
+    import_options: ImportOptions | None = None,
     **options: Any,
 ) -> PrepareCounts:
-    opened = source if isinstance(source, RowStream) else open_source(source, wish or ImportOptions())
-    return prepare(opened.entries, out, settings, {"source": "own"}, **options)
+    rows = source if isinstance(source, RowStream) else open_source(source, import_options or ImportOptions())
+    return prepare(rows.entries, out, settings, {"source": "own"}, **options)
 
 
 def lines(path: Path) -> list[Row]:

@@ -87,14 +87,14 @@ def test_the_budget_of_the_recipe_is_that_of_the_pictures(table: Path, tmp_path:
     ("arguments", "kind", "told"),
     [
         (("vqa_rad",), RecipeError, "did you mean `vqa-rad`"),
-        (("nothing like it",), RecipeError, "no known source, file, folder or hub id"),
+        (("nothing like it",), RecipeError, "is not a known source, file, folder or hub id"),
         (("gone.csv",), DataError, "no such file"),
-        (("t.jsonl", "--path", "x"), RecipeError, "--path goes with one"),
+        (("t.jsonl", "--path", "x"), RecipeError, "--path is for known sources"),
         (("t.jsonl", "--map", "question"), RecipeError, "not of the form"),
         (("t.jsonl", "--map", "question=Frage"), RecipeError, "no column `Frage`"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(
+def test_a_mistake_is_named_and_nothing_is_written(
     table: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], kind: type[LowmedError], told: str
 ) -> None:
     monkeypatch.chdir(table.parent)
@@ -105,14 +105,14 @@ def test_a_mistake_is_told_and_nothing_is_written(
     assert not (table.parent / "out").exists()
 
 
-def test_a_hub_id_offline_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_id_offline_names_the_alternative(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     error = refused("prepare", "somebody/set", "--out", tmp_path / "out")
     assert isinstance(error, SetupError)
     assert "download it" in error.fix
 
 
-def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_samples_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for verb in ("audit", "show"):
         assert "samples.jsonl" in str(refused(verb, tmp_path / "empty"))

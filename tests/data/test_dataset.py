@@ -44,7 +44,7 @@ def test_the_description_counts_splits_kinds_and_rejections() -> None:
         "made: 3 samples",
         "  train: 2 rows, 1 images; closed 2 (yes/no answers 2)",
         "  test: 1 rows, 1 images; open 1 (yes/no answers 0)",
-        "  asked again: 1 rows repeat an earlier question about the same images",
+        "  repeated: 1 rows repeat an earlier question about the same images",
         "  rejected: 3 rows",
         "    2 x no answer (first: row 1)",
         "    1 x no image (first: row 2)",

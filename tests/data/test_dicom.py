@@ -62,7 +62,7 @@ RAMP = np.arange(-1024, -1024 + 64 * 64).reshape(64, 64)
 def test_every_real_file_is_converted_or_rejected_with_its_fault(real: Path, tmp_path: Path) -> None:
     files = sorted(real.glob("*.dcm"))
     table = jsonl(tmp_path / "t.jsonl", *(row(number, file.name) for number, file in enumerate(files)))
-    build(table, tmp_path / "out", wish=ImportOptions(images=real), max_rejected=1.0)
+    build(table, tmp_path / "out", import_options=ImportOptions(images=real), max_rejected=1.0)
     named = {files[(line or 0) - 1].name: reason for _, line, reason in rejected(tmp_path / "out")}
     assert len(samples(tmp_path / "out")) + len(named) == len(files) == 80
     assert len(samples(tmp_path / "out")) == 58
@@ -195,13 +195,13 @@ def test_no_planted_value_of_a_film_survives(tmp_path: Path) -> None:
     assert samples(tmp_path / "out")[0]["answer"] == "CT"
 
 
-def test_other_pictures_among_films_are_named_and_not_passed_over(tmp_path: Path) -> None:
+def test_other_images_among_dicom_files_are_rejected_by_name(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/film.dcm").write_bytes(film(RAMP))
     (tmp_path / "in/readme.txt").write_text("hello")
     picture(1).save(tmp_path / "in/photo.png")
     build(tmp_path / "in", tmp_path / "out", max_rejected=0.5)
-    assert rejected(tmp_path / "out") == [("photo.png", None, "the picture has no DICOM tags to ask about")]
+    assert rejected(tmp_path / "out") == [("photo.png", None, "the image has no DICOM tags that name its modality")]
 
 
 def test_any_damage_is_a_data_error_or_a_picture(real: Path) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lowmed.data import vqa_rad as source
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task, with_key_subset
+from lowmed.data.load import load
 from lowmed.data.split import split_data
 from lowmed.data.validate import reads_back
 from lowmed.engine import training_data
@@ -65,7 +65,7 @@ def test_the_gold_answer_follows_the_keys_that_are_asked_for(gold: dict[str, str
 
 
 def test_lines_that_describe_other_keys_go(vqa_rad: Path) -> None:
-    samples = as_json_task(source.load(str(vqa_rad))).samples
+    samples = as_json_task(load("vqa-rad", str(vqa_rad))).samples
     draw = random.Random(0)
     for sample in samples:
         fewer = with_key_subset(sample, draw)
@@ -83,7 +83,7 @@ def test_other_answers_than_objects_with_several_keys_are_left_alone() -> None:
 
 
 def test_a_division_of_extractions_splits_by_image_and_trains_on_no_test_question(vqa_rad: Path) -> None:
-    data = source.load(str(vqa_rad))
+    data = load("vqa-rad", str(vqa_rad))
     data_split = split_data(data, DataSpec(source="vqa-rad", task="extraction"), 0)
     assert {sample.kind for sample in data_split.train} == {"json"}
     held_out = {sample.images for sample in data_split.held_out["held-out"]}

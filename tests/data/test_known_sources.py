@@ -16,8 +16,11 @@ from lowmed.data.sources import KNOWN
 from lowmed.errors import DataError, SetupError
 
 
-def build(name: str, path: Path, out: Path, wish: ImportOptions | None = None, **options: Any) -> list[dict[str, Any]]:
-    prepare(KNOWN[name].rows(str(path), wish or ImportOptions()).entries, out, SETTINGS, {"source": name}, **options)
+def build(
+    name: str, path: Path, out: Path, import_options: ImportOptions | None = None, **options: Any
+) -> list[dict[str, Any]]:
+    rows = KNOWN[name].rows(str(path), import_options or ImportOptions())
+    prepare(rows.entries, out, SETTINGS, {"source": name}, **options)
     return samples(out)
 
 
@@ -136,7 +139,7 @@ def test_a_hub_id_is_read_by_the_hubs_own_library(tmp_path: Path, monkeypatch: p
         tmp_path / "repo/train.parquet"
     )
     opened = hub.rows(str(tmp_path / "repo"), "somebody/set", ImportOptions({"question": "frage"}), "download it")
-    prepare(opened.entries, tmp_path / "out", SETTINGS, {})
+    prepare(opened.entries, tmp_path / "out", SETTINGS, {"source": "somebody/set"})
     (sample,) = samples(tmp_path / "out")
     assert (len(sample["images"]), sample["question"], sample["source"]) == (2, "Same?", "somebody/set")
 
@@ -225,7 +228,7 @@ def test_medmnist_turns_labels_into_class_names(tmp_path: Path) -> None:
     result = build("medmnist", file, tmp_path / "out", max_rejected=0.5)
     assert [s["answer"] for s in result[:2]] == ["adipose", "colorectal adenocarcinoma epithelium"]
     assert {s["split"] for s in result} == {"train", "validation", "test"}
-    assert rejected(tmp_path / "out")[0][2] == "the label 9 names none of the 9 classes"
+    assert rejected(tmp_path / "out")[0][2] == "the label 9 is outside the 9 classes"
 
 
 def test_each_finding_of_a_chest_image_is_a_question_with_one_right_option(tmp_path: Path) -> None:
@@ -243,7 +246,7 @@ def test_pickled_three_dimensional_and_damaged_arrays_are_refused(tmp_path: Path
     np.savez(tmp_path / "breastmnist.npz", train_labels=evil, train_images=evil)
     with pytest.raises(DataError, match="cannot be read"):
         build("medmnist", tmp_path / "breastmnist.npz", tmp_path / "out")
-    with pytest.raises(DataError, match="no 2-D set"):
+    with pytest.raises(DataError, match="not a 2-D set"):
         build("medmnist", arrays(tmp_path / "organmnist3d.npz", np.array([[0]])), tmp_path / "out")
     whole = arrays(tmp_path / "octmnist.npz", np.array([[0]], np.uint8)).read_bytes()
     (tmp_path / "octmnist.npz").write_bytes(whole[: len(whole) // 2])

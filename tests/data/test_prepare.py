@@ -103,23 +103,23 @@ def test_a_run_killed_between_its_two_renames_loses_nothing(table: Path, tmp_pat
     assert not (tmp_path / ".out.replaced").exists()
 
 
-def test_two_runs_do_not_write_one_folder(table: Path, tmp_path: Path) -> None:
+def test_two_processes_do_not_write_one_folder(table: Path, tmp_path: Path) -> None:
     (tmp_path / ".out.building").mkdir()
     with (tmp_path / ".out.building/lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another run"):
+        with pytest.raises(DataError, match="another process"):
             build(table, tmp_path / "out")
 
 
-def test_somebody_elses_folder_is_not_overwritten(table: Path, tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_not_overwritten(table: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="no data set"):
+    with pytest.raises(DataError, match="was not written by"):
         build(table, tmp_path / "out")
     assert (tmp_path / "out/thesis.txt").read_text() == "years of work"
 
 
-def test_bad_rows_are_named_and_counted_and_too_many_are_an_error(table: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_named_and_too_many_are_an_error(table: Path, tmp_path: Path) -> None:
     bad: list[Row | str] = [row(20, "gone.png"), row(21, "a.png", answer=""), row(1, "a.png"), "{"]
     bad.append(row(22, "a.png", question=["x"]))
     whole = jsonl(tmp_path / "bad.jsonl", *lines(table), *bad)
@@ -135,7 +135,7 @@ def test_bad_rows_are_named_and_counted_and_too_many_are_an_error(table: Path, t
         ("bad.jsonl", 11, "no answer"),
         ("bad.jsonl", 12, "an earlier row has the same id"),
         ("bad.jsonl", 13, "the line is not JSON"),
-        ("bad.jsonl", 14, "a cell holds a list where a text belongs"),
+        ("bad.jsonl", 14, "a cell holds a list instead of a text"),
     ]
 
 
@@ -184,28 +184,28 @@ def test_equal_pictures_are_stored_once(tmp_path: Path) -> None:
     assert one["images"] == two["images"] == [one["group"]]
 
 
-def test_without_pictures_it_can_be_read_and_not_trained_on(tmp_path: Path) -> None:
+def test_a_text_only_folder_can_be_read_but_not_trained_on(tmp_path: Path) -> None:
     table = jsonl(tmp_path / "t.jsonl", row(1, "never/seen.png"), row(2, "never/seen.png"))
     build(table, tmp_path / "out", images=False)
     one, two = samples(tmp_path / "out")
     assert one["images"] == two["images"]
-    with pytest.raises(DataError, match="without its pictures"):
+    with pytest.raises(DataError, match="without its images"):
         load("folder", str(tmp_path / "out"))
 
 
-def test_a_stored_picture_that_was_changed_is_refused_on_loading(table: Path, tmp_path: Path) -> None:
+def test_a_stored_image_that_was_changed_is_rejected(table: Path, tmp_path: Path) -> None:
     build(table, tmp_path / "out")
     (reference,) = samples(tmp_path / "out")[0]["images"]
     picture(5).save(tmp_path / "out" / reference)
     data = load("folder", str(tmp_path / "out"))
-    assert {each.reason for each in data.rejected} == {"the image file is not what was stored"}
+    assert {each.reason for each in data.rejected} == {"the image file was changed after it was stored"}
     assert len(data.rejected) == 3
 
 
 def test_the_pictures_may_lie_elsewhere(table: Path, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     moved = shutil.move(table, tmp_path / "tables/t.jsonl")
-    build(Path(moved), tmp_path / "out", wish=ImportOptions(images=tmp_path))
+    build(Path(moved), tmp_path / "out", import_options=ImportOptions(images=tmp_path))
     assert len(samples(tmp_path / "out")) == 9
 
 

@@ -1,35 +1,45 @@
 """The known sources by name, and what is said when they are not there."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from lowmed.data.group_split import shared_images
-from lowmed.data.load import SOURCES, load
+from lowmed.data.load import load
+from lowmed.data.sources import KNOWN
 from lowmed.errors import DataError, RecipeError, SetupError
 
 
 def test_an_unknown_source_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match="did you mean `vqa-rad`") as caught:
         load("vqa_rad")
-    assert all(name in caught.value.fix for name in SOURCES)
+    assert all(name in caught.value.fix for name in KNOWN)
     with pytest.raises(RecipeError, match="no data source `zzz`") as caught:
         load("zzz")
     assert str(caught.value).count("did you mean") == 0
 
 
-def test_a_known_source_that_must_be_prepared_says_how() -> None:
-    with pytest.raises(RecipeError, match="must be prepared") as caught:
-        load("slake")
-    assert "lowmed data prepare slake" in caught.value.fix
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "lowmed/data"
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
-    [("vqa-rad", "vqa_rad_public.json"), ("silvar-med", "samples.jsonl"), ("folder", "samples.jsonl")],
+    [
+        ("vqa-rad", "vqa_rad_public.json"),
+        ("silvar-med", "samples.jsonl"),
+        ("folder", "samples.jsonl"),
+        ("slake", "test.json"),
+    ],
 )
 def test_a_folder_that_is_not_there_empty_or_another_names_what_was_looked_for(
     tmp_path: Path, source: str, expected: str
@@ -92,3 +102,85 @@ def test_loading_the_room_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def write_slake(folder: Path, answer: str = "Yes") -> Path:
+    line = {
+        "img_name": "xmlab1/source.jpg", "question": "Is this CT?", "answer": answer, "q_lang": "en",
+        "modality": "CT", "answer_type": "CLOSED", "content_type": "Modality",
+    }  # fmt: skip
+    (folder / "imgs/xmlab1").mkdir(parents=True, exist_ok=True)
+    Image.effect_noise((300, 200), 50).save(folder / "imgs/xmlab1/source.jpg")
+    for name in ("train", "validate", "test"):
+        (folder / f"{name}.json").write_text(json.dumps([{**line, "qid": name}]))
+    return folder
+
+
+def test_a_known_source_is_trained_on_by_name_and_imported_once(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    first = load("slake", folder)
+    assert {name: len(samples) for name, samples in first.splits.items()} == {"train": 1, "validation": 1, "test": 1}
+    assert first.source == "slake"
+    assert first.open_image(first.samples[0].images[0]).size == (308, 196)
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+    monkeypatch.setattr("lowmed.data.source_cache.prepare", lambda *_, **__: pytest.fail("imported again"))
+    assert load("slake", folder).digest == first.digest
+
+
+@pytest.mark.parametrize("change", ["rows", "image", "policy"])
+def test_a_changed_source_or_policy_is_imported_again(tmp_path: Path, cache: Path, change: str) -> None:
+    folder = write_slake(tmp_path / "slake")
+    before = load("slake", str(folder))
+    if change == "rows":
+        write_slake(folder, "No")
+    if change == "image":
+        Image.effect_noise((100, 100), 50).save(folder / "imgs/xmlab1/source.jpg")
+    after = load("slake", str(folder), max_image_tokens=16 if change == "policy" else None)
+    assert after.digest != before.digest
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("damage", ["image", "samples"])
+def test_a_damaged_cache_entry_is_imported_again(tmp_path: Path, cache: Path, damage: str) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    first = load("slake", folder)
+    (entry,) = (path for path in cache.iterdir() if path.is_dir())
+    if damage == "image":
+        next((entry / "images").iterdir()).write_bytes(b"damaged")
+    else:
+        (entry / "samples.jsonl").write_text("{")
+    assert load("slake", folder).digest == first.digest
+
+
+def test_an_interrupted_import_leaves_no_entry(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    with monkeypatch.context() as patch:
+        patch.setattr("lowmed.data.ingest.prepare._move", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            load("slake", folder)
+    assert not list(cache.glob("slake-*/card.json"))
+    assert len(load("slake", folder).samples) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_a_setup_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SetupError, match="cache cannot be written") as caught:
+        load("slake", str(write_slake(tmp_path / "slake")))
+    assert "XDG_CACHE_HOME" in caught.value.fix
+
+
+def test_the_import_shows_its_progress(tmp_path: Path, cache: Path) -> None:
+    del cache
+    calls: list[tuple[str, int]] = []
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        calls.append((what, total))
+        yield lambda done, note: calls.append((note, done))
+
+    load("slake", str(write_slake(tmp_path / "slake")), progress=progress)
+    assert calls[0] == ("prepare slake", 3)
+    assert calls[-1] == ("0 rejected", 3)

@@ -207,13 +207,13 @@ def test_members_of_an_archive_are_read_in_place_and_cannot_climb_out(tmp_path: 
         archive.writestr("images/empty.png", b"")
     names = ("a.png", "images/a.png", "../../escaped.png", "/etc/escaped.png", "empty.png", "gone.png")
     table = jsonl(tmp_path / "t.jsonl", *(row(number, name) for number, name in enumerate(names)))
-    build(table, tmp_path / "out", wish=ImportOptions(images=tmp_path / "images.zip"), max_rejected=1.0)
+    build(table, tmp_path / "out", import_options=ImportOptions(images=tmp_path / "images.zip"), max_rejected=1.0)
     assert [sample["id"] for sample in samples(tmp_path / "out")] == ["q0", "q1"]
     assert [reason for _, _, reason in rejected(tmp_path / "out")] == [
         "the image reference leads out of the data folder",
         "the image reference leads out of the data folder",
         "the image file is empty",
-        "the image is not in the archive",
+        "the archive does not contain the image",
     ]
     assert {path.name for path in tmp_path.rglob("*.png")} == {Path(samples(tmp_path / "out")[0]["images"][0]).name}
 
@@ -222,5 +222,5 @@ def test_a_damaged_archive_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "images.zip").write_bytes(b"PK no archive")
     table = jsonl(tmp_path / "t.jsonl", row(1, "a.png"))
     with pytest.raises(DataError, match="rejected") as caught:
-        build(table, tmp_path / "out", wish=ImportOptions(images=tmp_path / "images.zip"))
+        build(table, tmp_path / "out", import_options=ImportOptions(images=tmp_path / "images.zip"))
     assert "the archive cannot be read" in str(caught.value)

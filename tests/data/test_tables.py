@@ -75,7 +75,7 @@ WRITERS = {
 def test_every_kind_of_table_says_the_same(folder: Path, name: str) -> None:
     WRITERS[name](folder / name)
     opened = open_source(folder / name, GERMAN)
-    assert "image=Datei  question=Frage  answer=Antwort  id=Nr" in opened.understood
+    assert "image=Datei  question=Frage  answer=Antwort  id=Nr" in opened.description
     build(opened, folder / "out")
     assert [(s["id"], s["question"], s["answer"], s["kind"]) for s in samples(folder / "out")] == [
         ("1", "Läsion?", "ja, links", "open"),
@@ -120,9 +120,9 @@ def test_a_file_that_is_no_table_is_told_by_name(folder: Path, name: str, conten
 
 def test_the_columns_are_guessed_and_a_wrong_guess_is_one_flag_away(folder: Path) -> None:
     table = jsonl(folder / "t.jsonl", {"img": "a.png", "question": "Q?", "answer": "draft", "final": "yes"})
-    assert "answer=answer?" in open_source(table, ImportOptions()).understood
+    assert "answer=answer?" in open_source(table, ImportOptions()).description
     opened = open_source(table, ImportOptions({"answer": "final"}))
-    assert "answer=final " in opened.understood + " "
+    assert "answer=final " in opened.description + " "
     build(opened, folder / "out")
     assert samples(folder / "out")[0]["answer"] == "yes"
 
@@ -132,7 +132,7 @@ def test_the_columns_are_guessed_and_a_wrong_guess_is_one_flag_away(folder: Path
     [
         ({"question": "Frage"}, "there is no column `Frage`; the table has img, text, answer"),
         ({"kuestion": "text"}, "`kuestion` is not a field"),
-        ({}, "no column is known to hold the question"),
+        ({}, "no column holds the question"),
     ],
 )
 def test_a_mistake_in_the_columns_names_those_there_are(folder: Path, given: dict[str, str], told: str) -> None:
@@ -160,7 +160,7 @@ def test_conversations_become_questions(folder: Path) -> None:
         ("a-2", "Is it CT?", "Yes", 1),
         ("c", "Same?", "no", 2),
     ]
-    assert rejected(folder / "out") == [("t.json", 2, "the conversation has 2 questions and 1 replies")]
+    assert rejected(folder / "out") == [("t.json", 2, "the conversation has 2 questions and 1 answers")]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_class_folders_are_choices_and_their_splits_are_kept(folder: Path) -> No
     assert {tuple(s["options"]) for s in result} == {("glioma", "no tumour")}
     assert rejected(folder / "out") == [
         ("train/glioma/broken.png", None, "the image file is empty"),
-        ("train/astray.png", None, "the picture lies in no class folder"),
+        ("train/astray.png", None, "the image is in no class folder"),
     ]
     assert "Anna" not in (folder / "out/samples.jsonl").read_text()
 

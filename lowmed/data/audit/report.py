@@ -40,7 +40,7 @@ def audit(
     stored = [each for _, each in prepared_folder.stored_files(place)]
     known = leaks.facts(stored)
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
-    without = card is not None and not card["pictures"]
+    without = card is not None and not card.has_images
     looks = [] if without else list(image_scan.scan_all(place, references, advance))
     parts = leaks.parts(data.splits)
     result = leaks.within(parts, known)
@@ -50,7 +50,12 @@ def audit(
         result += leaks.across(parts, known, theirs, their_facts)
         pairs += _near_across(looks, hashes, other)
     document: dict[str, Any] = {
-        "data": {"folder": path.name, "card": card, "rows": len(data.samples), "rejected": len(data.rejected)},
+        "data": {
+            "folder": path.name,
+            "card": card.model_dump(mode="json") if card else None,
+            "rows": len(data.samples),
+            "rejected": len(data.rejected),
+        },
         "counts": {split: counts(samples) for split, samples in data.splits.items()},
         "floor": floors(data.splits),
         "images": images(references, looks, stored, policy, without),
@@ -220,7 +225,7 @@ def _other(path: Path) -> tuple[list[leaks.Part], leaks.Facts, list[tuple[str, i
     place = path if path.is_dir() else path.parent
     card = prepared_folder.data_card(place)
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
-    looks = image_scan.scan_all(place, references, lambda done, note: None) if card is None or card["pictures"] else ()
+    looks = image_scan.scan_all(place, references, lambda done, note: None) if card is None or card.has_images else ()
     hashes = [(seen.reference, seen.phash) for seen in looks if not seen.problem]
     known = leaks.facts([each for _, each in prepared_folder.stored_files(place)])
     return leaks.parts(data.splits, path.name), known, hashes

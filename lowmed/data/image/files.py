@@ -22,15 +22,21 @@ Frames = Literal["first", "middle", "all"]
 MAX_FRAMES = 256
 
 
-def require_folder(path: str | None, source: str, expected: str) -> Path:
-    """The folder at `path`, which exists and is not empty; `expected` says what should be inside.
+def require_folder(path: str | None, source: str, expected: str, flag: str = "data.path") -> Path:
+    """The folder at `path`, which exists and is not empty.
+
+    Args:
+        path: the folder.
+        source: the data source, for the error message.
+        expected: the files that the folder should contain, for the error message.
+        flag: the recipe key or option that sets the path, for the error message.
 
     Raises:
-        DataError: it is not given, does not exist, is a file, or is empty.
+        DataError: no path is set, or the folder does not exist, is a file, or is empty.
     """
-    fix = f"set data.path to the folder that holds {expected}"
+    fix = f"set {flag} to the folder that contains {expected}"
     if path is None:
-        raise DataError(f"source `{source}` needs a folder", "data.path", fix)
+        raise DataError(f"source `{source}` needs a folder", flag, fix)
     folder = Path(path).expanduser()
     if not folder.exists():
         raise DataError(f"the folder does not exist; looked for {expected} in it", str(folder), fix)
