@@ -12,8 +12,10 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from lowmed.data import validate
 from lowmed.data.audit import burned_in_text, near_duplicates, phi_patterns
-from lowmed.data.audit.report import audit
+from lowmed.data.audit.record import read_audit
+from lowmed.data.audit.report import audit as run_audit
 from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.ingest.prepared_folder import data_card
 from lowmed.data.load import load
 from lowmed.errors import DataError
 from lowmed.report.data_page import audit_page, show_page
@@ -22,6 +24,11 @@ from lowmed.sample import Sample
 
 POLICY = PixelPolicy(64)
 Document = dict[str, Any]
+
+
+def audit(*arguments: Any) -> Document:
+    document: Document = run_audit(*arguments).model_dump(mode="json")
+    return document
 
 
 def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
@@ -64,7 +71,7 @@ def test_a_near_duplicate_is_shown_and_decides_nothing(tmp_path: Path) -> None:
     out = made(tmp_path, {"image": "like.png"})
     result = audit(out, POLICY)
     assert (result["verdict"], result["near"]["pairs"]) == ("pass", 1)
-    page = audit_page(result, out)
+    page = audit_page(run_audit(out, POLICY), out)
     assert page.count("data:image/jpeg") == 2
     assert len(lines(out / "samples.jsonl")) == 6
 
@@ -105,8 +112,8 @@ def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) ->
     jsonl(tmp_path / "samples.jsonl", *table)
     result = audit(tmp_path, POLICY)
     assert (result["privacy"]["metadata"], result["privacy"]["names"]) == (1, 1)
-    assert "carry metadata" in result["reasons"][0]
-    assert "Mueller" not in json.dumps(result["privacy"]["metadata_shown"][0]["holds"])
+    assert "contain metadata" in result["reasons"][0]
+    assert "Mueller" not in json.dumps(result["privacy"]["metadata_shown"][0]["contains"])
 
 
 def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> None:
@@ -167,8 +174,8 @@ class Scripts(HTMLParser):
 def test_pages_run_nothing_and_escape_everything(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     out = made(tmp_path, {"question": evil, "answer": evil, "topic": evil, "patient": "p0"})
-    pages = [audit_page(audit(out, POLICY), out)]
-    shown = rows(load("folder", str(out)), POLICY, ["direct", "diverse"], count=9, seed=0)
+    pages = [audit_page(run_audit(out, POLICY), out)]
+    shown = rows(load("folder", str(out)), POLICY, ["direct", "diverse"], questions=9, seed=0)
     pages.append(show_page(evil, shown, out))
     for page in pages:
         parser = Scripts()
@@ -179,7 +186,7 @@ def test_pages_run_nothing_and_escape_everything(tmp_path: Path) -> None:
 
 def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
     out = made(tmp_path)
-    shown = rows(load("folder", str(out)), POLICY, ["diverse"], count=1, seed=0, split="test")
+    shown = rows(load("folder", str(out)), POLICY, ["diverse"], questions=1, seed=0, split="test")
     (only,) = shown
     assert [asked["wording"] for asked in only["asked"]] == [1, 2, 3, 4]
     first = only["asked"][0]
@@ -190,7 +197,7 @@ def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
     assert first["prompt_tokens"] == first["text_tokens"] + 9
     assert only["question"] in terminal(only)
     with pytest.raises(DataError, match="no split `dev`"):
-        rows(load("folder", str(out)), POLICY, ["direct"], count=1, seed=0, split="dev")
+        rows(load("folder", str(out)), POLICY, ["direct"], questions=1, seed=0, split="dev")
 
 
 @pytest.mark.slow
@@ -201,7 +208,7 @@ def test_the_tokens_of_the_sheet_are_those_of_the_real_processor(tmp_path: Path)
     processor = transformers.AutoProcessor.from_pretrained(Path(lowmed.nano.__file__).parent / "weights")
     out = made(tmp_path)
     data = load("folder", str(out))
-    (shown,) = rows(data, POLICY, ["reasoning"], count=1, seed=0, split="test")
+    (shown,) = rows(data, POLICY, ["reasoning"], questions=1, seed=0, split="test")
     chat = processor.apply_chat_template(shown["asked"][0]["messages"], add_generation_prompt=True)
     assert chat == shown["asked"][0]["chat"]
     encoded = processor(text=[chat], images=[data.open_image(shown["images"][0]).convert("RGB")])
@@ -226,3 +233,37 @@ def test_what_is_certain_is_refused_unless_it_is_allowed_by_name() -> None:
     stamps = validate.raise_unless_allowed(result, {"shared-images", "shared-groups", "unreadable-gold"})
     assert stamps == tuple(each.what for each in result)
     assert validate.raise_unless_allowed(validate.find_problems(train, {"test": [sample(9, "z")]})) == ()
+
+
+@pytest.mark.parametrize("name", ["card.json", "audit.json"])
+def test_a_record_of_a_newer_version_is_refused(tmp_path: Path, name: str) -> None:
+    out = made(tmp_path)
+    file = out / name
+    content = run_audit(out, POLICY).model_dump(mode="json") if name == "audit.json" else json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "format": 2, "unknown": 1}))
+    with pytest.raises(DataError) as caught:
+        data_card(out) if name == "card.json" else read_audit(file)
+    assert caught.value.what == "written by a newer version of lowmed (format 2, this version reads 1)"
+    assert (caught.value.where, caught.value.fix) == (str(file), "update lowmed")
+
+
+def test_the_audit_is_read_back_as_it_was_written_and_damage_is_named(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    audited, file = run_audit(out, POLICY), out / "audit.json"
+    file.write_text(audited.model_dump_json())
+    assert read_audit(file) == audited
+    for damage in ('{"format": 1, "counts": {', "[]", '{"format": 1}'):
+        file.write_text(damage)
+        with pytest.raises(DataError, match="audit"):
+            read_audit(file)
+
+
+def test_a_damaged_card_is_refused_and_that_of_another_program_ignored(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    card = json.loads((out / "card.json").read_text())
+    del card["rows"]
+    (out / "card.json").write_text(json.dumps(card))
+    with pytest.raises(DataError, match="rows missing or wrong"):
+        data_card(out)
+    (out / "card.json").write_text('{"title": "a model card"}')
+    assert data_card(out) is None

@@ -42,10 +42,10 @@ def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
     assert "question=question?" in prepared.stderr
     audited = run("audit", out)
     assert audited.exit_code == 0, audited.output
-    assert "nothing certain speaks against" in audited.stdout
+    assert "no blocking problems found" in audited.stdout
     assert (out / "audit.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert json.loads((out / "audit.json").read_text())["verdict"] == "pass"
-    shown = run("show", out, "--count", "1", "--prompts", "direct")
+    shown = run("show", out, "--questions", "1", "--prompts", "direct")
     assert shown.exit_code == 0, shown.output
     assert (out / "show.html").is_file()
     assert "<answer>" in shown.stdout

@@ -82,7 +82,7 @@ def test_a_limit_keeps_so_many_of_each_part() -> None:
 
 def test_data_that_nothing_was_trained_on_are_asked_whole_and_name_what_their_publisher_shares() -> None:
     data_split = evaluation_only(dataset(["image-1", "other"]))
-    assert data_split.shared["test"] == frozenset()
+    assert data_split.images_in_train["test"] == frozenset()
     assert "the published split shares 1 with train" in data_split.stamp("test")
     alone = evaluation_only(
         DataSet("made", {"train": dataset([]).splits["train"]}, (), lambda _: Image.new("RGB", (28, 28)))

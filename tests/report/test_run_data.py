@@ -82,7 +82,7 @@ def test_other_data_or_none_are_said_to_be_missing(prepared: Run) -> None:
     file = Path("data/samples.jsonl")
     text = file.read_text()
     file.write_text(text.replace("left lung", "right lung"))
-    assert "not those" in run_data.data_summary(prepared)["missing"]
+    assert "not the data that the run was trained on" in run_data.data_summary(prepared)["missing"]
     file.write_text(text)
     Path("data").rename("moved")
     result = run_data.data_summary(prepared)
