@@ -8,6 +8,7 @@ import pytest
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 SHARED = Path(__file__).parent.parent.parent / "shared"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +40,13 @@ def lowmed(tmp_path: Path) -> Lowmed:
 
 @pytest.fixture
 def vqa_rad() -> Path:
-    """The real VQA-RAD, where it is at hand."""
+    """A part of the real VQA-RAD: all rows of 60 images."""
+    return FIXTURES / "vqa-rad"
+
+
+@pytest.fixture
+def whole_vqa_rad() -> Path:
+    """The complete VQA-RAD, where it is available."""
     folder = SHARED / "data" / "vqa-rad"
     if not folder.is_dir():
         pytest.skip("the real VQA-RAD is not at ../shared/data/vqa-rad")

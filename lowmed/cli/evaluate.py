@@ -78,7 +78,7 @@ def evaluate(
     if judge_url and judge_model:
         Judge(judge_url, judge_model)  # a wrong address ends here, before any model is asked
     who = open_target(target, base=base, served_as=model)
-    asked = splits_to_evaluate(who, on, path, limit)
+    asked = splits_to_evaluate(who, on, path, limit, progress)
     reports = []
     for data_split, seen in asked:
         folder = _folder(who, target or str(model), data_split.source, out, several=len(asked) > 1)

@@ -48,7 +48,7 @@ def probe(
     from lowmed.run import FOLDER
 
     who = open_target(target)
-    data_split, seen = split_to_probe(who, on, path, questions)
+    data_split, seen = split_to_probe(who, on, path, questions, progress)
     default = who.run.folder / "probes" if who.run else Path(FOLDER)
     name = data_split.source if who.run else f"probe-{Path(target).name}-{data_split.source}"
     folder = Path(out) if out else default / name

@@ -14,6 +14,7 @@ from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.ingest.prepare import PrepareCounts, prepare
 
 SHARED = Path(__file__).parents[2] / "../shared"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SALT = b"a salt that is only for the tests"
 SETTINGS = ImageStoreSettings(PixelPolicy(64), salt=SALT)
 Row = dict[str, Any]

@@ -188,8 +188,8 @@ def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
     out = made(tmp_path)
     shown = rows(load("folder", str(out)), POLICY, ["diverse"], questions=1, seed=0, split="test")
     (only,) = shown
-    assert [asked["wording"] for asked in only["asked"]] == [1, 2, 3, 4]
-    first = only["asked"][0]
+    assert [wording["wording"] for wording in only["prompts"]] == [1, 2, 3, 4]
+    first = only["prompts"][0]
     assert first["messages"][0]["content"][0] == {"type": "image"}
     assert only["question"] in first["chat"]
     assert first["chat"].startswith("<|im_start|>system")
@@ -209,10 +209,10 @@ def test_the_tokens_of_the_sheet_are_those_of_the_real_processor(tmp_path: Path)
     out = made(tmp_path)
     data = load("folder", str(out))
     (shown,) = rows(data, POLICY, ["reasoning"], questions=1, seed=0, split="test")
-    chat = processor.apply_chat_template(shown["asked"][0]["messages"], add_generation_prompt=True)
-    assert chat == shown["asked"][0]["chat"]
+    chat = processor.apply_chat_template(shown["prompts"][0]["messages"], add_generation_prompt=True)
+    assert chat == shown["prompts"][0]["chat"]
     encoded = processor(text=[chat], images=[data.open_image(shown["images"][0]).convert("RGB")])
-    assert len(encoded["input_ids"][0]) == shown["asked"][0]["prompt_tokens"]
+    assert len(encoded["input_ids"][0]) == shown["prompts"][0]["prompt_tokens"]
 
 
 def sample(number: int, image: str, **changes: Any) -> Sample:

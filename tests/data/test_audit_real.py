@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data.made import SHARED, build
+from data.made import FIXTURES, SHARED, build
 
 from lowmed.data import validate
 from lowmed.data.audit import leaks
@@ -115,3 +115,34 @@ def test_a_clean_split_of_the_real_vqa_rad(real_rad: Path, by: Any) -> None:
     closed = [sum(s.kind == "closed" for s in part) / len(part) for part in (again.splits["test"], data.samples)]
     assert closed[0] == pytest.approx(closed[1], abs=0.02)
     path.unlink()
+
+
+def test_the_part_of_vqa_rad_leaks_as_the_whole_does(tmp_path: Path) -> None:
+    build(KNOWN["vqa-rad"].rows(str(FIXTURES / "vqa-rad"), ImportOptions()), tmp_path / "out")
+    result = audit(tmp_path / "out", POLICY)
+    assert result["verdict"] == "fail"
+    shared, images, _, questions = leak(result, "images", "test", "train")
+    assert (shared, questions) == (images - 1, result["counts"]["test"]["rows"])
+    assert (result["images"]["loaded"], result["gold"]["unread"], result["privacy"]["metadata"]) == (60, 0, 0)
+    assert result["repeats"]["duplicates"] == 4
+    assert result["data"]["card"]["unused_images"] == ["synpic35356.jpg"]
+
+
+def test_the_part_of_slake_leaks_across_its_languages(tmp_path: Path) -> None:
+    for language in ("en", "both"):
+        rows = KNOWN["slake"].rows(str(FIXTURES / "slake"), ImportOptions(language=language))
+        build(rows, tmp_path / language, images=False, max_rejected=0.1)
+    both = audit(tmp_path / "both", POLICY)
+    assert leak(both, "images", "slake-en test", "slake-zh train")[:2] == [11, 16]
+    assert not [found for found in audit(tmp_path / "en", POLICY)["leaks"] if found["kind"] == "images"]
+
+
+@pytest.mark.parametrize("by", ["image", "patient"])
+def test_a_clean_split_of_the_part_of_vqa_rad(tmp_path: Path, by: Any) -> None:
+    build(KNOWN["vqa-rad"].rows(str(FIXTURES / "vqa-rad"), ImportOptions()), tmp_path / "out")
+    data = load("folder", str(tmp_path / "out"))
+    digests = leaks.image_digests([file for _, file in prepared_folder.stored_files(tmp_path / "out")])
+    again = load("folder", str(write(tmp_path / "out", resplit(data.splits, digests, by), by)))
+    assert sorted(sample.id for sample in again.samples) == sorted(sample.id for sample in data.samples)
+    assert leaks.within(leaks.parts(again.splits), digests) == []
+    assert validate.find_problems(again.splits["train"], {"test": again.splits["test"]}) == ()

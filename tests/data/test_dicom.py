@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.made import SALT, SETTINGS, SHARED, build, everything, jsonl, picture, rejected, row, samples
+from data.made import FIXTURES, SALT, SETTINGS, SHARED, build, everything, jsonl, picture, rejected, row, samples
 
 from lowmed.data.image import dicom
 from lowmed.data.ingest.detect import ImportOptions
@@ -23,6 +23,11 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip("the real DICOM files are not at ../shared/data/dicom")
     return REAL
+
+
+@pytest.fixture
+def part() -> Path:
+    return FIXTURES / "dicom"
 
 
 def film(values: np.ndarray[Any, Any], **tags: Any) -> bytes:
@@ -73,13 +78,36 @@ def test_every_real_file_is_converted_or_rejected_with_its_fault(real: Path, tmp
     assert all(reason.strip() for reason in named.values())
 
 
-def test_a_folder_of_films_is_asked_for_its_modality_and_no_tag_gets_out(real: Path, tmp_path: Path) -> None:
-    build(real, tmp_path / "out", max_rejected=1.0)
+def test_the_files_of_the_part_are_converted_or_rejected_with_their_fault(part: Path, tmp_path: Path) -> None:
+    files = sorted(part.glob("*.dcm"))
+    table = jsonl(tmp_path / "t.jsonl", *(row(number, file.name) for number, file in enumerate(files)))
+    build(table, tmp_path / "out", import_options=ImportOptions(images=part), max_rejected=1.0)
+    named = {files[(line or 0) - 1].name: reason for _, line, reason in rejected(tmp_path / "out")}
+    assert len(samples(tmp_path / "out")) + len(named) == len(files) == 32
+    assert named["reportsi.dcm"] == "the DICOM file holds no pixels"
+    assert named["badVR.dcm"].startswith("the DICOM file is damaged")
+    assert "MR_small_RLE.dcm" not in named
+
+
+@pytest.mark.parametrize(
+    ("folder", "modalities", "tags"),
+    [
+        (REAL, {"CT", "MRI", "X-ray", "ultrasound", "scintigraphy"}, 30),
+        (FIXTURES / "dicom", {"CT", "MRI", "ultrasound", "scintigraphy"}, 10),
+    ],
+    ids=["whole", "part"],
+)
+def test_dicom_files_become_modality_questions_without_their_tags(
+    folder: Path, modalities: set[str], tags: int, tmp_path: Path
+) -> None:
+    if not folder.is_dir():
+        pytest.skip("the real DICOM files are not at ../shared/data/dicom")
+    build(folder, tmp_path / "out", max_rejected=1.0)
     result = samples(tmp_path / "out")
-    assert {sample["answer"] for sample in result} == {"CT", "MRI", "X-ray", "ultrasound", "scintigraphy"}
-    assert {sample["topic"] for sample in result} == {"", "right, AP"}
-    told: set[bytes] = set()
-    for file in real.glob("*.dcm"):
+    assert {sample["answer"] for sample in result} == modalities
+    assert {sample["topic"] for sample in result} <= {"", "right, AP"}
+    values: set[bytes] = set()
+    for file in folder.glob("*.dcm"):
         data = pydicom.dcmread(file, force=True)
         for keyword in (
             "PatientName",
@@ -93,12 +121,12 @@ def test_a_folder_of_films_is_asked_for_its_modality_and_no_tag_gets_out(real: P
                 value = str(data.get(keyword) or "")
             except (ValueError, TypeError):
                 continue
-            told |= {value.encode()} if len(value) > 4 else set()
-    assert len(told) > 30
+            values |= {value.encode()} if len(value) > 4 else set()
+    assert len(values) > tags
     written = b"\n".join(
         path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "rejected.jsonl"
     )
-    assert [value for value in told if value in written] == []
+    assert [value for value in values if value in written] == []
 
 
 def test_a_missing_plug_in_is_named(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,11 +232,11 @@ def test_other_images_among_dicom_files_are_rejected_by_name(tmp_path: Path) -> 
     assert rejected(tmp_path / "out") == [("photo.png", None, "the image has no DICOM tags that name its modality")]
 
 
-def test_any_damage_is_a_data_error_or_a_picture(real: Path) -> None:
+def test_any_damage_is_a_data_error_or_an_image(part: Path) -> None:
     randomness = np.random.default_rng(0)
     outcomes = set()
     for name in ("MR_small_RLE.dcm", "JPGExtended.dcm", "MR_small_padded.dcm"):
-        whole = (real / name).read_bytes()
+        whole = (part / name).read_bytes()
         for _ in range(25):
             damaged = bytearray(whole[: int(randomness.integers(len(whole) // 2, len(whole)))])
             for place in randomness.integers(132, len(damaged), 8):

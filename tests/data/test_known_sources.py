@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.made import SETTINGS, SHARED, picture, pictures, rejected, samples
+from data.made import FIXTURES, SETTINGS, SHARED, picture, pictures, rejected, samples
 
 from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.ingest.prepare import prepare
@@ -60,8 +60,8 @@ def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPat
     assert KNOWN[name].get in caught.value.fix
 
 
-def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(vqa_rad: Path, tmp_path: Path) -> None:
-    result = build("vqa-rad", vqa_rad, tmp_path / "out", images=False)
+def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(whole_vqa_rad: Path, tmp_path: Path) -> None:
+    result = build("vqa-rad", whole_vqa_rad, tmp_path / "out", images=False)
     test = [sample for sample in result if sample["split"] == "test"]
     assert (len(result), len(test)) == (2248, 451)
     assert [sum(s["kind"] == kind for s in test) for kind in ("closed", "open")] == [272, 179]
@@ -69,9 +69,19 @@ def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(vqa_rad:
     assert len({s["images"][0] for s in result}) == 314
 
 
-@pytest.mark.parametrize(("language", "rows"), [("en", 7032), ("zh", 6995), ("both", 14027)])
-def test_the_real_slake_in_each_language(tmp_path: Path, language: Any, rows: int) -> None:
-    folder = SHARED / "data" / "slake-text"
+@pytest.mark.parametrize(
+    ("folder", "language", "rows"),
+    [
+        (SHARED / "data/slake-text", "en", 7032),
+        (SHARED / "data/slake-text", "zh", 6995),
+        (SHARED / "data/slake-text", "both", 14027),
+        (FIXTURES / "slake", "en", 500),
+        (FIXTURES / "slake", "zh", 497),
+        (FIXTURES / "slake", "both", 997),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else str(value),
+)
+def test_the_real_slake_in_each_language(tmp_path: Path, folder: Path, language: Any, rows: int) -> None:
     if not folder.is_dir():
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
     result = build("slake", folder, tmp_path / "out", ImportOptions(language=language), images=False)
@@ -257,10 +267,7 @@ def test_pickled_three_dimensional_and_damaged_arrays_are_refused(tmp_path: Path
 
 
 def test_the_real_breastmnist(tmp_path: Path) -> None:
-    folder = SHARED / "data" / "medmnist"
-    if not folder.is_dir():
-        pytest.skip("the real BreastMNIST is not at ../shared/data/medmnist")
-    result = build("medmnist", folder, tmp_path / "out")
+    result = build("medmnist", FIXTURES / "medmnist", tmp_path / "out")
     counts = {split: sum(s["split"] == split for s in result) for split in ("train", "validation", "test")}
     assert counts == {"train": 546, "validation": 78, "test": 156}
     assert sum(s["answer"] == "malignant" for s in result) == 210

@@ -15,6 +15,7 @@ from lowmed.data.sources.vqa_rad import FILE
 from lowmed.errors import DataError
 
 REAL = Path(__file__).parents[2] / "../shared/data/vqa-rad"
+PART = Path(__file__).parents[1] / "fixtures/vqa-rad"
 
 
 @pytest.fixture
@@ -109,6 +110,44 @@ def test_real_images_open_in_a_worker_process(real: DataSet) -> None:
     first = real.splits["test"][0]
     assert opener(first.images[0]).size == real.open_image(first.images[0]).size
     assert set(image_digests(real, [first])) == set(first.images)
+
+
+@pytest.fixture(scope="module")
+def part() -> DataSet:
+    return load("vqa-rad", str(PART))
+
+
+def test_the_part_of_the_real_set_is_read_completely(part: DataSet) -> None:
+    assert {name: len(samples) for name, samples in part.splits.items()} == {"train": 351, "test": 81}
+    assert {sample.id for sample in part.samples} == {str(row["qid"]) for row in json.loads((PART / FILE).read_text())}
+    assert (part.rejected, part.unused) == ((), ("synpic35356.jpg",))
+    assert len({sample.images for sample in part.samples}) == 60
+    assert len(part.samples) - len({(sample.images, sample.question) for sample in part.samples}) == 4
+
+
+def test_nearly_every_test_image_of_the_part_is_trained_on(part: DataSet) -> None:
+    train, test = part.splits["train"], part.splits["test"]
+    images = {sample.images for sample in test}
+    assert len(images) - len(shared_images(train, test)) == 1
+    regrouped = by_group(part.samples, {"train": 0.8, "test": 0.2}, seed=0)
+    assert shared_images(regrouped["train"], regrouped["test"]) == set()
+
+
+def test_the_dirty_rows_of_the_part_are_cleaned(part: DataSet) -> None:
+    by_id = {sample.id: sample for sample in part.samples}
+    raw = json.loads((PART / FILE).read_text())
+    integers = [by_id[str(line["qid"])].answer for line in raw if isinstance(line["answer"], int)]
+    assert sorted(integers) == ["12", "12", "2", "2", "4"]
+    assert [by_id[str(line["qid"])].kind for line in raw if line["answer_type"] == "CLOSED "] == ["closed", "closed"]
+    topics = {name for sample in part.samples for name in sample.topic.split(", ")}
+    assert topics.isdisjoint({"PRSE", "ATRIB"})
+    assert {"PRES", "ATTRIB"} <= topics
+
+
+def test_images_of_the_part_open_in_a_worker_process(part: DataSet) -> None:
+    opener = pickle.loads(pickle.dumps(part.open_image))  # noqa: S301
+    sample = part.splits["test"][0]
+    assert opener(sample.images[0]).size == part.open_image(sample.images[0]).size
 
 
 def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_other_data_or_none_are_said_to_be_missing(prepared: Run) -> None:
     file.write_text(text)
     Path("data").rename("moved")
     result = run_data.data_summary(prepared)
-    assert "not where the run found them" in result["missing"]
+    assert "not where the run read them" in result["missing"]
     assert result["missing"] in page.render(read(prepared), {}, result)
     assert "missing" not in run_data.data_summary(prepared, "moved")
 
