@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from lowmed.errors import DataError, RecipeError
 from lowmed.sample import Sample
 
+IMAGE_GROUP = "image:"  # begins the group of a sample whose patient is unknown
+
 
 def by_group(samples: Iterable[Sample], fractions: Mapping[str, float], seed: int) -> dict[str, tuple[Sample, ...]]:
     """Split samples by group. Groups that share an image stay together, and samples keep their order.
@@ -44,6 +46,12 @@ def by_group(samples: Iterable[Sample], fractions: Mapping[str, float], seed: in
 def shared_images(a: Iterable[Sample], b: Iterable[Sample]) -> set[str]:
     """The references of the images that occur in both."""
     return _images(a) & _images(b)
+
+
+def patient_groups(samples: Iterable[Sample]) -> set[str]:
+    """The groups that are patients, not images."""
+    rows = tuple(samples)
+    return {row.group for row in rows if not row.group.startswith(IMAGE_GROUP)} - _images(rows)
 
 
 def _images(samples: Iterable[Sample]) -> set[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lowmed import answer
+from lowmed.data.group_split import patient_groups
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -25,12 +26,12 @@ def find_problems(train: Sequence[Sample], held_out: Mapping[str, Sequence[Sampl
     In a prepared folder, equal images have equal references, so that comparing references compares pixels.
     """
     problems: list[Problem] = []
-    train_images, train_groups = _images(train), {sample.group for sample in train}
+    train_images, train_groups = _images(train), patient_groups(train)
     for name, samples in held_out.items():
-        images, groups = _images(samples), {sample.group for sample in samples}
+        images, groups = _images(samples), patient_groups(samples)
         if shared := images & train_images:
             problems.append(Problem("shared-images", f"{len(shared)} of {len(images)} {name} images are trained on"))
-        if (shared := groups & train_groups) and shared - train_images:
+        if shared := groups & train_groups:
             problems.append(Problem("shared-groups", f"{len(shared)} of {len(groups)} {name} groups are trained on"))
     unread = [sample for part in (train, *held_out.values()) for sample in part if not reads_back(sample)]
     if unread:

@@ -11,6 +11,7 @@ from typing import Any
 from lowmed.data import for_recipe
 from lowmed.data.audit import leaks, report
 from lowmed.data.audit.record import read_audit
+from lowmed.data.group_split import patient_groups
 from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.ingest.prepared_folder import DataCard
@@ -66,14 +67,13 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
 def _part(rows: Sequence[Sample]) -> dict[str, Any]:
     """Counts of one part. A group that is only the name of an image is not counted as a patient."""
     counts = report.counts(rows)
-    images = {image for sample in rows for image in sample.images}
     return {
         "rows": counts.rows,
         "images": counts.images,
         "kinds": counts.kinds,
         "yes_no": counts.yes_no,
         "modalities": counts.modalities,
-        "patients": len({sample.group for sample in rows} - images),
+        "patients": len(patient_groups(rows)),
         "most_frequent_share": counts.top_answers[0].share,
     }
 

@@ -71,7 +71,7 @@ def test_every_real_file_is_converted_or_rejected_with_its_fault(real: Path, tmp
     named = {files[(line or 0) - 1].name: reason for _, line, reason in rejected(tmp_path / "out")}
     assert len(samples(tmp_path / "out")) + len(named) == len(files) == 80
     assert len(samples(tmp_path / "out")) == 58
-    assert named["reportsi.dcm"] == "the DICOM file holds no pixels"
+    assert named["reportsi.dcm"] == "the DICOM file contains no pixels"
     assert named["badVR.dcm"].startswith("the DICOM file is damaged")
     assert "Deflate" in named["liver_deflate.dcm"] or "1.2.840.10008.1.2.8.1" in named["liver_deflate.dcm"]
     assert "3 x 3 pixels" in named["SC_rgb_small_odd_big_endian.dcm"]
@@ -84,7 +84,7 @@ def test_the_files_of_the_part_are_converted_or_rejected_with_their_fault(part: 
     build(table, tmp_path / "out", import_options=ImportOptions(images=part), max_rejected=1.0)
     named = {files[(line or 0) - 1].name: reason for _, line, reason in rejected(tmp_path / "out")}
     assert len(samples(tmp_path / "out")) + len(named) == len(files) == 32
-    assert named["reportsi.dcm"] == "the DICOM file holds no pixels"
+    assert named["reportsi.dcm"] == "the DICOM file contains no pixels"
     assert named["badVR.dcm"].startswith("the DICOM file is damaged")
     assert "MR_small_RLE.dcm" not in named
 
@@ -195,7 +195,7 @@ def test_frames_are_chosen(frames: str, expected: list[int]) -> None:
 
 
 def test_too_many_frames_are_refused_and_not_dropped() -> None:
-    with pytest.raises(DataError, match="count of frames"):
+    with pytest.raises(DataError, match="number of frames"):
         shown(film(np.zeros((300, 16, 16), np.int16)), frames="all")
 
 

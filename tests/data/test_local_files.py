@@ -58,14 +58,14 @@ def test_a_reference_never_leads_out_of_the_folder(tmp_path: Path, reference: st
     inside = tmp_path / "data"
     (inside / "a").mkdir(parents=True)
     save(tmp_path, "secret.png")
-    with pytest.raises(DataError, match="out of the data folder"):
+    with pytest.raises(DataError, match="outside the data folder"):
         open_in(inside, reference)
 
 
 def test_a_stack_of_pictures_is_refused_not_reduced_to_its_first(tmp_path: Path) -> None:
     frames = [Image.new("L", (64, 64), shade) for shade in (10, 100, 200)]
     frames[0].save(tmp_path / "volume.tif", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match="3 pictures"):
+    with pytest.raises(DataError, match="3 images"):
         open_in(tmp_path, "volume.tif")
 
 

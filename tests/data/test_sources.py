@@ -139,6 +139,9 @@ def test_a_changed_source_or_policy_is_imported_again(tmp_path: Path, cache: Pat
         Image.effect_noise((100, 100), 50).save(folder / "imgs/xmlab1/source.jpg")
     after = load("slake", str(folder), max_image_tokens=16 if change == "policy" else None)
     assert after.digest != before.digest
+    if change == "policy":
+        for one, other in zip(before.samples, after.samples, strict=True):
+            assert (one.id, one.group) == (other.id, other.group)
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
 
 

@@ -210,8 +210,8 @@ def test_members_of_an_archive_are_read_in_place_and_cannot_climb_out(tmp_path: 
     build(table, tmp_path / "out", import_options=ImportOptions(images=tmp_path / "images.zip"), max_rejected=1.0)
     assert [sample["id"] for sample in samples(tmp_path / "out")] == ["q0", "q1"]
     assert [reason for _, _, reason in rejected(tmp_path / "out")] == [
-        "the image reference leads out of the data folder",
-        "the image reference leads out of the data folder",
+        "the image reference is outside the data folder",
+        "the image reference is outside the data folder",
         "the image file is empty",
         "the archive does not contain the image",
     ]

@@ -12,7 +12,9 @@ from lowmed.data.dataset import DataSet, image_digests, is_yes_no
 from lowmed.data.group_split import by_group, shared_images
 from lowmed.data.load import load
 from lowmed.data.sources.vqa_rad import FILE
+from lowmed.data.split import split_data
 from lowmed.errors import DataError
+from lowmed.recipe import DataSpec
 
 REAL = Path(__file__).parents[2] / "../shared/data/vqa-rad"
 PART = Path(__file__).parents[1] / "fixtures/vqa-rad"
@@ -133,6 +135,13 @@ def test_nearly_every_test_image_of_the_part_is_trained_on(part: DataSet) -> Non
     assert shared_images(regrouped["train"], regrouped["test"]) == set()
 
 
+def test_the_split_by_image_is_the_same_under_every_pixel_policy(part: DataSet) -> None:
+    small = load("vqa-rad", str(PART), max_image_tokens=16)
+    assert small.digest != part.digest
+    spec = DataSpec(source="vqa-rad")
+    assert split_data(small, spec, 0).ids() == split_data(part, spec, 0).ids()
+
+
 def test_the_dirty_rows_of_the_part_are_cleaned(part: DataSet) -> None:
     by_id = {sample.id: sample for sample in part.samples}
     raw = json.loads((PART / FILE).read_text())
@@ -178,7 +187,7 @@ def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
     assert "truncated" in reasons["row 6"]
     assert "validation" in reasons["row 7"]
     assert "same id" in reasons["row 8"]
-    assert "out of the data folder" in reasons["row 9"]
+    assert "outside the data folder" in reasons["row 9"]
     assert reasons["row 10"] == "no question"
     assert reasons["row 11"] == "no id"
     assert "rejected: 10 rows" in loaded.describe()

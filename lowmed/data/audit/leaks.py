@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, product
 
 from lowmed.data.audit.record import LeakRecord
+from lowmed.data.group_split import patient_groups
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.sample import Sample
 
@@ -137,6 +138,5 @@ def _keys(part: Part, digests: ImageDigests) -> Iterator[tuple[str, list[frozens
                 for sample in part.samples
             ],
         )
-    # A group that is only the name of an image is counted as an image.
-    groups = {sample.group for sample in part.samples} - {image for sample in part.samples for image in sample.images}
+    groups = patient_groups(part.samples)
     yield "groups", [frozenset({sample.group} & groups) for sample in part.samples]

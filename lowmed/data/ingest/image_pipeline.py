@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from lowmed.data.group_split import IMAGE_GROUP
 from lowmed.data.image.dicom import pseudonym
 from lowmed.data.ingest import image_store, prepared_folder
 from lowmed.data.ingest.image_store import ImageStoreSettings, StoredFile
@@ -139,7 +140,10 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         raise ValueError("the file names no known modality, which would be the answer")
     answer = raw.answer or (modality if raw.answer_is_modality else "")
     patient = next((file.patient for file in stored if file.patient), "")
-    content = "\0".join((raw.split, *images, raw.question, answer, *raw.options))
+    # Ids and groups are made from the original pixels, so that they are the same under every pixel policy.
+    pixels = tuple(digest for file in stored for digest in file.pixels or (file.file,))
+    content = "\0".join((raw.split, *pixels, raw.question, answer, *raw.options))
+    image_group = f"{IMAGE_GROUP}{pixels[0][:20]}" if pixels else ""
     source_id = pseudonym(raw.id, salt) if _names_a_file(raw) else raw.id
     sample_id = source_id or hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
     return Sample(
@@ -147,7 +151,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         question=raw.question,
         answer=answer,
         kind=raw.kind,
-        group=(pseudonym(raw.group, salt) if raw.group else patient) or (images[0] if images else sample_id),
+        group=(pseudonym(raw.group, salt) if raw.group else patient) or image_group or sample_id,
         source=raw.source,
         images=images,
         options=raw.options,
