@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from lowmed.data import source_cache
 from lowmed.data.group_split import shared_images
 from lowmed.data.load import load
 from lowmed.data.sources import KNOWN
@@ -187,3 +191,20 @@ def test_the_import_shows_its_progress(tmp_path: Path, cache: Path) -> None:
     load("slake", str(write_slake(tmp_path / "slake")), progress=progress)
     assert calls[0] == ("prepare slake", 3)
     assert calls[-1] == ("0 rejected", 3)
+
+
+def test_two_processes_import_a_source_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    imports: list[str] = []
+    prepare = source_cache.prepare
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        imports.append(str(arguments[1]))
+        time.sleep(0.1)
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr(source_cache, "prepare", counted)
+    with ThreadPoolExecutor(2) as pool:
+        digests = {job.result().digest for job in [pool.submit(load, "slake", folder) for _ in range(2)]}
+    assert (len(digests), len(imports)) == (1, 1)
+    assert len(list(cache.glob("slake-*/card.json"))) == 1

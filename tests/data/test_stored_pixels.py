@@ -170,13 +170,13 @@ def test_what_cannot_be_stored_is_named_and_stops_nothing(tmp_path: Path) -> Non
         "3000 x 10",
         "cannot be decoded",
         "decompression bomb",
-        "leads out",
+        "outside the data folder",
     ]
     expected += [
         "the image file",
-        "leads out",
-        "leads out",
-        "leads out",
+        "outside the data folder",
+        "outside the data folder",
+        "outside the data folder",
         "cannot be reached",
         "does not exist",
         "not finite",
