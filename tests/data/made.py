@@ -1,4 +1,4 @@
-"""Small data sets, made for tests, and a short way to prepare them."""
+"""Small generated data sets, and a short way to import them."""
 
 import json
 from collections.abc import Sequence

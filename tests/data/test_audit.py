@@ -1,4 +1,4 @@
-"""The audit: every fault that is planted is found, and none where nothing is wrong; its pages."""
+"""The audit finds every planted problem and none in clean data; its record and its pages."""
 
 import json
 from html.parser import HTMLParser
@@ -45,26 +45,26 @@ def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
     return tmp_path / "out"
 
 
-def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
+def test_a_clean_data_set_passes(tmp_path: Path) -> None:
     result = audit(made(tmp_path), POLICY)
     assert (result["verdict"], result["reasons"], result["leaks"]) == ("pass", [], [])
     assert result["privacy"]["text"] == result["privacy"]["names"] == result["near"]["pairs"] == 0
 
 
-def test_a_patient_on_two_sides_is_a_leak_of_its_own(tmp_path: Path) -> None:
+def test_a_patient_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     result = audit(made(tmp_path, {"patient": "p0"}), POLICY)
     assert result["reasons"] == ["1 of 2 test groups are also in train (1 of 2 questions)"]
     assert {each["kind"] for each in result["leaks"]} == {"groups"}
 
 
-def test_the_same_picture_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> None:
+def test_the_same_image_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "copy.bmp")
     result = audit(made(tmp_path, {"image": "copy.bmp"}), POLICY)
     assert {each["kind"] for each in result["leaks"]} == {"images", "decoded pixels"}
     assert result["verdict"] == "fail"
 
 
-def test_a_near_duplicate_is_shown_and_decides_nothing(tmp_path: Path) -> None:
+def test_a_near_duplicate_is_shown_and_does_not_fail_the_audit(tmp_path: Path) -> None:
     Image.fromarray(np.clip(np.asarray(picture(0)).astype(int) + 3, 0, 255).astype(np.uint8)).save(
         tmp_path / "like.png"
     )
@@ -76,7 +76,7 @@ def test_a_near_duplicate_is_shown_and_decides_nothing(tmp_path: Path) -> None:
     assert len(lines(out / "samples.jsonl")) == 6
 
 
-def test_conflicts_and_repeats_are_told_apart(tmp_path: Path) -> None:
+def test_conflicts_and_repeats_are_counted_separately(tmp_path: Path) -> None:
     asked = {"question": "Is it big?", "image": "0.png", "patient": "p0", "split": "train"}
     result = audit(
         made(tmp_path, {**asked, "answer": "yes"}, {**asked, "answer": "no"}, {**asked, "answer": "No"}), POLICY
@@ -84,13 +84,13 @@ def test_conflicts_and_repeats_are_told_apart(tmp_path: Path) -> None:
     assert (result["repeats"]["duplicates"], result["repeats"]["conflicts"]) == (2, 1)
 
 
-def test_a_gold_that_does_not_read_back_is_a_reason(tmp_path: Path) -> None:
+def test_a_gold_answer_that_does_not_read_back_fails_the_audit(tmp_path: Path) -> None:
     result = audit(made(tmp_path, {"answer": "{broken", "kind": "json"}), POLICY)
     assert result["gold"]["unread"] == 1
     assert "1 gold answers do not read back" in result["reasons"][0]
 
 
-def test_broken_and_missing_pictures_are_counted_against_those_expected(tmp_path: Path) -> None:
+def test_broken_and_missing_images_are_counted(tmp_path: Path) -> None:
     out = made(tmp_path)
     first, second, *_ = sorted((out / "images").iterdir())
     first.unlink()
@@ -100,7 +100,7 @@ def test_broken_and_missing_pictures_are_counted_against_those_expected(tmp_path
     assert "4 images loaded of 6 expected" in result["reasons"][0]
 
 
-def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) -> None:
+def test_metadata_and_names_in_a_users_folder_are_found(tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Patient", "Mueller")
     picture(1).save(tmp_path / "Anna_Mueller 1950-01-01.png", pnginfo=texts)
@@ -127,14 +127,14 @@ def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> N
     "told",
     ["19500101", "1950-01-01/a.png", "Mueller^Anna", "Anna Mueller.png", "patient_0042", "MRN12345", "s-12345678.png"],
 )
-def test_what_tells_of_a_patient_is_suspected(told: str) -> None:
+def test_texts_that_may_identify_a_patient_are_suspected(told: str) -> None:
     assert phi_patterns.phi_in_text(told)
 
 
 @pytest.mark.parametrize(
     "told", ["images/0a703cfc8e6f5a130295.png", "synpic100132.jpg", "q12", "train/0/0", "chest x-ray.png"]
 )
-def test_what_tells_nothing_is_left_alone(told: str) -> None:
+def test_harmless_texts_are_not_suspected(told: str) -> None:
     assert phi_patterns.phi_in_text(told) == ""
 
 
@@ -171,7 +171,7 @@ class Scripts(HTMLParser):
         self.found += [name for name in told if name.startswith("on")]
 
 
-def test_pages_run_nothing_and_escape_everything(tmp_path: Path) -> None:
+def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     out = made(tmp_path, {"question": evil, "answer": evil, "topic": evil, "patient": "p0"})
     pages = [audit_page(run_audit(out, POLICY), out)]
@@ -220,7 +220,7 @@ def sample(number: int, image: str, **changes: Any) -> Sample:
     return Sample(id=str(number), **{**told, **changes})
 
 
-def test_what_is_certain_is_refused_unless_it_is_allowed_by_name() -> None:
+def test_problems_are_refused_unless_allowed_by_name() -> None:
     train = [sample(1, "a"), sample(2, "b", group="p")]
     held_out = {"test": [sample(3, "a"), sample(4, "c", group="p"), sample(5, "d", answer="{broken", kind="json")]}
     result = validate.find_problems(train, held_out)

@@ -1,4 +1,4 @@
-"""The audit of real data sets, which are known to leak."""
+"""The audit of real data sets with known leaks."""
 
 from pathlib import Path
 from typing import Any
@@ -89,12 +89,12 @@ def test_the_real_slake_leaks_across_its_languages(real_slake: dict[str, Path]) 
     assert not [each for each in audit(real_slake["en"], POLICY)["leaks"] if each["kind"] == "images"]
 
 
-def test_the_floor_of_the_real_slake(real_slake: dict[str, Path]) -> None:
+def test_the_baseline_of_the_real_slake(real_slake: dict[str, Path]) -> None:
     floor = audit(real_slake["en"], POLICY)["baselines"]["test"]["question"]
     assert floor == pytest.approx({"all": 0.540, "closed": 0.661, "open": 0.462}, abs=0.0005)
 
 
-def test_texts_alone_are_never_fit_for_training(real_slake: dict[str, Path]) -> None:
+def test_a_text_only_data_set_fails_the_audit(real_slake: dict[str, Path]) -> None:
     result = audit(real_slake["en"], POLICY)
     assert (result["verdict"], result["images"]["loaded"]) == ("fail", 0)
     assert "--text-only" in result["reasons"][0]

@@ -1,4 +1,4 @@
-"""`lowmed data` as a user meets it: two commands from whatever there is to a verdict."""
+"""The commands of `lowmed data`."""
 
 import json
 from pathlib import Path
@@ -51,9 +51,7 @@ def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
     assert "<answer>" in shown.stdout
 
 
-def test_what_would_be_wrong_is_exit_1_with_its_reasons_and_a_clean_split_is_one_flag_away(
-    table: Path, tmp_path: Path
-) -> None:
+def test_a_leak_is_exit_1_and_resplit_writes_a_clean_split(table: Path, tmp_path: Path) -> None:
     leaking = [*lines(table), row(9, "0.png", split="test", patient="p0")]
     run("prepare", jsonl(table, *leaking), "--out", tmp_path / "out")
     audited = run("audit", tmp_path / "out", "--resplit", "patient")
@@ -76,7 +74,7 @@ def test_json_is_one_document_on_stdout(table: Path, tmp_path: Path, verb: str) 
     assert json.loads(result.stdout)
 
 
-def test_the_budget_of_the_recipe_is_that_of_the_pictures(table: Path, tmp_path: Path) -> None:
+def test_images_are_stored_with_the_budget_of_the_recipe(table: Path, tmp_path: Path) -> None:
     run("prepare", table, "--out", tmp_path / "out")
     assert json.loads((tmp_path / "out/card.json").read_text())["max_image_tokens"] == 256
     run("prepare", table, "--out", tmp_path / "out", "--max-image-tokens", "64")
@@ -118,7 +116,9 @@ def test_a_folder_without_samples_is_refused(tmp_path: Path) -> None:
         assert "samples.jsonl" in str(refused(verb, tmp_path / "empty"))
 
 
-def test_the_salt_is_made_once_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_salt_is_generated_once_and_readable_by_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     first = pseudonyms.read_salt()
     assert pseudonyms.read_salt() == first

@@ -1,4 +1,4 @@
-"""DICOM: every real file is converted or named with its fault, brightness is right, and no tag gets out."""
+"""DICOM: every real file is converted or rejected with a reason, and no tag of a patient is kept."""
 
 import sys
 from io import BytesIO
@@ -139,7 +139,7 @@ def test_a_missing_plug_in_is_named(real: Path, monkeypatch: pytest.MonkeyPatch)
     assert "lowmed[dicom]" in caught.value.fix
 
 
-def test_without_pydicom_a_film_is_rejected_with_what_to_install(
+def test_without_pydicom_a_dicom_file_is_rejected_with_the_package_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "film.dcm").write_bytes(film(RAMP))
@@ -161,7 +161,7 @@ def test_rescale_and_the_named_window_follow_the_standard() -> None:
     assert lung.max() == 255
 
 
-def test_the_files_own_window_is_used_where_none_is_named_and_the_first_of_several() -> None:
+def test_the_files_first_window_is_the_default() -> None:
     (one,) = shown(film(RAMP, WindowCenter=40, WindowWidth=400))
     (first,) = shown(film(RAMP, WindowCenter=[40, 300], WindowWidth=[400, 1500]))
     assert np.array_equal(one, first)
@@ -170,17 +170,17 @@ def test_the_files_own_window_is_used_where_none_is_named_and_the_first_of_sever
     assert one[RAMP > 240].min() == 255
 
 
-def test_a_window_of_ct_is_not_laid_on_other_modalities() -> None:
+def test_a_ct_window_is_not_applied_to_other_modalities() -> None:
     assert np.array_equal(shown(film(RAMP, Modality="MR"), window="lung")[0], shown(film(RAMP, Modality="MR"))[0])
 
 
-def test_without_a_window_the_whole_range_is_shown_and_a_flat_film_is_black() -> None:
+def test_without_a_window_the_full_range_is_shown() -> None:
     (whole,) = shown(film(RAMP))
     assert (whole[0, 0], whole[-1, -1]) == (0, 255)
     assert not shown(film(np.full((16, 16), 77)))[0].any()
 
 
-def test_monochrome1_is_turned_to_bright_bones() -> None:
+def test_monochrome1_is_inverted() -> None:
     (turned,) = shown(film(RAMP, PhotometricInterpretation="MONOCHROME1"))
     assert np.array_equal(turned, 255 - shown(film(RAMP))[0].astype(int))
 
@@ -194,12 +194,12 @@ def test_frames_are_chosen(frames: str, expected: list[int]) -> None:
         assert np.array_equal(frame, shown(film(volume[number]))[0])
 
 
-def test_too_many_frames_are_refused_and_not_dropped() -> None:
+def test_too_many_frames_are_refused() -> None:
     with pytest.raises(DataError, match="number of frames"):
         shown(film(np.zeros((300, 16, 16), np.int16)), frames="all")
 
 
-def test_side_and_view_come_from_closed_lists_and_the_patient_is_a_digest() -> None:
+def test_side_and_view_come_from_closed_lists_and_the_patient_is_a_pseudonym() -> None:
     tags = {"PatientID": "4711", "PatientName": "Mueller^Anna", "ImageLaterality": "L"}
     read = [
         dicom.read(film(RAMP, ViewPosition=view, **tags), "x", frames="first", window=None, salt=salt)
@@ -210,7 +210,7 @@ def test_side_and_view_come_from_closed_lists_and_the_patient_is_a_digest() -> N
     assert "4711" not in read[0].patient
 
 
-def test_no_planted_value_of_a_film_survives(tmp_path: Path) -> None:
+def test_no_planted_dicom_value_survives(tmp_path: Path) -> None:
     planted = {
         "PatientName": "Mueller^Anna", "PatientID": "ID4711-X", "PatientBirthDate": "19500101", "StudyDate": "20200202",
         "InstitutionName": "St Elsewhere", "AccessionNumber": "ACC-998877", "StudyDescription": "Thorax Mueller",
@@ -250,5 +250,5 @@ def test_any_damage_is_a_data_error_or_an_image(part: Path) -> None:
     assert outcomes == {"picture", "refused"}
 
 
-def test_settings_of_another_window_are_other_settings() -> None:
+def test_another_window_has_another_settings_digest() -> None:
     assert len({ImageStoreSettings(SETTINGS.policy, window=window).digest for window in (None, "lung", "bone")}) == 3

@@ -1,4 +1,4 @@
-"""The known data sets, from small files of the exact published schema."""
+"""The known data sets, from small files of the published schema and from parts of the real ones."""
 
 import json
 import zipfile
@@ -30,7 +30,7 @@ def png(seed: int) -> bytes:
     return written.getvalue()
 
 
-def test_every_known_source_says_what_a_user_must_know() -> None:
+def test_every_known_source_is_documented() -> None:
     assert set(KNOWN) == {
         "vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019", "medxpertqa-mm",
         "medmnist", "phantom",
@@ -42,7 +42,7 @@ def test_every_known_source_says_what_a_user_must_know() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN.keys() - {"phantom"}))
-def test_a_folder_of_something_else_is_told(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_other_files_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError) as caught:
         build(name, tmp_path, tmp_path / "out")
@@ -133,7 +133,7 @@ def test_the_hubs_parquet_files(tmp_path: Path, name: str) -> None:
     assert {s["source"] for s in result} == {name}
 
 
-def test_a_hub_id_is_read_by_the_hubs_own_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_is_read_by_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
     from datasets import Dataset, Features, Sequence, Value
     from datasets import Image as ImageFeature

@@ -1,4 +1,4 @@
-"""The known sources by name, and what is said when they are not there."""
+"""Loading sources by name: the cache of imported sources, and errors for missing ones."""
 
 import json
 import subprocess
@@ -15,12 +15,13 @@ from PIL import Image
 
 from lowmed.data import source_cache
 from lowmed.data.group_split import shared_images
+from lowmed.data.ingest.prepare import prepare
 from lowmed.data.load import load
 from lowmed.data.sources import KNOWN
 from lowmed.errors import DataError, RecipeError, SetupError
 
 
-def test_an_unknown_source_is_answered_with_the_nearest_name() -> None:
+def test_an_unknown_source_suggests_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match="did you mean `vqa-rad`") as caught:
         load("vqa_rad")
     assert all(name in caught.value.fix for name in KNOWN)
@@ -45,9 +46,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         ("slake", "test.json"),
     ],
 )
-def test_a_folder_that_is_not_there_empty_or_another_names_what_was_looked_for(
-    tmp_path: Path, source: str, expected: str
-) -> None:
+def test_a_missing_empty_or_wrong_folder_names_the_expected_files(tmp_path: Path, source: str, expected: str) -> None:
     stranger = tmp_path / "stranger"
     (stranger / "images").mkdir(parents=True)
     (stranger / "notes.txt").write_text("hello")
@@ -60,7 +59,7 @@ def test_a_folder_that_is_not_there_empty_or_another_names_what_was_looked_for(
         assert caught.value.fix
 
 
-def test_sources_without_a_folder_ask_for_one_or_for_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_without_a_folder_need_one_or_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     with pytest.raises(DataError, match="needs a folder"):
         load("folder")
@@ -78,7 +77,7 @@ def test_silvar_med_can_be_a_folder_and_keeps_its_name(tmp_path: Path) -> None:
     assert (loaded.source, loaded.samples[0].source) == ("silvar-med", "silvar-med")
 
 
-def test_phantom_has_the_counts_asked_for_and_no_picture_on_two_sides() -> None:
+def test_phantom_has_the_requested_sizes_and_no_shared_image() -> None:
     loaded = load("phantom", seed=3, sizes={"train": 30, "test": 10, "unseen": 5})
     assert {name: len(samples) for name, samples in loaded.splits.items()} == {"train": 30, "test": 10, "unseen": 5}
     assert shared_images(loaded.splits["train"], loaded.splits["test"]) == set()
@@ -89,7 +88,7 @@ def test_phantom_has_the_counts_asked_for_and_no_picture_on_two_sides() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{}, {"train": 0}, {"train": -1, "test": 5}, {"validation": 5}])
-def test_phantom_of_senseless_sizes_is_refused(sizes: dict[str, int]) -> None:
+def test_phantom_of_invalid_sizes_is_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(RecipeError, match="sizes"):
         load("phantom", sizes=sizes)
 
@@ -99,7 +98,7 @@ def test_phantom_takes_no_folder(tmp_path: Path) -> None:
         load("phantom", str(tmp_path))
 
 
-def test_loading_the_room_imports_nothing_heavy() -> None:
+def test_the_data_package_imports_nothing_heavy() -> None:
     script = (
         "import sys, lowmed.data.load, lowmed.data.group_split\n"
         "print(sorted({'torch', 'transformers', 'trl', 'peft', 'datasets'} & sys.modules.keys()))"
@@ -196,7 +195,6 @@ def test_the_import_shows_its_progress(tmp_path: Path, cache: Path) -> None:
 def test_two_processes_import_a_source_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(write_slake(tmp_path / "slake"))
     imports: list[str] = []
-    prepare = source_cache.prepare
 
     def counted(*arguments: Any, **options: Any) -> Any:
         imports.append(str(arguments[1]))

@@ -77,7 +77,7 @@ def test_nearly_every_real_test_image_is_trained_on(real: DataSet) -> None:
     assert sum(map(len, regrouped.values())) == 2248
 
 
-def test_the_real_images_are_counted_and_the_one_without_question_is_named(real: DataSet) -> None:
+def test_the_unused_image_of_the_real_set_is_named(real: DataSet) -> None:
     assert len({sample.images for sample in real.samples}) == 314
     assert real.unused == ("synpic35356.jpg",)
     assert "unused images: 1 (first: synpic35356.jpg)" in real.describe()
