@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed import answer, prompt
-from lowmed.data import vqa_rad as source
 from lowmed.data.extraction import as_json_task
+from lowmed.data.load import load
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
 from lowmed.recipe import PromptSpec
 from lowmed.sample import Sample
 
 SHARED = Path(__file__).parents[2] / "shared"
+FIXTURES = Path(__file__).parent / "fixtures"
 CHOICE = Sample(
     "1", "Where is it?", "right lung", "choice", "img", "test", images=("a", "b"), options=("left lung", "right lung")
 )
@@ -113,14 +114,16 @@ def test_the_reference_reads_back_to_the_gold_answer_on_every_kind(family: promp
 
 
 @pytest.mark.parametrize("family", prompt.FAMILIES.values(), ids=str)
-def test_the_reference_reads_back_on_the_real_vqa_rad(family: prompt.Family, vqa_rad: Path) -> None:
-    rows = source.find_rows(vqa_rad)
-    samples = [source.read({}, row)[1] for row in rows]
+@pytest.mark.parametrize(("folder", "count"), [("whole_vqa_rad", 2248), ("vqa_rad", 432)])
+def test_the_reference_reads_back_on_the_real_vqa_rad(
+    family: prompt.Family, folder: str, count: int, request: pytest.FixtureRequest
+) -> None:
+    samples = load("vqa-rad", str(request.getfixturevalue(folder))).samples
+    assert len(samples) == count
     assert [sample.id for sample in samples if not reads_back(family, sample)] == []
 
 
-def slake() -> list[Sample]:
-    folder = SHARED / "data" / "slake-text"
+def slake(folder: Path) -> list[Sample]:
     if not folder.is_dir():
         pytest.skip("../shared/data/slake-text is absent")
     rows = json.loads((folder / "test.json").read_text(encoding="utf-8"))
@@ -132,15 +135,16 @@ def slake() -> list[Sample]:
     ]
 
 
-def test_the_reference_reads_back_on_the_texts_of_slake_in_both_languages() -> None:
-    samples = slake()
-    assert len(samples) > 2000
+@pytest.mark.parametrize(("folder", "count"), [(SHARED / "data/slake-text", 2094), (FIXTURES / "slake", 274)])
+def test_the_reference_reads_back_on_the_texts_of_slake_in_both_languages(folder: Path, count: int) -> None:
+    samples = slake(folder)
+    assert len(samples) == count
     for family in prompt.FAMILIES.values():
         assert [sample.id for sample in samples if not reads_back(family, sample)] == []
 
 
 def test_the_reference_reads_back_on_extractions_of_the_real_vqa_rad(vqa_rad: Path) -> None:
-    samples = as_json_task(source.load(str(vqa_rad))).samples
+    samples = as_json_task(load("vqa-rad", str(vqa_rad))).samples
     for family in prompt.FAMILIES.values():
         assert [sample.id for sample in samples if not reads_back(family, sample)] == []
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from lowmed.data.dataset import RejectedRow
-    from lowmed.data.for_recipe import Progress
+    from lowmed.data.source_cache import Progress
     from lowmed.data.split import DataSplit
     from lowmed.recipe import Recipe
     from lowmed.rewards.check import RewardsReport

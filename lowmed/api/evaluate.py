@@ -68,7 +68,7 @@ def evaluate(
     if judge_url and judge_model:
         Judge(judge_url, judge_model)  # reports an invalid URL before any completion is generated
     opened = open_target(target, base=base, served_as=model)
-    splits = splits_to_evaluate(opened, on, path, questions)
+    splits = splits_to_evaluate(opened, on, path, questions, progress)
     reports = []
     for data_split, seen in splits:
         folder = _results_folder(opened, target or str(model), data_split.source, out, several=len(splits) > 1)

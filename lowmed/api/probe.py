@@ -42,7 +42,7 @@ def probe(
     from lowmed.run import FOLDER
 
     opened = open_target(target)
-    data_split, seen = split_to_probe(opened, on, path, questions)
+    data_split, seen = split_to_probe(opened, on, path, questions, progress)
     parent = opened.run.folder / "probes" if opened.run else Path(FOLDER)
     name = data_split.source if opened.run else f"probe-{Path(target).name}-{data_split.source}"
     return evaluator.probe(

@@ -58,5 +58,7 @@ def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str
 
     result: dict[str, OpenImage] = {"phantom": phantom.picture}
     if with_images and recipe.data.source not in result:
-        result[recipe.data.source] = load(recipe.data.source, path or recipe.data.path).open_image
+        tokens = recipe.model.max_image_tokens
+        dataset = load(recipe.data.source, path or recipe.data.path, max_image_tokens=tokens)
+        result[recipe.data.source] = dataset.open_image
     return result

@@ -1,4 +1,4 @@
-"""What can be had without the image: the floor that stands beside every accuracy."""
+"""Answer-prior baseline: the accuracy without looking at the image."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -16,9 +16,10 @@ LEVELS: tuple[Key, ...] = (
 
 
 class AnswerPrior:
-    """Answers from the question alone: the most frequent training answer to it, else to its first words, else at all.
+    """Predicts the most frequent training answer to the same question, else to its first words, its kind, or anything.
 
-    Shown by evaluation as the no-image floor. Ties go to the first in the alphabet, so that the floor never moves.
+    Evaluation shows it as the no-image baseline. Ties go to the alphabetically first answer, so that the baseline is
+    deterministic.
     """
 
     def __init__(self, train: Iterable[Sample]) -> None:
@@ -28,17 +29,17 @@ class AnswerPrior:
                 table[key(sample)][answer.normalize(sample.answer)] += 1
 
     def answer(self, sample: Sample) -> str:
-        """The guess for a question, normalised; one of its options where it is a choice, "" where nothing was seen."""
-        offered = {answer.normalize(option) for option in sample.options}
+        """The predicted answer, normalized: for a choice one of its options; "" if the training split is empty."""
+        options = {answer.normalize(option) for option in sample.options}
         for key, table in zip(LEVELS, self._tables, strict=True):
             counts = table.get(key(sample), Counter())
-            possible = {text: count for text, count in counts.items() if not offered or text in offered}
+            possible = {text: count for text, count in counts.items() if not options or text in options}
             if possible:
                 return min(possible, key=lambda text: (-possible[text], text))
-        return min(offered, default="")
+        return min(options, default="")
 
 
 def answer_prior_accuracy(train: Iterable[Sample], test: Sequence[Sample]) -> float:
-    """Share of test questions that the answer prior of the training samples gets right without any image."""
+    """The share of test questions that the answer prior of the training samples answers correctly."""
     prior = AnswerPrior(train)
     return sum(prior.answer(sample) == answer.normalize(sample.answer) for sample in test) / len(test)

@@ -1,4 +1,4 @@
-"""A loaded data set: its samples by split, what was kept out and why, and how its images are opened."""
+"""A loaded data set: its samples by split, its rejected rows, and how its images are opened."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that was kept out: where it stands, and why."""
+    """A row that cannot be used: its location, and the reason."""
 
     where: str
     reason: str
@@ -27,10 +27,14 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Samples by their official split, with everything that was left aside.
+    """Samples by their official split.
 
-    `open_image` takes a reference of `Sample.images` and returns the decoded image, or raises DataError. `unused`
-    names the image files that no sample refers to.
+    Attributes:
+        source: the name of the source.
+        splits: the samples of each split.
+        rejected: rows that cannot be used.
+        open_image: takes a reference of `Sample.images` and returns the decoded image, or raises DataError.
+        unused: image files that no sample refers to.
     """
 
     source: str
@@ -46,9 +50,9 @@ class DataSet:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all samples with their splits, in whatever order they stand; images by reference only."""
+        """The SHA-256 of all samples with their splits, independent of their order; images count by reference."""
         names = [field.name for field in fields(Sample)]
-        lines = (  # as `asdict`, which copies every value first
+        lines = (  # `asdict` would copy every value first
             json.dumps([split, {name: getattr(sample, name) for name in names}], sort_keys=True)
             for split, samples in self.splits.items()
             for sample in samples
@@ -56,14 +60,14 @@ class DataSet:
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def describe(self) -> str:
-        """Rows, distinct images and kinds per split, and the rejected rows by reason, as lines to print."""
+        """Rows, distinct images and kinds of each split, and rejected rows by reason, as lines to print."""
         lines = [f"{self.source}: {len(self.samples):,} samples"]
         for name, samples in self.splits.items():
             images = {reference for sample in samples for reference in sample.images}
             lines.append(f"  {name}: {len(samples):,} rows, {len(images):,} images; {_kinds(samples)}")
         repeated = _repeated(self.samples)
         if repeated:
-            lines.append(f"  asked again: {repeated:,} rows repeat an earlier question about the same images")
+            lines.append(f"  repeated: {repeated:,} rows repeat an earlier question about the same images")
         lines.append(f"  rejected: {len(self.rejected):,} rows")
         by_reason = Counter(row.reason for row in self.rejected)
         for reason, count in by_reason.most_common():
@@ -75,7 +79,7 @@ class DataSet:
 
 
 def image_digests(data: DataSet, samples: Iterable[Sample]) -> dict[str, str]:
-    """The SHA-256 of every image's pixels, by reference: what a run stores in place of the images.
+    """The SHA-256 of every image's pixels, by reference.
 
     Opens every image once, which takes time in a large data set.
 
@@ -87,19 +91,22 @@ def image_digests(data: DataSet, samples: Iterable[Sample]) -> dict[str, str]:
 
 
 def is_yes_no(answer: str) -> bool:
-    """Whether a gold answer is exactly yes or no. A closed question need not be: "left or right?" is closed as well."""
+    """Whether a gold answer is exactly yes or no. Other closed questions exist: "left or right?"."""
     return answer.strip().lower() in (*ALL.yes_in_text, *ALL.no_in_text)
 
 
 def collect_samples(
     source: str, rows: Iterable[tuple[str, Row]], read: Callable[[Row], tuple[str, Sample]]
 ) -> tuple[dict[str, tuple[Sample, ...]], tuple[RejectedRow, ...]]:
-    """Read rows, each with the place where it stands, into samples by split; a row that `read` refuses is rejected.
+    """Convert rows to samples by split, and collect the rows that cannot be converted.
 
-    `read` returns split and sample, or raises ValueError with the reason.
+    Args:
+        source: names the data in the error message.
+        rows: the location and content of each row.
+        read: returns split and sample of a row, or raises ValueError with the reason to reject it.
 
     Raises:
-        DataError: not one row is left.
+        DataError: every row was rejected.
     """
     splits: dict[str, list[Sample]] = {}
     rejected: list[RejectedRow] = []
@@ -119,7 +126,7 @@ def collect_samples(
         raise DataError(
             "no row can be used" + "".join(f"; {count} x {reason}" for reason, count in reasons),
             f"{source}, {rejected[0].where}" if rejected else source,
-            "mend the rows, or point data.path at another copy",
+            "correct the rows, or set data.path to another copy",
         )
     return {split: tuple(samples) for split, samples in splits.items()}, tuple(rejected)
 

@@ -1,7 +1,7 @@
-"""All that is asked about an image as one question, answered by one JSON object; and questions for some of its keys.
+"""Merge all questions about an image into one question with a JSON answer, and sample subsets of its keys.
 
-After Efficient Medical VIE (arXiv:2506.13363), which extracts a fixed schema and asks per query for a random subset of
-its keys. Here the keys are the topics of the questions about an image, and the questions describe them.
+After Efficient Medical VIE (arXiv:2506.13363), which extracts a fixed schema and draws a random subset of its keys per
+query. Here the keys are the topics of the questions about an image, and the questions describe them.
 """
 
 import json
@@ -18,17 +18,17 @@ _ONLY = "Give these keys alone:"
 
 
 def as_json_task(data: DataSet) -> DataSet:
-    """The data set with one `json` sample for the images of each sample, split by split.
+    """The data set with one `json` sample for each distinct set of images, in each split.
 
-    A question asked twice about the same images counts once. Split and group stay what they were.
+    A repeated question about the same images counts once. Splits and groups do not change.
     """
-    return replace(data, splits={split: _gathered(split, samples) for split, samples in data.splits.items()})
+    return replace(data, splits={split: _merge_by_images(split, samples) for split, samples in data.splits.items()})
 
 
 def with_key_subset(sample: Sample, draw: random.Random) -> Sample:
-    """The same sample asked for a random subset of its keys, at least one; the gold answer follows.
+    """The sample with a random subset of its keys, at least one, in question and gold answer.
 
-    Anything but an object with several keys is left as it is.
+    A sample whose answer is not an object with several keys is returned unchanged.
     """
     gold = json.loads(sample.answer) if sample.kind == "json" else None
     if not isinstance(gold, dict) or len(gold) < 2:
@@ -37,20 +37,20 @@ def with_key_subset(sample: Sample, draw: random.Random) -> Sample:
     if len(kept) == len(gold):
         return sample
     answer = {key: value for key, value in gold.items() if key in kept}
-    return replace(sample, question=_about(sample.question, gold, kept), answer=_json(answer))
+    return replace(sample, question=_question_about(sample.question, gold, kept), answer=_json(answer))
 
 
-def _gathered(split: str, samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    about: dict[tuple[str, ...], list[Sample]] = {}
+def _merge_by_images(split: str, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    by_images: dict[tuple[str, ...], list[Sample]] = {}
     for sample in samples:
-        about.setdefault(sample.images or (sample.id,), []).append(sample)
-    return tuple(_one(split, own) for own in about.values())
+        by_images.setdefault(sample.images or (sample.id,), []).append(sample)
+    return tuple(_merge(split, group) for group in by_images.values())
 
 
-def _one(split: str, samples: Sequence[Sample]) -> Sample:
+def _merge(split: str, samples: Sequence[Sample]) -> Sample:
     first = samples[0]
-    asked = {sample.question: sample for sample in reversed(samples)}
-    keyed = _keyed([asked[question] for question in dict.fromkeys(sample.question for sample in samples)])
+    by_question = {sample.question: sample for sample in reversed(samples)}
+    keyed = _by_key([by_question[question] for question in dict.fromkeys(sample.question for sample in samples)])
     lines = [f"{_json(key)}: {_description(sample)}" for key, sample in keyed.items()]
     return replace(
         first,
@@ -64,17 +64,17 @@ def _one(split: str, samples: Sequence[Sample]) -> Sample:
     )
 
 
-def _keyed(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Each sample under its topic as a key; a topic that comes again is numbered from 2."""
-    result: dict[str, Sample] = {}
+def _by_key(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """Each sample by its topic as a key; repeated topics are numbered from 2."""
+    keyed: dict[str, Sample] = {}
     for sample in samples:
         topic = re.sub(r"\W+", "_", sample.topic.casefold()).strip("_") or "finding"
         key, number = topic, 1
-        while key in result:
+        while key in keyed:
             number += 1
             key = f"{topic}_{number}"
-        result[key] = sample
-    return result
+        keyed[key] = sample
+    return keyed
 
 
 def _description(sample: Sample) -> str:
@@ -91,8 +91,8 @@ def _value(sample: Sample) -> object:
         return sample.answer
 
 
-def _about(question: str, gold: Mapping[str, object], kept: set[str]) -> str:
-    """The question without the lines that describe the other keys; where it has none, the kept keys are named."""
+def _question_about(question: str, gold: Mapping[str, object], kept: set[str]) -> str:
+    """The question without the lines of the other keys; if it has no such lines, the kept keys are added by name."""
     described = {key: f"{_json(key)}: " for key in gold}
     lines = question.split("\n")
     if all(any(line.startswith(head) for line in lines) for head in described.values()):

@@ -1,4 +1,4 @@
-"""One's own data: a folder with `samples.jsonl`, one question a line, and the images that its lines refer to."""
+"""Read a folder with `samples.jsonl`, one question a line, and the images that its lines refer to."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _EXAMPLE = '{"id": "1", "images": ["a.png"], "question": "Is there a fracture?",
 
 
 class Row(BaseModel):
-    """A line of `samples.jsonl`: the fields of a Sample, and the split that it belongs to."""
+    """A line of `samples.jsonl`: the fields of a Sample, and its split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
@@ -38,19 +38,23 @@ class Row(BaseModel):
 
 
 def load(path: str | None, source: str = "folder", *, images: bool = True) -> DataSet:
-    """The samples of `samples.jsonl` in the folder at `path`, or of another such file that `path` names itself.
+    """Read `samples.jsonl` in the folder at `path`, or the `.jsonl` file that `path` names.
 
-    Lines without `group` are grouped by their first image, lines without `split` are all `train`. A line that can be
-    read but not be asked (no answer, an image that does not open) is rejected by name. Without `pictures` nothing is
-    said about those: an audit looks at them itself.
+    Lines without `group` are grouped by their first image; lines without `split` are all `train`. A line without an
+    answer, or with an image that does not open, is rejected.
+
+    Args:
+        path: the folder, or another file of the same format in it.
+        source: the source's name, for lines that name none.
+        images: whether to check that the images open; an audit checks them itself.
 
     Raises:
-        DataError: there is no such file, or lines of it cannot be read; the message has file and line. Or the folder
-            was prepared without images, and they are asked for.
+        DataError: there is no such file, a line cannot be parsed, or the images are required and the folder was
+            prepared without them.
     """
-    named = Path(path).expanduser() if path else None
-    if named is not None and named.is_file() and named.suffix == ".jsonl":
-        folder, file = named.parent, named
+    given = Path(path).expanduser() if path else None
+    if given is not None and given.is_file() and given.suffix == ".jsonl":
+        folder, file = given.parent, given
     else:
         folder = require_folder(path, source, FILE)
         file = folder / FILE
@@ -58,19 +62,20 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
         raise DataError(f"no {FILE} in the folder", str(folder), f"write one question a line: {_EXAMPLE}")
     rows = _parse(file)
     references = [reference for _, row in rows for reference in row.images]
-    broken = _broken(folder, references) if images else {}
-    splits, rejected = collect_samples(str(folder), iter(rows), partial(_read, source, broken))
-    return DataSet(source, splits, rejected, partial(open_in, folder), unused_images(folder, references))
-
-
-def _broken(folder: Path, references: list[str]) -> dict[str, str]:
-    """What is wrong with each image; in a prepared folder the file's own name says whether it is whole."""
     card = prepared_folder.data_card(folder)
+    problems = _image_problems(folder, card, references) if images else {}
+    splits, rejected = collect_samples(str(folder), iter(rows), partial(_to_sample, source, problems))
+    unused = (*(card.unused_images if card else ()), *unused_images(folder, references))
+    return DataSet(source, splits, rejected, partial(open_in, folder), unused)
+
+
+def _image_problems(folder: Path, card: prepared_folder.DataCard | None, references: list[str]) -> dict[str, str]:
+    """What is wrong with each image; the images of a prepared folder are checked by their digests."""
     if card is None:
         return image_problems(folder, references)
-    if not card["pictures"]:
+    if not card.has_images:
         raise DataError(
-            "the data set was prepared without its pictures (--text-only)",
+            "the data set was prepared without its images (--text-only)",
             str(folder),
             "it can be audited, not trained on; prepare it again without --text-only",
         )
@@ -84,8 +89,8 @@ def _parse(file: Path) -> list[tuple[str, Row]]:
         try:
             rows.append((f"{file.name}:{number}", Row.model_validate_json(line)))
         except ValidationError as error:
-            mistakes += [f"{file.name}:{number}  {_told(mistake)}" for mistake in error.errors()]
-    mistakes += _repeated_ids(rows) + _half_split(rows)
+            mistakes += [f"{file.name}:{number}  {_describe(mistake)}" for mistake in error.errors()]
+    mistakes += _repeated_ids(rows) + _missing_splits(rows)
     if mistakes:
         shown = "\n         ".join(mistakes[:SHOWN_MISTAKES])
         left = len(mistakes) - SHOWN_MISTAKES
@@ -105,11 +110,11 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{file.name} is not UTF-8 ({error.reason})", str(file), "save it as UTF-8") from error
 
 
-def _told(mistake: Mapping[str, object]) -> str:
-    place = ".".join(str(part) for part in mistake["loc"]) if isinstance(mistake["loc"], tuple) else ""
+def _describe(mistake: Mapping[str, object]) -> str:
+    field = ".".join(str(part) for part in mistake["loc"]) if isinstance(mistake["loc"], tuple) else ""
     if mistake["type"] == "extra_forbidden":
-        return f"`{place}` is not a field; the fields are {', '.join(Row.model_fields)}"
-    return f"{place}: {mistake['msg']}" if place else str(mistake["msg"])
+        return f"`{field}` is not a field; the fields are {', '.join(Row.model_fields)}"
+    return f"{field}: {mistake['msg']}" if field else str(mistake["msg"])
 
 
 def _repeated_ids(rows: list[tuple[str, Row]]) -> list[str]:
@@ -117,16 +122,16 @@ def _repeated_ids(rows: list[tuple[str, Row]]) -> list[str]:
     return [f"{where}  id `{row.id}` is used {counts[row.id]} times" for where, row in rows if counts[row.id] > 1]
 
 
-def _half_split(rows: list[tuple[str, Row]]) -> list[str]:
-    """A line without split among lines that have one might be anybody's: train's or test's."""
+def _missing_splits(rows: list[tuple[str, Row]]) -> list[str]:
+    """Lines without a split among lines with one: they may belong to training or to the test split."""
     without = [where for where, row in rows if row.split is None]
     return [f"{where}  no `split`, though other lines have one" for where in without if len(without) < len(rows)]
 
 
-def _read(source: str, broken_images: Mapping[str, str], row: Row) -> tuple[str, Sample]:
+def _to_sample(source: str, problems: Mapping[str, str], row: Row) -> tuple[str, Sample]:
     for reference in row.images:
-        if reference in broken_images:
-            raise ValueError(broken_images[reference])
+        if reference in problems:
+            raise ValueError(problems[reference])
     return row.split or "train", Sample(
         id=row.id,
         question=row.question or "",

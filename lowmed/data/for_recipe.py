@@ -1,16 +1,13 @@
 """The data of a recipe: loaded, split, validated and filtered, by the one function that every command calls."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from lowmed.data.dataset import RejectedRow
 from lowmed.data.difficulty import filter_by_difficulty
 from lowmed.data.load import load
+from lowmed.data.source_cache import Progress
 from lowmed.data.split import DataSplit, split_data, validate_split
 from lowmed.recipe import Recipe
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def for_recipe(
         SetupError: the source must be downloaded and the hub cannot be reached.
     """
     spec = recipe.data
-    dataset = load(spec.source, path or spec.path)
+    dataset = load(spec.source, path or spec.path, max_image_tokens=recipe.model.max_image_tokens, progress=progress)
     data_split = split_data(dataset, spec, recipe.seed)
     allowed = validate_split(data_split, spec)
     kept = filter_by_difficulty(data_split.train, spec, recipe.seed) if difficulty else data_split.train

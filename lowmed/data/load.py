@@ -1,69 +1,54 @@
-"""The known data sets by name."""
+"""Load a data set by the name of its source."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from lowmed.data import folder, phantom_source, vqa_rad
+from lowmed.data import folder, source_cache
 from lowmed.data.dataset import DataSet
-from lowmed.data.ingest import hub
-from lowmed.data.sources import KNOWN
+from lowmed.data.sources import KNOWN, phantom
 from lowmed.errors import RecipeError
+from lowmed.recipe import ModelSpec
 
-Sizes = Mapping[str, int]
-PHANTOM_SIZES: Sizes = {"train": 960, "test": 600, "unseen": 200}
-SILVAR_MED_HUB_ID = "Hanhpt23/Silvar-Med"
+FOLDER = "folder"
 
 
-def load(source: str, path: str | None = None, *, seed: int = 0, sizes: Sizes = PHANTOM_SIZES) -> DataSet:
-    """The data set of that name, from the folder at `path` or, where it has one, from the hub.
+def load(
+    source: str,
+    path: str | None = None,
+    *,
+    max_image_tokens: int | None = None,
+    seed: int = phantom.SEED,
+    sizes: Mapping[str, int] = phantom.SIZES,
+    progress: source_cache.Progress | None = None,
+) -> DataSet:
+    """Load a data set: a known source, or `folder` for a folder with `samples.jsonl`.
 
-    `seed` and `sizes` (samples per split) are for `phantom`, which is generated; the others are what they are.
+    Args:
+        source: the name of the source.
+        path: its local copy; None for the hub's copy.
+        max_image_tokens: the pixel policy that a known source is imported with; None for the default of recipes.
+        seed: of `phantom`, which is generated.
+        sizes: samples of each split of `phantom`.
+        progress: shows the first import of a known source.
 
     Raises:
-        RecipeError: there is no such source.
-        DataError: the data are missing or wrong.
-        SetupError: the hub is needed and cannot be used.
+        RecipeError: the source is unknown.
+        DataError: the data are missing or damaged.
+        SetupError: the hub is needed and cannot be reached.
     """
-    if source not in SOURCES and source in KNOWN:
+    if source == FOLDER:
+        return folder.load(path)
+    if source not in KNOWN:
+        names = [*KNOWN, FOLDER]
+        close = difflib.get_close_matches(source, names, n=1)
+        suggestion = f"; did you mean `{close[0]}`?" if close else ""
         raise RecipeError(
-            f"`{source}` must be prepared before it can be trained on",
+            f"there is no data source `{source}`{suggestion}",
             "data.source",
-            f"`lowmed data prepare {source} --out DIR`, then data.source=folder data.path=DIR",
+            f"use one of {', '.join(names)}; `folder` with data.path is for your own data",
         )
-    if source not in SOURCES:
-        close = difflib.get_close_matches(source, SOURCES, n=1)
-        meant = f"; did you mean `{close[0]}`?" if close else ""
-        raise RecipeError(
-            f"there is no data source `{source}`{meant}",
-            "data.source",
-            f"use one of {', '.join(SOURCES)}; `folder` with data.path is your own data",
-        )
-    return SOURCES[source](path, seed, sizes)
-
-
-def _phantom(path: str | None, seed: int, sizes: Sizes) -> DataSet:
-    if path is not None:
-        raise RecipeError("phantom is generated and has no folder", "data.path", "leave data.path out")
-    return phantom_source.load(sizes, seed)
-
-
-def _vqa_rad(path: str | None, _seed: int, _sizes: Sizes) -> DataSet:
-    return vqa_rad.load(path)
-
-
-def _silvar_med(path: str | None, _seed: int, _sizes: Sizes) -> DataSet:
-    if path is None:
-        return hub.load("silvar-med", SILVAR_MED_HUB_ID, folder.FILE)
-    return folder.load(path, "silvar-med")
-
-
-def _folder(path: str | None, _seed: int, _sizes: Sizes) -> DataSet:
-    return folder.load(path)
-
-
-SOURCES: dict[str, Callable[[str | None, int, Sizes], DataSet]] = {
-    "phantom": _phantom,
-    "vqa-rad": _vqa_rad,
-    "silvar-med": _silvar_med,
-    "folder": _folder,
-}
+    if source == phantom.PHANTOM.name:
+        if path is not None:
+            raise RecipeError("phantom is generated and has no folder", "data.path", "leave data.path out")
+        return phantom.load(sizes, seed)
+    return source_cache.load(KNOWN[source], path, max_image_tokens or ModelSpec().max_image_tokens, progress)

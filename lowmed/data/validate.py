@@ -1,65 +1,65 @@
-"""What is certainly wrong with a split, found without opening an image: for `check` and the trainers."""
+"""Problems of a split that make training wrong, detected without opening an image."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from lowmed import answer
+from lowmed.data.group_split import patient_groups
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
-FindingName = Literal["shared-images", "shared-groups", "unreadable-gold"]
+ProblemName = Literal["shared-images", "shared-groups", "unreadable-gold"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that makes training wrong: its name, by which a user may allow it, and what it is, for every table."""
+class Problem:
+    """A problem: its name, by which a user may allow it, and a sentence for every table."""
 
-    name: FindingName
+    name: ProblemName
     what: str
 
 
-def find_problems(train: Sequence[Sample], held_out: Mapping[str, Sequence[Sample]]) -> tuple[Finding, ...]:
-    """What is wrong between the samples trained on and those measured on, and with the gold answers of either.
+def find_problems(train: Sequence[Sample], held_out: Mapping[str, Sequence[Sample]]) -> tuple[Problem, ...]:
+    """Images and groups that are both trained on and held out, and gold answers that cannot be read back.
 
-    In a prepared folder an image's reference stands for its pixels, so that equal pixels are found by name.
+    In a prepared folder, equal images have equal references, so that comparing references compares pixels.
     """
-    result: list[Finding] = []
-    images, groups = _images(train), {sample.group for sample in train}
+    problems: list[Problem] = []
+    train_images, train_groups = _images(train), patient_groups(train)
     for name, samples in held_out.items():
-        own = _images(samples)
-        if shared := own & images:
-            result.append(Finding("shared-images", f"{len(shared)} of {len(own)} {name} images are trained on"))
-        own = {sample.group for sample in samples}
-        if (shared := own & groups) and shared - images:
-            result.append(Finding("shared-groups", f"{len(shared)} of {len(own)} {name} groups are trained on"))
+        images, groups = _images(samples), patient_groups(samples)
+        if shared := images & train_images:
+            problems.append(Problem("shared-images", f"{len(shared)} of {len(images)} {name} images are trained on"))
+        if shared := groups & train_groups:
+            problems.append(Problem("shared-groups", f"{len(shared)} of {len(groups)} {name} groups are trained on"))
     unread = [sample for part in (train, *held_out.values()) for sample in part if not reads_back(sample)]
     if unread:
-        told = f"{len(unread)} gold answers do not read back as themselves (first: {unread[0].id})"
-        result.append(Finding("unreadable-gold", told))
-    return tuple(result)
+        what = f"{len(unread)} gold answers do not read back as themselves (first: {unread[0].id})"
+        problems.append(Problem("unreadable-gold", what))
+    return tuple(problems)
 
 
-def raise_unless_allowed(findings: Sequence[Finding], allowed: Collection[str] = ()) -> tuple[str, ...]:
-    """What every later table must say, of the findings that the user allowed by name.
+def raise_unless_allowed(problems: Sequence[Problem], allowed: Collection[str] = ()) -> tuple[str, ...]:
+    """The sentences that every later table must state, about the problems that the user allows by name.
 
     Raises:
-        DataError: there is a finding that was not allowed.
+        DataError: there is a problem that is not allowed.
     """
-    refused = [finding for finding in findings if finding.name not in allowed]
+    refused = [problem for problem in problems if problem.name not in allowed]
     if refused:
         raise DataError(
             "training on these data would be wrong",
-            "\n".join(f"{finding.name}: {finding.what}" for finding in refused),
-            "split by image (data.split_by=image), run `lowmed data audit DIR --resplit image`, or mend the rows",
+            "\n".join(f"{problem.name}: {problem.what}" for problem in refused),
+            "split by image (data.split_by=image), run `lowmed data audit DIR --resplit image`, or correct the rows",
         )
-    return tuple(finding.what for finding in findings)
+    return tuple(problem.what for problem in problems)
 
 
 def reads_back(sample: Sample) -> bool:
-    """Whether the gold answer, given as a completion, is read and graded as right."""
-    said = sample.letter if sample.kind == "choice" else sample.answer
-    read = answer.read(f"<answer>{said}</answer>", sample)
+    """Whether the gold answer, as a completion, is read and graded as correct."""
+    gold = sample.letter if sample.kind == "choice" else sample.answer
+    read = answer.read(f"<answer>{gold}</answer>", sample)
     return answer.grade(read, sample).strict_outcome == "correct"
 
 

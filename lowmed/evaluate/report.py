@@ -57,7 +57,7 @@ def eval_settings(
             split: SplitSettings(
                 questions=len(samples),
                 images=len({image for sample in samples for image in sample.images}),
-                images_trained_on=len(data_split.shared[split]),
+                images_trained_on=len(data_split.images_in_train[split]),
                 stamp=data_split.stamp(split).lstrip("; "),
                 seen=_seen(data_split, samples, seen),
             )

@@ -6,10 +6,11 @@ from typing import Literal
 
 from lowmed import prompt
 from lowmed.data import for_recipe
+from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
-from lowmed.data.split import DataSplit, evaluation_only, limited, split_data
-from lowmed.data.split import training_questions_only as asked_of_training
+from lowmed.data.source_cache import Progress
+from lowmed.data.split import DataSplit, evaluation_only, limited, split_data, training_questions_only
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluate.report import SEEN, UNSEEN
 from lowmed.files import read_json
@@ -104,62 +105,78 @@ def _base_of(adapter: Path) -> str:
 
 
 def splits_to_evaluate(
-    who: EvalTarget, on: str | None, path: str | None, limit: int | None
+    target: EvalTarget, on: str | None, path: str | None, limit: int | None, progress: Progress | None = None
 ) -> list[tuple[DataSplit, str]]:
-    """What is asked, each with how it stands to the run's training: `seen in training`, `unseen`, or "" without a run.
+    """The data to evaluate on, each with its relation to the run's training: `seen in training`, `unseen`, or "".
 
     Args:
-        who: the subject.
-        on: sources with commas between, each perhaps as source=folder; None for what the run holds out.
+        target: the run or model.
+        on: comma-separated sources, each as NAME or NAME=FOLDER; None for the run's held-out data.
         path: folder of the one source.
-        limit: at most so many questions of each split.
+        limit: most questions of each held-out part.
+        progress: shows the import of a source that is not cached yet.
 
     Raises:
-        RecipeError: no source, or one folder for several.
-        DataError: the run's own source, but not the data it was trained on.
+        RecipeError: no source is named, or one folder for several sources.
+        DataError: the run's own source, but not the data that it was trained on.
     """
-    if on is None and who.run is None:
+    if on is None and target.run is None:
         raise RecipeError(
-            "no data to evaluate on", "--on", "name a source, e.g. --on phantom, or evaluate a run folder"
+            "no data to evaluate on", "--on", "name a source, e.g. --on phantom, or evaluate a run directory"
         )
     sources: list[tuple[str | None, str | None]] = [(None, path)]
     if on is not None:
-        sources = [(name, own or path) for name, _, own in (each.partition("=") for each in on.split(","))]
+        sources = [(name, folder or path) for name, _, folder in (source.partition("=") for source in on.split(","))]
     if path and len(sources) > 1:
         raise RecipeError(
-            "one folder for several sources", "--path", "give each its own: --on vqa-rad=FOLDER,folder=OTHER"
+            "one folder for several sources", "--path", "name a folder for each: --on vqa-rad=FOLDER,folder=OTHER"
         )
-    result = [_division(who, name, own) for name, own in sources]
-    return [(limited(data_split, limit or who.eval.max_questions), seen) for data_split, seen in result]
+    splits = [_load_split(target, name, folder, progress) for name, folder in sources]
+    return [(limited(data_split, limit or target.eval.max_questions), seen) for data_split, seen in splits]
 
 
-def split_to_probe(who: EvalTarget, on: str | None, path: str | None, limit: int) -> tuple[DataSplit, str]:
-    """The questions that training would use, to be probed before it is paid for, and how they stand to a run.
+def split_to_probe(
+    target: EvalTarget, on: str | None, path: str | None, limit: int, progress: Progress | None = None
+) -> tuple[DataSplit, str]:
+    """The first training questions, which a probe samples before training, and their relation to the run's training.
+
+    Args:
+        target: the run or model.
+        on: the source; None for the run's data.
+        path: its folder.
+        limit: most questions.
+        progress: shows the import of a source that is not cached yet.
 
     Raises:
-        RecipeError, DataError: as `divisions`.
+        RecipeError, DataError: as `splits_to_evaluate`.
     """
-    if who.run and on in (None, who.run.recipe.data.source):
-        data_split, seen = _division(who, None, path)
+    if target.run and on in (None, target.run.recipe.data.source):
+        data_split, seen = _load_split(target, None, path, progress)
     elif on is None:
-        raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run folder")
+        raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run directory")
     else:
-        spec = DataSpec(source=on, allow_shared_images=True, task=who.task)
-        data_split, seen = split_data(load(on, path), spec, 0), ""
-    return asked_of_training(data_split, limit), seen
+        spec = DataSpec(source=on, allow_shared_images=True, task=target.task)
+        data_split, seen = split_data(_load(target, on, path, progress), spec, 0), ""
+    return training_questions_only(data_split, limit), seen
 
 
-def _division(who: EvalTarget, on: str | None, path: str | None) -> tuple[DataSplit, str]:
-    run, recipe = who.run, who.run.recipe if who.run else None
-    if run and recipe and on in (None, recipe.data.source):
-        data_split = for_recipe(recipe, path=path, difficulty=False).split
+def _load_split(
+    target: EvalTarget, on: str | None, path: str | None, progress: Progress | None
+) -> tuple[DataSplit, str]:
+    run = target.run
+    if run and on in (None, run.recipe.data.source):
+        data_split = for_recipe(run.recipe, path=path, difficulty=False, progress=progress).split
         if data_split.digest != run.record.data_digest:
             raise DataError(
-                "the data are not those that the run was trained on, so that its held-out questions are not known",
-                f"{recipe.data.source}, digest {data_split.digest[:12]}",
-                "point --path at the copy that was used, or evaluate on another source with --on",
+                "these are not the data that the run was trained on, so its held-out questions are unknown",
+                f"{run.recipe.data.source}, digest {data_split.digest[:12]}",
+                "name the copy that was used with --path, or evaluate on another source with --on",
             )
         return data_split, SEEN
-    dataset = load(str(on), path)
-    data_split = evaluation_only(as_json_task(dataset) if who.task == "extraction" else dataset)
+    dataset = _load(target, str(on), path, progress)
+    data_split = evaluation_only(as_json_task(dataset) if target.task == "extraction" else dataset)
     return data_split, UNSEEN if run else ""
+
+
+def _load(target: EvalTarget, source: str, path: str | None, progress: Progress | None) -> DataSet:
+    return load(source, path, max_image_tokens=target.model.max_image_tokens, progress=progress)

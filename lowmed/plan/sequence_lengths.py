@@ -56,8 +56,8 @@ def sequence_lengths(recipe: Recipe) -> SequenceLengths:
     """
     folder = Path(recipe.data.path).expanduser() if recipe.data.path else None
     card = prepared_folder.data_card(folder) if folder else None
-    if folder and card and card.get("pictures"):
-        return _of_prepared_data(recipe, folder, int(card["max_image_tokens"]))
+    if folder and card and card.has_images:
+        return _of_prepared_data(recipe, folder, card.max_image_tokens)
     image = recipe.model.max_image_tokens
     source = "upper bound: one image per question at model.max_image_tokens; the data set is not prepared"
     if recipe.data.source == "phantom":

@@ -1,4 +1,4 @@
-"""Samples as they are put to the model: messages, reference completions, tokens; for a page or for the terminal."""
+"""Samples with their prompts: messages, reference completions and tokens, for a page or for the terminal."""
 
 import random
 from dataclasses import asdict
@@ -18,9 +18,17 @@ WEIGHTS = Path(lowmed.nano.__file__).parent / "weights"
 
 
 def rows(
-    data: DataSet, policy: PixelPolicy, families: list[str], *, count: int, seed: int, split: str | None = None
+    data: DataSet, policy: PixelPolicy, families: list[str], *, questions: int, seed: int, split: str | None = None
 ) -> list[Row]:
-    """So many samples of each split, drawn by seed and shown in their order, with every wording of the families.
+    """Samples drawn from each split, in their order, with every wording of the prompt families.
+
+    Args:
+        data: the data set.
+        policy: the pixel policy, for the image tokens.
+        families: names of prompt families.
+        questions: samples of each split.
+        seed: selects the samples.
+        split: only this split.
 
     Raises:
         DataError: there is no such split.
@@ -28,45 +36,45 @@ def rows(
     """
     if split is not None and split not in data.splits:
         raise DataError(f"there is no split `{split}`", "--split", f"use one of {', '.join(data.splits)}")
-    shown = {split: data.splits[split]} if split else data.splits
-    drawn = random.Random(seed)
+    splits = {split: data.splits[split]} if split else data.splits
+    draw = random.Random(seed)
     return [
         _row(data, sample, name, policy, families)
-        for name, samples in shown.items()
-        for sample in (samples[at] for at in sorted(drawn.sample(range(len(samples)), min(count, len(samples)))))
+        for name, samples in splits.items()
+        for sample in (samples[at] for at in sorted(draw.sample(range(len(samples)), min(questions, len(samples)))))
     ]
 
 
 def terminal(row: Row) -> str:
-    """A sample as lines for the terminal; of each family the first wording."""
+    """A sample as lines for the terminal, with the first wording of each family."""
     lines = [f"{row['split']} {row['id']}  {row['kind']}  {row['modality']} {row['topic']}".rstrip()]
     lines += [f"  image   {image}" for image in row["images"]]
-    lines.append(f"  ask     {row['question']}")
+    lines.append(f"  question {row['question']}")
     lines += [
         f"          {letter}. {option}{'  <- gold' * (option == row['answer'])}"
         for letter, option in zip(LETTERS, row["options"], strict=False)
     ]
     lines += [f"  gold    {row['answer']}", f"  group   {row['group']}"]
-    for asked in row["asked"]:
-        if asked["wording"] == 1:
-            tokens = f"{row['image_tokens']} image + {asked['text_tokens']} text tokens ({row['tokenizer']})"
-            lines += [f"  {asked['family']:<9} {tokens}", f"    chat  {asked['chat']!r}"]
-            lines.append(f"    reply {asked['reference']!r}")
+    for wording in row["prompts"]:
+        if wording["wording"] == 1:
+            tokens = f"{row['image_tokens']} image + {wording['text_tokens']} text tokens ({row['tokenizer']})"
+            lines += [f"  {wording['family']:<9} {tokens}", f"    chat  {wording['chat']!r}"]
+            lines.append(f"    gold  {wording['reference']!r}")
     return "\n".join(lines) + "\n"
 
 
 def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, families: list[str]) -> Row:
     images = sum(_tokens(data, image, policy) for image in sample.images)
-    asked = [
-        _asked(prompt.family(name), sample, draw, images)
+    prompts = [
+        _prompt(prompt.family(name), sample, draw, images)
         for name in families
         for draw in range(len(prompt.family(name).wordings))
     ]
-    return {**asdict(sample), "split": split, "image_tokens": images, "tokenizer": "nano's", "asked": asked}
+    return {**asdict(sample), "split": split, "image_tokens": images, "tokenizer": "nano's", "prompts": prompts}
 
 
-def _asked(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:
-    """One wording: the messages, the chat text that they become, its tokens with the images', and the right completion."""
+def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:
+    """One wording: its messages, the chat text, its tokens with and without images, and the reference completion."""
     messages = prompt.build_messages(family, sample, draw)
     chat = _template().render(messages=messages, add_generation_prompt=True)
     text_tokens = len(_tokenizer().encode(chat, add_special_tokens=False).ids) - len(sample.images)
@@ -75,14 +83,14 @@ def _asked(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) 
         "wording": draw + 1,
         "messages": messages,
         "chat": chat,
-        "text_tokens": text_tokens,  # the image's own placeholder is counted with the image
+        "text_tokens": text_tokens,  # the placeholder of an image is counted with the image
         "prompt_tokens": text_tokens + image_tokens,
         "reference": prompt.reference_completion(family, sample),
     }
 
 
 def _tokens(data: DataSet, reference: str, policy: PixelPolicy) -> int:
-    """Image tokens of an image under the policy; 0 where it does not open, which the page says in its place."""
+    """Image tokens under the policy; 0 if the image does not open, which the page shows."""
     try:
         return image_tokens(*prepare(data.open_image(reference), policy).size, policy)
     except DataError:
@@ -91,7 +99,7 @@ def _tokens(data: DataSet, reference: str, policy: PixelPolicy) -> int:
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    """Nano's own, which is in the package: no download, and no transformers."""
+    """Nano's tokenizer, which is in the package: it needs neither a download nor transformers."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
@@ -99,8 +107,8 @@ def _tokenizer() -> Any:
 
 @lru_cache(maxsize=1)
 def _template() -> Any:
-    """Nano's chat template, which is Qwen2-VL's."""
+    """Nano's chat template, which equals that of Qwen2-VL."""
     from jinja2 import Environment
 
     source = (WEIGHTS / "chat_template.jinja").read_text(encoding="utf-8")
-    return Environment(autoescape=False).from_string(source)  # noqa: S701  a chat text, which the page escapes whole
+    return Environment(autoescape=False).from_string(source)  # noqa: S701  the page escapes the chat text

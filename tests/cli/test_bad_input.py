@@ -90,7 +90,7 @@ def test_mistakes_are_told_before_anything_heavy_or_written(
 def test_a_row_without_an_answer_is_named(lowmed: Lowmed, tmp_path: Path) -> None:
     own_data(tmp_path, {}, {"answer": ""})
     ended = lowmed("check", "--recipe", "rarl", "data.source=folder", "data.path=data")
-    assert "samples.jsonl:2: no answer" in told(ended, "1 of 2 rows of folder can not be used", tmp_path)
+    assert "samples.jsonl:2: no answer" in told(ended, "1 of 2 rows of folder cannot be used", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])

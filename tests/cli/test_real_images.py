@@ -1,4 +1,4 @@
-"""The whole path on the true VQA-RAD: its dirty labels, its JPEGs, its leaking test split."""
+"""The whole path on the real VQA-RAD: its dirty labels, its JPEGs, its leaking test split."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ def source(folder: Path) -> tuple[str, ...]:
     return "data.source=vqa-rad", f"data.path={folder}"
 
 
-def test_check_prints_the_true_counts(lowmed: Lowmed, vqa_rad: Path) -> None:
-    ended = lowmed("check", "--recipe", "rarl", "--nano", *source(vqa_rad), "--json")
+def test_check_prints_the_published_counts(lowmed: Lowmed, whole_vqa_rad: Path) -> None:
+    ended = lowmed("check", "--recipe", "rarl", "--nano", *source(whole_vqa_rad), "--json")
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
     text = "\n".join([*result["data"], *result["split"]])
@@ -24,8 +24,35 @@ def test_check_prints_the_true_counts(lowmed: Lowmed, vqa_rad: Path) -> None:
     assert all(line["below_full"] == 0 for line in result["rewards"]["gold"])
 
 
-def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, vqa_rad: Path) -> None:
+def test_check_reads_the_part_of_vqa_rad_and_uses_the_cache_the_second_time(
+    lowmed: Lowmed, vqa_rad: Path, tmp_path: Path
+) -> None:
+    arguments = ("check", "--recipe", "rarl", "--nano", *source(vqa_rad), "--json")
+    first = lowmed(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert first.returncode == 0, first.stderr
+    assert "prepare vqa-rad  432/432" in first.stderr
+    report = json.loads(first.stdout)
+    text = "\n".join([*report["data"], *report["split"]])
+    assert "test: 81 rows, 37 images" in text
+    assert "the published split shares 36 with train" in text
+    assert all(line["below_full"] == 0 for line in report["rewards"]["gold"])
+    second = lowmed(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
+    assert {path.name for path in (tmp_path / "cache/lowmed").iterdir()} == {"data"}
+
+
+def test_the_published_split_of_the_part_is_refused_until_allowed(lowmed: Lowmed, vqa_rad: Path) -> None:
     official = (*source(vqa_rad), "data.split_by=official")
+    refused = lowmed("check", "--recipe", "rarl", "--nano", *official)
+    assert refused.returncode == 2
+    assert "36 of the 37 test images of vqa-rad also occur in its train split" in refused.stderr
+    allowed = lowmed("check", "--recipe", "rarl", "--nano", *official, "data.allow_shared_images=true")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "81 questions on 37 images; 36 of them are trained on" in allowed.stdout
+
+
+def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, whole_vqa_rad: Path) -> None:
+    official = (*source(whole_vqa_rad), "data.split_by=official")
     refused = lowmed("check", "--recipe", "rarl", "--nano", *official)
     assert refused.returncode == 2
     assert "202 of the 203 test images of vqa-rad also occur in its train split" in refused.stderr
@@ -51,11 +78,11 @@ def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, vq
         ),
     ],
 )
-def test_a_slice_trains_and_is_evaluated_honestly(
-    kind: str, recipe: str, small: tuple[str, ...], lowmed: Lowmed, vqa_rad: Path, tmp_path: Path
+def test_a_few_steps_train_and_are_evaluated(
+    kind: str, recipe: str, small: tuple[str, ...], lowmed: Lowmed, whole_vqa_rad: Path, tmp_path: Path
 ) -> None:
     budget = ("model.max_image_tokens=64", "eval.max_new_tokens=32")
-    trained = lowmed(kind, "--recipe", recipe, "--nano", *source(vqa_rad), *small, *budget, "--out", "run")
+    trained = lowmed(kind, "--recipe", recipe, "--nano", *source(whole_vqa_rad), *small, *budget, "--out", "run")
     assert trained.returncode == 0, trained.stderr
     assert "the published split shares 202 with train" in trained.stderr
     run = tmp_path / "run"
@@ -82,4 +109,4 @@ def test_a_slice_trains_and_is_evaluated_honestly(
     for path in run.rglob("*"):
         assert path.suffix not in (".jpg", ".jpeg", ".png"), "an image was copied into the run"
     stored = "".join(path.read_text() for path in run.rglob("*.json"))
-    assert str(vqa_rad) not in stored
+    assert str(whole_vqa_rad) not in stored

@@ -1,4 +1,4 @@
-"""Small data sets, made for tests, and a short way to prepare them."""
+"""Small generated data sets, and a short way to import them."""
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.ingest.prepare import PrepareCounts, prepare
 
 SHARED = Path(__file__).parents[2] / "../shared"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SALT = b"a salt that is only for the tests"
 SETTINGS = ImageStoreSettings(PixelPolicy(64), salt=SALT)
 Row = dict[str, Any]
@@ -46,11 +47,11 @@ def build(
     source: Path | RowStream,
     out: Path,
     settings: ImageStoreSettings = SETTINGS,
-    wish: ImportOptions | None = None,
+    import_options: ImportOptions | None = None,
     **options: Any,
 ) -> PrepareCounts:
-    opened = source if isinstance(source, RowStream) else open_source(source, wish or ImportOptions())
-    return prepare(opened.entries, out, settings, {"source": "own"}, **options)
+    rows = source if isinstance(source, RowStream) else open_source(source, import_options or ImportOptions())
+    return prepare(rows.entries, out, settings, {"source": "own"}, **options)
 
 
 def lines(path: Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The audit: every fault that is planted is found, and none where nothing is wrong; its pages."""
+"""The audit finds every planted problem and none in clean data; its record and its pages."""
 
 import json
 from html.parser import HTMLParser
@@ -12,8 +12,10 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from lowmed.data import validate
 from lowmed.data.audit import burned_in_text, near_duplicates, phi_patterns
-from lowmed.data.audit.report import audit
+from lowmed.data.audit.record import read_audit
+from lowmed.data.audit.report import audit as run_audit
 from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.ingest.prepared_folder import data_card
 from lowmed.data.load import load
 from lowmed.errors import DataError
 from lowmed.report.data_page import audit_page, show_page
@@ -22,6 +24,11 @@ from lowmed.sample import Sample
 
 POLICY = PixelPolicy(64)
 Document = dict[str, Any]
+
+
+def audit(*arguments: Any) -> Document:
+    document: Document = run_audit(*arguments).model_dump(mode="json")
+    return document
 
 
 def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
@@ -38,38 +45,38 @@ def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
     return tmp_path / "out"
 
 
-def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
+def test_a_clean_data_set_passes(tmp_path: Path) -> None:
     result = audit(made(tmp_path), POLICY)
     assert (result["verdict"], result["reasons"], result["leaks"]) == ("pass", [], [])
     assert result["privacy"]["text"] == result["privacy"]["names"] == result["near"]["pairs"] == 0
 
 
-def test_a_patient_on_two_sides_is_a_leak_of_its_own(tmp_path: Path) -> None:
+def test_a_patient_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     result = audit(made(tmp_path, {"patient": "p0"}), POLICY)
     assert result["reasons"] == ["1 of 2 test groups are also in train (1 of 2 questions)"]
     assert {each["kind"] for each in result["leaks"]} == {"groups"}
 
 
-def test_the_same_picture_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> None:
+def test_the_same_image_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "copy.bmp")
     result = audit(made(tmp_path, {"image": "copy.bmp"}), POLICY)
     assert {each["kind"] for each in result["leaks"]} == {"images", "decoded pixels"}
     assert result["verdict"] == "fail"
 
 
-def test_a_near_duplicate_is_shown_and_decides_nothing(tmp_path: Path) -> None:
+def test_a_near_duplicate_is_shown_and_does_not_fail_the_audit(tmp_path: Path) -> None:
     Image.fromarray(np.clip(np.asarray(picture(0)).astype(int) + 3, 0, 255).astype(np.uint8)).save(
         tmp_path / "like.png"
     )
     out = made(tmp_path, {"image": "like.png"})
     result = audit(out, POLICY)
     assert (result["verdict"], result["near"]["pairs"]) == ("pass", 1)
-    page = audit_page(result, out)
+    page = audit_page(run_audit(out, POLICY), out)
     assert page.count("data:image/jpeg") == 2
     assert len(lines(out / "samples.jsonl")) == 6
 
 
-def test_conflicts_and_repeats_are_told_apart(tmp_path: Path) -> None:
+def test_conflicts_and_repeats_are_counted_separately(tmp_path: Path) -> None:
     asked = {"question": "Is it big?", "image": "0.png", "patient": "p0", "split": "train"}
     result = audit(
         made(tmp_path, {**asked, "answer": "yes"}, {**asked, "answer": "no"}, {**asked, "answer": "No"}), POLICY
@@ -77,13 +84,13 @@ def test_conflicts_and_repeats_are_told_apart(tmp_path: Path) -> None:
     assert (result["repeats"]["duplicates"], result["repeats"]["conflicts"]) == (2, 1)
 
 
-def test_a_gold_that_does_not_read_back_is_a_reason(tmp_path: Path) -> None:
+def test_a_gold_answer_that_does_not_read_back_fails_the_audit(tmp_path: Path) -> None:
     result = audit(made(tmp_path, {"answer": "{broken", "kind": "json"}), POLICY)
     assert result["gold"]["unread"] == 1
     assert "1 gold answers do not read back" in result["reasons"][0]
 
 
-def test_broken_and_missing_pictures_are_counted_against_those_expected(tmp_path: Path) -> None:
+def test_broken_and_missing_images_are_counted(tmp_path: Path) -> None:
     out = made(tmp_path)
     first, second, *_ = sorted((out / "images").iterdir())
     first.unlink()
@@ -93,7 +100,7 @@ def test_broken_and_missing_pictures_are_counted_against_those_expected(tmp_path
     assert "4 images loaded of 6 expected" in result["reasons"][0]
 
 
-def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) -> None:
+def test_metadata_and_names_in_a_users_folder_are_found(tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Patient", "Mueller")
     picture(1).save(tmp_path / "Anna_Mueller 1950-01-01.png", pnginfo=texts)
@@ -105,8 +112,8 @@ def test_metadata_and_names_in_a_folder_of_ones_own_are_found(tmp_path: Path) ->
     jsonl(tmp_path / "samples.jsonl", *table)
     result = audit(tmp_path, POLICY)
     assert (result["privacy"]["metadata"], result["privacy"]["names"]) == (1, 1)
-    assert "carry metadata" in result["reasons"][0]
-    assert "Mueller" not in json.dumps(result["privacy"]["metadata_shown"][0]["holds"])
+    assert "contain metadata" in result["reasons"][0]
+    assert "Mueller" not in json.dumps(result["privacy"]["metadata_shown"][0]["contains"])
 
 
 def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> None:
@@ -120,14 +127,14 @@ def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> N
     "told",
     ["19500101", "1950-01-01/a.png", "Mueller^Anna", "Anna Mueller.png", "patient_0042", "MRN12345", "s-12345678.png"],
 )
-def test_what_tells_of_a_patient_is_suspected(told: str) -> None:
+def test_texts_that_may_identify_a_patient_are_suspected(told: str) -> None:
     assert phi_patterns.phi_in_text(told)
 
 
 @pytest.mark.parametrize(
     "told", ["images/0a703cfc8e6f5a130295.png", "synpic100132.jpg", "q12", "train/0/0", "chest x-ray.png"]
 )
-def test_what_tells_nothing_is_left_alone(told: str) -> None:
+def test_harmless_texts_are_not_suspected(told: str) -> None:
     assert phi_patterns.phi_in_text(told) == ""
 
 
@@ -164,11 +171,11 @@ class Scripts(HTMLParser):
         self.found += [name for name in told if name.startswith("on")]
 
 
-def test_pages_run_nothing_and_escape_everything(tmp_path: Path) -> None:
+def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     out = made(tmp_path, {"question": evil, "answer": evil, "topic": evil, "patient": "p0"})
-    pages = [audit_page(audit(out, POLICY), out)]
-    shown = rows(load("folder", str(out)), POLICY, ["direct", "diverse"], count=9, seed=0)
+    pages = [audit_page(run_audit(out, POLICY), out)]
+    shown = rows(load("folder", str(out)), POLICY, ["direct", "diverse"], questions=9, seed=0)
     pages.append(show_page(evil, shown, out))
     for page in pages:
         parser = Scripts()
@@ -179,10 +186,10 @@ def test_pages_run_nothing_and_escape_everything(tmp_path: Path) -> None:
 
 def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
     out = made(tmp_path)
-    shown = rows(load("folder", str(out)), POLICY, ["diverse"], count=1, seed=0, split="test")
+    shown = rows(load("folder", str(out)), POLICY, ["diverse"], questions=1, seed=0, split="test")
     (only,) = shown
-    assert [asked["wording"] for asked in only["asked"]] == [1, 2, 3, 4]
-    first = only["asked"][0]
+    assert [wording["wording"] for wording in only["prompts"]] == [1, 2, 3, 4]
+    first = only["prompts"][0]
     assert first["messages"][0]["content"][0] == {"type": "image"}
     assert only["question"] in first["chat"]
     assert first["chat"].startswith("<|im_start|>system")
@@ -190,7 +197,7 @@ def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
     assert first["prompt_tokens"] == first["text_tokens"] + 9
     assert only["question"] in terminal(only)
     with pytest.raises(DataError, match="no split `dev`"):
-        rows(load("folder", str(out)), POLICY, ["direct"], count=1, seed=0, split="dev")
+        rows(load("folder", str(out)), POLICY, ["direct"], questions=1, seed=0, split="dev")
 
 
 @pytest.mark.slow
@@ -201,11 +208,11 @@ def test_the_tokens_of_the_sheet_are_those_of_the_real_processor(tmp_path: Path)
     processor = transformers.AutoProcessor.from_pretrained(Path(lowmed.nano.__file__).parent / "weights")
     out = made(tmp_path)
     data = load("folder", str(out))
-    (shown,) = rows(data, POLICY, ["reasoning"], count=1, seed=0, split="test")
-    chat = processor.apply_chat_template(shown["asked"][0]["messages"], add_generation_prompt=True)
-    assert chat == shown["asked"][0]["chat"]
+    (shown,) = rows(data, POLICY, ["reasoning"], questions=1, seed=0, split="test")
+    chat = processor.apply_chat_template(shown["prompts"][0]["messages"], add_generation_prompt=True)
+    assert chat == shown["prompts"][0]["chat"]
     encoded = processor(text=[chat], images=[data.open_image(shown["images"][0]).convert("RGB")])
-    assert len(encoded["input_ids"][0]) == shown["asked"][0]["prompt_tokens"]
+    assert len(encoded["input_ids"][0]) == shown["prompts"][0]["prompt_tokens"]
 
 
 def sample(number: int, image: str, **changes: Any) -> Sample:
@@ -213,7 +220,7 @@ def sample(number: int, image: str, **changes: Any) -> Sample:
     return Sample(id=str(number), **{**told, **changes})
 
 
-def test_what_is_certain_is_refused_unless_it_is_allowed_by_name() -> None:
+def test_problems_are_refused_unless_allowed_by_name() -> None:
     train = [sample(1, "a"), sample(2, "b", group="p")]
     held_out = {"test": [sample(3, "a"), sample(4, "c", group="p"), sample(5, "d", answer="{broken", kind="json")]}
     result = validate.find_problems(train, held_out)
@@ -226,3 +233,37 @@ def test_what_is_certain_is_refused_unless_it_is_allowed_by_name() -> None:
     stamps = validate.raise_unless_allowed(result, {"shared-images", "shared-groups", "unreadable-gold"})
     assert stamps == tuple(each.what for each in result)
     assert validate.raise_unless_allowed(validate.find_problems(train, {"test": [sample(9, "z")]})) == ()
+
+
+@pytest.mark.parametrize("name", ["card.json", "audit.json"])
+def test_a_record_of_a_newer_version_is_refused(tmp_path: Path, name: str) -> None:
+    out = made(tmp_path)
+    file = out / name
+    content = run_audit(out, POLICY).model_dump(mode="json") if name == "audit.json" else json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "format": 2, "unknown": 1}))
+    with pytest.raises(DataError) as caught:
+        data_card(out) if name == "card.json" else read_audit(file)
+    assert caught.value.what == "written by a newer version of lowmed (format 2, this version reads 1)"
+    assert (caught.value.where, caught.value.fix) == (str(file), "update lowmed")
+
+
+def test_the_audit_is_read_back_as_it_was_written_and_damage_is_named(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    audited, file = run_audit(out, POLICY), out / "audit.json"
+    file.write_text(audited.model_dump_json())
+    assert read_audit(file) == audited
+    for damage in ('{"format": 1, "counts": {', "[]", '{"format": 1}'):
+        file.write_text(damage)
+        with pytest.raises(DataError, match="audit"):
+            read_audit(file)
+
+
+def test_a_damaged_card_is_refused_and_that_of_another_program_ignored(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    card = json.loads((out / "card.json").read_text())
+    del card["rows"]
+    (out / "card.json").write_text(json.dumps(card))
+    with pytest.raises(DataError, match="rows missing or wrong"):
+        data_card(out)
+    (out / "card.json").write_text('{"title": "a model card"}')
+    assert data_card(out) is None

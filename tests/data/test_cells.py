@@ -1,4 +1,4 @@
-"""Options and golds in all the forms in which people write them."""
+"""Options and gold answers in all common forms."""
 
 from typing import Any
 
@@ -39,14 +39,14 @@ def test_options_are_read_in_every_form(cell: Any) -> None:
         ("Which side? Options: A) left lung B) right lung", "Which side?"),
     ],
 )
-def test_options_in_the_question_are_taken_out_of_it(question: str, bare: str) -> None:
+def test_options_in_the_question_are_removed_from_it(question: str, bare: str) -> None:
     assert cells.lettered_options(question) == (TWO, bare)
 
 
 @pytest.mark.parametrize(
     "question", ["Is vitamin A. good?", "B. first A. second", "Hepatitis A: is it?", "A. B. C.", ""]
 )
-def test_what_only_looks_like_options_is_left_alone(question: str) -> None:
+def test_text_that_resembles_options_is_unchanged(question: str) -> None:
     assert cells.lettered_options(question) == ((), question)
 
 
@@ -62,12 +62,12 @@ def test_a_gold_is_a_text_or_a_letter(answer: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["C", "lung", "left", "A: right lung", "1", "", "AB"])
-def test_a_gold_that_is_no_option_is_refused_and_never_guessed(answer: str) -> None:
+def test_a_gold_answer_that_is_not_an_option_is_rejected(answer: str) -> None:
     with pytest.raises(ValueError, match="answer"):
         cells.gold(answer, TWO, is_letter=False)
 
 
-def test_an_option_that_is_another_ones_letter_is_refused_unless_the_column_holds_letters() -> None:
+def test_an_option_that_is_the_letter_of_another_is_rejected_unless_the_column_holds_letters() -> None:
     choices = ("C", "D", "A", "B")
     with pytest.raises(ValueError, match="text of one option and the letter of another"):
         cells.gold("C", choices, is_letter=False)

@@ -1,4 +1,4 @@
-"""`lowmed data` as a user meets it: two commands from whatever there is to a verdict."""
+"""The commands of `lowmed data`."""
 
 import json
 from pathlib import Path
@@ -42,18 +42,16 @@ def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
     assert "question=question?" in prepared.stderr
     audited = run("audit", out)
     assert audited.exit_code == 0, audited.output
-    assert "nothing certain speaks against" in audited.stdout
+    assert "no blocking problems found" in audited.stdout
     assert (out / "audit.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert json.loads((out / "audit.json").read_text())["verdict"] == "pass"
-    shown = run("show", out, "--count", "1", "--prompts", "direct")
+    shown = run("show", out, "--questions", "1", "--prompts", "direct")
     assert shown.exit_code == 0, shown.output
     assert (out / "show.html").is_file()
     assert "<answer>" in shown.stdout
 
 
-def test_what_would_be_wrong_is_exit_1_with_its_reasons_and_a_clean_split_is_one_flag_away(
-    table: Path, tmp_path: Path
-) -> None:
+def test_a_leak_is_exit_1_and_resplit_writes_a_clean_split(table: Path, tmp_path: Path) -> None:
     leaking = [*lines(table), row(9, "0.png", split="test", patient="p0")]
     run("prepare", jsonl(table, *leaking), "--out", tmp_path / "out")
     audited = run("audit", tmp_path / "out", "--resplit", "patient")
@@ -76,7 +74,7 @@ def test_json_is_one_document_on_stdout(table: Path, tmp_path: Path, verb: str) 
     assert json.loads(result.stdout)
 
 
-def test_the_budget_of_the_recipe_is_that_of_the_pictures(table: Path, tmp_path: Path) -> None:
+def test_images_are_stored_with_the_budget_of_the_recipe(table: Path, tmp_path: Path) -> None:
     run("prepare", table, "--out", tmp_path / "out")
     assert json.loads((tmp_path / "out/card.json").read_text())["max_image_tokens"] == 256
     run("prepare", table, "--out", tmp_path / "out", "--max-image-tokens", "64")
@@ -87,14 +85,14 @@ def test_the_budget_of_the_recipe_is_that_of_the_pictures(table: Path, tmp_path:
     ("arguments", "kind", "told"),
     [
         (("vqa_rad",), RecipeError, "did you mean `vqa-rad`"),
-        (("nothing like it",), RecipeError, "no known source, file, folder or hub id"),
+        (("nothing like it",), RecipeError, "is not a known source, file, folder or hub id"),
         (("gone.csv",), DataError, "no such file"),
-        (("t.jsonl", "--path", "x"), RecipeError, "--path goes with one"),
+        (("t.jsonl", "--path", "x"), RecipeError, "--path is for known sources"),
         (("t.jsonl", "--map", "question"), RecipeError, "not of the form"),
         (("t.jsonl", "--map", "question=Frage"), RecipeError, "no column `Frage`"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(
+def test_a_mistake_is_named_and_nothing_is_written(
     table: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], kind: type[LowmedError], told: str
 ) -> None:
     monkeypatch.chdir(table.parent)
@@ -105,20 +103,22 @@ def test_a_mistake_is_told_and_nothing_is_written(
     assert not (table.parent / "out").exists()
 
 
-def test_a_hub_id_offline_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_id_offline_names_the_alternative(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     error = refused("prepare", "somebody/set", "--out", tmp_path / "out")
     assert isinstance(error, SetupError)
     assert "download it" in error.fix
 
 
-def test_a_folder_that_is_no_data_set_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_samples_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for verb in ("audit", "show"):
         assert "samples.jsonl" in str(refused(verb, tmp_path / "empty"))
 
 
-def test_the_salt_is_made_once_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_salt_is_generated_once_and_readable_by_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     first = pseudonyms.read_salt()
     assert pseudonyms.read_salt() == first

@@ -1,4 +1,4 @@
-"""The loaded data set: digests that mean something, and a description that hides nothing."""
+"""The loaded data set: its digests and its description."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def data(**splits: tuple[Sample, ...]) -> DataSet:
     return DataSet("made", splits, (), opened)
 
 
-def test_the_digest_forgets_the_order_and_nothing_else() -> None:
+def test_the_digest_depends_on_everything_but_the_order() -> None:
     digest = data(train=(ONE, TWO)).digest
     assert digest == data(train=(TWO, ONE)).digest
     others = [
@@ -44,7 +44,7 @@ def test_the_description_counts_splits_kinds_and_rejections() -> None:
         "made: 3 samples",
         "  train: 2 rows, 1 images; closed 2 (yes/no answers 2)",
         "  test: 1 rows, 1 images; open 1 (yes/no answers 0)",
-        "  asked again: 1 rows repeat an earlier question about the same images",
+        "  repeated: 1 rows repeat an earlier question about the same images",
         "  rejected: 3 rows",
         "    2 x no answer (first: row 1)",
         "    1 x no image (first: row 2)",
@@ -52,7 +52,7 @@ def test_the_description_counts_splits_kinds_and_rejections() -> None:
     ]
 
 
-def test_picture_digests_are_of_pixels_and_a_missing_picture_is_no_silence() -> None:
+def test_image_digests_are_of_pixels_and_a_missing_image_is_an_error() -> None:
     digests = image_digests(data(train=(ONE, TWO)), (ONE, TWO, ONE))
     assert list(digests) == ["a", "b"]
     assert digests["a"] != digests["b"]

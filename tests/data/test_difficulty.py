@@ -1,4 +1,4 @@
-"""Which questions a recipe trains on by their pass counts, and in which order."""
+"""The difficulty filter: which questions a recipe trains on, and in which order."""
 
 import json
 from pathlib import Path

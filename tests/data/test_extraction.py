@@ -1,4 +1,4 @@
-"""Questions about one image gathered into one JSON object, and asked for some of its keys."""
+"""Questions about one image merged into one JSON object, and subsets of its keys."""
 
 import json
 import random
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lowmed.data import vqa_rad as source
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task, with_key_subset
+from lowmed.data.load import load
 from lowmed.data.split import split_data
 from lowmed.data.validate import reads_back
 from lowmed.engine import training_data
@@ -39,7 +39,7 @@ def test_the_questions_of_an_image_become_one_object_keyed_by_topic() -> None:
     assert json.loads(second.answer) == {"finding": "yes"}
 
 
-def test_topics_that_come_again_are_numbered_and_questions_that_come_again_are_asked_once() -> None:
+def test_repeated_topics_are_numbered_and_repeated_questions_merged() -> None:
     (one,) = gathered(
         asked("1", "a", "Is it?", "yes", "x"),
         asked("2", "a", "Where?", "left", "x"),
@@ -48,13 +48,13 @@ def test_topics_that_come_again_are_numbered_and_questions_that_come_again_are_a
     assert json.loads(one.answer) == {"x": "yes", "x_2": "left"}
 
 
-def test_a_question_without_image_stays_alone() -> None:
+def test_a_question_without_image_is_not_merged() -> None:
     texts = [replace(asked(str(number), "g", f"Is {number}?", "yes"), images=()) for number in range(3)]
     assert len(gathered(*texts)) == 3
 
 
 @given(st.dictionaries(st.text(min_size=1).filter(str.strip), st.text(), min_size=2), st.integers(0, 99))
-def test_the_gold_answer_follows_the_keys_that_are_asked_for(gold: dict[str, str], seed: int) -> None:
+def test_the_gold_answer_has_the_keys_of_the_question(gold: dict[str, str], seed: int) -> None:
     sample = Sample("1", "Report what you see.", json.dumps(gold), "json", "g", "t")
     fewer = with_key_subset(sample, random.Random(seed))
     kept = json.loads(fewer.answer)
@@ -64,8 +64,8 @@ def test_the_gold_answer_follows_the_keys_that_are_asked_for(gold: dict[str, str
     assert all(json.dumps(key, ensure_ascii=False) in fewer.question for key in kept) or len(kept) == len(gold)
 
 
-def test_lines_that_describe_other_keys_go(vqa_rad: Path) -> None:
-    samples = as_json_task(source.load(str(vqa_rad))).samples
+def test_lines_of_other_keys_are_removed(vqa_rad: Path) -> None:
+    samples = as_json_task(load("vqa-rad", str(vqa_rad))).samples
     draw = random.Random(0)
     for sample in samples:
         fewer = with_key_subset(sample, draw)
@@ -74,7 +74,7 @@ def test_lines_that_describe_other_keys_go(vqa_rad: Path) -> None:
         assert reads_back(fewer)
 
 
-def test_other_answers_than_objects_with_several_keys_are_left_alone() -> None:
+def test_other_answers_are_unchanged() -> None:
     for answer in ('["a", "b"]', '{"a": 1}', "3"):
         sample = Sample("1", "What?", answer, "json", "g", "t")
         assert with_key_subset(sample, random.Random(0)) is sample
@@ -82,8 +82,8 @@ def test_other_answers_than_objects_with_several_keys_are_left_alone() -> None:
     assert with_key_subset(plain, random.Random(0)) is plain
 
 
-def test_a_division_of_extractions_splits_by_image_and_trains_on_no_test_question(vqa_rad: Path) -> None:
-    data = source.load(str(vqa_rad))
+def test_a_split_of_extractions_is_by_image(vqa_rad: Path) -> None:
+    data = load("vqa-rad", str(vqa_rad))
     data_split = split_data(data, DataSpec(source="vqa-rad", task="extraction"), 0)
     assert {sample.kind for sample in data_split.train} == {"json"}
     held_out = {sample.images for sample in data_split.held_out["held-out"]}

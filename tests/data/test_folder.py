@@ -1,4 +1,4 @@
-"""One's own folder: `samples.jsonl` and its images."""
+"""A user's folder: `samples.jsonl` and its images."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def write(path: Path, *lines: str, encoding: str = "utf-8") -> str:
     return str(path)
 
 
-def test_fields_reach_the_sample_and_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+def test_fields_reach_the_sample_and_missing_ones_have_defaults(tmp_path: Path) -> None:
     choice = {"kind": "choice", "options": ["left", "right"], "answer": "right"}
     loaded = folder.load(write(tmp_path, line(), "", line(id=2, group="patient 9", modality="CT", **choice)))
     first, second = loaded.splits["train"]
@@ -50,21 +50,21 @@ def test_splits_are_those_of_the_lines(tmp_path: Path) -> None:
         (line(id="2", split="test"), "samples.jsonl:1  no `split`"),
     ],
 )
-def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, second: str, told: str) -> None:
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, second: str, told: str) -> None:
     with pytest.raises(DataError) as caught:
         folder.load(write(tmp_path, line(), second))
     assert told in str(caught.value)
     assert "samples.jsonl:" in caught.value.where
 
 
-def test_many_mistakes_are_told_at_once_but_not_all(tmp_path: Path) -> None:
+def test_several_mistakes_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="7 mistakes") as caught:
         folder.load(write(tmp_path, line(), *["{"] * 7))
     assert "samples.jsonl:6" in caught.value.where
     assert "and 2 more" in caught.value.where
 
 
-def test_lines_that_cannot_be_asked_or_graded_are_rejected_by_name(tmp_path: Path) -> None:
+def test_unusable_lines_are_rejected_by_name(tmp_path: Path) -> None:
     lines = [
         line(),
         line(id="2", answer=""),
@@ -79,19 +79,19 @@ def test_lines_that_cannot_be_asked_or_graded_are_rejected_by_name(tmp_path: Pat
     assert [rejected.where for rejected in loaded.rejected] == [f"samples.jsonl:{number}" for number in range(2, 8)]
 
 
-def test_a_line_is_ended_by_nothing_but_a_newline(tmp_path: Path) -> None:
+def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
     loaded = folder.load(write(tmp_path, json.dumps(json.loads(line(question="a\u2028b")), ensure_ascii=False)))
     assert loaded.samples[0].question == "a\u2028b"
 
 
-def test_a_byte_order_mark_is_no_mistake_but_another_encoding_is(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted_but_not_another_encoding(tmp_path: Path) -> None:
     assert len(folder.load(write(tmp_path, line(), encoding="utf-8-sig")).samples) == 1
     (tmp_path / folder.FILE).write_bytes(line(question="Läsion?").encode("utf-16"))
     with pytest.raises(DataError, match="UTF-8"):
         folder.load(str(tmp_path))
 
 
-def test_questions_without_a_picture_are_allowed(tmp_path: Path) -> None:
+def test_questions_without_an_image_are_allowed(tmp_path: Path) -> None:
     (sample,) = folder.load(write(tmp_path, line(images=[]))).samples
     assert (sample.images, sample.group) == ((), "1")
 

@@ -1,4 +1,4 @@
-"""Splits by group: no patient and no image on two sides, whatever is added later."""
+"""Splits by group: no two parts share a patient or an image, and later rows do not move others."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ rows = st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(0, 40), max_s
 
 
 @given(rows, st.integers(0, 5))
-def test_no_group_and_no_picture_is_on_two_sides(samples: list[Sample], seed: int) -> None:
+def test_no_two_parts_share_a_group_or_an_image(samples: list[Sample], seed: int) -> None:
     try:
         splits = by_group(samples, HALVES, seed)
     except DataError:
@@ -36,7 +36,7 @@ def test_no_group_and_no_picture_is_on_two_sides(samples: list[Sample], seed: in
     assert sorted(row.id for side in splits.values() for row in side) == sorted(row.id for row in samples)
 
 
-def test_rows_added_later_move_nobody() -> None:
+def test_rows_added_later_do_not_move_others() -> None:
     first = [sample(number, f"patient {number}") for number in range(200)]
     more = [sample(number, f"patient {number}") for number in range(500)]
     before, after = by_group(first, HALVES, 1), by_group(more[::-1], HALVES, 1)
@@ -44,7 +44,7 @@ def test_rows_added_later_move_nobody() -> None:
         assert set(before[name]) < set(after[name])
 
 
-def test_fractions_are_met_on_average_and_another_seed_splits_otherwise() -> None:
+def test_fractions_hold_on_average_and_another_seed_gives_another_split() -> None:
     samples = [sample(number, f"patient {number}") for number in range(2000)]
     fractions = {"train": 0.7, "validation": 0.1, "test": 0.2}
     splits = by_group(samples, fractions, 0)
@@ -54,14 +54,14 @@ def test_fractions_are_met_on_average_and_another_seed_splits_otherwise() -> Non
     assert splits == by_group(samples, fractions, 0)
 
 
-def test_a_chain_of_shared_pictures_stays_together() -> None:
+def test_groups_connected_by_shared_images_stay_together() -> None:
     chain = [sample(number, f"p{number}", f"{number}.png", f"{number + 1}.png") for number in range(40)]
     with pytest.raises(DataError, match="in 1 separate groups"):
         by_group(chain, HALVES, 0)
     assert len(by_group(chain, {"train": 1.0, "test": 0.0}, 0)["train"]) == 40
 
 
-def test_an_empty_side_is_an_error_not_a_surprise_later() -> None:
+def test_an_empty_part_is_an_error() -> None:
     with pytest.raises(DataError, match="split `train` would be empty"):
         by_group([], HALVES, 0)
 
@@ -72,5 +72,5 @@ def test_fractions_that_do_not_add_up_are_refused(fractions: dict[str, float]) -
         by_group([sample(1, "a")], fractions, 0)
 
 
-def test_shared_pictures_are_counted_by_reference() -> None:
+def test_shared_images_are_counted_by_reference() -> None:
     assert shared_images([sample(1, "a", "x", "y")], [sample(2, "b", "y", "z")]) == {"y"}

@@ -1,4 +1,4 @@
-"""The known data sets, from small files of the exact published schema."""
+"""The known data sets, from small files of the published schema and from parts of the real ones."""
 
 import json
 import zipfile
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.made import SETTINGS, SHARED, picture, pictures, rejected, samples
+from data.made import FIXTURES, SETTINGS, SHARED, picture, pictures, rejected, samples
 
 from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.ingest.prepare import prepare
@@ -16,8 +16,11 @@ from lowmed.data.sources import KNOWN
 from lowmed.errors import DataError, SetupError
 
 
-def build(name: str, path: Path, out: Path, wish: ImportOptions | None = None, **options: Any) -> list[dict[str, Any]]:
-    prepare(KNOWN[name].rows(str(path), wish or ImportOptions()).entries, out, SETTINGS, {"source": name}, **options)
+def build(
+    name: str, path: Path, out: Path, import_options: ImportOptions | None = None, **options: Any
+) -> list[dict[str, Any]]:
+    rows = KNOWN[name].rows(str(path), import_options or ImportOptions())
+    prepare(rows.entries, out, SETTINGS, {"source": name}, **options)
     return samples(out)
 
 
@@ -27,7 +30,7 @@ def png(seed: int) -> bytes:
     return written.getvalue()
 
 
-def test_every_known_source_says_what_a_user_must_know() -> None:
+def test_every_known_source_is_documented() -> None:
     assert set(KNOWN) == {
         "vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019", "medxpertqa-mm",
         "medmnist", "phantom",
@@ -39,7 +42,7 @@ def test_every_known_source_says_what_a_user_must_know() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN.keys() - {"phantom"}))
-def test_a_folder_of_something_else_is_told(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_other_files_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError) as caught:
         build(name, tmp_path, tmp_path / "out")
@@ -57,8 +60,8 @@ def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPat
     assert KNOWN[name].get in caught.value.fix
 
 
-def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(vqa_rad: Path, tmp_path: Path) -> None:
-    result = build("vqa-rad", vqa_rad, tmp_path / "out", images=False)
+def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(whole_vqa_rad: Path, tmp_path: Path) -> None:
+    result = build("vqa-rad", whole_vqa_rad, tmp_path / "out", images=False)
     test = [sample for sample in result if sample["split"] == "test"]
     assert (len(result), len(test)) == (2248, 451)
     assert [sum(s["kind"] == kind for s in test) for kind in ("closed", "open")] == [272, 179]
@@ -66,9 +69,19 @@ def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(vqa_rad:
     assert len({s["images"][0] for s in result}) == 314
 
 
-@pytest.mark.parametrize(("language", "rows"), [("en", 7032), ("zh", 6995), ("both", 14027)])
-def test_the_real_slake_in_each_language(tmp_path: Path, language: Any, rows: int) -> None:
-    folder = SHARED / "data" / "slake-text"
+@pytest.mark.parametrize(
+    ("folder", "language", "rows"),
+    [
+        (SHARED / "data/slake-text", "en", 7032),
+        (SHARED / "data/slake-text", "zh", 6995),
+        (SHARED / "data/slake-text", "both", 14027),
+        (FIXTURES / "slake", "en", 500),
+        (FIXTURES / "slake", "zh", 497),
+        (FIXTURES / "slake", "both", 997),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else str(value),
+)
+def test_the_real_slake_in_each_language(tmp_path: Path, folder: Path, language: Any, rows: int) -> None:
     if not folder.is_dir():
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
     result = build("slake", folder, tmp_path / "out", ImportOptions(language=language), images=False)
@@ -120,7 +133,7 @@ def test_the_hubs_parquet_files(tmp_path: Path, name: str) -> None:
     assert {s["source"] for s in result} == {name}
 
 
-def test_a_hub_id_is_read_by_the_hubs_own_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_is_read_by_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
     from datasets import Dataset, Features, Sequence, Value
     from datasets import Image as ImageFeature
@@ -136,7 +149,7 @@ def test_a_hub_id_is_read_by_the_hubs_own_library(tmp_path: Path, monkeypatch: p
         tmp_path / "repo/train.parquet"
     )
     opened = hub.rows(str(tmp_path / "repo"), "somebody/set", ImportOptions({"question": "frage"}), "download it")
-    prepare(opened.entries, tmp_path / "out", SETTINGS, {})
+    prepare(opened.entries, tmp_path / "out", SETTINGS, {"source": "somebody/set"})
     (sample,) = samples(tmp_path / "out")
     assert (len(sample["images"]), sample["question"], sample["source"]) == (2, "Same?", "somebody/set")
 
@@ -225,7 +238,7 @@ def test_medmnist_turns_labels_into_class_names(tmp_path: Path) -> None:
     result = build("medmnist", file, tmp_path / "out", max_rejected=0.5)
     assert [s["answer"] for s in result[:2]] == ["adipose", "colorectal adenocarcinoma epithelium"]
     assert {s["split"] for s in result} == {"train", "validation", "test"}
-    assert rejected(tmp_path / "out")[0][2] == "the label 9 names none of the 9 classes"
+    assert rejected(tmp_path / "out")[0][2] == "the label 9 is outside the 9 classes"
 
 
 def test_each_finding_of_a_chest_image_is_a_question_with_one_right_option(tmp_path: Path) -> None:
@@ -243,7 +256,7 @@ def test_pickled_three_dimensional_and_damaged_arrays_are_refused(tmp_path: Path
     np.savez(tmp_path / "breastmnist.npz", train_labels=evil, train_images=evil)
     with pytest.raises(DataError, match="cannot be read"):
         build("medmnist", tmp_path / "breastmnist.npz", tmp_path / "out")
-    with pytest.raises(DataError, match="no 2-D set"):
+    with pytest.raises(DataError, match="not a 2-D set"):
         build("medmnist", arrays(tmp_path / "organmnist3d.npz", np.array([[0]])), tmp_path / "out")
     whole = arrays(tmp_path / "octmnist.npz", np.array([[0]], np.uint8)).read_bytes()
     (tmp_path / "octmnist.npz").write_bytes(whole[: len(whole) // 2])
@@ -254,10 +267,7 @@ def test_pickled_three_dimensional_and_damaged_arrays_are_refused(tmp_path: Path
 
 
 def test_the_real_breastmnist(tmp_path: Path) -> None:
-    folder = SHARED / "data" / "medmnist"
-    if not folder.is_dir():
-        pytest.skip("the real BreastMNIST is not at ../shared/data/medmnist")
-    result = build("medmnist", folder, tmp_path / "out")
+    result = build("medmnist", FIXTURES / "medmnist", tmp_path / "out")
     counts = {split: sum(s["split"] == split for s in result) for split in ("train", "validation", "test")}
     assert counts == {"train": 546, "validation": 78, "test": 156}
     assert sum(s["answer"] == "malignant" for s in result) == 210

@@ -1,39 +1,52 @@
-"""The known sources by name, and what is said when they are not there."""
+"""Loading sources by name: the cache of imported sources, and errors for missing ones."""
 
+import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from lowmed.data import source_cache
 from lowmed.data.group_split import shared_images
-from lowmed.data.load import SOURCES, load
+from lowmed.data.ingest.prepare import prepare
+from lowmed.data.load import load
+from lowmed.data.sources import KNOWN
 from lowmed.errors import DataError, RecipeError, SetupError
 
 
-def test_an_unknown_source_is_answered_with_the_nearest_name() -> None:
+def test_an_unknown_source_suggests_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match="did you mean `vqa-rad`") as caught:
         load("vqa_rad")
-    assert all(name in caught.value.fix for name in SOURCES)
+    assert all(name in caught.value.fix for name in KNOWN)
     with pytest.raises(RecipeError, match="no data source `zzz`") as caught:
         load("zzz")
     assert str(caught.value).count("did you mean") == 0
 
 
-def test_a_known_source_that_must_be_prepared_says_how() -> None:
-    with pytest.raises(RecipeError, match="must be prepared") as caught:
-        load("slake")
-    assert "lowmed data prepare slake" in caught.value.fix
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "lowmed/data"
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
-    [("vqa-rad", "vqa_rad_public.json"), ("silvar-med", "samples.jsonl"), ("folder", "samples.jsonl")],
+    [
+        ("vqa-rad", "vqa_rad_public.json"),
+        ("silvar-med", "samples.jsonl"),
+        ("folder", "samples.jsonl"),
+        ("slake", "test.json"),
+    ],
 )
-def test_a_folder_that_is_not_there_empty_or_another_names_what_was_looked_for(
-    tmp_path: Path, source: str, expected: str
-) -> None:
+def test_a_missing_empty_or_wrong_folder_names_the_expected_files(tmp_path: Path, source: str, expected: str) -> None:
     stranger = tmp_path / "stranger"
     (stranger / "images").mkdir(parents=True)
     (stranger / "notes.txt").write_text("hello")
@@ -46,7 +59,7 @@ def test_a_folder_that_is_not_there_empty_or_another_names_what_was_looked_for(
         assert caught.value.fix
 
 
-def test_sources_without_a_folder_ask_for_one_or_for_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_without_a_folder_need_one_or_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     with pytest.raises(DataError, match="needs a folder"):
         load("folder")
@@ -64,7 +77,7 @@ def test_silvar_med_can_be_a_folder_and_keeps_its_name(tmp_path: Path) -> None:
     assert (loaded.source, loaded.samples[0].source) == ("silvar-med", "silvar-med")
 
 
-def test_phantom_has_the_counts_asked_for_and_no_picture_on_two_sides() -> None:
+def test_phantom_has_the_requested_sizes_and_no_shared_image() -> None:
     loaded = load("phantom", seed=3, sizes={"train": 30, "test": 10, "unseen": 5})
     assert {name: len(samples) for name, samples in loaded.splits.items()} == {"train": 30, "test": 10, "unseen": 5}
     assert shared_images(loaded.splits["train"], loaded.splits["test"]) == set()
@@ -75,7 +88,7 @@ def test_phantom_has_the_counts_asked_for_and_no_picture_on_two_sides() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{}, {"train": 0}, {"train": -1, "test": 5}, {"validation": 5}])
-def test_phantom_of_senseless_sizes_is_refused(sizes: dict[str, int]) -> None:
+def test_phantom_of_invalid_sizes_is_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(RecipeError, match="sizes"):
         load("phantom", sizes=sizes)
 
@@ -85,10 +98,111 @@ def test_phantom_takes_no_folder(tmp_path: Path) -> None:
         load("phantom", str(tmp_path))
 
 
-def test_loading_the_room_imports_nothing_heavy() -> None:
+def test_the_data_package_imports_nothing_heavy() -> None:
     script = (
         "import sys, lowmed.data.load, lowmed.data.group_split\n"
         "print(sorted({'torch', 'transformers', 'trl', 'peft', 'datasets'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def write_slake(folder: Path, answer: str = "Yes") -> Path:
+    line = {
+        "img_name": "xmlab1/source.jpg", "question": "Is this CT?", "answer": answer, "q_lang": "en",
+        "modality": "CT", "answer_type": "CLOSED", "content_type": "Modality",
+    }  # fmt: skip
+    (folder / "imgs/xmlab1").mkdir(parents=True, exist_ok=True)
+    Image.effect_noise((300, 200), 50).save(folder / "imgs/xmlab1/source.jpg")
+    for name in ("train", "validate", "test"):
+        (folder / f"{name}.json").write_text(json.dumps([{**line, "qid": name}]))
+    return folder
+
+
+def test_a_known_source_is_trained_on_by_name_and_imported_once(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    first = load("slake", folder)
+    assert {name: len(samples) for name, samples in first.splits.items()} == {"train": 1, "validation": 1, "test": 1}
+    assert first.source == "slake"
+    assert first.open_image(first.samples[0].images[0]).size == (308, 196)
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+    monkeypatch.setattr("lowmed.data.source_cache.prepare", lambda *_, **__: pytest.fail("imported again"))
+    assert load("slake", folder).digest == first.digest
+
+
+@pytest.mark.parametrize("change", ["rows", "image", "policy"])
+def test_a_changed_source_or_policy_is_imported_again(tmp_path: Path, cache: Path, change: str) -> None:
+    folder = write_slake(tmp_path / "slake")
+    before = load("slake", str(folder))
+    if change == "rows":
+        write_slake(folder, "No")
+    if change == "image":
+        Image.effect_noise((100, 100), 50).save(folder / "imgs/xmlab1/source.jpg")
+    after = load("slake", str(folder), max_image_tokens=16 if change == "policy" else None)
+    assert after.digest != before.digest
+    if change == "policy":
+        for one, other in zip(before.samples, after.samples, strict=True):
+            assert (one.id, one.group) == (other.id, other.group)
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("damage", ["image", "samples"])
+def test_a_damaged_cache_entry_is_imported_again(tmp_path: Path, cache: Path, damage: str) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    first = load("slake", folder)
+    (entry,) = (path for path in cache.iterdir() if path.is_dir())
+    if damage == "image":
+        next((entry / "images").iterdir()).write_bytes(b"damaged")
+    else:
+        (entry / "samples.jsonl").write_text("{")
+    assert load("slake", folder).digest == first.digest
+
+
+def test_an_interrupted_import_leaves_no_entry(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    with monkeypatch.context() as patch:
+        patch.setattr("lowmed.data.ingest.prepare._move", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            load("slake", folder)
+    assert not list(cache.glob("slake-*/card.json"))
+    assert len(load("slake", folder).samples) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_a_setup_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SetupError, match="cache cannot be written") as caught:
+        load("slake", str(write_slake(tmp_path / "slake")))
+    assert "XDG_CACHE_HOME" in caught.value.fix
+
+
+def test_the_import_shows_its_progress(tmp_path: Path, cache: Path) -> None:
+    del cache
+    calls: list[tuple[str, int]] = []
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        calls.append((what, total))
+        yield lambda done, note: calls.append((note, done))
+
+    load("slake", str(write_slake(tmp_path / "slake")), progress=progress)
+    assert calls[0] == ("prepare slake", 3)
+    assert calls[-1] == ("0 rejected", 3)
+
+
+def test_two_processes_import_a_source_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(write_slake(tmp_path / "slake"))
+    imports: list[str] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        imports.append(str(arguments[1]))
+        time.sleep(0.1)
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr(source_cache, "prepare", counted)
+    with ThreadPoolExecutor(2) as pool:
+        digests = {job.result().digest for job in [pool.submit(load, "slake", folder) for _ in range(2)]}
+    assert (len(digests), len(imports)) == (1, 1)
+    assert len(list(cache.glob("slake-*/card.json"))) == 1

@@ -1,4 +1,4 @@
-"""What a run trains on and what it holds out."""
+"""The split of a run: what it trains on and what it holds out."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def data(**changes: object) -> DataSpec:
     return DataSpec.model_validate({"source": "made", **changes})
 
 
-def test_auto_takes_a_clean_published_split_and_splits_a_leaking_one_by_image() -> None:
+def test_auto_uses_a_clean_published_split_and_splits_a_leaking_one_by_image() -> None:
     clean = split_data(dataset(["other-1", "other-2"]), data(split_by="auto"), 0)
     assert (len(clean.train), set(clean.held_out)) == (40, {"test"})
     leaking = split_data(dataset(["image-1", "other-2"]), data(split_by="auto"), 0)
@@ -35,14 +35,14 @@ def test_auto_takes_a_clean_published_split_and_splits_a_leaking_one_by_image() 
     assert len(leaking.train) + len(leaking.held_out[HELD_OUT]) == 40
 
 
-def test_auto_does_not_call_a_split_clean_that_shares_a_patient() -> None:
+def test_auto_splits_by_image_if_the_official_split_shares_a_patient() -> None:
     made = dataset(["other-1"])
     test = (replace(made.splits["test"][0], group="image-3"),)
     data_split = split_data(replace(made, splits={**made.splits, "test": test}), data(split_by="auto"), 0)
     assert HELD_OUT in data_split.held_out
 
 
-def test_an_official_split_that_shares_images_is_refused_until_allowed_and_then_stamped() -> None:
+def test_an_official_split_that_shares_images_is_refused_or_stamped() -> None:
     made = dataset(["image-1", "image-2", "other"])
     with pytest.raises(DataError, match="2 of the 3 test images of made also occur in its train split"):
         split_data(made, data(split_by="official"), 0)
@@ -74,15 +74,15 @@ def test_a_patient_on_both_sides_of_an_official_split_is_refused() -> None:
         validate_split(data_split, spec)
 
 
-def test_a_limit_keeps_so_many_of_each_part() -> None:
+def test_a_limit_applies_to_each_held_out_part() -> None:
     data_split = limited(split_data(dataset(["a", "b", "c"]), data(max_train_questions=5), 0), 2)
     assert len(data_split.train) == 5
     assert len(data_split.held_out["test"]) == 2
 
 
-def test_data_that_nothing_was_trained_on_are_asked_whole_and_name_what_their_publisher_shares() -> None:
+def test_evaluation_only_uses_all_held_out_rows_and_states_published_sharing() -> None:
     data_split = evaluation_only(dataset(["image-1", "other"]))
-    assert data_split.shared["test"] == frozenset()
+    assert data_split.images_in_train["test"] == frozenset()
     assert "the published split shares 1 with train" in data_split.stamp("test")
     alone = evaluation_only(
         DataSet("made", {"train": dataset([]).splits["train"]}, (), lambda _: Image.new("RGB", (28, 28)))

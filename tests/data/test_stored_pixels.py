@@ -1,4 +1,4 @@
-"""Stored images hold pixels and nothing else, whatever came in; and what cannot be stored is named."""
+"""Stored images contain pixels and no metadata; images that cannot be stored are named."""
 
 import struct
 import zipfile
@@ -111,7 +111,7 @@ FORMS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_form_is_stored_as_training_would_see_it(tmp_path: Path, name: str) -> None:
+def test_every_image_format_is_stored_with_the_pixels_of_training(tmp_path: Path, name: str) -> None:
     FORMS[name](tmp_path / name)
     build(jsonl(tmp_path / "t.jsonl", row(1, name)), tmp_path / "out")
     (stored,) = (tmp_path / "out/images").iterdir()
@@ -121,7 +121,7 @@ def test_every_form_is_stored_as_training_would_see_it(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize(("frames", "expected"), [("first", [0]), ("middle", [1]), ("all", [0, 1, 2])])
-def test_the_wanted_pages_become_the_images_of_a_question(tmp_path: Path, frames: str, expected: list[int]) -> None:
+def test_the_selected_frames_become_the_images_of_a_question(tmp_path: Path, frames: str, expected: list[int]) -> None:
     pages = [picture(seed) for seed in range(3)]
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
     settings = ImageStoreSettings(PixelPolicy(64), frames)  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ def test_the_wanted_pages_become_the_images_of_a_question(tmp_path: Path, frames
     assert all(np.array_equal(one, other) for one, other in zip(seen, wanted, strict=True))
 
 
-def test_what_cannot_be_stored_is_named_and_stops_nothing(tmp_path: Path) -> None:
+def test_images_that_cannot_be_stored_are_named_and_skipped(tmp_path: Path) -> None:
     pictures(tmp_path, "good.png", "outside.png")
     (tmp_path / "set").mkdir()
     for name in ("zero.png", "cut.png", "one.png", "wide.png", "strip.png", "note.png"):
@@ -170,13 +170,13 @@ def test_what_cannot_be_stored_is_named_and_stops_nothing(tmp_path: Path) -> Non
         "3000 x 10",
         "cannot be decoded",
         "decompression bomb",
-        "leads out",
+        "outside the data folder",
     ]
     expected += [
         "the image file",
-        "leads out",
-        "leads out",
-        "leads out",
+        "outside the data folder",
+        "outside the data folder",
+        "outside the data folder",
         "cannot be reached",
         "does not exist",
         "not finite",
@@ -197,7 +197,7 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def test_members_of_an_archive_are_read_in_place_and_cannot_climb_out(tmp_path: Path) -> None:
+def test_archive_members_are_read_in_place_and_stay_inside(tmp_path: Path) -> None:
     written = BytesIO()
     picture(1).save(written, "PNG")
     with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -207,20 +207,20 @@ def test_members_of_an_archive_are_read_in_place_and_cannot_climb_out(tmp_path: 
         archive.writestr("images/empty.png", b"")
     names = ("a.png", "images/a.png", "../../escaped.png", "/etc/escaped.png", "empty.png", "gone.png")
     table = jsonl(tmp_path / "t.jsonl", *(row(number, name) for number, name in enumerate(names)))
-    build(table, tmp_path / "out", wish=ImportOptions(images=tmp_path / "images.zip"), max_rejected=1.0)
+    build(table, tmp_path / "out", import_options=ImportOptions(images=tmp_path / "images.zip"), max_rejected=1.0)
     assert [sample["id"] for sample in samples(tmp_path / "out")] == ["q0", "q1"]
     assert [reason for _, _, reason in rejected(tmp_path / "out")] == [
-        "the image reference leads out of the data folder",
-        "the image reference leads out of the data folder",
+        "the image reference is outside the data folder",
+        "the image reference is outside the data folder",
         "the image file is empty",
-        "the image is not in the archive",
+        "the archive does not contain the image",
     ]
     assert {path.name for path in tmp_path.rglob("*.png")} == {Path(samples(tmp_path / "out")[0]["images"][0]).name}
 
 
-def test_a_damaged_archive_is_told_once(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "images.zip").write_bytes(b"PK no archive")
     table = jsonl(tmp_path / "t.jsonl", row(1, "a.png"))
     with pytest.raises(DataError, match="rejected") as caught:
-        build(table, tmp_path / "out", wish=ImportOptions(images=tmp_path / "images.zip"))
+        build(table, tmp_path / "out", import_options=ImportOptions(images=tmp_path / "images.zip"))
     assert "the archive cannot be read" in str(caught.value)

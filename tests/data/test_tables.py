@@ -1,4 +1,4 @@
-"""Tables of every kind: rows keep their place, and what is broken costs itself alone."""
+"""Tables of every format: rows keep their location, and a broken row rejects only itself."""
 
 import json
 from pathlib import Path
@@ -72,10 +72,10 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_kind_of_table_says_the_same(folder: Path, name: str) -> None:
+def test_every_table_format_gives_the_same_rows(folder: Path, name: str) -> None:
     WRITERS[name](folder / name)
     opened = open_source(folder / name, GERMAN)
-    assert "image=Datei  question=Frage  answer=Antwort  id=Nr" in opened.understood
+    assert "image=Datei  question=Frage  answer=Antwort  id=Nr" in opened.description
     build(opened, folder / "out")
     assert [(s["id"], s["question"], s["answer"], s["kind"]) for s in samples(folder / "out")] == [
         ("1", "Läsion?", "ja, links", "open"),
@@ -85,7 +85,7 @@ def test_every_kind_of_table_says_the_same(folder: Path, name: str) -> None:
     assert tables.count_rows(folder / name) >= 3
 
 
-def test_a_broken_quote_costs_its_own_line_and_no_other(folder: Path) -> None:
+def test_a_broken_quote_rejects_its_own_line_only(folder: Path) -> None:
     lines = ["id,image,question,answer", '1,a.png,"one?,no', "2,b.png,two?,no", '3,a.png,"three?",no', "4,b.png,four?"]
     (folder / "t.csv").write_text("\n".join([*lines, '5,a.png,"fi"ve?,no', "6,b.png,six?,no"]))
     build(folder / "t.csv", folder / "out", max_rejected=1.0)
@@ -110,7 +110,7 @@ def test_lines_that_are_not_utf8_are_named(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json", "t.xlsx", "t.parquet"])
 @pytest.mark.parametrize("content", [b"", "Frage".encode("utf-16"), b"\0\1\2\3" * 50, b"PK\3\4rest"])
-def test_a_file_that_is_no_table_is_told_by_name(folder: Path, name: str, content: bytes) -> None:
+def test_a_file_that_is_not_a_table_is_named(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises((DataError, RecipeError)) as caught:
         build(folder / name, folder / "out")
@@ -118,11 +118,11 @@ def test_a_file_that_is_no_table_is_told_by_name(folder: Path, name: str, conten
     assert not (folder / "out").exists()
 
 
-def test_the_columns_are_guessed_and_a_wrong_guess_is_one_flag_away(folder: Path) -> None:
+def test_guessed_columns_can_be_corrected_with_map(folder: Path) -> None:
     table = jsonl(folder / "t.jsonl", {"img": "a.png", "question": "Q?", "answer": "draft", "final": "yes"})
-    assert "answer=answer?" in open_source(table, ImportOptions()).understood
+    assert "answer=answer?" in open_source(table, ImportOptions()).description
     opened = open_source(table, ImportOptions({"answer": "final"}))
-    assert "answer=final " in opened.understood + " "
+    assert "answer=final " in opened.description + " "
     build(opened, folder / "out")
     assert samples(folder / "out")[0]["answer"] == "yes"
 
@@ -132,10 +132,10 @@ def test_the_columns_are_guessed_and_a_wrong_guess_is_one_flag_away(folder: Path
     [
         ({"question": "Frage"}, "there is no column `Frage`; the table has img, text, answer"),
         ({"kuestion": "text"}, "`kuestion` is not a field"),
-        ({}, "no column is known to hold the question"),
+        ({}, "no column holds the question"),
     ],
 )
-def test_a_mistake_in_the_columns_names_those_there_are(folder: Path, given: dict[str, str], told: str) -> None:
+def test_a_mistake_in_the_columns_names_the_present_ones(folder: Path, given: dict[str, str], told: str) -> None:
     table = jsonl(folder / "t.jsonl", {"img": "a.png", "text": "Q?", "answer": "yes"})
     with pytest.raises(RecipeError, match=told.replace("?", r"\?")) as caught:
         open_source(table, ImportOptions(given))
@@ -160,7 +160,7 @@ def test_conversations_become_questions(folder: Path) -> None:
         ("a-2", "Is it CT?", "Yes", 1),
         ("c", "Same?", "no", 2),
     ]
-    assert rejected(folder / "out") == [("t.json", 2, "the conversation has 2 questions and 1 replies")]
+    assert rejected(folder / "out") == [("t.json", 2, "the conversation has 2 questions and 1 answers")]
 
 
 @pytest.mark.parametrize(
@@ -186,12 +186,12 @@ def test_class_folders_are_choices_and_their_splits_are_kept(folder: Path) -> No
     assert {tuple(s["options"]) for s in result} == {("glioma", "no tumour")}
     assert rejected(folder / "out") == [
         ("train/glioma/broken.png", None, "the image file is empty"),
-        ("train/astray.png", None, "the picture lies in no class folder"),
+        ("train/astray.png", None, "the image is in no class folder"),
     ]
     assert "Anna" not in (folder / "out/samples.jsonl").read_text()
 
 
-def test_a_folder_that_is_nothing_known_is_told(tmp_path: Path) -> None:
+def test_a_folder_of_unknown_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no table") as caught:
         open_source(tmp_path / "empty", ImportOptions())
@@ -213,7 +213,7 @@ cells = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(NAMES), cells, max_size=10))
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_row_is_a_question_or_refused_with_a_reason(row: dict[str, Any]) -> None:
+def test_any_row_is_a_question_or_rejected_with_a_reason(row: dict[str, Any]) -> None:
     known = columns.map_columns(
         ["image", "question", "answer", "label", "options", "option_a", "option_b", "id", "kind", "split"], {}
     )
@@ -228,7 +228,7 @@ def test_any_row_is_a_question_or_refused_with_a_reason(row: dict[str, Any]) -> 
 
 @given(st.binary(max_size=400), st.sampled_from([".csv", ".tsv", ".jsonl", ".json", ".xlsx", ".parquet"]))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_are_rows_or_a_told_mistake(tmp_path: Path, content: bytes, suffix: str) -> None:
+def test_any_bytes_are_rows_or_a_named_mistake(tmp_path: Path, content: bytes, suffix: str) -> None:
     file = tmp_path / f"t{suffix}"
     header = {".csv": b"id,question,answer\n", ".tsv": b"id\tquestion\tanswer\n"}.get(suffix, b"")
     file.write_bytes(header + content)
@@ -241,7 +241,7 @@ def test_any_bytes_are_rows_or_a_told_mistake(tmp_path: Path, content: bytes, su
 
 @given(st.lists(st.lists(st.text(alphabet='ab",\n\r;', max_size=8), min_size=3, max_size=3), min_size=1, max_size=6))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_a_spreadsheet_wrote_is_read_back(tmp_path: Path, rows: list[list[str]]) -> None:
+def test_a_spreadsheet_file_is_read(tmp_path: Path, rows: list[list[str]]) -> None:
     import csv
 
     with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as file:

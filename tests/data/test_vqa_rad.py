@@ -1,4 +1,4 @@
-"""VQA-RAD: the traps of the published file, on the real one where it is at hand and on small made ones."""
+"""VQA-RAD: the defects of the published file, on the real file where it is available and on small generated ones."""
 
 import json
 import pickle
@@ -8,19 +8,30 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lowmed.data import vqa_rad
 from lowmed.data.dataset import DataSet, image_digests, is_yes_no
 from lowmed.data.group_split import by_group, shared_images
+from lowmed.data.load import load
+from lowmed.data.sources.vqa_rad import FILE
+from lowmed.data.split import split_data
 from lowmed.errors import DataError
+from lowmed.recipe import DataSpec
 
 REAL = Path(__file__).parents[2] / "../shared/data/vqa-rad"
+PART = Path(__file__).parents[1] / "fixtures/vqa-rad"
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "lowmed/data"
 
 
 @pytest.fixture(scope="module")
 def real() -> DataSet:
     if not REAL.is_dir():
-        pytest.skip("the real VQA-RAD is not beside this copy")
-    return vqa_rad.load(str(REAL))
+        pytest.skip("the real VQA-RAD is not at ../shared/data/vqa-rad")
+    return load("vqa-rad", str(REAL))
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -37,7 +48,7 @@ def row(**changes: Any) -> dict[str, Any]:
     }
 
 
-def copy_of(folder: Path, *rows: dict[str, Any], name: str = vqa_rad.FILE) -> str:
+def copy_of(folder: Path, *rows: dict[str, Any], name: str = FILE) -> str:
     (folder / "images").mkdir(exist_ok=True)
     Image.effect_noise((64, 64), 50).save(folder / "images/a.jpg")
     (folder / name).write_text(json.dumps(rows))
@@ -59,27 +70,27 @@ def test_both_denominators_of_the_real_test_set_can_be_counted(real: DataSet) ->
 
 def test_nearly_every_real_test_image_is_trained_on(real: DataSet) -> None:
     train, test = real.splits["train"], real.splits["test"]
-    assert len({sample.group for sample in test}) == 203
+    assert len({sample.group for sample in test}) == len({image for sample in test for image in sample.images}) == 203
     assert len(shared_images(train, test)) == 202
     regrouped = by_group(real.samples, {"train": 0.8, "test": 0.2}, seed=0)
     assert shared_images(regrouped["train"], regrouped["test"]) == set()
     assert sum(map(len, regrouped.values())) == 2248
 
 
-def test_the_real_images_are_counted_and_the_one_without_question_is_named(real: DataSet) -> None:
+def test_the_unused_image_of_the_real_set_is_named(real: DataSet) -> None:
     assert len({sample.images for sample in real.samples}) == 314
     assert real.unused == ("synpic35356.jpg",)
     assert "unused images: 1 (first: synpic35356.jpg)" in real.describe()
 
 
-def test_four_real_questions_are_asked_twice(real: DataSet) -> None:
+def test_four_real_questions_occur_twice(real: DataSet) -> None:
     assert len(real.samples) - len({(sample.images, sample.question) for sample in real.samples}) == 4
     assert "4 rows repeat" in real.describe()
 
 
-def test_the_dirt_of_the_real_file_is_gone(real: DataSet) -> None:
+def test_the_real_file_is_cleaned(real: DataSet) -> None:
     by_id = {sample.id: sample for sample in real.samples}
-    raw = json.loads((REAL / vqa_rad.FILE).read_text())
+    raw = json.loads((REAL / FILE).read_text())
     integers = [by_id[str(line["qid"])].answer for line in raw if isinstance(line["answer"], int)]
     assert sorted(integers) == ["12", "12", "2", "2", "4"]
     spaced = [by_id[str(line["qid"])].kind for line in raw if line["answer_type"] == "CLOSED "]
@@ -92,15 +103,60 @@ def test_the_dirt_of_the_real_file_is_gone(real: DataSet) -> None:
     }
 
 
-def test_the_real_file_says_no_modality_so_none_is_claimed(real: DataSet) -> None:
+def test_the_real_file_has_no_modality(real: DataSet) -> None:
     assert {sample.modality for sample in real.samples} == {""}
 
 
-def test_real_pictures_open_also_in_a_worker_process(real: DataSet) -> None:
+def test_real_images_open_in_a_worker_process(real: DataSet) -> None:
     opener = pickle.loads(pickle.dumps(real.open_image))  # noqa: S301
     first = real.splits["test"][0]
     assert opener(first.images[0]).size == real.open_image(first.images[0]).size
     assert set(image_digests(real, [first])) == set(first.images)
+
+
+@pytest.fixture(scope="module")
+def part() -> DataSet:
+    return load("vqa-rad", str(PART))
+
+
+def test_the_part_of_the_real_set_is_read_completely(part: DataSet) -> None:
+    assert {name: len(samples) for name, samples in part.splits.items()} == {"train": 351, "test": 81}
+    assert {sample.id for sample in part.samples} == {str(row["qid"]) for row in json.loads((PART / FILE).read_text())}
+    assert (part.rejected, part.unused) == ((), ("synpic35356.jpg",))
+    assert len({sample.images for sample in part.samples}) == 60
+    assert len(part.samples) - len({(sample.images, sample.question) for sample in part.samples}) == 4
+
+
+def test_nearly_every_test_image_of_the_part_is_trained_on(part: DataSet) -> None:
+    train, test = part.splits["train"], part.splits["test"]
+    images = {sample.images for sample in test}
+    assert len(images) - len(shared_images(train, test)) == 1
+    regrouped = by_group(part.samples, {"train": 0.8, "test": 0.2}, seed=0)
+    assert shared_images(regrouped["train"], regrouped["test"]) == set()
+
+
+def test_the_split_by_image_is_the_same_under_every_pixel_policy(part: DataSet) -> None:
+    small = load("vqa-rad", str(PART), max_image_tokens=16)
+    assert small.digest != part.digest
+    spec = DataSpec(source="vqa-rad")
+    assert split_data(small, spec, 0).ids() == split_data(part, spec, 0).ids()
+
+
+def test_the_dirty_rows_of_the_part_are_cleaned(part: DataSet) -> None:
+    by_id = {sample.id: sample for sample in part.samples}
+    raw = json.loads((PART / FILE).read_text())
+    integers = [by_id[str(line["qid"])].answer for line in raw if isinstance(line["answer"], int)]
+    assert sorted(integers) == ["12", "12", "2", "2", "4"]
+    assert [by_id[str(line["qid"])].kind for line in raw if line["answer_type"] == "CLOSED "] == ["closed", "closed"]
+    topics = {name for sample in part.samples for name in sample.topic.split(", ")}
+    assert topics.isdisjoint({"PRSE", "ATRIB"})
+    assert {"PRES", "ATTRIB"} <= topics
+
+
+def test_images_of_the_part_open_in_a_worker_process(part: DataSet) -> None:
+    opener = pickle.loads(pickle.dumps(part.open_image))  # noqa: S301
+    sample = part.splits["test"][0]
+    assert opener(sample.images[0]).size == part.open_image(sample.images[0]).size
 
 
 def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
@@ -121,9 +177,9 @@ def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
     image = (tmp_path / "images/a.jpg").read_bytes()
     (tmp_path / "images/cut.jpg").write_bytes(image[:-100])
     (tmp_path / "secret.jpg").write_bytes(image)
-    loaded = vqa_rad.load(path)
+    loaded = load("vqa-rad", path)
     assert [sample.id for sample in loaded.samples] == ["1"]
-    reasons = {rejected.where.split(",")[0]: rejected.reason for rejected in loaded.rejected}
+    reasons = {f"row {rejected.where.removeprefix(FILE)[1:]}": rejected.reason for rejected in loaded.rejected}
     assert len(reasons) == len(loaded.rejected) == 10
     assert reasons["row 2"] == reasons["row 3"] == "no answer"
     assert reasons["row 4"] == "no image"
@@ -131,38 +187,42 @@ def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
     assert "truncated" in reasons["row 6"]
     assert "validation" in reasons["row 7"]
     assert "same id" in reasons["row 8"]
-    assert "out of the data folder" in reasons["row 9"]
+    assert "outside the data folder" in reasons["row 9"]
     assert reasons["row 10"] == "no question"
     assert reasons["row 11"] == "no id"
     assert "rejected: 10 rows" in loaded.describe()
-    assert "2 x no answer (first: row 2, qid 2, a.jpg)" in loaded.describe()
+    assert f"2 x no answer (first: {FILE}:2)" in loaded.describe()
 
 
 def test_a_yes_no_answer_is_closed_whatever_its_label(tmp_path: Path) -> None:
     path = copy_of(tmp_path, row(answer="YES", answer_type="OPEN"), row(qid=8, answer="left", answer_type="CLOSED "))
-    assert [sample.kind for sample in vqa_rad.load(path).samples] == ["closed", "closed"]
+    assert [sample.kind for sample in load("vqa-rad", path).samples] == ["closed", "closed"]
 
 
-def test_another_file_name_of_that_shape_will_do_but_not_two(tmp_path: Path) -> None:
+def test_one_file_with_the_columns_is_enough_but_two_are_refused(tmp_path: Path) -> None:
     path = copy_of(tmp_path, row(), name="VQA_RAD Dataset Public.json")
     (tmp_path / "other.json").write_text('{"not": "this"}')
-    assert len(vqa_rad.load(path).samples) == 1
+    assert len(load("vqa-rad", path).samples) == 1
     copy_of(tmp_path, row(), name="again.json")
-    with pytest.raises(DataError, match="all look like"):
-        vqa_rad.load(path)
+    with pytest.raises(DataError, match="all have the columns"):
+        load("vqa-rad", path)
     copy_of(tmp_path, row(), row(qid=8))
-    assert len(vqa_rad.load(path).samples) == 2
+    assert len(load("vqa-rad", path).samples) == 2
 
 
-def test_a_file_cut_short_and_a_folder_without_images_are_told(tmp_path: Path) -> None:
-    (tmp_path / vqa_rad.FILE).write_text(json.dumps([row()])[:-20])
+def test_a_truncated_file_and_a_folder_without_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps([row()])[:-20])
     with pytest.raises(DataError, match="not JSON"):
-        vqa_rad.load(str(tmp_path))
-    (tmp_path / vqa_rad.FILE).write_text(json.dumps([row()]))
+        load("vqa-rad", str(tmp_path))
+    (tmp_path / FILE).write_text(json.dumps([row()]))
     with pytest.raises(DataError, match="images/"):
-        vqa_rad.load(str(tmp_path))
+        load("vqa-rad", str(tmp_path))
 
 
-def test_when_no_row_is_left_the_reasons_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="2 x no answer"):
-        vqa_rad.load(copy_of(tmp_path, row(answer=""), row(qid=8, answer="")))
+def test_when_no_row_is_left_the_reasons_are_stated(tmp_path: Path, cache: Path) -> None:
+    path = copy_of(tmp_path, row(answer=""), row(qid=8, answer=""))
+    with pytest.raises(DataError, match="no row can be used: 2 of 2 rows") as caught:
+        load("vqa-rad", path)
+    assert "2 x no answer" in caught.value.where
+    assert path in caught.value.where
+    assert not list(cache.glob("*.rejected.jsonl"))

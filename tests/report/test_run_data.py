@@ -82,11 +82,11 @@ def test_other_data_or_none_are_said_to_be_missing(prepared: Run) -> None:
     file = Path("data/samples.jsonl")
     text = file.read_text()
     file.write_text(text.replace("left lung", "right lung"))
-    assert "not those" in run_data.data_summary(prepared)["missing"]
+    assert "not the data that the run was trained on" in run_data.data_summary(prepared)["missing"]
     file.write_text(text)
     Path("data").rename("moved")
     result = run_data.data_summary(prepared)
-    assert "not where the run found them" in result["missing"]
+    assert "not where the run read them" in result["missing"]
     assert result["missing"] in page.render(read(prepared), {}, result)
     assert "missing" not in run_data.data_summary(prepared, "moved")
 

@@ -12,6 +12,7 @@ from lowmed.nano import phantom
 from lowmed.sample import Kind, Sample
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "answers.json"
 PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
 
@@ -36,18 +37,22 @@ def _samples(rows: list[dict[str, Any]], kinds: dict[str, Kind]) -> Iterator[Sam
             yield Sample(str(number), row["question"], gold, kinds[row["answer_type"].strip()], "g", "t")
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
-def test_every_gold_answer_of_vqa_rad_earns_full_rewards() -> None:
-    rows = json.loads((DATA / "vqa-rad" / "vqa_rad_public.json").read_text())
+@pytest.mark.parametrize(("folder", "count"), [(DATA / "vqa-rad", 2248), (FIXTURES / "vqa-rad", 432)])
+def test_every_gold_answer_of_vqa_rad_earns_full_rewards(folder: Path, count: int) -> None:
+    if not folder.exists():
+        pytest.skip("the real VQA-RAD is not at ../shared/data/vqa-rad")
+    rows = json.loads((folder / "vqa_rad_public.json").read_text(encoding="utf-8"))
     samples = list(_samples(rows, {"CLOSED": "closed", "OPEN": "open"}))
-    assert len(samples) == 2248
+    assert len(samples) == count
     assert _below_full(samples) == []
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="../shared/data is absent")
+@pytest.mark.parametrize("folder", [DATA / "slake-text", FIXTURES / "slake"])
 @pytest.mark.parametrize("split", ["train", "validate", "test"])
-def test_every_gold_answer_of_slake_earns_full_rewards(split: str) -> None:
-    rows = json.loads((DATA / "slake-text" / f"{split}.json").read_text())
+def test_every_gold_answer_of_slake_earns_full_rewards(split: str, folder: Path) -> None:
+    if not folder.exists():
+        pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
+    rows = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
     samples = list(_samples(rows, {"CLOSED": "closed", "OPEN": "open"}))
     assert len(rows) - len(samples) == (1 if split == "train" else 0)
     assert _below_full(samples) == []

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import SHARED
+from conftest import FIXTURES
 from PIL import Image
 from ship import finished
 
@@ -88,9 +88,7 @@ def test_a_completion_without_think_tags_has_no_reasoning() -> None:
 
 def test_a_dicom_file_is_opened_with_and_without_suffix(tmp_path: Path) -> None:
     pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
-    file = SHARED / "data" / "dicom" / "MR_small_expb.dcm"
-    if not file.is_file():
-        pytest.skip("the real DICOM files are not at ../shared/data/dicom")
+    file = FIXTURES / "dicom" / "MR_small_expb.dcm"
     bare = tmp_path / "no-suffix"
     bare.write_bytes(file.read_bytes())
     opened = ask.open_images([str(file), str(bare)], PixelPolicy(256))

@@ -1,7 +1,7 @@
-"""A cheap guess at text that is burned into an image: a review list, not an OCR and no proof of absence.
+"""A heuristic for text in images: a list for review, not OCR. It can miss text.
 
-Letters are small, thin, of one brightness, and stand in a row. Source of the idea: connected components of a top-hat,
-as in classical document analysis; the thresholds are the toolkit's own, tuned on radiographs with and without text.
+Letters are small, thin, of one brightness, and form a row. The method is connected components of a top-hat transform,
+as in classical document analysis; the thresholds were tuned on radiographs with and without text.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import ndimage
 LETTER_HEIGHT_PX = range(5, 25)
 LETTER_WIDTH_PX = range(1, 27)
 STROKE_PX = 7  # an opening of this size removes every letter's strokes
-CONTRAST = 60  # of 255, between a stroke and what surrounds it
+CONTRAST = 60  # of 255, between a stroke and its surroundings
 FILLED = 0.15  # of its box, at least
 ONE_BRIGHTNESS = 80  # of 255: the spread within a letter, which grows when an image is shrunk
 LETTERS_IN_A_ROW = 4
@@ -20,28 +20,28 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 def text_rows(image: Image.Image) -> list[Box]:
-    """Where rows of four or more letter-like marks stand."""
+    """The bounding boxes of rows of four or more letter-like marks."""
     grey = np.asarray(image.convert("L")).astype(np.int16)
     return [row for bright in (grey, 255 - grey) for row in _rows(_marks(bright))]
 
 
 def _marks(grey: npt.NDArray[np.int16]) -> list[Box]:
-    """Bright thin marks of a letter's size."""
+    """The bounding boxes of bright thin marks of a letter's size."""
     strokes = grey - ndimage.grey_opening(grey, size=(STROKE_PX, STROKE_PX)) > CONTRAST
     labelled, _ = ndimage.label(strokes, structure=np.ones((3, 3)))
     marks = []
-    for number, result in enumerate(ndimage.find_objects(labelled), start=1):
-        tall, wide = result[0].stop - result[0].start, result[1].stop - result[1].start
+    for number, box in enumerate(ndimage.find_objects(labelled), start=1):
+        tall, wide = box[0].stop - box[0].start, box[1].stop - box[1].start
         if tall not in LETTER_HEIGHT_PX or wide not in LETTER_WIDTH_PX:
             continue
-        own = labelled[result] == number
-        if own.mean() > FILLED and grey[result][own].std() < ONE_BRIGHTNESS:
-            marks.append((result[1].start, result[0].start, result[1].stop, result[0].stop))
+        mark = labelled[box] == number
+        if mark.mean() > FILLED and grey[box][mark].std() < ONE_BRIGHTNESS:
+            marks.append((box[1].start, box[0].start, box[1].stop, box[0].stop))
     return marks
 
 
 def _rows(marks: list[Box]) -> list[Box]:
-    """Marks of like height that follow each other on one line."""
+    """Marks of similar height next to each other on one line."""
     rows: list[list[Box]] = []
     for mark in sorted(marks):
         for row in rows:

@@ -1,4 +1,4 @@
-"""One look at every image of a data set: does it open, how large is it, its hash, text in it, metadata beside it."""
+"""Scan every image of a data set: whether it opens, its size, perceptual hash, text and metadata."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -15,12 +15,12 @@ from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import DataError
 
 IN_FLIGHT = 64
-LARGEST = PixelPolicy(256)  # text is searched, and hashes are made, on what a model sees at most
+LARGEST = PixelPolicy(256)  # text is searched, and hashes are computed, at the default size of training
 
 
 @dataclass(frozen=True, slots=True)
 class ImageScan:
-    """What an image file showed; `problem` says why it does not open, and then the rest is empty."""
+    """The scan of an image file; if it does not open, `problem` has the reason and the rest is empty."""
 
     reference: str
     problem: str = ""
@@ -31,19 +31,19 @@ class ImageScan:
 
 
 def scan(folder: Path, reference: str) -> ImageScan:
-    """One image of a folder."""
+    """Scan one image of a folder."""
     try:
         content = locate(folder, reference).read_bytes()
         image = decode(BytesIO(content), reference)
-        seen = prepare(image, LARGEST, reference)
+        prepared = prepare(image, LARGEST, reference)
     except DataError as error:
         return ImageScan(reference, error.what)
-    result = tuple(text_rows(seen))
-    return ImageScan(reference, "", image.size, perceptual_hash(seen), result, phi_in_file(content))
+    text = tuple(text_rows(prepared))
+    return ImageScan(reference, "", image.size, perceptual_hash(prepared), text, phi_in_file(content))
 
 
 def scan_all(folder: Path, references: Iterable[str], advance: Callable[[int, str], None]) -> Iterator[ImageScan]:
-    """All images, in their order, over all cores, a bounded number at a time."""
+    """Scan all images in order, on all cores, with a bounded number in memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = []
         done = 0

@@ -1,21 +1,22 @@
-"""What two parts of the data share: ids, images, files, decoded pixels, groups. All of it is certain."""
+"""What two parts of the data share: ids, images, files, decoded pixels, groups. Every finding is exact."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, product
-from typing import Any
 
+from lowmed.data.audit.record import LeakRecord
+from lowmed.data.group_split import patient_groups
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.sample import Sample
 
 SHOWN = 12
-Keys = Mapping[str, frozenset[str]]  # image reference -> digests
+Digests = Mapping[str, frozenset[str]]  # image reference -> digests
 
 
 @dataclass(frozen=True)
 class Part:
-    """A split, or what one source has in it (`whole` is then false); `label` names it in a report."""
+    """A split, or the samples of one source in it (`whole` is then false); `label` names it in a report."""
 
     label: str
     split: str
@@ -24,16 +25,16 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of the files behind each image reference of a data set."""
+class ImageDigests:
+    """Digests of the source files and of the decoded pixels of each image reference."""
 
-    files: Keys
-    pixels: Keys
+    files: Digests
+    pixels: Digests
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """So many of the distinct keys of part `b` also occur in part `a`, and so many of its questions hang on them."""
+    """Keys of part `b` that also occur in part `a`; the fields are those of LeakRecord."""
 
     kind: str
     a: str
@@ -46,92 +47,96 @@ class Leak:
     examples: tuple[str, ...]
 
     @property
-    def told(self) -> str:
-        """As a sentence."""
+    def sentence(self) -> str:
+        """The leak in words."""
         what = f"{self.shared} of {self.of} {self.b} {self.kind} are also in {self.a}"
         return f"{what} ({self.questions} of {self.of_questions} questions)"
 
     @property
-    def record(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self) | {"told": self.told}
+    def record(self) -> LeakRecord:
+        """The leak for the audit record."""
+        return LeakRecord(**asdict(self), sentence=self.sentence)
 
 
-def facts(stored: Sequence[StoredFile]) -> Facts:
-    """Digests by image reference; equal images of several files have several."""
+def image_digests(stored: Sequence[StoredFile]) -> ImageDigests:
+    """The digests by image reference; a reference has several if several files hold the same image."""
     files: dict[str, set[str]] = {}
     pixels: dict[str, set[str]] = {}
-    for each in stored:
-        for reference, digest in zip(each.images, each.pixels, strict=False):
-            files.setdefault(reference, set()).add(each.file)
+    for file in stored:
+        for reference, digest in zip(file.images, file.pixels, strict=False):
+            files.setdefault(reference, set()).add(file.file)
             pixels.setdefault(reference, set()).add(digest)
-    frozen = [{reference: frozenset(result) for reference, result in keys.items()} for keys in (files, pixels)]
-    return Facts(*frozen)
+    frozen = [{reference: frozenset(values) for reference, values in digests.items()} for digests in (files, pixels)]
+    return ImageDigests(*frozen)
 
 
 def parts(splits: Mapping[str, Sequence[Sample]], name: str = "") -> list[Part]:
-    """A part for each split, and where a data set has several sources, one for each of them too."""
-    before = f"{name} " if name else ""
-    whole = [Part(f"{before}{split}", split, tuple(samples)) for split, samples in splits.items() if samples]
+    """A part for each split, and for each source in it if the data set has several sources."""
+    prefix = f"{name} " if name else ""
+    whole = [Part(f"{prefix}{split}", split, tuple(samples)) for split, samples in splits.items() if samples]
     sources = sorted({sample.source for part in whole for sample in part.samples})
     if len(sources) < 2:
         return whole
     return whole + [
-        Part(f"{before}{source} {part.split}", part.split, own, whole=False)
+        Part(f"{prefix}{source} {part.split}", part.split, samples, whole=False)
         for part in whole
         for source in sources
-        if (own := tuple(sample for sample in part.samples if sample.source == source))
+        if (samples := tuple(sample for sample in part.samples if sample.source == source))
     ]
 
 
-def within(result: Sequence[Part], known: Facts) -> list[Leak]:
-    """What the splits of one data set share; a split never leaks into itself.
+def within(data_parts: Sequence[Part], digests: ImageDigests) -> list[Leak]:
+    """What the splits of one data set share.
 
-    Where several files hold one image, rows do not tell which was theirs: the files are then not called shared,
-    the pixels are.
+    If several files hold one image, the rows do not show which file was theirs. Such files are not counted as shared;
+    their pixels are.
     """
-    known = Facts({image: files for image, files in known.files.items() if len(files) == 1}, known.pixels)
-    pairs = (sorted(pair, key=lambda part: part.split != "train") for pair in combinations(result, 2))
+    digests = ImageDigests({image: files for image, files in digests.files.items() if len(files) == 1}, digests.pixels)
+    pairs = (sorted(pair, key=lambda part: part.split != "train") for pair in combinations(data_parts, 2))
     return [
-        leak for a, b in pairs if a.split != b.split and a.whole == b.whole for leak in _between(a, b, known, known)
+        leak for a, b in pairs if a.split != b.split and a.whole == b.whole for leak in _between(a, b, digests, digests)
     ]
 
 
-def across(result: Sequence[Part], known: Facts, others: Sequence[Part], theirs: Facts) -> list[Leak]:
-    """What two data sets share where one side of it is trained on and the other is not."""
+def across(
+    data_parts: Sequence[Part], digests: ImageDigests, other_parts: Sequence[Part], other_digests: ImageDigests
+) -> list[Leak]:
+    """What two data sets share, for pairs of a training part and another part."""
     return [
         leak
-        for mine, other in product(result, others)
-        if (mine.split == "train") != (other.split == "train") and mine.whole == other.whole
+        for part, other in product(data_parts, other_parts)
+        if (part.split == "train") != (other.split == "train") and part.whole == other.whole
         for leak in (
-            _between(other, mine, theirs, known) if other.split == "train" else _between(mine, other, known, theirs)
+            _between(other, part, other_digests, digests)
+            if other.split == "train"
+            else _between(part, other, digests, other_digests)
         )
     ]
 
 
-def _between(a: Part, b: Part, known_a: Facts, known_b: Facts) -> Iterator[Leak]:
-    for (kind, left), (_, right) in zip(_keys(a, known_a), _keys(b, known_b), strict=True):
-        there = {key for keys in left for key in keys}
-        shared = Counter(key for keys in right for key in keys if key in there)
+def _between(a: Part, b: Part, digests_a: ImageDigests, digests_b: ImageDigests) -> Iterator[Leak]:
+    for (kind, keys_a), (_, keys_b) in zip(_keys(a, digests_a), _keys(b, digests_b), strict=True):
+        in_a = {key for keys in keys_a for key in keys}
+        shared = Counter(key for keys in keys_b for key in keys if key in in_a)
         if shared:
-            questions = sum(not keys.isdisjoint(shared) for keys in right)
-            every = {key for keys in right for key in keys}
+            questions = sum(not keys.isdisjoint(shared) for keys in keys_b)
+            in_b = {key for keys in keys_b for key in keys}
             trained = a.split == "train" or b.split == "train"
-            shown = tuple(sorted(shared))[:SHOWN]
-            yield Leak(kind, a.label, b.label, len(shared), len(every), questions, len(right), trained, shown)
+            examples = tuple(sorted(shared))[:SHOWN]
+            yield Leak(kind, a.label, b.label, len(shared), len(in_b), questions, len(keys_b), trained, examples)
 
 
-def _keys(part: Part, known: Facts) -> Iterator[tuple[str, list[frozenset[str]]]]:
-    """For each kind of key, those of every sample."""
+def _keys(part: Part, digests: ImageDigests) -> Iterator[tuple[str, list[frozenset[str]]]]:
+    """The keys of every sample, by kind of key."""
     yield "ids", [frozenset({f"{sample.source}/{sample.id}"}) for sample in part.samples]
     yield "images", [frozenset(sample.images) for sample in part.samples]
-    for name, digests in (("files", known.files), ("decoded pixels", known.pixels)):
+    for kind, by_image in (("files", digests.files), ("decoded pixels", digests.pixels)):
         yield (
-            name,
+            kind,
             [
-                frozenset(digest for image in sample.images for digest in digests.get(image, ()))
+                frozenset(digest for image in sample.images for digest in by_image.get(image, ()))
                 for sample in part.samples
             ],
         )
-    own = {sample.group for sample in part.samples} - {image for sample in part.samples for image in sample.images}
-    yield "groups", [frozenset({sample.group} & own) for sample in part.samples]
+    groups = patient_groups(part.samples)
+    yield "groups", [frozenset({sample.group} & groups) for sample in part.samples]

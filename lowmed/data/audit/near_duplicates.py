@@ -1,6 +1,6 @@
-"""Near-duplicates by perceptual hash: candidates for a look side by side, never proof.
+"""Near-duplicates by perceptual hash: candidates for a person to compare, never proof.
 
-Frontal chest films of two patients look alike, and collide.
+Frontal chest radiographs of two patients look alike and have similar hashes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ def perceptual_hash(image: Image.Image) -> int:
 
 
 def near_pairs(left: Sequence[int], right: Sequence[int], within: int = MAX_DISTANCE) -> Iterator[Pair]:
-    """All pairs of hashes, one from each side, at most `within` bits apart."""
+    """All pairs of a left and a right hash that differ in at most `within` bits."""
     columns = np.array(right, np.uint64)
     for start in range(0, len(left), BLOCK):
         rows = np.array(left[start : start + BLOCK], np.uint64)

@@ -1,4 +1,4 @@
-"""What must not be in a data set that leaves its ward: metadata inside image files, and names or dates in paths."""
+"""Patterns that indicate protected health information: metadata in image files, names and dates in texts."""
 
 import re
 import struct
@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-_TELLING = ("exif", "xmp", "XML:com.adobe.xmp", "comment", "icc_profile", "photoshop", "iptc")
+_METADATA_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "comment", "icc_profile", "photoshop", "iptc")
 _TIFF_TEXTS = {269: "document name", 270: "description", 305: "software", 306: "date", 315: "artist", 316: "host"}
 _PATTERNS = {
     "a date": re.compile(r"(?<!\d)(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"),
@@ -23,27 +23,27 @@ _PATTERNS = {
 
 
 def phi_in_file(content: bytes) -> tuple[str, ...]:
-    """The kinds of metadata that an image file carries beside its pixels; never what they say."""
+    """The kinds of metadata in an image file, without their content."""
     if content[128:132] == b"DICM":
         return ("DICOM tags",)
     if content.startswith(_PNG):
         return tuple(f"PNG chunk {name.decode('latin-1')}" for name in _chunks(content) if name not in _PIXEL_CHUNKS)
     try:
         with Image.open(BytesIO(content)) as image:
-            result = [name for name in _TELLING if image.info.get(name)]
-            result += [name for tag, name in _TIFF_TEXTS.items() if tag in image.getexif() and "exif" not in result]
-            return tuple(dict.fromkeys(result))
+            kinds = [name for name in _METADATA_KEYS if image.info.get(name)]
+            kinds += [name for tag, name in _TIFF_TEXTS.items() if tag in image.getexif() and "exif" not in kinds]
+            return tuple(dict.fromkeys(kinds))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        return ()  # such a file is reported as one that does not open
+        return ()  # the audit reports such a file as one that does not open
 
 
 def phi_in_text(text: str) -> str:
-    """What a path or an id seems to tell of a patient; "" for nothing. A guess, for review."""
+    """What in a path or an id may identify a patient; "" for nothing. A heuristic, for review."""
     return next((what for what, pattern in _PATTERNS.items() if pattern.search(text)), "")
 
 
 def _chunks(content: bytes) -> list[bytes]:
-    """The distinct names of the chunks of a PNG file, and `trailing bytes` where something follows its end."""
+    """The distinct chunk names of a PNG file, and `trailing bytes` if data follow its end."""
     names, at = [], len(_PNG)
     while at + 8 <= len(content):
         (length,), name = struct.unpack(">I", content[at : at + 4]), content[at + 4 : at + 8]

@@ -1,4 +1,4 @@
-"""The audit of a data set as one JSON document: what is in it, what is wrong with it, what deserves a look."""
+"""Audit a data set: what is in it, what makes training on it wrong, and what deserves a look."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,14 +10,14 @@ from typing import Any
 from lowmed import answer
 from lowmed.data import folder, validate
 from lowmed.data.answer_prior import AnswerPrior
-from lowmed.data.audit import image_scan, leaks, near_duplicates, phi_patterns
+from lowmed.data.audit import image_scan, leaks, near_duplicates, phi_patterns, record
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.sample import KINDS, Sample
 
-SHOWN = 12  # rows, images or pairs of each kind in the document
+SHOWN = 12  # rows, images or pairs of each kind in the record
 SHOWN_PAIRS = 200
-NATIVE = PixelPolicy(16384)
+NATIVE = PixelPolicy(16384)  # so large that images keep their original size
 TOKEN_BINS = (0, 64, 128, 256, 512, 1024, 2048, 4096, 16385)
 Advance = Callable[[int, str], None]
 Splits = Mapping[str, Sequence[Sample]]
@@ -26,69 +26,75 @@ Rows = Sequence[Sample]
 
 def audit(
     path: Path, policy: PixelPolicy, against: Sequence[Path] = (), advance: Advance = lambda done, note: None
-) -> dict[str, Any]:
-    """Look at everything in a data set, and compare it with others.
+) -> record.AuditRecord:
+    """Audit a data set, and compare it with others.
 
-    `policy` is the budget that images are measured against.
+    Args:
+        path: a folder with `samples.jsonl`, or another such file in it.
+        policy: the pixel policy that image sizes are compared with.
+        against: further data sets.
+        advance: called with the number of images scanned and a note.
 
     Raises:
-        DataError: a folder holds no data set.
+        DataError: a folder contains no data set.
     """
     data = folder.load(str(path), images=False)
-    place = path if path.is_dir() else path.parent
-    card = prepared_folder.data_card(place)
-    stored = [each for _, each in prepared_folder.stored_files(place)]
-    known = leaks.facts(stored)
+    root = path if path.is_dir() else path.parent
+    card = prepared_folder.data_card(root)
+    stored = [file for _, file in prepared_folder.stored_files(root)]
+    digests = leaks.image_digests(stored)
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
-    without = card is not None and not card["pictures"]
-    looks = [] if without else list(image_scan.scan_all(place, references, advance))
+    text_only = card is not None and not card.has_images
+    scans = [] if text_only else list(image_scan.scan_all(root, references, advance))
     parts = leaks.parts(data.splits)
-    result = leaks.within(parts, known)
-    pairs = _near_within(data.splits, looks)
+    shared = leaks.within(parts, digests)
+    pairs = _near_within(data.splits, scans)
     for other in against:
-        theirs, their_facts, hashes = _other(other)
-        result += leaks.across(parts, known, theirs, their_facts)
-        pairs += _near_across(looks, hashes, other)
-    document: dict[str, Any] = {
-        "data": {"folder": path.name, "card": card, "rows": len(data.samples), "rejected": len(data.rejected)},
-        "counts": {split: counts(samples) for split, samples in data.splits.items()},
-        "floor": floors(data.splits),
-        "images": images(references, looks, stored, policy, without),
-        "gold": gold(data.samples),
-        "repeats": repeats(data.samples),
-        "leaks": [leak.record for leak in result],
-        "near": {"pairs": len(pairs), "within_bits": near_duplicates.MAX_DISTANCE, "shown": pairs[:SHOWN_PAIRS]},
-        "privacy": privacy(data.samples, looks, prepared_folder.rejected_files(place)),
-    }
-    document["reasons"], document["review"] = _reasons(document, result), _review(document)
-    document["verdict"] = "fail" if document["reasons"] else "pass"
-    return document
+        other_parts, other_digests, hashes = _other(other)
+        shared += leaks.across(parts, digests, other_parts, other_digests)
+        pairs += _near_across(scans, hashes, other)
+    result = record.AuditRecord(
+        data=record.AuditedData(folder=path.name, card=card, rows=len(data.samples), rejected=len(data.rejected)),
+        counts={split: counts(samples) for split, samples in data.splits.items()},
+        baselines=baselines(data.splits),
+        images=images(references, scans, stored, policy, text_only),
+        gold=gold(data.samples),
+        repeats=repeats(data.samples),
+        leaks=tuple(leak.record for leak in shared),
+        near=record.NearDuplicates(
+            pairs=len(pairs), within_bits=near_duplicates.MAX_DISTANCE, shown=tuple(pairs[:SHOWN_PAIRS])
+        ),
+        privacy=privacy(data.samples, scans, prepared_folder.rejected_files(root)),
+    )
+    reasons = _reasons(result, shared)
+    verdict = "fail" if reasons else "pass"
+    return result.model_copy(update={"reasons": reasons, "review": _review(result), "verdict": verdict})
 
 
-def counts(samples: Rows) -> dict[str, Any]:
+def counts(samples: Rows) -> record.SplitCounts:
     """Rows, images, kinds, modalities and answers of one split."""
     answers = Counter(answer.normalize(sample.answer) for sample in samples)
-    return {
-        "rows": len(samples),
-        "images": len({image for sample in samples for image in sample.images}),
-        "groups": len({sample.group for sample in samples}),
-        "kinds": dict(Counter(sample.kind for sample in samples).most_common()),
-        "yes_no": answers["yes"] + answers["no"],
-        "modalities": dict(Counter(sample.modality or "not stated" for sample in samples).most_common()),
-        "distinct_answers": len(answers),
-        "top_answers": [
-            {"answer": text, "rows": count, "share": round(count / len(samples), 4)}
+    return record.SplitCounts(
+        rows=len(samples),
+        images=len({image for sample in samples for image in sample.images}),
+        groups=len({sample.group for sample in samples}),
+        kinds=dict(Counter(sample.kind for sample in samples).most_common()),
+        yes_no=answers["yes"] + answers["no"],
+        modalities=dict(Counter(sample.modality or "not stated" for sample in samples).most_common()),
+        distinct_answers=len(answers),
+        top_answers=tuple(
+            record.AnswerShare(answer=text, rows=count, share=round(count / len(samples), 4))
             for text, count in answers.most_common(SHOWN)
-        ],
-    }
+        ),
+    )
 
 
-def floors(splits: Splits) -> dict[str, Any]:
-    """What answers from the training answers alone get right on each other split, of all and of each kind.
+def baselines(splits: Splits) -> dict[str, dict[str, dict[str, float]]]:
+    """The accuracy without images on each split but `train`, by rule, for all questions and for each kind.
 
-    `question`, `first words` and `overall` give the most frequent training answer to the same question text, to the
-    same first two words, or to anything (the first seen, on a tie; `overall` where the text is new). `prior` is the
-    floor that evaluation shows, which falls back from one to the next.
+    `question`, `first words` and `overall` predict the most frequent training answer to the same question text, to the
+    same first two words, or to any question (the first seen, on a tie; `overall` if the text is new). `prior` is the
+    baseline that evaluation shows, which falls back from one to the next.
     """
     train = splits.get("train", ())
     if not train:
@@ -100,7 +106,7 @@ def floors(splits: Splits) -> dict[str, Any]:
         "prior": AnswerPrior(train).answer,
     }
     return {
-        split: {name: _right(rule, samples) for name, rule in rules.items()}
+        split: {name: _accuracy(rule, samples) for name, rule in rules.items()}
         for split, samples in splits.items()
         if split != "train"
     }
@@ -108,70 +114,81 @@ def floors(splits: Splits) -> dict[str, Any]:
 
 def images(
     references: Sequence[str],
-    looks: Sequence[image_scan.ImageScan],
+    scans: Sequence[image_scan.ImageScan],
     stored: Iterable[Any],
     policy: PixelPolicy,
-    without: bool,
-) -> dict[str, Any]:
-    """Images loaded against images expected; sizes as the images came, and what they would cost in full."""
-    broken = [{"image": seen.reference, "problem": seen.problem} for seen in looks if seen.problem]
-    came = {image: size for each in stored for image, size in zip(each.images, each.sizes, strict=False)}
-    sizes = [came.get(seen.reference, seen.size) for seen in looks if not seen.problem]
+    text_only: bool,
+) -> record.ImageFigures:
+    """Images loaded and expected, their original sizes, and their tokens at these sizes."""
+    broken = [record.BrokenImage(image=scan.reference, problem=scan.problem) for scan in scans if scan.problem]
+    original = {image: size for file in stored for image, size in zip(file.images, file.sizes, strict=False)}
+    sizes = [original.get(scan.reference, scan.size) for scan in scans if not scan.problem]
     tokens = [image_tokens(width, height, NATIVE) for width, height in sizes]
     over = sum(count > policy.max_image_tokens for count in tokens)
-    return {
-        "expected": len(references),
-        "loaded": len(sizes),
-        "text_only": without,
-        "broken": broken[:SHOWN],
-        "width": _spread([width for width, _ in sizes]),
-        "height": _spread([height for _, height in sizes]),
-        "aspect": _spread([round(max(size) / min(size), 2) for size in sizes]),
-        "tokens": _spread(tokens),
-        "token_histogram": [
-            {"from": low, "below": high, "images": sum(low <= count < high for count in tokens)}
-            for low, high in pairwise(TOKEN_BINS)
-        ],
-        "budget": policy.max_image_tokens,
-        "over_budget": round(over / len(tokens), 4) if tokens else 0.0,
-    }
+    return record.ImageFigures(
+        expected=len(references),
+        loaded=len(sizes),
+        text_only=text_only,
+        broken=tuple(broken[:SHOWN]),
+        width=_spread([width for width, _ in sizes]),
+        height=_spread([height for _, height in sizes]),
+        aspect=_spread([round(max(size) / min(size), 2) for size in sizes]),
+        tokens=_spread(tokens),
+        token_histogram=tuple(
+            record.TokenBin(low=low, below=below, images=sum(low <= count < below for count in tokens))
+            for low, below in pairwise(TOKEN_BINS)
+        ),
+        budget=policy.max_image_tokens,
+        over_budget=round(over / len(tokens), 4) if tokens else 0.0,
+    )
 
 
-def gold(samples: Rows) -> dict[str, Any]:
+def gold(samples: Rows) -> record.UnreadableGolds:
     """Gold answers that do not read back as themselves."""
     unread = [sample for sample in samples if not validate.reads_back(sample)]
-    return {"unread": len(unread), "shown": [_told(sample) for sample in unread[:SHOWN]]}
+    return record.UnreadableGolds(unread=len(unread), shown=tuple(_shown(sample) for sample in unread[:SHOWN]))
 
 
-def repeats(samples: Rows) -> dict[str, Any]:
-    """Rows that ask the same of the same images: with the same answer, and with another one."""
-    asked: dict[tuple[tuple[str, ...], str], list[Sample]] = {}
+def repeats(samples: Rows) -> record.Repeats:
+    """Rows that repeat a question about the same images, with the same or with another gold answer."""
+    by_question: dict[tuple[tuple[str, ...], str], list[Sample]] = {}
     for sample in samples:
-        asked.setdefault((sample.images, answer.normalize(sample.question)), []).append(sample)
-    again = [group for group in asked.values() if len(group) > 1]
-    conflicts = [group for group in again if len({answer.normalize(sample.answer) for sample in group}) > 1]
-    return {
-        "duplicates": sum(len(group) - 1 for group in again),
-        "conflicts": len(conflicts),
-        "shown": [[_told(sample) for sample in group] for group in conflicts[:SHOWN]],
-    }
+        by_question.setdefault((sample.images, answer.normalize(sample.question)), []).append(sample)
+    repeated = [rows for rows in by_question.values() if len(rows) > 1]
+    conflicts = [rows for rows in repeated if len({answer.normalize(sample.answer) for sample in rows}) > 1]
+    return record.Repeats(
+        duplicates=sum(len(rows) - 1 for rows in repeated),
+        conflicts=len(conflicts),
+        shown=tuple(tuple(_shown(sample) for sample in rows) for rows in conflicts[:SHOWN]),
+    )
 
 
-def privacy(samples: Rows, looks: Sequence[image_scan.ImageScan], rejected: Iterable[str] = ()) -> dict[str, Any]:
-    """Leftover metadata, names in paths and ids (of rejected files too), and images that may have text burned in."""
-    metadata = [{"image": seen.reference, "holds": list(seen.metadata)} for seen in looks if seen.metadata]
+def privacy(samples: Rows, scans: Sequence[image_scan.ImageScan], rejected: Iterable[str] = ()) -> record.Privacy:
+    """Metadata in image files, names in paths and ids (also of rejected files), and images that may show text."""
+    metadata = [record.MetadataImage(image=scan.reference, contains=scan.metadata) for scan in scans if scan.metadata]
     texts = {text for sample in samples for text in (*sample.images, sample.id, sample.group)} | set(rejected)
-    names = [{"text": text, "looks_like": what} for text in sorted(texts) if (what := phi_patterns.phi_in_text(text))]
-    burned = [{"image": seen.reference, "boxes": [list(box) for box in seen.text]} for seen in looks if seen.text]
-    return {
-        "metadata": len(metadata),
-        "metadata_shown": metadata[:SHOWN],
-        "names": len(names),
-        "names_shown": names[:SHOWN],
-        "text": len(burned),
-        "text_shown": burned[:SHOWN],
-        "looked_at": len(looks),
-    }
+    names = [
+        record.SuspiciousText(text=text, looks_like=what)
+        for text in sorted(texts)
+        if (what := phi_patterns.phi_in_text(text))
+    ]
+    with_text = [record.TextImage(image=scan.reference, boxes=scan.text) for scan in scans if scan.text]
+    return record.Privacy(
+        metadata=len(metadata),
+        metadata_shown=tuple(metadata[:SHOWN]),
+        names=len(names),
+        names_shown=tuple(names[:SHOWN]),
+        text=len(with_text),
+        text_shown=tuple(with_text[:SHOWN]),
+        images_scanned=len(scans),
+    )
+
+
+def foremost(shared: Sequence[leaks.Leak]) -> list[leaks.Leak]:
+    """The leaks without those that follow from shared images: equal images have equal files and pixels."""
+    by_image = {(leak.a, leak.b) for leak in shared if leak.kind == "images"}
+    implied = ("files", "decoded pixels")
+    return [leak for leak in shared if leak.kind not in implied or (leak.a, leak.b) not in by_image]
 
 
 def _most_frequent(train: Rows, key: Callable[[Sample], str]) -> Callable[[Sample], str]:
@@ -182,96 +199,89 @@ def _most_frequent(train: Rows, key: Callable[[Sample], str]) -> Callable[[Sampl
     return lambda sample: table.get(key(sample), overall).most_common(1)[0][0]
 
 
-def _right(rule: Callable[[Sample], str], samples: Rows) -> dict[str, float]:
-    """Share of right answers, of all and of each kind."""
-    right = [(sample.kind, rule(sample) == answer.normalize(sample.answer)) for sample in samples]
-    hits = {"all": [hit for _, hit in right]} | {kind: [hit for own, hit in right if own == kind] for kind in KINDS}
-    return {name: round(sum(result) / len(result), 4) for name, result in hits.items() if result}
+def _accuracy(rule: Callable[[Sample], str], samples: Rows) -> dict[str, float]:
+    """The share of correct answers, of all questions and of each kind."""
+    graded = [(sample.kind, rule(sample) == answer.normalize(sample.answer)) for sample in samples]
+    by_kind = {"all": [correct for _, correct in graded]}
+    by_kind |= {kind: [correct for graded_kind, correct in graded if graded_kind == kind] for kind in KINDS}
+    return {name: round(sum(correct) / len(correct), 4) for name, correct in by_kind.items() if correct}
 
 
-def _near_within(splits: Splits, looks: Sequence[image_scan.ImageScan]) -> list[dict[str, Any]]:
-    """Images of different splits that look alike and are not the same."""
-    sides: dict[str, set[str]] = {}
+def _near_within(splits: Splits, scans: Sequence[image_scan.ImageScan]) -> list[record.NearPair]:
+    """Images of training and other splits that look alike and are not the same."""
+    splits_of: dict[str, set[str]] = {}
     for split, samples in splits.items():
         for sample in samples:
             for image in sample.images:
-                sides.setdefault(image, set()).add(split)
-    train = [seen for seen in looks if not seen.problem and "train" in sides[seen.reference]]
-    others = [seen for seen in looks if not seen.problem and "train" not in sides[seen.reference]]
-    return _pairs(train, [(seen.reference, seen.phash) for seen in others], "")
+                splits_of.setdefault(image, set()).add(split)
+    train = [scan for scan in scans if not scan.problem and "train" in splits_of[scan.reference]]
+    others = [scan for scan in scans if not scan.problem and "train" not in splits_of[scan.reference]]
+    return _pairs(train, [(scan.reference, scan.phash) for scan in others], "")
 
 
 def _near_across(
-    looks: Sequence[image_scan.ImageScan], hashes: list[tuple[str, int]], other: Path
-) -> list[dict[str, Any]]:
-    return _pairs([seen for seen in looks if not seen.problem], hashes, str(other))
+    scans: Sequence[image_scan.ImageScan], hashes: list[tuple[str, int]], other: Path
+) -> list[record.NearPair]:
+    return _pairs([scan for scan in scans if not scan.problem], hashes, str(other))
 
 
-def _pairs(left: Sequence[image_scan.ImageScan], right: list[tuple[str, int]], place: str) -> list[dict[str, Any]]:
-    result = near_duplicates.near_pairs([seen.phash for seen in left], [phash for _, phash in right])
-    named = [(left[row].reference, right[column][0], bits) for row, column, bits in result]
-    alike = sorted((pair for pair in named if pair[0] != pair[1]), key=lambda pair: (pair[2], pair[:2]))
-    return [{"a": a, "b": b, "bits": bits, "b_folder": place} for a, b, bits in alike]
+def _pairs(left: Sequence[image_scan.ImageScan], right: list[tuple[str, int]], place: str) -> list[record.NearPair]:
+    near = near_duplicates.near_pairs([scan.phash for scan in left], [phash for _, phash in right])
+    pairs = [(left[row].reference, right[column][0], bits) for row, column, bits in near]
+    different = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: (pair[2], pair[:2]))
+    return [record.NearPair(a=a, b=b, bits=bits, b_folder=place) for a, b, bits in different]
 
 
-def _other(path: Path) -> tuple[list[leaks.Part], leaks.Facts, list[tuple[str, int]]]:
-    """The parts, the digests and the hashes of a data set to compare with."""
+def _other(path: Path) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple[str, int]]]:
+    """The parts, digests and perceptual hashes of a data set to compare with."""
     data = folder.load(str(path), images=False)
-    place = path if path.is_dir() else path.parent
-    card = prepared_folder.data_card(place)
+    root = path if path.is_dir() else path.parent
+    card = prepared_folder.data_card(root)
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
-    looks = image_scan.scan_all(place, references, lambda done, note: None) if card is None or card["pictures"] else ()
-    hashes = [(seen.reference, seen.phash) for seen in looks if not seen.problem]
-    known = leaks.facts([each for _, each in prepared_folder.stored_files(place)])
-    return leaks.parts(data.splits, path.name), known, hashes
+    with_images = card is None or card.has_images
+    scans = image_scan.scan_all(root, references, lambda done, note: None) if with_images else ()
+    hashes = [(scan.reference, scan.phash) for scan in scans if not scan.problem]
+    digests = leaks.image_digests([file for _, file in prepared_folder.stored_files(root)])
+    return leaks.parts(data.splits, path.name), digests, hashes
 
 
-def _reasons(document: dict[str, Any], result: Sequence[leaks.Leak]) -> list[str]:
-    """Why training on this would be wrong."""
+def _reasons(result: record.AuditRecord, shared: Sequence[leaks.Leak]) -> tuple[str, ...]:
+    """Why training on the data would be wrong."""
     reasons = []
-    images = document["images"]
-    if images["text_only"]:
-        reasons.append("the data set was prepared without its pictures (--text-only)")
-    elif images["loaded"] != images["expected"]:
-        reasons.append(f"{images['loaded']:,} images loaded of {images['expected']:,} expected")
-    if unread := document["gold"]["unread"]:
-        reasons.append(f"{unread:,} gold answers do not read back as themselves")
-    reasons += list(dict.fromkeys(leak.told for leak in foremost(result) if leak.trained))
-    if count := document["privacy"]["metadata"]:
-        reasons.append(f"{count:,} picture files carry metadata beside their pixels")
-    return reasons
+    if result.images.text_only:
+        reasons.append("the data set was prepared without its images (--text-only)")
+    elif result.images.loaded != result.images.expected:
+        reasons.append(f"{result.images.loaded:,} images loaded of {result.images.expected:,} expected")
+    if result.gold.unread:
+        reasons.append(f"{result.gold.unread:,} gold answers do not read back as themselves")
+    reasons += list(dict.fromkeys(leak.sentence for leak in foremost(shared) if leak.trained))
+    if result.privacy.metadata:
+        reasons.append(f"{result.privacy.metadata:,} image files contain metadata")
+    return tuple(reasons)
 
 
-def foremost(result: Sequence[leaks.Leak]) -> list[leaks.Leak]:
-    """Of leaks between two parts, those of which the others are a consequence: equal files are equal images."""
-    shared = {(leak.a, leak.b) for leak in result if leak.kind == "images"}
-    implied = ("files", "decoded pixels")
-    return [leak for leak in result if leak.kind not in implied or (leak.a, leak.b) not in shared]
-
-
-def _review(document: dict[str, Any]) -> list[str]:
-    """What a person should look at before deciding."""
-    pairs, repeated, privacy_found = document["near"]["pairs"], document["repeats"], document["privacy"]
-    text, looked_at = privacy_found["text"], privacy_found["looked_at"]
+def _review(result: record.AuditRecord) -> tuple[str, ...]:
+    """What a person should look at before the data are used."""
+    pairs, repeated, suspicious = result.near.pairs, result.repeats, result.privacy
     notes = {
-        f"{pairs:,} pairs of pictures look alike across splits or data sets; look at them side by side": pairs,
-        f"{repeated['duplicates']:,} rows repeat an earlier question about the same images": repeated["duplicates"],
-        f"{repeated['conflicts']:,} questions about the same images have different gold answers": repeated["conflicts"],
-        f"{privacy_found['names']:,} paths or ids may tell of a patient": privacy_found["names"],
-        f"{text:,} of {looked_at:,} pictures may have text burned in": text,
-        f"{document['data']['rejected']:,} rows cannot be used": document["data"]["rejected"],
+        f"{pairs:,} pairs of images look alike across splits or data sets": pairs,
+        f"{repeated.duplicates:,} rows repeat an earlier question about the same images": repeated.duplicates,
+        f"{repeated.conflicts:,} questions about the same images have different gold answers": repeated.conflicts,
+        f"{suspicious.names:,} paths or ids may identify a patient": suspicious.names,
+        f"{suspicious.text:,} of {suspicious.images_scanned:,} images may show text": suspicious.text,
+        f"{result.data.rejected:,} rows cannot be used": result.data.rejected,
     }
     skewed = [
-        f"{split}: `{top['answer']}` is {100 * top['share']:.0f} % of all answers"
-        for split, part in document["counts"].items()
-        if (top := part["top_answers"][0])["share"] > 0.5
+        f"{split}: `{part.top_answers[0].answer}` is {100 * part.top_answers[0].share:.0f} % of all answers"
+        for split, part in result.counts.items()
+        if part.top_answers[0].share > 0.5
     ]
-    return [note for note, present in notes.items() if present] + skewed
+    return (*(note for note, count in notes.items() if count), *skewed)
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"min": min(values), "median": median(values), "max": max(values)} if values else {}
+def _spread(values: Sequence[float]) -> record.Spread | None:
+    return record.Spread(min=min(values), median=median(values), max=max(values)) if values else None
 
 
-def _told(sample: Sample) -> dict[str, str]:
-    return {"id": sample.id, "question": sample.question, "answer": sample.answer, "kind": sample.kind}
+def _shown(sample: Sample) -> record.ShownSample:
+    return record.ShownSample(id=sample.id, question=sample.question, answer=sample.answer, kind=sample.kind)

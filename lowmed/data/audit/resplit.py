@@ -1,4 +1,4 @@
-"""A clean split beside the official one: no image, no equal pixels and, where asked, no patient on two sides."""
+"""Write a clean split next to the official one: no split shares an image, its pixels or, on request, a patient."""
 
 import hashlib
 import json
@@ -8,44 +8,49 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
-from lowmed.data.audit.leaks import Facts
-from lowmed.data.group_split import connected
+from lowmed.data.audit.leaks import ImageDigests
+from lowmed.data.group_split import connected_groups
 from lowmed.files import write_text
 from lowmed.sample import Sample
 
 By = Literal["image", "patient"]
-DEFAULT = {"train": 0.8, "test": 0.2}
+DEFAULT_SHARES = {"train": 0.8, "test": 0.2}
 
 
-def resplit(splits: Mapping[str, Sequence[Sample]], known: Facts, by: By) -> dict[str, list[Sample]]:
-    """The same samples divided anew, each split about as large as before, and alike in kinds and modalities.
+def resplit(splits: Mapping[str, Sequence[Sample]], digests: ImageDigests, by: By) -> dict[str, list[Sample]]:
+    """Split the same samples again; each split keeps about its size and its mix of kinds and modalities.
 
-    Samples hang together that share an image, its file or its pixels, and with `patient` those of one group. The
-    whole clusters are dealt out, large ones first, each to the split that lacks most of what it holds. Nothing is
-    drawn: the same data give the same split.
+    Samples that share an image, its file or its pixels form a cluster; with `patient`, those of one group too. The
+    clusters are assigned greedily, the largest first, each to the split that lacks most of its samples. The result is
+    deterministic.
+
+    Args:
+        splits: the samples of the official splits.
+        digests: digests of the image files.
+        by: what the new splits must not share.
     """
     rows = [(split, sample) for split, samples in splits.items() for sample in samples]
     total = len(rows)
-    wanted = {split: len(samples) / total for split, samples in splits.items() if samples}
-    wanted = wanted if len(wanted) > 1 else DEFAULT
-    together = connected([_tied(sample, known, by) for _, sample in rows])
+    shares = {split: len(samples) / total for split, samples in splits.items() if samples}
+    shares = shares if len(shares) > 1 else DEFAULT_SHARES
+    cluster_of = connected_groups([_with_ties(sample, digests, by) for _, sample in rows])
     clusters: dict[str, list[int]] = {}
-    for at, (_, sample) in enumerate(rows):
-        clusters.setdefault(together[sample.id], []).append(at)
+    for index, (_, sample) in enumerate(rows):
+        clusters.setdefault(cluster_of[sample.id], []).append(index)
     strata = Counter(_stratum(sample) for _, sample in rows)
-    lacking = {(split, stratum): share * strata[stratum] for split, share in wanted.items() for stratum in strata}
-    placed: dict[int, str] = {}
-    for members in sorted(clusters.values(), key=lambda own: (-len(own), _order(rows[own[0]][1]))):
-        held = Counter(_stratum(rows[at][1]) for at in members)
-        best = max(wanted, key=lambda split: (_gain(split, held, lacking, strata), split == "train", split))
-        for stratum, count in held.items():
-            lacking[best, stratum] -= count
-        placed |= dict.fromkeys(members, best)
-    return {split: [rows[at][1] for at in range(total) if placed[at] == split] for split in wanted}
+    missing = {(split, stratum): share * strata[stratum] for split, share in shares.items() for stratum in strata}
+    assigned: dict[int, str] = {}
+    for members in sorted(clusters.values(), key=lambda cluster: (-len(cluster), _order(rows[cluster[0]][1]))):
+        sizes = Counter(_stratum(rows[index][1]) for index in members)
+        best = max(shares, key=lambda split: (_gain(split, sizes, missing, strata), split == "train", split))
+        for stratum, count in sizes.items():
+            missing[best, stratum] -= count
+        assigned |= dict.fromkeys(members, best)
+    return {split: [rows[index][1] for index in range(total) if assigned[index] == split] for split in shares}
 
 
 def write(folder: Path, splits: Mapping[str, Sequence[Sample]], by: By) -> Path:
-    """`samples.by-image.jsonl` or `samples.by-patient.jsonl` beside `samples.jsonl`, to be named as data.path."""
+    """Write `samples.by-image.jsonl` or `samples.by-patient.jsonl`, which a recipe can name as data.path."""
     path = folder / f"samples.by-{by}.jsonl"
     lines = (
         json.dumps({**asdict(sample), "split": split}, ensure_ascii=False)
@@ -56,11 +61,11 @@ def write(folder: Path, splits: Mapping[str, Sequence[Sample]], by: By) -> Path:
     return path
 
 
-def _tied(sample: Sample, known: Facts, by: By) -> Sample:
-    """The sample with everything that ties it to others as its images, and itself as its group."""
+def _with_ties(sample: Sample, digests: ImageDigests, by: By) -> Sample:
+    """The sample with its id as the group, and everything that ties it to other samples as its images."""
     ties = {*sample.images}
-    for digests in (known.files, known.pixels):
-        ties |= {digest for image in sample.images for digest in digests.get(image, ())}
+    for by_image in (digests.files, digests.pixels):
+        ties |= {digest for image in sample.images for digest in by_image.get(image, ())}
     if by == "patient" or not sample.images:
         ties.add(f"group {sample.group}")
     return replace(sample, group=sample.id, images=tuple(sorted(ties)))
@@ -71,9 +76,9 @@ def _stratum(sample: Sample) -> str:
 
 
 def _order(sample: Sample) -> str:
-    """An order that has nothing to do with the content of the rows."""
+    """An order that is independent of the content of the rows."""
     return hashlib.sha256(sample.id.encode()).hexdigest()
 
 
-def _gain(split: str, held: Counter[str], lacking: Mapping[tuple[str, str], float], strata: Counter[str]) -> float:
-    return sum(count * lacking[split, stratum] / strata[stratum] for stratum, count in held.items())
+def _gain(split: str, sizes: Counter[str], missing: Mapping[tuple[str, str], float], strata: Counter[str]) -> float:
+    return sum(count * missing[split, stratum] / strata[stratum] for stratum, count in sizes.items())

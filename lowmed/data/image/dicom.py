@@ -1,7 +1,7 @@
-"""DICOM files as images: their pixels as a radiologist would see them, and the few tags that may be kept.
+"""DICOM files as images: windowed pixels, and the few tags that may be kept.
 
-Name, number and dates of the patient never leave this module; the patient becomes a salted digest. Needs the extra
-`dicom` (pydicom and its codecs).
+Name, number and dates of the patient never leave this module; the patient becomes a pseudonym. Needs the extra `dicom`
+(pydicom and its codecs).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
-# Centre and width in Hounsfield units, as in common use.
+# Center and width in Hounsfield units, as commonly used.
 WINDOWS = {
     "lung": (-600.0, 1500.0),
     "bone": (400.0, 1800.0),
@@ -42,7 +42,7 @@ VIEWS = frozenset({"AP", "PA", "LL", "RL", "LAT", "LATERAL", "MLO", "CC", "ML", 
 
 @dataclass(frozen=True, slots=True)
 class DicomImage:
-    """What one file shows: its images in 8 bit, and what may be said of them."""
+    """A file's images in 8 bits, and the tags that may be kept: modality, view, and a pseudonym of the patient."""
 
     images: tuple[Image.Image, ...]
     modality: str
@@ -51,18 +51,23 @@ class DicomImage:
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether the bytes begin as a DICOM file does."""
+    """Whether the bytes have the prefix of a DICOM file."""
     return content[128:132] == b"DICM"
 
 
 def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt: bytes) -> DicomImage:
-    """The chosen frames of a DICOM file, windowed, upright in brightness, 8 bits deep.
+    """The selected frames of a DICOM file, windowed, in 8 bits; bright means high values.
 
-    `window` (a name of WINDOWS) applies to CT, whose values are Hounsfield units; without it, and for everything
-    else, the file's own window is used, or its darkest to brightest value.
+    Args:
+        content: the file.
+        where: names the file in errors.
+        frames: the first, the middle, or all frames.
+        window: a name of WINDOWS, applied to CT, whose values are Hounsfield units. Otherwise the file's own window
+            is used, else its range from the darkest to the brightest value.
+        salt: of the patient's pseudonym.
 
     Raises:
-        DataError: the file holds no image, is damaged, or needs pydicom or a codec that is not installed.
+        DataError: the file contains no image, is damaged, or needs pydicom or a codec that is not installed.
     """
     data = _parse(content, where)
     try:
@@ -71,14 +76,14 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
     except DataError as error:
         raise DataError(error.what, where, error.fix) from error
     except (ValueError, TypeError) as error:
-        raise _damaged(where, "its count of frames cannot be used") from error
-    decoded = _decoded(data, numbers, where)
+        raise _damaged(where, "its number of frames is invalid") from error
+    decoded = _decode(data, numbers, where)
     try:
-        images = tuple(_shown(values, data, window) for values in decoded)
+        images = tuple(_to_image(values, data, window) for values in decoded)
     except MemoryError:
         raise
-    except Exception as error:  # tags that contradict the pixels make pydicom and numpy raise nearly anything
-        raise _damaged(where, f"its tags do not fit its pixels, {type(error).__name__}") from error
+    except Exception as error:  # pydicom and numpy raise nearly any exception if tags contradict the pixels
+        raise _damaged(where, f"its tags contradict its pixels, {type(error).__name__}") from error
     return DicomImage(images, MODALITIES.get(_code(data, "Modality"), ""), _view(data), _patient(data, salt))
 
 
@@ -86,24 +91,24 @@ def _parse(content: bytes, where: str) -> "Dataset":
     try:
         import pydicom
     except ImportError as error:
-        told = "a DICOM file needs pydicom, which is not installed: pip install 'lowmed[dicom]'"
-        raise DataError(told, where, "install it, or save the picture as PNG") from error
-    warnings.filterwarnings("ignore", module="pydicom")  # they quote what the tags hold
+        what = "a DICOM file needs pydicom, which is not installed: pip install 'lowmed[dicom]'"
+        raise DataError(what, where, "install it, or save the image as PNG") from error
+    warnings.filterwarnings("ignore", module="pydicom")  # its warnings quote tags
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         data = pydicom.dcmread(BytesIO(content), force=True)
         present = any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
     except MemoryError:
         raise
-    except Exception as error:  # a damaged file makes the parser raise nearly anything
+    except Exception as error:  # the parser raises nearly any exception on a damaged file
         raise _damaged(where, f"it cannot be parsed, {type(error).__name__}") from error
     if not present:
-        raise DataError("the DICOM file holds no pixels", where, "leave it out: a report, plan or waveform is no image")
+        raise DataError("the DICOM file contains no pixels", where, "leave out reports, plans and waveforms")
     return data
 
 
-def _decoded(data: "Dataset", numbers: range, where: str) -> list[npt.NDArray[Any]]:
-    """The frames; what pydicom says on failure is not repeated, for it may quote the file's tags."""
+def _decode(data: "Dataset", numbers: range, where: str) -> list[npt.NDArray[Any]]:
+    """The frames. Errors do not repeat the message of pydicom, which may quote the file's tags."""
     from pydicom.pixels.utils import iter_pixels
 
     syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
@@ -119,7 +124,7 @@ def _decoded(data: "Dataset", numbers: range, where: str) -> list[npt.NDArray[An
             fix = f"pip install 'lowmed[dicom]', or convert the file; it is compressed as {syntax.name}"
             raise DataError(f"the DICOM file needs {missing}", where, fix) from error
         raise _damaged(where, f"no decoder accepts its pixels ({syntax.name})") from error
-    except Exception as error:  # of pydicom and four codecs
+    except Exception as error:  # pydicom and four codecs raise here
         raise _damaged(where, f"its pixels cannot be read, {type(error).__name__}") from error
 
 
@@ -128,13 +133,13 @@ def _damaged(where: str, why: str) -> DataError:
 
 
 def _missing_codec(syntax: Any) -> str:
-    """What would have to be installed to decode this transfer syntax; "" where something is."""
+    """The codec that this transfer syntax needs; "" if one is installed."""
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        return f"a codec for {syntax.name}, and pydicom knows none"
+        return f"a codec for {syntax.name}, and pydicom has none"
     return (
         ""
         if decoder.is_available
@@ -142,14 +147,14 @@ def _missing_codec(syntax: Any) -> str:
     )
 
 
-def _shown(values: npt.NDArray[Any], data: "Dataset", window: str | None) -> Image.Image:
+def _to_image(values: npt.NDArray[Any], data: "Dataset", window: str | None) -> Image.Image:
     if values.ndim == 3:
         return Image.fromarray(_eight_bit_colour(values, int(data.BitsStored)))
     if data.PhotometricInterpretation == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
 
         return Image.fromarray(_eight_bit_colour(apply_color_lut(values, data)[..., :3], 0))
-    grey = _windowed(_rescaled(values, data), data, window)
+    grey = _window(_rescale(values, data), data, window)
     if data.PhotometricInterpretation == "MONOCHROME1":  # its lowest value is white
         grey = 1 - grey
     return Image.fromarray((grey * 255).round().astype(np.uint8))
@@ -160,7 +165,7 @@ def _eight_bit_colour(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uin
     return (values if depth <= 8 else values >> (depth - 8)).astype(np.uint8)
 
 
-def _rescaled(values: npt.NDArray[Any], data: "Dataset") -> npt.NDArray[np.float64]:
+def _rescale(values: npt.NDArray[Any], data: "Dataset") -> npt.NDArray[np.float64]:
     """Values in the unit of the modality, Hounsfield for CT (PS3.3, C.11.1)."""
     from pydicom.pixels.processing import apply_modality_lut
 
@@ -173,16 +178,16 @@ def _rescaled(values: npt.NDArray[Any], data: "Dataset") -> npt.NDArray[np.float
     )
 
 
-def _windowed(values: npt.NDArray[np.float64], data: "Dataset", window: str | None) -> npt.NDArray[np.float64]:
-    """Brightness in [0, 1]: of the named window, of the file's LUT or window, or from darkest to brightest."""
+def _window(values: npt.NDArray[np.float64], data: "Dataset", window: str | None) -> npt.NDArray[np.float64]:
+    """Brightness in [0, 1]: by the named window, else by the file's LUT or window, else by the range of values."""
     from pydicom.pixels.processing import apply_voi
 
     if window and data.get("Modality") == "CT":
         return _linear(values, *WINDOWS[window], exact=False)
     if data.get("VOILUTSequence"):
         bits = int(data.VOILUTSequence[0].LUTDescriptor[2])
-        shown: npt.NDArray[np.float64] = np.clip(apply_voi(values.astype(np.int64), data) / (2.0**bits - 1), 0, 1)
-        return shown
+        brightness: npt.NDArray[np.float64] = np.clip(apply_voi(values.astype(np.int64), data) / (2.0**bits - 1), 0, 1)
+        return brightness
     shared = _shared(data, "FrameVOILUTSequence")
     centre, width = (_first(data.get(name, shared.get(name))) for name in ("WindowCenter", "WindowWidth"))
     if centre is not None and width is not None and width >= 1:
@@ -208,13 +213,13 @@ def _linear(values: npt.NDArray[np.float64], centre: float, width: float, *, exa
 
 
 def _shared(data: "Dataset", name: str) -> Any:
-    """The item that all frames of an enhanced file share, or an empty one."""
+    """The item that all frames of an enhanced file share; empty if there is none."""
     groups = data.get("SharedFunctionalGroupsSequence") or [{}]
     return (groups[0].get(name) or [{}])[0]
 
 
 def _first(value: Any) -> float | None:
-    """A tag may hold several windows; the first is the default."""
+    """The first value of a tag; a file with several windows has its default first."""
     if value is None or value == "":
         return None
     return float(value if isinstance(value, int | float | str) else value[0])
@@ -226,17 +231,17 @@ def _code(data: "Dataset", name: str) -> str:
 
 
 def _view(data: "Dataset") -> str:
-    """Side and view in words, and only from closed lists: free text could hold a name."""
+    """Side and view, from closed lists only: free text could contain a name."""
     side = SIDES.get(_code(data, "ImageLaterality")) or SIDES.get(_code(data, "Laterality")) or ""
     view = _code(data, "ViewPosition")
     return ", ".join(filter(None, (side, view if view in VIEWS else "")))
 
 
 def _patient(data: "Dataset", salt: bytes) -> str:
-    named = str(data.get("PatientID") or "").strip() or str(data.get("PatientName") or "").strip()
-    return pseudonym(named, salt) if named else ""
+    identity = str(data.get("PatientID") or "").strip() or str(data.get("PatientName") or "").strip()
+    return pseudonym(identity, salt) if identity else ""
 
 
 def pseudonym(text: str, salt: bytes) -> str:
-    """Twelve hex digits that stand for a text and cannot be turned back without the salt."""
+    """Twelve hex digits in place of a text, which cannot be reversed without the salt."""
     return hashlib.blake2b(text.encode(errors="surrogatepass"), key=salt, digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""The files of a local copy: is the folder what it should be, and does every image in it open."""
+"""Image files in folders: locate and decode them, and find those that do not open."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from PIL import Image
 from lowmed.data.image.policy import apply_orientation, check_shape, errors_naming
 from lowmed.errors import DataError
 
-# Formats that hold one image and need no outside program (Pillow would start Ghostscript for EPS).
+# Formats that Pillow decodes without an external program (it would start Ghostscript for EPS).
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"})
 
@@ -22,15 +22,21 @@ Frames = Literal["first", "middle", "all"]
 MAX_FRAMES = 256
 
 
-def require_folder(path: str | None, source: str, expected: str) -> Path:
-    """The folder at `path`, which exists and is not empty; `expected` says what should be inside.
+def require_folder(path: str | None, source: str, expected: str, flag: str = "data.path") -> Path:
+    """The folder at `path`, which exists and is not empty.
+
+    Args:
+        path: the folder.
+        source: the data source, for the error message.
+        expected: the files that the folder should contain, for the error message.
+        flag: the recipe key or option that sets the path, for the error message.
 
     Raises:
-        DataError: it is not given, does not exist, is a file, or is empty.
+        DataError: no path is set, or the folder does not exist, is a file, or is empty.
     """
-    fix = f"set data.path to the folder that holds {expected}"
+    fix = f"set {flag} to the folder that contains {expected}"
     if path is None:
-        raise DataError(f"source `{source}` needs a folder", "data.path", fix)
+        raise DataError(f"source `{source}` needs a folder", flag, fix)
     folder = Path(path).expanduser()
     if not folder.exists():
         raise DataError(f"the folder does not exist; looked for {expected} in it", str(folder), fix)
@@ -45,25 +51,30 @@ def open_in(folder: Path, reference: str) -> Image.Image:
     """The image at `reference`, relative to `folder`, decoded and upright.
 
     Raises:
-        DataError: it is missing, leads out of the folder, or cannot be decoded.
+        DataError: it is missing, outside the folder, or cannot be decoded.
     """
     return decode(locate(folder, reference), str(folder / reference))
 
 
 def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Image.Image:
-    """The one image in a file, decoded and upright; as a `preview` in low resolution, where the format allows.
+    """The only image in a file, decoded and upright.
 
-    A preview reads the file to its end as well, and so finds the same damage sooner.
+    Args:
+        source: the file.
+        where: names the file in errors.
+        preview: decode in low resolution if the format allows; this detects the same damage in less time.
 
     Raises:
-        DataError: it is empty, damaged, no image, more than one image, or of a size that is not read.
+        DataError: the file is empty, damaged, not an image, has several images, or an unsupported size.
     """
     with errors_naming(where), Image.open(source, formats=FORMATS) as image:
         check_shape(*image.size)
         frames = _count(image)
         if frames > 1:
             raise DataError(
-                f"the file holds {frames} pictures", where, "save the one that the question is about as its own file"
+                f"the file contains {frames} images",
+                where,
+                "save the one of the question as a separate file",
             )
         if preview:
             image.draft("L", (1, 1))
@@ -72,57 +83,66 @@ def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Im
 
 
 def read_frames(source: IO[bytes], where: str, which: Frames) -> list[Image.Image]:
-    """The chosen images of a file that may hold several, such as a TIFF of many pages, decoded and upright.
+    """The selected images of a file that may contain several, such as a TIFF, decoded and upright.
+
+    Args:
+        source: the file.
+        where: names the file in errors.
+        which: the first, the middle, or all images.
 
     Raises:
         DataError: as `decode`, or there are more than 256 of them.
     """
     with errors_naming(where), Image.open(source, formats=FORMATS) as image:
-        result = []
+        frames = []
         for number in frame_range(_count(image), which):
             image.seek(number)
             check_shape(*image.size)
             image.load()
-            result.append(_upright(image.copy() if _count(image) > 1 else image))
-        return result
+            frames.append(_upright(image.copy() if _count(image) > 1 else image))
+        return frames
 
 
 def frame_range(count: int, which: Frames) -> range:
-    """The numbers of the frames to use out of so many.
+    """The numbers of the selected frames.
+
+    Args:
+        count: frames in the file.
+        which: the first, the middle, or all frames.
 
     Raises:
-        ValueError: there are none, or more than 256 are wanted.
+        ValueError: there is no frame, or more than 256 are selected.
     """
     if count < 1:
-        raise ValueError("the file holds no frame")
+        raise ValueError("the file contains no frame")
     if which == "all" and count > MAX_FRAMES:
-        raise ValueError(f"the file holds {count} frames, and no more than {MAX_FRAMES} are read")
+        raise ValueError(f"the file contains {count} frames; at most {MAX_FRAMES} are read")
     first = count // 2 if which == "middle" else 0
     return range(count) if which == "all" else range(first, first + 1)
 
 
 def _count(image: Image.Image) -> int:
-    """Frames in the file; a camera's JPEG with a preview beside the image counts as one."""
+    """Frames in the file; a camera's JPEG that also contains a preview counts as one."""
     return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    turned = apply_orientation(image)
-    if image.format == "TIFF" and turned.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        return Image.fromarray(65535 - np.asarray(turned))  # Pillow inverts such a film up to 8 bits, not beyond
-    return turned
+    upright = apply_orientation(image)
+    if image.format == "TIFF" and upright.mode == "I;16" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        return Image.fromarray(65535 - np.asarray(upright))  # Pillow inverts only images of up to 8 bits
+    return upright
 
 
 def image_problems(folder: Path, references: Iterable[str]) -> dict[str, str]:
-    """What is wrong with each image that will not open; those that open are left out."""
+    """The images that do not open, with the reason."""
     distinct = sorted(set(references))
     with ThreadPoolExecutor() as pool:
-        result = pool.map(partial(_problem, folder), distinct)
-        return {reference: problem for reference, problem in zip(distinct, result, strict=True) if problem}
+        problems = pool.map(partial(_problem, folder), distinct)
+        return {reference: problem for reference, problem in zip(distinct, problems, strict=True) if problem}
 
 
 def unused_images(folder: Path, references: Iterable[str]) -> tuple[str, ...]:
-    """The image files below `folder` that none of the references names, relative to it."""
+    """The image files below `folder` that no reference names, relative to it."""
     files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     used = {PurePosixPath(reference) for reference in references}
     return tuple(sorted(str(name) for path in files if (name := PurePosixPath(path.relative_to(folder))) not in used))
@@ -137,10 +157,10 @@ def _problem(folder: Path, reference: str) -> str:
 
 
 def inside(reference: str) -> PurePosixPath:
-    """The reference as a relative path that stays inside its folder.
+    """The reference as a relative path inside its folder.
 
     Raises:
-        DataError: it is absolute, or climbs out.
+        DataError: it is absolute, or contains `..`.
     """
     path = PurePosixPath(reference.replace("\\", "/"))
     if (
@@ -149,32 +169,32 @@ def inside(reference: str) -> PurePosixPath:
         or "\0" in reference
         or (path.parts[:1] and path.parts[0].endswith(":"))
     ):
-        raise _out(reference)
+        raise _outside(reference)
     return path
 
 
 def locate(folder: Path, reference: str) -> Path:
-    """The file at `reference`, which lies inside `folder` also when symbolic links are followed.
+    """The file at `reference`, which is inside `folder` even after symbolic links are resolved.
 
     Raises:
-        DataError: it is missing, or leads out of the folder.
+        DataError: it is missing, or outside the folder.
     """
     path = folder / inside(reference)
     try:
         real = path.resolve()
-        result = real.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links
+        is_file = real.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # the name is too long, or the links form a loop
         raise DataError("the image file cannot be reached", reference, "give it a plain, short name") from error
     if not real.is_relative_to(folder.resolve()):
-        raise _out(reference)
-    if not result:
+        raise _outside(reference)
+    if not is_file:
         raise DataError("the image file does not exist", str(path), "copy it there, or leave its rows out")
     return real
 
 
-def _out(reference: str) -> DataError:
+def _outside(reference: str) -> DataError:
     return DataError(
-        "the image reference leads out of the data folder",
+        "the image reference is outside the data folder",
         reference,
-        "move the picture into the folder and refer to it relative to that",
+        "move the image into the folder and name it relative to the folder",
     )

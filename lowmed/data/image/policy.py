@@ -1,7 +1,7 @@
-"""The pixel policy: how many tokens an image may cost, and the one way in which images are made ready for the model.
+"""The pixel policy: the most tokens of an image, and the only function that prepares images for the model.
 
-Training, generation, evaluation and the planner all go through `prepare` and `image_tokens`, so that a model is never
-asked at another resolution than it was trained at. Follows Qwen2-VL's `smart_resize`: patches of 14 pixels, merged two
+Training, generation, evaluation and the planner all use `prepare` and `image_tokens`, so that a model is always
+evaluated at the resolution that it was trained at. Follows Qwen2-VL's `smart_resize`: patches of 14 pixels, merged two
 by two, so that one token is 28 x 28 pixels.
 """
 
@@ -19,7 +19,7 @@ from lowmed.errors import DataError, LowmedError, RecipeError
 
 TOKEN_SIDE_PX = 28
 ORIENTATION = 274  # EXIF tag
-MIN_SIDE_PX = 8  # on a narrower image no finding could be seen, and enlarging it would invent one
+MIN_SIDE_PX = 8  # a narrower image shows no finding, and enlarging it would invent one
 MAX_ASPECT = 200  # Qwen2-VL's own limit
 _ADDRESS = re.compile(r" <_io\.\S+ object at 0x[0-9a-f]+>")  # differs from run to run
 MAX_PIXELS = 89_478_485  # a bigger image is more likely a decompression bomb; Pillow begins to warn here
@@ -27,7 +27,7 @@ MAX_PIXELS = 89_478_485  # a bigger image is more likely a decompression bomb; P
 
 @dataclass(frozen=True, slots=True)
 class PixelPolicy:
-    """The most tokens that an image may become; the fewest follow from them.
+    """The most tokens of an image; the fewest are derived from it.
 
     Raises:
         RecipeError: the maximum is under 4.
@@ -45,8 +45,8 @@ class PixelPolicy:
     def min_image_tokens(self) -> int:
         """Qwen2-VL's own minimum of 4, or less under a budget below 10.
 
-        Were it nearer to the maximum, rounding to whole tokens could fall below it or rise above the maximum, and the
-        processor would then resize a prepared image once more.
+        If the two were closer, rounding to whole tokens could leave the range, and the processor would resize a
+        prepared image again.
         """
         return min(4, self.max_image_tokens // 2 - 1)
 
@@ -64,16 +64,16 @@ class PixelPolicy:
 def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:
     """The width and height in pixels that Qwen2-VL's `smart_resize` gives an image: multiples of 28, shape kept.
 
-    A strip far narrower than a token stays one token thick, and may so cost more than the policy's maximum.
+    A strip narrower than a token stays one token thick, so that it may have more tokens than the maximum.
 
     Raises:
         DataError: there are no pixels, or one side is more than 200 times the other.
     """
     if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
         raise DataError(
-            f"a picture of {width} x {height} pixels is too narrow: at most 1:{MAX_ASPECT}",
-            "the picture's shape",
-            "crop it to the part that matters, or leave it out",
+            f"an image of {width} x {height} pixels is too narrow: at most 1:{MAX_ASPECT}",
+            "the image's shape",
+            "crop it to the relevant part, or leave it out",
         )
     wide, high = (round(side / TOKEN_SIDE_PX) * TOKEN_SIDE_PX for side in (width, height))
     if wide * high > policy.max_pixels:
@@ -88,30 +88,35 @@ def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]
 
 
 def image_tokens(width: int, height: int, policy: PixelPolicy) -> int:
-    """The tokens that an image of this size in pixels costs in the prompt.
+    """The tokens of an image of this size in pixels.
 
     Raises:
-        DataError: as `resized`.
+        DataError: as `target_size`.
     """
     wide, high = target_size(width, height, policy)
     return wide * high // TOKEN_SIDE_PX**2
 
 
-def prepare(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Image.Image:
-    """The image as the model sees it: upright, RGB, of a size that Qwen2-VL's processor leaves as it is.
+def prepare(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Image.Image:
+    """The image as the model receives it: upright, RGB, of a size that Qwen2-VL's processor does not change.
 
-    Deeper than 8 bits is rescaled from its own darkest to its own brightest value, never clipped; transparency is
-    laid on black.
+    Images with more than 8 bits are rescaled from their darkest to their brightest value and never clipped.
+    Transparent pixels are composited on black.
+
+    Args:
+        image: the image.
+        policy: the pixel policy.
+        where: names the image in errors.
 
     Raises:
-        DataError: the image cannot be decoded, is too small, too large or too narrow; `where` names it.
+        DataError: the image cannot be decoded, or is too small, too large or too narrow.
     """
     with errors_naming(where):
         return fit(image, policy, where).convert("RGB")
 
 
-def fit(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Image.Image:
-    """As `prepare`, but with one channel where the three of a grey image would be equal.
+def fit(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Image.Image:
+    """As `prepare`, but with one channel if the three channels would be equal.
 
     Raises:
         DataError: as `prepare`.
@@ -123,17 +128,17 @@ def fit(image: Image.Image, policy: PixelPolicy, where: str = "a picture") -> Im
         tokens = size[0] * size[1] // TOKEN_SIDE_PX**2
         if tokens > policy.max_image_tokens:
             raise DataError(
-                f"a strip of {colour.width} x {colour.height} pixels costs {tokens} tokens, "
+                f"a strip of {colour.width} x {colour.height} pixels has {tokens} tokens, "
                 f"more than the {policy.max_image_tokens} allowed",
                 where,
                 f"crop it, or set model.max_image_tokens to {_enough(*colour.size, policy)}",
             )
-        # The resampling of Qwen2-VL's own processor, which takes each channel by itself: one is as good as three.
+        # The resampling of Qwen2-VL's processor. It treats channels separately, so one channel gives the same result.
         return colour if colour.size == size else colour.resize(size, Image.Resampling.BICUBIC)
 
 
 def one_channel(image: Image.Image) -> Image.Image:
-    """The image in 8 bits: grey with one channel, also where all three of a colour image are equal, else RGB."""
+    """The image in 8 bits: one channel if it is grey or its three channels are equal, else RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _eight_bit(image)
     if image.mode in ("L", "1") and not image.has_transparency_data:
@@ -146,12 +151,12 @@ def one_channel(image: Image.Image) -> Image.Image:
 
 
 def apply_orientation(image: Image.Image) -> Image.Image:
-    """The image turned as its camera says; itself, not a copy, where there is nothing to turn."""
+    """The image rotated as its EXIF orientation requires; the same object if no rotation is needed."""
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """The SHA-256 of what is seen: mode, size, palette and pixels; not of the file's format or its metadata."""
+    """The SHA-256 of mode, size, palette and pixels, independent of file format and metadata."""
     digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
     if image.mode in ("P", "PA"):
         digest.update(bytes(image.getpalette("RGBA") or ()))
@@ -160,7 +165,7 @@ def pixel_digest(image: Image.Image) -> str:
 
 
 def check_shape(width: int, height: int) -> None:
-    """Refuse the sizes that would show nothing, or that would fill the memory.
+    """Refuse sizes that show no finding, or that need too much memory.
 
     Raises:
         DataError: a side is under 8 pixels, the area over 89 megapixels, or the shape beyond 1:200.
@@ -168,22 +173,22 @@ def check_shape(width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_ASPECT * min(width, height):
         raise DataError(
             f"{width} x {height} pixels is too small or too narrow to show a finding",
-            "the picture's shape",
+            "the image's shape",
             f"both sides need {MIN_SIDE_PX} pixels or more, and a shape within 1:{MAX_ASPECT}; crop it or leave it out",
         )
     if width * height > MAX_PIXELS:
         raise DataError(
-            f"{width} x {height} pixels is more than the {MAX_PIXELS / 1e6:.0f} megapixels that are read",
-            "the picture's shape",
-            "cut out the region of interest, or shrink it beforehand",
+            f"{width} x {height} pixels exceeds the limit of {MAX_PIXELS / 1e6:.0f} megapixels",
+            "the image's shape",
+            "crop it to the region of interest, or resize it first",
         )
 
 
 @contextmanager
 def errors_naming(where: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a DataError that names the image.
+    """Convert every exception of a decoder to a DataError that names the image.
 
-    Decoders raise nearly every built-in exception on damaged files, so that all are translated, and none is lost.
+    Decoders raise nearly every built-in exception on damaged files, so all of them are converted.
     """
     try:
         yield
@@ -192,16 +197,16 @@ def errors_naming(where: str) -> Iterator[None]:
     except LowmedError as error:
         raise type(error)(error.what, where, error.fix) from error
     except Exception as error:
-        told = _ADDRESS.sub("", str(error))
+        reason = _ADDRESS.sub("", str(error))
         raise DataError(
-            f"the picture cannot be decoded ({type(error).__name__}: {told})",
+            f"the image cannot be decoded ({type(error).__name__}: {reason})",
             where,
-            "copy it again from where it came, save it as PNG or JPEG, or leave its rows out",
+            "copy it again from its source, save it as PNG or JPEG, or leave its rows out",
         ) from error
 
 
 def _enough(width: int, height: int, policy: PixelPolicy) -> int:
-    """The smallest budget in tokens that this strip keeps to; a larger budget also enlarges it, up to its own size."""
+    """The smallest budget, in tokens, that this strip fits into; a larger budget also enlarges the strip."""
     budget = policy.max_image_tokens
     while image_tokens(width, height, PixelPolicy(budget)) > budget:
         budget += 1
@@ -209,7 +214,7 @@ def _enough(width: int, height: int, policy: PixelPolicy) -> int:
 
 
 def _is_grey_line(image: Image.Image, line: int) -> bool:
-    """Whether one line of an RGB image is grey: enough to rule out most colour images at once."""
+    """Whether one line of an RGB image is grey, which rules out most colour images quickly."""
     values = image.crop((0, line, image.width, line + 1)).tobytes()
     return values[0::3] == values[1::3] == values[2::3]
 

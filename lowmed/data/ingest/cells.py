@@ -1,4 +1,4 @@
-"""Table cells as the fields of a question: texts, options in all their forms, and a gold that may be a letter."""
+"""Parse table cells: texts, options in every common form, and a gold answer that may be a letter."""
 
 import ast
 import json
@@ -10,9 +10,9 @@ from typing import Any
 from lowmed.data.dataset import is_yes_no
 from lowmed.sample import KINDS, LETTERS, Kind
 
-# The letters before options that stand in one text: "A. x B. y", "(A) x (B) y", each on its line or not.
+# The letters before options in one text: "A. x B. y", "(A) x (B) y", on one line or several.
 _LETTERED = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*(?=\S)")
-_OWN_LETTER = re.compile(r"\(?([A-Za-z])(?:[.):]|\s*[-–]\s)\s*(.*)", re.DOTALL)
+_LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:[.):]|\s*[-–]\s)\s*(.*)", re.DOTALL)
 _LEAD_IN = re.compile(r"\s*\(?(?:answer )?(?:options|choices)(?: are)?\)?\s*:?\s*$", re.IGNORECASE)
 _KINDS: dict[str, Kind] = {
     "closed": "closed", "close": "closed", "close-ended": "closed", "closed-ended": "closed", "yes/no": "closed",
@@ -22,7 +22,7 @@ _KINDS: dict[str, Kind] = {
 
 
 def text(cell: Any) -> str:
-    """A cell as text without stray white space; "" for what is empty.
+    """A cell as text without stray white space; "" for an empty one.
 
     Raises:
         ValueError: the cell holds a list or an object.
@@ -34,24 +34,24 @@ def text(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     if isinstance(cell, bytes | list | tuple | dict | set) or hasattr(cell, "shape"):
-        raise ValueError(f"a cell holds a {type(cell).__name__} where a text belongs")
+        raise ValueError(f"a cell holds a {type(cell).__name__} instead of a text")
     return " ".join(str(cell).replace("\0", "").encode(errors="ignore").decode().split())
 
 
-def listed(cell: Any, separators: str) -> list[Any]:
-    """A cell that may hold several values as a list: a list, JSON, or a text with separators."""
+def to_list(cell: Any, separators: str) -> list[Any]:
+    """A cell with several values as a list: a list, JSON, or a text with any of the separators."""
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Mapping):
         return [cell[key] for key in sorted(cell, key=str)]
     if isinstance(cell, list | tuple):
         return list(cell)
-    shown = text(cell)
-    if shown[:1] in ("[", "{"):
-        parsed = _parsed(str(cell))
+    content = text(cell)
+    if content[:1] in ("[", "{"):
+        parsed = _parse(str(cell))
         if isinstance(parsed, list | dict):
-            return listed(parsed, separators)
-    return [part.strip() for part in re.split(f"[{re.escape(separators)}]", shown) if part.strip()]
+            return to_list(parsed, separators)
+    return [part.strip() for part in re.split(f"[{re.escape(separators)}]", content) if part.strip()]
 
 
 def options(cell: Any) -> tuple[str, ...]:
@@ -60,42 +60,45 @@ def options(cell: Any) -> tuple[str, ...]:
         lettered, _ = lettered_options(cell)
         if lettered:
             return lettered
-    return without_letters(filter(None, (text(value) for value in listed(cell, "|;\n"))))
+    return without_letters(filter(None, (text(value) for value in to_list(cell, "|;\n"))))
 
 
 def without_letters(texts: Iterable[str]) -> tuple[str, ...]:
-    """Options without the letters before them, where each has its own ("A: x", "B: y")."""
-    shown = tuple(texts)
-    own = [_OWN_LETTER.fullmatch(option) for option in shown]
-    if len(shown) > 1 and all(result and result[1].upper() == LETTERS[at] for at, result in enumerate(own) if at < 26):
-        return tuple(result[2].strip() for result in own if result)
-    return shown
+    """The options without their letters, if every option begins with its own ("A: x", "B: y")."""
+    texts = tuple(texts)
+    parts = [_LETTER_AND_TEXT.fullmatch(option) for option in texts]
+    if len(texts) > 1 and all(part and part[1].upper() == LETTERS[at] for at, part in enumerate(parts) if at < 26):
+        return tuple(part[2].strip() for part in parts if part)
+    return texts
 
 
 def lettered_options(question: str) -> tuple[tuple[str, ...], str]:
-    """The options that stand in a question's text after their letters, and the question without them."""
+    """The lettered options inside a question's text, and the question without them."""
     starts: list[re.Match[str]] = []
-    for result in _LETTERED.finditer(question):
-        if result[1] == LETTERS[len(starts)] and len(starts) < len(LETTERS) - 1:
-            starts.append(result)
+    for match in _LETTERED.finditer(question):
+        if match[1] == LETTERS[len(starts)] and len(starts) < len(LETTERS) - 1:
+            starts.append(match)
     if len(starts) < 2:
         return (), question
-    ends = [result.start() for result in starts[1:]] + [len(question)]
-    found_options = tuple(
-        text(question[start.end() : end]).rstrip(",;") for start, end in zip(starts, ends, strict=True)
-    )
-    if not all(found_options):
+    ends = [start.start() for start in starts[1:]] + [len(question)]
+    parts = tuple(text(question[start.end() : end]).rstrip(",;") for start, end in zip(starts, ends, strict=True))
+    if not all(parts):
         return (), question
-    return found_options, text(_LEAD_IN.sub("", question[: starts[0].start()]))
+    return parts, text(_LEAD_IN.sub("", question[: starts[0].start()]))
 
 
 def gold(answer: str, choices: tuple[str, ...], *, is_letter: bool) -> str:
-    """The text of the right option, from its text or its letter; `is_letter` says that the column holds letters.
+    """The text of the correct option, from its text or its letter.
+
+    Args:
+        answer: the cell of the answer.
+        choices: the options.
+        is_letter: whether the column holds letters.
 
     Raises:
-        ValueError: it is none of the options, or may be one by its text and another by its letter.
+        ValueError: the answer matches no option, or one option by its text and another by its letter.
     """
-    own = _OWN_LETTER.fullmatch(answer)
+    parts = _LETTER_AND_TEXT.fullmatch(answer)
     by_letter = _by_letter(answer.strip("().: "), choices)
     by_text = next((option for option in choices if option.casefold() == answer.casefold()), None)
     if is_letter and by_letter:
@@ -104,18 +107,18 @@ def gold(answer: str, choices: tuple[str, ...], *, is_letter: bool) -> str:
         raise ValueError(f"the answer {answer!r} is the text of one option and the letter of another")
     if by_text or by_letter:
         return by_text or by_letter or ""
-    if own and (option := _by_letter(own[1], choices)) and option.casefold() == own[2].strip().casefold():
+    if parts and (option := _by_letter(parts[1], choices)) and option.casefold() == parts[2].strip().casefold():
         return option
     raise ValueError("the answer is neither one of the options nor the letter of one" if answer else "no answer")
 
 
 def kind(label: str, answer: str, choices: tuple[str, ...]) -> Kind:
-    """The kind of a question: a choice where there are options, else as labelled, else by its answer."""
+    """The kind of a question: a choice if it has options, else by its label, else by its answer."""
     if choices:
         return "choice"
-    named = _KINDS.get(label.casefold())
-    if named in KINDS and named != "choice":
-        return "closed" if is_yes_no(answer) and named == "open" else named
+    labelled = _KINDS.get(label.casefold())
+    if labelled in KINDS and labelled != "choice":
+        return "closed" if is_yes_no(answer) and labelled == "open" else labelled
     return "closed" if is_yes_no(answer) else "open"
 
 
@@ -124,7 +127,7 @@ def _by_letter(letter: str, choices: tuple[str, ...]) -> str | None:
     return choices[at] if 0 <= at < len(choices) else None
 
 
-def _parsed(cell: str) -> Any:
+def _parse(cell: str) -> Any:
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(cell)

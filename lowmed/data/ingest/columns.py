@@ -1,4 +1,4 @@
-"""Which column of a table is what: as the user says, else as the usual names have it."""
+"""Map the columns of a table to lowmed's fields: as the user sets them, else by common names."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from lowmed.data.ingest import cells
 from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation
 from lowmed.errors import RecipeError
 
-# Our name to the usual ones, in the order in which they win.
+# lowmed's field name -> common column names, in order of precedence.
 COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "image": (
         "images", "image", "image_path", "image_paths", "image_file", "image_name", "img", "imgs", "img_path",
@@ -36,89 +36,106 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Columns:
-    """Our name of each column to theirs; `options` may be several columns, one an option."""
+    """A column mapping.
 
-    by_name: Mapping[str, str]
+    Attributes:
+        by_field: lowmed's field name -> the table's column.
+        option_columns: columns that hold one option each.
+        guessed: the fields that were mapped by common names.
+    """
+
+    by_field: Mapping[str, str]
     option_columns: tuple[str, ...]
     guessed: frozenset[str]
 
     def describe(self) -> str:
-        """What was taken for what, as one line."""
-        told = [f"{ours}={theirs}{'?' * (ours in self.guessed)}" for ours, theirs in self.by_name.items()]
+        """The mapping as one line; `?` marks a guess."""
+        pairs = [f"{field}={column}{'?' * (field in self.guessed)}" for field, column in self.by_field.items()]
         if self.option_columns:
-            told.append(f"options={'+'.join(self.option_columns)}?")
-        return "  ".join(told)
+            pairs.append(f"options={'+'.join(self.option_columns)}?")
+        return "  ".join(pairs)
 
 
-def map_columns(names: Iterable[str], given: Mapping[str, str]) -> Columns:
-    """The columns of a table that has these names; `given` maps our name to theirs, or to "" for none.
+def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
+    """Map the columns of a table.
+
+    Args:
+        names: the table's columns.
+        mapping: lowmed's field name -> the column set by the user, or "" to leave the field empty.
 
     Raises:
-        RecipeError: a given name is not ours or not a column, or no column holds the questions or the answers.
+        RecipeError: the mapping names an unknown field or column, or no column holds the questions or the answers.
     """
-    there = list(names)
-    fix = (
-        f"say it with --map, e.g. --map question={there[0] if there else 'column'}; ours are {', '.join(COMMON_NAMES)}"
-    )
-    shown = f"the table has {', '.join(there) or 'no columns'}"
-    for ours, theirs in given.items():
-        if ours not in COMMON_NAMES:
-            raise RecipeError(f"`{ours}` is not a field that a column can be mapped to", "--map", fix)
-        if theirs and theirs not in there:
-            raise RecipeError(f"there is no column `{theirs}`; {shown}", f"--map {ours}={theirs}", fix)
-    taken = set(given.values())
-    by_lower = {_plain(name): name for name in reversed(there) if name not in taken}
+    present = list(names)
+    example = present[0] if present else "column"
+    fix = f"set it with --map, e.g. --map question={example}; lowmed's field names are {', '.join(COMMON_NAMES)}"
+    columns_present = f"the table has {', '.join(present) or 'no columns'}"
+    for field, column in mapping.items():
+        if field not in COMMON_NAMES:
+            raise RecipeError(f"`{field}` is not a field that a column can be mapped to", "--map", fix)
+        if column and column not in present:
+            raise RecipeError(f"there is no column `{column}`; {columns_present}", f"--map {field}={column}", fix)
+    taken = set(mapping.values())
+    by_lower = {_plain(name): name for name in reversed(present) if name not in taken}
     guessed = {
-        ours: next(by_lower[name] for name in usual if name in by_lower)
-        for ours, usual in COMMON_NAMES.items()
-        if ours not in given and any(name in by_lower for name in usual)
+        field: next(by_lower[name] for name in common if name in by_lower)
+        for field, common in COMMON_NAMES.items()
+        if field not in mapping and any(name in by_lower for name in common)
     }
-    if "letter" in guessed and "answer" not in guessed and "answer" not in given and guessed["letter"] == "label":
-        guessed["answer"] = guessed.pop("letter")  # a lone `label` is a text as often as a letter
-    by_name = {ours: theirs for ours in COMMON_NAMES if (theirs := given.get(ours) or guessed.get(ours, ""))}
-    by_name = {ours: theirs for ours, theirs in by_name.items() if given.get(ours) != ""}
-    if "question" not in by_name or not {"answer", "letter"} & by_name.keys():
-        lacking = "question" if "question" not in by_name else "answer"
-        raise RecipeError(f"no column is known to hold the {lacking}; {shown}", "the table's columns", fix)
-    result = () if "options" in by_name or given.get("options") == "" else _option_columns(there)
-    return Columns(by_name, result, frozenset(guessed))
+    if "letter" in guessed and "answer" not in guessed and "answer" not in mapping and guessed["letter"] == "label":
+        guessed["answer"] = guessed.pop("letter")  # a lone `label` holds a text as often as a letter
+    by_field = {field: column for field in COMMON_NAMES if (column := mapping.get(field) or guessed.get(field, ""))}
+    by_field = {field: column for field, column in by_field.items() if mapping.get(field) != ""}
+    if "question" not in by_field or not {"answer", "letter"} & by_field.keys():
+        missing = "question" if "question" not in by_field else "answer"
+        raise RecipeError(f"no column holds the {missing}; {columns_present}", "the table's columns", fix)
+    option_columns = () if "options" in by_field or mapping.get("options") == "" else _option_columns(present)
+    return Columns(by_field, option_columns, frozenset(guessed))
 
 
 def to_raw_sample(
-    row: Mapping[str, Any], columns: Columns, shelf: ImageRoot, where: RowLocation, source: str, split: str = "train"
+    row: Mapping[str, Any], columns: Columns, root: ImageRoot, location: RowLocation, source: str, split: str = "train"
 ) -> RawSample:
-    """A table's row as a question.
+    """Convert a row of a table.
+
+    Args:
+        row: the row.
+        columns: its column mapping.
+        root: where the images are.
+        location: where the row is; names an image that a cell holds.
+        source: the source's name in the sample.
+        split: the split of a row that names none.
 
     Raises:
-        ValueError: it has no question or answer, no image where the table has a column of them, or a gold that is not
-            among its options.
+        ValueError: the row has no image although the table has a column of them, or its answer matches none of its
+            options.
     """
-    cell = {ours: row.get(theirs) for ours, theirs in columns.by_name.items()}
+    cell = {field: row.get(column) for field, column in columns.by_field.items()}
     question = cells.text(cell.get("question")).replace("<image>", "").strip()
-    choices = cells.options(cell["options"]) if cell.get("options") is not None else ()
+    options = cells.options(cell["options"]) if cell.get("options") is not None else ()
     if columns.option_columns:
         texts = (cells.text(row.get(name)) for name in columns.option_columns)
-        choices = cells.without_letters(option for option in texts if option)
-    written, bare = cells.lettered_options(question)
-    if written and (not choices or written == choices):
-        question, choices = (bare, written) if bare else (question, choices or written)
+        options = cells.without_letters(option for option in texts if option)
+    in_question, bare_question = cells.lettered_options(question)
+    if in_question and (not options or in_question == options):
+        question, options = (bare_question, in_question) if bare_question else (question, options or in_question)
     answer = cells.text(cell.get("letter")) or cells.text(cell.get("answer"))
-    if choices:
-        answer = cells.gold(answer, choices, is_letter=bool(cells.text(cell.get("letter"))))
-    shown = cell.get("image")
-    images = [shown] if isinstance(shown, dict) else cells.listed(shown, ";|") if "image" in cell else []
+    if options:
+        answer = cells.gold(answer, options, is_letter=bool(cells.text(cell.get("letter"))))
+    value = cell.get("image")
+    images = [value] if isinstance(value, dict) else cells.to_list(value, ";|") if "image" in cell else []
     if "image" in cell and not images:
         raise ValueError("no image")
-    named = cells.text(cell.get("split"))
+    split_name = cells.text(cell.get("split"))
     return RawSample(
         question=question,
         answer=answer,
-        kind=cells.kind(cells.text(cell.get("kind")), answer, choices),
-        images=tuple(shelf.picture(one, f"{where.file}:{where.line}-{at}") for at, one in enumerate(images)),
-        split=SPLITS.get(named.casefold(), named) or split,
+        kind=cells.kind(cells.text(cell.get("kind")), answer, options),
+        images=tuple(root.image(image, f"{location}-{number}") for number, image in enumerate(images)),
+        split=SPLITS.get(split_name.casefold(), split_name) or split,
         id=cells.text(cell.get("id")),
         group=cells.text(cell.get("group")),
-        options=choices,
+        options=options,
         explanation=cells.text(cell.get("explanation")),
         modality=cells.text(cell.get("modality")),
         topic=cells.text(cell.get("topic")),
@@ -133,12 +150,12 @@ def _plain(name: str) -> str:
 def _option_columns(names: list[str]) -> tuple[str, ...]:
     """Columns that hold one option each: `option_a`, `Choice B`, `opc`, or plain `A`, `B`, `C`."""
     for prefix in ("option_", "choice_", "option", "choice", "op", "opt_", ""):
-        result = []
+        columns = []
         for letter in "abcdefghij":
             column = next((name for name in names if _plain(name) == prefix + letter), None)
             if column is None:
                 break
-            result.append(column)
-        if len(result) > 1:
-            return tuple(result)
+            columns.append(column)
+        if len(columns) > 1:
+            return tuple(columns)
     return ()

@@ -1,4 +1,4 @@
-"""One's own data, in whatever form it arrives: a table, class folders, DICOM files, a hub id."""
+"""Recognize a user's data: a table, class folders, or DICOM files; and turn them into rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed.data.image import dicom
-from lowmed.data.image.files import SUFFIXES as PICTURES
+from lowmed.data.image.files import SUFFIXES as IMAGE_SUFFIXES
 from lowmed.data.ingest import columns, tables
 from lowmed.data.ingest.raw_sample import Entry, ImageFile, ImageRoot, RawSample, Rejection, RowLocation, read_rows
 from lowmed.errors import DataError
 
 SourceFormat = Literal["table", "classes", "dicom"]
-ROWS_LOOKED_AT = 50  # before the columns are named
-LOOKED_AT = 200  # files, before a folder is taken for what it is
+Language = Literal["en", "zh", "both"]
+ROWS_FOR_COLUMNS = 50  # rows whose columns are collected before the columns are mapped
+FILES_FOR_FORMAT = 200  # files that are inspected to recognize the format of a folder
 MAX_CLASSES = 26
 CLASS_QUESTION = "Which of these does the image show?"
 MODALITY_QUESTION = "Which imaging modality is this?"
@@ -23,110 +24,136 @@ SOURCE = "own"
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says about the data: which column is what, where the images lie, what to ask of class folders."""
+    """How the user describes the data.
+
+    Attributes:
+        columns: lowmed's field name -> the table's column.
+        images: folder or zip of a table's images; None for the table's folder.
+        language: which language of a bilingual source.
+        question: the question about the images of class folders.
+        format: what a folder contains; None to recognize it.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     images: Path | None = None
-    language: Literal["en", "zh", "both"] = "en"
+    language: Language = "en"
     question: str | None = None
-    form: SourceFormat | None = None
+    format: SourceFormat | None = None
 
 
 @dataclass(frozen=True)
 class RowStream:
-    """Rows to come, how they were understood, and about how many there are."""
+    """A stream of rows.
+
+    Attributes:
+        entries: the rows, read on demand.
+        description: how the source was interpreted, for the user.
+        count: an estimate of the number of rows.
+        unused_images: image files of a known source that no row refers to.
+    """
 
     entries: Iterator[Entry]
-    understood: str
+    description: str
     count: int
+    unused_images: tuple[str, ...] = ()
 
 
-def open_source(path: Path, wish: ImportOptions) -> RowStream:
+def open_source(path: Path, options: ImportOptions) -> RowStream:
     """The rows of a table file or a folder.
 
     Raises:
-        DataError: there is nothing, or nothing that is known.
-        RecipeError: the columns cannot be told.
+        DataError: the path does not exist, or its format is not recognized.
+        RecipeError: the columns cannot be recognized.
     """
     if path.is_file():
-        return _table(path, wish)
+        return _table(path, options)
     if not path.is_dir():
-        raise DataError("there is no such file or folder", str(path), "check the name; a hub id looks like owner/name")
-    form = wish.form or _form(path)
-    if form == "table":
-        return _table(_only_table(path), wish)
-    return _classes(path, wish) if form == "classes" else _films(path)
+        raise DataError("no such file or folder", str(path), "check the name; a hub id looks like owner/name")
+    source_format = options.format or _recognize(path)
+    if source_format == "table":
+        return _table(_only_table(path), options)
+    return _class_folders(path, options) if source_format == "classes" else _dicom_files(path)
 
 
 def concatenate(parts: Sequence[RowStream]) -> RowStream:
-    """Several parts, such as the splits of a set, one after the other; the first says how it was understood."""
+    """Several streams, such as the splits of a data set, one after another; the description is that of the first."""
     entries = chain.from_iterable(part.entries for part in parts)
-    return RowStream(entries, parts[0].understood, sum(part.count for part in parts))
+    return RowStream(entries, parts[0].description, sum(part.count for part in parts))
 
 
 def stream_rows(
-    lines: Iterator[tables.Line], count: int, shelf: ImageRoot, wish: ImportOptions, source: str, split: str = "train"
+    lines: Iterator[tables.Line], count: int, root: ImageRoot, options: ImportOptions, source: str, split: str = "train"
 ) -> RowStream:
-    """Rows of a table as questions, its columns found by the first of them."""
-    first = list(islice(lines, ROWS_LOOKED_AT))
-    known = columns.map_columns(tables.column_names(first), wish.columns)
-    return RowStream(_drafts(chain(first, lines), known, shelf, source, split), f"columns  {known.describe()}", count)
+    """Convert the rows of a table; the columns are mapped by the first rows.
+
+    Args:
+        lines: the rows of the table.
+        count: an estimate of their number.
+        root: where the images are.
+        options: which column is what.
+        source: the source's name in the samples.
+        split: the split of rows that name none.
+
+    Raises:
+        RecipeError: the columns cannot be recognized.
+    """
+    first = list(islice(lines, ROWS_FOR_COLUMNS))
+    mapped = columns.map_columns(tables.column_names(first), options.columns)
+    entries = _convert(chain(first, lines), mapped, root, source, split)
+    return RowStream(entries, f"columns  {mapped.describe()}", count)
 
 
-def _drafts(
-    lines: Iterator[tables.Line], known: columns.Columns, shelf: ImageRoot, source: str, split: str
+def _convert(
+    lines: Iterator[tables.Line], mapped: columns.Columns, root: ImageRoot, source: str, split: str
 ) -> Iterator[Entry]:
-    for where, row in lines:
+    for location, row in lines:
+        if isinstance(row, str):
+            yield location, Rejection(row)
+            continue
         try:
-            yield (
-                where,
-                Rejection(row)
-                if isinstance(row, str)
-                else columns.to_raw_sample(row, known, shelf, where, source, split),
-            )
+            yield location, columns.to_raw_sample(row, mapped, root, location, source, split)
         except ValueError as error:
-            yield where, Rejection(str(error))
+            yield location, Rejection(str(error))
 
 
-def _table(file: Path, wish: ImportOptions) -> RowStream:
-    return stream_rows(
-        tables.read_table(file), tables.count_rows(file), ImageRoot(wish.images or file.parent), wish, SOURCE
-    )
+def _table(file: Path, options: ImportOptions) -> RowStream:
+    root = ImageRoot(options.images or file.parent)
+    return stream_rows(tables.read_table(file), tables.count_rows(file), root, options, SOURCE)
 
 
 def _only_table(folder: Path) -> Path:
-    result = sorted(path for path in folder.iterdir() if path.suffix.lower() in tables.SUFFIXES)
-    named = [path for path in result if path.name == "samples.jsonl"] or result
-    if len(named) != 1:
-        told = f"{len(named)} tables in the folder" if named else "no table in the folder"
-        raise DataError(told, str(folder), "name the table itself, e.g. FOLDER/questions.csv")
-    return named[0]
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in tables.SUFFIXES)
+    preferred = [path for path in files if path.name == "samples.jsonl"] or files
+    if len(preferred) != 1:
+        what = f"{len(preferred)} tables in the folder" if preferred else "no table in the folder"
+        raise DataError(what, str(folder), "name the table itself, e.g. FOLDER/questions.csv")
+    return preferred[0]
 
 
-def _form(folder: Path) -> SourceFormat:
-    """What a folder is: DICOM files are asked for their modality, since their folders may be named after patients."""
+def _recognize(folder: Path) -> SourceFormat:
+    """The format of a folder. DICOM takes precedence over classes: its folders may have patients' names."""
     if any(path.suffix.lower() in tables.SUFFIXES for path in folder.iterdir()):
         return "table"
     files = _files(folder)
-    films = sum(map(_is_film, files[:LOOKED_AT]))
-    images = [path for path in files if path.suffix.lower() in PICTURES and path.parent != folder]
-    if not films and not images:
+    dicom_count = sum(map(_is_dicom, files[:FILES_FOR_FORMAT]))
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.parent != folder]
+    if not dicom_count and not images:
         raise DataError(
-            "the folder holds no table, no DICOM file and no folders of pictures",
+            "the folder contains no table, no DICOM file and no folders of images",
             str(folder),
-            f"name a table ({', '.join(tables.SUFFIXES)}), or say what it is with --as classes or --as dicom",
+            f"name a table ({', '.join(tables.SUFFIXES)}), or set the format with --as classes or --as dicom",
         )
-    return "dicom" if films >= len(images) else "classes"
+    return "dicom" if dicom_count >= len(images) else "classes"
 
 
-def _is_film(path: Path) -> bool:
+def _is_dicom(path: Path) -> bool:
     if path.suffix.lower() in dicom.SUFFIXES:
         return True
-    with path.open("rb") as opened:
-        return dicom.is_dicom(opened.read(132))
+    with path.open("rb") as file:
+        return dicom.is_dicom(file.read(132))
 
 
-def _classes(folder: Path, wish: ImportOptions) -> RowStream:
+def _class_folders(folder: Path, options: ImportOptions) -> RowStream:
     """A folder for each class, directly in `folder` or in its `train`, `test` ... folders."""
     splits = {path: columns.SPLITS.get(path.name.casefold(), "") for path in _folders(folder)}
     parts = splits if splits and all(splits.values()) else {folder: "train"}
@@ -135,10 +162,10 @@ def _classes(folder: Path, wish: ImportOptions) -> RowStream:
         raise DataError(
             f"{len(labels)} class folders; a choice has 2 to {MAX_CLASSES} options",
             str(folder),
-            "put the pictures of each class into a folder of its name, or write a table",
+            "put the images of each class into a folder with its name, or write a table",
         )
-    shown = {label: label.replace("_", " ").strip() for label in labels}
-    question = wish.question or CLASS_QUESTION
+    names = {label: label.replace("_", " ").strip() for label in labels}
+    question = options.question or CLASS_QUESTION
 
     def rows() -> Iterator[tuple[RowLocation, tuple[str, str, str]]]:
         for part, split in parts.items():
@@ -148,25 +175,24 @@ def _classes(folder: Path, wish: ImportOptions) -> RowStream:
                     yield RowLocation(name), (split, label.name, name)
 
         for path in [path for part in sorted({folder, *parts}) for path in sorted(part.iterdir())]:
-            if path.suffix.lower() in PICTURES and path.is_file():
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
                 yield RowLocation(path.relative_to(folder).as_posix()), ("", "", "")
 
     def read(row: tuple[str, str, str]) -> RawSample:
         split, label, name = row
         if not label:
-            raise ValueError("the picture lies in no class folder")
+            raise ValueError("the image is in no class folder")
         image = ImageFile(folder, name)
         return RawSample(
-            question, shown[label], "choice", (image,), split, options=tuple(shown.values()), source=SOURCE
+            question, names[label], "choice", (image,), split, options=tuple(names.values()), source=SOURCE
         )
 
-    return RowStream(
-        read_rows(rows(), read), f"classes  {len(labels)}: {', '.join(shown.values())}", sum(1 for _ in rows())
-    )
+    description = f"classes  {len(labels)}: {', '.join(names.values())}"
+    return RowStream(read_rows(rows(), read), description, sum(1 for _ in rows()))
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files below, in a fixed order, without the hidden ones that file managers leave."""
+    """All files below the folder in a fixed order, without the hidden files of file managers."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
@@ -174,26 +200,25 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _films(folder: Path) -> RowStream:
-    """Every DICOM file below the folder, asked for what its tags alone can answer: the modality."""
+def _dicom_files(folder: Path) -> RowStream:
+    """Every DICOM file below the folder, with the one question that its tags alone can answer: the modality."""
     options = tuple(dict.fromkeys(dicom.MODALITIES.values()))
-    films: list[Path] = []
+    dicom_files: list[Path] = []
     others: list[Path] = []
     for path in _files(folder):
-        (films if _is_film(path) else others).append(path)
-    images = [path for path in others if path.suffix.lower() in PICTURES]
+        (dicom_files if _is_dicom(path) else others).append(path)
+    images = [path for path in others if path.suffix.lower() in IMAGE_SUFFIXES]
 
     def entries() -> Iterator[Entry]:
-        for path in films:
+        for path in dicom_files:
             name = path.relative_to(folder).as_posix()
             image = ImageFile(folder, name)
-            asked = RawSample(MODALITY_QUESTION, "", "choice", (image,), options=options, source=SOURCE)
-            yield RowLocation(name), replace(asked, asks_modality=True)
+            sample = RawSample(MODALITY_QUESTION, "", "choice", (image,), options=options, source=SOURCE)
+            yield RowLocation(name), replace(sample, answer_is_modality=True)
         for path in images:
-            yield (
-                RowLocation(path.relative_to(folder).as_posix()),
-                Rejection("the picture has no DICOM tags to ask about"),
-            )
+            location = RowLocation(path.relative_to(folder).as_posix())
+            yield location, Rejection("the image has no DICOM tags that name its modality")
 
-    understood = f"dicom    {len(films)} of {len(films) + len(others)} files, each asked `{MODALITY_QUESTION}`"
-    return RowStream(entries(), understood, len(films) + len(images))
+    total = len(dicom_files) + len(others)
+    description = f"dicom    {len(dicom_files)} of {total} files, each with the question `{MODALITY_QUESTION}`"
+    return RowStream(entries(), description, len(dicom_files) + len(images))

@@ -1,4 +1,4 @@
-"""Images stored in parallel, each once, and rows handed on in their order when their images are done."""
+"""Store images in parallel, each once, and yield rows in their order when their images are stored."""
 
 import hashlib
 import json
@@ -9,56 +9,69 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from lowmed.data.group_split import IMAGE_GROUP
 from lowmed.data.image.dicom import pseudonym
 from lowmed.data.ingest import image_store, prepared_folder
+from lowmed.data.ingest.image_store import ImageStoreSettings, StoredFile
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, ImageFile, ImageSource, RawSample, Rejection, RowLocation
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
 SAME_ID, SAME_ROW = "an earlier row has the same id", "an earlier row has the same images, question and answer"
-IN_FLIGHT = 64  # rows whose images are being worked on; bounds the memory
-SHORTEST_NAME = 4  # characters of a file's name that make an id tell of it
+IN_FLIGHT = 64  # rows whose images are being stored; bounds the memory
+SHORTEST_NAME = 4  # characters of a file name that an id must contain to identify the file
+StoreJob = Future[StoredFile | str]  # a text states why the image cannot be used
 
 
 class ImagePipeline:
-    """The images that are being stored, each once, and the rows that wait for them."""
+    """The images that are being stored, each once."""
 
     def __init__(
         self,
         pool: ThreadPoolExecutor,
         folder: Path,
-        settings: image_store.ImageStoreSettings,
-        known: dict[str, tuple[image_store.StoredFile, Path]],
+        settings: ImageStoreSettings,
+        known: dict[str, tuple[StoredFile, Path]],
         progress: IO[str],
         images: bool,
     ) -> None:
+        """Set up the pipeline.
+
+        Args:
+            pool: the threads that store images.
+            folder: the folder that is being built.
+            settings: how images are stored.
+            known: files that earlier runs stored, by digest, and the folder that contains them.
+            progress: gets a line for each stored file, so that a killed run can continue.
+            images: False stores no image and makes references from file names.
+        """
         self.pool, self.folder, self.settings, self.known = pool, folder, settings, known
         self.progress, self.images = progress, images
-        self.jobs: dict[ImageSource | str, Future[image_store.StoredFile | str]] = {}
-        self.used: dict[str, image_store.StoredFile] = {}
+        self.jobs: dict[ImageSource | str, StoreJob] = {}
+        self.used: dict[str, StoredFile] = {}
         self.written: set[str] = set()
 
-    def begin(self, image: ImageSource) -> "Future[image_store.StoredFile | str]":
-        """Start on an image, or join the work on it."""
-        key = image.name if isinstance(image, ImageBytes) else image  # a key must not hold the image's bytes
+    def submit(self, image: ImageSource) -> StoreJob:
+        """Start to store an image, or return the job that already does."""
+        key = image.name if isinstance(image, ImageBytes) else image  # the key must not keep the image's bytes alive
         if key not in self.jobs:
             self.jobs[key] = self.pool.submit(self._store, image)
         return self.jobs[key]
 
-    def _store(self, image: ImageSource) -> image_store.StoredFile | str:
+    def _store(self, image: ImageSource) -> StoredFile | str:
         if not self.images:
-            named = hashlib.sha256(image.name.encode()).hexdigest()
-            return image_store.StoredFile(named, (f"{image_store.FOLDER}/{named[:20]}.png",), (), ())
+            digest = hashlib.sha256(image.name.encode()).hexdigest()
+            return StoredFile(digest, (f"{image_store.FOLDER}/{digest[:20]}.png",), (), ())
         try:
             return image_store.store_file(image, self.settings, self.folder, self.known)
         except DataError as error:
             return error.what
 
-    def result(self, job: "Future[image_store.StoredFile | str]") -> image_store.StoredFile:
-        """What became of an image.
+    def result(self, job: StoreJob) -> StoredFile:
+        """Wait for a job.
 
         Raises:
-            ValueError: it cannot be used.
+            ValueError: the image cannot be used.
         """
         stored = job.result()
         if isinstance(stored, str):
@@ -69,90 +82,91 @@ class ImagePipeline:
             write_line(self.progress, {"settings": self.settings.digest, **stored.record})
         return stored
 
-    def finish(self) -> list[image_store.StoredFile]:
-        """Write what is known of the files, drop the images that no row uses, and return the former."""
+    def finish(self) -> list[StoredFile]:
+        """Write the records of the used files, delete the images that no row uses, and return the records."""
         used = sorted(self.used.values(), key=lambda stored: stored.file)
-        lines = ({"settings": self.settings.digest, **stored.record} for stored in used)
-        with (self.folder / prepared_folder.IMAGES).open("w", encoding="utf-8") as written:
-            for line in lines:
-                write_line(written, line)
+        with (self.folder / prepared_folder.IMAGES).open("w", encoding="utf-8") as file:
+            for stored in used:
+                write_line(file, {"settings": self.settings.digest, **stored.record})
         (self.folder / prepared_folder.PROGRESS).unlink()
-        wanted = {PurePosixPath(reference).name for stored in used for reference in stored.images}
+        used_names = {PurePosixPath(reference).name for stored in used for reference in stored.images}
         for path in (self.folder / image_store.FOLDER).iterdir():
-            if path.name not in wanted:
+            if path.name not in used_names:
                 path.unlink()
         return used
 
 
 def run_pipeline(
-    entries: Iterable[Entry], work: ImagePipeline
+    entries: Iterable[Entry], pipeline: ImagePipeline
 ) -> Iterator[tuple[RowLocation, Sample | None, str, str]]:
-    """Each row in its order, as soon as its images are stored: the sample and its split, or why there is none."""
-    waiting: deque[tuple[RowLocation, RawSample | Rejection, list[Future[image_store.StoredFile | str]]]] = deque()
+    """Yield location, sample, split and "" for each row in order; for a rejected row None, "" and the reason."""
+    waiting: deque[tuple[RowLocation, RawSample | Rejection, list[StoreJob]]] = deque()
     ids: set[str] = set()
 
-    def oldest() -> tuple[RowLocation, Sample | None, str, str]:
-        where, entry, jobs = waiting.popleft()
+    def finish_oldest() -> tuple[RowLocation, Sample | None, str, str]:
+        location, entry, jobs = waiting.popleft()
         try:
             if isinstance(entry, Rejection):
                 raise ValueError(entry.reason)
-            stored = [work.result(job) for job in jobs]
-            sample = _sample(entry, stored, work.settings.salt)
+            stored = [pipeline.result(job) for job in jobs]
+            sample = _to_sample(entry, stored, pipeline.settings.salt)
             if sample.id in ids:
                 raise ValueError(SAME_ID if entry.id else SAME_ROW)
         except ValueError as error:
-            return where, None, "", str(error)
+            return location, None, "", str(error)
         ids.add(sample.id)
-        work.used |= {each.file: each for each in stored}
-        return where, sample, entry.split, ""
+        pipeline.used |= {file.file: file for file in stored}
+        return location, sample, entry.split, ""
 
-    for where, entry in entries:
+    for location, entry in entries:
         images = entry.images if isinstance(entry, RawSample) else ()
-        jobs = [work.begin(image) for image in images]
-        bare = entry if isinstance(entry, Rejection) else _without_content(entry)
-        waiting.append((where, bare, jobs))
+        jobs = [pipeline.submit(image) for image in images]
+        waiting.append((location, entry if isinstance(entry, Rejection) else _without_content(entry), jobs))
         while len(waiting) > IN_FLIGHT:
-            yield oldest()
+            yield finish_oldest()
     while waiting:
-        yield oldest()
+        yield finish_oldest()
 
 
-def _without_content(draft: RawSample) -> RawSample:
-    images = (replace(each, content=b"") if isinstance(each, ImageBytes) else each for each in draft.images)
-    return replace(draft, images=tuple(images))
+def _without_content(raw: RawSample) -> RawSample:
+    images = (replace(image, content=b"") if isinstance(image, ImageBytes) else image for image in raw.images)
+    return replace(raw, images=tuple(images))
 
 
-def _sample(draft: RawSample, stored: list[image_store.StoredFile], salt: bytes) -> Sample:
-    images = tuple(reference for each in stored for reference in each.images)
-    modality = next((each.modality for each in stored if each.modality), "")
-    if draft.asks_modality and not modality:
-        raise ValueError("the file says no known modality, so that there is nothing to ask")
-    answer = draft.answer or (modality if draft.asks_modality else "")
-    patient = next((each.patient for each in stored if each.patient), "")
-    content = "\0".join((draft.split, *images, draft.question, answer, *draft.options))
-    given = pseudonym(draft.id, salt) if _tells_a_file(draft) else draft.id
-    made = given or hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
+def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
+    images = tuple(reference for file in stored for reference in file.images)
+    modality = next((file.modality for file in stored if file.modality), "")
+    if raw.answer_is_modality and not modality:
+        raise ValueError("the file names no known modality, which would be the answer")
+    answer = raw.answer or (modality if raw.answer_is_modality else "")
+    patient = next((file.patient for file in stored if file.patient), "")
+    # Ids and groups are made from the original pixels, so that they are the same under every pixel policy.
+    pixels = tuple(digest for file in stored for digest in file.pixels or (file.file,))
+    content = "\0".join((raw.split, *pixels, raw.question, answer, *raw.options))
+    image_group = f"{IMAGE_GROUP}{pixels[0][:20]}" if pixels else ""
+    source_id = pseudonym(raw.id, salt) if _names_a_file(raw) else raw.id
+    sample_id = source_id or hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
     return Sample(
-        id=made,
-        question=draft.question,
+        id=sample_id,
+        question=raw.question,
         answer=answer,
-        kind=draft.kind,
-        group=(pseudonym(draft.group, salt) if draft.group else patient) or (images[0] if images else made),
-        source=draft.source,
+        kind=raw.kind,
+        group=(pseudonym(raw.group, salt) if raw.group else patient) or image_group or sample_id,
+        source=raw.source,
         images=images,
-        options=draft.options,
-        explanation=draft.explanation,
-        modality=draft.modality or modality,
-        topic=draft.topic or next((each.view for each in stored if each.view), ""),
+        options=raw.options,
+        explanation=raw.explanation,
+        modality=raw.modality or modality,
+        topic=raw.topic or next((file.view for file in stored if file.view), ""),
     )
 
 
-def _tells_a_file(draft: RawSample) -> bool:
-    """Whether the id repeats the name of a file, which may be a patient's."""
-    names = (PurePosixPath(each.name.replace("\\", "/")).stem for each in draft.images if isinstance(each, ImageFile))
-    return any(len(name) >= SHORTEST_NAME and name.casefold() in draft.id.casefold() for name in names)
+def _names_a_file(raw: RawSample) -> bool:
+    """Whether the id contains the name of an image file, which may be a patient's name."""
+    names = (PurePosixPath(image.name.replace("\\", "/")).stem for image in raw.images if isinstance(image, ImageFile))
+    return any(len(name) >= SHORTEST_NAME and name.casefold() in raw.id.casefold() for name in names)
 
 
 def write_line(file: IO[str], row: dict[str, Any]) -> None:
-    """One JSON object as a line."""
+    """Write one JSON object as a line."""
     file.write(json.dumps(row, ensure_ascii=False) + "\n")

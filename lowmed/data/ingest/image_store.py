@@ -1,4 +1,4 @@
-"""One image of a source to the files that a data set keeps: resized once, pixels and nothing else."""
+"""Store an image of a source: resize it once, and keep its pixels without any metadata."""
 
 import hashlib
 import os
@@ -17,14 +17,14 @@ from lowmed.data.image.policy import PixelPolicy, errors_naming, fit, one_channe
 from lowmed.data.ingest.raw_sample import ImageSource
 
 FOLDER = "images"
-COMPRESS_LEVEL = 3  # of zlib: a third of the default's time on grey films, and no larger
-RULES_VERSION = 1  # of everything here that decides a stored pixel
+COMPRESS_LEVEL = 3  # of zlib: a third of the default's time on grey images, and no larger
+RULES_VERSION = 1  # of all code here that determines a stored pixel
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStoreSettings:
-    """How images are stored: their budget, the frames of a file, the CT window, and the salt of patients' digests."""
+    """How images are stored: pixel policy, frames of a file, CT window, and the salt of patients' pseudonyms."""
 
     policy: PixelPolicy
     frames: Frames = "first"
@@ -33,14 +33,24 @@ class ImageStoreSettings:
 
     @property
     def digest(self) -> str:
-        """Changes with anything that would change a stored image or its record."""
-        told = f"{RULES_VERSION} {self.policy} {self.frames} {self.window}".encode()
-        return hashlib.blake2b(told, key=self.salt[:64], digest_size=8).hexdigest()
+        """Changes with everything that changes a stored image or its record."""
+        settings = f"{RULES_VERSION} {self.policy} {self.frames} {self.window}".encode()
+        return hashlib.blake2b(settings, key=self.salt[:64], digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A source's image file once stored: `images` are its frames, as references; sizes in pixels, as they came."""
+    """The record of a stored image file.
+
+    Attributes:
+        file: SHA-256 of the source's file.
+        images: references of the stored frames.
+        pixels: digest of each frame's pixels before it was resized.
+        sizes: width and height of each frame in pixels, before it was resized.
+        modality: from DICOM tags, else "".
+        view: from DICOM tags, else "".
+        patient: pseudonym of the DICOM patient, else "".
+    """
 
     file: str
     images: tuple[str, ...]
@@ -52,45 +62,51 @@ class StoredFile:
 
     @property
     def record(self) -> Record:
-        """As JSON."""
+        """The record as a JSON object."""
         return asdict(self)
 
 
 def store_file(
     image: ImageSource, settings: ImageStoreSettings, folder: Path, known: Mapping[str, tuple[StoredFile, Path]]
 ) -> StoredFile:
-    """Write the frames of an image below `folder`, or link them from where an earlier run wrote the same.
+    """Store the frames of an image, or link the frames that an earlier run stored.
+
+    Args:
+        image: the image.
+        settings: how to store it.
+        folder: the data set's folder, which contains `images/`.
+        known: files that earlier runs stored, by digest, and the folder that contains them.
 
     Raises:
-        DataError: the image is missing, damaged, of a size that is not read, or needs what is not installed.
+        DataError: the image is missing, damaged or of an unsupported size, or its decoder is not installed.
     """
     content = image.read()
     file = hashlib.sha256(content).hexdigest()
-    if file in known and _linked(*known[file], folder):
+    if file in known and _link(*known[file], folder):
         return known[file][0]
     suffix = Path(image.name).suffix.lower()
     if dicom.is_dicom(content) or suffix in dicom.SUFFIXES:
-        film = dicom.read(content, image.name, frames=settings.frames, window=settings.window, salt=settings.salt)
+        decoded = dicom.read(content, image.name, frames=settings.frames, window=settings.window, salt=settings.salt)
     else:
-        film = dicom.DicomImage(tuple(read_frames(BytesIO(content), image.name, settings.frames)), "", "", "")
+        decoded = dicom.DicomImage(tuple(read_frames(BytesIO(content), image.name, settings.frames)), "", "", "")
     with errors_naming(image.name):
-        pictures = [one_channel(shown) for shown in film.images]
-    images = tuple(_write(fit(shown, settings.policy, image.name), folder) for shown in pictures)
-    pixels = tuple(_digest(shown) for shown in pictures)
-    sizes = tuple(shown.size for shown in pictures)
-    return StoredFile(file, images, pixels, sizes, film.modality, film.view, film.patient)
+        frames = [one_channel(frame) for frame in decoded.images]
+    images = tuple(_write(fit(frame, settings.policy, image.name), folder) for frame in frames)
+    pixels = tuple(_digest(frame) for frame in frames)
+    sizes = tuple(frame.size for frame in frames)
+    return StoredFile(file, images, pixels, sizes, decoded.modality, decoded.view, decoded.patient)
 
 
 def png(image: Image.Image) -> bytes:
-    """The image as a PNG file that holds pixels and nothing else."""
+    """The image as a PNG file without metadata."""
     bare = Image.frombytes(image.mode, image.size, image.tobytes())  # a new image, which carries no metadata
-    written = BytesIO()
-    bare.save(written, "PNG", compress_level=COMPRESS_LEVEL)
-    return written.getvalue()
+    file = BytesIO()
+    bare.save(file, "PNG", compress_level=COMPRESS_LEVEL)
+    return file.getvalue()
 
 
 def _digest(image: Image.Image) -> str:
-    """128 bits of mode, size and pixels; not cryptographic, since nobody gains by forging one."""
+    """128 bits of mode, size and pixels; not cryptographic, because a forged digest would gain nothing."""
     digest = xxhash.xxh3_128(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
@@ -101,14 +117,14 @@ def _write(image: Image.Image, folder: Path) -> str:
     reference = f"{FOLDER}/{hashlib.sha256(content).hexdigest()[:20]}.png"
     path = folder / reference
     if not path.exists():
-        aside = path.with_name(f"{path.name}.{os.getpid()}-{id(image)}")
-        aside.write_bytes(content)
-        aside.replace(path)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}-{id(image)}")
+        temporary.write_bytes(content)
+        temporary.replace(path)
     return reference
 
 
-def _linked(stored: StoredFile, earlier: Path, folder: Path) -> bool:
-    """Whether all frames of an earlier run are there and now also here."""
+def _link(stored: StoredFile, earlier: Path, folder: Path) -> bool:
+    """Link all frames from an earlier run's folder; False if one is missing there."""
     for reference in stored.images:
         if (folder / reference).exists():
             continue

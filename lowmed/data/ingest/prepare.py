@@ -1,17 +1,16 @@
-"""Rows and images of any source into one folder that every recipe accepts.
+"""Import rows and images of any source into one folder that every recipe accepts.
 
-The folder holds `samples.jsonl` (one Sample a line, with its split), `rejected.jsonl` (what was kept out, and why),
-`images/`, `images.jsonl` (what is known of each image's file) and `card.json`. It is built aside and moved into
-place when it is whole.
+The folder holds `samples.jsonl` (one Sample a line, with its split), `rejected.jsonl` (rejected rows with the reason),
+`images/`, `images.jsonl` (a record of each source image file) and `card.json`. It is built in a temporary sibling and
+renamed when it is complete.
 """
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,14 +23,13 @@ from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline, write
 from lowmed.data.ingest.raw_sample import Entry
 from lowmed.errors import DataError, LowmedError
 
-FORMAT = 1
 SHOWN_REASONS = 8
 Advance = Callable[[int, str], None]
 
 
 @dataclass
 class PrepareCounts:
-    """What became of the rows."""
+    """Imported rows by split and kind, rejected rows by reason, and the first location of each reason."""
 
     splits: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -40,114 +38,131 @@ class PrepareCounts:
 
     @property
     def rows(self) -> int:
-        """Rows that are in the data set."""
+        """The number of imported rows."""
         return self.splits.total()
+
+    @property
+    def rejected(self) -> int:
+        """The number of rejected rows."""
+        return self.reasons.total()
 
     @property
     def rejected_share(self) -> float:
         """Rejected rows over all rows."""
-        rejected = self.reasons.total()
-        return rejected / (self.rows + rejected) if rejected else 0.0
+        return self.rejected / (self.rows + self.rejected) if self.rejected else 0.0
 
 
 def prepare(
     entries: Iterable[Entry],
     out: Path,
     settings: image_store.ImageStoreSettings,
-    about: dict[str, Any],
+    about: Mapping[str, Any],
     *,
     images: bool = True,
     max_rejected: float = 0.05,
     cores: int | None = None,
     advance: Advance = lambda done, note: None,
 ) -> PrepareCounts:
-    """Build the folder `out`, reusing what an earlier run of the same settings left there.
+    """Build the folder `out`, reusing the images that an earlier run stored there with the same settings.
 
-    `about` goes into the card; without `pictures` only the texts are kept, which can be audited but not trained on.
+    Args:
+        entries: the rows.
+        out: the folder to build.
+        settings: how images are stored.
+        about: `source` and further fields of the card.
+        images: False keeps the texts only, which can be audited but not trained on.
+        max_rejected: the largest share of rejected rows that is accepted.
+        cores: threads that store images; None for one a core.
+        advance: called with the number of rows done and a note.
 
     Raises:
-        DataError: no row is left, or more than `max_rejected` of them are rejected; `out` is then as it was, and the
-            rejected rows are in `<out>.rejected.jsonl`.
+        DataError: no row is left, or more than `max_rejected` of them are rejected. `out` is then unchanged, and
+            `<out>.rejected.jsonl` names the rejected rows.
     """
-    with _aside(out) as folder:
+    with _building(out) as folder:
         known = prepared_folder.known_files(settings.digest, out, folder)
-        tally = PrepareCounts()
+        counts = PrepareCounts()
         with (
             ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool,
             (folder / prepared_folder.SAMPLES).open("w", encoding="utf-8") as samples,
             (folder / prepared_folder.REJECTED).open("w", encoding="utf-8") as rejected,
             (folder / prepared_folder.PROGRESS).open("a", encoding="utf-8") as progress,
         ):
-            work = ImagePipeline(pool, folder, settings, known, progress, images)
-            for where, sample, split, reason in run_pipeline(entries, work):
+            pipeline = ImagePipeline(pool, folder, settings, known, progress, images)
+            for location, sample, split, reason in run_pipeline(entries, pipeline):
                 if sample is None:
-                    tally.reasons[reason] += 1
-                    tally.first.setdefault(reason, f"{where.file}:{where.line}" if where.line else where.file)
-                    write_line(rejected, {"file": where.file, "line": where.line, "reason": reason})
+                    counts.reasons[reason] += 1
+                    counts.first.setdefault(reason, str(location))
+                    write_line(rejected, {"file": location.file, "line": location.line, "reason": reason})
                 else:
-                    tally.splits[split] += 1
-                    tally.kinds[sample.kind] += 1
+                    counts.splits[split] += 1
+                    counts.kinds[sample.kind] += 1
                     write_line(samples, {**asdict(sample), "split": split})
-                advance(tally.rows + tally.reasons.total(), f"{tally.reasons.total()} rejected")
-        _judge(tally, max_rejected, folder, out)
-        used = work.finish()
-        _card(folder, about, settings, tally, used, images)
+                advance(counts.rows + counts.rejected, f"{counts.rejected} rejected")
+        _check_counts(counts, max_rejected, folder, out)
+        used = pipeline.finish()
+        card = _card(folder, about, settings, counts, used, images)
+        (folder / prepared_folder.CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _move(folder, out)
-    return tally
+    return counts
 
 
-def _judge(tally: PrepareCounts, max_rejected: float, folder: Path, out: Path) -> None:
-    if tally.rows and tally.rejected_share <= max_rejected:
+def _check_counts(counts: PrepareCounts, max_rejected: float, folder: Path, out: Path) -> None:
+    if counts.rows and counts.rejected_share <= max_rejected:
         return
-    beside = out.with_name(f"{out.name}.rejected.jsonl")
-    shutil.copyfile(folder / prepared_folder.REJECTED, beside)
+    total = counts.rows + counts.rejected
+    if not total:
+        raise DataError("the source contains no row", str(out), "use another copy of the source")
+    copy = out.with_name(f"{out.name}.rejected.jsonl")
+    shutil.copyfile(folder / prepared_folder.REJECTED, copy)
     reasons = "\n".join(
-        f"{count:,} x {reason} (first: {tally.first[reason]})" for reason, count in tally.reasons.most_common(8)
+        f"{count:,} x {reason} (first: {counts.first[reason]})"
+        for reason, count in counts.reasons.most_common(SHOWN_REASONS)
     )
-    total = tally.rows + tally.reasons.total()
-    what = f"{tally.reasons.total():,} of {total:,} rows are rejected" if total else "the source holds no row"
     raise DataError(
-        what,
-        f"{beside} names each\n{reasons}" if total else str(out),
-        "mend them, or allow it with a larger --max-rejected" if tally.rows else "mend the rows; not one can be used",
+        f"{counts.rejected:,} of {total:,} rows are rejected",
+        f"{copy} lists them all\n{reasons}",
+        "correct the rows, or allow them with a larger --max-rejected"
+        if counts.rows
+        else "correct the rows; none can be used",
     )
 
 
 def _card(
     folder: Path,
-    about: dict[str, Any],
+    about: Mapping[str, Any],
     settings: image_store.ImageStoreSettings,
-    tally: PrepareCounts,
+    counts: PrepareCounts,
     used: list[image_store.StoredFile],
     images: bool,
-) -> None:
-    card = {
-        "format": FORMAT,
-        **about,
-        "rows": dict(sorted(tally.splits.items())),
-        "kinds": dict(sorted(tally.kinds.items())),
-        "images": len({reference for stored in used for reference in stored.images}),
-        "pictures": images,
-        "max_image_tokens": settings.policy.max_image_tokens,
-        "frames": settings.frames,
-        "window": settings.window,
-        "rejected": dict(tally.reasons.most_common()),
-        "samples_sha256": hashlib.sha256((folder / prepared_folder.SAMPLES).read_bytes()).hexdigest(),
-        "lowmed": __version__,
-    }
-    (folder / prepared_folder.CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+) -> prepared_folder.DataCard:
+    return prepared_folder.DataCard.model_validate(
+        {
+            **about,
+            "rows": dict(sorted(counts.splits.items())),
+            "kinds": dict(sorted(counts.kinds.items())),
+            "images": len({reference for stored in used for reference in stored.images}),
+            "has_images": images,
+            "max_image_tokens": settings.policy.max_image_tokens,
+            "frames": settings.frames,
+            "window": settings.window,
+            "rejected": dict(counts.reasons.most_common()),
+            "samples_sha256": hashlib.sha256((folder / prepared_folder.SAMPLES).read_bytes()).hexdigest(),
+            "lowmed": __version__,
+        }
+    )
 
 
 @contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to build in; what a killed run left in it is used, one run at a time."""
+def _building(out: Path) -> Iterator[Path]:
+    """A sibling of `out` to build in, locked. It continues with the images that a killed run left there."""
     folder, replaced = _hidden(out, "building"), _hidden(out, "replaced")
     if out.exists() and not (out / prepared_folder.CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError("this exists and is no data set of `lowmed data prepare`", str(out), "choose another --out")
+        raise DataError("this exists and was not written by `lowmed data prepare`", str(out), "choose another --out")
     try:
         (folder / image_store.FOLDER).mkdir(parents=True, exist_ok=True)
         if replaced.exists() and not out.exists():
-            replaced.rename(out)  # a run was killed between two renames
+            replaced.rename(out)  # a run was killed between the two renames
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise DataError(f"the folder cannot be written ({error.strerror})", str(out), "choose another --out") from error
@@ -155,7 +170,7 @@ def _aside(out: Path) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DataError("another run is writing this data set", str(out), "wait for it") from error
+            raise DataError("another process is writing this data set", str(out), "wait for it") from error
         try:
             yield folder
         except LowmedError:
@@ -171,5 +186,5 @@ def _move(folder: Path, out: Path) -> None:
     folder.rename(out)
 
 
-def _hidden(out: Path, what: str) -> Path:
-    return out.with_name(f".{out.name}.{what}")
+def _hidden(out: Path, suffix: str) -> Path:
+    return out.with_name(f".{out.name}.{suffix}")

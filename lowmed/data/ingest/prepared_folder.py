@@ -1,4 +1,4 @@
-"""A folder that `lowmed data prepare` wrote: its files by name, and what they say."""
+"""The files of a folder that `lowmed data prepare` wrote."""
 
 import hashlib
 import json
@@ -6,32 +6,102 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lowmed.data.dataset import RejectedRow
 from lowmed.data.image.files import locate
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
 
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
-PROGRESS = "progress.jsonl"  # IMAGES while a run is on its way
+PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
+FORMAT = 1
 
 
-def data_card(folder: Path) -> dict[str, Any] | None:
-    """The card of a prepared folder, None where the folder was not prepared.
+class DataCard(BaseModel):
+    """`card.json`: where the data come from and how they were imported.
+
+    Attributes:
+        format: version of this file's format.
+        source: name of the known source, hub id, or `own`.
+        licence: the licence of a known source; "" if unknown.
+        citation: the publication of a known source.
+        url: the page of a known source.
+        rows: rows by split.
+        kinds: rows by kind.
+        images: number of distinct stored images.
+        has_images: False after `--text-only`.
+        max_image_tokens: the pixel policy that the images were stored with.
+        frames: which frames of a file were stored.
+        window: the CT window; None for the file's own.
+        rejected: rejected rows by reason.
+        unused_images: image files of a known source that no row refers to.
+        samples_sha256: digest of `samples.jsonl`.
+        lowmed: the version that wrote the folder.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    source: str
+    licence: str = ""
+    citation: str = ""
+    url: str = ""
+    rows: dict[str, int]
+    kinds: dict[str, int]
+    images: int
+    has_images: bool
+    max_image_tokens: int
+    frames: str
+    window: str | None
+    rejected: dict[str, int]
+    unused_images: tuple[str, ...] = ()
+    samples_sha256: str
+    lowmed: str
+
+
+def data_card(folder: Path) -> DataCard | None:
+    """The card of a prepared folder; None if the folder was not prepared.
 
     Raises:
-        DataError: the card cannot be read.
+        DataError: the card is damaged, or a newer version of lowmed wrote it.
     """
     path = folder / CARD
     if not path.is_file():
         return None
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError("the card is not JSON", str(path), "run `lowmed data prepare` again") from error
-    return result if isinstance(result, dict) and "format" in result else None
+    if not isinstance(content, dict) or "format" not in content:
+        return None  # another program's card.json
+    check_format(content, path)
+    try:
+        return DataCard.model_validate(content)
+    except ValidationError as error:
+        fields = ", ".join(str(mistake["loc"][0]) for mistake in error.errors() if mistake["loc"])
+        raise DataError(
+            f"the card is damaged: {fields} missing or wrong", str(path), "run `lowmed data prepare` again"
+        ) from error
+
+
+def check_format(content: dict[str, Any], path: Path) -> None:
+    """Check that this version of lowmed can read a record.
+
+    Raises:
+        DataError: a newer version of lowmed wrote it.
+    """
+    written = content.get("format")
+    if isinstance(written, int) and written > FORMAT:
+        raise DataError(
+            f"written by a newer version of lowmed (format {written}, this version reads {FORMAT})",
+            str(path),
+            "update lowmed",
+        )
 
 
 def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, StoredFile]]:
-    """What is known of each image file, after the digest of the settings it was stored with; whole lines only."""
+    """The digest of the import settings and the record of each image file; a truncated last line is left out."""
     path = folder / name
     if not path.is_file():
         return
@@ -39,21 +109,33 @@ def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, Stored
         for line in lines:
             try:
                 row = json.loads(line)
-                yield row.pop("settings"), _stored(row)
+                yield row.pop("settings"), _stored_file(row)
             except (ValueError, KeyError, TypeError):
-                return  # a line that a kill cut short; nothing can follow it
+                return  # the process was killed while it wrote this line, so no other line follows
+
+
+def rejected_rows(folder: Path) -> tuple[RejectedRow, ...]:
+    """The rows that import rejected, in order."""
+    return tuple(
+        RejectedRow(row["file"] if row["line"] is None else f"{row['file']}:{row['line']}", row["reason"])
+        for row in _rejected(folder)
+    )
 
 
 def rejected_files(folder: Path) -> set[str]:
-    """The files that `rejected.jsonl` names, as they were called."""
+    """The names of the source files with rejected rows."""
+    return {str(row["file"]) for row in _rejected(folder)}
+
+
+def _rejected(folder: Path) -> list[dict[str, Any]]:
     path = folder / REJECTED
     if not path.is_file():
-        return set()
-    return {str(json.loads(line)["file"]) for line in path.read_text(encoding="utf-8").splitlines()}
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def known_files(settings: str, *folders: Path) -> dict[str, tuple[StoredFile, Path]]:
-    """Image files that earlier runs stored with these settings, by digest, and the folder that has them."""
+    """Image files that earlier runs stored with these settings, by digest, and the folder that contains them."""
     return {
         stored.file: (stored, folder)
         for folder in folders
@@ -64,19 +146,19 @@ def known_files(settings: str, *folders: Path) -> dict[str, tuple[StoredFile, Pa
 
 
 def damaged_images(folder: Path, references: Iterable[str]) -> dict[str, str]:
-    """The images that are missing or no longer what was stored, which their names tell without decoding them."""
-    result = {}
+    """The images that are missing or changed. Their names are digests, so that none need be decoded."""
+    problems = {}
     for reference in sorted(set(references)):
         try:
             content = locate(folder, reference).read_bytes()
         except DataError as error:
-            result[reference] = error.what
+            problems[reference] = error.what
             continue
         if hashlib.sha256(content).hexdigest()[:20] != PurePosixPath(reference).stem:
-            result[reference] = "the image file is not what was stored"
-    return result
+            problems[reference] = "the image file was changed after it was stored"
+    return problems
 
 
-def _stored(row: dict[str, Any]) -> StoredFile:
+def _stored_file(row: dict[str, Any]) -> StoredFile:
     sizes = tuple((width, height) for width, height in row.pop("sizes"))
     return StoredFile(images=tuple(row.pop("images")), pixels=tuple(row.pop("pixels")), sizes=sizes, **row)

@@ -1,4 +1,4 @@
-"""A row on its way into a data set: what it says, where it stands, and its images, still to be opened."""
+"""A row on its way into a data set: its texts, its location, and its images before they are opened."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -11,16 +11,19 @@ from lowmed.data.image.files import inside, locate
 from lowmed.errors import DataError
 from lowmed.sample import Kind
 
-MAX_FILE_BYTES = 2**30  # an image's file beyond this is no image that a model could use
+MAX_FILE_BYTES = 2**30  # no usable image needs a larger file
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
 class RowLocation:
-    """The file as its source calls it, and the line, row or item in it."""
+    """The file by the name that its source uses, and the line, row or item in it."""
 
     file: str
     line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class ImageFile:
         """The bytes of the file.
 
         Raises:
-            DataError: it is missing, leads out of the folder, is empty or too large.
+            DataError: it is missing, outside the folder, empty or too large.
         """
         path = locate(self.folder, self.name)
         _check_bytes(path.stat().st_size, self.name)
@@ -43,7 +46,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """An image in a zip archive, which is read in place: nothing is ever unpacked."""
+    """An image in a zip archive, which is read in place and never unpacked."""
 
     archive: Path
     name: str
@@ -52,19 +55,19 @@ class ZipMember:
         """The bytes of the member.
 
         Raises:
-            DataError: there is none of that name, it is damaged, encrypted, empty or too large.
+            DataError: it is missing, damaged, encrypted, empty or too large.
         """
         inside(self.name)
-        opened, members = _opened(self.archive)
+        archive, members = _open_archive(self.archive)
         member = members.get(self.name)
         if member is None:
-            raise DataError("the image is not in the archive", self.name, f"look into {self.archive.name}")
+            raise DataError("the archive does not contain the image", self.name, f"look into {self.archive.name}")
         try:
-            _check_bytes(opened.getinfo(member).file_size, self.name)
-            return opened.read(member)
+            _check_bytes(archive.getinfo(member).file_size, self.name)
+            return archive.read(member)
         except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, NotImplementedError) as error:
-            told = f"the image cannot be read from the archive ({type(error).__name__})"
-            raise DataError(told, self.name, f"copy {self.archive.name} again") from error
+            what = f"the image cannot be read from the archive ({type(error).__name__})"
+            raise DataError(what, self.name, f"copy {self.archive.name} again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,10 @@ ImageSource = ImageFile | ZipMember | ImageBytes
 
 @dataclass(frozen=True, slots=True)
 class RawSample:
-    """What a Sample will hold, with `group` and `id` as the source has them: neither is copied as it stands."""
+    """The fields of a Sample before import.
+
+    `id` and `group` are those of the source; import replaces them with pseudonyms if they may identify a patient.
+    """
 
     question: str
     answer: str
@@ -98,7 +104,7 @@ class RawSample:
     modality: str = ""
     topic: str = ""
     source: str = ""
-    asks_modality: bool = False  # the answer is what the image's own tags say
+    answer_is_modality: bool = False  # the answer is the modality in the image's own DICOM tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,34 +118,38 @@ Entry = tuple[RowLocation, RawSample | Rejection]
 
 
 def read_rows(rows: Iterable[tuple[RowLocation, Row]], read: Callable[[Row], RawSample]) -> Iterator[Entry]:
-    """Read rows one by one; a row that `read` refuses with a ValueError becomes a Refusal."""
-    for where, row in rows:
+    """Convert rows one by one; a ValueError of `read` becomes a Rejection with its text."""
+    for location, row in rows:
         try:
-            yield where, read(row)
+            yield location, read(row)
         except ValueError as error:
-            yield where, Rejection(str(error))
+            yield location, Rejection(str(error))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRoot:
-    """Where the images of a table are: in a folder, in a zip archive, or in the table's own cells."""
+    """Where the images of a table are: in a folder or a zip archive; a cell may also hold the image itself."""
 
-    place: Path
+    path: Path
 
-    def picture(self, cell: Any, owner: str) -> ImageSource:
-        """The image that a cell names, which need not exist, or holds; `owner` says whose it is.
+    def image(self, cell: Any, owner: str) -> ImageSource:
+        """The image that a cell names or holds; a named image need not exist.
+
+        Args:
+            cell: a file name, or the `{"path": ..., "bytes": ...}` of the `datasets` library.
+            owner: names the row, for an image without a file name.
 
         Raises:
-            ValueError: the cell does neither.
+            ValueError: the cell holds no image.
         """
         name = cell.get("path") if isinstance(cell, dict) else cell
-        held = cell.get("bytes") if isinstance(cell, dict) else None
-        if isinstance(held, bytes) and held:
-            return ImageBytes(f"{owner}{PurePosixPath(str(name or '')).suffix}", held)
+        content = cell.get("bytes") if isinstance(cell, dict) else None
+        if isinstance(content, bytes) and content:
+            return ImageBytes(f"{owner}{PurePosixPath(str(name or '')).suffix}", content)
         if not isinstance(name, str) or not name.strip():
             raise ValueError("no image")
         name = name.strip()
-        return ZipMember(self.place, name) if self.place.suffix == ".zip" else ImageFile(self.place, name)
+        return ZipMember(self.path, name) if self.path.suffix == ".zip" else ImageFile(self.path, name)
 
 
 def image_root(folder: Path, *names: str) -> ImageRoot:
@@ -148,21 +158,21 @@ def image_root(folder: Path, *names: str) -> ImageRoot:
 
 
 @lru_cache(maxsize=8)
-def _opened(archive: Path) -> tuple[zipfile.ZipFile, dict[str, str]]:
-    """The open archive, and its members by name, with and without the folder that all may lie in."""
+def _open_archive(path: Path) -> tuple[zipfile.ZipFile, dict[str, str]]:
+    """The open archive, and its members by name, with and without their top folder."""
     try:
-        opened = zipfile.ZipFile(archive)
+        archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"the archive cannot be read ({error})", str(archive), "copy it again") from error
+        raise DataError(f"the archive cannot be read ({error})", str(path), "copy it again") from error
     members: dict[str, str] = {}
-    for name in opened.namelist():
-        for shown in (name, "/".join(PurePosixPath(name).parts[1:])):
-            members.setdefault(shown, name)
-    return opened, members
+    for name in archive.namelist():
+        for alias in (name, "/".join(PurePosixPath(name).parts[1:])):
+            members.setdefault(alias, name)
+    return archive, members
 
 
 def _check_bytes(size: int, name: str) -> None:
     if size == 0:
-        raise DataError("the image file is empty", name, "copy it again from where it came")
+        raise DataError("the image file is empty", name, "copy it again from its source")
     if size > MAX_FILE_BYTES:
-        raise DataError("the image file is over 1 GiB", name, "cut out what the question is about")
+        raise DataError("the image file is over 1 GiB", name, "crop it to the region that the question is about")

@@ -1,4 +1,4 @@
-"""Tables of questions, whatever file they are in, as rows that know where they stand."""
+"""Read tables of questions from any common file format, as rows with their location."""
 
 import csv
 import io
@@ -12,13 +12,13 @@ from lowmed.errors import DataError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx", ".parquet")
 TableRow = Mapping[str, Any]
-Line = tuple[RowLocation, TableRow | str]  # a text says why the line cannot be read
+Line = tuple[RowLocation, TableRow | str]  # a text states why the line cannot be read
 
-csv.field_size_limit(2**20)  # a cell beyond this is a quote that was never closed
+csv.field_size_limit(2**20)  # a longer cell means that a quote was never closed
 
 
 def read_table(file: Path) -> Iterator[Line]:
-    """The rows of a table, one by one, with those that cannot be read among them.
+    """The rows of a table, one at a time; a row that cannot be read is a text with the reason.
 
     Raises:
         DataError: the file as a whole cannot be read.
@@ -38,7 +38,7 @@ def read_table(file: Path) -> Iterator[Line]:
             return _excel(file)
         case ".parquet":
             return _parquet(file)
-    raise DataError(f"`{file.suffix}` is no table that is read", str(file), f"use one of {', '.join(SUFFIXES)}")
+    raise DataError(f"`{file.suffix}` is not a supported table format", str(file), f"use one of {', '.join(SUFFIXES)}")
 
 
 def count_rows(file: Path) -> int:
@@ -57,12 +57,12 @@ def count_rows(file: Path) -> int:
 
 
 def column_names(lines: Iterable[Line]) -> list[str]:
-    """The columns that occur in these lines, in the order in which they are first met."""
+    """The columns that occur in these lines, in order of first occurrence."""
     return list(dict.fromkeys(name for _, row in lines if not isinstance(row, str) for name in row))
 
 
 def _decoded(file: Path) -> Iterator[tuple[int, str | None]]:
-    """Number and text of each line, None for one that is not UTF-8."""
+    """Number and text of each line; None for a line that is not UTF-8."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -75,11 +75,11 @@ def _decoded(file: Path) -> Iterator[tuple[int, str | None]]:
 
 def _json_lines(file: Path) -> Iterator[Line]:
     for number, line in _decoded(file):
-        where = RowLocation(file.name, number)
+        location = RowLocation(file.name, number)
         if line is None:
-            yield where, "the line is not UTF-8"
+            yield location, "the line is not UTF-8"
         elif line.strip():
-            yield where, _object(line)
+            yield location, _object(line)
 
 
 def _object(line: str) -> TableRow | str:
@@ -87,7 +87,7 @@ def _object(line: str) -> TableRow | str:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return "the line is not JSON"
-    return row if isinstance(row, dict) else "the line holds no JSON object"
+    return row if isinstance(row, dict) else "the line is not a JSON object"
 
 
 def _json(file: Path) -> Iterator[Line]:
@@ -95,66 +95,71 @@ def _json(file: Path) -> Iterator[Line]:
         content = json.loads(file.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"this is not JSON in UTF-8 ({error})", str(file), "copy it again; it may be cut short"
+            f"this is not JSON in UTF-8 ({error})", str(file), "copy it again; it may be truncated"
         ) from error
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == 1 else list(content.values())
     if not isinstance(content, list):
-        raise DataError("the JSON file holds no list of rows", str(file), "write a list of objects, one a question")
+        raise DataError("the JSON file contains no list of rows", str(file), "write a list of objects, one a question")
     for number, row in enumerate(content, start=1):
         if not isinstance(row, dict):
-            yield RowLocation(file.name, number), "the row is no JSON object"
+            yield RowLocation(file.name, number), "the row is not a JSON object"
             continue
         for turn in _turns(row):
             yield RowLocation(file.name, number), turn
 
 
 def _turns(row: dict[str, Any]) -> Iterator[TableRow | str]:
-    """The questions of a conversation (LLaVA's `conversations`, or `messages`); a plain row is one itself."""
-    talk = row.get("conversations", row.get("messages"))
-    if not isinstance(talk, list):
+    """The questions of a conversation (LLaVA's `conversations`, or `messages`); any other row is one question."""
+    turns = row.get("conversations", row.get("messages"))
+    if not isinstance(turns, list):
         yield row
         return
-    said = [_said(turn) for turn in talk]
-    asked = [text for who, text in said if who in ("human", "user")]
-    replied = [text for who, text in said if who in ("gpt", "assistant")]
-    if not asked or len(asked) != len(replied):
-        yield f"the conversation has {len(asked)} questions and {len(replied)} replies"
+    messages = [_message(turn) for turn in turns]
+    questions = [text for role, text in messages if role in ("human", "user")]
+    answers = [text for role, text in messages if role in ("gpt", "assistant")]
+    if not questions or len(questions) != len(answers):
+        yield f"the conversation has {len(questions)} questions and {len(answers)} answers"
         return
     rest = {name: value for name, value in row.items() if name not in ("conversations", "messages")}
-    for number, (question, answer) in enumerate(zip(asked, replied, strict=True), start=1):
-        own = {"id": f"{row['id']}-{number}"} if "id" in row and len(asked) > 1 else {}
-        yield {**rest, **own, "question": question, "answer": answer}
+    for number, (question, answer) in enumerate(zip(questions, answers, strict=True), start=1):
+        numbered = {"id": f"{row['id']}-{number}"} if "id" in row and len(questions) > 1 else {}
+        yield {**rest, **numbered, "question": question, "answer": answer}
 
 
-def _said(turn: Any) -> tuple[str, Any]:
+def _message(turn: Any) -> tuple[str, Any]:
+    """Role and text of one turn."""
     if not isinstance(turn, dict):
         return "", None
     return str(turn.get("from", turn.get("role", ""))), turn.get("value", turn.get("content"))
 
 
 def _separated(file: Path) -> Iterator[Line]:
-    """Records of a CSV file. A quote that is never closed costs its own line and no other."""
+    """Records of a CSV file. A quote that is never closed rejects its own line only."""
     lines = list(_decoded(file))
     separator = "\t" if file.suffix.lower() == ".tsv" else _separator(lines[0][1] or "")
     header, start = _record(lines, 0, separator)
     if header is None:
-        raise DataError("the first line of the table cannot be read", str(file), "it must name the columns, in UTF-8")
+        raise DataError(
+            "the first line of the table cannot be read",
+            str(file),
+            "the first line must contain the column names, in UTF-8",
+        )
     while start < len(lines):
         number, line = lines[start]
-        where = RowLocation(file.name, number)
+        location = RowLocation(file.name, number)
         record, end = _record(lines, start, separator)
         if line is not None and not line.strip():
             start += 1
         elif record is not None and len(record) == len(header):
-            yield where, dict(zip(header, record, strict=True))
+            yield location, dict(zip(header, record, strict=True))
             start = end
         else:
-            told = "the line is not UTF-8" if line is None else "a quote is not closed, or not the end of its cell"
+            reason = "the line is not UTF-8" if line is None else "a quote is not closed, or not the end of its cell"
             if record is not None and end == start + 1:
-                told = f"the line has {len(record)} cells and the table {len(header)} columns"
-            yield where, told
+                reason = f"the line has {len(record)} cells and the table {len(header)} columns"
+            yield location, reason
             start += 1
 
 
@@ -163,11 +168,11 @@ def _separator(header: str) -> str:
 
 
 def _record(lines: list[tuple[int, str | None]], start: int, separator: str) -> tuple[list[str] | None, int]:
-    """The record that begins on a line, None where it is broken, and the index of the line after it."""
-    fed = (line for _, line in lines[start : start + 1000] if line is not None)
+    """The record that begins on a line, or None if it is broken, and the index of the line after it."""
+    following = (line for _, line in lines[start : start + 1000] if line is not None)
     if lines[start][1] is None:
         return None, start + 1
-    reader = csv.reader(fed, delimiter=separator, strict=True)
+    reader = csv.reader(following, delimiter=separator, strict=True)
     try:
         record = next(reader, [])
     except csv.Error:
@@ -181,13 +186,15 @@ def _excel(file: Path) -> Iterator[Line]:
     try:
         from openpyxl import load_workbook  # type: ignore[import-untyped]
     except ImportError as error:
-        raise DataError("openpyxl is not installed, which reads Excel files", str(file), "save it as CSV") from error
+        raise DataError(
+            "reading Excel files needs openpyxl, which is not installed", str(file), "save it as CSV"
+        ) from error
     try:
         book = load_workbook(io.BytesIO(file.read_bytes()), read_only=True, data_only=True)
         rows = list(book.worksheets[0].iter_rows(values_only=True))
     except (BadZipFile, KeyError, ValueError, OSError, IndexError, EOFError, TypeError, AttributeError) as error:
-        told = f"this is no Excel workbook ({type(error).__name__})"
-        raise DataError(told, str(file), "save it again as .xlsx, or as CSV") from error
+        what = f"this file is not an Excel workbook ({type(error).__name__})"
+        raise DataError(what, str(file), "save it again as .xlsx, or as CSV") from error
     header = [str(name).strip() if name is not None else "" for name in rows[0]] if rows else []
     for number, row in enumerate(rows[1:], start=2):
         if any(cell is not None for cell in row):
@@ -209,5 +216,5 @@ def _parquet_file(file: Path) -> Any:
     try:
         return parquet.ParquetFile(file)
     except (pyarrow.ArrowException, OSError) as error:
-        told = f"this is no Parquet file ({type(error).__name__})"
-        raise DataError(told, str(file), "copy it again") from error
+        what = f"this file is not a Parquet file ({type(error).__name__})"
+        raise DataError(what, str(file), "copy it again") from error

@@ -1,4 +1,4 @@
-"""The known data sets, one small file each."""
+"""The known data sets, one module each. To add one: write its module, list it here, and test it."""
 
 from lowmed.data.sources.hub_tables import PATH_VQA, SILVAR_MED
 from lowmed.data.sources.medmnist import MEDMNIST

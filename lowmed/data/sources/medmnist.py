@@ -1,7 +1,7 @@
-"""MedMNIST v2 (Yang et al. 2023): its 2-D sets in any size, turned into choice questions with the class names.
+"""MedMNIST v2 (Yang et al. 2023): its 2-D sets in any size, converted to choice questions with the class names.
 
-An image of the chest set may have several findings. Each of them is asked on its own, among the findings that are
-absent, so that exactly one option is right.
+An image of the chest set may have several findings. Each finding becomes a question of its own, whose other options
+are absent findings, so that exactly one option is correct.
 """
 
 import zipfile
@@ -27,7 +27,7 @@ NO_FINDING = "no finding"
 
 
 class Task(NamedTuple):
-    """What a set asks, and the names of its classes in the order of its labels."""
+    """The question of a set, and the names of its classes in the order of its labels."""
 
     modality: str
     question: str
@@ -95,17 +95,21 @@ TASKS = {
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
-def open_file(path: Path, wish: ImportOptions) -> RowStream:
-    """One `<set>.npz` or `<set>_<size>.npz`, or a folder that holds one."""
-    del wish
+def open_file(path: Path, options: ImportOptions) -> RowStream:
+    """Read one `<set>.npz` or `<set>_<size>.npz`, or a folder that contains one.
+
+    Raises:
+        DataError: there is not exactly one such file, it is not a 2-D set, or it is damaged.
+    """
+    del options
     files = [path] if path.is_file() else sorted(path.glob("*.npz"))
     if len(files) != 1:
-        told = f"{len(files)} .npz files: {', '.join(file.name for file in files)}" if files else "no .npz file"
-        raise DataError(f"the folder holds {told}", str(path), "point --path at one file, e.g. breastmnist.npz")
+        what = f"{len(files)} .npz files: {', '.join(file.name for file in files)}" if files else "no .npz file"
+        raise DataError(f"the folder contains {what}", str(path), "name the file itself, e.g. breastmnist.npz")
     (file,) = files
     task = TASKS.get(file.stem.split("_")[0])
     if task is None:
-        raise DataError(f"`{file.stem}` is no 2-D set of MedMNIST", str(file), f"those are {', '.join(TASKS)}")
+        raise DataError(f"`{file.stem}` is not a 2-D set of MedMNIST", str(file), f"use one of {', '.join(TASKS)}")
     try:
         count = sum(len(_labels(file, part)) for part in SPLITS)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
@@ -118,17 +122,17 @@ def _entries(file: Path, task: Task) -> Iterator[Entry]:
     for part, split in SPLITS.items():
         try:
             labels = _labels(file, part)
-            images = _pictures(file, f"{part}_images.npy")
+            images = _png_images(file, f"{part}_images.npy")
             for number, label in enumerate(labels):
-                where, image = RowLocation(f"{file.name}/{part}", number), next(images)
-                for named, entry in _asked(label, task):
+                location, image = RowLocation(f"{file.name}/{part}", number), next(images)
+                for suffix, entry in _questions(label, task):
                     if isinstance(entry, Rejection):
-                        yield where, entry
+                        yield location, entry
                         continue
                     question, answer, options = entry
-                    shown = ImageBytes(f"{set_name}-{part}-{number}.png", image)
-                    yield where, RawSample(
-                        question, answer, "choice", (shown,), split, f"{set_name}-{part}-{number}{named}",
+                    stored = ImageBytes(f"{set_name}-{part}-{number}.png", image)
+                    yield location, RawSample(
+                        question, answer, "choice", (stored,), split, f"{set_name}-{part}-{number}{suffix}",
                         options=options, modality=task.modality, topic=set_name, source=set_name,
                     )  # fmt: skip
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, StopIteration) as error:
@@ -136,8 +140,8 @@ def _entries(file: Path, task: Task) -> Iterator[Entry]:
 
 
 def _damaged(file: Path, error: Exception) -> DataError:
-    told = f"the arrays cannot be read ({type(error).__name__}: {error})"
-    return DataError(told, str(file), "download the file again and compare its MD5 sum")
+    what = f"the arrays cannot be read ({type(error).__name__}: {error})"
+    return DataError(what, str(file), "download the file again and compare its MD5 sum")
 
 
 def _labels(file: Path, part: str) -> npt.NDArray[Any]:
@@ -145,43 +149,45 @@ def _labels(file: Path, part: str) -> npt.NDArray[Any]:
         return np.asarray(arrays[f"{part}_labels"])
 
 
-def _asked(label: npt.NDArray[Any], task: Task) -> Iterator[tuple[str, tuple[str, str, tuple[str, ...]] | Rejection]]:
-    """The questions that one label gives rise to, each with a suffix for its id."""
+def _questions(
+    label: npt.NDArray[Any], task: Task
+) -> Iterator[tuple[str, tuple[str, str, tuple[str, ...]] | Rejection]]:
+    """The suffix of the id, question, answer and options of each question about one label."""
     classes = task.classes
     if label.size == 1:
-        at = int(label.reshape(-1)[0])
-        if not 0 <= at < len(classes):
-            yield "", Rejection(f"the label {at} names none of the {len(classes)} classes")
+        index = int(label.reshape(-1)[0])
+        if not 0 <= index < len(classes):
+            yield "", Rejection(f"the label {index} is outside the {len(classes)} classes")
         else:
-            yield "", (task.question, classes[at], classes)
+            yield "", (task.question, classes[index], classes)
         return
-    present = [name for name, result in zip(classes, label.reshape(-1), strict=True) if result]
+    present = [name for name, is_present in zip(classes, label.reshape(-1), strict=True) if is_present]
     for name in present or [NO_FINDING]:
         absent = tuple(other for other in classes if other == name or other not in present)
         yield f"-{classes.index(name)}" if name in classes else "", (task.question, name, (*absent, NO_FINDING))
 
 
-def _pictures(file: Path, member: str) -> Iterator[bytes]:
-    """The images of an array, one after the other as PNG, without ever holding the whole array."""
+def _png_images(file: Path, member: str) -> Iterator[bytes]:
+    """The images of an array as PNG files, one at a time, because the whole array may not fit into memory."""
     with zipfile.ZipFile(file) as archive, archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = header(stream)
         if fortran or dtype != np.uint8 or len(shape) not in (3, 4):
-            raise ValueError(f"an array of {dtype} and shape {shape} is not a row of pictures")
+            raise ValueError(f"an array of {dtype} and shape {shape} is not a list of images")
         size = int(np.prod(shape[1:]))
         for _ in range(shape[0]):
             content = stream.read(size)
             if len(content) < size:
-                raise EOFError("the array is cut short")
-            written = BytesIO()
-            Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape[1:])).save(written, "PNG", compress_level=1)
-            yield written.getvalue()
+                raise EOFError("the array is truncated")
+            png = BytesIO()
+            Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape[1:])).save(png, "PNG", compress_level=1)
+            yield png.getvalue()
 
 
 MEDMNIST = Source(
     name="medmnist",
-    about="12 sets of small pictures with classes, in 28, 64, 128 or 224 pixels",
+    about="12 sets of small images with classes, in 28, 64, 128 or 224 pixels",
     size="780 to 236,386 images a set",
     kinds="choice",
     licence="CC BY 4.0; dermamnist CC BY-NC 4.0",

@@ -1,6 +1,6 @@
 """MedXpertQA MM (Zuo et al. 2025): exam questions, each with one or several images and five options.
 
-The field is `images`; a reader that asks for `image` silently runs without any.
+The column is `images`; a reader of `image` would silently get none.
 """
 
 from collections.abc import Iterator
@@ -24,25 +24,25 @@ COLUMNS = columns.Columns(
 )  # fmt: skip
 
 
-def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
-    """`MM/dev.jsonl`, `MM/test.jsonl`, and `images/` or `images.zip` beside `MM`."""
-    del wish
-    place = folder / "MM" if (folder / "MM").is_dir() else folder
-    files = [place / name for name in FILES if (place / name).is_file()]
+def open_folder(folder: Path, options: ImportOptions) -> RowStream:
+    """Read `MM/dev.jsonl`, `MM/test.jsonl`, and `images/` or `images.zip` next to `MM`."""
+    del options
+    base = folder / "MM" if (folder / "MM").is_dir() else folder
+    files = [base / name for name in FILES if (base / name).is_file()]
     if not files:
-        raise DataError("no MedXpertQA MM in the folder", str(folder), f"it needs {MEDXPERTQA_MM.get}")
+        raise DataError("the folder does not contain MedXpertQA MM", str(folder), f"it needs {MEDXPERTQA_MM.get}")
     images = image_root(folder, "images", "images.zip", "MM/images")
 
     def rows() -> Iterator[tuple[RowLocation, tuple[RowLocation, str, Any]]]:
         for file in files:
-            for where, row in tables.read_table(file):
-                yield where, (where, FILES[file.name], row)
+            for location, row in tables.read_table(file):
+                yield location, (location, FILES[file.name], row)
 
     def read(entry: tuple[RowLocation, str, Any]) -> RawSample:
-        where, split, row = entry
+        location, split, row = entry
         if isinstance(row, str):
             raise ValueError(row)
-        return columns.to_raw_sample(row, COLUMNS, images, where, "medxpertqa-mm", split)
+        return columns.to_raw_sample(row, COLUMNS, images, location, "medxpertqa-mm", split)
 
     return RowStream(read_rows(rows(), read), f"columns  {COLUMNS.describe()}", sum(map(tables.count_rows, files)))
 

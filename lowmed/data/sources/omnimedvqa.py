@@ -1,6 +1,6 @@
 """OmniMedVQA (Hu et al. 2024): multiple choice over the classes of 42 open data sets, one JSON file each.
 
-Published as a test set without splits; whoever trains on it must split it (`lowmed data audit DIR --resplit image`).
+It is published as one test split. To train on it, split it first (`lowmed data audit DIR --resplit image`).
 """
 
 from collections.abc import Iterator
@@ -23,26 +23,26 @@ COLUMNS = columns.Columns(
 )  # fmt: skip
 
 
-def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
-    """`QA_information/Open-access/*.json` with `Images/` (or the zip) beside `QA_information`."""
-    del wish
-    place = next((inner for inner in (folder, folder / "OmniMedVQA") if (inner / "QA_information").is_dir()), None)
-    if place is None:
-        raise DataError("no OmniMedVQA in the folder", str(folder), f"it needs {OMNIMEDVQA.get}")
-    files = sorted((place / "QA_information" / "Open-access").glob("*.json"))
-    images = image_root(place, "OmniMedVQA.zip") if not (place / "Images").is_dir() else image_root(place)
+def open_folder(folder: Path, options: ImportOptions) -> RowStream:
+    """Read `QA_information/Open-access/*.json`, with `Images/` (or the zip) next to `QA_information`."""
+    del options
+    base = next((inner for inner in (folder, folder / "OmniMedVQA") if (inner / "QA_information").is_dir()), None)
+    if base is None:
+        raise DataError("the folder does not contain OmniMedVQA", str(folder), f"it needs {OMNIMEDVQA.get}")
+    files = sorted((base / "QA_information" / "Open-access").glob("*.json"))
+    images = image_root(base, "OmniMedVQA.zip") if not (base / "Images").is_dir() else image_root(base)
 
     def rows() -> Iterator[tuple[RowLocation, tuple[RowLocation, Any]]]:
         for file in files:
-            for where, row in tables.read_table(file):
-                yield where, (where, row)
+            for location, row in tables.read_table(file):
+                yield location, (location, row)
 
     def read(entry: tuple[RowLocation, Any]) -> RawSample:
-        where, row = entry
+        location, row = entry
         if isinstance(row, str):
             raise ValueError(row)
-        named = {"modality_type": row.get("modality"), **row}  # one published row calls it `modality`
-        return columns.to_raw_sample(named, COLUMNS, images, where, "omnimedvqa", "test")
+        renamed = {"modality_type": row.get("modality"), **row}  # one published row calls the column `modality`
+        return columns.to_raw_sample(renamed, COLUMNS, images, location, "omnimedvqa", "test")
 
     return RowStream(
         read_rows(rows(), read),
@@ -56,7 +56,7 @@ OMNIMEDVQA = Source(
     about="multiple choice over the classes of 42 open data sets, 12 modalities",
     size="88,996 questions on 82,059 images (open part)",
     kinds="choice",
-    licence="not stated as one; each of the 42 data sets keeps its own",
+    licence="each of the 42 data sets has its own; none is stated for the whole",
     citation="Hu et al., CVPR 2024, arXiv 2402.09181",
     url="https://github.com/OpenGVLab/Multi-Modality-Arena",
     get="QA_information/Open-access/*.json and Images/",

@@ -1,53 +1,91 @@
-"""Phantom, the generated data set, as files: to try `prepare`, `audit` and `show` without a download."""
+"""Phantom, the generated data set: any number of samples of each split, with images drawn on demand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Literal, get_args
 
-from lowmed.data import phantom_source
+from lowmed.data.dataset import DataSet
 from lowmed.data.ingest.detect import ImportOptions, RowStream
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, RawSample, RowLocation
 from lowmed.data.sources.source import Source
+from lowmed.errors import RecipeError
+from lowmed.nano import phantom
 from lowmed.sample import Sample
 
-SIZES = {"train": 960, "test": 600, "unseen": 200}
+Split = Literal["train", "test", "unseen"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+SIZES: Mapping[str, int] = {"train": 960, "test": 600, "unseen": 200}
 SEED = 0
 
 
-def generate(path: Path, wish: ImportOptions) -> RowStream:
-    """The samples that training with `--nano` uses, with their images."""
-    del path, wish  # there is nothing to read and nothing to choose
-    data = phantom_source.load(SIZES, SEED)
+def load(sizes: Mapping[str, int] = SIZES, seed: int = SEED) -> DataSet:
+    """Generate phantom in memory.
+
+    Args:
+        sizes: samples of each split; `unseen` has the modality that the other splits leave out.
+        seed: of the generator.
+
+    Raises:
+        RecipeError: a split is unknown, or no sample is requested.
+    """
+    unknown = sorted(sizes.keys() - set(SPLITS))
+    if unknown or min(sizes.values(), default=0) < 0 or not any(sizes.values()):
+        raise RecipeError(
+            f"phantom cannot be generated with these sizes: {dict(sizes)}",
+            "sizes",
+            f"give counts above 0 for {', '.join(SPLITS)}",
+        )
+    splits: dict[str, tuple[Sample, ...]] = {
+        split: tuple(phantom.samples(split, sizes[split], seed)) for split in SPLITS if sizes.get(split)
+    }
+    return DataSet("phantom", splits, (), phantom.picture)
+
+
+def open_generated(path: Path, options: ImportOptions) -> RowStream:
+    """The samples that `--nano` trains on, with their images as PNG files, to try `lowmed data` without a download."""
+    del path, options  # phantom has neither a file nor a choice
+    data = load()
 
     def entries() -> Iterator[Entry]:
         for split, samples in data.splits.items():
             for number, sample in enumerate(samples, start=1):
-                yield RowLocation(f"phantom/{split}", number), _draft(sample, split)
+                yield RowLocation(f"phantom/{split}", number), _raw_sample(data, sample, split)
 
-    def _draft(sample: Sample, split: str) -> RawSample:
-        images = []
-        for reference in sample.images:
-            written = BytesIO()
-            data.open_image(reference).save(written, "PNG", compress_level=1)
-            images.append(ImageBytes(reference, written.getvalue()))
-        return RawSample(
-            sample.question, sample.answer, sample.kind, tuple(images), split, sample.id, "",
-            sample.options, sample.explanation, sample.modality, sample.topic, sample.source,
-        )  # fmt: skip
+    sizes = ", ".join(f"{split} {count}" for split, count in SIZES.items())
+    return RowStream(entries(), f"phantom  {sizes}, seed {SEED}", sum(SIZES.values()))
 
-    told = ", ".join(f"{split} {count}" for split, count in SIZES.items())
-    return RowStream(entries(), f"phantom  {told}, seed {SEED}", sum(SIZES.values()))
+
+def _raw_sample(data: DataSet, sample: Sample, split: str) -> RawSample:
+    images = []
+    for reference in sample.images:
+        file = BytesIO()
+        data.open_image(reference).save(file, "PNG", compress_level=1)
+        images.append(ImageBytes(reference, file.getvalue()))
+    return RawSample(
+        question=sample.question,
+        answer=sample.answer,
+        kind=sample.kind,
+        images=tuple(images),
+        split=split,
+        id=sample.id,
+        options=sample.options,
+        explanation=sample.explanation,
+        modality=sample.modality,
+        topic=sample.topic,
+        source=sample.source,
+    )
 
 
 PHANTOM = Source(
     name="phantom",
-    about="generated CT-, MRI-, X-ray- and ultrasound-like pictures whose truth is known",
+    about="generated images that resemble CT, MRI, X-ray and ultrasound, with known answers",
     size="1,760 questions, as many images",
     kinds="closed, choice, open",
-    licence="Apache-2.0, made by lowmed itself",
+    licence="Apache-2.0, part of lowmed",
     citation="lowmed",
     url="",
     get="nothing",
-    open=generate,
+    open=open_generated,
     generated=True,
 )

@@ -1,7 +1,7 @@
 """PMC-VQA (Zhang et al. 2023): multiple choice about figures of open-access papers.
 
-Version 2 (`train_2.csv`, `test_2.csv`, figures without sub-figures) wins where a folder holds both; the papers that
-report on PMC-VQA do not all use the same file.
+Version 2 (`train_2.csv`, `test_2.csv`, figures without sub-figures) takes precedence if a folder contains both. Papers
+that report on PMC-VQA do not all use the same version.
 """
 
 from dataclasses import replace
@@ -20,26 +20,25 @@ VERSIONS = (
 )
 
 
-def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
-    """The CSV files of one version, and its images as a folder or as the published zip."""
-    for files, places in VERSIONS:
-        there = [folder / name for name in files if (folder / name).is_file()]
-        if there:
-            images = image_root(folder, *places)
-            opened = concatenate([_part(file, images, wish) for file in there])
-            return replace(opened, understood=f"files    {', '.join(f.name for f in there)}\n{opened.understood}")
-    raise DataError("no PMC-VQA in the folder", str(folder), f"it needs {PMC_VQA.get}")
+def open_folder(folder: Path, options: ImportOptions) -> RowStream:
+    """Read the CSV files of one version, and its images as a folder or as the published zip."""
+    for names, image_places in VERSIONS:
+        files = [folder / name for name in names if (folder / name).is_file()]
+        if files:
+            images = image_root(folder, *image_places)
+            rows = concatenate([_read_part(file, images, options) for file in files])
+            return replace(rows, description=f"files    {', '.join(f.name for f in files)}\n{rows.description}")
+    raise DataError("the folder does not contain PMC-VQA", str(folder), f"it needs {PMC_VQA.get}")
 
 
-def _part(file: Path, images: ImageRoot, wish: ImportOptions) -> RowStream:
+def _read_part(file: Path, images: ImageRoot, options: ImportOptions) -> RowStream:
     """One CSV: version 2 keeps the letter in `Answer`, version 1 the text there and the letter in `Answer_label`."""
     first = next((row for _, row in tables.read_table(file) if not isinstance(row, str)), {})
     letter = "Answer_label" if "Answer_label" in first else "Answer"
-    given = {"letter": letter, "answer": "", "image": "Figure_path", "split": "", "id": ""}
-    told = replace(wish, columns={**given, **wish.columns})
-    return stream_rows(
-        tables.read_table(file), tables.count_rows(file), images, told, "pmc-vqa", SPLITS[file.stem.split("_")[0]]
-    )
+    published = {"letter": letter, "answer": "", "image": "Figure_path", "split": "", "id": ""}
+    mapped = replace(options, columns={**published, **options.columns})
+    split = SPLITS[file.stem.split("_")[0]]
+    return stream_rows(tables.read_table(file), tables.count_rows(file), images, mapped, "pmc-vqa", split)
 
 
 PMC_VQA = Source(

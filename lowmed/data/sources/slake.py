@@ -1,7 +1,7 @@
-"""SLAKE (Liu et al. 2021): one set of images, asked in English and in Chinese.
+"""SLAKE (Liu et al. 2021): one set of images with questions in English and in Chinese.
 
-Within a language no image is on two sides, but 72 of the 96 English test images are in the Chinese training split.
-`source` is therefore `slake-en` or `slake-zh`, so that the audit can tell them apart.
+Within a language no two splits share an image, but 72 of the 96 English test images are in the Chinese training split.
+`source` is therefore `slake-en` or `slake-zh`, so that the audit can compare the two.
 """
 
 from pathlib import Path
@@ -24,29 +24,31 @@ COLUMNS = columns.Columns(
 )  # fmt: skip
 
 
-def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
-    """`train.json`, `validate.json`, `test.json`, and `imgs/` or `imgs.zip` beside them."""
-    place = next((inner for inner in (folder, folder / "Slake1.0") if (inner / "test.json").is_file()), None)
-    if place is None:
-        raise DataError("no SLAKE in the folder", str(folder), "it needs train.json, validate.json and test.json")
-    images = image_root(place, "imgs", "imgs.zip")
+def open_folder(folder: Path, options: ImportOptions) -> RowStream:
+    """Read `train.json`, `validate.json`, `test.json`, and `imgs/` or `imgs.zip` next to them."""
+    base = next((inner for inner in (folder, folder / "Slake1.0") if (inner / "test.json").is_file()), None)
+    if base is None:
+        raise DataError(
+            "the folder does not contain SLAKE", str(folder), "it needs train.json, validate.json and test.json"
+        )
+    images = image_root(base, "imgs", "imgs.zip")
 
-    result: list[tuple[RowLocation, tuple[RowLocation, str, Any]]] = [
-        (where, (where, split, row))
+    rows: list[tuple[RowLocation, tuple[RowLocation, str, Any]]] = [
+        (location, (location, split, row))
         for name, split in FILES.items()
-        if (place / name).is_file()
-        for where, row in tables.read_table(place / name)
-        if isinstance(row, str) or wish.language in ("both", row.get("q_lang"))
+        if (base / name).is_file()
+        for location, row in tables.read_table(base / name)
+        if isinstance(row, str) or options.language in ("both", row.get("q_lang"))
     ]
 
     def read(entry: tuple[RowLocation, str, Any]) -> RawSample:
-        where, split, row = entry
+        location, split, row = entry
         if isinstance(row, str):
             raise ValueError(row)
-        return columns.to_raw_sample(row, COLUMNS, images, where, f"slake-{row.get('q_lang')}", split)
+        return columns.to_raw_sample(row, COLUMNS, images, location, f"slake-{row.get('q_lang')}", split)
 
     return RowStream(
-        read_rows(result, read), f"columns  {COLUMNS.describe()}\nlanguage {wish.language} (--language)", len(result)
+        read_rows(rows, read), f"columns  {COLUMNS.describe()}\nlanguage {options.language} (--language)", len(rows)
     )
 
 

@@ -1,4 +1,4 @@
-"""VQA-Med 2019 (Ben Abacha et al.): modality, plane, organ and abnormality, in text files with bars between cells."""
+"""VQA-Med 2019 (Ben Abacha et al.): modality, plane, organ and abnormality, in text files with `|` between cells."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,25 +23,25 @@ PARTS = (
 Line = tuple[str, ImageRoot, tuple[str, ...], bytes]
 
 
-def open_folder(folder: Path, wish: ImportOptions) -> RowStream:
-    """The three published folders, unpacked anywhere inside `folder`."""
-    del wish
-    result = [
+def open_folder(folder: Path, options: ImportOptions) -> RowStream:
+    """Read the three published folders, unpacked anywhere inside `folder`."""
+    del options
+    parts = [
         (split, file, image_root(file.parent, images, f"{images}.zip"), cells)
         for split, name, images, cells in PARTS
         for file in sorted(folder.rglob(name))[:1]
     ]
-    if not result:
-        raise DataError("no VQA-Med 2019 in the folder", str(folder), f"it needs {VQA_MED_2019.get}")
+    if not parts:
+        raise DataError("the folder does not contain VQA-Med 2019", str(folder), f"it needs {VQA_MED_2019.get}")
 
     def rows() -> Iterator[tuple[RowLocation, Line]]:
-        for split, file, images, cells in result:
+        for split, file, images, cells in parts:
             for number, line in enumerate(file.read_bytes().splitlines(), start=1):
                 if line.strip():
                     yield RowLocation(file.name, number), (split, images, cells, line)
 
-    understood = f"files    {', '.join(file.name for _, file, _, _ in result)}"
-    return RowStream(read_rows(rows(), _read), understood, sum(1 for _ in rows()))
+    description = f"files    {', '.join(file.name for _, file, _, _ in parts)}"
+    return RowStream(read_rows(rows(), _read), description, sum(1 for _ in rows()))
 
 
 def _read(entry: Line) -> RawSample:
@@ -51,14 +51,14 @@ def _read(entry: Line) -> RawSample:
     except UnicodeDecodeError as error:
         raise ValueError("the line is not UTF-8") from error
     if len(parts) < len(names):
-        raise ValueError(f"the line has {len(parts)} cells, and {len(names)} are needed")
+        raise ValueError(f"the line has {len(parts)} cells instead of {len(names)}")
     cell = {name: text(part) for name, part in zip(names, parts, strict=True)}
     answer = cell["answer"].split("#")[0]  # the test set writes further accepted wordings after a hash
     return RawSample(
         question=cell["question"],
         answer=answer,
         kind=kind("", answer, ()),
-        images=(images.picture(f"{cell['image']}.jpg", "row"),),
+        images=(images.image(f"{cell['image']}.jpg", "row"),),
         split=split,
         topic=cell.get("topic", ""),
         source="vqa-med-2019",

@@ -1,0 +1,70 @@
+"""Audit a data set before training, and write its record and its page into the data set's folder."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from lowmed.data.audit.record import AuditRecord, Resplit
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
+
+
+def audit(
+    folder: Path | str,
+    *,
+    against: Sequence[Path] = (),
+    max_image_tokens: int | None = None,
+    resplit: Literal["image", "patient"] | None = None,
+    progress: Progress | None = None,
+) -> "AuditRecord":
+    """Audit the data set in `folder` and write `audit.json` and `audit.html` there.
+
+    Args:
+        folder: a folder with `samples.jsonl`, or another such file in it.
+        against: further data sets to compare with.
+        max_image_tokens: the pixel policy that image sizes are compared with; None for the default of recipes.
+        resplit: also write a clean split by image or by patient.
+        progress: shows the scan of the images.
+
+    Raises:
+        DataError: a folder contains no data set.
+        SetupError: the folder cannot be written.
+    """
+    from lowmed.data.audit.report import audit as run_audit
+    from lowmed.data.image.policy import PixelPolicy
+    from lowmed.files import write_text
+    from lowmed.recipe import ModelSpec
+    from lowmed.report.data_page import audit_page
+
+    path = Path(folder)
+    root = path if path.is_dir() else path.parent
+    policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
+    total = sum(1 for _ in (root / "images").iterdir()) if (root / "images").is_dir() else 0
+    with progress("audit", max(total, 1)) if progress else nullcontext(lambda done, note: None) as advance:
+        record = run_audit(path, policy, against, advance)
+    if resplit:
+        record = record.model_copy(update={"resplit": _write_resplit(path, root, resplit)})
+    write_text(audit_file(path), record.model_dump_json(indent=2) + "\n")
+    write_text(audit_file(path).with_suffix(".html"), audit_page(record, root))
+    return record
+
+
+def audit_file(folder: Path) -> Path:
+    """Where the record of an audit is stored; its page has the suffix .html."""
+    return folder / "audit.json" if folder.is_dir() else folder.with_name(f"audit.{folder.stem}.json")
+
+
+def _write_resplit(path: Path, root: Path, by: Literal["image", "patient"]) -> "Resplit":
+    from lowmed.data import folder
+    from lowmed.data.audit import leaks
+    from lowmed.data.audit.record import Resplit
+    from lowmed.data.audit.resplit import resplit, write
+    from lowmed.data.ingest import prepared_folder
+
+    data = folder.load(str(path), images=False)
+    digests = leaks.image_digests([file for _, file in prepared_folder.stored_files(root)])
+    splits = resplit(data.splits, digests, by)
+    file = write(root, splits, by)
+    return Resplit(by=by, file=file.name, rows={split: len(samples) for split, samples in splits.items()})

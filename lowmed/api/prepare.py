@@ -1,0 +1,142 @@
+"""Import a data set into a folder that every recipe accepts."""
+
+import difflib
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from lowmed.data.ingest.detect import ImportOptions, RowStream
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
+
+
+@dataclass(frozen=True)
+class RejectedReason:
+    """Why rows were rejected, how many, and the location of the first."""
+
+    reason: str
+    rows: int
+    first: str
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """The result of an import.
+
+    Attributes:
+        folder: the folder that was built.
+        description: how the source was interpreted, as lines.
+        rows: imported rows by split.
+        kinds: imported rows by kind.
+        rejected: rejected rows by reason, most frequent first.
+    """
+
+    folder: str
+    description: tuple[str, ...]
+    rows: dict[str, int]
+    kinds: dict[str, int]
+    rejected: tuple[RejectedReason, ...] = field(default=())
+
+    @property
+    def rejected_rows(self) -> int:
+        """The number of rejected rows."""
+        return sum(reason.rows for reason in self.rejected)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return asdict(self)
+
+
+def prepare(
+    source: str,
+    out: Path | str,
+    *,
+    path: str | None = None,
+    options: "ImportOptions | None" = None,
+    max_image_tokens: int | None = None,
+    frames: Literal["first", "middle", "all"] = "first",
+    window: str | None = None,
+    images: bool = True,
+    max_rejected: float = 0.05,
+    describe: Callable[[str], None] = lambda description: None,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Import a known source, a table, a folder or a hub data set into the folder `out`.
+
+    Args:
+        source: the name of a known source, a table file, a folder, or a hub id.
+        out: the folder to build; an earlier data set there is replaced.
+        path: local copy of a known source.
+        options: how to read the source.
+        max_image_tokens: pixel policy of the stored images; None for the default of recipes.
+        frames: which frames of a file with several images.
+        window: CT window for DICOM files; None for the file's own.
+        images: False imports the texts only.
+        max_rejected: the largest share of rejected rows that is accepted, 0 to 1.
+        describe: called with the interpretation of the source before the import starts.
+        progress: shows the import.
+
+    Raises:
+        RecipeError: the source or a column is unknown.
+        DataError: the source is damaged, or too many rows are rejected; `out` is then unchanged.
+        SetupError: the hub is needed and cannot be reached.
+    """
+    from lowmed.data.image.policy import PixelPolicy
+    from lowmed.data.ingest import pseudonyms
+    from lowmed.data.ingest.detect import ImportOptions
+    from lowmed.data.ingest.image_store import ImageStoreSettings
+    from lowmed.data.ingest.prepare import prepare as build
+    from lowmed.recipe import ModelSpec
+
+    rows, about = _open(source, path, options or ImportOptions())
+    describe(rows.description)
+    policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
+    settings = ImageStoreSettings(policy, frames, window, pseudonyms.read_salt())
+    with progress("prepare", max(rows.count, 1)) if progress else nullcontext(lambda done, note: None) as advance:
+        counts = build(
+            rows.entries, Path(out), settings, about, images=images, max_rejected=max_rejected, advance=advance
+        )
+    return PrepareReport(
+        folder=str(out),
+        description=tuple(rows.description.splitlines()),
+        rows=dict(sorted(counts.splits.items())),
+        kinds=dict(sorted(counts.kinds.items())),
+        rejected=tuple(
+            RejectedReason(reason, number, counts.first[reason]) for reason, number in counts.reasons.most_common()
+        ),
+    )
+
+
+def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["RowStream", dict[str, Any]]:
+    """The rows of the source, and the fields of the card that describe it."""
+    from lowmed.data.ingest import hub
+    from lowmed.data.ingest.detect import open_source
+    from lowmed.data.sources import KNOWN
+    from lowmed.errors import RecipeError
+
+    if source in KNOWN:
+        rows = KNOWN[source].rows(path, options)
+        return rows, KNOWN[source].card(rows.unused_images)
+    if path is not None:
+        raise RecipeError(
+            f"`{source}` is not a known source, and --path is for known sources",
+            "--path",
+            "name the table or folder as SOURCE",
+        )
+    file = Path(source).expanduser()
+    if file.exists() or file.suffix.lower() in TABLE_SUFFIXES:
+        return open_source(file, options), {"source": "own"}
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        return hub.rows(source, source, options, "download it and name its folder"), {"source": source}
+    close = difflib.get_close_matches(source, KNOWN, n=1)
+    suggestion = f"; did you mean `{close[0]}`?" if close else ""
+    raise RecipeError(
+        f"`{source}` is not a known source, file, folder or hub id{suggestion}",
+        "SOURCE",
+        "`lowmed data sources` lists the known ones",
+    )

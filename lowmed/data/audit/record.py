@@ -1,0 +1,266 @@
+"""The audit of a data set as a typed record, which is stored as `audit.json`."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lowmed.data.ingest.prepared_folder import DataCard, check_format
+from lowmed.errors import DataError
+
+FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class AuditedData(_Part):
+    """What was audited: the folder's name, its card if it was prepared, and its rows."""
+
+    folder: str
+    card: DataCard | None
+    rows: int
+    rejected: int
+
+
+class AnswerShare(_Part):
+    """A frequent answer; `share` of all rows of the split."""
+
+    answer: str
+    rows: int
+    share: float
+
+
+class SplitCounts(_Part):
+    """Rows, images, kinds, modalities and answers of one split."""
+
+    rows: int
+    images: int
+    groups: int
+    kinds: dict[str, int]
+    yes_no: int
+    modalities: dict[str, int]
+    distinct_answers: int
+    top_answers: tuple[AnswerShare, ...]
+
+
+class Spread(_Part):
+    """Minimum, median and maximum."""
+
+    min: float
+    median: float
+    max: float
+
+
+class BrokenImage(_Part):
+    """An image that does not open."""
+
+    image: str
+    problem: str
+
+
+class TokenBin(_Part):
+    """Images with at least `low` and fewer than `below` tokens at their original size."""
+
+    low: int
+    below: int
+    images: int
+
+
+class ImageFigures(_Part):
+    """Images that load, their original sizes in pixels, and their tokens at these sizes.
+
+    Attributes:
+        expected: images that samples refer to.
+        loaded: images that open.
+        text_only: whether the data set was prepared without images.
+        broken: the first images that do not open.
+        width: in pixels.
+        height: in pixels.
+        aspect: long side over short side.
+        tokens: at the original size.
+        token_histogram: the same, in bins.
+        budget: `max_image_tokens` of the pixel policy.
+        over_budget: share of the images with more tokens than the budget.
+    """
+
+    expected: int
+    loaded: int
+    text_only: bool
+    broken: tuple[BrokenImage, ...]
+    width: Spread | None
+    height: Spread | None
+    aspect: Spread | None
+    tokens: Spread | None
+    token_histogram: tuple[TokenBin, ...]
+    budget: int
+    over_budget: float
+
+
+class ShownSample(_Part):
+    """A sample in a list of examples."""
+
+    id: str
+    question: str
+    answer: str
+    kind: str
+
+
+class UnreadableGolds(_Part):
+    """Gold answers that do not read back as themselves, and the first of them."""
+
+    unread: int
+    shown: tuple[ShownSample, ...]
+
+
+class Repeats(_Part):
+    """Rows that repeat a question about the same images, and questions with several gold answers."""
+
+    duplicates: int
+    conflicts: int
+    shown: tuple[tuple[ShownSample, ...], ...]
+
+
+class LeakRecord(_Part):
+    """Keys of part `b` that also occur in part `a`.
+
+    Attributes:
+        kind: ids, images, files, decoded pixels or groups.
+        a: label of the one part.
+        b: label of the other part.
+        shared: keys of `b` that occur in `a`.
+        of: distinct keys of `b`.
+        questions: questions of `b` with such a key.
+        of_questions: questions of `b`.
+        trained: whether one of the parts is trained on.
+        examples: the first shared keys.
+        sentence: the leak in words.
+    """
+
+    kind: str
+    a: str
+    b: str
+    shared: int
+    of: int
+    questions: int
+    of_questions: int
+    trained: bool
+    examples: tuple[str, ...]
+    sentence: str
+
+
+class NearPair(_Part):
+    """Two images that look alike: distance in bits, and the folder of `b` if it is another data set."""
+
+    a: str
+    b: str
+    bits: int
+    b_folder: str
+
+
+class NearDuplicates(_Part):
+    """Pairs of similar images across splits or data sets, and the nearest of them."""
+
+    pairs: int
+    within_bits: int
+    shown: tuple[NearPair, ...]
+
+
+class MetadataImage(_Part):
+    """An image file with metadata, by the kinds of metadata only."""
+
+    image: str
+    contains: tuple[str, ...]
+
+
+class SuspiciousText(_Part):
+    """A path or an id that may identify a patient."""
+
+    text: str
+    looks_like: str
+
+
+class TextImage(_Part):
+    """An image that may show text; boxes are left, top, right, bottom in pixels."""
+
+    image: str
+    boxes: tuple[tuple[int, int, int, int], ...]
+
+
+class Privacy(_Part):
+    """Metadata in image files, names in paths and ids, text in images; the first of each, and images scanned."""
+
+    metadata: int
+    metadata_shown: tuple[MetadataImage, ...]
+    names: int
+    names_shown: tuple[SuspiciousText, ...]
+    text: int
+    text_shown: tuple[TextImage, ...]
+    images_scanned: int
+
+
+class Resplit(_Part):
+    """The clean split that was written: by image or patient, its file, and rows by split."""
+
+    by: Literal["image", "patient"]
+    file: str
+    rows: dict[str, int]
+
+
+class AuditRecord(_Part):
+    """The audit of a data set.
+
+    Attributes:
+        format: version of this record's format.
+        data: what was audited.
+        counts: rows, images and answers by split.
+        baselines: accuracy without images: split -> rule -> kind -> share of correct answers.
+        images: images that load, and their sizes.
+        gold: gold answers that cannot be read back.
+        repeats: repeated questions.
+        leaks: what the splits share with each other and with other data sets.
+        near: similar images across splits.
+        privacy: what may identify a patient.
+        reasons: why training on the data would be wrong.
+        review: what a person should look at.
+        verdict: `fail` if there are reasons.
+        resplit: the clean split that was written.
+    """
+
+    format: int = FORMAT
+    data: AuditedData
+    counts: dict[str, SplitCounts]
+    baselines: dict[str, dict[str, dict[str, float]]]
+    images: ImageFigures
+    gold: UnreadableGolds
+    repeats: Repeats
+    leaks: tuple[LeakRecord, ...]
+    near: NearDuplicates
+    privacy: Privacy
+    reasons: tuple[str, ...] = ()
+    review: tuple[str, ...] = ()
+    verdict: Literal["pass", "fail"] = "pass"
+    resplit: Resplit | None = None
+
+
+def read_audit(path: Path) -> AuditRecord:
+    """Read `audit.json`.
+
+    Raises:
+        DataError: the file is damaged, or a newer version of lowmed wrote it.
+    """
+    fix = f"run `lowmed data audit {path.parent}` again"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"the audit cannot be read ({type(error).__name__})", str(path), fix) from error
+    if not isinstance(content, dict):
+        raise DataError("the audit is not a JSON object", str(path), fix)
+    check_format(content, path)
+    try:
+        return AuditRecord.model_validate(content)
+    except ValidationError as error:
+        fields = ", ".join(dict.fromkeys(str(mistake["loc"][0]) for mistake in error.errors() if mistake["loc"]))
+        raise DataError(f"the audit is damaged: {fields} missing or wrong", str(path), fix) from error
