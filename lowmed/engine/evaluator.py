@@ -1,4 +1,4 @@
-"""A model asked the questions of an evaluation or of a probe, and what came of it."""
+"""Run an evaluation or a probe with a loaded model or an endpoint, and write its results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,19 +14,19 @@ from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
 from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
 from lowmed.evaluate.metrics import scored
 from lowmed.evaluate.probe import SUPPORT
-from lowmed.evaluate.probe import probe as judge
+from lowmed.evaluate.probe import probe as probe_report
 from lowmed.evaluate.report import eval_settings, report
 from lowmed.evaluate.target import EvalTarget
 from lowmed.files import write_json
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 
-SEED = 0  # of sampled completions
+SEED = 0  # for sampled completions
 Progress = Callable[[str, int], AbstractContextManager[runner.Advance]]
 
 
 def evaluate(
-    who: EvalTarget,
+    target: EvalTarget,
     data_split: DataSplit,
     seen: str,
     folder: Path,
@@ -37,41 +37,44 @@ def evaluate(
     rescore: bool,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Ask what was not asked yet, and write report.json from all that is there.
+    """Answer the questions without a stored completion, and write report.json from all completions.
 
     Args:
-        who: the model, and beside a run perhaps its base, which gets no controls.
-        split: the questions.
-        seen: how they stand to the run's training.
-        folder: of the evaluation.
-        controls: questions that the controls ask again.
-        samples: sampled completions per question.
-        url: of the endpoint that serves the model, if one does.
-        rescore: ask nothing; only score anew.
-        progress: shows how far it is.
+        target: the model. If it has both an adapter and a base, the base gets no controls.
+        data_split: the questions.
+        seen: `seen in training`, `unseen`, or empty without a run.
+        folder: of the results.
+        controls: questions in each control.
+        samples: sampled completions for each question.
+        url: of the endpoint that serves the model, or None.
+        rescore: score the stored completions only.
+        progress: shows a progress bar.
+
+    Returns:
+        The report.
 
     Raises:
-        LowmedError: the model, the data or the folder does not allow it.
+        LowmedError: the model, the data or the folder does not fit.
     """
-    tokens = who.eval.max_new_tokens
+    tokens = target.eval.max_new_tokens
     if not rescore:
-        asked = eval_settings(
-            who.model, who.family, data_split, max_new_tokens=tokens, seen=seen, endpoint=url is not None
+        settings = eval_settings(
+            target.model, target.family, data_split, max_new_tokens=tokens, seen=seen, endpoint=url is not None
         )
-        results_folder.open_folder(folder, asked)
-        for name, adapter in who.adapters.items():
-            beside = name == "base" and len(who.adapters) > 1
-            work = runner.list_conditions(data_split, controls=0 if beside else controls, samples=samples)
-            ready = partial(_ready, who, adapter, url)
-            with progress(f"eval {name}", runner.total(work)) as advance:
-                runner.run_conditions(folder, name, work, ready, train=data_split.train, advance=advance)
-    result = report(folder)
-    write_json(folder / "report.json", result)
-    return result
+        results_folder.open_folder(folder, settings)
+        for name, adapter in target.adapters.items():
+            is_baseline = name == "base" and len(target.adapters) > 1
+            conditions = runner.list_conditions(data_split, controls=0 if is_baseline else controls, samples=samples)
+            make_answerer = partial(_make_answerer, target, adapter, url)
+            with progress(f"eval {name}", runner.total(conditions)) as advance:
+                runner.run_conditions(folder, name, conditions, make_answerer, train=data_split.train, advance=advance)
+    eval_report = report(folder)
+    write_json(folder / "report.json", eval_report)
+    return eval_report
 
 
 def probe(
-    who: EvalTarget,
+    target: EvalTarget,
     data_split: DataSplit,
     seen: str,
     folder: Path,
@@ -81,54 +84,60 @@ def probe(
     support: float | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Ask each training question once greedily, and several times with and without image; judge; write both files.
+    """Answer each training question greedily, and several times with and without its image; write the verdict.
 
     Args:
-        who: the model.
-        split: the training questions, as its one split `train`.
-        seen: how they stand to the run's training.
-        folder: of the probe; gets probe.json and difficulty.jsonl.
-        samples: completions per question.
-        temperature: of those.
+        target: the model.
+        data_split: the training questions, as its only split `train`.
+        seen: `seen in training`, `unseen`, or empty without a run.
+        folder: of the results; gets probe.json and difficulty.jsonl.
+        samples: sampled completions for each question.
+        temperature: of sampling.
         support: the threshold of the verdict; None for the documented default.
-        progress: shows how far it is.
+        progress: shows a progress bar.
+
+    Returns:
+        The content of probe.json.
 
     Raises:
-        LowmedError: the model, the data or the folder does not allow it.
+        LowmedError: the model, the data or the folder does not fit.
     """
-    [(name, adapter)] = who.adapters.items()
-    asked = eval_settings(who.model, who.family, data_split, max_new_tokens=who.eval.max_new_tokens, seen=seen)
-    about = {**asked, "temperature": temperature}
-    results_folder.open_folder(folder, about)
+    [(name, adapter)] = target.adapters.items()
+    tokens = target.eval.max_new_tokens
+    settings = {
+        **eval_settings(target.model, target.family, data_split, max_new_tokens=tokens, seen=seen),
+        "temperature": temperature,
+    }
+    results_folder.open_folder(folder, settings)
     real = Condition(REAL, "train", data_split.held_out["train"], data_split.open_image)
-    tries = Condition(SAMPLED, "train", real.samples, real.open_image, samples, temperature)
-    work = [real, tries, runner.sampled_blind(real, samples, temperature)]
-    with progress("probe", runner.total(work)) as advance:
-        runner.run_conditions(folder, name, work, partial(_ready, who, adapter, None), train=(), advance=advance)
+    sampled = Condition(SAMPLED, "train", real.samples, real.open_image, samples, temperature)
+    conditions = [real, sampled, runner.sampled_blind(real, samples, temperature)]
+    make_answerer = partial(_make_answerer, target, adapter, None)
+    with progress("probe", runner.total(conditions)) as advance:
+        runner.run_conditions(folder, name, conditions, make_answerer, train=(), advance=advance)
     rows = {
-        each: scored(results_folder.read(results_folder.path(folder, name, each)))
-        for each in (REAL, SAMPLED, SAMPLED_BLIND)
+        condition: scored(results_folder.read(results_folder.path(folder, name, condition)))
+        for condition in (REAL, SAMPLED, SAMPLED_BLIND)
     }
-    result = {
-        **about,
-        **judge(rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=SUPPORT if support is None else support),
-    }
+    threshold = SUPPORT if support is None else support
+    verdict = probe_report(rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=threshold)
+    result = {**settings, **verdict}
     write_json(folder / "probe.json", result)
     difficulty.write(folder / difficulty.FILE, rows[SAMPLED])
     return result
 
 
 def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int) -> Answerer:
-    """The model, loaded once, as something that answers.
+    """Load the model and return a function that answers samples.
 
     Args:
         model: the base.
-        adapter: folder of the adapter on it, or None for the base itself.
-        family: how it is asked.
-        max_new_tokens: a completion longer than this is cut.
+        adapter: folder of the adapter, or None for the base itself.
+        family: of prompts.
+        max_new_tokens: longer completions are truncated.
 
     Raises:
-        LowmedError: the machine or the model does not allow it.
+        LowmedError: the device or the model does not fit.
     """
     from lowmed.engine import device, load
 
@@ -157,8 +166,9 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
     return answer
 
 
-def _ready(who: EvalTarget, adapter: Path | None, url: str | None) -> Answerer:
-    tokens = who.eval.max_new_tokens
+def _make_answerer(target: EvalTarget, adapter: Path | None, url: str | None) -> Answerer:
+    tokens = target.eval.max_new_tokens
     if url:
-        return endpoint.answerer(url, who.model.name, who.family, PixelPolicy(who.model.max_image_tokens), tokens)
-    return answerer(who.model, adapter, who.family, tokens)
+        policy = PixelPolicy(target.model.max_image_tokens)
+        return endpoint.answerer(url, target.model.name, target.family, policy, tokens)
+    return answerer(target.model, adapter, target.family, tokens)
