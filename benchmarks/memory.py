@@ -1,6 +1,6 @@
-"""Write the planner's tables into the documents: all recipes on all cards, and the error of each measured row.
+"""Write the planner's tables to the documentation: all recipes on all GPUs, and the error of each measured row.
 
-The rows themselves come from `lowmed plan --recipe NAME --rehearse`, copied into benchmarks/results/memory.
+The rows come from `lowmed plan --recipe NAME --rehearse`, copied into benchmarks/results/memory.
 """
 
 from pathlib import Path

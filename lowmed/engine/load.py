@@ -101,7 +101,7 @@ def _unsloth_error(spec: ModelSpec, device: Device) -> SetupError | None:
         return SetupError("unsloth needs a CUDA GPU", where, fix)
     if spec.rollout == "vllm":
         where = f"{where} and model.rollout"
-        return SetupError("unsloth does not support vLLM for Qwen2-VL", where, "use model.rollout=transformers")
+        return SetupError("unsloth does not support vLLM for this model", where, "use model.rollout=transformers")
     if spec.weights == "random":
         return SetupError("unsloth loads trained weights only", where, f"{fix} for a dry run")
     if importlib.util.find_spec("unsloth") is None:
@@ -244,7 +244,7 @@ def check_quantized(model: Any, spec: ModelSpec) -> None:
     """Check that every language layer is 4-bit and nothing else, if the recipe says so.
 
     Raises:
-        SetupError: a vision layer or the head is 4-bit, which ruins Qwen2-VL-2B, or a language layer is not.
+        SetupError: a vision layer or the head is 4-bit, which ruins small models, or a language layer is not.
     """
     family = family_of(model.config.model_type)
     four_bit = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
@@ -288,7 +288,7 @@ def _load_error(spec: ModelSpec, error: Exception) -> SetupError:
     return SetupError(
         f"{spec.name} is not a local folder and cannot be downloaded from the hub: {first}",
         "model.name",
-        "download it elsewhere and give the folder: model.name=/path/to/Qwen2-VL-2B-Instruct",
+        f"download it elsewhere and give the folder: model.name=/path/to/{Path(spec.name).name}",
     )
 
 

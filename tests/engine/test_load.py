@@ -123,7 +123,7 @@ def test_unsloth_without_a_gpu_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"), [({"rollout": "vllm"}, "vLLM for Qwen2-VL"), ({"weights": "random"}, "trained weights")]
+    ("keys", "words"), [({"rollout": "vllm"}, "vLLM for this model"), ({"weights": "random"}, "trained weights")]
 )
 def test_unsupported_settings_of_unsloth_are_an_error_before_it_is_imported(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(SetupError, match=words):
