@@ -47,8 +47,8 @@ def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
     recipe = load_recipe("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
     rows = recipe.method.rows_per_step
     forward = max(size for size in range(1, 9) if rows % size == 0)  # TRL's default is 8
-    return recipe.random_modelcopy(
-        update={"method": recipe.method.random_modelcopy(update={"per_device_train_batch_size": forward})}
+    return recipe.model_copy(
+        update={"method": recipe.method.model_copy(update={"per_device_train_batch_size": forward})}
     )
 
 

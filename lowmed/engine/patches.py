@@ -3,7 +3,8 @@
 Importing this module changes nothing: each change is a function, and its docstring names the caller. The functions
 import the libraries themselves, because unsloth must be imported before transformers, TRL and peft.
 
-Two things are not here. `engine/grpo.py` subclasses TRL's GRPOTrainer and says there which methods it overrides.
+Three things are elsewhere. `engine/grpo.py` subclasses TRL's GRPOTrainer and lists the methods that it overrides.
+`engine/prefix/attention.py` adds an attention function to transformers' registry, a documented extension point.
 `nano/measure.py` repeats `keep_4bit_layers_trainable`, because the embedded model may not import the engine.
 "No upstream report known" means that a search of the library's issues found none.
 """
@@ -120,8 +121,9 @@ def replace_class(instance: Any, subclass: type) -> None:
 def use_attention(config: Any, name: str) -> Iterator[None]:
     """Use another registered attention function inside the block; called by `prefix.attention` around each layer.
 
-    Reason: the attention function is a setting of the model, and transformers offers no argument for one forward pass.
-    No upstream report known.
+    Reason: generation by transformers and the forward pass over shared prompts need different functions on one model.
+    The public `set_attn_implementation` (https://github.com/huggingface/transformers/pull/38974) visits all modules
+    at each call, which is too slow around each layer. No upstream report known.
     """
     before, config._attn_implementation = config._attn_implementation, name
     try:
@@ -134,8 +136,8 @@ def use_attention(config: Any, name: str) -> Iterator[None]:
 def before_training(prepare: Callable[[Any], None]) -> Iterator[None]:
     """Call `prepare(trainer)` before any trainer starts inside the block; called by `dry_run`.
 
-    Reason: a dry run must time methods of a trainer that `train.train` builds itself. A callback cannot do this: it
-    only runs between the methods. There is nothing to report.
+    Reason: a dry run measures methods of a trainer that `train.train` builds itself. A callback cannot do this: it only
+    runs between the methods. `prepare` replaces them on this one trainer. There is nothing to report.
     """
     from transformers import Trainer
 
@@ -226,7 +228,8 @@ def undo_unsloth_overrides(config: Any, *trainers: Any) -> None:
       (https://github.com/unslothai/unsloth/pull/3604 shows the messages).
     - It sets the processor's padding side to the right, which misaligns the positions of images
       (https://github.com/unslothai/unsloth/issues/3283 reports it for `generate`).
-    - It passes plain texts instead of messages to reward functions where there are images. No upstream report known.
+    - It passes plain texts instead of messages to reward functions, on purpose
+      (https://github.com/unslothai/unsloth/pull/3974).
 
     Args:
         config: TRL's GRPOConfig.

@@ -66,8 +66,10 @@ def reward_functions(
         run.append(
             "rollouts.jsonl",
             [
-                _record(step, number, rows[number], *rest)
-                for number, *rest in zip(row, rollouts, reasons, scores, paid_values, strict=True)
+                _record(step, number, rows[number], rollout, reason, score, paid_value)
+                for number, rollout, reason, score, paid_value in zip(
+                    row, rollouts, reasons, scores, paid_values, strict=True
+                )
             ],
         )
         # A line is due if it is due at any step of the batch. This needs no state, so that a resumed run agrees.
