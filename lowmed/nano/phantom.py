@@ -1,6 +1,6 @@
 """Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like images, and questions with known answers.
 
-An image is a simplified image of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image has
+An image is a simplified drawing of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image has
 one question, so the `group` of a sample is its image. Left and right are those of the viewer, not those of a patient.
 The topics of the questions:
 
