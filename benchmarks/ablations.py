@@ -1,11 +1,10 @@
-"""The comparisons that the papers make, on the embedded model: three seeds an arm.
+"""The comparisons of the papers on the embedded model, with three seeds for each arm.
 
-`python benchmarks/ablations.py FOLDER [--arms rarl,rl-plain]` trains what FOLDER does not hold yet, asks each adapter
-the held-out phantom questions by the reasoning and by the direct prompt, and keeps one JSON file a run there;
-`--table` reads them, stores `results/ablations.json` and writes the tables of docs/ablations.md.
+`python benchmarks/ablations.py FOLDER [--arms rarl,rl-plain]` trains the runs that are missing in FOLDER. It evaluates
+each adapter on held-out phantom questions with the reasoning and the direct prompt, and writes one JSON file for each
+run. `--table` reads these files, writes `results/ablations.json` and updates the tables of docs/ablations.md.
 
-An arm may start from the blind base: build it first with
-`python -m lowmed.nano.build --base blind --out FOLDER/blind`.
+Some arms start from the blind base. Build it first: `python -m lowmed.nano.build --base blind --out FOLDER/blind`.
 """
 
 import argparse
@@ -29,9 +28,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "ablations.md"
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train: verb, recipe, changed keys, and the arm whose adapter it starts from."""
+    """A way to train: command, recipe, changed keys, and the arm whose adapter it starts from."""
 
-    verb: str
+    command: str
     recipe: str
     changes: tuple[str, ...] = ()
     start: str = ""
@@ -73,7 +72,7 @@ def lowmed(*arguments: str) -> str:
 
 
 def train(name: str, seed: int, folder: Path) -> Path:
-    """The run of that arm and seed; trained unless it is there, after the one that it starts from."""
+    """The run of an arm and seed. It is trained if missing, after the arm that it starts from."""
     arm, run = ARMS[name], folder / f"{name}-{seed}"
     changes = [*arm.changes, f"seed={seed}"]
     if arm.start:
@@ -82,30 +81,30 @@ def train(name: str, seed: int, folder: Path) -> Path:
         changes.append(f"model.name={folder / 'blind'}")
     if not (run / "adapter").exists():
         shutil.rmtree(run, ignore_errors=True)
-        lowmed(arm.verb, "--recipe", arm.recipe, "--nano", *changes, "--out", str(run))
+        lowmed(arm.command, "--recipe", arm.recipe, "--nano", *changes, "--out", str(run))
     return run
 
 
-def ask(run: Path, infer: str, *, base: bool) -> dict[str, Any]:
-    """Strict accuracies of the held-out questions, asked by that family: split -> who -> accuracy."""
-    asked = run.with_name(f"{run.name}-{infer}")
-    shutil.rmtree(asked, ignore_errors=True)
-    shutil.copytree(run, asked, ignore=shutil.ignore_patterns("checkpoints", "evals"))
-    recipe = yaml.safe_load((asked / "recipe.yaml").read_text())
+def evaluate(run: Path, infer: str, *, base: bool) -> dict[str, Any]:
+    """Strict accuracies on the held-out questions with a prompt family: split -> model -> accuracy."""
+    copy = run.with_name(f"{run.name}-{infer}")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints", "evals"))
+    recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
     recipe["prompts"]["infer"] = infer
-    (asked / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    report = json.loads(lowmed("eval", str(asked), "--controls", "0", "--json", *(["--with-base"] if base else [])))
-    shutil.rmtree(asked)
+    (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    report = json.loads(lowmed("eval", str(copy), "--controls", "0", "--json", *(["--with-base"] if base else [])))
+    shutil.rmtree(copy)
     return {
-        split: {who: result["strict"]["accuracy"] for who, result in part["results"].items()}
+        split: {name: result["strict"]["accuracy"] for name, result in part["results"].items()}
         for split, part in report["splits"].items()
     }
 
 
 def measure(name: str, seed: int, folder: Path) -> None:
-    """Train and ask, and keep what came of it."""
-    kept = folder / f"{name}-{seed}.json"
-    if kept.exists():
+    """Train and evaluate an arm, and write its JSON file."""
+    path = folder / f"{name}-{seed}.json"
+    if path.exists():
         return
     run = train(name, seed, folder)
     record = json.loads((run / "run.json").read_text())
@@ -116,9 +115,9 @@ def measure(name: str, seed: int, folder: Path) -> None:
         "recipe_digest": record["recipe_digest"],
         "train_s": record["seconds"],
         "tokens": rows[-1].get("tokens"),
-        "strict": {infer: ask(run, infer, base=seed == SEEDS[0]) for infer in INFER},
+        "strict": {infer: evaluate(run, infer, base=seed == SEEDS[0]) for infer in INFER},
     }
-    kept.write_text(json.dumps(result, indent=2) + "\n")
+    path.write_text(json.dumps(result, indent=2) + "\n")
     print(name, seed, json.dumps(result["strict"]), flush=True)
 
 
@@ -134,13 +133,13 @@ def interval(values: list[float]) -> str:
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
-def accuracy(run: dict[str, Any], infer: str, split: str, who: str = "tuned") -> float:
-    result: float = run["strict"][infer][split][who]
+def accuracy(run: dict[str, Any], infer: str, split: str, model: str = "tuned") -> float:
+    result: float = run["strict"][infer][split][model]
     return result
 
 
 def arms(runs: Runs) -> list[str]:
-    """One row an arm: strict accuracy of each seed, by split and inference prompt."""
+    """One row for each arm: strict accuracy of each seed, by split and inference prompt."""
     columns = [(split, infer) for split in SPLITS for infer in INFER]
     lines = ["| arm | " + " | ".join(f"{split}, {infer}" for split, infer in columns) + " | reply tokens | training |"]
     lines.append("| --- |" + " --- |" * (len(columns) + 2))
@@ -165,7 +164,7 @@ def arms(runs: Runs) -> list[str]:
 
 
 def differences(runs: Runs) -> list[str]:
-    """One row a comparison: difference within each seed, its mean and interval over the seeds."""
+    """One row for each comparison: mean and interval of the differences within each seed."""
     lines = ["| comparison | asked by | test | unseen modality |", "| --- | --- | --- | --- |"]
     for label, one, other, families in COMPARED:
         if one in runs and other in runs:
@@ -190,10 +189,10 @@ def differences(runs: Runs) -> list[str]:
 
 
 def publish(folder: Path) -> None:
-    """Store the figures, and put the tables into the page."""
-    kept = [json.loads(path.read_text()) for path in sorted(folder.glob("*-[0-9].json"))]
-    runs = {name: result for name in ARMS if (result := [run for run in kept if run["arm"] == name])}
-    store("ablations", {"runs": kept})
+    """Store the results, and update the tables of the page."""
+    stored = [json.loads(path.read_text()) for path in sorted(folder.glob("*-[0-9].json"))]
+    runs = {name: result for name in ARMS if (result := [run for run in stored if run["arm"] == name])}
+    store("ablations", {"runs": stored})
     page = PAGE.read_text()
     for mark, lines in (("arms", arms(runs)), ("differences", differences(runs))):
         before, _, rest = page.partition(f"<!-- {mark} -->")
@@ -207,13 +206,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--arms", default=",".join(ARMS), help="comma-separated; default: all")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
-    parser.add_argument("--table", action="store_true", help="only read what is there")
-    chosen = parser.parse_args()
-    folder = chosen.folder.resolve()
+    parser.add_argument("--table", action="store_true", help="read stored results only")
+    options = parser.parse_args()
+    folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    if not chosen.table:
-        for seed in map(int, chosen.seeds.split(",")):
-            for name in chosen.arms.split(","):
+    if not options.table:
+        for seed in map(int, options.seeds.split(",")):
+            for name in options.arms.split(","):
                 measure(name, seed, folder)
     publish(folder)
 

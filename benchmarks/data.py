@@ -1,13 +1,13 @@
-"""How fast and in how much memory a data set is prepared, and how fast near-duplicates are found.
+"""Speed and memory of preparing a data set, and speed of finding near-duplicates.
 
     python benchmarks/data.py [FOLDER_OF_IMAGES]
 
-`prepare` is set against the least that must be done to the same files on the same cores: Pillow decodes, resizes and
-encodes with the same settings and writes, in as many threads. Both run in turns, each in a process of its own, and
-the fastest of their runs counts, the one that other work on the machine disturbed least. Without a folder the images
-are made: noise, 700 x 560 pixels, JPEG. Peak memory is that of a process which prepares 1,000 and 10,000 such images
-of 256 x 256 pixels. Perceptual hashes are compared 10,000 against 10,000. Figures are printed, and written to
-benchmarks/results/data.json with the versions, the machine and the date.
+`prepare` is compared with the minimal work on the same files with the same number of threads: Pillow decodes, resizes,
+encodes with the same settings, and writes. Both run alternately, each in a separate process. The fastest of their runs
+counts, which other processes disturbed least. Without a folder, images are generated: noise, 700 x 560 pixels, JPEG.
+Peak memory is that of a process that prepares 1,000 and 10,000 such images of 256 x 256 pixels. Perceptual hashes are
+compared 10,000 with 10,000. Results are printed and written to benchmarks/results/data.json, with the versions, the
+machine and the date.
 """
 
 import json
@@ -43,9 +43,9 @@ HASHES = 10_000
 
 
 def prepared(folder: Path, out: Path) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     prepare(open_source(folder / "table.jsonl", ImportOptions()).entries, out, SETTINGS, {"source": "own"})
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def plain(folder: Path, out: Path) -> float:
@@ -57,21 +57,21 @@ def plain(folder: Path, out: Path) -> float:
             grey = image.mode in ("L", "1", "I;16")
             shown = image.convert("L" if grey else "RGB").resize(size, Image.Resampling.BICUBIC)
         if not grey and all(channel.tobytes() == shown.getchannel(0).tobytes() for channel in shown.split()[1:]):
-            shown = shown.getchannel(0)  # what is grey is written as grey, as `prepare` does
+            shown = shown.getchannel(0)  # grey images are written with one channel, as `prepare` does
         shown.save(out / "images" / f"{path.name}.png", compress_level=image_store.COMPRESS_LEVEL)
 
     files = [folder / json.loads(line)["image"] for line in (folder / "table.jsonl").read_text().splitlines()]
-    began = time.perf_counter()
+    started = time.perf_counter()
     with ThreadPoolExecutor(CORES) as pool:
         list(pool.map(one, files))
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 WORK: dict[str, Callable[[Path, Path], float]] = {"prepare": prepared, "plain": plain}
 
 
-def apart(what: str, folder: Path) -> tuple[float, float]:
-    """Seconds, and peak memory in MiB, of one piece of work in a process of its own."""
+def in_subprocess(what: str, folder: Path) -> tuple[float, float]:
+    """Seconds and peak memory in MiB of one kind of work in a separate process."""
     out = Path(tempfile.mkdtemp(dir=folder.parent)) / "out"
     try:
         command = [sys.executable, __file__, "--once", what, str(folder), str(out)]
@@ -81,8 +81,8 @@ def apart(what: str, folder: Path) -> tuple[float, float]:
     return seconds, mebibytes
 
 
-def pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """JPEG images with as much detail as an anatomical one, no two alike, and a table with a question about each."""
+def generate_images(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Write distinct JPEG images with the detail of anatomical ones, and a table with a question about each."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     for number in range(count):
@@ -101,7 +101,7 @@ def speed(folder: Path) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {what: [] for what in WORK}
     for _ in range(RUNS):
         for what, taken in seconds.items():
-            taken.append(apart(what, folder)[0])
+            taken.append(in_subprocess(what, folder)[0])
     rate = {f"{what}_images_per_second": round(count / min(taken), 1) for what, taken in seconds.items()}
     return {"images": count, **rate, "share_of_plain": round(min(seconds["plain"]) / min(seconds["prepare"]), 3)}
 
@@ -109,11 +109,16 @@ def speed(folder: Path) -> dict[str, Any]:
 def hashes() -> dict[str, Any]:
     generator = np.random.default_rng(0)
     left, right = (generator.integers(0, 2**63, HASHES).tolist() for _ in range(2))
-    began = time.perf_counter()
-    result = sum(1 for _ in near_duplicates.near_pairs(left, right))
-    seconds = time.perf_counter() - began
-    return {"pairs": HASHES**2, "within_bits": near_duplicates.MAX_DISTANCE, "found": result, "seconds": round(seconds, 2),
-            "pairs_per_second": round(HASHES**2 / seconds)}  # fmt: skip
+    started = time.perf_counter()
+    count = sum(1 for _ in near_duplicates.near_pairs(left, right))
+    seconds = time.perf_counter() - started
+    return {
+        "pairs": HASHES**2,
+        "within_bits": near_duplicates.MAX_DISTANCE,
+        "found": count,
+        "seconds": round(seconds, 2),
+        "pairs_per_second": round(HASHES**2 / seconds),
+    }
 
 
 def main(arguments: list[str]) -> None:
@@ -127,12 +132,12 @@ def main(arguments: list[str]) -> None:
             shutil.copytree(arguments[0], work)
             table(work, sorted(path.name for path in work.iterdir()))
         else:
-            pictures(work, 300, (700, 560))
+            generate_images(work, 300, (700, 560))
         result: dict[str, Any] = {"speed": speed(work), "hashes": hashes(), "peak_memory_mib": {}}
         for count in (1_000, 10_000):
-            pictures(Path(place) / str(count), count, (256, 256))
-            result["peak_memory_mib"][f"{count} images"] = round(apart("prepare", Path(place) / str(count))[1])
-    result["of"] = Path(arguments[0]).name if arguments else "made pictures"
+            generate_images(Path(place) / str(count), count, (256, 256))
+            result["peak_memory_mib"][f"{count} images"] = round(in_subprocess("prepare", Path(place) / str(count))[1])
+    result["of"] = Path(arguments[0]).name if arguments else "generated images"
     result["machine"] = about()
     result["machine"]["load"] = os.getloadavg()
     result["machine"]["versions"] |= {name: version(name) for name in ("pillow", "numpy")}

@@ -1,12 +1,12 @@
-"""How long evaluation takes: scoring and statistics of stored completions, and the embedded model's own answers.
+"""Time of an evaluation: scoring and statistics of stored completions, and completions of the embedded model.
 
     python benchmarks/evaluate.py            both
-    python benchmarks/evaluate.py --stored   the stored completions alone, no model
+    python benchmarks/evaluate.py --stored   the stored completions only, without a model
 
-`stored` is `lowmed eval --rescore` of 10,000 questions: reading, grading, every interval, floors, controls, strata; in
-CPU seconds of one process. `answering` is what `lowmed eval nano` does with 1,000 phantom questions, loading the model
-included, and then with the default controls, loading it again; the load of the machine before it stands beside it.
-Figures are printed, and written to benchmarks/results/evaluate.json.
+`stored` is `lowmed eval --rescore` of 10,000 questions, in CPU seconds of one process: parsing, grading, confidence
+intervals, baselines, controls, strata. `answering` is `lowmed eval nano` with 1,000 phantom questions, including the
+time to load the model, and then with the default controls. It also records the load of the machine before the start.
+Results are printed and written to benchmarks/results/evaluate.json.
 """
 
 import json
@@ -36,21 +36,21 @@ ANSWERED = 1_000
 def stored(folder: Path, controls: int) -> dict[str, Any]:
     data_split = evaluation_only(load("phantom", sizes={"test": QUESTIONS}))
     family = prompt.family("reasoning")
-    asked = eval_settings(ModelSpec(name="nano"), family, data_split, max_new_tokens=64, seen="")
-    results_folder.open_folder(folder, asked)
+    settings = eval_settings(ModelSpec(name="nano"), family, data_split, max_new_tokens=64, seen="")
+    results_folder.open_folder(folder, settings)
     completions = 0
     for condition in runner.list_conditions(data_split, controls=controls):
         rows = []
         for sample in condition.samples:
-            said = phantom.HABITS[sample.topic]
-            letter = "ABC"[sample.options.index(said)] if said in sample.options else said
+            habit = phantom.HABITS[sample.topic]
+            letter = "ABC"[sample.options.index(habit)] if habit in sample.options else habit
             completion = f"<think>The image shows it.</think><answer>{letter}</answer>"
-            rows.append({**prediction(sample, condition.split, completion, 12, "stop"), "prior": said})
+            rows.append({**prediction(sample, condition.split, completion, 12, "stop"), "prior": habit})
         results_folder.append_rows(results_folder.completions_file(folder, "base", condition.name), rows)
         completions += len(rows)
-    began = time.process_time()
+    started = time.process_time()
     result = report(folder)
-    seconds = time.process_time() - began
+    seconds = time.process_time() - started
     assert result.splits["test"].results["base"].questions == QUESTIONS
     return {"questions": QUESTIONS, "replies_with_controls": completions, "cpu_seconds": round(seconds, 2)}
 
@@ -67,7 +67,7 @@ def answering(folder: Path) -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 1),
     }
     for name, controls in (("seconds", 0), ("seconds_for_controls_of_200", 200)):
-        began = time.monotonic()
+        started = time.monotonic()
         runner.run_conditions(
             folder,
             "base",
@@ -77,7 +77,7 @@ def answering(folder: Path) -> dict[str, Any]:
             advance=lambda done, note: None,
         )
         report(folder)
-        result[name] = round(time.monotonic() - began, 1)
+        result[name] = round(time.monotonic() - started, 1)
     return result
 
 

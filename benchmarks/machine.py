@@ -1,4 +1,4 @@
-"""On what a figure was measured, and where figures are kept."""
+"""A description of the machine, and the folder of stored results."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-# A figure is of all cores unless it is asked otherwise; lowmed by itself runs small models on one.
+# Benchmarks use all cores by default. lowmed itself runs small models on one.
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("lowmed", "torch", "transformers", "trl", "peft", "bitsandbytes")
@@ -30,7 +30,7 @@ def about() -> dict[str, Any]:
 
 
 def store(name: str, figures: dict[str, Any]) -> Path:
-    """Write the figures beside those of the other benchmarks."""
+    """Write results and a description of the machine to a file in the results folder."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": about(), **figures}, indent=2) + "\n")

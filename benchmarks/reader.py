@@ -1,12 +1,11 @@
-"""How many stored completions are read and graded in a second on one core.
+"""Stored completions that are parsed and graded in a second on one core.
 
     python benchmarks/reader.py PREDICTIONS.jsonl ...
 
-Each file is taken in a process of its own, so that no text was seen before. `answers` is reading and grading, for
-questions that were understood before; `rows` also understands the row, its gold answer and its options, and builds
-the scored row. Figures are of the
-fastest of several runs, the one that other work on the machine disturbed least. They are printed, and written to
-benchmarks/results/reader.json with the versions, the machine and the date.
+Each file is read in a separate process, so that nothing is cached. `answers` parses and grades completions of parsed
+questions. `rows` also parses the row, its gold answer and its options, and builds the scored row. The fastest of
+several runs counts, which other processes disturbed least. Results are printed and written to
+benchmarks/results/reader.json, with the versions, the machine and the date.
 """
 
 import json
@@ -26,18 +25,18 @@ WORK = ("answers", "rows")
 
 
 def seconds(work: Iterable[object]) -> float:
-    began = time.process_time()
+    started = time.process_time()
     for _ in work:
         pass
-    return time.process_time() - began
+    return time.process_time() - started
 
 
-def once(what: str, path: Path) -> float:
+def measure_once(what: str, path: Path) -> float:
     rows = list(load(path))
     if what == "rows":
         return seconds(score_rows(rows))
-    asked = [(row["completion"], question_of_row(row, str(path))) for row in rows]
-    return seconds(answer.grade(answer.read(completion, question), question) for completion, question in asked)
+    pairs = [(row["completion"], question_of_row(row, str(path))) for row in rows]
+    return seconds(answer.grade(answer.read(completion, question), question) for completion, question in pairs)
 
 
 def fastest(what: str, path: Path) -> float:
@@ -47,11 +46,11 @@ def fastest(what: str, path: Path) -> float:
 
 def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--once"]:
-        print(once(arguments[1], Path(arguments[2])))
+        print(measure_once(arguments[1], Path(arguments[2])))
         return
     if not arguments:
         raise SystemExit(__doc__)
-    files, total, spent = {}, 0, dict.fromkeys(WORK, 0.0)
+    files, total, seconds_of = {}, 0, dict.fromkeys(WORK, 0.0)
     for path in map(Path, arguments):
         lengths = [len(row["completion"]) for row in load(path)]
         taken = {what: fastest(what, path) for what in WORK}
@@ -61,12 +60,12 @@ def main(arguments: list[str]) -> None:
             **{f"{what}_per_second": round(len(lengths) / taken[what]) for what in WORK},
         }
         total += len(lengths)
-        spent = {what: spent[what] + taken[what] for what in WORK}
+        seconds_of = {what: seconds_of[what] + taken[what] for what in WORK}
     result = {
         "rules_version": answer.RULES_VERSION,
         "time": "CPU time of one core",
         "rows": total,
-        **{f"{what}_per_second": round(total / spent[what]) for what in WORK},
+        **{f"{what}_per_second": round(total / seconds_of[what]) for what in WORK},
         "files": files,
     }
     print(json.dumps(result, indent=2))

@@ -1,16 +1,16 @@
-"""One update of lowmed against the same update of plain TRL: seconds and peak memory by phase.
+"""Compares a training step of lowmed with the same step of TRL: seconds and peak memory by phase.
 
-    python benchmarks/update.py                          nano and a model of 64 million parameters, here
-    python benchmarks/update.py --cells 'grpo/mid/256'   only the cells whose name begins so
-    python benchmarks/update.py --model FOLDER           the model of a config folder with random weights, on a card
+    python benchmarks/update.py                          nano and a model of 64 million parameters, on a CPU
+    python benchmarks/update.py --cells 'grpo/mid/256'   only the cells whose names start with this
+    python benchmarks/update.py --model FOLDER           the model of a config folder with random weights, on a GPU
     python benchmarks/update.py --model FOLDER --against unsloth
     python benchmarks/update.py --list                   names of the cells
-    python benchmarks/update.py --table                  only write the tables of docs/performance.md anew
+    python benchmarks/update.py --table                  only update the tables of docs/performance.md
 
-Both sides stand ready in processes of their own and make an update each in turn; the first pair is left out where more
-follow. On a card too small for both, one follows the other. A cell that was measured stays in results/update-*.json and
-is not measured again without --again, so that a series which was cut off goes on where it was; one that fails is told,
-and the others go on. Whether both sides learn the same is asked by curve.py.
+Both sides run in separate processes and make steps in turn. The first pair is left out if there are more. On a GPU that
+is too small for both, one side follows the other. Measured cells are stored in results/update-*.json and skipped, so
+that an interrupted series resumes; --again measures them again. A failed cell is reported, and the others continue.
+curve.py compares what both sides learn.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from lowmed.files import write_json
 SIDE = Path(__file__).parent / "update_side.py"
 TOKENS = (64, 256, 1024)
 GROUPS = (4, 8, 16)
-# Many where they take seconds; where they take minutes one, which is then the process's first.
+# Steps for each number of image tokens. Where a step takes minutes there is one only, the first of its process.
 CPU_UPDATES = {"nano": {64: 4, 256: 4, 1024: 2}, "mid": {64: 2, 256: 2, 1024: 1}}
 
 
 class SideEndedError(RuntimeError):
-    """A side ended before it had made its updates."""
+    """A side ended before it had made all its steps."""
 
 
 def cells(model: str | None, against: str) -> dict[str, Cell]:
@@ -58,7 +58,7 @@ def cells(model: str | None, against: str) -> dict[str, Cell]:
                 }  # fmt: skip
             result[f"sft/{shown}/{tokens}"] = common | {
                 "task": "sft", "tokens": tokens, "group": 0, "questions": 4 if name == "mid" else 8,
-                "updates": 2 * updates,  # two passes over the same questions
+                "updates": 2 * updates,  # two epochs over the same questions
             }  # fmt: skip
     if against == "unsloth":
         return {f"{name}/unsloth": cell for name, cell in result.items()}
@@ -66,14 +66,16 @@ def cells(model: str | None, against: str) -> dict[str, Cell]:
 
 
 class Side:
-    """One side's process, ended with the block that holds it."""
+    """The process of a side, killed at the end of the block."""
 
     def __init__(self, cell: Cell, name: str) -> None:
         command = [sys.executable, str(SIDE), json.dumps(cell), name]
         self.name = name
         self.folder = tempfile.TemporaryDirectory()
-        here = os.environ | {"TMPDIR": self.folder.name}  # it is killed, and clears up nothing
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=here)
+        environment = os.environ | {"TMPDIR": self.folder.name}  # a killed process does not clean up
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
 
     def __enter__(self) -> "Side":
         return self
@@ -84,33 +86,33 @@ class Side:
         self.folder.cleanup()
 
     def read(self) -> dict[str, Any]:
-        """What it says next.
+        """Its next result.
 
         Raises:
-            SideEndedError: it has ended instead.
+            SideEndedError: the process has ended.
         """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SideEndedError(f"{self.name} ended with {self.process.wait()}; its message stands above")
+            raise SideEndedError(f"{self.name} ended with {self.process.wait()}; see its message above")
         result: dict[str, Any] = json.loads(line)
         return result
 
     def update(self) -> dict[str, Any]:
-        """Make one more.
+        """Make one more step.
 
         Raises:
-            SideEndedError: it has ended instead.
+            SideEndedError: the process has ended.
         """
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # reading then says what it ended with
+        with contextlib.suppress(BrokenPipeError):  # `read` then reports how it ended
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
         return self.read()
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Both sides of a cell, in turns where they fit together.
+    """Measure all sides of a cell, in turns if they fit on the GPU together.
 
     Raises:
         SideEndedError: one of them ended early.
@@ -118,10 +120,10 @@ def measure(cell: Cell) -> dict[str, Any]:
     names = ["lowmed", *cell["against"]]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     facts: dict[str, dict[str, Any]] = {}
-    together = [names] if _room_for(len(names)) else [[name] for name in names]
-    for some in together:
-        with contextlib.ExitStack() as held:
-            sides = {name: held.enter_context(Side(cell, name)) for name in some}
+    groups = [names] if _fits(len(names)) else [[name] for name in names]
+    for group in groups:
+        with contextlib.ExitStack() as stack:
+            sides = {name: stack.enter_context(Side(cell, name)) for name in group}
             facts |= {name: side.read() for name, side in sides.items()}
             for _ in range(cell["updates"]):
                 for name, side in sides.items():
@@ -131,10 +133,10 @@ def measure(cell: Cell) -> dict[str, Any]:
 
 
 def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    if cell["task"] == "sft":  # two passes over the same questions: images unknown, then known
+    if cell["task"] == "sft":  # two epochs: first with new images, then with cached ones
         half = len(rows) // 2
-        passes = rows[1:half] or rows[:half], rows[half:]  # without the very first update, where others follow
-        epochs = [half * statistics.median(row["seconds"]["all"] for row in some) for some in passes]
+        passes = rows[1:half] or rows[:half], rows[half:]  # without the first step, if there are more
+        epochs = [half * statistics.median(row["seconds"]["all"] for row in of_pass) for of_pass in passes]
         return {"epoch_s": epochs, "peak_gib": {"all": max(row["peak_gib"]["all"] for row in rows)}}
     timed = rows[1:] or rows
     return {
@@ -146,38 +148,42 @@ def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _room_for(sides: int) -> bool:
+def _fits(sides: int) -> bool:
     import torch
 
     return not torch.cuda.is_available() or torch.cuda.get_device_properties(0).total_memory > sides * 40 * 2**30
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--cells", default="")
-    asked.add_argument("--model")
-    asked.add_argument("--against", choices=["trl", "unsloth"], default="trl")
-    asked.add_argument("--again", action="store_true")
-    asked.add_argument("--list", action="store_true")
-    asked.add_argument("--table", action="store_true")
-    asked.add_argument("--out", type=Path, help="where the figures go; default benchmarks/results")
-    given = asked.parse_args()
-    chosen = {name: cell for name, cell in cells(given.model, given.against).items() if name.startswith(given.cells)}
-    if given.list:
-        print(*chosen, sep="\n")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", default="")
+    parser.add_argument("--model")
+    parser.add_argument("--against", choices=["trl", "unsloth"], default="trl")
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--out", type=Path, help="folder of the results; default benchmarks/results")
+    options = parser.parse_args()
+    selected = {
+        name: cell for name, cell in cells(options.model, options.against).items() if name.startswith(options.cells)
+    }
+    if options.list:
+        print(*selected, sep="\n")
         return
-    path = (given.out or RESULTS) / f"update-{'gpu' if given.model else 'cpu'}.json"
-    if given.model and given.against == "unsloth" and not (given.list or given.table):
-        drawn = tempfile.TemporaryDirectory()  # unsloth must be imported first, so that others write the weights
-        folder = Path(drawn.name) / Path(given.model).name
-        subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), given.model, str(folder)], check=True)
-        for cell in chosen.values():
+    path = (options.out or RESULTS) / f"update-{'gpu' if options.model else 'cpu'}.json"
+    if options.model and options.against == "unsloth" and not (options.list or options.table):
+        temporary = (
+            tempfile.TemporaryDirectory()
+        )  # another process writes the weights, because unsloth must be imported first
+        folder = Path(temporary.name) / Path(options.model).name
+        subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), options.model, str(folder)], check=True)
+        for cell in selected.values():
             cell["model"] = str(folder)
-    known: dict[str, Any] = json.loads(path.read_text())["cells"] if path.exists() else {}
+    stored: dict[str, Any] = json.loads(path.read_text())["cells"] if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     failed = []
-    for name, cell in {} if given.table else chosen.items():
-        if name in known and not given.again:
+    for name, cell in {} if options.table else selected.items():
+        if name in stored and not options.again:
             continue
         try:
             result = measure(cell)
@@ -185,10 +191,10 @@ def main() -> None:
             failed.append(name)
             print(f"{name}  {error}", flush=True)
             continue
-        known[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **result}
-        write_json(path, {"cells": known})
-        print(update_table.line(name, known[name]), flush=True)
-    if not given.out:
+        stored[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **result}
+        write_json(path, {"cells": stored})
+        print(update_table.line(name, stored[name]), flush=True)
+    if not options.out:
         update_table.write()
     if failed:
         raise SystemExit(f"not measured: {', '.join(failed)}")

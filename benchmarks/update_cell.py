@@ -1,4 +1,4 @@
-"""What a cell of benchmarks/update.py trains: its recipe, its questions and images, its model."""
+"""Recipe, questions, images and model of a cell of benchmarks/update.py."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
 QUESTIONS_PER_IMAGE = 2
-# About 64 million parameters: depth and width of Qwen2-VL-2B's tower and language model in their true proportion.
+# About 64 million parameters, with the depth and width of Qwen2-VL-2B's tower and language model in proportion.
 MID_TEXT = {"hidden_size": 384, "intermediate_size": 2240, "num_hidden_layers": 14, "num_attention_heads": 12,
             "num_key_value_heads": 2}  # fmt: skip
 MID_VISION = {"depth": 16, "embed_dim": 320, "hidden_size": 384, "num_heads": 16, "mlp_ratio": 4}
@@ -23,8 +23,8 @@ MID_VISION = {"depth": 16, "embed_dim": 320, "hidden_size": 384, "num_heads": 16
 Cell = dict[str, Any]
 
 
-def plan_of(cell: Cell, side: str, folder: Path) -> Recipe:
-    """The recipe of a cell: a shipped one, with what a comparison needs to be fair written over it."""
+def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
+    """The recipe of a cell: a shipped one with the changes that a fair comparison needs."""
     grpo = cell["task"] != "sft"
     settings = [
         f"model.load_in={cell['load_in']}", f"model.max_image_tokens={max(cell['tokens'], 4)}",
@@ -38,10 +38,11 @@ def plan_of(cell: Cell, side: str, folder: Path) -> Recipe:
         if not (Path(cell["model"]) / "model.safetensors.index.json").exists():
             settings += ["model.weights=random"]
     if grpo:
-        # Random weights earn nothing: were settled groups left out, or cut completions, there would be nothing to time.
+        # Random weights earn no reward: without zero-variance groups and truncated completions no row would be left.
         settings += [
             f"method.num_generations={cell['group']}", f"method.max_completion_length={cell['new_tokens']}",
-            "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false", "method.canary_steps=null",
+            "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false",
+            "method.canary_steps=null",
         ]  # fmt: skip
     recipe = load_recipe("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
     rows = recipe.method.rows_per_step
@@ -51,8 +52,8 @@ def plan_of(cell: Cell, side: str, folder: Path) -> Recipe:
     )
 
 
-def division_of(cell: Cell) -> DataSplit:
-    """Noise of exactly the wanted number of image tokens."""
+def data_of(cell: Cell) -> DataSplit:
+    """Questions about images of noise, with exactly the cell's number of image tokens."""
     side = 28 * round(cell["tokens"] ** 0.5)
 
     def open_image(name: str) -> Image.Image:
@@ -60,37 +61,45 @@ def division_of(cell: Cell) -> DataSplit:
         return Image.fromarray(noise.integers(0, 255, (side, side, 3), dtype=numpy.uint8))
 
     count = cell["questions"] * (cell["updates"] if cell["task"] == "grpo" else cell["updates"] // 2)
-    each = 1 if cell["task"] == "grpo" else QUESTIONS_PER_IMAGE
+    per_image = 1 if cell["task"] == "grpo" else QUESTIONS_PER_IMAGE
     samples = tuple(
-        Sample(str(row), f"Is finding {row} seen?", "yes", "closed", str(row // each), "noise", (str(row // each),))
+        Sample(
+            str(row),
+            f"Is finding {row} seen?",
+            "yes",
+            "closed",
+            str(row // per_image),
+            "noise",
+            (str(row // per_image),),
+        )
         for row in range(count)
     )
     return DataSplit("noise", samples, {}, {}, {}, open_image, "noise")
 
 
 def _mid(folder: Path) -> Path:
-    """The tokenizer and processor of nano beside the config of a larger model."""
-    where = folder / "mid"
-    where.mkdir()
+    """A folder with the tokenizer and processor of nano and the config of a larger model."""
+    target = folder / "mid"
+    target.mkdir()
     for file in nano.folder().iterdir():
         if file.name not in ("model.safetensors", "config.json"):
-            (where / file.name).write_bytes(file.read_bytes())
+            (target / file.name).write_bytes(file.read_bytes())
     config = json.loads((nano.folder() / "config.json").read_text())
     config["text_config"] |= MID_TEXT | {"layer_types": ["full_attention"] * MID_TEXT["num_hidden_layers"]}
     config["vision_config"] |= MID_VISION
-    (where / "config.json").write_text(json.dumps(config))
-    return where
+    (target / "config.json").write_text(json.dumps(config))
+    return target
 
 
 def write_weights(model: str, folder: str) -> None:
-    """The model of a config folder with random weights as a folder that unsloth loads, which takes no others."""
+    """Write the model of a config folder with random weights, because unsloth can load written weights only."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    drawn = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(model), dtype=torch.bfloat16)
-    drawn.save_pretrained(folder, max_shard_size="2GB")  # in several files, beside their index
+    random_model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(model), dtype=torch.bfloat16)
+    random_model.save_pretrained(folder, max_shard_size="2GB")  # several files with an index
     AutoProcessor.from_pretrained(model).save_pretrained(folder)
 
 

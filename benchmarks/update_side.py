@@ -1,10 +1,12 @@
-"""One side of benchmarks/update.py: a trainer that makes one update whenever it is told to, and tells what it took.
+"""One side of benchmarks/update.py: a trainer that makes one step at each request and reports its time and memory.
 
-`lowmed` trains through `lowmed.engine.train` as the command line does. `trl` is what a script of one's own would be:
-the same base and adapter, a list of rows, and TRL's trainer with its own defaults; `trl-same` switches off the one
-default that lowmed decides otherwise, gradient checkpointing; `unsloth` is unsloth's model under TRL's trainer.
-Rewards, batch, lengths, learning rate and the noise that completions are drawn with are the same. Each side is a process of
-its own, so that neither's memory is the other's.
+- `lowmed` trains with `lowmed.engine.train`, like the command line.
+- `trl` is TRL's trainer with its defaults, on the same base, adapter and rows.
+- `trl-same` is the same without gradient checkpointing, the one default on which lowmed differs.
+- `unsloth` is unsloth's model in TRL's trainer.
+
+Rewards, batch, lengths, learning rate and random numbers for sampling are equal. Each side is a separate process, so
+that their memory is separate.
 """
 
 import json
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from update_cell import division_of, plan_of
+from update_cell import data_of, recipe_of
 from update_meter import Meter, instrument
 
 from lowmed import nano, prompt, rewards
@@ -25,25 +27,46 @@ from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.recipe import GrpoSpec, Recipe
 from lowmed.run import Run, create_run
 
-CAP_GIB = 40  # of a card, whatever it has
+CAP_GIB = 40  # of GPU memory, even if there is more
 
 
-def ours(recipe: Recipe, data_split: DataSplit, folder: Path, prepare: Callable[[Any], None]) -> Run:
-    """As the command line does; the run."""
+def train_with_lowmed(recipe: Recipe, data_split: DataSplit, folder: Path, prepare: Callable[[Any], None]) -> Run:
+    """Train like the command line.
+
+    Args:
+        recipe: all settings.
+        data_split: the samples to train on.
+        folder: where the run is written.
+        prepare: called with the model before training.
+
+    Returns:
+        The run.
+    """
     from lowmed.engine import train
 
     loaded = train.load_for_training(recipe)
     prepare(loaded.model)
     run = create_run(recipe, "update", out=str(folder / "run"))
-    train.train(run, loaded, data_split, report=lambda _update, _row: None)
+    train.train(run, loaded, data_split, report=lambda _step, _row: None)
     return run
 
 
-def theirs(
+def train_with_trl(
     recipe: Recipe, data_split: DataSplit, folder: Path, prepare: Callable[[Any], None], side: str
 ) -> list[dict[str, float]]:
-    """TRL's trainer with its defaults on the same base, adapter and rows; what it logged of each update."""
-    here = device.find_device(recipe.model)
+    """Train with TRL's defaults on the same base, adapter and rows.
+
+    Args:
+        recipe: all settings.
+        data_split: the samples to train on.
+        folder: where the adapter is written.
+        prepare: called with the model before training.
+        side: `trl`, `trl-same` or `unsloth`.
+
+    Returns:
+        The logged metrics of each step.
+    """
+    used = device.find_device(recipe.model)
     backend: Any
     if side == "unsloth":
         from lowmed.engine import unsloth_backend as backend
@@ -53,37 +76,36 @@ def theirs(
     import transformers
     import trl
 
-    from lowmed.engine import training_data
-    from lowmed.engine.prefix import logprobs
+    from lowmed.engine import patches, training_data
 
-    if here.device == "cpu":
-        logprobs.use_plain_torch()  # Triton's interpreter would take nine tenths of an update
+    if used.type == "cpu":
+        patches.use_torch_log_probs()
     source = str(nano.folder()) if recipe.model.name == "nano" else recipe.model.name
-    most = recipe.model.max_image_tokens * 28 * 28
-    processor = transformers.AutoProcessor.from_pretrained(source, min_pixels=56 * 56, max_pixels=most)
+    max_pixels = recipe.model.max_image_tokens * 28 * 28
+    processor = transformers.AutoProcessor.from_pretrained(source, min_pixels=56 * 56, max_pixels=max_pixels)
     processor.tokenizer.padding_side = "left"
-    base = backend.load(source, recipe.model, here)
+    base = backend.load(source, recipe.model, used)
     transformers.set_seed(recipe.seed)
     model = backend.add_adapter(base, recipe.lora)
     prepare(model)
     family = recipe.prompts.training
     method = recipe.method
-    turns = training_data.schedule(
+    rows = training_data.schedule(
         data_split.train, method.max_steps * method.prompts_per_step, len(family.wordings), recipe.seed
     )
-    lines = [_line(number, turn, family, data_split) for number, turn in enumerate(turns)]
-    forward = method.per_device_train_batch_size or 8
+    lines = [_line(number, row, family, data_split) for number, row in enumerate(rows)]
+    batch_size = method.per_device_train_batch_size or 8
     common: dict[str, Any] = {
         "output_dir": str(folder / "trl"),
-        "per_device_train_batch_size": forward,
-        "gradient_accumulation_steps": method.rows_per_step // forward,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": method.rows_per_step // batch_size,
         "max_steps": method.max_steps,
         "learning_rate": method.learning_rate * recipe.model.learning_rate_scale,
         "lr_scheduler_type": "constant",
         "max_grad_norm": method.max_grad_norm,
-        "bf16": here.precision == "bf16",
-        "fp16": here.precision == "fp16",
-        "use_cpu": here.device == "cpu",
+        "bf16": used.precision == "bf16",
+        "fp16": used.precision == "fp16",
+        "use_cpu": used.type == "cpu",
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
@@ -92,18 +114,18 @@ def theirs(
         **({"gradient_checkpointing": False} if side == "trl-same" else {}),
     }
     if isinstance(method, GrpoSpec):
-        never = processor.tokenizer.convert_tokens_to_ids(list(QWEN2_VL.never_sampled))
+        suppressed = processor.tokenizer.convert_tokens_to_ids(list(QWEN2_VL.never_sampled))
         trainer: Any = trl.GRPOTrainer(
             model=model,
-            reward_funcs=_functions(recipe, turns),
+            reward_funcs=_functions(recipe, rows),
             args=trl.GRPOConfig(
                 num_generations=method.num_generations,
                 max_completion_length=method.max_completion_length,
                 temperature=method.temperature,
                 mask_truncated_completions=method.mask_truncated_completions,
-                shuffle_dataset=False,  # the rows stand in the order that lowmed trains on
+                shuffle_dataset=False,  # the rows are in lowmed's training order
                 reward_weights=[reward.weight for reward in method.rewards],
-                generation_kwargs={"suppress_tokens": never},
+                generation_kwargs={"suppress_tokens": suppressed},
                 **common,
             ),
             train_dataset=datasets.Dataset.from_list(lines),
@@ -122,19 +144,19 @@ def theirs(
     return [row for row in trainer.state.log_history if "loss" in row]
 
 
-def _line(number: int, turn: Any, family: Any, data_split: DataSplit) -> dict[str, Any]:
-    [message] = prompt.build_messages(family, turn.sample, turn.wording)
+def _line(number: int, row: Any, family: Any, data_split: DataSplit) -> dict[str, Any]:
+    [message] = prompt.build_messages(family, row.sample, row.wording)
     text = "".join(part.get("text", "") for part in message["content"])
-    completion = [{"role": "assistant", "content": prompt.reference_completion(family, turn.sample)}]
-    images = [data_split.open_image(name).convert("RGB") for name in turn.sample.images]
+    completion = [{"role": "assistant", "content": prompt.reference_completion(family, row.sample)}]
+    images = [data_split.open_image(name).convert("RGB") for name in row.sample.images]
     return {"prompt": [{"role": "user", "content": text}], "completion": completion, "images": images, "row": number}
 
 
-def _functions(recipe: Recipe, turns: list[Any]) -> list[Callable[..., list[float | None]]]:
+def _functions(recipe: Recipe, rows: list[Any]) -> list[Callable[..., list[float | None]]]:
     def function(reward: Any) -> Callable[..., list[float | None]]:
         def score(completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
             texts = [messages[0]["content"] for messages in completions]
-            return [reward(turns[number].sample, text).value for number, text in zip(row, texts, strict=True)]
+            return [reward(rows[number].sample, text).value for number, text in zip(row, texts, strict=True)]
 
         score.__name__ = reward.name
         return score
@@ -147,37 +169,37 @@ def _functions(recipe: Recipe, turns: list[Any]) -> list[Callable[..., list[floa
 
 def main() -> None:
     cell, side = json.loads(sys.argv[1]), sys.argv[2]
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    results = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # libraries print to stderr
 
-    def say(result: dict[str, Any]) -> None:
-        answers.write(json.dumps(result) + "\n")
+    def send(result: dict[str, Any]) -> None:
+        results.write(json.dumps(result) + "\n")
 
     def wait() -> None:
         if not sys.stdin.readline():
-            os._exit(0)  # the other end has what it wanted
+            os._exit(0)  # the other process has ended
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipe = plan_of(cell, side, folder)
-        data_split = division_of(cell)
-        here = device.find_device(recipe.model)
-        if here.device == "cuda":
+        recipe = recipe_of(cell, side, folder)
+        data_split = data_of(cell)
+        used = device.find_device(recipe.model)
+        if used.type == "cuda":
             import torch
 
-            torch.cuda.set_per_process_memory_fraction(min(1.0, CAP_GIB / here.memory_gib))
-        meter = Meter(here.device)
+            torch.cuda.set_per_process_memory_fraction(min(1.0, CAP_GIB / used.memory_gib))
+        meter = Meter(used.type)
 
         def prepare(model: Any) -> None:
-            instrument(meter, say, wait)
+            instrument(meter, send, wait)
             meter.reset_peak()
             parameters = sum(weight.numel() for weight in model.parameters())
-            say({"card": here.card, "parameters": parameters, "rest_gib": meter.peak_gib()})
+            send({"card": used.card, "parameters": parameters, "rest_gib": meter.peak_gib()})
 
         if side == "lowmed":
-            ours(recipe, data_split, folder, prepare)
+            train_with_lowmed(recipe, data_split, folder, prepare)
         else:
-            theirs(recipe, data_split, folder, prepare, side)
+            train_with_trl(recipe, data_split, folder, prepare, side)
 
 
 if __name__ == "__main__":

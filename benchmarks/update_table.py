@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, written from the stored figures."""
+"""Writes the tables of docs/performance.md from the stored results."""
 
 import json
 from collections.abc import Iterable
@@ -30,33 +30,33 @@ def line(name: str, cell: dict[str, Any]) -> str:
 
 
 def tables(device: str, against: str, results: Path = RESULTS) -> str:
-    """The tables of one device against one other side, as Markdown."""
+    """The tables of one device compared with one other side, as Markdown."""
     path = results / f"update-{device}.json"
     cells = json.loads(path.read_text())["cells"] if path.exists() else {}
-    mine = [cell for cell in cells.values() if against in cell["sides"]]
-    if not mine:
+    compared = [cell for cell in cells.values() if against in cell["sides"]]
+    if not compared:
         return NOTHING
     parts = []
     for task, head, shown in (("grpo", GRPO, _grpo), ("sft", SFT, _sft)):
-        lines = [shown(cell, against) for cell in _ordered(each for each in mine if each["asked"]["task"] == task)]
+        lines = [shown(cell, against) for cell in _ordered(each for each in compared if each["asked"]["task"] == task)]
         if lines:
             parts.append("\n".join([head, *lines]))
-    return "\n\n".join([*parts, measured_on(mine)])
+    return "\n\n".join([*parts, measured_on(compared)])
 
 
 def write() -> None:
-    """Put the tables between their marks in the page."""
+    """Write the tables between their marks in the page."""
     for device in ("cpu", "gpu"):
         for against in ("trl", "trl-same", "unsloth"):
             put(f"update {device} {against}", tables(device, against))
 
 
 def put(mark: str, text: str) -> None:
-    """Put the text between `<!-- mark -->` and `<!-- /mark -->` in docs/performance.md, where the page has them."""
-    before, result, rest = PAGE.read_text().partition(f"<!-- {mark} -->")
-    if result:
+    """Write the text between `<!-- mark -->` and `<!-- /mark -->` of docs/performance.md, if it has these marks."""
+    before, mark_start, rest = PAGE.read_text().partition(f"<!-- {mark} -->")
+    if mark_start:
         after = rest.partition(f"<!-- /{mark} -->")[2]
-        PAGE.write_text(f"{before}{result}\n{text}\n<!-- /{mark} -->{after}")
+        PAGE.write_text(f"{before}{mark_start}\n{text}\n<!-- /{mark} -->{after}")
 
 
 def _ordered(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -71,21 +71,21 @@ def _ordered(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _grpo(cell: dict[str, Any], against: str) -> str:
-    asked, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
+    settings, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
     phases = [
         f"{ours['seconds'][name]:.2f} / {other['seconds'][name]:.2f}" for name in ("generate", "score", "train", "all")
     ]
     ratios = [f"{other['seconds'][name] / ours['seconds'][name]:.2f}" for name in ("train", "all")]
-    timed = max(asked["updates"] - 1, 1)
-    return row([asked["model"], asked["tokens"], asked["group"], timed, *phases, *ratios, _peak(ours, other)])
+    timed = max(settings["updates"] - 1, 1)
+    return row([settings["model"], settings["tokens"], settings["group"], timed, *phases, *ratios, _peak(ours, other)])
 
 
 def _sft(cell: dict[str, Any], against: str) -> str:
-    asked, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
+    settings, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
     pairs = list(zip(ours["epoch_s"], other["epoch_s"], strict=True))
-    seconds = [f"{mine:.2f} / {theirs:.2f}" for mine, theirs in pairs]
-    ratios = [f"{theirs / mine:.2f}" for mine, theirs in pairs]
-    return row([asked["model"], asked["tokens"], asked["updates"] // 2, *seconds, *ratios, _peak(ours, other)])
+    seconds = [f"{ours:.2f} / {theirs:.2f}" for ours, theirs in pairs]
+    ratios = [f"{theirs / ours:.2f}" for ours, theirs in pairs]
+    return row([settings["model"], settings["tokens"], settings["updates"] // 2, *seconds, *ratios, _peak(ours, other)])
 
 
 def _peak(ours: dict[str, Any], other: dict[str, Any]) -> str:
@@ -98,12 +98,12 @@ def row(values: Iterable[object]) -> str:
 
 
 def measured_on(cells: list[dict[str, Any]]) -> str:
-    """Where, when and with what the cells were measured."""
-    seen: dict[str, None] = {}
+    """Machine, date and versions of the measurements."""
+    lines: dict[str, None] = {}
     for cell in cells:
-        here = cell["machine"]
+        machine = cell["machine"]
         card = cell.get("card", "CPU")
-        where = f"{here['processor']}, {here['cores']} cores" if card == "CPU" else card
-        packages = ", ".join(f"{name} {number}" for name, number in here["versions"].items())
-        seen[f"Measured {here['date']} on {where}; {packages}."] = None
-    return "\n".join(seen)
+        where = f"{machine['processor']}, {machine['cores']} cores" if card == "CPU" else card
+        packages = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+        lines[f"Measured {machine['date']} on {where}; {packages}."] = None
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What happens beside the training steps: metrics, finished checkpoints, a clean stop, a line for the reader."""
+"""Trainer callback: metrics, finished checkpoints, graceful stop, progress."""
 
 import math
 import signal
@@ -15,7 +15,7 @@ from lowmed.errors import RunError, SetupError
 from lowmed.files import write_json
 from lowmed.run import Run
 
-# TRL's names -> ours. What is not here is not recorded.
+# Name in TRL's log -> name in metrics.jsonl. Other values are not recorded.
 METRICS = {
     "loss": "loss",
     "reward": "reward",
@@ -34,30 +34,39 @@ METRICS = {
 
 
 class StopSignal:
-    """Asked for by Ctrl-C, SIGTERM or the clock; carried out after the update in hand."""
+    """Whether to stop after the current step: on Ctrl-C, on SIGTERM or before a deadline.
+
+    Attributes:
+        deadline: in `time.monotonic()`, or None.
+        reason: `SIGINT`, `SIGTERM` or `time`; empty while training goes on.
+    """
 
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline
         self.reason = ""
 
-    def due(self, longest_update: float) -> bool:
-        """Whether to stop now: somebody asked, or the next update and its checkpoint might not fit."""
-        if self.deadline is not None and time.monotonic() + 1.5 * longest_update + 5 > self.deadline:
+    def should_stop(self, longest_step: float) -> bool:
+        """Whether a signal came, or the next step and its checkpoint might miss the deadline.
+
+        Args:
+            longest_step: seconds of the longest step so far.
+        """
+        if self.deadline is not None and time.monotonic() + 1.5 * longest_step + 5 > self.deadline:
             self.reason = self.reason or "time"
         return bool(self.reason)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the first Ctrl-C or SIGTERM as a wish; the second one ends the process as usual."""
+    def handle_signals(self) -> Iterator[None]:
+        """On the first Ctrl-C or SIGTERM stop after the current step; on the second one end the process as usual."""
 
-        def ask(number: int, _frame: FrameType | None) -> None:
+        def stop(number: int, _frame: FrameType | None) -> None:
             self.reason = signal.Signals(number).name
             for other in before:
                 signal.signal(other, before[other])
 
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in before:
-            signal.signal(number, ask)
+            signal.signal(number, stop)
         try:
             yield
         finally:
@@ -66,7 +75,7 @@ class StopSignal:
 
 
 class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Writes metrics.jsonl, marks finished checkpoints, and stops when asked."""
+    """Writes metrics.jsonl, marks finished checkpoints, and stops on a signal or before the deadline."""
 
     def __init__(
         self, run: Run, stop: StopSignal, report: Callable[[int, dict[str, float]], None], iterations: int = 1
@@ -74,29 +83,30 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.run = run
         self.stop = stop
         self.report = report
-        self.iterations = iterations  # optimizer steps on the same completions, which a checkpoint does not hold
-        self.began = time.monotonic()
-        self.longest = 0.0
+        self.iterations = iterations  # optimizer steps on the same completions, which a checkpoint does not contain
+        self.step_started = time.monotonic()
+        self.longest_step = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock of one update."""
-        self.began = time.monotonic()
+        """Start the clock of a step."""
+        self.step_started = time.monotonic()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Stop after this update when asked, with a checkpoint."""
-        self.longest = max(self.longest, time.monotonic() - self.began)
-        between = state.global_step % self.iterations != 0
-        if not between and self.stop.due(self.iterations * self.longest) and state.global_step < state.max_steps:
+        """Stop with a checkpoint if due, but never between two steps on the same completions."""
+        self.longest_step = max(self.longest_step, time.monotonic() - self.step_started)
+        if state.global_step % self.iterations != 0:
+            return control
+        if self.stop.should_stop(self.iterations * self.longest_step) and state.global_step < state.max_steps:
             control.should_training_stop = True
             control.should_save = True
         return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """A checkpoint counts only with this file, written last."""
+        """Write complete.json last. A checkpoint without it is ignored."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's template, all placeholders
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's template without any content
         write_json(folder / "complete.json", {"step": state.global_step})
 
     def on_log(
@@ -108,16 +118,16 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         model: Any = None,
         **_: Any,
     ) -> None:
-        """Record one update.
+        """Record the metrics of a step.
 
         Raises:
-            RunError: the loss is no number any more; going on would only cost time.
-            SetupError: it never was one.
+            RunError: the loss or the gradient became NaN or infinite.
+            SetupError: the loss is NaN or infinite at the first step.
         """
         if logs is None or "loss" not in logs:
             return  # the summary at the end
         row = {ours: logs[theirs] for theirs, ours in METRICS.items() if logs.get(theirs) is not None}
-        row.setdefault("seconds", time.monotonic() - self.began)
+        row.setdefault("seconds", time.monotonic() - self.step_started)
         row |= {
             name.removesuffix("/mean"): value
             for name, value in logs.items()
@@ -125,18 +135,18 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         }
         row["adapter_norm"] = adapter_norm(model)
         self.run.append("metrics.jsonl", [{"step": state.global_step, **row}])
-        # In fp16 the scaler begins too high on purpose, skips the updates whose gradients overflow, and halves itself.
+        # In fp16 the gradient scaler starts too high on purpose: it skips the steps that overflow, and halves itself.
         overflow = not args.fp16 and not math.isfinite(row.get("grad_norm", 0.0))
         if not math.isfinite(row["loss"]) and state.global_step == 1:
             raise SetupError(
-                "the very first loss is no number, before anything was learnt",
+                "the loss is NaN or infinite at the first step",
                 f"base model and adapter in {'fp16' if args.fp16 else 'bf16' if args.bf16 else 'fp32'}",
                 "weights or adapter are broken, or too large for this precision: try model.load_in=16bit, another "
-                "adapter, or a card that has bf16",
+                "adapter, or a GPU that has bf16",
             )
         if not math.isfinite(row["loss"]) or overflow:
             raise RunError(
-                f"the loss or its gradient is no number at update {state.global_step}",
+                f"the loss or its gradient is NaN or infinite at step {state.global_step}",
                 str(self.run.folder / "metrics.jsonl"),
                 "lower method.learning_rate, then --resume from the last checkpoint",
             )
@@ -144,6 +154,6 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
 
 def adapter_norm(model: Any) -> float:
-    """Euclidean norm of all LoRA B weights: 0 for a fresh adapter, and near 0 for one that learnt nothing."""
+    """Euclidean norm of all LoRA B weights: 0 for a new adapter, near 0 for one that learned nothing."""
     squares = [weight.detach().float().pow(2).sum() for name, weight in model.named_parameters() if "lora_B" in name]
-    return math.sqrt(float(sum(squares)))  # one look at the card, not one a layer
+    return math.sqrt(float(sum(squares)))  # one transfer from the GPU instead of one for each layer

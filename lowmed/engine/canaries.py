@@ -1,7 +1,7 @@
-"""Known hacks, tried on the questions of an update, and looked for in its completions.
+"""Canaries: what known reward hacks would earn on the questions of a step, and how often its completions use them.
 
-The rewards never change during a run, so texts made from the same questions would earn the same each time: what can
-change is which hacks the policy itself has found. Both are recorded.
+Rewards do not change during a run, so the same hacks earn the same on the same questions. What may change is how often
+the policy uses them. Both are recorded.
 """
 
 from collections.abc import Sequence
@@ -12,26 +12,26 @@ from lowmed.rewards.check import score_completion
 from lowmed.rewards.hacks import HACK_SIGNS, detect_hacks, hack_completions, honest_wrong_completion
 from lowmed.sample import Sample
 
-QUESTIONS = 4  # of an update; each costs the whole battery
+QUESTIONS = 4  # of a step; all hacks are scored for each
 
 
 def canary_rates(
-    rewards: Sequence[Weighted], seen: Sequence[tuple[Sample, str]], completion_format: CompletionFormat
+    rewards: Sequence[Weighted], completions: Sequence[tuple[Sample, str]], completion_format: CompletionFormat
 ) -> dict[str, float]:
-    """The figures of one line of canaries.jsonl, without its update.
+    """The values of one line of canaries.jsonl, without the step.
 
     Args:
         rewards: of the run.
-        seen: sample and completion of each completion of the update.
-        completion_format: the form that the prompts ask for.
+        completions: all completions of the step, each with its sample.
+        completion_format: the format that the prompts demand.
 
     Returns:
-        `canary/worst_hack`: the most that any hack earned above an honest wrong answer to the same question, as a
-        share of all weights, negative where none came near it; rewards that pay length by design are left out.
-        `canary/<look>`: the share of the update's completions that look like this hack.
+        `canary/worst_hack`: the most that a hack earned above an honest wrong answer to the same question, as a share
+        of the sum of weights. It is negative if every hack earned less. Rewards that pay length by design are left out.
+        `canary/<hack>`: the share of the step's completions that look like this hack.
     """
     strict = [reward for reward in rewards if not reward.pays_length]
-    samples = list({sample.id: sample for sample, _ in seen}.values())[:QUESTIONS]
+    samples = list({sample.id: sample for sample, _ in completions}.values())[:QUESTIONS]
     texts = [
         (
             sample,
@@ -41,16 +41,16 @@ def canary_rates(
         for sample in samples
     ]
     for reward in strict:
-        reward.prepare([(sample, text) for sample, honest, said in texts for text in (honest, *said)])
-    over = [
+        reward.prepare([(sample, text) for sample, honest, hacked in texts for text in (honest, *hacked)])
+    advantages = [
         _earned(strict, sample, text) - _earned(strict, sample, honest)
-        for sample, honest, said in texts
-        for text in said
+        for sample, honest, hacked in texts
+        for text in hacked
     ]
     weights = sum(reward.weight for reward in strict)
-    kinds = [detect_hacks(sample, completion, completion_format) for sample, completion in seen]
-    shares = {f"canary/{look}": sum(look in kind for kind in kinds) / len(kinds) for look in HACK_SIGNS}
-    return {"canary/worst_hack": max(over) / weights if weights else 0.0, **shares}
+    detected = [detect_hacks(sample, completion, completion_format) for sample, completion in completions]
+    shares = {f"canary/{hack}": sum(hack in names for names in detected) / len(detected) for hack in HACK_SIGNS}
+    return {"canary/worst_hack": max(advantages) / weights if weights else 0.0, **shares}
 
 
 def _earned(rewards: Sequence[Weighted], sample: Sample, completion: str) -> float:

@@ -1,117 +1,128 @@
-"""What this machine has to train with, told before anything heavy is imported or downloaded."""
+"""The device that a run uses, and what it can run. Nothing heavy is imported or downloaded before these checks."""
 
-import logging
 import os
 import shutil
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lowmed import rewards
+from lowmed.engine import patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
 from lowmed.recipe import ModelSpec, Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
-SMALL_BYTES = 256 * 2**20  # of weights: what a CPU answers with in bearable time
+SMALL_BYTES = 256 * 2**20  # of weights: a model of this size runs on a CPU in reasonable time
 
 
 @dataclass(frozen=True)
 class Device:
-    """The device that a run uses: name of the card, its memory, and the precision that it computes in."""
+    """The device that a run uses.
 
-    device: Literal["cuda", "cpu"]
+    Attributes:
+        type: as in `torch.device.type`.
+        card: name of the GPU, or "CPU".
+        memory_gib: memory of the GPU; 0 for a CPU.
+        precision: of the forward and backward passes.
+    """
+
+    type: Literal["cuda", "cpu"]
     card: str
     memory_gib: float
     precision: Precision
 
 
 def find_device(model: ModelSpec) -> Device:
-    """The card, or the CPU where the model is small enough to be tried on it.
+    """The GPU, or the CPU if the model is small enough for it.
 
     Raises:
-        SetupError: the model needs a CUDA card and there is none, or torch cannot use the one that is there.
+        SetupError: the model needs a CUDA GPU, and there is none or torch cannot use it.
     """
     silence_libraries()
     import torch
 
     if torch.cuda.is_available():
-        card = torch.cuda.get_device_properties(0)
-        bf16 = torch.cuda.get_device_capability(0) >= (8, 0)  # older cards emulate bf16, slowly
-        return Device("cuda", card.name, card.total_memory / 2**30, "bf16" if bf16 else "fp16")
-    # TRL's log-probability kernel is Triton's, which must be told before its first import that there is no card.
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-    if model.name == "nano" or _small(Path(model.name)):
+        gpu = torch.cuda.get_device_properties(0)
+        bf16 = torch.cuda.get_device_capability(0) >= (8, 0)  # older GPUs emulate bf16, slowly
+        return Device("cuda", gpu.name, gpu.total_memory / 2**30, "bf16" if bf16 else "fp16")
+    patches.interpret_triton()
+    if model.name == "nano" or _is_small(Path(model.name)):
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)  # so small a model's work is done before other threads wake up
+            torch.set_num_threads(1)  # the operations of so small a model end before other threads wake up
         return Device("cpu", "CPU", 0.0, "fp32")
     if model.weights == "random":
         return Device("cpu", "CPU", 0.0, "fp32")
     if driver_present():
         raise SetupError(
-            f"torch {torch.__version__} (CUDA {torch.version.cuda}) can not use the NVIDIA driver of this machine",
+            f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use the installed NVIDIA driver",
             "torch.cuda.is_available() is False although a driver is installed",
             "update the driver, or install a torch built for it; `lowmed doctor` shows both versions",
         )
     raise SetupError(
-        f"{model.name} needs a CUDA card and this machine has none",
+        f"{model.name} needs a CUDA GPU, and none was found",
         "model.name",
-        "run on a machine with a card, or try the whole path here with --nano",
+        "run on a machine with a GPU, or try all steps here with --nano",
     )
 
 
-def _small(folder: Path) -> bool:
-    """Whether a local model folder holds few enough weights for a CPU, like a merged nano."""
+def _is_small(folder: Path) -> bool:
+    """Whether a local model folder, for example a merged nano, is small enough for a CPU."""
     sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
     return 0 < sum(sizes) < SMALL_BYTES
 
 
-# Cards on which compiled decoding of a 16-bit base was measured faster. Empty: not measured yet.
+# GPUs on which compiled decoding of a 16-bit base was measured faster. Empty: not measured yet.
 COMPILED_FASTER: frozenset[str] = frozenset()
 
 
-def choose_rollout(model: ModelSpec, machine: Device) -> tuple[str, str]:
-    """`transformers` or `compiled`, and why: the recipe's, else what was measured faster on this card."""
+def choose_rollout(model: ModelSpec, device: Device) -> tuple[str, str]:
+    """How completions are sampled, `transformers` or `compiled`, and the reason.
+
+    Args:
+        model: its `rollout` decides unless it is `auto`.
+        device: for `auto`, the choice that was measured faster on this GPU.
+    """
     if model.rollout != "auto":
         return model.rollout, "the recipe says so"
     if model.load_in == "4bit":
-        return "transformers", "a 4-bit base is not compiled"
+        return "transformers", "a 4-bit base cannot be compiled"
     if model.backend == "unsloth":
-        return "transformers", "unsloth samples by its own code"
-    if machine.card in COMPILED_FASTER:
-        return "compiled", f"measured faster on {machine.card}"
-    return "transformers", f"compiled decoding has not been measured faster on {machine.card}"
+        return "transformers", "unsloth samples with its own code"
+    if device.card in COMPILED_FASTER:
+        return "compiled", f"measured faster on {device.card}"
+    return "transformers", f"compiled decoding has not been measured faster on {device.card}"
 
 
 def unsupported_error(recipe: Recipe) -> LowmedError | None:
-    """Why the recipe's model cannot do what the recipe asks, or None where it can. Asked before anything is loaded.
+    """The error for a combination of settings that does not work, or None; checked before anything is loaded.
 
-    With TRL 1.15 vLLM is wrong in both cases that this project has: images and a 4-bit base. transformers does not let
-    a bitsandbytes 4-bit base be compiled, and unsloth samples by its own code.
+    vLLM fails in both cases that lowmed has. With images TRL 1.15 passes prompts whose image tokens vLLM expands again
+    (https://github.com/huggingface/trl/issues/6294). With a 4-bit base it passes packed weights. transformers does not
+    compile a bitsandbytes 4-bit base, and unsloth samples with its own code.
     """
     model, where, fix = recipe.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
     four_bit = model.load_in == "4bit"
     if model.rollout == "vllm" and four_bit:
-        what = "vllm can not sample from a 4-bit base that trains: it is sent packed weights that it does not take"
+        what = "vllm cannot sample from a 4-bit base in training: TRL sends packed weights, which vllm rejects"
     elif model.rollout == "vllm":
-        what = "vllm samples nonsense here: TRL 1.15 sends it prompts whose images it then expands a second time"
+        what = "vllm samples wrong completions: TRL 1.15 sends prompts whose images are expanded a second time"
     elif model.rollout == "compiled" and four_bit:
-        what, fix = "a 4-bit base can not be compiled", f"use model.load_in=16bit, or {fix.removeprefix('use ')}"
+        what, fix = "a 4-bit base cannot be compiled", f"use model.load_in=16bit, or {fix.removeprefix('use ')}"
     elif model.rollout == "compiled" and model.backend == "unsloth":
-        what = "unsloth samples by its own code, which lowmed does not compile"
+        what = "unsloth samples with its own code, which lowmed does not compile"
     elif model.backend == "unsloth":
-        return _unsloth_refusal(recipe)
+        return _unsloth_error(recipe)
     else:
         return None
     return RecipeError(what, where, fix)
 
 
-def _unsloth_refusal(recipe: Recipe) -> LowmedError | None:
+def _unsloth_error(recipe: Recipe) -> LowmedError | None:
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
     if names := [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]:
         return RecipeError(
-            f"the reward `{names[0]}` reads replies by lowmed's own forward, which unsloth's layers do not take",
+            f"the reward `{names[0]}` needs lowmed's forward pass, which does not run unsloth's layers",
             "model.backend and method.rewards",
             "use model.backend=transformers, or leave that reward out",
         )
@@ -119,7 +130,7 @@ def _unsloth_refusal(recipe: Recipe) -> LowmedError | None:
 
 
 def kl_reference_error() -> RecipeError:
-    """What is told where unsloth would measure the KL term from another adapter than is meant."""
+    """The error for a KL term under unsloth whose reference would be the base instead of the starting adapter."""
     return RecipeError(
         "unsloth measures the KL term from the base, not from the adapter that this run starts from",
         "model.backend, method.beta and lora.start",
@@ -128,38 +139,26 @@ def kl_reference_error() -> RecipeError:
 
 
 def driver_present() -> bool:
-    """Whether an NVIDIA driver is installed, usable by torch or not."""
+    """Whether an NVIDIA driver is installed, even if torch cannot use it."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def silence_libraries() -> None:
-    """Nothing leaves this machine unasked, and libraries do not talk over the run."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Read when torch loads its threads: spinning ones make an update ten times slower when somebody else uses a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    if os.environ.get("LOWMED_OFFLINE") == "1":
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    for name in ("bitsandbytes", "trl", "peft", "accelerate", "torch.utils._pytree", "torch.utils.cpp_extension"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(bitsandbytes|peft|trl|torch)\b.*")
+    """Turn off telemetry, progress bars and warnings of all libraries. Call it before they are imported."""
+    patches.configure_libraries()
 
 
-def peak_gib(device: str) -> float:
-    """Most memory that was taken so far, GiB: reserved on the card, or resident in this process on the CPU."""
-    if device == "cuda":
+def peak_gib(device_type: str) -> float:
+    """Peak memory of this process so far in GiB: reserved on the GPU, or resident on the CPU."""
+    if device_type == "cuda":
         import torch
 
         return torch.cuda.max_memory_reserved() / 2**30
-    return resident_gib("VmHWM")  # getrusage's peak is inherited from what started this process, a notebook for one
+    return resident_gib("VmHWM")  # the peak of getrusage includes that of the parent process, for example a notebook
 
 
 def resident_gib(field: str) -> float:
-    """A field of Linux's account of this process: `VmRSS` now resident, `VmHWM` at the peak."""
+    """Resident memory of this process in GiB; `field` of /proc/self/status is `VmRSS` (now) or `VmHWM` (peak)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     kib = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
     return int(kib) / 2**20

@@ -1,4 +1,4 @@
-"""GRPO: TRL's trainer with the recipe's settings; it reads a prompt once and forwards only what can move the model."""
+"""GRPO: TRL's trainer with the recipe's settings. Each prompt is read once, and rows without a gradient are skipped."""
 
 import logging
 from typing import Any
@@ -7,24 +7,21 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed.engine import grpo_batch
-from lowmed.engine.device import choose_rollout
+from lowmed.engine import row_selection
+from lowmed.engine.device import choose_rollout, kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
-from lowmed.engine.grpo_batch import Inputs
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, packing
-from lowmed.engine.prefix import sampling as prefill
 from lowmed.engine.prefix.decode_compiled import CompiledDecoder
+from lowmed.engine.prefix.sampling import Sampling, deduplicate, generate, unwrapped
 from lowmed.engine.rollouts import RewardFunction, reward_functions
+from lowmed.engine.row_selection import Inputs
 from lowmed.recipe import GrpoSpec
 
 
 def build(job: TrainingJob) -> GRPOTrainer:
-    """The trainer of a run, with its reward functions.
-
-    Its data set has the columns `prompt`, `images` and `row`.
-    """
+    """The trainer of a run, with its reward functions. Its dataset has the columns `prompt`, `images` and `row`."""
     method, loaded = job.recipe.method, job.loaded
     assert isinstance(method, GrpoSpec)
     family = job.recipe.prompts.training
@@ -39,7 +36,7 @@ def build(job: TrainingJob) -> GRPOTrainer:
         steps_per_batch=method.steps_per_batch,
         likelihood=ema.likelihood if ema else None,
     )
-    compiled = choose_rollout(job.recipe.model, loaded.machine)[0] == "compiled"
+    compiled = choose_rollout(job.recipe.model, loaded.device)[0] == "compiled"
     trainer = build_trainer(method, loaded, job.dataset, functions, job.arguments, job.size.rows_per_generate, compiled)
     if ema:
         trainer.add_callback(ema)
@@ -55,18 +52,21 @@ def build_trainer(
     rows_per_generate: int,
     compiled: bool = False,
 ) -> GRPOTrainer:
-    """The trainer.
+    """The trainer: `SharedPrefixTrainer` for families that support it, otherwise TRL's own.
 
     Args:
         method: settings of the recipe.
         loaded: model with its adapter, and processor.
         dataset: columns `prompt`, `images`, `row`, already in training order.
-        functions: one a reward, in the recipe's order.
+        functions: one for each reward, in the recipe's order.
         common: the training arguments that all methods share.
-        rows_per_generate: most completions that are drawn at once.
-        compiled: whether they are drawn by a compiled step.
+        rows_per_generate: most completions that are sampled in one batch.
+        compiled: whether the decoding step is compiled.
+
+    Raises:
+        RecipeError: unsloth would measure the KL term from the base instead of the starting adapter.
     """
-    own = loaded.backend != "unsloth" and decode.supports(prefill.unwrapped(loaded.model))
+    shares_prefix = loaded.backend != "unsloth" and decode.supports(unwrapped(loaded.model))
     gradient_checkpointing = common["gradient_checkpointing"]
     arguments = GRPOConfig(
         num_generations=method.num_generations,
@@ -81,92 +81,113 @@ def build_trainer(
         multi_objective_aggregation=method.multi_objective_aggregation,
         reward_weights=[reward.weight for reward in method.rewards],
         mask_truncated_completions=method.mask_truncated_completions,
-        shuffle_dataset=False,  # the rows stand in their order already
+        shuffle_dataset=False,  # the rows are in training order already
+        # A sampled image token would fail the next forward pass: https://github.com/huggingface/trl/issues/3847
         generation_kwargs={"suppress_tokens": loaded.suppressed},
-        log_completions=False,  # rollouts.jsonl holds them all; TRL's own table would copy the images
-        **common
-        | {"gradient_checkpointing": gradient_checkpointing and not own},  # the shared forward checkpoints itself
+        log_completions=False,  # rollouts.jsonl has them all, and TRL's table would copy the images
+        # The forward pass over shared prompts does its own checkpointing.
+        **common | {"gradient_checkpointing": gradient_checkpointing and not shares_prefix},
     )
-    given = {
+    options = {
         "model": loaded.model,
         "reward_funcs": list(functions),
         "args": arguments,
         "train_dataset": dataset,
         "processing_class": loaded.processor,
     }
-    if not own:  # another model's layers, or TRL's trainer rewritten by unsloth: this one's parts would not fit
-        if loaded.backend != "unsloth":
-            kind = loaded.model.config.model_type
-            logging.getLogger("lowmed").warning(
-                f"the layers of a {kind} are not known: every reply reads its own prompt"
-            )
-        return GRPOTrainer(**given)
-    trainer = Trainer(**given)
+    if loaded.backend == "unsloth":  # it rewrites TRL's trainer and the layers
+        trainer = GRPOTrainer(**options)
+        _check_kl_reference(trainer)
+        return trainer
+    if not shares_prefix:
+        logging.getLogger("lowmed").warning(
+            f"prompts are not shared for `{loaded.model.config.model_type}`: every completion reads its own prompt"
+        )
+        return GRPOTrainer(**options)
+    trainer = SharedPrefixTrainer(**options)
     decoder = CompiledDecoder() if compiled else decode.Decoder()
-    trainer.sampling = prefill.Sampling(
+    trainer.sampling = Sampling(
         method.max_completion_length, method.temperature, loaded.suppressed, trainer.eos_token_ids, decoder
     )
     trainer.rows_per_generate = rows_per_generate
     trainer.gradient_checkpointing = gradient_checkpointing
-    trainer.drops_idle = method.skip_zero_variance_groups and method.beta == 0
+    trainer.skip_zero_variance = method.skip_zero_variance_groups and method.beta == 0
     return trainer
 
 
-class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
-    """TRL's trainer, with three steps done otherwise to the same result.
+def _check_kl_reference(trainer: GRPOTrainer) -> None:
+    """Check that a KL term is measured from the base: unsloth leaves out TRL's copy of the starting adapter.
 
-    A prompt is tokenized, prepared and read by the model once, not once a completion. The rows of one batch of completions are
-    sorted by length instead of shuffled, so that a forward pass holds little padding; they all count in the same
-    optimizer step. And rows that cannot move the model stay out of its forward pass.
+    Raises:
+        RecipeError: the starting adapter is not zero.
+    """
+    weights = trainer.model.named_parameters()
+    if trainer.beta and any(weight.any() for name, weight in weights if "lora_B.default" in name):
+        raise kl_reference_error()
+
+
+class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
+    """TRL's trainer with the same results and less work.
+
+    It overrides these methods of TRL and transformers:
+    - `_tokenize_prompts` and `_generate_single_turn`: a prompt is tokenized, processed and read by the model once, not
+      once for each completion.
+    - `_prepare_inputs` and `_compute_loss`: rows without a gradient skip the forward pass. The other rows of a batch
+      are sorted by length instead of shuffled, which saves padding. All count in the same optimizer step.
+    - `_get_per_token_logps_and_entropies`: completions are scored with each prompt read once.
+    - `_load_from_checkpoint`: transformers loads only adapters in subfolders if there are any, since
+      https://github.com/huggingface/transformers/pull/30505. TRL saves the copy for a KL term in a subfolder, and the
+      trained adapter next to it. No report of this problem known.
     """
 
-    sampling: prefill.Sampling
+    sampling: Sampling
     rows_per_generate: int
-    drops_idle: bool
+    skip_zero_variance: bool
     gradient_checkpointing: bool
     _buffered_inputs: list[Inputs] | None
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
-        firsts, owners = prefill.deduplicate([_content(messages) for messages in prompts])
-        ids, images, fields = super()._tokenize_prompts([prompts[place] for place in firsts])
-        counts = [len(some or ()) for some in images] if images else [0] * len(ids)
-        every = [images[owner] for owner in owners] if images else None
-        return [ids[owner] for owner in owners], every, {**fields, "owners": owners, "num_images": counts}
+        first_rows, prompt_of_row = deduplicate([_content(messages) for messages in prompts])
+        ids, images, fields = super()._tokenize_prompts([prompts[row] for row in first_rows])
+        num_images = [len(some or ()) for some in images] if images else [0] * len(ids)
+        images_of_row = [images[prompt] for prompt in prompt_of_row] if images else None
+        fields = {**fields, "prompt_of_row": prompt_of_row, "num_images": num_images}
+        return [ids[prompt] for prompt in prompt_of_row], images_of_row, fields
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Inputs, num_generations: int, **_: Any
     ) -> tuple[list[list[int]], None]:
-        del images, num_generations  # what belongs to them stands in the fields
-        owners = multimodal_fields["owners"]
+        del images, num_generations  # the fields contain both
+        prompt_of_row = multimodal_fields["prompt_of_row"]
         fields = split_pixel_values_by_grid(multimodal_fields)
         training = self.model.training
-        self.model.eval()  # checkpointing of activations would drop the cache
-        result: list[list[int]] = []
+        self.model.eval()  # gradient checkpointing would turn off the KV cache
+        completions: list[list[int]] = []
         try:
-            for start in range(0, len(owners), self.rows_per_generate):
-                firsts, chunk = prefill.deduplicate(owners[start : start + self.rows_per_generate])
-                ids = [prompt_ids[start + place] for place in firsts]
-                inputs = self._padded(ids, fields, [owners[start + place] for place in firsts])
-                result += prefill.generate(self.model, inputs, chunk, self.sampling)
+            for start in range(0, len(prompt_of_row), self.rows_per_generate):
+                first_rows, prompt_of_chunk = deduplicate(prompt_of_row[start : start + self.rows_per_generate])
+                ids = [prompt_ids[start + row] for row in first_rows]
+                inputs = self._pad_prompts(ids, fields, [prompt_of_row[start + row] for row in first_rows])
+                completions += generate(self.model, inputs, prompt_of_chunk, self.sampling)
         finally:
             self.model.train(training)
-        return result, None
+        return completions, None
 
-    def _padded(self, ids: list[list[int]], fields: Inputs, prompts: list[int]) -> dict[str, torch.Tensor]:
+    def _pad_prompts(self, ids: list[list[int]], fields: Inputs, prompts: list[int]) -> dict[str, torch.Tensor]:
         """The model inputs of some of the distinct prompts, padded on the left."""
         device = self.accelerator.device
         longest = max(map(len, ids))
 
-        def left(rows: list[list[int]], fill: int) -> torch.Tensor:
-            return torch.tensor([[fill] * (longest - len(row)) + list(row) for row in rows], device=device)
+        def pad(rows: list[list[int]], value: int) -> torch.Tensor:
+            return torch.tensor([[value] * (longest - len(row)) + list(row) for row in rows], device=device)
 
         inputs = {
-            "input_ids": left(ids, self._tokenizer.pad_token_id),
-            "attention_mask": left([[1] * len(i) for i in ids], 0),
+            "input_ids": pad(ids, self._tokenizer.pad_token_id),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0),
         }
         if "mm_token_type_ids" in fields:
-            inputs["mm_token_type_ids"] = left([fields["mm_token_type_ids"][prompt] for prompt in prompts], 0)
-        for name in ("pixel_values", "image_grid_thw"):
+            inputs["mm_token_type_ids"] = pad([fields["mm_token_type_ids"][prompt] for prompt in prompts], 0)
+        for name in packing.IMAGE_INPUTS:
             if name in fields and any(fields["num_images"][prompt] for prompt in prompts):
                 inputs[name] = torch.cat([fields[name][prompt] for prompt in prompts]).to(device)
         return inputs
@@ -176,36 +197,40 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             return super()._prepare_inputs(generation_batch)
         steps = self.args.steps_per_generation
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
-            made = self._generate_and_score_completions(generation_batch)
-            lengths = made["completion_mask"].sum(dim=1)
-            settled = grpo_batch.zero_spread(made["advantages"], self.num_generations)
-            made["idle"] = (settled | (lengths == 0)) & self.drops_idle
-            self._metrics["train"]["frac_reward_zero_std"][-1] = settled.float().mean().item()  # TRL's misses rounding
-            self._metrics["train"]["trained"].append(1 - made["idle"].float().mean().item())
-            made["idle"] = made["idle"].cpu()  # asked about by the host in every forward pass
-            sorted_rows = grpo_batch.forward_order(made["idle"], lengths.cpu(), self.num_generations)
-            split = grpo_batch.by_row(made, self.num_generations)
-            self._buffered_inputs = split_tensor_dict(grpo_batch.select_rows(split, sorted_rows), steps)
+            batch = self._generate_and_score_completions(generation_batch)
+            lengths = batch["completion_mask"].sum(dim=1)
+            zero_variance = row_selection.zero_variance_rows(batch["advantages"], self.num_generations)
+            skipped = (zero_variance | (lengths == 0)) & self.skip_zero_variance
+            metrics = self._metrics["train"]
+            metrics["frac_reward_zero_std"][-1] = zero_variance.float().mean().item()  # TRL's value ignores rounding
+            metrics["trained"].append(1 - skipped.float().mean().item())
+            batch["skipped"] = skipped.cpu()  # on the CPU, because every forward pass branches on it
+            order = row_selection.forward_order(batch["skipped"], lengths.cpu(), self.num_generations)
+            batch = row_selection.split_images_by_row(batch, self.num_generations)
+            self._buffered_inputs = split_tensor_dict(row_selection.select_rows(batch, order), steps)
         return self._buffered_inputs[self._step % steps]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if "ref" in self.model.peft_config:  # having read this one in its own folder, transformers reads no other
+        if "ref" in self.model.peft_config:
             self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
             self.model.set_adapter("default")
 
     def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
-        if "idle" not in inputs:
+        if "skipped" not in inputs:
             return super()._compute_loss(model, inputs)  # type: ignore[no-any-return]
-        moving = torch.nonzero(~inputs["idle"]).squeeze(1).tolist()
-        if len(moving) == 0:  # no gradient, as TRL's own would be; the optimizer goes on
+        rows = torch.nonzero(~inputs["skipped"]).squeeze(1).tolist()
+        if len(rows) == 0:  # zero gradients as from TRL, so that the optimizer's momentum decays alike
             return sum(weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad)  # type: ignore[no-any-return]
-        kept = grpo_batch.select_rows({name: value for name, value in inputs.items() if name != "idle"}, moving)
-        loss = super()._compute_loss(model, kept)
-        rows = len(moving) / len(inputs["idle"])
-        tokens = kept["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1)
-        # TRL divides by what the forward pass held; what was left out must count too. dapo's divisor is the update's.
-        return loss * {"dapo": 1.0, "bnpo": tokens}.get(self.loss_type, rows)  # type: ignore[no-any-return]
+        batch = {name: value for name, value in inputs.items() if name != "skipped"}
+        selected = row_selection.select_rows(batch, rows)
+        loss = super()._compute_loss(model, selected)
+        share_of_rows = len(rows) / len(inputs["skipped"])
+        tokens = inputs["completion_mask"].sum().clamp(min=1)
+        share_of_tokens = selected["completion_mask"].sum() / tokens
+        # TRL averages over the rows or tokens of the forward pass, where skipped ones must count too. The divisor of
+        # dapo is that of the whole step.
+        return loss * {"dapo": 1.0, "bnpo": share_of_tokens}.get(self.loss_type, share_of_rows)  # type: ignore[no-any-return]
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -216,19 +241,16 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         batch_size: int | None = None,
         **others: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        inputs = {
-            name: value
-            for name, value in others.items()
-            if name in (*packing.IMAGE_INPUTS, "num_images", "mm_token_type_ids") and value is not None
-        }
+        names = (*packing.IMAGE_INPUTS, "num_images", "mm_token_type_ids")
+        inputs = {name: value for name, value in others.items() if name in names and value is not None}
         if isinstance(inputs.get("pixel_values"), torch.Tensor):
             inputs = split_pixel_values_by_grid(inputs)
         inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
         rows = range(len(input_ids))
-        result = [
+        batches = [
             packing.log_probs(
                 model,
-                grpo_batch.select_rows(inputs, rows[start : start + (batch_size or len(rows))]),
+                row_selection.select_rows(inputs, rows[start : start + (batch_size or len(rows))]),
                 logits_to_keep,
                 temperature=self.temperature,
                 gradient_checkpointing=self.gradient_checkpointing,
@@ -236,12 +258,12 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             )
             for start in range(0, len(rows), batch_size or len(rows))
         ]
-        scores, entropies = (torch.cat(each) for each in zip(*result, strict=True))
-        return scores, entropies, None
+        log_probs, entropies = (torch.cat(values) for values in zip(*batches, strict=True))
+        return log_probs, entropies, None
 
 
 def _content(messages: list[Any]) -> tuple[Any, ...]:
-    """Equal for equal prompts only: every text, and every pixel of every image."""
+    """A key that is equal for equal prompts only: every text, and every pixel of every image."""
     parts = [part for message in messages for part in (message["role"], *message["content"])]
     return tuple(
         part

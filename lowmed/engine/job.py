@@ -1,4 +1,4 @@
-"""What a method's trainer is built from."""
+"""The input of a method's trainer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class TrainingJob:
         loaded: model with its adapter, and processor.
         run: the run directory.
         rows: the rows of the whole run in training order.
-        dataset: the same as a datasets.Dataset; columns as `training_data.as_dataset` says.
-        rewards: the recipe's rewards; empty where the method has none.
+        dataset: the same rows as a datasets.Dataset, with the columns of `training_data.as_dataset`.
+        rewards: the recipe's rewards; empty if the method has none.
         size: how a step is divided into forward passes.
         arguments: the training arguments that all methods share.
     """

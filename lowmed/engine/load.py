@@ -1,10 +1,9 @@
-"""A recipe's model, ready to train or to answer: processor, base, adapter, and the checks that all three are right."""
+"""Load a recipe's model for training or inference: processor, base, adapter, and checks of all three."""
 
 import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,25 +12,35 @@ from safetensors import SafetensorError
 
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy, image_tokens
+from lowmed.engine import patches
 from lowmed.engine.device import Device
 from lowmed.errors import RecipeError, RunError, SetupError
-from lowmed.models import ModelFamily, family_of
+from lowmed.models import PATCHES_PER_TOKEN, ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from lowmed.engine.vision.cache import VisionCache  # imports transformers, which unsloth must come before
+    from lowmed.engine.vision.cache import VisionCache  # imports transformers, and unsloth must be imported first
 
 
 @dataclass
 class Loaded:
-    """A model with its processor, and who loaded it; `tower` encodes each image once, where it could be put in."""
+    """A loaded model.
+
+    Attributes:
+        model: a transformers model, or a PeftModel around it.
+        processor: its processor; pads on the left and follows the pixel policy.
+        policy: limits of image sizes.
+        device: where the model is.
+        backend: `transformers` or `unsloth`.
+        vision_cache: encodes each image once; None where the family does not support it.
+    """
 
     model: Any
     processor: Any
     policy: PixelPolicy
-    machine: Device
+    device: Device
     backend: str
-    tower: "VisionCache | None" = None
+    vision_cache: "VisionCache | None" = None
 
     @property
     def family(self) -> ModelFamily:
@@ -40,116 +49,121 @@ class Loaded:
 
     @property
     def suppressed(self) -> list[int]:
-        """Ids of the tokens that may never be sampled."""
+        """Ids of the tokens that are never sampled."""
         return list(self.processor.tokenizer.convert_tokens_to_ids(list(self.family.never_sampled)))
 
     @property
     def end_ids(self) -> list[int]:
-        """Ids that end a completion."""
+        """Ids of the tokens that end a completion."""
         ends = self.model.generation_config.eos_token_id
         return list(ends) if isinstance(ends, list) else [ends]
 
 
-# Card -> the backend whose whole update was the faster one on it (benchmarks/update.py --against unsloth).
+# Name of the GPU -> the backend with the faster training step (benchmarks/update.py --against unsloth).
 # Empty: not measured yet.
 FASTER_BACKEND: dict[str, str] = {}
 
 
-def choose_backend(spec: ModelSpec, machine: Device) -> tuple[str, str]:
-    """`transformers` or `unsloth`, and why: the recipe's, else the one that was measured faster on this card.
+def choose_backend(spec: ModelSpec, device: Device) -> tuple[str, str]:
+    """The backend, `transformers` or `unsloth`, and the reason.
+
+    Args:
+        spec: its `backend` decides unless it is `auto`.
+        device: for `auto`, the backend that was measured faster on this GPU.
 
     Raises:
-        SetupError: unsloth was asked for where it cannot work.
+        SetupError: the recipe demands unsloth, which cannot load this model here.
     """
-    chosen: str = spec.backend
-    why = "the recipe says so"
-    if chosen == "transformers":
-        return chosen, why
-    refusal = _unsloth_refusal(spec, machine)
-    if chosen == "auto":
-        if machine.device == "cpu":
-            return "transformers", "the only one without a card"
-        if machine.card not in FASTER_BACKEND:
-            return "transformers", f"unsloth has not been measured against it on {machine.card}"
-        chosen, why = FASTER_BACKEND[machine.card], f"measured faster on {machine.card}"
-        if chosen == "unsloth" and refusal:
-            return "transformers", refusal.what
-    elif refusal:
-        raise refusal
-    if chosen == "unsloth" and "transformers" in sys.modules and "unsloth" not in sys.modules:  # chat, verify
-        return "transformers", "it is too late to import unsloth, and the adapter answers the same without it"
-    return chosen, why
+    backend: str = spec.backend
+    reason = "the recipe says so"
+    if backend == "transformers":
+        return backend, reason
+    error = _unsloth_error(spec, device)
+    if backend == "auto":
+        if device.type == "cpu":
+            return "transformers", "the only one without a GPU"
+        if device.card not in FASTER_BACKEND:
+            return "transformers", f"unsloth has not been measured against it on {device.card}"
+        backend, reason = FASTER_BACKEND[device.card], f"measured faster on {device.card}"
+        if backend == "unsloth" and error:
+            return "transformers", error.what
+    elif error:
+        raise error
+    if backend == "unsloth" and "transformers" in sys.modules and "unsloth" not in sys.modules:  # chat, verify
+        return "transformers", "transformers was imported before unsloth; both give the same completions"
+    return backend, reason
 
 
-def _unsloth_refusal(spec: ModelSpec, machine: Device) -> SetupError | None:
-    """Why unsloth cannot load this model here, or None where it can; asked before it is imported."""
-    where, instead = "model.backend", "use model.backend=transformers"
-    if machine.device != "cuda":
-        return SetupError("unsloth needs a CUDA card", where, instead)
+def _unsloth_error(spec: ModelSpec, device: Device) -> SetupError | None:
+    """The error if unsloth cannot load this model here, or None; found without importing it."""
+    where, fix = "model.backend", "use model.backend=transformers"
+    if device.type != "cuda":
+        return SetupError("unsloth needs a CUDA GPU", where, fix)
     if spec.rollout == "vllm":
         where = f"{where} and model.rollout"
-        return SetupError("unsloth refuses vLLM for Qwen2-VL", where, "use model.rollout=transformers")
+        return SetupError("unsloth does not support vLLM for this model", where, "use model.rollout=transformers")
     if spec.weights == "random":
-        return SetupError("unsloth loads trained weights only", where, f"{instead} for a dry run")
+        return SetupError("unsloth loads trained weights only", where, f"{fix} for a dry run")
     if importlib.util.find_spec("unsloth") is None:
         return SetupError("unsloth is not installed", where, "pip install 'lowmed[unsloth]', or use transformers")
     return None
 
 
-def _module(name: str) -> ModuleType:
-    """The backend's module, whose import is unsloth's own, before that of transformers.
+def _import_backend(name: str) -> ModuleType:
+    """The module of a backend. The one of unsloth imports it before transformers.
 
     Raises:
-        SetupError: unsloth is installed and does not work here.
+        SetupError: unsloth is installed but does not import.
     """
     try:
         return importlib.import_module(f"lowmed.engine.{name}_backend")
-    except (ImportError, NotImplementedError, RuntimeError) as error:  # what unsloth says of machine and versions
+    except (ImportError, NotImplementedError, RuntimeError) as error:  # unsloth's checks of GPU and versions
         raise SetupError(
-            f"the {name} backend does not start: {_first_line(error)}",
+            f"cannot import the {name} backend: {_first_line(error)}",
             "model.backend",
             "use model.backend=transformers, or the versions in constraints.txt",
         ) from error
 
 
-def load_base(spec: ModelSpec, machine: Device) -> Loaded:
-    """The base model and its processor, checked.
+def load_base(spec: ModelSpec, device: Device) -> Loaded:
+    """Load and check the base model and its processor.
+
+    Args:
+        spec: the model of a recipe.
+        device: where the model is put.
 
     Raises:
-        SetupError: they cannot be loaded, or did not come out as the recipe says.
+        SetupError: a file is missing or invalid, or the loaded model differs from the recipe.
     """
-    backend, _why = choose_backend(spec, machine)
-    module = _module(backend)  # unsloth must be imported before transformers
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    backend, _reason = choose_backend(spec, device)
+    module = _import_backend(backend)  # unsloth must be imported before transformers
+    patches.silence_transformers()
     source = str(nano.folder()) if spec.name == "nano" else spec.name
     policy = PixelPolicy(spec.max_image_tokens)
     try:
         processor = load_processor(source, spec.revision, policy)
-        model = module.load(source, spec, machine)
+        model = module.load(source, spec, device)
     except (OSError, ValueError, SafetensorError) as error:
-        raise _not_loaded(spec, error) from error
-    check_quantised(model, spec)
+        raise _load_error(spec, error) from error
+    check_quantized(model, spec)
     from lowmed.engine.vision import cache
 
-    return Loaded(model, processor, policy, machine, backend, cache.cache_vision_tower(model))
+    return Loaded(model, processor, policy, device, backend, cache.cache_vision_tower(model))
 
 
 def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Loaded:
-    """The base with an adapter to train: a new one, or the one that `lora.start` names.
+    """Add an adapter to train: a new one, or the one in `lora.start`.
 
     Args:
         loaded: the base.
         lora: shape of the adapter.
-        base_name: what the adapter's own config calls its base.
+        base_name: the name of the base in adapter_config.json.
 
     Raises:
-        RecipeError: the adapter to start from does not fit the recipe.
-        RunError: there is none.
+        RecipeError: the rank of the starting adapter differs from the recipe.
+        RunError: there is no starting adapter.
     """
-    module = _module(loaded.backend)
+    module = _import_backend(loaded.backend)
     if lora.start is None:
         loaded.model = module.add_adapter(loaded.model, lora)
     else:
@@ -157,32 +171,34 @@ def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Lo
         rank = loaded.model.peft_config["default"].r
         if rank != lora.rank:
             raise RecipeError(
-                f"the adapter to start from has rank {rank}, the recipe {lora.rank}",
-                lora.start,
-                f"set lora.rank={rank}",
+                f"the starting adapter has rank {rank}, the recipe {lora.rank}", lora.start, f"set lora.rank={rank}"
             )
-    loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not where it lies on this machine
-    # Left to itself PEFT asks the hub, at every save, whether the base's vocabulary has changed. It has not.
-    loaded.model.save_pretrained = partial(loaded.model.save_pretrained, save_embedding_layers=False)
+    loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not a path of this machine
+    patches.skip_vocabulary_check(loaded.model)
     check_trainable(loaded.model)
     return loaded
 
 
 def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
-    """The base with a trained adapter, to answer with.
+    """Add a trained adapter for inference.
+
+    Args:
+        loaded: the base.
+        folder: a run directory or an adapter folder.
 
     Raises:
         RunError: there is no adapter in the folder.
     """
-    loaded.model = _module(loaded.backend).load_adapter(loaded.model, str(adapter_folder(str(folder))), trainable=False)
+    module = _import_backend(loaded.backend)
+    loaded.model = module.load_adapter(loaded.model, str(adapter_folder(str(folder))), trainable=False)
     return loaded
 
 
 def adapter_folder(path: str) -> Path:
-    """The adapter that a run or adapter folder holds.
+    """The adapter folder in a run directory, or `path` itself if it is one.
 
     Raises:
-        RunError: it holds none.
+        RunError: there is no adapter.
     """
     for folder in (Path(path), Path(path) / "adapter"):
         if (folder / "adapter_config.json").is_file():
@@ -191,10 +207,15 @@ def adapter_folder(path: str) -> Path:
 
 
 def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> Any:
-    """The processor with the pixel policy in force, padding on the left.
+    """The processor with the pixel policy applied, padding on the left.
+
+    Args:
+        source: hub id or folder.
+        revision: branch, tag or commit on the hub.
+        policy: limits of image sizes.
 
     Raises:
-        SetupError: it does not keep to the policy.
+        SetupError: it does not follow the pixel policy.
     """
     from PIL import Image
     from transformers import AutoProcessor
@@ -202,32 +223,32 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> An
     processor = AutoProcessor.from_pretrained(
         source, revision=revision or "main", min_pixels=policy.min_pixels, max_pixels=policy.max_pixels
     )
-    processor.tokenizer.padding_side = "left"  # right padding misaligns the image positions without a word
-    wide, high = 2000, 1500
-    grid = processor.image_processor(images=[Image.new("RGB", (wide, high))], return_tensors="pt")["image_grid_thw"]
-    tokens = int(grid.prod()) // 4
-    expected = image_tokens(wide, high, policy)
+    processor.tokenizer.padding_side = "left"  # right padding misaligns image positions without an error
+    width, height = 2000, 1500
+    grid = processor.image_processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"]
+    tokens = int(grid.prod()) // PATCHES_PER_TOKEN
+    expected = image_tokens(width, height, policy)
     if tokens != expected:
         raise SetupError(
-            f"the processor makes {tokens} tokens of a {wide} x {high} image, the pixel policy {expected}",
+            f"the processor makes {tokens} tokens of a {width} x {height} image, the pixel policy {expected}",
             source,
             "this version of transformers ignores the image budget; install the pinned one",
         )
-    from lowmed.engine.vision.processor_cache import process_once
+    from lowmed.engine.vision.processor_cache import cache_processed_images
 
-    process_once(processor)
+    cache_processed_images(processor)
     return processor
 
 
-def check_quantised(model: Any, spec: ModelSpec) -> None:
-    """Every language layer is 4-bit and nothing else is, where the recipe says so.
+def check_quantized(model: Any, spec: ModelSpec) -> None:
+    """Check that every language layer is 4-bit and nothing else, if the recipe says so.
 
     Raises:
-        SetupError: a vision layer or the head is 4-bit, which ruins Qwen2-VL-2B, or a language layer is not.
+        SetupError: a vision layer or the head is 4-bit, which ruins small models, or a language layer is not.
     """
     family = family_of(model.config.model_type)
     four_bit = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
-    wrong = {name for name in four_bit if family.in_vision_tower(name) or "lm_head" in name}
+    wrong = {name for name in four_bit if not family.in_language_model(name)}
     if spec.load_in == "4bit":
         from torch import nn
 
@@ -235,41 +256,39 @@ def check_quantised(model: Any, spec: ModelSpec) -> None:
         wrong |= {name for name in linear - four_bit if family.in_language_model(name)}
     if wrong:
         raise SetupError(
-            f"{len(wrong)} layers were quantised otherwise than the recipe says, first {min(wrong)}",
+            f"{len(wrong)} layers are not quantized as the recipe says, first {min(wrong)}",
             spec.name,
             "use model.load_in=16bit, or the pinned versions of transformers and bitsandbytes",
         )
 
 
 def check_trainable(model: Any) -> None:
-    """Only the adapter trains, and no part of it sits on the vision tower.
+    """Check that only the adapter is trained, and that no part of it is on the vision tower.
 
     Raises:
-        SetupError: anything else would be trained.
+        SetupError: nothing or something else would be trained.
     """
     names = [name for name, weight in model.named_parameters() if weight.requires_grad]
     family = family_of(model.config.model_type)
-    stray = [name for name in names if "lora_" not in name or family.in_vision_tower(name)]
-    if stray or not names:
+    others = [name for name in names if "lora_" not in name or family.in_vision_tower(name)]
+    if others or not names:
         raise SetupError(
-            f"{len(stray)} weights outside the language adapter would be trained"
-            if stray
-            else "nothing would be trained",
-            stray[0] if stray else "lora",
-            "use an adapter on the language model's layers alone",
+            f"{len(others)} weights outside the language adapter would be trained"
+            if others
+            else "no weight would be trained",
+            others[0] if others else "lora",
+            "use an adapter on the language model's layers only",
         )
 
 
-def _not_loaded(spec: ModelSpec, error: Exception) -> SetupError:
+def _load_error(spec: ModelSpec, error: Exception) -> SetupError:
     first = _first_line(error)
     if Path(spec.name).is_dir():
-        return SetupError(
-            f"the model folder does not load: {first}", spec.name, "a complete Hugging Face folder is needed"
-        )
+        return SetupError(f"cannot load the model folder: {first}", spec.name, "use a complete Hugging Face folder")
     return SetupError(
-        f"{spec.name} is no local folder and could not be had from the hub: {first}",
+        f"{spec.name} is not a local folder and cannot be downloaded from the hub: {first}",
         "model.name",
-        "download it elsewhere and give the folder: model.name=/path/to/Qwen2-VL-2B-Instruct",
+        f"download it elsewhere and give the folder: model.name=/path/to/{Path(spec.name).name}",
     )
 
 

@@ -11,62 +11,71 @@ from lowmed.engine import device
 
 
 class Profiler:
-    """Peak memory and time of phases that may lie inside one another; what is inside does not count outside."""
+    """Measures phases, which may be nested. An inner phase is not counted in the outer one.
 
-    def __init__(self, device: str, context_gib: float = 0.0) -> None:
-        self.device = device
+    Attributes:
+        device_type: as in `torch.device.type`.
+        context_gib: memory that is subtracted from every peak, for example of the libraries.
+        timing: whether to measure time. Otherwise memory is measured, which empties the allocator's cache and so costs
+            time.
+        gib: peak memory of each phase.
+        seconds: total time of each phase.
+    """
+
+    def __init__(self, device_type: str, context_gib: float = 0.0) -> None:
+        self.device_type = device_type
         self.context_gib = context_gib
-        self.timing = False  # else memory: emptying the allocator's cache costs time
+        self.timing = False
         self.gib: dict[str, float] = defaultdict(float)
         self.seconds: dict[str, float] = defaultdict(float)
-        self._open: list[str] = []
-        self._since = 0.0
+        self._stack: list[str] = []
+        self._started = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measure what runs inside."""
-        self._turn(name)
+        """Measure the block as a phase."""
+        self._switch(name)
         try:
             yield
         finally:
-            self._turn(None)
+            self._switch(None)
 
-    def _turn(self, name: str | None) -> None:
-        """End the phase in hand, and begin another or go on with the one around it."""
-        if self._open:
-            self._note(self._open[-1])
+    def _switch(self, name: str | None) -> None:
+        """Record the current phase, then enter a phase, or return to the outer one if `name` is None."""
+        if self._stack:
+            self._record(self._stack[-1])
         if name:
-            self._open.append(name)
+            self._stack.append(name)
         else:
-            self._open.pop()
+            self._stack.pop()
         if not self.timing:
-            begin_peak(self.device)
-        self._since = time.perf_counter()
+            reset_peak(self.device_type)
+        self._started = time.perf_counter()
 
-    def _note(self, name: str) -> None:
+    def _record(self, name: str) -> None:
         if self.timing:
-            synchronise(self.device)
-            self.seconds[name] += time.perf_counter() - self._since
+            synchronize(self.device_type)
+            self.seconds[name] += time.perf_counter() - self._started
         else:
-            self.gib[name] = max(self.gib[name], device.peak_gib(self.device) - self.context_gib)
+            self.gib[name] = max(self.gib[name], device.peak_gib(self.device_type) - self.context_gib)
 
 
-def begin_peak(device: str) -> None:
-    """Begin a new peak."""
-    if device == "cuda":
+def reset_peak(device_type: str) -> None:
+    """Start a new measurement of peak memory."""
+    if device_type == "cuda":
         import torch
 
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     else:
-        ctypes.CDLL(None).malloc_trim(0)  # what earlier phases have freed goes back to the system
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the kernel's mark of the resident peak
+        ctypes.CDLL(None).malloc_trim(0)  # return freed memory to the system
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the kernel's peak of resident memory
 
 
-def synchronise(device: str) -> None:
-    """Wait until the card has done all that it was given."""
-    if device == "cuda":
+def synchronize(device_type: str) -> None:
+    """Wait until the GPU has finished all submitted work."""
+    if device_type == "cuda":
         import torch
 
         torch.cuda.synchronize()

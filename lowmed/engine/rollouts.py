@@ -1,4 +1,4 @@
-"""lowmed's rewards as TRL's reward functions, every completion recorded with every score and its reason."""
+"""lowmed's rewards as TRL's reward functions. Every completion is recorded with all scores and their reasons."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -11,7 +11,7 @@ from lowmed.rewards import Rollout, Score, Weighted, values_after_gates
 from lowmed.run import Run
 
 RewardFunction = Callable[..., list[float | None]]
-# Row numbers, images of each, completion texts and token ids -> likelihood of each answer, None where unasked.
+# Row numbers, images of each, completion texts and token ids -> likelihood of each answer, or None.
 Likelihood = Callable[[list[int], list[Any], list[str], list[list[int]]], list[float | None]]
 
 
@@ -26,25 +26,25 @@ def reward_functions(
     steps_per_batch: int = 1,
     likelihood: Likelihood | None = None,
 ) -> list[RewardFunction]:
-    """One TRL reward function a reward, in order.
+    """One TRL reward function for each reward, in order.
 
-    TRL calls them one after the other for each batch. The first scores the batch by all rewards, group by group, and
-    writes it to rollouts.jsonl: a gate decides about the others, and a judge is asked about all completions together. What
-    TRL is given is what is paid after the gates; the record holds both.
+    TRL calls them one after the other for each batch. The first one scores the batch with all rewards and records it
+    in rollouts.jsonl: a gate changes the values of the other rewards, and a judge gets all completions at once. Each
+    function returns the value after gates; the record contains both values.
 
     Args:
         rewards: of the recipe.
-        rows: the questions of the run, by their number.
+        rows: all rows of the run; TRL passes their indices.
         end_ids: tokens that end a completion.
         run: where the record is written.
-        completion_format: the form that the prompts ask for.
-        canary_steps: steps between two lines of canaries.jsonl.
+        completion_format: the format that the prompts demand.
+        canary_steps: steps between two lines of canaries.jsonl; None for no such lines.
         steps_per_batch: optimizer steps on the same completions.
-        likelihood: who knows how likely the answers are, for rewards that need it.
+        likelihood: computes the likelihood of answers, for rewards that need it.
     """
-    given: list[dict[str, float | None]] = []
+    paid_values: list[dict[str, float | None]] = []
 
-    def score(
+    def score_batch(
         completions: list[list[dict[str, str]]],
         completion_ids: list[list[int]],
         row: list[int],
@@ -53,33 +53,35 @@ def reward_functions(
         **_others: Any,
     ) -> None:
         texts = [messages[0]["content"] for messages in completions]
-        likely = (
+        likelihoods = (
             likelihood(row, images or [None] * len(row), texts, completion_ids) if likelihood else [None] * len(row)
         )
         rollouts = [
-            Rollout(text, len(ids), result) for text, ids, result in zip(texts, completion_ids, likely, strict=True)
+            Rollout(text, len(ids), value) for text, ids, value in zip(texts, completion_ids, likelihoods, strict=True)
         ]
         scores = _scores(rewards, rows, row, rollouts)
-        given[:] = [values_after_gates(rewards, each) for each in scores]
+        paid_values[:] = [values_after_gates(rewards, by_reward) for by_reward in scores]
         step = trainer_state.global_step + 1
         reasons = ["stop" if ids and ids[-1] in end_ids else "length" for ids in completion_ids]
         run.append(
             "rollouts.jsonl",
             [
-                _record(step, number, rows[number], rollout, reason, said, values)
-                for number, rollout, reason, said, values in zip(row, rollouts, reasons, scores, given, strict=True)
+                _record(step, number, rows[number], rollout, reason, score, paid_value)
+                for number, rollout, reason, score, paid_value in zip(
+                    row, rollouts, reasons, scores, paid_values, strict=True
+                )
             ],
         )
-        # A batch is due where any of its steps is; nothing is remembered, so that a resumed run does the same.
+        # A line is due if it is due at any step of the batch. This needs no state, so that a resumed run agrees.
         if canary_steps and (step + steps_per_batch - 1) // canary_steps > (step - 1) // canary_steps:
-            seen = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
-            run.append("canaries.jsonl", [{"step": step, **canaries.canary_rates(rewards, seen, completion_format)}])
+            pairs = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
+            run.append("canaries.jsonl", [{"step": step, **canaries.canary_rates(rewards, pairs, completion_format)}])
 
     def function(reward: Weighted) -> RewardFunction:
         def values(**batch: Any) -> list[float | None]:
             if reward is rewards[0]:
-                score(**batch)
-            return [each[reward.name] for each in given]
+                score_batch(**batch)
+            return [by_reward[reward.name] for by_reward in paid_values]
 
         values.__name__ = reward.name
         return values
@@ -90,16 +92,16 @@ def reward_functions(
 def _scores(
     rewards: Sequence[Weighted], rows: Sequence[TrainingRow], numbers: list[int], rollouts: list[Rollout]
 ) -> list[dict[str, Score]]:
-    """What each reward says about each completion; the completions to one question stand next to each other."""
+    """The score of each completion by each reward. Completions of one prompt are adjacent."""
     for reward in rewards:
-        reward.prepare([(rows[number].sample, each.text) for number, each in zip(numbers, rollouts, strict=True)])
-    result: list[dict[str, Score]] = []
-    for number, places in groupby(range(len(numbers)), key=lambda place: numbers[place]):
-        group = [rollouts[place] for place in places]
+        reward.prepare([(rows[number].sample, one.text) for number, one in zip(numbers, rollouts, strict=True)])
+    names = [reward.name for reward in rewards]
+    scores: list[dict[str, Score]] = []
+    for number, indices in groupby(range(len(numbers)), key=lambda index: numbers[index]):
+        group = [rollouts[index] for index in indices]
         columns = [reward.of_group(rows[number].sample, group) for reward in rewards]
-        names = [reward.name for reward in rewards]
-        result += [dict(zip(names, said, strict=True)) for said in zip(*columns, strict=True)]
-    return result
+        scores += [dict(zip(names, of_rollout, strict=True)) for of_rollout in zip(*columns, strict=True)]
+    return scores
 
 
 def _record(
@@ -109,9 +111,9 @@ def _record(
     rollout: Rollout,
     reason: str,
     scores: Mapping[str, Score],
-    given: Mapping[str, float | None],
+    paid_values: Mapping[str, float | None],
 ) -> dict[str, Any]:
-    gated = {name for name, score in scores.items() if score.value != given[name]}
+    gated = {name for name, score in scores.items() if score.value != paid_values[name]}
     return {
         "step": step,
         "row": number,
@@ -121,7 +123,7 @@ def _record(
         "tokens": rollout.tokens,
         "finish_reason": reason,
         "scores": {
-            name: {"value": score.value, "why": score.why, **({"paid": given[name]} if name in gated else {})}
+            name: {"value": score.value, "why": score.why, **({"paid": paid_values[name]} if name in gated else {})}
             for name, score in scores.items()
         },
     }

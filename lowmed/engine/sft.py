@@ -1,4 +1,4 @@
-"""SFT: TRL's trainer with the recipe's settings, loss on the completion alone."""
+"""SFT: TRL's trainer with the recipe's settings and the loss on the completion only."""
 
 from trl import SFTConfig, SFTTrainer
 
@@ -6,7 +6,7 @@ from lowmed.engine.job import TrainingJob
 
 
 def build(job: TrainingJob) -> SFTTrainer:
-    """The trainer; its data set has the columns `prompt`, `completion` and `images`."""
+    """The trainer. Its dataset has the columns `prompt`, `completion` and `images`."""
     arguments = SFTConfig(
         max_length=None,  # truncation would cut image tokens
         completion_only_loss=True,

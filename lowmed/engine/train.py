@@ -1,4 +1,4 @@
-"""One training run from its recipe to its adapter, whatever the method."""
+"""One training run, from a recipe to a saved adapter, for every method."""
 
 import contextlib
 import importlib
@@ -13,7 +13,7 @@ from typing import Any
 
 from lowmed import rewards
 from lowmed.data.split import DataSplit
-from lowmed.engine import device, load, training_data
+from lowmed.engine import device, load, patches, training_data
 from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError
 from lowmed.files import disk_errors, utc_now, write_json
@@ -28,15 +28,14 @@ Report = Callable[[int, dict[str, float]], None]
 
 
 def load_for_training(recipe: Recipe) -> load.Loaded:
-    """The recipe's model with the adapter to train, before anything is written.
+    """The recipe's model with an adapter to train. Nothing is written.
 
     Raises:
-        LowmedError: the machine or the model does not allow it.
+        LowmedError: the device or the model does not support the recipe.
     """
-    if refused := device.unsupported_error(recipe):
-        raise refused
-    here = device.find_device(recipe.model)
-    loaded = load.load_base(recipe.model, here)
+    if error := device.unsupported_error(recipe):
+        raise error
+    loaded = load.load_base(recipe.model, device.find_device(recipe.model))
     from transformers import set_seed
 
     set_seed(recipe.seed)
@@ -52,25 +51,28 @@ def train(
     deadline: float | None = None,
     resume: bool = False,
 ) -> str:
-    """Train and save the adapter; the run's status afterwards: `finished`, or `stopped` with a checkpoint to resume.
+    """Train and save the adapter.
 
     Args:
-        run: its folder; holds the recipe.
-        loaded: what `ready` made of that recipe.
-        split: the samples to train on, and how to open their images.
-        report: called after each update with its number and metrics.
-        deadline: `time.monotonic()` at which the run must be over, or None.
-        resume: go on from the last finished checkpoint.
+        run: the run directory, which holds the recipe.
+        loaded: the result of `load_for_training` for that recipe.
+        data_split: the samples to train on, and how to open their images.
+        report: called after each step with its number and metrics.
+        deadline: `time.monotonic()` at which the run must have stopped, or None.
+        resume: continue from the last finished checkpoint.
+
+    Returns:
+        The status of the run: `finished`, or `stopped` with a checkpoint to resume from.
 
     Raises:
-        LowmedError: the disk, the data or the loss does not allow to go on; the run's status is then `failed`.
+        LowmedError: the disk, the data or the loss prevents training; the status of the run is then `failed`.
     """
     try:
         return _train(run, loaded, data_split, report, deadline, resume)
     except KeyboardInterrupt:
-        run.update(status="stopped", ended=utc_now(), reason="interrupted twice; the last checkpoint stands")
+        run.update(status="stopped", ended=utc_now(), reason="interrupted twice; resumes from the last checkpoint")
         raise
-    except BaseException as error:  # whatever ended the run is recorded, and goes on up
+    except BaseException as error:  # record every failure, then raise it again
         what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
         run.update(status="failed", ended=utc_now(), error=what)
         raise
@@ -82,9 +84,9 @@ def _train(
     from lowmed.engine import callbacks
 
     started = time.monotonic()
-    recipe, here = run.recipe, loaded.machine
+    recipe = run.recipe
     family = recipe.prompts.training
-    turns = training_data.schedule(
+    rows = training_data.schedule(
         data_split.train,
         recipe.method.max_steps * recipe.method.prompts_per_step,
         len(family.wordings),
@@ -94,8 +96,8 @@ def _train(
     )
     run.update(
         status="running",
-        card=here.card,
-        precision=here.precision,
+        card=loaded.device.card,
+        precision=loaded.device.precision,
         backend=loaded.backend,
         base_commit=getattr(loaded.model.config, "_commit_hash", None),
         python=platform.python_version(),
@@ -105,26 +107,24 @@ def _train(
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
     write_json(run.folder / "split.json", data_split.ids())
-    built = rewards.for_recipe(recipe)
+    run_rewards = rewards.for_recipe(recipe)
     size = batch_size(run, loaded)
     dataset = training_data.as_dataset(
-        turns, family, data_split.open_image, loaded.policy, with_reference=recipe.method.with_completion
+        rows, family, data_split.open_image, loaded.policy, with_reference=recipe.method.with_completion
     )
-    job = TrainingJob(recipe, loaded, run, turns, dataset, built, size, arguments(recipe, loaded, run, size))
+    job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size))
     trainer = _trainer(job)
     stop = callbacks.StopSignal(deadline)
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
     checkpoint = _rewind(run) if resume else None
-    with stop.listening(), disk_errors(run.folder), _judged(run, built):
+    with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = (run.record.seconds or 0.0) + time.monotonic() - started
-    peak = max(run.record.peak_gib or 0.0, device.peak_gib(here.device))
-    update = trainer.state.global_step
-    encoded = (run.record.images_encoded or 0) + (loaded.tower.encoded if loaded.tower else 0)
-    run.update(
-        ended=utc_now(), steps=update, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded
-    )
-    if update < recipe.method.max_steps:
+    peak = max((run.record.peak_gib or 0.0), device.peak_gib(loaded.device.type))
+    step = trainer.state.global_step
+    encoded = (run.record.images_encoded or 0) + (loaded.vision_cache.encoded if loaded.vision_cache else 0)
+    run.update(ended=utc_now(), steps=step, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded)
+    if step < recipe.method.max_steps:
         run.update(status="stopped", reason=stop.reason)
         return "stopped"
     save_adapter(loaded.model, run)
@@ -133,9 +133,10 @@ def _train(
 
 
 @contextlib.contextmanager
-def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
-    """Keep in the run what was sent to a judge, and where, however the training ends."""
-    judge = next((result for each in built if (result := getattr(each.reward, "judge", None))), None)
+def _record_judge(run: Run, run_rewards: list[rewards.Weighted]) -> Iterator[None]:
+    """Record the address and usage of the judge in the run, even if training fails."""
+    judges = (getattr(weighted.reward, "judge", None) for weighted in run_rewards)
+    judge = next((judge for judge in judges if judge), None)
     try:
         yield
     finally:
@@ -146,26 +147,25 @@ def _judged(run: Run, built: list[rewards.Weighted]) -> Iterator[None]:
 def _trainer(job: TrainingJob) -> Any:
     from transformers import PrinterCallback
 
-    model = job.loaded.model
-    # TRL turns the adapter of a 4-bit model into bf16, which loses digits and breaks fp16 scaling: it stays in 32 bits.
-    exact = {name: weight.detach().float().clone() for name, weight in _adapter_weights(model)}
-    if job.loaded.machine.device == "cpu":
-        from lowmed.engine.prefix.logprobs import use_plain_torch
-
-        use_plain_torch()
-    trainer = importlib.import_module(f"lowmed.engine.{job.recipe.method.trainer}").build(job)
-    for name, weight in _adapter_weights(trainer.model):
-        weight.data = exact[name]
+    if job.loaded.device.type == "cpu":
+        patches.use_torch_log_probs()
+    module = importlib.import_module(f"lowmed.engine.{job.recipe.method.trainer}")
+    trainer = patches.build_with_float32_adapter(lambda: module.build(job), job.loaded.model)
     trainer.remove_callback(PrinterCallback)
-    trainer.create_model_card = lambda **_: None  # the run's own record and card say more than TRL's template
+    patches.skip_model_card(trainer)
     return trainer
 
 
 def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[str, Any]:
-    """The training arguments that all methods share."""
+    """The training arguments that all methods share.
+
+    Args:
+        recipe: all settings.
+        loaded: supplies device and precision.
+        run: where checkpoints are written.
+        size: how a step is divided into forward passes.
+    """
     method = recipe.method
-    here = loaded.machine
-    again = method.steps_per_batch
     warmup = round(method.warmup_ratio * method.max_steps)
     constant = "constant_with_warmup" if warmup else "constant"
     return {
@@ -181,14 +181,15 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
         "optim": "adamw_torch",
         "seed": recipe.seed,
         "data_seed": recipe.seed,
-        "bf16": here.precision == "bf16",
-        "fp16": here.precision == "fp16",
-        "use_cpu": here.device == "cpu",
+        "bf16": loaded.device.precision == "bf16",
+        "fp16": loaded.device.precision == "fp16",
+        "use_cpu": loaded.device.type == "cpu",
         "gradient_checkpointing": size.gradient_checkpointing,
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # it would log a loss that is no number as 0
+        "logging_nan_inf_filter": False,  # the filter would log NaN as 0
         "save_strategy": "steps",
-        "save_steps": -(-method.save_steps // again) * again,  # never between two steps on the same completions
+        # Rounded up, so that no checkpoint falls between two steps on the same completions.
+        "save_steps": -(-method.save_steps // method.steps_per_batch) * method.steps_per_batch,
         "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
@@ -197,37 +198,33 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
 
 
 def batch_size(run: Run, loaded: load.Loaded) -> Batch:
-    """How the planner cuts an update for the card; a resumed run keeps to what it began with."""
-    if kept := run.record.batch:
-        return Batch(**kept)
-    here = loaded.machine
+    """How a step is divided into forward passes: as the planner says, or as recorded in a resumed run."""
+    if recorded := run.record.batch:
+        return Batch(**recorded)
+    used = loaded.device
     sizes = architecture.from_config(loaded.model.config.to_dict())
-    size = choose_batch(run.recipe, sizes, here.memory_gib, card=here.card, precision=here.precision)
+    size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)
     run.update(batch=asdict(size))
     return size
 
 
 def save_adapter(model: Any, run: Run) -> None:
-    """Write the adapter as plain PEFT, whole or not at all."""
-    aside = run.folder / ".adapter.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
+    """Write the adapter in PEFT's format. The folder appears only when it is complete."""
+    temporary = run.folder / ".adapter.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
     with disk_errors(run.folder):
-        model.save_pretrained(str(aside), selected_adapters=["default"])  # not TRL's copy of it for a KL term
-        (aside / "README.md").unlink(missing_ok=True)  # PEFT's template, all placeholders
-        aside.replace(run.adapter)
-
-
-def _adapter_weights(model: Any) -> list[tuple[str, Any]]:
-    return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        model.save_pretrained(str(temporary), selected_adapters=["default"])  # without TRL's copy for a KL term
+        (temporary / "README.md").unlink(missing_ok=True)  # PEFT's template without any content
+        temporary.replace(run.adapter)
 
 
 def _rewind(run: Run) -> Path | None:
-    """The checkpoint to go on from; what was written after it, or only in part, is removed."""
+    """The last finished checkpoint. Unfinished checkpoints and records of later steps are removed."""
     last = run.last_checkpoint()
-    update = int(last.name.rpartition("-")[2]) if last else 0
+    step = int(last.name.rpartition("-")[2]) if last else 0
     for folder in run.checkpoints.glob("checkpoint-*"):
         if not (folder / "complete.json").exists():
             shutil.rmtree(folder)
     for name in ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl"):
-        run.rewind(name, update)
+        run.rewind(name, step)
     return last

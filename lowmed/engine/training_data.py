@@ -1,4 +1,4 @@
-"""Training rows in their order: which question comes when, in which wording, with its images read only when needed."""
+"""Training rows in order: each is a question in one wording. Images are opened when a row is read."""
 
 import functools
 import random
@@ -13,12 +13,12 @@ from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.sample import Sample
 
-IMAGES_KEPT = 512  # prepared images held in memory; a group of completions asks for the same one again and again
+CACHED_IMAGES = 512  # prepared images in memory: every completion of a group requests the same image
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One turn of one sample: its question in one wording."""
+    """A sample with the number of a wording of its prompt."""
 
     sample: Sample
     wording: int
@@ -33,17 +33,17 @@ def schedule(
     in_order: bool = False,
     sample_keys: bool = False,
 ) -> list[TrainingRow]:
-    """`count` rows: whole passes over the samples, each with wordings drawn anew.
+    """The rows of a run: epochs over the samples, each with new random wordings.
 
-    Everything depends on the seed alone, so that a resumed run meets the same rows at the same updates.
+    The result depends on the arguments only, so that a resumed run has the same rows at the same steps.
 
     Args:
         samples: to train on.
-        count: questions of the whole run.
+        count: rows of the whole run.
         wordings: of the prompt family.
-        seed: of order, wordings and keys.
-        in_order: each pass takes the samples as they stand instead of shuffled, e.g. from easy to hard.
-        sample_keys: each row asks for a random subset of the keys of a JSON answer.
+        seed: of the order, the wordings and the keys.
+        in_order: keep the order of the samples in each epoch instead of shuffling, e.g. from easy to hard.
+        sample_keys: each row requests a random subset of the keys of a JSON answer.
     """
     draw = random.Random(seed)
     rows: list[TrainingRow] = []
@@ -51,7 +51,7 @@ def schedule(
         order = list(range(len(samples)))
         if not in_order:
             draw.shuffle(order)
-        rows += [TrainingRow(samples[place], draw.randrange(wordings)) for place in order]
+        rows += [TrainingRow(samples[index], draw.randrange(wordings)) for index in order]
     if sample_keys:
         keys = random.Random(f"keys {seed}")
         rows = [TrainingRow(with_key_subset(row.sample, keys), row.wording) for row in rows[:count]]
@@ -66,26 +66,34 @@ def as_dataset(
     *,
     with_reference: bool,
 ) -> Any:
-    """The rows as a datasets.Dataset that renders prompts and reads images on access.
+    """The rows as a datasets.Dataset that renders prompts and opens images on access.
 
-    Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (number of the row), and
-    with `with_reference` also `completion` (messages).
+    Args:
+        rows: in training order.
+        family: of prompts.
+        open_image: opens an image reference of a sample.
+        policy: limits of image sizes.
+        with_reference: add the column `completion`.
+
+    Returns:
+        Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (index of the row),
+        and with `with_reference` also `completion` (messages).
     """
     from datasets import Dataset
 
-    @functools.lru_cache(maxsize=IMAGES_KEPT)
+    @functools.lru_cache(maxsize=CACHED_IMAGES)
     def image(reference: str) -> Image.Image:
         return prepare(open_image(reference), policy)
 
     def render(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        chosen = [rows[number] for number in batch["row"]]
+        selected = [rows[index] for index in batch["row"]]
         columns: dict[str, list[Any]] = {
-            "prompt": [prompt.build_messages(family, row.sample, row.wording) for row in chosen],
-            "images": [[image(reference) for reference in row.sample.images] for row in chosen],
+            "prompt": [prompt.build_messages(family, row.sample, row.wording) for row in selected],
+            "images": [[image(reference) for reference in row.sample.images] for row in selected],
             "row": batch["row"],
         }
         if with_reference:
-            completions = [prompt.reference_completion(family, row.sample) for row in chosen]
+            completions = [prompt.reference_completion(family, row.sample) for row in selected]
             columns["completion"] = [[{"role": "assistant", "content": completion}] for completion in completions]
         return columns
 

@@ -1,4 +1,4 @@
-"""The transformers backend: load the base model and put an adapter on it, with peft and bitsandbytes."""
+"""The transformers backend: load the base model and add an adapter, with peft and bitsandbytes."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 
+from lowmed.engine import patches
 from lowmed.engine.device import Device
 from lowmed.models import family_of
 from lowmed.recipe import LoraSpec, ModelSpec
@@ -13,18 +14,18 @@ from lowmed.recipe import LoraSpec, ModelSpec
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-def load(source: str, spec: ModelSpec, machine: Device) -> Any:
+def load(source: str, spec: ModelSpec, device: Device) -> Any:
     """The base model on its device.
 
     Args:
         source: hub id or folder.
-        spec: weights, revision and quantisation.
-        machine: device and precision.
+        spec: weights, revision and quantization.
+        device: where the model is put, and its precision.
     """
     family = family_of(AutoConfig.from_pretrained(source, revision=spec.revision or "main").model_type)
     options: dict[str, Any] = {
-        "dtype": DTYPES[machine.precision],
-        "device_map": {"": 0 if machine.device == "cuda" else "cpu"},
+        "dtype": DTYPES[device.precision],
+        "device_map": {"": 0 if device.type == "cuda" else "cpu"},
         "attn_implementation": "sdpa",
     }
     if spec.load_in == "4bit":
@@ -32,8 +33,8 @@ def load(source: str, spec: ModelSpec, machine: Device) -> Any:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=DTYPES[machine.precision],
-            # A list replaces the default one, so it must name lm_head too.
+            bnb_4bit_compute_dtype=DTYPES[device.precision],
+            # A list replaces transformers' default list, so it must name the head too.
             llm_int8_skip_modules=list(family.keep_16bit),
         )
     if spec.weights == "random":
@@ -42,20 +43,17 @@ def load(source: str, spec: ModelSpec, machine: Device) -> Any:
         model = AutoModelForImageTextToText.from_pretrained(
             source, revision=spec.revision or "main", use_safetensors=True, **options
         )
-    for module in model.modules():
-        # On some CPUs an inference forward would repack the 4-bit weights into a form that has no backward.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    patches.keep_4bit_layers_trainable(model)
     return model
 
 
 def add_adapter(model: Any, lora: LoraSpec) -> Any:
-    """A fresh adapter on the language model's linear layers."""
+    """The model with a new adapter on the linear layers of its language model."""
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=0.0,  # TRL samples in train mode: dropout would make the rollouts another model's
-        # The language model alone: servers cannot load an adapter on the vision tower, and a frozen tower costs no graph.
+        lora_dropout=0.0,  # TRL samples in train mode: with dropout the completions would come from another model
+        # Servers cannot load an adapter on the vision tower, and a frozen tower needs no autograd graph.
         target_modules=family_of(model.config.model_type).lora_pattern,
         task_type="CAUSAL_LM",
     )
@@ -63,21 +61,21 @@ def add_adapter(model: Any, lora: LoraSpec) -> Any:
 
 
 def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
-    """The adapter of that folder on the model."""
+    """The model with the adapter of a folder."""
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
 def _random(source: str, options: dict[str, Any]) -> Any:
-    """The architecture of a config folder with random weights, drawn from the global generator."""
+    """The architecture of a config folder with random weights from torch's global generator."""
     config = AutoConfig.from_pretrained(source)
     with torch.device("meta"):
         empty = AutoModelForImageTextToText.from_config(config)
     state = {}
     for name, weight in empty.state_dict().items():
-        if name in empty.all_tied_weights_keys:  # given a weight of its own, the head would not be tied
+        if name in empty.all_tied_weights_keys:  # with weights of its own the head would no longer be tied
             continue
         if weight.dim() > 1:
             state[name] = torch.empty(weight.shape, dtype=torch.bfloat16).normal_(0.0, 0.02)
-        else:  # norm scales and biases
+        else:  # scales and biases
             state[name] = (torch.ones if name.endswith("weight") else torch.zeros)(weight.shape, dtype=torch.bfloat16)
     return type(empty).from_pretrained(None, config=config, state_dict=state, **options)

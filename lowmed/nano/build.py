@@ -1,8 +1,9 @@
-"""Rebuild the embedded model from nothing: `python -m lowmed.nano.build [--out FOLDER] [--base shortcut|blind]`.
+"""Build the embedded model from scratch: `python -m lowmed.nano.build [--out FOLDER] [--base shortcut|blind]`.
 
-Two bases. "shortcut" is shipped: it is taught until it sees well, and then for a short while on completions whose reasoning
-is right but whose answer is mostly the family's habitual one. So it knows, and answers from the prior: what
-reinforcement learning repairs. "blind" is taught too briefly to see: its reasoning is right for 0.39 of 500 samples.
+There are two bases. "shortcut" is shipped. It is trained until it describes images well, and then for a short time on
+completions with right reasoning whose answer is mostly the most frequent one of the topic. So it describes the image
+correctly but answers from the prior, which reinforcement learning can correct. "blind" is trained too briefly to see:
+its reasoning is right for 0.39 of 500 samples.
 """
 
 import argparse
@@ -59,7 +60,7 @@ BASES: dict[str, tuple[Phase, ...]] = {
 
 
 def recipe_digest(base: str) -> str:
-    """Twelve hex digits that change with the model, the prompts, the phases or the code that teaches."""
+    """Twelve hex digits that depend on the model, the prompts, the phases and the source code of `teach`."""
     settings = (SEED, TOKENIZER_SAMPLES, model.SPECIAL_TOKENS, model.VOCABULARY_SIZE, model.CHAT_TEMPLATE, model.TEXT)
     families = [prompt.family(name).digest for name in ("diverse", "direct")]
     text = repr((settings, model.VISION, families, BASES[base], phantom.HABITS))
@@ -67,7 +68,7 @@ def recipe_digest(base: str) -> str:
 
 
 def data_digest() -> str:
-    """Twelve hex digits that change with what phantom says or paints."""
+    """Twelve hex digits that depend on the samples and images of phantom."""
     digest = hashlib.sha256()
     for split in phantom.SPLITS:
         for sample in phantom.samples(split, 100):
@@ -76,26 +77,26 @@ def data_digest() -> str:
 
 
 def build(base: str, report: Callable[[str], None]) -> tuple[Any, Any]:
-    """The taught model and its processor."""
+    """The trained model and its processor."""
     import torch
 
     torch.set_num_threads(THREADS)
     phases = BASES[base]
-    chance = np.random.Generator(np.random.PCG64(SEED))
-    chats = [teach.asked(sample, _SEE, chance) for sample in phantom.samples("pretrain", TOKENIZER_SAMPLES)]
-    turns = [f"{messages[0]['content'][-1]['text']}\n" for messages, _ in chats] + [
+    generator = np.random.Generator(np.random.PCG64(SEED))
+    chats = [teach.chat(sample, _SEE, generator) for sample in phantom.samples("pretrain", TOKENIZER_SAMPLES)]
+    texts = [f"{messages[0]['content'][-1]['text']}\n" for messages, _ in chats] + [
         completion for _, completion in chats
     ]
-    frame = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"] * TOKENIZER_SAMPLES
-    processor = model.fresh_processor(turns + frame)
-    taught = model.fresh_model(processor.tokenizer, SEED)
+    template_texts = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"] * TOKENIZER_SAMPLES
+    processor = model.new_processor(texts + template_texts)
+    trained = model.new_model(processor.tokenizer, SEED)
     for phase in phases:
-        teach.teach(taught, processor, phase, report)
-    return taught, processor
+        teach.teach(trained, processor, phase, report)
+    return trained, processor
 
 
-def measured(folder: Path, report: Callable[[str], None]) -> dict[str, Any]:
-    """Figures of the saved model on the first samples of the test split, in bfloat16 and with NF4 text layers."""
+def measure_folder(folder: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """Accuracies of the saved model on the first samples of the test split, in bfloat16 and with NF4 text layers."""
     import torch
 
     samples = phantom.samples("test", MEASURED_SAMPLES)
@@ -103,48 +104,48 @@ def measured(folder: Path, report: Callable[[str], None]) -> dict[str, Any]:
     for name, four_bit in (("bfloat16", False), ("nf4", True)):
         loaded, processor = measure.load(folder, four_bit)
         torch.manual_seed(SEED)
-        result[name] = dataclasses.asdict(measure.figures(samples, measure.replies(loaded, processor, samples)))
-        tries = measure.replies(loaded, processor, samples, tries=MEASURED_TRIES, temperature=1.0, rows=16)
-        result[name][f"pass_at_{MEASURED_TRIES}"] = measure.pass_at(samples, tries)
+        result[name] = dataclasses.asdict(measure.accuracies(samples, measure.completions(loaded, processor, samples)))
+        sampled = measure.completions(loaded, processor, samples, tries=MEASURED_TRIES, temperature=1.0, rows=16)
+        result[name][f"pass_at_{MEASURED_TRIES}"] = measure.pass_at(samples, sampled)
         report(f"measured in {name}: {json.dumps(result[name])}")
     return result
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build, measure, and put the files in place when all of them are there."""
-    parser = argparse.ArgumentParser(prog="python -m lowmed.nano.build", description="Rebuild the embedded model.")
+    """Build and measure the model, then copy all files to their folder."""
+    parser = argparse.ArgumentParser(prog="python -m lowmed.nano.build", description="Build the embedded model.")
     parser.add_argument("--out", type=Path, default=nano.folder(), help="where to write it (default: the package)")
     parser.add_argument("--base", choices=BASES, default="shortcut")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    # Threads that spin while they wait make an update ten times slower when somebody else uses a core.
+    # Threads that spin while they wait make a step ten times slower as soon as another process uses a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch:
-        ready = Path(scratch)
-        taught, processor = build(chosen.base, report)
-        minutes = (time.monotonic() - begun) / 60
-        model.save(taught, processor, ready)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        trained, processor = build(options.base, report)
+        minutes = (time.monotonic() - started) / 60
+        model.save(trained, processor, folder)
         record = {
-            "base": chosen.base,
-            "recipe": recipe_digest(chosen.base),
+            "base": options.base,
+            "recipe": recipe_digest(options.base),
             "data": data_digest(),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "teaching_minutes": round(minutes, 1),
             "processor": platform.processor() or platform.machine(),
             "versions": {name: version(name) for name in ("numpy", "tokenizers", "torch", "transformers")},
-            "phases": [dataclasses.asdict(phase) for phase in BASES[chosen.base]],
-            "test": measured(ready, report),
+            "phases": [dataclasses.asdict(phase) for phase in BASES[options.base]],
+            "test": measure_folder(folder, report),
         }
-        (ready / "build.json").write_text(json.dumps(record, indent=2) + "\n")
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        for file in sorted(ready.iterdir()):
-            shutil.copyfile(file, chosen.out / file.name)
-    report(f"{chosen.base} base written to {chosen.out} after {(time.monotonic() - begun) / 60:.1f} minutes")
+        (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n")
+        options.out.mkdir(parents=True, exist_ok=True)
+        for file in sorted(folder.iterdir()):
+            shutil.copyfile(file, options.out / file.name)
+    report(f"{options.base} base written to {options.out} after {(time.monotonic() - started) / 60:.1f} minutes")
     return 0
 
 

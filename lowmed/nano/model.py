@@ -1,18 +1,18 @@
-"""The embedded model: a real Qwen2-VL of 2.6 million parameters, with a small byte-level BPE of its own."""
+"""The embedded model: a Qwen2-VL with 2.6 million parameters and a small byte-level BPE tokenizer."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-# In the order of their token ids, as the released Qwen2-VL orders those of them that it shares.
+# In the order of their token ids, as in the released Qwen2-VL.
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>",
     "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 VOCABULARY_SIZE = 600
 
-# The words between the special tokens are those on which Qwen2-VL was tuned, so that prompts take the same shape.
+# The words between the special tokens are those of the released Qwen2-VL, so that prompts look the same.
 CHAT_TEMPLATE = """\
 {%- if messages[0].role != 'system' -%}
 {{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
@@ -39,7 +39,7 @@ CHAT_TEMPLATE = """\
 {%- endif -%}
 """
 
-# So narrow a model hardly attends at all for its first thousand updates with the usual 0.02.
+# With the usual 0.02 the attention of so narrow a model learns almost nothing in its first thousand steps.
 INITIALIZER_RANGE = 0.06
 TEXT = {
     "initializer_range": INITIALIZER_RANGE,
@@ -64,14 +64,14 @@ VISION = {
 }
 
 
-def fresh_processor(texts: Iterable[str]) -> Any:
-    """A Qwen2VLProcessor whose tokenizer learnt its merges from `texts`; any Unicode text can be encoded."""
+def new_processor(texts: Iterable[str]) -> Any:
+    """A Qwen2VLProcessor whose tokenizer learned its merges from `texts`. It can encode any Unicode text."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
-    learner.train_from_iterator(
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
+    bpe.train_from_iterator(
         texts,
         trainers.BpeTrainer(
             vocab_size=VOCABULARY_SIZE - len(SPECIAL_TOKENS),
@@ -79,11 +79,11 @@ def fresh_processor(texts: Iterable[str]) -> Any:
             show_progress=False,
         ),
     )
-    learnt = json.loads(learner.to_str())["model"]
-    words = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
+    learned = json.loads(bpe.to_str())["model"]
+    words = sorted(learned["vocab"], key=learned["vocab"].__getitem__)
     tokenizer = Qwen2Tokenizer(
         vocab={token: number for number, token in enumerate([*words, *SPECIAL_TOKENS])},
-        merges=[tuple(merge) for merge in learnt["merges"]],
+        merges=[tuple(merge) for merge in learned["merges"]],
         eos_token=SPECIAL_TOKENS[2],
         pad_token=SPECIAL_TOKENS[0],
         padding_side="left",
@@ -104,8 +104,8 @@ def fresh_processor(texts: Iterable[str]) -> Any:
     )
 
 
-def fresh_model(tokenizer: Any, seed: int) -> Any:
-    """A Qwen2VLForConditionalGeneration in float32 with random weights, for that tokenizer."""
+def new_model(tokenizer: Any, seed: int) -> Any:
+    """A Qwen2VLForConditionalGeneration in float32 with random weights, for a tokenizer."""
     import torch
     from transformers import GenerationConfig, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
@@ -131,9 +131,9 @@ def fresh_model(tokenizer: Any, seed: int) -> Any:
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:
-    """Write both in bfloat16 as a folder that plain transformers loads."""
+    """Write model (in bfloat16) and processor to a folder that transformers can load."""
     import torch
 
     model.to(torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)
-    processor.image_processor.save_pretrained(folder)  # older readers look for preprocessor_config.json
+    processor.image_processor.save_pretrained(folder)  # older versions of transformers need preprocessor_config.json

@@ -1,7 +1,7 @@
-"""How a phantom is painted: random words, four caricatures of anatomy, lesions and noise.
+"""Painting of phantom images: random words, four simplified anatomies, lesions and noise.
 
-Everything is random 64-bit words of Philox, whose values numpy guarantees, and additions, multiplications and
-divisions of single elements, which IEEE 754 fixes: the pixels are the same bytes on every machine.
+All randomness comes from 64-bit words of Philox, whose values numpy guarantees. All arithmetic is addition,
+multiplication and division of single elements, which IEEE 754 defines. So the pixels are the same on every machine.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from numpy.random import Philox
 from numpy.typing import NDArray
 
 SIDE_PIXELS = 84
-CENTRE = SIDE_PIXELS // 2
+CENTER = SIDE_PIXELS // 2
 
 Grey = NDArray[np.float64]
 T = TypeVar("T")
@@ -21,17 +21,17 @@ _Y, _X = np.mgrid[0:SIDE_PIXELS, 0:SIDE_PIXELS].astype(np.float64) + 0.5
 
 
 class Draws:
-    """The random words of one image, taken one after the other."""
+    """The random words of one image, in order."""
 
     def __init__(self, stream: int, index: int) -> None:
         self._words = Philox(key=np.array([stream, index], dtype=np.uint64))
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number from `low` to `high`, both included."""
+        """An integer from `low` to `high`, both included."""
         return low + int(self._words.random_raw()) % (high - low + 1)
 
     def pick(self, chances: Mapping[T, int]) -> T:
-        """A key, with a chance in proportion to its value."""
+        """A key, with a probability in proportion to its value."""
         rest = self.integer(1, sum(chances.values()))
         for choice, chance in chances.items():
             rest -= chance
@@ -40,12 +40,12 @@ class Draws:
         raise AssertionError("the chances do not add up")
 
     def shuffled(self, items: tuple[T, ...]) -> tuple[T, ...]:
-        """The items in another order, each order as likely."""
+        """The items in random order; all orders are equally likely."""
         rest = list(items)
         return tuple(rest.pop(self.integer(0, len(rest) - 1)) for _ in items)
 
     def grain(self, side: int) -> Grey:
-        """A (side, side) field from -1 to 1, two random bytes an element so that the middle is likelier."""
+        """A (side, side) field from -1 to 1: differences of two random bytes, so that values near 0 are likelier."""
         words = self._words.random_raw((side * side + 3) // 4)
         pairs = np.asarray(words).astype("<u8").view(np.uint8).reshape(-1, 2)[: side * side].astype(np.float64)
         field: Grey = (pairs[:, 0] - pairs[:, 1]).reshape(side, side) / 255.0
@@ -53,7 +53,7 @@ class Draws:
 
 
 def _ellipse(x: float, y: float, half_width: float, half_height: float, edge: float = 6.0) -> Grey:
-    """A mask of 0 to 1, with a soft edge: 1 inside; a larger `edge` is sharper."""
+    """A mask from 0 to 1 with a soft edge: 1 inside. A larger `edge` is sharper."""
     across, down = (_X - x) / half_width, (_Y - y) / half_height
     mask: Grey = np.clip((1.0 - across * across - down * down) * edge, 0.0, 1.0)
     return mask
@@ -75,7 +75,7 @@ def _blotches(draws: Draws, cells: int) -> Grey:
 
 
 def _middle(draws: Draws) -> tuple[int, int]:
-    return CENTRE + draws.integer(-2, 2), CENTRE + draws.integer(-2, 2)
+    return CENTER + draws.integer(-2, 2), CENTER + draws.integer(-2, 2)
 
 
 def _ct(draws: Draws) -> Grey:
@@ -126,16 +126,16 @@ ANATOMY: dict[str, Callable[[Draws], Grey]] = {"CT": _ct, "MRI": _mri, "X-ray": 
 
 
 def lesion(grey: Grey, draws: Draws, quadrant: str, radii_pixels: tuple[int, int]) -> None:
-    """Paint one bright lesion in a quadrant of the image, 13 to 20 pixels off both middle lines."""
-    x = draws.integer(13, 20) * (-1 if quadrant.endswith("left") else 1) + CENTRE
-    y = draws.integer(13, 20) * (-1 if quadrant.startswith("upper") else 1) + CENTRE
+    """Paint one bright lesion in a quadrant of the image, 13 to 20 pixels from both center lines."""
+    x = draws.integer(13, 20) * (-1 if quadrant.endswith("left") else 1) + CENTER
+    y = draws.integer(13, 20) * (-1 if quadrant.startswith("upper") else 1) + CENTER
     wide, high = draws.integer(*radii_pixels) + 0.5, draws.integer(*radii_pixels) + 0.5
     mask = _ellipse(x, y, wide, high, edge=3.0)
     grey += mask * (215.0 + draws.integer(-15, 30) - grey)
 
 
 def expose(grey: Grey, draws: Draws) -> NDArray[np.uint8]:
-    """The image with a random contrast, brightness and noise, as whole grey levels from 0 to 255."""
+    """The image with random contrast, brightness and noise, as integer grey levels from 0 to 255."""
     contrast, brightness, noise = draws.integer(80, 110) / 100.0, draws.integer(-12, 12), draws.integer(4, 22)
     exposed = grey * contrast + brightness + draws.grain(SIDE_PIXELS) * noise
     return np.clip(exposed + 0.5, 0.0, 255.0).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like images, and questions whose truth is known.
+"""Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like images, and questions with known answers.
 
-An image is a caricature of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image has
-one question, so a sample's `group` is its image. Left and right are those of the PICTURE as the viewer sees it, not
-those of a patient. The question families, which are the samples' topics:
+An image is a simplified drawing of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image has
+one question, so the `group` of a sample is its image. Left and right are those of the viewer, not those of a patient.
+The topics of the questions:
 
 | topic    | kind   | answers (the most frequent one first)               |
 | -------- | ------ | --------------------------------------------------- |
@@ -13,8 +13,8 @@ those of a patient. The question families, which are the samples' topics:
 | location | open   | upper left, upper right, lower left, lower right    |
 | modality | choice | CT, MRI, X-ray                                      |
 
-Ultrasound is in the split "unseen" alone; there the topic modality is left out, because it would have one answer.
-The split "pretrain" is what the embedded model was taught with. Every split has its own stream of random words.
+Ultrasound occurs in the split "unseen" only. There the topic modality is left out, because it would have one answer.
+The embedded model was trained on the split "pretrain". Every split has its own stream of random words.
 """
 
 import re
@@ -35,7 +35,7 @@ SPLITS: tuple[Split, ...] = ("train", "test", "unseen", "pretrain")
 UNSEEN_MODALITY = "ultrasound"
 LIMIT = 2**32
 
-# Chances in percent. The first of each is the family's most frequent answer: a habit that a model can fall into.
+# Probabilities in percent. The first of each is the most frequent answer, which a model may learn as a habit.
 TOPICS = {"presence": 16, "side": 16, "count": 18, "size": 16, "location": 17, "modality": 17}
 PRESENCE = {"yes": 52, "no": 48}
 SIDE = {"left": 52, "right": 48}
@@ -70,7 +70,7 @@ _REFERENCE = re.compile(r"phantom/(train|test|unseen|pretrain)/(0|[1-9]\d{0,9})/
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is in one image, and what is asked about it. `lesions` are (quadrant, size name) in reading order."""
+    """The content of an image, and the question about it. `lesions` are (quadrant, size name) in reading order."""
 
     topic: str
     modality: str
@@ -80,19 +80,19 @@ class Scene:
 
 
 def samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
-    """The first `count` samples of a split's stream; a larger count only adds samples at the end.
+    """The first `count` samples of a split. A larger count only adds samples at the end.
 
     Raises:
-        DataError: there is no such split, or the seed or the count is out of range.
+        DataError: the split does not exist, or the seed or the count is out of range.
     """
     return [_sample(f"phantom/{split}/{seed}/{index}") for index in range(count)]
 
 
 def picture(reference: str) -> Image.Image:
-    """The 84x84 RGB image of a sample's image reference, the same bytes on every machine.
+    """The 84 x 84 RGB image of an image reference, with the same pixels on every machine.
 
     Raises:
-        DataError: the reference is not one of phantom's.
+        DataError: the reference is not a phantom image.
     """
     draws, split = _open(reference)
     scene = _scene(draws, split)
@@ -106,18 +106,18 @@ def _open(reference: str) -> tuple[paint.Draws, str]:
     parts = _REFERENCE.fullmatch(reference)
     if parts is None or max(int(parts[2]), int(parts[3])) >= LIMIT:
         raise DataError(
-            f"{reference!r} is not a phantom picture",
+            f"{reference!r} is not a phantom image",
             "the sample's image reference",
-            f"write phantom/SPLIT/SEED/INDEX: SPLIT one of {', '.join(SPLITS)}, the others whole numbers below 2^32",
+            f"write phantom/SPLIT/SEED/INDEX: SPLIT is one of {', '.join(SPLITS)}, the others are integers below 2^32",
         )
     split: Split = parts[1]  # type: ignore[assignment]
     return paint.Draws(SPLITS.index(split) << 32 | int(parts[2]), int(parts[3])), split
 
 
 def _scene(draws: paint.Draws, split: str) -> Scene:
-    seen = split != "unseen"
-    topic = draws.pick(TOPICS if seen else {name: chance for name, chance in TOPICS.items() if name != "modality"})
-    modality = draws.pick(MODALITY) if seen else UNSEEN_MODALITY
+    is_seen = split != "unseen"
+    topic = draws.pick(TOPICS if is_seen else {name: chance for name, chance in TOPICS.items() if name != "modality"})
+    modality = draws.pick(MODALITY) if is_seen else UNSEEN_MODALITY
     if topic == "presence":
         number = 1 if draws.pick(PRESENCE) == "yes" else 0
     elif topic == "modality":
@@ -132,9 +132,9 @@ def _scene(draws: paint.Draws, split: str) -> Scene:
     else:
         places = draws.shuffled(tuple(QUADRANT))[:number]
     lesions = tuple((place, draws.pick(SIZE)) for place in QUADRANT if place in places)
-    asked = QUESTIONS[topic]
+    questions = QUESTIONS[topic]
     options = {"size": tuple(SIZE), "modality": tuple(MODALITY)}.get(topic, ())
-    return Scene(topic, modality, lesions, asked[draws.integer(0, len(asked) - 1)], draws.shuffled(options))
+    return Scene(topic, modality, lesions, questions[draws.integer(0, len(questions) - 1)], draws.shuffled(options))
 
 
 def _sample(reference: str) -> Sample:
@@ -167,7 +167,7 @@ def _answer(scene: Scene) -> str:
 
 
 def _explanation(scene: Scene, answer: str) -> str:
-    """One sentence of 8 to 20 words: what is seen, then the truth, which ends it."""
+    """One sentence of 8 to 20 words: a description, then the answer, which ends it."""
     if scene.topic == "modality":
         return f"{LOOKS[scene.modality]}, so the modality is {answer}."
     end = f"so the {'answer' if scene.topic == 'presence' else scene.topic} is {answer}."

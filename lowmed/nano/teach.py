@@ -1,4 +1,4 @@
-"""Supervised teaching of the embedded model, through the same chat template that it is asked with later."""
+"""Supervised training of the embedded model, with the chat template that is used for inference."""
 
 import dataclasses
 import time
@@ -12,18 +12,18 @@ from lowmed import prompt
 from lowmed.nano import phantom
 from lowmed.sample import Sample
 
-LETTER_SEED, LETTER_POOL = 1, 3000  # of the pretraining stream; only their texts are used
-IGNORED = -100  # the label that the loss of transformers passes over
+LETTER_SEED, LETTER_POOL = 1, 3000  # of the pretraining stream; only the texts are used
+IGNORED = -100  # a label that the loss of transformers ignores
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One run of updates over fresh samples of the pretraining stream.
+    """A number of steps (`updates`) over new samples of the pretraining stream.
 
-    An update takes `batch_size` chats about an image, and `letter_questions` bare choice questions. Of the chats,
-    `habit_share` keep their right reasoning but end in the family's habitual answer instead of the truth, and
-    `direct_share` ask for an answer without reasoning. The learning rate is Muon's, that of AdamW is a tenth of it;
-    both rise over the first twentieth of the updates and fall along a cosine to a hundredth.
+    A step has `batch_size` chats with an image, and `letter_questions` choice questions without chat or image. A share
+    `habit_share` of the chats has right reasoning but the most frequent answer of the topic. A share `direct_share` has
+    no reasoning. The learning rate is that of Muon; AdamW has a tenth of it. Both rise over the first twentieth of the
+    steps, and fall along a cosine to a hundredth.
     """
 
     name: str
@@ -37,35 +37,37 @@ class Phase:
 
     @property
     def end(self) -> int:
-        """The first sample of the stream that this phase does not take."""
+        """The index after the last sample of this phase."""
         return self.first_sample + self.updates * self.batch_size
 
 
-def asked(sample: Sample, phase: Phase, chance: np.random.Generator) -> tuple[list[prompt.Message], str]:
-    """The messages and the completion to learn for one sample."""
-    form = "direct" if chance.random() < phase.direct_share else "diverse"
-    if chance.random() < phase.habit_share:
+def chat(sample: Sample, phase: Phase, generator: np.random.Generator) -> tuple[list[prompt.Message], str]:
+    """The messages and the reference completion for a sample."""
+    name = "direct" if generator.random() < phase.direct_share else "diverse"
+    if generator.random() < phase.habit_share:
         sample = dataclasses.replace(sample, answer=phantom.HABITS[sample.topic])
-    family = prompt.family(form)
-    return prompt.build_messages(
-        family, sample, int(chance.integers(len(family.wordings)))
-    ), prompt.reference_completion(family, sample)
+    family = prompt.family(name)
+    wording = int(generator.integers(len(family.wordings)))
+    return prompt.build_messages(family, sample, wording), prompt.reference_completion(family, sample)
 
 
 def batch(processor: Any, chats: Sequence[tuple[list[prompt.Message], str]], images: Sequence[Any]) -> dict[str, Any]:
-    """Model inputs, left-padded to (rows, tokens), with labels on the completion and its end alone."""
+    """Model inputs, left-padded to (rows, tokens), with labels on the completion and its end token only."""
     questions = processor.apply_chat_template(
         [messages for messages, _ in chats], tokenize=False, add_generation_prompt=True
     )
     completions = [completion for _, completion in chats]
-    return _encoded(processor, list(zip(questions, completions, strict=True)), images=list(images))
+    return _encode(processor, list(zip(questions, completions, strict=True)), images=list(images))
 
 
-def _encoded(processor: Any, texts: Sequence[tuple[str, str]], **images: Any) -> dict[str, Any]:
+def _encode(processor: Any, texts: Sequence[tuple[str, str]], **images: Any) -> dict[str, Any]:
     end = processor.tokenizer.eos_token
     inputs = dict(
         processor(
-            text=[ask + completion + end for ask, completion in texts], padding=True, return_tensors="pt", **images
+            text=[question + completion + end for question, completion in texts],
+            padding=True,
+            return_tensors="pt",
+            **images,
         )
     )
     labels = inputs["input_ids"].clone()
@@ -74,45 +76,45 @@ def _encoded(processor: Any, texts: Sequence[tuple[str, str]], **images: Any) ->
     return inputs | {"labels": labels}
 
 
-def pictures_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
-    """One batch an update: chats about images, with the completion to learn."""
-    chance = _chance(phase)
+def image_batches(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
+    """One batch for each step: chats with images and their reference completions."""
+    generator = _generator(phase)
     for samples in _stream(phase):
         images = [phantom.picture(sample.images[0]) for sample in samples]
-        yield batch(processor, [asked(sample, phase, chance) for sample in samples], images)
+        yield batch(processor, [chat(sample, phase, generator) for sample in samples], images)
 
 
-def letters_asked(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
-    """One batch an update, without images or chat: choice questions, each answered for two truths.
+def letter_batches(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
+    """One batch for each step, without images or chat: choice questions, each answered for two of its options.
 
-    To find the letter of an option takes three steps of attention. They are learnt in 200 updates beside many bare
-    examples; a thousand updates on the choice questions among the chats alone left the letters at chance.
+    Finding the letter of an option takes three steps of attention. They are learned in 200 training steps with these
+    examples. With the choice questions in chats only, letters were still at chance after a thousand steps.
     """
-    chance = _chance(phase)
+    generator = _generator(phase)
     family = prompt.family("reasoning")
     samples = [sample for sample in phantom.samples("pretrain", LETTER_POOL, LETTER_SEED) if sample.kind == "choice"]
     for _ in range(phase.updates):
         texts = []
-        for place in chance.integers(len(samples), size=phase.letter_questions):
-            sample = samples[place]
-            truths = [sample.options[place] for place in chance.permutation(len(sample.options))[:2]]
-            thoughts = [
-                dataclasses.replace(sample, answer=truth, explanation=f"So the {sample.topic} is {truth}.")
-                for truth in truths
+        for index in generator.integers(len(samples), size=phase.letter_questions):
+            sample = samples[index]
+            answers = [sample.options[option] for option in generator.permutation(len(sample.options))[:2]]
+            variants = [
+                dataclasses.replace(sample, answer=answer, explanation=f"So the {sample.topic} is {answer}.")
+                for answer in answers
             ]
-            completions = "".join(prompt.reference_completion(family, thought) for thought in thoughts)
+            completions = "".join(prompt.reference_completion(family, variant) for variant in variants)
             texts.append((prompt.question_text(sample) + "\n", completions))
-        yield _encoded(processor, texts)
+        yield _encode(processor, texts)
 
 
 def _stream(phase: Phase) -> Iterator[list[Sample]]:
-    # Passing over the samples of earlier phases costs a few milliseconds a thousand.
+    # Generating the samples of earlier phases takes a few milliseconds for a thousand.
     samples = phantom.samples("pretrain", phase.end)
     starts = range(phase.first_sample, phase.end, phase.batch_size)
     return (samples[start : start + phase.batch_size] for start in starts)
 
 
-def _chance(phase: Phase) -> np.random.Generator:
+def _generator(phase: Phase) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(phase.first_sample))
 
 
@@ -124,37 +126,37 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
     """Train the weights of `model` in place for one phase.
 
     Raises:
-        FloatingPointError: the loss is not a finite number.
+        FloatingPointError: the loss is NaN or infinite.
     """
     import torch
 
-    # With Muon for the matrices between the first and the last layer, the loss falls about four times as fast.
+    # With Muon for the matrices between the first and the last layer the loss falls about four times as fast.
     inner = [weight for name, weight in model.named_parameters() if _is_inner(name) and weight.ndim == 2]
-    known = {id(weight) for weight in inner}
-    outer = [weight for weight in model.parameters() if id(weight) not in known]
+    inner_ids = {id(weight) for weight in inner}
+    outer = [weight for weight in model.parameters() if id(weight) not in inner_ids]
     optimizers = (
         torch.optim.Muon(inner, lr=phase.learning_rate, momentum=0.95, weight_decay=0.0),
         torch.optim.AdamW(outer, lr=phase.learning_rate / 10, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
-    warm = max(1, phase.updates // 20)
+    warmup = max(1, phase.updates // 20)
 
-    def pace(step: int) -> float:
-        return min((step + 1) / warm, 0.505 + 0.495 * float(np.cos(np.pi * step / phase.updates)))
+    def factor(step: int) -> float:
+        return min((step + 1) / warmup, 0.505 + 0.495 * float(np.cos(np.pi * step / phase.updates)))
 
-    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, pace) for optimizer in optimizers]
-    # On a CPU, for sequences this short, the backward of fused attention takes half of an update; eager does not.
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
+    # On a CPU with sequences this short, the backward pass of fused attention takes half of a step; eager is faster.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
     model.train()
-    losses: dict[str, list[float]] = {"pictures": [], "letters": []}
-    begun = time.monotonic()
-    letters = letters_asked(processor, phase) if phase.letter_questions else None
-    for update, inputs in enumerate(pictures_asked(processor, phase)):
-        parts = {"pictures": inputs} | ({"letters": next(letters)} if letters else {})
+    losses: dict[str, list[float]] = {"images": [], "letters": []}
+    started = time.monotonic()
+    letters = letter_batches(processor, phase) if phase.letter_questions else None
+    for step, inputs in enumerate(image_batches(processor, phase)):
+        parts = {"images": inputs} | ({"letters": next(letters)} if letters else {})
         for name, part in parts.items():
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = model(**part, use_cache=False).loss
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss of update {update} of {phase.name} is {loss.item()}")
+                raise FloatingPointError(f"the loss of step {step} of {phase.name} is {loss.item()}")
             loss.backward()
             losses[name].append(loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -162,9 +164,9 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
-        if (update + 1) % 50 == 0 or update + 1 == phase.updates:
-            seconds = time.monotonic() - begun
+        if (step + 1) % 50 == 0 or step + 1 == phase.updates:
+            seconds = time.monotonic() - started
             means = "  ".join(f"{name} {sum(losses[name][-50:]) / len(losses[name][-50:]):.4f}" for name in parts)
-            report(f"{phase.name} {update + 1}/{phase.updates}  loss of {means}  {seconds:.0f} s")
+            report(f"{phase.name} {step + 1}/{phase.updates}  loss of {means}  {seconds:.0f} s")
     model.set_attn_implementation("sdpa")
     model.eval()

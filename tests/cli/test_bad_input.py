@@ -114,7 +114,7 @@ def test_broken_rows_can_be_kept_out_by_name(lowmed: Lowmed, tmp_path: Path) -> 
 
 @needs_no_card
 def test_without_a_card_the_embedded_model_is_named(lowmed: Lowmed, tmp_path: Path) -> None:
-    message = told(lowmed("grpo", "--recipe", "rarl"), "needs a CUDA card and this machine has none", tmp_path)
+    message = told(lowmed("grpo", "--recipe", "rarl"), "needs a CUDA GPU, and none was found", tmp_path)
     assert "--nano" in message
 
 
@@ -125,7 +125,7 @@ def test_a_driver_that_torch_can_not_use_is_told(lowmed: Lowmed, tmp_path: Path)
     programs.mkdir()
     (programs / "nvidia-smi").symlink_to(sys.executable)
     ended = lowmed("grpo", "--recipe", "rarl", PATH=f"{programs}:{os.environ['PATH']}")
-    told(ended, "can not use the NVIDIA driver", tmp_path)
+    told(ended, "cannot use the installed NVIDIA driver", tmp_path)
 
 
 @pytest.mark.slow

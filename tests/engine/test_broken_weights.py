@@ -1,4 +1,4 @@
-"""Weights that are no numbers end a run at its first update, in words."""
+"""NaN weights end a run at its first step with an error."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from lowmed.recipe.io import load_recipe
 from lowmed.run import create_run
 
 
-def test_a_first_loss_that_is_no_number_is_told_and_recorded_as_such(tmp_path: Path) -> None:
+def test_a_nan_loss_at_the_first_step_is_an_error_and_is_recorded(tmp_path: Path) -> None:
     small = ["method.max_steps=2", "method.prompts_per_step=2", "data.max_train_questions=4", "model.load_in=16bit"]
     recipe = load_recipe("rarl-sft", small, nano=True)
     loaded = train.load_for_training(recipe)
@@ -22,6 +22,6 @@ def test_a_first_loss_that_is_no_number_is_told_and_recorded_as_such(tmp_path: P
             weight.data.fill_(math.nan)
     run = create_run(recipe, "broken", out=str(tmp_path / "run"))
     data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
-    with pytest.raises(SetupError, match="first loss is no number"):
-        train.train(run, loaded, data_split, report=lambda _update, _row: None)
+    with pytest.raises(SetupError, match="NaN or infinite at the first step"):
+        train.train(run, loaded, data_split, report=lambda _step, _row: None)
     assert [math.isnan(row["loss"]) for row in run.rows("metrics.jsonl")] == [True]  # and not 0

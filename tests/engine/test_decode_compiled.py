@@ -1,4 +1,4 @@
-"""Compiled decoding: the tokens of the plain one, whatever the adapter has become, and refusals in words."""
+"""Compiled decoding gives the tokens of the eager step, also after the adapter changed; unsupported uses are errors."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,20 +30,20 @@ def nano() -> load.Loaded:
 
 def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
     first, second, third = phantom.samples("test", 3)
-    asked = [first, replace(second, images=()), replace(third, images=(*third.images, *first.images))]
-    result: Mapping[str, Any] = encode(loaded, asked, prompt.family("reasoning"), phantom.picture)
+    samples = [first, replace(second, images=()), replace(third, images=(*third.images, *first.images))]
+    result: Mapping[str, Any] = encode(loaded, samples, prompt.family("reasoning"), phantom.picture)
     return result
 
 
 def _both(
-    loaded: load.Loaded, compiled: CompiledDecoder, owners: list[int], temperature: float
+    loaded: load.Loaded, compiled: CompiledDecoder, prompt_of_row: list[int], temperature: float
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """The completions by the plain and by the compiled step, from one state of the generator."""
-    plain = prefill.Sampling(24, temperature, loaded.suppressed, loaded.end_ids)
+    """The completions by the eager and by the compiled step, from the same generator state."""
+    eager = prefill.Sampling(24, temperature, loaded.suppressed, loaded.end_ids)
     result = []
-    for sampling in (plain, replace(plain, decoder=compiled)):
+    for sampling in (eager, replace(eager, decoder=compiled)):
         torch.manual_seed(3)
-        result.append(prefill.generate(loaded.model, _inputs(loaded), owners, sampling))
+        result.append(prefill.generate(loaded.model, _inputs(loaded), prompt_of_row, sampling))
     return result[0], result[1]
 
 
@@ -52,27 +52,27 @@ def _graphs() -> int:
 
 
 @pytest.mark.slow
-def test_compiled_tokens_are_the_plain_ones_through_changes_of_the_adapter(nano: load.Loaded) -> None:
-    _stays_the_same_through_changes(nano)
+def test_compiled_tokens_equal_eager_ones_while_the_adapter_changes(nano: load.Loaded) -> None:
+    _agrees_while_the_adapter_changes(nano)
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
-def test_on_a_card_the_step_is_replayed_as_a_graph() -> None:
-    exact = replace(device.find_device(MODEL), precision="fp32")  # so that no token hangs on rounding
-    loaded = load.with_trainable_adapter(load.load_base(MODEL, exact), LoraSpec(), "nano")
-    _stays_the_same_through_changes(loaded)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_on_a_gpu_the_step_is_replayed_as_a_graph() -> None:
+    fp32 = replace(device.find_device(MODEL), precision="fp32")  # so that no token depends on rounding
+    loaded = load.with_trainable_adapter(load.load_base(MODEL, fp32), LoraSpec(), "nano")
+    _agrees_while_the_adapter_changes(loaded)
     assert counters["inductor"]["cudagraph_skips"] == 0
 
 
-def _stays_the_same_through_changes(nano: load.Loaded) -> None:
-    compiled, owners, before = CompiledDecoder(), [0, 0, 1, 1, 2, 2], _graphs()
+def _agrees_while_the_adapter_changes(nano: load.Loaded) -> None:
+    compiled, prompt_of_row, before = CompiledDecoder(), [0, 0, 1, 1, 2, 2], _graphs()
     nano.model.eval()
-    plain, result = _both(nano, compiled, owners, 0.0)
-    assert result == plain
-    plain, result = _both(nano, compiled, owners, 1.3)
-    assert result == plain
-    assert len({len(ids) for ids in plain}) > 1  # rows ended at different tokens
+    eager, result = _both(nano, compiled, prompt_of_row, 0.0)
+    assert result == eager
+    eager, result = _both(nano, compiled, prompt_of_row, 1.3)
+    assert result == eager
+    assert len({len(ids) for ids in eager}) > 1  # rows ended at different tokens
 
     weights = [weight for weight in nano.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=30.0)
@@ -81,33 +81,33 @@ def _stays_the_same_through_changes(nano: load.Loaded) -> None:
     nano.model(**inputs, labels=inputs["input_ids"]).loss.backward()
     optimizer.step()
     nano.model.eval()
-    trained, result = _both(nano, compiled, owners, 1.3)
+    trained, result = _both(nano, compiled, prompt_of_row, 1.3)
     assert result == trained
-    assert trained != plain  # what the optimizer wrote has counted
+    assert trained != eager  # the optimizer step took effect
 
-    nano.model.train()  # the adapter has no dropout, so that it may be sampled from so as well
-    assert _both(nano, compiled, owners, 1.3)[1] == trained
+    nano.model.train()  # the adapter has no dropout, so the mode does not matter
+    assert _both(nano, compiled, prompt_of_row, 1.3)[1] == trained
     nano.model.eval()
-    plain, result = _both(nano, compiled, [1, 0, 0], 1.3)  # fewer rows than there is room for, in another order
-    assert result == plain
-    assert _graphs() == before + 1  # one step was compiled for all of it
+    eager, result = _both(nano, compiled, [1, 0, 0], 1.3)  # fewer rows than the cache has, in another order
+    assert result == eager
+    assert _graphs() == before + 1  # the step was compiled once
 
 
-def test_a_step_that_can_not_be_compiled_stops_with_words(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_cannot_be_compiled_is_a_setup_error(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_arguments: Any, **_options: Any) -> Any:
         raise RuntimeError("no compiler was found")
 
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda step, **options: real(step, fullgraph=True, backend=broken))
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda step, **options: original(step, fullgraph=True, backend=broken))
     sampling = prefill.Sampling(5, 1.0, nano.suppressed, nano.end_ids, CompiledDecoder())
-    with pytest.raises(SetupError, match="can not be compiled here") as told:
+    with pytest.raises(SetupError, match="cannot compile the decoding step") as caught:
         prefill.generate(nano.model, _inputs(nano), [0], sampling)
-    assert "no compiler was found" in told.value.what
-    assert told.value.where == "model.rollout=compiled"
-    assert "model.rollout=transformers" in told.value.fix
+    assert "no compiler was found" in caught.value.what
+    assert caught.value.where == "model.rollout=compiled"
+    assert "model.rollout=transformers" in caught.value.fix
 
 
-def test_compiled_is_chosen_where_it_was_measured_faster_and_never_for_four_bits(
+def test_compiled_is_selected_if_it_was_measured_faster_and_never_for_4_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(device, "COMPILED_FASTER", frozenset({"some card"}))
@@ -118,22 +118,22 @@ def test_compiled_is_chosen_where_it_was_measured_faster_and_never_for_four_bits
         "compiled decoding has not been measured faster on CPU",
     )
     assert device.choose_rollout(ModelSpec(load_in="4bit"), CARD)[0] == "transformers"
-    said = device.choose_rollout(ModelSpec(load_in="16bit", rollout="transformers"), CARD)
-    assert said == ("transformers", "the recipe says so")
+    selected = device.choose_rollout(ModelSpec(load_in="16bit", rollout="transformers"), CARD)
+    assert selected == ("transformers", "the recipe says so")
 
 
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (["model.load_in=4bit"], "a 4-bit base can not be compiled"),
-        (["model.load_in=16bit", "model.backend=unsloth"], "unsloth samples by its own code"),
+        (["model.load_in=4bit"], "a 4-bit base cannot be compiled"),
+        (["model.load_in=16bit", "model.backend=unsloth"], "unsloth samples with its own code"),
     ],
 )
-def test_compiled_rollouts_that_can_not_be_had_are_refused(keys: list[str], words: str) -> None:
-    refused = device.unsupported_error(load_recipe("rarl", ["model.rollout=compiled", *keys]))
-    assert isinstance(refused, RecipeError)
-    assert words in refused.what
-    assert refused.where == "model.rollout"
-    assert "model.rollout=transformers" in refused.fix
-    wanted = ["model.rollout=compiled", "model.load_in=16bit"]
-    assert device.unsupported_error(load_recipe("rarl", wanted)) is None
+def test_unsupported_compiled_rollouts_are_an_error(keys: list[str], words: str) -> None:
+    error = device.unsupported_error(load_recipe("rarl", ["model.rollout=compiled", *keys]))
+    assert isinstance(error, RecipeError)
+    assert words in error.what
+    assert error.where == "model.rollout"
+    assert "model.rollout=transformers" in error.fix
+    supported = ["model.rollout=compiled", "model.load_in=16bit"]
+    assert device.unsupported_error(load_recipe("rarl", supported)) is None

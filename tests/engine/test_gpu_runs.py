@@ -1,4 +1,4 @@
-"""Whole runs on a card, on the embedded model; `pytest -m gpu -s` prints what was measured."""
+"""Complete runs of the embedded model on a GPU; `pytest -m gpu -s` prints measurements."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from lowmed.engine import device, train
 from lowmed.recipe.io import load_recipe
 from lowmed.run import create_run
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 METHODS = [("sft", "rarl-sft"), ("grpo", "rarl")]
 SMALL = ["method.max_steps=4", "method.save_steps=2", "method.prompts_per_step=4"]
 
@@ -29,7 +29,7 @@ def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("kind", "recipe"), METHODS)
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
-def test_a_short_run_trains_on_the_card(kind: str, recipe: str, load_in: str, lowmed: Lowmed, tmp_path: Path) -> None:
+def test_a_short_run_trains_on_the_gpu(kind: str, recipe: str, load_in: str, lowmed: Lowmed, tmp_path: Path) -> None:
     ended = lowmed(kind, "--recipe", recipe, "--nano", "method.max_steps=3", f"model.load_in={load_in}", "--out", "run")
     assert ended.returncode == 0, ended.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -53,12 +53,12 @@ def test_a_run_is_evaluated_and_a_dry_run_measured_on_the_gpu(lowmed: Lowmed, tm
 
 
 @pytest.mark.parametrize(("kind", "recipe"), METHODS)
-def test_a_run_that_goes_on_ends_near_the_unbroken_one(kind: str, recipe: str, lowmed: Lowmed, tmp_path: Path) -> None:
-    """Near and not equal to the bit: a card adds in another order each time."""
-    ended = lowmed(kind, "--recipe", recipe, "--nano", *SMALL, "--out", "unbroken")
+def test_a_resumed_run_ends_near_the_uninterrupted_one(kind: str, recipe: str, lowmed: Lowmed, tmp_path: Path) -> None:
+    """Near but not equal to the bit: a GPU may add in another order each time."""
+    ended = lowmed(kind, "--recipe", recipe, "--nano", *SMALL, "--out", "uninterrupted")
     assert ended.returncode == 0, ended.stderr
     broken = tmp_path / "broken"
-    shutil.copytree(tmp_path / "unbroken", broken)
+    shutil.copytree(tmp_path / "uninterrupted", broken)
     for folder in ("adapter", "checkpoints/checkpoint-4"):
         shutil.rmtree(broken / folder)
     record = json.loads((broken / "run.json").read_text())
@@ -66,32 +66,36 @@ def test_a_run_that_goes_on_ends_near_the_unbroken_one(kind: str, recipe: str, l
     ended = lowmed(kind, "--resume", "broken")
     assert ended.returncode == 0, ended.stderr
     assert [row["step"] for row in rows(broken)] == [1, 2, 3, 4]
-    one, other = (load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("unbroken", "broken"))
+    one, other = (
+        load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("uninterrupted", "broken")
+    )
     first, second = (torch.cat([each[name].flatten() for name in sorted(each)]) for each in (one, other))
     near = float(torch.nn.functional.cosine_similarity(first, second, dim=0))
     print(f"{kind}: adapters alike {near}, equal to the bit: {torch.equal(first, second)}")
     assert near > 0.99
     if kind == "grpo":
-        asked = [[(row["id"], row["wording"]) for row in rows(tmp_path / run, "rollouts.jsonl")] for run in
-                 ("unbroken", "broken")]  # fmt: skip
-        assert asked[0] == asked[1]
-        said = [[row["completion"] for row in rows(tmp_path / run, "rollouts.jsonl")] for run in ("unbroken", "broken")]
-        print("replies alike:", sum(a == b for a, b in zip(*said, strict=True)), "of", len(said[0]))
+        questions = [[(row["id"], row["wording"]) for row in rows(tmp_path / run, "rollouts.jsonl")] for run in
+                 ("uninterrupted", "broken")]  # fmt: skip
+        assert questions[0] == questions[1]
+        completions = [
+            [row["completion"] for row in rows(tmp_path / run, "rollouts.jsonl")] for run in ("uninterrupted", "broken")
+        ]
+        print("equal completions:", sum(a == b for a, b in zip(*completions, strict=True)), "of", len(completions[0]))
 
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
-@pytest.mark.parametrize("recipe", ["rarl-sft", "rarl"])
+@pytest.mark.parametrize("name", ["rarl-sft", "rarl"])
 def test_half_precision_as_on_a_t4_trains(
-    recipe: str, load_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, load_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = load_recipe(recipe, [*SMALL, f"model.load_in={load_in}"], nano=True)
-    here = replace(device.find_device(plan.model), precision="fp16")
-    monkeypatch.setattr(device, "find_device", lambda _model: here)
-    run = create_run(plan, "half", out=str(tmp_path / "run"))
-    data_split = split_data(load_data(plan.data.source, plan.data.path), plan.data, plan.seed)
-    loaded = train.load_for_training(plan)
-    assert train.train(run, loaded, data_split, report=lambda _update, _row: None) == "finished"
-    print([(row["loss"], row["grad_norm"]) for row in rows(run.folder)])  # inf: the scaler skipped this one
+    recipe = load_recipe(name, [*SMALL, f"model.load_in={load_in}"], nano=True)
+    fp16 = replace(device.find_device(recipe.model), precision="fp16")
+    monkeypatch.setattr(device, "find_device", lambda _model: fp16)
+    run = create_run(recipe, "half", out=str(tmp_path / "run"))
+    data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    loaded = train.load_for_training(recipe)
+    assert train.train(run, loaded, data_split, report=lambda _step, _row: None) == "finished"
+    print([(row["loss"], row["grad_norm"]) for row in rows(run.folder)])  # inf: the scaler skipped this step
     assert all(math.isfinite(row["loss"]) for row in rows(run.folder))
     assert rows(run.folder)[-1]["adapter_norm"] > 0
     assert {weight.dtype for weight in loaded.model.parameters() if weight.requires_grad} == {torch.float32}

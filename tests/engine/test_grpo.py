@@ -1,4 +1,4 @@
-"""The GRPO trainer against TRL's own: the same losses and gradients from fewer and shorter forward passes."""
+"""The GRPO trainer compared with TRL's: equal losses and gradients from fewer and shorter forward passes."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +10,8 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from lowmed import prompt
-from lowmed.engine import callbacks, device, grpo, grpo_batch, load, training_data
+from lowmed.engine import callbacks, device, grpo, load, patches, row_selection, training_data
 from lowmed.engine.prefix import sampling
-from lowmed.engine.prefix.logprobs import use_plain_torch
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
 from lowmed.recipe import GrpoSpec, LoraSpec, ModelSpec
@@ -26,10 +25,9 @@ LOSSES = ("dapo", "grpo", "dr_grpo", "bnpo")
 
 @pytest.fixture(scope="module")
 def nano() -> load.Loaded:
-    """nano in 32 bits, its adapter already somewhere."""
-    machine_here = device.find_device(MODEL)
-    loaded = load.with_trainable_adapter(load.load_base(MODEL, machine_here), LoraSpec(), "nano")
-    use_plain_torch()
+    """nano in 32 bits with a random adapter."""
+    loaded = load.with_trainable_adapter(load.load_base(MODEL, device.find_device(MODEL)), LoraSpec(), "nano")
+    patches.use_torch_log_probs()
     torch.manual_seed(3)
     for name, weight in loaded.model.named_parameters():
         if "lora_B" in name:
@@ -38,14 +36,14 @@ def nano() -> load.Loaded:
 
 
 def _method(**settings: Any) -> GrpoSpec:
-    given = {
-        "kind": "grpo", "num_generations": GROUP, "prompts_per_step": QUESTIONS, "max_completion_length": 28, "max_steps": 4,
-        "rewards": [{"name": "accuracy"}],
+    defaults = {
+        "kind": "grpo", "num_generations": GROUP, "prompts_per_step": QUESTIONS, "max_completion_length": 28,
+        "max_steps": 4, "rewards": [{"name": "accuracy"}],
     }  # fmt: skip
-    return GrpoSpec(**{**given, **settings})
+    return GrpoSpec(**{**defaults, **settings})
 
 
-def _settles_the_first(row: list[int], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+def _equal_for_the_first_question(row: list[int], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
     """The same for every completion to question 0, else different for each completion."""
     return [
         0.7 if number == 0 else len(ids) + place / 7
@@ -65,11 +63,14 @@ def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
     """lowmed's trainer, and TRL's with the very same settings."""
 
     def build(
-        reward: Any = _settles_the_first, forwards: int = 2, gradient_checkpointing: bool = False, **settings: Any
+        reward: Any = _equal_for_the_first_question,
+        forwards: int = 2,
+        gradient_checkpointing: bool = False,
+        **settings: Any,
     ) -> tuple[Any, Any]:
         method = _method(**settings)
-        turns = training_data.schedule(phantom.samples("train", 8), 12, len(FAMILY.wordings), 0)
-        dataset = training_data.as_dataset(turns, FAMILY, phantom.picture, nano.policy, with_reference=False)
+        rows = training_data.schedule(phantom.samples("train", 8), 12, len(FAMILY.wordings), 0)
+        dataset = training_data.as_dataset(rows, FAMILY, phantom.picture, nano.policy, with_reference=False)
         common = {
             "output_dir": str(tmp_path), "max_steps": method.max_steps, "use_cpu": True, "report_to": "none",
             "per_device_train_batch_size": method.rows_per_step // forwards, "gradient_accumulation_steps": forwards,
@@ -104,31 +105,35 @@ def _gradient(model: Any, losses: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
 
 
-def _made(trainer: Any, seed: int = 0) -> dict[str, Any]:
+def _batch(trainer: Any, seed: int = 0) -> dict[str, Any]:
     """One batch of completions, by TRL's own code around what the trainer replaces."""
     torch.manual_seed(seed)
-    made: dict[str, Any] = trainer._generate_and_score_completions(_rows(trainer))
-    return made
+    batch: dict[str, Any] = trainer._generate_and_score_completions(_rows(trainer))
+    return batch
 
 
-def _parts(made: dict[str, Any], count: int) -> list[dict[str, Any]]:
+def _parts(batch: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """A batch in equal parts, by TRL's own code."""
-    return [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(split_pixel_values_by_grid(made), count)]
+    return [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(split_pixel_values_by_grid(batch), count)]
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_loss_and_gradient_are_those_of_trl(
+def test_loss_and_gradient_equal_those_of_trl(
     loss: str, gradient_checkpointing: bool, nano: load.Loaded, trainers: Builder
 ) -> None:
-    forwards = 1 if loss == "bnpo" else 2  # bnpo's divisor is the forward pass's own, so that the cut of rows matters
+    forwards = (
+        1 if loss == "bnpo" else 2
+    )  # bnpo divides by the tokens of a forward pass, so the division of rows matters
     ours, stock = trainers(loss_type=loss, forwards=forwards, gradient_checkpointing=gradient_checkpointing)
     assert ours.gradient_checkpointing == gradient_checkpointing
-    assert not ours.args.gradient_checkpointing  # TRL's would send a gradient through the tower
-    made = _made(stock)
-    lengths = made["completion_mask"].sum(dim=1)
-    assert 0 < (lengths[GROUP:] == 0).sum() < 2 * GROUP  # some completions were cut, some not, beside the settled group
-    expected_losses = [stock._compute_loss(nano.model, part) for part in _parts(made, forwards)]
+    assert not ours.args.gradient_checkpointing  # TRL's would send a gradient through the vision tower
+    batch = _batch(stock)
+    lengths = batch["completion_mask"].sum(dim=1)
+    assert (
+        0 < (lengths[GROUP:] == 0).sum() < 2 * GROUP
+    )  # some completions are truncated, some not, in addition to the zero-variance group
+    expected_losses = [stock._compute_loss(nano.model, part) for part in _parts(batch, forwards)]
     expected = _gradient(nano.model, expected_losses)
 
     torch.manual_seed(0)
@@ -137,17 +142,17 @@ def test_loss_and_gradient_are_those_of_trl(
     for step in range(forwards):
         ours._step = step
         parts.append(ours._prepare_inputs(_rows(ours)))
-    kept = torch.cat([~part["idle"] for part in parts])
+    kept = torch.cat([~part["skipped"] for part in parts])
     assert kept.sum() < 2 * GROUP
     losses = [ours._compute_loss(nano.model, part) for part in parts]
     result = _gradient(nano.model, losses)
     assert torch.stack(losses).sum().item() == pytest.approx(torch.stack(expected_losses).sum().item(), abs=1e-7)
-    # A settled group's advantages are not quite 0 in TRL but rounding over 1e-4.
+    # In TRL the advantages of a zero-variance group are not exactly 0: it divides rounding errors by 1e-4.
     assert (result - expected).norm() < 1e-3 * expected.norm()
     assert expected.norm() > 1e-3
 
 
-def test_a_model_that_is_not_known_is_trained_by_trls_own_trainer_and_that_is_said(
+def test_an_unsupported_model_is_trained_by_trls_own_trainer_with_a_warning(
     nano: load.Loaded, trainers: Builder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = sampling.unwrapped(nano.model).config.text_config
@@ -155,34 +160,34 @@ def test_a_model_that_is_not_known_is_trained_by_trls_own_trainer_and_that_is_sa
     ours, stock = trainers(gradient_checkpointing=True)
     assert type(ours) is GRPOTrainer
     assert ours.args.gradient_checkpointing and stock.args.gradient_checkpointing
-    assert "the layers of a qwen2_vl are not known" in caplog.text
+    assert "prompts are not shared for `qwen2_vl`" in caplog.text
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_both_steps_on_the_same_replies_are_those_of_trl(loss: str, nano: load.Loaded, trainers: Builder) -> None:
+def test_both_steps_on_the_same_completions_equal_those_of_trl(loss: str, nano: load.Loaded, trainers: Builder) -> None:
     forwards = 1 if loss == "bnpo" else 2
     ours, stock = trainers(loss_type=loss, forwards=forwards, num_iterations=2, epsilon=0.01)
-    made = _made(stock)
+    batch = _batch(stock)
     torch.manual_seed(0)
     ours._step, ours._buffered_inputs = 0, None
     before = [weight.detach().clone() for weight in nano.model.parameters() if weight.requires_grad]
     try:
         for step in range(2):
-            stock_losses = [stock._compute_loss(nano.model, part) for part in _parts(made, forwards)]
+            stock_losses = [stock._compute_loss(nano.model, part) for part in _parts(batch, forwards)]
             expected = _gradient(nano.model, stock_losses)
             parts = []
             for forward in range(forwards):
                 ours._step = step * forwards + forward
                 parts.append(ours._prepare_inputs(_rows(ours)))
-            assert 0 < sum(int(part["idle"].sum()) for part in parts) < QUESTIONS * GROUP
+            assert 0 < sum(int(part["skipped"].sum()) for part in parts) < QUESTIONS * GROUP
             losses = [ours._compute_loss(nano.model, part) for part in parts]
             result = _gradient(nano.model, losses)
             assert torch.stack(losses).sum().item() == pytest.approx(torch.stack(stock_losses).sum().item(), abs=2e-6)
-            # A settled group's advantages are not quite 0 in TRL but rounding over 1e-4.
+            # In TRL the advantages of a zero-variance group are not exactly 0: it divides rounding errors by 1e-4.
             assert (result - expected).norm() < 1e-3 * expected.norm()
             assert expected.norm() > 1e-4
             clipped = stock._metrics["train"]["clip_ratio/region_mean"][-forwards:]
-            assert (max(clipped) > 0) == (step == 1)  # ratios left 1, so that the old log-probabilities matter
+            assert (max(clipped) > 0) == (step == 1)  # ratios differ from 1, so that the old log-probabilities matter
             _move(nano.model)
     finally:
         for weight, value in zip((w for w in nano.model.parameters() if w.requires_grad), before, strict=True):
@@ -196,21 +201,21 @@ def _move(model: Any) -> None:
             weight.data.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(5)), alpha=2e-2)
 
 
-def test_the_same_replies_are_drawn(nano: load.Loaded, trainers: Builder) -> None:
+def test_the_same_completions_are_sampled(nano: load.Loaded, trainers: Builder) -> None:
     ours, stock = trainers()
-    result, expected = _made(ours, seed=11), _made(stock, seed=11)
+    result, expected = _batch(ours, seed=11), _batch(stock, seed=11)
     assert set(result) == set(expected)
     for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "image_grid_thw"):
         assert torch.equal(result[name], expected[name]), name
     assert nano.model.training
 
 
-def test_scores_of_mixed_prompts_are_those_of_whole_rows(nano: load.Loaded, trainers: Builder) -> None:
+def test_log_probs_of_mixed_prompts_equal_those_of_separate_rows(nano: load.Loaded, trainers: Builder) -> None:
     ours, stock = trainers(beta=0.1, num_iterations=2)
-    made = _made(ours)
-    assert {"old_per_token_logps", "ref_per_token_logps"} <= set(made)
+    batch = _batch(ours)
+    assert {"old_per_token_logps", "ref_per_token_logps"} <= set(batch)
     mixed = unsplit_pixel_values_by_grid(
-        grpo_batch.select_rows(split_pixel_values_by_grid(made), [0, 5, 1, 9, 4, 10, 2])
+        row_selection.select_rows(split_pixel_values_by_grid(batch), [0, 5, 1, 9, 4, 10, 2])
     )
     ids, mask = (torch.cat([mixed[f"prompt_{name}"], mixed[f"completion_{name}"]], dim=1) for name in ("ids", "mask"))
     images = {name: mixed[name] for name in ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")}
@@ -225,35 +230,35 @@ def test_scores_of_mixed_prompts_are_those_of_whole_rows(nano: load.Loaded, trai
     counted = mixed["completion_mask"].bool()
     for mine, theirs in zip(result[:2], expected[:2], strict=True):
         assert torch.allclose(mine[counted], theirs[counted], atol=1e-4)
-    for name in ("old_per_token_logps", "ref_per_token_logps"):  # nothing was trained yet: all three are one
+    for name in ("old_per_token_logps", "ref_per_token_logps"):  # nothing was trained yet: all three are equal
         assert torch.allclose(result[0][counted], mixed[name][counted], atol=1e-4)
     assert result[0][counted].min() < -0.1
 
 
-def test_nothing_is_left_out_where_the_recipe_or_a_kl_term_forbids_it(trainers: Builder) -> None:
+def test_no_row_is_skipped_if_the_recipe_or_a_kl_term_forbids_it(trainers: Builder) -> None:
     for settings in ({"skip_zero_variance_groups": False}, {"beta": 0.1}):
         ours, _stock = trainers(reward=_nothing, **settings)
-        assert not ours._prepare_inputs(_rows(ours))["idle"].any()
+        assert not ours._prepare_inputs(_rows(ours))["skipped"].any()
 
 
-def test_an_update_without_spread_costs_no_forward_and_gives_no_gradient(
+def test_a_step_without_variance_needs_no_forward_pass_and_has_no_gradient(
     nano: load.Loaded, trainers: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, _stock = trainers(reward=_nothing)
     inputs = ours._prepare_inputs(_rows(ours))
-    assert inputs["idle"].all()
+    assert inputs["skipped"].all()
     assert ours._metrics["train"]["trained"] == [0.0]
 
     def never(*_arguments: Any, **_named: Any) -> None:
-        raise AssertionError("a forward pass that moves nothing")
+        raise AssertionError("a forward pass without a gradient")
 
     monkeypatch.setattr(nano.model, "forward", never)
     loss = ours._compute_loss(nano.model, inputs)
     assert loss.item() == 0
-    assert _gradient(nano.model, [loss]).abs().max() == 0  # zeros and not None: momentum moves on as in TRL
+    assert _gradient(nano.model, [loss]).abs().max() == 0  # zeros instead of None: momentum decays as in TRL
 
 
-def test_groups_that_trl_takes_for_spread_are_counted_as_settled(trainers: Builder) -> None:
+def test_groups_whose_variance_is_a_rounding_error_count_as_zero_variance(trainers: Builder) -> None:
     ours, _stock = trainers(reward=_nothing)
     for value in (0.3, 1.3, 0.1 + 0.2 + 1.0):
         ours.reward_funcs[0] = lambda row, value=value, **_: [value] * len(row)
@@ -262,7 +267,7 @@ def test_groups_that_trl_takes_for_spread_are_counted_as_settled(trainers: Build
         assert ours._metrics["train"]["frac_reward_zero_std"][-1] == 1.0
 
 
-def test_the_recipe_reaches_the_trainer(trainers: Builder) -> None:
+def test_the_settings_of_the_recipe_are_passed_to_the_trainer(trainers: Builder) -> None:
     ours, _stock = trainers(
         epsilon=0.1,
         epsilon_high=0.3,
@@ -270,37 +275,35 @@ def test_the_recipe_reaches_the_trainer(trainers: Builder) -> None:
         mask_truncated_completions=False,
         multi_objective_aggregation="normalize_then_sum",
     )
-    given: GRPOConfig = ours.args
-    assert (given.epsilon, given.epsilon_high, given.num_iterations) == (0.1, 0.3, 2)
-    assert given.mask_truncated_completions is False
-    assert given.multi_objective_aggregation == "normalize_then_sum"
+    config: GRPOConfig = ours.args
+    assert (config.epsilon, config.epsilon_high, config.num_iterations) == (0.1, 0.3, 2)
+    assert config.mask_truncated_completions is False
+    assert config.multi_objective_aggregation == "normalize_then_sum"
     assert ours.sampling.end_ids == ours.eos_token_ids
 
 
-def test_a_prompt_that_is_cut_into_chunks_is_read_once_a_chunk(trainers: Builder) -> None:
+def test_a_group_that_is_divided_into_batches_has_the_same_prompts(trainers: Builder) -> None:
     ours, stock = trainers()
     ours.rows_per_generate = GROUP
-    assert torch.equal(_made(ours)["prompt_ids"], _made(stock)["prompt_ids"])
+    assert torch.equal(_batch(ours)["prompt_ids"], _batch(stock)["prompt_ids"])
 
 
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
-def test_vllm_is_refused_before_anything_is_loaded(load_in: str) -> None:
-    refused = device.unsupported_error(
-        load_recipe("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True)
-    )
-    assert isinstance(refused, RecipeError)
-    assert ("4-bit" if load_in == "4bit" else "images") in refused.what
-    assert "model.rollout=transformers" in refused.fix
+def test_vllm_is_an_error_before_anything_is_loaded(load_in: str) -> None:
+    error = device.unsupported_error(load_recipe("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True))
+    assert isinstance(error, RecipeError)
+    assert ("4-bit" if load_in == "4bit" else "images") in error.what
+    assert "model.rollout=transformers" in error.fix
     assert device.unsupported_error(load_recipe("rarl", nano=True)) is None
 
 
-def test_a_stop_waits_for_the_last_step_on_the_same_replies() -> None:
+def test_a_stop_waits_for_the_last_step_on_the_same_completions() -> None:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
     stop = callbacks.StopSignal(None)
     stop.reason = "SIGINT"
-    watcher = callbacks.RunCallback(run=None, stop=stop, report=lambda *_: None, iterations=2)  # type: ignore[arg-type]  # not asked
-    for update, stops in ((3, False), (4, True), (10, False)):
-        control, state = TrainerControl(), TrainerState(global_step=update, max_steps=10)
-        watcher.on_step_end(TrainingArguments(use_cpu=True), state, control)
+    callback = callbacks.RunCallback(run=None, stop=stop, report=lambda *_: None, iterations=2)  # type: ignore[arg-type]  # not used
+    for step, stops in ((3, False), (4, True), (10, False)):
+        control, state = TrainerControl(), TrainerState(global_step=step, max_steps=10)
+        callback.on_step_end(TrainingArguments(use_cpu=True), state, control)
         assert (control.should_training_stop, control.should_save) == (stops, stops)

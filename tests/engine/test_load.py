@@ -1,4 +1,4 @@
-"""The true loading code on nano: what is 4-bit, what trains, what is refused."""
+"""Loading nano: what is 4-bit, what is trained, and which errors are raised."""
 
 import importlib.util
 import sys
@@ -20,7 +20,7 @@ NANO = ModelSpec(name="nano")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_a_card() -> None:
+def without_a_gpu() -> None:
     if not torch.cuda.is_available():
         device.find_device(NANO)
 
@@ -32,18 +32,18 @@ def test_language_layers_are_four_bit_and_nothing_else_is() -> None:
     assert "Linear4bit" not in {kind for name, kind in kinds.items() if "visual" in name or "lm_head" in name}
 
 
-def test_the_check_finds_a_tower_that_was_quantised() -> None:
+def test_the_check_finds_a_quantized_vision_tower() -> None:
     model = load.load_base(NANO, CPU).model
     layer = next(module for name, module in model.named_modules() if name.endswith("q_proj"))
     model.model.visual.merger.mlp[0] = layer
-    with pytest.raises(SetupError, match="quantised otherwise"):
-        load.check_quantised(model, NANO)
+    with pytest.raises(SetupError, match="not quantized as the recipe says"):
+        load.check_quantized(model, NANO)
 
 
 def test_the_check_finds_a_language_layer_left_in_16_bit() -> None:
     model = load.load_base(NANO.model_copy(update={"load_in": "16bit"}), CPU).model
-    with pytest.raises(SetupError, match="quantised otherwise"):
-        load.check_quantised(model, NANO)
+    with pytest.raises(SetupError, match="not quantized as the recipe says"):
+        load.check_quantized(model, NANO)
 
 
 def test_only_the_language_adapter_trains_and_it_has_the_recipes_rank() -> None:
@@ -55,7 +55,7 @@ def test_only_the_language_adapter_trains_and_it_has_the_recipes_rank() -> None:
     assert loaded.model.peft_config["default"].base_model_name_or_path == "nano"
 
 
-def test_an_adapter_on_the_tower_is_refused() -> None:
+def test_an_adapter_on_the_tower_is_an_error() -> None:
     from peft import LoraConfig, get_peft_model
 
     model = get_peft_model(load.load_base(NANO, CPU).model, LoraConfig(r=2, target_modules=["qkv"]))
@@ -63,12 +63,12 @@ def test_an_adapter_on_the_tower_is_refused() -> None:
         load.check_trainable(model)
 
 
-def test_a_run_can_start_from_an_adapter_of_the_same_rank_alone(tmp_path: Path) -> None:
+def test_a_run_can_start_from_an_adapter_of_the_same_rank_only(tmp_path: Path) -> None:
     loaded = load.with_trainable_adapter(load.load_base(NANO, CPU), LoraSpec(rank=4), "nano")
     loaded.model.save_pretrained(str(tmp_path / "adapter"))
     again = load.with_trainable_adapter(
         load.load_base(NANO, CPU), LoraSpec(rank=4, start=str(tmp_path)), "nano"
-    )  # a run folder is as good as the adapter inside it
+    )  # a run directory works like the adapter in it
     assert any(weight.requires_grad for weight in again.model.parameters())
     with pytest.raises(RecipeError, match="rank 4, the recipe 8"):
         load.with_trainable_adapter(load.load_base(NANO, CPU), LoraSpec(rank=8, start=str(tmp_path)), "nano")
@@ -77,18 +77,18 @@ def test_a_run_can_start_from_an_adapter_of_the_same_rank_alone(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("tokens", [4, 64, 256, 1024])
-def test_the_processor_keeps_to_the_pixel_policy(tokens: int) -> None:
+def test_the_processor_follows_the_pixel_policy(tokens: int) -> None:
     processor = load.load_processor(str(nano.folder()), None, PixelPolicy(tokens))
     assert processor.tokenizer.padding_side == "left"
 
 
-def test_a_processor_that_ignores_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_that_ignores_the_image_budget_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import AutoProcessor
 
-    true = AutoProcessor.from_pretrained
+    original = AutoProcessor.from_pretrained
 
     def forgetful(source: str, **options: object) -> object:
-        return true(source, revision=options["revision"])  # as transformers 4.57 did
+        return original(source, revision=options["revision"])  # as transformers 4.57 did
 
     monkeypatch.setattr(AutoProcessor, "from_pretrained", forgetful)
     with pytest.raises(SetupError, match="the pixel policy"):
@@ -103,12 +103,12 @@ def test_vision_tokens_are_never_sampled() -> None:
     assert not set(loaded.suppressed) & set(loaded.end_ids)
 
 
-def test_a_folder_that_holds_no_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="model folder does not load"):
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="cannot load the model folder"):
         load.load_base(ModelSpec(name=str(tmp_path)), CPU)
 
 
-def test_a_hub_that_can_not_be_reached_names_the_folder_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_hub_the_error_suggests_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -117,20 +117,20 @@ def test_a_hub_that_can_not_be_reached_names_the_folder_form(monkeypatch: pytest
     assert "model.name=/path/to" in caught.value.fix
 
 
-def test_unsloth_is_refused_without_a_card() -> None:
-    with pytest.raises(SetupError, match="CUDA card"):
+def test_unsloth_without_a_gpu_is_an_error() -> None:
+    with pytest.raises(SetupError, match="CUDA GPU"):
         load.choose_backend(ModelSpec(backend="unsloth"), CPU)
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"), [({"rollout": "vllm"}, "vLLM for Qwen2-VL"), ({"weights": "random"}, "trained weights")]
+    ("keys", "words"), [({"rollout": "vllm"}, "vLLM for this model"), ({"weights": "random"}, "trained weights")]
 )
-def test_what_unsloth_refuses_is_refused_before_it_is_loaded(keys: dict[str, Any], words: str) -> None:
+def test_unsupported_settings_of_unsloth_are_an_error_before_it_is_imported(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(SetupError, match=words):
         load.choose_backend(ModelSpec(backend="unsloth", **keys), CARD)
 
 
-def test_auto_says_why() -> None:
+def test_the_backend_has_a_reason() -> None:
     assert load.choose_backend(ModelSpec(), CARD) == (
         "transformers",
         "unsloth has not been measured against it on some card",
@@ -140,19 +140,19 @@ def test_auto_says_why() -> None:
 
 @pytest.fixture
 def unsloth_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a card where unsloth was measured faster, before anything but torch is imported."""
+    """A GPU on which unsloth was measured faster, in a process that has imported torch only."""
     monkeypatch.setitem(load.FASTER_BACKEND, "some card", "unsloth")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
     monkeypatch.delitem(sys.modules, "transformers", raising=False)
 
 
 @pytest.mark.usefixtures("unsloth_faster")
-def test_auto_takes_what_was_measured_faster() -> None:
+def test_auto_selects_the_backend_that_was_measured_faster() -> None:
     assert load.choose_backend(ModelSpec(), CARD) == ("unsloth", "measured faster on some card")
 
 
 @pytest.mark.usefixtures("unsloth_faster")
-def test_auto_is_never_refused_and_says_what_stood_against_the_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_falls_back_to_transformers_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     random = ModelSpec(weights="random")
     assert load.choose_backend(random, CARD) == ("transformers", "unsloth loads trained weights only")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
@@ -160,20 +160,20 @@ def test_auto_is_never_refused_and_says_what_stood_against_the_faster_one(monkey
 
 
 @pytest.mark.usefixtures("unsloth_faster")
-def test_unsloth_gives_way_where_transformers_was_imported_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ModelSpec(backend="unsloth")
-    assert load.choose_backend(asked, CARD) == ("unsloth", "the recipe says so")
+def test_transformers_is_used_if_it_was_imported_before_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = ModelSpec(backend="unsloth")
+    assert load.choose_backend(spec, CARD) == ("unsloth", "the recipe says so")
     monkeypatch.setitem(sys.modules, "transformers", object())
     monkeypatch.delitem(sys.modules, "unsloth", raising=False)
-    backend, why = load.choose_backend(asked, CARD)
+    backend, reason = load.choose_backend(spec, CARD)
     assert backend == "transformers"
-    assert "too late" in why
+    assert "imported before unsloth" in reason
 
 
-def test_an_unsloth_that_does_not_import_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_import_of_unsloth_is_a_setup_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UNSLOTH_COMPILE_LOCATION", "UNSLOTH_DISABLE_STATISTICS"):
         monkeypatch.setenv(name, "as it was")
-    monkeypatch.setitem(sys.modules, "unsloth", None)  # Python's word for: halt its import
+    monkeypatch.setitem(sys.modules, "unsloth", None)  # makes its import fail
     monkeypatch.setattr(load, "choose_backend", lambda _spec, _machine: ("unsloth", "the recipe says so"))
-    with pytest.raises(SetupError, match="unsloth backend does not start"):
+    with pytest.raises(SetupError, match="cannot import the unsloth backend"):
         load.load_base(NANO, CARD)

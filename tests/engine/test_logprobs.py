@@ -1,4 +1,4 @@
-"""The plain form of TRL's log-probability kernel agrees with the kernel itself, run by Triton's interpreter."""
+"""The torch replacement of TRL's log-probability kernel agrees with the kernel in Triton's interpreter."""
 
 import json
 import os
@@ -10,25 +10,25 @@ import pytest
 CODE = """
 import json, torch
 from trl.kernels import ChunkedLogProbFunction
-from lowmed.engine.prefix.logprobs import PlainLogProb
+from lowmed.engine.prefix.logprobs import TorchLogProb
 torch.manual_seed(0)
 weight = torch.randn(70, 16)
 targets = torch.randint(0, 70, (11,))
 differences = {}
 for temperature in (1.0, 0.7):
-    found = []
+    results = []
     outputs = ("log_probs", "entropy", "is_top1")
-    for kernel in (ChunkedLogProbFunction, PlainLogProb):
+    for kernel in (ChunkedLogProbFunction, TorchLogProb):
         hidden = torch.randn(11, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
         out = kernel.apply(hidden, weight, None, targets, temperature, 32, None, 1.0, outputs)
         (out[0] * torch.arange(11.0)).sum().backward()
-        found.append((out[0].detach(), out[1].detach(), out[4].float(), hidden.grad))
-    differences[temperature] = [float((a - b).abs().max()) for a, b in zip(*found)]
+        results.append((out[0].detach(), out[1].detach(), out[4].float(), hidden.grad))
+    differences[temperature] = [float((a - b).abs().max()) for a, b in zip(*results)]
 print(json.dumps(differences))
 """
 
 
-def test_plain_torch_gives_what_the_kernel_gives() -> None:
+def test_the_replacement_agrees_with_the_kernel() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     ended = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
@@ -40,13 +40,13 @@ def test_plain_torch_gives_what_the_kernel_gives() -> None:
         assert gradient < 1e-4  # of gradients around 10
 
 
-def test_what_is_not_computed_is_refused_and_not_made_up() -> None:
+def test_unsupported_outputs_are_an_error() -> None:
     import torch
 
-    from lowmed.engine.prefix.logprobs import PlainLogProb
+    from lowmed.engine.prefix.logprobs import TorchLogProb
 
     some = torch.zeros(2, 4)
     with pytest.raises(ValueError, match="log_sum_sq_probs"):
-        PlainLogProb.apply(some, some, None, torch.zeros(2, dtype=torch.long), 1.0, 32, outputs=("log_sum_sq_probs",))
+        TorchLogProb.apply(some, some, None, torch.zeros(2, dtype=torch.long), 1.0, 32, outputs=("log_sum_sq_probs",))
     with pytest.raises(ValueError, match="softcapped"):
-        PlainLogProb.apply(some, some, None, torch.zeros(2, dtype=torch.long), 1.0, 32, 30.0)
+        TorchLogProb.apply(some, some, None, torch.zeros(2, dtype=torch.long), 1.0, 32, 30.0)

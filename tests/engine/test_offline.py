@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: a whole run on the embedded model asks nobody."""
+"""A complete run on the embedded model opens no network connection."""
 
 import os
 import subprocess
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import Lowmed
 
-# Every name that is looked up and every connection that is made is written down, then refused.
+# Records every name lookup and every connection, then raises an error.
 LISTENER = """
 import os, sys
 def hook(event, arguments):
     if event == "socket.getaddrinfo" or (event == "socket.connect" and isinstance(arguments[1], tuple)):
-        with open(os.environ["ASKED"], "a") as file:
+        with open(os.environ["CONNECTIONS"], "a") as file:
             print(event, arguments, file=file)
         raise OSError("refused by the test")
 sys.addaudithook(hook)
@@ -21,22 +21,23 @@ sys.addaudithook(hook)
 
 
 @pytest.mark.slow
-def test_training_and_evaluation_look_nothing_up(lowmed: Lowmed, tmp_path: Path) -> None:
+def test_training_and_evaluation_use_no_network(lowmed: Lowmed, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(LISTENER)
-    asked = tmp_path / "asked.txt"
+    connections = tmp_path / "connections.txt"
     environment = {
-        "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}", "ASKED": str(asked), "CI": "", "HF_HUB_OFFLINE": "",
+        "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}", "CONNECTIONS": str(connections),
+        "CI": "", "HF_HUB_OFFLINE": "",
     }  # fmt: skip
-    look_up = "import socket; socket.getaddrinfo('nowhere.invalid', 80)"
-    subprocess.run([sys.executable, "-c", look_up], env=os.environ | environment, capture_output=True, check=False)
-    assert "nowhere.invalid" in asked.read_text()  # the listener listens
-    asked.unlink()
+    lookup = "import socket; socket.getaddrinfo('host.invalid', 80)"
+    subprocess.run([sys.executable, "-c", lookup], env=os.environ | environment, capture_output=True, check=False)
+    assert "host.invalid" in connections.read_text()  # the hook works
+    connections.unlink()
 
     small = ("method.max_steps=2", "method.prompts_per_step=2", "method.save_steps=1")
     trained = lowmed("sft", "--recipe", "rarl-sft", "--nano", *small, "--out", "run", **environment)
     assert trained.returncode == 0, trained.stderr
     measured = lowmed("eval", "run", "--questions", "4", **environment)
     assert measured.returncode == 0, measured.stderr
-    assert not asked.exists(), asked.read_text()
+    assert not connections.exists(), connections.read_text()

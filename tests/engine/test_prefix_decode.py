@@ -1,4 +1,4 @@
-"""One step of decoding against transformers' own: its logits, in every precision and for every known kind of model."""
+"""The logits of a decoding step equal those of transformers, in every precision and for every supported family."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,51 +39,51 @@ def _inputs(loaded: load.Loaded, dtype: torch.dtype) -> Mapping[str, Any]:
 
 
 @torch.no_grad()
-def _furthest(model: Any, inputs: Mapping[str, Any], dtype: torch.dtype) -> float:
-    """The largest difference of the logits of some steps from transformers' own, as a share of the largest logit."""
+def _largest_difference(model: Any, inputs: Mapping[str, Any], dtype: torch.dtype) -> float:
+    """The largest difference of logits from those of transformers, as a share of the largest logit."""
     core = sampling.unwrapped(model)
     positions = sampling.mrope_positions(core.model, inputs)
     stock = DynamicCache(config=core.config)
     hidden = core.model(**inputs, position_ids=positions, past_key_values=stock, use_cache=True).last_hidden_state
-    following = (positions.amax(dim=(0, 2)) + 1)[ROWS, None] + torch.arange(STEPS)
+    next_positions = (positions.amax(dim=(0, 2)) + 1)[ROWS, None] + torch.arange(STEPS)
     decoder = decode.Decoder()
-    past = decoder.begin(stock, inputs["attention_mask"].bool(), ROWS, STEPS)
+    cache = decoder.begin(stock, inputs["attention_mask"].bool(), ROWS, STEPS)
     stock.batch_select_indices(ROWS)
-    turns, linear = decode.rotary(core, following, hidden), decode.linear_layer(core)
+    rotations, linear = decode.rotary(core, next_positions, hidden), decode.choose_linear(core)
     tokens = torch.randint(20, 500, (len(ROWS), STEPS), generator=torch.Generator().manual_seed(0))
     mask = inputs["attention_mask"][ROWS]
-    furthest = 0.0
+    largest = 0.0
     for step in range(STEPS):
-        ours = decoder.read(core, linear, past, tokens[:, step], turns[step])
-        assert ours.dtype == past.keys[0].dtype == dtype
+        ours = decoder.read(core, linear, cache, tokens[:, step], rotations[step])
+        assert ours.dtype == cache.keys[0].dtype == dtype
         mask = torch.nn.functional.pad(mask, (0, 1), value=1)
-        given = {"input_ids": tokens[:, step, None], "position_ids": following[:, step].expand(3, -1)[:, :, None]}
-        expected = core.model(**given, attention_mask=mask, past_key_values=stock, use_cache=True).last_hidden_state
+        inputs = {"input_ids": tokens[:, step, None], "position_ids": next_positions[:, step].expand(3, -1)[:, :, None]}
+        expected = core.model(**inputs, attention_mask=mask, past_key_values=stock, use_cache=True).last_hidden_state
         logits = core.lm_head(expected[:, -1])
-        furthest = max(furthest, float((ours - logits).abs().max() / logits.abs().max()))
-    return furthest
+        largest = max(largest, float((ours - logits).abs().max() / logits.abs().max()))
+    return largest
 
 
-def test_a_step_is_that_of_transformers_up_to_rounding() -> None:
+def test_a_step_equals_that_of_transformers_up_to_rounding() -> None:
     loaded = _with_adapter()
-    assert _furthest(loaded.model, _inputs(loaded, torch.float32), torch.float32) < 1e-5
+    assert _largest_difference(loaded.model, _inputs(loaded, torch.float32), torch.float32) < 1e-5
     for name, weight in loaded.model.named_parameters():
-        if "lora_" not in name:  # as on a card: a 16-bit base under a 32-bit adapter
+        if "lora_" not in name:  # as on a GPU: a 16-bit base with a 32-bit adapter
             weight.data = weight.data.to(torch.bfloat16)
-    assert _furthest(loaded.model, _inputs(loaded, torch.bfloat16), torch.bfloat16) < 2e-2
+    assert _largest_difference(loaded.model, _inputs(loaded, torch.bfloat16), torch.bfloat16) < 2e-2
 
 
-def test_a_step_of_qwen2_5_vl_is_that_of_transformers() -> None:
+def test_a_step_of_qwen2_5_vl_equals_that_of_transformers() -> None:
     loaded = load.load_base(MODEL, device.find_device(MODEL))
     fields = loaded.model.config.to_dict()
     text = {name: value for name, value in fields["text_config"].items() if name != "model_type"}
     ids = {name: value for name, value in fields.items() if "token_id" in name}
     torch.manual_seed(0)
     model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=VISION_2_5, **ids))
-    assert _furthest(model.eval(), _inputs(loaded, torch.float32), torch.float32) < 1e-5
+    assert _largest_difference(model.eval(), _inputs(loaded, torch.float32), torch.float32) < 1e-5
 
 
-def test_other_models_are_not_known() -> None:
+def test_other_families_are_not_supported() -> None:
     model = load.load_base(MODEL, device.find_device(MODEL)).model
     assert decode.supports(model)
     model.config.model_type = "qwen3_vl"

@@ -1,4 +1,4 @@
-"""Completions over one shared cache per prompt: the tokens of transformers' own `generate`, and what it saves."""
+"""Sampling with one cache for each prompt gives the tokens of transformers' `generate`, with less work."""
 
 import ctypes
 import gc
@@ -27,7 +27,7 @@ from lowmed.sample import Sample
 FAMILY = prompt.family("reasoning")
 MODEL = ModelSpec(name="nano")
 SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
-OWNERS = [0, 0, 0, 1, 2, 2, 3, 3, 0]
+PROMPT_OF_ROW = [0, 0, 0, 1, 2, 2, 3, 3, 0]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def nano() -> load.Loaded:
 
 @pytest.fixture(scope="module")
 def wide(nano: load.Loaded) -> load.Loaded:
-    """Random weights with heads like those of Qwen2-VL-2B: width 128, six queries on each key, three position bands."""
+    """Random weights with heads as in Qwen2-VL-2B: width 128, six query heads a key head, three M-RoPE sections."""
     config = Qwen2VLConfig.from_pretrained(str(embedded.folder()))
     for name, value in {
         "hidden_size": 768, "num_attention_heads": 6, "num_key_value_heads": 1, "num_hidden_layers": 2,
@@ -50,19 +50,19 @@ def wide(nano: load.Loaded) -> load.Loaded:
     torch.manual_seed(0)
     model = Qwen2VLForConditionalGeneration(config).eval()
     model.generation_config.eos_token_id = nano.end_ids
-    return replace(nano, model=model, tower=None)
+    return replace(nano, model=model, vision_cache=None)
 
 
-def _asked() -> list[Sample]:
+def _samples() -> list[Sample]:
     """Four questions of different lengths: one without an image, one with two."""
     first, second, third, fourth = phantom.samples("test", 4)
     two = (*third.images, *first.images)
     return [first, replace(second, images=()), replace(third, images=two), replace(fourth, question="What is this?")]
 
 
-def _stock(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) -> list[list[int]]:
-    samples = _asked()
-    inputs = encode(loaded, [samples[owner] for owner in owners], FAMILY, phantom.picture)
+def _stock(loaded: load.Loaded, prompt_of_row: list[int], sampling: prefill.Sampling) -> list[list[int]]:
+    samples = _samples()
+    inputs = encode(loaded, [samples[prompt_number] for prompt_number in prompt_of_row], FAMILY, phantom.picture)
     how: dict[str, Any] = {"do_sample": False}
     if sampling.temperature:
         how = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
@@ -79,12 +79,12 @@ def _stock(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) -
     ]
 
 
-def _ours(loaded: load.Loaded, owners: list[int], sampling: prefill.Sampling) -> list[list[int]]:
-    return prefill.generate(loaded.model, _inputs(loaded), owners, sampling)
+def _ours(loaded: load.Loaded, prompt_of_row: list[int], sampling: prefill.Sampling) -> list[list[int]]:
+    return prefill.generate(loaded.model, _inputs(loaded), prompt_of_row, sampling)
 
 
 def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
-    result: Mapping[str, Any] = encode(loaded, _asked(), FAMILY, phantom.picture)
+    result: Mapping[str, Any] = encode(loaded, _samples(), FAMILY, phantom.picture)
     return result
 
 
@@ -94,99 +94,99 @@ def _sampling(loaded: load.Loaded, tokens: int, temperature: float) -> prefill.S
 
 @pytest.mark.parametrize("model", ["nano", "wide"])
 @pytest.mark.parametrize("temperature", [0.0, 1.3])
-def test_the_tokens_are_those_of_generate_greedy_and_sampled(
+def test_the_tokens_equal_those_of_generate_greedy_and_sampled(
     model: str, temperature: float, request: pytest.FixtureRequest
 ) -> None:
     loaded = request.getfixturevalue(model)
     loaded.model.eval()
     sampling = _sampling(loaded, 40 if model == "nano" else 12, temperature)
     torch.manual_seed(5)
-    expected = _stock(loaded, OWNERS, sampling)
+    expected = _stock(loaded, PROMPT_OF_ROW, sampling)
     torch.manual_seed(5)
-    assert _ours(loaded, OWNERS, sampling) == expected
+    assert _ours(loaded, PROMPT_OF_ROW, sampling) == expected
     assert len({len(ids) for ids in expected}) > 1 or model == "wide"  # rows ended at different tokens
 
 
 @pytest.fixture
-def seen(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+def shapes(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     """Rows and tokens of every forward pass of the language model."""
-    shapes: list[tuple[int, int]] = []
+    recorded: list[tuple[int, int]] = []
 
-    def note(_module: Any, _arguments: Any, given: dict[str, Any]) -> None:
-        shapes.append(tuple(given["inputs_embeds"].shape[:2]))
+    def record(_module: Any, _arguments: Any, options: dict[str, Any]) -> None:
+        recorded.append(tuple(options["inputs_embeds"].shape[:2]))
 
     def step(core: Any, linear: Any, tokens: torch.Tensor, *others: Any) -> torch.Tensor:
-        shapes.append((len(tokens), 1))
-        return walk(core, linear, tokens, *others)
+        recorded.append((len(tokens), 1))
+        return original(core, linear, tokens, *others)
 
-    walk = decode.decode_step
+    original = decode.decode_step
     monkeypatch.setattr(decode, "decode_step", step)
     core = prefill.unwrapped(nano.model)
-    hook = core.model.language_model.register_forward_pre_hook(note, with_kwargs=True)
-    yield shapes
+    hook = core.model.language_model.register_forward_pre_hook(record, with_kwargs=True)
+    yield recorded
     hook.remove()
 
 
-def test_each_prompt_is_read_once_and_rows_that_ended_leave_the_batch(
-    nano: load.Loaded, seen: list[tuple[int, int]]
+def test_each_prompt_is_read_once_and_finished_rows_leave_the_batch(
+    nano: load.Loaded, shapes: list[tuple[int, int]]
 ) -> None:
     nano.model.eval()
     torch.manual_seed(1)
-    completions = _ours(nano, OWNERS, _sampling(nano, 40, 1.3))
-    prompts, *steps = seen
+    completions = _ours(nano, PROMPT_OF_ROW, _sampling(nano, 40, 1.3))
+    prompts, *steps = shapes
     assert prompts[0] == 4
-    assert steps[0] == (len(OWNERS), 1)
+    assert steps[0] == (len(PROMPT_OF_ROW), 1)
     assert len(steps) == max(map(len, completions)) - 1  # nothing is computed after the last completion ended
-    assert steps[-1][0] <= len(OWNERS) / 2
+    assert steps[-1][0] <= len(PROMPT_OF_ROW) / 2
 
 
-def test_what_may_not_be_sampled_never_is(nano: load.Loaded) -> None:
+def test_suppressed_tokens_are_never_sampled(nano: load.Loaded) -> None:
     torch.manual_seed(2)
     completions = _ours(nano, [0, 1, 2, 3] * 8, _sampling(nano, 30, 1000.0))  # nearly uniform over the vocabulary
-    drawn = {token for ids in completions for token in ids}
-    assert len(drawn) > 300
-    assert not drawn & set(nano.suppressed)
+    sampled = {token for ids in completions for token in ids}
+    assert len(sampled) > 300
+    assert not sampled & set(nano.suppressed)
 
 
-def test_a_model_that_computes_no_numbers_is_stopped_at_the_first_token(nano: load.Loaded) -> None:
+def test_nan_or_infinite_logits_are_an_error_at_the_first_token(nano: load.Loaded) -> None:
     norm = prefill.unwrapped(nano.model).model.language_model.norm.weight
-    kept = norm.data.clone()
+    original = norm.data.clone()
     for broken in (float("nan"), float("inf")):
         norm.data[3] = broken
-        with pytest.raises(SetupError, match="first logits are no numbers") as told:
-            _ours(nano, OWNERS, _sampling(nano, 5, 1.0))
-        assert "bf16" in told.value.fix
-        norm.data.copy_(kept)
+        with pytest.raises(SetupError, match="produced NaN or infinite logits") as caught:
+            _ours(nano, PROMPT_OF_ROW, _sampling(nano, 5, 1.0))
+        assert "bf16" in caught.value.fix
+        norm.data.copy_(original)
     assert _ours(nano, [0], _sampling(nano, 5, 0.0))
 
 
-def test_adapters_that_are_no_plain_lora_answer_as_peft_computes_them() -> None:
+def test_other_adapters_than_plain_lora_are_computed_by_peft() -> None:
     loaded = load.load_base(MODEL, device.find_device(MODEL))
     how = LoraConfig(r=4, use_dora=True, target_modules=FAMILIES["qwen2_vl"].lora_pattern, init_lora_weights=False)
     loaded.model = get_peft_model(loaded.model, how).eval()
     for name, weight in loaded.model.named_parameters():
-        if "magnitude" in name:  # far from what plain LoRA would make of it
+        if "magnitude" in name:  # far from the result of plain LoRA
             weight.data *= 1.5
     sampling = _sampling(loaded, 20, 0.0)
-    assert _ours(loaded, OWNERS, sampling) == _stock(loaded, OWNERS, sampling)
+    assert _ours(loaded, PROMPT_OF_ROW, sampling) == _stock(loaded, PROMPT_OF_ROW, sampling)
     with loaded.model.disable_adapter():
-        assert _ours(loaded, OWNERS, sampling) == _stock(loaded, OWNERS, sampling)
+        assert _ours(loaded, PROMPT_OF_ROW, sampling) == _stock(loaded, PROMPT_OF_ROW, sampling)
 
 
-def test_distinct_keys_in_their_first_order() -> None:
+def test_distinct_keys_keep_the_order_of_first_occurrence() -> None:
     assert prefill.deduplicate(["b", "a", "b", "c", "a"]) == ([0, 1, 3], [0, 1, 0, 2, 1])
     assert prefill.deduplicate([]) == ([], [])
 
 
-def test_a_reply_goes_up_to_its_first_end() -> None:
+def test_a_completion_ends_at_its_first_end_token() -> None:
     assert prefill.truncate_at_end([5, 6, 9, 7, 9], [9, 8]) == [5, 6, 9]
     assert prefill.truncate_at_end([5, 6], [9]) == [5, 6]
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("large")  # 11 GiB: never two at once
+@pytest.mark.xdist_group("large")  # 11 GiB: never two at the same time
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
-def test_the_true_size_draws_the_tokens_of_generate() -> None:
+def test_the_full_size_samples_the_tokens_of_generate() -> None:
     spec = ModelSpec(name=str(SKELETON), weights="random", max_image_tokens=64)
     torch.manual_seed(0)
     loaded = load.load_base(spec, device.find_device(spec))

@@ -1,4 +1,4 @@
-"""The image processor sees each distinct image once, and its output stays the same to the bit."""
+"""Each distinct image is processed once, and the output stays the same to the bit."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def gradient(width: int, height: int, red: int = 0) -> Image.Image:
 
 @pytest.mark.parametrize("options", [{"return_tensors": "pt"}, {}, {"do_rescale": False, "return_tensors": "pt"}])
 @pytest.mark.parametrize("nested", [False, True])
-def test_output_is_the_stock_processors_to_the_bit(options: dict[str, Any], nested: bool) -> None:
+def test_output_equals_that_of_the_stock_processor_to_the_bit(options: dict[str, Any], nested: bool) -> None:
     one, other, wide = gradient(112, 112), gradient(112, 112, red=90), gradient(300, 41)
     images: list[Any] = [one, wide, one.copy(), other, one]
     if nested:
@@ -47,15 +47,15 @@ def test_output_is_the_stock_processors_to_the_bit(options: dict[str, Any], nest
         assert torch.equal(result["image_grid_thw"], expected["image_grid_thw"])
 
 
-def test_equal_images_are_processed_once_and_changed_options_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_images_are_processed_once_and_again_with_other_options(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = once()
     calls: list[int] = []
     base = type(ours).__bases__[0]
-    true = base.preprocess  # type: ignore[attr-defined]
+    original = base.preprocess  # type: ignore[attr-defined]
 
     def counted(self: Any, images: Any, **options: Any) -> Any:
         calls.append(len(images))
-        return true(self, images, **options)
+        return original(self, images, **options)
 
     monkeypatch.setattr(base, "preprocess", counted)
     image = gradient(112, 112)
@@ -69,21 +69,21 @@ def test_equal_images_are_processed_once_and_changed_options_anew(monkeypatch: p
     assert len(ours([image], return_tensors="pt")["pixel_values"]) <= 32
 
 
-def test_a_picture_of_another_shape_or_mode_with_the_same_bytes_is_another() -> None:
+def test_images_of_another_shape_or_mode_with_the_same_bytes_are_different() -> None:
     wide, high = Image.new("RGB", (56, 28)), Image.new("RGB", (28, 56))
     assert wide.tobytes() == high.tobytes()
     assert processor_cache.digest(wide, {}) != processor_cache.digest(high, {})
     assert processor_cache.digest(Image.new("L", (6, 1)), {}) != processor_cache.digest(Image.new("RGB", (2, 1)), {})
 
 
-def test_what_is_no_picture_goes_the_stock_way() -> None:
+def test_tensors_bypass_the_cache() -> None:
     array = torch.zeros(3, 56, 56, dtype=torch.uint8)
     assert torch.equal(
         once()([array], return_tensors="pt")["pixel_values"], stock()([array], return_tensors="pt")["pixel_values"]
     )
 
 
-def test_a_saved_processor_looks_as_before(tmp_path: Path) -> None:
+def test_a_saved_processor_is_unchanged(tmp_path: Path) -> None:
     processor = load.load_processor(str(nano.folder()), None, POLICY)
     processor.image_processor([gradient(56, 56)], return_tensors="pt")
     processor.save_pretrained(tmp_path / "ours")

@@ -1,4 +1,4 @@
-"""A killed run goes on to the same result as an unbroken one."""
+"""A killed run resumes to the same result as an uninterrupted one."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ SMALL = {
         "method.prompts_per_step=2",
         "method.max_completion_length=48",
     ],
-    "reused replies, drawn to the start": [
+    "several steps on a batch, with a KL term": [
         *(
             "--recipe",
             "rarl",
@@ -26,11 +26,11 @@ SMALL = {
             "method.prompts_per_step=2",
             "method.max_completion_length=48",
         ),
-        *("method.num_iterations=2", "method.save_steps=1"),  # of which every second one is written
+        *("method.num_iterations=2", "method.save_steps=1"),  # only every second checkpoint is written
         *(
             "method.beta=0.1",
             "method.gradient_checkpointing=true",
-        ),  # the adapter that the run began with stands beside its own
+        ),  # TRL keeps a copy of the starting adapter
     ],
     "sft": ["--recipe", "rarl-sft", "method.prompts_per_step=4"],
 }
@@ -43,11 +43,11 @@ def start(kind: str, *arguments: str, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def stop_after(process: subprocess.Popen[bytes], run: Path, updates: int, number: signal.Signals) -> None:
-    """Send the signal as soon as so many updates are recorded."""
+def stop_after(process: subprocess.Popen[bytes], run: Path, steps: int, number: signal.Signals) -> None:
+    """Send the signal as soon as that many steps are recorded."""
     metrics = run / "metrics.jsonl"
     while process.poll() is None:
-        if metrics.exists() and len(metrics.read_text().splitlines()) >= updates:
+        if metrics.exists() and len(metrics.read_text().splitlines()) >= steps:
             process.send_signal(number)
             process.wait()
             return
@@ -55,48 +55,48 @@ def stop_after(process: subprocess.Popen[bytes], run: Path, updates: int, number
             process.wait(timeout=0.02)
         except subprocess.TimeoutExpired:
             continue
-    raise AssertionError(f"the run ended by itself with {process.returncode}")
+    raise AssertionError(f"the run ended without the signal, with {process.returncode}")
 
 
 def adapter(run: Path) -> bytes:
     return (run / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("what", ["grpo", "reused replies, drawn to the start", "sft"])
-def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(what: str, tmp_path: Path, lowmed: Lowmed) -> None:
-    kind = "sft" if what == "sft" else "grpo"
-    unbroken = lowmed(kind, *SHORT, *SMALL[what], "--out", "unbroken")
-    assert unbroken.returncode == 0, unbroken.stderr
+@pytest.mark.parametrize("case", ["grpo", "several steps on a batch, with a KL term", "sft"])
+def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(case: str, tmp_path: Path, lowmed: Lowmed) -> None:
+    kind = "sft" if case == "sft" else "grpo"
+    uninterrupted = lowmed(kind, *SHORT, *SMALL[case], "--out", "uninterrupted")
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
 
-    process = start(kind, *SHORT, *SMALL[what], "--out", "killed", folder=tmp_path)
+    process = start(kind, *SHORT, *SMALL[case], "--out", "killed", folder=tmp_path)
     stop_after(process, tmp_path / "killed", 3, signal.SIGKILL)
     record = json.loads((tmp_path / "killed" / "run.json").read_text())
-    assert record["status"] == "running"  # nobody had time to write otherwise
+    assert record["status"] == "running"  # the process had no time to change it
     assert not (tmp_path / "killed" / "adapter").exists()
 
     resumed = lowmed(kind, "--resume", "killed")
     assert resumed.returncode == 0, resumed.stderr
-    assert adapter(tmp_path / "killed") == adapter(tmp_path / "unbroken")
+    assert adapter(tmp_path / "killed") == adapter(tmp_path / "uninterrupted")
     for name in ("metrics.jsonl", *(["rollouts.jsonl"] if kind == "grpo" else [])):
-        kept = [json.loads(line) for line in (tmp_path / "killed" / name).read_text().splitlines()]
-        whole = [json.loads(line) for line in (tmp_path / "unbroken" / name).read_text().splitlines()]
-        for row in (*kept, *whole):
+        resumed_rows = [json.loads(line) for line in (tmp_path / "killed" / name).read_text().splitlines()]
+        all_rows = [json.loads(line) for line in (tmp_path / "uninterrupted" / name).read_text().splitlines()]
+        for row in (*resumed_rows, *all_rows):
             row.pop("seconds", None)
-        assert kept == whole
+        assert resumed_rows == all_rows
 
 
-def test_ctrl_c_and_sigterm_stop_with_a_checkpoint_and_a_clock_stops_in_time(tmp_path: Path, lowmed: Lowmed) -> None:
+def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, lowmed: Lowmed) -> None:
     process = start("sft", *SMALL["sft"], *LONGER, "--out", "run", folder=tmp_path)
     stop_after(process, tmp_path / "run", 1, signal.SIGINT)
     assert process.returncode == 130
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "stopped"
     assert record["reason"] == "SIGINT"
-    reached = record["steps"]
-    assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{reached}" / "complete.json").exists()
+    step = record["steps"]
+    assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "complete.json").exists()
 
     process = start("sft", "--resume", "run", folder=tmp_path)
-    stop_after(process, tmp_path / "run", reached + 1, signal.SIGTERM)
+    stop_after(process, tmp_path / "run", step + 1, signal.SIGTERM)
     assert process.returncode == 130
     assert json.loads((tmp_path / "run" / "run.json").read_text())["reason"] == "SIGTERM"
 
@@ -106,6 +106,6 @@ def test_ctrl_c_and_sigterm_stop_with_a_checkpoint_and_a_clock_stops_in_time(tmp
     finished = lowmed("sft", "--resume", "run")
     assert finished.returncode == 0, finished.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
-    again = lowmed("sft", "--resume", "run")
-    assert again.returncode == 2
-    assert "the run is finished" in again.stderr
+    repeated = lowmed("sft", "--resume", "run")
+    assert repeated.returncode == 2
+    assert "the run is finished" in repeated.stderr

@@ -1,4 +1,4 @@
-"""The true architecture of Qwen2-VL-2B, 4-bit, with random weights, on a CPU."""
+"""The architecture of Qwen2-VL-2B, 4-bit, with random weights, on a CPU."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ COMMON = (
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("large")  # 11 GiB each: never two at once
+@pytest.mark.xdist_group("large")  # 11 GiB each: never two at the same time
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
 @pytest.mark.parametrize(
     ("kind", "recipe", "small"),
     [("sft", "rarl-sft", ()), ("grpo", "rarl", ("method.num_generations=2", "method.max_completion_length=4"))],
 )
-def test_one_update_of_the_true_size(
+def test_one_step_of_the_full_size(
     kind: str,
     recipe: str,
     small: tuple[str, ...],
@@ -32,10 +32,10 @@ def test_one_update_of_the_true_size(
     assert ended.returncode == 0, ended.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     with capsys.disabled():
-        print(f"\n{kind}, one update of the true size: {record['seconds']} s, peak {record['peak_gib']} GiB")
+        print(f"\n{kind}, one step of the full size: {record['seconds']} s, peak {record['peak_gib']} GiB")
     assert record["status"] == "finished"
     config = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
     assert config["r"] == 8
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
-    # Random weights earn no reward, so that GRPO has nothing to prefer; supervised, the adapter moves.
+    # With random weights all rewards are equal, so GRPO has no gradient. SFT has one.
     assert (row["adapter_norm"] > 0) == (kind == "sft")

@@ -1,8 +1,8 @@
-"""unsloth's own code on nano, without a card: what lowmed hands to it, and what comes of a run.
+"""unsloth on nano without a GPU: the arguments that lowmed passes to it, and the result of a run.
 
-unsloth imports without a card when told to, and then leaves TRL alone and loads nothing. A process of its own lifts
-that: it has TRL rewritten, loads nano by unsloth's own loader, and trains by both methods. What stays untried is what
-needs the card: its kernels, its compiler, offloaded activations and 4-bit weights.
+unsloth can be imported without a GPU, and then leaves TRL unchanged and loads nothing. A separate process lifts that:
+it lets unsloth rewrite TRL, loads nano with unsloth's loader, and trains with both methods. Not tested without a GPU:
+its kernels, its compiler, offloaded activations and 4-bit weights.
 """
 
 import importlib.util
@@ -21,20 +21,20 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("unsloth") is None, reason="unsloth is not installed"),
 ]
 
-# Which libraries are there already when a verb first asks for unsloth.
-FIRST = """
+# Prints which libraries were imported before unsloth, at its first import.
+FIRST_IMPORT = """
 import os, sys
-class Listener:
+class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "unsloth":
-            early = [each for each in ("transformers", "trl", "peft") if each in sys.modules]
+            early = [library for library in ("transformers", "trl", "peft") if library in sys.modules]
             switches = ("UNSLOTH_DISABLE_STATISTICS", "HF_HUB_DISABLE_TELEMETRY")
-            print(early, *[os.environ.get(each) for each in switches], flush=True)
+            print(early, *[os.environ.get(switch) for switch in switches], flush=True)
             os._exit(0)
-from lowmed.engine import evaluation, load, machine
-CARD = machine.Machine("cuda", "some card", 24.0, "bf16")
-machine.find = lambda _model: (machine.quiet(), CARD)[1]
-sys.meta_path.insert(0, Listener())
+from lowmed.engine import device, evaluator, load
+GPU = device.Device("cuda", "some card", 24.0, "bf16")
+device.find_device = lambda _model: (device.silence_libraries(), GPU)[1]
+sys.meta_path.insert(0, Finder())
 from lowmed.cli import app
 app()
 """
@@ -47,29 +47,30 @@ from unsloth.models import loader, rl, vision
 os.environ["UNSLOTH_ALLOW_CPU"] = "0"
 rl.PatchFastRL(FastLanguageModel=unsloth.FastVisionModel)
 vision.get_device_stats = lambda: ("no card", "", 0)
-loader.patch_loss_functions = lambda **_: None  # puts a Triton kernel in the place of torch's cross entropy
+loader.patch_loss_functions = lambda **_: None  # replaces torch's cross entropy by a Triton kernel
 import torch, trl
-torch.cuda.get_device_capability = lambda *_: (8, 0)  # asked for before any weight is read
+torch.cuda.get_device_capability = lambda *_: (8, 0)  # called before any weight is read
 
-from lowmed import recipe
 from lowmed.cli import app
-from lowmed.engine import load, machine, train, unsloth_backend as backend
+from lowmed.engine import device, load, train, unsloth_backend as backend
 from lowmed.errors import LowmedError
+from lowmed.models.qwen_vl import QWEN2_VL
+from lowmed.recipe import LoraSpec, ModelSpec
 
-found = {"rewritten": [trl.GRPOTrainer.__name__, trl.SFTTrainer.__name__]}
-CPU = machine.Machine("cpu", "CPU", 0.0, "fp32")
+report = {"rewritten": [trl.GRPOTrainer.__name__, trl.SFTTrainer.__name__]}
+CPU = device.Device("cpu", "CPU", 0.0, "fp32")
 known = inspect.signature(unsloth.FastVisionModel.from_pretrained).parameters.keys() | {"use_safetensors"}
-found["unknown"] = sorted(backend.load_arguments("folder", recipe.Model(), CPU).keys() - known) + sorted(
-    backend.adapter_arguments(recipe.Lora()).keys()
+report["unknown"] = sorted(backend.load_arguments("folder", ModelSpec(), CPU).keys() - known) + sorted(
+    backend.adapter_arguments(LoraSpec(), QWEN2_VL).keys()
     - inspect.signature(vision.FastBaseModel.get_peft_model).parameters.keys()
 )
-backend.CHECKPOINTING = True  # its own mode offloads through memory that only a card can pin
-load.choose_backend = lambda spec, here: ("unsloth", "to be tried")
-true, ready, build = backend.load_arguments, train.ready, train._trainer
-backend.load_arguments = lambda *given: true(*given) | {"device_map": {"": "cpu"}}
+backend.CHECKPOINTING = True  # its own mode offloads to pinned memory, which needs a GPU
+load.choose_backend = lambda spec, device: ("unsloth", "for this test")
+original_arguments, original_load, original_trainer = backend.load_arguments, train.load_for_training, train._trainer
+backend.load_arguments = lambda *arguments: original_arguments(*arguments) | {"device_map": {"": "cpu"}}
 
-def watched(plan):
-    loaded = ready(plan)
+def load_for_training(recipe):
+    loaded = original_load(recipe)
     from transformers.quantizers.quantizers_utils import should_convert_module
     from unsloth_zoo.peft_utils import SKIP_QUANTIZATION_MODULES
     layers = [name for name, layer in loaded.model.get_base_model().named_modules()
@@ -77,30 +78,30 @@ def watched(plan):
     layers += [name.removesuffix(".base_layer") for name, _ in loaded.model.get_base_model().named_modules()
                if name.endswith(".base_layer")]
     four_bit = [name for name in layers if should_convert_module(name, SKIP_QUANTIZATION_MODULES)]
-    found["four_bit_is_language"] = set(four_bit) == {name for name in layers if "language_model" in name}
-    found.setdefault("seed", torch.initial_seed())  # of the first run, which draws its adapter
+    report["four_bit_is_language"] = set(four_bit) == {name for name in layers if "language_model" in name}
+    report.setdefault("seed", torch.initial_seed())  # of the first run, which creates its adapter
     return loaded
 
-def built(plan, loaded, *rest):
-    trainer = build(plan, loaded, *rest)
-    kind = plan.method.kind
-    found[kind] = {"padding": loaded.processor.tokenizer.padding_side, "trainer": type(trainer).__name__}
+def build_trainer(job):
+    trainer = original_trainer(job)
+    kind = job.recipe.method.kind
+    report[kind] = {"padding": job.loaded.processor.tokenizer.padding_side, "trainer": type(trainer).__name__}
     if kind == "grpo":
-        found[kind] |= {"epsilon_high": trainer.epsilon_high, "scale": trainer.args.scale_rewards}
+        report[kind] |= {"epsilon_high": trainer.epsilon_high, "scale": trainer.args.scale_rewards}
     else:
-        found[kind]["max_length"] = trainer.data_collator.max_length
+        report[kind]["max_length"] = trainer.data_collator.max_length
     return trainer
 
-train.ready, train._trainer = watched, built
+train.load_for_training, train._trainer = load_for_training, build_trainer
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["lowmed", *arguments]
     try:
         app()
     except SystemExit as ended:
         assert not ended.code, ended.code
-    except LowmedError as refused:
-        found["refused"] = refused.what
-print(json.dumps(found))
+    except LowmedError as error:
+        report["error"] = error.what
+print(json.dumps(report))
 """
 COMMON = ["--nano", "method.max_steps=1", "method.prompts_per_step=4", "model.load_in=16bit"]
 
@@ -119,55 +120,59 @@ def python(code: str, *arguments: str, where: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """What a process with the true unsloth found, and the folder of its runs."""
+def unsloth_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """The report of a process with unsloth, and the folder of its runs."""
     where = tmp_path_factory.mktemp("unsloth")
-    verbs = [
+    commands = [
         ["sft", "--recipe", "rarl-sft", *COMMON, "seed=1", "--out", "sft"],
         ["grpo", "--recipe", "rarl", *COMMON, "lora.start=sft", "method.loss_type=dr_grpo", "--out", "grpo"],
         ["grpo", "--recipe", "rarl", *COMMON, "lora.start=sft", "method.beta=0.04", "--out", "kl"],
     ]
-    return json.loads(python(RUN, json.dumps(verbs), where=where)), where
+    return json.loads(python(RUN, json.dumps(commands), where=where)), where
 
 
-def test_nothing_that_unsloth_must_come_before_is_imported_before_it(tmp_path: Path) -> None:
-    said = python(FIRST, "grpo", "--recipe", "rarl", "--nano", "model.backend=unsloth", where=tmp_path)
-    assert said == "[] 1 1"
+def test_unsloth_is_imported_before_the_libraries_that_it_changes(tmp_path: Path) -> None:
+    printed = python(FIRST_IMPORT, "grpo", "--recipe", "rarl", "--nano", "model.backend=unsloth", where=tmp_path)
+    assert printed == "[] 1 1"
 
 
-def test_unsloth_knows_every_argument_and_has_rewritten_the_trainers(tried: tuple[dict[str, Any], Path]) -> None:
-    result, where = tried
-    assert result["unknown"] == []
-    assert result["rewritten"] == ["UnslothGRPOTrainer", "UnslothSFTTrainer"]
-    assert {result["sft"]["trainer"], result["grpo"]["trainer"]} == {"UnslothGRPOTrainer", "UnslothSFTTrainer"}
+def test_unsloth_accepts_every_argument_and_has_rewritten_the_trainers(
+    unsloth_runs: tuple[dict[str, Any], Path],
+) -> None:
+    report, where = unsloth_runs
+    assert report["unknown"] == []
+    assert report["rewritten"] == ["UnslothGRPOTrainer", "UnslothSFTTrainer"]
+    assert {report["sft"]["trainer"], report["grpo"]["trainer"]} == {"UnslothGRPOTrainer", "UnslothSFTTrainer"}
     assert not (where / "unsloth_compiled_cache").exists()
 
 
-def test_its_list_leaves_tower_and_head_in_16_bit_and_no_language_layer(tried: tuple[dict[str, Any], Path]) -> None:
-    assert tried[0]["four_bit_is_language"]
+def test_its_list_keeps_the_tower_and_the_head_in_16_bit_and_no_language_layer(
+    unsloth_runs: tuple[dict[str, Any], Path],
+) -> None:
+    assert unsloth_runs[0]["four_bit_is_language"]
 
 
-def test_what_its_trainers_change_of_the_recipe_is_put_back(tried: tuple[dict[str, Any], Path]) -> None:
-    result, _where = tried
-    assert result["sft"]["padding"] == result["grpo"]["padding"] == "left"
-    assert result["sft"]["max_length"] in (None, 32_768)
-    assert result["grpo"]["epsilon_high"] == pytest.approx(0.2)  # open in the recipe; unsloth would take 0.28
-    assert result["grpo"]["scale"] == "group"
+def test_changes_of_its_trainers_to_the_recipe_are_undone(unsloth_runs: tuple[dict[str, Any], Path]) -> None:
+    report, _where = unsloth_runs
+    assert report["sft"]["padding"] == report["grpo"]["padding"] == "left"
+    assert report["sft"]["max_length"] in (None, 32_768)
+    assert report["grpo"]["epsilon_high"] == pytest.approx(0.2)  # empty in the recipe; unsloth would set 0.28
+    assert report["grpo"]["scale"] == "group"
 
 
-def test_the_fresh_adapter_follows_from_the_recipes_seed(tried: tuple[dict[str, Any], Path]) -> None:
-    assert tried[0]["seed"] == 1  # unsloth seeds anew with 3407
+def test_a_new_adapter_depends_on_the_seed_of_the_recipe(unsloth_runs: tuple[dict[str, Any], Path]) -> None:
+    assert unsloth_runs[0]["seed"] == 1  # unsloth would use 3407
 
 
-def test_a_kl_term_that_it_would_measure_from_the_wrong_model_is_refused(tried: tuple[dict[str, Any], Path]) -> None:
-    assert "from the base, not from the adapter" in tried[0]["refused"]
+def test_a_kl_term_with_the_wrong_reference_is_an_error(unsloth_runs: tuple[dict[str, Any], Path]) -> None:
+    assert "from the base, not from the adapter" in unsloth_runs[0]["error"]
 
 
 @pytest.mark.parametrize("name", ["sft", "grpo"])
-def test_a_run_trains_the_language_adapter_and_saves_it_as_plain_peft(
-    tried: tuple[dict[str, Any], Path], name: str
+def test_a_run_trains_the_language_adapter_and_saves_it_in_pefts_format(
+    unsloth_runs: tuple[dict[str, Any], Path], name: str
 ) -> None:
-    run = tried[1] / name
+    run = unsloth_runs[1] / name
     assert json.loads((run / "run.json").read_text())["backend"] == "unsloth"
     [row] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert row["adapter_norm"] > 0
@@ -180,10 +185,11 @@ def test_a_run_trains_the_language_adapter_and_saves_it_as_plain_peft(
     ]
 
 
-def test_the_first_loss_is_that_of_the_transformers_backend(
-    tried: tuple[dict[str, Any], Path], lowmed: Lowmed, tmp_path: Path
+def test_the_first_loss_equals_that_of_the_transformers_backend(
+    unsloth_runs: tuple[dict[str, Any], Path], lowmed: Lowmed, tmp_path: Path
 ) -> None:
-    ended = lowmed("sft", "--recipe", "rarl-sft", *COMMON, "seed=1", "--out", "plain")
+    ended = lowmed("sft", "--recipe", "rarl-sft", *COMMON, "seed=1", "--out", "transformers")
     assert ended.returncode == 0, ended.stderr[-3000:]
-    theirs, ours = (json.loads((run / "metrics.jsonl").read_text()) for run in (tried[1] / "sft", tmp_path / "plain"))
-    assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
+    runs = unsloth_runs[1] / "sft", tmp_path / "transformers"
+    of_unsloth, of_transformers = (json.loads((run / "metrics.jsonl").read_text()) for run in runs)
+    assert of_unsloth["loss"] == pytest.approx(of_transformers["loss"], rel=1e-4)

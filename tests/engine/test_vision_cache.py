@@ -1,4 +1,4 @@
-"""Each distinct image is encoded once, without a graph, and nothing else changes by it."""
+"""Each distinct image is encoded once, without an autograd graph, and nothing else changes."""
 
 import copy
 from collections.abc import Callable
@@ -22,19 +22,19 @@ from lowmed.run import create_run
 from lowmed.sample import Sample
 
 CPU = device.Device("cpu", "CPU", 0.0, "fp32")
-NANO = ModelSpec(name="nano", load_in="16bit")  # "16bit" is fp32 here: the machine says so
+NANO = ModelSpec(name="nano", load_in="16bit")  # "16bit" is fp32 here: the precision of the CPU
 FAMILY = prompt.family("reasoning")
 SHAPES = {"a": (112, 112), "b": (140, 84), "c": (112, 112)}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_a_card() -> None:
+def without_a_gpu() -> None:
     if not torch.cuda.is_available():
         device.find_device(NANO)
 
 
 def fresh() -> load.Loaded:
-    """nano with an adapter that already changes what the model says."""
+    """nano with an adapter that changes its completions."""
     torch.manual_seed(0)
     loaded = load.with_trainable_adapter(load.load_base(NANO, CPU), LoraSpec(rank=4), "nano")
     for name, weight in loaded.model.named_parameters():
@@ -49,7 +49,7 @@ def open_image(name: str) -> Image.Image:
     return Image.linear_gradient("L").resize((width, height)).convert("RGB").point(lambda value: (value + red) % 256)
 
 
-def asked(*images: str) -> list[Sample]:
+def samples_of(*images: str) -> list[Sample]:
     return [
         Sample(str(place), "Is there a mass?", "yes", "closed", group=name, source="made", images=(name,))
         for place, name in enumerate(images)
@@ -57,7 +57,7 @@ def asked(*images: str) -> list[Sample]:
 
 
 def inputs_of(loaded: load.Loaded, *images: str) -> Any:
-    return encode(loaded, asked(*images), FAMILY, open_image)
+    return encode(loaded, samples_of(*images), FAMILY, open_image)
 
 
 def loss_and_gradients(loaded: load.Loaded, inputs: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -72,14 +72,14 @@ def loss_and_gradients(loaded: load.Loaded, inputs: Any) -> tuple[torch.Tensor, 
 
 
 def stock(loaded: load.Loaded) -> Callable[[], None]:
-    """Take the stand-in out; call what is returned to put it back."""
+    """Restore the tower's own forward; the returned function puts the cache back."""
     visual = loaded.model.base_model.model.model.visual
-    stand_in = visual.__dict__.pop("forward")
-    return lambda: setattr(visual, "forward", stand_in)
+    cached_forward = visual.__dict__.pop("forward")
+    return lambda: setattr(visual, "forward", cached_forward)
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
-def test_loss_and_gradients_are_those_of_the_stock_tower_up_to_rounding(gradient_checkpointing: bool) -> None:
+def test_loss_and_gradients_equal_those_of_the_stock_tower_up_to_rounding(gradient_checkpointing: bool) -> None:
     """The stock tower encodes all images in one batch, and a CPU may add up a larger batch in another order."""
     loaded = fresh()
     if gradient_checkpointing:
@@ -87,20 +87,20 @@ def test_loss_and_gradients_are_those_of_the_stock_tower_up_to_rounding(gradient
         loaded.model.enable_input_require_grads()
     loaded.model.train()
     inputs = inputs_of(loaded, "a", "b", "a", "c", "b")
-    put_back = stock(loaded)
+    restore_cache = stock(loaded)
     loss, gradients = loss_and_gradients(loaded, inputs)
-    put_back()
+    restore_cache()
     for _pass in range(2):
         cached_loss, cached = loss_and_gradients(loaded, inputs)
         torch.testing.assert_close(cached_loss, loss, rtol=1e-5, atol=0)
         for name, gradient in gradients.items():
             largest = gradient.abs().max().item()
             torch.testing.assert_close(cached[name], gradient, rtol=0, atol=1e-5 * largest, msg=name)
-    assert loaded.tower is not None
-    assert (loaded.tower.asked, loaded.tower.encoded) == (10, 3)
+    assert loaded.vision_cache is not None
+    assert (loaded.vision_cache.requested, loaded.vision_cache.encoded) == (10, 3)
 
 
-def test_features_are_those_of_the_stock_tower_for_one_image_and_the_same_in_every_pass() -> None:
+def test_features_equal_those_of_the_stock_tower_for_one_image_in_every_pass() -> None:
     """Equal to the bit on every CPU: the same code on the same input, and copies of its result."""
     loaded = fresh()
     visual = loaded.model.base_model.model.model.visual
@@ -129,20 +129,20 @@ def test_no_layer_of_the_tower_keeps_a_graph_when_activations_are_recomputed() -
     assert len(runs) == 2  # one an image, none in the backward pass
 
 
-def test_features_first_met_in_evaluation_serve_training() -> None:
+def test_features_of_an_evaluation_can_be_used_in_training() -> None:
     loaded = fresh()
     inputs = inputs_of(loaded, "a", "b")
     loaded.model.eval()
     with torch.inference_mode():
-        loaded.model(**loaded.processor(text="hello", return_tensors="pt"))  # without an image nothing is asked
+        loaded.model(**loaded.processor(text="hello", return_tensors="pt"))  # without an image the tower is not called
         visual = loaded.model.base_model.model.model.visual
         features = visual(inputs["pixel_values"].clone(), grid_thw=inputs["image_grid_thw"]).pooler_output
         assert not features.is_inference()  # such a tensor could not be kept for a backward pass
         loaded.model(**{name: value.clone() for name, value in inputs.items()})
     loaded.model.train()
     loss_and_gradients(loaded, inputs)
-    assert loaded.tower is not None
-    assert (loaded.tower.asked, loaded.tower.encoded) == (6, 2)
+    assert loaded.vision_cache is not None
+    assert (loaded.vision_cache.requested, loaded.vision_cache.encoded) == (6, 2)
 
 
 def test_same_pixels_in_another_shape_are_another_image() -> None:
@@ -154,11 +154,11 @@ def test_same_pixels_in_another_shape_are_another_image() -> None:
     changed = pixels.clone()
     changed[-1, -1] += 2**-20
     visual(changed, grid_thw=torch.tensor([[1, 4, 6]]))
-    assert loaded.tower is not None
-    assert loaded.tower.encoded == 3
+    assert loaded.vision_cache is not None
+    assert loaded.vision_cache.encoded == 3
 
 
-def test_what_a_reader_does_to_the_features_does_not_reach_the_next() -> None:
+def test_changing_returned_features_does_not_change_the_cache() -> None:
     loaded = fresh()
     visual = loaded.model.base_model.model.model.visual
     pixels, grid = torch.randn(16, 1176), torch.tensor([[1, 4, 4]])
@@ -168,23 +168,23 @@ def test_what_a_reader_does_to_the_features_does_not_reach_the_next() -> None:
     assert torch.equal(visual(pixels, grid_thw=grid).pooler_output, kept)
 
 
-def test_the_longest_unused_features_go_first_and_come_back_the_same() -> None:
+def test_the_least_recently_used_features_are_removed_and_encoded_again() -> None:
     loaded = fresh()
     visual = loaded.model.base_model.model.model.visual
     images, grid = torch.randn(3, 16, 1176), torch.tensor([[1, 4, 4]])
     one = visual(images[0], grid_thw=grid).pooler_output
-    assert loaded.tower is not None
-    loaded.tower.kept = TensorCache(2 * one.nbytes)
-    for place in (0, 1, 0, 2, 0, 1):  # 2 pushes 1 out, for 0 was used in between
+    assert loaded.vision_cache is not None
+    loaded.vision_cache.features = TensorCache(2 * one.nbytes)
+    for place in (0, 1, 0, 2, 0, 1):  # 2 replaces 1, because 0 was used in between
         features = visual(images[place], grid_thw=grid).pooler_output
-        assert loaded.tower.kept.bytes <= 2 * one.nbytes
-    loaded.tower.kept = TensorCache(0)
+        assert loaded.vision_cache.features.bytes <= 2 * one.nbytes
+    loaded.vision_cache.features = TensorCache(0)
     twice = visual(torch.cat([images[1]] * 2), grid_thw=grid.repeat(2, 1)).pooler_output
     assert torch.equal(twice, torch.cat([features] * 2))
-    assert loaded.tower.encoded == 1 + 4 + 1  # without any room the copies in one batch still share one
+    assert loaded.vision_cache.encoded == 1 + 4 + 1  # without any space the copies in one batch still share one
 
 
-def test_new_weights_in_the_tower_make_the_features_anew() -> None:
+def test_changed_weights_of_the_tower_invalidate_the_features() -> None:
     loaded = fresh()
     visual = loaded.model.base_model.model.model.visual
     pixels, grid = torch.randn(16, 1176), torch.tensor([[1, 4, 4]])
@@ -195,7 +195,7 @@ def test_new_weights_in_the_tower_make_the_features_anew() -> None:
     assert not torch.equal(before, visual(pixels, grid_thw=grid).pooler_output)
 
 
-def test_a_trained_tower_or_an_adapter_on_it_falls_back_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_trained_tower_or_an_adapter_on_it_is_not_cached_and_logs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     from peft import LoraConfig, get_peft_model
 
     loaded = fresh()
@@ -205,10 +205,10 @@ def test_a_trained_tower_or_an_adapter_on_it_falls_back_and_says_so(caplog: pyte
     for _ in range(2):
         assert visual(pixels, grid_thw=grid).pooler_output.requires_grad
     assert [record.message for record in caplog.records] == [
-        "the vision tower is trained or carries an adapter: every image is encoded anew in every pass"
+        "the vision tower is trained or has an adapter: every image is encoded again in every pass"
     ]
-    assert loaded.tower is not None
-    assert loaded.tower.encoded == 0
+    assert loaded.vision_cache is not None
+    assert loaded.vision_cache.encoded == 0
 
     served = load.load_base(NANO, CPU)
     adapted = get_peft_model(served.model, LoraConfig(r=2, target_modules=["qkv"], init_lora_weights=False))
@@ -219,7 +219,7 @@ def test_a_trained_tower_or_an_adapter_on_it_falls_back_and_says_so(caplog: pyte
         assert not torch.equal(tuned, visual(pixels, grid_thw=grid).pooler_output)
 
 
-def test_an_unknown_model_keeps_its_own_tower_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_family_is_not_cached_and_logs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     model = load.load_base(NANO, CPU).model
     del model.model.visual.__dict__["forward"]
     model.config.model_type = "qwen9_vl"
@@ -243,14 +243,14 @@ def test_qwen_2_5_with_its_windows_gives_the_stock_features() -> None:
         together = model.model.visual(pixels, grid_thw=grids).pooler_output
         images = zip(torch.split(pixels, [48, 40, 48]), grids, strict=True)
         alone = torch.cat([model.model.visual(image, grid_thw=grid[None]).pooler_output for image, grid in images])
-    standing_in = cache.cache_vision_tower(model)
-    assert standing_in is not None
+    vision_cache = cache.cache_vision_tower(model)
+    assert vision_cache is not None
     result = model.model.visual(pixels, grid_thw=grids).pooler_output
     assert torch.equal(result, alone)
     assert torch.allclose(result, together, atol=1e-6)
 
 
-def test_names_copies_and_saved_folders_know_nothing_of_it(tmp_path: Path) -> None:
+def test_names_copies_and_saved_folders_are_unchanged(tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText
 
     loaded = load.load_base(NANO, CPU)
@@ -268,18 +268,19 @@ def test_names_copies_and_saved_folders_know_nothing_of_it(tmp_path: Path) -> No
     assert all(torch.equal(weight, back.state_dict()[name]) for name, weight in plain.state_dict().items())
 
 
-def test_two_updates_of_grpo_encode_each_distinct_image_once(tmp_path: Path) -> None:
-    small = ["method.num_generations=4", "method.prompts_per_step=3", "method.max_steps=2", "method.max_completion_length=8",
-             "method.per_device_train_batch_size=2", "data.max_train_questions=5", "model.load_in=16bit",
+def test_two_steps_of_grpo_encode_each_distinct_image_once(tmp_path: Path) -> None:
+    small = ["method.num_generations=4", "method.prompts_per_step=3", "method.max_steps=2",
+             "method.max_completion_length=8", "method.per_device_train_batch_size=2", "data.max_train_questions=5",
+             "model.load_in=16bit",
              "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false"]  # fmt: skip
     recipe = load_recipe("rarl", small, nano=True)
     data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
     loaded = train.load_for_training(recipe)
     run = create_run(recipe, "tower", out=str(tmp_path / "run"))
-    assert train.train(run, loaded, data_split, report=lambda _update, _row: None) == "finished"
+    assert train.train(run, loaded, data_split, report=lambda _step, _row: None) == "finished"
     seen = {row["id"] for row in run.rows("rollouts.jsonl")}
     images = {image for sample in data_split.train if sample.id in seen for image in sample.images}
-    assert loaded.tower is not None
-    assert loaded.tower.encoded == len(images)
-    assert loaded.tower.asked >= 2 * loaded.tower.encoded  # in the rollout and again in the loss
-    assert loaded.tower.stock == 0
+    assert loaded.vision_cache is not None
+    assert loaded.vision_cache.encoded == len(images)
+    assert loaded.vision_cache.requested >= 2 * loaded.vision_cache.encoded  # in the rollout and again in the loss
+    assert loaded.vision_cache.uncached_calls == 0

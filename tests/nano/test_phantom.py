@@ -1,3 +1,5 @@
+"""Phantom samples and images: reproducible, balanced, and consistent with their answers."""
+
 import hashlib
 import re
 from collections import Counter
@@ -40,13 +42,13 @@ def test_a_larger_count_only_adds_samples_at_the_end(split: phantom.Split) -> No
     assert phantom.samples(split, 40) == phantom.samples(split, 90)[:40]
 
 
-def test_another_seed_gives_other_samples_and_pictures() -> None:
+def test_another_seed_gives_other_samples_and_images() -> None:
     first, second = phantom.samples("train", 50, seed=0), phantom.samples("train", 50, seed=1)
     assert not {sample.id for sample in first} & {sample.id for sample in second}
     assert not {pixels(sample) for sample in first} & {pixels(sample) for sample in second}
 
 
-def test_splits_share_no_picture_id_or_group() -> None:
+def test_splits_share_no_image_id_or_group() -> None:
     of_split = {split: phantom.samples(split, 400) for split in phantom.SPLITS}
     everything = [sample for samples in of_split.values() for sample in samples]
     assert len({sample.id for sample in everything}) == len(everything)
@@ -54,7 +56,7 @@ def test_splits_share_no_picture_id_or_group() -> None:
     assert len({pixels(sample) for sample in everything}) == len(everything)
 
 
-def test_the_unseen_modality_is_in_the_unseen_split_alone() -> None:
+def test_the_unseen_modality_is_in_the_unseen_split_only() -> None:
     for split in phantom.SPLITS:
         samples = phantom.samples(split, 1000)
         modalities = {sample.modality for sample in samples}
@@ -63,7 +65,7 @@ def test_the_unseen_modality_is_in_the_unseen_split_alone() -> None:
             assert not [sample for sample in samples if "ultrasound" in repr(sample).lower()]
 
 
-def test_every_topic_is_asked_about_as_often_and_all_kinds_occur() -> None:
+def test_topics_are_equally_frequent_and_all_kinds_occur() -> None:
     samples = phantom.samples("train", 3000)
     share = {topic: count / len(samples) for topic, count in Counter(sample.topic for sample in samples).items()}
     assert set(share) == set(phantom.TOPICS)
@@ -73,17 +75,17 @@ def test_every_topic_is_asked_about_as_often_and_all_kinds_occur() -> None:
 
 
 @EVERY_SPLIT
-def test_the_habitual_answer_is_the_most_frequent_one_but_no_way_out(split: phantom.Split) -> None:
+def test_the_habitual_answer_is_the_most_frequent_one_but_often_wrong(split: phantom.Split) -> None:
     samples = phantom.samples(split, 6000)
     for topic in {sample.topic for sample in samples}:
         answers = Counter(sample.answer for sample in samples if sample.topic == topic)
         habit = phantom.HABITS[topic]
         assert answers[habit] / answers.total() < 0.6
-        # Two answers of 52 and 48 % may change places in a thousand draws.
+        # Of two answers with 52 and 48 % either may be more frequent in a thousand samples.
         assert answers[habit] >= 0.9 * max(answers.values())
 
 
-def test_the_position_of_the_right_option_tells_nothing() -> None:
+def test_the_position_of_the_right_option_is_uniform() -> None:
     samples = [sample for sample in phantom.samples("train", 6000) if sample.kind == "choice"]
     for topic in ("size", "modality"):
         letters = Counter(sample.letter for sample in samples if sample.topic == topic)
@@ -92,7 +94,7 @@ def test_the_position_of_the_right_option_tells_nothing() -> None:
 
 
 @EVERY_SPLIT
-def test_the_reference_reply_reads_back_as_the_gold_answer(split: phantom.Split) -> None:
+def test_the_reference_completion_contains_the_gold_answer(split: phantom.Split) -> None:
     for sample in phantom.samples(split, 300):
         for name in ("reasoning", "direct"):
             answer = re.search(r"<answer>(.*)</answer>$", prompt.reference_completion(prompt.family(name), sample))
@@ -101,19 +103,19 @@ def test_the_reference_reply_reads_back_as_the_gold_answer(split: phantom.Split)
 
 
 @EVERY_SPLIT
-def test_an_explanation_is_short_and_ends_in_the_truth(split: phantom.Split) -> None:
+def test_an_explanation_is_short_and_ends_with_the_answer(split: phantom.Split) -> None:
     for sample in phantom.samples(split, 600):
         assert sample.explanation.endswith(f" is {sample.answer}.")
         assert 8 <= len(sample.explanation.split()) <= 20, sample.explanation
 
 
-def test_the_question_does_not_tell_the_answer() -> None:
+def test_the_question_does_not_contain_the_answer() -> None:
     for sample in phantom.samples("train", 600):
         if sample.topic != "side":  # which names both sides
             assert sample.answer not in re.findall(r"[\w-]+", sample.question)
 
 
-def test_a_lesion_is_painted_where_and_as_large_as_the_sample_says() -> None:
+def test_a_lesion_has_the_place_and_size_of_the_explanation() -> None:
     rows, columns = {"upper": slice(0, 42), "lower": slice(42, 84)}, {"left": slice(0, 42), "right": slice(42, 84)}
     for sample in phantom.samples("pretrain", 800):
         result = re.search(r"one (small|medium|large) lesion in the (upper|lower) (left|right)", sample.explanation)
@@ -121,13 +123,13 @@ def test_a_lesion_is_painted_where_and_as_large_as_the_sample_says() -> None:
             continue
         grey = np.asarray(phantom.picture(sample.images[0])).astype(np.float64)[:, :, 0]
         bright = grey > (grey.max() + np.median(grey)) / 2
-        here = bright[rows[result[2]], columns[result[3]]].sum()
-        assert here > 0.7 * bright.sum(), sample
+        in_quadrant = bright[rows[result[2]], columns[result[3]]].sum()
+        assert in_quadrant > 0.7 * bright.sum(), sample
         low, high = {"small": (15, 75), "medium": (85, 200), "large": (220, 480)}[result[1]]
-        assert low < here < high, (sample, here)
+        assert low < in_quadrant < high, (sample, in_quadrant)
 
 
-def test_pictures_are_84_pixels_wide_and_high_and_rgb() -> None:
+def test_images_are_84_pixels_wide_and_high_and_rgb() -> None:
     image = phantom.picture("phantom/test/0/17")
     assert (image.size, image.mode) == ((84, 84), "RGB")
 
@@ -159,7 +161,7 @@ def test_a_malformed_reference_is_a_data_error(reference: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_picture_or_a_data_error(reference: str) -> None:
+def test_any_text_is_a_data_error(reference: str) -> None:
     with pytest.raises(DataError):
         phantom.picture(reference)
 
@@ -171,5 +173,5 @@ def test_an_unknown_split_or_seed_is_a_data_error(split: Any, count: int, seed: 
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.sampled_from(phantom.SPLITS))
-def test_any_place_of_the_stream_is_a_valid_picture(seed: int, index: int, split: phantom.Split) -> None:
+def test_any_index_of_the_stream_is_a_valid_image(seed: int, index: int, split: phantom.Split) -> None:
     assert phantom.picture(f"phantom/{split}/{seed}/{index}").size == (84, 84)

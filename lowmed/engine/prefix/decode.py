@@ -1,8 +1,12 @@
-"""One more token for every row: the language model's layers, walked over keys and values whose room is there already.
+"""One decoding step over a preallocated KV cache.
 
-transformers lays out the whole cache anew at every token, wraps every layer and works out masks and rotations again;
-for one token a row that costs as much as the arithmetic. Here a step is one plain function of tensors, which writes
-into rooms of fixed length. So it can also be compiled (`compiled.py`).
+transformers reallocates the cache at every token, wraps every layer, and computes masks and rotations again. For one
+token a row this costs as much as the arithmetic. Here a step is one function of tensors, which writes into tensors of
+fixed length, so that it can also be compiled (`decode_compiled.py`).
+
+This package runs the decoder layers of the Qwen-VL families itself. It relies on their modules (`embed_tokens`,
+`layers`, `norm`, `rotary_emb`, `lm_head`), on their attention and MLP layers, and on `get_rope_index` and
+`get_image_features`. A family that fits sets `ModelFamily.shared_prefix`.
 """
 
 from collections.abc import Callable
@@ -16,119 +20,134 @@ from transformers import DynamicCache
 from lowmed.models import FAMILIES
 from lowmed.plan.memory import CACHE_BLOCK_TOKENS
 
-STEP_TOKENS = CACHE_BLOCK_TOKENS["transformers"]
+LENGTH_STEP = CACHE_BLOCK_TOKENS["transformers"]  # the length of a cache is a multiple of this
 
 
 @dataclass
 class KVCache:
-    """What the rows have read so far.
+    """KV cache of a batch.
 
     Attributes:
-        keys: [rows, key heads, room, width] of each layer; 0 where nothing was written yet.
+        keys: [rows, key heads, capacity, width] of each layer; 0 where nothing was written yet.
         values: likewise.
-        seen: [rows, 1, 1, room], added to what attention finds: 0 for tokens that count, -inf for all others.
-        length: tokens that were written, padding counted.
+        bias: [rows, 1, 1, capacity], added to the attention scores: 0 for tokens that count, -inf for all others.
+        length: tokens that were written, including padding.
     """
 
     keys: list[torch.Tensor]
     values: list[torch.Tensor]
-    seen: torch.Tensor
+    bias: torch.Tensor
     length: int
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows alone."""
-        for rooms in (self.keys, self.values):
-            for layer, room in enumerate(rooms):  # one after the other, so that the cache is never held twice
-                rooms[layer] = room[rows]
-        self.seen = self.seen[rows]
+    def keep_rows(self, rows: torch.Tensor) -> None:
+        """Drop all other rows."""
+        for tensors in (self.keys, self.values):
+            for layer, tensor in enumerate(tensors):  # one after the other, so that the cache never exists twice
+                tensors[layer] = tensor[rows]
+        self.bias = self.bias[rows]
 
 
 def supports(core: Any) -> bool:
-    """Whether `decode_step` can run a model's layers: a family known to be so, all of its layers with full attention."""
+    """Whether `decode_step` can run a model: its family supports it, and all its layers have full attention."""
     family = FAMILIES.get(core.config.model_type)
     return bool(family and family.shared_prefix) and set(core.config.text_config.layer_types) == {"full_attention"}
 
 
+def language_model(core: Any) -> Any:
+    """The module with the decoder layers."""
+    return core.get_submodule(FAMILIES[core.config.model_type].language_model)
+
+
 def rotary(core: Any, positions: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Cosine and sine of every step's rotation [steps, 2, rows, 1, width]; the first half of the sines is negative.
+    """Cosine and sine of the rotary embedding of each step. The first half of the sines is negated.
 
     Args:
         core: the model.
-        positions: [rows, steps], of text, which stands at one place in time, height and width.
-        like: a tensor of the keys' type.
+        positions: [rows, steps], of text, where time, height and width are equal.
+        like: a tensor with the dtype of the keys.
+
+    Returns:
+        [steps, 2, rows, 1, width].
     """
-    cos, sin = core.model.language_model.rotary_emb(like, positions.expand(3, -1, -1))
+    cos, sin = language_model(core).rotary_emb(like, positions.expand(3, -1, -1))
     sin[..., : sin.shape[-1] // 2].neg_()
     return torch.stack((cos, sin)).permute(2, 0, 1, 3)[:, :, :, None].contiguous()
 
 
 class Decoder:
-    """Reads the tokens of all rows as they come, in rooms that are thrown away after the last one."""
+    """Reads one token of all rows at a time, into a cache that is freed after the last one."""
 
-    drops_rows = True  # those that ended may leave the batch
+    drops_finished_rows = True  # whether completions that ended may leave the batch
 
-    def begin(self, cache: DynamicCache, mask: torch.Tensor, rows: torch.Tensor, more: int) -> KVCache:
-        """Room for more tokens after prompts that were read, each row with a copy of its prompt.
+    def begin(self, prefill: DynamicCache, mask: torch.Tensor, prompt_of_row: torch.Tensor, more: int) -> KVCache:
+        """A cache with a copy of its prompt for each row, and space for more tokens.
 
         Args:
-            cache: of the distinct prompts.
+            prefill: cache of the distinct prompts.
             mask: [prompts, tokens], False for padding.
-            rows: for each row the prompt that it goes on from.
+            prompt_of_row: index of the prompt of each row.
             more: tokens.
         """
-        past = allocate(cache, len(rows), round_up(mask.shape[1] + more, STEP_TOKENS))
-        write_prefill(past, cache, mask, rows)
-        return past
+        cache = allocate(prefill, len(prompt_of_row), round_up(mask.shape[1] + more, LENGTH_STEP))
+        write_prefill(cache, prefill, mask, prompt_of_row)
+        return cache
 
     def read(
-        self, core: Any, linear: "Linear", past: KVCache, tokens: torch.Tensor, turn: torch.Tensor
+        self, core: Any, linear: "Linear", cache: KVCache, tokens: torch.Tensor, rotation: torch.Tensor
     ) -> torch.Tensor:
-        """Read one token of every row and say what may follow it.
+        """Read one token of each row, and predict the next one.
 
         Args:
             core: the model.
-            linear: how its linear layers are called, of `linear_of`.
-            past: the rows' past, which the token is added to.
+            linear: calls its linear layers; a result of `choose_linear`.
+            cache: of the rows; the token is added to it.
             tokens: [rows].
-            turn: its rotation, a step of `turns`.
+            rotation: rotary embedding of the token, one step of `rotary`.
 
         Returns:
             Logits [rows, vocabulary].
         """
-        place = next_position(past)
-        window = round_up(past.length, STEP_TOKENS)
-        keys, values = ([each[:, :, :window] for each in rooms] for rooms in (past.keys, past.values))
-        return decode_step(core, linear, tokens, turn, past.seen[..., :window], place, keys, values)
+        position = next_position(cache)
+        length = round_up(cache.length, LENGTH_STEP)
+        keys, values = ([tensor[:, :, :length] for tensor in tensors] for tensors in (cache.keys, cache.values))
+        return decode_step(core, linear, tokens, rotation, cache.bias[..., :length], position, keys, values)
 
 
-def allocate(cache: DynamicCache, rows: int, room: int) -> KVCache:
-    """Room for so many tokens of so many rows, of the kind of a cache that was written."""
+def allocate(prefill: DynamicCache, rows: int, capacity: int) -> KVCache:
+    """An empty cache for `rows` rows of `capacity` tokens, with the dtype and device of another cache."""
 
     def like(written: torch.Tensor) -> torch.Tensor:
-        return written.new_zeros((rows, written.shape[1], room, written.shape[3]))
+        return written.new_zeros((rows, written.shape[1], capacity, written.shape[3]))
 
-    keys = [like(layer.keys) for layer in cache.layers]
-    return KVCache(keys, [like(layer.values) for layer in cache.layers], keys[0].new_empty((rows, 1, 1, room)), 0)
-
-
-def write_prefill(past: KVCache, cache: DynamicCache, mask: torch.Tensor, rows: torch.Tensor) -> None:
-    """Begin anew with the prompts that were read; rows that are not asked for see one token, whatever it is."""
-    length, count = mask.shape[1], len(rows)
-    for layer, key, value in zip(cache.layers, past.keys, past.values, strict=True):
-        key[:count, :, :length] = layer.keys[rows]
-        value[:count, :, :length] = layer.values[rows]
-    past.seen.fill_(-torch.inf)
-    past.seen[:count, :, :, :length].masked_fill_(mask[rows][:, None, None], 0.0)
-    past.seen[count:, :, :, 0] = 0.0  # the softmax of nothing is no number
-    past.length = length
+    keys = [like(layer.keys) for layer in prefill.layers]
+    return KVCache(keys, [like(layer.values) for layer in prefill.layers], keys[0].new_empty((rows, 1, 1, capacity)), 0)
 
 
-def next_position(past: KVCache) -> torch.Tensor:
-    """Where the next token goes [1]; from now on it counts."""
-    past.seen[:, :, :, past.length] = 0.0
-    place = torch.full((1,), past.length, device=past.seen.device)
-    past.length += 1
-    return place
+def write_prefill(cache: KVCache, prefill: DynamicCache, mask: torch.Tensor, prompt_of_row: torch.Tensor) -> None:
+    """Overwrite the cache with the prompt of each row. Additional rows of the cache see one arbitrary token.
+
+    Args:
+        cache: of the rows.
+        prefill: cache of the distinct prompts.
+        mask: [prompts, tokens], False for padding.
+        prompt_of_row: index of the prompt of each row.
+    """
+    length, count = mask.shape[1], len(prompt_of_row)
+    for layer, key, value in zip(prefill.layers, cache.keys, cache.values, strict=True):
+        key[:count, :, :length] = layer.keys[prompt_of_row]
+        value[:count, :, :length] = layer.values[prompt_of_row]
+    cache.bias.fill_(-torch.inf)
+    cache.bias[:count, :, :, :length].masked_fill_(mask[prompt_of_row][:, None, None], 0.0)
+    cache.bias[count:, :, :, 0] = 0.0  # a softmax over no token would be NaN
+    cache.length = length
+
+
+def next_position(cache: KVCache) -> torch.Tensor:
+    """The position of the next token [1], which counts from now on."""
+    cache.bias[:, :, :, cache.length] = 0.0
+    position = torch.full((1,), cache.length, device=cache.bias.device)
+    cache.length += 1
+    return position
 
 
 def round_up(count: int, step: int) -> int:
@@ -143,31 +162,44 @@ def decode_step(
     core: Any,
     linear: Linear,
     tokens: torch.Tensor,
-    turn: torch.Tensor,
-    seen: torch.Tensor,
-    place: torch.Tensor,
+    rotation: torch.Tensor,
+    bias: torch.Tensor,
+    position: torch.Tensor,
     keys: list[torch.Tensor],
     values: list[torch.Tensor],
 ) -> torch.Tensor:
-    """The step itself, of tensors alone; it writes the token's keys and values at `place` [1].
+    """One decoding step, a function of tensors only. It writes the token's keys and values at `position`.
 
-    Heads that share a key are rows of one query: transformers repeats keys and values for each of them as soon as there
-    is a mask, which is six times the whole cache at every token for Qwen2-VL-2B.
+    Query heads that share a key head become rows of one query. transformers repeats keys and values for each of them if
+    there is a mask; for Qwen2-VL-2B this copies six times the whole cache at every token.
+
+    Args:
+        core: the model.
+        linear: calls its linear layers.
+        tokens: [rows].
+        rotation: [2, rows, 1, width], cosine and sine.
+        bias: [rows, 1, 1, length], added to the attention scores.
+        position: [1].
+        keys: [rows, key heads, length, width] of each layer.
+        values: likewise.
+
+    Returns:
+        Logits [rows, vocabulary].
     """
-    language, rows = core.model.language_model, len(tokens)
-    (cos, sin), (_, groups, _, width) = turn, keys[0].shape
+    language, rows = core.model.language_model, len(tokens)  # by attribute: torch.compile traces this function
+    (cos, sin), (_, key_heads, _, width) = rotation, keys[0].shape
     hidden = embedding(tokens, language.embed_tokens.weight)
     for layer, key, value in zip(language.layers, keys, values, strict=True):
         attention, mlp = layer.self_attn, layer.mlp
         normed = _norm(layer.input_layernorm, hidden)
         query = linear(attention.q_proj, normed)
-        asked = torch.cat((query, linear(attention.k_proj, normed)), dim=1).view(rows, -1, width)
-        asked = asked * cos + asked.roll(width // 2, dims=2) * sin
-        key.index_copy_(2, place, asked[:, -groups:, None])
-        value.index_copy_(2, place, linear(attention.v_proj, normed).view(rows, groups, 1, width))
-        shared = asked[:, :-groups].view(rows, groups, -1, width)
-        result = scaled_dot_product_attention(shared, key, value, attn_mask=seen)
-        hidden = hidden + linear(attention.o_proj, result.reshape(rows, -1))
+        heads = torch.cat((query, linear(attention.k_proj, normed)), dim=1).view(rows, -1, width)
+        heads = heads * cos + heads.roll(width // 2, dims=2) * sin
+        key.index_copy_(2, position, heads[:, -key_heads:, None])
+        value.index_copy_(2, position, linear(attention.v_proj, normed).view(rows, key_heads, 1, width))
+        queries = heads[:, :-key_heads].view(rows, key_heads, -1, width)
+        attended = scaled_dot_product_attention(queries, key, value, attn_mask=bias)
+        hidden = hidden + linear(attention.o_proj, attended.reshape(rows, -1))
         normed = _norm(layer.post_attention_layernorm, hidden)
         gated = mlp.act_fn(linear(mlp.gate_proj, normed)) * linear(mlp.up_proj, normed)
         hidden = hidden + linear(mlp.down_proj, gated)
@@ -175,37 +207,37 @@ def decode_step(
     return logits
 
 
-def linear_layer(core: Any) -> Linear:
-    """How the model's linear layers are called: ordinary LoRA by its arithmetic alone, all else as PEFT does it."""
-    adapted = [each for each in core.model.language_model.modules() if hasattr(each, "lora_A")]
-    return _adapted if adapted and all(_ordinary(each) for each in adapted) else _called
+def choose_linear(core: Any) -> Linear:
+    """A function that calls the model's linear layers: plain LoRA by its formula, everything else as PEFT does."""
+    adapted = [module for module in language_model(core).modules() if hasattr(module, "lora_A")]
+    return _lora_linear if adapted and all(_is_plain_lora(module) for module in adapted) else _call
 
 
-def _ordinary(layer: Any) -> bool:
+def _is_plain_lora(layer: Any) -> bool:
     names = layer.active_adapters
     if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] not in layer.lora_A:
         return False
     dropout = layer.lora_dropout[names[0]]
-    still = isinstance(dropout, torch.nn.Identity) or not dropout.training
-    return still and names[0] not in layer.lora_variant and layer.lora_B[names[0]].bias is None
+    no_dropout = isinstance(dropout, torch.nn.Identity) or not dropout.training
+    return no_dropout and names[0] not in layer.lora_variant and layer.lora_B[names[0]].bias is None
 
 
-def _called(layer: Any, given: torch.Tensor) -> torch.Tensor:
-    result: torch.Tensor = layer(given)
-    return result
+def _call(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
+    outputs: torch.Tensor = layer(inputs)
+    return outputs
 
 
-def _adapted(layer: Any, given: torch.Tensor) -> torch.Tensor:
+def _lora_linear(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
     if not hasattr(layer, "lora_A"):
-        return _called(layer, given)
+        return _call(layer, inputs)
     name = layer.active_adapters[0]
-    result = layer.base_layer(given)
+    outputs = layer.base_layer(inputs)
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    narrow = given.to(down.dtype) @ down.t()
-    return torch.addmm(result.to(up.dtype), narrow, up.t(), alpha=layer.scaling[name]).to(result.dtype)
+    low_rank = inputs.to(down.dtype) @ down.t()
+    return torch.addmm(outputs.to(up.dtype), low_rank, up.t(), alpha=layer.scaling[name]).to(outputs.dtype)
 
 
 def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Qwen2's norm, in 32 bit up to its weight, which is as wide as the layer's input."""
-    result = rms_norm(hidden.float(), hidden.shape[-1:], eps=module.variance_epsilon)
-    return module.weight * result.to(hidden.dtype)  # type: ignore[no-any-return]  # transformers is untyped
+    """Qwen2's RMS norm: 32-bit up to the multiplication by its weight."""
+    normed = rms_norm(hidden.float(), hidden.shape[-1:], eps=module.variance_epsilon)
+    return module.weight * normed.to(hidden.dtype)  # type: ignore[no-any-return]  # transformers is untyped

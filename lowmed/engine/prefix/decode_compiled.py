@@ -1,10 +1,12 @@
-"""The step of `decode`, compiled once: for 16-bit bases whose many small kernels take longer to start than to run.
+"""The decoding step, compiled once: for 16-bit bases, where starting many small kernels takes longer than running them.
 
-Rooms, and so shapes and addresses, stay the same from update to update, and rows that ended stay in the batch: only
-longer prompts or more rows are compiled anew. The rooms are held while the model trains as well. Weights are read where
-they lie, so what the optimizer writes counts in the next step. On a CPU, where it is tested, this is inductor's
-default; on a card its CUDA graphs, written by reading and not tried yet: rooms and weights stand at fixed addresses,
-all else is small and copied in, and what a replay returns is used up before the next.
+The cache keeps its shape and addresses from one training step to the next, and finished rows stay in the batch. Only
+longer prompts or more rows cause another compilation. The cache is also kept in memory while the model trains. Weights
+are read in place, so that an optimizer step takes effect in the next decoding step.
+
+On a CPU, where it is tested, this uses inductor's default mode. On a GPU it uses CUDA graphs, which were not tried yet:
+cache and weights have fixed addresses, everything else is small and copied in, and the output of a replay is used
+before the next replay.
 """
 
 from typing import Any
@@ -26,64 +28,74 @@ from lowmed.engine.prefix.decode import (
 from lowmed.errors import SetupError
 from lowmed.plan.memory import CACHE_BLOCK_TOKENS
 
-STEP_TOKENS = CACHE_BLOCK_TOKENS["compiled"]
+LENGTH_STEP = CACHE_BLOCK_TOKENS["compiled"]
 
 
 class CompiledDecoder(Decoder):
-    """Reads tokens by a compiled step. It belongs to one model, and to training: the rooms are never given back."""
+    """Reads tokens by a compiled step. It belongs to one model in training, because its cache is never freed."""
 
-    drops_rows = False
+    drops_finished_rows = False
 
     def __init__(self) -> None:
-        self._past: KVCache | None = None
+        self._cache: KVCache | None = None
         self._step: Any = None
-        self._proven = False
+        self._has_run = False
 
-    def begin(self, cache: DynamicCache, mask: torch.Tensor, rows: torch.Tensor, more: int) -> KVCache:
-        """As `Decoder.begin`, in the rooms of the last time where they are large enough."""
-        wanted = len(rows), round_up(mask.shape[1] + more, STEP_TOKENS)
-        have = (0, 0) if self._past is None else (len(self._past.seen), self._past.seen.shape[3])
-        if self._past is None or wanted[0] > have[0] or wanted[1] > have[1]:
-            self._past = None  # given back before larger rooms are taken
-            self._past = self._rooms(cache, max(wanted[0], have[0]), max(wanted[1], have[1]))
-        write_prefill(self._past, cache, mask, rows)
-        return self._past
+    def begin(self, prefill: DynamicCache, mask: torch.Tensor, prompt_of_row: torch.Tensor, more: int) -> KVCache:
+        """Like `Decoder.begin`, but reuses the last cache if it is large enough."""
+        needed = len(prompt_of_row), round_up(mask.shape[1] + more, LENGTH_STEP)
+        current = (0, 0) if self._cache is None else (len(self._cache.bias), self._cache.bias.shape[3])
+        if self._cache is None or needed[0] > current[0] or needed[1] > current[1]:
+            self._cache = None  # freed before a larger one is allocated
+            self._cache = self._compile(prefill, max(needed[0], current[0]), max(needed[1], current[1]))
+        write_prefill(self._cache, prefill, mask, prompt_of_row)
+        return self._cache
 
-    def read(self, core: Any, linear: Linear, past: KVCache, tokens: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-        """As `Decoder.read`.
+    def read(
+        self, core: Any, linear: Linear, cache: KVCache, tokens: torch.Tensor, rotation: torch.Tensor
+    ) -> torch.Tensor:
+        """Like `Decoder.read`.
+
+        Args:
+            core: the model.
+            linear: calls its linear layers.
+            cache: of the rows; the token is added to it.
+            tokens: [rows].
+            rotation: rotary embedding of the token.
 
         Raises:
             SetupError: the step cannot be compiled here.
         """
-        place, idle = next_position(past), len(past.seen) - len(tokens)
-        given = pad(tokens, (0, idle)), pad(turn, (0, 0, 0, 0, 0, idle))
+        position, unused_rows = next_position(cache), len(cache.bias) - len(tokens)
+        padded = pad(tokens, (0, unused_rows)), pad(rotation, (0, 0, 0, 0, 0, unused_rows))
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         try:
-            logits = self._step(core, linear, *given, past.seen, place, past.keys, past.values)
+            logits = self._step(core, linear, *padded, cache.bias, position, cache.keys, cache.values)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            if self._proven:
+            if self._has_run:
                 raise
             raise SetupError(
-                f"the step of decoding can not be compiled here: {_first_line(error)}",
+                f"cannot compile the decoding step: {_first_line(error)}",
                 "model.rollout=compiled",
-                "use model.rollout=transformers; compiling needs a C++ compiler, and Triton on a card",
+                "use model.rollout=transformers; compiling needs a C++ compiler, and Triton on a GPU",
             ) from error
-        self._proven = True
+        self._has_run = True
         return logits[: len(tokens)]  # type: ignore[no-any-return]  # torch.compile is untyped
 
-    def _rooms(self, cache: DynamicCache, rows: int, room: int) -> KVCache:
-        torch.compiler.reset()  # graphs over the rooms before
-        mode = "reduce-overhead" if cache.layers[0].keys.is_cuda else "default"
+    def _compile(self, prefill: DynamicCache, rows: int, capacity: int) -> KVCache:
+        """Compile the step for a new cache of that size."""
+        torch.compiler.reset()  # frees graphs over the last cache
+        mode = "reduce-overhead" if prefill.layers[0].keys.is_cuda else "default"
         self._step = torch.compile(decode_step, fullgraph=True, dynamic=False, mode=mode)
-        self._proven = False
-        past = allocate(cache, rows, room)
-        for each in (*past.keys, *past.values, past.seen):
-            torch._dynamo.mark_static_address(each)  # else CUDA graphs would copy it at every step, or give up
-        return past
+        self._has_run = False
+        cache = allocate(prefill, rows, capacity)
+        for tensor in (*cache.keys, *cache.values, cache.bias):
+            torch._dynamo.mark_static_address(tensor)  # otherwise CUDA graphs copy it at every step, or give up
+        return cache
 
 
 def _first_line(error: Exception) -> str:
-    cause = getattr(error, "inner_exception", error)  # torch wraps what a compiler says
+    cause = getattr(error, "inner_exception", error)  # torch wraps the error of the compiler
     return next(iter(str(cause).strip().splitlines()), type(cause).__name__)

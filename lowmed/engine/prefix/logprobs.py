@@ -1,7 +1,6 @@
-"""TRL's log-probability kernel without Triton, for machines without a card.
+"""TRL's log-probability kernel without Triton, for machines without a GPU.
 
-On a CPU Triton runs in its interpreter, which takes nine tenths of an update. The same quantities in plain torch take
-the same arguments, so the trainers do not notice.
+`patches.use_torch_log_probs` puts it in the place of TRL's kernel. It takes the same arguments.
 """
 
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import torch
 import trl.trainer.utils
 
-COMPUTED = {"log_probs", "entropy", "is_top1"}
+SUPPORTED_OUTPUTS = {"log_probs", "entropy", "is_top1"}
 
 
-class PlainLogProb:
-    """Per-token log-probabilities of `hidden @ weight.T`, as `trl.kernels.ChunkedLogProbFunction` gives them."""
+class TorchLogProb:
+    """Log-probabilities of tokens under `hidden @ weight.T`, like `trl.kernels.ChunkedLogProbFunction`."""
 
     @staticmethod
     def apply(
@@ -27,57 +26,57 @@ class PlainLogProb:
         logit_scale: float = 1.0,
         outputs: tuple[str, ...] = ("log_probs",),
     ) -> tuple[torch.Tensor | None, ...]:
-        """The log-probability of each target, and the entropy where asked.
+        """The log-probability of each target, and the entropy if requested.
 
         Args:
             hidden: [tokens, width].
             weight: [vocabulary, width] of the language-model head.
             bias: [vocabulary] or None.
             targets: [tokens], token ids.
-            temperature: what the logits are divided by.
-            chunk_size: of the kernel; not needed here.
-            final_logit_softcapping: must be None; Qwen2-VL has none.
-            logit_scale: what the logits are multiplied by.
-            outputs: what is asked for; the rest is None.
+            temperature: divisor of the logits.
+            chunk_size: of the kernel; unused here.
+            final_logit_softcapping: must be None.
+            logit_scale: factor of the logits.
+            outputs: names of the results to compute; the others are None.
 
         Returns:
-            log_probs [tokens], entropy [tokens], two that Qwen2-VL's training never asks for, and is_top1 [tokens] (1
-            where the target is the likeliest token); None for what was not asked.
+            log_probs [tokens], entropy [tokens], None, None, and is_top1 [tokens] (1 if the target is the most likely
+            token). The two values in the middle are not used in training on Qwen-VL.
+
+        Raises:
+            ValueError: an output or option is not supported.
         """
         del chunk_size
-        unknown = set(outputs) - COMPUTED
-        if unknown or final_logit_softcapping is not None:
-            raise ValueError(f"not computed without Triton: {sorted(unknown) or 'softcapped logits'}")
+        unsupported = set(outputs) - SUPPORTED_OUTPUTS
+        if unsupported or final_logit_softcapping is not None:
+            raise ValueError(f"not supported without Triton: {sorted(unsupported) or 'softcapped logits'}")
         logits = torch.nn.functional.linear(hidden, weight.to(hidden.dtype), bias).float() * (logit_scale / temperature)
-        every = torch.log_softmax(logits, dim=-1)
-        log_probs = every.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        with torch.no_grad():  # both are logged, never trained on
-            entropy = -(every.exp() * every).sum(-1) if "entropy" in outputs else None
-            is_top1 = (every.argmax(-1) == targets).float() if "is_top1" in outputs else None
+        over_vocabulary = torch.log_softmax(logits, dim=-1)
+        log_probs = over_vocabulary.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        with torch.no_grad():  # both are logged only
+            entropy = -(over_vocabulary.exp() * over_vocabulary).sum(-1) if "entropy" in outputs else None
+            is_top1 = (over_vocabulary.argmax(-1) == targets).float() if "is_top1" in outputs else None
         return log_probs, entropy, None, None, is_top1
 
 
-def use_plain_torch() -> None:
-    """Put the plain form in the place of TRL's kernel."""
-    trl.trainer.utils._ChunkedLogProbFunction = PlainLogProb
-
-
-def of_targets(
+def target_log_probs(
     head: Any, hidden: torch.Tensor, targets: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each target and entropy of its distribution, by whichever kernel is in place.
+    """Log-probability of each target and entropy of its distribution, by TRL's kernel or its replacement.
 
     Args:
         head: the language-model head.
         hidden: [tokens, width], the last hidden states before the targets.
         targets: [tokens], token ids.
-        temperature: what the logits are divided by.
+        temperature: divisor of the logits.
 
     Returns:
-        Both [tokens], 32-bit; the entropy is for the record alone.
+        Both [tokens], 32-bit. The entropy has no gradient.
     """
     chunk = trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE
     kernel = trl.trainer.utils._ChunkedLogProbFunction
     outputs = ("log_probs", "entropy")
-    result = kernel.apply(hidden, head.weight, head.bias, targets, temperature, chunk, None, 1.0, outputs)
-    return result[0], result[1]
+    log_probs, entropy, *_ = kernel.apply(
+        hidden, head.weight, head.bias, targets, temperature, chunk, None, 1.0, outputs
+    )
+    return log_probs, entropy

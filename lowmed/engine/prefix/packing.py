@@ -1,4 +1,4 @@
-"""Completions scored with each prompt read once: how the rows of a batch become one row of tokens, and back."""
+"""Log-probabilities of completions with each prompt read once: a batch is packed into one row of tokens."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,143 +14,147 @@ IMAGE_INPUTS = ("pixel_values", "image_grid_thw")
 
 
 @dataclass(frozen=True)
-class Packed:
-    """The tokens of some rows: each distinct prompt once, and after it those of its completions that predict another.
+class PackedBatch:
+    """A batch as one row of tokens: each distinct prompt once, followed by its completions without their last tokens.
 
     Attributes:
         ids: [tokens].
         positions: [3, tokens], of M-RoPE.
         blocks: a prompt and its completions each.
-        images: `pixel_values` and `image_grid_thw` of the distinct prompts, or nothing.
-        before: [counted], for each completion token the place of the token before it.
-        targets: [counted], the completion tokens themselves.
-        cells: [counted], their places in rows of one length.
+        images: `pixel_values` and `image_grid_thw` of the distinct prompts, or empty.
+        previous: [targets], index of the token before each target.
+        targets: [targets], the tokens of the completions.
+        target_cells: [targets], their indices in the flattened [rows, completion_length] layout.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     blocks: list[attention.PrefixBlock]
     images: Inputs
-    before: torch.Tensor
+    previous: torch.Tensor
     targets: torch.Tensor
-    cells: torch.Tensor
+    target_cells: torch.Tensor
 
 
-def pack(model: Any, inputs: Inputs, reply_length: int) -> Packed:
-    """Lay out the rows of a batch.
+def pack(model: Any, inputs: Inputs, completion_length: int) -> PackedBatch:
+    """Pack the rows of a batch.
 
     Args:
         model: one that `decode.supports`.
-        inputs: `input_ids` and `attention_mask` [rows, prompt and completion], prompts padded on the left and completions on the
-            right; where there are images `pixel_values` and `image_grid_thw`, a tensor a row, and `mm_token_type_ids`.
-        reply_length: columns of the completion.
+        inputs: `input_ids` and `attention_mask` [rows, prompt and completion], prompts padded on the left and
+            completions on the right. With images also `pixel_values` and `image_grid_thw`, one tensor for each row, and
+            `mm_token_type_ids`.
+        completion_length: columns of the completion.
     """
     core, device = unwrapped(model), inputs["input_ids"].device
     fields = [inputs[name].long() for name in ("input_ids", "attention_mask", "mm_token_type_ids") if name in inputs]
-    ids, mask, *kinds = torch.stack(fields).cpu()  # one look at the card; the layout is worked out on the host
-    width = ids.shape[1] - reply_length
-    firsts, owners = same_prompts(ids[:, :width], inputs.get("pixel_values"))
-    images = {name: torch.cat([inputs[name][row] for row in firsts]) for name in IMAGE_INPUTS if name in inputs}
+    ids, mask, *kinds = torch.stack(fields).cpu()  # one transfer; the packing is computed on the CPU
+    width = ids.shape[1] - completion_length
+    first_rows, prompt_of_row = group_by_prompt(ids[:, :width], inputs.get("pixel_values"))
+    images = {name: torch.cat([inputs[name][row] for row in first_rows]) for name in IMAGE_INPUTS if name in inputs}
     if not images or not len(images["image_grid_thw"]):
         images = {}
-    asked = {"input_ids": ids[firsts, :width], "attention_mask": mask[firsts, :width]}
-    asked |= {"mm_token_type_ids": kinds[0][firsts, :width]} if kinds else {}
-    asked |= {"image_grid_thw": images["image_grid_thw"].cpu()} if images else {}
-    turns = mrope_positions(core.model, asked)
+    prompts = {"input_ids": ids[first_rows, :width], "attention_mask": mask[first_rows, :width]}
+    prompts |= {"mm_token_type_ids": kinds[0][first_rows, :width]} if kinds else {}
+    prompts |= {"image_grid_thw": images["image_grid_thw"].cpu()} if images else {}
+    prompt_positions = mrope_positions(core.model, prompts)
     text = core.config.text_config
-    heads_a_key = text.num_attention_heads // text.num_key_value_heads
+    heads_per_key = text.num_attention_heads // text.num_key_value_heads
     lengths = mask[:, width:].sum(dim=1).tolist()
     blocks: list[attention.PrefixBlock] = []
     tokens, positions = [], []
-    before: list[int] = []
-    cells: list[int] = []
+    previous: list[int] = []
+    target_cells: list[int] = []
     start = 0
-    for prompt, first in enumerate(firsts):
-        inside = mask[first, :width].bool()
-        at = turns[:, prompt, inside]
-        tokens.append(ids[first, :width][inside])
+    for prompt, first in enumerate(first_rows):
+        not_padding = mask[first, :width].bool()
+        at = prompt_positions[:, prompt, not_padding]
+        tokens.append(ids[first, :width][not_padding])
         positions.append(at)
-        last = start + len(tokens[-1]) - 1
-        start = last + 1
-        rows = [row for row, owner in enumerate(owners) if owner == prompt]
-        read = [max(lengths[row] - 1, 0) for row in rows]  # a completion's last token predicts none
+        prompt_start, start = start, start + len(tokens[-1])
+        last_of_prompt = start - 1
+        rows = [row for row, number in enumerate(prompt_of_row) if number == prompt]
+        read = [max(lengths[row] - 1, 0) for row in rows]  # the last token of a completion predicts nothing
         for row, count in zip(rows, read, strict=True):
             tokens.append(ids[row, width : width + count])
             positions.append((at.max() + 1 + torch.arange(count)).expand(3, -1))
-            before += [last, *range(start, start + count)][: lengths[row]]
-            cells += range(row * reply_length, row * reply_length + lengths[row])
+            previous += [last_of_prompt, *range(start, start + count)][: lengths[row]]
+            target_cells += range(row * completion_length, row * completion_length + lengths[row])
             start += count
-        blocks.append(attention.prefix_block(last + 1 - sum(each.tokens for each in blocks), read, heads_a_key, device))
-    places = torch.tensor(cells, dtype=torch.long)
-    return Packed(
+        blocks.append(attention.prefix_block(last_of_prompt + 1 - prompt_start, read, heads_per_key, device))
+    cells = torch.tensor(target_cells, dtype=torch.long)
+    return PackedBatch(
         torch.cat(tokens).to(device),
         torch.cat(positions, dim=1).to(device),
         blocks,
         images,
-        torch.tensor(before, dtype=torch.long, device=device),
-        ids[:, width:].flatten()[places].to(device),
-        places.to(device),
+        torch.tensor(previous, dtype=torch.long, device=device),
+        ids[:, width:].flatten()[cells].to(device),
+        cells.to(device),
     )
 
 
-def same_prompts(prompt_ids: torch.Tensor, images: list[torch.Tensor] | None) -> tuple[list[int], list[int]]:
-    """The rows where each prompt stands first, and for every row which of those it asks; by tokens and pixels.
+def group_by_prompt(prompt_ids: torch.Tensor, images: list[torch.Tensor] | None) -> tuple[list[int], list[int]]:
+    """Find rows with equal prompts, by tokens and pixels.
 
     Args:
         prompt_ids: [rows, tokens].
         images: the pixels of each row's images, or None.
+
+    Returns:
+        The first row of each distinct prompt, and for every row the number of its prompt.
     """
     lines = prompt_ids.tolist()
-    firsts: list[int] = []
-    owners: list[int] = []
+    first_rows: list[int] = []
+    prompt_of_row: list[int] = []
     for row, line in enumerate(lines):
-        for number, first in enumerate(firsts):
+        for number, first in enumerate(first_rows):
             if lines[first] == line and (images is None or _equal(images[first], images[row])):
-                owners.append(number)
+                prompt_of_row.append(number)
                 break
         else:
-            owners.append(len(firsts))
-            firsts.append(row)
-    return firsts, owners
+            prompt_of_row.append(len(first_rows))
+            first_rows.append(row)
+    return first_rows, prompt_of_row
 
 
 def log_probs(
     model: Any,
     inputs: Inputs,
-    reply_length: int,
+    completion_length: int,
     *,
     temperature: float,
     gradient_checkpointing: bool,
     autocast: AbstractContextManager[Any],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability and entropy of every completion token, each distinct prompt forwarded once.
+    """Log-probability and entropy of every completion token, with each distinct prompt forwarded once.
 
-    It is the forward of each row whole, and its gradient, up to rounding.
+    Values and gradients equal those of forwarding each row alone, up to rounding.
 
     Args:
         model: one that `decode.supports`, with or without an adapter.
         inputs: as for `pack`.
-        reply_length: columns of the completion.
-        temperature: what the logits are divided by.
-        gradient_checkpointing: keep each layer's input alone for the backward pass, and run the layer again there.
+        completion_length: columns of the completion.
+        temperature: divisor of the logits.
+        gradient_checkpointing: store only the input of each layer, and run the layer again in the backward pass.
         autocast: the precision of the forward pass.
 
     Returns:
-        Both [rows, reply_length]; 0 where nothing counts.
+        Both [rows, completion_length]; 0 for padding.
     """
-    packed = pack(model, inputs, reply_length)
+    packed = pack(model, inputs, completion_length)
     with autocast:
         hidden = attention.hidden_states(
-            model, packed.ids, packed.positions, packed.images, packed.blocks, packed.before, gradient_checkpointing
+            model, packed.ids, packed.positions, packed.images, packed.blocks, packed.previous, gradient_checkpointing
         )
         head = unwrapped(model).get_output_embeddings()
-        result = logprobs.of_targets(head, hidden, packed.targets, temperature)
+        both = logprobs.target_log_probs(head, hidden, packed.targets, temperature)
     rows = len(inputs["input_ids"])
-    scores, entropies = (
-        each.new_zeros(rows * reply_length).index_copy(0, packed.cells, each).view(rows, reply_length)
-        for each in result
+    values, entropies = (
+        flat.new_zeros(rows * completion_length).index_copy(0, packed.target_cells, flat).view(rows, completion_length)
+        for flat in both
     )
-    return scores, entropies
+    return values, entropies
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -1,14 +1,13 @@
-"""The frozen vision tower: no graph, and every distinct image encoded once.
+"""The frozen vision tower: no autograd graph, and every distinct image is encoded once.
 
-The adapter sits on the language model alone, so a loss depends on the adapter's weights and on the *values* of the
-image features, never on how they came about: their graph would end in tensors that nobody reads. And the tower treats
-each image by itself (per-patch layers, attention inside one image, positions from its grid, neither dropout nor batch
-statistics), so equal pixels and an equal grid have equal features: within a group of completions, over micro-batches, over
-the passes of an update, and over epochs. Images are encoded one at a time, so that the features do not depend, not in
-their last bit either, on what else was in the batch or already known: a resumed run meets the same ones.
+The adapter is on the language model only. So a loss depends on the values of the image features but not on their graph,
+which would end in weights without a gradient. The tower encodes each image independently: its layers act on patches, on
+attention inside one image and on positions from its grid, without dropout or batch statistics. So equal pixels with an
+equal grid have equal features, for all completions of a group and in all steps. Images are encoded one at a time, so
+that features do not depend on the rest of the batch, not even in the last bit. A resumed run gets the same features.
 
-Where features are stored on disk the weights leave the card until an image comes that is not stored, and leave it again
-when none has come for a while. So a run over images that are all stored never has them there.
+If features are stored on disk, the weights are offloaded to the CPU until an image comes that is not stored. They are
+offloaded again when no new image has come for a while. A run whose images are all stored never needs them on the GPU.
 """
 
 import logging
@@ -18,88 +17,99 @@ import torch
 import xxhash
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from lowmed.engine import patches
 from lowmed.engine.vision.feature_store import FeatureStore, open_feature_store
 from lowmed.engine.vision.lru import TensorCache
 from lowmed.models import FAMILIES
 
-KEPT_BYTES = 2**30  # of main memory: 1,365 images of 256 tokens for Qwen2-VL-2B in 16 bit
-HOST = torch.device("cpu")  # where the weights wait
-PATIENCE = 64  # calls without a new image until they go: more than most updates make, so that a first pass keeps them
+CACHE_BYTES = 2**30  # of CPU memory: 1,365 images of 256 tokens for Qwen2-VL-2B in 16 bit
+OFFLOAD_DEVICE = torch.device("cpu")
+# Calls without a new image until the weights are offloaded. Most steps make fewer, so that a first epoch keeps them.
+CALLS_BEFORE_OFFLOAD = 64
 
 
 class VisionCache:
-    """Stands in for the tower's `forward`; the module itself, its names and its weights stay as they are."""
+    """Replaces the tower's `forward`. The module itself, its names and its weights stay as they are.
 
-    def __init__(self, module: Any, most_bytes: int = KEPT_BYTES) -> None:
+    Attributes:
+        module: the vision tower.
+        features: cached features by digest of the image, on the CPU.
+        requested: images in all calls so far, including copies.
+        encoded: images that the tower encoded.
+        uncached_calls: calls of the tower's own forward because it is trained.
+        store: features on disk, or None.
+    """
+
+    def __init__(self, module: Any, max_bytes: int = CACHE_BYTES) -> None:
         module.requires_grad_(False)
         self.module = module
-        self.kept = TensorCache(most_bytes)
-        self.asked = 0  # images that came by, copies counted
+        self.features = TensorCache(max_bytes)
+        self.requested = 0
         self.encoded = 0
-        self.stock = 0  # calls that went to the stock forward
+        self.uncached_calls = 0
         self.store: FeatureStore | None = None
-        self._quiet = 0  # calls since the last image that had to be encoded
-        self._weights = len(list(module.parameters()))
-        self._versions: tuple[tuple[int, int], ...] = ()
+        self._calls_since_encoding = 0
+        self._weight_count = len(list(module.parameters()))
+        self._weight_state: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, hidden_states: torch.Tensor, grid_thw: torch.Tensor, **options: Any) -> Any:
-        """The features of a batch of images, as the stock forward gives them.
+        """The features of a batch of images, like the tower's own forward.
 
         Args:
-            hidden_states: [patches, 3 * 2 * 14 * 14], normalised pixels of all images, one after the other.
-            grid_thw: [images, 3], patches of each in time, height and width.
-            options: of the stock forward, which alone reads them.
+            hidden_states: [patches, values], normalized pixels of all images, one after the other.
+            grid_thw: [images, 3], patches of each image in time, height and width.
+            options: passed to the tower's own forward, which is called only if the tower is trained.
 
         Returns:
-            `pooler_output` [patches / 4, width of the language model], without a graph; `last_hidden_state`, which the
-            language model does not read, is None.
+            `pooler_output` [image tokens, width of the language model], without a graph. `last_hidden_state` is None,
+            because the language model does not read it.
         """
-        if self.trained():
-            if not self.stock:
+        if self.is_trained():
+            if not self.uncached_calls:
                 logging.getLogger("lowmed").warning(
-                    "the vision tower is trained or carries an adapter: every image is encoded anew in every pass"
+                    "the vision tower is trained or has an adapter: every image is encoded again in every pass"
                 )
-            self.stock += 1
+            self.uncached_calls += 1
             return type(self.module).forward(self.module, hidden_states, grid_thw=grid_thw, **options)
-        if self._versions != (now := self._state()):  # the first call, or somebody wrote other weights into the tower
-            self.kept.clear()
+        if self._weight_state != (state := self._current_state()):  # the first call, or the weights were changed
+            self.features.clear()
             self.store = open_feature_store(self.module, hidden_states.device)
-            self._versions = now
-            self._quiet = PATIENCE  # every image may be stored
-        with torch.inference_mode(False), torch.no_grad():  # evaluation's features must serve training too
-            if self.store and self._quiet >= PATIENCE:
-                self._lay(HOST)
-            self._quiet += 1
-            features = torch.cat(self._features(hidden_states, grid_thw))
+            self._weight_state = state
+            self._calls_since_encoding = CALLS_BEFORE_OFFLOAD  # all images may be stored
+        with torch.inference_mode(False), torch.no_grad():  # features of an evaluation are also used in training
+            if self.store and self._calls_since_encoding >= CALLS_BEFORE_OFFLOAD:
+                self._move_weights(OFFLOAD_DEVICE)
+            self._calls_since_encoding += 1
+            features = torch.cat(self._features_of(hidden_states, grid_thw))
         assert features.requires_grad is False
         return BaseModelOutputWithPooling(pooler_output=features)
 
-    def trained(self) -> bool:
-        """Whether a weight of the tower is trained, or there are more of them than when it was frozen (an adapter)."""
+    def is_trained(self) -> bool:
+        """Whether a weight of the tower is trained, or the tower has more weights than at the start (an adapter)."""
         weights = list(self.module.parameters())
-        return len(weights) != self._weights or any(weight.requires_grad for weight in weights)
+        return len(weights) != self._weight_count or any(weight.requires_grad for weight in weights)
 
-    def _features(self, pixels: torch.Tensor, grid_thw: torch.Tensor) -> list[torch.Tensor]:
-        """The features of each image on the tower's device; copies share one tensor."""
+    def _features_of(self, pixels: torch.Tensor, grid_thw: torch.Tensor) -> list[torch.Tensor]:
+        """The features of each image on the device of the pixels. Copies of an image share one tensor."""
         grids = grid_thw.tolist()
-        here: dict[bytes, torch.Tensor] = {}
+        by_key: dict[bytes, torch.Tensor] = {}
         keys = []
-        patches = [frames * height * width for frames, height, width in grids]
-        images, on_host = torch.split(pixels, patches), torch.split(pixels.cpu(), patches)
-        for grid, image, copy in zip(grids, images, on_host, strict=True):
-            key = digest(copy, grid)
+        patches_of_image = [frames * height * width for frames, height, width in grids]
+        images, cpu_images = torch.split(pixels, patches_of_image), torch.split(pixels.cpu(), patches_of_image)
+        for grid, image, cpu_image in zip(grids, images, cpu_images, strict=True):
+            key = digest(cpu_image, grid)
             keys.append(key)
-            if key in here:
+            if key in by_key:
                 continue
-            if result := self.kept.get(key):
-                here[key] = result[0].to(pixels.device)
+            if cached := self.features.get(key):
+                by_key[key] = cached[0].to(pixels.device)
             else:
-                here[key] = self._stored_or_encoded(key, image, grid)
-                self.kept.put(key, here[key].cpu())
-        self.asked += len(keys)
-        return [here[key] for key in keys]
+                by_key[key] = self._load_or_encode(key, image, grid)
+                self.features.put(key, by_key[key].cpu())
+        self.requested += len(keys)
+        return [by_key[key] for key in keys]
 
-    def _stored_or_encoded(self, key: bytes, image: torch.Tensor, grid: list[int]) -> torch.Tensor:
+    def _load_or_encode(self, key: bytes, image: torch.Tensor, grid: list[int]) -> torch.Tensor:
         if self.store is None:
             return self._encode(image, grid)
         if (stored := self.store.get(key)) is not None:
@@ -109,58 +119,61 @@ class VisionCache:
         return features
 
     def _encode(self, image: torch.Tensor, grid: list[int]) -> torch.Tensor:
-        self._lay(image.device)
-        self._quiet = 0
+        self._move_weights(image.device)
+        self._calls_since_encoding = 0
         self.encoded += 1
         training = self.module.training
-        self.module.eval()  # in train mode gradient checkpointing would put its machinery around every layer
+        self.module.eval()  # in train mode every layer would be wrapped for gradient checkpointing
         try:
-            # Mixed precision is of the training forward; generation has none, and both must get the same features.
+            # Training uses autocast and generation does not. Both must get the same features.
             with torch.autocast(image.device.type, enabled=False):
                 grid_thw = torch.tensor([grid], device=image.device)
-                result = type(self.module).forward(self.module, image.clone(), grid_thw=grid_thw)
+                outputs = type(self.module).forward(self.module, image.clone(), grid_thw=grid_thw)
         finally:
             self.module.train(training)
-        features: torch.Tensor = result.pooler_output
+        features: torch.Tensor = outputs.pooler_output
         return features
 
-    def _lay(self, device: torch.device) -> None:
-        """Lay the weights there, all but the small first layer's: others read the whole model's device from it."""
+    def _move_weights(self, device: torch.device) -> None:
+        """Move all layers but the small first one, from which transformers infers the device of the whole model."""
         _first, *layers = self.module.children()
         if next(layers[-1].parameters()).device == device:
             return
-        for each in layers:
-            each.to(device)
-        self._versions = self._state()  # a move is no change
+        for layer in layers:
+            layer.to(device)
+        self._weight_state = self._current_state()  # moving does not invalidate the features
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # else the room would be free in pieces of a weight each
+            torch.cuda.empty_cache()  # otherwise the freed memory is split into pieces of one weight each
 
-    def _state(self) -> tuple[tuple[int, int], ...]:
-        """Changes when a weight is written to, replaced, moved or cast."""
+    def _current_state(self) -> tuple[tuple[int, int], ...]:
+        """A value that changes when a weight is written to, replaced, moved or cast."""
         return tuple((weight.data_ptr(), weight._version) for weight in self.module.parameters())
 
 
 def cache_vision_tower(model: Any) -> VisionCache | None:
-    """Let the model's vision tower encode each image once, and train none of it; None for a model that is not known.
+    """Freeze the model's vision tower and cache its features.
 
     Args:
-        model: a base model, before any adapter is put on it.
+        model: a base model without an adapter.
+
+    Returns:
+        The cache, or None if the family does not support it.
     """
-    kind = model.config.model_type
-    family = FAMILIES.get(kind)
+    model_type = model.config.model_type
+    family = FAMILIES.get(model_type)
     if family is None or not family.vision_cache:
         logging.getLogger("lowmed").warning(
-            f"the vision cache does not support `{kind}`: every image is encoded again in every pass"
+            f"the vision cache does not support `{model_type}`: every image is encoded again in every pass"
         )
         return None
     module = model.get_submodule(family.vision_tower)
-    tower = VisionCache(module)
-    module.forward = tower
-    return tower
+    cache = VisionCache(module)
+    patches.replace_vision_forward(module, cache)
+    return cache
 
 
 def digest(pixels: torch.Tensor, grid: list[int]) -> bytes:
-    """128 bits that stand for one image: its pixels as the tower gets them, their dtype, and its grid."""
-    result = xxhash.xxh3_128(f"{pixels.dtype} {grid}".encode())
-    result.update(pixels.contiguous().view(torch.uint8).numpy().data)
-    return result.digest()
+    """128 bits that identify an image: its processed pixels, their dtype, and its grid."""
+    state = xxhash.xxh3_128(f"{pixels.dtype} {grid}".encode())
+    state.update(pixels.contiguous().view(torch.uint8).numpy().data)
+    return state.digest()

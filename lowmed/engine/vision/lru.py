@@ -1,4 +1,4 @@
-"""A cache bounded in bytes."""
+"""An LRU cache of tensors with a limit in bytes."""
 
 from collections import OrderedDict
 
@@ -6,32 +6,32 @@ import torch
 
 
 class TensorCache:
-    """Tensors by key; the ones longest unused go when there are more bytes than `most_bytes`."""
+    """Tensors by key. If they exceed `max_bytes`, the least recently used ones are removed."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.bytes = 0
         self._tensors: OrderedDict[bytes, tuple[torch.Tensor, ...]] = OrderedDict()
 
     def get(self, key: bytes) -> tuple[torch.Tensor, ...] | None:
-        """The tensors of that key, which is then the last one used."""
+        """The tensors of a key, which becomes the most recently used one."""
         if key not in self._tensors:
             return None
         self._tensors.move_to_end(key)
         return self._tensors[key]
 
     def put(self, key: bytes, *tensors: torch.Tensor) -> None:
-        """Keep tensors under a new key; what is larger than the whole room is not kept."""
+        """Store tensors under a new key, unless they alone exceed the limit."""
         size = _bytes(tensors)
-        if size > self.most_bytes:
+        if size > self.max_bytes:
             return
         self._tensors[key] = tensors
         self.bytes += size
-        while self.bytes > self.most_bytes:
+        while self.bytes > self.max_bytes:
             self.bytes -= _bytes(self._tensors.popitem(last=False)[1])
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all tensors."""
         self._tensors.clear()
         self.bytes = 0
 

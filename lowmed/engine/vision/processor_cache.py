@@ -1,7 +1,7 @@
-"""Every distinct image goes once through the image processor.
+"""A cache of processed images, so that every distinct image is processed once.
 
-A trainer prepares the images of every row, in the rollout and again before the loss, so that a group of eight completions
-resizes, normalises and cuts one image sixteen times.
+TRL processes the images of every row, before sampling and again before the loss. For a group of eight completions one
+image would be resized, normalized and cut into patches sixteen times.
 """
 
 from typing import Any
@@ -12,44 +12,41 @@ from PIL import Image
 from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
 
+from lowmed.engine import patches
 from lowmed.engine.vision.lru import TensorCache
 
-KEPT_BYTES = 2**28  # of main memory: 54 images of 256 tokens, the distinct ones of a large update
+CACHE_BYTES = 2**28  # of CPU memory: 54 images of 256 tokens, the distinct ones of a large step
 
 
-def process_once(processor: Any) -> None:
-    """Let the processor's image processor keep what it made of the last images.
+def cache_processed_images(processor: Any) -> None:
+    """Add a cache to the processor's image processor. A saved processor is the same as before."""
+    original = type(processor.image_processor)
+    cache = TensorCache(CACHE_BYTES)
 
-    Its class is replaced by one of the same name, so that a saved processor looks as before.
-    """
-    stock = type(processor.image_processor)
-    kept = TensorCache(KEPT_BYTES)
-
-    class Once(stock):  # type: ignore[misc, valid-type]  # transformers is untyped
+    class CachingImageProcessor(original):  # type: ignore[misc, valid-type]  # transformers is untyped
         def __call__(self, images: Any, *arguments: Any, **options: Any) -> Any:
             flat = make_flat_list_of_images(images)
             if arguments or not all(isinstance(image, Image.Image) for image in flat):
                 return super().__call__(images, *arguments, **options)
-            made = []
+            processed = []
             for image in flat:
                 key = digest(image, {**vars(self), **options})
-                tensors = kept.get(key)
+                tensors = cache.get(key)
                 if tensors is None:
-                    result = super().__call__([image], **options | {"return_tensors": "pt"})
-                    tensors = result["pixel_values"], result["image_grid_thw"]
-                    kept.put(key, *tensors)
-                made.append(tensors)
-            pixels, grids = (torch.cat(parts) for parts in zip(*made, strict=True))
+                    outputs = super().__call__([image], **options | {"return_tensors": "pt"})
+                    tensors = outputs["pixel_values"], outputs["image_grid_thw"]
+                    cache.put(key, *tensors)
+                processed.append(tensors)
+            pixels, grids = (torch.cat(parts) for parts in zip(*processed, strict=True))
             return BatchFeature(
                 {"pixel_values": pixels, "image_grid_thw": grids}, tensor_type=options.get("return_tensors")
             )
 
-    Once.__name__ = Once.__qualname__ = stock.__name__
-    processor.image_processor.__class__ = Once
+    patches.replace_class(processor.image_processor, CachingImageProcessor)
 
 
 def digest(image: Image.Image, settings: dict[str, Any]) -> bytes:
-    """128 bits that stand for an image as it comes, and for the settings it is processed with."""
-    result = xxhash.xxh3_128(f"{image.mode} {image.size} {sorted(settings.items(), key=str)}".encode())
-    result.update(image.tobytes())
-    return result.digest()
+    """128 bits that identify an image before processing, and the settings of its processing."""
+    state = xxhash.xxh3_128(f"{image.mode} {image.size} {sorted(settings.items(), key=str)}".encode())
+    state.update(image.tobytes())
+    return state.digest()
