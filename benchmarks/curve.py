@@ -78,7 +78,7 @@ def train(name: str, side: str, updates: int) -> Json:
 def _correct(recipe: Any, data_split: Any, adapter: Path) -> list[bool]:
     """For each held-out question whether the model's greedy completion is right by strict grading."""
     from lowmed.engine.evaluator import answerer
-    from lowmed.evaluate.metrics import prediction, scored
+    from lowmed.evaluation.metrics import prediction, scored
 
     samples = data_split.held_out["test"][:HELD_OUT]
     answer = answerer(recipe.model, adapter, recipe.prompts.asking, recipe.eval.max_new_tokens)

@@ -22,9 +22,9 @@ from typing import Any
 from lowmed import answer, prompt
 from lowmed.data.load import load
 from lowmed.data.split import evaluation_only
-from lowmed.evaluate import results_folder, runner
-from lowmed.evaluate.metrics import prediction
-from lowmed.evaluate.report import eval_settings, report
+from lowmed.evaluation import results_folder, runner
+from lowmed.evaluation.metrics import prediction
+from lowmed.evaluation.report import eval_settings, report
 from lowmed.nano import phantom
 from lowmed.recipe import ModelSpec
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from machine import store
 
 from lowmed import answer
-from lowmed.evaluate.score import load, question_of_row, score_rows
+from lowmed.evaluation.score import load, question_of_row, score_rows
 
 RUNS = 7
 WORK = ("answers", "rows")

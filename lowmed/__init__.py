@@ -4,7 +4,7 @@
 
     recipe = lowmed.load_recipe("rarl", ["method.max_steps=20"], nano=True)
     run = lowmed.train(recipe, "runs/demo")
-    reports = lowmed.evaluate(run, with_base=True)
+    reports = lowmed.evaluation(run, with_base=True)
 
 Every name is imported on first use: `import lowmed` loads nothing heavy.
 """

@@ -9,9 +9,9 @@ from PIL import Image
 
 from lowmed import prompt
 from lowmed.data.split import DataSplit
-from lowmed.evaluate import results_folder, runner
-from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
-from lowmed.evaluate.report import eval_settings, report
+from lowmed.evaluation import results_folder, runner
+from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
+from lowmed.evaluation.report import eval_settings, report
 from lowmed.nano import phantom
 from lowmed.recipe import ModelSpec
 from lowmed.sample import LETTERS, Sample
@@ -22,7 +22,7 @@ Says = Callable[[Sample, Look], str]
 
 def division(test: Sequence[Sample], train: Sequence[Sample] = (), shared: frozenset[str] = frozenset()) -> DataSplit:
     return DataSplit(
-        "phantom", tuple(train), {"test": tuple(test)}, {"test": shared}, {"test": shared}, phantom.picture, "d" * 64
+        "phantom", tuple(train), {"test": tuple(test)}, {"test": shared}, {"test": shared}, phantom.open_image, "d" * 64
     )
 
 
@@ -83,7 +83,7 @@ def guessing(seed: int) -> Says:
 
 
 def picture(sample: Sample) -> Image.Image:
-    return phantom.picture(sample.images[0])
+    return phantom.open_image(sample.images[0])
 
 
 def exchanged(text: str) -> str:

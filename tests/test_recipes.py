@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from lowmed.cli import train
 from lowmed.errors import RecipeError
-from lowmed.evaluate.judge_calibration import agreement
+from lowmed.evaluation.judge_calibration import agreement
 from lowmed.judge import CLINICAL, Judge, calibration
 from lowmed.judge.records import Attacks, RubricCalibration
 from lowmed.recipe import GrpoSpec, Recipe

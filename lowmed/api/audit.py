@@ -1,14 +1,14 @@
 """Audit a data set before training, and write its record and its page into the data set's folder."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lowmed.progress import Progress
+
 if TYPE_CHECKING:
     from lowmed.data.audit.record import AuditRecord, Resplit
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
 
 
 def audit(

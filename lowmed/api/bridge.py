@@ -2,20 +2,20 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lowmed.api.progress import Advance, Log, Progress, no_log, silent
 from lowmed.api.train import train
 from lowmed.errors import RunError
+from lowmed.progress import Advance, Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
     from lowmed.data.split import DataSplit
-    from lowmed.evaluate.records import ProbeReport
+    from lowmed.evaluation.records import ProbeReport
     from lowmed.recipe import Recipe
 
 RECORD = "bridge.json"
@@ -67,7 +67,7 @@ def bridge(
         RecipeError: the recipe has no `bridge` section.
         RunError: the directory exists.
     """
-    from lowmed.evaluate.bridge_rule import bridge_spec
+    from lowmed.evaluation.bridge_rule import bridge_spec
     from lowmed.files import disk_errors, write_text
     from lowmed.recipe.io import dump_recipe, portable_recipe
     from lowmed.run import FOLDER
@@ -132,12 +132,12 @@ class Clock:
             raise StoppedError("time")
         return left
 
-    def limited(self, progress: Progress) -> Callable[[str, int], Any]:
+    def limited(self, progress: Progress) -> Progress:
         """A progress bar that ends a probe in time: each completion is stored before it is reported."""
 
         @contextmanager
-        def limited(label: str, total: int) -> Iterator[Advance]:
-            with progress(label, total) as advance:
+        def limited(label: str, total: int, start: int = 0) -> Iterator[Advance]:
+            with progress(label, total, start) as advance:
 
                 def checked(done: int, note: str) -> None:
                     advance(done, note)
@@ -151,7 +151,7 @@ class Clock:
 
 def _walk(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log: Log) -> BridgeReport:
     """Run all stages in turn; those that are finished already are read."""
-    from lowmed.evaluate.bridge_rule import Step, bridge_spec, next_step, stage_recipe, support_figures
+    from lowmed.evaluation.bridge_rule import Step, bridge_spec, next_step, stage_recipe, support_figures
 
     spec = bridge_spec(recipe)
     stages: list[dict[str, Any]] = []
@@ -189,9 +189,9 @@ def _questions(recipe: "Recipe", limit: int) -> "DataSplit":
 def _probe(folder: Path, recipe: "Recipe", adapter: Path | None, clock: Clock, progress: Progress) -> "ProbeReport":
     """Support on training questions, of the base or of the adapter from the stage before."""
     from lowmed.engine import evaluator
-    from lowmed.evaluate.bridge_rule import bridge_spec
-    from lowmed.evaluate.records import ProbeReport
-    from lowmed.evaluate.target import EvalTarget
+    from lowmed.evaluation.bridge_rule import bridge_spec
+    from lowmed.evaluation.records import ProbeReport
+    from lowmed.evaluation.target import EvalTarget
     from lowmed.records import read_record
 
     if (folder / "probe.json").is_file():

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from lowmed.data.dataset import RejectedRow
-    from lowmed.data.source_cache import Progress
     from lowmed.data.split import DataSplit
+    from lowmed.progress import Progress
     from lowmed.recipe import Recipe
     from lowmed.rewards.check import RewardsReport
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.records import Comparison
+    from lowmed.evaluation.records import Comparison
 
 
 def compare(
@@ -21,8 +21,8 @@ def compare(
     Raises:
         RunError: nothing to compare, or a difference that was not allowed.
     """
-    from lowmed.evaluate import compare as comparison
-    from lowmed.evaluate.compare_inputs import load_systems
+    from lowmed.evaluation import compare as comparison
+    from lowmed.evaluation.compare_inputs import load_systems
 
     sides = load_systems(Path(first)), load_systems(Path(second))
     return comparison.compare(*sides, strict=strict, allow_different=allow_different)

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.records import EvalReport
-    from lowmed.evaluate.runner import Progress
-    from lowmed.evaluate.target import EvalTarget
+    from lowmed.evaluation.records import EvalReport
+    from lowmed.evaluation.target import EvalTarget
     from lowmed.judge import Judge
+    from lowmed.progress import Progress
 
 
 def evaluate(
@@ -55,9 +55,9 @@ def evaluate(
     """
     from lowmed.engine import evaluator
     from lowmed.errors import RecipeError
-    from lowmed.evaluate.runner import silent
-    from lowmed.evaluate.target import open_target, splits_to_evaluate
+    from lowmed.evaluation.target import open_target, splits_to_evaluate
     from lowmed.judge import Judge
+    from lowmed.progress import silent
 
     if (endpoint is None) != (model is None):
         raise RecipeError("--endpoint and --model must be used together", "--endpoint, --model", "set both or neither")
@@ -91,8 +91,8 @@ def evaluate(
 
 def _judged(folder: Path, judge: "Judge", progress: "Progress") -> "EvalReport":
     """Judge the open completions and write the report again with all verdicts."""
-    from lowmed.evaluate import judge_scores, results_folder
-    from lowmed.evaluate.report import report
+    from lowmed.evaluation import judge_scores, results_folder
+    from lowmed.evaluation.report import report
 
     total = sum(len(judge_scores.open_rows(folder, system)) for system in judge_scores.judged_systems(folder))
     with progress(f"judge {judge.model}", total) as advance:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lowmed.progress import Log, Progress, no_log, silent
 from lowmed.ship.export import ExportRequest, export_function
-from lowmed.ship.records import ExportReport, Log, Progress, no_log, no_progress
+from lowmed.ship.records import ExportReport
 
 
 def export(
@@ -21,7 +22,7 @@ def export(
     upload: bool = False,
     public: bool = False,
     reviewed: Sequence[str] = (),
-    progress: Progress = no_progress,
+    progress: Progress = silent,
     log: Log = no_log,
 ) -> ExportReport:
     """Export a run to a target. Merged weights are compared with the adapter first.

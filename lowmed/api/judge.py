@@ -30,7 +30,7 @@ def calibrate(
         DataError: the file is missing, or a row is invalid.
         SetupError, RunError: the server is unusable, or the judge fails too often.
     """
-    from lowmed.evaluate import judge_calibration
+    from lowmed.evaluation import judge_calibration
     from lowmed.judge import RUBRICS, Judge, calibration
 
     chosen = RUBRICS[rubric]

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lowmed.ship.records import Log, MergeReport, Progress, no_log, no_progress
+from lowmed.progress import Log, Progress, no_log, silent
+from lowmed.ship.records import MergeReport
 
 
 def merge(
@@ -15,7 +16,7 @@ def merge(
     on: str | None = None,
     path: str | None = None,
     base: str | None = None,
-    progress: Progress = no_progress,
+    progress: Progress = silent,
     log: Log = no_log,
 ) -> MergeReport:
     """Merge the adapter of a run into its 16-bit base. The folder appears only if every check passes.

@@ -3,16 +3,17 @@
 import difflib
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from lowmed.progress import Progress
 
 if TYPE_CHECKING:
     from lowmed.data.ingest.detect import ImportOptions, RowStream
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
 
 
 @dataclass(frozen=True)

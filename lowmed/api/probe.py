@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.records import ProbeReport
-    from lowmed.evaluate.runner import Progress
+    from lowmed.evaluation.records import ProbeReport
+    from lowmed.progress import Progress
 
 
 def probe(
@@ -37,8 +37,8 @@ def probe(
         LowmedError: a problem with the run, the data or the model.
     """
     from lowmed.engine import evaluator
-    from lowmed.evaluate.runner import silent
-    from lowmed.evaluate.target import open_target, split_to_probe
+    from lowmed.evaluation.target import open_target, split_to_probe
+    from lowmed.progress import silent
     from lowmed.run import FOLDER
 
     opened = open_target(target)

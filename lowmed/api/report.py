@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.answerer import OpenImage
+    from lowmed.evaluation.answerer import OpenImage
     from lowmed.recipe import Recipe
     from lowmed.report.run_report import RunReport
 
@@ -56,7 +56,7 @@ def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str
     from lowmed.data.load import load
     from lowmed.nano import phantom
 
-    result: dict[str, OpenImage] = {"phantom": phantom.picture}
+    result: dict[str, OpenImage] = {"phantom": phantom.open_image}
     if with_images and recipe.data.source not in result:
         tokens = recipe.model.max_image_tokens
         dataset = load(recipe.data.source, path or recipe.data.path, max_image_tokens=tokens)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.records import ScoreSummary
+    from lowmed.evaluation.records import ScoreSummary
 
 
 def score(path: str | Path, out: str | Path | None = None) -> "ScoreSummary":
@@ -20,8 +20,8 @@ def score(path: str | Path, out: str | Path | None = None) -> "ScoreSummary":
         RunError: `out` exists.
     """
     from lowmed.errors import RunError
-    from lowmed.evaluate.compare_inputs import SCORED, SUMMARY
-    from lowmed.evaluate.score import load, score_rows, summarize
+    from lowmed.evaluation.compare_inputs import SCORED, SUMMARY
+    from lowmed.evaluation.score import load, score_rows, summarize
     from lowmed.files import disk_errors, write_text
 
     folder = Path(out) if out else None

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowmed.api.progress import Log, Progress, no_log, silent
 from lowmed.errors import RunError
+from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
     from lowmed.recipe import Recipe

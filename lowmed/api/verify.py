@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lowmed.ship.records import VerifyReport
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.target import EvalTarget
+    from lowmed.evaluation.target import EvalTarget
 
 
 def verify(
@@ -79,7 +79,7 @@ def _open_target(path: str, base: str | None) -> "EvalTarget":
 
     from lowmed import prompt
     from lowmed.errors import RunError
-    from lowmed.evaluate.target import EvalTarget
+    from lowmed.evaluation.target import EvalTarget
     from lowmed.recipe import EvalSpec, ModelSpec, PromptSpec
     from lowmed.ship.target import open_finished_run
 

@@ -2,10 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-Advance = Callable[[int, str], None]
+from lowmed.progress import Advance
+
 SECONDS_BETWEEN_LINES = 20
 
 

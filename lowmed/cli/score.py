@@ -9,7 +9,7 @@ import typer
 from lowmed.cli import options
 
 if TYPE_CHECKING:
-    from lowmed.evaluate.records import ScoreSummary
+    from lowmed.evaluation.records import ScoreSummary
 
 Predictions = Annotated[
     Path, typer.Argument(metavar="PREDICTIONS.jsonl", help="One JSON object a line, see above.", show_default=False)

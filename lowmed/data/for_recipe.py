@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from lowmed.data.dataset import RejectedRow
 from lowmed.data.difficulty import filter_by_difficulty
 from lowmed.data.load import load
-from lowmed.data.source_cache import Progress
 from lowmed.data.split import DataSplit, split_data, validate_split
+from lowmed.progress import Progress
 from lowmed.recipe import Recipe
 
 

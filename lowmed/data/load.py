@@ -7,6 +7,7 @@ from lowmed.data import folder, source_cache
 from lowmed.data.dataset import DataSet
 from lowmed.data.sources import KNOWN, phantom
 from lowmed.errors import RecipeError
+from lowmed.progress import Progress
 from lowmed.recipe import ModelSpec
 
 FOLDER = "folder"
@@ -19,7 +20,7 @@ def load(
     max_image_tokens: int | None = None,
     seed: int = phantom.SEED,
     sizes: Mapping[str, int] = phantom.SIZES,
-    progress: source_cache.Progress | None = None,
+    progress: Progress | None = None,
 ) -> DataSet:
     """Load a data set: a known source, or `folder` for a folder with `samples.jsonl`.
 

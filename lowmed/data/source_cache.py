@@ -8,8 +8,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from lowmed.data.ingest.prepare import prepare
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError, SetupError
 from lowmed.files import disk_errors
+from lowmed.progress import Progress
 
 FLAG = "data.path"
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
 
 
 def load(source: Source, path: str | None, max_image_tokens: int, progress: Progress | None = None) -> DataSet:

@@ -136,7 +136,7 @@ def _generated_data(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -
     size = (width * TOKEN_SIDE_PX, tokens // width * TOKEN_SIDE_PX)
 
     def open_image(reference: str) -> Image.Image:
-        return phantom.picture(reference).resize(size)
+        return phantom.open_image(reference).resize(size)
 
     count = max(STEPS * recipe.method.prompts_per_step, CPU_EVAL_BATCH_SIZE)
     samples = phantom.samples("train", count, recipe.seed)

@@ -7,16 +7,16 @@ from pathlib import Path
 from lowmed import prompt
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.split import DataSplit
-from lowmed.evaluate import difficulty, endpoint, results_folder, runner
-from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
-from lowmed.evaluate.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
-from lowmed.evaluate.metrics import scored
-from lowmed.evaluate.probe import SUPPORT
-from lowmed.evaluate.probe import probe as probe_metrics
-from lowmed.evaluate.records import EvalReport, ProbeReport
-from lowmed.evaluate.report import eval_settings, report
-from lowmed.evaluate.runner import Progress
-from lowmed.evaluate.target import EvalTarget
+from lowmed.evaluation import difficulty, endpoint, results_folder, runner
+from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
+from lowmed.evaluation.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
+from lowmed.evaluation.metrics import scored
+from lowmed.evaluation.probe import SUPPORT
+from lowmed.evaluation.probe import probe as probe_metrics
+from lowmed.evaluation.records import EvalReport, ProbeReport
+from lowmed.evaluation.report import eval_settings, report
+from lowmed.evaluation.target import EvalTarget
+from lowmed.progress import Progress
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 

@@ -10,7 +10,7 @@ from lowmed.data.image.policy import prepare
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, sampling
 from lowmed.errors import DataError
-from lowmed.evaluate.answerer import Completion, OpenImage
+from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.plan import architecture
 from lowmed.plan.batch import eval_batch_size
 from lowmed.recipe import ModelSpec

@@ -72,7 +72,7 @@ def data_digest() -> str:
     digest = hashlib.sha256()
     for split in phantom.SPLITS:
         for sample in phantom.samples(split, 100):
-            digest.update(repr(sample).encode() + phantom.picture(sample.images[0]).tobytes())
+            digest.update(repr(sample).encode() + phantom.open_image(sample.images[0]).tobytes())
     return digest.hexdigest()[:12]
 
 

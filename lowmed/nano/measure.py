@@ -68,7 +68,7 @@ def completions(
         batch = samples[start : start + rows]
         chats = [prompt.build_messages(prompt.family("reasoning"), sample) for sample in batch]
         texts = processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-        images = [phantom.picture(sample.images[0]) for sample in batch]
+        images = [phantom.open_image(sample.images[0]) for sample in batch]
         inputs = processor(text=texts, images=images, padding=True, return_tensors="pt")
         with torch.inference_mode():
             tokens = model.generate(

@@ -1,7 +1,7 @@
 """Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like images, and questions with known answers.
 
-An image is a simplified drawing of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image has
-one question, so the `group` of a sample is its image. Left and right are those of the viewer, not those of a patient.
+An image is a simplified drawing of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image
+has one question, so the `group` of a sample is its image. Left and right are those of the viewer, not those of a patient.
 The topics of the questions:
 
 | topic    | kind   | answers (the most frequent one first)               |
@@ -88,7 +88,7 @@ def samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
     return [_sample(f"phantom/{split}/{seed}/{index}") for index in range(count)]
 
 
-def picture(reference: str) -> Image.Image:
+def open_image(reference: str) -> Image.Image:
     """The 84 x 84 RGB image of an image reference, with the same pixels on every machine.
 
     Raises:

@@ -80,7 +80,7 @@ def image_batches(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
     """One batch for each step: chats with images and their reference completions."""
     generator = _generator(phase)
     for samples in _stream(phase):
-        images = [phantom.picture(sample.images[0]) for sample in samples]
+        images = [phantom.open_image(sample.images[0]) for sample in samples]
         yield batch(processor, [chat(sample, phase, generator) for sample in samples], images)
 
 

@@ -7,7 +7,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from lowmed.data.sources import KNOWN
-from lowmed.evaluate.records import EvalReport, SplitReport
+from lowmed.evaluation.records import EvalReport, SplitReport
 from lowmed.report import eval_table
 from lowmed.report.run_report import RunReport
 

@@ -3,8 +3,8 @@
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluate.paired_tests import LEVEL
-from lowmed.evaluate.records import Comparison, PairedDifference, SourceComparison, StratumDifference
+from lowmed.evaluation.paired_tests import LEVEL
+from lowmed.evaluation.records import Comparison, PairedDifference, SourceComparison, StratumDifference
 from lowmed.report.eval_table import FEW, NOTICE, console, interval
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluate.records import Accuracy, EvalReport, JudgedAccuracy, JudgeScores, SplitReport
-from lowmed.evaluate.report import UNSEEN
+from lowmed.evaluation.records import Accuracy, EvalReport, JudgedAccuracy, JudgeScores, SplitReport
+from lowmed.evaluation.report import UNSEEN
 from lowmed.run import Run
 
 NOTICE = "Research figures; not a diagnostic device, not for clinical use."

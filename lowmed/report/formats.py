@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lowmed.evaluate import records as evaluation
+from lowmed.evaluation import records as evaluation
 from lowmed.judge.records import CalibrationFile
 from lowmed.records import Record, RunRecord
 
@@ -52,8 +52,7 @@ def markdown() -> str:
 def _section(cls: type, parts: dict[str, type]) -> str:
     fields, texts = typing.get_type_hints(cls), _field_texts(cls)
     lines = [(inspect.getdoc(cls) or "").replace("\n", " "), "", "| field | type | meaning |", "| --- | --- | --- |"]
-    for name in _field_names(cls):
-        lines.append(f"| `{name}` | {_type_text(fields[name], parts)} | {texts[name]} |")
+    lines += [f"| `{name}` | {_type_text(fields[name], parts)} | {texts[name]} |" for name in _field_names(cls)]
     return "\n".join(lines) + "\n"
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lowmed.evaluate import results_folder
-from lowmed.evaluate.answerer import OpenImage
-from lowmed.evaluate.controls import REAL
-from lowmed.evaluate.metrics import scored
+from lowmed.evaluation import results_folder
+from lowmed.evaluation.answerer import OpenImage
+from lowmed.evaluation.controls import REAL
+from lowmed.evaluation.metrics import scored
 
 Row = Mapping[str, Any]
 LABELS = ("correct", "incorrect", "unread", "gained", "lost")

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from lowmed.evaluate.answerer import OpenImage
+from lowmed.evaluation.answerer import OpenImage
 from lowmed.report import eval_table, gallery, plots
 from lowmed.report.run_report import RunReport, rewards, settings
 

@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluate.records import ProbeReport
+from lowmed.evaluation.records import ProbeReport
 from lowmed.report.eval_table import FEW, NOTICE, console, interval
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowmed.evaluate import results_folder
-from lowmed.evaluate.records import EvalReport
-from lowmed.evaluate.report import report
+from lowmed.evaluation import results_folder
+from lowmed.evaluation.records import EvalReport
+from lowmed.evaluation.report import report
 from lowmed.recipe import Recipe
 from lowmed.records import RunRecord
 from lowmed.run import Run

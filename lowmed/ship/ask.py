@@ -12,7 +12,7 @@ from lowmed.data.image import dicom
 from lowmed.data.image.files import decode
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import DataError
-from lowmed.evaluate.answerer import Answerer, Completion
+from lowmed.evaluation.answerer import Answerer, Completion
 from lowmed.sample import Sample
 from lowmed.ship.records import AskResult, SampledAnswers, Vote
 

@@ -14,8 +14,8 @@ from lowmed.data.image.policy import prepare
 from lowmed.engine import device, load
 from lowmed.engine.generate import complete
 from lowmed.errors import LowmedError, SetupError
-from lowmed.evaluate.answerer import Answerer, Completion, OpenImage
-from lowmed.evaluate.target import EvalTarget
+from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
+from lowmed.evaluation.target import EvalTarget
 from lowmed.sample import Sample
 from lowmed.ship.ask import ask_model, open_images, question_sample
 from lowmed.ship.records import AskResult

@@ -16,7 +16,7 @@ from lowmed.data.image.policy import prepare
 from lowmed.engine.generate import encode
 from lowmed.engine.load import Loaded
 from lowmed.errors import RunError
-from lowmed.evaluate.answerer import OpenImage
+from lowmed.evaluation.answerer import OpenImage
 from lowmed.sample import Sample
 
 BATCH_SIZE = 8

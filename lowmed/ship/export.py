@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowmed.errors import RecipeError, RunError
-from lowmed.ship.records import PACKAGE, ExportReport, Log, MergeReport, Progress, Report, no_log, no_progress
+from lowmed.progress import Log, Progress, no_log, silent
+from lowmed.ship.records import PACKAGE, ExportReport, MergeReport, Report
 
 if TYPE_CHECKING:
     from lowmed.ship.merge_job import MergeJob
@@ -59,7 +60,7 @@ class ExportRequest:
     upload: bool = False
     public: bool = False
     reviewed: tuple[str, ...] = ()
-    progress: Progress = no_progress
+    progress: Progress = silent
     log: Log = no_log
 
     @property

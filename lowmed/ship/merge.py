@@ -14,8 +14,9 @@ from safetensors import safe_open
 
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, read_json, write_json
+from lowmed.progress import Advance
 from lowmed.ship.adapter import WEIGHTS_FILE, Adapter, weight_delta
-from lowmed.ship.records import Advance, Reference
+from lowmed.ship.records import Reference
 from lowmed.ship.weights import (
     FLOATS,
     INDEX,

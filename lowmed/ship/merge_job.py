@@ -8,8 +8,9 @@ from typing import cast
 
 from lowmed.engine import device
 from lowmed.errors import RecipeError
-from lowmed.evaluate.target import EvalTarget, splits_to_evaluate
+from lowmed.evaluation.target import EvalTarget, splits_to_evaluate
 from lowmed.files import disk_errors, write_json
+from lowmed.progress import Advance, Log, no_log
 from lowmed.recipe import ModelSpec
 from lowmed.run import Run
 from lowmed.ship import preflight, verify
@@ -19,19 +20,7 @@ from lowmed.ship.completions import QuestionSet
 from lowmed.ship.export import ExportRequest, export_report, require_absent
 from lowmed.ship.merge import PROGRESS, MergeInputs, dequantize, retained_share, write_shards
 from lowmed.ship.package import write_package
-from lowmed.ship.records import (
-    PARITY,
-    Advance,
-    Check,
-    ExportReport,
-    Into,
-    Log,
-    MergeReport,
-    Parity,
-    Reference,
-    Requirements,
-    no_log,
-)
+from lowmed.ship.records import PARITY, Check, ExportReport, Into, MergeReport, Parity, Reference, Requirements
 from lowmed.ship.target import open_finished_run
 from lowmed.ship.weights import loaded_name, shard_files
 

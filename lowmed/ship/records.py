@@ -1,7 +1,6 @@
 """The results of verify, merge, export and ask, and the JSON files of a package: parity.json and lowmed.json."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +15,6 @@ PACKAGE = "lowmed.json"
 Reference = Literal["original", "dequantized"]
 Into = Literal["16bit", "4bit"]
 PackageKind = Literal["merged", "adapter"]
-Advance = Callable[[int, str], None]
-Progress = Callable[[str, int], AbstractContextManager[Advance]]
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,16 +227,3 @@ def read_versioned(path: Path) -> dict[str, Any]:
             "update lowmed: pip install -U lowmed",
         )
     return content
-
-
-def no_progress(label: str, total: int) -> AbstractContextManager[Advance]:
-    """Ignore progress: the default of the functions that take a `Progress`."""
-    from contextlib import nullcontext
-
-    del label, total
-    return nullcontext(lambda done, note: None)
-
-
-def no_log(text: str) -> None:
-    """Ignore a log line: the default of the functions that take a `Log`."""
-    del text

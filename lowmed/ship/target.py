@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lowmed.errors import RunError, SetupError
-from lowmed.evaluate.target import EvalTarget, open_target
+from lowmed.evaluation.target import EvalTarget, open_target
 from lowmed.run import FOLDER, Run
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lowmed.api.bridge import Clock, StoppedError
-from lowmed.api.progress import silent
-from lowmed.evaluate import results_folder
+from lowmed.evaluation import results_folder
+from lowmed.progress import silent
 
 
 def test_minutes_left_are_counted_from_the_start() -> None:

@@ -9,13 +9,14 @@ from typer.testing import CliRunner, Result
 
 from lowmed.cli.bridge import bridge
 from lowmed.errors import LowmedError, RecipeError, RunError
-from lowmed.evaluate.bridge_rule import bridge_spec, next_step, stage_recipe
+from lowmed.evaluation.bridge_rule import bridge_spec, next_step, stage_recipe
 from lowmed.recipe.io import dump_recipe, load_recipe
 
 TINY = [
     "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "bridge.questions=12", "bridge.samples=4",
     "bridge.rounds=1", "bridge.sft.max_steps=2", "bridge.sft.prompts_per_step=4", "method.max_steps=2",
-    "method.num_generations=4", "method.prompts_per_step=2", "method.max_completion_length=40", "eval.max_new_tokens=40",
+    "method.num_generations=4", "method.prompts_per_step=2", "method.max_completion_length=40",
+    "eval.max_new_tokens=40",
     "method.rewards=[{name: accuracy}, {name: format}]",
 ]  # fmt: skip
 

@@ -183,8 +183,8 @@ def test_the_import_shows_its_progress(tmp_path: Path, cache: Path) -> None:
     calls: list[tuple[str, int]] = []
 
     @contextmanager
-    def progress(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        calls.append((what, total))
+    def progress(label: str, total: int, start: int = 0) -> Iterator[Callable[[int, str], None]]:
+        calls.append((label, total + start))
         yield lambda done, note: calls.append((note, done))
 
     load("slake", str(write_slake(tmp_path / "slake")), progress=progress)

@@ -31,7 +31,7 @@ def nano() -> load.Loaded:
 def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
     first, second, third = phantom.samples("test", 3)
     samples = [first, replace(second, images=()), replace(third, images=(*third.images, *first.images))]
-    result: Mapping[str, Any] = encode(loaded, samples, prompt.family("reasoning"), phantom.picture)
+    result: Mapping[str, Any] = encode(loaded, samples, prompt.family("reasoning"), phantom.open_image)
     return result
 
 

@@ -17,9 +17,9 @@ from lowmed.data.split import DataSplit, evaluation_only, limited
 from lowmed.engine import device, evaluator, load
 from lowmed.engine.generate import complete, encode
 from lowmed.errors import DataError
-from lowmed.evaluate import results_folder, runner
-from lowmed.evaluate.controls import REAL, shuffled
-from lowmed.evaluate.report import eval_settings, report
+from lowmed.evaluation import results_folder, runner
+from lowmed.evaluation.controls import REAL, shuffled
+from lowmed.evaluation.report import eval_settings, report
 from lowmed.nano import phantom
 from lowmed.recipe import ModelSpec
 
@@ -74,8 +74,8 @@ def _phantom(questions: int) -> DataSplit:
 
 def test_completions_do_not_depend_on_the_order_of_samples(nano: load.Loaded) -> None:
     samples = phantom.samples("test", 10)
-    together = list(complete(nano, samples, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS))
-    reversed_order = complete(nano, samples[::-1], FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
+    together = list(complete(nano, samples, FAMILY, phantom.open_image, max_new_tokens=LONGEST_TOKENS))
+    reversed_order = complete(nano, samples[::-1], FAMILY, phantom.open_image, max_new_tokens=LONGEST_TOKENS)
     assert {completion.sample.id: completion.completion for completion in together} == {
         completion.sample.id: completion.completion for completion in reversed_order
     }
@@ -86,7 +86,7 @@ def test_completions_do_not_depend_on_the_order_of_samples(nano: load.Loaded) ->
 
 def test_samples_without_image_and_truncated_completions(nano: load.Loaded) -> None:
     samples = [replace(sample, images=()) for sample in phantom.samples("test", 3)]
-    result = list(complete(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.picture, max_new_tokens=3))
+    result = list(complete(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.open_image, max_new_tokens=3))
     assert len(result) == 5
     assert {(completion.tokens, completion.finish_reason) for completion in result if completion.sample.images} == {
         (3, "length")
@@ -96,7 +96,7 @@ def test_samples_without_image_and_truncated_completions(nano: load.Loaded) -> N
 def test_sampled_completions_vary_and_have_the_requested_number(nano: load.Loaded) -> None:
     samples = phantom.samples("test", 2)
     torch.manual_seed(0)
-    result = list(complete(nano, samples, FAMILY, phantom.picture, max_new_tokens=12, temperature=3.0, copies=4))
+    result = list(complete(nano, samples, FAMILY, phantom.open_image, max_new_tokens=12, temperature=3.0, copies=4))
     assert [completion.sample.id for completion in result].count(samples[0].id) == 4
     assert len({completion.completion for completion in result}) > 2
 
@@ -115,7 +115,7 @@ def test_images_missing_in_the_models_input_are_an_error(nano: load.Loaded, monk
 
     monkeypatch.setattr(nano, "processor", Losing())
     with pytest.raises(DataError, match="the samples have 2 images, the model's input has 1"):
-        encode(nano, phantom.samples("test", 2), FAMILY, phantom.picture)
+        encode(nano, phantom.samples("test", 2), FAMILY, phantom.open_image)
 
 
 def test_a_model_with_zeroed_vision_is_detected(tmp_path: Path, blind: load.Loaded) -> None:
@@ -142,7 +142,7 @@ def test_the_embedded_model_describes_its_image(nano: load.Loaded) -> None:
     real, other = (
         {
             completion.sample.id: completion.completion
-            for completion in complete(nano, questions, FAMILY, phantom.picture, max_new_tokens=LONGEST_TOKENS)
+            for completion in complete(nano, questions, FAMILY, phantom.open_image, max_new_tokens=LONGEST_TOKENS)
         }
         for questions in (samples, shuffled(samples, phantom.samples("test", 60)))
     )
@@ -153,7 +153,7 @@ def test_the_embedded_model_describes_its_image(nano: load.Loaded) -> None:
 
 def test_the_answerer_loads_the_model_and_answers() -> None:
     answer = evaluator.answerer(MODEL, None, FAMILY, LONGEST_TOKENS)
-    [completion] = answer(phantom.samples("test", 1), phantom.picture, copies=1, temperature=0.0)
+    [completion] = answer(phantom.samples("test", 1), phantom.open_image, copies=1, temperature=0.0)
     assert "<answer>" in completion.completion
 
 

@@ -134,8 +134,10 @@ def prompts_and_rows(loaded: load.Loaded) -> tuple[Any, Any]:
     """Model inputs of three questions, of which one has no image, and of one row for each of their completions."""
     samples = phantom.samples("test", 3)
     samples[1] = replace(samples[1], images=())
-    inputs = encode(loaded, samples, FAMILY, phantom.picture)
-    return inputs, encode(loaded, [samples[prompt_number] for prompt_number in PROMPT_OF_ROW], FAMILY, phantom.picture)
+    inputs = encode(loaded, samples, FAMILY, phantom.open_image)
+    return inputs, encode(
+        loaded, [samples[prompt_number] for prompt_number in PROMPT_OF_ROW], FAMILY, phantom.open_image
+    )
 
 
 def stock_completions(loaded: load.Loaded, inputs: Any, sampling: prefill.Sampling) -> list[list[int]]:
@@ -283,7 +285,7 @@ def test_questions_are_answered_greedily_and_sampled(load_in: str) -> None:
     for copies, temperature in ((1, 0.0), (3, 1.0)):
         result = list(
             complete(
-                loaded, samples, FAMILY, phantom.picture, max_new_tokens=32, copies=copies, temperature=temperature
+                loaded, samples, FAMILY, phantom.open_image, max_new_tokens=32, copies=copies, temperature=temperature
             )
         )
         assert len(result) == 8 * copies

@@ -34,7 +34,7 @@ def _with_adapter() -> load.Loaded:
 
 def _inputs(loaded: load.Loaded, dtype: torch.dtype) -> Mapping[str, Any]:
     first, second = phantom.samples("test", 2)
-    result = encode(loaded, [first, second], prompt.family("reasoning"), phantom.picture)
+    result = encode(loaded, [first, second], prompt.family("reasoning"), phantom.open_image)
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in result.items()}
 
 

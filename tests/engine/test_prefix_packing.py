@@ -44,7 +44,7 @@ def loaded(request: pytest.FixtureRequest) -> load.Loaded:
 
 def questions(loaded: load.Loaded) -> list[dict[str, torch.Tensor]]:
     """Four prompts of different lengths with one image, one of another size, none, and two."""
-    image, *others = (phantom.picture(sample.images[0]) for sample in phantom.samples("train", 3))
+    image, *others = (phantom.open_image(sample.images[0]) for sample in phantom.samples("train", 3))
     about: list[list[Image.Image]] = [[image], [others[0].resize((84, 140))], [], [image, others[1]]]
     result = []
     for number, images in enumerate(about):

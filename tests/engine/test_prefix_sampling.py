@@ -62,7 +62,7 @@ def _samples() -> list[Sample]:
 
 def _stock(loaded: load.Loaded, prompt_of_row: list[int], sampling: prefill.Sampling) -> list[list[int]]:
     samples = _samples()
-    inputs = encode(loaded, [samples[prompt_number] for prompt_number in prompt_of_row], FAMILY, phantom.picture)
+    inputs = encode(loaded, [samples[prompt_number] for prompt_number in prompt_of_row], FAMILY, phantom.open_image)
     how: dict[str, Any] = {"do_sample": False}
     if sampling.temperature:
         how = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
@@ -84,7 +84,7 @@ def _ours(loaded: load.Loaded, prompt_of_row: list[int], sampling: prefill.Sampl
 
 
 def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
-    result: Mapping[str, Any] = encode(loaded, _samples(), FAMILY, phantom.picture)
+    result: Mapping[str, Any] = encode(loaded, _samples(), FAMILY, phantom.open_image)
     return result
 
 

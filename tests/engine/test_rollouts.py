@@ -142,7 +142,7 @@ def likelihoods(
 ) -> list[float | None]:
     ids = [nano.processor.tokenizer(text)["input_ids"] for _, text in completions]
     images = [
-        [prepare(phantom.picture(image), nano.policy) for image in ROWS[row].sample.images] for row, _ in completions
+        [prepare(phantom.open_image(image), nano.policy) for image in ROWS[row].sample.images] for row, _ in completions
     ]
     return copy.likelihood([row for row, _ in completions], images, [text for _, text in completions], ids)
 
@@ -153,7 +153,7 @@ def alone(nano: load.Loaded, row: int, text: str) -> float:
     full_text = (
         nano.processor.apply_chat_template(prompt.build_messages(FAMILY, sample, 0), add_generation_prompt=True) + text
     )
-    images = [prepare(phantom.picture(image), nano.policy) for image in sample.images]
+    images = [prepare(phantom.open_image(image), nano.policy) for image in sample.images]
     inputs = nano.processor(text=[full_text], images=images, return_tensors="pt")
     with torch.no_grad():
         logs = nano.model(**inputs).logits.float().log_softmax(2)[0]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from lowmed.cli.judge import app
 from lowmed.errors import DataError, RecipeError, RunError
-from lowmed.evaluate.judge_calibration import ATTACKS, agreement
+from lowmed.evaluation.judge_calibration import ATTACKS, agreement
 from lowmed.judge import ANSWER, CLINICAL, Judge, judge_for_rewards, transport
 from lowmed.recipe import JudgeSpec
 

@@ -42,7 +42,7 @@ def test_the_folder_is_small_without_pickles_or_paths_of_the_build_machine() -> 
 def test_the_package_and_phantom_do_not_load_torch() -> None:
     code = (
         "import sys; from lowmed import nano; from lowmed.nano import phantom, model, teach, measure, build;"
-        "phantom.picture('phantom/test/0/0'); nano.folder();"
+        "phantom.open_image('phantom/test/0/0'); nano.folder();"
         "sys.exit(bool({'torch', 'transformers', 'tokenizers'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]
@@ -115,7 +115,7 @@ def test_images_of_any_size_are_accepted(loaded: tuple[Any, Any], size: tuple[in
     trained, processor = loaded
     messages = prompt.build_messages(prompt.family("reasoning"), phantom.samples("test", 1)[0])
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    inputs = processor(text=[text], images=[phantom.picture("phantom/test/0/0").resize(size)], return_tensors="pt")
+    inputs = processor(text=[text], images=[phantom.open_image("phantom/test/0/0").resize(size)], return_tensors="pt")
     assert int((inputs["input_ids"] == processor.image_token_id).sum()) == tokens
     with torch.inference_mode():
         assert bool(torch.isfinite(trained(**inputs).logits).all())

@@ -19,7 +19,7 @@ EVERY_SPLIT = pytest.mark.parametrize("split", phantom.SPLITS)
 
 
 def pixels(sample: Sample) -> bytes:
-    return phantom.picture(sample.images[0]).tobytes()
+    return phantom.open_image(sample.images[0]).tobytes()
 
 
 def digest_of(samples: list[Sample]) -> str:
@@ -121,7 +121,7 @@ def test_a_lesion_has_the_place_and_size_of_the_explanation() -> None:
         result = re.search(r"one (small|medium|large) lesion in the (upper|lower) (left|right)", sample.explanation)
         if sample.modality != "X-ray" or result is None:  # the modality whose anatomy is never as bright as a lesion
             continue
-        grey = np.asarray(phantom.picture(sample.images[0])).astype(np.float64)[:, :, 0]
+        grey = np.asarray(phantom.open_image(sample.images[0])).astype(np.float64)[:, :, 0]
         bright = grey > (grey.max() + np.median(grey)) / 2
         in_quadrant = bright[rows[result[2]], columns[result[3]]].sum()
         assert in_quadrant > 0.7 * bright.sum(), sample
@@ -130,7 +130,7 @@ def test_a_lesion_has_the_place_and_size_of_the_explanation() -> None:
 
 
 def test_images_are_84_pixels_wide_and_high_and_rgb() -> None:
-    image = phantom.picture("phantom/test/0/17")
+    image = phantom.open_image("phantom/test/0/17")
     assert (image.size, image.mode) == ((84, 84), "RGB")
 
 
@@ -155,7 +155,7 @@ def test_images_are_84_pixels_wide_and_high_and_rgb() -> None:
 )
 def test_a_malformed_reference_is_a_data_error(reference: str) -> None:
     with pytest.raises(DataError) as caught:
-        phantom.picture(reference)
+        phantom.open_image(reference)
     assert repr(reference) in caught.value.what
     assert "phantom/SPLIT/SEED/INDEX" in caught.value.fix
 
@@ -163,7 +163,7 @@ def test_a_malformed_reference_is_a_data_error(reference: str) -> None:
 @given(st.text())
 def test_any_text_is_a_data_error(reference: str) -> None:
     with pytest.raises(DataError):
-        phantom.picture(reference)
+        phantom.open_image(reference)
 
 
 @pytest.mark.parametrize(("split", "count", "seed"), [("dev", 1, 0), ("train", 1, -1), ("train", 1, 2**32)])
@@ -174,4 +174,4 @@ def test_an_unknown_split_or_seed_is_a_data_error(split: Any, count: int, seed: 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.sampled_from(phantom.SPLITS))
 def test_any_index_of_the_stream_is_a_valid_image(seed: int, index: int, split: phantom.Split) -> None:
-    assert phantom.picture(f"phantom/{split}/{seed}/{index}").size == (84, 84)
+    assert phantom.open_image(f"phantom/{split}/{seed}/{index}").size == (84, 84)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from lowmed.cli.report import report as command
 from lowmed.errors import RunError
-from lowmed.evaluate.records import JudgeCost, JudgedAccuracy, JudgeScores
+from lowmed.evaluation.records import JudgeCost, JudgedAccuracy, JudgeScores
 from lowmed.judge.records import JudgeIdentity
 from lowmed.nano import phantom
 from lowmed.report import page, plots
@@ -26,7 +26,7 @@ from lowmed.report.run_report import read, rewards, settings
 from lowmed.run import Run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SOURCES = {"phantom": phantom.picture}
+SOURCES = {"phantom": phantom.open_image}
 NO_DATA = {"missing": "nothing is at hand"}
 
 

@@ -13,7 +13,7 @@ from lowmed import prompt
 from lowmed.cli.ask import ask as command
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import DataError, RecipeError, RunError
-from lowmed.evaluate.answerer import Completion, OpenImage
+from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.nano import phantom
 from lowmed.sample import Sample
 from lowmed.ship import ask
@@ -26,7 +26,7 @@ QUESTION = "Where is the lesion?"
 @pytest.fixture
 def image(tmp_path: Path) -> str:
     path = tmp_path / "image.png"
-    phantom.picture(phantom.samples("test", 1)[0].images[0]).save(path)
+    phantom.open_image(phantom.samples("test", 1)[0].images[0]).save(path)
     return str(path)
 
 
@@ -68,7 +68,9 @@ class FixedAnswerer:
 
 def ask_fixed(*texts: str, samples: int = 0) -> AskResult:
     sample = ask.question_sample(QUESTION, [])
-    return ask.ask_model(FixedAnswerer(*texts), "fixed", sample, prompt.family("reasoning"), phantom.picture, samples)
+    return ask.ask_model(
+        FixedAnswerer(*texts), "fixed", sample, prompt.family("reasoning"), phantom.open_image, samples
+    )
 
 
 def test_an_ambiguous_completion_is_unread_and_has_no_vote() -> None:

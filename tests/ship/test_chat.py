@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lowmed.errors import SetupError
-from lowmed.evaluate.target import open_target
+from lowmed.evaluation.target import open_target
 from lowmed.nano import phantom
 
 pytest.importorskip("gradio", reason="the extra `ui` is not installed")
@@ -39,7 +39,7 @@ def image(tmp_path: Path) -> Any:
     from gradio_client import handle_file
 
     [sample] = phantom.samples("test", 1)
-    phantom.picture(sample.images[0]).save(tmp_path / "a.png")
+    phantom.open_image(sample.images[0]).save(tmp_path / "a.png")
     return handle_file(str(tmp_path / "a.png"))
 
 

@@ -40,7 +40,7 @@ def test_the_scripts_of_merged_weights_and_adapter_run(run: Run, tmp_path: Path)
     for file in run.adapter.iterdir():
         (tmp_path / "adapter" / file.name).write_bytes(file.read_bytes())
     sample = phantom.samples("test", 1)[0]
-    phantom.picture(sample.images[0]).save(tmp_path / "image.png")
+    phantom.open_image(sample.images[0]).save(tmp_path / "image.png")
     completions = []
     for kind, arguments in (("merged", []), ("adapter", [str(nano.folder())])):
         script = tmp_path / kind / "example.py"

@@ -42,7 +42,7 @@ def questions(count: int, *, images: bool = True) -> list[PromptInput]:
     return [
         PromptInput(
             prompt.build_messages(family, sample)[0]["content"][-1]["text"],
-            tuple(phantom.picture(image) for image in sample.images) if images else (),
+            tuple(phantom.open_image(image) for image in sample.images) if images else (),
         )
         for sample in phantom.samples("test", count)
     ]
@@ -113,7 +113,7 @@ def test_llama_cpp_gives_the_completions_of_transformers(exported: Path, images:
 @pytest.mark.slow
 @pytest.mark.usefixtures("llama")
 def test_several_images_in_one_prompt_keep_their_order(exported: Path) -> None:
-    images = [phantom.picture(sample.images[0]) for sample in phantom.samples("test", 3)]
+    images = [phantom.open_image(sample.images[0]) for sample in phantom.samples("test", 3)]
     wide = images[2].resize((140, 56))
     inputs = [PromptInput("Which one?", tuple(order)) for order in ((*images[:2], wide), (wide, *images[:2]))]
     result = compare_nano(nano.folder(), exported, "f16", inputs)
@@ -207,7 +207,7 @@ def test_the_released_tokenizer_and_head_sizes_agree_on_real_questions(tmp_path:
     )
     language, vision = write_gguf(folder, tmp_path / "out", ("f16",))
     rows = json.loads(slake.read_text(encoding="utf-8"))
-    image = phantom.picture(phantom.samples("test", 1)[0].images[0])
+    image = phantom.open_image(phantom.samples("test", 1)[0].images[0])
     hard = ["  two  spaces\n\n\tand 12345 mm, it's HE'LL 3.5×10⁻³ µg/mL 🩻", "x" * 300, "<think>\n</think>"]
     inputs = [PromptInput(row["question"], (image,)) for row in rows[:6] + rows[-6:]] + [
         PromptInput(one) for one in hard

@@ -18,7 +18,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from lowmed import nano
 from lowmed.cli.merge import merge as command
 from lowmed.engine import device, load
-from lowmed.evaluate.target import open_target
+from lowmed.evaluation.target import open_target
 from lowmed.recipe import ModelSpec
 from lowmed.run import Run
 from lowmed.ship import merge, merge_job, weights

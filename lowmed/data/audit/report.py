@@ -13,13 +13,13 @@ from lowmed.data.answer_prior import AnswerPrior
 from lowmed.data.audit import image_scan, leaks, near_duplicates, phi_patterns, record
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.data.ingest import prepared_folder
+from lowmed.progress import Advance
 from lowmed.sample import KINDS, Sample
 
 SHOWN = 12  # rows, images or pairs of each kind in the record
 SHOWN_PAIRS = 200
 NATIVE = PixelPolicy(16384)  # so large that images keep their original size
 TOKEN_BINS = (0, 64, 128, 256, 512, 1024, 2048, 4096, 16385)
-Advance = Callable[[int, str], None]
 Splits = Mapping[str, Sequence[Sample]]
 Rows = Sequence[Sample]
 

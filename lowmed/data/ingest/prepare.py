@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,9 +22,9 @@ from lowmed.data.ingest import image_store, prepared_folder
 from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline, write_line
 from lowmed.data.ingest.raw_sample import Entry
 from lowmed.errors import DataError, LowmedError
+from lowmed.progress import Advance
 
 SHOWN_REASONS = 8
-Advance = Callable[[int, str], None]
 
 
 @dataclass

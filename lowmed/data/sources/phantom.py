@@ -39,7 +39,7 @@ def load(sizes: Mapping[str, int] = SIZES, seed: int = SEED) -> DataSet:
     splits: dict[str, tuple[Sample, ...]] = {
         split: tuple(phantom.samples(split, sizes[split], seed)) for split in SPLITS if sizes.get(split)
     }
-    return DataSet("phantom", splits, (), phantom.picture)
+    return DataSet("phantom", splits, (), phantom.open_image)
 
 
 def open_generated(path: Path, options: ImportOptions) -> RowStream:

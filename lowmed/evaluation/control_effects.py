@@ -1,0 +1,54 @@
+"""Effect of the controls: accuracy on the same questions with the real and with an altered input."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lowmed.evaluation.intervals import clustered, wilson
+from lowmed.evaluation.metrics import correct_flags, mean
+from lowmed.evaluation.records import ControlAccuracy, ControlEffect
+
+Row = Mapping[str, Any]
+
+
+def control_effect(real: Sequence[Row], control: Sequence[Row]) -> ControlEffect:
+    """Compare a control's scored rows with the real completions of the same questions.
+
+    The effect is real minus control accuracy with a paired interval over images. For the shuffled image it is visual
+    reliance (VRS of arXiv:2603.03437); an interval that includes 0 shows no use of the image.
+    """
+    real_by_question = {(row["split"], row["id"]): row for row in real}
+    pairs = [(real_by_question[row["split"], row["id"]], row) for row in control]
+    if not pairs:
+        return ControlEffect(questions=0)
+    return ControlEffect(
+        questions=len(pairs),
+        strict=_control_accuracy(pairs, "strict_outcome"),
+        lenient=_control_accuracy(pairs, "outcome"),
+        changed=mean([before["parsed"] != after["parsed"] for before, after in pairs]),
+        unread=mean([after["outcome"] == "unread" for _, after in pairs]),
+    )
+
+
+def _control_accuracy(pairs: Sequence[tuple[Row, Row]], field: str) -> ControlAccuracy:
+    before = correct_flags([row for row, _ in pairs], field)
+    after = correct_flags([row for _, row in pairs], field)
+    differences = [a - b for a, b in zip(before, after, strict=True)]
+    return ControlAccuracy(
+        real=mean(before),
+        accuracy=mean(after),
+        wilson=wilson(round(sum(after)), len(after)),
+        effect=mean(differences),
+        effect_by_image=clustered(differences, [row["group"] for row, _ in pairs]),
+    )
+
+
+def verdict(shuffled: ControlEffect | None) -> str:
+    """Whether the answers depend on the image, in one sentence; empty without the shuffled control."""
+    if shuffled is None or shuffled.lenient is None:
+        return ""
+    score = shuffled.lenient
+    low, high = score.effect_by_image
+    drop = f"another image costs {score.effect:+.3f} [{low:+.3f}, {high:+.3f}] accuracy"
+    if low > 0:
+        return f"the image is used: {drop}"
+    return f"NO EVIDENCE THAT THE IMAGE IS USED: {drop}"

@@ -1,0 +1,146 @@
+"""Controls: the same questions with altered inputs, to test whether a model uses the image.
+
+| control | what changes | accuracy of a model that uses the image |
+| --- | --- | --- |
+| blind | no image | drops to that of the question alone |
+| grey | every pixel gray, same size | drops |
+| shuffled | the image of another group, of the same modality if known | drops |
+| options | the options of a choice in another order, the correct one under another letter | unchanged |
+| flipped | image mirrored, left and right exchanged in question, options and gold answer | unchanged |
+
+A question is flipped only if its question, options or answer change. A question that names no side is skipped, and so
+is one that names both sides while its answer names none. All images are altered in memory.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from PIL import Image, ImageOps
+
+from lowmed.answer.lexicon import ALL, one_of
+from lowmed.evaluation.answerer import OpenImage
+from lowmed.sample import Sample
+
+REAL, SAMPLED, SAMPLED_BLIND = "real", "sampled", "sampled-blind"
+CONTROLS = ("blind", "grey", "shuffled", "options", "flipped")
+_SIDE = re.compile(rf"\b({one_of((*ALL.left, *ALL.right))})\b", re.IGNORECASE)
+_OTHER = dict((*zip(ALL.left, ALL.right, strict=True), *zip(ALL.right, ALL.left, strict=True)))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Samples of one split with one kind of input. Their ids stay, so that completions pair with the real ones."""
+
+    name: str
+    split: str
+    samples: tuple[Sample, ...]
+    open_image: OpenImage
+    copies: int = 1
+    temperature: float = 0.0
+
+
+def choose_questions(held_out: Mapping[str, Sequence[Sample]], questions: int) -> dict[str, tuple[Sample, ...]]:
+    """Choose about `questions` questions, proportionally from each split, by a hash of their ids."""
+    total = sum(len(samples) for samples in held_out.values())
+    share = min(1.0, questions / total) if total else 0.0
+    result = {}
+    for split, samples in held_out.items():
+        ranked = sorted(samples, key=lambda sample: _rank(sample.id))[: round(share * len(samples))]
+        kept = {sample.id for sample in ranked}
+        result[split] = tuple(sample for sample in samples if sample.id in kept)
+    return result
+
+
+def conditions(split: str, samples: Sequence[Sample], pool: Sequence[Sample], open_image: OpenImage) -> list[Condition]:
+    """All controls of one split.
+
+    Args:
+        split: its name.
+        samples: the questions to repeat.
+        pool: the samples whose images may replace others; includes `samples`.
+        open_image: opens image references.
+    """
+    with_image = tuple(sample for sample in samples if sample.images)
+    altered: dict[str, tuple[Iterable[Sample | None], OpenImage]] = {
+        "blind": (map(without_images, with_image), open_image),
+        "grey": (with_image, lambda reference: grey(open_image(reference))),
+        "shuffled": (shuffled(with_image, pool), open_image),
+        "options": (map(reordered, samples), open_image),
+        "flipped": (map(flipped, with_image), lambda reference: ImageOps.mirror(open_image(reference))),
+    }
+    return [
+        Condition(name, split, tuple(sample for sample in altered_samples if sample), open_altered)
+        for name, (altered_samples, open_altered) in altered.items()
+    ]
+
+
+def without_images(sample: Sample) -> Sample:
+    """The question without its images."""
+    return replace(sample, images=())
+
+
+def grey(image: Image.Image) -> Image.Image:
+    """A gray image of the same size."""
+    return Image.new("RGB", image.size, (128, 128, 128))
+
+
+def shuffled(samples: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
+    """Each sample with the images of another group: the same number, the same modality, none of its own.
+
+    The images of a modality form one cycle and each is replaced by the next. So every image is used about as often
+    as before. A sample without a suitable replacement is left out.
+    """
+    cycles: dict[tuple[str, int], dict[tuple[str, ...], str]] = defaultdict(dict)
+    for sample in sorted(pool, key=lambda sample: _rank(" ".join(sample.images))):
+        if sample.images:
+            cycles[sample.modality, len(sample.images)].setdefault(sample.images, sample.group)
+    positions = {key: {images: index for index, images in enumerate(cycle)} for key, cycle in cycles.items()}
+    lists = {key: list(cycle.items()) for key, cycle in cycles.items()}
+    result = []
+    for sample in samples:
+        key = sample.modality, len(sample.images)
+        cycle, start = lists[key], positions[key][sample.images]
+        following = (cycle[(start + step) % len(cycle)] for step in range(1, len(cycle)))
+        replacement = next(
+            (images for images, group in following if group != sample.group and not set(images) & set(sample.images)),
+            None,
+        )
+        if replacement:
+            result.append(replace(sample, images=replacement))
+    return result
+
+
+def reordered(sample: Sample) -> Sample | None:
+    """A choice with its options rotated so that the correct one has another letter; None for other kinds."""
+    if sample.kind != "choice":
+        return None
+    shift = 1 + int(_rank(sample.id), 16) % (len(sample.options) - 1)
+    return replace(sample, options=sample.options[shift:] + sample.options[:shift])
+
+
+def flipped(sample: Sample) -> Sample | None:
+    """The sample's text for its mirrored image, or None if mirroring changes neither question, options nor answer.
+
+    A question that names both sides ("left or right?") fits either image and is not changed.
+    """
+    sides = {side.lower() for side in _SIDE.findall(sample.question)}
+    question = _exchanged(sample.question) if len(sides) == 1 else sample.question
+    answer, options = _exchanged(sample.answer), tuple(map(_exchanged, sample.options))
+    if (question, answer, options) == (sample.question, sample.answer, sample.options):
+        return None
+    return replace(sample, question=question, answer=answer, options=options)
+
+
+def _exchanged(text: str) -> str:
+    def other(match: re.Match[str]) -> str:
+        side, word = _OTHER[match[0].lower()], match[0]
+        return side.upper() if word.isupper() else side.capitalize() if word[0].isupper() else side
+
+    return _SIDE.sub(other, text)
+
+
+def _rank(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

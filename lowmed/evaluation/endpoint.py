@@ -1,0 +1,112 @@
+"""A model that another program serves (vLLM, llama.cpp, Ollama) behind an OpenAI-compatible chat API.
+
+This is the only part of lowmed that sends images, and only to the given URL.
+"""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from lowmed import prompt
+from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.errors import SetupError
+from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
+from lowmed.judge import openai_client
+from lowmed.sample import Sample
+
+CONCURRENT_REQUESTS = 8
+PAUSES_SECONDS = (0.5, 2.0, 8.0)  # before each retry of a busy server
+SECONDS_PER_COMPLETION = 600
+KEY = "LOWMED_API_KEY"
+
+
+def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, max_new_tokens: int) -> Answerer:
+    """An answerer for the served model; its key is read from LOWMED_API_KEY.
+
+    Args:
+        url: of the API, e.g. http://127.0.0.1:8000/v1
+        name: of the model on the server.
+        family: the prompts.
+        policy: size of the images that are sent.
+        max_new_tokens: completion limit.
+
+    Raises:
+        SetupError: the URL is invalid, or names another machine while LOWMED_OFFLINE=1.
+    """
+    client = openai_client.client(url, "--endpoint", KEY)
+
+    def answer(
+        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
+    ) -> Iterator[Completion]:
+        def one(number: int) -> Completion:
+            sample = samples[number // copies]
+            body = {
+                "model": name,
+                "messages": _messages(family, sample, open_image, policy),
+                "max_tokens": max_new_tokens,
+                "temperature": temperature,
+            }
+            return _completion(sample, _post(client, url, body), url)
+
+        with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+            for start in range(
+                0, len(samples) * copies, CONCURRENT_REQUESTS
+            ):  # in batches, so that a failure stops soon
+                yield from pool.map(one, range(start, min(start + CONCURRENT_REQUESTS, len(samples) * copies)))
+
+    return answer
+
+
+def _messages(
+    family: prompt.Family, sample: Sample, open_image: OpenImage, policy: PixelPolicy
+) -> list[prompt.Message]:
+    """The messages that a loaded model would get, with the prepared images as PNG."""
+    images = iter(sample.images)
+    messages = prompt.build_messages(family, sample)
+    for message in messages:
+        message["content"] = [
+            {"type": "image_url", "image_url": {"url": _png(open_image, next(images), policy)}}
+            if part["type"] == "image"
+            else part
+            for part in message["content"]
+        ]
+    return messages
+
+
+def _png(open_image: OpenImage, reference: str, policy: PixelPolicy) -> str:
+    buffer = io.BytesIO()
+    prepare(open_image(reference), policy, reference).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
+    """The server's response, retried while the server is busy.
+
+    Raises:
+        SetupError: it does not respond, or rejects the request.
+    """
+    try:
+        return openai_client.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_COMPLETION)
+    except openai_client.NoResponseError as error:
+        start = "start the server, then repeat the command"
+        fix = start if error.status is None else "check --endpoint and --model; the stored completions are kept"
+        raise SetupError(f"the endpoint {error}", url, fix) from error
+
+
+def _completion(sample: Sample, content: Any, url: str) -> Completion:
+    try:
+        choice = content["choices"][0]
+        text = choice["message"]["content"] or ""
+        tokens = int((content.get("usage") or {}).get("completion_tokens", 0))
+        finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
+    except (KeyError, IndexError, TypeError) as error:
+        raise SetupError(
+            f"the endpoint's response is not a chat completion: {str(content)[:200]}",
+            url,
+            "set --endpoint to the OpenAI-compatible URL, .../v1",
+        ) from error
+    return Completion(sample, text, tokens, finish_reason)

@@ -1,0 +1,123 @@
+"""From scored completions to the metrics of a result table."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from lowmed import answer
+from lowmed.evaluation.intervals import clustered, wilson
+from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
+from lowmed.evaluation.score import score_rows
+from lowmed.sample import Sample
+
+MIN_QUESTIONS = 30  # a cell with fewer questions is shown and marked
+Row = Mapping[str, Any]
+
+
+def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_reason: str) -> StoredCompletion:
+    """One line of stored completions: enough to score the completion again without model or images."""
+    return {
+        "id": sample.id,
+        "split": split,
+        "kind": sample.kind,
+        "question": sample.question,
+        "options": list(sample.options),
+        "answer": sample.answer,
+        "group": sample.group,
+        "images": list(sample.images),
+        "modality": sample.modality,
+        "topic": sample.topic,
+        "completion": completion,
+        "tokens": tokens,
+        "finish_reason": finish_reason,
+    }
+
+
+def scored(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Grade the rows by the current answer rules."""
+    return list(score_rows(rows))
+
+
+def answer_type(row: Row) -> str:
+    """The question kind, with `yes/no` apart from other closed questions."""
+    if row["kind"] != "closed":
+        return str(row["kind"])
+    return "yes/no" if answer.is_yes_no(str(row["answer"])) else "closed, not yes/no"
+
+
+STRATA: dict[str, Callable[[Row], str]] = {
+    "kind": lambda row: str(row["kind"]),
+    "modality": lambda row: str(row.get("modality") or ""),
+    "answer_type": answer_type,
+    "topic": lambda row: str(row.get("topic") or ""),
+}
+
+
+def metrics(rows: Sequence[Row]) -> Metrics:
+    """Accuracies with intervals, shares of unread and truncated completions, and the same by stratum.
+
+    `strict` counts only an answer in exactly one tag, as the rewards do. `lenient` counts every answer that can be
+    read without guessing. `macro` is the mean over a stratum's cells, each counted once.
+    """
+    graded = [row["f1"] for row in rows if row["f1"] is not None]
+    cells = {name: {value: _cell(cell) for value, cell in strata(rows, key).items()} for name, key in STRATA.items()}
+    return Metrics(
+        questions=len(rows),
+        images=len({row["group"] for row in rows}),
+        strict=_accuracy(rows, "strict_outcome"),
+        lenient=_accuracy(rows, "outcome"),
+        tagged=mean([answer.extract(row["completion"], row["finish_reason"]).strict for row in rows]),
+        unread=mean([row["outcome"] == "unread" for row in rows]),
+        truncated=mean([row["finish_reason"] == "length" for row in rows]),
+        laterality_errors=mean(["laterality" in row["contradiction"] for row in rows]),
+        polarity_errors=mean(["polarity" in row["contradiction"] for row in rows]),
+        token_f1_open=mean(graded) if graded else None,
+        by_kind=cells["kind"],
+        by_modality=cells["modality"],
+        by_answer_type=cells["answer_type"],
+        by_topic=cells["topic"],
+        **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
+    )
+
+
+def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    """Group the rows by `key`; rows with an empty key are left out."""
+    cells: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if key(row):
+            cells[key(row)].append(row)
+    return dict(sorted(cells.items()))
+
+
+def correct_flags(rows: Iterable[Row], field: str = "outcome") -> list[float]:
+    """1.0 for each correct row, else 0.0."""
+    return [float(row[field] == "correct") for row in rows]
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of at least one value."""
+    return sum(values) / len(values)
+
+
+def _accuracy(rows: Sequence[Row], field: str) -> Accuracy:
+    correct = correct_flags(rows, field)
+    return Accuracy(
+        accuracy=mean(correct),
+        wilson=wilson(round(sum(correct)), len(rows)),
+        by_image=clustered(correct, [row["group"] for row in rows]),
+    )
+
+
+def _cell(rows: Sequence[Row]) -> Cell:
+    correct = correct_flags(rows)
+    return Cell(
+        questions=len(rows),
+        strict=mean(correct_flags(rows, "strict_outcome")),
+        lenient=mean(correct),
+        wilson=wilson(round(sum(correct)), len(rows)),
+        under_30_questions=len(rows) < MIN_QUESTIONS,
+    )
+
+
+def _macro(cells: Sequence[Cell]) -> Macro:
+    return Macro(strict=mean([cell.strict for cell in cells]), lenient=mean([cell.lenient for cell in cells]))

@@ -1,0 +1,146 @@
+"""Records of `lowmed compare` and of `lowmed score`."""
+
+from typing import Any, Literal
+
+from lowmed.evaluation.records.metrics import Interval
+from lowmed.judge.records import JudgeIdentity
+from lowmed.records import Part, Record
+
+
+class PairedDifference(Part):
+    """Two systems on the same questions; differences are second minus first."""
+
+    questions: int
+    """Questions that both answered."""
+    first: float
+    """Accuracy of the first system."""
+    second: float
+    """Accuracy of the second system."""
+    difference: float
+    """`second` - `first`."""
+    by_image: Interval
+    """95 % paired bootstrap over images."""
+    only_first: int
+    """Questions that only the first system answers correctly."""
+    only_second: int
+    """Questions that only the second system answers correctly."""
+    p_mcnemar: float
+    """Exact two-sided McNemar test."""
+    questions_needed: int | None
+    """Questions needed to detect this difference with power 0.8; null if it is 0."""
+
+
+class StratumDifference(PairedDifference):
+    """The difference within one stratum, uncorrected."""
+
+    under_30_questions: bool
+    """Too few questions for a stable figure."""
+
+
+class JudgedDifference(PairedDifference):
+    """The difference in one judge's verdicts on open questions, uncorrected."""
+
+    judge: JudgeIdentity
+    """Model and rubric; the same for both systems."""
+    no_verdict: int
+    """Open questions left out because one side has no verdict."""
+
+
+class Example(Part):
+    """A question whose grade differs between the two systems."""
+
+    id: Any
+    """Question id."""
+    question: Any
+    """The question."""
+    answer: Any
+    """Gold answer."""
+    first: str | None
+    """Completion of the first system."""
+    second: str | None
+    """Completion of the second system."""
+
+
+class Flips(Part):
+    """The first few questions that changed, each way."""
+
+    to_correct: tuple[Example, ...]
+    """Only the second system is correct."""
+    to_incorrect: tuple[Example, ...]
+    """Only the first system is correct."""
+
+
+class SourceComparison(Part):
+    """Comparison on one data source."""
+
+    differences: tuple[str, ...]
+    """Settings and questions that differ; empty unless --allow-different was set."""
+    all: PairedDifference
+    """All questions."""
+    by_kind: dict[str, StratumDifference]
+    """By question kind."""
+    by_modality: dict[str, StratumDifference]
+    """By modality."""
+    by_answer_type: dict[str, StratumDifference]
+    """By answer type."""
+    by_topic: dict[str, StratumDifference]
+    """By topic."""
+    by_split: dict[str, StratumDifference]
+    """By split."""
+    flipped: Flips
+    """Examples."""
+    judged: tuple[JudgedDifference, ...]
+    """One entry a judge that judged both."""
+    judges_differ: str
+    """Why stored judge scores are not compared, or empty."""
+    p_holm: float
+    """`all.p_mcnemar`, corrected for the number of data sources (Holm 1979)."""
+
+
+class Comparison(Record):
+    """Result of `lowmed compare`; printed by --json, not stored."""
+
+    first: tuple[str, ...]
+    """The first system's completions."""
+    second: tuple[str, ...]
+    """The second system's completions."""
+    grade: Literal["strict", "lenient"]
+    """Which grade is compared."""
+    sources: dict[str, SourceComparison]
+    """By data source."""
+
+
+class ScoreMetrics(Part):
+    """Metrics of scored completions; shares are null without rows."""
+
+    n: int
+    """Number of completions."""
+    outcomes: dict[str, int]
+    """Lenient grades."""
+    strict_outcomes: dict[str, int]
+    """Strict grades."""
+    accuracy: float | None
+    """Lenient accuracy."""
+    strict_accuracy: float | None
+    """Strict accuracy."""
+    unread_rate: float | None
+    """Share from which no single answer could be read."""
+    truncated_rate: float | None
+    """Share cut by the token limit."""
+    token_f1: float | None
+    """Mean token F1 of open questions."""
+    laterality_error_rate: float | None
+    """Share that names the wrong side."""
+    polarity_error_rate: float | None
+    """Share that denies what is present, or the reverse."""
+
+
+class ScoreSummary(ScoreMetrics, Record):
+    """Result of `lowmed score`."""
+
+    rules_version: int
+    """Version of the answer rules."""
+    by_kind: dict[str, ScoreMetrics]
+    """By question kind."""
+    by_modality: dict[str, ScoreMetrics]
+    """By modality."""

@@ -1,0 +1,154 @@
+"""The report of one evaluation: settings, metrics, answer-prior baseline and controls."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lowmed import __version__, prompt
+from lowmed.answer import RULES_VERSION, normalize
+from lowmed.data.split import DataSplit
+from lowmed.errors import RunError
+from lowmed.evaluation import control_effects, judge_scores, pass_at_k, results_folder
+from lowmed.evaluation.controls import CONTROLS, REAL, SAMPLED
+from lowmed.evaluation.metrics import mean, metrics, scored
+from lowmed.evaluation.records import ControlReport, EvalReport, EvalSettings, JudgeScores, SplitReport, SplitSettings
+from lowmed.recipe import ModelSpec
+from lowmed.recipe.io import portable_path
+from lowmed.sample import Sample
+
+Row = Mapping[str, Any]
+RowsByCondition = Mapping[str, Sequence[Row]]
+SEEN, UNSEEN = "seen in training", "unseen"
+
+
+def eval_settings(
+    model: ModelSpec,
+    family: prompt.Family,
+    data_split: DataSplit,
+    *,
+    max_new_tokens: int,
+    seen: str,
+    endpoint: bool = False,
+    temperature: float | None = None,
+) -> EvalSettings:
+    """The settings that must be equal for two sets of completions to be comparable.
+
+    Args:
+        model: the base model, or the endpoint's name for its model.
+        family: the prompts.
+        data_split: the questions.
+        max_new_tokens: completion limit.
+        seen: `seen in training`, `unseen`, or "" without a run.
+        endpoint: another program serves the model, so its weight precision is unknown.
+        temperature: sampling temperature of a probe; None for an evaluation.
+    """
+    return EvalSettings(
+        model=portable_path(model.name),
+        load_in=None if endpoint else model.load_in,
+        endpoint=endpoint,
+        max_image_tokens=model.max_image_tokens,
+        max_new_tokens=max_new_tokens,
+        prompts=family.name,
+        prompt_digest=family.digest,
+        source=data_split.source,
+        data_digest=data_split.digest,
+        seen=seen,
+        splits={
+            split: SplitSettings(
+                questions=len(samples),
+                images=len({image for sample in samples for image in sample.images}),
+                images_trained_on=len(data_split.images_in_train[split]),
+                stamp=data_split.stamp(split).lstrip("; "),
+                seen=_seen(data_split, samples, seen),
+            )
+            for split, samples in data_split.held_out.items()
+        },
+        **({} if temperature is None else {"temperature": temperature}),
+    )
+
+
+def report(folder: Path) -> EvalReport:
+    """Score the stored completions of an evaluation by the current rules: no model, images or data needed.
+
+    Raises:
+        RunError: the directory is not an evaluation, or completions are missing.
+    """
+    settings = results_folder.read_settings(folder)
+    rows = {
+        system: {
+            condition: scored(results_folder.read_rows(results_folder.completions_file(folder, system, condition)))
+            for condition in results_folder.conditions(folder, system)
+        }
+        for system in results_folder.systems(folder)
+    }
+    expected = sum(part.questions for part in settings.splits.values())
+    for system, by_condition in rows.items():
+        if len(by_condition[REAL]) != expected:
+            raise RunError(
+                f"`{system}` has completions for {len(by_condition[REAL])} of {expected} questions",
+                str(folder),
+                "repeat the same `lowmed eval` without --rescore; it generates the missing completions",
+            )
+    judged = judge_scores.judge_scores(folder, {system: by_condition[REAL] for system, by_condition in rows.items()})
+    return build(settings, rows, judged).model_copy(update={"folder": folder})
+
+
+def build(
+    settings: EvalSettings, rows: Mapping[str, RowsByCondition], judged: Sequence[JudgeScores] = ()
+) -> EvalReport:
+    """Build a report from settings, scored rows (system -> condition -> rows) and judge scores."""
+    splits = {}
+    for split, known in settings.splits.items():
+        real = {system: _of_split(split, by_condition[REAL]) for system, by_condition in rows.items()}
+        splits[split] = SplitReport(
+            **dict(known),
+            no_image_floor=no_image_floor(next(iter(real.values()))),
+            results={system: metrics(split_rows) for system, split_rows in real.items()},
+        )
+    shared = {name: value for name, value in settings if name in settings.model_fields_set and name != "splits"}
+    return EvalReport(
+        **shared,
+        lowmed=__version__,
+        rules=RULES_VERSION,
+        splits=splits,
+        controls={system: _controls(by_condition) for system, by_condition in rows.items()},
+        sampled={
+            system: pass_at_k.sampling_metrics(by_condition[SAMPLED])
+            for system, by_condition in rows.items()
+            if by_condition.get(SAMPLED)
+        },
+        judged=tuple(judged),
+    )
+
+
+def no_image_floor(rows: Sequence[Row]) -> float | None:
+    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers."""
+    if any(row.get("prior") is None for row in rows):
+        return None
+    return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in rows])
+
+
+def _seen(data_split: DataSplit, samples: Sequence[Sample], seen: str) -> str:
+    """How a split relates to training; a modality absent from the training data is named."""
+    trained, evaluated = (
+        {sample.modality for sample in part if sample.modality} for part in (data_split.train, samples)
+    )
+    new = evaluated - trained
+    if seen == SEEN and trained and evaluated and new == evaluated:
+        return f"unseen modality ({', '.join(sorted(new))})"
+    return seen
+
+
+def _controls(by_condition: RowsByCondition) -> ControlReport:
+    effects = {
+        name: control_effects.control_effect(by_condition[REAL], by_condition[name])
+        for name in CONTROLS
+        if name in by_condition
+    }
+    if not effects:
+        return ControlReport()
+    return ControlReport(**effects, verdict=control_effects.verdict(effects.get("shuffled")))
+
+
+def _of_split(split: str, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["split"] == split]

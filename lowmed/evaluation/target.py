@@ -1,0 +1,182 @@
+"""Who is evaluated, how it is asked, and on what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lowmed import prompt
+from lowmed.data import for_recipe
+from lowmed.data.dataset import DataSet
+from lowmed.data.extraction import as_json_task
+from lowmed.data.load import load
+from lowmed.data.split import DataSplit, evaluation_only, limited, split_data, training_questions_only
+from lowmed.errors import DataError, RecipeError, RunError
+from lowmed.evaluation.report import SEEN, UNSEEN
+from lowmed.files import read_json
+from lowmed.progress import Progress
+from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec
+from lowmed.recipe.io import load_recipe
+from lowmed.run import FOLDER, Run, open_run
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class EvalTarget:
+    """A model with its prompts and pixel policy; `adapters` maps each system (base, tuned, endpoint) to its adapter.
+
+    A model of the task `extraction` gets all questions about an image as one, whatever the data.
+    """
+
+    model: ModelSpec
+    family: prompt.Family
+    eval: EvalSpec
+    run: Run | None
+    adapters: dict[str, Path | None]
+    task: Literal["questions", "extraction"] = "questions"
+
+
+def open_target(target: str | None, *, base: bool = False, served_as: str | None = None) -> EvalTarget:
+    """Open a run, a model directory, an adapter directory or a hub id.
+
+    A directory with `recipe.yaml`, such as an export, brings its prompts and settings. The adapter in a plain PEFT
+    directory is loaded on the base model that its config names.
+
+    Args:
+        target: run directory, model directory, hub id or `nano`; with an endpoint a run or None.
+        base: also evaluate the untrained base model of the run.
+        served_as: the endpoint's name for its model, which is then the only system.
+
+    Raises:
+        RunError: the path does not exist, the run has not finished, or the adapter names no base model.
+        RecipeError: `base` was set for a model without an adapter.
+    """
+    if target:
+        require_path(target)
+    run = open_run(target) if target and (Path(target) / "run.json").is_file() else None
+    bare_adapter = Path(target) if target and not run and (Path(target) / ADAPTER_CONFIG).is_file() else None
+    if base and ((run is None and bare_adapter is None) or served_as):
+        raise RecipeError("a model without a run is its own base", "--with-base", "remove --with-base")
+    if run and run.record.status != "finished":
+        verb = run.recipe.method.kind
+        raise RunError(f"the run is {run.record.status}, not finished", str(target), f"lowmed {verb} --resume {target}")
+    file = Path(target or "") / "recipe.yaml"
+    recipe = run.recipe if run else load_recipe(str(file)) if target and file.is_file() else None
+    model = recipe.model if recipe else ModelSpec()
+    adapter = run.adapter if run else bare_adapter
+    adapters: dict[str, Path | None] = {"base": None} if base or not adapter else {}
+    adapters |= {"tuned": adapter} if adapter else {}
+    if served_as:
+        model, adapters = model.model_copy(update={"name": served_as}), {"endpoint": None}
+    elif bare_adapter:
+        model = model.model_copy(update={"name": _base_of(bare_adapter)})
+    elif not run:
+        if not target:
+            raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run directory, a model, or `nano`")
+        model = model.model_copy(update={"name": target})
+    family = (recipe.prompts if recipe else PromptSpec()).asking
+    task = recipe.data.task if recipe else "questions"
+    return EvalTarget(model, family, recipe.eval if recipe else EvalSpec(), run, adapters, task)
+
+
+def require_path(target: str) -> None:
+    """Check that a target which looks like a path exists, instead of treating it as a hub id.
+
+    A path starts with `.`, `/`, `~` or `runs/`, or has an existing parent directory.
+
+    Raises:
+        RunError: it does not exist.
+    """
+    path = Path(target).expanduser()
+    looks_like_path = target.startswith((".", "/", "~", f"{FOLDER}/")) or ("/" in target and path.parent.is_dir())
+    if looks_like_path and not path.exists():
+        raise RunError("the run does not exist", target, f"check the path; `ls {FOLDER}` lists the runs")
+
+
+def _base_of(adapter: Path) -> str:
+    name = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not name:
+        raise RunError(
+            "the adapter does not name its base model",
+            str(adapter),
+            f"set base_model_name_or_path in {ADAPTER_CONFIG}, or name the run",
+        )
+    return str(name)
+
+
+def splits_to_evaluate(
+    target: EvalTarget, on: str | None, path: str | None, limit: int | None, progress: Progress | None = None
+) -> list[tuple[DataSplit, str]]:
+    """The data to evaluate on, each with its relation to the run's training: `seen in training`, `unseen`, or "".
+
+    Args:
+        target: the run or model.
+        on: comma-separated sources, each as NAME or NAME=FOLDER; None for the run's held-out data.
+        path: folder of the one source.
+        limit: most questions of each held-out part.
+        progress: shows the import of a source that is not cached yet.
+
+    Raises:
+        RecipeError: no source is named, or one folder for several sources.
+        DataError: the run's own source, but not the data that it was trained on.
+    """
+    if on is None and target.run is None:
+        raise RecipeError(
+            "no data to evaluate on", "--on", "name a source, e.g. --on phantom, or evaluate a run directory"
+        )
+    sources: list[tuple[str | None, str | None]] = [(None, path)]
+    if on is not None:
+        sources = [(name, folder or path) for name, _, folder in (source.partition("=") for source in on.split(","))]
+    if path and len(sources) > 1:
+        raise RecipeError(
+            "one folder for several sources", "--path", "name a folder for each: --on vqa-rad=FOLDER,folder=OTHER"
+        )
+    splits = [_load_split(target, name, folder, progress) for name, folder in sources]
+    return [(limited(data_split, limit or target.eval.max_questions), seen) for data_split, seen in splits]
+
+
+def split_to_probe(
+    target: EvalTarget, on: str | None, path: str | None, limit: int, progress: Progress | None = None
+) -> tuple[DataSplit, str]:
+    """The first training questions, which a probe samples before training, and their relation to the run's training.
+
+    Args:
+        target: the run or model.
+        on: the source; None for the run's data.
+        path: its folder.
+        limit: most questions.
+        progress: shows the import of a source that is not cached yet.
+
+    Raises:
+        RecipeError, DataError: as `splits_to_evaluate`.
+    """
+    if target.run and on in (None, target.run.recipe.data.source):
+        data_split, seen = _load_split(target, None, path, progress)
+    elif on is None:
+        raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run directory")
+    else:
+        spec = DataSpec(source=on, allow_shared_images=True, task=target.task)
+        data_split, seen = split_data(_load(target, on, path, progress), spec, 0), ""
+    return training_questions_only(data_split, limit), seen
+
+
+def _load_split(
+    target: EvalTarget, on: str | None, path: str | None, progress: Progress | None
+) -> tuple[DataSplit, str]:
+    run = target.run
+    if run and on in (None, run.recipe.data.source):
+        data_split = for_recipe(run.recipe, path=path, difficulty=False, progress=progress).split
+        if data_split.digest != run.record.data_digest:
+            raise DataError(
+                "these are not the data that the run was trained on, so its held-out questions are unknown",
+                f"{run.recipe.data.source}, digest {data_split.digest[:12]}",
+                "name the copy that was used with --path, or evaluate on another source with --on",
+            )
+        return data_split, SEEN
+    dataset = _load(target, str(on), path, progress)
+    data_split = evaluation_only(as_json_task(dataset) if target.task == "extraction" else dataset)
+    return data_split, UNSEEN if run else ""
+
+
+def _load(target: EvalTarget, source: str, path: str | None, progress: Progress | None) -> DataSet:
+    return load(source, path, max_image_tokens=target.model.max_image_tokens, progress=progress)
