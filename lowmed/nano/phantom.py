@@ -1,7 +1,7 @@
 """Phantom: small procedural CT-, MRI-, X-ray- and ultrasound-like images, and questions with known answers.
 
 An image is a simplified drawing of its modality with 0 to 4 bright lesions, at most one in each quadrant. Each image
-has one question, so the `group` of a sample is its image. Left and right are those of the viewer, not those of a patient.
+has one question, so the `group` of a sample is its image. Left and right are those of the viewer, not the patient.
 The topics of the questions:
 
 | topic    | kind   | answers (the most frequent one first)               |
