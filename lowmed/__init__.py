@@ -4,7 +4,7 @@
 
     recipe = lowmed.load_recipe("rarl", ["method.max_steps=20"], nano=True)
     run = lowmed.train(recipe, "runs/demo")
-    reports = lowmed.evaluation(run, with_base=True)
+    reports = lowmed.evaluate(run, with_base=True)
 
 Every name is imported on first use: `import lowmed` loads nothing heavy.
 """
@@ -15,8 +15,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lowmed.api.ask import ask
+    from lowmed.api.audit import audit
     from lowmed.api.bridge import bridge, resume_bridge
+    from lowmed.api.check import check
+    from lowmed.api.compare import compare
+    from lowmed.api.evaluate import evaluate
+    from lowmed.api.export import export
+    from lowmed.api.merge import merge
+    from lowmed.api.prepare import prepare
+    from lowmed.api.probe import probe
+    from lowmed.api.score import score
     from lowmed.api.train import resume_training, train
+    from lowmed.api.verify import verify
     from lowmed.errors import LowmedError
     from lowmed.recipe import Recipe
     from lowmed.recipe.io import load_recipe
@@ -30,12 +41,23 @@ _MODULES = {
     "Run": "lowmed.run",
     "Sample": "lowmed.sample",
     "Score": "lowmed.rewards.score",
+    "ask": "lowmed.api.ask",
+    "audit": "lowmed.api.audit",
     "bridge": "lowmed.api.bridge",
+    "check": "lowmed.api.check",
+    "compare": "lowmed.api.compare",
+    "evaluate": "lowmed.api.evaluate",
+    "export": "lowmed.api.export",
     "load_recipe": "lowmed.recipe.io",
+    "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
+    "prepare": "lowmed.api.prepare",
+    "probe": "lowmed.api.probe",
     "resume_bridge": "lowmed.api.bridge",
     "resume_training": "lowmed.api.train",
+    "score": "lowmed.api.score",
     "train": "lowmed.api.train",
+    "verify": "lowmed.api.verify",
 }
 
 __all__ = [
@@ -45,12 +67,23 @@ __all__ = [
     "Sample",
     "Score",
     "__version__",
+    "ask",
+    "audit",
     "bridge",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
     "load_recipe",
+    "merge",
     "open_run",
+    "prepare",
+    "probe",
     "resume_bridge",
     "resume_training",
+    "score",
     "train",
+    "verify",
 ]
 
 

@@ -22,6 +22,13 @@ class Run:
 
     folder: Path
 
+    def __fspath__(self) -> str:
+        """The path of the directory, so that a run can be given wherever a path can."""
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
     @property
     def adapter(self) -> Path:
         """Directory of the trained adapter, in PEFT's format."""

@@ -1,6 +1,7 @@
 """`ask`: one question about a user's images."""
 
 from collections.abc import Sequence
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def ask(
-    target: str | Path,
+    target: str | PathLike[str],
     images: Sequence[str | Path],
     question: str,
     *,
@@ -33,7 +34,7 @@ def ask(
     from lowmed.ship.ask import ask_model, open_images, question_sample
     from lowmed.ship.target import open_existing
 
-    opened = open_existing(str(target))
+    opened = open_existing(fspath(target))
     family = prompts.family(prompt) if prompt else opened.family
     paths = [str(image) for image in images]
     sample = question_sample(question, paths)
@@ -41,4 +42,4 @@ def ask(
     from lowmed.engine import evaluator
 
     answerer = evaluator.answerer(opened.model, opened.adapters.get("tuned"), family, opened.eval.max_new_tokens)
-    return ask_model(answerer, str(target), sample, family, open_image, samples)
+    return ask_model(answerer, fspath(target), sample, family, open_image, samples)

@@ -1,5 +1,6 @@
 """Compare two evaluations, as `lowmed compare` does."""
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    first: str | Path, second: str | Path, *, strict: bool = False, allow_different: bool = False
+    first: str | PathLike[str], second: str | PathLike[str], *, strict: bool = False, allow_different: bool = False
 ) -> "Comparison":
     """Compare two sets of completions of the same questions: paired interval and exact test of second minus first.
 

@@ -1,5 +1,6 @@
 """Evaluate a run or a model, as `lowmed eval` does."""
 
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    target: str | None,
+    target: str | PathLike[str] | None,
     *,
     on: str | None = None,
     path: str | None = None,
-    base: bool = False,
+    with_base: bool = False,
     questions: int | None = None,
     controls: int = 200,
     samples: int = 0,
@@ -37,7 +38,7 @@ def evaluate(
         on: data sources separated by commas, each with an optional folder (a,b=FOLDER); default: the run's held-out
             data.
         path: local copy of the only source.
-        base: also evaluate the untrained base model of the run.
+        with_base: also evaluate the untrained base model of the run.
         questions: limit per split; default: the recipe's `eval.limit`.
         controls: number of questions repeated under controls; 0 for none.
         samples: sampled completions per question, for Pass@K and maj@K; 0 for none.
@@ -67,11 +68,14 @@ def evaluate(
         )
     if judge_url and judge_model:
         Judge(judge_url, judge_model)  # reports an invalid URL before any completion is generated
-    opened = open_target(target, base=base, served_as=model)
+    name = None if target is None else fspath(target)
+    opened = open_target(name, base=with_base, served_as=model)
     splits = splits_to_evaluate(opened, on, path, questions, progress)
     reports = []
     for data_split, seen in splits:
-        folder = _results_folder(opened, target or str(model), data_split.source, out, several=len(splits) > 1)
+        folder = _results_folder(
+            opened, fspath(target) if target else str(model), data_split.source, out, several=len(splits) > 1
+        )
         report = evaluator.evaluate(
             opened,
             data_split,

@@ -1,6 +1,7 @@
 """`export`: convert a run to the format of another program, or upload it."""
 
 from collections.abc import Sequence
+from os import PathLike, fspath
 from pathlib import Path
 
 from lowmed.progress import Log, Progress, no_log, silent
@@ -9,7 +10,7 @@ from lowmed.ship.records import ExportReport
 
 
 def export(
-    run: str | Path,
+    run: str | PathLike[str],
     to: str,
     out: str | Path | None = None,
     *,
@@ -52,7 +53,7 @@ def export(
     return export_function(to)(
         ExportRequest(
             target=to,
-            source=str(run),
+            source=fspath(run),
             out=Path(out) if out is not None else None,
             reference=reference,
             questions=questions,

@@ -1,5 +1,6 @@
 """`merge`: merge the adapter of a run into its base, and compare the result with the adapter."""
 
+from os import PathLike, fspath
 from pathlib import Path
 
 from lowmed.progress import Log, Progress, no_log, silent
@@ -7,7 +8,7 @@ from lowmed.ship.records import MergeReport
 
 
 def merge(
-    run: str | Path,
+    run: str | PathLike[str],
     out: str | Path,
     *,
     reference: str | None = None,
@@ -42,7 +43,7 @@ def merge(
     from lowmed.ship.merge_job import prepare_merge, run_merge
 
     job = prepare_merge(
-        str(run),
+        fspath(run),
         Path(out),
         reference=reference,
         into=into,

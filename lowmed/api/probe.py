@@ -1,5 +1,6 @@
 """Probe whether RL can help a model, as `lowmed probe` does."""
 
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def probe(
-    target: str,
+    target: str | PathLike[str],
     *,
     on: str | None = None,
     path: str | None = None,
@@ -41,7 +42,7 @@ def probe(
     from lowmed.progress import silent
     from lowmed.run import FOLDER
 
-    opened = open_target(target)
+    opened = open_target(fspath(target))
     data_split, seen = split_to_probe(opened, on, path, questions, progress)
     parent = opened.run.folder / "probes" if opened.run else Path(FOLDER)
     name = data_split.source if opened.run else f"probe-{Path(target).name}-{data_split.source}"

@@ -1,6 +1,7 @@
 """Write the report of a run, as `lowmed report` does."""
 
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ class WrittenReport:
 
 
 def report(
-    run: str, *, out: str | Path | None = None, with_images: bool = False, path: str | None = None
+    run: str | PathLike[str], *, out: str | Path | None = None, with_images: bool = False, path: str | None = None
 ) -> WrittenReport:
     """Write report.html, and README.md (the model card) into the adapter's directory.
 
@@ -37,7 +38,7 @@ def report(
     from lowmed.report import card, page, run_data, run_report
     from lowmed.run import open_run
 
-    opened = open_run(run)
+    opened = open_run(fspath(run))
     content = run_report.read(opened)
     html = page.render(content, _openers(content.recipe, path, with_images), run_data.data_summary(opened, path))
     file = Path(out) if out else opened.folder / "report.html"

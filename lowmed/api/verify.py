@@ -1,5 +1,6 @@
 """`verify`: check an adapter, and optionally a merged model against it."""
 
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    run: str | Path,
+    run: str | PathLike[str],
     *,
     against: str | Path | None = None,
     questions: int = 16,
@@ -40,9 +41,9 @@ def verify(
     from lowmed.ship.merge_job import load_questions
     from lowmed.ship.verify import check_adapter, check_files, measure_parity, parity_check, retained_check
 
-    target = _open_target(str(run), base)
+    target = _open_target(fspath(run), base)
     merged = _existing(against)
-    adapter = read_adapter(str(run))
+    adapter = read_adapter(fspath(run))
     folder = find_base(target.model)
     if target.run:
         check_revision(folder, target.run.record.base_commit)

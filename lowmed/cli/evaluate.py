@@ -71,7 +71,7 @@ def evaluate(
         target,
         on=on,
         path=path,
-        base=base,
+        with_base=base,
         questions=questions,
         controls=controls,
         samples=samples,
