@@ -83,7 +83,7 @@ def choose_rollout(model: ModelSpec, device: Device) -> tuple[str, str]:
         device: for `auto`, the choice that was measured faster on this GPU.
     """
     if model.rollout != "auto":
-        return model.rollout, "the recipe says so"
+        return model.rollout, "set in the recipe"
     if model.load_in == "4bit":
         return "transformers", "a 4-bit base cannot be compiled"
     if model.backend == "unsloth":

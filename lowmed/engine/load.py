@@ -75,7 +75,7 @@ def choose_backend(spec: ModelSpec, device: Device) -> tuple[str, str]:
         SetupError: the recipe demands unsloth, which cannot load this model here.
     """
     backend: str = spec.backend
-    reason = "the recipe says so"
+    reason = "set in the recipe"
     if backend == "transformers":
         return backend, reason
     error = _unsloth_error(spec, device)
@@ -241,7 +241,7 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> An
 
 
 def check_quantized(model: Any, spec: ModelSpec) -> None:
-    """Check that every language layer is 4-bit and nothing else, if the recipe says so.
+    """With a 4-bit recipe, check that exactly the language layers are 4-bit.
 
     Raises:
         SetupError: a vision layer or the head is 4-bit, which ruins small models, or a language layer is not.

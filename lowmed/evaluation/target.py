@@ -1,4 +1,4 @@
-"""Who is evaluated, how it is asked, and on what."""
+"""The target of an evaluation: its models, its prompts and its data."""
 
 from dataclasses import dataclass
 from pathlib import Path

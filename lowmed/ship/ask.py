@@ -45,7 +45,7 @@ def question_sample(question: str, images: Sequence[str]) -> Sample:
     control = _CONTROL_TOKEN.search(text)
     if control:
         raise DataError(f"the question contains the control token {control[0]}", text[:60], "remove it")
-    return Sample("asked", text, _NO_GOLD, "open", "asked", "asked", tuple(images))
+    return Sample("question", text, _NO_GOLD, "open", "question", "question", tuple(images))
 
 
 def open_images(paths: Sequence[str], policy: PixelPolicy) -> Callable[[str], Image.Image]:

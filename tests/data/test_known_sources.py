@@ -37,7 +37,7 @@ def test_every_known_source_is_documented() -> None:
     }  # fmt: skip
     for name, source in KNOWN.items():
         assert source.name == name
-        assert all((source.about, source.size, source.kinds, source.licence, source.citation, source.get, source.here))
+        assert all((source.about, source.size, source.kinds, source.license, source.citation, source.get, source.here))
         assert source.url or source.generated
 
 

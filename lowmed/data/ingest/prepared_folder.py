@@ -24,7 +24,7 @@ class DataCard(BaseModel):
     Attributes:
         format: version of this file's format.
         source: name of the known source, hub id, or `own`.
-        licence: the licence of a known source; "" if unknown.
+        license: the license of a known source; "" if unknown.
         citation: the publication of a known source.
         url: the page of a known source.
         rows: rows by split.
@@ -44,7 +44,7 @@ class DataCard(BaseModel):
 
     format: int = FORMAT
     source: str
-    licence: str = ""
+    license: str = ""
     citation: str = ""
     url: str = ""
     rows: dict[str, int]

@@ -23,7 +23,7 @@ class Source:
         about: what it contains, in one line.
         size: questions and images, in words.
         kinds: kinds of questions, in words.
-        licence: the licence of questions and images.
+        license: the license of questions and images.
         citation: the publication.
         url: the official page.
         get: the files that a local copy must contain.
@@ -38,7 +38,7 @@ class Source:
     about: str
     size: str
     kinds: str
-    licence: str
+    license: str
     citation: str
     url: str
     get: str
@@ -100,7 +100,7 @@ class Source:
         """The fields of the data card that describe the source."""
         return {
             "source": self.name,
-            "licence": self.licence,
+            "license": self.license,
             "citation": self.citation,
             "url": self.url,
             "unused_images": unused_images,

@@ -137,9 +137,9 @@ def compare(
                 difference = float(np.abs(logits - expected).max())
                 max_difference, tokens, likeliest = max(max_difference, difference), tokens + 1, int(logits.argmax())
                 if likeliest != token:
-                    ours, theirs = (processor.tokenizer.decode([one]) for one in (token, likeliest))
+                    expected_text, actual_text = (processor.tokenizer.decode([number]) for number in (token, likeliest))
                     margin = float(expected[token] - expected[likeliest])
-                    differences.append(Difference(number, position, ours, theirs, margin, difference))
+                    differences.append(Difference(number, position, expected_text, actual_text, margin, difference))
                 if position + 1 < len(completion.tokens):
                     logits = llama.step(token)
     return Agreement(
