@@ -21,6 +21,7 @@ FILES: dict[str, type] = {
     "evals/SOURCE/judge_usage.jsonl in a run, one line a command": evaluation.TimedJudgeUsage,
     "evals/SOURCE/report.json in a run, and `lowmed eval --json`": evaluation.EvalReport,
     "probes/SOURCE/probe.json in a run, and `lowmed probe --json`": evaluation.ProbeReport,
+    "bridge.json in the directory of a bridge": evaluation.BridgeRecord,
     "`lowmed compare --json`": evaluation.Comparison,
     "summary.json of `lowmed score --out`, and `lowmed score --json`": evaluation.ScoreSummary,
     "scored.jsonl of `lowmed score --out`, one line a completion": evaluation.ScoredCompletion,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lowmed.errors import RunError
 from lowmed.files import read_json
+from lowmed.records import require_format
 
 FORMAT = 1  # of both files; a change that older versions cannot read raises it
 PARITY = "parity.json"
@@ -220,10 +221,5 @@ def read_versioned(path: Path) -> dict[str, Any]:
         version = int(content["format"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"{path.name} cannot be read", str(path), "export the run again") from error
-    if version > FORMAT:
-        raise RunError(
-            f"written by a newer version of lowmed (format {version}, this version reads {FORMAT})",
-            str(path),
-            "update lowmed: pip install -U lowmed",
-        )
+    require_format({"format": version}, FORMAT, path)
     return content

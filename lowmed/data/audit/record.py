@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lowmed.data.ingest.prepared_folder import DataCard, check_format
+from lowmed.data.ingest.prepared_folder import DataCard
 from lowmed.errors import DataError
+from lowmed.records import require_format
 
 FORMAT = 1
 
@@ -258,7 +259,7 @@ def read_audit(path: Path) -> AuditRecord:
         raise DataError(f"the audit cannot be read ({type(error).__name__})", str(path), fix) from error
     if not isinstance(content, dict):
         raise DataError("the audit is not a JSON object", str(path), fix)
-    check_format(content, path)
+    require_format(content, FORMAT, path, error=DataError)
     try:
         return AuditRecord.model_validate(content)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from lowmed.data.dataset import RejectedRow
 from lowmed.data.image.files import locate
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
+from lowmed.records import require_format
 
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
 PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
@@ -75,7 +76,7 @@ def data_card(folder: Path) -> DataCard | None:
         raise DataError("the card is not JSON", str(path), "run `lowmed data prepare` again") from error
     if not isinstance(content, dict) or "format" not in content:
         return None  # another program's card.json
-    check_format(content, path)
+    require_format(content, FORMAT, path, error=DataError)
     try:
         return DataCard.model_validate(content)
     except ValidationError as error:
@@ -83,21 +84,6 @@ def data_card(folder: Path) -> DataCard | None:
         raise DataError(
             f"the card is damaged: {fields} missing or wrong", str(path), "run `lowmed data prepare` again"
         ) from error
-
-
-def check_format(content: dict[str, Any], path: Path) -> None:
-    """Check that this version of lowmed can read a record.
-
-    Raises:
-        DataError: a newer version of lowmed wrote it.
-    """
-    written = content.get("format")
-    if isinstance(written, int) and written > FORMAT:
-        raise DataError(
-            f"written by a newer version of lowmed (format {written}, this version reads {FORMAT})",
-            str(path),
-            "update lowmed",
-        )
 
 
 def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, StoredFile]]:
