@@ -63,7 +63,7 @@ def require_format(content: Any, newest: int, path: Path, *, error: type[LowmedE
     """Check that the content of a file is not of a newer format.
 
     Args:
-        content: what the JSON parser returned.
+        content: the parsed JSON.
         newest: the newest format that this version reads.
         path: the file, for error messages.
         error: the class of the error that is raised.
@@ -84,7 +84,7 @@ def parse_record(content: Any, path: Path, cls: type[AnyRecord], *, error: type[
     """Validate the parsed content of a record's file.
 
     Args:
-        content: what the JSON parser returned.
+        content: the parsed JSON.
         path: the file, for error messages.
         cls: the record's class.
         error: the class of the error that is raised.
@@ -120,7 +120,7 @@ class JudgeUsage(Part):
     rubrics: tuple[str, ...]
     """Name and digest of each rubric."""
     content: str
-    """What a request contains, in words."""
+    """Content of a request, in words."""
     verdicts_by: dict[str, int]
     """Number of verdicts by rule, from the cache, by the judge, and failed."""
     requests: int

@@ -38,7 +38,7 @@ class StopSignal:
 
     Attributes:
         deadline: in `time.monotonic()`, or None.
-        reason: `SIGINT`, `SIGTERM` or `time`; empty while training goes on.
+        reason: `SIGINT`, `SIGTERM` or `time`; empty during training.
     """
 
     def __init__(self, deadline: float | None) -> None:

@@ -30,7 +30,7 @@ class Loaded:
         model: a transformers model, or a PeftModel around it.
         processor: its processor; pads on the left and follows the pixel policy.
         policy: limits of image sizes.
-        device: where the model is.
+        device: device of the model.
         backend: `transformers` or `unsloth`.
         vision_cache: encodes each image once; None where the family does not support it.
     """
@@ -130,7 +130,7 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
 
     Args:
         spec: the model of a recipe.
-        device: where the model is put.
+        device: device of the model.
 
     Raises:
         SetupError: a file is missing or invalid, or the loaded model differs from the recipe.

@@ -35,7 +35,7 @@ def next_step(verdict: str, rounds: int, limit: int) -> tuple[Step, str]:
     """The stage after a probe, and the reason.
 
     Args:
-        verdict: of the probe.
+        verdict: verdict of the probe.
         rounds: SFT rounds done so far.
         limit: SFT rounds after which bridging stops.
     """

@@ -25,7 +25,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 class EvalTarget:
     """A model with its prompts and pixel policy; `adapters` maps each system (base, tuned, endpoint) to its adapter.
 
-    A model of the task `extraction` gets all questions about an image as one, whatever the data.
+    A model of the task `extraction` gets one question per image, for any data.
     """
 
     model: ModelSpec

@@ -78,7 +78,7 @@ def ask_model(
         sample: the question.
         family: prompt family of the answerer.
         open_image: as `open_images` returns it.
-        samples: how many completions to sample; 0 for none.
+        samples: number of completions to sample; 0 for none.
     """
     [completion] = answerer([sample], open_image, copies=1, temperature=0.0)
     reading = _read(completion)

@@ -18,7 +18,7 @@ class _Part(BaseModel):
 
 
 class AuditedData(_Part):
-    """What was audited: the folder's name, its card if it was prepared, and its rows."""
+    """The audited folder: its name, its card if it was prepared, and its rows."""
 
     folder: str
     card: DataCard | None
@@ -215,17 +215,17 @@ class AuditRecord(_Part):
 
     Attributes:
         format: version of this record's format.
-        data: what was audited.
+        data: the audited folder.
         counts: rows, images and answers by split.
         baselines: accuracy without images: split -> rule -> kind -> share of correct answers.
         images: images that load, and their sizes.
         gold: gold answers that cannot be read back.
         repeats: repeated questions.
-        leaks: what the splits share with each other and with other data sets.
+        leaks: overlaps of the splits with each other and with other data sets.
         near: similar images across splits.
-        privacy: what may identify a patient.
-        reasons: why training on the data would be wrong.
-        review: what a person should look at.
+        privacy: texts and metadata that may identify a patient.
+        reasons: reasons against training on the data.
+        review: points for a person to review.
         verdict: `fail` if there are reasons.
         resplit: the clean split that was written.
     """

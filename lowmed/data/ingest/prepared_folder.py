@@ -12,6 +12,7 @@ from lowmed.data.dataset import RejectedRow
 from lowmed.data.image.files import locate
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
+from lowmed.files import read_jsonl
 from lowmed.records import require_format
 
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
@@ -114,10 +115,7 @@ def rejected_files(folder: Path) -> set[str]:
 
 
 def _rejected(folder: Path) -> list[dict[str, Any]]:
-    path = folder / REJECTED
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return read_jsonl(folder / REJECTED, fix="run `lowmed data prepare` again")
 
 
 def known_files(settings: str, *folders: Path) -> dict[str, tuple[StoredFile, Path]]:

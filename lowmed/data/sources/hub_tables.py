@@ -51,7 +51,7 @@ PATH_VQA = Source(
     license="MIT for the questions; the images belong to their publishers",
     citation="He et al., arXiv 2003.10286",
     url="https://github.com/UCSD-AI4H/PathVQA",
-    get="the hub's Parquet files (data/train-*.parquet ...)",
+    files="the hub's Parquet files (data/train-*.parquet ...)",
     open=parquet_reader("path-vqa"),
     hub_id="flaviagiammarino/path-vqa",
 )
@@ -63,7 +63,7 @@ SILVAR_MED = Source(
     license="not stated; the images are SLAKE's (CC BY 4.0)",
     citation="Silvar-Med, hub id Hanhpt23/Silvar-Med",
     url="https://huggingface.co/datasets/Hanhpt23/Silvar-Med",
-    get=f"the hub's Parquet files, or {SAMPLES} with its images",
+    files=f"the hub's Parquet files, or {SAMPLES} with its images",
     open=parquet_reader("silvar-med"),
     hub_id="Hanhpt23/Silvar-Med",
 )

@@ -193,6 +193,6 @@ MEDMNIST = Source(
     license="CC BY 4.0; dermamnist CC BY-NC 4.0",
     citation="Yang et al., Scientific Data 10:41, 2023",
     url="https://zenodo.org/records/10519652",
-    get="one file such as breastmnist.npz or pathmnist_224.npz",
+    files="one file such as breastmnist.npz or pathmnist_224.npz",
     open=open_file,
 )

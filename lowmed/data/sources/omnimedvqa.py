@@ -28,7 +28,7 @@ def open_folder(folder: Path, options: ImportOptions) -> RowStream:
     del options
     base = next((inner for inner in (folder, folder / "OmniMedVQA") if (inner / "QA_information").is_dir()), None)
     if base is None:
-        raise DataError("the folder does not contain OmniMedVQA", str(folder), f"it needs {OMNIMEDVQA.get}")
+        raise DataError("the folder does not contain OmniMedVQA", str(folder), f"it needs {OMNIMEDVQA.files}")
     files = sorted((base / "QA_information" / "Open-access").glob("*.json"))
     images = image_root(base, "OmniMedVQA.zip") if not (base / "Images").is_dir() else image_root(base)
 
@@ -59,7 +59,7 @@ OMNIMEDVQA = Source(
     license="each of the 42 data sets has its own; none is stated for the whole",
     citation="Hu et al., CVPR 2024, arXiv 2402.09181",
     url="https://github.com/OpenGVLab/Multi-Modality-Arena",
-    get="QA_information/Open-access/*.json and Images/",
+    files="QA_information/Open-access/*.json and Images/",
     open=open_folder,
     terms="the licenses of the 42 data sets",
     hub_id="foreverbeliever/OmniMedVQA",

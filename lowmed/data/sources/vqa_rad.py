@@ -119,7 +119,7 @@ VQA_RAD = Source(
     license="CC0 1.0",
     citation="Lau et al., Scientific Data 5:180251, 2018",
     url="https://osf.io/89kps",
-    get=f"{FILE} and images/",
+    files=f"{FILE} and images/",
     open=open_folder,
     hub_id="flaviagiammarino/vqa-rad",
 )
