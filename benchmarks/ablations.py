@@ -141,7 +141,7 @@ def accuracy(run: dict[str, Any], infer: str, split: str, model: str = "tuned") 
 def arms(runs: Runs) -> list[str]:
     """One row for each arm: strict accuracy of each seed, by split and inference prompt."""
     columns = [(split, infer) for split in SPLITS for infer in INFER]
-    lines = ["| arm | " + " | ".join(f"{split}, {infer}" for split, infer in columns) + " | reply tokens | training |"]
+    lines = ["| arm | " + " | ".join(f"{split}, {infer}" for split, infer in columns) + " | tokens | training |"]
     lines.append("| --- |" + " --- |" * (len(columns) + 2))
 
     def row(name: str, cells: list[str], tokens: str, seconds: str) -> None:
@@ -165,7 +165,7 @@ def arms(runs: Runs) -> list[str]:
 
 def differences(runs: Runs) -> list[str]:
     """One row for each comparison: mean and interval of the differences within each seed."""
-    lines = ["| comparison | asked by | test | unseen modality |", "| --- | --- | --- | --- |"]
+    lines = ["| comparison | prompt | test | unseen modality |", "| --- | --- | --- | --- |"]
     for label, one, other, families in COMPARED:
         if one in runs and other in runs:
             for infer in families:
@@ -184,7 +184,7 @@ def differences(runs: Runs) -> list[str]:
             if name in runs
         ]
         if cells:
-            lines.append(f"| `{name}` asked by reasoning - by direct | | " + " | ".join(cells) + " |")
+            lines.append(f"| `{name}`: reasoning prompt - direct prompt | | " + " | ".join(cells) + " |")
     return lines
 
 

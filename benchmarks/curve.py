@@ -31,7 +31,7 @@ PAIRS = tuple(f"{load_in}-{seed}" for load_in in ("16bit", "4bit") for seed in r
 SIDES = ("lowmed", "trl")
 UPDATES = 40
 HELD_OUT = 200
-HEAD = """| base | seed | updates with the same replies | gradient norms within | reward, lowmed | TRL | difference | \
+HEAD = """| base | seed | steps with equal completions | gradient norms within | reward, lowmed | TRL | difference | \
 strict accuracy, lowmed | TRL | difference |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 
@@ -72,7 +72,7 @@ def train(name: str, side: str, updates: int) -> Json:
             adapter = folder / "adapter"
         correct = _correct(recipe, data_split, adapter)
     metrics = [{name: row[name] for name in ("reward", "loss", "grad_norm")} for row in rows]
-    return {"machine": about(), "side": side, "updates": metrics, "replies": completions, "correct": correct}
+    return {"machine": about(), "side": side, "updates": metrics, "completions": completions, "correct": correct}
 
 
 def _correct(recipe: Any, data_split: Any, adapter: Path) -> list[bool]:
@@ -92,7 +92,7 @@ def pair(name: str, ours: Json, other: Json) -> Json:
     """The stored result of a pair: both curves, and the share of equal completions by step."""
     same = [
         sum(one == two for one, two in zip(*of_step, strict=True)) / len(of_step[0])
-        for of_step in zip(ours["replies"], other["replies"], strict=True)
+        for of_step in zip(ours["completions"], other["completions"], strict=True)
     ]
     sides = {
         result["side"]: {
@@ -101,7 +101,7 @@ def pair(name: str, ours: Json, other: Json) -> Json:
         }
         for result in (ours, other)
     }
-    return {"name": name, "machine": ours["machine"], "same_replies": same, "sides": sides}
+    return {"name": name, "machine": ours["machine"], "same_completions": same, "sides": sides}
 
 
 def table(pairs: list[Json]) -> str:
@@ -129,7 +129,7 @@ def interval(values: list[float]) -> str:
 def _row(result: Json, reward: float, accuracy: float) -> str:
     base, _, seed = result["name"].partition("-")
     ours, other = (result["sides"][name] for name in SIDES)
-    same = [share == 1 for share in result["same_replies"]]
+    same = [share == 1 for share in result["same_completions"]]
     differences = [abs(one - two) for one, two in zip(ours["grad_norm"], other["grad_norm"], strict=True)]
     within = max((norm for norm, alike in zip(differences, same, strict=True) if alike), default=float("nan"))
     curves = [" to ".join(f"{mean:.3f}" for mean in _thirds(side["reward"])) for side in (ours, other)]

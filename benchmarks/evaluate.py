@@ -52,7 +52,7 @@ def stored(folder: Path, controls: int) -> dict[str, Any]:
     result = report(folder)
     seconds = time.process_time() - started
     assert result.splits["test"].results["base"].questions == QUESTIONS
-    return {"questions": QUESTIONS, "replies_with_controls": completions, "cpu_seconds": round(seconds, 2)}
+    return {"questions": QUESTIONS, "completions_with_controls": completions, "cpu_seconds": round(seconds, 2)}
 
 
 def answering(folder: Path) -> dict[str, Any]:

@@ -27,12 +27,12 @@ TOKENS = (64, 256, 1024)
 GROUPS = (4, 8, 16)
 BATCHES = (1, 32, 128)
 HEADS = {
-    "prefill": ("a prompt read", "| model | image tokens | G | once, ms | once a reply, ms | × |"),
+    "prefill": ("a prompt read", "| model | image tokens | G | once, ms | once a completion, ms | × |"),
     "train": ("forward and backward of a group", "| model | image tokens | G | prompt once, ms | TRL, ms | × |"),
     "tower": ("features of an image", "| model | image tokens | stock, ms | encoded, ms | memory, ms | disk, ms |"),
     "decode": (
-        "a token of every reply",
-        "| model | replies | computed in | base, ms | compiled, ms | NF4, ms |",
+        "a token of every completion",
+        "| model | completions | computed in | base, ms | compiled, ms | NF4, ms |",
     ),
 }
 
@@ -62,7 +62,7 @@ def tables(stored: dict[str, Any]) -> str:
     """The tables of one device, as Markdown."""
     parts = []
     for part, (what, head) in HEADS.items():
-        rows = [ROWS[part](cell) for cell in stored.values() if cell["asked"]["part"] == part]
+        rows = [ROWS[part](cell) for cell in stored.values() if cell["settings"]["part"] == part]
         if rows:
             rule = "| --- " * (head.count("|") - 1) + "|"
             parts.append("\n".join([f"**{what.capitalize()}**", "", head, rule, *map(update_table.row, rows)]))
@@ -72,19 +72,19 @@ def tables(stored: dict[str, Any]) -> str:
 
 
 def _against(cell: dict[str, Any]) -> list[object]:
-    settings, once, each = cell["asked"], cell["seconds"]["once"], cell["seconds"]["each"]
+    settings, once, each = cell["settings"], cell["seconds"]["once"], cell["seconds"]["each"]
     return [settings["model"], settings["tokens"], settings["group"], _ms(once), _ms(each), f"{each / once:.2f}"]
 
 
 def _tower(cell: dict[str, Any]) -> list[object]:
-    settings = cell["asked"]
+    settings = cell["settings"]
     images = cell["images"]
     ways = [_ms(cell["seconds"][name] / images) for name in ("stock", "encoded", "memory", "disk")]
     return [settings["model"], settings["tokens"], *ways]
 
 
 def _decode(cell: dict[str, Any]) -> list[object]:
-    settings, seconds = cell["asked"], cell["seconds"]
+    settings, seconds = cell["settings"], cell["seconds"]
     ways = (("16bit", "16bit"), ("compiled", "16bit"), ("4bit", "4bit"))
     per_token = [(seconds[way] - seconds[f"{base} first token"]) / settings["new_tokens"] for way, base in ways]
     return [settings["model"], settings["group"], cell["precision"], *map(_ms, per_token)]
@@ -129,7 +129,12 @@ def main() -> None:
             print(f"{name}  failed: {error}", file=sys.stderr, flush=True)
             failed.append(name)
             continue
-        stored[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, "images": IMAGES, **result}
+        stored[name] = {
+            "machine": about(),
+            "settings": cell | {"model": name.split("/")[1]},
+            "images": IMAGES,
+            **result,
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"cells": stored}, indent=1) + "\n")
         print(name, *(f"{way} {_ms(seconds)} ms" for way, seconds in result["seconds"].items()), sep="  ", flush=True)

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
         taken = {what: fastest(what, path) for what in WORK}
         files[path.name] = {
             "rows": len(lengths),
-            "mean_reply_characters": round(sum(lengths) / len(lengths)),
+            "mean_completion_characters": round(sum(lengths) / len(lengths)),
             **{f"{what}_per_second": round(len(lengths) / taken[what]) for what in WORK},
         }
         total += len(lengths)

@@ -140,7 +140,7 @@ def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return {"epoch_s": epochs, "peak_gib": {"all": max(row["peak_gib"]["all"] for row in rows)}}
     timed = rows[1:] or rows
     return {
-        "reply_tokens": [row["reply_tokens"] for row in timed],
+        "completion_tokens": [row["completion_tokens"] for row in timed],
         **{
             part: {name: statistics.median(row[part].get(name, 0.0) for row in timed) for name in timed[0][part]}
             for part in ("seconds", "peak_gib")
@@ -191,7 +191,7 @@ def main() -> None:
             failed.append(name)
             print(f"{name}  {error}", flush=True)
             continue
-        stored[name] = {"machine": about(), "asked": cell | {"model": name.split("/")[1]}, **result}
+        stored[name] = {"machine": about(), "settings": cell | {"model": name.split("/")[1]}, **result}
         write_json(path, {"cells": stored})
         print(update_table.line(name, stored[name]), flush=True)
     if not options.out:

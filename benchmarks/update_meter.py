@@ -94,7 +94,7 @@ def instrument(meter: Meter, send: Callable[[dict[str, Any]], None], wait: Calla
 
     class Steps(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         def on_step_end(self, _arguments: Any, state: Any, _control: Any, **_: Any) -> None:
-            send({"update": state.global_step, "reply_tokens": tokens, **meter.stop()})
+            send({"update": state.global_step, "completion_tokens": tokens, **meter.stop()})
             wait()
             meter.start()
 

@@ -38,7 +38,10 @@ def tables(device: str, against: str, results: Path = RESULTS) -> str:
         return NOTHING
     parts = []
     for task, head, shown in (("grpo", GRPO, _grpo), ("sft", SFT, _sft)):
-        lines = [shown(cell, against) for cell in _ordered(each for each in compared if each["asked"]["task"] == task)]
+        lines = [
+            shown(cell, against)
+            for cell in _ordered(stored for stored in compared if stored["settings"]["task"] == task)
+        ]
         if lines:
             parts.append("\n".join([head, *lines]))
     return "\n\n".join([*parts, measured_on(compared)])
@@ -63,15 +66,15 @@ def _ordered(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(
         cells,
         key=lambda cell: [
-            -len(cell["asked"]["model"]),
-            cell["asked"]["tokens"],
-            cell["asked"]["group"],
+            -len(cell["settings"]["model"]),
+            cell["settings"]["tokens"],
+            cell["settings"]["group"],
         ],
     )
 
 
 def _grpo(cell: dict[str, Any], against: str) -> str:
-    settings, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
+    settings, ours, other = cell["settings"], cell["sides"]["lowmed"], cell["sides"][against]
     phases = [
         f"{ours['seconds'][name]:.2f} / {other['seconds'][name]:.2f}" for name in ("generate", "score", "train", "all")
     ]
@@ -81,10 +84,10 @@ def _grpo(cell: dict[str, Any], against: str) -> str:
 
 
 def _sft(cell: dict[str, Any], against: str) -> str:
-    settings, ours, other = cell["asked"], cell["sides"]["lowmed"], cell["sides"][against]
+    settings, ours, other = cell["settings"], cell["sides"]["lowmed"], cell["sides"][against]
     pairs = list(zip(ours["epoch_s"], other["epoch_s"], strict=True))
-    seconds = [f"{ours:.2f} / {theirs:.2f}" for ours, theirs in pairs]
-    ratios = [f"{theirs / ours:.2f}" for ours, theirs in pairs]
+    seconds = [f"{first:.2f} / {second:.2f}" for first, second in pairs]
+    ratios = [f"{second / first:.2f}" for first, second in pairs]
     return row([settings["model"], settings["tokens"], settings["updates"] // 2, *seconds, *ratios, _peak(ours, other)])
 
 

@@ -42,38 +42,61 @@ def write_text(path: Path, text: str) -> None:
             raise
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a JSON-lines file; an empty list if it does not exist. An incomplete last line is skipped.
+def read_jsonl(
+    path: Path, *, fix: str = "restore the file, or delete the line", repair: bool = False
+) -> list[dict[str, Any]]:
+    """Read the rows of a JSON-lines file; an empty list if it does not exist.
+
+    A last line without a newline is incomplete if a process was killed while writing. It is skipped if it is not JSON.
+
+    Args:
+        path: the file.
+        fix: the fix in the error.
+        repair: remove a last line without a newline from the file, so that the row is written again.
 
     Raises:
         RunError: any other line is not JSON.
     """
     if not path.exists():
         return []
-    rows = []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, Any]] = []
+    *lines, last = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines, 1):
-        if not line:
-            continue
         try:
-            rows.append(json.loads(line))
+            rows += [json.loads(line)] if line else []
         except json.JSONDecodeError as error:
-            if number == len(lines):  # without a newline at its end: the process was killed while writing
-                break
-            raise RunError(
-                "the line is not JSON", f"{path}:{number}", "restore the file, or delete the line"
-            ) from error
+            raise RunError("the line is not JSON", f"{path}:{number}", fix) from error
+    if last and repair:
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    elif last:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(last))
     return rows
 
 
-def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> None:
     """Append rows to a JSON-lines file.
+
+    Args:
+        path: the file; created if absent.
+        rows: the rows.
+        ascii_only: as in `to_jsonl`.
 
     Raises:
         SetupError: the disk is full or not writable.
     """
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(to_jsonl([row], ascii_only=ascii_only) for row in rows)
+
+
+def to_jsonl(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> str:
+    """Rows as the text of a JSON-lines file.
+
+    Args:
+        rows: the rows.
+        ascii_only: escape other characters; needed for completions, which may hold characters that UTF-8 cannot encode.
+    """
+    return "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows)
 
 
 @contextlib.contextmanager

@@ -59,11 +59,32 @@ def read_record(path: Path, cls: type[AnyRecord], *, error: type[LowmedError] = 
     return parse_record(content, path, cls, error=error)
 
 
+def require_format(content: Any, newest: int, path: Path, *, error: type[LowmedError] = RunError) -> None:
+    """Check that the content of a file is not of a newer format.
+
+    Args:
+        content: the parsed JSON.
+        newest: the newest format that this version reads.
+        path: the file, for error messages.
+        error: the class of the error that is raised.
+
+    Raises:
+        LowmedError: a newer version of lowmed wrote the file.
+    """
+    written = content.get("format") if isinstance(content, dict) else None
+    if isinstance(written, int) and written > newest:
+        raise error(
+            f"written by a newer version of lowmed (format {written}, this version reads {newest})",
+            str(path),
+            "update lowmed: pip install -U lowmed",
+        )
+
+
 def parse_record(content: Any, path: Path, cls: type[AnyRecord], *, error: type[LowmedError] = RunError) -> AnyRecord:
     """Validate the parsed content of a record's file.
 
     Args:
-        content: what the JSON parser returned.
+        content: the parsed JSON.
         path: the file, for error messages.
         cls: the record's class.
         error: the class of the error that is raised.
@@ -71,14 +92,7 @@ def parse_record(content: Any, path: Path, cls: type[AnyRecord], *, error: type[
     Raises:
         LowmedError: as `read_record`.
     """
-    known = cls.model_fields["format"].default
-    written = content.get("format") if isinstance(content, dict) else None
-    if isinstance(written, int) and written > known:
-        raise error(
-            f"written by a newer version of lowmed (format {written}, this version reads {known})",
-            str(path),
-            "update lowmed: pip install -U lowmed",
-        )
+    require_format(content, cls.model_fields["format"].default, path, error=error)
     try:
         return cls.model_validate(content)
     except ValidationError as reason:
@@ -106,7 +120,7 @@ class JudgeUsage(Part):
     rubrics: tuple[str, ...]
     """Name and digest of each rubric."""
     content: str
-    """What a request contains, in words."""
+    """Content of a request, in words."""
     verdicts_by: dict[str, int]
     """Number of verdicts by rule, from the cache, by the judge, and failed."""
     requests: int

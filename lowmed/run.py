@@ -1,13 +1,12 @@
 """The run directory: created once, written atomically, read by every later command."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lowmed.errors import RunError
-from lowmed.files import append_jsonl, disk_errors, read_jsonl, utc_now, write_text
+from lowmed.files import append_jsonl, disk_errors, read_jsonl, to_jsonl, utc_now, write_text
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
 from lowmed.records import RunRecord, parse_record, read_record
@@ -76,7 +75,7 @@ class Run:
         path = self.folder / name
         if path.exists():
             kept = [row for row in read_jsonl(path) if row["step"] <= step]
-            write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+            write_text(path, to_jsonl(kept))
 
     def last_checkpoint(self) -> Path | None:
         """The newest complete checkpoint."""

@@ -26,7 +26,7 @@ class Sample:
         topic: topic of the question, if known.
 
     Raises:
-        ValueError: the row cannot be asked or graded. The message says why.
+        ValueError: a field is missing, or the options do not fit the answer.
     """
 
     id: str

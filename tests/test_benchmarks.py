@@ -19,7 +19,7 @@ for number, _ in enumerate(sys.stdin):
     if cell["group"] == 8 and number == 1:
         sys.exit(3)
     phases = dict.fromkeys(("generate", "score", "train", "all"), 1.0)
-    print(json.dumps({"reply_tokens": 5, "seconds": phases, "peak_gib": phases}), flush=True)
+    print(json.dumps({"completion_tokens": 5, "seconds": phases, "peak_gib": phases}), flush=True)
 """
 
 
@@ -53,14 +53,14 @@ def test_a_cell_that_dies_is_named_and_the_others_are_kept(
 
 def _side(name: str, completions: list[list[int]], norms: list[float], correct: list[bool]) -> dict[str, Any]:
     rows = [{"reward": norm, "loss": 0.0, "grad_norm": norm} for norm in norms]
-    return {"side": name, "machine": {}, "updates": rows, "replies": completions, "correct": correct}
+    return {"side": name, "machine": {}, "updates": rows, "completions": completions, "correct": correct}
 
 
 def test_a_pair_reports_the_shares_of_equal_completions_and_the_differences(curve: ModuleType) -> None:
     ours = _side("lowmed", [[1, 2], [3, 4], [5, 6]], [1.0, 1.0, 2.0], [True, True])
     other = _side("trl", [[1, 2], [3, 9], [5, 6]], [1.001, 4.0, 1.5], [True, False])
     comparison = curve.pair("16bit-0", ours, other)
-    assert comparison["same_replies"] == [1.0, 0.5, 1.0]
+    assert comparison["same_completions"] == [1.0, 0.5, 1.0]
     [row] = [line for line in curve.table([comparison]).splitlines() if line.startswith("| 16bit | 0 |")]
     assert row == (
         "| 16bit | 0 | 2 of 3 | 0.50000 | 1.000 to 2.000 | 1.001 to 1.500 | +0.500 | 1.000 | 0.500 | +0.500 |"
@@ -75,7 +75,7 @@ def test_the_first_steps_equal_those_of_plain_trl_completion_for_completion(tmp_
         subprocess.run([*command, "--side", side], check=True)
         records.append(json.loads((tmp_path / f"16bit-0-{side}.json").read_text()))
     ours, other = records
-    assert ours["replies"] == other["replies"]
+    assert ours["completions"] == other["completions"]
     assert [row["grad_norm"] for row in ours["updates"]] == pytest.approx(
         [row["grad_norm"] for row in other["updates"]], rel=1e-3
     )

@@ -68,15 +68,15 @@ def test_tables_of_parts_have_every_cell_and_the_machine(monkeypatch: pytest.Mon
     common = {"machine": machine, "card": "CPU", "precision": "fp32", "images": 2}
     settings = {"model": "nano", "tokens": 64, "group": 4, "new_tokens": 10}
     cells = {
-        "train": common | {"asked": settings | {"part": "train"}, "seconds": {"once": 0.1, "each": 0.25}},
+        "train": common | {"settings": settings | {"part": "train"}, "seconds": {"once": 0.1, "each": 0.25}},
         "tower": common
         | {
-            "asked": settings | {"part": "tower"},
+            "settings": settings | {"part": "tower"},
             "seconds": {"stock": 0.4, "encoded": 0.2, "memory": 0.002, "disk": 0.004},
         },
         "decode": common
         | {
-            "asked": settings | {"part": "decode"},
+            "settings": settings | {"part": "decode"},
             "seconds": {
                 "16bit first token": 0.1, "16bit": 0.3, "compiled": 0.2, "4bit first token": 0.2, "4bit": 0.6,
             },

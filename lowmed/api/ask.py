@@ -23,11 +23,11 @@ def ask(
         target: directory of a run, a model folder, an adapter folder, a hub id, or `nano`.
         images: image or DICOM files, in the order of the prompt.
         question: the question.
-        samples: how many completions to sample besides the greedy one.
+        samples: number of sampled completions in addition to the greedy one.
         prompt: name of the prompt family; None for the run's own.
 
     Raises:
-        LowmedError: the model, an image or the prompt family does not exist, or the question cannot be asked.
+        LowmedError: the model, an image or the prompt family does not exist, or the question is empty or too long.
     """
     from lowmed import prompt as prompts
     from lowmed.data.image.policy import PixelPolicy

@@ -1,13 +1,13 @@
-"""Train by RL where the model has support, else run a round of SFT and probe again."""
+"""Train by RL if a probe shows support, else run a round of SFT and probe again."""
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lowmed.api.train import train
 from lowmed.errors import RunError
@@ -15,28 +15,27 @@ from lowmed.progress import Advance, Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
     from lowmed.data.split import DataSplit
-    from lowmed.evaluation.records import ProbeReport
+    from lowmed.evaluation.records import BridgeStage, ProbeReport
     from lowmed.recipe import Recipe
 
 RECORD = "bridge.json"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
 class BridgeReport:
-    """What a bridge did.
+    """The result of a bridge.
 
     Attributes:
-        folder: holds one probe or run a stage, and bridge.json.
-        status: `finished` by the recipe's own method, `refused` where the rule says that RL is not worth it, or
-            `stopped` before that, by `max_minutes` or an interruption; `resume` continues it.
-        stages: each stage with its numbers, in order.
-        reason: why a stopped bridge stopped, "time" or "interrupted"; "" otherwise.
+        folder: contains one probe or run per stage, and bridge.json.
+        status: `finished` after RL, `refused` if the rule decided against RL, or `stopped` by `max_minutes` or an
+            interruption; `resume_bridge` continues a stopped bridge.
+        stages: probes and training runs, in order.
+        reason: why a bridge is `stopped`: "time" or "interrupted"; "" otherwise.
     """
 
     folder: Path
     status: Literal["finished", "refused", "stopped"]
-    stages: list[dict[str, Any]]
+    stages: tuple["BridgeStage", ...]
     reason: str = ""
 
 
@@ -101,13 +100,16 @@ def resume_bridge(
         log: gets lines of text.
 
     Raises:
-        RunError: the directory holds no bridge.
+        RunError: the directory contains no bridge, or its bridge.json is damaged or of a newer format.
     """
+    from lowmed.evaluation.records import BridgeRecord
     from lowmed.recipe.io import load_recipe
+    from lowmed.records import read_record
 
     started, folder = time.monotonic(), Path(folder)
     if not (folder / RECORD).is_file():
         raise RunError("not a bridge directory", str(folder), f"name a directory that holds {RECORD}")
+    read_record(folder / RECORD, BridgeRecord)
     recipe = load_recipe(str(folder / "recipe.yaml"))
     return _walk(folder, recipe, Clock(started, max_minutes), progress, log)
 
@@ -150,32 +152,34 @@ class Clock:
 
 
 def _walk(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log: Log) -> BridgeReport:
-    """Run all stages in turn; those that are finished already are read."""
-    from lowmed.evaluation.bridge_rule import Step, bridge_spec, next_step, stage_recipe, support_figures
+    """Run all stages in turn; finished stages are read, not repeated."""
+    from lowmed.evaluation.bridge_rule import Step, bridge_spec, next_step, probe_stage, stage_recipe
+    from lowmed.evaluation.records import TrainingStage
 
     spec = bridge_spec(recipe)
-    stages: list[dict[str, Any]] = []
+    stages: list[BridgeStage] = []
     adapter: Path | None = None
     step: Step = "sft"
     try:
         while step == "sft":
             name = f"{len(stages) + 1}-probe"
-            support = support_figures(_probe(folder / name, recipe, adapter, clock, progress))
-            rounds = sum(stage["kind"] == "sft" for stage in stages)
-            step, why = next_step(support["verdict"], rounds, spec.rounds)
-            stages.append({"stage": name, "kind": "probe", **support, "then": step, "why": why})
+            probe = _probe(folder / name, recipe, adapter, clock, progress)
+            rounds = sum(stage.kind == "sft" for stage in stages)
+            step, why = next_step(probe.all.verdict, rounds, spec.rounds)
+            stages.append(probe_stage(name, probe, step, why))
             _record(folder, stages, "running")
-            log(f"{name}  {support['verdict']}: {support['reason']} {why}")
+            log(f"{name}  {probe.all.verdict}: {probe.all.reason} {why}")
             if step != "stop":
                 name = f"{len(stages) + 1}-{step}"
                 _train(folder / name, stage_recipe(recipe, step, adapter), clock, progress, log)
-                stages.append({"stage": name, "kind": step, "from": adapter.name if adapter else None})
+                stages.append(TrainingStage(stage=name, kind=step, start=adapter.name if adapter else None))
                 adapter = folder / name
             gc.collect()  # frees the stage's model before the next one is loaded
     except StoppedError as stopped:
-        return BridgeReport(folder, "stopped", stages, str(stopped))
-    _record(folder, stages, "stopped" if step == "stop" else "finished")
-    return BridgeReport(folder, "refused" if step == "stop" else "finished", stages)
+        return BridgeReport(folder, "stopped", tuple(stages), str(stopped))
+    status: Literal["finished", "refused"] = "refused" if step == "stop" else "finished"
+    _record(folder, stages, status)
+    return BridgeReport(folder, status, tuple(stages))
 
 
 def _questions(recipe: "Recipe", limit: int) -> "DataSplit":
@@ -214,7 +218,7 @@ def _probe(folder: Path, recipe: "Recipe", adapter: Path | None, clock: Clock, p
 
 
 def _train(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log: Log) -> None:
-    """Start the stage's run, resume it, or leave it where it is finished."""
+    """Start or resume the run of a stage; a finished run stays unchanged."""
     from lowmed.files import write_text
     from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
 
@@ -228,7 +232,7 @@ def _train(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log
         raise StoppedError("time" if run.record.reason == "time" else "interrupted")
 
 
-def _record(folder: Path, stages: list[dict[str, Any]], status: str) -> None:
-    from lowmed.files import write_json
+def _record(folder: Path, stages: "Sequence[BridgeStage]", status: Literal["running", "finished", "refused"]) -> None:
+    from lowmed.evaluation.records import BridgeRecord
 
-    write_json(folder / RECORD, {"format": FORMAT, "status": status, "stages": stages})
+    BridgeRecord(status=status, stages=tuple(stages)).write(folder / RECORD)

@@ -29,7 +29,7 @@ class ImageCheck:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` measured.
+    """The result of `check`.
 
     Attributes:
         recipe_digest: digest of the recipe.
@@ -37,7 +37,7 @@ class CheckReport:
         split: one line for each part of the split.
         allowed: problems of the split that the recipe allows by name.
         rejected: rows of the source that cannot be used.
-        difficulty: what the difficulty filter did, as lines; empty if the recipe has no difficulty file.
+        difficulty: effect of the difficulty filter, as lines; empty if the recipe has no difficulty file.
         images: tokens of the first training images.
         memory: the GPUs on which the run is estimated to fit, as lines.
         rewards: the report of `lowmed rewards check`; None if the method has no rewards.

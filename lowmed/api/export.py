@@ -32,11 +32,11 @@ def export(
         run: directory of a finished run, or a folder that was exported before.
         to: a key of `lowmed.ship.export.TARGETS`.
         out: the folder to create; optional only for an upload of a folder that was exported before.
-        reference: what the adapter is added to: `original`, `dequantized`, or None for the default.
-        questions: how many held-out questions compare adapter and merged model; 0 leaves the comparison out.
+        reference: weights that the adapter is added to: `original`, `dequantized`, or None for the default.
+        questions: number of held-out questions that compare adapter and merged model; 0 leaves the comparison out.
         on: another source of questions than the run's held-out split.
         path: folder of that source.
-        base: folder of the 16-bit base, if it is not where the recipe says.
+        base: folder of the 16-bit base, if it has moved.
         repository: owner/name on the hub, for the target `hub`.
         upload: upload to the hub; without it, files are only listed.
         public: make the repository public.

@@ -25,12 +25,12 @@ def merge(
     Args:
         run: directory of a finished run.
         out: the folder to create.
-        reference: what the adapter is added to: `original`, `dequantized`, or None for the default.
+        reference: weights that the adapter is added to: `original`, `dequantized`, or None for the default.
         into: precision of the result, `16bit` or `4bit`.
-        questions: how many held-out questions compare adapter and merged model; 0 leaves the comparison out.
+        questions: number of held-out questions that compare adapter and merged model; 0 leaves the comparison out.
         on: another source of questions than the run's held-out split.
         path: folder of that source.
-        base: folder of the 16-bit base, if it is not where the recipe says.
+        base: folder of the 16-bit base, if it has moved.
         progress: draws the progress over the shards.
         log: gets one line with the estimate of memory, disk and time.
 

@@ -59,7 +59,7 @@ def estimate_recipe(
     loaded = load_recipe(recipe, overrides, nano=nano)
     model = architecture.read_architecture(loaded.model)
     card = _card(loaded, gpu, gib)
-    estimates = [estimate(loaded, model, each) for each in ([card] if card else cards.CARDS.values())]
+    estimates = [estimate(loaded, model, known) for known in ([card] if card else cards.CARDS.values())]
     return RecipeEstimate(loaded, estimates, card is not None)
 
 
@@ -71,7 +71,7 @@ def dry_run_recipe(
     gib: float | None = None,
     nano: bool = False,
 ) -> "tuple[MeasuredRun, Path]":
-    """Run three optimizer steps on this machine, and store what they took for later estimates.
+    """Run three optimizer steps on this machine, and store their memory and time for later estimates.
 
     Args:
         recipe: the name of a shipped recipe, or the path of a YAML file.
@@ -103,12 +103,12 @@ def _card(recipe: "Recipe", gpu: str | None, gib: float | None) -> "Card | None"
     from lowmed.plan import cards
 
     if gpu:
-        return cards.named(gpu)
+        return cards.card_by_name(gpu)
     if gib:
         return cards.Card(f"{gib:g} GiB", gib)
     if recipe.hardware:
         return cards.preset(recipe)
     if device.driver_present():
         present = device.find_device(recipe.model)
-        return cards.like(present.card, present.memory_gib)
+        return cards.match_card(present.card, present.memory_gib)
     return cards.this_cpu() if recipe.model.name == "nano" or recipe.model.weights == "random" else None

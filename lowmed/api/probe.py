@@ -29,7 +29,7 @@ def probe(
         path: local copy of the source.
         questions: number of training questions, the first ones.
         samples: sampled completions per question, with and without image.
-        temperature: of the sampled completions.
+        temperature: temperature of the sampled completions.
         support: share of questions that must be supported for RL; default 0.25.
         out: directory for completions, probe.json and difficulty.jsonl.
         progress: shows progress.

@@ -53,7 +53,7 @@ def report(
 
 
 def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":
-    """How to open images, by data source: phantom's always, those of the run's data only on request."""
+    """Data source -> function that opens its images: phantom's always, the run's data only on request."""
     from lowmed.data.load import load
     from lowmed.nano import phantom
 

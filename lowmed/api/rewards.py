@@ -29,9 +29,9 @@ class RewardInfo:
 
     Attributes:
         name: the name to use in a recipe.
-        summary: what it pays, in one sentence.
+        summary: its formula, in one sentence.
         description: formula, source and limits.
-        needs: what it needs with its default options: `judge`, `embedding`, `likelihood`.
+        needs: its requirements with the default options: `judge`, `embedding`, `likelihood`.
         options: its options.
         format: version of the JSON form.
     """

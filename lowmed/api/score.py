@@ -1,6 +1,5 @@
 """Grade stored completions from any source, as `lowmed score` does."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ def score(path: str | Path, out: str | Path | None = None) -> "ScoreSummary":
     from lowmed.errors import RunError
     from lowmed.evaluation.compare_inputs import SCORED, SUMMARY
     from lowmed.evaluation.score import load, score_rows, summarize
-    from lowmed.files import disk_errors, write_text
+    from lowmed.files import disk_errors, to_jsonl, write_text
 
     folder = Path(out) if out else None
     if folder and folder.exists():
@@ -32,7 +31,6 @@ def score(path: str | Path, out: str | Path | None = None) -> "ScoreSummary":
     if folder:
         with disk_errors(folder):
             folder.mkdir(parents=True)
-        lines = (json.dumps(row) + "\n" for row in rows)  # ASCII: a completion may hold what UTF-8 cannot encode
-        write_text(folder / SCORED, "".join(lines))
+        write_text(folder / SCORED, to_jsonl(rows, ascii_only=True))
         summary.write(folder / SUMMARY)
     return summary

@@ -109,7 +109,7 @@ def _train(
     rewards.for_recipe(recipe)  # a mistake in them must show before anything is loaded
     if error := device.unsupported_error(recipe):
         raise error
-    here = device.find_device(recipe.model)
+    gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
 
     from lowmed.engine import train as engine
@@ -117,10 +117,10 @@ def _train(
     from lowmed.run import create_run
 
     log(f"recipe  {recipe.about}")
-    log(f"model   {recipe.model.name}, {recipe.model.load_in}, on {here.card} ({here.precision})")
-    log("backend " + ": ".join(choose_backend(recipe.model, here)))
+    log(f"model   {recipe.model.name}, {recipe.model.load_in}, on {gpu.card} ({gpu.precision})")
+    log("backend " + ": ".join(choose_backend(recipe.model, gpu)))
     if recipe.method.completions_per_prompt:
-        log("rollout " + ": ".join(device.choose_rollout(recipe.model, here)))
+        log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(data.split.describe()))
     loaded = engine.load_for_training(recipe)

@@ -30,7 +30,7 @@ def bridge(
     lowmed bridge --resume runs/20260101-medbridge --max-minutes 500
 
     The directory holds one probe or run per stage (1-probe, 2-sft, 3-probe, 4-grpo) and bridge.json with every
-    decision and its numbers. Exit code 0 after RL, 1 where the rule says that RL is not worth it. A bridge that
+    decision and its numbers. Exit code 0 after RL, 1 if the rule decided against RL. A bridge that
     --max-minutes stopped exits with 0 and prints how to resume it; nothing is lost.
     """
     from lowmed.api import bridge as api
@@ -54,8 +54,13 @@ def bridge(
         info(f"next    lowmed bridge --resume {report.folder}")
         raise typer.Exit(0 if report.reason == "time" else 130)
     if as_json:
-        print(json.dumps({"folder": str(report.folder), "stages": report.stages}, indent=2))
+        print(
+            json.dumps(
+                {"folder": str(report.folder), "stages": [stage.model_dump(mode="json") for stage in report.stages]},
+                indent=2,
+            )
+        )
     info(f"bridge  {report.folder / api.RECORD}")
     if report.status == "refused":
         raise typer.Exit(1)
-    info(f"next    lowmed eval {report.folder / report.stages[-1]['stage']} --with-base")
+    info(f"next    lowmed eval {report.folder / report.stages[-1].stage} --with-base")

@@ -24,7 +24,7 @@ app.command("show")(data_audit.show)
 
 @app.command()
 def sources(as_json: options.Json = False) -> None:
-    """List the known data sets: size, kinds, licence, files.
+    """List the known data sets: size, kinds, license, files.
 
     \b
     lowmed data sources
@@ -32,7 +32,7 @@ def sources(as_json: options.Json = False) -> None:
     """
     from lowmed.data.sources import KNOWN
 
-    fields = ("about", "size", "kinds", "licence", "terms", "citation", "url", "hub_id", "get", "here")
+    fields = ("about", "size", "kinds", "license", "terms", "citation", "url", "hub_id", "files", "available")
     rows = {name: {field: getattr(source, field) for field in fields} for name, source in KNOWN.items()}
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -40,10 +40,10 @@ def sources(as_json: options.Json = False) -> None:
     for name, row in rows.items():
         print(f"{name}: {row['about']}")
         print(f"  size     {row['size']}; {row['kinds']}")
-        print(f"  licence  {row['licence']}{'; accept first: ' + row['terms'] if row['terms'] else ''}")
+        print(f"  license  {row['license']}{'; accept first: ' + row['terms'] if row['terms'] else ''}")
         print(f"  cite     {row['citation']}")
-        print(f"  files    {row['get']}{'  ' + row['url'] if row['url'] else ''}")
-        print(f"  here     {row['here']}{', hub id ' + row['hub_id'] if row['hub_id'] else ''}\n")
+        print(f"  files    {row['files']}{'  ' + row['url'] if row['url'] else ''}")
+        print(f"  local    {row['available']}{', hub id ' + row['hub_id'] if row['hub_id'] else ''}\n")
     print("Train on one by name: data.source=NAME data.path=FOLDER")
     print("Your own: a .csv, .tsv, .xlsx, .jsonl, .json or .parquet file, class folders, DICOM files, or a hub id.")
 

@@ -19,7 +19,9 @@ Labeled = Annotated[
 ]
 Url = Annotated[str, typer.Option("--judge-url", help="OpenAI-compatible URL, .../v1", show_default=False)]
 Model = Annotated[str, typer.Option("--judge-model", help="The server's name for its model.", show_default=False)]
-Rubric = Annotated[Literal["answer", "clinical"], typer.Option("--rubric", help="What is judged.")]
+Rubric = Annotated[
+    Literal["answer", "clinical"], typer.Option("--rubric", help="The rubric: answers, or clinical reasoning.")
+]
 Prices = Annotated[
     tuple[float, float] | None,
     typer.Option("--judge-prices", metavar="IN OUT", help="Per million prompt and completion tokens, for the cost."),

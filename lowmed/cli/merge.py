@@ -25,9 +25,7 @@ Questions = Annotated[
 ]
 On = Annotated[str | None, typer.Option("--on", help="Other source of questions than the run's held-out split.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of that source.")]
-Base = Annotated[
-    str | None, typer.Option("--base", help="Folder of the 16-bit base, if it is not where the recipe says.")
-]
+Base = Annotated[str | None, typer.Option("--base", help="Folder of the 16-bit base, if it has moved.")]
 QUESTIONS = 32
 
 

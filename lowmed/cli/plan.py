@@ -9,9 +9,7 @@ from lowmed.cli import options
 
 Gpu = Annotated[str | None, typer.Option("--gpu", help="A GPU: T4, L4, 3090, A100-40, H100, ...")]
 Gib = Annotated[float | None, typer.Option("--gib", min=0.1, max=1e4, help="Memory in GiB of a GPU not in the list.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Run three steps here, and calibrate the estimate with what they took.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Run three steps here to calibrate the estimate.")]
 
 
 def plan(
@@ -46,7 +44,7 @@ def plan(
         return
     result = estimate_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano)
     if as_json:
-        print(json.dumps({"recipe": name, "cards": [as_document(each) for each in result.estimates]}, indent=2))
+        print(json.dumps({"recipe": name, "cards": [as_document(estimate) for estimate in result.estimates]}, indent=2))
     else:
         first = result.estimates[0]
         details = full_lines(first) if result.one_card else short_lines(result.estimates)

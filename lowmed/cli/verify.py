@@ -14,7 +14,7 @@ Target = Annotated[
     str, typer.Argument(metavar="RUN|ADAPTER", help="A finished run, or a folder with adapter_config.json.")
 ]
 Against = Annotated[Path | None, typer.Option("--against", help="Merged folder that should give the same answers.")]
-Questions = Annotated[int, typer.Option("--questions", min=1, help="How many questions are answered.")]
+Questions = Annotated[int, typer.Option("--questions", min=1, help="Number of questions to answer.")]
 
 
 def verify(

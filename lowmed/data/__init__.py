@@ -1,4 +1,4 @@
-"""Data sets: sources, import, splits, audit. `for_recipe` loads what a recipe trains on."""
+"""Data sets: sources, import, splits, audit. `for_recipe` loads the data of a recipe."""
 
 from lowmed.data.for_recipe import RecipeData, for_recipe
 

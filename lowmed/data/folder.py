@@ -46,15 +46,15 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
     Args:
         path: the folder, or another file of the same format in it.
         source: the source's name, for lines that name none.
-        images: whether to check that the images open; an audit checks them itself.
+        images: whether to check that the images open; an audit has its own check.
 
     Raises:
         DataError: there is no such file, a line cannot be parsed, or the images are required and the folder was
             prepared without them.
     """
-    given = Path(path).expanduser() if path else None
-    if given is not None and given.is_file() and given.suffix == ".jsonl":
-        folder, file = given.parent, given
+    named = Path(path).expanduser() if path else None
+    if named is not None and named.is_file() and named.suffix == ".jsonl":
+        folder, file = named.parent, named
     else:
         folder = require_folder(path, source, FILE)
         file = folder / FILE
@@ -70,7 +70,7 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
 
 
 def _image_problems(folder: Path, card: prepared_folder.DataCard | None, references: list[str]) -> dict[str, str]:
-    """What is wrong with each image; the images of a prepared folder are checked by their digests."""
+    """Image reference -> problem. Images of a prepared folder are checked by their digests."""
     if card is None:
         return image_problems(folder, references)
     if not card.has_images:

@@ -1,4 +1,4 @@
-"""The data of a recipe: loaded, split, validated and filtered, by the one function that every command calls."""
+"""The data of a recipe: loaded, split, validated and filtered, by the function that every command calls."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from lowmed.recipe import Recipe
 
 @dataclass(frozen=True)
 class RecipeData:
-    """What a recipe trains and measures on, and what was kept out of it.
+    """The data of a recipe for training and evaluation, with the rows that were left out.
 
     Attributes:
         split: the data, ready to train on.

@@ -28,7 +28,7 @@ def load(
         source: the name of the source.
         path: its local copy; None for the hub's copy.
         max_image_tokens: the pixel policy that a known source is imported with; None for the default of recipes.
-        seed: of `phantom`, which is generated.
+        seed: seed of `phantom`, which is generated.
         sizes: samples of each split of `phantom`.
         progress: shows the first import of a known source.
 

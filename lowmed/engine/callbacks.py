@@ -38,7 +38,7 @@ class StopSignal:
 
     Attributes:
         deadline: in `time.monotonic()`, or None.
-        reason: `SIGINT`, `SIGTERM` or `time`; empty while training goes on.
+        reason: `SIGINT`, `SIGTERM` or `time`; empty during training.
     """
 
     def __init__(self, deadline: float | None) -> None:
@@ -126,7 +126,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         """
         if logs is None or "loss" not in logs:
             return  # the summary at the end
-        row = {ours: logs[theirs] for theirs, ours in METRICS.items() if logs.get(theirs) is not None}
+        row = {name: logs[trl_name] for trl_name, name in METRICS.items() if logs.get(trl_name) is not None}
         row.setdefault("seconds", time.monotonic() - self.step_started)
         row |= {
             name.removesuffix("/mean"): value

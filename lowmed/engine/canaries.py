@@ -1,4 +1,4 @@
-"""Canaries: what known reward hacks would earn on the questions of a step, and how often its completions use them.
+"""Canaries: scores of known reward hacks on the questions of a step, and the share of completions that use them.
 
 Rewards do not change during a run, so the same hacks earn the same on the same questions. What may change is how often
 the policy uses them. Both are recorded.
@@ -21,7 +21,7 @@ def canary_rates(
     """The values of one line of canaries.jsonl, without the step.
 
     Args:
-        rewards: of the run.
+        rewards: rewards of the run.
         completions: all completions of the step, each with its sample.
         completion_format: the format that the prompts demand.
 

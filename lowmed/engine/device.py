@@ -1,4 +1,4 @@
-"""The device that a run uses, and what it can run. Nothing heavy is imported or downloaded before these checks."""
+"""The device of a run, and its capabilities. These checks import and download nothing heavy."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ class Device:
         type: as in `torch.device.type`.
         card: name of the GPU, or "CPU".
         memory_gib: memory of the GPU; 0 for a CPU.
-        precision: of the forward and backward passes.
+        precision: precision of the forward and backward passes.
     """
 
     type: Literal["cuda", "cpu"]
@@ -76,14 +76,14 @@ COMPILED_FASTER: frozenset[str] = frozenset()
 
 
 def choose_rollout(model: ModelSpec, device: Device) -> tuple[str, str]:
-    """How completions are sampled, `transformers` or `compiled`, and the reason.
+    """The rollout backend, `transformers` or `compiled`, and the reason.
 
     Args:
         model: its `rollout` decides unless it is `auto`.
         device: for `auto`, the choice that was measured faster on this GPU.
     """
     if model.rollout != "auto":
-        return model.rollout, "the recipe says so"
+        return model.rollout, "set in the recipe"
     if model.load_in == "4bit":
         return "transformers", "a 4-bit base cannot be compiled"
     if model.backend == "unsloth":

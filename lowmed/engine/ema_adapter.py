@@ -37,10 +37,10 @@ def ema_adapter(
     """The EMA copy if one of the rewards needs it, or None.
 
     Args:
-        rewards: of the recipe.
+        rewards: rewards of the recipe.
         loaded: model with the adapter to train.
         rows: all rows of the run.
-        family: of prompts.
+        family: prompt family.
         per_device_train_batch_size: completions in one forward pass.
     """
     options: Any = next((reward.reward for reward in rewards if "likelihood" in reward.needs), None)
@@ -111,7 +111,7 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         Args:
             numbers: the row of each completion; completions of one prompt are adjacent.
             images: prepared images of each row.
-            texts: of the completions.
+            texts: texts of the completions.
             ids: their tokens.
 
         Returns:

@@ -42,10 +42,10 @@ def evaluate(
         target: the model; a base model next to a tuned one gets no controls.
         data_split: the questions.
         seen: how they relate to the run's training.
-        folder: of the evaluation.
+        folder: folder of the evaluation.
         controls: number of questions repeated under controls.
         samples: sampled completions per question.
-        url: of the endpoint that serves the model, if any.
+        url: URL of the endpoint that serves the model, if any.
         rescore: generate nothing; only score again.
         progress: shows progress.
 
@@ -92,9 +92,9 @@ def probe(
         target: the model.
         data_split: the training questions, as its only split `train`.
         seen: how they relate to the run's training.
-        folder: of the probe; gets probe.json and difficulty.jsonl.
+        folder: folder of the probe; gets probe.json and difficulty.jsonl.
         samples: completions per question.
-        temperature: of the sampled completions.
+        temperature: temperature of the sampled completions.
         support: threshold of the verdict; None for the default.
         progress: shows progress.
 

@@ -34,7 +34,7 @@ def complete(
     Args:
         loaded: the model.
         samples: the questions.
-        family: of prompts; its first wording is used.
+        family: prompt family; its first wording is used.
         open_image: opens the samples' image references.
         max_new_tokens: a longer completion is truncated, with `finish_reason` "length".
         temperature: 0 is greedy.
@@ -67,7 +67,7 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
     Args:
         loaded: the model.
         samples: the questions.
-        family: of prompts; its first wording is used.
+        family: prompt family; its first wording is used.
         open_image: opens the samples' image references.
 
     Raises:
@@ -91,12 +91,12 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
 
 def _generate_with_transformers(loaded: Loaded, inputs: Any, options: sampling.Sampling) -> list[list[int]]:
     """Completions by the model's `generate`: for unsloth, which replaces it and the layers, and for other families."""
-    how: dict[str, Any] = {"do_sample": False}
+    decoding: dict[str, Any] = {"do_sample": False}
     if options.temperature > 0:
-        how = {"do_sample": True, "temperature": options.temperature, "top_p": 1.0, "top_k": 0}
+        decoding = {"do_sample": True, "temperature": options.temperature, "top_p": 1.0, "top_k": 0}
     with torch.no_grad():
         output = loaded.model.generate(
-            **inputs, max_new_tokens=options.max_new_tokens, suppress_tokens=options.suppressed, **how
+            **inputs, max_new_tokens=options.max_new_tokens, suppress_tokens=options.suppressed, **decoding
         )
     prompt_length = inputs["input_ids"].shape[1]
     return [sampling.truncate_at_end(ids, options.end_ids) for ids in output[:, prompt_length:].tolist()]

@@ -30,7 +30,7 @@ class Loaded:
         model: a transformers model, or a PeftModel around it.
         processor: its processor; pads on the left and follows the pixel policy.
         policy: limits of image sizes.
-        device: where the model is.
+        device: device of the model.
         backend: `transformers` or `unsloth`.
         vision_cache: encodes each image once; None where the family does not support it.
     """
@@ -75,7 +75,7 @@ def choose_backend(spec: ModelSpec, device: Device) -> tuple[str, str]:
         SetupError: the recipe demands unsloth, which cannot load this model here.
     """
     backend: str = spec.backend
-    reason = "the recipe says so"
+    reason = "set in the recipe"
     if backend == "transformers":
         return backend, reason
     error = _unsloth_error(spec, device)
@@ -130,7 +130,7 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
 
     Args:
         spec: the model of a recipe.
-        device: where the model is put.
+        device: device of the model.
 
     Raises:
         SetupError: a file is missing or invalid, or the loaded model differs from the recipe.
@@ -241,7 +241,7 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> An
 
 
 def check_quantized(model: Any, spec: ModelSpec) -> None:
-    """Check that every language layer is 4-bit and nothing else, if the recipe says so.
+    """With a 4-bit recipe, check that exactly the language layers are 4-bit.
 
     Raises:
         SetupError: a vision layer or the head is 4-bit, which ruins small models, or a language layer is not.

@@ -261,7 +261,10 @@ def _padding_left(original: Callable[..., None]) -> Callable[..., None]:
 
 def _with_messages(original: Callable[..., Any]) -> Callable[..., Any]:
     def calculate_rewards(self: Any, inputs: Any, prompts: Any, completions: list[Any], ids: Any) -> Any:
-        messages = [[{"role": "assistant", "content": one}] if isinstance(one, str) else one for one in completions]
+        messages = [
+            [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
+            for completion in completions
+        ]
         return original(self, inputs, prompts, messages, ids)
 
     return calculate_rewards

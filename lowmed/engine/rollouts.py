@@ -33,7 +33,7 @@ def reward_functions(
     function returns the value after gates; the record contains both values.
 
     Args:
-        rewards: of the recipe.
+        rewards: rewards of the recipe.
         rows: all rows of the run; TRL passes their indices.
         end_ids: tokens that end a completion.
         run: where the record is written.

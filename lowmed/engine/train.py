@@ -198,7 +198,7 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
 
 
 def batch_size(run: Run, loaded: load.Loaded) -> Batch:
-    """How a step is divided into forward passes: as the planner says, or as recorded in a resumed run."""
+    """The split of a step into forward passes: from the planner, or as recorded in a resumed run."""
     if recorded := run.record.batch:
         return Batch(**recorded)
     used = loaded.device

@@ -40,8 +40,8 @@ def schedule(
     Args:
         samples: to train on.
         count: rows of the whole run.
-        wordings: of the prompt family.
-        seed: of the order, the wordings and the keys.
+        wordings: wordings of the prompt family.
+        seed: seed of the order, the wordings and the keys.
         in_order: keep the order of the samples in each epoch instead of shuffling, e.g. from easy to hard.
         sample_keys: each row requests a random subset of the keys of a JSON answer.
     """
@@ -70,7 +70,7 @@ def as_dataset(
 
     Args:
         rows: in training order.
-        family: of prompts.
+        family: prompt family.
         open_image: opens an image reference of a sample.
         policy: limits of image sizes.
         with_reference: add the column `completion`.

@@ -5,10 +5,10 @@ Here the probe's corrected support decides; Pass@K is reported next to it.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lowmed.errors import RecipeError
-from lowmed.evaluation.records import ProbeReport
+from lowmed.evaluation.records import ProbeReport, ProbeStage
 from lowmed.recipe import BridgeSpec, Recipe
 
 Step = Literal["grpo", "sft", "stop"]
@@ -35,7 +35,7 @@ def next_step(verdict: str, rounds: int, limit: int) -> tuple[Step, str]:
     """The stage after a probe, and the reason.
 
     Args:
-        verdict: of the probe.
+        verdict: verdict of the probe.
         rounds: SFT rounds done so far.
         limit: SFT rounds after which bridging stops.
     """
@@ -48,24 +48,35 @@ def next_step(verdict: str, rounds: int, limit: int) -> tuple[Step, str]:
     return "sft", "Support is too low, so SFT comes first."
 
 
-def support_figures(report: ProbeReport) -> dict[str, Any]:
-    """The figures of a probe that bridge.json keeps: Acc@1, Pass@K, chance, the blind model, support, verdict."""
+def probe_stage(name: str, report: ProbeReport, then: Step, why: str) -> ProbeStage:
+    """The entry of a probe in bridge.json.
+
+    Args:
+        name: folder of the probe.
+        report: the result of the probe.
+        then: the next stage, from `next_step`.
+        why: the reason, from `next_step`.
+    """
     overall = report.all
     k, at_k = list(overall.by_k.items())[-1]
-    return {
-        "questions": overall.questions,
-        "k": int(k),
-        "acc_at_1": overall.acc_at_1,
-        "pass_at_k": at_k.pass_rate,
-        "gap": at_k.pass_rate - overall.acc_at_1,
-        "pass_at_k_by_guessing": at_k.chance,
-        "pass_at_k_blind": at_k.blind,
-        "support": overall.support,
-        "support_by_image": overall.support_by_image,
-        "support_needed": report.support_needed,
-        "verdict": overall.verdict,
-        "reason": overall.reason,
-    }
+    return ProbeStage(
+        stage=name,
+        kind="probe",
+        questions=overall.questions,
+        k=int(k),
+        acc_at_1=overall.acc_at_1,
+        pass_at_k=at_k.pass_rate,
+        gap=at_k.pass_rate - overall.acc_at_1,
+        pass_at_k_by_guessing=at_k.chance,
+        pass_at_k_blind=at_k.blind,
+        support=overall.support,
+        support_by_image=overall.support_by_image,
+        support_needed=report.support_needed,
+        verdict=overall.verdict,
+        reason=overall.reason,
+        then=then,
+        why=why,
+    )
 
 
 def stage_recipe(recipe: Recipe, kind: Literal["grpo", "sft"], start: Path | None) -> Recipe:

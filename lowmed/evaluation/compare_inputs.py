@@ -1,4 +1,4 @@
-"""One side of a comparison: stored completions with everything that must be equal on the other side."""
+"""One side of a comparison: stored completions with their settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,12 +1,11 @@
 """Write the pass counts of a probe, which `data.difficulty` of a recipe reads."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lowmed.evaluation.pass_at_k import by_question, counts
-from lowmed.files import write_text
+from lowmed.files import to_jsonl, write_text
 
 FILE = "difficulty.jsonl"
 
@@ -31,4 +30,4 @@ def write(file: Path, sampled: Iterable[Mapping[str, Any]]) -> None:
         }
         for completions, correct in zip(questions, counts(questions), strict=True)
     ]
-    write_text(file, "".join(json.dumps(line) + "\n" for line in lines))
+    write_text(file, to_jsonl(lines, ascii_only=True))

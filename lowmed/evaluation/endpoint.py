@@ -28,8 +28,8 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
     """An answerer for the served model; its key is read from LOWMED_API_KEY.
 
     Args:
-        url: of the API, e.g. http://127.0.0.1:8000/v1
-        name: of the model on the server.
+        url: URL of the API, e.g. http://127.0.0.1:8000/v1
+        name: name of the model on the server.
         family: the prompts.
         policy: size of the images that are sent.
         max_new_tokens: completion limit.

@@ -25,7 +25,7 @@ def clustered(scores: Sequence[float], groups: Sequence[str], *, draws: int = 20
         scores: one per question.
         groups: image or patient of each question.
         draws: bootstrap samples.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     import numpy as np
 

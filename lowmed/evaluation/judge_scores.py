@@ -27,7 +27,7 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
     """Judge the open completions that have no verdict yet and store each verdict; failures are retried next time.
 
     Args:
-        folder: of the evaluation.
+        folder: folder of the evaluation.
         judge: the judge.
         advance: called with the number of open completions done and the system's name.
 
@@ -96,7 +96,7 @@ def judge_scores(folder: Path, rows: Mapping[str, Sequence[Row]]) -> list[JudgeS
     """Accuracy by each judge with stored verdicts, over the open completions that it judged.
 
     Args:
-        folder: of the evaluation.
+        folder: folder of the evaluation.
         rows: scored completions by system.
     """
     stored = results_folder.read_rows(folder / VERDICTS)

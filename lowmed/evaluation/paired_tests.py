@@ -33,7 +33,7 @@ def questions_needed(difference: float, discordant: float, effect: float = 1.0) 
     """Questions that McNemar's test needs to detect a difference with power 0.8 at p < 0.05 (Connor 1987).
 
     Args:
-        difference: of the two accuracies.
+        difference: difference of the two accuracies.
         discordant: share of questions that only one system answers correctly.
         effect: design effect of questions that share images.
 

@@ -1,4 +1,4 @@
-"""Whether RL can help: does the model reach correct answers, by using the image, if it may try several times?
+"""Test whether RL can help: whether sampled completions reach correct answers by using the image.
 
 RL sharpens what a model already does at times (from Acc@1 up to Pass@K); it does not add what the model never does
 (MedBridgeRL, arXiv:2603.01301). Pass@K alone overstates this: guessing reaches a Pass@4 of 0.94 on yes/no questions.

@@ -1,6 +1,5 @@
 """The results directory of one evaluation: its settings, and the completions of each system and condition."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from lowmed.errors import RunError
 from lowmed.evaluation.controls import REAL
 from lowmed.evaluation.records import EvalSettings
-from lowmed.files import disk_errors, write_text
+from lowmed.files import append_jsonl, disk_errors, read_jsonl
 from lowmed.records import read_record
 
 SETTINGS = "settings.json"
@@ -79,25 +78,9 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: another line is damaged.
     """
-    if not file.is_file():
-        return []
-    lines = file.read_text(encoding="utf-8").split("\n")
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise RunError(
-                "a stored completion is damaged",
-                f"{file}:{number}",
-                "delete the line and repeat the command, which generates it again",
-            ) from None
-    if lines[-1]:
-        write_text(file, "".join(line + "\n" for line in lines[:-1]))
-    return rows
+    return read_jsonl(file, fix="delete the line and repeat the command, which generates it again", repair=True)
 
 
 def append_rows(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append rows to a JSON-lines file, in ASCII because a completion may hold characters that UTF-8 cannot encode."""
-    with disk_errors(file), file.open("a", encoding="utf-8") as opened:
-        opened.writelines(json.dumps(row) + "\n" for row in rows)
+    """Append rows to a JSON-lines file of an evaluation."""
+    append_jsonl(file, rows, ascii_only=True)

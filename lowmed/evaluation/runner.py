@@ -27,13 +27,13 @@ from lowmed.sample import Sample
 def list_conditions(
     data_split: DataSplit, *, controls: int = 0, samples: int = 0, temperature: float = 1.0
 ) -> list[Condition]:
-    """Everything to generate for a system: all questions once, some again as controls, all of them sampled.
+    """All completions to generate for a system: each question once, some again as controls, and sampled ones.
 
     Args:
         data_split: the questions.
         controls: number of questions repeated under controls, over all splits.
         samples: sampled completions per question, in addition to the greedy one.
-        temperature: of the sampled completions.
+        temperature: temperature of the sampled completions.
     """
     controlled = choose_questions(data_split.held_out, controls) if controls else {}
     result = []
@@ -47,7 +47,7 @@ def list_conditions(
 
 
 def sampled_blind(real: Condition, samples: int, temperature: float) -> Condition:
-    """The same questions sampled without their images: what guessing and habit reach."""
+    """The same questions sampled without their images: a baseline for guesses and learned answer priors."""
     blind = tuple(without_images(sample) for sample in real.samples)
     return Condition(SAMPLED_BLIND, real.split, blind, real.open_image, samples, temperature)
 
@@ -69,9 +69,9 @@ def run_conditions(
     """Generate the completions that are not stored yet, and store each one at once.
 
     Args:
-        folder: of the evaluation.
+        folder: folder of the evaluation.
         system: `base`, `tuned` or `endpoint`.
-        conditions: what to generate.
+        conditions: conditions to generate.
         load_answerer: loads the model; called only if completions are missing.
         train: training samples, for the answer-prior baseline.
         advance: called with the number of stored completions and the condition.

@@ -1,4 +1,4 @@
-"""Who is evaluated, how it is asked, and on what."""
+"""The target of an evaluation: its models, its prompts and its data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 class EvalTarget:
     """A model with its prompts and pixel policy; `adapters` maps each system (base, tuned, endpoint) to its adapter.
 
-    A model of the task `extraction` gets all questions about an image as one, whatever the data.
+    A model of the task `extraction` gets one question per image, for any data.
     """
 
     model: ModelSpec

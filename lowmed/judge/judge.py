@@ -30,7 +30,7 @@ class Judge:
     Thread-safe. A pickled judge starts its counts at zero.
 
     Args:
-        url: of an OpenAI-compatible API, .../v1; the key is read from LOWMED_JUDGE_KEY.
+        url: URL of an OpenAI-compatible API, .../v1; the key is read from LOWMED_JUDGE_KEY.
         model: its name on the server.
         cache: file of the cached verdicts.
         prices: per million prompt and completion tokens, in any currency.
@@ -97,7 +97,7 @@ class Judge:
         """The verdicts of many queries, sent concurrently, equal ones once. `ask` repeats the failures of this call.
 
         Args:
-            queries: what is judged.
+            queries: the queries.
             strict: no query follows, so the failure limit holds however few were sent.
 
         Raises:

@@ -29,7 +29,7 @@ def host(url: str, option: str) -> str:
     """Scheme, name and port of a valid URL; no other part of it is ever stored.
 
     Args:
-        url: of the API, .../v1
+        url: URL of the API, .../v1
         option: the command-line option that set it, for error messages.
 
     Raises:
@@ -80,8 +80,8 @@ def complete(
     """The server's response to one chat request, retried while it is busy, once per pause.
 
     Args:
-        client: of `client`.
-        url: of the API, .../v1
+        client: the result of `client`.
+        url: URL of the API, .../v1
         body: the request.
         pauses: seconds before each retry; a busy server may ask for more by `Retry-After`.
         seconds: timeout of one try, however slowly the response arrives.

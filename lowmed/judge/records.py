@@ -100,7 +100,7 @@ class RubricCalibration(Part):
     disagreements: tuple[Disagreement, ...]
     """Every row on which verdict and label differ."""
     usage: JudgeUsage
-    """What was sent."""
+    """Requests, tokens and cost."""
 
 
 class CalibrationFile(Record):

@@ -23,7 +23,7 @@ class Transport:
     """Client for one model on one server; thread-safe.
 
     Args:
-        url: of an OpenAI-compatible API, .../v1
+        url: URL of an OpenAI-compatible API, .../v1
         model: its name on the server.
         seconds: timeout of one try.
         usage: counts requests and tokens.

@@ -14,7 +14,7 @@ class Usage:
     """Thread-safe counters.
 
     Args:
-        host: of the judge's server.
+        host: host of the judge's server.
         model: name of the judge model.
         prices: per million prompt and completion tokens.
     """

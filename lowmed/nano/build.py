@@ -2,8 +2,8 @@
 
 There are two bases. "shortcut" is shipped. It is trained until it describes images well, and then for a short time on
 completions with right reasoning whose answer is mostly the most frequent one of the topic. So it describes the image
-correctly but answers from the prior, which reinforcement learning can correct. "blind" is trained too briefly to see:
-its reasoning is right for 0.39 of 500 samples.
+correctly but answers from the prior, which reinforcement learning can correct. "blind" is trained too briefly to
+describe images: its reasoning is right for 0.39 of 500 samples.
 """
 
 import argparse
@@ -36,7 +36,7 @@ MEASURED_TRIES = 8
 
 _SEE = Phase(
     "see",
-    updates=900,
+    steps=900,
     batch_size=32,
     learning_rate=2e-2,
     habit_share=0.0,
@@ -46,7 +46,7 @@ _SEE = Phase(
 )
 _HABIT = Phase(
     "habit",
-    updates=240,
+    steps=240,
     batch_size=32,
     learning_rate=1e-2,
     habit_share=0.60,
@@ -55,7 +55,7 @@ _HABIT = Phase(
 )
 BASES: dict[str, tuple[Phase, ...]] = {
     "shortcut": (_SEE, _HABIT),
-    "blind": (dataclasses.replace(_SEE, updates=40),),
+    "blind": (dataclasses.replace(_SEE, steps=40),),
 }
 
 

@@ -85,11 +85,9 @@ def completions(
 
 def is_right(sample: Sample, completion: str) -> bool:
     """Whether format and answer of the completion are exactly those of the reference."""
-    matched, gold = (
-        _FORMAT.fullmatch(completion),
-        _FORMAT.fullmatch(prompt.reference_completion(prompt.family("reasoning"), sample)),
-    )
-    return matched is not None and gold is not None and matched["answer"] == gold["answer"]
+    reference = _FORMAT.fullmatch(prompt.reference_completion(prompt.family("reasoning"), sample))
+    matched = _FORMAT.fullmatch(completion)
+    return matched is not None and reference is not None and matched["answer"] == reference["answer"]
 
 
 def reasons_right(sample: Sample, completion: str) -> bool:

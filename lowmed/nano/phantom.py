@@ -60,7 +60,7 @@ QUESTIONS = {
     "location": ("Where is the lesion?", "Which part of the image contains the lesion?"),
     "modality": ("What is the imaging modality?", "Which modality was used to take this image?"),
 }
-LOOKS = {
+APPEARANCE = {
     "CT": "A bright ring of bone surrounds grey soft tissue with a bright spine",
     "MRI": "Textured tissue with dark ventricles lies inside a thin bright rim",
     "X-ray": "Two dark lungs crossed by pale ribs flank a bright centre",
@@ -126,12 +126,12 @@ def _scene(draws: paint.Draws, split: str) -> Scene:
         number = NUMBERS.index(draws.pick(COUNT)) if topic == "count" else 1
     if topic == "side":
         side = draws.pick(SIDE)
-        places = draws.shuffled(tuple(place for place in QUADRANT if place.endswith(side)))[:1]
+        quadrants = draws.shuffled(tuple(quadrant for quadrant in QUADRANT if quadrant.endswith(side)))[:1]
     elif number == 1:
-        places = (draws.pick(QUADRANT),)
+        quadrants = (draws.pick(QUADRANT),)
     else:
-        places = draws.shuffled(tuple(QUADRANT))[:number]
-    lesions = tuple((place, draws.pick(SIZE)) for place in QUADRANT if place in places)
+        quadrants = draws.shuffled(tuple(QUADRANT))[:number]
+    lesions = tuple((quadrant, draws.pick(SIZE)) for quadrant in QUADRANT if quadrant in quadrants)
     questions = QUESTIONS[topic]
     options = {"size": tuple(SIZE), "modality": tuple(MODALITY)}.get(topic, ())
     return Scene(topic, modality, lesions, questions[draws.integer(0, len(questions) - 1)], draws.shuffled(options))
@@ -162,19 +162,19 @@ def _answer(scene: Scene) -> str:
         return NUMBERS[len(scene.lesions)]
     if scene.topic == "modality":
         return scene.modality
-    place, size = scene.lesions[0]
-    return {"side": place.split()[1], "size": size, "location": place}[scene.topic]
+    quadrant, size = scene.lesions[0]
+    return {"side": quadrant.split()[1], "size": size, "location": quadrant}[scene.topic]
 
 
 def _explanation(scene: Scene, answer: str) -> str:
     """One sentence of 8 to 20 words: a description, then the answer, which ends it."""
     if scene.topic == "modality":
-        return f"{LOOKS[scene.modality]}, so the modality is {answer}."
+        return f"{APPEARANCE[scene.modality]}, so the modality is {answer}."
     end = f"so the {'answer' if scene.topic == 'presence' else scene.topic} is {answer}."
     if not scene.lesions:
         return f"The {scene.modality} image shows normal tissue and no lesion, {end}"
-    places = [place for place, _ in scene.lesions]
+    quadrants = [quadrant for quadrant, _ in scene.lesions]
     if scene.topic == "count":
-        listed = " and ".join(filter(None, (", ".join(places[:-1]), places[-1])))
+        listed = " and ".join(filter(None, (", ".join(quadrants[:-1]), quadrants[-1])))
         return f"The {scene.modality} image has lesions at {listed}, {end}"
-    return f"The {scene.modality} image shows one {scene.lesions[0][1]} lesion in the {places[0]}, {end}"
+    return f"The {scene.modality} image shows one {scene.lesions[0][1]} lesion in the {quadrants[0]}, {end}"

@@ -18,7 +18,7 @@ IGNORED = -100  # a label that the loss of transformers ignores
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A number of steps (`updates`) over new samples of the pretraining stream.
+    """A number of steps over new samples of the pretraining stream.
 
     A step has `batch_size` chats with an image, and `letter_questions` choice questions without chat or image. A share
     `habit_share` of the chats has right reasoning but the most frequent answer of the topic. A share `direct_share` has
@@ -27,7 +27,7 @@ class Phase:
     """
 
     name: str
-    updates: int
+    steps: int
     batch_size: int
     learning_rate: float
     habit_share: float
@@ -38,7 +38,7 @@ class Phase:
     @property
     def end(self) -> int:
         """The index after the last sample of this phase."""
-        return self.first_sample + self.updates * self.batch_size
+        return self.first_sample + self.steps * self.batch_size
 
 
 def chat(sample: Sample, phase: Phase, generator: np.random.Generator) -> tuple[list[prompt.Message], str]:
@@ -93,7 +93,7 @@ def letter_batches(processor: Any, phase: Phase) -> Iterator[dict[str, Any]]:
     generator = _generator(phase)
     family = prompt.family("reasoning")
     samples = [sample for sample in phantom.samples("pretrain", LETTER_POOL, LETTER_SEED) if sample.kind == "choice"]
-    for _ in range(phase.updates):
+    for _ in range(phase.steps):
         texts = []
         for index in generator.integers(len(samples), size=phase.letter_questions):
             sample = samples[index]
@@ -138,10 +138,10 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
         torch.optim.Muon(inner, lr=phase.learning_rate, momentum=0.95, weight_decay=0.0),
         torch.optim.AdamW(outer, lr=phase.learning_rate / 10, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
-    warmup = max(1, phase.updates // 20)
+    warmup = max(1, phase.steps // 20)
 
     def factor(step: int) -> float:
-        return min((step + 1) / warmup, 0.505 + 0.495 * float(np.cos(np.pi * step / phase.updates)))
+        return min((step + 1) / warmup, 0.505 + 0.495 * float(np.cos(np.pi * step / phase.steps)))
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
     # On a CPU with sequences this short, the backward pass of fused attention takes half of a step; eager is faster.
@@ -164,9 +164,9 @@ def teach(model: Any, processor: Any, phase: Phase, report: Callable[[str], None
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % 50 == 0 or step + 1 == phase.updates:
+        if (step + 1) % 50 == 0 or step + 1 == phase.steps:
             seconds = time.monotonic() - started
             means = "  ".join(f"{name} {sum(losses[name][-50:]) / len(losses[name][-50:]):.4f}" for name in parts)
-            report(f"{phase.name} {step + 1}/{phase.updates}  loss of {means}  {seconds:.0f} s")
+            report(f"{phase.name} {step + 1}/{phase.steps}  loss of {means}  {seconds:.0f} s")
     model.set_attn_implementation("sdpa")
     model.eval()

@@ -13,7 +13,7 @@ from lowmed.recipe import DataSpec, EvalSpec, MethodSpec, ModelSpec, Recipe, Sft
 
 __all__ = ["Batch", "choose_batch", "eval_batch_size"]
 
-FREE_SHARE = {True: 0.1, False: 0.25}  # share of the memory that a derived batch leaves free: calibrated GPU or not
+FREE_SHARE = {True: 0.1, False: 0.25}  # by whether the GPU is calibrated: share of the memory that stays free
 SIMILAR_TIME = 1.05  # among batches within this factor of the fastest, the smallest is taken
 SMALL_MODEL = 50e6  # parameters of a model that a CPU trains in one forward pass
 
@@ -28,10 +28,10 @@ def choose_batch(
     scale: MemoryScale | None = None,
     row_lengths: SequenceLengths | None = None,
 ) -> Batch:
-    """The batch for a GPU: the recipe's values, and for open ones the fastest batch that fits with room to spare.
+    """The batch for a GPU: the recipe's values, and for unset ones the fastest batch that leaves some memory free.
 
-    `hardware` in the recipe plans for the memory of that GPU, but never for more than there is. Without a GPU, a small
-    model trains all rows in one pass, a large one two rows.
+    `hardware` in the recipe plans for the memory of that GPU, but never for more than the present GPU has.
+    Without a GPU, a small model trains all rows in one pass, a large one two rows.
 
     Args:
         recipe: the recipe.
@@ -49,7 +49,7 @@ def choose_batch(
         return Batch(rows, _generate_sizes(method)[0], bool(method.gradient_checkpointing), CPU_EVAL_BATCH_SIZE)
     preset = cards.preset(recipe)
     gib = min(card_gib, preset.gib) if preset else card_gib
-    gpu = cards.like(card, card_gib)
+    gpu = cards.match_card(card, card_gib)
     scale = scale or calibration.memory_scale(gpu.name)
     row_lengths = row_lengths or sequence_lengths(recipe)
     workload = Workload(recipe, model, row_lengths, Batch(1, 1, True), 4 if precision == "fp32" else 2)
@@ -60,14 +60,14 @@ def choose_batch(
 
     candidates = _training_batches(recipe)
     fitting = [batch for batch in candidates if fits("backward", batch) and fits("scoring forward", batch)]
-    batch = _fastest([replace(workload, batch=each) for each in fitting], gpu) if fitting else candidates[-1]
+    batch = _fastest([replace(workload, batch=candidate) for candidate in fitting], gpu) if fitting else candidates[-1]
     generate_sizes = _generate_sizes(method)
     if recipe.model.backend == "unsloth":  # it samples all rows of a step in one call
         generate_sizes = generate_sizes[:1]
     by_generate = [replace(batch, rows_per_generate=rows) for rows in generate_sizes]
-    batch = next((each for each in by_generate if fits("rollout", each)), by_generate[-1])
+    batch = next((candidate for candidate in by_generate if fits("rollout", candidate)), by_generate[-1])
     by_eval = [replace(batch, eval_batch_size=rows) for rows in _divisors(EVAL_BATCH_SIZE)]
-    return next((each for each in by_eval if fits("evaluation", each)), by_eval[-1])
+    return next((candidate for candidate in by_eval if fits("evaluation", candidate)), by_eval[-1])
 
 
 def eval_batch_size(

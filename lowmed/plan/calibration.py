@@ -1,7 +1,7 @@
-"""Measured runs: what dry runs measured, one file each, and how the planner is calibrated by them.
+"""Measured runs: the results of dry runs, one file each, and the calibration of the planner with them.
 
 The planner multiplies its terms by the largest ratio of measured to planned memory among the large phases on a GPU.
-What smaller phases took beyond that is added. So an estimate is never below a measured value of that GPU. For a GPU
+Memory of smaller phases beyond that is added. So an estimate is never below a measured value of that GPU. For a GPU
 without measured runs both numbers are guesses.
 """
 
@@ -51,7 +51,7 @@ class MemoryScale:
 
 
 class MeasuredRun(BaseModel):
-    """The result of one dry run: what ran, on which device, and what it took.
+    """The result of one dry run: its workload, its device, and its measured memory and time.
 
     Attributes:
         card: name of the GPU as torch reports it, or `CPU`.
@@ -89,7 +89,7 @@ class MeasuredRun(BaseModel):
     @property
     def card_name(self) -> str:
         """Name of the GPU in the planner's table."""
-        return cards.like(self.card, self.card_gib).name
+        return cards.match_card(self.card, self.card_gib).name
 
     @property
     def planned_gib(self) -> dict[str, float]:
@@ -124,7 +124,7 @@ def store(run: MeasuredRun, folder: Path = FOLDER) -> Path:
 
     Args:
         run: the measured run.
-        folder: where it is written.
+        folder: the directory to write to.
 
     Raises:
         SetupError: the folder cannot be written.

@@ -67,8 +67,8 @@ PRESETS = {"t4": "T4", "24gb": "RTX 4090", "a100-40gb": "A100-40", "80gb": "A100
 CPU = "CPU"
 
 
-def named(name: str) -> Card:
-    """The GPU of a name. Case, spaces, dashes, `NVIDIA` and `RTX` do not matter.
+def card_by_name(name: str) -> Card:
+    """The GPU with a name. Case, spaces, dashes, `NVIDIA` and `RTX` are ignored.
 
     Raises:
         RecipeError: the name is unknown or ambiguous.
@@ -82,18 +82,18 @@ def named(name: str) -> Card:
     )
 
 
-def like(reported: str, gib: float) -> Card:
-    """The GPU that torch reports under this name with this memory. For an unknown GPU no time is estimated.
+def match_card(reported: str, gib: float) -> Card:
+    """The known GPU that matches a name and memory reported by torch, else a `Card` without speed.
 
     Args:
         reported: name as torch reports it.
         gib: memory in GiB as torch reports it.
     """
     words = _plain(reported).removeprefix("tesla")
-    fits = [card for card in CARDS.values() if words.startswith(_plain(card.name.partition("-")[0]))]
-    near = [card for card in fits if abs(card.gib - gib) < 0.15 * card.gib]
-    # The longest name wins: `A100` begins with `A10`, and `L40S` with `L4`.
-    return max(near, key=lambda card: len(card.name), default=Card(reported, gib))
+    by_name = [card for card in CARDS.values() if words.startswith(_plain(card.name.partition("-")[0]))]
+    by_memory = [card for card in by_name if abs(card.gib - gib) < 0.15 * card.gib]
+    # The longest name is taken: `A100` begins with `A10`, and `L40S` with `L4`.
+    return max(by_memory, key=lambda card: len(card.name), default=Card(reported, gib))
 
 
 def this_cpu() -> Card:

@@ -44,10 +44,10 @@ class Estimate:
 
     Attributes:
         card: the GPU.
-        workload: what runs.
+        workload: recipe, model, row lengths and batch.
         scale: calibration of the memory estimate.
         terms: bytes of each memory term, by phase.
-        gib: peak memory of each phase in GiB, with everything outside of torch.
+        gib: peak memory of each phase in GiB, including memory outside of torch.
         merge_gib: main memory for merging the adapter, in GiB.
         stock_vision_gib: the peak if transformers' code encoded the images of every row in every pass, in GiB.
         max_rows: maximum number of rows in one forward pass, without and with gradient checkpointing.
@@ -151,7 +151,7 @@ def suggestions(result: Estimate) -> list[Suggestion]:
 
 
 def _changes(workload: Workload, card: Card) -> Iterator[tuple[Suggestion, Workload]]:
-    """Possible changes from the cheapest to the most expensive, and what runs after each."""
+    """Possible changes from the cheapest to the most expensive, and the workload after each."""
     recipe, batch, lengths = workload.recipe, workload.batch, workload.lengths
     method = recipe.method
 
@@ -219,7 +219,7 @@ def _peak(workload: Workload, scale: MemoryScale) -> float:
 
 
 def _max_rows(workload: Workload, card: Card, scale: MemoryScale, gradient_checkpointing: bool) -> int:
-    """The maximum number of rows in one forward pass, whatever the recipe's step has; 0 if not even one fits."""
+    """The maximum number of rows in one forward pass, independent of the rows of a step; 0 if not even one fits."""
 
     def fits(rows: int) -> bool:
         batch = Batch(rows, workload.batch.rows_per_generate, gradient_checkpointing)

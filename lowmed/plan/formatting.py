@@ -135,7 +135,7 @@ def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None =
 
 
 def extra_memory_lines(recipe: Recipe) -> list[str]:
-    """What the rewards need outside of the memory that is planned."""
+    """Notes on memory of the rewards that the plan does not include."""
     lines = []
     if "embedding" in needs(recipe):
         lines.append("the embedding model of a reward runs on the CPU, in main memory")
@@ -184,7 +184,7 @@ def as_document(result: Estimate) -> dict[str, Any]:
 
 
 def dry_run_lines(run: MeasuredRun) -> list[str]:
-    """What a dry run measured, next to the uncalibrated estimate."""
+    """Measured values of a dry run next to the uncalibrated estimate."""
     batch = run.batch
     checkpointing = "on" if batch.gradient_checkpointing else "off"
     rows = f"{batch.per_device_train_batch_size} rows of {run.lengths.row} tokens per forward pass"

@@ -89,7 +89,7 @@ def _sampling(workload: Workload, rows: int, prompts: int, new_tokens: int) -> T
 
 
 def _cache_tokens(workload: Workload, new_tokens: int) -> int:
-    """Tokens that the KV cache of a row has room for."""
+    """Capacity of the KV cache of a row, in tokens."""
     block = CACHE_BLOCK_TOKENS["compiled" if workload.recipe.model.rollout == "compiled" else "transformers"]
     return -(-(workload.lengths.prompt + new_tokens) // block) * block
 

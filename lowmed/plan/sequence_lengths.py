@@ -27,7 +27,7 @@ class SequenceLengths:
         text: tokens of the rest of the prompt.
         completion: tokens of the completion.
         mean_image: mean of `image` over the rows. Times are estimated with it.
-        source: how these lengths were obtained.
+        source: origin of these lengths, in words.
     """
 
     image: int
@@ -71,11 +71,11 @@ def sequence_lengths(recipe: Recipe) -> SequenceLengths:
 
 def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> SequenceLengths:
     """The lengths from image sizes and texts that `lowmed data prepare` stored."""
-    stored, wanted = PixelPolicy(stored_tokens), PixelPolicy(recipe.model.max_image_tokens)
+    stored, current = PixelPolicy(stored_tokens), PixelPolicy(recipe.model.max_image_tokens)
     tokens_of: dict[str, int] = {}
     for _, file in prepared_folder.stored_files(folder):
         for reference, (width, height) in zip(file.images, file.sizes, strict=True):
-            tokens_of[reference] = image_tokens(*target_size(width, height, stored), wanted)
+            tokens_of[reference] = image_tokens(*target_size(width, height, stored), current)
     rows_by_tokens: Counter[int] = Counter()
     images = text = completion = 0
     try:

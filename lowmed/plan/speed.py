@@ -1,4 +1,4 @@
-"""Seconds of an optimizer step: arithmetic over estimated GPU speeds, scaled by dry runs where there are any."""
+"""Seconds of an optimizer step: arithmetic over estimated GPU speeds, scaled by dry runs if any exist."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def estimate_time(workload: Workload, card: Card, measured: Sequence[MeasuredRun
     """The time of an optimizer step, or None if the speed of the GPU is unknown.
 
     Args:
-        workload: what runs.
+        workload: recipe, model, row lengths and batch.
         card: the GPU.
         measured: measured runs of any GPU.
     """

@@ -24,7 +24,9 @@ def recipes_table() -> str:
         recipe = load_recipe(name)
         model = architecture.read_architecture(recipe.model)
         estimates = [estimate(recipe, model, card, measured=measured) for card in cards.CARDS.values()]
-        cells = [f"{SHORT[each.verdict]} {'' if each.calibrated else '~'}{each.peak_gib:.0f}" for each in estimates]
+        cells = [
+            f"{SHORT[result.verdict]} {'' if result.calibrated else '~'}{result.peak_gib:.0f}" for result in estimates
+        ]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -61,8 +61,8 @@ def working_bytes_per_token(workload: Workload) -> float:
 def _attention(workload: Workload) -> float:
     """Bytes that a layer saves in addition to its tokens: the mask in floating point, and copies of keys and values.
 
-    With shared prompts, keys and values are copied for every completion. Where a prompt attends to itself they are also
-    repeated for every head.
+    With shared prompts, keys and values are copied for every completion. For the attention within a prompt they are
+    also repeated for every head.
     """
     model, copied = workload.model, 0
     if workload.shared_prompts:

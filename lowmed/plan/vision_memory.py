@@ -13,7 +13,7 @@ def pixels(workload: Workload, questions: int) -> float:
     """Bytes of the normalized 32-bit pixels, and of the features that replace the placeholders in the prompt.
 
     Args:
-        workload: what runs.
+        workload: recipe, model, row lengths and batch.
         questions: number of questions whose images are held.
     """
     model, tokens = workload.model, questions * workload.lengths.image
@@ -26,7 +26,7 @@ def encoding(workload: Workload, questions: int, *, training: bool = False) -> f
     With the cache this is one image without gradients; otherwise all images of the batch.
 
     Args:
-        workload: what runs.
+        workload: recipe, model, row lengths and batch.
         questions: number of questions in the batch.
         training: whether a backward pass follows.
     """

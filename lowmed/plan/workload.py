@@ -17,7 +17,7 @@ VisionEncoding = Literal["cached", "stock"]
 
 @dataclass(frozen=True)
 class Batch:
-    """How the rows of an optimizer step are split into passes. It changes the result only by rounding.
+    """The split of an optimizer step into passes. It changes the result only by rounding.
 
     Attributes:
         per_device_train_batch_size: rows in one forward and backward pass. Divides the rows of a step.
@@ -34,7 +34,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Workload:
-    """Everything that memory and time depend on.
+    """The inputs of the memory and time estimates.
 
     Attributes:
         recipe: the recipe.

@@ -124,7 +124,7 @@ def _kinds(kinds: Iterable[str]) -> str:
 
 
 def _key_hint(raw: RawRecipe, path: KeyPath) -> str:
-    """What to write instead of an unknown key."""
+    """The suggested replacement of an unknown key."""
     key, dotted = str(path[-1]), ".".join(map(str, path))
     if hint := HINTS.get(dotted) or HINTS.get(key):
         return hint
@@ -160,7 +160,7 @@ def _section(raw: RawRecipe, path: KeyPath) -> type[BaseModel]:
 
 def _sections(annotation: Any) -> list[type[Section]]:
     candidates = [annotation, *get_args(annotation)]
-    return [each for each in candidates if isinstance(each, type) and issubclass(each, Section)]
+    return [candidate for candidate in candidates if isinstance(candidate, type) and issubclass(candidate, Section)]
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from lowmed.report import eval_table
 from lowmed.report.run_report import RunReport
 
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
-UNKNOWN_LICENCE = "unknown to lowmed; ask the provider of the data"
+UNKNOWN_LICENSE = "unknown to lowmed; ask the provider of the data"
 
 
 def render(content: RunReport) -> str:
@@ -25,7 +25,7 @@ def render(content: RunReport) -> str:
         run=content.run,
         recipe=content.recipe,
         evaluations=list(content.evaluations.values()),
-        licence=source.licence if source else UNKNOWN_LICENCE,
+        license=source.license if source else UNKNOWN_LICENSE,
         citation=source.citation if source else "",
         embedded=content.recipe.model.name == "nano",
         judged=any(report.judged for report in content.evaluations.values()),

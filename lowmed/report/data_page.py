@@ -34,13 +34,15 @@ def audit_page(record: AuditRecord, folder: Path) -> str:
         {"image": scan.image, "thumbnail": thumbnail(folder, scan.image, scan.boxes)}
         for scan in record.privacy.text_shown[:SHOWN_IMAGES]
     ]
-    most = max((token_bin.images for token_bin in record.images.token_histogram), default=0) or 1
+    largest_bin = max((token_bin.images for token_bin in record.images.token_histogram), default=0) or 1
     kinds = [kind for kind in ("all", *KINDS) if any(kind in rules["prior"] for rules in record.baselines.values())]
-    return _render("data_audit.html", audit=record, near=near, with_text=with_text, most=most, baseline_kinds=kinds)
+    return _render(
+        "data_audit.html", audit=record, near=near, with_text=with_text, most=largest_bin, baseline_kinds=kinds
+    )
 
 
 def show_page(title: str, rows: Iterable[dict[str, Any]], folder: Path) -> str:
-    """The page of some samples, with everything that the model is given."""
+    """The page of some samples, with the complete input of the model."""
     samples = [{**row, "thumbnails": [thumbnail(folder, image) for image in row["images"]]} for row in rows]
     return _render("data_show.html", title=title, samples=samples, letters=LETTERS)
 

@@ -53,7 +53,7 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
         shown.print(
             f"Judge: question, gold answer and extracted answer were sent to {escape(', '.join(usage.hosts))}, "
             f"no image; {usage.requests} requests, {usage.prompt_tokens} + {usage.completion_tokens} tokens{cost}. "
-            "Its verdicts enter no other figure."
+            "No other metric uses its verdicts."
         )
     shown.print(NOTICE)
 
@@ -162,14 +162,14 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
 
 
 def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems: list[str]) -> None:
-    """Open questions by each judge, under its name, next to the exact match of the same completions."""
+    """Rows of each judge: accepted open answers, next to the exact match of the same completions."""
     for scores in judged:
         results = [scores.splits.get(split, {}).get(system) for system in systems]
-        known = next((result for result in results if result), None)
-        if known is None:
+        judged_result = next((result for result in results if result), None)
+        if judged_result is None:
             continue
         name = f"{escape(scores.judge.model)} ({scores.judge.rubric_digest})"
-        table.add_row(f"  open, n={known.questions}, judged by {name}")
+        table.add_row(f"  open, n={judged_result.questions}, judged by {name}")
         table.add_row("    accepted by the judge", *(_with_wilson(result) if result else "" for result in results))
         bootstrap = ("      " + interval(result.by_image) if result else "" for result in results)
         table.add_row("    bootstrap over images", *bootstrap)

@@ -12,7 +12,7 @@ from lowmed.evaluation import records as evaluation
 from lowmed.judge.records import CalibrationFile
 from lowmed.records import Record, RunRecord
 
-# Where each format is stored, in the order of the page.
+# Location of the file -> its record, in the order of the page.
 FILES: dict[str, type] = {
     "run.json in a run": RunRecord,
     "evals/SOURCE/settings.json in a run": evaluation.EvalSettings,
@@ -21,6 +21,7 @@ FILES: dict[str, type] = {
     "evals/SOURCE/judge_usage.jsonl in a run, one line a command": evaluation.TimedJudgeUsage,
     "evals/SOURCE/report.json in a run, and `lowmed eval --json`": evaluation.EvalReport,
     "probes/SOURCE/probe.json in a run, and `lowmed probe --json`": evaluation.ProbeReport,
+    "bridge.json in the directory of a bridge": evaluation.BridgeRecord,
     "`lowmed compare --json`": evaluation.Comparison,
     "summary.json of `lowmed score --out`, and `lowmed score --json`": evaluation.ScoreSummary,
     "scored.jsonl of `lowmed score --out`, one line a completion": evaluation.ScoredCompletion,
@@ -38,8 +39,8 @@ def markdown() -> str:
     """The page docs/formats.md: one table a format, then one table for each object that they contain."""
     parts: dict[str, type] = {}
     sections = [_HEAD]
-    for place, cls in FILES.items():
-        sections.append(f"## {cls.__name__}\n\nStored in: {place}.\n\n{_section(cls, parts)}")
+    for file, cls in FILES.items():
+        sections.append(f"## {cls.__name__}\n\nStored in: {file}.\n\n{_section(cls, parts)}")
     sections.append("## Objects in these files\n")
     described: set[str] = set()
     while remaining := [name for name in parts if name not in described]:  # describing one may add others

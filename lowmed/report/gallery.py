@@ -1,4 +1,4 @@
-"""Single cases of an evaluation: correct, incorrect, unread, and those that training changed."""
+"""Cases of an evaluation: correct, incorrect, unread, and those that training changed."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ def cases(folder: Path, open_image: OpenImage | None = None) -> list[dict[str, A
     """The first few cases of each label, with the base model's completion if it is stored.
 
     Args:
-        folder: of the evaluation.
+        folder: folder of the evaluation.
         open_image: opens the images, which are embedded; None leaves them out.
     """
     systems = results_folder.systems(folder)

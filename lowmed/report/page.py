@@ -19,7 +19,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
     """Render the page. All text of models and data is escaped; the page has no script and its policy forbids any.
 
     Args:
-        content: of the run.
+        content: content of the run.
         images: how to open the images of a data source; images of other sources are left out.
         data: the summary of `run_data.data_summary`.
     """

@@ -8,7 +8,7 @@ from typing import Any
 Row = Mapping[str, Any]
 INK = "#010203"  # placeholder for the page's text color, so that one drawing fits light, dark and print
 COLORS = ("#2a7de1", "#e07b28", "#2f9e63", "#b04ac0", "#d1495b")
-# Title -> metrics in it. Names are those of metrics.jsonl; a name that ends in / stands for all with that prefix.
+# Title -> metrics in it. Names are those of metrics.jsonl; a name that ends in / selects all with that prefix.
 FIGURES: Mapping[str, tuple[str, ...]] = {
     "Loss": ("loss",),
     "Reward": ("reward", "rewards/"),

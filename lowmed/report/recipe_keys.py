@@ -87,7 +87,7 @@ def _sections(section: Schema, definitions: Schema, above: str = "") -> Iterator
 
 
 def _item(field: Schema) -> str:
-    """The part of a dotted key that stands for one entry of a list or mapping."""
+    """The suffix of a dotted key for the entries of a list or mapping."""
     if isinstance(field.get("additionalProperties"), dict):
         return ".NAME"
     return "[]" if isinstance(field.get("items"), dict) else ""
@@ -128,7 +128,7 @@ def _default(field: Schema) -> str:
 
 
 def _type(field: Schema, definitions: Schema) -> str:
-    """The type of a field with its bounds; sections are described in tables of their own."""
+    """The type of a field with its bounds; each section has a separate table."""
     if "$ref" in field:
         kind = _kind(definitions[_references(field)[0]])
         return f"section ({kind})" if kind else "section"

@@ -1,4 +1,4 @@
-"""The data of a run in figures, for its page: samples, leaks, baselines, rejected rows.
+"""Summary of a run's data for its page: samples, leaks, baselines, rejected rows.
 
 Only counts and shares. Ids, groups, file names and reasons with cell contents stay with the data.
 """
@@ -79,7 +79,7 @@ def _part(rows: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _sizes(splits: Mapping[str, Sequence[Sample]], stored: Sequence[Any], budget: int) -> dict[str, Any] | None:
-    """Original sizes in pixels, and how many images are resized to the budget; None if they were not recorded."""
+    """Original sizes in pixels, and number of images resized to the budget; None if they were not recorded."""
     used = {image for rows in splits.values() for sample in rows for image in sample.images}
     original = {image: size for file in stored for image, size in zip(file.images, file.sizes, strict=False)}
     sizes = [original[image] for image in sorted(used & original.keys())]
@@ -97,7 +97,7 @@ def _sizes(splits: Mapping[str, Sequence[Sample]], stored: Sequence[Any], budget
 
 
 def _prepared(card: DataCard) -> dict[str, Any]:
-    """How `lowmed data prepare` imported the source: rejected rows, and how images were converted."""
+    """Import settings of `lowmed data prepare`, and the number of rejected rows."""
     return {
         "rows": sum(card.rows.values()),
         "rejected": sum(card.rejected.values()),

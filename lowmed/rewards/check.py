@@ -21,7 +21,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class GoldResult:
-    """What one reward pays for the gold completions.
+    """Scores of one reward for the gold completions.
 
     Attributes:
         reward: name of the reward.
@@ -80,7 +80,7 @@ class RewardsReport:
         variants_below: spellings of gold completions that earn less than the gold completion.
         hacks: the result of each hack on each kind of question.
         pay_length: names of the rewards that pay length by design.
-        failures: what is wrong, in words; empty if the rewards passed.
+        failures: failed checks, in words; empty if the rewards passed.
         format: version of the JSON form.
     """
 

@@ -48,7 +48,7 @@ class Reasoning:
 
     @classmethod
     def needs_with(cls, options: Mapping[str, Any]) -> frozenset[Need]:
-        """What the reward needs with these options."""
+        """Requirements of the reward with these options."""
         return frozenset({"embedding"}) if options.get("by") == "embedding" else frozenset()
 
     def prepare(self, completions: Sequence[tuple[Sample, str]]) -> None:

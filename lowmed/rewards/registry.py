@@ -62,12 +62,12 @@ def for_recipe(recipe: Recipe) -> list[Weighted]:
 
 
 def needs(recipe: Recipe) -> frozenset[Need]:
-    """What the rewards of a recipe need, all together."""
+    """Requirements of all rewards of a recipe."""
     return frozenset(need for spec in recipe.method.reward_specs for need in needs_of(spec))
 
 
 def needs_of(spec: RewardSpec) -> frozenset[Need]:
-    """What one reward needs with its options: its `needs_with(options)`, or else its attribute `needs`."""
+    """Requirements of one reward with its options: its `needs_with(options)`, or else its attribute `needs`."""
     constructor = REWARDS.get(spec.name)
     with_options: Callable[[Mapping[str, Any]], frozenset[Need]] | None = getattr(constructor, "needs_with", None)
     fixed: frozenset[Need] = getattr(constructor, "needs", frozenset())
@@ -102,7 +102,7 @@ def build(
 
 
 def mistakes(specs: Sequence[Spec], max_new_tokens: int | None = None) -> list[tuple[int, str]]:
-    """All mistakes in `method.rewards`: the index of the entry, and what is wrong with its fix.
+    """All mistakes in `method.rewards`: the index of the entry, and the mistake with its fix.
 
     Finds unknown rewards, unknown options, wrong values, and rewards that are named twice. It opens no file, so
     `build` may find more: a custom reward that does not load, a missing calibration, a missing judge.

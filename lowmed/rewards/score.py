@@ -1,4 +1,4 @@
-"""The types that rewards exchange: a score, a sampled completion, and what a reward may need or offer."""
+"""The types that rewards exchange: a score, a sampled completion, and the requirements of a reward."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

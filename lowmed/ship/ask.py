@@ -45,7 +45,7 @@ def question_sample(question: str, images: Sequence[str]) -> Sample:
     control = _CONTROL_TOKEN.search(text)
     if control:
         raise DataError(f"the question contains the control token {control[0]}", text[:60], "remove it")
-    return Sample("asked", text, _NO_GOLD, "open", "asked", "asked", tuple(images))
+    return Sample("question", text, _NO_GOLD, "open", "question", "question", tuple(images))
 
 
 def open_images(paths: Sequence[str], policy: PixelPolicy) -> Callable[[str], Image.Image]:
@@ -78,7 +78,7 @@ def ask_model(
         sample: the question.
         family: prompt family of the answerer.
         open_image: as `open_images` returns it.
-        samples: how many completions to sample; 0 for none.
+        samples: number of completions to sample; 0 for none.
     """
     [completion] = answerer([sample], open_image, copies=1, temperature=0.0)
     reading = _read(completion)

@@ -12,7 +12,7 @@ NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "LICENSE*", "NOTICE*"]
 
 
 def find_base(model: ModelSpec) -> Path:
-    """The folder of the base: a local folder, the embedded model, or the hub's cache. Downloads what is not cached.
+    """The folder of the base: a local folder, the embedded model, or the hub's cache. Downloads missing files.
 
     Raises:
         SetupError: the folder does not exist, or the download fails.

@@ -28,7 +28,7 @@ class ChatModel:
     """One loaded model that answers as the base, and with its adapter enabled as the tuned model.
 
     Attributes:
-        target: what was loaded. A run has a base and a tuned model, any other target only itself.
+        target: the loaded target. A run has a base and a tuned model, any other target a single model.
         systems: names of the models that answer.
 
     Raises:

@@ -29,17 +29,17 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is exported, where to, and how.
+    """The arguments of an export.
 
     Attributes:
         target: a key of `TARGETS`.
         source: directory of a finished run, or a folder that was exported before.
         out: the folder to create, or None.
-        reference: what the adapter is added to: `original`, `dequantized`, or None for the default.
-        questions: how many held-out questions compare adapter and merged model; 0 leaves the comparison out.
+        reference: weights that the adapter is added to: `original`, `dequantized`, or None for the default.
+        questions: number of held-out questions that compare adapter and merged model; 0 leaves the comparison out.
         on: another source of questions than the run's held-out split.
         path: folder of that source.
-        base: folder of the 16-bit base, if it is not where the recipe says.
+        base: folder of the 16-bit base, if it has moved.
         repository: owner/name on the hub.
         upload: whether to upload; without it, the target `hub` only lists what it would upload.
         public: whether the repository is public.
@@ -137,7 +137,7 @@ def export_report(
 
     Args:
         target: a key of `TARGETS`.
-        checks: of the merge or the adapter, if there were any.
+        checks: checks of the merge or the adapter, if there were any.
         out: the folder; None for the merge's own.
         instructions: commands that use the folder.
     """

@@ -33,13 +33,13 @@ PROGRESS = "merge.json"
 
 @dataclass(frozen=True)
 class MergeInputs:
-    """What a merge reads: the base, the adapter, and the reference that the adapter is added to.
+    """Inputs of a merge: the base, the adapter, and the reference weights.
 
     `original` is the 16-bit base. `dequantized` is the base after NF4 quantization of its language layers, on which a
     4-bit run trains its adapter.
 
     Attributes:
-        folder: of the base.
+        folder: folder of the base.
         base: tensor -> location.
         adapter: the adapter.
         targets: tensor -> module of the adapter that changes it.
@@ -78,7 +78,7 @@ class MergedTensor(NamedTuple):
 
 @dataclass
 class Projection:
-    """The projection of the change of weights on the change that the adapter asks for."""
+    """The projection of the stored change of weights on the adapter's change."""
 
     along: float = 0.0
     norm: float = 0.0
@@ -125,7 +125,7 @@ def write_shards(inputs: MergeInputs, out: Path, advance: Advance) -> float:
     A shard is a copy of the base's, with new bytes for the changed tensors. Names, shapes and dtypes stay.
 
     Args:
-        inputs: what is merged.
+        inputs: base, adapter and reference.
         out: the folder; created if absent.
         advance: called with the number of finished shards and the name of the last one.
 

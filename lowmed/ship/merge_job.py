@@ -31,12 +31,12 @@ class MergeJob:
 
     Attributes:
         run: the run whose adapter is merged.
-        model: its model, perhaps at another place than in the recipe.
+        model: its model, perhaps at another path than in the recipe.
         inputs: base, adapter and reference.
         into: precision of the result.
         out: the folder to create.
         questions: answered by adapter and merged model; None to leave the comparison out.
-        checks: of the adapter's files.
+        checks: checks of the adapter's files.
         requirements: estimate of memory, disk and time.
     """
 
@@ -64,7 +64,7 @@ class MergeJob:
 
     @property
     def shards(self) -> int:
-        """How many files are written."""
+        """The number of files to write."""
         return len(shard_files(self.inputs.base))
 
 
@@ -83,7 +83,7 @@ def plan_merge(
         run: the run to merge.
         target: its evaluation settings; the model may point at another copy of the base.
         out: the folder to create; it must not exist.
-        reference: what the adapter is added to. None is `original`, or for 4 bits `dequantized`.
+        reference: weights that the adapter is added to. None is `original`, or for 4 bits `dequantized`.
         into: precision of the result.
         questions: answered by adapter and merged model, or None to leave the comparison out.
 
@@ -127,10 +127,10 @@ def prepare_merge(
         out: the folder to create.
         reference: `original` or `dequantized`; None for the default.
         into: `16bit` or `4bit`.
-        questions: how many held-out questions compare adapter and merged model; 0 leaves the comparison out.
+        questions: number of held-out questions that compare adapter and merged model; 0 leaves the comparison out.
         on: another source of questions than the run's held-out split.
         path: folder of that source.
-        base: folder of the 16-bit base, if it is not where the recipe says.
+        base: folder of the 16-bit base, if it has moved.
         log: gets one line with the estimate of memory, disk and time.
 
     Raises:
@@ -210,7 +210,7 @@ def run_merge(job: MergeJob, advance: Advance, finish: Callable[[Path], None] | 
         recommended=recommended_reference(parity) if parity else None,
     )
     content = report.as_dict()
-    del content["out"]  # the path means nothing in another place
+    del content["out"]  # the path is not valid on another machine
     write_json(folder / PARITY, content)
     if not report.passed:
         return replace(report, out=str(folder))

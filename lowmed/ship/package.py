@@ -39,7 +39,7 @@ class PromptInfo:
 
 @dataclass(frozen=True)
 class PackageInfo:
-    """The content of lowmed.json: what a user needs to prompt the model as in training.
+    """The content of lowmed.json: the prompts and limits that reproduce training.
 
     Attributes:
         format: version of the file format.
@@ -47,16 +47,16 @@ class PackageInfo:
         kind: whether the weights are merged or an adapter.
         notice: not a diagnostic device.
         run: name of the run.
-        recipe_digest: of the run.
+        recipe_digest: recipe digest of the run.
         base: hub id of the base, or a folder's name.
         base_revision: as in the recipe.
         base_commit: as resolved by the hub.
         trained_load_in: precision of the base in training.
         prompts: `train` and `infer`.
         pixels: limits of an image: area in pixels, and tokens.
-        max_new_tokens: of a completion in evaluation.
+        max_new_tokens: maximum number of tokens of a completion in evaluation.
         rules_version: version of the rules that read answers.
-        reference: what the adapter was added to, for a merge.
+        reference: weights that the adapter was added to, for a merge.
         into: precision of the weights, for a merge.
     """
 
@@ -90,11 +90,11 @@ def write_package(
     """Write everything but the weights: configs, tokenizer, processor, prompts, model card, license, example.
 
     Args:
-        run: what was trained.
+        run: the run.
         base: folder of its base.
         out: the folder; created if absent.
         kind: whether the weights are merged or an adapter.
-        reference: what the adapter was added to, for a merge.
+        reference: weights that the adapter was added to, for a merge.
         into: precision of the weights, for a merge.
 
     Raises:

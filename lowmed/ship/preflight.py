@@ -23,7 +23,7 @@ OTHER_FILES_BYTES = 32 * MIB  # tokenizer, model card, reports
 def estimate(
     base: Mapping[str, TensorLocation], changed: Collection[str], out: Path, *, four_bit: bool
 ) -> Requirements:
-    """What merging into this base needs.
+    """Memory, disk and time that the merge needs.
 
     Args:
         base: all tensors.

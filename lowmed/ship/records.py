@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lowmed.errors import RunError
 from lowmed.files import read_json
+from lowmed.records import require_format
 
 FORMAT = 1  # of both files; a change that older versions cannot read raises it
 PARITY = "parity.json"
@@ -19,7 +20,7 @@ PackageKind = Literal["merged", "adapter"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of an adapter or a merged model; `detail` is what it measured."""
+    """One check of an adapter or a merged model; `detail` is the measured value."""
 
     name: str
     passed: bool
@@ -32,7 +33,7 @@ class Parity:
 
     Attributes:
         reference: the weights that the adapter was added to.
-        questions: how many both answered.
+        questions: number of questions that both answered.
         same_answers: share of questions with the same extracted answer.
         same_completions: share of questions with the same tokens.
         max_logit_difference: largest difference of a logit, in nats.
@@ -49,7 +50,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a merge needs: host memory and disk in bytes, time in seconds."""
+    """Resources of a merge: host memory and disk in bytes, time in seconds."""
 
     ram_bytes: int
     disk_bytes: int
@@ -183,7 +184,7 @@ class AskResult:
         completion: the greedy completion.
         reasoning: the text in its think tags, or "".
         answer: the answer read from it; None if there is no single answer.
-        strict: whether the answer stands in one tag, as the prompt demands.
+        strict: whether the answer is in one tag, as the prompt requires.
         flags: why the answer is unread or not strict.
         tokens: length of the completion.
         finish_reason: `stop`, or `length` if the token limit truncated it.
@@ -220,10 +221,5 @@ def read_versioned(path: Path) -> dict[str, Any]:
         version = int(content["format"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"{path.name} cannot be read", str(path), "export the run again") from error
-    if version > FORMAT:
-        raise RunError(
-            f"written by a newer version of lowmed (format {version}, this version reads {FORMAT})",
-            str(path),
-            "update lowmed: pip install -U lowmed",
-        )
+    require_format({"format": version}, FORMAT, path)
     return content

@@ -75,7 +75,7 @@ def open_finished_run(target: str, base: str | None) -> tuple[Run, EvalTarget]:
 
 
 def with_base(target: EvalTarget, base: str | None) -> EvalTarget:
-    """The target with its model at another place; None leaves it unchanged.
+    """The target with its model at another path; None leaves it unchanged.
 
     Raises:
         SetupError: the base does not exist.

@@ -73,8 +73,8 @@ def check_adapter(
     Args:
         model: the base as the run loaded it.
         base: folder of the base.
-        folder: of the adapter.
-        questions: what is answered.
+        folder: folder of the adapter.
+        questions: prompts and images to answer.
 
     Raises:
         LowmedError: the machine or the model does not allow it.
@@ -127,7 +127,7 @@ def measure_parity(
     Args:
         model: the run's model, which sets device and pixel policy.
         merged: the merged folder.
-        questions: what is answered.
+        questions: prompts and images to answer.
         outputs: the adapter's outputs.
         other_reference: a merge over another reference, or None.
     """

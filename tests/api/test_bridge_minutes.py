@@ -53,4 +53,4 @@ def test_a_bridge_out_of_time_is_resumed_to_its_end(
     completions = results_folder.read_rows(Path("b/1-probe/base.jsonl"))
     assert completions[0] == stored[0]
     assert len({completion["id"] for completion in completions}) == len(completions) == 6  # none is generated twice
-    assert json.loads(Path("b/bridge.json").read_text())["status"] in ("finished", "stopped")
+    assert json.loads(Path("b/bridge.json").read_text())["status"] in ("finished", "refused")

@@ -58,7 +58,7 @@ def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = No
         ),
         (["grpo", "--recipe", "rarl", "--nano", "prompts.train=poetic"], "rarl.yaml has a mistake"),
         (["grpo", "--resume", "nowhere"], "the run does not exist"),
-        (["grpo", "--recipe", "rarl", "--nano", "model.rollout=vllm"], "vllm can not sample from a 4-bit base"),
+        (["grpo", "--recipe", "rarl", "--nano", "model.rollout=vllm"], "vllm cannot sample from a 4-bit base"),
         (["grpo", "--recipe", "zhu-msa", "--nano"], "needs a judge, and the recipe configures none"),
         (["plan", "--recipe", "rarl", "--gpu", "T5"], "the GPU `T5` is unknown"),
         (["rewards", "show", "accurcy"], "there is no reward `accurcy`"),

@@ -56,7 +56,7 @@ def test_without_support_sft_bridges_and_a_resumed_bridge_goes_on_from_it_to_rl(
     record = json.loads((tmp_path / "b/bridge.json").read_text())
     assert record["status"] == "finished"
     assert [stage["stage"] for stage in record["stages"]] == ["1-probe", "2-sft", "3-probe", "4-grpo"]
-    assert record["stages"][3]["from"] == "2-sft"
+    assert record["stages"][3]["start"] == "2-sft"
     assert load_recipe("b/4-grpo/recipe.yaml").lora.start == "b/2-sft"
     assert json.loads((tmp_path / "b/4-grpo/run.json").read_text())["status"] == "finished"
     assert (tmp_path / "b/2-sft/adapter/adapter_model.safetensors").stat().st_mtime_ns == trained
@@ -91,6 +91,11 @@ def test_a_mistake_ends_before_anything_is_written(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "taken").mkdir()
     assert isinstance(refused(*TINY, "--out", "taken"), RunError)
+
+
+def test_a_bridge_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bridge.json").write_text(json.dumps({"format": 2, "status": "running", "stages": []}))
+    assert "newer version of lowmed" in refused("--resume", str(tmp_path)).what
 
 
 def test_a_resumed_bridge_keeps_its_recipe(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_a_record_of_a_newer_version_is_refused(tmp_path: Path, name: str) -> No
     with pytest.raises(DataError) as caught:
         data_card(out) if name == "card.json" else read_audit(file)
     assert caught.value.what == "written by a newer version of lowmed (format 2, this version reads 1)"
-    assert (caught.value.where, caught.value.fix) == (str(file), "update lowmed")
+    assert (caught.value.where, caught.value.fix) == (str(file), "update lowmed: pip install -U lowmed")
 
 
 def test_the_audit_is_read_back_as_it_was_written_and_damage_is_named(tmp_path: Path) -> None:

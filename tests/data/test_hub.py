@@ -128,7 +128,7 @@ def test_offline_is_an_error_before_any_download(name: str, monkeypatch: pytest.
     with pytest.raises(SetupError, match="LOWMED_OFFLINE") as caught:
         load(name)
     assert "data.path" in caught.value.fix
-    assert KNOWN[name].get in caught.value.fix
+    assert KNOWN[name].files in caught.value.fix
 
 
 def test_a_hub_that_cannot_be_reached_is_a_setup_error_that_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,9 @@ def test_every_known_source_is_documented() -> None:
     }  # fmt: skip
     for name, source in KNOWN.items():
         assert source.name == name
-        assert all((source.about, source.size, source.kinds, source.licence, source.citation, source.get, source.here))
+        assert all(
+            (source.about, source.size, source.kinds, source.license, source.citation, source.files, source.available)
+        )
         assert source.url or source.generated
 
 
@@ -57,7 +59,7 @@ def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LOWMED_OFFLINE", "1")
     with pytest.raises(SetupError, match="LOWMED_OFFLINE") as caught:
         KNOWN[name].rows(None, ImportOptions())
-    assert KNOWN[name].get in caught.value.fix
+    assert KNOWN[name].files in caught.value.fix
 
 
 def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(whole_vqa_rad: Path, tmp_path: Path) -> None:

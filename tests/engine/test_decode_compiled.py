@@ -119,7 +119,7 @@ def test_compiled_is_selected_if_it_was_measured_faster_and_never_for_4_bit(
     )
     assert device.choose_rollout(ModelSpec(load_in="4bit"), CARD)[0] == "transformers"
     selected = device.choose_rollout(ModelSpec(load_in="16bit", rollout="transformers"), CARD)
-    assert selected == ("transformers", "the recipe says so")
+    assert selected == ("transformers", "set in the recipe")
 
 
 @pytest.mark.parametrize(

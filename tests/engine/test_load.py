@@ -162,7 +162,7 @@ def test_auto_falls_back_to_transformers_with_a_reason(monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("unsloth_faster")
 def test_transformers_is_used_if_it_was_imported_before_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = ModelSpec(backend="unsloth")
-    assert load.choose_backend(spec, CARD) == ("unsloth", "the recipe says so")
+    assert load.choose_backend(spec, CARD) == ("unsloth", "set in the recipe")
     monkeypatch.setitem(sys.modules, "transformers", object())
     monkeypatch.delitem(sys.modules, "unsloth", raising=False)
     backend, reason = load.choose_backend(spec, CARD)
@@ -174,6 +174,6 @@ def test_a_failing_import_of_unsloth_is_a_setup_error(monkeypatch: pytest.Monkey
     for name in ("UNSLOTH_COMPILE_LOCATION", "UNSLOTH_DISABLE_STATISTICS"):
         monkeypatch.setenv(name, "as it was")
     monkeypatch.setitem(sys.modules, "unsloth", None)  # makes its import fail
-    monkeypatch.setattr(load, "choose_backend", lambda _spec, _machine: ("unsloth", "the recipe says so"))
+    monkeypatch.setattr(load, "choose_backend", lambda _spec, _machine: ("unsloth", "set in the recipe"))
     with pytest.raises(SetupError, match="cannot import the unsloth backend"):
         load.load_base(NANO, CARD)

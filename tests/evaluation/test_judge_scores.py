@@ -66,7 +66,7 @@ def _json(server: Server | None, **more: Any) -> dict[str, Any]:
     return result
 
 
-def test_open_answers_are_judged_once_and_enter_no_other_figure() -> None:
+def test_open_answers_are_judged_once_and_used_by_no_other_metric() -> None:
     before = _json(None)
     assert before["judged"] == []
     with serving() as server:
@@ -85,7 +85,7 @@ def test_open_answers_are_judged_once_and_enter_no_other_figure() -> None:
         assert len(server.asked) == 4
         shown = _eval(server).stdout
         assert f"open, n=7, judged by m ({ANSWER.digest})" in shown
-        assert "Its verdicts enter no other figure." in shown
+        assert "No other metric uses its verdicts." in shown
     rows = results_folder.read_rows(Path("e/verdicts.jsonl"))
     assert [row["id"] for row in rows] == ["0", "1", "2", "3", "4", "5", "6"]
     assert rows[1]["text"] == "effusion in the pleural space"
@@ -144,7 +144,7 @@ def test_two_evaluations_are_compared_by_the_same_judge() -> None:
         _eval(server, "--out", "f")
     result = _comparison()
     [judged] = result.pop("judged")
-    assert {**result, "judged": ()} == before  # verdicts enter no other figure
+    assert {**result, "judged": ()} == before  # no other metric uses verdicts
     assert judged["judge"] == {"model": "m", "rubric": "answer", "rubric_digest": ANSWER.digest}
     assert (judged["questions"], judged["only_first"], judged["only_second"]) == (7, 0, 1)
     assert (judged["first"], judged["second"]) == (pytest.approx(4 / 7), pytest.approx(5 / 7))

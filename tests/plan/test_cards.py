@@ -12,13 +12,13 @@ from lowmed.plan import cards
     ],
 )  # fmt: skip
 def test_a_gpu_is_found_in_any_spelling(written: str, name: str) -> None:
-    assert cards.named(written).name == name
+    assert cards.card_by_name(written).name == name
 
 
 @pytest.mark.parametrize("written", ["A100", "4", "", "RTX", "H1000"])
 def test_an_ambiguous_or_unknown_name_is_rejected(written: str) -> None:
     with pytest.raises(RecipeError, match="is unknown"):
-        cards.named(written)
+        cards.card_by_name(written)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_an_ambiguous_or_unknown_name_is_rejected(written: str) -> None:
     ],
 )
 def test_the_name_that_torch_reports_is_recognized(reported: str, gib: float, name: str) -> None:
-    assert cards.like(reported, gib).name == name
+    assert cards.match_card(reported, gib).name == name
 
 
 @pytest.mark.parametrize(("reported", "gib"), [("Tesla V100-SXM2-32GB", 31.7), ("NVIDIA B200", 178.0), ("CPU", 0.0)])
 def test_an_unknown_gpu_keeps_its_name_and_has_no_estimated_time(reported: str, gib: float) -> None:
-    result = cards.like(reported, gib)
+    result = cards.match_card(reported, gib)
     assert (result.name, result.gib, result.speed) == (reported, gib, None)

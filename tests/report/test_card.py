@@ -17,7 +17,7 @@ def _block(text: str) -> dict[str, Any]:
 def test_the_card_states_use_limits_and_results(finished: Run) -> None:
     text = card.render(read(finished))
     for words in (
-        *("not for clinical use", "Intended use", "## Not for", "licence of the data", "answer-prior baseline"),
+        *("not for clinical use", "Intended use", "## Not for", "license of the data", "answer-prior baseline"),
         *(
             "bootstrap over images",
             "## Limits",

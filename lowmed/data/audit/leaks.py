@@ -1,4 +1,4 @@
-"""What two parts of the data share: ids, images, files, decoded pixels, groups. Every finding is exact."""
+"""Find exact overlaps between two parts of the data: ids, images, files, decoded pixels, groups."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ Digests = Mapping[str, frozenset[str]]  # image reference -> digests
 
 @dataclass(frozen=True)
 class Part:
-    """A split, or the samples of one source in it (`whole` is then false); `label` names it in a report."""
+    """A split, or the samples of one source in it (`by_source` is then true); `label` names it in a report."""
 
     label: str
     split: str
     samples: tuple[Sample, ...]
-    whole: bool = True
+    by_source: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,39 +73,42 @@ def image_digests(stored: Sequence[StoredFile]) -> ImageDigests:
 def parts(splits: Mapping[str, Sequence[Sample]], name: str = "") -> list[Part]:
     """A part for each split, and for each source in it if the data set has several sources."""
     prefix = f"{name} " if name else ""
-    whole = [Part(f"{prefix}{split}", split, tuple(samples)) for split, samples in splits.items() if samples]
-    sources = sorted({sample.source for part in whole for sample in part.samples})
+    by_split = [Part(f"{prefix}{split}", split, tuple(samples)) for split, samples in splits.items() if samples]
+    sources = sorted({sample.source for part in by_split for sample in part.samples})
     if len(sources) < 2:
-        return whole
-    return whole + [
-        Part(f"{prefix}{source} {part.split}", part.split, samples, whole=False)
-        for part in whole
+        return by_split
+    return by_split + [
+        Part(f"{prefix}{source} {part.split}", part.split, samples, by_source=True)
+        for part in by_split
         for source in sources
         if (samples := tuple(sample for sample in part.samples if sample.source == source))
     ]
 
 
 def within(data_parts: Sequence[Part], digests: ImageDigests) -> list[Leak]:
-    """What the splits of one data set share.
+    """Overlaps between the splits of one data set.
 
-    If several files hold one image, the rows do not show which file was theirs. Such files are not counted as shared;
+    If several files hold one image, a row does not show which file it used. Such files are not counted as shared;
     their pixels are.
     """
     digests = ImageDigests({image: files for image, files in digests.files.items() if len(files) == 1}, digests.pixels)
     pairs = (sorted(pair, key=lambda part: part.split != "train") for pair in combinations(data_parts, 2))
     return [
-        leak for a, b in pairs if a.split != b.split and a.whole == b.whole for leak in _between(a, b, digests, digests)
+        leak
+        for a, b in pairs
+        if a.split != b.split and a.by_source == b.by_source
+        for leak in _between(a, b, digests, digests)
     ]
 
 
 def across(
     data_parts: Sequence[Part], digests: ImageDigests, other_parts: Sequence[Part], other_digests: ImageDigests
 ) -> list[Leak]:
-    """What two data sets share, for pairs of a training part and another part."""
+    """Overlaps between two data sets, for pairs of a training part and another part."""
     return [
         leak
         for part, other in product(data_parts, other_parts)
-        if (part.split == "train") != (other.split == "train") and part.whole == other.whole
+        if (part.split == "train") != (other.split == "train") and part.by_source == other.by_source
         for leak in (
             _between(other, part, other_digests, digests)
             if other.split == "train"

@@ -38,7 +38,7 @@ def phi_in_file(content: bytes) -> tuple[str, ...]:
 
 
 def phi_in_text(text: str) -> str:
-    """What in a path or an id may identify a patient; "" for nothing. A heuristic, for review."""
+    """The kind of text in a path or an id that may identify a patient, or "". A heuristic, for review."""
     return next((what for what, pattern in _PATTERNS.items() if pattern.search(text)), "")
 
 

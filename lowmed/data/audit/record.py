@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lowmed.data.ingest.prepared_folder import DataCard, check_format
+from lowmed.data.ingest.prepared_folder import DataCard
 from lowmed.errors import DataError
+from lowmed.records import require_format
 
 FORMAT = 1
 
@@ -17,7 +18,7 @@ class _Part(BaseModel):
 
 
 class AuditedData(_Part):
-    """What was audited: the folder's name, its card if it was prepared, and its rows."""
+    """The audited folder: its name, its card if it was prepared, and its rows."""
 
     folder: str
     card: DataCard | None
@@ -214,17 +215,17 @@ class AuditRecord(_Part):
 
     Attributes:
         format: version of this record's format.
-        data: what was audited.
+        data: the audited folder.
         counts: rows, images and answers by split.
         baselines: accuracy without images: split -> rule -> kind -> share of correct answers.
         images: images that load, and their sizes.
         gold: gold answers that cannot be read back.
         repeats: repeated questions.
-        leaks: what the splits share with each other and with other data sets.
+        leaks: overlaps of the splits with each other and with other data sets.
         near: similar images across splits.
-        privacy: what may identify a patient.
-        reasons: why training on the data would be wrong.
-        review: what a person should look at.
+        privacy: texts and metadata that may identify a patient.
+        reasons: reasons against training on the data.
+        review: points for a person to review.
         verdict: `fail` if there are reasons.
         resplit: the clean split that was written.
     """
@@ -258,7 +259,7 @@ def read_audit(path: Path) -> AuditRecord:
         raise DataError(f"the audit cannot be read ({type(error).__name__})", str(path), fix) from error
     if not isinstance(content, dict):
         raise DataError("the audit is not a JSON object", str(path), fix)
-    check_format(content, path)
+    require_format(content, FORMAT, path, error=DataError)
     try:
         return AuditRecord.model_validate(content)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Audit a data set: what is in it, what makes training on it wrong, and what deserves a look."""
+"""Audit a data set: its content, reasons against training on it, and points for review."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -225,11 +225,13 @@ def _near_across(
     return _pairs([scan for scan in scans if not scan.problem], hashes, str(other))
 
 
-def _pairs(left: Sequence[image_scan.ImageScan], right: list[tuple[str, int]], place: str) -> list[record.NearPair]:
+def _pairs(
+    left: Sequence[image_scan.ImageScan], right: list[tuple[str, int]], other_folder: str
+) -> list[record.NearPair]:
     near = near_duplicates.near_pairs([scan.phash for scan in left], [phash for _, phash in right])
     pairs = [(left[row].reference, right[column][0], bits) for row, column, bits in near]
     different = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: (pair[2], pair[:2]))
-    return [record.NearPair(a=a, b=b, bits=bits, b_folder=place) for a, b, bits in different]
+    return [record.NearPair(a=a, b=b, bits=bits, b_folder=other_folder) for a, b, bits in different]
 
 
 def _other(path: Path) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple[str, int]]]:
@@ -246,7 +248,7 @@ def _other(path: Path) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple
 
 
 def _reasons(result: record.AuditRecord, shared: Sequence[leaks.Leak]) -> tuple[str, ...]:
-    """Why training on the data would be wrong."""
+    """Reasons against training on the data."""
     reasons = []
     if result.images.text_only:
         reasons.append("the data set was prepared without its images (--text-only)")
@@ -261,7 +263,7 @@ def _reasons(result: record.AuditRecord, shared: Sequence[leaks.Leak]) -> tuple[
 
 
 def _review(result: record.AuditRecord) -> tuple[str, ...]:
-    """What a person should look at before the data are used."""
+    """Points for a person to review before training."""
     pairs, repeated, suspicious = result.near.pairs, result.repeats, result.privacy
     notes = {
         f"{pairs:,} pairs of images look alike across splits or data sets": pairs,

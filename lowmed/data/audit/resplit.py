@@ -1,7 +1,6 @@
 """Write a clean split next to the official one: no split shares an image, its pixels or, on request, a patient."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +9,7 @@ from typing import Literal
 
 from lowmed.data.audit.leaks import ImageDigests
 from lowmed.data.group_split import connected_groups
-from lowmed.files import write_text
+from lowmed.files import to_jsonl, write_text
 from lowmed.sample import Sample
 
 By = Literal["image", "patient"]
@@ -27,7 +26,7 @@ def resplit(splits: Mapping[str, Sequence[Sample]], digests: ImageDigests, by: B
     Args:
         splits: the samples of the official splits.
         digests: digests of the image files.
-        by: what the new splits must not share.
+        by: `image` or `patient`, which the new splits must not share.
     """
     rows = [(split, sample) for split, samples in splits.items() for sample in samples]
     total = len(rows)
@@ -52,12 +51,8 @@ def resplit(splits: Mapping[str, Sequence[Sample]], digests: ImageDigests, by: B
 def write(folder: Path, splits: Mapping[str, Sequence[Sample]], by: By) -> Path:
     """Write `samples.by-image.jsonl` or `samples.by-patient.jsonl`, which a recipe can name as data.path."""
     path = folder / f"samples.by-{by}.jsonl"
-    lines = (
-        json.dumps({**asdict(sample), "split": split}, ensure_ascii=False)
-        for split, samples in splits.items()
-        for sample in samples
-    )
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    rows = ({**asdict(sample), "split": split} for split, samples in splits.items() for sample in samples)
+    write_text(path, to_jsonl(rows))
     return path
 
 

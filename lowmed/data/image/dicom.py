@@ -64,7 +64,7 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
         frames: the first, the middle, or all frames.
         window: a name of WINDOWS, applied to CT, whose values are Hounsfield units. Otherwise the file's own window
             is used, else its range from the darkest to the brightest value.
-        salt: of the patient's pseudonym.
+        salt: salt of the patient's pseudonym.
 
     Raises:
         DataError: the file contains no image, is damaged, or needs pydicom or a codec that is not installed.

@@ -24,12 +24,12 @@ SOURCE = "own"
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How the user describes the data.
+    """The user's description of the data.
 
     Attributes:
         columns: lowmed's field name -> the table's column.
         images: folder or zip of a table's images; None for the table's folder.
-        language: which language of a bilingual source.
+        language: the language to keep of a bilingual source.
         question: the question about the images of class folders.
         format: what a folder contains; None to recognize it.
     """
@@ -84,13 +84,13 @@ def concatenate(parts: Sequence[RowStream]) -> RowStream:
 def stream_rows(
     lines: Iterator[tables.Line], count: int, root: ImageRoot, options: ImportOptions, source: str, split: str = "train"
 ) -> RowStream:
-    """Convert the rows of a table; the columns are mapped by the first rows.
+    """Convert the rows of a table; the first rows determine the column mapping.
 
     Args:
         lines: the rows of the table.
         count: an estimate of their number.
         root: where the images are.
-        options: which column is what.
+        options: the column mapping.
         source: the source's name in the samples.
         split: the split of rows that name none.
 

@@ -18,8 +18,8 @@ def rows(hub_id: str, source: str, options: ImportOptions, instead: str) -> RowS
     Args:
         hub_id: the data set; `datasets` downloads it on first use and caches it.
         source: the source's name in the samples.
-        options: which column is what.
-        instead: what to do without the hub, for error messages.
+        options: the column mapping and the language.
+        instead: the alternative to the hub, for error messages.
 
     Raises:
         SetupError: the hub cannot be reached.

@@ -1,13 +1,12 @@
 """Store images in parallel, each once, and yield rows in their order when their images are stored."""
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from lowmed.data.group_split import IMAGE_GROUP
 from lowmed.data.image.dicom import pseudonym
@@ -15,6 +14,7 @@ from lowmed.data.ingest import image_store, prepared_folder
 from lowmed.data.ingest.image_store import ImageStoreSettings, StoredFile
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, ImageFile, ImageSource, RawSample, Rejection, RowLocation
 from lowmed.errors import DataError
+from lowmed.files import to_jsonl
 from lowmed.sample import Sample
 
 SAME_ID, SAME_ROW = "an earlier row has the same id", "an earlier row has the same images, question and answer"
@@ -79,15 +79,14 @@ class ImagePipeline:
         if stored.file not in self.written:
             self.written.add(stored.file)
             self.known.setdefault(stored.file, (stored, self.folder))
-            write_line(self.progress, {"settings": self.settings.digest, **stored.record})
+            self.progress.write(to_jsonl([{"settings": self.settings.digest, **stored.record}]))
         return stored
 
     def finish(self) -> list[StoredFile]:
         """Write the records of the used files, delete the images that no row uses, and return the records."""
         used = sorted(self.used.values(), key=lambda stored: stored.file)
         with (self.folder / prepared_folder.IMAGES).open("w", encoding="utf-8") as file:
-            for stored in used:
-                write_line(file, {"settings": self.settings.digest, **stored.record})
+            file.write(to_jsonl({"settings": self.settings.digest, **stored.record} for stored in used))
         (self.folder / prepared_folder.PROGRESS).unlink()
         used_names = {PurePosixPath(reference).name for stored in used for reference in stored.images}
         for path in (self.folder / image_store.FOLDER).iterdir():
@@ -165,8 +164,3 @@ def _names_a_file(raw: RawSample) -> bool:
     """Whether the id contains the name of an image file, which may be a patient's name."""
     names = (PurePosixPath(image.name.replace("\\", "/")).stem for image in raw.images if isinstance(image, ImageFile))
     return any(len(name) >= SHORTEST_NAME and name.casefold() in raw.id.casefold() for name in names)
-
-
-def write_line(file: IO[str], row: dict[str, Any]) -> None:
-    """Write one JSON object as a line."""
-    file.write(json.dumps(row, ensure_ascii=False) + "\n")

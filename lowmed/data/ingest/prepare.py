@@ -19,9 +19,10 @@ from typing import Any
 
 from lowmed import __version__
 from lowmed.data.ingest import image_store, prepared_folder
-from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline, write_line
+from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline
 from lowmed.data.ingest.raw_sample import Entry
 from lowmed.errors import DataError, LowmedError
+from lowmed.files import to_jsonl
 from lowmed.progress import Advance
 
 SHOWN_REASONS = 8
@@ -93,11 +94,11 @@ def prepare(
                 if sample is None:
                     counts.reasons[reason] += 1
                     counts.first.setdefault(reason, str(location))
-                    write_line(rejected, {"file": location.file, "line": location.line, "reason": reason})
+                    rejected.write(to_jsonl([{"file": location.file, "line": location.line, "reason": reason}]))
                 else:
                     counts.splits[split] += 1
                     counts.kinds[sample.kind] += 1
-                    write_line(samples, {**asdict(sample), "split": split})
+                    samples.write(to_jsonl([{**asdict(sample), "split": split}]))
                 advance(counts.rows + counts.rejected, f"{counts.rejected} rejected")
         _check_counts(counts, max_rejected, folder, out)
         used = pipeline.finish()

@@ -12,6 +12,8 @@ from lowmed.data.dataset import RejectedRow
 from lowmed.data.image.files import locate
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
+from lowmed.files import read_jsonl
+from lowmed.records import require_format
 
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
 PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
@@ -24,7 +26,7 @@ class DataCard(BaseModel):
     Attributes:
         format: version of this file's format.
         source: name of the known source, hub id, or `own`.
-        licence: the licence of a known source; "" if unknown.
+        license: the license of a known source; "" if unknown.
         citation: the publication of a known source.
         url: the page of a known source.
         rows: rows by split.
@@ -44,7 +46,7 @@ class DataCard(BaseModel):
 
     format: int = FORMAT
     source: str
-    licence: str = ""
+    license: str = ""
     citation: str = ""
     url: str = ""
     rows: dict[str, int]
@@ -75,7 +77,7 @@ def data_card(folder: Path) -> DataCard | None:
         raise DataError("the card is not JSON", str(path), "run `lowmed data prepare` again") from error
     if not isinstance(content, dict) or "format" not in content:
         return None  # another program's card.json
-    check_format(content, path)
+    require_format(content, FORMAT, path, error=DataError)
     try:
         return DataCard.model_validate(content)
     except ValidationError as error:
@@ -83,21 +85,6 @@ def data_card(folder: Path) -> DataCard | None:
         raise DataError(
             f"the card is damaged: {fields} missing or wrong", str(path), "run `lowmed data prepare` again"
         ) from error
-
-
-def check_format(content: dict[str, Any], path: Path) -> None:
-    """Check that this version of lowmed can read a record.
-
-    Raises:
-        DataError: a newer version of lowmed wrote it.
-    """
-    written = content.get("format")
-    if isinstance(written, int) and written > FORMAT:
-        raise DataError(
-            f"written by a newer version of lowmed (format {written}, this version reads {FORMAT})",
-            str(path),
-            "update lowmed",
-        )
 
 
 def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, StoredFile]]:
@@ -128,10 +115,7 @@ def rejected_files(folder: Path) -> set[str]:
 
 
 def _rejected(folder: Path) -> list[dict[str, Any]]:
-    path = folder / REJECTED
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return read_jsonl(folder / REJECTED, fix="run `lowmed data prepare` again")
 
 
 def known_files(settings: str, *folders: Path) -> dict[str, tuple[StoredFile, Path]]:

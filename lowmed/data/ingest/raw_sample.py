@@ -128,7 +128,7 @@ def read_rows(rows: Iterable[tuple[RowLocation, Row]], read: Callable[[Row], Raw
 
 @dataclass(frozen=True, slots=True)
 class ImageRoot:
-    """Where the images of a table are: in a folder or a zip archive; a cell may also hold the image itself."""
+    """The folder or zip archive with the images of a table. A cell may also contain the image."""
 
     path: Path
 

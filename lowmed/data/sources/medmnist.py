@@ -190,9 +190,9 @@ MEDMNIST = Source(
     about="12 sets of small images with classes, in 28, 64, 128 or 224 pixels",
     size="780 to 236,386 images a set",
     kinds="choice",
-    licence="CC BY 4.0; dermamnist CC BY-NC 4.0",
+    license="CC BY 4.0; dermamnist CC BY-NC 4.0",
     citation="Yang et al., Scientific Data 10:41, 2023",
     url="https://zenodo.org/records/10519652",
-    get="one file such as breastmnist.npz or pathmnist_224.npz",
+    files="one file such as breastmnist.npz or pathmnist_224.npz",
     open=open_file,
 )

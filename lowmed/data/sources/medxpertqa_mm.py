@@ -30,7 +30,7 @@ def open_folder(folder: Path, options: ImportOptions) -> RowStream:
     base = folder / "MM" if (folder / "MM").is_dir() else folder
     files = [base / name for name in FILES if (base / name).is_file()]
     if not files:
-        raise DataError("the folder does not contain MedXpertQA MM", str(folder), f"it needs {MEDXPERTQA_MM.get}")
+        raise DataError("the folder does not contain MedXpertQA MM", str(folder), f"it needs {MEDXPERTQA_MM.files}")
     images = image_root(folder, "images", "images.zip", "MM/images")
 
     def rows() -> Iterator[tuple[RowLocation, tuple[RowLocation, str, Any]]]:
@@ -52,10 +52,10 @@ MEDXPERTQA_MM = Source(
     about="exam questions with one or several images and five options",
     size="2,005 questions (5 dev, 2,000 test)",
     kinds="choice",
-    licence="MIT",
+    license="MIT",
     citation="Zuo et al., ICML 2025, arXiv 2501.18362",
     url="https://huggingface.co/datasets/TsinghuaC3I/MedXpertQA",
-    get="MM/dev.jsonl, MM/test.jsonl and images.zip (or images/)",
+    files="MM/dev.jsonl, MM/test.jsonl and images.zip (or images/)",
     open=open_folder,
     hub_id="TsinghuaC3I/MedXpertQA",
     hub_files=("MM/dev.jsonl", "MM/test.jsonl", "images.zip"),

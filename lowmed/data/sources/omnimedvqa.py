@@ -28,7 +28,7 @@ def open_folder(folder: Path, options: ImportOptions) -> RowStream:
     del options
     base = next((inner for inner in (folder, folder / "OmniMedVQA") if (inner / "QA_information").is_dir()), None)
     if base is None:
-        raise DataError("the folder does not contain OmniMedVQA", str(folder), f"it needs {OMNIMEDVQA.get}")
+        raise DataError("the folder does not contain OmniMedVQA", str(folder), f"it needs {OMNIMEDVQA.files}")
     files = sorted((base / "QA_information" / "Open-access").glob("*.json"))
     images = image_root(base, "OmniMedVQA.zip") if not (base / "Images").is_dir() else image_root(base)
 
@@ -56,12 +56,12 @@ OMNIMEDVQA = Source(
     about="multiple choice over the classes of 42 open data sets, 12 modalities",
     size="88,996 questions on 82,059 images (open part)",
     kinds="choice",
-    licence="each of the 42 data sets has its own; none is stated for the whole",
+    license="each of the 42 data sets has its own; none is stated for the whole",
     citation="Hu et al., CVPR 2024, arXiv 2402.09181",
     url="https://github.com/OpenGVLab/Multi-Modality-Arena",
-    get="QA_information/Open-access/*.json and Images/",
+    files="QA_information/Open-access/*.json and Images/",
     open=open_folder,
-    terms="the licences of the 42 data sets",
+    terms="the licenses of the 42 data sets",
     hub_id="foreverbeliever/OmniMedVQA",
     hub_files=("OmniMedVQA.zip",),
 )

@@ -24,7 +24,7 @@ def load(sizes: Mapping[str, int] = SIZES, seed: int = SEED) -> DataSet:
 
     Args:
         sizes: samples of each split; `unseen` has the modality that the other splits leave out.
-        seed: of the generator.
+        seed: seed of the generator.
 
     Raises:
         RecipeError: a split is unknown, or no sample is requested.
@@ -82,10 +82,10 @@ PHANTOM = Source(
     about="generated images that resemble CT, MRI, X-ray and ultrasound, with known answers",
     size="1,760 questions, as many images",
     kinds="closed, choice, open",
-    licence="Apache-2.0, part of lowmed",
+    license="Apache-2.0, part of lowmed",
     citation="lowmed",
     url="",
-    get="nothing",
+    files="nothing",
     open=open_generated,
     generated=True,
 )

@@ -28,7 +28,7 @@ def open_folder(folder: Path, options: ImportOptions) -> RowStream:
             images = image_root(folder, *image_places)
             rows = concatenate([_read_part(file, images, options) for file in files])
             return replace(rows, description=f"files    {', '.join(f.name for f in files)}\n{rows.description}")
-    raise DataError("the folder does not contain PMC-VQA", str(folder), f"it needs {PMC_VQA.get}")
+    raise DataError("the folder does not contain PMC-VQA", str(folder), f"it needs {PMC_VQA.files}")
 
 
 def _read_part(file: Path, images: ImageRoot, options: ImportOptions) -> RowStream:
@@ -46,10 +46,10 @@ PMC_VQA = Source(
     about="multiple choice about figures of open-access papers",
     size="227,000 questions on 149,000 images (version 1)",
     kinds="choice",
-    licence="CC BY-SA",
+    license="CC BY-SA",
     citation="Zhang et al., arXiv 2305.10415",
     url="https://huggingface.co/datasets/xmcmic/PMC-VQA",
-    get="train_2.csv, test_2.csv and images_2.zip (or train.csv, test.csv and images.zip)",
+    files="train_2.csv, test_2.csv and images_2.zip (or train.csv, test.csv and images.zip)",
     open=open_folder,
     hub_id="xmcmic/PMC-VQA",
     hub_files=("train_2.csv", "test_2.csv", "images_2.zip"),

@@ -20,15 +20,15 @@ class Source:
 
     Attributes:
         name: the name in recipes and on the command line.
-        about: what it contains, in one line.
+        about: its content, in one line.
         size: questions and images, in words.
         kinds: kinds of questions, in words.
-        licence: the licence of questions and images.
+        license: the license of questions and images.
         citation: the publication.
         url: the official page.
-        get: the files that a local copy must contain.
-        open: reads a local copy into rows.
-        terms: what must be accepted before the download; "" if nothing.
+        files: the files that a local copy must contain.
+        open: function that reads a local copy into rows.
+        terms: conditions to accept before the download; "" if none.
         hub_id: id of a copy on the Hugging Face hub; "" if there is none.
         hub_files: the files of that copy to download; empty if `datasets` reads it as tables.
         generated: whether the rows are generated, without any file.
@@ -38,10 +38,10 @@ class Source:
     about: str
     size: str
     kinds: str
-    licence: str
+    license: str
     citation: str
     url: str
-    get: str
+    files: str
     open: Open
     terms: str = ""
     hub_id: str = ""
@@ -53,7 +53,7 @@ class Source:
 
         Args:
             path: the local copy; None to download.
-            options: how to read it.
+            options: columns, language and format.
             flag: the option that sets the path, for error messages.
 
         Raises:
@@ -90,25 +90,25 @@ class Source:
         if path is not None and (file := Path(path).expanduser()).is_file():
             return file
         if path is not None or not self.hub_id:
-            return require_folder(path, self.name, self.get, flag)
+            return require_folder(path, self.name, self.files, flag)
         return hub.fetch(self.hub_id, self.hub_files, self._instead(flag)) if self.hub_files else None
 
     def _instead(self, flag: str) -> str:
-        return f"set {flag} to a local folder that contains {self.get}"
+        return f"set {flag} to a local folder that contains {self.files}"
 
     def card(self, unused_images: tuple[str, ...] = ()) -> dict[str, Any]:
         """The fields of the data card that describe the source."""
         return {
             "source": self.name,
-            "licence": self.licence,
+            "license": self.license,
             "citation": self.citation,
             "url": self.url,
             "unused_images": unused_images,
         }
 
     @property
-    def here(self) -> str:
-        """Where this machine has it: `generated`, `hub cache`, or `no`."""
+    def available(self) -> str:
+        """Availability without a download: `generated`, `hub cache`, or `no`."""
         if self.generated:
             return "generated"
         return "hub cache" if self.hub_id and _in_hub_cache(self.hub_id) else "no"

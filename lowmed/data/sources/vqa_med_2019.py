@@ -32,7 +32,7 @@ def open_folder(folder: Path, options: ImportOptions) -> RowStream:
         for file in sorted(folder.rglob(name))[:1]
     ]
     if not parts:
-        raise DataError("the folder does not contain VQA-Med 2019", str(folder), f"it needs {VQA_MED_2019.get}")
+        raise DataError("the folder does not contain VQA-Med 2019", str(folder), f"it needs {VQA_MED_2019.files}")
 
     def rows() -> Iterator[tuple[RowLocation, Line]]:
         for split, file, images, cells in parts:
@@ -70,10 +70,10 @@ VQA_MED_2019 = Source(
     about="modality, plane, organ system and abnormality in radiology images",
     size="15,292 questions on 4,200 images",
     kinds="closed, open",
-    licence="not stated; images from MedPix",
+    license="not stated; images from MedPix",
     citation="Ben Abacha et al., CLEF 2019, CEUR-WS Vol-2380 paper 272",
     url="https://github.com/abachaa/VQA-Med-2019",
-    get="All_QA_Pairs_train.txt, All_QA_Pairs_val.txt, the test questions with answers, and their image folders",
+    files="All_QA_Pairs_train.txt, All_QA_Pairs_val.txt, the test questions with answers, and their image folders",
     open=open_folder,
     terms="registration with ImageCLEF for training and validation data",
 )

@@ -116,10 +116,10 @@ VQA_RAD = Source(
     about="questions of clinicians about radiographs, CT and MRI",
     size="2,248 questions on 314 images",
     kinds="closed, open",
-    licence="CC0 1.0",
+    license="CC0 1.0",
     citation="Lau et al., Scientific Data 5:180251, 2018",
     url="https://osf.io/89kps",
-    get=f"{FILE} and images/",
+    files=f"{FILE} and images/",
     open=open_folder,
     hub_id="flaviagiammarino/vqa-rad",
 )

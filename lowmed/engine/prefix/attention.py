@@ -1,8 +1,8 @@
 """The forward pass over completions with shared prompts: every token once, all of them in one row without padding.
 
 A decoder layer treats tokens independently except in its attention. So the tokens of all prompts and completions form
-one row, each prompt once with its completions after it. The attention restricts what they see: a prompt sees itself, a
-completion sees its prompt and itself. The gradients of all completions add up in the keys and values of their prompt.
+one row, each prompt once with its completions after it. The attention is restricted: a prompt attends to itself, a
+completion to its prompt and itself. The gradients of all completions add up in the keys and values of their prompt.
 With gradient checkpointing a layer stores only its input, and is run again in the backward pass.
 """
 
@@ -29,11 +29,11 @@ class PrefixBlock:
     Attributes:
         prompt_tokens: tokens of the prompt.
         rows: padded rows, one for each completion; 0 if no completion has a token that the model reads.
-        tokens: of prompt and completions together.
+        tokens: tokens of prompt and completions together.
         padded_index: [rows * longest], for each cell of the padded rows a completion token of the block; for padding an
             arbitrary one.
         real_cells: [completion tokens], the cells that are not padding.
-        mask: [heads per key * longest, prompt + longest], True for the keys that a cell sees.
+        mask: [heads per key * longest, prompt + longest], True for the keys that a cell attends to.
     """
 
     prompt_tokens: int
@@ -53,7 +53,7 @@ def prefix_block(
         prompt_tokens: tokens of the prompt.
         completion_tokens: tokens of each completion that the model reads, which are all but its last.
         heads_per_key: query heads that share a key head.
-        device: of the tensors.
+        device: device of the tensors.
     """
     lengths = torch.tensor(completion_tokens, dtype=torch.long)
     longest = max(completion_tokens, default=0)
@@ -87,7 +87,7 @@ def hidden_states(
         ids: [tokens], block by block.
         positions: [3, tokens], of M-RoPE.
         images: `pixel_values` and `image_grid_thw` of the images in the order of the prompts, or empty.
-        blocks: of the tokens.
+        blocks: the blocks of the tokens.
         indices: [selected], the tokens whose states are returned.
         gradient_checkpointing: store only the input of each layer, and run the layer again in the backward pass.
 
@@ -115,7 +115,7 @@ def hidden_states(
 def _layer(
     layer: Any, config: Any, hidden: torch.Tensor, position_embeddings: Any, blocks: list[PrefixBlock]
 ) -> torch.Tensor:
-    with patches.use_attention(config, NAME):  # inside, so that it also holds when the backward pass runs the layer
+    with patches.use_attention(config, NAME):  # set here, so that it also applies when the backward pass runs the layer
         outputs: torch.Tensor = layer(hidden, attention_mask=blocks, position_embeddings=position_embeddings)
     return outputs
 
@@ -166,12 +166,12 @@ def _completion_attention(
     `prompt` and `completions` are query, key and value of each. Query heads that share a key head become rows of one
     query: otherwise keys and values would be repeated for each of them, because there is a mask.
     """
-    _, *of_prompt = prompt
-    query, *of_completions = completions
+    _, *prompt_key_value = prompt
+    query, *completion_key_value = completions
     rows, heads, _longest, width = query.shape
     key, value = (
-        torch.cat([shared.expand(rows, -1, -1, -1), own], dim=2)
-        for shared, own in zip(of_prompt, of_completions, strict=True)
+        torch.cat([shared.expand(rows, -1, -1, -1), tail], dim=2)
+        for shared, tail in zip(prompt_key_value, completion_key_value, strict=True)
     )
     folded = query.reshape(rows, key.shape[1], -1, width)
     attended = scaled_dot_product_attention(folded, key, value, attn_mask=block.mask, scale=scaling)

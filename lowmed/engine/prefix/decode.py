@@ -1,12 +1,12 @@
 """One decoding step over a preallocated KV cache.
 
-transformers reallocates the cache at every token, wraps every layer, and computes masks and rotations again. For one
-token a row this costs as much as the arithmetic. Here a step is one function of tensors, which writes into tensors of
+transformers reallocates the cache at every token, wraps every layer, and computes masks and rotations again. With one
+token per row this costs as much as the arithmetic. Here a step is one function of tensors, which writes into tensors of
 fixed length, so that it can also be compiled (`decode_compiled.py`).
 
-This package runs the decoder layers of the Qwen-VL families itself. It relies on their modules (`embed_tokens`,
-`layers`, `norm`, `rotary_emb`, `lm_head`), on their attention and MLP layers, and on `get_rope_index` and
-`get_image_features`. A family that fits sets `ModelFamily.shared_prefix`.
+This package has its own loop over the decoder layers of the Qwen-VL families. It relies on their modules
+(`embed_tokens`, `layers`, `norm`, `rotary_emb`, `lm_head`), on their attention and MLP layers, and on
+`get_rope_index` and `get_image_features`. A supported family sets `ModelFamily.shared_prefix`.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,9 @@ class KVCache:
 
     Attributes:
         keys: [rows, key heads, capacity, width] of each layer; 0 where nothing was written yet.
-        values: likewise.
-        bias: [rows, 1, 1, capacity], added to the attention scores: 0 for tokens that count, -inf for all others.
-        length: tokens that were written, including padding.
+        values: as `keys`.
+        bias: [rows, 1, 1, capacity], added to the attention scores: 0 for visible tokens, -inf for all others.
+        length: written tokens, including padding.
     """
 
     keys: list[torch.Tensor]
@@ -79,16 +79,16 @@ class Decoder:
 
     drops_finished_rows = True  # whether completions that ended may leave the batch
 
-    def begin(self, prefill: DynamicCache, mask: torch.Tensor, prompt_of_row: torch.Tensor, more: int) -> KVCache:
+    def begin(self, prefill: DynamicCache, mask: torch.Tensor, prompt_of_row: torch.Tensor, new_tokens: int) -> KVCache:
         """A cache with a copy of its prompt for each row, and space for more tokens.
 
         Args:
             prefill: cache of the distinct prompts.
             mask: [prompts, tokens], False for padding.
             prompt_of_row: index of the prompt of each row.
-            more: tokens.
+            new_tokens: tokens to reserve space for.
         """
-        cache = allocate(prefill, len(prompt_of_row), round_up(mask.shape[1] + more, LENGTH_STEP))
+        cache = allocate(prefill, len(prompt_of_row), round_up(mask.shape[1] + new_tokens, LENGTH_STEP))
         write_prefill(cache, prefill, mask, prompt_of_row)
         return cache
 
@@ -100,7 +100,7 @@ class Decoder:
         Args:
             core: the model.
             linear: calls its linear layers; a result of `choose_linear`.
-            cache: of the rows; the token is added to it.
+            cache: cache of the rows; the token is added to it.
             tokens: [rows].
             rotation: rotary embedding of the token, one step of `rotary`.
 
@@ -127,7 +127,7 @@ def write_prefill(cache: KVCache, prefill: DynamicCache, mask: torch.Tensor, pro
     """Overwrite the cache with the prompt of each row. Additional rows of the cache see one arbitrary token.
 
     Args:
-        cache: of the rows.
+        cache: cache of the rows.
         prefill: cache of the distinct prompts.
         mask: [prompts, tokens], False for padding.
         prompt_of_row: index of the prompt of each row.
@@ -143,7 +143,7 @@ def write_prefill(cache: KVCache, prefill: DynamicCache, mask: torch.Tensor, pro
 
 
 def next_position(cache: KVCache) -> torch.Tensor:
-    """The position of the next token [1], which counts from now on."""
+    """The position of the next token [1]. Marks the token as visible."""
     cache.bias[:, :, :, cache.length] = 0.0
     position = torch.full((1,), cache.length, device=cache.bias.device)
     cache.length += 1
@@ -181,7 +181,7 @@ def decode_step(
         bias: [rows, 1, 1, length], added to the attention scores.
         position: [1].
         keys: [rows, key heads, length, width] of each layer.
-        values: likewise.
+        values: as `keys`.
 
     Returns:
         Logits [rows, vocabulary].
@@ -208,7 +208,7 @@ def decode_step(
 
 
 def choose_linear(core: Any) -> Linear:
-    """A function that calls the model's linear layers: plain LoRA by its formula, everything else as PEFT does."""
+    """A function that calls the model's linear layers: plain LoRA by its formula, all other layers through PEFT."""
     adapted = [module for module in language_model(core).modules() if hasattr(module, "lora_A")]
     return _lora_linear if adapted and all(_is_plain_lora(module) for module in adapted) else _call
 

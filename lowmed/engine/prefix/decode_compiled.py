@@ -1,10 +1,10 @@
-"""The decoding step, compiled once: for 16-bit bases, where starting many small kernels takes longer than running them.
+"""The decoding step, compiled once: for 16-bit bases, where launching small kernels takes longer than their work.
 
 The cache keeps its shape and addresses from one training step to the next, and finished rows stay in the batch. Only
 longer prompts or more rows cause another compilation. The cache is also kept in memory while the model trains. Weights
 are read in place, so that an optimizer step takes effect in the next decoding step.
 
-On a CPU, where it is tested, this uses inductor's default mode. On a GPU it uses CUDA graphs, which were not tried yet:
+On a CPU, where it is tested, this uses inductor's default mode. On a GPU it uses CUDA graphs, which are untested:
 cache and weights have fixed addresses, everything else is small and copied in, and the output of a replay is used
 before the next replay.
 """
@@ -41,9 +41,9 @@ class CompiledDecoder(Decoder):
         self._step: Any = None
         self._has_run = False
 
-    def begin(self, prefill: DynamicCache, mask: torch.Tensor, prompt_of_row: torch.Tensor, more: int) -> KVCache:
+    def begin(self, prefill: DynamicCache, mask: torch.Tensor, prompt_of_row: torch.Tensor, new_tokens: int) -> KVCache:
         """Like `Decoder.begin`, but reuses the last cache if it is large enough."""
-        needed = len(prompt_of_row), round_up(mask.shape[1] + more, LENGTH_STEP)
+        needed = len(prompt_of_row), round_up(mask.shape[1] + new_tokens, LENGTH_STEP)
         current = (0, 0) if self._cache is None else (len(self._cache.bias), self._cache.bias.shape[3])
         if self._cache is None or needed[0] > current[0] or needed[1] > current[1]:
             self._cache = None  # freed before a larger one is allocated
@@ -59,7 +59,7 @@ class CompiledDecoder(Decoder):
         Args:
             core: the model.
             linear: calls its linear layers.
-            cache: of the rows; the token is added to it.
+            cache: cache of the rows; the token is added to it.
             tokens: [rows].
             rotation: rotary embedding of the token.
 
@@ -92,7 +92,7 @@ class CompiledDecoder(Decoder):
         self._has_run = False
         cache = allocate(prefill, rows, capacity)
         for tensor in (*cache.keys, *cache.values, cache.bias):
-            torch._dynamo.mark_static_address(tensor)  # otherwise CUDA graphs copy it at every step, or give up
+            torch._dynamo.mark_static_address(tensor)  # otherwise CUDA graphs copy it at every step, or are disabled
         return cache
 
 

@@ -1,6 +1,6 @@
 """TRL's log-probability kernel without Triton, for machines without a GPU.
 
-`patches.use_torch_log_probs` puts it in the place of TRL's kernel. It takes the same arguments.
+`patches.use_torch_log_probs` replaces TRL's kernel with it. The arguments are the same.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ class TorchLogProb:
             bias: [vocabulary] or None.
             targets: [tokens], token ids.
             temperature: divisor of the logits.
-            chunk_size: of the kernel; unused here.
+            chunk_size: chunk size of the kernel; unused here.
             final_logit_softcapping: must be None.
             logit_scale: factor of the logits.
             outputs: names of the results to compute; the others are None.

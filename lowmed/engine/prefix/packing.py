@@ -20,7 +20,7 @@ class PackedBatch:
     Attributes:
         ids: [tokens].
         positions: [3, tokens], of M-RoPE.
-        blocks: a prompt and its completions each.
+        blocks: one for each prompt, with its completions.
         images: `pixel_values` and `image_grid_thw` of the distinct prompts, or empty.
         previous: [targets], index of the token before each target.
         targets: [targets], the tokens of the completions.
@@ -66,18 +66,18 @@ def pack(model: Any, inputs: Inputs, completion_length: int) -> PackedBatch:
     previous: list[int] = []
     target_cells: list[int] = []
     start = 0
-    for prompt, first in enumerate(first_rows):
-        not_padding = mask[first, :width].bool()
-        at = prompt_positions[:, prompt, not_padding]
-        tokens.append(ids[first, :width][not_padding])
-        positions.append(at)
+    for prompt, first_row in enumerate(first_rows):
+        not_padding = mask[first_row, :width].bool()
+        positions_of_prompt = prompt_positions[:, prompt, not_padding]
+        tokens.append(ids[first_row, :width][not_padding])
+        positions.append(positions_of_prompt)
         prompt_start, start = start, start + len(tokens[-1])
         last_of_prompt = start - 1
         rows = [row for row, number in enumerate(prompt_of_row) if number == prompt]
         read = [max(lengths[row] - 1, 0) for row in rows]  # the last token of a completion predicts nothing
         for row, count in zip(rows, read, strict=True):
             tokens.append(ids[row, width : width + count])
-            positions.append((at.max() + 1 + torch.arange(count)).expand(3, -1))
+            positions.append((positions_of_prompt.max() + 1 + torch.arange(count)).expand(3, -1))
             previous += [last_of_prompt, *range(start, start + count)][: lengths[row]]
             target_cells += range(row * completion_length, row * completion_length + lengths[row])
             start += count
@@ -148,14 +148,14 @@ def log_probs(
             model, packed.ids, packed.positions, packed.images, packed.blocks, packed.previous, gradient_checkpointing
         )
         head = unwrapped(model).get_output_embeddings()
-        both = logprobs.target_log_probs(head, hidden, packed.targets, temperature)
+        log_probs_and_entropy = logprobs.target_log_probs(head, hidden, packed.targets, temperature)
     rows = len(inputs["input_ids"])
     values, entropies = (
         flat.new_zeros(rows * completion_length).index_copy(0, packed.target_cells, flat).view(rows, completion_length)
-        for flat in both
+        for flat in log_probs_and_entropy
     )
     return values, entropies
 
 
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one is other or torch.equal(one, other)
+def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
+    return first is second or torch.equal(first, second)

@@ -16,7 +16,7 @@ CHECK_EVERY = {"cpu": 1, "cuda": 8}
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are sampled.
+    """Settings of sampling.
 
     Attributes:
         max_new_tokens: longer completions are truncated.
@@ -94,7 +94,7 @@ def generate(
             unfinished = torch.nonzero(~finished).squeeze(1)
             if len(unfinished) == 0:
                 break
-            # Halving at least each time, so that all copies together are at most as large as the first batch.
+            # Each copy has at most half the rows, so that all copies together are at most as large as the first batch.
             if sampling.decoder.drops_finished_rows and 2 * len(unfinished) <= len(active):
                 cache.keep_rows(unfinished)
                 active, tokens, finished = active[unfinished], tokens[unfinished], finished[unfinished]

@@ -1,5 +1,6 @@
-"""Records of evaluations: settings, stored completions, report, probe, comparison, score summary."""
+"""Records of evaluations: settings, stored completions, report, probe, bridge, comparison, score summary."""
 
+from lowmed.evaluation.records.bridge import BridgeRecord, BridgeStage, ProbeStage, TrainingStage
 from lowmed.evaluation.records.comparison import (
     Comparison,
     Example,
@@ -39,6 +40,8 @@ from lowmed.evaluation.records.stored import (
 
 __all__ = [
     "Accuracy",
+    "BridgeRecord",
+    "BridgeStage",
     "Calibration",
     "Cell",
     "Comparison",
@@ -58,6 +61,7 @@ __all__ = [
     "PairedDifference",
     "ProbeAtK",
     "ProbeReport",
+    "ProbeStage",
     "ProbeStratum",
     "SampledAtK",
     "SamplingMetrics",
@@ -72,4 +76,5 @@ __all__ = [
     "StoredVerdict",
     "StratumDifference",
     "TimedJudgeUsage",
+    "TrainingStage",
 ]

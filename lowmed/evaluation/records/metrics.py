@@ -211,11 +211,11 @@ class JudgeCost(Part):
 
 
 class JudgeScores(Part):
-    """Scores of one judge; they enter no other figure."""
+    """Scores of one judge. No other metric uses them."""
 
     judge: JudgeIdentity
     """Model and rubric."""
     usage: JudgeCost
-    """What was sent."""
+    """Requests, tokens and cost."""
     splits: dict[str, dict[str, JudgedAccuracy]]
     """By split, then by system."""

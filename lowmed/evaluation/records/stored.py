@@ -134,7 +134,7 @@ class SharedSettings(Record):
 
 
 class EvalSettings(SharedSettings):
-    """Everything that must be equal for two sets of completions to be comparable. Written before the first one."""
+    """Settings that comparable sets of completions have in common. Written before the first completion."""
 
     splits: dict[str, SplitSettings]
     """By split name."""

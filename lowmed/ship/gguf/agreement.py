@@ -32,11 +32,11 @@ class PromptInput:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A position at which llama.cpp's most likely token is another one.
+    """A position at which the most likely token of llama.cpp differs from that of transformers.
 
     Attributes:
         question: number of the question, from 0.
-        position: of the token in the completion, from 0.
+        position: position of the token in the completion, from 0.
         transformers: text of transformers' token.
         llama_cpp: text of llama.cpp's token.
         margin: transformers' logit of its own token minus that of llama.cpp's, in nats. At 0.7, its own is twice as
@@ -57,10 +57,10 @@ class Agreement:
     """Counts over all questions, and every difference.
 
     Attributes:
-        questions: how many were compared.
+        questions: number of compared questions.
         same_prompts: prompts that both sides tokenize alike, images included.
         same_completions: completions without a difference.
-        tokens: of all completions.
+        tokens: tokens of all completions.
         same_tokens: tokens without a difference.
         max_logit_difference: largest difference of a logit at any position.
         differences: in order.
@@ -137,9 +137,9 @@ def compare(
                 difference = float(np.abs(logits - expected).max())
                 max_difference, tokens, likeliest = max(max_difference, difference), tokens + 1, int(logits.argmax())
                 if likeliest != token:
-                    ours, theirs = (processor.tokenizer.decode([one]) for one in (token, likeliest))
+                    expected_text, actual_text = (processor.tokenizer.decode([number]) for number in (token, likeliest))
                     margin = float(expected[token] - expected[likeliest])
-                    differences.append(Difference(number, position, ours, theirs, margin, difference))
+                    differences.append(Difference(number, position, expected_text, actual_text, margin, difference))
                 if position + 1 < len(completion.tokens):
                     logits = llama.step(token)
     return Agreement(

@@ -24,7 +24,7 @@ _MERGE_AGAIN = "write the merged folder again with `lowmed merge`"
 
 @dataclass(frozen=True)
 class GgufSource:
-    """A merged 16-bit folder with every tensor in the shape that its config asks for.
+    """A merged 16-bit folder with every tensor in the shape that its config requires.
 
     Attributes:
         folder: the folder.

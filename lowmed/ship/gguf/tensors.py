@@ -31,7 +31,7 @@ class GgufTensor:
     Attributes:
         name: in the GGUF file.
         source_name: published name of the tensor that it comes from.
-        shape: of the stored tensor.
+        shape: shape of the stored tensor.
         kind: type of the stored values.
         part: index into the source tensor; () for all of it.
     """
