@@ -1,4 +1,4 @@
-"""The options that several verbs share, and what every verb does with them."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,10 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 
 
 def require_recipe(recipe: str | None) -> str:
-    """The recipe that was asked for.
+    """The name of the recipe.
 
     Raises:
-        RecipeError: none was.
+        RecipeError: --recipe is missing.
     """
     if recipe is None:
         raise RecipeError("no recipe given", "--recipe", "e.g. --recipe rarl; `lowmed recipes` lists what ships")
@@ -30,5 +30,5 @@ def require_recipe(recipe: str | None) -> str:
 
 
 def run_name(recipe: str, nano: bool) -> str:
-    """What a run of this recipe is called."""
+    """The name of a run of this recipe."""
     return Path(recipe).stem + ("-nano" if nano else "")
