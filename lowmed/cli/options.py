@@ -19,10 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 
 
 def require_recipe(recipe: str | None) -> str:
-    """The name of the recipe.
+    """The value of --recipe, which is required.
 
     Raises:
-        RecipeError: --recipe is missing.
+        RecipeError: the option is missing.
     """
     if recipe is None:
         raise RecipeError("no recipe given", "--recipe", "e.g. --recipe rarl; `lowmed recipes` lists what ships")
