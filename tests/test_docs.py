@@ -166,7 +166,7 @@ def missing_paths(page: Path) -> Iterator[str]:
             yield f"{label(page)}: no heading for {target}"
     for span in SPAN.findall(FENCE.sub("", text)):
         folder = ROOT if REPOSITORY_PATH.fullmatch(span) else ROOT / "lowmed" if MODULE_PATH.fullmatch(span) else None
-        if folder and not re.search(r"\bxx?\.py$", span):
+        if folder and not re.search(r"(?:\b|_)xx?\.py$", span):
             yield from (f"{label(page)}: {path}" for path in expanded(span) if not any(folder.glob(path.rstrip("/"))))
 
 
