@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lowmed.api.prepare import PrepareReport
 
 app = typer.Typer(
-    help="Prepare, audit and show data sets; list known ones.",
+    help="List, prepare, audit and show data sets.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
