@@ -91,7 +91,7 @@ def _print_audit(record: "AuditRecord", page: Path) -> None:
 def show(
     folder: Folder,
     questions: Annotated[int, typer.Option("--questions", min=1, help="Number of questions per split.")] = 12,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the selection.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Selects the questions.")] = 0,
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
     prompts: Annotated[str, typer.Option("--prompts", help="Prompt families.")] = "reasoning,diverse,direct",
     recipe: options.Recipe = None,
