@@ -53,13 +53,13 @@ ARMS = {
 }
 
 COMPARED = (
-    ("`rl-plain` - `rarl-sft`: RL against imitation", "rl-plain", "rarl-sft", INFER),
+    ("`rl-plain` - `rarl-sft`: RL against SFT", "rl-plain", "rarl-sft", INFER),
     ("`rarl` - `rarl-sft`", "rarl", "rarl-sft", INFER),
     ("`rarl` - `rl-plain`: reasoning reward and several wordings", "rarl", "rl-plain", INFER),
     ("`rarl` - `rarl-one-wording`: several wordings in training", "rarl", "rarl-one-wording", INFER),
     ("`zhu-drgrpo` - `zhu-base`: Dr.GRPO", "zhu-drgrpo", "zhu-base", INFER[:1]),
-    ("`zhu-ecr` - `zhu-base`: length paid", "zhu-ecr", "zhu-base", INFER[:1]),
-    ("`zhu-cwr` - `zhu-base`: length paid if right", "zhu-cwr", "zhu-base", INFER[:1]),
+    ("`zhu-ecr` - `zhu-base`: length rewarded", "zhu-ecr", "zhu-base", INFER[:1]),
+    ("`zhu-cwr` - `zhu-base`: length rewarded if right", "zhu-cwr", "zhu-base", INFER[:1]),
     ("`weak-sft` - `weak-rl`: without support, SFT against RL", "weak-sft", "weak-rl", INFER[:1]),
     ("`weak-sft-rl` - `weak-sft`: RL after SFT", "weak-sft-rl", "weak-sft", INFER[:1]),
     ("`weak-sft-rl` - `weak-rl`: SFT first, then the same RL", "weak-sft-rl", "weak-rl", INFER[:1]),
@@ -147,7 +147,7 @@ def arms(runs: Runs) -> list[str]:
     def row(name: str, cells: list[str], tokens: str, seconds: str) -> None:
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {tokens} | {seconds} |")
 
-    for name, arm in (("its base", "rarl"), ("the weak base", "weak-rl")):
+    for name, arm in (("shipped base", "rarl"), ("weak base", "weak-rl")):
         first = runs.get(arm, [])[:1]
         for run in first:
             row(name, [f"{accuracy(run, infer, split, 'base'):.3f}" for split, infer in columns], "", "")

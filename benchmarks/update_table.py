@@ -8,9 +8,9 @@ from typing import Any
 from machine import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-GRPO = """| model | image tokens | G | updates | generate | score | train | update | train × | update × | peak GiB |
+GRPO = """| model | image tokens | G | steps | generate | score | train | step | train × | step × | peak GiB |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
-SFT = """| model | image tokens | updates a pass | first pass | later pass | first × | later × | peak GiB |
+SFT = """| model | image tokens | steps per epoch | first epoch | later epoch | first × | later × | peak GiB |
 | --- | --- | --- | --- | --- | --- | --- | --- |"""
 NOTHING = "Not yet measured."
 
@@ -23,9 +23,9 @@ def line(name: str, cell: dict[str, Any]) -> str:
     for other, result in sides.items():
         if "seconds" in ours:
             ratios = {each: result["seconds"][each] / ours["seconds"][each] for each in ("train", "all")}
-            shown.append(f"{other}: train {ratios['train']:.2f} times, update {ratios['all']:.2f} times")
+            shown.append(f"{other}: train {ratios['train']:.2f} times, step {ratios['all']:.2f} times")
         else:
-            shown.append(f"{other}: first pass {result['epoch_s'][0] / ours['epoch_s'][0]:.2f} times")
+            shown.append(f"{other}: first epoch {result['epoch_s'][0] / ours['epoch_s'][0]:.2f} times")
     return f"{name}  " + "; ".join(shown)
 
 

@@ -8,14 +8,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from lowmed.cli.train import HELP as METHODS
 from lowmed.errors import LowmedError
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not export its name
 
-# Headings of `lowmed --help`, with the commands below each.
+# Headings of `lowmed --help`, with the commands below each. Each training method has a command.
 SECTIONS = {
     "Before training": ("doctor", "data", "recipes", "rewards", "check", "plan", "probe"),
-    "Training": ("sft", "grpo", "bridge"),
+    "Training": (*METHODS, "bridge"),
     "Evaluation": ("eval", "score", "compare", "judge", "report"),
     "Using the result": ("verify", "merge", "export", "ask", "chat"),
 }

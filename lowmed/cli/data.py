@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lowmed.api.prepare import PrepareReport
 
 app = typer.Typer(
-    help="Data sets: list known `sources`, `prepare` one, `audit` it before training, `show` samples.",
+    help="List, prepare, audit and show data sets.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -55,7 +55,7 @@ def prepare(
     path: Annotated[str | None, typer.Option("--path", help="Local copy of a known source.")] = None,
     mapping: Annotated[
         str | None,
-        typer.Option("--map", metavar="FIELD=COLUMN,...", help="Columns, e.g. question=Frage,image=Datei"),
+        typer.Option("--map", metavar="FIELD=COLUMN,...", help="Columns of the table, e.g. question=Frage,image=Datei"),
     ] = None,
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder or zip of a table's images; default: the table's folder.")
@@ -65,17 +65,19 @@ def prepare(
         typer.Option("--as", help="Format of a folder, if it is not recognized."),
     ] = None,
     question: Annotated[str | None, typer.Option("--question", help="The question for class folders.")] = None,
-    language: Annotated[Literal["en", "zh", "both"], typer.Option("--language", help="For slake.")] = "en",
+    language: Annotated[
+        Literal["en", "zh", "both"], typer.Option("--language", help="Language of the questions, for slake.")
+    ] = "en",
     recipe: options.Recipe = None,
     max_image_tokens: Budget = None,
     frames: Annotated[
-        Literal["first", "middle", "all"], typer.Option("--frames", help="Of files with several images.")
+        Literal["first", "middle", "all"], typer.Option("--frames", help="Images to take from a file with several.")
     ] = "first",
     window: Annotated[
         Literal["lung", "bone", "soft", "brain", "liver"] | None,
-        typer.Option("--window", help="For CT in DICOM files; default: the file's own."),
+        typer.Option("--window", help="Window of CT in DICOM files; default: the file's own."),
     ] = None,
-    text_only: Annotated[bool, typer.Option("--text-only", help="Without images: to audit, not to train.")] = False,
+    text_only: Annotated[bool, typer.Option("--text-only", help="Skip the images: to audit, not to train.")] = False,
     max_rejected: Annotated[
         float, typer.Option("--max-rejected", min=0, max=1, help="Largest accepted share of rejected rows, 0 to 1.")
     ] = 0.05,

@@ -17,25 +17,27 @@ Folder = Annotated[
 ]
 Budget = Annotated[
     int | None,
-    typer.Option("--max-image-tokens", min=4, help="Most tokens of an image; default: the recipe's, else 256."),
+    typer.Option("--max-image-tokens", min=4, help="Maximum tokens of an image; default: the recipe's, else 256."),
 ]
 
 
 def audit(
     folder: Folder,
     against: Annotated[
-        list[Path] | None, typer.Option("--against", metavar="DIR", help="Compare with; may be repeated.")
+        list[Path] | None,
+        typer.Option("--against", metavar="DIR", help="Another data set to compare with; may be repeated."),
     ] = None,
     recipe: options.Recipe = None,
     max_image_tokens: Budget = None,
     resplit: Annotated[
-        Literal["image", "patient"] | None, typer.Option("--resplit", help="Also write a clean split.")
+        Literal["image", "patient"] | None,
+        typer.Option("--resplit", help="Also write a split without leaks by image or patient."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Find leaks, broken images and unreadable answers.
 
-    Exit 1: training on the data would be wrong.
+    Exit code 1 if a finding makes training on the data wrong.
 
     \b
     lowmed data audit data/vqa-rad

@@ -11,11 +11,13 @@ from lowmed.cli.progress import info, progress
 Target = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")]
 On = Annotated[str | None, typer.Option("--on", help="Data source; default: the run's training data.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source.")]
-Questions = Annotated[int, typer.Option("--questions", min=1, help="Number of training questions; the first ones.")]
+Questions = Annotated[
+    int, typer.Option("--questions", min=1, help="Number of training questions; takes the first ones.")
+]
 Samples = Annotated[
     int, typer.Option("--samples", min=2, max=64, help="Completions sampled per question, with and without image.")
 ]
-Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Of the sampled completions.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Sampling temperature.")]
 Support = Annotated[
     float | None, typer.Option("--support", min=0, max=1, help="Support required for RL; default 0.25.")
 ]

@@ -10,7 +10,7 @@ from lowmed.api import recipes as api
 from lowmed.cli import options
 
 app = typer.Typer(help="List, show and copy recipes.", rich_markup_mode=None)
-Name = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe's name, or a YAML file.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -48,7 +48,7 @@ def show(name: Name) -> None:
 
 
 @app.command()
-def copy(name: Name, path: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
+def copy(name: Name, path: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")]) -> None:
     """Copy a recipe to a file of your own.
 
     \b

@@ -36,7 +36,10 @@ def list_rewards(as_json: options.Json = False) -> None:
 
 
 @app.command()
-def show(name: str, as_json: options.Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A reward of `lowmed rewards list`.")],
+    as_json: options.Json = False,
+) -> None:
     """Show what a reward pays, its source, its needs and its options.
 
     \b

@@ -18,10 +18,10 @@ Resume = Annotated[
     typer.Option("--resume", help="Resume this run; `auto` = the newest unfinished one, or the one in --out."),
 ]
 MaxMinutes = Annotated[
-    float | None, typer.Option("--max-minutes", min=0.0, help="Stop in time with a checkpoint, counted from now.")
+    float | None, typer.Option("--max-minutes", min=0.0, help="Stop with a checkpoint this many minutes from now.")
 ]
 
-# Help texts by method; the first line stands in `lowmed --help`.
+# Method -> help text of its command. The first line is the summary in `lowmed --help`.
 HELP = {
     "sft": """Train an adapter on reference completions.
 

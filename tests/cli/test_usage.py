@@ -7,6 +7,8 @@ from conftest import Lowmed
 
 from lowmed.cli import app
 from lowmed.cli.app import OTHER_COMMANDS, SECTIONS
+from lowmed.cli.train import HELP
+from lowmed.methods import METHODS
 
 
 def test_every_command_has_a_heading_and_a_summary_of_one_line(lowmed: Lowmed) -> None:
@@ -48,6 +50,10 @@ def test_a_wrong_call_is_three_lines_and_exit_code_2(arguments: list[str], what:
     assert where.startswith("  where  ")
     assert last.startswith("  fix    ")
     assert fix in last
+
+
+def test_every_training_method_has_a_command() -> None:
+    assert set(HELP) == set(METHODS)
 
 
 def test_commands_of_other_tools_point_to_existing_ones() -> None:

@@ -41,6 +41,13 @@ def test_a_notebook_is_stored_without_outputs_and_with_short_cells(path: Path) -
             assert len(cell.source.splitlines()) <= MAX_LINES or cell.source.startswith("%%writefile")
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_shell_line_uses_variables_of_the_environment_alone(path: Path) -> None:
+    # IPython replaces nothing in a line with `{python}` if a `$NAME` in it is not a Python variable.
+    lines = [line for cell in read(path).cells for line in cell.source.splitlines() if line.startswith("!")]
+    assert not [line for line in lines if "$" in line and "{" in line]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
