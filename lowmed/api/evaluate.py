@@ -39,7 +39,7 @@ def evaluate(
             data.
         path: local copy of the only source.
         with_base: also evaluate the untrained base model of the run.
-        questions: limit per split; default: the recipe's `eval.limit`.
+        questions: limit per split; default: the recipe's `eval.max_questions`.
         controls: number of questions repeated under controls; 0 for none.
         samples: sampled completions per question, for Pass@K and maj@K; 0 for none.
         endpoint: URL of an OpenAI-compatible API that serves the model.

@@ -29,7 +29,6 @@ class ModelFamily:
         shared_prefix: whether `engine.prefix` can run the decoder layers.
         vision_cache: whether image features may be cached: the encoding of an image must not depend on its batch.
         gguf_architecture: name in llama.cpp, or None if GGUF export is not supported.
-        gguf_architecture: llama.cpp's name, or None where GGUF export is not supported.
         gguf_projector: llama.cpp's name for the vision tower's projector, with `gguf_architecture`.
         ollama_template: the chat template in Ollama's template language, or None where Ollama export is not supported.
         system_turn: the system turn that the chat template adds to a chat without one.
