@@ -48,9 +48,9 @@ def finished(tmp_path: Path) -> Run:
         del look
         return PLANTED if sample.topic != "count" else tagged(sample, sample.answer)
 
-    asked = division(TEST, phantom.samples("train", 60))
-    evaluated(run.folder / "evals" / "phantom", asked, base, controls=0, system="base")
-    evaluated(run.folder / "evals" / "phantom", asked, tuned, controls=0, system="tuned")
+    data_split = division(TEST, phantom.samples("train", 60))
+    evaluated(run.folder / "evals" / "phantom", data_split, base, controls=0, system="base")
+    evaluated(run.folder / "evals" / "phantom", data_split, tuned, controls=0, system="tuned")
     return run
 
 
