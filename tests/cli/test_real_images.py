@@ -1,4 +1,4 @@
-"""The whole path on the real VQA-RAD: its dirty labels, its JPEGs, its leaking test split."""
+"""From check to evaluation on the real VQA-RAD: its dirty labels, its JPEGs, its leaking test split."""
 
 import json
 from pathlib import Path

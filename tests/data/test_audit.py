@@ -32,7 +32,7 @@ def audit(*arguments: Any) -> Document:
 
 
 def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
-    """A data set without faults, but for the changes of its last rows."""
+    """A clean data set, except for the changes to its last rows."""
     names = [f"{number}.png" for number in range(count)]
     save_images(tmp_path, *names)
     table = [
@@ -150,7 +150,7 @@ def test_burned_in_text_is_found_and_anatomy_is_not() -> None:
     assert burned_in_text.text_rows(inverted)
 
 
-def test_all_pairs_within_the_distance_and_no_others() -> None:
+def test_near_pairs_are_all_pairs_within_the_distance_and_no_others() -> None:
     generator = np.random.default_rng(0)
     left = [int(each) for each in generator.integers(0, 2**63, 700, dtype=np.uint64)]
     right = [left[5] ^ 0b111, left[600] ^ 0b11111, *map(int, generator.integers(0, 2**63, 40, dtype=np.uint64))]

@@ -117,7 +117,7 @@ def test_a_clean_split_of_the_real_vqa_rad(real_rad: Path, by: Any) -> None:
     path.unlink()
 
 
-def test_the_part_of_vqa_rad_leaks_as_the_whole_does(tmp_path: Path) -> None:
+def test_the_part_of_vqa_rad_leaks_like_the_full_set(tmp_path: Path) -> None:
     build(KNOWN["vqa-rad"].rows(str(FIXTURES / "vqa-rad"), ImportOptions()), tmp_path / "out")
     result = audit(tmp_path / "out", POLICY)
     assert result["verdict"] == "fail"

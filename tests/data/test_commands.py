@@ -34,7 +34,7 @@ def table(tmp_path: Path) -> Path:
     return jsonl(tmp_path / "t.jsonl", *rows)
 
 
-def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
+def test_prepare_audit_and_show_accept_a_clean_table(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepared = run("prepare", table, "--out", out)
     assert prepared.exit_code == 0, prepared.output
@@ -51,7 +51,7 @@ def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
     assert "<answer>" in shown.stdout
 
 
-def test_a_leak_is_exit_1_and_resplit_writes_a_clean_split(table: Path, tmp_path: Path) -> None:
+def test_a_leak_exits_with_1_and_resplit_writes_a_clean_split(table: Path, tmp_path: Path) -> None:
     leaking = [*lines(table), row(9, "0.png", split="test", patient="p0")]
     run("prepare", jsonl(table, *leaking), "--out", tmp_path / "out")
     audited = run("audit", tmp_path / "out", "--resplit", "patient")

@@ -79,7 +79,7 @@ def test_token_counts_of_a_chest_radiograph() -> None:
     assert image_tokens(384, 384, PixelPolicy(16384)) == 196
 
 
-def test_narrower_than_1_to_200_is_refused_by_name() -> None:
+def test_an_image_narrower_than_1_to_200_is_refused_by_name() -> None:
     assert image_tokens(2800, 14, POLICY) > 0
     with pytest.raises(DataError, match="2801 x 14"):
         image_tokens(2801, 14, POLICY)

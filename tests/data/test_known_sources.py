@@ -81,7 +81,7 @@ def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(whole_vq
     ],
     ids=lambda value: value.name if isinstance(value, Path) else str(value),
 )
-def test_the_real_slake_in_each_language(tmp_path: Path, folder: Path, language: Any, rows: int) -> None:
+def test_the_real_slake_is_read_in_each_language(tmp_path: Path, folder: Path, language: Any, rows: int) -> None:
     if not folder.is_dir():
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
     result = build("slake", folder, tmp_path / "out", ImportOptions(language=language), images=False)
@@ -112,7 +112,7 @@ def test_slake_reads_its_images_from_the_folder_or_the_published_zip(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["path-vqa", "silvar-med"])
-def test_the_hubs_parquet_files(tmp_path: Path, name: str) -> None:
+def test_the_parquet_files_of_the_hub_are_read(tmp_path: Path, name: str) -> None:
     from datasets import Dataset, Features, Value
     from datasets import Image as ImageFeature
 
@@ -158,7 +158,7 @@ PMC = "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D,Answer_la
 PMC_2 = "index,Figure_path,Caption,Question,Choice A,Choice B,Choice C,Choice D,Answer,split\n"
 
 
-def test_pmc_vqa_in_both_versions(tmp_path: Path) -> None:
+def test_pmc_vqa_is_read_in_both_versions(tmp_path: Path) -> None:
     save_images(tmp_path, "images/PMC1_F1.jpg", "images_2/PMC1_F1_0.jpg")
     (tmp_path / "train.csv").write_text(PMC + "PMC1_F1.jpg,Which?,focal,A:diffuse ,B:focal,C:none,D:C,B\n")
     (tmp_path / "test.csv").write_text(PMC + "PMC1_F1.jpg,Which one?,x,A:1,B:2,C:3,D:4,D\n")
@@ -170,7 +170,7 @@ def test_pmc_vqa_in_both_versions(tmp_path: Path) -> None:
     assert (only["split"], only["answer"]) == ("test", "z")
 
 
-def test_omnimedvqa_with_its_odd_row(tmp_path: Path) -> None:
+def test_omnimedvqa_is_read_with_its_row_of_other_fields(tmp_path: Path) -> None:
     save_images(tmp_path, "Images/ACRIMA/Im1.png")
     line = {
         "dataset": "ACRIMA", "question_id": "ACRIMA_0000", "question_type": "Modality Recognition",
@@ -192,7 +192,7 @@ def test_omnimedvqa_with_its_odd_row(tmp_path: Path) -> None:
     assert "not exactly one of the options" in rejected(tmp_path / "out")[0][2]
 
 
-def test_vqa_med_2019_as_published(tmp_path: Path) -> None:
+def test_vqa_med_2019_is_read_as_published(tmp_path: Path) -> None:
     for folder, images, file, line in (
         ("ImageClef-2019-VQA-Med-Training", "Train_images", "All_QA_Pairs_train.txt", "synpic1|what plane?|axial"),
         ("ImageClef-2019-VQA-Med-Validation", "Val_images", "All_QA_Pairs_val.txt", "synpic2|is this a ct?|yes"),
@@ -266,7 +266,7 @@ def test_pickled_three_dimensional_and_damaged_arrays_are_refused(tmp_path: Path
         build("medmnist", tmp_path, tmp_path / "out")
 
 
-def test_the_real_breastmnist(tmp_path: Path) -> None:
+def test_the_real_breastmnist_is_read(tmp_path: Path) -> None:
     result = build("medmnist", FIXTURES / "medmnist", tmp_path / "out")
     counts = {split: sum(s["split"] == split for s in result) for split in ("train", "validation", "test")}
     assert counts == {"train": 546, "validation": 78, "test": 156}

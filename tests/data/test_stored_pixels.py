@@ -39,7 +39,7 @@ def png(path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = PLANTED
     make_image(2).save(path, "PNG", pnginfo=texts, exif=exif, icc_profile=b"\0" * 128 + PLANTED.encode())
-    path.write_bytes(path.read_bytes() + PLANTED.encode())  # behind the end, where no viewer looks
+    path.write_bytes(path.read_bytes() + PLANTED.encode())  # after the end of the image, which viewers ignore
 
 
 def tiff(path: Path) -> None:

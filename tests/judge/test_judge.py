@@ -21,7 +21,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_one_request_with_text_only_and_the_verdict_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_request_has_text_only_and_the_verdict_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_JUDGE_KEY", "k")
     monkeypatch.setenv("LOWMED_API_KEY", "of the model that is evaluated")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
