@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lowmed.api.prepare import PrepareReport
 
 app = typer.Typer(
-    help="Data sets: list known `sources`, `prepare` one, `audit` it before training, `show` samples.",
+    help="List, prepare, audit and show data sets.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
