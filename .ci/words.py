@@ -78,6 +78,7 @@ ALLOWED = (
     ("lowmed/rewards/hacks.py", "reply", "a text of an attack"),
     ("lowmed/answer/lexicon/*", "*", "words of the language itself"),
     ("tests/answer/test_vectors.py", "reply", "a value in the file of test vectors"),
+    ("tests/fixtures/dicom/LICENSE", "are met", "the license of pydicom"),
     ("README.md", "asked", "output of the demo, quoted"),
     ("README.md", "replies", "output of the demo, quoted"),
     ("README.md", "picture", "output of the demo, quoted"),

@@ -1,4 +1,4 @@
-"""Predictors whose figures can be worked out by hand, and data sets to ask them about."""
+"""Predictors whose metrics can be computed by hand, and helpers to evaluate them."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from lowmed.recipe import ModelSpec
 from lowmed.sample import LETTERS, Sample
 
 Look = Callable[[], list[Image.Image]]
-Says = Callable[[Sample, Look], str]
+Predict = Callable[[Sample, Look], str]
 
 
 def division(test: Sequence[Sample], train: Sequence[Sample] = (), shared: frozenset[str] = frozenset()) -> DataSplit:
@@ -26,37 +26,37 @@ def division(test: Sequence[Sample], train: Sequence[Sample] = (), shared: froze
     )
 
 
-def tagged(sample: Sample, said: str) -> str:
-    """A completion in the form that is asked for; a choice is answered by its letter."""
-    if sample.kind == "choice" and said in sample.options:
-        said = LETTERS[sample.options.index(said)]
-    return f"<think>So it is.</think><answer>{said}</answer>"
+def tagged(sample: Sample, answer: str) -> str:
+    """A completion in the requested format. A choice is answered by its letter."""
+    if sample.kind == "choice" and answer in sample.options:
+        answer = LETTERS[sample.options.index(answer)]
+    return f"<think>So it is.</think><answer>{answer}</answer>"
 
 
-def answering(says: Says) -> Answerer:
+def answering(predict: Predict) -> Answerer:
     def answer(
         samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
     ) -> Iterator[Completion]:
         del temperature
         for sample in samples:
             for _ in range(copies):
-                said = says(sample, lambda sample=sample: [open_image(image) for image in sample.images])  # type: ignore[misc]
-                yield Completion(sample, said, 5, "stop")
+                text = predict(sample, lambda sample=sample: [open_image(image) for image in sample.images])  # type: ignore[misc]
+                yield Completion(sample, text, 5, "stop")
 
     return answer
 
 
 def perfect(sample: Sample, _look: Look) -> str:
-    """Knows the gold answer of whatever it is asked, even where the image does not show it."""
+    """Gives the gold answer to every question, even if the image does not show it."""
     return tagged(sample, sample.answer)
 
 
-def sighted(samples: Sequence[Sample]) -> Says:
-    """Looks: it answers what is true of the pixels it is given, and guesses one thing where it sees nothing."""
-    truth = {picture(sample).tobytes(): sample for sample in samples}
-    mirrored = {picture(sample).transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes(): sample for sample in samples}
+def sighted(samples: Sequence[Sample]) -> Predict:
+    """Answers from the pixels that it gets, and always the same without a known image."""
+    truth = {first_image(sample).tobytes(): sample for sample in samples}
+    mirrored = {first_image(sample).transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes(): sample for sample in samples}
 
-    def says(sample: Sample, look: Look) -> str:
+    def predict(sample: Sample, look: Look) -> str:
         images = look()
         seen = images[0].tobytes() if images else b""
         if seen in truth and truth[seen].topic == sample.topic:
@@ -65,24 +65,24 @@ def sighted(samples: Sequence[Sample]) -> Says:
             return tagged(sample, exchanged(mirrored[seen].answer))
         return tagged(sample, "I can see nothing")
 
-    return says
+    return predict
 
 
 def question_only(sample: Sample, _look: Look) -> str:
-    """Never looks: the phantom's habit for the question's topic."""
+    """Ignores the image: gives phantom's most frequent answer to the question's topic."""
     return tagged(sample, phantom.HABITS[sample.topic])
 
 
-def constant(text: str) -> Says:
+def constant(text: str) -> Predict:
     return lambda sample, look: text
 
 
-def guessing(seed: int) -> Says:
+def guessing(seed: int) -> Predict:
     draw = random.Random(seed)
     return lambda sample, look: tagged(sample, draw.choice(sample.options or ("yes", "no")))
 
 
-def picture(sample: Sample) -> Image.Image:
+def first_image(sample: Sample) -> Image.Image:
     return phantom.open_image(sample.images[0])
 
 
@@ -91,7 +91,13 @@ def exchanged(text: str) -> str:
 
 
 def evaluated(
-    folder: Path, data_split: DataSplit, says: Says, *, controls: int = 1000, samples: int = 0, system: str = "base"
+    folder: Path,
+    data_split: DataSplit,
+    predict: Predict,
+    *,
+    controls: int = 1000,
+    samples: int = 0,
+    system: str = "base",
 ) -> dict[str, Any]:
     """Evaluate one predictor and return the content of the report."""
     family = prompt.family("reasoning")
@@ -101,7 +107,7 @@ def evaluated(
         folder,
         system,
         runner.list_conditions(data_split, controls=controls, samples=samples),
-        lambda: answering(says),
+        lambda: answering(predict),
         train=data_split.train,
         advance=lambda done, note: None,
     )

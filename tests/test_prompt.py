@@ -215,7 +215,7 @@ def test_a_recipe_may_define_a_family() -> None:
         ({"mine": {"wordings": ["no place"]}}, "once"),
         ({"mine": {"wordings": []}}, "at least 1"),
         ({"mine": {"wordings": ["{question} {question}"]}}, "once"),
-        ({"direct": {"wordings": ["{question}"]}}, "family that ships"),
+        ({"direct": {"wordings": ["{question}"]}}, "name of a shipped family"),
         ({"mine": {"wordings": ["{question}"], "completion_format": "letter"}}, "think_answer"),
     ],
 )

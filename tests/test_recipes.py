@@ -250,10 +250,10 @@ def calibrated(file: Path, judge: Judge) -> None:
 @pytest.mark.slow
 def test_the_recipe_with_a_judge_reward_runs_with_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with serving(lambda asked: verdict(asked, accepted=True)) as server:
+    with serving(lambda request: verdict(request, accepted=True)) as server:
         calibrated(tmp_path / "judge.json", Judge(server.url, "m"))
         judge = [f"judge.url={server.url}", "judge.model=m", "judge.calibration=judge.json"]
         trained("zhu-msa", *judge)
-        assert server.asked
+        assert server.requests
     rows = [json.loads(line) for line in Path("run/rollouts.jsonl").read_text().splitlines()]
     assert 1.0 in [row["scores"]["clinical"]["value"] for row in rows]

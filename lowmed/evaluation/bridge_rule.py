@@ -18,7 +18,7 @@ def bridge_spec(recipe: Recipe) -> BridgeSpec:
     """The recipe's `bridge` section.
 
     Raises:
-        RecipeError: the section is missing, or the recipe's method is not GRPO.
+        RecipeError: the section is missing, or the recipe's method samples no completions.
     """
     if recipe.bridge is None:
         raise RecipeError(
@@ -26,7 +26,7 @@ def bridge_spec(recipe: Recipe) -> BridgeSpec:
             "bridge",
             "use --recipe medbridge, or add a `bridge` section with its sft",
         )
-    if recipe.method.kind != "grpo":
+    if not recipe.method.completions_per_prompt:
         raise RecipeError("the recipe's method is not RL", "method.kind", "set method to grpo and bridge.sft to SFT")
     return recipe.bridge
 

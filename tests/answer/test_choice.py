@@ -116,7 +116,7 @@ def test_the_longer_of_nested_options_wins() -> None:
     assert _read("a pleural effusion, so an effusion", nested) is None
 
 
-def test_options_that_are_letters_or_start_with_one() -> None:
+def test_options_that_are_letters_or_start_with_one_are_read() -> None:
     blood = ("A", "B", "AB", "O")
     assert _read("C", blood) == "AB"
     assert _read("O", blood) == "O"

@@ -70,7 +70,7 @@ def test_a_completion_without_an_answer_has_a_problem(completion: str, flag: str
     ("completion", "text"),
     [
         ("The answer is B", None),
-        ("<answer>B</answer>", None),  # nothing says that the thinking was over
+        ("<answer>B</answer>", None),  # the reasoning has no closing tag
         ("<think>x</think><answer>left lu", None),
         ("<think>x</think>The answer is left lu", None),
         ("<think>x</think>left lu", None),

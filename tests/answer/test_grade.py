@@ -32,7 +32,7 @@ ALL = [
         ("", "unread", "unread"),
     ],
 )
-def test_open_answers(completion: str, lenient: str, strict: str) -> None:
+def test_open_answers_are_graded(completion: str, lenient: str, strict: str) -> None:
     verdict = grade(read(completion, OPEN), OPEN)
     assert (verdict.outcome, verdict.strict_outcome) == (lenient, strict)
 

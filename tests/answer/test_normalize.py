@@ -35,7 +35,7 @@ from lowmed.answer.normalize import same_answer
         ("是的。", "是的"),
     ],
 )
-def test_normal_form(text: str, normal: str) -> None:
+def test_texts_are_normalized(text: str, normal: str) -> None:
     assert normalize(text) == normal
 
 

@@ -22,7 +22,7 @@ def _question(case: dict[str, Any]) -> Question:
 
 @pytest.mark.skipif(not CASES, reason="../shared/vectors/answers.json is absent")
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
-def test_vector(case: dict[str, Any]) -> None:
+def test_a_vector_has_its_expected_outcome(case: dict[str, Any]) -> None:
     text, finish = case["input"], case.get("finish_reason", "stop")
     if case["kind"] == "extract":
         result = extract(text, finish)

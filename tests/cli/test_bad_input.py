@@ -1,4 +1,4 @@
-"""Whatever is wrong is told in three parts on stderr, exit 2, and nothing is left half-written."""
+"""User errors: three parts on stderr, exit code 2, and no partial output."""
 
 import json
 import os
@@ -12,23 +12,23 @@ import torch
 from conftest import Lowmed
 from PIL import Image
 
-needs_no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA card")
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
 
 
-def told(ended: subprocess.CompletedProcess[str], expected: str, folder: Path) -> str:
-    assert ended.returncode == 2, ended.stderr
-    lines = ended.stderr[ended.stderr.index("error: ") :].splitlines()
-    assert expected in lines[0], ended.stderr
+def expect_error(result: subprocess.CompletedProcess[str], expected: str, folder: Path) -> str:
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr[result.stderr.index("error: ") :].splitlines()
+    assert expected in lines[0], result.stderr
     assert lines[1].startswith("  where  ")
     assert lines[-1].startswith("  fix    ")
-    assert "Traceback" not in ended.stderr
-    assert ended.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
     assert not (folder / "runs").exists()
     assert not (folder / "run").exists()
-    return ended.stderr
+    return result.stderr
 
 
-def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = None) -> Path:
+def write_data(folder: Path, *changes: dict[str, object], image: bytes | None = None) -> Path:
     data = folder / "data"
     data.mkdir()
     Image.new("RGB", (64, 64), "grey").save(data / "a.png")
@@ -36,7 +36,7 @@ def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = No
         (data / "a.png").write_bytes(image)
     row = {"images": ["a.png"], "question": "Is it grey?", "answer": "yes", "kind": "closed"}
     rows = [{"id": str(number), **row, **change} for number, change in enumerate(changes or ({},))]
-    (data / "samples.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (data / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return data
 
 
@@ -57,88 +57,90 @@ def own_data(folder: Path, *changes: dict[str, object], image: bytes | None = No
             "rarl.yaml has a mistake",
         ),
         (["grpo", "--recipe", "rarl", "--nano", "prompts.train=poetic"], "rarl.yaml has a mistake"),
-        (["grpo", "--resume", "nowhere"], "the run does not exist"),
+        (["grpo", "--resume", "missing"], "the run does not exist"),
         (["grpo", "--recipe", "rarl", "--nano", "model.rollout=vllm"], "vllm cannot sample from a 4-bit base"),
         (["grpo", "--recipe", "zhu-msa", "--nano"], "needs a judge, and the recipe configures none"),
         (["plan", "--recipe", "rarl", "--gpu", "T5"], "the GPU `T5` is unknown"),
         (["rewards", "show", "accurcy"], "there is no reward `accurcy`"),
         (["bridge", "--recipe", "rarl", "--nano"], "the recipe has no `bridge` section"),
         (
-            ["judge", "calibrate", "nowhere.jsonl", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"],
+            ["judge", "calibrate", "missing.jsonl", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"],
             "the file does not exist",
         ),
-        (["verify", "nowhere"], "the run does not exist"),
-        (["merge", "nowhere", "--out", "out"], "the run does not exist"),
-        (["export", "nowhere", "--to", "gguf", "--out", "out"], "the run does not exist"),
+        (["verify", "missing"], "the run does not exist"),
+        (["merge", "missing", "--out", "out"], "the run does not exist"),
+        (["export", "missing", "--to", "gguf", "--out", "out"], "the run does not exist"),
         (["ask", "runs/none", "What is it?"], "the run does not exist"),
         (["chat", "runs/none"], "the run does not exist"),
-        (["ask", "nano", "nowhere.png", "What is it?"], "the image does not exist"),
+        (["ask", "nano", "missing.png", "What is it?"], "the image does not exist"),
         (["grpo", "--resume", "auto"], "no unfinished run"),
         (["check", "--recipe", "rarl", "--nano", "data.source=vqa_rad"], "there is no data source"),
-        (["check", "--recipe", "rarl", "--nano", "data.source=vqa-rad", "data.path=nowhere"], "does not exist"),
+        (["check", "--recipe", "rarl", "--nano", "data.source=vqa-rad", "data.path=missing"], "does not exist"),
         (["eval", "nano"], "no data to evaluate on"),
         (["eval", "nano", "--on", "phantom", "--with-base"], "its own base"),
         (["recipes", "show", "ralr"], "there is no recipe `ralr`"),
     ],
 )
-def test_mistakes_are_told_before_anything_heavy_or_written(
+def test_a_mistake_is_reported_and_nothing_is_written(
     arguments: list[str], expected: str, lowmed: Lowmed, tmp_path: Path
 ) -> None:
-    told(lowmed(*arguments), expected, tmp_path)
+    expect_error(lowmed(*arguments), expected, tmp_path)
 
 
 def test_a_row_without_an_answer_is_named(lowmed: Lowmed, tmp_path: Path) -> None:
-    own_data(tmp_path, {}, {"answer": ""})
-    ended = lowmed("check", "--recipe", "rarl", "data.source=folder", "data.path=data")
-    assert "samples.jsonl:2: no answer" in told(ended, "1 of 2 rows of folder cannot be used", tmp_path)
+    write_data(tmp_path, {}, {"answer": ""})
+    result = lowmed("check", "--recipe", "rarl", "data.source=folder", "data.path=data")
+    assert "samples.jsonl:2: no answer" in expect_error(result, "1 of 2 rows of folder cannot be used", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
-def test_an_image_that_does_not_open_is_named(content: bytes, lowmed: Lowmed, tmp_path: Path) -> None:
-    own_data(tmp_path, image=content)
-    ended = lowmed("check", "--recipe", "rarl", "data.source=folder", "data.path=data")
-    assert "a.png" in told(ended, "no row can be used", tmp_path)
+def test_an_image_that_cannot_be_opened_is_named(content: bytes, lowmed: Lowmed, tmp_path: Path) -> None:
+    write_data(tmp_path, image=content)
+    result = lowmed("check", "--recipe", "rarl", "data.source=folder", "data.path=data")
+    assert "a.png" in expect_error(result, "no row can be used", tmp_path)
 
 
-def test_broken_rows_can_be_kept_out_by_name(lowmed: Lowmed, tmp_path: Path) -> None:
+def test_a_share_of_broken_rows_can_be_allowed(lowmed: Lowmed, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "white").save(tmp_path / "b.png")
-    data = own_data(
+    data = write_data(
         tmp_path, {}, {"answer": ""}, {"images": ["b.png"], "group": "b"}, {"images": ["c.png"], "group": "c"}
     )
     for name in "bc":
         shutil.copy(tmp_path / "b.png", data / f"{name}.png")
     keep = ("data.source=folder", "data.path=data", "data.held_out=0.5", "data.max_rejected=0.25")
-    ended = lowmed("check", "--recipe", "rarl", *keep)
-    assert "1 x no answer" in ended.stdout, ended.stderr
+    result = lowmed("check", "--recipe", "rarl", *keep)
+    assert "1 x no answer" in result.stdout, result.stderr
 
 
-@needs_no_card
-def test_without_a_card_the_embedded_model_is_named(lowmed: Lowmed, tmp_path: Path) -> None:
-    message = told(lowmed("grpo", "--recipe", "rarl"), "needs a CUDA GPU, and none was found", tmp_path)
+@without_gpu
+def test_without_a_gpu_the_error_suggests_the_embedded_model(lowmed: Lowmed, tmp_path: Path) -> None:
+    message = expect_error(lowmed("grpo", "--recipe", "rarl"), "needs a CUDA GPU, and none was found", tmp_path)
     assert "--nano" in message
 
 
-@needs_no_card
-def test_a_driver_that_torch_can_not_use_is_told(lowmed: Lowmed, tmp_path: Path) -> None:
-    """An executable of the driver's name is all that the machine has of it."""
+@without_gpu
+def test_a_driver_that_torch_cannot_use_is_reported(lowmed: Lowmed, tmp_path: Path) -> None:
+    """The machine has an executable named `nvidia-smi` and no driver."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "nvidia-smi").symlink_to(sys.executable)
-    ended = lowmed("grpo", "--recipe", "rarl", PATH=f"{programs}:{os.environ['PATH']}")
-    told(ended, "cannot use the installed NVIDIA driver", tmp_path)
+    result = lowmed("grpo", "--recipe", "rarl", PATH=f"{programs}:{os.environ['PATH']}")
+    expect_error(result, "cannot use the installed NVIDIA driver", tmp_path)
 
 
 @pytest.mark.slow
-def test_a_folder_that_exists_is_left_as_it_is(lowmed: Lowmed, tmp_path: Path) -> None:
+def test_an_existing_output_directory_is_unchanged(lowmed: Lowmed, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "mine.txt").write_text("keep")
-    told(lowmed("sft", "--recipe", "rarl-sft", "--nano", "--out", "taken"), "the run directory exists", tmp_path)
-    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["mine.txt"]
+    (tmp_path / "taken" / "notes.txt").write_text("keep")
+    expect_error(
+        lowmed("sft", "--recipe", "rarl-sft", "--nano", "--out", "taken"), "the run directory exists", tmp_path
+    )
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_while_saving_is_told(tmp_path: Path) -> None:
-    """A real file system of 600 kB, in a mount namespace of its own."""
+def test_a_disk_that_fills_up_during_saving_is_reported(tmp_path: Path) -> None:
+    """Uses a real file system of 600 kB in a separate mount namespace."""
     small = tmp_path / "small"
     small.mkdir()
     mount = f"mount -t tmpfs -o size=600k tmpfs {small}"
@@ -146,8 +148,8 @@ def test_a_disk_that_fills_up_while_saving_is_told(tmp_path: Path) -> None:
         pytest.skip("this machine does not allow a mount namespace")
     train = "sft --recipe rarl-sft --nano method.max_steps=2 method.prompts_per_step=2 method.save_steps=1"
     command = f"{mount} && {sys.executable} -m lowmed {train} --out {small}/run; code=$?; ls -a {small}/run; exit $code"
-    ended = subprocess.run(["unshare", "-rm", "sh", "-c", command], capture_output=True, text=True, check=False)
-    assert ended.returncode == 2, ended.stderr[-3000:]
-    assert "error: the disk is full" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert "adapter" not in ended.stdout.split()
+    result = subprocess.run(["unshare", "-rm", "sh", "-c", command], capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr[-3000:]
+    assert "error: the disk is full" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "adapter" not in result.stdout.split()

@@ -1,4 +1,4 @@
-"""RL where there is support, SFT first where there is not, each stage a folder of its own."""
+"""The bridge: RL if the probe finds support, else SFT first. Each stage has its own run directory."""
 
 import json
 from pathlib import Path
@@ -21,37 +21,37 @@ TINY = [
 ]  # fmt: skip
 
 
-def asked(*arguments: str) -> Result:
+def run_bridge(*arguments: str) -> Result:
     app = typer.Typer(rich_markup_mode=None)
     app.command()(bridge)
     return CliRunner().invoke(app, arguments)
 
 
 def refused(*arguments: str) -> LowmedError:
-    error = asked(*arguments).exception
+    error = run_bridge(*arguments).exception
     assert isinstance(error, LowmedError), error
     return error
 
 
 @pytest.mark.slow
-def test_without_support_sft_bridges_and_a_resumed_bridge_goes_on_from_it_to_rl(
+def test_without_support_sft_runs_first_and_a_resumed_bridge_continues_with_rl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    stopped = asked(*TINY, "bridge.support=1.0", "--out", "b", "--json")
+    stopped = run_bridge(*TINY, "bridge.support=1.0", "--out", "b", "--json")
     assert stopped.exit_code == 1, stopped.output
     stages = json.loads(stopped.stdout)["stages"]
     assert [stage["stage"] for stage in stages] == ["1-probe", "2-sft", "3-probe"]
     assert [stage.get("then") for stage in stages] == ["sft", None, "stop"]
     assert stages[0]["support"] < stages[0]["support_needed"] == 1.0
     assert stages[0]["k"] == 4
-    assert (tmp_path / "b/3-probe/tuned.jsonl").exists()  # asked of the adapter that SFT left
+    assert (tmp_path / "b/3-probe/tuned.jsonl").exists()  # probed with the adapter of the SFT stage
     trained = (tmp_path / "b/2-sft/adapter/adapter_model.safetensors").stat().st_mtime_ns
 
-    (tmp_path / "b/3-probe/probe.json").unlink()  # as a kill before its end leaves it
+    (tmp_path / "b/3-probe/probe.json").unlink()  # the state after a kill during the probe
     recipe = tmp_path / "b/recipe.yaml"
     recipe.write_text(recipe.read_text().replace("support: 1.0", "support: 0.0"))
-    done = asked("--resume", "b")
+    done = run_bridge("--resume", "b")
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "b/bridge.json").read_text())
     assert record["status"] == "finished"
@@ -62,7 +62,7 @@ def test_without_support_sft_bridges_and_a_resumed_bridge_goes_on_from_it_to_rl(
     assert (tmp_path / "b/2-sft/adapter/adapter_model.safetensors").stat().st_mtime_ns == trained
 
 
-def test_the_verdict_decides_and_bridging_ends() -> None:
+def test_the_verdict_selects_the_next_stage_and_rounds_are_limited() -> None:
     assert next_step("RL", 0, 3)[0] == "grpo"
     assert next_step("SFT first", 2, 3)[0] == "sft"
     assert next_step("SFT first", 3, 3) == (
@@ -82,7 +82,7 @@ def test_a_stage_is_an_ordinary_recipe_with_one_method(tmp_path: Path) -> None:
     assert load_recipe(str(file)) == rl
 
 
-def test_a_mistake_ends_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_is_reported_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no `bridge` section" in refused("--recipe", "rarl", "--nano").what
     assert "not RL" in refused(*TINY, "method={kind: sft}").what

@@ -1,4 +1,4 @@
-"""The whole path on the real VQA-RAD: its dirty labels, its JPEGs, its leaking test split."""
+"""From check to evaluation on the real VQA-RAD: its dirty labels, its JPEGs, its leaking test split."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ def source(folder: Path) -> tuple[str, ...]:
 
 
 def test_check_prints_the_published_counts(lowmed: Lowmed, whole_vqa_rad: Path) -> None:
-    ended = lowmed("check", "--recipe", "rarl", "--nano", *source(whole_vqa_rad), "--json")
-    assert ended.returncode == 0, ended.stderr
-    result = json.loads(ended.stdout)
+    process = lowmed("check", "--recipe", "rarl", "--nano", *source(whole_vqa_rad), "--json")
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
     text = "\n".join([*result["data"], *result["split"]])
     assert "test: 451 rows, 203 images; closed 272, open 179 (yes/no answers 251)" in text
     assert "unused images: 1 (first: synpic35356.jpg)" in text
@@ -94,9 +94,9 @@ def test_a_few_steps_train_and_are_evaluated(
         assert all(set(row["scores"]) == {"accuracy", "reasoning", "format"} for row in rollouts)
         assert all(row["scores"]["reasoning"]["value"] is None for row in rollouts)  # VQA-RAD explains nothing
 
-    ended = lowmed("eval", "run", "--questions", "12", "--json")
-    assert ended.returncode == 0, ended.stderr
-    report = json.loads(ended.stdout)
+    process = lowmed("eval", "run", "--questions", "12", "--json")
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout)
     held_out, test = report["splits"]["held-out"], report["splits"]["test"]
     assert held_out["images_trained_on"] == 0
     assert 100 < test["images_trained_on"] < 203

@@ -41,10 +41,10 @@ def test_every_command_has_a_heading_and_a_summary_of_one_line(lowmed: Lowmed) -
     ],
 )
 def test_a_wrong_call_is_three_lines_and_exit_code_2(arguments: list[str], what: str, fix: str, lowmed: Lowmed) -> None:
-    ended = lowmed(*arguments)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    first, where, last = ended.stderr.splitlines()
+    process = lowmed(*arguments)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    first, where, last = process.stderr.splitlines()
     assert first.startswith("error: ")
     assert what in first
     assert where.startswith("  where  ")

@@ -20,16 +20,16 @@ SETTINGS = ImageStoreSettings(PixelPolicy(64), salt=SALT)
 Row = dict[str, Any]
 
 
-def picture(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
-    """An image that no other seed gives, smooth enough to have a hash of its own."""
+def make_image(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+    """A smooth image that is unique to the seed and has a distinct perceptual hash."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
-def pictures(folder: Path, *names: str) -> None:
+def save_images(folder: Path, *names: str) -> None:
     for seed, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(seed).save(folder / name)
+        make_image(seed).save(folder / name)
 
 
 def jsonl(path: Path, *rows: Row | str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.made import build, jsonl, lines, picture, pictures, row
+from data.made import build, jsonl, lines, make_image, row, save_images
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from lowmed.data import validate
@@ -32,9 +32,9 @@ def audit(*arguments: Any) -> Document:
 
 
 def made(tmp_path: Path, *changes: dict[str, Any], count: int = 6) -> Path:
-    """A data set without faults, but for the changes of its last rows."""
+    """A clean data set, except for the changes to its last rows."""
     names = [f"{number}.png" for number in range(count)]
-    pictures(tmp_path, *names)
+    save_images(tmp_path, *names)
     table = [
         row(number, names[number], split="test" if number % 3 == 2 else "train", patient=f"p{number}", modality="CT")
         for number in range(count)
@@ -58,14 +58,14 @@ def test_a_patient_in_two_splits_is_a_leak(tmp_path: Path) -> None:
 
 
 def test_the_same_image_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> None:
-    picture(0).save(tmp_path / "copy.bmp")
+    make_image(0).save(tmp_path / "copy.bmp")
     result = audit(made(tmp_path, {"image": "copy.bmp"}), POLICY)
     assert {each["kind"] for each in result["leaks"]} == {"images", "decoded pixels"}
     assert result["verdict"] == "fail"
 
 
 def test_a_near_duplicate_is_shown_and_does_not_fail_the_audit(tmp_path: Path) -> None:
-    Image.fromarray(np.clip(np.asarray(picture(0)).astype(int) + 3, 0, 255).astype(np.uint8)).save(
+    Image.fromarray(np.clip(np.asarray(make_image(0)).astype(int) + 3, 0, 255).astype(np.uint8)).save(
         tmp_path / "like.png"
     )
     out = made(tmp_path, {"image": "like.png"})
@@ -77,9 +77,10 @@ def test_a_near_duplicate_is_shown_and_does_not_fail_the_audit(tmp_path: Path) -
 
 
 def test_conflicts_and_repeats_are_counted_separately(tmp_path: Path) -> None:
-    asked = {"question": "Is it big?", "image": "0.png", "patient": "p0", "split": "train"}
+    question = {"question": "Is it big?", "image": "0.png", "patient": "p0", "split": "train"}
     result = audit(
-        made(tmp_path, {**asked, "answer": "yes"}, {**asked, "answer": "no"}, {**asked, "answer": "No"}), POLICY
+        made(tmp_path, {**question, "answer": "yes"}, {**question, "answer": "no"}, {**question, "answer": "No"}),
+        POLICY,
     )
     assert (result["repeats"]["duplicates"], result["repeats"]["conflicts"]) == (2, 1)
 
@@ -103,8 +104,8 @@ def test_broken_and_missing_images_are_counted(tmp_path: Path) -> None:
 def test_metadata_and_names_in_a_users_folder_are_found(tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Patient", "Mueller")
-    picture(1).save(tmp_path / "Anna_Mueller 1950-01-01.png", pnginfo=texts)
-    picture(2).save(tmp_path / "b.png")
+    make_image(1).save(tmp_path / "Anna_Mueller 1950-01-01.png", pnginfo=texts)
+    make_image(2).save(tmp_path / "b.png")
     table = [
         {"id": name[0], "images": [name], "question": "CT?", "answer": "no", "kind": "closed"}
         for name in ("Anna_Mueller 1950-01-01.png", "b.png")
@@ -117,31 +118,31 @@ def test_metadata_and_names_in_a_users_folder_are_found(tmp_path: Path) -> None:
 
 
 def test_the_names_of_rejected_files_are_part_of_the_folder(tmp_path: Path) -> None:
-    pictures(tmp_path, *(f"{number}.png" for number in range(3)))
+    save_images(tmp_path, *(f"{number}.png" for number in range(3)))
     table = [row(number, f"{number}.png") for number in range(3)] + [row(3, "gone.png")]
     build(jsonl(tmp_path / "Anna_Mueller.jsonl", *table), tmp_path / "out", max_rejected=0.5)
     assert audit(tmp_path / "out", POLICY)["privacy"]["names_shown"][0]["text"] == "Anna_Mueller.jsonl"
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     ["19500101", "1950-01-01/a.png", "Mueller^Anna", "Anna Mueller.png", "patient_0042", "MRN12345", "s-12345678.png"],
 )
-def test_texts_that_may_identify_a_patient_are_suspected(told: str) -> None:
-    assert phi_patterns.phi_in_text(told)
+def test_texts_that_may_identify_a_patient_are_suspected(text: str) -> None:
+    assert phi_patterns.phi_in_text(text)
 
 
 @pytest.mark.parametrize(
-    "told", ["images/0a703cfc8e6f5a130295.png", "synpic100132.jpg", "q12", "train/0/0", "chest x-ray.png"]
+    "text", ["images/0a703cfc8e6f5a130295.png", "synpic100132.jpg", "q12", "train/0/0", "chest x-ray.png"]
 )
-def test_harmless_texts_are_not_suspected(told: str) -> None:
-    assert phi_patterns.phi_in_text(told) == ""
+def test_harmless_texts_are_not_suspected(text: str) -> None:
+    assert phi_patterns.phi_in_text(text) == ""
 
 
 def test_burned_in_text_is_found_and_anatomy_is_not() -> None:
     for seed in range(20):
-        assert burned_in_text.text_rows(picture(seed, (448, 448))) == []
-    written = picture(1, (448, 448)).point(lambda value: value // 4)
+        assert burned_in_text.text_rows(make_image(seed, (448, 448))) == []
+    written = make_image(1, (448, 448)).point(lambda value: value // 4)
     ImageDraw.Draw(written).text((20, 20), "MUELLER ANNA 01.01.1950", fill=255)
     assert burned_in_text.text_rows(written)
     inverted = Image.new("L", (300, 200), 255)
@@ -149,7 +150,7 @@ def test_burned_in_text_is_found_and_anatomy_is_not() -> None:
     assert burned_in_text.text_rows(inverted)
 
 
-def test_all_pairs_within_the_distance_and_no_others() -> None:
+def test_near_pairs_are_all_pairs_within_the_distance_and_no_others() -> None:
     generator = np.random.default_rng(0)
     left = [int(each) for each in generator.integers(0, 2**63, 700, dtype=np.uint64)]
     right = [left[5] ^ 0b111, left[600] ^ 0b11111, *map(int, generator.integers(0, 2**63, 40, dtype=np.uint64))]
@@ -158,17 +159,19 @@ def test_all_pairs_within_the_distance_and_no_others() -> None:
 
 
 class Scripts(HTMLParser):
-    """What a page loads or runs."""
+    """Collects what a page loads or runs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.loaded: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = dict(attrs)
-        self.found += [tag] * (tag in ("script", "link", "iframe", "object"))
-        self.found += [value for name in ("src", "href") if (value := told.get(name)) and not value.startswith("data:")]
-        self.found += [name for name in told if name.startswith("on")]
+        attributes = dict(attrs)
+        self.loaded += [tag] * (tag in ("script", "link", "iframe", "object"))
+        self.loaded += [
+            value for name in ("src", "href") if (value := attributes.get(name)) and not value.startswith("data:")
+        ]
+        self.loaded += [name for name in attributes if name.startswith("on")]
 
 
 def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
     for page in pages:
         parser = Scripts()
         parser.feed(page)
-        assert parser.found == []
+        assert parser.loaded == []
     assert "&lt;script&gt;" in pages[1]
 
 
@@ -216,8 +219,15 @@ def test_the_tokens_of_the_sheet_are_those_of_the_real_processor(tmp_path: Path)
 
 
 def sample(number: int, image: str, **changes: Any) -> Sample:
-    told = {"question": "CT?", "answer": "no", "kind": "closed", "group": image, "source": "made", "images": (image,)}
-    return Sample(id=str(number), **{**told, **changes})
+    defaults = {
+        "question": "CT?",
+        "answer": "no",
+        "kind": "closed",
+        "group": image,
+        "source": "made",
+        "images": (image,),
+    }
+    return Sample(id=str(number), **{**defaults, **changes})
 
 
 def test_problems_are_refused_unless_allowed_by_name() -> None:

@@ -117,7 +117,7 @@ def test_a_clean_split_of_the_real_vqa_rad(real_rad: Path, by: Any) -> None:
     path.unlink()
 
 
-def test_the_part_of_vqa_rad_leaks_as_the_whole_does(tmp_path: Path) -> None:
+def test_the_part_of_vqa_rad_leaks_like_the_full_set(tmp_path: Path) -> None:
     build(KNOWN["vqa-rad"].rows(str(FIXTURES / "vqa-rad"), ImportOptions()), tmp_path / "out")
     result = audit(tmp_path / "out", POLICY)
     assert result["verdict"] == "fail"
@@ -133,7 +133,7 @@ def test_the_part_of_slake_leaks_across_its_languages(tmp_path: Path) -> None:
         build(rows, tmp_path / language, images=False, max_rejected=0.1)
     both = audit(tmp_path / "both", POLICY)
     assert leak(both, "images", "slake-en test", "slake-zh train")[:2] == [11, 16]
-    assert not [found for found in audit(tmp_path / "en", POLICY)["leaks"] if found["kind"] == "images"]
+    assert not [one for one in audit(tmp_path / "en", POLICY)["leaks"] if one["kind"] == "images"]
 
 
 @pytest.mark.parametrize("by", ["image", "patient"])

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from data.made import jsonl, lines, pictures, row, samples
+from data.made import jsonl, lines, row, samples, save_images
 from typer.testing import CliRunner, Result
 
 from lowmed.cli.data import app
@@ -29,12 +29,12 @@ def refused(*arguments: str | Path) -> LowmedError:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    pictures(tmp_path, *(f"{number}.png" for number in range(6)))
+    save_images(tmp_path, *(f"{number}.png" for number in range(6)))
     rows = [row(n, f"{n}.png", split="test" if n > 3 else "train", patient=f"p{n}") for n in range(6)]
     return jsonl(tmp_path / "t.jsonl", *rows)
 
 
-def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
+def test_prepare_audit_and_show_accept_a_clean_table(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepared = run("prepare", table, "--out", out)
     assert prepared.exit_code == 0, prepared.output
@@ -51,7 +51,7 @@ def test_two_commands_to_a_verdict(table: Path, tmp_path: Path) -> None:
     assert "<answer>" in shown.stdout
 
 
-def test_a_leak_is_exit_1_and_resplit_writes_a_clean_split(table: Path, tmp_path: Path) -> None:
+def test_a_leak_exits_with_1_and_resplit_writes_a_clean_split(table: Path, tmp_path: Path) -> None:
     leaking = [*lines(table), row(9, "0.png", split="test", patient="p0")]
     run("prepare", jsonl(table, *leaking), "--out", tmp_path / "out")
     audited = run("audit", tmp_path / "out", "--resplit", "patient")
@@ -82,7 +82,7 @@ def test_images_are_stored_with_the_budget_of_the_recipe(table: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "told"),
+    ("arguments", "kind", "expected"),
     [
         (("vqa_rad",), RecipeError, "did you mean `vqa-rad`"),
         (("nothing like it",), RecipeError, "is not a known source, file, folder or hub id"),
@@ -93,12 +93,12 @@ def test_images_are_stored_with_the_budget_of_the_recipe(table: Path, tmp_path: 
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_written(
-    table: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], kind: type[LowmedError], told: str
+    table: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], kind: type[LowmedError], expected: str
 ) -> None:
     monkeypatch.chdir(table.parent)
     error = refused("prepare", *arguments, "--out", "out")
     assert isinstance(error, kind)
-    assert told in error.what
+    assert expected in error.what
     assert error.fix
     assert not (table.parent / "out").exists()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.made import FIXTURES, SALT, SETTINGS, SHARED, build, everything, jsonl, picture, rejected, row, samples
+from data.made import FIXTURES, SALT, SETTINGS, SHARED, build, everything, jsonl, make_image, rejected, row, samples
 
 from lowmed.data.image import dicom
 from lowmed.data.ingest.detect import ImportOptions
@@ -95,7 +95,7 @@ def test_the_files_of_the_part_are_converted_or_rejected_with_their_fault(part: 
         (REAL, {"CT", "MRI", "X-ray", "ultrasound", "scintigraphy"}, 30),
         (FIXTURES / "dicom", {"CT", "MRI", "ultrasound", "scintigraphy"}, 10),
     ],
-    ids=["whole", "part"],
+    ids=["complete", "part"],
 )
 def test_dicom_files_become_modality_questions_without_their_tags(
     folder: Path, modalities: set[str], tags: int, tmp_path: Path
@@ -143,7 +143,7 @@ def test_without_pydicom_a_dicom_file_is_rejected_with_the_package_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "film.dcm").write_bytes(film(RAMP))
-    picture(1).save(tmp_path / "plain.png")
+    make_image(1).save(tmp_path / "plain.png")
     monkeypatch.setitem(sys.modules, "pydicom", None)
     table = jsonl(tmp_path / "t.jsonl", row(1, "film.dcm"), row(2, "plain.png"))
     build(table, tmp_path / "out", max_rejected=0.5)
@@ -175,8 +175,8 @@ def test_a_ct_window_is_not_applied_to_other_modalities() -> None:
 
 
 def test_without_a_window_the_full_range_is_shown() -> None:
-    (whole,) = shown(film(RAMP))
-    assert (whole[0, 0], whole[-1, -1]) == (0, 255)
+    (pixels,) = shown(film(RAMP))
+    assert (pixels[0, 0], pixels[-1, -1]) == (0, 255)
     assert not shown(film(np.full((16, 16), 77)))[0].any()
 
 
@@ -227,7 +227,7 @@ def test_other_images_among_dicom_files_are_rejected_by_name(tmp_path: Path) -> 
     (tmp_path / "in").mkdir()
     (tmp_path / "in/film.dcm").write_bytes(film(RAMP))
     (tmp_path / "in/readme.txt").write_text("hello")
-    picture(1).save(tmp_path / "in/photo.png")
+    make_image(1).save(tmp_path / "in/photo.png")
     build(tmp_path / "in", tmp_path / "out", max_rejected=0.5)
     assert rejected(tmp_path / "out") == [("photo.png", None, "the image has no DICOM tags that name its modality")]
 
@@ -236,18 +236,18 @@ def test_any_damage_is_a_data_error_or_an_image(part: Path) -> None:
     randomness = np.random.default_rng(0)
     outcomes = set()
     for name in ("MR_small_RLE.dcm", "JPGExtended.dcm", "MR_small_padded.dcm"):
-        whole = (part / name).read_bytes()
+        content = (part / name).read_bytes()
         for _ in range(25):
-            damaged = bytearray(whole[: int(randomness.integers(len(whole) // 2, len(whole)))])
+            damaged = bytearray(content[: int(randomness.integers(len(content) // 2, len(content)))])
             for place in randomness.integers(132, len(damaged), 8):
                 damaged[place] ^= 1 << int(randomness.integers(8))
             try:
                 shown(bytes(damaged))
-                outcomes.add("picture")
+                outcomes.add("image")
             except DataError as error:
                 assert error.where == "film.dcm"
                 outcomes.add("refused")
-    assert outcomes == {"picture", "refused"}
+    assert outcomes == {"image", "refused"}
 
 
 def test_another_window_has_another_settings_digest() -> None:

@@ -19,7 +19,7 @@ from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
 
 
-def asked(name: str, image: str, question: str, answer: str, topic: str = "") -> Sample:
+def open_sample(name: str, image: str, question: str, answer: str, topic: str = "") -> Sample:
     return Sample(name, question, answer, "open", image, "t", images=(image,), topic=topic)
 
 
@@ -29,9 +29,9 @@ def gathered(*samples: Sample) -> tuple[Sample, ...]:
 
 
 def test_the_questions_of_an_image_become_one_object_keyed_by_topic() -> None:
-    choice = replace(asked("3", "a", "Which?", "CT", "Modality"), kind="choice", options=("CT", "MRI"))
+    choice = replace(open_sample("3", "a", "Which?", "CT", "Modality"), kind="choice", options=("CT", "MRI"))
     first, second = gathered(
-        asked("1", "a", "Where is it?", "left", "POS, PRES"), asked("2", "b", "Is it?", "yes"), choice
+        open_sample("1", "a", "Where is it?", "left", "POS, PRES"), open_sample("2", "b", "Is it?", "yes"), choice
     )
     assert json.loads(first.answer) == {"pos_pres": "left", "modality": "CT"}
     assert '"pos_pres": Where is it?\n"modality": Which? (one of CT, MRI)' in first.question
@@ -41,15 +41,15 @@ def test_the_questions_of_an_image_become_one_object_keyed_by_topic() -> None:
 
 def test_repeated_topics_are_numbered_and_repeated_questions_merged() -> None:
     (one,) = gathered(
-        asked("1", "a", "Is it?", "yes", "x"),
-        asked("2", "a", "Where?", "left", "x"),
-        asked("3", "a", "Is it?", "no", "x"),
+        open_sample("1", "a", "Is it?", "yes", "x"),
+        open_sample("2", "a", "Where?", "left", "x"),
+        open_sample("3", "a", "Is it?", "no", "x"),
     )
     assert json.loads(one.answer) == {"x": "yes", "x_2": "left"}
 
 
 def test_a_question_without_image_is_not_merged() -> None:
-    texts = [replace(asked(str(number), "g", f"Is {number}?", "yes"), images=()) for number in range(3)]
+    texts = [replace(open_sample(str(number), "g", f"Is {number}?", "yes"), images=()) for number in range(3)]
     assert len(gathered(*texts)) == 3
 
 
@@ -78,7 +78,7 @@ def test_other_answers_are_unchanged() -> None:
     for answer in ('["a", "b"]', '{"a": 1}', "3"):
         sample = Sample("1", "What?", answer, "json", "g", "t")
         assert with_key_subset(sample, random.Random(0)) is sample
-    plain = asked("1", "a", "Is it?", "yes")
+    plain = open_sample("1", "a", "Is it?", "yes")
     assert with_key_subset(plain, random.Random(0)) is plain
 
 

@@ -37,7 +37,7 @@ def test_splits_are_those_of_the_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("second", "expected"),
     [
         ('{"id": "2", ', "samples.jsonl:2"),
         ("[1, 2]", "samples.jsonl:2"),
@@ -50,10 +50,10 @@ def test_splits_are_those_of_the_lines(tmp_path: Path) -> None:
         (line(id="2", split="test"), "samples.jsonl:1  no `split`"),
     ],
 )
-def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, second: str, told: str) -> None:
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, second: str, expected: str) -> None:
     with pytest.raises(DataError) as caught:
         folder.load(write(tmp_path, line(), second))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "samples.jsonl:" in caught.value.where
 
 

@@ -30,7 +30,7 @@ def test_no_two_parts_share_a_group_or_an_image(samples: list[Sample], seed: int
     try:
         splits = by_group(samples, HALVES, seed)
     except DataError:
-        return  # all of them hang together, or fell on one side
+        return  # all groups are connected, or all are in one part
     assert shared_images(splits["train"], splits["test"]) == set()
     assert {row.group for row in splits["train"]}.isdisjoint(row.group for row in splits["test"])
     assert sorted(row.id for side in splits.values() for row in side) == sorted(row.id for row in samples)

@@ -69,7 +69,7 @@ def test_rows_become_samples_and_a_shared_image_has_one_reference(tmp_path: Path
 
 
 def test_rows_of_several_splits_keep_their_own_images(tmp_path: Path) -> None:
-    count = 60  # more rows than the columns are mapped by
+    count = 60  # more rows than are read to map the columns
     for offset, split in enumerate(("train", "test")):
         shades = [2 * number + offset for number in range(count)]
         questions = [f"Which shade, {split} {shade}?" for shade in shades]

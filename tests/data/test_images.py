@@ -36,13 +36,13 @@ def test_sizes_are_those_of_the_processor(width: int, height: int, policy: Pixel
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
     try:
-        theirs = smart_resize(height, width, 28, policy.min_pixels, policy.max_pixels)
+        expected = smart_resize(height, width, 28, policy.min_pixels, policy.max_pixels)
     except ValueError:
         with pytest.raises(DataError):
             image_tokens(width, height, policy)
         return
-    assert target_size(width, height, policy) == theirs[::-1]
-    assert image_tokens(width, height, policy) == theirs[0] * theirs[1] // 784
+    assert target_size(width, height, policy) == expected[::-1]
+    assert image_tokens(width, height, policy) == expected[0] * expected[1] // 784
 
 
 @settings(max_examples=1000, deadline=None)
@@ -79,7 +79,7 @@ def test_token_counts_of_a_chest_radiograph() -> None:
     assert image_tokens(384, 384, PixelPolicy(16384)) == 196
 
 
-def test_narrower_than_1_to_200_is_refused_by_name() -> None:
+def test_an_image_narrower_than_1_to_200_is_refused_by_name() -> None:
     assert image_tokens(2800, 14, POLICY) > 0
     with pytest.raises(DataError, match="2801 x 14"):
         image_tokens(2801, 14, POLICY)
@@ -184,11 +184,11 @@ def test_a_truncated_image_is_named() -> None:
 def test_damage_anywhere_is_a_data_error_or_an_image() -> None:
     stored = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(stored, "PNG")
-    whole, randomness = stored.getvalue(), np.random.default_rng(0)
+    content, randomness = stored.getvalue(), np.random.default_rng(0)
     outcomes = set()
     for _ in range(200):
-        damaged = bytearray(whole)
-        for place in randomness.integers(8, len(whole), 5):
+        damaged = bytearray(content)
+        for place in randomness.integers(8, len(content), 5):
             damaged[place] ^= 1 << int(randomness.integers(8))
         try:
             outcomes.add(prepare(decode(io.BytesIO(bytes(damaged)), "x.png"), POLICY).mode)
@@ -217,7 +217,7 @@ def test_the_digest_is_of_the_pixels() -> None:
     assert pixel_digest(indexed) != pixel_digest(other)
 
 
-@pytest.mark.parametrize(("folder", "count"), [(VQA_RAD, 315), (PART, 61)], ids=["whole", "part"])
+@pytest.mark.parametrize(("folder", "count"), [(VQA_RAD, 315), (PART, 61)], ids=["complete", "part"])
 def test_real_radiographs_are_prepared(folder: Path, count: int) -> None:
     if not folder.is_dir():
         pytest.skip("the real VQA-RAD is not at ../shared/data/vqa-rad")

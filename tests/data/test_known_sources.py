@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.made import FIXTURES, SETTINGS, SHARED, picture, pictures, rejected, samples
+from data.made import FIXTURES, SETTINGS, SHARED, make_image, rejected, samples, save_images
 
 from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.ingest.prepare import prepare
@@ -26,7 +26,7 @@ def build(
 
 def png(seed: int) -> bytes:
     written = BytesIO()
-    picture(seed).save(written, "PNG")
+    make_image(seed).save(written, "PNG")
     return written.getvalue()
 
 
@@ -83,7 +83,7 @@ def test_the_real_vqa_rad_keeps_its_splits_and_both_of_its_denominators(whole_vq
     ],
     ids=lambda value: value.name if isinstance(value, Path) else str(value),
 )
-def test_the_real_slake_in_each_language(tmp_path: Path, folder: Path, language: Any, rows: int) -> None:
+def test_the_real_slake_is_read_in_each_language(tmp_path: Path, folder: Path, language: Any, rows: int) -> None:
     if not folder.is_dir():
         pytest.skip("the real SLAKE texts are not at ../shared/data/slake-text")
     result = build("slake", folder, tmp_path / "out", ImportOptions(language=language), images=False)
@@ -109,12 +109,12 @@ def test_slake_reads_its_images_from_the_folder_or_the_published_zip(tmp_path: P
     assert [(s["split"], s["question"], s["kind"], s["topic"]) for s in result] == [
         (split, "Is this CT?", "closed", "Modality") for split in ("train", "validation", "test")
     ]
-    pictures(tmp_path, "imgs/xmlab1/source.jpg")
+    save_images(tmp_path, "imgs/xmlab1/source.jpg")
     assert len(build("slake", tmp_path, tmp_path / "again")) == 3
 
 
 @pytest.mark.parametrize("name", ["path-vqa", "silvar-med"])
-def test_the_hubs_parquet_files(tmp_path: Path, name: str) -> None:
+def test_the_parquet_files_of_the_hub_are_read(tmp_path: Path, name: str) -> None:
     from datasets import Dataset, Features, Value
     from datasets import Image as ImageFeature
 
@@ -160,8 +160,8 @@ PMC = "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D,Answer_la
 PMC_2 = "index,Figure_path,Caption,Question,Choice A,Choice B,Choice C,Choice D,Answer,split\n"
 
 
-def test_pmc_vqa_in_both_versions(tmp_path: Path) -> None:
-    pictures(tmp_path, "images/PMC1_F1.jpg", "images_2/PMC1_F1_0.jpg")
+def test_pmc_vqa_is_read_in_both_versions(tmp_path: Path) -> None:
+    save_images(tmp_path, "images/PMC1_F1.jpg", "images_2/PMC1_F1_0.jpg")
     (tmp_path / "train.csv").write_text(PMC + "PMC1_F1.jpg,Which?,focal,A:diffuse ,B:focal,C:none,D:C,B\n")
     (tmp_path / "test.csv").write_text(PMC + "PMC1_F1.jpg,Which one?,x,A:1,B:2,C:3,D:4,D\n")
     train, test = build("pmc-vqa", tmp_path, tmp_path / "one")
@@ -172,8 +172,8 @@ def test_pmc_vqa_in_both_versions(tmp_path: Path) -> None:
     assert (only["split"], only["answer"]) == ("test", "z")
 
 
-def test_omnimedvqa_with_its_odd_row(tmp_path: Path) -> None:
-    pictures(tmp_path, "Images/ACRIMA/Im1.png")
+def test_omnimedvqa_is_read_with_its_row_of_other_fields(tmp_path: Path) -> None:
+    save_images(tmp_path, "Images/ACRIMA/Im1.png")
     line = {
         "dataset": "ACRIMA", "question_id": "ACRIMA_0000", "question_type": "Modality Recognition",
         "question": "What imaging technique was employed?", "gt_answer": "Fundus imaging",
@@ -194,14 +194,14 @@ def test_omnimedvqa_with_its_odd_row(tmp_path: Path) -> None:
     assert "not exactly one of the options" in rejected(tmp_path / "out")[0][2]
 
 
-def test_vqa_med_2019_as_published(tmp_path: Path) -> None:
+def test_vqa_med_2019_is_read_as_published(tmp_path: Path) -> None:
     for folder, images, file, line in (
         ("ImageClef-2019-VQA-Med-Training", "Train_images", "All_QA_Pairs_train.txt", "synpic1|what plane?|axial"),
         ("ImageClef-2019-VQA-Med-Validation", "Val_images", "All_QA_Pairs_val.txt", "synpic2|is this a ct?|yes"),
         ("VQAMed2019Test", "VQAMed2019_Test_Images", "VQAMed2019_Test_Questions_w_Ref_Answers.txt",
          "synpic3|plane|which plane?|axial#transverse"),
     ):  # fmt: skip
-        pictures(tmp_path / folder, f"{images}/{line.split('|')[0]}.jpg")
+        save_images(tmp_path / folder, f"{images}/{line.split('|')[0]}.jpg")
         (tmp_path / folder / file).write_text(f"{line}\nbroken line\n")
     result = build("vqa-med-2019", tmp_path, tmp_path / "out", max_rejected=0.5)
     assert [(s["split"], s["kind"], s["answer"], s["topic"]) for s in result] == [
@@ -260,15 +260,15 @@ def test_pickled_three_dimensional_and_damaged_arrays_are_refused(tmp_path: Path
         build("medmnist", tmp_path / "breastmnist.npz", tmp_path / "out")
     with pytest.raises(DataError, match="not a 2-D set"):
         build("medmnist", arrays(tmp_path / "organmnist3d.npz", np.array([[0]])), tmp_path / "out")
-    whole = arrays(tmp_path / "octmnist.npz", np.array([[0]], np.uint8)).read_bytes()
-    (tmp_path / "octmnist.npz").write_bytes(whole[: len(whole) // 2])
+    content = arrays(tmp_path / "octmnist.npz", np.array([[0]], np.uint8)).read_bytes()
+    (tmp_path / "octmnist.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="cannot be read"):
         build("medmnist", tmp_path / "octmnist.npz", tmp_path / "out")
     with pytest.raises(DataError, match=r"3 \.npz files"):
         build("medmnist", tmp_path, tmp_path / "out")
 
 
-def test_the_real_breastmnist(tmp_path: Path) -> None:
+def test_the_real_breastmnist_is_read(tmp_path: Path) -> None:
     result = build("medmnist", FIXTURES / "medmnist", tmp_path / "out")
     counts = {split: sum(s["split"] == split for s in result) for split in ("train", "validation", "test")}
     assert counts == {"train": 546, "validation": 78, "test": 156}

@@ -23,9 +23,9 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 def test_only_broken_images_are_named(tmp_path: Path) -> None:
     save(tmp_path, "good.png")
-    whole = save(tmp_path, "good.jpg").read_bytes()
+    content = save(tmp_path, "good.jpg").read_bytes()
     (tmp_path / "empty.png").touch()
-    (tmp_path / "cut.jpg").write_bytes(whole[:-40])
+    (tmp_path / "cut.jpg").write_bytes(content[:-40])
     (tmp_path / "page.png").write_text("<html>404 not found</html>")
     (tmp_path / "a_folder.png").mkdir()
     save(tmp_path, "one_pixel.png", Image.new("L", (1, 1)))
@@ -91,5 +91,5 @@ def test_unused_images_are_named_relative_to_the_folder(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     save(tmp_path, "used.png")
     save(tmp_path / "deep", "orphan.PNG")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     assert unused_images(tmp_path, ["./used.png"]) == ("deep/orphan.PNG",)

@@ -6,7 +6,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data.made import SALT, SETTINGS, Row, build, everything, jsonl, lines, picture, pictures, rejected, row, samples
+from data.made import (
+    SALT,
+    SETTINGS,
+    Row,
+    build,
+    everything,
+    jsonl,
+    lines,
+    make_image,
+    rejected,
+    row,
+    samples,
+    save_images,
+)
 from PIL import Image
 
 from lowmed.data.image.policy import PixelPolicy, prepare
@@ -18,7 +31,7 @@ from lowmed.errors import DataError
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    pictures(tmp_path, "a.png", "b.png", "c.png")
+    save_images(tmp_path, "a.png", "b.png", "c.png")
     rows = [
         row(n, "abc"[n % 3] + ".png", split="test" if n > 6 else "train", patient=f"Anna {n % 3}") for n in range(9)
     ]
@@ -46,7 +59,7 @@ def test_a_second_run_gives_the_same_bytes_and_decodes_nothing(
     build(table, tmp_path / "out")
     before = everything(tmp_path / "out")
     monkeypatch.setattr(
-        "lowmed.data.ingest.image_store.read_frames", lambda *_: pytest.fail("a known picture was decoded again")
+        "lowmed.data.ingest.image_store.read_frames", lambda *_: pytest.fail("a known image was decoded again")
     )
     build(table, tmp_path / "out")
     assert everything(tmp_path / "out") == before
@@ -69,7 +82,7 @@ def test_other_settings_store_other_images(table: Path, tmp_path: Path) -> None:
 def test_a_changed_image_and_a_removed_row_are_detected(table: Path, tmp_path: Path) -> None:
     build(table, tmp_path / "out")
     before = samples(tmp_path / "out")
-    picture(77).save(tmp_path / "a.png")
+    make_image(77).save(tmp_path / "a.png")
     table.write_text("\n".join(table.read_text().splitlines()[:-1]))
     build(table, tmp_path / "out")
     after = samples(tmp_path / "out")
@@ -122,13 +135,13 @@ def test_a_folder_of_other_files_is_not_overwritten(table: Path, tmp_path: Path)
 def test_bad_rows_are_named_and_too_many_are_an_error(table: Path, tmp_path: Path) -> None:
     bad: list[Row | str] = [row(20, "gone.png"), row(21, "a.png", answer=""), row(1, "a.png"), "{"]
     bad.append(row(22, "a.png", question=["x"]))
-    whole = jsonl(tmp_path / "bad.jsonl", *lines(table), *bad)
+    table_with_bad_rows = jsonl(tmp_path / "bad.jsonl", *lines(table), *bad)
     with pytest.raises(DataError, match="5 of 14 rows are rejected") as caught:
-        build(whole, tmp_path / "out")
+        build(table_with_bad_rows, tmp_path / "out")
     assert "1 x no answer" in caught.value.where
     assert not (tmp_path / "out").exists()
     assert len(lines(tmp_path / "out.rejected.jsonl")) == 5
-    tally = build(whole, tmp_path / "out", max_rejected=0.4)
+    tally = build(table_with_bad_rows, tmp_path / "out", max_rejected=0.4)
     assert (tally.rows, tally.reasons.total()) == (9, 5)
     assert rejected(tmp_path / "out") == [
         ("bad.jsonl", 10, "the image file does not exist"),
@@ -146,7 +159,7 @@ def test_no_usable_row_is_always_an_error(tmp_path: Path) -> None:
 
 
 def test_groups_are_pseudonyms_and_names_reach_no_row(tmp_path: Path) -> None:
-    pictures(tmp_path, "Mueller_Anna_1950-01-01/film.png", "b.png")
+    save_images(tmp_path, "Mueller_Anna_1950-01-01/film.png", "b.png")
     rows = [
         row(0, "Mueller_Anna_1950-01-01/film.png", patient="Mueller^Anna", id="1"),
         row(1, "b.png", patient="Mueller^Anna", id="2"),
@@ -162,14 +175,14 @@ def test_groups_are_pseudonyms_and_names_reach_no_row(tmp_path: Path) -> None:
 
 
 def test_an_id_that_contains_its_file_name_is_replaced(tmp_path: Path) -> None:
-    pictures(tmp_path, "Mueller.png")
+    save_images(tmp_path, "Mueller.png")
     build(jsonl(tmp_path / "t.jsonl", row(1, "Mueller.png", id="mueller-7")), tmp_path / "out")
     (sample,) = samples(tmp_path / "out")
     assert "mueller" not in sample["id"].casefold()
 
 
 def test_rows_without_an_id_get_one_from_their_content(tmp_path: Path) -> None:
-    pictures(tmp_path, "a.png")
+    save_images(tmp_path, "a.png")
     rows = [{"image": "a.png", "question": "Side?", "answer": answer} for answer in ("left", "left", "right")]
     build(jsonl(tmp_path / "t.jsonl", *rows), tmp_path / "out", max_rejected=0.5)
     assert len({sample["id"] for sample in samples(tmp_path / "out")}) == 2
@@ -177,7 +190,7 @@ def test_rows_without_an_id_get_one_from_their_content(tmp_path: Path) -> None:
 
 
 def test_equal_images_are_stored_once(tmp_path: Path) -> None:
-    pictures(tmp_path, "a.png")
+    save_images(tmp_path, "a.png")
     shutil.copy(tmp_path / "a.png", tmp_path / "copy.png")
     build(jsonl(tmp_path / "t.jsonl", row(1, "a.png"), row(2, "copy.png")), tmp_path / "out")
     one, two = samples(tmp_path / "out")
@@ -197,7 +210,7 @@ def test_a_text_only_folder_can_be_read_but_not_trained_on(tmp_path: Path) -> No
 def test_a_stored_image_that_was_changed_is_rejected(table: Path, tmp_path: Path) -> None:
     build(table, tmp_path / "out")
     (reference,) = samples(tmp_path / "out")[0]["images"]
-    picture(5).save(tmp_path / "out" / reference)
+    make_image(5).save(tmp_path / "out" / reference)
     data = load("folder", str(tmp_path / "out"))
     assert {each.reason for each in data.rejected} == {"the image file was changed after it was stored"}
     assert len(data.rejected) == 3

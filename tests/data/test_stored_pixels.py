@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.made import SETTINGS, build, everything, jsonl, picture, pictures, rejected, row, samples
+from data.made import SETTINGS, build, everything, jsonl, make_image, rejected, row, samples, save_images
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from lowmed.data.audit.phi_patterns import phi_in_file
@@ -27,7 +27,7 @@ def jpeg(path: Path) -> None:
     exif[0x010E] = exif[0x013B] = PLANTED
     exif[274] = 6
     xmp = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{PLANTED}</x:xmpmeta>".encode()
-    picture(1).save(
+    make_image(1).save(
         path, "JPEG", exif=exif, xmp=xmp, comment=PLANTED.encode(), icc_profile=b"\0" * 128 + PLANTED.encode()
     )
 
@@ -38,24 +38,24 @@ def png(path: Path) -> None:
     texts.add_itxt("XML:com.adobe.xmp", PLANTED, zip=True)
     exif = Image.Exif()
     exif[0x010E] = PLANTED
-    picture(2).save(path, "PNG", pnginfo=texts, exif=exif, icc_profile=b"\0" * 128 + PLANTED.encode())
-    path.write_bytes(path.read_bytes() + PLANTED.encode())  # behind the end, where no viewer looks
+    make_image(2).save(path, "PNG", pnginfo=texts, exif=exif, icc_profile=b"\0" * 128 + PLANTED.encode())
+    path.write_bytes(path.read_bytes() + PLANTED.encode())  # after the end of the image, which viewers ignore
 
 
 def tiff(path: Path) -> None:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[270] = tags[315] = tags[306] = PLANTED
-    picture(3).save(path, "TIFF", tiffinfo=tags)
+    make_image(3).save(path, "TIFF", tiffinfo=tags)
 
 
 def webp(path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = PLANTED
-    picture(4).convert("RGB").save(path, "WEBP", exif=exif, xmp=PLANTED.encode(), lossless=True)
+    make_image(4).convert("RGB").save(path, "WEBP", exif=exif, xmp=PLANTED.encode(), lossless=True)
 
 
 def gif(path: Path) -> None:
-    picture(5).save(path, "GIF", comment=PLANTED.encode())
+    make_image(5).save(path, "GIF", comment=PLANTED.encode())
 
 
 def as_read(content: bytes) -> bytes:
@@ -82,16 +82,16 @@ def test_no_planted_value_survives(tmp_path: Path, save: Save) -> None:
     assert phi_in_file(file.read_bytes()) != ()
     build(jsonl(tmp_path / "t.jsonl", row(1, file.name)), tmp_path / "out")
     for content in everything(tmp_path / "out"):
-        for told in (PLANTED, "Mueller", "19500101"):
-            assert told.encode() not in as_read(content)
-            assert told.encode("utf-16-le") not in content
+        for secret in (PLANTED, "Mueller", "19500101"):
+            assert secret.encode() not in as_read(content)
+            assert secret.encode("utf-16-le") not in content
     (stored,) = (tmp_path / "out/images").iterdir()
     assert phi_in_file(stored.read_bytes()) == ()
 
 
 def test_an_icc_profile_is_left_out(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    picture(1).convert("RGB").save(tmp_path / "a.jpg", icc_profile=profile)
+    make_image(1).convert("RGB").save(tmp_path / "a.jpg", icc_profile=profile)
     build(jsonl(tmp_path / "t.jsonl", row(1, "a.jpg")), tmp_path / "out")
     (stored,) = (tmp_path / "out/images").iterdir()
     with Image.open(stored) as image:
@@ -99,14 +99,14 @@ def test_an_icc_profile_is_left_out(tmp_path: Path) -> None:
 
 
 FORMS: dict[str, Callable[[Path], None]] = {
-    "sixteen.png": lambda path: Image.fromarray(np.asarray(picture(1)).astype(np.uint16) * 257).save(path),
-    "one_bit.png": lambda path: picture(1).convert("1").save(path),
-    "cmyk.jpg": lambda path: picture(1).convert("RGB").convert("CMYK").save(path),
-    "palette.png": lambda path: picture(1).convert("RGB").quantize(16).save(path),
-    "alpha.png": lambda path: picture(1).convert("RGBA").save(path),
-    "plain.bmp": lambda path: picture(1).save(path),
-    "plain.webp": lambda path: picture(1).convert("RGB").save(path, lossless=True),
-    "plain.tif": lambda path: picture(1).save(path),
+    "sixteen.png": lambda path: Image.fromarray(np.asarray(make_image(1)).astype(np.uint16) * 257).save(path),
+    "one_bit.png": lambda path: make_image(1).convert("1").save(path),
+    "cmyk.jpg": lambda path: make_image(1).convert("RGB").convert("CMYK").save(path),
+    "palette.png": lambda path: make_image(1).convert("RGB").quantize(16).save(path),
+    "alpha.png": lambda path: make_image(1).convert("RGBA").save(path),
+    "plain.bmp": lambda path: make_image(1).save(path),
+    "plain.webp": lambda path: make_image(1).convert("RGB").save(path, lossless=True),
+    "plain.tif": lambda path: make_image(1).save(path),
 }
 
 
@@ -122,7 +122,7 @@ def test_every_image_format_is_stored_with_the_pixels_of_training(tmp_path: Path
 
 @pytest.mark.parametrize(("frames", "expected"), [("first", [0]), ("middle", [1]), ("all", [0, 1, 2])])
 def test_the_selected_frames_become_the_images_of_a_question(tmp_path: Path, frames: str, expected: list[int]) -> None:
-    pages = [picture(seed) for seed in range(3)]
+    pages = [make_image(seed) for seed in range(3)]
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
     settings = ImageStoreSettings(PixelPolicy(64), frames)  # type: ignore[arg-type]
     build(jsonl(tmp_path / "t.jsonl", row(1, "scan.tif")), tmp_path / "out", settings)
@@ -134,7 +134,7 @@ def test_the_selected_frames_become_the_images_of_a_question(tmp_path: Path, fra
 
 
 def test_images_that_cannot_be_stored_are_named_and_skipped(tmp_path: Path) -> None:
-    pictures(tmp_path, "good.png", "outside.png")
+    save_images(tmp_path, "good.png", "outside.png")
     (tmp_path / "set").mkdir()
     for name in ("zero.png", "cut.png", "one.png", "wide.png", "strip.png", "note.png"):
         (tmp_path / "set" / name).write_bytes(b"")
@@ -144,7 +144,7 @@ def test_images_that_cannot_be_stored_are_named_and_skipped(tmp_path: Path) -> N
     Image.new("L", (1, 1)).save(tmp_path / "set/one.png")
     Image.new("L", (20_000, 900), 128).save(tmp_path / "set/wide.png")
     Image.new("L", (3000, 10)).save(tmp_path / "set/strip.png")
-    (tmp_path / "set/note.png").write_text("this is no picture")
+    (tmp_path / "set/note.png").write_text("this is not an image")
     (tmp_path / "set/bomb.png").write_bytes(bomb(60_000, 60_000))
     Image.fromarray(np.full((64, 64), np.nan, np.float32)).save(tmp_path / "set/nan.tif")
     (tmp_path / "set/link.png").symlink_to(tmp_path / "outside.png")
@@ -181,8 +181,8 @@ def test_images_that_cannot_be_stored_are_named_and_skipped(tmp_path: Path) -> N
         "does not exist",
         "not finite",
     ]
-    for reason, told in zip(reasons, expected, strict=True):
-        assert told in reason
+    for reason, message in zip(reasons, expected, strict=True):
+        assert message in reason
     assert "0x" not in "".join(reasons)
 
 
@@ -199,7 +199,7 @@ def bomb(width: int, height: int) -> bytes:
 
 def test_archive_members_are_read_in_place_and_stay_inside(tmp_path: Path) -> None:
     written = BytesIO()
-    picture(1).save(written, "PNG")
+    make_image(1).save(written, "PNG")
     with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images/a.png", written.getvalue())
         archive.writestr("../../escaped.png", written.getvalue())

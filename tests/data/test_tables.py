@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data.made import build, jsonl, picture, pictures, rejected, samples
+from data.made import build, jsonl, make_image, rejected, samples, save_images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ ROWS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    pictures(tmp_path, "a.png", "b.png")
+    save_images(tmp_path, "a.png", "b.png")
     return tmp_path
 
 
@@ -128,28 +128,30 @@ def test_guessed_columns_can_be_corrected_with_map(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("column_map", "message"),
     [
         ({"question": "Frage"}, "there is no column `Frage`; the table has img, text, answer"),
         ({"kuestion": "text"}, "`kuestion` is not a field"),
         ({}, "no column holds the question"),
     ],
 )
-def test_a_mistake_in_the_columns_names_the_present_ones(folder: Path, given: dict[str, str], told: str) -> None:
+def test_a_mistake_in_the_columns_names_the_present_ones(
+    folder: Path, column_map: dict[str, str], message: str
+) -> None:
     table = jsonl(folder / "t.jsonl", {"img": "a.png", "text": "Q?", "answer": "yes"})
-    with pytest.raises(RecipeError, match=told.replace("?", r"\?")) as caught:
-        open_source(table, ImportOptions(given))
+    with pytest.raises(RecipeError, match=message.replace("?", r"\?")) as caught:
+        open_source(table, ImportOptions(column_map))
     assert "--map" in caught.value.fix
 
 
 def test_conversations_become_questions(folder: Path) -> None:
-    said = [
+    turns = [
         {"from": "human", "value": "<image>\nWhich plane?"}, {"from": "gpt", "value": "axial"},
         {"from": "human", "value": "Is it CT?"}, {"from": "gpt", "value": "Yes"},
     ]  # fmt: skip
     rows = [
-        {"id": "a", "image": "a.png", "conversations": said},
-        {"id": "b", "image": "b.png", "conversations": said[:3]},
+        {"id": "a", "image": "a.png", "conversations": turns},
+        {"id": "b", "image": "b.png", "conversations": turns[:3]},
         {"id": "c", "image": ["a.png", "b.png"], "messages": [
             {"role": "user", "content": "<image><image>Same?"}, {"role": "assistant", "content": "no"}]},
     ]  # fmt: skip
@@ -174,10 +176,10 @@ def test_several_images_may_be_written_in_several_ways(folder: Path, cell: Any) 
 def test_class_folders_are_choices_and_their_splits_are_kept(folder: Path) -> None:
     for seed, name in enumerate(("train/no_tumour", "train/glioma", "test/glioma", "test/no_tumour")):
         (folder / "set" / name).mkdir(parents=True)
-        picture(seed).save(folder / "set" / name / f"Anna {seed}.png")
+        make_image(seed).save(folder / "set" / name / f"Anna {seed}.png")
     (folder / "set/train/glioma/broken.png").write_bytes(b"")
     (folder / "set/train/glioma/.hidden").write_bytes(b"of a file manager")
-    picture(9).save(folder / "set/train/astray.png")
+    make_image(9).save(folder / "set/train/astray.png")
     build(folder / "set", folder / "out", max_rejected=0.5)
     result = samples(folder / "out")
     assert [(s["split"], s["answer"]) for s in result] == [
@@ -219,7 +221,7 @@ def test_any_row_is_a_question_or_rejected_with_a_reason(row: dict[str, Any]) ->
     )
     where = RowLocation("t", 1)
     try:
-        drafted = columns.to_raw_sample(row, known, ImageRoot(Path("/nowhere")), where, "own")
+        drafted = columns.to_raw_sample(row, known, ImageRoot(Path("/missing")), where, "own")
     except ValueError as error:
         assert str(error)
         return

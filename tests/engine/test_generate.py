@@ -84,7 +84,7 @@ def test_completions_do_not_depend_on_the_order_of_samples(nano: load.Loaded) ->
     assert {completion.sample.id for completion in together} == {sample.id for sample in samples}
 
 
-def test_samples_without_image_and_truncated_completions(nano: load.Loaded) -> None:
+def test_samples_without_image_are_answered_and_truncation_is_recorded(nano: load.Loaded) -> None:
     samples = [replace(sample, images=()) for sample in phantom.samples("test", 3)]
     result = list(complete(nano, [*samples, *phantom.samples("test", 2)], FAMILY, phantom.open_image, max_new_tokens=3))
     assert len(result) == 5

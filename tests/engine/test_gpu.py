@@ -297,11 +297,11 @@ def test_questions_are_answered_greedily_and_sampled(load_in: str) -> None:
 def test_both_backends_start_with_the_same_loss(kind: str, recipe: str, lowmed: Lowmed, tmp_path: Path) -> None:
     first = {}
     for backend in ("transformers", "unsloth"):
-        ended = lowmed(
+        process = lowmed(
             kind, "--recipe", recipe, "--nano", "method.max_steps=2", "model.load_in=16bit",
             f"model.backend={backend}", "--out", backend,
         )  # fmt: skip
-        assert ended.returncode == 0, ended.stderr[-3000:]
+        assert process.returncode == 0, process.stderr[-3000:]
         assert json.loads((tmp_path / backend / "run.json").read_text())["backend"] == backend
         first[backend] = rows(tmp_path / backend)[0]
         print(backend, first[backend])

@@ -30,8 +30,10 @@ def rows(run: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("kind", "recipe"), METHODS)
 @pytest.mark.parametrize("load_in", ["4bit", "16bit"])
 def test_a_short_run_trains_on_the_gpu(kind: str, recipe: str, load_in: str, lowmed: Lowmed, tmp_path: Path) -> None:
-    ended = lowmed(kind, "--recipe", recipe, "--nano", "method.max_steps=3", f"model.load_in={load_in}", "--out", "run")
-    assert ended.returncode == 0, ended.stderr
+    process = lowmed(
+        kind, "--recipe", recipe, "--nano", "method.max_steps=3", f"model.load_in={load_in}", "--out", "run"
+    )
+    assert process.returncode == 0, process.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     print(record["card"], record["precision"], record["seconds"], "s", record["peak_gib"], "GiB", record["batch"])
     assert record["precision"] in ("bf16", "fp16")
@@ -55,16 +57,16 @@ def test_a_run_is_evaluated_and_a_dry_run_measured_on_the_gpu(lowmed: Lowmed, tm
 @pytest.mark.parametrize(("kind", "recipe"), METHODS)
 def test_a_resumed_run_ends_near_the_uninterrupted_one(kind: str, recipe: str, lowmed: Lowmed, tmp_path: Path) -> None:
     """Near but not equal to the bit: a GPU may add in another order each time."""
-    ended = lowmed(kind, "--recipe", recipe, "--nano", *SMALL, "--out", "uninterrupted")
-    assert ended.returncode == 0, ended.stderr
+    process = lowmed(kind, "--recipe", recipe, "--nano", *SMALL, "--out", "uninterrupted")
+    assert process.returncode == 0, process.stderr
     broken = tmp_path / "broken"
     shutil.copytree(tmp_path / "uninterrupted", broken)
     for folder in ("adapter", "checkpoints/checkpoint-4"):
         shutil.rmtree(broken / folder)
     record = json.loads((broken / "run.json").read_text())
     (broken / "run.json").write_text(json.dumps(record | {"status": "stopped", "steps": 2}))
-    ended = lowmed(kind, "--resume", "broken")
-    assert ended.returncode == 0, ended.stderr
+    process = lowmed(kind, "--resume", "broken")
+    assert process.returncode == 0, process.stderr
     assert [row["step"] for row in rows(broken)] == [1, 2, 3, 4]
     one, other = (
         load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("uninterrupted", "broken")

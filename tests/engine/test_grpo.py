@@ -228,8 +228,8 @@ def test_log_probs_of_mixed_prompts_equal_those_of_separate_rows(nano: load.Load
             nano.model, ids, mask, completion, 3, compute_entropy=True, **images
         )
     counted = mixed["completion_mask"].bool()
-    for mine, theirs in zip(result[:2], expected[:2], strict=True):
-        assert torch.allclose(mine[counted], theirs[counted], atol=1e-4)
+    for values, expected_values in zip(result[:2], expected[:2], strict=True):
+        assert torch.allclose(values[counted], expected_values[counted], atol=1e-4)
     for name in ("old_per_token_logps", "ref_per_token_logps"):  # nothing was trained yet: all three are equal
         assert torch.allclose(result[0][counted], mixed[name][counted], atol=1e-4)
     assert result[0][counted].min() < -0.1

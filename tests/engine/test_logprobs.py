@@ -30,9 +30,9 @@ print(json.dumps(differences))
 
 def test_the_replacement_agrees_with_the_kernel() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    ended = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    for differences in json.loads(ended.stdout.splitlines()[-1]).values():
+    process = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    for differences in json.loads(process.stdout.splitlines()[-1]).values():
         log_probs, entropy, is_top1, gradient = differences
         assert log_probs < 1e-5
         assert entropy < 1e-5

@@ -139,7 +139,7 @@ def test_values_and_gradients_equal_those_of_separate_rows(loaded: load.Loaded, 
 
 
 def test_checkpointing_gives_the_same_gradient_to_the_bit(loaded: load.Loaded) -> None:
-    inputs, _replies = batch_of(questions(loaded), 256)
+    inputs, _completions = batch_of(questions(loaded), 256)
     for autocast in (None, torch.autocast("cpu", torch.bfloat16)):
         kept, again = (
             gradient(loaded.model, log_probs(loaded.model, inputs, again, autocast)[0]) for again in (False, True)
@@ -219,20 +219,20 @@ def saved_bytes(model: Any, inputs: dict[str, Any], gradient_checkpointing: bool
 def test_checkpointing_keeps_little_more_than_each_layers_input() -> None:
     loaded = nano("16bit")
     prompts = questions(loaded)
-    inputs, _replies = batch_of(prompts, 256)
+    inputs, _completions = batch_of(prompts, 256)
     text = loaded.model.config.text_config
     tokens = sum(each["input_ids"].shape[1] for each in prompts) + sum(max(length - 1, 0) for length in LENGTHS)
     one = tokens * text.hidden_size * 4
-    whole, inputs_alone = (
+    all_activations, inputs_alone = (
         saved_bytes(loaded.model, inputs, gradient_checkpointing) for gradient_checkpointing in (False, True)
     )
     assert inputs_alone < (text.num_hidden_layers + 1) * one
-    assert whole > 10 * inputs_alone
+    assert all_activations > 10 * inputs_alone
 
 
 def test_the_tower_and_the_embeddings_build_no_graph() -> None:
     loaded = nano("16bit")
-    inputs, _replies = batch_of(questions(loaded), 256)
+    inputs, _completions = batch_of(questions(loaded), 256)
     seen: list[bool] = []
     first = loaded.model.get_base_model().model.language_model.layers[0]
     first.register_forward_pre_hook(lambda _layer, given: seen.append(given[0].requires_grad))
@@ -243,7 +243,7 @@ def test_the_tower_and_the_embeddings_build_no_graph() -> None:
 
 
 def test_nothing_to_score_is_a_zero_with_a_gradient_of_zeros(loaded: load.Loaded) -> None:
-    inputs, _replies = batch_of(questions(loaded), 256)
+    inputs, _completions = batch_of(questions(loaded), 256)
     inputs["attention_mask"][:, -LONGEST:] = 0
     scores, _ = packing.log_probs(
         loaded.model, inputs, LONGEST, temperature=1.0, gradient_checkpointing=True, autocast=nullcontext()

@@ -20,7 +20,7 @@ COMMON = (
     ("kind", "recipe", "small"),
     [("sft", "rarl-sft", ()), ("grpo", "rarl", ("method.num_generations=2", "method.max_completion_length=4"))],
 )
-def test_one_step_of_the_full_size(
+def test_one_step_of_the_full_size_trains(
     kind: str,
     recipe: str,
     small: tuple[str, ...],
@@ -28,8 +28,8 @@ def test_one_step_of_the_full_size(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ended = lowmed(kind, "--recipe", recipe, *COMMON, *small, "--out", "run")
-    assert ended.returncode == 0, ended.stderr
+    result = lowmed(kind, "--recipe", recipe, *COMMON, *small, "--out", "run")
+    assert result.returncode == 0, result.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     with capsys.disabled():
         print(f"\n{kind}, one step of the full size: {record['seconds']} s, peak {record['peak_gib']} GiB")

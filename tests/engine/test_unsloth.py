@@ -97,8 +97,8 @@ for arguments in json.loads(sys.argv[1]):
     sys.argv = ["lowmed", *arguments]
     try:
         app()
-    except SystemExit as ended:
-        assert not ended.code, ended.code
+    except SystemExit as error:
+        assert not error.code, error.code
     except LowmedError as error:
         report["error"] = error.what
 print(json.dumps(report))
@@ -107,7 +107,7 @@ COMMON = ["--nano", "method.max_steps=1", "method.prompts_per_step=4", "model.lo
 
 
 def python(code: str, *arguments: str, where: Path) -> str:
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=where,
         env=os.environ | {"UNSLOTH_COMPILE_LOCATION": str(where / "cache"), "HF_HUB_OFFLINE": "1"},
@@ -115,8 +115,8 @@ def python(code: str, *arguments: str, where: Path) -> str:
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    return ended.stdout.splitlines()[-1]
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -188,8 +188,8 @@ def test_a_run_trains_the_language_adapter_and_saves_it_in_pefts_format(
 def test_the_first_loss_equals_that_of_the_transformers_backend(
     unsloth_runs: tuple[dict[str, Any], Path], lowmed: Lowmed, tmp_path: Path
 ) -> None:
-    ended = lowmed("sft", "--recipe", "rarl-sft", *COMMON, "seed=1", "--out", "transformers")
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    process = lowmed("sft", "--recipe", "rarl-sft", *COMMON, "seed=1", "--out", "transformers")
+    assert process.returncode == 0, process.stderr[-3000:]
     runs = unsloth_runs[1] / "sft", tmp_path / "transformers"
     of_unsloth, of_transformers = (json.loads((run / "metrics.jsonl").read_text()) for run in runs)
     assert of_unsloth["loss"] == pytest.approx(of_transformers["loss"], rel=1e-4)

@@ -36,12 +36,12 @@ def _response(text: str, finish_reason: str = "stop") -> tuple[int, bytes]:
 
 @contextlib.contextmanager
 def _serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({**body, "path": self.path, "key": self.headers.get("Authorization")})
+            requests.append({**body, "path": self.path, "key": self.headers.get("Authorization")})
             status, content = answer(body)
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -53,7 +53,7 @@ def _serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
+        yield f"http://127.0.0.1:{server.server_port}/v1", requests
     finally:
         server.shutdown()
         server.server_close()
@@ -75,7 +75,7 @@ def _eval(*arguments: str) -> Result:
 def test_the_server_receives_the_prompt_and_the_prepared_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_API_KEY", "k")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # requests to this machine never go through a proxy
-    with _serving(lambda body: _response("<answer>yes</answer>")) as (url, asked):
+    with _serving(lambda body: _response("<answer>yes</answer>")) as (url, requests):
         completions = _ask(url)
     assert [completion.sample for completion in completions] == TEST
     assert (completions[0].completion, completions[0].tokens, completions[0].finish_reason) == (
@@ -83,22 +83,22 @@ def test_the_server_receives_the_prompt_and_the_prepared_image(monkeypatch: pyte
         7,
         "stop",
     )
-    first = next(body for body in asked if TEST[0].question in body["messages"][0]["content"][1]["text"])
+    first = next(body for body in requests if TEST[0].question in body["messages"][0]["content"][1]["text"])
     assert (first["path"], first["key"], first["temperature"], first["max_tokens"]) == (
         "/v1/chat/completions", "Bearer k", 0.0, 32,
     )  # fmt: skip
-    picture, text = first["messages"][0]["content"]
+    image_part, text = first["messages"][0]["content"]
     assert text == prompt.build_messages(FAMILY, TEST[0])[0]["content"][1]
-    image = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2])))
+    image = Image.open(io.BytesIO(base64.b64decode(image_part["image_url"]["url"].partition(",")[2])))
     assert image.size == (56, 56)  # 4 tokens of 28 x 28: the pixel policy holds here too
 
 
 def test_sampled_completions_are_drawn_independently_and_truncation_is_recorded() -> None:
-    with _serving(lambda body: _response("", "length")) as (url, asked):
+    with _serving(lambda body: _response("", "length")) as (url, requests):
         completions = _ask(url, copies=3, temperature=0.7)
     assert [completion.sample for completion in completions] == [sample for sample in TEST for _ in range(3)]
     assert {completion.finish_reason for completion in completions} == {"length"}
-    assert {(body["temperature"], "seed" in body) for body in asked} == {(0.7, False)}
+    assert {(body["temperature"], "seed" in body) for body in requests} == {(0.7, False)}
 
 
 def test_a_busy_server_is_retried_and_a_rejection_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_eval_of_an_endpoint_resumes_after_an_error_without_repeating_requests(
     def answer(_body: dict[str, Any]) -> tuple[int, bytes]:
         return _response("<answer>yes</answer>") if not next(broken, True) else (400, b"out of memory")
 
-    with _serving(answer) as (url, asked):
+    with _serving(answer) as (url, requests):
         served = ("--endpoint", url, "--model", "m", "--out", "e")
         arguments = (*served, "--on", "phantom", "--questions", "15", "--controls", "10")
         with pytest.raises(SetupError, match="out of memory"):
@@ -153,9 +153,9 @@ def test_eval_of_an_endpoint_resumes_after_an_error_without_repeating_requests(
         assert 0 < stored <= 20
         broken = iter([False] * 10_000)
         result = json.loads(_eval(*arguments, "--json").stdout)
-        count = len(asked)
+        count = len(requests)
         assert json.loads(_eval(*arguments, "--json").stdout) == result
-        assert len(asked) == count
+        assert len(requests) == count
     assert result["splits"]["test"]["questions"] == 15
     assert result["controls"]["endpoint"]["blind"]["lenient"]["effect"] == 0
     assert json.loads(_eval(*arguments, "--rescore", "--json").stdout) == result  # the server is stopped
@@ -172,17 +172,17 @@ def test_several_sources_are_marked_by_their_relation_to_training(
     run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out="run")
     run.update(status="finished", data_digest=load("phantom").digest, seconds=1.0, steps=1, card="CPU", peak_gib=1.0)
     with _serving(lambda body: _response("<answer>no</answer>")) as (url, _):
-        asked = ("run", "--endpoint", url, "--model", "m", "--questions", "12", "--controls", "0")
-        result = _eval(*asked, "--on", f"phantom,vqa-rad={vqa_rad}")
+        arguments = ("run", "--endpoint", url, "--model", "m", "--questions", "12", "--controls", "0")
+        result = _eval(*arguments, "--on", f"phantom,vqa-rad={vqa_rad}")
         assert "phantom test    seen in training" in result.stdout
         assert "phantom unseen  unseen modality (ultrasound)" in result.stdout
         assert "vqa-rad test    unseen" in result.stdout
         assert "macro" in result.stdout.splitlines()[-1]
         assert "m on vqa-rad (unseen)" in result.stdout
-        reports = json.loads(_eval(*asked, "--on", f"phantom,vqa-rad={vqa_rad}", "--json").stdout)
+        reports = json.loads(_eval(*arguments, "--on", f"phantom,vqa-rad={vqa_rad}", "--json").stdout)
         assert [report["seen"] for report in reports] == ["seen in training", "unseen"]
         with pytest.raises(RecipeError, match="several sources"):
-            _eval(*asked, "--on", "phantom,vqa-rad", "--path", "x")
+            _eval(*arguments, "--on", "phantom,vqa-rad", "--path", "x")
 
 
 def test_an_endpoint_without_a_model_name_is_rejected() -> None:

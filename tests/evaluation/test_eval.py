@@ -1,4 +1,4 @@
-"""Predictors with known metrics through a whole evaluation: completions stored, read back, scored, controlled."""
+"""Predictors with known metrics through a full evaluation: completions are stored, read back, scored, controlled."""
 
 import json
 from collections import Counter
@@ -110,18 +110,18 @@ def test_cells_and_macro_means_are_those_of_their_questions(tmp_path: Path) -> N
 
 
 def test_a_resumed_evaluation_generates_only_missing_completions(tmp_path: Path) -> None:
-    whole = evaluated(tmp_path / "e", division(TEST), question_only, samples=2)
+    uninterrupted = evaluated(tmp_path / "e", division(TEST), question_only, samples=2)
     for name in ("base.jsonl", "base.shuffled.jsonl", "base.sampled.jsonl"):
         file = tmp_path / "e" / name
         file.write_text("".join(file.read_text().splitlines(keepends=True)[:50]) + '{"id": "cut of')
-    asked: list[str] = []
+    predicted: list[str] = []
 
-    def noting(sample: Any, look: Any) -> str:
-        asked.append(sample.id)
+    def recording(sample: Any, look: Any) -> str:
+        predicted.append(sample.id)
         return question_only(sample, look)
 
-    assert evaluated(tmp_path / "e", division(TEST), noting, samples=2) == whole
-    assert len(asked) == 190 + (whole["controls"]["base"]["shuffled"]["questions"] - 50) + (480 - 50)
+    assert evaluated(tmp_path / "e", division(TEST), recording, samples=2) == uninterrupted
+    assert len(predicted) == 190 + (uninterrupted["controls"]["base"]["shuffled"]["questions"] - 50) + (480 - 50)
 
 
 def test_stored_completions_are_scored_without_a_model(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def trained(folder: Path, task: str) -> Run:
 
 def test_an_extraction_run_gets_extraction_questions_on_other_data_too(tmp_path: Path, other: str) -> None:
     target = open_target(str(trained(tmp_path / "run", "extraction").folder))
-    [(own, seen)] = splits_to_evaluate(target, None, None, None)
-    assert (seen, {sample.kind for sample in own.held_out["test"]}) == ("seen in training", {"json"})
+    [(run_split, seen)] = splits_to_evaluate(target, None, None, None)
+    assert (seen, {sample.kind for sample in run_split.held_out["test"]}) == ("seen in training", {"json"})
     [(data_split, seen)] = splits_to_evaluate(target, "folder", other, None)
     assert seen == "unseen"
     assert {sample.kind for part in (data_split.train, *data_split.held_out.values()) for sample in part} == {"json"}

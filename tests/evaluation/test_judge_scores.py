@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import typer
-from judge.served import Asked, Server, overlapping, serving, verdict
+from judge.served import JudgeRequest, Server, overlapping, serving, verdict
 from typer.testing import CliRunner, Result
 
 from lowmed.cli.compare import compare as compare_command
@@ -82,7 +82,7 @@ def test_open_answers_are_judged_once_and_used_by_no_other_metric() -> None:
         assert figures["accepted_contradictions"] == 1
         assert _json(server)["judged"] == [one]
         assert _json(None)["judged"] == [one]  # no further request, and the server is not needed
-        assert len(server.asked) == 4
+        assert len(server.requests) == 4
         shown = _eval(server).stdout
         assert f"open, n=7, judged by m ({ANSWER.digest})" in shown
         assert "No other metric uses its verdicts." in shown
@@ -92,16 +92,16 @@ def test_open_answers_are_judged_once_and_used_by_no_other_metric() -> None:
 
 
 def test_failures_are_retried_and_verdicts_are_kept() -> None:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        return (500, b"") if asked.candidate == "pneumonia" else overlapping(asked)
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        return (500, b"") if request.candidate == "pneumonia" else overlapping(request)
 
-    with serving(says) as server:
+    with serving(respond) as server:
         with pytest.raises(RunError, match="1 of 4"):
             _eval(server)
-        server.says = lambda asked: verdict(asked, True)
-        count = len(server.asked)
+        server.respond = lambda request: verdict(request, True)
+        count = len(server.requests)
         [one] = _json(server)["judged"]
-        assert len(server.asked) == count + 1
+        assert len(server.requests) == count + 1
         assert one["splits"]["test"]["base"]["no_verdict"] == 0
         assert one["usage"]["requests"] == 5  # including the failed one
 
@@ -109,23 +109,23 @@ def test_failures_are_retried_and_verdicts_are_kept() -> None:
 def test_judges_are_reported_apart_and_a_changed_completion_loses_its_verdict() -> None:
     with serving() as server:
         _json(server)
-        server.says = lambda asked: verdict(asked, False)
+        server.respond = lambda request: verdict(request, False)
         result = _json(server, model="other")["judged"]
         assert [one["judge"]["model"] for one in result] == ["m", "other"]
         assert [round(7 * one["splits"]["test"]["base"]["accuracy"]) for one in result] == [4, 1]
         file = results_folder.completions_file(Path("e"), "base", "real")
         file.write_text(file.read_text().replace("pneumonia", "empyema"))
         assert _json(None)["judged"][0]["splits"]["test"]["base"]["no_verdict"] == 1
-        count = len(server.asked)
+        count = len(server.requests)
         assert _json(server)["judged"][0]["splits"]["test"]["base"]["no_verdict"] == 0
-        assert len(server.asked) == count + 1
+        assert len(server.requests) == count + 1
 
 
 def test_a_judge_needs_url_and_name_and_an_invalid_url_is_reported_first() -> None:
     with pytest.raises(RecipeError, match="must be used together"):
         _eval(None, "--judge-url", "http://127.0.0.1:9/v1")
     with pytest.raises(SetupError, match="URL is invalid"):
-        _eval(None, "--judge-url", "nowhere", "--judge-model", "m")
+        _eval(None, "--judge-url", "not-a-url", "--judge-model", "m")
 
 
 def _improved() -> None:

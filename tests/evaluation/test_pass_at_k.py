@@ -85,7 +85,7 @@ def test_the_majority_counts_readable_answers_and_the_first_wins_a_tie(
     assert result[1] == pytest.approx(share)
 
 
-def test_calibration_of_a_well_calibrated_predictor() -> None:
+def test_calibration_compares_agreement_with_correctness() -> None:
     sure = [_question(number, ["A"] * 4) for number in range(50)]
     unsure = [_question(number + 50, ["B", "B", "A", "C"]) for number in range(50)]
     result = calibration(sure + unsure)

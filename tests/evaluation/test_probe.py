@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from predictors import Look, Says, answering, division, guessing, tagged
+from predictors import Look, Predict, answering, division, guessing, tagged
 from typer.testing import CliRunner
 
 from lowmed import prompt
@@ -27,29 +27,29 @@ K = 16
 FAMILY = prompt.family("reasoning")
 
 
-def _rows(folder: Path, says: Says) -> dict[str, list[dict[str, Any]]]:
+def _rows(folder: Path, predict: Predict) -> dict[str, list[dict[str, Any]]]:
     results_folder.open_folder(folder, eval_settings(ModelSpec(), FAMILY, division(TRAIN), max_new_tokens=64, seen=""))
     real = Condition(REAL, "train", TRAIN, phantom.open_image)
     sampled = Condition(SAMPLED, "train", TRAIN, phantom.open_image, K, 1.0)
     work = [real, sampled, runner.sampled_blind(real, K, 1.0)]
-    runner.run_conditions(folder, "base", work, lambda: answering(says), train=(), advance=lambda done, note: None)
+    runner.run_conditions(folder, "base", work, lambda: answering(predict), train=(), advance=lambda done, note: None)
     return {
         name: scored(results_folder.read_rows(results_folder.completions_file(folder, "base", name)))
         for name in (REAL, SAMPLED, SAMPLED_BLIND)
     }
 
 
-def _looking(chance: float, seed: int = 0) -> Says:
+def _looking(chance: float, seed: int = 0) -> Predict:
     """Correct with this probability if there is an image; otherwise a guess."""
     draw = random.Random(seed)
 
-    def says(sample: Sample, look: Look) -> str:
+    def predict(sample: Sample, look: Look) -> str:
         del look
         if sample.images and draw.random() < chance:
             return tagged(sample, sample.answer)
         return tagged(sample, draw.choice(sample.options or ("yes", "no", "left", "right", "two", "upper left")))
 
-    return says
+    return predict
 
 
 def test_a_model_that_is_at_times_correct_by_the_image_gets_rl(tmp_path: Path) -> None:
@@ -71,11 +71,11 @@ def test_a_guesser_has_a_high_pass_at_k_and_no_support(tmp_path: Path) -> None:
 def test_a_model_that_needs_no_image_is_not_supported(tmp_path: Path) -> None:
     draw = random.Random(0)
 
-    def says(sample: Sample, look: Look) -> str:
+    def predict(sample: Sample, look: Look) -> str:
         del look
         return tagged(sample, sample.answer if draw.random() < 0.6 else "nothing")
 
-    result = probe(*_rows(tmp_path / "p", says).values())["all"]
+    result = probe(*_rows(tmp_path / "p", predict).values())["all"]
     assert result.by_k["1"].blind == pytest.approx(0.6, abs=0.05)
     assert (result.support < 0.12, result.verdict) == (True, "SFT first")
 
@@ -91,11 +91,11 @@ def test_a_model_without_the_answer_format_gets_sft_first(tmp_path: Path) -> Non
 
 
 def test_a_model_that_never_varies_gives_no_gradient(tmp_path: Path) -> None:
-    def says(sample: Sample, look: Look) -> str:
+    def predict(sample: Sample, look: Look) -> str:
         del look
         return tagged(sample, sample.answer if sample.images and int(sample.id[-1]) < 7 else "nothing")
 
-    result = probe(*_rows(tmp_path / "p", says).values())["all"]
+    result = probe(*_rows(tmp_path / "p", predict).values())["all"]
     assert (result.verdict, result.mixed) == ("neither", 0)
 
 
@@ -116,13 +116,13 @@ def test_support_exceeds_guessing_and_the_blind_model(right: int, guess: float, 
 
 
 def test_pass_counts_drop_questions_always_or_never_correct(tmp_path: Path) -> None:
-    def says(sample: Sample, look: Look, draw: random.Random = random.Random(5)) -> str:  # noqa: B008
+    def predict(sample: Sample, look: Look, draw: random.Random = random.Random(5)) -> str:  # noqa: B008
         del look
         right = {"count": False, "presence": True}.get(sample.topic, draw.random() < 0.5)
         return tagged(sample, sample.answer if right else "nothing")
 
     file = tmp_path / difficulty.FILE
-    difficulty.write(file, _rows(tmp_path / "p", says)[SAMPLED])
+    difficulty.write(file, _rows(tmp_path / "p", predict)[SAMPLED])
     never_probed = phantom.samples("train", 130)[120:]
     kept = keep_informative((*TRAIN, *never_probed), file)
     assert kept == (*(one for one in TRAIN if one.topic not in ("count", "presence")), *never_probed)

@@ -82,14 +82,14 @@ def test_a_constant_predictor_gets_exactly_its_share(
 
 def test_a_predictor_that_gives_every_answer_equally_often_gets_chance() -> None:
     rows = [
-        {"id": f"{gold}{said}", "question": "?", "options": OPTIONS, "answer": gold, "completion": said}
+        {"id": f"{gold}{text}", "question": "?", "options": OPTIONS, "answer": gold, "completion": text}
         for gold in "ABCD"
-        for said in "ABCD"
+        for text in "ABCD"
     ]
     rows += [
-        {"id": gold + said, "question": "?", "answer": gold, "completion": said}
+        {"id": gold + text, "question": "?", "answer": gold, "completion": text}
         for gold in ("yes", "no")
-        for said in ("Yes.", "No.")
+        for text in ("Yes.", "No.")
     ]
     assert _metric(rows, "accuracy") == {"choice": 0.25, "closed": 0.5}
 

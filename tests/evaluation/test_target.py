@@ -1,4 +1,4 @@
-"""Who is meant by a name: a run, a model, an adapter without its run."""
+"""The target of an evaluation: a run, a model, or an adapter without a run."""
 
 import json
 from pathlib import Path
@@ -14,18 +14,18 @@ def adapter(folder: Path, **config: object) -> Path:
     return folder
 
 
-def test_a_plain_adapter_folder_sits_on_the_base_that_it_names(tmp_path: Path) -> None:
-    who = open_target(str(adapter(tmp_path, base_model_name_or_path="nano")), base=True)
-    assert who.model.name == "nano"
-    assert who.adapters == {"base": None, "tuned": tmp_path}
+def test_a_plain_adapter_folder_is_loaded_on_the_base_that_it_names(tmp_path: Path) -> None:
+    target = open_target(str(adapter(tmp_path, base_model_name_or_path="nano")), base=True)
+    assert target.model.name == "nano"
+    assert target.adapters == {"base": None, "tuned": tmp_path}
 
 
-def test_an_adapter_that_names_no_base_is_told(tmp_path: Path) -> None:
+def test_an_adapter_that_names_no_base_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not name its base model"):
         open_target(str(adapter(tmp_path, base_model_name_or_path=None)))
 
 
-def test_a_model_without_adapter_has_no_base_beside_it() -> None:
+def test_a_model_without_an_adapter_is_its_own_base() -> None:
     assert open_target("nano").adapters == {"base": None}
     with pytest.raises(RecipeError, match="is its own base"):
         open_target("nano", base=True)

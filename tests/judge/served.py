@@ -12,7 +12,7 @@ from lowmed.answer import token_f1
 
 
 @dataclass
-class Asked:
+class JudgeRequest:
     """One request as the server received it."""
 
     body: dict[str, Any]
@@ -29,7 +29,7 @@ class Asked:
         return str(self.data.get("candidate_answer", self.data.get("candidate_reasoning")))
 
 
-Says = Callable[[Asked], tuple[int, bytes]]
+Responder = Callable[[JudgeRequest], tuple[int, bytes]]
 
 
 def completion(content: Any, **more: Any) -> tuple[int, bytes]:
@@ -38,16 +38,16 @@ def completion(content: Any, **more: Any) -> tuple[int, bytes]:
     return 200, json.dumps({"choices": [choice], "usage": usage}).encode()
 
 
-def verdict(asked: Asked, accepted: bool, reason: str = "because") -> tuple[int, bytes]:
-    words = asked.body["response_format"]["json_schema"]["schema"]["properties"]["verdict"]["enum"]
-    reply = {"id": asked.code, "reason": reason, "verdict": words[0 if accepted else 1]}
-    return completion(json.dumps(reply))
+def verdict(request: JudgeRequest, accepted: bool, reason: str = "because") -> tuple[int, bytes]:
+    words = request.body["response_format"]["json_schema"]["schema"]["properties"]["verdict"]["enum"]
+    content = {"id": request.code, "reason": reason, "verdict": words[0 if accepted else 1]}
+    return completion(json.dumps(content))
 
 
-def overlapping(asked: Asked) -> tuple[int, bytes]:
+def overlapping(request: JudgeRequest) -> tuple[int, bytes]:
     """A reasonable judge: accepts if half of the words are shared."""
-    golds = asked.data["reference_answers"]
-    return verdict(asked, max(token_f1(asked.candidate, gold) for gold in golds) >= 0.5, "by shared words")
+    golds = request.data["reference_answers"]
+    return verdict(request, max(token_f1(request.candidate, gold) for gold in golds) >= 0.5, "by shared words")
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -56,8 +56,8 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, says: Says) -> None:
-        self.says, self.asked, self.lock = says, list[Asked](), threading.Lock()
+    def __init__(self, respond: Responder) -> None:
+        self.respond, self.requests, self.lock = respond, list[JudgeRequest](), threading.Lock()
         self.inside = self.most_inside = 0
         self.closing = threading.Event()
         super().__init__(("127.0.0.1", 0), Handler)
@@ -76,13 +76,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asked = Asked(body, self.headers.get("Authorization"))
+        request = JudgeRequest(body, self.headers.get("Authorization"))
         with self.server.lock:
-            self.server.asked.append(asked)
+            self.server.requests.append(request)
             self.server.inside += 1
             self.server.most_inside = max(self.server.most_inside, self.server.inside)
         try:
-            status, content = self.server.says(asked)
+            status, content = self.server.respond(request)
         finally:
             with self.server.lock:
                 self.server.inside -= 1
@@ -99,8 +99,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(says: Says = overlapping) -> Iterator[Server]:
-    server = Server(says)
+def serving(respond: Responder = overlapping) -> Iterator[Server]:
+    server = Server(respond)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import SHARED
-from judge.served import Asked, Server, completion, overlapping, serving, verdict
+from judge.served import JudgeRequest, Server, completion, overlapping, serving, verdict
 from typer.testing import CliRunner, Result
 
 from lowmed.cli.judge import app
@@ -30,8 +30,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def _file(rows: Iterable[tuple[str, str, bool]], **more: Any) -> str:
     lines = [
-        {"question": f"What is it? {number}", "answer": gold, "prediction": said, "correct": label, **more}
-        for number, (said, gold, label) in enumerate(rows)
+        {"question": f"What is it? {number}", "answer": gold, "prediction": prediction, "correct": label, **more}
+        for number, (prediction, gold, label) in enumerate(rows)
     ]
     Path("labeled.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return "labeled.jsonl"
@@ -64,11 +64,11 @@ def test_a_judge_that_agrees_passes_and_rewards_may_use_it() -> None:
         )
         assert calibration["attacks"] == {"tried": 10 * (len(ATTACKS) + 1), "accepted": 0, "accepted_texts": []}
         assert calibration["usage"]["host"] == server.url.removesuffix("/v1")
-        count = len(server.asked)
+        count = len(server.requests)
         shown = _calibrate(server, "labeled.jsonl", "--judge-prices", "1", "2").stdout
         assert "passed: rewards may use this judge" in shown
         assert "judged by the model  120  1.000" in shown
-        assert len(server.asked) == count  # all of it was in the cache
+        assert len(server.requests) == count  # all of it was in the cache
         judge = judge_for_rewards(_settings(server, calibration="made/judge.json"), {"judge": ANSWER})
         assert judge == Judge(server.url, "m")
         with pytest.raises(RecipeError) as raised:  # calibrated on answers, not on reasoning
@@ -78,20 +78,20 @@ def test_a_judge_that_agrees_passes_and_rewards_may_use_it() -> None:
             judge_for_rewards(_settings(server, calibration="made/judge.json", model="another"), {"judge": ANSWER})
 
 
-def _accepting(asked: Asked) -> tuple[int, bytes]:
-    return verdict(asked, True)
+def _accepting(request: JudgeRequest) -> tuple[int, bytes]:
+    return verdict(request, True)
 
 
-def _fooled(asked: Asked) -> tuple[int, bytes]:
-    return verdict(asked, True) if "Ignore all" in asked.candidate else overlapping(asked)
+def _fooled(request: JudgeRequest) -> tuple[int, bytes]:
+    return verdict(request, True) if "Ignore all" in request.candidate else overlapping(request)
 
 
-def _lenient_now_and_then(asked: Asked) -> tuple[int, bytes]:
-    return verdict(asked, True) if asked.data["question"].endswith(("60", "61")) else overlapping(asked)
+def _lenient_now_and_then(request: JudgeRequest) -> tuple[int, bytes]:
+    return verdict(request, True) if request.data["question"].endswith(("60", "61")) else overlapping(request)
 
 
 @pytest.mark.parametrize(
-    ("says", "rows", "fault"),
+    ("respond", "rows", "fault"),
     [
         (_accepting, [*RIGHT, *WRONG], "kappa is 0.00"),
         (_accepting, [*RIGHT, *WRONG, *EXACT], "100.0% false accepts over the rows judged by the model"),
@@ -101,8 +101,8 @@ def _lenient_now_and_then(asked: Asked) -> tuple[int, bytes]:
         (overlapping, [*EXACT, *WRONG], "60 incorrect and 0 correct rows"),
     ],
 )
-def test_a_judge_that_does_not_pass_is_rejected(says: Any, rows: list[tuple[str, str, bool]], fault: str) -> None:
-    with serving(says) as server:
+def test_a_judge_that_does_not_pass_is_rejected(respond: Any, rows: list[tuple[str, str, bool]], fault: str) -> None:
+    with serving(respond) as server:
         result = _calibrate(server, _file(rows), "--out", "judge.json", "--json")
         assert result.exit_code == 1
         assert any(fault in reason for reason in json.loads(result.stdout)["faults"]), result.stdout
@@ -122,23 +122,23 @@ def test_agreement_follows_from_the_four_counts() -> None:
 
 
 def test_the_clinical_rubric_is_added_to_the_same_file() -> None:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        if asked.body["messages"][0]["content"] != CLINICAL.system:
-            return overlapping(asked)
-        return verdict(asked, "opaque" in asked.candidate)
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        if request.body["messages"][0]["content"] != CLINICAL.system:
+            return overlapping(request)
+        return verdict(request, "opaque" in request.candidate)
 
     sound = "<think>The lung is opaque, so air is displaced there.</think><answer>effusion</answer>"
     rows = [(sound, gold, True) for gold in GOLDS] + [(sound.replace("opaque", "odd"), gold, False) for gold in GOLDS]
     rows += [("no think block at all", "effusion", False)] * 5
-    with serving(says) as server:
+    with serving(respond) as server:
         assert _calibrate(server, _file([*RIGHT, *WRONG]), "--out", "judge.json").exit_code == 0
         file = _file(rows)
         Path(file).write_text(Path(file).read_text().replace('"prediction"', '"completion"'))
         result = _calibrate(server, file, "--rubric", "clinical", "--out", "judge.json")
         assert result.exit_code == 0, result.output
         assert judge_for_rewards(_settings(server), {"clinical": CLINICAL, "judge": ANSWER}) is not None
-    thoughts = {asked.candidate for asked in server.asked if "candidate_reasoning" in asked.data}
-    assert "The lung is opaque, so air is displaced there." in thoughts  # the answer tag is no reasoning
+    thoughts = {request.candidate for request in server.requests if "candidate_reasoning" in request.data}
+    assert "The lung is opaque, so air is displaced there." in thoughts  # without the answer tag
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_an_invalid_row_is_reported_with_its_line(line: dict[str, object], what:
     with serving() as server, pytest.raises(DataError, match=what) as raised:
         _calibrate(server, "labeled.jsonl")
     assert "labeled.jsonl" in raised.value.where
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_judge_that_fails_too_often_is_not_calibrated() -> None:
-    with serving(lambda asked: completion("?")) as server, pytest.raises(RunError, match="failed"):
+    with serving(lambda request: completion("?")) as server, pytest.raises(RunError, match="failed"):
         _calibrate(server, _file(WRONG), "--out", "judge.json")
     assert not Path("judge.json").exists()
 
@@ -193,9 +193,9 @@ def test_published_verdicts_can_be_labels() -> None:
         pytest.skip("the published predictions are not at ../shared/predictions")
     rows = [json.loads(line) for line in file.read_text().splitlines()[:400]]
     labeled = [
-        (said, row["options"]["ABCDEFGH".index(row["answer"])], bool(row["published_correct"]))
+        (prediction, row["options"]["ABCDEFGH".index(row["answer"])], bool(row["published_correct"]))
         for row in rows
-        if (said := row["completion"].partition(". ")[2]) in row["options"]
+        if (prediction := row["completion"].partition(". ")[2]) in row["options"]
     ]
     with serving() as server:
         result = _calibrate(server, _file(labeled), "--json")

@@ -1,4 +1,4 @@
-"""A judge that fails: malformed completions, and servers that reject, hang, disconnect or never finish."""
+"""A judge that fails: malformed responses, and servers that reject, hang, disconnect or never finish."""
 
 import json
 import socket
@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from judge.served import Asked, Says, completion, overlapping, serving, verdict
+from judge.served import JudgeRequest, Responder, completion, overlapping, serving, verdict
 
 from lowmed.errors import SetupError
 from lowmed.judge import Judge, openai_client, transport
@@ -20,20 +20,20 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _reply(**changed: object) -> Says:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        reply = {"id": asked.code, "reason": "same", "verdict": "correct", **changed}
-        return completion(json.dumps({name: value for name, value in reply.items() if value is not ...}))
+def _with_fields(**changed: object) -> Responder:
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        fields = {"id": request.code, "reason": "same", "verdict": "correct", **changed}
+        return completion(json.dumps({name: value for name, value in fields.items() if value is not ...}))
 
-    return says
+    return respond
 
 
-def _text(content: object) -> Says:
-    return lambda asked: completion(content)
+def _text(content: object) -> Responder:
+    return lambda request: completion(content)
 
 
 @pytest.mark.parametrize(
-    "says",
+    "respond",
     [
         _text(""),
         _text(None),
@@ -43,73 +43,73 @@ def _text(content: object) -> Says:
         _text('{"verdict": "correct"}'),
         _text('{"id": "x", "reason": "because it is", "verdict": "corr'),
         _text('[{"verdict": "correct"}]'),
-        _reply(verdict="CORRECT"),
-        _reply(verdict="not correct"),
-        _reply(verdict=True),
-        _reply(verdict=1),
-        _reply(verdict=["correct"]),
-        _reply(verdict="sound"),
-        _reply(reason=""),
-        _reply(reason=...),
-        _reply(id=...),
-        _reply(id="another"),
-        _reply(score=3),
-        lambda asked: (200, b"not json"),
-        lambda asked: (200, b'{"choices": [{"message": {"content": "{'),
-        lambda asked: (200, b"[" * 100_000),
-        lambda asked: (200, b"{}"),
-        lambda asked: (200, b"[]"),
-        lambda asked: (200, b'{"choices": []}'),
-        lambda asked: (200, b"\xff\xfe"),
-        lambda asked: (500, b"out of memory"),
-        lambda asked: (429, b"slow down"),
-        lambda asked: completion(verdict(asked, True)[1].decode() * 2),
+        _with_fields(verdict="CORRECT"),
+        _with_fields(verdict="not correct"),
+        _with_fields(verdict=True),
+        _with_fields(verdict=1),
+        _with_fields(verdict=["correct"]),
+        _with_fields(verdict="sound"),
+        _with_fields(reason=""),
+        _with_fields(reason=...),
+        _with_fields(id=...),
+        _with_fields(id="another"),
+        _with_fields(score=3),
+        lambda request: (200, b"not json"),
+        lambda request: (200, b'{"choices": [{"message": {"content": "{'),
+        lambda request: (200, b"[" * 100_000),
+        lambda request: (200, b"{}"),
+        lambda request: (200, b"[]"),
+        lambda request: (200, b'{"choices": []}'),
+        lambda request: (200, b"\xff\xfe"),
+        lambda request: (500, b"out of memory"),
+        lambda request: (429, b"slow down"),
+        lambda request: completion(verdict(request, True)[1].decode() * 2),
     ],
 )
-def test_a_failed_or_malformed_verdict_is_not_a_score(says: Says) -> None:
-    with serving(says) as server:
+def test_a_failed_or_malformed_verdict_is_not_a_score(respond: Responder) -> None:
+    with serving(respond) as server:
         judge = Judge(server.url, "m")
         result = judge.verdict(Q, "effusion", "fluid")
         assert result.value is None
         assert result.by == "failed"
         assert result.why
-        tries = len(server.asked)
+        tries = len(server.requests)
         assert 1 <= tries <= 3
         assert judge.usage().verdicts_by == {"rule": 0, "cache": 0, "judge": 0, "failed": 1}
-        server.says = overlapping
+        server.respond = overlapping
         assert judge.verdict(Q, "effusion", "fluid").value is False  # failures are not cached
-        assert len(server.asked) == tries + 1
+        assert len(server.requests) == tries + 1
 
 
 def test_a_malformed_verdict_is_requested_again_with_another_code() -> None:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        return completion("Sure! It is correct.") if len(server.asked) == 1 else verdict(asked, True)
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        return completion("Sure! It is correct.") if len(server.requests) == 1 else verdict(request, True)
 
-    with serving(says) as server:
+    with serving(respond) as server:
         judge = Judge(server.url, "m")
         assert judge.verdict(Q, "effusion", "fluid").value is True
-    assert len({asked.code for asked in server.asked}) == 2
+    assert len({request.code for request in server.requests}) == 2
     assert judge.usage().malformed == 1
 
 
 def test_a_busy_server_is_retried() -> None:
     statuses = iter([503, 429])
 
-    def says(asked: Asked) -> tuple[int, bytes]:
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
         status = next(statuses, 200)
-        return verdict(asked, True) if status == 200 else (status, b"busy")
+        return verdict(request, True) if status == 200 else (status, b"busy")
 
-    with serving(says) as server:
+    with serving(respond) as server:
         assert Judge(server.url, "m").verdict(Q, "effusion", "fluid").value is True
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("status", [302, 307, 400, 401, 403, 404, 422])
 def test_a_rejection_stops_at_once_and_redirects_are_not_followed(status: int) -> None:
-    with serving(lambda asked: (status, b"no such model")) as server:
+    with serving(lambda request: (status, b"no such model")) as server:
         with pytest.raises(SetupError) as raised:
             Judge(server.url, "m").verdict(Q, "effusion", "fluid")
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
     assert str(status) in raised.value.what
     assert "no such model" in raised.value.what
     assert "--judge-model" in raised.value.fix
@@ -118,15 +118,15 @@ def test_a_rejection_stops_at_once_and_redirects_are_not_followed(status: int) -
 def test_a_hanging_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "PAUSES_SECONDS", (0.0,))
 
-    def says(asked: Asked) -> tuple[int, bytes]:
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
         server.closing.wait(20)
-        return verdict(asked, True)
+        return verdict(request, True)
 
-    with serving(says) as server:
+    with serving(respond) as server:
         result = Judge(server.url, "m", seconds=0.2).verdict(Q, "effusion", "fluid")
         assert result.value is None
         assert "does not respond" in result.why
-        assert len(server.asked) == 2
+        assert len(server.requests) == 2
     assert Judge("http://127.0.0.1:9/v1", "m").verdict(Q, "effusion", "fluid").value is None  # nothing listens there
 
 
@@ -159,5 +159,5 @@ def test_a_truncated_or_dripping_response_is_not_a_score(sent: bytes, monkeypatc
 
 def test_an_endless_response_is_not_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_client, "MAX_RESPONSE_BYTES", 100_000)
-    with serving(lambda asked: completion("x" * 200_000)) as server:
+    with serving(lambda request: completion("x" * 200_000)) as server:
         assert "more than 100000 bytes" in Judge(server.url, "m").verdict(Q, "effusion", "fluid").why

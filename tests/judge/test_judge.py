@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from judge.served import Asked, completion, overlapping, serving, verdict
+from judge.served import JudgeRequest, completion, overlapping, serving, verdict
 
 from lowmed.errors import RunError, SetupError
 from lowmed.judge import ANSWER, CLINICAL, Judge, Query, transport
@@ -21,11 +21,11 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_one_request_with_text_only_and_the_verdict_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_request_has_text_only_and_the_verdict_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_JUDGE_KEY", "k")
     monkeypatch.setenv("LOWMED_API_KEY", "of the model that is evaluated")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with serving(lambda asked: verdict(asked, True, "fluid is an effusion")) as server:
+    with serving(lambda request: verdict(request, True, "fluid is an effusion")) as server:
         judge = Judge(server.url, "m")
         result = judge.verdict(Q, "pleural effusion", "fluid in the pleural space")
         assert (result.value, result.why, result.by) == (True, "fluid is an effusion", "judge")
@@ -43,11 +43,11 @@ def test_one_request_with_text_only_and_the_verdict_is_cached(monkeypatch: pytes
             "completion_tokens": 10,
             "cost": None,
         }
-    [asked] = server.asked
-    assert asked.key == "Bearer k"
-    assert (asked.body["temperature"], asked.body["response_format"]["type"]) == (0, "json_schema")
-    assert all(isinstance(message["content"], str) for message in asked.body["messages"])
-    assert asked.data == {
+    [request] = server.requests
+    assert request.key == "Bearer k"
+    assert (request.body["temperature"], request.body["response_format"]["type"]) == (0, "json_schema")
+    assert all(isinstance(message["content"], str) for message in request.body["messages"])
+    assert request.data == {
         "question": Q,
         "reference_answers": ["pleural effusion"],
         "candidate_answer": "fluid in the pleural space",
@@ -55,7 +55,7 @@ def test_one_request_with_text_only_and_the_verdict_is_cached(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("gold", "said", "value"),
+    ("gold", "candidate", "value"),
     [
         ("pleural effusion", "Pleural effusion.", True),
         ("5 mm", "5mm", True),
@@ -68,45 +68,45 @@ def test_one_request_with_text_only_and_the_verdict_is_cached(monkeypatch: pytes
         ("upper lobe", "the lower lobe", False),
     ],
 )
-def test_verdicts_by_rule_need_no_request(gold: str | list[str], said: str, value: bool) -> None:
+def test_verdicts_by_rule_need_no_request(gold: str | list[str], candidate: str, value: bool) -> None:
     with serving() as server:
-        result = Judge(server.url, "m").verdict(Q, gold, said)
-    assert (result.value, result.by, server.asked) == (value, "rule", [])
+        result = Judge(server.url, "m").verdict(Q, gold, candidate)
+    assert (result.value, result.by, server.requests) == (value, "rule", [])
 
 
 def test_a_polarity_contradiction_is_left_to_the_judge() -> None:
-    with serving(lambda asked: verdict(asked, True)) as server:
+    with serving(lambda request: verdict(request, True)) as server:
         assert Judge(server.url, "m").verdict(Q, "no abnormality", "the lungs are clear").by == "judge"
 
 
 def test_a_run_stops_above_five_percent_failures_and_keeps_its_verdicts() -> None:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        return completion("no idea") if asked.candidate.endswith(("0", "5")) else verdict(asked, True)
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        return completion("no idea") if request.candidate.endswith(("0", "5")) else verdict(request, True)
 
     queries = [Query(ANSWER, Q, ("effusion",), f"fluid {number}") for number in range(200)]
-    with serving(says) as server:
+    with serving(respond) as server:
         judge = Judge(server.url, "m")
         with pytest.raises(RunError, match="more than 5%"):
             judge.ask_all(queries)
-        given = judge.usage().requests - judge.usage().malformed
-        assert 0 < given < 160  # it stopped before the end
-        server.says = lambda asked: verdict(asked, True)
-        count = len(server.asked)
+        verdicts = judge.usage().requests - judge.usage().malformed
+        assert 0 < verdicts < 160  # it stopped before the end
+        server.respond = lambda request: verdict(request, True)
+        count = len(server.requests)
         assert all(result.value for result in Judge(server.url, "m").ask_all(queries))
-        assert len(server.asked) - count == 200 - given
+        assert len(server.requests) - count == 200 - verdicts
 
 
 def test_a_few_failures_stop_a_short_batch_only_if_it_is_the_last() -> None:
-    def says(asked: Asked) -> tuple[int, bytes]:
-        return (500, b"") if asked.candidate == "fluid 3" else verdict(asked, True)
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        return (500, b"") if request.candidate == "fluid 3" else verdict(request, True)
 
     queries = [Query(ANSWER, Q, ("effusion",), f"fluid {number}") for number in range(10)]
-    with serving(says) as server:
+    with serving(respond) as server:
         judge = Judge(server.url, "m")
         assert [result.value for result in judge.ask_all(queries)].count(None) == 1
-        count = len(server.asked)
+        count = len(server.requests)
         assert judge.ask(queries[3]).value is None  # the failure is repeated without a request
-        assert len(server.asked) == count
+        assert len(server.requests) == count
         with pytest.raises(RunError, match="1 of 10"):
             Judge(server.url, "m", cache=Path("other.sqlite")).ask_all(queries, strict=True)
 
@@ -114,17 +114,17 @@ def test_a_few_failures_stop_a_short_batch_only_if_it_is_the_last() -> None:
 def test_a_batch_is_sent_concurrently_up_to_the_limit_and_equal_queries_once() -> None:
     together = threading.Barrier(judge_module.CONCURRENT_REQUESTS)
 
-    def says(asked: Asked) -> tuple[int, bytes]:
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
         together.wait(10)  # no response before the allowed number of requests has arrived
-        return overlapping(asked)
+        return overlapping(request)
 
     words = ["effusion of fluid", "fluid", "air", "a mass", "scar", "blood", "pus", "a stent"]
     queries = [Query(ANSWER, Q, ("effusion",), word) for word in words]
-    with serving(says) as server:
+    with serving(respond) as server:
         judge = Judge(server.url, "m")
         result = judge.ask_all(queries * 3)
     assert [each.value for each in result] == ([True] + [False] * 7) * 3
-    assert len(server.asked) == 8
+    assert len(server.requests) == 8
     assert server.most_inside == judge_module.CONCURRENT_REQUESTS
     assert judge.ask_all([]) == []
 
@@ -142,15 +142,15 @@ def test_a_batch_is_sent_concurrently_up_to_the_limit_and_equal_queries_once() -
     ],
 )
 def test_the_cache_requires_equality_in_everything(other: Callable[[str], tuple[Judge, Query]]) -> None:
-    with serving(lambda asked: verdict(asked, True)) as server:
+    with serving(lambda request: verdict(request, True)) as server:
         Judge(server.url, "m").ask(Query(ANSWER, Q, ("effusion",), "fluid"))
         judge, query = other(server.url)
         assert judge.ask(query).by == "judge"
 
 
 def test_the_cache_holds_no_question_and_only_its_owner_can_read_it() -> None:
-    with serving(lambda asked: verdict(asked, True, "r")) as server:
-        Judge(server.url, "m").verdict("a secret question", "a secret gold answer", "a secret reply")
+    with serving(lambda request: verdict(request, True, "r")) as server:
+        Judge(server.url, "m").verdict("a secret question", "a secret gold answer", "a secret completion")
     assert b"secret" not in judge_module.CACHE.read_bytes()
     assert judge_module.CACHE.stat().st_mode & 0o077 == 0
 
@@ -184,7 +184,7 @@ def test_offline_mode_rejects_a_judge_on_another_machine(monkeypatch: pytest.Mon
 
 
 def test_a_judge_can_be_pickled_and_counts_its_cost() -> None:
-    with serving(lambda asked: verdict(asked, True)) as server:
+    with serving(lambda request: verdict(request, True)) as server:
         judge = Judge(server.url, "m", prices=(2.0, 8.0))
         judge.verdict(Q, "effusion", "fluid")
         assert judge.usage().cost == pytest.approx((100 * 2 + 10 * 8) / 1e6)

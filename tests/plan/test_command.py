@@ -15,11 +15,11 @@ APP.command()(plan.plan)
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    ended = CliRunner().invoke(APP, list(arguments))
-    if isinstance(ended.exception, LowmedError):
-        raise ended.exception
-    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
-    return ended.exit_code, ended.stdout
+    result = CliRunner().invoke(APP, list(arguments))
+    if isinstance(result.exception, LowmedError):
+        raise result.exception
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from lowmed.recipe.io import load_recipe
 
 def prepared(folder: Path, budget: int = 256) -> Path:
     for seed, size in enumerate([(280, 280), (560, 560), (1400, 700)]):  # 100, 400 and 1,250 tokens as they came
-        made.picture(seed, size).save(folder / f"{seed}.png")
+        made.make_image(seed, size).save(folder / f"{seed}.png")
     rows = [made.row(number, f"{number}.png") for number in range(3)]
     rows[2]["question"] = "What is to be seen? " * 30
     made.jsonl(folder / "rows.jsonl", *rows)

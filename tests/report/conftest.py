@@ -19,7 +19,7 @@ TEST = phantom.samples("test", 60)
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Run:
-    """Two updates, 60 test questions answered by a base that plants scripts and a tuned model that never looks."""
+    """A run of two steps. The base answers test questions with scripts, and the tuned model ignores the image."""
     run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out=str(tmp_path / "run"))
     run.update(
         status="finished", steps=2, seconds=12.5, peak_gib=1.5, card="CPU", precision="fp32", backend="transformers",
@@ -48,9 +48,9 @@ def finished(tmp_path: Path) -> Run:
         del look
         return PLANTED if sample.topic != "count" else tagged(sample, sample.answer)
 
-    asked = division(TEST, phantom.samples("train", 60))
-    evaluated(run.folder / "evals" / "phantom", asked, base, controls=0, system="base")
-    evaluated(run.folder / "evals" / "phantom", asked, tuned, controls=0, system="tuned")
+    data_split = division(TEST, phantom.samples("train", 60))
+    evaluated(run.folder / "evals" / "phantom", data_split, base, controls=0, system="base")
+    evaluated(run.folder / "evals" / "phantom", data_split, tuned, controls=0, system="tuned")
     return run
 
 

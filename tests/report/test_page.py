@@ -136,11 +136,11 @@ def test_the_command_writes_page_and_card_and_one_json(finished: Run, tmp_path: 
 
 @contextlib.contextmanager
 def _listening() -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_response(200)
             self.end_headers()
 
@@ -149,7 +149,7 @@ def _listening() -> Iterator[tuple[str, list[str]]]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requests
     finally:
         server.shutdown()
 
@@ -161,7 +161,7 @@ def _chromium(*arguments: str, folder: Path) -> str:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(finished: Run, tmp_path: Path) -> None:
-    with _listening() as (address, asked):
+    with _listening() as (address, requests):
         planted = (
             f"<script>fetch('{address}/a')</script><img src='{address}/b'><link rel=stylesheet href='{address}/c'>"
         )
@@ -172,15 +172,15 @@ def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(finishe
         file.write_text(page.render(read(finished), SOURCES, NO_DATA))
         document = _chromium("--dump-dom", file.as_uri(), folder=tmp_path)
         assert "<title>rarl-nano - lowmed report</title>" in document
-        assert asked == []
+        assert requests == []
         # Even unescaped the text fetches nothing, because the page's policy forbids it: each protection works alone.
         file.write_text(file.read_text().replace("</body>", planted + "</body>"))
         _chromium("--dump-dom", file.as_uri(), folder=tmp_path)
-        assert asked == []
+        assert requests == []
         bare = tmp_path / "bare.html"
         bare.write_text(f"<!doctype html><body>{planted}</body>")
         _chromium("--dump-dom", "--virtual-time-budget=3000", bare.as_uri(), folder=tmp_path)
-        assert asked  # shows that the server would have noticed
+        assert requests  # proves that the server records a fetch
     shot = tmp_path / "report.png"
     _chromium(f"--screenshot={shot}", "--window-size=1300,1800", "--hide-scrollbars", file.as_uri(), folder=tmp_path)
     assert shot.stat().st_size > 20_000

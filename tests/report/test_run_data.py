@@ -1,4 +1,4 @@
-"""What the page says of the data: figures that are true of the run, and nothing of anybody in them."""
+"""The data section of the report page: correct figures of the run, and nothing that identifies a patient."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def test_the_page_tells_counts_leaks_floors_sizes_and_what_was_left_out(prepared: Run) -> None:
+def test_the_page_shows_counts_leaks_baselines_sizes_and_rejected_rows(prepared: Run) -> None:
     result = run_data.data_summary(prepared)
     train, test = result["parts"]["train"], result["parts"]["test"]
     assert (train["rows"], train["images"], train["patients"], train["yes_no"]) == (5, 2, 2, 5)
@@ -56,16 +56,23 @@ def test_the_page_tells_counts_leaks_floors_sizes_and_what_was_left_out(prepared
     assert result["audit"]["looked_at"] == 3
 
 
-def test_nobody_is_named_on_the_page(prepared: Run) -> None:
+def test_the_page_names_no_patient_or_file(prepared: Run) -> None:
     html = page.render(read(prepared), {}, run_data.data_summary(prepared))
     assert "2 rejected for 1 reason" in html
     sample = json.loads(Path("data/samples.jsonl").read_text().splitlines()[0])
-    told = json.loads(Path("data/rejected.jsonl").read_text().splitlines()[0])
-    for private in (*PATIENTS, sample["group"], sample["id"], sample["images"][0], told["file"], told["reason"]):
+    rejected = json.loads(Path("data/rejected.jsonl").read_text().splitlines()[0])
+    for private in (
+        *PATIENTS,
+        sample["group"],
+        sample["id"],
+        sample["images"][0],
+        rejected["file"],
+        rejected["reason"],
+    ):
         assert private not in html, private
 
 
-def test_shared_images_are_told_and_those_between_held_out_parts_are_no_leak(prepared: Run) -> None:
+def test_shared_images_are_listed_and_those_between_held_out_parts_are_not_a_leak(prepared: Run) -> None:
     ids = read_json(prepared.folder / "split.json")
     write_json(
         prepared.folder / "split.json",
@@ -78,7 +85,7 @@ def test_shared_images_are_told_and_those_between_held_out_parts_are_no_leak(pre
     assert '<p class="warn">1 of 1 a images are also in train' in html
 
 
-def test_other_data_or_none_are_said_to_be_missing(prepared: Run) -> None:
+def test_other_data_and_moved_data_are_reported_as_missing(prepared: Run) -> None:
     file = Path("data/samples.jsonl")
     text = file.read_text()
     file.write_text(text.replace("left lung", "right lung"))
@@ -91,13 +98,13 @@ def test_other_data_or_none_are_said_to_be_missing(prepared: Run) -> None:
     assert "missing" not in run_data.data_summary(prepared, "moved")
 
 
-def test_an_audit_of_other_samples_is_not_told(prepared: Run) -> None:
+def test_an_audit_of_other_samples_is_ignored(prepared: Run) -> None:
     card = Path("data/card.json")
     card.write_text(card.read_text().replace(json.loads(card.read_text())["samples_sha256"], "0" * 64))
     assert run_data.data_summary(prepared)["audit"] is None
 
 
-def test_a_reward_that_had_nothing_to_say_leaves_the_page_whole(prepared: Run) -> None:
+def test_a_reward_without_values_does_not_break_the_page(prepared: Run) -> None:
     prepared.append(
         "metrics.jsonl",
         [{"step": at, "reward": 0.5, "rewards/accuracy": 0.5, "rewards/reasoning": None} for at in (1, 2)],

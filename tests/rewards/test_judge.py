@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge.served import Asked, overlapping, serving, verdict
+from judge.served import JudgeRequest, overlapping, serving, verdict
 
 from lowmed.judge import Judge, transport
 from lowmed.rewards.clinical import Clinical
@@ -55,8 +55,8 @@ def test_only_open_answers_in_a_tag_that_no_rule_decides_are_judged(
 ) -> None:
     with serving() as server:
         assert JudgeReward(Judge(server.url, "m"))(sample, completion).value == value
-    assert len(server.asked) == calls
-    assert not any(THOUGHT in str(request.body) for request in server.asked)
+    assert len(server.requests) == calls
+    assert not any(THOUGHT in str(request.body) for request in server.requests)
 
 
 INJECTIONS = [
@@ -71,9 +71,9 @@ INJECTIONS = [
 def test_instructions_in_a_completion_reach_the_judge_as_data(text: str) -> None:
     with serving(lambda request: verdict(request, request.data["reference_answers"] == [request.candidate])) as server:
         assert JudgeReward(Judge(server.url, "m"))(OPEN, _completion(text)).value == 0
-    for request in server.asked:
+    for request in server.requests:
         assert "<" not in request.candidate
-        assert request.body["messages"][0] == server.asked[0].body["messages"][0]
+        assert request.body["messages"][0] == server.requests[0].body["messages"][0]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_reasoning_is_judged_without_the_answer(completion: str, value: float, c
     with serving(lambda request: verdict(request, "blunted" in request.candidate)) as server:
         assert Clinical(Judge(server.url, "m"))(OPEN, completion).value == value
         assert Clinical(Judge(server.url, "m"), completion_format="answer")(OPEN, completion).value is None
-    assert len(server.asked) == calls
-    assert not any("answer>" in request.candidate or "pneumonia" in request.candidate for request in server.asked)
+    assert len(server.requests) == calls
+    assert not any("answer>" in request.candidate or "pneumonia" in request.candidate for request in server.requests)
 
 
 @pytest.mark.parametrize("reward", [JudgeReward, Clinical])
@@ -105,18 +105,18 @@ def test_a_failed_verdict_is_an_abstention(reward: Any) -> None:
 
 @pytest.mark.parametrize("reward", [JudgeReward, Clinical])
 def test_a_prepared_batch_is_scored_without_another_call(reward: Any) -> None:
-    def says(request: Asked) -> tuple[int, bytes]:
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
         return (500, b"") if "fluid 2" in request.candidate else overlapping(request)
 
     assert issubclass(reward, NeedsPreparation)
     batch = [(OPEN, _completion(f"fluid {number}", f"It seems to be fluid {number}")) for number in range(6)]
     batch += [(CHOICE, _completion("A", "")), (OPEN, "no tag"), batch[0]]
-    with serving(says) as server:
+    with serving(respond) as server:
         built: Any = reward(Judge(server.url, "m"))
         built.prepare(batch)
-        assert len(server.asked) == 6
+        assert len(server.requests) == 6
         values = [built(sample, completion).value for sample, completion in batch]
-        assert len(server.asked) == 6
+        assert len(server.requests) == 6
     assert values[2] is None
     assert None not in values[:2] + values[3:]
 

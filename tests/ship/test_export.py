@@ -100,7 +100,7 @@ def test_without_yes_every_file_is_listed_and_nothing_is_sent(
     ("name", "content", "kind"),
     [
         ("notes.md", b"Seen with Erika Mustermann.", "first and last name"),
-        ("notes.md", b"asked about MUSTERMANN^ERIKA", "a name as DICOM writes it"),
+        ("notes.md", b"question about MUSTERMANN^ERIKA", "a name as DICOM writes it"),
         ("notes.md", b"born 1954-03-02", "a date"),
         ("notes.md", b"MRN 0048213", "patient's number"),
         ("mueller_anna_19540302.txt", b"", "a date, in the file's name"),

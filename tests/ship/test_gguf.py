@@ -195,8 +195,8 @@ def test_a_model_that_llama_cpp_cannot_run_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_missing_or_damaged_file_is_named_and_nothing_is_written(copy: Copy, tmp_path: Path, name: str) -> None:
     folder = copy()
-    whole = (folder / name).read_bytes()
-    for content in (whole[: len(whole) // 2], b"", None):
+    intact = (folder / name).read_bytes()
+    for content in (intact[: len(intact) // 2], b"", None):
         (folder / name).unlink()
         if content is not None:
             (folder / name).write_bytes(content)

@@ -159,9 +159,9 @@ def test_a_merge_that_bf16_rounds_away_is_not_moved_to_its_folder(
 ) -> None:
     weak = finished.run(tmp_path / "run", strength=1e-6)
     out = tmp_path / "merged"
-    with pytest.raises(typer.Exit) as ended:
+    with pytest.raises(typer.Exit) as raised:
         command(str(weak.folder), out, questions=0)
-    assert ended.value.exit_code == 1
+    assert raised.value.exit_code == 1
     assert "FAIL  rounding keeps the adapter" in capsys.readouterr().out
     no_folder(out)
     assert not json.loads((tmp_path / ".merged.merging" / "parity.json").read_text())["passed"]

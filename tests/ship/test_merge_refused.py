@@ -49,9 +49,9 @@ def test_damaged_bases_and_unknown_options_are_refused(run: Run, tmp_path: Path)
     refused(run, out, RunError, "a shard of the model is missing", base=str(base))
     shard.write_bytes((base / "model-00001-of-00005.safetensors").read_bytes())
     refused(run, out, RunError, "tensors of the index are in no shard", base=str(base))
-    refused(run, out, SetupError, "the base model does not exist", base=str(tmp_path / "nowhere"))
+    refused(run, out, SetupError, "the base model does not exist", base=str(tmp_path / "missing"))
     with pytest.raises(SetupError, match="the base model does not exist"):  # also if questions need a device
-        command(str(run.folder), out, base=str(tmp_path / "nowhere"))
+        command(str(run.folder), out, base=str(tmp_path / "missing"))
     (tmp_path / "empty").mkdir()
     refused(run, out, RunError, "no safetensors weights", base=str(tmp_path / "empty"))
 

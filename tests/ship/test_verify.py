@@ -28,9 +28,9 @@ def document(capsys: pytest.CaptureFixture[str], target: Path, *, passes: bool, 
     if passes:
         command(str(target), questions=2, as_json=True, **options)
     else:
-        with pytest.raises(typer.Exit) as ended:
+        with pytest.raises(typer.Exit) as raised:
             command(str(target), questions=2, as_json=True, **options)
-        assert ended.value.exit_code == 1
+        assert raised.value.exit_code == 1
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert result["passed"] is passes
     return result

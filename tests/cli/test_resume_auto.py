@@ -1,4 +1,4 @@
-"""One command for a notebook's cell: it starts the run, goes on with it, or says that it is done."""
+"""`--resume auto`: the same command starts a run, resumes it, or reports that it is finished."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from conftest import Lowmed
 START = ("--recipe", "rarl-sft", "--nano", "--out", "run", "data.max_train_questions=16", "method.save_steps=1")
 
 
-def test_the_same_command_starts_goes_on_and_ends(lowmed: Lowmed, tmp_path: Path) -> None:
+def test_the_same_command_starts_resumes_and_reports_a_finished_run(lowmed: Lowmed, tmp_path: Path) -> None:
     command = ("sft", *START, "method.max_steps=2", "--resume", "auto")
     stopped = lowmed(*command, "--max-minutes", "0")
     assert stopped.returncode == 0, stopped.stderr
