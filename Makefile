@@ -7,6 +7,9 @@ BIN := .venv/bin
 DEMO := runs/demo
 PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
+# With this set every process would compile torch, transformers and lowmed again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fast lint setup-test nano clean
 
 demo: $(DEMO)/adapter/adapter_model.safetensors
