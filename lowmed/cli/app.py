@@ -42,6 +42,10 @@ OTHER_COMMANDS = {
 }
 
 
+# How Typer names a type -> plain words.
+TYPE_NAMES = {"int range": "an integer", "int": "an integer", "float range": "a number", "float": "a number"}
+
+
 class CommandGroups(TyperGroup):
     """Lists the commands below headings, one line each."""
 
@@ -71,6 +75,8 @@ def usage_error(error: Exception) -> LowmedError:
     options = [name for name in parameter.opts if name.startswith("-")] if parameter else [option] if option else []
     if message.startswith("Invalid value for"):
         message = message.partition(": ")[2].removeprefix("Value error, ") or message
+        for words, plain in TYPE_NAMES.items():
+            message = message.replace(f"not a valid {words}", f"not {plain}")
     what = message[0].lower() + message[1:]
     return LowmedError(what, " / ".join(options) or command, f"`{command} --help` shows what is expected")
 
