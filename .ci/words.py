@@ -79,9 +79,6 @@ ALLOWED = (
     ("lowmed/answer/lexicon/*", "*", "words of the language itself"),
     ("tests/answer/test_vectors.py", "reply", "a value in the file of test vectors"),
     ("tests/fixtures/dicom/LICENSE", "are met", "the license of pydicom"),
-    ("README.md", "asked", "output of the demo, quoted"),
-    ("README.md", "replies", "output of the demo, quoted"),
-    ("README.md", "picture", "output of the demo, quoted"),
     ("CHANGELOG.md", "*", "old names in the table of renamed keys and options"),
 )
 

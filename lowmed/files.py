@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lowmed.errors import RunError, SetupError
+from lowmed.errors import LowmedError, RunError, SetupError
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,6 +97,27 @@ def to_jsonl(rows: Iterable[Mapping[str, Any]], *, ascii_only: bool = False) -> 
         ascii_only: escape other characters; needed for completions, which may hold characters that UTF-8 cannot encode.
     """
     return "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows)
+
+
+def require_format(content: Any, newest: int, path: Path, *, error: type[LowmedError] = RunError) -> None:
+    """Check that the content of a file is not of a newer format.
+
+    Args:
+        content: the parsed JSON.
+        newest: the newest format that this version reads.
+        path: the file, for error messages.
+        error: the class of the error that is raised.
+
+    Raises:
+        LowmedError: a newer version of lowmed wrote the file.
+    """
+    written = content.get("format") if isinstance(content, dict) else None
+    if isinstance(written, int) and written > newest:
+        raise error(
+            f"written by a newer version of lowmed (format {written}, this version reads {newest})",
+            str(path),
+            "update lowmed: pip install -U lowmed",
+        )
 
 
 @contextlib.contextmanager

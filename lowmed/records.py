@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.errors import LowmedError, RunError
-from lowmed.files import write_json
+from lowmed.files import require_format, write_json
 
 
 class Part(BaseModel):
@@ -57,27 +57,6 @@ def read_record(path: Path, cls: type[AnyRecord], *, error: type[LowmedError] = 
     except (ValueError, RecursionError) as reason:
         raise error(f"the file is not JSON: {reason}", str(path), repair) from None
     return parse_record(content, path, cls, error=error)
-
-
-def require_format(content: Any, newest: int, path: Path, *, error: type[LowmedError] = RunError) -> None:
-    """Check that the content of a file is not of a newer format.
-
-    Args:
-        content: the parsed JSON.
-        newest: the newest format that this version reads.
-        path: the file, for error messages.
-        error: the class of the error that is raised.
-
-    Raises:
-        LowmedError: a newer version of lowmed wrote the file.
-    """
-    written = content.get("format") if isinstance(content, dict) else None
-    if isinstance(written, int) and written > newest:
-        raise error(
-            f"written by a newer version of lowmed (format {written}, this version reads {newest})",
-            str(path),
-            "update lowmed: pip install -U lowmed",
-        )
 
 
 def parse_record(content: Any, path: Path, cls: type[AnyRecord], *, error: type[LowmedError] = RunError) -> AnyRecord:

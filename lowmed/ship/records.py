@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lowmed.errors import RunError
-from lowmed.files import read_json
-from lowmed.records import require_format
+from lowmed.files import read_json, require_format
 
 FORMAT = 1  # of both files; a change that older versions cannot read raises it
 PARITY = "parity.json"

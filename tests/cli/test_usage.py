@@ -1,6 +1,8 @@
 """`--help` lists commands below headings, one line each, and a wrong call gets the three lines of every other error."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import Lowmed
@@ -66,3 +68,9 @@ def test_commands_of_other_tools_point_to_existing_ones() -> None:
 def test_the_shell_completes_commands(lowmed: Lowmed) -> None:
     words = {"_LOWMED_COMPLETE": "complete_bash", "COMP_WORDS": "lowmed gr", "COMP_CWORD": "1"}
     assert lowmed(**words).stdout.split() == ["grpo"]
+
+
+def test_help_loads_no_pydantic() -> None:
+    code = "import sys, lowmed.cli; print('pydantic' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "False"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.data.ingest.prepared_folder import DataCard
 from lowmed.errors import DataError
-from lowmed.records import require_format
+from lowmed.files import require_format
 
 FORMAT = 1
 

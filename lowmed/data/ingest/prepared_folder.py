@@ -12,8 +12,7 @@ from lowmed.data.dataset import RejectedRow
 from lowmed.data.image.files import locate
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
-from lowmed.files import read_jsonl
-from lowmed.records import require_format
+from lowmed.files import read_jsonl, require_format
 
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
 PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
