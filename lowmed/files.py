@@ -125,7 +125,7 @@ def disk_errors(where: Path) -> Iterator[None]:
     """Turn disk-full and permission errors into a SetupError."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # of any library that writes; raised again unless it is one of these two
         number = getattr(error, "errno", None)
         # safetensors and torch raise their own errors for a full disk, without an errno.
         full = any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter failed"))

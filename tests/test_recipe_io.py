@@ -268,3 +268,20 @@ def test_a_portable_recipe_has_no_absolute_path(tmp_path: Path) -> None:
     text = dump_recipe(portable_recipe(load_recipe("rarl", overrides)))
     assert str(tmp_path) not in text.replace("../", "")
     assert ": /" not in text
+
+
+def test_a_missing_space_after_a_colon_is_named_and_the_list_is_not_called_too_short() -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("rarl", ["method.rewards=[{name:accuracy},{name:format,weight: 2}]"], nano=True)
+    assert "`name: accuracy`" in raised.value.where
+    assert "at least 1 item" not in raised.value.where
+    with pytest.raises(RecipeError, match="a mistake") as raised:
+        load_recipe("rarl", ["method.rewards=[]"], nano=True)
+    assert "at least 1 item" in raised.value.where
+
+
+def test_listing_mistakes_does_not_run_a_custom_reward(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef f(sample, completion): return 1.0\n")
+    with pytest.raises(RecipeError):
+        load_recipe("rarl", [f"method.rewards=[{{name: '{tmp_path}/mine.py:f'}}]", "lora.rnak=3"], nano=True)
+    assert not (tmp_path / "ran").exists()

@@ -39,7 +39,7 @@ def train(
 
     Raises:
         LowmedError: the recipe, the data, the model or the machine do not allow it; nothing is written then.
-        RunError: `out` exists and is not to be resumed, or holds a run of another recipe.
+        RunError: `out` exists and is not to be resumed, or holds a run of another recipe, or the data have changed.
     """
     started = time.monotonic()
     if resume and out and (Path(out) / "run.json").is_file():
@@ -68,7 +68,7 @@ def resume_training(
         log: gets lines of text.
 
     Raises:
-        RunError: there is no such run, or it is finished.
+        RunError: there is no such run, it is finished, or its data have changed.
     """
     from lowmed.run import Run, open_run
 
@@ -111,6 +111,13 @@ def _train(
         raise error
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
+    if run and run.record.data_digest not in (None, data.split.digest):
+        raise RunError(
+            "the data have changed since this run started",
+            f"{recipe.data.path or recipe.data.source}, digest {data.split.digest[:12]}, "
+            f"was {(run.record.data_digest or '')[:12]}",
+            "restore the data to resume, or start a new run",
+        )
 
     from lowmed.engine import train as engine
     from lowmed.engine.load import choose_backend

@@ -24,7 +24,11 @@ def all_mistakes(raw: RawRecipe, error: ValidationError | None) -> list[str]:
         raw: the recipe as written.
         error: what validating its values against the schema raised, or None.
     """
-    lines = [_schema_mistake(raw, dict(problem)) for problem in error.errors()] if error else []
+    problems: list[dict[str, Any]] = [dict(problem) for problem in error.errors()] if error else []
+    inner = {problem["loc"][:end] for problem in problems for end in range(len(problem["loc"]))}
+    # pydantic counts the valid entries of a list: with a mistake in its entries it also calls the list too short.
+    reported = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inner]
+    lines = [_schema_mistake(raw, problem) for problem in reported]
     lines += _reward_mistakes(raw, others=bool(lines))
     order = {place: number for number, place in enumerate(raw.places.values())}
     return sorted(dict.fromkeys(lines), key=lambda line: order.get(line.partition("  ")[0], len(raw.places)))
@@ -35,9 +39,9 @@ def _reward_mistakes(raw: RawRecipe, *, others: bool) -> list[str]:
 
     Args:
         raw: the recipe as written.
-        others: whether the recipe has other mistakes. If so, problems that depend on files, such as a missing custom
-            reward, are listed too. Alone they must not make the recipe of a finished run unreadable. `rewards.build`
-            raises them when the rewards are needed.
+        others: whether the recipe has other mistakes. If so, problems that depend on files, such as a missing
+            calibration or custom reward, are listed too. Alone they must not make the recipe of a finished run
+            unreadable. `rewards.build` raises them when the rewards are needed.
     """
     method = raw.values.get("method")
     entries = method.get("rewards") if isinstance(method, dict) else None
@@ -53,13 +57,14 @@ def _reward_mistakes(raw: RawRecipe, *, others: bool) -> list[str]:
 
 
 def _reward_problems(entry: dict[str, Any], repeated: bool, *, files: bool) -> Iterator[tuple[KeyPath, str]]:
-    from lowmed.rewards import registry  # rewards are built on recipes, so this import cannot be at the top
+    from lowmed.rewards import registry  # rewards are built on recipes, so these imports cannot be at the top
+    from lowmed.rewards.custom import is_custom, require_file
 
     name = entry["name"]
     options = {str(key): value for key, value in entry.items() if key not in RewardSpec.model_fields}
     if repeated:
         yield ("name",), f"is the second `{name}`. Name each reward once, with one weight."
-    custom = ".py:" in name
+    custom = is_custom(name)
     if not custom and name not in registry.REWARDS:
         hint = _did_you_mean(name, registry.REWARDS) or f"Use one of {', '.join(registry.REWARDS)}."
         yield ("name",), f"there is no reward `{name}`. {hint}"
@@ -70,7 +75,10 @@ def _reward_problems(entry: dict[str, Any], repeated: bool, *, files: bool) -> I
     yield from wrong
     if files and not wrong:
         try:
-            registry.build([(name, 1.0, options)], judge=object())
+            if custom:
+                require_file(name)  # reading a recipe must not execute it
+            else:
+                registry.build([(name, 1.0, options)], judge=object())
         except RecipeError as error:
             yield (), f"{error.what}. To fix it: {error.fix}."
 
@@ -104,7 +112,7 @@ def _explain(raw: RawRecipe, path: KeyPath, problem: dict[str, Any]) -> str:
         case "extra_forbidden":
             return f"is not a recipe key. {_key_hint(raw, path)}"
         case "missing":
-            return "is missing"
+            return f"is missing{_colon_hint(str(path[-1]), problem['input'])}"
         case "union_tag_not_found":
             return f"needs {_kinds(METHODS)}"
         case "union_tag_invalid":
@@ -117,6 +125,14 @@ def _explain(raw: RawRecipe, path: KeyPath, problem: dict[str, Any]) -> str:
             return f"({_short(problem['input'])}) must be a mapping of keys to values"
         case _:
             return f"({_short(problem['input'])}) {problem['msg'].removeprefix('Input ')}"
+
+
+def _colon_hint(key: str, mapping: object) -> str:
+    """A hint for `{name:accuracy}`, which YAML reads as one key."""
+    joined = (
+        [str(written) for written in mapping if str(written).startswith(f"{key}:")] if isinstance(mapping, dict) else []
+    )
+    return f". Write a space after the colon: `{joined[0].replace(':', ': ', 1)}`" if joined else ""
 
 
 def _kinds(kinds: Iterable[str]) -> str:

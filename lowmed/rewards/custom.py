@@ -35,6 +35,23 @@ def is_custom(name: str) -> bool:
     return ".py:" in name
 
 
+def require_file(name: str) -> Path:
+    """The file of the reward `FILE.py:FUNCTION`, without executing it.
+
+    Raises:
+        RecipeError: the file does not exist.
+    """
+    path = name.rpartition(":")[0]
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise RecipeError(
+            f"there is no file {path}",
+            f"method.rewards, {name}",
+            "correct the path; it is relative to the directory in which you run the command",
+        )
+    return file
+
+
 def load(name: str) -> CustomReward:
     """Load the reward `FILE.py:FUNCTION`. This executes the file.
 
@@ -42,14 +59,10 @@ def load(name: str) -> CustomReward:
         RecipeError: the file or the function does not exist, or the file raises an exception.
     """
     path, _, function = name.rpartition(":")
-    file = Path(path).expanduser()
+    file = require_file(name)
     spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise RecipeError(
-            f"there is no file {path}",
-            f"method.rewards, {name}",
-            "correct the path; it is relative to the directory in which you run the command",
-        )
+    assert spec is not None  # a path that ends in .py always has a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -1,6 +1,7 @@
 """Loading sources by name: the cache of imported sources, and errors for missing ones."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -132,12 +133,18 @@ def test_a_known_source_is_trained_on_by_name_and_imported_once(
     assert load("slake", folder).digest == first.digest
 
 
-@pytest.mark.parametrize("change", ["rows", "image", "policy"])
+@pytest.mark.parametrize("change", ["rows", "rows of the same size and time", "image", "policy"])
 def test_a_changed_source_or_policy_is_imported_again(tmp_path: Path, cache: Path, change: str) -> None:
     folder = write_slake(tmp_path / "slake")
     before = load("slake", str(folder))
     if change == "rows":
         write_slake(folder, "No")
+    if change == "rows of the same size and time":
+        file = folder / "train.json"
+        status, text = file.stat(), file.read_text(encoding="utf-8")
+        file.write_text(text.replace("Yes", "No "), encoding="utf-8")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert (file.stat().st_size, file.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     if change == "image":
         Image.effect_noise((100, 100), 50).save(folder / "imgs/xmlab1/source.jpg")
     after = load("slake", str(folder), max_image_tokens=16 if change == "policy" else None)

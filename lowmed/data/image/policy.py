@@ -196,7 +196,7 @@ def errors_naming(where: str) -> Iterator[None]:
         raise
     except LowmedError as error:
         raise type(error)(error.what, where, error.fix) from error
-    except Exception as error:
+    except Exception as error:  # Pillow's decoders raise nearly any exception on a damaged file
         reason = _ADDRESS.sub("", str(error))
         raise DataError(
             f"the image cannot be decoded ({type(error).__name__}: {reason})",

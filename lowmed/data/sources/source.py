@@ -64,7 +64,9 @@ class Source:
         return self.open(folder, options) if folder else hub.rows(self.hub_id, self.name, options, self._instead(flag))
 
     def fingerprint(self, path: str | None, *, flag: str = "--path") -> str:
-        """A digest that changes with the source: names, sizes and modification times of its files.
+        """A digest that changes with the source: names, sizes and times of its files.
+
+        The time of the last change of a file (ctime) is included: an edit may keep size and modification time.
 
         Args:
             path: the local copy; None to download.
@@ -125,8 +127,8 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _describe_file(root: Path, file: Path) -> str:
-    status = file.stat()
-    return f"{file.relative_to(root) if file != root else file.name} {status.st_size} {status.st_mtime_ns}"
+    name, status = file.relative_to(root) if file != root else file.name, file.stat()
+    return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _in_hub_cache(hub_id: str) -> bool:
