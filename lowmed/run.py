@@ -1,5 +1,6 @@
 """The run directory: created once, written atomically, read by every later command."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from lowmed.records import RunRecord, parse_record, read_record
 
 FOLDER = "runs"
 RECORD = "run.json"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -121,3 +123,14 @@ def open_run(path: str) -> Run:
     if not (Path(path) / RECORD).is_file():
         raise RunError("not a run directory", path, f"name a directory that holds {RECORD}")
     return Run(Path(path))
+
+
+def is_missing_path(name: str) -> bool:
+    """Whether a name is a local path at which nothing exists, as opposed to `nano` or a hub id.
+
+    `owner/name` may be both. It counts as a path if `owner` is a local folder, or `runs`, the folder of all runs.
+    """
+    if name == "nano" or Path(name).expanduser().exists():
+        return False
+    owner = name.partition("/")[0]
+    return not _HUB_ID.fullmatch(name) or owner in (FOLDER, ".", "..") or Path(owner).is_dir()

@@ -77,14 +77,11 @@ def check(recipe: "Recipe", *, progress: "Progress | None" = None) -> CheckRepor
     Raises:
         RecipeError, DataError, SetupError: the same error that training would raise.
     """
-    from lowmed import rewards
+    from lowmed.api.preconditions import require_trainable
     from lowmed.data import for_recipe
-    from lowmed.engine.device import unsupported_error
     from lowmed.rewards.check import check_rewards
 
-    built = rewards.for_recipe(recipe)
-    if error := unsupported_error(recipe):
-        raise error
+    built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
     reward_report = check_rewards(built, data.split.train, recipe.prompts.training) if built else None
     return CheckReport(

@@ -102,13 +102,11 @@ def _train(
     progress: Progress,
     log: Log,
 ) -> "Run":
-    from lowmed import rewards
+    from lowmed.api.preconditions import require_trainable
     from lowmed.data import for_recipe
     from lowmed.engine import device
 
-    rewards.for_recipe(recipe)  # a mistake in them must show before anything is loaded
-    if error := device.unsupported_error(recipe):
-        raise error
+    require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
     if run and run.record.data_digest not in (None, data.split.digest):

@@ -15,6 +15,7 @@ from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.engine import patches
 from lowmed.engine.device import Device
 from lowmed.errors import RecipeError, RunError, SetupError
+from lowmed.files import read_json
 from lowmed.models import PATCHES_PER_TOKEN, ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
@@ -167,12 +168,8 @@ def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Lo
     if lora.start is None:
         loaded.model = module.add_adapter(loaded.model, lora)
     else:
+        require_start(lora)
         loaded.model = module.load_adapter(loaded.model, str(adapter_folder(lora.start)), trainable=True)
-        rank = loaded.model.peft_config["default"].r
-        if rank != lora.rank:
-            raise RecipeError(
-                f"the starting adapter has rank {rank}, the recipe {lora.rank}", lora.start, f"set lora.rank={rank}"
-            )
     loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not a path of this machine
     patches.skip_vocabulary_check(loaded.model)
     check_trainable(loaded.model)
@@ -204,6 +201,28 @@ def adapter_folder(path: str) -> Path:
         if (folder / "adapter_config.json").is_file():
             return folder
     raise RunError("there is no adapter", path, "name a finished run, or a folder with adapter_config.json")
+
+
+def require_start(lora: LoraSpec) -> None:
+    """Check the adapter that training starts from, if there is one, without loading it.
+
+    Raises:
+        RecipeError: its rank differs from the recipe's.
+        RunError: there is no adapter, or its adapter_config.json is damaged.
+    """
+    if lora.start is None:
+        return
+    file = adapter_folder(lora.start) / "adapter_config.json"
+    try:
+        rank = read_json(file)["r"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"the starting adapter is damaged ({type(error).__name__}: {error})", str(file), "name another adapter"
+        ) from error
+    if rank != lora.rank:
+        raise RecipeError(
+            f"the starting adapter has rank {rank}, the recipe {lora.rank}", lora.start, f"set lora.rank={rank}"
+        )
 
 
 def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> Any:

@@ -16,7 +16,7 @@ from lowmed.files import read_json
 from lowmed.progress import Progress
 from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec
 from lowmed.recipe.io import load_recipe
-from lowmed.run import FOLDER, Run, open_run
+from lowmed.run import FOLDER, Run, is_missing_path, open_run
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -82,14 +82,10 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
 def require_path(target: str) -> None:
     """Check that a target which looks like a path exists, instead of treating it as a hub id.
 
-    A path starts with `.`, `/`, `~` or `runs/`, or has an existing parent directory.
-
     Raises:
         RunError: it does not exist.
     """
-    path = Path(target).expanduser()
-    looks_like_path = target.startswith((".", "/", "~", f"{FOLDER}/")) or ("/" in target and path.parent.is_dir())
-    if looks_like_path and not path.exists():
+    if is_missing_path(target):
         raise RunError("the run does not exist", target, f"check the path; `ls {FOLDER}` lists the runs")
 
 

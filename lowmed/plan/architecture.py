@@ -12,6 +12,7 @@ from lowmed import nano
 from lowmed.errors import SetupError
 from lowmed.models import FAMILIES, Architecture, family_of
 from lowmed.recipe import ModelSpec
+from lowmed.run import is_missing_path
 
 SHIPPED = Path(__file__).with_name("architectures.json")
 _NEEDED = f"give a config.json of {', '.join(family.title for family in FAMILIES.values())}"
@@ -71,6 +72,8 @@ def read_architecture(model: ModelSpec) -> Architecture:
             ) from error
         return from_config(config, str(folder / "config.json"))
     known = shipped()
+    if is_missing_path(model.name):
+        raise SetupError("the model folder does not exist", model.name, "correct model.name")
     if model.name in known:
         return known[model.name]
     raise SetupError(
@@ -78,3 +81,21 @@ def read_architecture(model: ModelSpec) -> Architecture:
         "model.name",
         f"give a local directory with its config.json, or one of {', '.join(known)}",
     )
+
+
+def require_trainable_family(model: ModelSpec) -> None:
+    """Check the family of a recipe's model, as far as it is known without a download.
+
+    Raises:
+        SetupError: the model folder is missing or damaged, or its family is unknown or only planned.
+    """
+    folder = Path(model.name).expanduser()
+    if model.name != "nano" and not folder.is_dir() and not is_missing_path(model.name) and model.name not in shipped():
+        return  # a hub id: its config.json is read when the model is loaded
+    family = FAMILIES[read_architecture(model).family]
+    if not family.trainable:
+        raise SetupError(
+            f"{family.title} cannot be trained yet, only planned",
+            f"model.name: {model.name}",
+            f"use a model of {', '.join(each.title for each in FAMILIES.values() if each.trainable)}",
+        )

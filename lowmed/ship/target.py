@@ -1,25 +1,11 @@
 """The model or run that a command names: checked before anything is downloaded or loaded."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from lowmed.errors import RunError, SetupError
 from lowmed.evaluation.target import EvalTarget, open_target
-from lowmed.run import FOLDER, Run
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def is_missing_path(name: str) -> bool:
-    """Whether a name is a local path at which nothing exists, as opposed to `nano` or a hub id.
-
-    `owner/name` may be both. It counts as a path if `owner` is a local folder, or `runs`, the folder of all runs.
-    """
-    if name == "nano" or Path(name).expanduser().exists():
-        return False
-    owner = name.partition("/")[0]
-    return not _HUB_ID.fullmatch(name) or owner in (FOLDER, ".", "..") or Path(owner).is_dir()
+from lowmed.run import FOLDER, Run, is_missing_path
 
 
 def open_existing(target: str) -> EvalTarget:

@@ -100,6 +100,33 @@ def vllm_rollout(_folder: Path) -> Arguments:
     return ["model.rollout=vllm"]
 
 
+def missing_starting_adapter(folder: Path) -> Arguments:
+    return [f"lora.start={folder / 'missing'}"]
+
+
+def starting_adapter_of_another_rank(folder: Path) -> Arguments:
+    (folder / "adapter_config.json").write_text('{"r": 4}')
+    return [f"lora.start={folder}"]
+
+
+def damaged_starting_adapter(folder: Path) -> Arguments:
+    (folder / "adapter_config.json").write_text("{")
+    return [f"lora.start={folder}"]
+
+
+def missing_model_folder(folder: Path) -> Arguments:
+    return [f"model.name={folder / 'missing'}"]
+
+
+def model_of_an_unknown_family(folder: Path) -> Arguments:
+    (folder / "config.json").write_text('{"model_type": "llava"}')
+    return [f"model.name={folder}"]
+
+
+def model_that_is_only_planned(_folder: Path) -> Arguments:
+    return ["model.name=Qwen/Qwen3-VL-2B-Instruct"]
+
+
 BROKEN: list[Callable[[Path], Arguments]] = [
     missing_difficulty,
     difficulty_of_other_samples,
@@ -114,6 +141,12 @@ BROKEN: list[Callable[[Path], Arguments]] = [
     unknown_reward,
     reward_without_its_judge,
     vllm_rollout,
+    missing_starting_adapter,
+    starting_adapter_of_another_rank,
+    damaged_starting_adapter,
+    missing_model_folder,
+    model_of_an_unknown_family,
+    model_that_is_only_planned,
 ]
 
 
