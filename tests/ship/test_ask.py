@@ -15,10 +15,10 @@ from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.nano import phantom
+from lowmed.run import is_missing_path
 from lowmed.sample import Sample
 from lowmed.ship import ask
 from lowmed.ship.records import AskResult, SampledAnswers, Vote
-from lowmed.ship.target import is_missing_path
 
 QUESTION = "Where is the lesion?"
 
