@@ -60,17 +60,17 @@ def read_jsonl(
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
-    *lines, last = path.read_text(encoding="utf-8").split("\n")
+    *lines, last = path.read_bytes().split(b"\n")  # bytes: the last line may end within a character
     for number, line in enumerate(lines, 1):
         try:
-            rows += [json.loads(line)] if line else []
-        except json.JSONDecodeError as error:
+            rows += [json.loads(line.decode())] if line else []
+        except ValueError as error:
             raise RunError("the line is not JSON", f"{path}:{number}", fix) from error
     if last and repair:
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        write_text(path, "".join(f"{line.decode()}\n" for line in lines))
     elif last:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(last))
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(last.decode()))
     return rows
 
 

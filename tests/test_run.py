@@ -108,6 +108,20 @@ def test_rewinding_drops_rows_after_the_checkpoint_and_an_incomplete_line(tmp_pa
     assert [row["step"] for row in run.rows("metrics.jsonl")] == [1, 2, 3]
 
 
+def test_a_last_line_that_ends_within_a_character_is_incomplete(tmp_path: Path) -> None:
+    run = fresh(tmp_path / "run")
+    run.append("rollouts.jsonl", [{"step": 1, "completion": "größer"}, {"step": 2, "completion": "größer"}])
+    file = run.folder / "rollouts.jsonl"
+    content = file.read_bytes()
+    file.write_bytes(content[: content.rindex("ö".encode()) + 1])
+    assert run.rows("rollouts.jsonl") == [{"step": 1, "completion": "größer"}]
+    run.rewind("rollouts.jsonl", 1)
+    assert run.rows("rollouts.jsonl") == [{"step": 1, "completion": "größer"}]
+    file.write_bytes(file.read_bytes() + b'{"step": "\xff"}\n')
+    with pytest.raises(RunError, match="not JSON"):
+        run.rows("rollouts.jsonl")
+
+
 def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
     assert run.last_checkpoint() is None

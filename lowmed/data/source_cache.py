@@ -22,7 +22,7 @@ from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.ingest.prepare import prepare
 from lowmed.data.sources.source import Source
-from lowmed.errors import DataError, SetupError
+from lowmed.errors import DataError, RunError, SetupError
 from lowmed.files import disk_errors
 from lowmed.progress import Progress
 
@@ -52,16 +52,20 @@ def load(source: Source, path: str | None, max_image_tokens: int, progress: Prog
             shutil.rmtree(entry, ignore_errors=True)
             _import(source, path, entry, settings, progress)
             dataset = folder.load(str(entry), source.name)
-    return replace(dataset, rejected=(*prepared_folder.rejected_rows(entry), *dataset.rejected))
+        rejected = (*prepared_folder.rejected_rows(entry), *dataset.rejected)
+    return replace(dataset, rejected=rejected)
 
 
 def _read(source: Source, entry: Path) -> DataSet | None:
-    """The data set of a cache entry; None if the entry is missing, or was damaged after it was written."""
-    if not (entry / prepared_folder.CARD).is_file():
-        return None
+    """The data set of a cache entry; None if the entry is missing, or was changed after it was written."""
     try:
+        card = prepared_folder.data_card(entry)
+        if card is None or prepared_folder.samples_digest(entry) != card.samples_sha256:
+            return None
+        if len(prepared_folder.rejected_rows(entry)) != sum(card.rejected.values()):
+            return None
         dataset = folder.load(str(entry), source.name)
-    except DataError:
+    except (DataError, RunError, OSError):
         return None
     return None if dataset.rejected else dataset
 

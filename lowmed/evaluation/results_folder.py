@@ -33,7 +33,8 @@ def open_folder(folder: Path, settings: EvalSettings) -> None:
                 "choose another --out, or remove that directory",
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    # A killed process may have left the hidden temporary file of the settings.
+    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise RunError("the directory is not empty and not an evaluation", str(folder), "choose another --out")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

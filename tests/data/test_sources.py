@@ -155,16 +155,29 @@ def test_a_changed_source_or_policy_is_imported_again(tmp_path: Path, cache: Pat
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
 
 
-@pytest.mark.parametrize("damage", ["image", "samples"])
+@pytest.mark.parametrize("damage", ["image", "samples", "a line", "an answer", "rejected", "card"])
 def test_a_damaged_cache_entry_is_imported_again(tmp_path: Path, cache: Path, damage: str) -> None:
-    folder = str(write_slake(tmp_path / "slake"))
-    first = load("slake", folder)
+    folder = write_slake(tmp_path / "slake")
+    (folder / "test.json").write_text(json.dumps([*json.loads((folder / "test.json").read_text()), {"q_lang": "en"}]))
+    first = load("slake", str(folder))
+    assert len(first.rejected) == 1
     (entry,) = (path for path in cache.iterdir() if path.is_dir())
-    if damage == "image":
-        next((entry / "images").iterdir()).write_bytes(b"damaged")
-    else:
-        (entry / "samples.jsonl").write_text("{")
-    assert load("slake", folder).digest == first.digest
+    samples = entry / "samples.jsonl"
+    match damage:
+        case "image":
+            next((entry / "images").iterdir()).write_bytes(b"damaged")
+        case "samples":
+            samples.write_text("{")
+        case "a line":
+            samples.write_text("".join(samples.read_text().splitlines(keepends=True)[:-1]))
+        case "an answer":
+            samples.write_text(samples.read_text().replace('"Yes"', '"No"'))
+        case "rejected":
+            (entry / "rejected.jsonl").write_text("{\n")
+        case "card":
+            (entry / "card.json").write_text("{")
+    again = load("slake", str(folder))
+    assert (again.digest, again.rejected) == (first.digest, first.rejected)
 
 
 def test_an_interrupted_import_leaves_no_entry(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ renamed when it is complete.
 """
 
 import fcntl
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -148,7 +147,7 @@ def _card(
             "frames": settings.frames,
             "window": settings.window,
             "rejected": dict(counts.reasons.most_common()),
-            "samples_sha256": hashlib.sha256((folder / prepared_folder.SAMPLES).read_bytes()).hexdigest(),
+            "samples_sha256": prepared_folder.samples_digest(folder),
             "lowmed": __version__,
         }
     )

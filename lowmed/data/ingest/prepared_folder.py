@@ -86,6 +86,11 @@ def data_card(folder: Path) -> DataCard | None:
         ) from error
 
 
+def samples_digest(folder: Path) -> str:
+    """The SHA-256 of the folder's `samples.jsonl`, as its card records it."""
+    return hashlib.sha256((folder / SAMPLES).read_bytes()).hexdigest()
+
+
 def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, StoredFile]]:
     """The digest of the import settings and the record of each image file; a truncated last line is left out."""
     path = folder / name
