@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
-from lowmed.data.group_split import by_group, shared_images
+from lowmed.data.group_split import by_group, patient_groups, shared_images
 from lowmed.data.validate import find_problems, raise_unless_allowed
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
@@ -30,6 +30,7 @@ class DataSplit:
         images_in_published_train: for each held-out part, its images that the published training split also has.
         open_image: returns the decoded image of a reference.
         digest: digest of the data set.
+        patients_in_train: for each held-out part, its patients that are also trained on.
     """
 
     source: str
@@ -39,6 +40,7 @@ class DataSplit:
     images_in_published_train: Mapping[str, frozenset[str]]
     open_image: Callable[[str], Image.Image]
     digest: str
+    patients_in_train: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def describe(self) -> list[str]:
         """One line for each part: questions, distinct images, and images that are also trained on."""
@@ -52,10 +54,13 @@ class DataSplit:
         return {name: [sample.id for sample in part] for name, part in {"train": self.train, **self.held_out}.items()}
 
     def stamp(self, name: str) -> str:
-        """The warning about shared images that every table of a part must show; "" if there are none."""
-        trained_on, published = len(self.images_in_train[name]), len(self.images_in_published_train[name])
-        warning = f"; {trained_on} of them are trained on" if trained_on else ""
-        return warning + (f"; the published split shares {published} with train" if published else "")
+        """The warning about shared images and patients that every table of a part must show; "" if there are none."""
+        warnings = {
+            "; {} of them are trained on": self.images_in_train[name],
+            "; the published split shares {} with train": self.images_in_published_train[name],
+            "; {} of its patients are trained on": self.patients_in_train.get(name, ()),
+        }
+        return "".join(warning.format(len(shared)) for warning, shared in warnings.items() if shared)
 
 
 def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
@@ -100,14 +105,32 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
         shared = _shared_with(train, held_out)
     # The held-out part is taken from the published training split, so the two share nothing by definition.
     published_shared = _shared_with(published, held_out) | {HELD_OUT: frozenset()}
-    return DataSplit(dataset.source, train, held_out, shared, published_shared, dataset.open_image, dataset.digest)
+    patients = patient_groups(train)
+    shared_patients = {name: frozenset(patient_groups(samples) & patients) for name, samples in held_out.items()}
+    return DataSplit(
+        dataset.source,
+        train,
+        held_out,
+        shared,
+        published_shared,
+        dataset.open_image,
+        dataset.digest,
+        shared_patients,
+    )
 
 
 def training_questions_only(data_split: DataSplit, limit: int) -> DataSplit:
     """The first `limit` training questions as the only held-out part, `train`: the questions of a probe."""
     none: dict[str, frozenset[str]] = {"train": frozenset()}
     questions = {"train": data_split.train[:limit]}
-    return replace(data_split, train=(), held_out=questions, images_in_train=none, images_in_published_train=none)
+    return replace(
+        data_split,
+        train=(),
+        held_out=questions,
+        images_in_train=none,
+        images_in_published_train=none,
+        patients_in_train=none,
+    )
 
 
 def evaluation_only(dataset: DataSet) -> DataSplit:
@@ -127,7 +150,8 @@ def evaluation_only(dataset: DataSet) -> DataSplit:
 def validate_split(data_split: DataSplit, spec: DataSpec) -> tuple[str, ...]:
     """Check for held-out groups that are trained on and for gold answers that cannot be read back.
 
-    Shared images are checked by `split_data`, which refuses them or states them in every table.
+    Shared images are checked by `split_data`, which refuses them or states them in every table. It also states shared
+    patients, which are refused here if the split is `official` and the recipe does not allow shared images.
 
     Returns:
         The problems that the recipe allows, as sentences for every later table.

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lowmed.data.dataset import DataSet, RejectedRow
-from lowmed.data.split import HELD_OUT, evaluation_only, limited, split_data, validate_split
+from lowmed.data.split import HELD_OUT, evaluation_only, limited, split_data, training_questions_only, validate_split
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
@@ -72,6 +72,23 @@ def test_a_patient_on_both_sides_of_an_official_split_is_refused() -> None:
     data_split = split_data(replace(made, splits=splits), spec, 0)
     with pytest.raises(DataError, match="training on these data would be wrong"):
         validate_split(data_split, spec)
+
+
+@pytest.mark.parametrize("split_by", ["image", "auto"])
+def test_a_published_part_states_the_patients_that_are_trained_on(split_by: str) -> None:
+    made = dataset(["other-1", "other-2"])
+    splits = {
+        "train": tuple(replace(each, group="patient-7") if int(each.id) < 30 else each for each in made.splits["train"]),
+        "test": (replace(made.splits["test"][0], group="patient-7"), made.splits["test"][1]),
+    }
+    spec = data(split_by=split_by)
+    for seed in range(4):
+        data_split = split_data(replace(made, splits=splits), spec, seed)
+        trained_on = any(each.group == "patient-7" for each in data_split.train)
+        assert data_split.stamp("test") == "; 1 of its patients are trained on" * trained_on
+        assert data_split.stamp(HELD_OUT) == ""
+        assert validate_split(data_split, spec) == ("1 of 1 test groups are trained on",) * trained_on
+        assert training_questions_only(data_split, 5).stamp("train") == ""
 
 
 def test_a_limit_applies_to_each_held_out_part() -> None:

@@ -101,7 +101,7 @@ class SplitSettings(Part):
     images_trained_on: int
     """Images of the split that are also training images."""
     stamp: str
-    """Warning about shared images, or empty."""
+    """Warning about images and patients shared with training, or empty."""
     seen: str
     """`seen in training` (the run's own held-out data), `unseen`, `unseen modality (...)`, or empty without a run."""
 
