@@ -10,7 +10,6 @@ from typing import TypeVar
 from PIL import Image
 
 from lowmed.answer.lexicon import ALL
-from lowmed.data.image.policy import pixel_digest
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -76,18 +75,6 @@ class DataSet:
         if self.unused:
             lines.append(f"  unused images: {len(self.unused):,} (first: {self.unused[0]})")
         return "\n".join(lines)
-
-
-def image_digests(data: DataSet, samples: Iterable[Sample]) -> dict[str, str]:
-    """The SHA-256 of every image's pixels, by reference.
-
-    Opens every image once, which takes time in a large data set.
-
-    Raises:
-        DataError: an image cannot be opened.
-    """
-    references = sorted({reference for sample in samples for reference in sample.images})
-    return {reference: pixel_digest(data.open_image(reference)) for reference in references}
 
 
 def is_yes_no(answer: str) -> bool:

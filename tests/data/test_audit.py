@@ -10,6 +10,7 @@ import pytest
 from data.made import build, jsonl, lines, make_image, row, save_images
 from PIL import Image, ImageDraw, PngImagePlugin
 
+from lowmed.api import audit as api
 from lowmed.data import validate
 from lowmed.data.audit import burned_in_text, near_duplicates, phi_patterns
 from lowmed.data.audit.record import read_audit
@@ -62,6 +63,31 @@ def test_the_same_image_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> N
     result = audit(made(tmp_path, {"image": "copy.bmp"}), POLICY)
     assert {each["kind"] for each in result["leaks"]} == {"images", "decoded pixels"}
     assert result["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(("copy", "kinds"), [("copy.png", {"files", "decoded pixels"}), ("copy.bmp", {"decoded pixels"})])
+def test_the_same_image_under_two_names_is_a_leak_in_a_folder_that_was_not_prepared(
+    tmp_path: Path, copy: str, kinds: set[str]
+) -> None:
+    save_images(tmp_path, *(f"{number}.png" for number in range(4)))
+    image = Image.open(tmp_path / "0.png")
+    image.save(tmp_path / copy)
+    if copy == "copy.png":
+        (tmp_path / copy).write_bytes((tmp_path / "0.png").read_bytes())
+    table = [
+        {"id": name, "images": [name], "question": "CT?", "answer": "no", "kind": "closed", "split": split}
+        for name, split in (("0.png", "train"), ("1.png", "train"), ("2.png", "train"), (copy, "test"), ("3.png", "test"))
+    ]
+    jsonl(tmp_path / "samples.jsonl", *table)
+    result = audit(tmp_path, POLICY)
+    assert (result["verdict"], {each["kind"] for each in result["leaks"]}) == ("fail", kinds)
+    clean = api.audit(tmp_path, resplit="image").resplit
+    assert clean is not None
+    split_of = {line["id"]: line["split"] for line in lines(tmp_path / clean.file)}
+    assert split_of["0.png"] == split_of[copy]
+    build(tmp_path / "samples.jsonl", tmp_path / "out")
+    across = audit(tmp_path / "out", POLICY, (tmp_path,))
+    assert {each["kind"] for each in across["leaks"] if each["a"].startswith(tmp_path.name)} >= {"decoded pixels"}
 
 
 def test_a_near_duplicate_is_shown_and_does_not_fail_the_audit(tmp_path: Path) -> None:

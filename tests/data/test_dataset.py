@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from lowmed.data.dataset import DataSet, RejectedRow, image_digests, is_yes_no
+from lowmed.data.dataset import DataSet, RejectedRow, is_yes_no
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -50,14 +50,6 @@ def test_the_description_counts_splits_kinds_and_rejections() -> None:
         "    1 x no image (first: row 2)",
         "  unused images: 1 (first: c.png)",
     ]
-
-
-def test_image_digests_are_of_pixels_and_a_missing_image_is_an_error() -> None:
-    digests = image_digests(data(train=(ONE, TWO)), (ONE, TWO, ONE))
-    assert list(digests) == ["a", "b"]
-    assert digests["a"] != digests["b"]
-    with pytest.raises(DataError):
-        image_digests(data(train=()), [replace(ONE, images=("gone",))])
 
 
 @pytest.mark.parametrize(("answer", "expected"), [("Yes", True), (" NO ", True), ("no.", False), ("not sure", False)])

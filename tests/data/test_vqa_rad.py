@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lowmed.data.dataset import DataSet, image_digests, is_yes_no
+from lowmed.data.dataset import DataSet, is_yes_no
 from lowmed.data.group_split import by_group, shared_images
 from lowmed.data.load import load
 from lowmed.data.sources.vqa_rad import FILE
@@ -111,7 +111,6 @@ def test_real_images_open_in_a_worker_process(real: DataSet) -> None:
     opener = pickle.loads(pickle.dumps(real.open_image))  # noqa: S301
     first = real.splits["test"][0]
     assert opener(first.images[0]).size == real.open_image(first.images[0]).size
-    assert set(image_digests(real, [first])) == set(first.images)
 
 
 @pytest.fixture(scope="module")

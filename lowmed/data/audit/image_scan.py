@@ -1,7 +1,8 @@
 """Scan every image of a data set: whether it opens, its size, perceptual hash, text and metadata."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,8 +12,10 @@ from lowmed.data.audit.burned_in_text import Box, text_rows
 from lowmed.data.audit.near_duplicates import perceptual_hash
 from lowmed.data.audit.phi_patterns import phi_in_file
 from lowmed.data.image.files import decode, locate
-from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.data.image.policy import PixelPolicy, one_channel, prepare
+from lowmed.data.ingest.image_store import pixel_digest
 from lowmed.errors import DataError
+from lowmed.progress import Advance
 
 IN_FLIGHT = 64
 LARGEST = PixelPolicy(256)  # text is searched, and hashes are computed, at the default size of training
@@ -20,10 +23,15 @@ LARGEST = PixelPolicy(256)  # text is searched, and hashes are computed, at the 
 
 @dataclass(frozen=True, slots=True)
 class ImageScan:
-    """The scan of an image file; if it does not open, `problem` has the reason and the rest is empty."""
+    """The scan of an image file; if it does not open, `problem` has the reason and the rest is empty.
+
+    `file` and `pixels` are the digests that `lowmed data prepare` would record of it.
+    """
 
     reference: str
     problem: str = ""
+    file: str = ""
+    pixels: str = ""
     size: tuple[int, int] = (0, 0)
     phash: int = 0
     text: tuple[Box, ...] = ()
@@ -38,11 +46,20 @@ def scan(folder: Path, reference: str) -> ImageScan:
         prepared = prepare(image, LARGEST, reference)
     except DataError as error:
         return ImageScan(reference, error.what)
-    text = tuple(text_rows(prepared))
-    return ImageScan(reference, "", image.size, perceptual_hash(prepared), text, phi_in_file(content))
+    return ImageScan(
+        reference,
+        file=hashlib.sha256(content).hexdigest(),
+        pixels=pixel_digest(one_channel(image)),
+        size=image.size,
+        phash=perceptual_hash(prepared),
+        text=tuple(text_rows(prepared)),
+        metadata=phi_in_file(content),
+    )
 
 
-def scan_all(folder: Path, references: Iterable[str], advance: Callable[[int, str], None]) -> Iterator[ImageScan]:
+def scan_all(
+    folder: Path, references: Iterable[str], advance: Advance = lambda done, note: None
+) -> Iterator[ImageScan]:
     """Scan all images in order, on all cores, with a bounded number in memory."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = []

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from lowmed import answer
 from lowmed.data import folder, validate
@@ -13,6 +12,7 @@ from lowmed.data.answer_prior import AnswerPrior
 from lowmed.data.audit import image_scan, leaks, near_duplicates, phi_patterns, record
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.data.ingest import prepared_folder
+from lowmed.data.ingest.image_store import StoredFile
 from lowmed.progress import Advance
 from lowmed.sample import KINDS, Sample
 
@@ -42,10 +42,10 @@ def audit(
     root = path if path.is_dir() else path.parent
     card = prepared_folder.data_card(root)
     stored = [file for _, file in prepared_folder.stored_files(root)]
-    digests = leaks.image_digests(stored)
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
     text_only = card is not None and not card.has_images
     scans = [] if text_only else list(image_scan.scan_all(root, references, advance))
+    digests = image_digests(stored, scans)
     parts = leaks.parts(data.splits)
     shared = leaks.within(parts, digests)
     pairs = _near_within(data.splits, scans)
@@ -69,6 +69,18 @@ def audit(
     reasons = _reasons(result, shared)
     verdict = "fail" if reasons else "pass"
     return result.model_copy(update={"reasons": reasons, "review": _review(result), "verdict": verdict})
+
+
+def image_digests(stored: Iterable[StoredFile], scans: Iterable[image_scan.ImageScan]) -> leaks.ImageDigests:
+    """The digests that import recorded, and those of the scan for images that were not imported."""
+    files = list(stored)
+    recorded = {image for file in files for image in file.images}
+    files += [
+        StoredFile(scan.file, (scan.reference,), (scan.pixels,), (scan.size,))
+        for scan in scans
+        if not scan.problem and scan.reference not in recorded
+    ]
+    return leaks.image_digests(files)
 
 
 def counts(samples: Rows) -> record.SplitCounts:
@@ -115,7 +127,7 @@ def baselines(splits: Splits) -> dict[str, dict[str, dict[str, float]]]:
 def images(
     references: Sequence[str],
     scans: Sequence[image_scan.ImageScan],
-    stored: Iterable[Any],
+    stored: Iterable[StoredFile],
     policy: PixelPolicy,
     text_only: bool,
 ) -> record.ImageFigures:
@@ -241,9 +253,9 @@ def _other(path: Path) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple
     card = prepared_folder.data_card(root)
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
     with_images = card is None or card.has_images
-    scans = image_scan.scan_all(root, references, lambda done, note: None) if with_images else ()
+    scans = list(image_scan.scan_all(root, references)) if with_images else []
     hashes = [(scan.reference, scan.phash) for scan in scans if not scan.problem]
-    digests = leaks.image_digests([file for _, file in prepared_folder.stored_files(root)])
+    digests = image_digests((file for _, file in prepared_folder.stored_files(root)), scans)
     return leaks.parts(data.splits, path.name), digests, hashes
 
 

@@ -5,7 +5,6 @@ evaluated at the resolution that it was trained at. Follows Qwen2-VL's `smart_re
 by two, so that one token is 28 x 28 pixels.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -153,15 +152,6 @@ def one_channel(image: Image.Image) -> Image.Image:
 def apply_orientation(image: Image.Image) -> Image.Image:
     """The image rotated as its EXIF orientation requires; the same object if no rotation is needed."""
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
-
-
-def pixel_digest(image: Image.Image) -> str:
-    """The SHA-256 of mode, size, palette and pixels, independent of file format and metadata."""
-    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
-    if image.mode in ("P", "PA"):
-        digest.update(bytes(image.getpalette("RGBA") or ()))
-    digest.update(image.tobytes())
-    return digest.hexdigest()
 
 
 def check_shape(width: int, height: int) -> None:

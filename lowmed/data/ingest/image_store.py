@@ -92,7 +92,7 @@ def store_file(
     with errors_naming(image.name):
         frames = [one_channel(frame) for frame in decoded.images]
     images = tuple(_write(fit(frame, settings.policy, image.name), folder) for frame in frames)
-    pixels = tuple(_digest(frame) for frame in frames)
+    pixels = tuple(pixel_digest(frame) for frame in frames)
     sizes = tuple(frame.size for frame in frames)
     return StoredFile(file, images, pixels, sizes, decoded.modality, decoded.view, decoded.patient)
 
@@ -105,7 +105,7 @@ def png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _digest(image: Image.Image) -> str:
+def pixel_digest(image: Image.Image) -> str:
     """128 bits of mode, size and pixels; not cryptographic, because a forged digest would gain nothing."""
     digest = xxhash.xxh3_128(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
