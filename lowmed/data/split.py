@@ -75,7 +75,7 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
         DataError: no training row is left, more rows are rejected than the recipe allows, or the published split
             shares images and the recipe does not allow that.
     """
-    _check_rejected(dataset, spec)
+    check_rejected(dataset, spec.max_rejected)
     if spec.task == "extraction":
         dataset = as_json_task(dataset)
     train = _of_modality(dataset.splits.get("train", ()), spec.modality)
@@ -184,9 +184,21 @@ def _of_modality(train: tuple[Sample, ...], modality: str | None) -> tuple[Sampl
     )
 
 
-def _check_rejected(dataset: DataSet, spec: DataSpec) -> None:
+def check_rejected(
+    dataset: DataSet, max_rejected: float, exclude: str = "leave them out with data.max_rejected={share:g}"
+) -> None:
+    """Refuse a data set with too many rows that cannot be used.
+
+    Args:
+        dataset: the data set.
+        max_rejected: the largest accepted share of such rows.
+        exclude: how to leave them out, for the error message; `{share}` is the share that would be accepted.
+
+    Raises:
+        DataError: the share is larger.
+    """
     rejected, total = dataset.rejected, len(dataset.samples) + len(dataset.rejected)
-    if len(rejected) <= spec.max_rejected * total:
+    if len(rejected) <= max_rejected * total:
         return
     lines = [f"{row.where}: {row.reason}" for row in rejected[:SHOWN_REJECTED]]
     more = len(rejected) - len(lines)
@@ -194,7 +206,7 @@ def _check_rejected(dataset: DataSet, spec: DataSpec) -> None:
     raise DataError(
         f"{len(rejected):,} of {total:,} rows of {dataset.source} cannot be used",
         "\n".join([*lines, *([f"and {more:,} more"] if more else [])]),
-        f"correct them, or leave them out with data.max_rejected={share:g}",
+        f"correct them, or {exclude.format(share=share)}",
     )
 
 

@@ -9,7 +9,14 @@ from lowmed.data import for_recipe
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
-from lowmed.data.split import DataSplit, evaluation_only, limited, split_data, training_questions_only
+from lowmed.data.split import (
+    DataSplit,
+    check_rejected,
+    evaluation_only,
+    limited,
+    split_data,
+    training_questions_only,
+)
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluation.report import SEEN, UNSEEN
 from lowmed.files import read_json
@@ -19,6 +26,7 @@ from lowmed.recipe.io import load_recipe
 from lowmed.run import FOLDER, Run, is_missing_path, open_run
 
 ADAPTER_CONFIG = "adapter_config.json"
+MAX_REJECTED = 0.05  # of the rows of other data; `lowmed data prepare` accepts the same share
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,8 @@ def splits_to_evaluate(
 
     Raises:
         RecipeError: no source is named, or one folder for several sources.
-        DataError: the run's own source, but not the data that it was trained on.
+        DataError: the run's own source, but not the data that it was trained on; or other data of which more than 5 % of
+            the rows cannot be used.
     """
     if on is None and target.run is None:
         raise RecipeError(
@@ -151,7 +160,7 @@ def split_to_probe(
     elif on is None:
         raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run directory")
     else:
-        spec = DataSpec(source=on, allow_shared_images=True, task=target.task)
+        spec = DataSpec(source=on, allow_shared_images=True, task=target.task, max_rejected=MAX_REJECTED)
         data_split, seen = split_data(_load(target, on, path, progress), spec, 0), ""
     return training_questions_only(data_split, limit), seen
 
@@ -175,4 +184,7 @@ def _load_split(
 
 
 def _load(target: EvalTarget, source: str, path: str | None, progress: Progress | None) -> DataSet:
-    return load(source, path, max_image_tokens=target.model.max_image_tokens, progress=progress)
+    dataset = load(source, path, max_image_tokens=target.model.max_image_tokens, progress=progress)
+    copy = "evaluate a copy without them (`lowmed data prepare --max-rejected {share:g}`, then --on folder --path DIR)"
+    check_rejected(dataset, MAX_REJECTED, copy)
+    return dataset

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lowmed.errors import RecipeError, RunError
-from lowmed.evaluation.target import open_target
+from lowmed.errors import DataError, RecipeError, RunError
+from lowmed.evaluation.target import open_target, split_to_probe, splits_to_evaluate
 
 
 def adapter(folder: Path, **config: object) -> Path:
@@ -29,3 +29,22 @@ def test_a_model_without_an_adapter_is_its_own_base() -> None:
     assert open_target("nano").adapters == {"base": None}
     with pytest.raises(RecipeError, match="is its own base"):
         open_target("nano", base=True)
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_other_data_with_many_rejected_rows_are_not_evaluated_or_probed(tmp_path: Path, broken: int) -> None:
+    rows = [
+        {"id": number, "question": "Is it?", "answer": "" if number < broken else "no", "kind": "closed"}
+        for number in range(21)
+    ]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    target = open_target("nano")
+    if broken == 1:
+        [(data_split, _)] = splits_to_evaluate(target, "folder", str(tmp_path), None)
+        assert len(data_split.held_out["all"]) == 20
+        assert split_to_probe(target, "folder", str(tmp_path), 5)[0].held_out["train"]
+        return
+    for select in (splits_to_evaluate, split_to_probe):
+        with pytest.raises(DataError, match="2 of 21 rows of folder cannot be used") as caught:
+            select(target, "folder", str(tmp_path), 5)
+        assert "--max-rejected 0.096, then --on folder --path DIR" in caught.value.fix.replace("`", "")
