@@ -101,12 +101,12 @@ def _locked(entry: Path) -> Iterator[None]:
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         lock = entry.with_name(f"{entry.name}.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise SetupError(
-            f"the data cache cannot be written ({error.strerror})",
+            f"the data cache cannot be written or locked ({error.strerror})",
             str(entry.parent),
-            "set XDG_CACHE_HOME to a folder that can be written",
+            "set XDG_CACHE_HOME to a folder that can be written, on a local disk",
         ) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield

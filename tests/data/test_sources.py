@@ -1,5 +1,6 @@
 """Loading sources by name: the cache of imported sources, and errors for missing ones."""
 
+import errno
 import json
 import os
 import subprocess
@@ -16,6 +17,8 @@ from PIL import Image
 
 from lowmed.data import source_cache
 from lowmed.data.group_split import shared_images
+from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.ingest.prepare import prepare
 from lowmed.data.load import load
 from lowmed.data.sources import KNOWN
@@ -193,9 +196,24 @@ def test_an_interrupted_import_leaves_no_entry(tmp_path: Path, cache: Path, monk
 def test_a_cache_that_cannot_be_written_is_a_setup_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(SetupError, match="cache cannot be written") as caught:
+    with pytest.raises(SetupError, match="cache cannot be written or locked") as caught:
         load("slake", str(write_slake(tmp_path / "slake")))
     assert "XDG_CACHE_HOME" in caught.value.fix
+
+
+def test_a_cache_that_cannot_be_locked_is_a_setup_error(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del cache
+
+    def not_implemented(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", not_implemented)
+    with pytest.raises(SetupError, match="Function not implemented"):
+        load("slake", str(write_slake(tmp_path / "slake")))
+    with pytest.raises(DataError, match="cannot be locked"):
+        prepare([], tmp_path / "out", ImageStoreSettings(PixelPolicy(64)), {"source": "own"})
 
 
 def test_the_import_shows_its_progress(tmp_path: Path, cache: Path) -> None:

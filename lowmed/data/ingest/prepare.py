@@ -169,8 +169,11 @@ def _building(out: Path) -> Iterator[Path]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise DataError("another process is writing this data set", str(out), "wait for it") from error
+        except OSError as error:
+            what = f"the folder cannot be locked ({error.strerror})"
+            raise DataError(what, str(out), "choose another --out, on a local disk") from error
         try:
             yield folder
         except LowmedError:
