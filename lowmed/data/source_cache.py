@@ -60,7 +60,7 @@ def _read(source: Source, entry: Path) -> DataSet | None:
     """The data set of a cache entry; None if the entry is missing, or was changed after it was written."""
     try:
         card = prepared_folder.data_card(entry)
-        if card is None or prepared_folder.samples_digest(entry) != card.samples_sha256:
+        if card is None or prepared_folder.samples_digest(entry / prepared_folder.SAMPLES) != card.samples_sha256:
             return None
         if len(prepared_folder.rejected_rows(entry)) != sum(card.rejected.values()):
             return None

@@ -60,7 +60,7 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
         "floor": {name: rules["prior"] for name, rules in report.baselines(splits).items()},
         "sizes": _sizes(splits, stored, run.recipe.model.max_image_tokens),
         "prepared": card and _prepared(card),
-        "audit": card and _audit(root / audit_name, card),
+        "audit": card and _audit(root / audit_name, folder if folder.is_file() else folder / prepared_folder.SAMPLES),
     }
 
 
@@ -109,7 +109,7 @@ def _prepared(card: DataCard) -> dict[str, Any]:
     }
 
 
-def _audit(file: Path, card: DataCard) -> dict[str, Any] | None:
+def _audit(file: Path, samples: Path) -> dict[str, Any] | None:
     """Figures of `lowmed data audit`; None if it was not run, or the samples have changed since."""
     if not file.is_file():
         return None
@@ -117,7 +117,7 @@ def _audit(file: Path, card: DataCard) -> dict[str, Any] | None:
         audit = read_audit(file)
     except LowmedError:  # damaged, or of another version
         return None
-    if audit.data.card is None or audit.data.card.samples_sha256 != card.samples_sha256:
+    if audit.data.samples_sha256 != prepared_folder.samples_digest(samples):
         return None
     return {
         "verdict": audit.verdict,

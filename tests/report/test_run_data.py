@@ -99,8 +99,9 @@ def test_other_data_and_moved_data_are_reported_as_missing(prepared: Run) -> Non
 
 
 def test_an_audit_of_other_samples_is_ignored(prepared: Run) -> None:
-    card = Path("data/card.json")
-    card.write_text(card.read_text().replace(json.loads(card.read_text())["samples_sha256"], "0" * 64))
+    samples = Path("data/samples.jsonl")
+    samples.write_text(samples.read_text().replace("left lung", "right lung"))
+    prepared.update(data_digest=load("folder", "data").digest)
     assert run_data.data_summary(prepared)["audit"] is None
 
 

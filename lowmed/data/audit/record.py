@@ -18,12 +18,13 @@ class _Part(BaseModel):
 
 
 class AuditedData(_Part):
-    """The audited folder: its name, its card if it was prepared, and its rows."""
+    """The audited folder: its name, its card if it was prepared, its rows, and the digest of the file of samples."""
 
     folder: str
     card: DataCard | None
     rows: int
     rejected: int
+    samples_sha256: str = ""
 
 
 class AnswerShare(_Part):

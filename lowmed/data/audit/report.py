@@ -54,7 +54,13 @@ def audit(
         shared += leaks.across(parts, digests, other_parts, other_digests)
         pairs += _near_across(scans, hashes, other)
     result = record.AuditRecord(
-        data=record.AuditedData(folder=path.name, card=card, rows=len(data.samples), rejected=len(data.rejected)),
+        data=record.AuditedData(
+            folder=path.name,
+            card=card,
+            rows=len(data.samples),
+            rejected=len(data.rejected),
+            samples_sha256=prepared_folder.samples_digest(path if path.is_file() else path / prepared_folder.SAMPLES),
+        ),
         counts={split: counts(samples) for split, samples in data.splits.items()},
         baselines=baselines(data.splits),
         images=images(references, scans, stored, policy, text_only),

@@ -147,7 +147,7 @@ def _card(
             "frames": settings.frames,
             "window": settings.window,
             "rejected": dict(counts.reasons.most_common()),
-            "samples_sha256": prepared_folder.samples_digest(folder),
+            "samples_sha256": prepared_folder.samples_digest(folder / prepared_folder.SAMPLES),
             "lowmed": __version__,
         }
     )

@@ -86,9 +86,9 @@ def data_card(folder: Path) -> DataCard | None:
         ) from error
 
 
-def samples_digest(folder: Path) -> str:
-    """The SHA-256 of the folder's `samples.jsonl`, as its card records it."""
-    return hashlib.sha256((folder / SAMPLES).read_bytes()).hexdigest()
+def samples_digest(file: Path) -> str:
+    """The SHA-256 of a file of samples, as the card and the audit record it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, StoredFile]]:
