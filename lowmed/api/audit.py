@@ -58,16 +58,15 @@ def audit_file(folder: Path) -> Path:
 
 def _write_resplit(path: Path, root: Path, by: Literal["image", "patient"]) -> "Resplit":
     from lowmed.data import folder
-    from lowmed.data.audit import image_scan
+    from lowmed.data.audit import image_scan, leaks
     from lowmed.data.audit.record import Resplit
-    from lowmed.data.audit.report import image_digests
     from lowmed.data.audit.resplit import resplit, write
     from lowmed.data.ingest import prepared_folder
 
     data = folder.load(str(path), images=False)
     references = dict.fromkeys(image for sample in data.samples for image in sample.images)
     scans = () if prepared_folder.data_card(root) else image_scan.scan_all(root, references)
-    digests = image_digests((file for _, file in prepared_folder.stored_files(root)), scans)
+    digests = leaks.image_digests([file for _, file in prepared_folder.stored_files(root)], scans)
     splits = resplit(data.splits, digests, by)
     file = write(root, splits, by)
     return Resplit(by=by, file=file.name, rows={split: len(samples) for split, samples in splits.items()})

@@ -122,8 +122,8 @@ def splits_to_evaluate(
 
     Raises:
         RecipeError: no source is named, or one folder for several sources.
-        DataError: the run's own source, but not the data that it was trained on; or other data of which more than 5 % of
-            the rows cannot be used.
+        DataError: the run's own source, but not the data that it was trained on; or more than 5 % of the rows of other
+            data cannot be used.
     """
     if on is None and target.run is None:
         raise RecipeError(

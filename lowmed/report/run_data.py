@@ -10,13 +10,14 @@ from typing import Any
 
 from lowmed.data import for_recipe
 from lowmed.data.audit import leaks, report
-from lowmed.data.audit.record import read_audit
+from lowmed.data.audit.record import AuditRecord
 from lowmed.data.group_split import patient_groups
 from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.ingest.prepared_folder import DataCard
 from lowmed.errors import LowmedError
 from lowmed.files import read_json
+from lowmed.records import read_record
 from lowmed.run import Run
 from lowmed.sample import Sample
 
@@ -114,7 +115,7 @@ def _audit(file: Path, samples: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        audit = read_audit(file)
+        audit = read_record(file, AuditRecord)
     except LowmedError:  # damaged, or of another version
         return None
     if audit.data.samples_sha256 != prepared_folder.samples_digest(samples):

@@ -13,12 +13,13 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from lowmed.api import audit as api
 from lowmed.data import validate
 from lowmed.data.audit import burned_in_text, near_duplicates, phi_patterns
-from lowmed.data.audit.record import read_audit
+from lowmed.data.audit.record import AuditRecord
 from lowmed.data.audit.report import audit as run_audit
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.ingest.prepared_folder import data_card
 from lowmed.data.load import load
 from lowmed.errors import DataError
+from lowmed.records import read_record
 from lowmed.report.data_page import audit_page, show_page
 from lowmed.report.data_sheet import rows, terminal
 from lowmed.sample import Sample
@@ -65,7 +66,9 @@ def test_the_same_image_in_another_file_is_a_leak_of_pixels(tmp_path: Path) -> N
     assert result["verdict"] == "fail"
 
 
-@pytest.mark.parametrize(("copy", "kinds"), [("copy.png", {"files", "decoded pixels"}), ("copy.bmp", {"decoded pixels"})])
+@pytest.mark.parametrize(
+    ("copy", "kinds"), [("copy.png", {"files", "decoded pixels"}), ("copy.bmp", {"decoded pixels"})]
+)
 def test_the_same_image_under_two_names_is_a_leak_in_a_folder_that_was_not_prepared(
     tmp_path: Path, copy: str, kinds: set[str]
 ) -> None:
@@ -76,7 +79,13 @@ def test_the_same_image_under_two_names_is_a_leak_in_a_folder_that_was_not_prepa
         (tmp_path / copy).write_bytes((tmp_path / "0.png").read_bytes())
     table = [
         {"id": name, "images": [name], "question": "CT?", "answer": "no", "kind": "closed", "split": split}
-        for name, split in (("0.png", "train"), ("1.png", "train"), ("2.png", "train"), (copy, "test"), ("3.png", "test"))
+        for name, split in (
+            ("0.png", "train"),
+            ("1.png", "train"),
+            ("2.png", "train"),
+            (copy, "test"),
+            ("3.png", "test"),
+        )
     ]
     jsonl(tmp_path / "samples.jsonl", *table)
     result = audit(tmp_path, POLICY)
@@ -278,7 +287,7 @@ def test_a_record_of_a_newer_version_is_refused(tmp_path: Path, name: str) -> No
     content = run_audit(out, POLICY).model_dump(mode="json") if name == "audit.json" else json.loads(file.read_text())
     file.write_text(json.dumps({**content, "format": 2, "unknown": 1}))
     with pytest.raises(DataError) as caught:
-        data_card(out) if name == "card.json" else read_audit(file)
+        data_card(out) if name == "card.json" else read_record(file, AuditRecord, error=DataError)
     assert caught.value.what == "written by a newer version of lowmed (format 2, this version reads 1)"
     assert (caught.value.where, caught.value.fix) == (str(file), "update lowmed: pip install -U lowmed")
 
@@ -287,11 +296,11 @@ def test_the_audit_is_read_back_as_it_was_written_and_damage_is_named(tmp_path: 
     out = made(tmp_path)
     audited, file = run_audit(out, POLICY), out / "audit.json"
     file.write_text(audited.model_dump_json())
-    assert read_audit(file) == audited
+    assert read_record(file, AuditRecord, error=DataError) == audited
     for damage in ('{"format": 1, "counts": {', "[]", '{"format": 1}'):
         file.write_text(damage)
         with pytest.raises(DataError, match="audit"):
-            read_audit(file)
+            read_record(file, AuditRecord, error=DataError)
 
 
 def test_a_damaged_card_is_refused_and_that_of_another_program_ignored(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_a_patient_on_both_sides_of_an_official_split_is_refused() -> None:
 def test_a_published_part_states_the_patients_that_are_trained_on(split_by: str) -> None:
     made = dataset(["other-1", "other-2"])
     splits = {
-        "train": tuple(replace(each, group="patient-7") if int(each.id) < 30 else each for each in made.splits["train"]),
+        "train": tuple(
+            replace(each, group="patient-7") if int(each.id) < 30 else each for each in made.splits["train"]
+        ),
         "test": (replace(made.splits["test"][0], group="patient-7"), made.splits["test"][1]),
     }
     spec = data(split_by=split_by)

@@ -1,10 +1,11 @@
 """Find exact overlaps between two parts of the data: ids, images, files, decoded pixels, groups."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, product
 
+from lowmed.data.audit.image_scan import ImageScan
 from lowmed.data.audit.record import LeakRecord
 from lowmed.data.group_split import patient_groups
 from lowmed.data.ingest.image_store import StoredFile
@@ -58,11 +59,22 @@ class Leak:
         return LeakRecord(**asdict(self), sentence=self.sentence)
 
 
-def image_digests(stored: Sequence[StoredFile]) -> ImageDigests:
-    """The digests by image reference; a reference has several if several files hold the same image."""
+def image_digests(stored: Sequence[StoredFile], scans: Iterable[ImageScan] = ()) -> ImageDigests:
+    """The digests by image reference; a reference has several if several files hold the same image.
+
+    Args:
+        stored: the records of the import.
+        scans: scans of the images, for those that were not imported.
+    """
+    recorded = {image for file in stored for image in file.images}
+    scanned = (
+        StoredFile(scan.file, (scan.reference,), (scan.pixels,), (scan.size,))
+        for scan in scans
+        if not scan.problem and scan.reference not in recorded
+    )
     files: dict[str, set[str]] = {}
     pixels: dict[str, set[str]] = {}
-    for file in stored:
+    for file in (*stored, *scanned):
         for reference, digest in zip(file.images, file.pixels, strict=False):
             files.setdefault(reference, set()).add(file.file)
             pixels.setdefault(reference, set()).add(digest)

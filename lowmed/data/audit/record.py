@@ -1,23 +1,12 @@
 """The audit of a data set as a typed record, which is stored as `audit.json`."""
 
-import json
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from lowmed.data.ingest.prepared_folder import DataCard
-from lowmed.errors import DataError
-from lowmed.files import require_format
-
-FORMAT = 1
+from lowmed.records import Part, Record
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class AuditedData(_Part):
+class AuditedData(Part):
     """The audited folder: its name, its card if it was prepared, its rows, and the digest of the file of samples."""
 
     folder: str
@@ -27,7 +16,7 @@ class AuditedData(_Part):
     samples_sha256: str = ""
 
 
-class AnswerShare(_Part):
+class AnswerShare(Part):
     """A frequent answer; `share` of all rows of the split."""
 
     answer: str
@@ -35,7 +24,7 @@ class AnswerShare(_Part):
     share: float
 
 
-class SplitCounts(_Part):
+class SplitCounts(Part):
     """Rows, images, kinds, modalities and answers of one split."""
 
     rows: int
@@ -48,7 +37,7 @@ class SplitCounts(_Part):
     top_answers: tuple[AnswerShare, ...]
 
 
-class Spread(_Part):
+class Spread(Part):
     """Minimum, median and maximum."""
 
     min: float
@@ -56,14 +45,14 @@ class Spread(_Part):
     max: float
 
 
-class BrokenImage(_Part):
+class BrokenImage(Part):
     """An image that does not open."""
 
     image: str
     problem: str
 
 
-class TokenBin(_Part):
+class TokenBin(Part):
     """Images with at least `low` and fewer than `below` tokens at their original size."""
 
     low: int
@@ -71,7 +60,7 @@ class TokenBin(_Part):
     images: int
 
 
-class ImageFigures(_Part):
+class ImageFigures(Part):
     """Images that load, their original sizes in pixels, and their tokens at these sizes.
 
     Attributes:
@@ -101,7 +90,7 @@ class ImageFigures(_Part):
     over_budget: float
 
 
-class ShownSample(_Part):
+class ShownSample(Part):
     """A sample in a list of examples."""
 
     id: str
@@ -110,14 +99,14 @@ class ShownSample(_Part):
     kind: str
 
 
-class UnreadableGolds(_Part):
+class UnreadableGolds(Part):
     """Gold answers that do not read back as themselves, and the first of them."""
 
     unread: int
     shown: tuple[ShownSample, ...]
 
 
-class Repeats(_Part):
+class Repeats(Part):
     """Rows that repeat a question about the same images, and questions with several gold answers."""
 
     duplicates: int
@@ -125,7 +114,7 @@ class Repeats(_Part):
     shown: tuple[tuple[ShownSample, ...], ...]
 
 
-class LeakRecord(_Part):
+class LeakRecord(Part):
     """Keys of part `b` that also occur in part `a`.
 
     Attributes:
@@ -153,7 +142,7 @@ class LeakRecord(_Part):
     sentence: str
 
 
-class NearPair(_Part):
+class NearPair(Part):
     """Two images that look alike: distance in bits, and the folder of `b` if it is another data set."""
 
     a: str
@@ -162,7 +151,7 @@ class NearPair(_Part):
     b_folder: str
 
 
-class NearDuplicates(_Part):
+class NearDuplicates(Part):
     """Pairs of similar images across splits or data sets, and the nearest of them."""
 
     pairs: int
@@ -170,28 +159,28 @@ class NearDuplicates(_Part):
     shown: tuple[NearPair, ...]
 
 
-class MetadataImage(_Part):
+class MetadataImage(Part):
     """An image file with metadata, by the kinds of metadata only."""
 
     image: str
     contains: tuple[str, ...]
 
 
-class SuspiciousText(_Part):
+class SuspiciousText(Part):
     """A path or an id that may identify a patient."""
 
     text: str
     looks_like: str
 
 
-class TextImage(_Part):
+class TextImage(Part):
     """An image that may show text; boxes are left, top, right, bottom in pixels."""
 
     image: str
     boxes: tuple[tuple[int, int, int, int], ...]
 
 
-class Privacy(_Part):
+class Privacy(Part):
     """Metadata in image files, names in paths and ids, text in images; the first of each, and images scanned."""
 
     metadata: int
@@ -203,7 +192,7 @@ class Privacy(_Part):
     images_scanned: int
 
 
-class Resplit(_Part):
+class Resplit(Part):
     """The clean split that was written: by image or patient, its file, and rows by split."""
 
     by: Literal["image", "patient"]
@@ -211,11 +200,10 @@ class Resplit(_Part):
     rows: dict[str, int]
 
 
-class AuditRecord(_Part):
+class AuditRecord(Record):
     """The audit of a data set.
 
     Attributes:
-        format: version of this record's format.
         data: the audited folder.
         counts: rows, images and answers by split.
         baselines: accuracy without images: split -> rule -> kind -> share of correct answers.
@@ -231,7 +219,6 @@ class AuditRecord(_Part):
         resplit: the clean split that was written.
     """
 
-    format: int = FORMAT
     data: AuditedData
     counts: dict[str, SplitCounts]
     baselines: dict[str, dict[str, dict[str, float]]]
@@ -245,24 +232,3 @@ class AuditRecord(_Part):
     review: tuple[str, ...] = ()
     verdict: Literal["pass", "fail"] = "pass"
     resplit: Resplit | None = None
-
-
-def read_audit(path: Path) -> AuditRecord:
-    """Read `audit.json`.
-
-    Raises:
-        DataError: the file is damaged, or a newer version of lowmed wrote it.
-    """
-    fix = f"run `lowmed data audit {path.parent}` again"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"the audit cannot be read ({type(error).__name__})", str(path), fix) from error
-    if not isinstance(content, dict):
-        raise DataError("the audit is not a JSON object", str(path), fix)
-    require_format(content, FORMAT, path, error=DataError)
-    try:
-        return AuditRecord.model_validate(content)
-    except ValidationError as error:
-        fields = ", ".join(dict.fromkeys(str(mistake["loc"][0]) for mistake in error.errors() if mistake["loc"]))
-        raise DataError(f"the audit is damaged: {fields} missing or wrong", str(path), fix) from error

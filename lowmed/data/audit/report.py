@@ -45,7 +45,7 @@ def audit(
     references = list(dict.fromkeys(image for sample in data.samples for image in sample.images))
     text_only = card is not None and not card.has_images
     scans = [] if text_only else list(image_scan.scan_all(root, references, advance))
-    digests = image_digests(stored, scans)
+    digests = leaks.image_digests(stored, scans)
     parts = leaks.parts(data.splits)
     shared = leaks.within(parts, digests)
     pairs = _near_within(data.splits, scans)
@@ -75,18 +75,6 @@ def audit(
     reasons = _reasons(result, shared)
     verdict = "fail" if reasons else "pass"
     return result.model_copy(update={"reasons": reasons, "review": _review(result), "verdict": verdict})
-
-
-def image_digests(stored: Iterable[StoredFile], scans: Iterable[image_scan.ImageScan]) -> leaks.ImageDigests:
-    """The digests that import recorded, and those of the scan for images that were not imported."""
-    files = list(stored)
-    recorded = {image for file in files for image in file.images}
-    files += [
-        StoredFile(scan.file, (scan.reference,), (scan.pixels,), (scan.size,))
-        for scan in scans
-        if not scan.problem and scan.reference not in recorded
-    ]
-    return leaks.image_digests(files)
 
 
 def counts(samples: Rows) -> record.SplitCounts:
@@ -261,7 +249,7 @@ def _other(path: Path) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple
     with_images = card is None or card.has_images
     scans = list(image_scan.scan_all(root, references)) if with_images else []
     hashes = [(scan.reference, scan.phash) for scan in scans if not scan.problem]
-    digests = image_digests((file for _, file in prepared_folder.stored_files(root)), scans)
+    digests = leaks.image_digests([file for _, file in prepared_folder.stored_files(root)], scans)
     return leaks.parts(data.splits, path.name), digests, hashes
 
 
