@@ -16,10 +16,7 @@ def contradictions(prediction: str, gold: str, longest: int = 12) -> tuple[str, 
     The check compares words. It vetoes graded scores and never decides an outcome. A gold answer of more than
     `longest` words, or one that names both left and right, makes several statements and is not checked.
     """
-    return _contradictions(normalize(prediction), normalize(gold), longest)
-
-
-def _contradictions(prediction: str, gold: str, longest: int) -> tuple[str, ...]:
+    prediction, gold = normalize(prediction), normalize(gold)
     predicted, expected = set(prediction.split()), set(gold.split())
     if not predicted or not expected or len(gold.split()) > longest or len(_named_sides(expected)) > 1:
         return ()

@@ -21,7 +21,7 @@ _PHRASE = re.compile(one_of(ALL.answer_phrases), re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?\n]")
 _HYPOTHETICAL = re.compile(one_of(ALL.hypotheticals), re.IGNORECASE)
 # A completion without any of these needs no step but the last one. Most completions are of that kind.
-_MARK = re.compile(rf"[<\\{{\uFEFF]|{one_of(ALL.answer_nouns)}|[^\x00-\x7f]", re.IGNORECASE)
+_MARK = re.compile(rf"[<\\{{\uFEFF]|{one_of(ALL.answer_phrases)}|[^\x00-\x7f]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 A value of None means that the reward abstains; 0 is a verdict.
 """
 
-from lowmed.rewards.registry import REWARDS, build, for_recipe, mistakes, needs, needs_of
+from lowmed.rewards.registry import REWARDS, build, for_recipe, needs, needs_of
 from lowmed.rewards.score import Need, Reward, Rollout, Score
 from lowmed.rewards.weighted import Weighted, total, values_after_gates
 
@@ -16,7 +16,6 @@ __all__ = [
     "Weighted",
     "build",
     "for_recipe",
-    "mistakes",
     "needs",
     "needs_of",
     "total",

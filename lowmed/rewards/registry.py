@@ -1,8 +1,7 @@
 """Rewards by name: their options, their needs, and how a recipe's rewards are built."""
 
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -90,29 +89,16 @@ def build(
         max_new_tokens: the length at which completions are truncated, in tokens.
 
     Raises:
-        RecipeError: the first of the `mistakes`; or a reward needs a judge and there is none.
+        RecipeError: a reward is unknown or named twice, an option is unknown or has a wrong value, or a reward needs a
+            judge and there is none.
     """
     rewards = [_as_spec(spec) for spec in specs]
-    for _, error in _mistakes(rewards, max_new_tokens):
-        raise error
-    for spec in rewards:
+    _require_distinct(rewards)
+    for spec in rewards:  # all of them before a custom reward is executed
+        _require_valid_options(spec)
         _require_judge(spec, judge)
     settings = {"completion_format": completion_format, "judge": judge, "max_new_tokens": max_new_tokens}
     return [Weighted(spec.name, spec.weight, _construct(spec, settings), spec.gate, needs_of(spec)) for spec in rewards]
-
-
-def mistakes(specs: Sequence[Spec], max_new_tokens: int | None = None) -> list[tuple[int, str]]:
-    """All mistakes in `method.rewards`: the index of the entry, and the mistake with its fix.
-
-    Finds unknown rewards, unknown options, wrong values, and rewards that are named twice. It opens no file, so
-    `build` may find more: a custom reward that does not load, a missing calibration, a missing judge.
-
-    Args:
-        specs: as in `build`.
-        max_new_tokens: as in `build`; None leaves limits that depend on it unchecked.
-    """
-    rewards = [_as_spec(spec) for spec in specs]
-    return sorted((index, f"{error.what}; {error.fix}") for index, error in _mistakes(rewards, max_new_tokens))
 
 
 def options(name: str) -> dict[str, tuple[Any, Any]]:
@@ -149,40 +135,23 @@ def _rubrics(specs: Sequence[RewardSpec]) -> dict[str, Rubric]:
     return {name: getattr(REWARDS[name], "rubric") for name in judged}  # noqa: B009  not an attribute of every Reward
 
 
-def _mistakes(specs: Sequence[RewardSpec], max_new_tokens: int | None) -> Iterator[tuple[int, RecipeError]]:
+def _require_distinct(specs: Sequence[RewardSpec]) -> None:
     names = [spec.name for spec in specs]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            what = f"the reward `{name}` is named twice"
-            yield index, RecipeError(what, "method.rewards", "name it once, with one weight")
-    for index, spec in enumerate(specs):
-        for error in _mistakes_of(spec, max_new_tokens):
-            yield index, error
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(f"the reward `{name}` is named twice", "method.rewards", "name it once, with one weight")
 
 
-def _mistakes_of(spec: RewardSpec, max_new_tokens: int | None) -> Iterator[RecipeError]:
-    try:
-        known = {} if custom.is_custom(spec.name) else options(spec.name)
-    except RecipeError as error:
-        yield error
-        return
+def _require_valid_options(spec: RewardSpec) -> None:
+    known = {} if custom.is_custom(spec.name) else options(spec.name)
     where = f"method.rewards, {spec.name}"
-    is_constructible = not custom.is_custom(spec.name) and "embedding" not in needs_of(spec)  # those open files
     for option, value in spec.options.items():
-        if option in known and _fits(value, known[option][0]):
-            continue
-        is_constructible = False
         if option not in known:
             fix = _suggestion(option, list(known)) if known else f"leave it out: `{spec.name}` has no options"
-            yield RecipeError(f"the reward `{spec.name}` has no option `{option}`", where, fix)
-        else:
-            fix = f"use {type_name(known[option][0])}"
-            yield RecipeError(f"the option `{option}` cannot be {value!r}", where, fix)
-    if is_constructible:
-        try:
-            _construct(spec, {"judge": None, "max_new_tokens": max_new_tokens or sys.maxsize})
-        except RecipeError as error:
-            yield error
+            raise RecipeError(f"the reward `{spec.name}` has no option `{option}`", where, fix)
+        hint = known[option][0]
+        if not _fits(value, hint):
+            raise RecipeError(f"the option `{option}` cannot be {value!r}", where, f"use {type_name(hint)}")
 
 
 def _require_judge(spec: RewardSpec, judge: object | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lowmed.answer import normalize
 from lowmed.answer.lexicon import ALL, LEXICONS, Lexicon, merge, one_of
 
 PACKAGE = Path(__file__).parents[2] / "lowmed"
@@ -25,7 +26,6 @@ FRENCH = Lexicon(
     or_words=("ou",),
     denials=("pas de", "sans"),
     refusals=(r"^je ne sais pas",),
-    answer_nouns=("réponse",),
     answer_phrases=(r"réponse(?: est)? ?:",),
     left=("gauche",),
     right=("droit", "droite"),
@@ -84,9 +84,20 @@ def test_words_for_yes_and_no_are_disjoint_and_include_the_opening_words(lexicon
     assert set(lexicon.opening_no) | set(lexicon.no_in_text) <= set(lexicon.no)
 
 
+@pytest.mark.parametrize("lexicon", LEXICONS, ids=lambda lexicon: lexicon.language)
+def test_words_that_are_compared_with_normalized_text_are_in_normal_form(lexicon: Lexicon) -> None:
+    words = [*lexicon.yes, *lexicon.no, *lexicon.left, *lexicon.right, *lexicon.both_sides, *lexicon.number_words]
+    for group in (*lexicon.opposites, *lexicon.modalities.values()):
+        words += group
+    assert [normalize(word) for word in words] == words
+
+
 def test_merging_keeps_the_entries_of_every_language_in_order() -> None:
-    merged = merge([Lexicon(language="a", yes=("x",), number_words={"i": 1}), Lexicon(language="b", yes=("y",))])
-    assert (merged.yes, merged.no, merged.number_words) == (("x", "y"), (), {"i": 1})
+    first = Lexicon(language="a", yes=("x",), number_words={"i": 1}, modalities={"MRI": ("mr",), "CT": ("ct",)})
+    second = Lexicon(language="b", yes=("y",), number_words={"j": 1}, modalities={"MRI": ("irm",), "PET": ("tep",)})
+    merged = merge([first, second])
+    assert (merged.yes, merged.no, merged.number_words) == (("x", "y"), (), {"i": 1, "j": 1})
+    assert merged.modalities == {"MRI": ("mr", "irm"), "CT": ("ct",), "PET": ("tep",)}
 
 
 def test_an_empty_field_matches_nothing() -> None:

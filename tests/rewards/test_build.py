@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -117,33 +118,24 @@ def test_a_failed_gate_sets_all_values_to_zero_and_keeps_abstentions() -> None:
     assert rewards.total(gated, {"accuracy": right, "format": low}) == 0.0
 
 
-def test_all_mistakes_are_listed_with_the_index_of_their_entry() -> None:
-    specs: list[tuple[str, float, dict[str, object]]] = [
-        ("acuracy", 1.0, {}),
-        ("format", 1.0, {"completion_format": "think", "strict": True}),
-        ("chain", 1.0, {"target_words": 0}),
-        ("format", 0.5, {}),
-        ("mine.py:side", 0.5, {"strength": 2}),
-        ("overlong", 0.1, {"cache": 300}),
-        ("accuracy", 1.0, {"graded": True}),
-        ("clinical", 1.0, {}),
-        ("semantic", 1.0, {"model": "m", "calibration": "not-there.json"}),
-    ]
-    listed = rewards.mistakes(specs)
-    assert [index for index, _ in listed] == [0, 1, 1, 2, 3, 4]
-    expected = [
-        ("there is no reward `acuracy`", "did you mean `accuracy`?"),
-        ("the option `completion_format` cannot be 'think'", "use one of think_answer, answer"),
-        ("the reward `format` has no option `strict`", "use one of completion_format"),
-        ("target_words is at least 1", "correct the option"),
-        ("`format` is named twice", "name it once"),
-        ("`mine.py:side` has no option `strength`", "leave it out"),
-    ]
-    for (_, message), (what, fix) in zip(listed, expected, strict=True):
-        assert what in message
-        assert fix in message
-    assert [index for index, _ in rewards.mistakes(specs, max_new_tokens=256)] == [0, 1, 1, 2, 3, 4, 5]
-    assert rewards.mistakes([("accuracy", 1.0, {}), ("overlong", 0.1, {"cache": 300})], max_new_tokens=512) == []
+def test_no_custom_reward_is_executed_if_another_reward_has_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("raise SystemExit('executed')")
+    with pytest.raises(RecipeError, match="no option `graed`"):
+        rewards.build([(f"{file}:side", 1.0, {}), ("accuracy", 1.0, {"graed": True})])
+
+
+def test_a_custom_reward_has_no_options() -> None:
+    with pytest.raises(RecipeError, match=r"`mine\.py:side` has no option `strength`") as raised:
+        rewards.build([("mine.py:side", 0.5, {"strength": 2})])
+    assert raised.value.fix == "leave it out: `mine.py:side` has no options"
+
+
+def test_the_limit_of_an_option_may_depend_on_the_length_of_completions() -> None:
+    specs: list[tuple[str, float, dict[str, object]]] = [("overlong", 0.1, {"cache": 300})]
+    with pytest.raises(RecipeError, match="here 256"):
+        rewards.build(specs, max_new_tokens=256)
+    assert len(rewards.build(specs, max_new_tokens=512)) == 1
 
 
 @pytest.mark.parametrize(

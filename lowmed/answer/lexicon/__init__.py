@@ -3,8 +3,8 @@
 To add a language, write its file and add it to `LEXICONS`.
 """
 
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from lowmed.answer.lexicon.en import ENGLISH
@@ -18,16 +18,21 @@ LEXICONS = (ENGLISH, CHINESE)
 
 def merge(lexicons: Iterable[Lexicon]) -> Lexicon:
     """One lexicon with the entries of all; where languages differ in word edges or opening ends, use `LEXICONS`."""
-    first, *rest = lexicons
-    merged: dict[str, Any] = {item.name: getattr(first, item.name) for item in fields(Lexicon)}
+    names = [item.name for item in fields(Lexicon)]
+    merged, *rest = lexicons
     for lexicon in rest:
-        for name, value in merged.items():
-            added = getattr(lexicon, name)
-            if isinstance(value, tuple):
-                merged[name] = value + added
-            elif isinstance(value, dict):
-                merged[name] = value | added
-    return Lexicon(**{**merged, "language": "all"})
+        merged = Lexicon(**{name: _joined(getattr(merged, name), getattr(lexicon, name)) for name in names})
+    return replace(merged, language="all")
+
+
+def _joined(entries: Any, added: Any) -> Any:
+    """Both values of a field; a name of both mappings keeps the entries of both."""
+    if isinstance(entries, tuple):
+        return entries + added
+    if isinstance(entries, Mapping):
+        common = {name: _joined(entries[name], added[name]) for name in entries.keys() & added.keys()}
+        return {**entries, **added, **common}
+    return entries
 
 
 def one_of(entries: Iterable[str]) -> str:

@@ -62,7 +62,6 @@ ENGLISH = Lexicon(
         rf"\b{_UNABLE} (?:\w+ly )?(?:{_FIND}|be (?:\w+ly )?{_FOUND})\b",
         r"\b(?:not enough|no enough|insufficient) information\b",
     ),
-    answer_nouns=("answer",),
     answer_phrases=(r"\banswer(?: to (?:the|this|your) question)?[*_`\s]*(?:\b(?:is|would be)\b[*_`\s]*:?|:)[*_`]*",),
     # "If it is stained, the answer would be B" answers another question; "if I had to choose" answers this one.
     hypotheticals=(r"\bif (?!i |we |one |forced|asked|pressed)",),

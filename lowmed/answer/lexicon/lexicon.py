@@ -23,8 +23,9 @@ class Lexicon:
     """Words and patterns of one language. An empty field means that the language does not use that rule.
 
     A word is compared as it stands. A pattern is a regular expression without capturing groups. Both apply to
-    normalized text (lower case, no punctuation, "don't" as "don t") unless the comment says "raw text". The reader
-    applies the words of all languages to every text, so leave out a word that means something else in another language.
+    normalized text (lower case, "ß" as "ss", no punctuation, "don't" as "don t") unless the comment says "raw text".
+    The reader applies the words of all languages to every text, so leave out a word that means something else in
+    another language.
     """
 
     language: str  # ISO 639-1
@@ -61,7 +62,6 @@ class Lexicon:
     refusals: tuple[str, ...] = ()  # patterns: refuse to answer
 
     # Where an answer is announced, all in raw text.
-    answer_nouns: tuple[str, ...] = ()  # every match of `answer_phrases` contains one of them
     answer_phrases: tuple[str, ...] = ()  # patterns: "the answer is", "answer:"
     hypotheticals: tuple[str, ...] = ()  # patterns: make the announced answer one to another question
 

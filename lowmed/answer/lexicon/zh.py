@@ -15,6 +15,5 @@ CHINESE = Lexicon(
     opening_end=r"\s*[,.;:!?、。，；]",
     negations=("没有", "不", "无"),
     refusals=(r"^我?(?:不知道|不清楚|不确定|无法)",),
-    answer_nouns=("答案",),
     answer_phrases=(r"答案[*_`\s]*(?:是|:|：)",),
 )
