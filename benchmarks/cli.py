@@ -27,7 +27,7 @@ def main() -> None:
         times = [seconds(command) for _ in range(RUNS + 1)][1:]
         figures[command] = {"median_s": round(statistics.median(times), 3), "min_s": round(min(times), 3), "runs": RUNS}
         print(f"lowmed {command:<28} {figures[command]['median_s']:.3f} s")
-    print(store("cli", {"verbs": figures}))
+    print(store("cli", {"commands": figures}))
 
 
 if __name__ == "__main__":

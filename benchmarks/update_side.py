@@ -23,8 +23,9 @@ from update_meter import Meter, instrument
 from lowmed import nano, prompt, rewards
 from lowmed.data.split import DataSplit
 from lowmed.engine import device
+from lowmed.methods import GrpoSpec
 from lowmed.models.qwen_vl import QWEN2_VL
-from lowmed.recipe import GrpoSpec, Recipe
+from lowmed.recipe import Recipe
 from lowmed.run import Run, create_run
 
 CAP_GIB = 40  # of GPU memory, even if there is more

@@ -5,20 +5,11 @@ import pytest
 import yaml
 
 from lowmed.errors import RecipeError
-from lowmed.recipe import (
-    DataSpec,
-    EvalSpec,
-    GrpoSpec,
-    LoraSpec,
-    MethodSpec,
-    ModelSpec,
-    PromptSpec,
-    Recipe,
-    SftSpec,
-    raw,
-)
+from lowmed.methods import GrpoSpec, MethodSpec, SftSpec
+from lowmed.recipe import DataSpec, EvalSpec, LoraSpec, ModelSpec, PromptSpec, Recipe, raw
 from lowmed.recipe.foreign_keys import HINTS
-from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe, read_raw, shipped_recipes
+from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe, shipped_recipes
+from lowmed.recipe.raw import read_raw
 
 GOOD = """\
 about: a recipe

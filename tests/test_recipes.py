@@ -18,8 +18,10 @@ from lowmed.errors import RecipeError
 from lowmed.evaluation.judge_calibration import agreement
 from lowmed.judge import CLINICAL, Judge, calibration
 from lowmed.judge.records import Attacks, RubricCalibration
-from lowmed.recipe import GrpoSpec, Recipe
-from lowmed.recipe.io import dump_recipe, find_recipe, load_recipe, read_raw, shipped_recipes
+from lowmed.methods import GrpoSpec
+from lowmed.recipe import Recipe
+from lowmed.recipe.io import dump_recipe, find_recipe, load_recipe, shipped_recipes
+from lowmed.recipe.raw import read_raw
 from lowmed.report import recipe_keys
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]

@@ -8,7 +8,8 @@ from lowmed.errors import RunError
 
 def list_recipes() -> dict[str, dict[str, str]]:
     """Name of each shipped recipe -> its `method` and what it is `about`."""
-    from lowmed.recipe.io import find_recipe, read_raw, shipped_recipes
+    from lowmed.recipe.io import find_recipe, shipped_recipes
+    from lowmed.recipe.raw import read_raw
 
     raw = {name: read_raw(find_recipe(name)).values for name in shipped_recipes()}
     return {name: {"method": values["method"]["kind"], "about": values["about"]} for name, values in raw.items()}

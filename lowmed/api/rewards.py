@@ -61,7 +61,7 @@ def describe_reward(name: str) -> RewardInfo:
     Raises:
         RecipeError: the reward is unknown.
     """
-    from lowmed.recipe import RewardSpec
+    from lowmed.methods import RewardSpec
     from lowmed.rewards import REWARDS, needs_of, registry
 
     options = tuple(

@@ -78,12 +78,12 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
     """Writes metrics.jsonl, marks finished checkpoints, and stops on a signal or before the deadline."""
 
     def __init__(
-        self, run: Run, stop: StopSignal, report: Callable[[int, dict[str, float]], None], iterations: int = 1
+        self, run: Run, stop: StopSignal, report: Callable[[int, dict[str, float]], None], steps_per_batch: int
     ) -> None:
         self.run = run
         self.stop = stop
         self.report = report
-        self.iterations = iterations  # optimizer steps on the same completions, which a checkpoint does not contain
+        self.steps_per_batch = steps_per_batch  # on the same completions, which a checkpoint does not contain
         self.step_started = time.monotonic()
         self.longest_step = 0.0
 
@@ -96,9 +96,9 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
     ) -> TrainerControl:
         """Stop with a checkpoint if due, but never between two steps on the same completions."""
         self.longest_step = max(self.longest_step, time.monotonic() - self.step_started)
-        if state.global_step % self.iterations != 0:
+        if state.global_step % self.steps_per_batch != 0:
             return control
-        if self.stop.should_stop(self.iterations * self.longest_step) and state.global_step < state.max_steps:
+        if self.stop.should_stop(self.steps_per_batch * self.longest_step) and state.global_step < state.max_steps:
             control.should_training_stop = True
             control.should_save = True
         return control

@@ -69,9 +69,7 @@ def dry_run(recipe: Recipe) -> MeasuredRun:
         run = create_run(recipe, "dry-run", out=str(Path(folder) / "run"))
         with patches.before_training(lambda trainer: _measure_phases(profiler, trainer)):
             train.train(run, loaded, data_split, report=lambda *_: None)
-    if (
-        hardware.type == "cuda" or model.parameters < SMALL_MODEL
-    ):  # 64 completions of a large model take an hour on a CPU
+    if hardware.type == "cuda" or model.parameters < SMALL_MODEL:  # else the completions take an hour on a CPU
         profiler.timing = False
         gc.collect()  # frees the trainer and its optimizer, which an evaluation does not have
         with profiler.phase("evaluation"):

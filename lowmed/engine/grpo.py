@@ -17,7 +17,7 @@ from lowmed.engine.prefix.decode_compiled import CompiledDecoder
 from lowmed.engine.prefix.sampling import Sampling, deduplicate, generate, unwrapped
 from lowmed.engine.rollouts import RewardFunction, reward_functions
 from lowmed.engine.row_selection import Inputs
-from lowmed.recipe import GrpoSpec
+from lowmed.methods import GrpoSpec
 
 
 def build(job: TrainingJob) -> GRPOTrainer:

@@ -16,7 +16,7 @@ from lowmed.engine import patches
 from lowmed.engine.device import Device
 from lowmed.errors import RecipeError, RunError, SetupError
 from lowmed.files import read_json
-from lowmed.models import PATCHES_PER_TOKEN, ModelFamily, family_of
+from lowmed.models import PATCHES_PER_TOKEN, ModelFamily, family_of, require_trainable
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -139,9 +139,12 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     backend, _reason = choose_backend(spec, device)
     module = _import_backend(backend)  # unsloth must be imported before transformers
     patches.silence_transformers()
+    from transformers import AutoConfig
+
     source = str(nano.folder()) if spec.name == "nano" else spec.name
     policy = PixelPolicy(spec.max_image_tokens)
     try:
+        require_trainable(AutoConfig.from_pretrained(source, revision=spec.revision or "main").model_type, spec.name)
         processor = load_processor(source, spec.revision, policy)
         model = module.load(source, spec, device)
     except (OSError, ValueError, SafetensorError) as error:

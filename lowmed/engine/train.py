@@ -18,7 +18,8 @@ from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError
 from lowmed.files import disk_errors, utc_now, write_json
 from lowmed.plan import architecture
-from lowmed.plan.batch import Batch, choose_batch
+from lowmed.plan.batch import choose_batch
+from lowmed.plan.workload import Batch
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import portable_recipe
 from lowmed.run import Run
@@ -215,6 +216,7 @@ def save_adapter(model: Any, run: Run) -> None:
     with disk_errors(run.folder):
         model.save_pretrained(str(temporary), selected_adapters=["default"])  # without TRL's copy for a KL term
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's template without any content
+        shutil.rmtree(run.adapter, ignore_errors=True)  # of a process that ended before it recorded `finished`
         temporary.replace(run.adapter)
 
 

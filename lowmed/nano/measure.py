@@ -11,15 +11,7 @@ from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.nano import phantom
 from lowmed.sample import Sample
 
-# Tokens that are never sampled: after a sampled image placeholder the next forward pass would need an image.
-NEVER_SAMPLED = (
-    "<|im_start|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+NEVER_SAMPLED = (*QWEN2_VL.never_sampled, "<|vision_pad|>")
 MAX_COMPLETION_TOKENS = 48
 _FORMAT = re.compile(r"<think>(?P<think>[^<>]*)</think><answer>(?P<answer>[^<>]*)</answer>")
 

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from lowmed.methods import MethodSpec, SftSpec
 from lowmed.models import Architecture
 from lowmed.plan import calibration, cards, speed
 from lowmed.plan.calibration import MemoryScale
 from lowmed.plan.memory import phases
 from lowmed.plan.sequence_lengths import SequenceLengths, sequence_lengths
 from lowmed.plan.workload import CPU_EVAL_BATCH_SIZE, EVAL_BATCH_SIZE, Batch, Workload
-from lowmed.recipe import DataSpec, EvalSpec, MethodSpec, ModelSpec, Recipe, SftSpec
-
-__all__ = ["Batch", "choose_batch", "eval_batch_size"]
+from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, Recipe
 
 FREE_SHARE = {True: 0.1, False: 0.25}  # by whether the GPU is calibrated: share of the memory that stays free
 SIMILAR_TIME = 1.05  # among batches within this factor of the fastest, the smallest is taken

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.errors import RunError
-from lowmed.files import write_text
+from lowmed.files import disk_errors, write_text
 from lowmed.models import Architecture
 from lowmed.plan import cards
 from lowmed.plan.memory import phases
@@ -133,7 +133,8 @@ def store(run: MeasuredRun, folder: Path = FOLDER) -> Path:
     shape = f"{run.batch.per_device_train_batch_size}x{run.lengths.row}"
     checkpointing = "-checkpointing" if run.batch.gradient_checkpointing else ""
     name = f"{run.card_name}-{model}-{run.recipe.model.load_in}-{run.recipe.method.kind}-{shape}{checkpointing}.json"
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     path = folder / name.replace(" ", "-").replace("/", "-")
     write_text(path, run.model_dump_json(indent=2) + "\n")
     return path

@@ -7,29 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lowmed.methods import GrpoSpec, MethodSpec, RewardSpec, SftSpec
-    from lowmed.recipe.bridge import BridgeSpec
-    from lowmed.recipe.data import CustomFamily, DataSpec, PromptSpec
+    from lowmed.recipe.data import DataSpec, PromptSpec
     from lowmed.recipe.model import LoraSpec, ModelSpec
-    from lowmed.recipe.schema import EvalSpec, JudgeSpec, Recipe
-    from lowmed.schema import Section
+    from lowmed.recipe.schema import BridgeSpec, EvalSpec, JudgeSpec, Recipe
 
-__all__ = [
-    "BridgeSpec",
-    "CustomFamily",
-    "DataSpec",
-    "EvalSpec",
-    "GrpoSpec",
-    "JudgeSpec",
-    "LoraSpec",
-    "MethodSpec",
-    "ModelSpec",
-    "PromptSpec",
-    "Recipe",
-    "RewardSpec",
-    "Section",
-    "SftSpec",
-]
+__all__ = ["BridgeSpec", "DataSpec", "EvalSpec", "JudgeSpec", "LoraSpec", "ModelSpec", "PromptSpec", "Recipe"]
 
 
 def __getattr__(name: str) -> Any:

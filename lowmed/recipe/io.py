@@ -14,19 +14,6 @@ from lowmed.recipe.raw import NEXT_STEP, RawRecipe, parse_value, read_raw
 if TYPE_CHECKING:  # building the schema takes longer than printing the list of recipes
     from lowmed.recipe.schema import Recipe
 
-__all__ = [
-    "RawRecipe",
-    "dump_recipe",
-    "find_recipe",
-    "load_recipe",
-    "portable_path",
-    "portable_recipe",
-    "read_raw",
-    "recipes_folder",
-    "shipped_recipes",
-    "validate_raw",
-]
-
 # The model and the data that --nano puts in place of the recipe's. nano's layers are 8 times narrower than those of
 # Qwen2-VL-2B, and its adapter must move as far in as few steps. Only a scale of 20 was tried: recipes/README.md.
 NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learning_rate_scale": 20.0}
@@ -91,29 +78,7 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, nano: bool = False)
     for override in overrides:
         _apply(raw, override)
         _forget_sources(raw, override.partition("=")[0].strip())
-    return validate_raw(raw)
-
-
-def validate_raw(raw: RawRecipe) -> "Recipe":
-    """The validated recipe.
-
-    Raises:
-        RecipeError: its text has one line for each mistake: place, key, what is wrong.
-    """
-    from pydantic import ValidationError
-
-    from lowmed.recipe.mistakes import all_mistakes
-    from lowmed.recipe.schema import Recipe
-
-    try:
-        recipe, error = Recipe.model_validate(raw.values), None
-    except ValidationError as raised:
-        recipe, error = None, raised
-    lines = all_mistakes(raw, error)
-    if recipe and not lines:
-        return recipe
-    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    raise RecipeError(f"{raw.name} has {count}", "\n".join(lines), NEXT_STEP) from error
+    return _validate(raw)
 
 
 def dump_recipe(recipe: "Recipe") -> str:
@@ -143,6 +108,28 @@ def portable_path(name: str) -> str:
     """An absolute path made relative to the working directory. Other names, such as hub ids, are returned unchanged."""
     path = Path(name).expanduser()
     return os.path.relpath(path) if path.is_absolute() else name
+
+
+def _validate(raw: RawRecipe) -> "Recipe":
+    """The validated recipe.
+
+    Raises:
+        RecipeError: its text has one line for each mistake: place, key, what is wrong.
+    """
+    from pydantic import ValidationError
+
+    from lowmed.recipe.mistakes import all_mistakes
+    from lowmed.recipe.schema import Recipe
+
+    try:
+        recipe, error = Recipe.model_validate(raw.values), None
+    except ValidationError as raised:
+        recipe, error = None, raised
+    lines = all_mistakes(raw, error)
+    if recipe and not lines:
+        return recipe
+    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    raise RecipeError(f"{raw.name} has {count}", "\n".join(lines), NEXT_STEP) from error
 
 
 def _use_nano(raw: RawRecipe) -> None:

@@ -6,28 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lowmed.methods import AnyMethod, GrpoSpec, MethodSpec, RewardSpec, SftSpec
-from lowmed.recipe.bridge import BridgeSpec
-from lowmed.recipe.data import CustomFamily, DataSpec, PromptSpec
+from lowmed.methods import AnyMethod, SftSpec
+from lowmed.recipe.data import DataSpec, PromptSpec
 from lowmed.recipe.model import LoraSpec, ModelSpec
-from lowmed.schema import Positive, Section, counterpart
+from lowmed.schema import Positive, Section, Share, counterpart
 
-__all__ = [
-    "BridgeSpec",
-    "CustomFamily",
-    "DataSpec",
-    "EvalSpec",
-    "GrpoSpec",
-    "JudgeSpec",
-    "LoraSpec",
-    "MethodSpec",
-    "ModelSpec",
-    "PromptSpec",
-    "Recipe",
-    "RewardSpec",
-    "Section",
-    "SftSpec",
-]
+
+class BridgeSpec(Section):
+    """Settings of `lowmed bridge`: RL if the probe shows support, otherwise a round of SFT and another probe."""
+
+    support: Share = Field(
+        0.25, description="RL follows where a larger share of questions is answered above chance and blind guessing"
+    )
+    samples: Annotated[int, Field(ge=2, le=64)] = Field(16, description="K: completions sampled per question")
+    questions: Positive = Field(200, description="number of training questions in a probe")
+    rounds: Positive = Field(3, description="maximum number of SFT rounds")
+    sft: SftSpec = Field(description="settings of one round of SFT")
 
 
 class JudgeSpec(Section):

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 from lowmed import judge as judges
 from lowmed.errors import RecipeError
 from lowmed.judge import Rubric
+from lowmed.methods import RewardSpec
 from lowmed.prompt import CompletionFormat
-from lowmed.recipe import Recipe, RewardSpec
+from lowmed.recipe import Recipe
 from lowmed.rewards import custom
 from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.answer_follows import AnswerFollows

@@ -13,8 +13,9 @@ from lowmed import prompt
 from lowmed.engine import callbacks, device, grpo, load, patches, row_selection, training_data
 from lowmed.engine.prefix import sampling
 from lowmed.errors import RecipeError
+from lowmed.methods import GrpoSpec
 from lowmed.nano import phantom
-from lowmed.recipe import GrpoSpec, LoraSpec, ModelSpec
+from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.recipe.io import load_recipe
 
 FAMILY = prompt.family("diverse")
@@ -302,7 +303,7 @@ def test_a_stop_waits_for_the_last_step_on_the_same_completions() -> None:
 
     stop = callbacks.StopSignal(None)
     stop.reason = "SIGINT"
-    callback = callbacks.RunCallback(run=None, stop=stop, report=lambda *_: None, iterations=2)  # type: ignore[arg-type]  # not used
+    callback = callbacks.RunCallback(run=None, stop=stop, report=lambda *_: None, steps_per_batch=2)  # type: ignore[arg-type]  # not used
     for step, stops in ((3, False), (4, True), (10, False)):
         control, state = TrainerControl(), TrainerState(global_step=step, max_steps=10)
         callback.on_step_end(TrainingArguments(use_cpu=True), state, control)

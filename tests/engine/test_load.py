@@ -1,6 +1,7 @@
 """Loading nano: what is 4-bit, what is trained, and which errors are raised."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import torch
 
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy
-from lowmed.engine import device, load
+from lowmed.engine import device, load, train
 from lowmed.errors import RecipeError, RunError, SetupError
+from lowmed.plan import architecture
 from lowmed.recipe import LoraSpec, ModelSpec
+from lowmed.run import Run
 
 CPU = device.Device("cpu", "CPU", 0.0, "fp32")
 CARD = device.Device("cuda", "some card", 24.0, "bf16")
@@ -55,12 +58,28 @@ def test_only_the_language_adapter_trains_and_it_has_the_recipes_rank() -> None:
     assert loaded.model.peft_config["default"].base_model_name_or_path == "nano"
 
 
+def test_a_family_that_is_only_planned_for_is_an_error(tmp_path: Path) -> None:
+    config = json.loads(architecture.SHIPPED.read_text())["Qwen/Qwen3-VL-2B-Instruct"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SetupError, match="cannot load Qwen3-VL models yet") as raised:
+        load.load_base(ModelSpec(name=str(tmp_path)), CPU)
+    assert raised.value.fix == "use a model of type qwen2_vl, qwen2_5_vl"
+
+
 def test_an_adapter_on_the_tower_is_an_error() -> None:
     from peft import LoraConfig, get_peft_model
 
     model = get_peft_model(load.load_base(NANO, CPU).model, LoraConfig(r=2, target_modules=["qkv"]))
     with pytest.raises(SetupError, match="outside the language adapter"):
         load.check_trainable(model)
+
+
+def test_an_adapter_that_was_saved_before_the_process_died_is_saved_again(tmp_path: Path) -> None:
+    loaded = load.with_trainable_adapter(load.load_base(NANO, CPU), LoraSpec(rank=4), "nano")
+    for _ in range(2):
+        train.save_adapter(loaded.model, Run(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_a_run_can_start_from_an_adapter_of_the_same_rank_only(tmp_path: Path) -> None:

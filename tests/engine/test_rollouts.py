@@ -15,8 +15,9 @@ from lowmed.data.image.policy import prepare
 from lowmed.engine import device, ema_adapter, load, rollouts
 from lowmed.engine.training_data import TrainingRow
 from lowmed.errors import RunError
+from lowmed.methods import RewardSpec
 from lowmed.nano import phantom
-from lowmed.recipe import LoraSpec, ModelSpec, RewardSpec
+from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.run import Run, create_run
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from lowmed.plan import architecture, cards, memory, sequence_lengths, speed
-from lowmed.plan.batch import FREE_SHARE, Batch, choose_batch, eval_batch_size
+from lowmed.plan.batch import FREE_SHARE, choose_batch, eval_batch_size
 from lowmed.plan.calibration import MemoryScale
-from lowmed.plan.workload import Workload
+from lowmed.plan.workload import Batch, Workload
 from lowmed.recipe import ModelSpec
 from lowmed.recipe.io import load_recipe
 

@@ -12,8 +12,8 @@ from lowmed import rewards
 from lowmed.engine.device import unsupported_error
 from lowmed.errors import RecipeError, RunError
 from lowmed.judge import ANSWER, Judge, Rubric
+from lowmed.methods import RewardSpec
 from lowmed.plan.formatting import extra_memory_lines
-from lowmed.recipe import RewardSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
