@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 from machine import store
-from scipy import stats
+from page import interval, put
 
 SEEDS = (0, 1, 2)
 INFER = ("reasoning", "direct")
@@ -124,15 +124,6 @@ def measure(name: str, seed: int, folder: Path) -> None:
 Runs = dict[str, list[dict[str, Any]]]  # arm -> its runs by seed
 
 
-def interval(values: list[float]) -> str:
-    """Mean [95 % t interval over the seeds]."""
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{mean:+.3f}"
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
-
-
 def accuracy(run: dict[str, Any], infer: str, split: str, model: str = "tuned") -> float:
     result: float = run["strict"][infer][split][model]
     return result
@@ -193,12 +184,8 @@ def publish(folder: Path) -> None:
     stored = [json.loads(path.read_text()) for path in sorted(folder.glob("*-[0-9].json"))]
     runs = {name: result for name in ARMS if (result := [run for run in stored if run["arm"] == name])}
     store("ablations", {"runs": stored})
-    page = PAGE.read_text()
-    for mark, lines in (("arms", arms(runs)), ("differences", differences(runs))):
-        before, _, rest = page.partition(f"<!-- {mark} -->")
-        _, _, after = rest.partition(f"<!-- /{mark} -->")
-        page = before + "\n".join([f"<!-- {mark} -->", *lines, f"<!-- /{mark} -->"]) + after
-    PAGE.write_text(page)
+    put(PAGE, "arms", "\n".join(arms(runs)))
+    put(PAGE, "differences", "\n".join(differences(runs)))
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import update_table
 from machine import RESULTS, about
-from scipy import stats
+from page import interval, put
 
 from lowmed.files import write_json, write_text
 
@@ -117,15 +117,6 @@ def table(pairs: list[Json]) -> str:
     return "\n".join(lines)
 
 
-def interval(values: list[float]) -> str:
-    """Mean [95 % t interval over the seeds]."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return f"{mean:+.3f}"
-    half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
-
-
 def _row(result: Json, reward: float, accuracy: float) -> str:
     base, _, seed = result["name"].partition("-")
     ours, other = (result["sides"][name] for name in SIDES)
@@ -173,7 +164,7 @@ def main() -> None:
     ]
     if pairs and not options.side:
         write_json(RESULTS / "curve-cpu.json", {"pairs": pairs})
-        update_table.put("curve cpu", f"{table(pairs)}\n\n{update_table.measured_on(pairs)}")
+        put(update_table.PAGE, "curve cpu", f"{table(pairs)}\n\n{update_table.measured_on(pairs)}")
         print(table(pairs))
     if failed:
         raise SystemExit(f"not trained: {', '.join(failed)}")

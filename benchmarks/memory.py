@@ -5,20 +5,13 @@ The measured runs are files of `lowmed plan --recipe NAME --dry-run`, copied int
 
 from pathlib import Path
 
+from page import put
+
 from lowmed.plan import calibration, tables
 
 ROOT = Path(__file__).parents[1]
 
 
-def between(path: Path, mark: str, table: str) -> None:
-    """Put a table between `<!-- mark -->` and `<!-- /mark -->`."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
-    _, end, after = rest.partition(f"<!-- /{mark} -->")
-    if not begin or not end:
-        raise SystemExit(f"{path} has no lines <!-- {mark} --> and <!-- /{mark} -->")
-    path.write_text(f"{before}{begin}{table}\n{end}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    between(ROOT / "recipes" / "README.md", "plan", tables.recipes_table())
-    between(ROOT / "docs" / "memory.md", "measured", tables.errors_table(calibration.shipped_runs()))
+    put(ROOT / "recipes" / "README.md", "plan", tables.recipes_table())
+    put(ROOT / "docs" / "memory.md", "measured", tables.errors_table(calibration.shipped_runs()))

@@ -19,6 +19,7 @@ from typing import Any
 
 import update_table
 from machine import RESULTS, about
+from page import put
 from update_cell import Cell
 
 from lowmed.errors import LowmedError
@@ -142,7 +143,8 @@ def main() -> None:
         print(tables(stored))
     for device in () if options.out else ("cpu", "gpu"):
         file = RESULTS / f"parts-{device}.json"
-        update_table.put(f"parts {device}", tables(json.loads(file.read_text())["cells"] if file.exists() else {}))
+        cells_of_device = json.loads(file.read_text())["cells"] if file.exists() else {}
+        put(update_table.PAGE, f"parts {device}", tables(cells_of_device))
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import RESULTS
+from page import put
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 GRPO = """| model | image tokens | G | steps | generate | score | train | step | train × | step × | peak GiB |
@@ -49,17 +50,8 @@ def tables(device: str, against: str, results: Path = RESULTS) -> str:
 
 def write() -> None:
     """Write the tables between their marks in the page."""
-    for device in ("cpu", "gpu"):
-        for against in ("trl", "trl-same", "unsloth"):
-            put(f"update {device} {against}", tables(device, against))
-
-
-def put(mark: str, text: str) -> None:
-    """Write the text between `<!-- mark -->` and `<!-- /mark -->` of docs/performance.md, if it has these marks."""
-    before, mark_start, rest = PAGE.read_text().partition(f"<!-- {mark} -->")
-    if mark_start:
-        after = rest.partition(f"<!-- /{mark} -->")[2]
-        PAGE.write_text(f"{before}{mark_start}\n{text}\n<!-- /{mark} -->{after}")
+    for device, against in (("cpu", "trl"), ("cpu", "trl-same"), ("gpu", "trl"), ("gpu", "unsloth")):
+        put(PAGE, f"update {device} {against}", tables(device, against))
 
 
 def _ordered(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
