@@ -12,7 +12,7 @@ from conftest import Lowmed
 
 from lowmed import prompt, rewards
 from lowmed.data.image.policy import prepare
-from lowmed.engine import device, ema_adapter, load, rollouts
+from lowmed.engine import device, ema_adapter, load, patches, rollouts
 from lowmed.engine.training_data import TrainingRow
 from lowmed.errors import RunError
 from lowmed.methods import RewardSpec
@@ -109,6 +109,7 @@ def test_a_canary_shows_a_reward_that_can_be_hacked(run: Run) -> None:
 def nano() -> load.Loaded:
     spec = ModelSpec(name="nano")
     loaded = load.with_trainable_adapter(load.load_base(spec, device.find_device(spec)), LoraSpec(), "nano")
+    patches.use_torch_log_probs()
     for name, weight in loaded.model.named_parameters():
         if "lora_B" in name:  # a new adapter changes nothing
             torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(1))
