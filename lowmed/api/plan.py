@@ -51,7 +51,7 @@ def estimate_recipe(
         SetupError: the dimensions of the model are unknown.
     """
     from lowmed.plan import architecture, cards
-    from lowmed.plan.estimate import estimate
+    from lowmed.plan.estimate import estimate_all
     from lowmed.recipe.io import load_recipe
 
     if gpu and gib:
@@ -59,7 +59,7 @@ def estimate_recipe(
     loaded = load_recipe(recipe, overrides, nano=nano)
     model = architecture.read_architecture(loaded.model)
     card = _card(loaded, gpu, gib)
-    estimates = [estimate(loaded, model, known) for known in ([card] if card else cards.CARDS.values())]
+    estimates = estimate_all(loaded, model, [card] if card else cards.CARDS.values())
     return RecipeEstimate(loaded, estimates, card is not None)
 
 

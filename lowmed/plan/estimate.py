@@ -1,6 +1,6 @@
 """The estimate for a run on one GPU: peak memory by phase, a verdict, ways to save memory, and the time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -134,6 +134,22 @@ def estimate(
         speed.estimate_time(workload, card, measured),
         sft,
     )
+
+
+def estimate_all(
+    recipe: Recipe, model: Architecture, gpus: Iterable[Card], *, measured: Sequence[MeasuredRun] | None = None
+) -> list[Estimate]:
+    """The estimates for several GPUs. Measured runs and row lengths are read once for all of them.
+
+    Args:
+        recipe: the recipe.
+        model: dimensions of its model.
+        gpus: the GPUs.
+        measured: as in `estimate`.
+    """
+    measured = calibration.measured_runs() if measured is None else measured
+    row_lengths = sequence_lengths(recipe)
+    return [estimate(recipe, model, card, measured=measured, row_lengths=row_lengths) for card in gpus]
 
 
 def suggestions(result: Estimate) -> list[Suggestion]:

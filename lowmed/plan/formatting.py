@@ -10,7 +10,7 @@ from safetensors import safe_open
 from lowmed.models import FAMILIES, Architecture, ModelFamily
 from lowmed.plan import architecture, cards, speed
 from lowmed.plan.calibration import MeasuredRun
-from lowmed.plan.estimate import Estimate, Suggestion, estimate, suggestions
+from lowmed.plan.estimate import Estimate, Suggestion, estimate, estimate_all, suggestions
 from lowmed.plan.workload import GIB
 from lowmed.recipe import Recipe
 from lowmed.rewards import needs
@@ -109,8 +109,8 @@ def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
         lines = [f"{result.verdict} on {card.name}: {_peak(result)}"]
     else:
         names_by_verdict: dict[str, list[str]] = {}
-        for known in cards.CARDS.values():
-            names_by_verdict.setdefault(estimate(recipe, model, known).verdict, []).append(known.name)
+        for result in estimate_all(recipe, model, cards.CARDS.values()):
+            names_by_verdict.setdefault(result.verdict, []).append(result.card.name)
         lines = [f"{verdict}: {', '.join(names)}" for verdict, names in names_by_verdict.items()]
     return lines + [f"warning: {line}" for line in warning_lines(recipe, model, card)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lowmed.plan import architecture, calibration, cards
 from lowmed.plan.calibration import MeasuredRun
-from lowmed.plan.estimate import estimate
+from lowmed.plan.estimate import estimate_all
 from lowmed.recipe.io import load_recipe, shipped_recipes
 
 SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
@@ -23,7 +23,7 @@ def recipes_table() -> str:
     for name in shipped_recipes():
         recipe = load_recipe(name)
         model = architecture.read_architecture(recipe.model)
-        estimates = [estimate(recipe, model, card, measured=measured) for card in cards.CARDS.values()]
+        estimates = estimate_all(recipe, model, cards.CARDS.values(), measured=measured)
         cells = [
             f"{SHORT[result.verdict]} {'' if result.calibrated else '~'}{result.peak_gib:.0f}" for result in estimates
         ]
