@@ -135,6 +135,15 @@ def test_mistakes_in_rewards_alone_are_reported_at_load(rewards: str) -> None:
     assert f"method.rewards={rewards}  method.rewards." in caught.value.where
 
 
+def test_values_of_the_wrong_shape_are_named_in_terms_of_yaml(tmp_path: Path) -> None:
+    text = "about: x\ndata: {source: a}\nlora: [1]\nmethod: {kind: grpo, rewards: {name: format}}\n"
+    assert mistakes(tmp_path, text).splitlines()[1:-1] == [
+        "  where  mine.yaml:3  lora  ([1]) must be a mapping of keys to values",
+        "         mine.yaml:4  method.rewards  ({'name': 'format'}) must be a list",
+    ]
+    assert "method  ('sft') must be a mapping" in mistakes(tmp_path, "about: x\ndata: {source: a}\nmethod: sft\n")
+
+
 def test_a_recipe_whose_custom_reward_is_gone_still_loads() -> None:
     load_recipe("rarl", ["method.rewards=[{name: gone.py:f}]"])  # `lowmed eval` of a finished run needs no rewards
 

@@ -121,7 +121,9 @@ def _explain(raw: RawRecipe, path: KeyPath, problem: dict[str, Any]) -> str:
             return str(problem["ctx"]["error"])
         case "model_type" if path[:-1] == REWARDS and isinstance(problem["input"], str):
             return f"must be a mapping: write {{name: {problem['input']}}}"
-        case "model_type":
+        case "tuple_type":
+            return f"({_short(problem['input'])}) must be a list"
+        case "model_type" | "model_attributes_type" | "dict_type":
             return f"({_short(problem['input'])}) must be a mapping of keys to values"
         case _:
             return f"({_short(problem['input'])}) {problem['msg'].removeprefix('Input ')}"
