@@ -171,10 +171,9 @@ def main() -> None:
         print(*selected, sep="\n")
         return
     path = (options.out or RESULTS) / f"update-{'gpu' if options.model else 'cpu'}.json"
-    if options.model and options.against == "unsloth" and not (options.list or options.table):
-        temporary = (
-            tempfile.TemporaryDirectory()
-        )  # another process writes the weights, because unsloth must be imported first
+    if options.model and options.against == "unsloth" and not options.table:
+        # Another process writes the weights, because unsloth must be imported first.
+        temporary = tempfile.TemporaryDirectory()
         folder = Path(temporary.name) / Path(options.model).name
         subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), options.model, str(folder)], check=True)
         for cell in selected.values():

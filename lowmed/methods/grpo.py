@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from lowmed.methods.method import MethodSpec, RewardSpec
-from lowmed.schema import Positive, counterpart
+from lowmed.section import Positive, counterpart
 
 
 class GrpoSpec(MethodSpec):

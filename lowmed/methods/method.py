@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from lowmed.schema import Positive, Rate, Section, Share, counterpart
+from lowmed.section import Positive, Rate, Section, Share, counterpart
 
 
 class RewardSpec(Section):

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from lowmed.methods.method import MethodSpec
-from lowmed.schema import Positive, Rate, Share, counterpart
+from lowmed.section import Positive, Rate, Share, counterpart
 
 
 class SftSpec(MethodSpec):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lowmed import prompt
-from lowmed.schema import Positive, Section, Share, counterpart
+from lowmed.section import Positive, Section, Share, counterpart
 
 
 class DataSpec(Section):

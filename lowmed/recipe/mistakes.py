@@ -11,7 +11,7 @@ from lowmed.methods import METHODS, GrpoSpec, RewardSpec
 from lowmed.recipe.foreign_keys import HINTS
 from lowmed.recipe.raw import KeyPath, RawRecipe
 from lowmed.recipe.schema import Recipe
-from lowmed.schema import Section
+from lowmed.section import Section
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 REWARDS: KeyPath = ("method", "rewards")

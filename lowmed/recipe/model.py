@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lowmed.schema import Positive, Section, counterpart
+from lowmed.section import Positive, Section, counterpart
 
 
 class ModelSpec(Section):

@@ -9,7 +9,7 @@ from pydantic import Field
 from lowmed.methods import AnyMethod, SftSpec
 from lowmed.recipe.data import DataSpec, PromptSpec
 from lowmed.recipe.model import LoraSpec, ModelSpec
-from lowmed.schema import Positive, Section, Share, counterpart
+from lowmed.section import Positive, Section, Share, counterpart
 
 
 class BridgeSpec(Section):
