@@ -133,4 +133,4 @@ def is_missing_path(name: str) -> bool:
     if name == "nano" or Path(name).expanduser().exists():
         return False
     owner = name.partition("/")[0]
-    return not _HUB_ID.fullmatch(name) or owner in (FOLDER, ".", "..") or Path(owner).is_dir()
+    return not _HUB_ID.fullmatch(name) or owner in (FOLDER, ".", "..", "~") or Path(owner).is_dir()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
 
 def ask(
     target: str | PathLike[str],
-    images: Sequence[str | Path],
+    images: Sequence[str | PathLike[str]],
     question: str,
     *,
     samples: int = 0,
@@ -31,12 +30,12 @@ def ask(
     """
     from lowmed import prompt as prompts
     from lowmed.data.image.policy import PixelPolicy
+    from lowmed.evaluation.target import open_target
     from lowmed.ship.ask import ask_model, open_images, question_sample
-    from lowmed.ship.target import open_existing
 
-    opened = open_existing(fspath(target))
+    opened = open_target(fspath(target))
     family = prompts.family(prompt) if prompt else opened.family
-    paths = [str(image) for image in images]
+    paths = [fspath(image) for image in images]
     sample = question_sample(question, paths)
     open_image = open_images(paths, PixelPolicy(opened.model.max_image_tokens))
     from lowmed.engine import evaluator

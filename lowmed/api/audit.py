@@ -1,23 +1,23 @@
 """Audit a data set before training, and write its record and its page into the data set's folder."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lowmed.progress import Progress
+from lowmed.progress import Progress, silent
 
 if TYPE_CHECKING:
     from lowmed.data.audit.record import AuditRecord, Resplit
 
 
 def audit(
-    folder: Path | str,
+    folder: str | PathLike[str],
     *,
     against: Sequence[Path] = (),
     max_image_tokens: int | None = None,
     resplit: Literal["image", "patient"] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> "AuditRecord":
     """Audit the data set in `folder` and write `audit.json` and `audit.html` there.
 
@@ -42,7 +42,7 @@ def audit(
     root = path if path.is_dir() else path.parent
     policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
     total = sum(1 for _ in (root / "images").iterdir()) if (root / "images").is_dir() else 0
-    with progress("audit", max(total, 1)) if progress else nullcontext(lambda done, note: None) as advance:
+    with progress("audit", max(total, 1)) as advance:
         record = run_audit(path, policy, against, advance)
     if resplit:
         record = record.model_copy(update={"resplit": _write_resplit(path, root, resplit)})

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -45,7 +46,7 @@ class StoppedError(Exception):
 
 def bridge(
     recipe: "Recipe",
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     *,
     name: str = "bridge",
     max_minutes: float | None = None,
@@ -85,7 +86,7 @@ def bridge(
 
 
 def resume_bridge(
-    folder: str | Path,
+    folder: str | PathLike[str],
     *,
     max_minutes: float | None = None,
     progress: Progress = silent,

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from lowmed.progress import Progress, silent
+
 if TYPE_CHECKING:
     from lowmed.data.dataset import RejectedRow
     from lowmed.data.split import DataSplit
-    from lowmed.progress import Progress
     from lowmed.recipe import Recipe
     from lowmed.rewards.check import RewardsReport
 
@@ -67,7 +68,7 @@ class CheckReport:
         return asdict(self)
 
 
-def check(recipe: "Recipe", *, progress: "Progress | None" = None) -> CheckReport:
+def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     """Run the checks of a recipe that training runs too, in the same order.
 
     Args:

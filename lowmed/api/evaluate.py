@@ -4,11 +4,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed.progress import Progress, silent
+
 if TYPE_CHECKING:
     from lowmed.evaluation.records import EvalReport
     from lowmed.evaluation.target import EvalTarget
     from lowmed.judge import Judge
-    from lowmed.progress import Progress
 
 
 def evaluate(
@@ -26,8 +27,8 @@ def evaluate(
     judge_model: str | None = None,
     judge_prices: tuple[float, float] | None = None,
     rescore: bool = False,
-    out: str | None = None,
-    progress: "Progress | None" = None,
+    out: str | PathLike[str] | None = None,
+    progress: Progress = silent,
 ) -> "list[EvalReport]":
     """Generate the missing completions of held-out questions, score all of them, and return one report a data source.
 
@@ -58,7 +59,6 @@ def evaluate(
     from lowmed.errors import RecipeError
     from lowmed.evaluation.target import open_target, splits_to_evaluate
     from lowmed.judge import Judge
-    from lowmed.progress import silent
 
     if (endpoint is None) != (model is None):
         raise RecipeError("--endpoint and --model must be used together", "--endpoint, --model", "set both or neither")
@@ -85,15 +85,15 @@ def evaluate(
             samples=samples,
             url=endpoint,
             rescore=rescore,
-            progress=progress or silent,
+            progress=progress,
         )
         if judge_url and judge_model:  # a new judge, so that its requests are counted for this folder alone
-            report = _judged(folder, Judge(judge_url, judge_model, prices=judge_prices), progress or silent)
+            report = _judged(folder, Judge(judge_url, judge_model, prices=judge_prices), progress)
         reports.append(report)
     return reports
 
 
-def _judged(folder: Path, judge: "Judge", progress: "Progress") -> "EvalReport":
+def _judged(folder: Path, judge: "Judge", progress: Progress) -> "EvalReport":
     """Judge the open completions and write the report again with all verdicts."""
     from lowmed.evaluation import judge_scores, results_folder
     from lowmed.evaluation.report import report
@@ -106,7 +106,9 @@ def _judged(folder: Path, judge: "Judge", progress: "Progress") -> "EvalReport":
     return result
 
 
-def _results_folder(opened: "EvalTarget", target: str, source: str, out: str | None, *, several: bool) -> Path:
+def _results_folder(
+    opened: "EvalTarget", target: str, source: str, out: str | PathLike[str] | None, *, several: bool
+) -> Path:
     from lowmed.run import FOLDER
 
     name = source + ("-endpoint" if "endpoint" in opened.adapters else "")

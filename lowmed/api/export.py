@@ -12,7 +12,7 @@ from lowmed.ship.records import ExportReport
 def export(
     run: str | PathLike[str],
     to: str,
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     *,
     reference: str | None = None,
     questions: int = 32,

@@ -1,5 +1,6 @@
 """Calibrate a judge against human labels, as `lowmed judge calibrate` does."""
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -8,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    labeled: str | Path,
+    labeled: str | PathLike[str],
     judge_url: str,
     judge_model: str,
     *,
     rubric: Literal["answer", "clinical"] = "answer",
     judge_prices: tuple[float, float] | None = None,
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
 ) -> "RubricCalibration":
     """Measure a judge's agreement with human labels, and its resistance to attacks.
 

@@ -9,7 +9,7 @@ from lowmed.ship.records import MergeReport
 
 def merge(
     run: str | PathLike[str],
-    out: str | Path,
+    out: str | PathLike[str],
     *,
     reference: str | None = None,
     into: str = "16bit",

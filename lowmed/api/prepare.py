@@ -2,13 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lowmed.progress import Progress
+from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
     from lowmed.data.ingest.detect import ImportOptions, RowStream
@@ -55,7 +54,7 @@ class PrepareReport:
 
 def prepare(
     source: str,
-    out: Path | str,
+    out: str | PathLike[str],
     *,
     path: str | None = None,
     options: "ImportOptions | None" = None,
@@ -64,8 +63,8 @@ def prepare(
     window: str | None = None,
     images: bool = True,
     max_rejected: float = 0.05,
-    describe: Callable[[str], None] = lambda description: None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
+    log: Log = no_log,
 ) -> PrepareReport:
     """Import a known source, a table, a folder or a hub data set into the folder `out`.
 
@@ -79,8 +78,8 @@ def prepare(
         window: CT window for DICOM files; None for the file's own.
         images: False imports the texts only.
         max_rejected: the largest share of rejected rows that is accepted, 0 to 1.
-        describe: called with the interpretation of the source before the import starts.
         progress: shows the import.
+        log: gets the interpretation of the source before the import starts.
 
     Raises:
         RecipeError: the source or a column is unknown.
@@ -95,10 +94,10 @@ def prepare(
     from lowmed.recipe import ModelSpec
 
     rows, about = _open(source, path, options or ImportOptions())
-    describe(rows.description)
+    log(rows.description)
     policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
     settings = ImageStoreSettings(policy, frames, window, pseudonyms.read_salt())
-    with progress("prepare", max(rows.count, 1)) if progress else nullcontext(lambda done, note: None) as advance:
+    with progress("prepare", max(rows.count, 1)) as advance:
         counts = build(
             rows.entries, Path(out), settings, about, images=images, max_rejected=max_rejected, advance=advance
         )

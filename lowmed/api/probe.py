@@ -4,9 +4,10 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed.progress import Progress, silent
+
 if TYPE_CHECKING:
     from lowmed.evaluation.records import ProbeReport
-    from lowmed.progress import Progress
 
 
 def probe(
@@ -18,8 +19,8 @@ def probe(
     samples: int = 16,
     temperature: float = 1.0,
     support: float | None = None,
-    out: str | None = None,
-    progress: "Progress | None" = None,
+    out: str | PathLike[str] | None = None,
+    progress: Progress = silent,
 ) -> "ProbeReport":
     """Sample completions of training questions with and without image, and recommend RL, SFT or neither.
 
@@ -39,7 +40,6 @@ def probe(
     """
     from lowmed.engine import evaluator
     from lowmed.evaluation.target import open_target, split_to_probe
-    from lowmed.progress import silent
     from lowmed.run import FOLDER
 
     opened = open_target(fspath(target))
@@ -54,5 +54,5 @@ def probe(
         samples=samples,
         temperature=temperature,
         support=support,
-        progress=progress or silent,
+        progress=progress,
     )

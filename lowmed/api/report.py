@@ -21,7 +21,11 @@ class WrittenReport:
 
 
 def report(
-    run: str | PathLike[str], *, out: str | Path | None = None, with_images: bool = False, path: str | None = None
+    run: str | PathLike[str],
+    *,
+    out: str | PathLike[str] | None = None,
+    with_images: bool = False,
+    path: str | None = None,
 ) -> WrittenReport:
     """Write report.html, and README.md (the model card) into the adapter's directory.
 

@@ -1,5 +1,6 @@
 """Grade stored completions from any source, as `lowmed score` does."""
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ if TYPE_CHECKING:
     from lowmed.evaluation.records import ScoreSummary
 
 
-def score(path: str | Path, out: str | Path | None = None) -> "ScoreSummary":
+def score(path: str | PathLike[str], out: str | PathLike[str] | None = None) -> "ScoreSummary":
     """Grade the completions in a JSON-lines file: no model, no images, no GPU.
 
     Args:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: "Recipe",
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     *,
     resume: bool = False,
     name: str = "run",
@@ -28,7 +29,7 @@ def train(
     Args:
         recipe: all settings; its method decides between SFT and GRPO.
         out: the run directory; default `runs/<time>-<name>`.
-        resume: where `out` holds a run of this recipe already, resume it, or return it where it is finished.
+        resume: if `out` holds a run of this recipe, resume it, or return it if it is finished.
         name: part of the default directory's name.
         max_minutes: stop with a checkpoint before this time is over, counted from the call.
         progress: opens a progress bar.
@@ -41,19 +42,24 @@ def train(
         LowmedError: the recipe, the data, the model or the machine do not allow it; nothing is written then.
         RunError: `out` exists and is not to be resumed, or holds a run of another recipe, or the data have changed.
     """
+    from lowmed.run import RECORD, open_run
+
     started = time.monotonic()
-    if resume and out and (Path(out) / "run.json").is_file():
-        run = _run_of(recipe, str(out))
-        return (
-            run
-            if run.record.status == "finished"
-            else _train(recipe, run, None, name, started, max_minutes, progress, log)
+    run = open_run(fspath(out)) if resume and out and (Path(out) / RECORD).is_file() else None
+    if run and run.record.recipe_digest != recipe.digest:
+        raise RunError(
+            "the run in that directory has another recipe",
+            str(run),
+            f"choose another --out, or resume it with its own recipe: --resume {run}",
         )
-    return _train(recipe, None, out, name, started, max_minutes, progress, log)
+    if run and run.record.status == "finished":
+        log(f"run     {run} is finished; nothing to do")
+        return run
+    return _train(recipe, run, out, name, started, max_minutes, progress, log)
 
 
 def resume_training(
-    run: "Run | str | Path" = "auto",
+    run: str | PathLike[str] = "auto",
     *,
     max_minutes: float | None = None,
     progress: Progress = silent,
@@ -70,32 +76,19 @@ def resume_training(
     Raises:
         RunError: there is no such run, it is finished, or its data have changed.
     """
-    from lowmed.run import Run, open_run
-
-    started = time.monotonic()
-    run = run if isinstance(run, Run) else open_run(str(run))
-    if run.record.status == "finished":
-        raise RunError("the run is finished", str(run.folder), f"evaluate it: lowmed eval {run.folder}")
-    return _train(run.recipe, run, None, "", started, max_minutes, progress, log)
-
-
-def _run_of(recipe: "Recipe", folder: str) -> "Run":
     from lowmed.run import open_run
 
-    run = open_run(folder)
-    if run.record.recipe_digest != recipe.digest:
-        raise RunError(
-            "the run in that directory has another recipe",
-            folder,
-            f"choose another --out, or resume it with its own recipe: --resume {folder}",
-        )
-    return run
+    started = time.monotonic()
+    opened = open_run(fspath(run))
+    if opened.record.status == "finished":
+        raise RunError("the run is finished", str(opened), f"evaluate it: lowmed eval {opened}")
+    return _train(opened.recipe, opened, None, "", started, max_minutes, progress, log)
 
 
 def _train(
     recipe: "Recipe",
     run: "Run | None",
-    out: str | Path | None,
+    out: str | PathLike[str] | None,
     name: str,
     started: float,
     max_minutes: float | None,
@@ -130,7 +123,7 @@ def _train(
     log("split   " + "\n        ".join(data.split.describe()))
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
-    run = run or create_run(recipe, name, out=None if out is None else str(out))
+    run = run or create_run(recipe, name, out=None if out is None else fspath(out))
     log(f"run     {run.folder}")
     with progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0) as advance:
         engine.train(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def verify(
     run: str | PathLike[str],
     *,
-    against: str | Path | None = None,
+    against: str | PathLike[str] | None = None,
     questions: int = 16,
     on: str | None = None,
     path: str | None = None,
@@ -64,7 +64,7 @@ def verify(
     return VerifyReport(tuple(checks), measured=True, parity=parity)
 
 
-def _existing(folder: str | Path | None) -> Path | None:
+def _existing(folder: str | PathLike[str] | None) -> Path | None:
     from lowmed.errors import RunError
 
     if folder is None:

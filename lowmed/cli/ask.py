@@ -39,12 +39,12 @@ def ask(
     Prints reasoning and answer; with --samples also how often each answer was sampled.
     Research only: this is not a diagnostic device. Nothing is stored, and nothing leaves this machine.
     """
-    from lowmed.api.ask import ask
+    from lowmed.api import ask as api
 
     *images, question = images_and_question
-    result = ask(target, images, question, samples=samples, prompt=prompt)
+    result = api.ask(target, images, question, samples=samples, prompt=prompt)
     if as_json:
-        print(json.dumps(result.as_dict(), indent=2))
+        print(json.dumps(result.as_json(), indent=2))
     else:
         show(result)
 

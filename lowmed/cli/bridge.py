@@ -49,17 +49,13 @@ def bridge(
         report = api.bridge(
             recipe, out, name=options.run_name(name, nano), max_minutes=max_minutes, progress=progress, log=info
         )
+    if as_json:
+        stages = [stage.model_dump(mode="json") for stage in report.stages]
+        print(json.dumps({"folder": str(report.folder), "status": report.status, "stages": stages}, indent=2))
     if report.status == "stopped":
         info(f"stopped ({report.reason}); nothing is lost")
         info(f"next    lowmed bridge --resume {report.folder}")
         raise typer.Exit(0 if report.reason == "time" else 130)
-    if as_json:
-        print(
-            json.dumps(
-                {"folder": str(report.folder), "stages": [stage.model_dump(mode="json") for stage in report.stages]},
-                indent=2,
-            )
-        )
     info(f"bridge  {report.folder / api.RECORD}")
     if report.status == "refused":
         raise typer.Exit(1)

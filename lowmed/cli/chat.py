@@ -4,11 +4,9 @@ from typing import Annotated
 
 import typer
 
+from lowmed.cli.ask import Target
 from lowmed.cli.progress import info
 
-Target = Annotated[
-    str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, a model or adapter folder, `nano`, or a hub id.")
-]
 Port = Annotated[int, typer.Option("--port", min=1024, max=65535, help="Port on this machine.")]
 
 
@@ -27,10 +25,10 @@ def chat(target: Target, port: Port = 7860) -> None:
     from lowmed.engine import device
 
     device.silence_libraries()
+    from lowmed.evaluation.target import open_target
     from lowmed.ship.chat import HOST, serve_page
-    from lowmed.ship.target import open_existing
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM also removes the uploaded images
-    with serve_page(open_existing(target), port) as page:
+    with serve_page(open_target(target), port) as page:
         info(f"page    http://{HOST}:{port}   (Ctrl-C ends it)")
         page.block_thread()

@@ -26,11 +26,11 @@ def check(
 
     Exit 2: training would refuse the recipe or its data. Exit 1: the rewards do not hold.
     """
-    from lowmed.api.check import check as run_check
+    from lowmed.api import check as api
     from lowmed.recipe.io import load_recipe
 
     name = options.require_recipe(recipe_name)
-    report = run_check(load_recipe(name, overrides or [], nano=nano), progress=progress)
+    report = api.check(load_recipe(name, overrides or [], nano=nano), progress=progress)
     if as_json:
         print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:

@@ -34,9 +34,9 @@ def compare(
     image budget or answer rules are an error that names them. If the same judge scored both (`lowmed eval
     --judge-url`), its scores of the open questions are compared too.
     """
-    from lowmed.api.compare import compare as run_comparison
+    from lowmed.api import compare as api
 
-    comparison = run_comparison(first, second, strict=strict, allow_different=allow_different)
+    comparison = api.compare(first, second, strict=strict, allow_different=allow_different)
     if as_json:
         print(json.dumps(comparison.as_json(), indent=2))
         return

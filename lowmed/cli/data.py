@@ -94,10 +94,10 @@ def prepare(
     lowmed data prepare ct-slices/ --as dicom --window lung --out data/ct
     lowmed grpo --recipe rarl data.source=folder data.path=data/mine
     """
-    from lowmed.api.prepare import prepare as run_prepare
+    from lowmed.api import prepare as api
     from lowmed.data.ingest.detect import ImportOptions
 
-    report = run_prepare(
+    report = api.prepare(
         source,
         out,
         path=path,
@@ -107,8 +107,8 @@ def prepare(
         window=window,
         images=not text_only,
         max_rejected=max_rejected,
-        describe=_describe,
         progress=progress,
+        log=_log,
     )
     if as_json:
         print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
@@ -116,7 +116,7 @@ def prepare(
         _print_prepared(report)
 
 
-def _describe(description: str) -> None:
+def _log(description: str) -> None:
     info(description)
     if "columns" in description and "?" in description:
         info("         ? marks a guess; correct it with --map, e.g. --map question=Frage")

@@ -45,10 +45,9 @@ def audit(
     lowmed data audit data/vqa-rad --resplit image
     lowmed grpo --recipe rarl data.source=folder data.path=data/vqa-rad/samples.by-image.jsonl data.split_by=official
     """
-    from lowmed.api.audit import audit as run_audit
-    from lowmed.api.audit import audit_file
+    from lowmed.api import audit as api
 
-    record = run_audit(
+    record = api.audit(
         folder,
         against=against or [],
         max_image_tokens=max_image_tokens or image_budget(recipe),
@@ -58,7 +57,7 @@ def audit(
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
-        _print_audit(record, audit_file(folder).with_suffix(".html"))
+        _print_audit(record, api.audit_file(folder).with_suffix(".html"))
     if record.verdict == "fail":
         raise typer.Exit(1)
 

@@ -63,11 +63,11 @@ def evaluate(
 
     Completions are stored one by one. The same command resumes an interrupted evaluation and scores all of them again.
     """
-    from lowmed.api.evaluate import evaluate as run_evaluation
+    from lowmed.api import evaluate as api
     from lowmed.report import eval_table
     from lowmed.run import Run
 
-    reports = run_evaluation(
+    reports = api.evaluate(
         target,
         on=on,
         path=path,

@@ -51,9 +51,9 @@ def export(
 
     Merged weights are compared with the adapter first; if they disagree, the exit code is 1.
     """
-    from lowmed.api.export import export
+    from lowmed.api import export as api
 
-    report = export(
+    report = api.export(
         source,
         to,
         out,
@@ -70,7 +70,7 @@ def export(
         log=info,
     )
     if as_json:
-        print(json.dumps(report.as_dict(), indent=2))
+        print(json.dumps(report.as_json(), indent=2))
     else:
         if isinstance(report.checks, MergeReport):
             show_merge(report.checks)

@@ -50,9 +50,9 @@ def merge(
     The result is a folder that transformers loads. It is created only if adapter and merged model agree;
     otherwise the exit code is 1. One tensor is in memory at a time. Run the command again to resume a killed merge.
     """
-    from lowmed.api.merge import merge
+    from lowmed.api import merge as api
 
-    report = merge(
+    report = api.merge(
         run,
         out,
         reference=reference,
@@ -65,7 +65,7 @@ def merge(
         log=info,
     )
     if as_json:
-        print(json.dumps(report.as_dict(), indent=2))
+        print(json.dumps(report.as_json(), indent=2))
     else:
         show_merge(report)
         if report.passed:

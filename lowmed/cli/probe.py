@@ -46,9 +46,9 @@ def probe(
     its completions are correct than guessing and the same model without the image explain. difficulty.jsonl holds the
     pass counts. Exit code 0 if the verdict is RL, 1 otherwise.
     """
-    from lowmed.api.probe import probe as run_probe
+    from lowmed.api import probe as api
 
-    report = run_probe(
+    report = api.probe(
         target,
         on=on,
         path=path,

@@ -33,9 +33,9 @@ def report(
     The page is one file that needs no network. It embeds images only with --with-images; generated images (phantom)
     are always embedded. The model card is README.md in the adapter's directory.
     """
-    from lowmed.api.report import report as write_report
+    from lowmed.api import report as api
 
-    written = write_report(run, out=out, with_images=with_images, path=path)
+    written = api.report(run, out=out, with_images=with_images, path=path)
     files = {"report": str(written.page)}
     if written.model_card:
         files["model_card"] = str(written.model_card)

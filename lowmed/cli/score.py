@@ -34,9 +34,9 @@ def score(predictions: Predictions, out: Out = None, as_json: options.Json = Fal
 
     A completion without exactly one readable answer counts as unread, never as a guess; docs/reader.md has the rules.
     """
-    from lowmed.api.score import score as run_scoring
+    from lowmed.api import score as api
 
-    summary = run_scoring(predictions, out)
+    summary = api.score(predictions, out)
     if as_json:
         print(json.dumps(summary.as_json()))
     else:

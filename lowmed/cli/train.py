@@ -1,7 +1,6 @@
 """`lowmed sft`, `lowmed grpo`: one command per training method."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,9 +55,7 @@ def command(kind: str) -> Callable[..., None]:
         resume: Resume = None,
         max_minutes: MaxMinutes = None,
     ) -> None:
-        run = _run(kind, recipe_name, overrides or [], nano, out, resume, max_minutes)
-        if run:
-            _print(kind, run)
+        _print(kind, _run(kind, recipe_name, overrides or [], nano, out, resume, max_minutes))
 
     return train
 
@@ -71,8 +68,7 @@ def _run(
     out: str | None,
     resume: str | None,
     max_minutes: float | None,
-) -> "Run | None":
-    """Start or resume; None where the run in --out is finished already."""
+) -> "Run":
     from lowmed.api import train as api
     from lowmed.errors import RecipeError
     from lowmed.recipe.io import load_recipe
@@ -88,17 +84,14 @@ def _run(
             )
         _require(kind, run.recipe.method.kind)
         return api.resume_training(run, max_minutes=max_minutes, progress=progress, log=info)
-    recipe = load_recipe(options.require_recipe(name), overrides, nano=nano)
+    name = options.require_recipe(name)
+    recipe = load_recipe(name, overrides, nano=nano)
     _require(kind, recipe.method.kind)
-    if resume and out and (Path(out) / "run.json").is_file() and open_run(out).record.status == "finished":
-        api.train(recipe, out, resume=True)  # refuses a run of another recipe
-        info(f"done    {out} is finished; nothing to do")
-        return None
     return api.train(
         recipe,
         out,
         resume=bool(resume),
-        name=options.run_name(options.require_recipe(name), nano),
+        name=options.run_name(name, nano),
         max_minutes=max_minutes,
         progress=progress,
         log=info,

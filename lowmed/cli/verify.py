@@ -37,11 +37,11 @@ def verify(
     An adapter folder answers questions of the embedded phantom unless --on names others. If a check fails, the exit
     code is 1.
     """
-    from lowmed.api.verify import verify
+    from lowmed.api import verify as api
 
-    report = verify(target, against=against, questions=questions, on=on, path=path, base=base)
+    report = api.verify(target, against=against, questions=questions, on=on, path=path, base=base)
     if as_json:
-        print(json.dumps(report.as_dict(), indent=2))
+        print(json.dumps(report.as_json(), indent=2))
     else:
         show_checks(report)
         info("the adapter passed every check" if report.passed else "do not use this adapter: a check failed")

@@ -1,14 +1,14 @@
 """Read a folder with `samples.jsonl`, one question a line, and the images that its lines refer to."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.data.dataset import DataSet, collect_samples
-from lowmed.data.image.files import image_problems, open_in, require_folder, unused_images
+from lowmed.data.image.files import image_problems, open_in, require_folder, same_files, unused_images
 from lowmed.data.ingest import prepared_folder
 from lowmed.errors import DataError
 from lowmed.sample import Kind, Sample
@@ -41,7 +41,8 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
     """Read `samples.jsonl` in the folder at `path`, or the `.jsonl` file that `path` names.
 
     Lines without `group` are grouped by their first image; lines without `split` are all `train`. A line without an
-    answer, or with an image that does not open, is rejected.
+    answer, or with an image that does not open, is rejected. Image files with the same content get the same reference,
+    so that a split by image keeps them together.
 
     Args:
         path: the folder, or another file of the same format in it.
@@ -61,15 +62,16 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
     if not file.is_file():
         raise DataError(f"no {FILE} in the folder", str(folder), f"write one question a line: {_EXAMPLE}")
     rows = _parse(file)
-    references = [reference for _, row in rows for reference in row.images]
+    references = {reference for _, row in rows for reference in row.images}
     card = prepared_folder.data_card(folder)
     problems = _image_problems(folder, card, references) if images else {}
-    splits, rejected = collect_samples(str(folder), iter(rows), partial(_to_sample, source, problems))
+    copies = same_files(folder, references - problems.keys()) if images and card is None else {}
+    splits, rejected = collect_samples(str(folder), iter(rows), partial(_to_sample, source, problems, copies))
     unused = (*(card.unused_images if card else ()), *unused_images(folder, references))
     return DataSet(source, splits, rejected, partial(open_in, folder), unused)
 
 
-def _image_problems(folder: Path, card: prepared_folder.DataCard | None, references: list[str]) -> dict[str, str]:
+def _image_problems(folder: Path, card: prepared_folder.DataCard | None, references: Set[str]) -> dict[str, str]:
     """Image reference -> problem. Images of a prepared folder are checked by their digests."""
     if card is None:
         return image_problems(folder, references)
@@ -128,18 +130,19 @@ def _missing_splits(rows: list[tuple[str, Row]]) -> list[str]:
     return [f"{where}  no `split`, though other lines have one" for where in without if len(without) < len(rows)]
 
 
-def _to_sample(source: str, problems: Mapping[str, str], row: Row) -> tuple[str, Sample]:
+def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, str], row: Row) -> tuple[str, Sample]:
     for reference in row.images:
         if reference in problems:
             raise ValueError(problems[reference])
+    images = tuple(copies.get(reference, reference) for reference in row.images)
     return row.split or "train", Sample(
         id=row.id,
         question=row.question or "",
         answer=row.answer or "",
         kind=row.kind,
-        group=row.group or (row.images[0] if row.images else row.id),
+        group=row.group or (images[0] if images else row.id),
         source=row.source or source,
-        images=row.images,
+        images=images,
         options=row.options,
         explanation=row.explanation,
         modality=row.modality,

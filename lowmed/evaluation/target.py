@@ -23,7 +23,7 @@ from lowmed.files import read_json
 from lowmed.progress import Progress
 from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec
 from lowmed.recipe.io import load_recipe
-from lowmed.run import FOLDER, Run, is_missing_path, open_run
+from lowmed.run import FOLDER, RECORD, Run, is_missing_path, open_run
 
 ADAPTER_CONFIG = "adapter_config.json"
 MAX_REJECTED = 0.05  # of the rows of other data; `lowmed data prepare` accepts the same share
@@ -56,11 +56,11 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
         served_as: the endpoint's name for its model, which is then the only system.
 
     Raises:
-        RunError: the path does not exist, the run has not finished, or the adapter names no base model.
+        RunError: the path does not exist or holds no model, the run has not finished, or the adapter names no base.
         RecipeError: `base` was set for a model without an adapter.
     """
     if target:
-        require_path(target)
+        require_model(target)
     run = open_run(target) if target and (Path(target) / "run.json").is_file() else None
     bare_adapter = Path(target) if target and not run and (Path(target) / ADAPTER_CONFIG).is_file() else None
     if base and ((run is None and bare_adapter is None) or served_as):
@@ -87,14 +87,20 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
     return EvalTarget(model, family, recipe.eval if recipe else EvalSpec(), run, adapters, task)
 
 
-def require_path(target: str) -> None:
-    """Check that a target which looks like a path exists, instead of treating it as a hub id.
+def require_model(target: str) -> None:
+    """Refuse a path without a run, an export, a model or an adapter, before anything is downloaded.
 
     Raises:
-        RunError: it does not exist.
+        RunError: it does not exist, or is something else.
     """
     if is_missing_path(target):
-        raise RunError("the run does not exist", target, f"check the path; `ls {FOLDER}` lists the runs")
+        raise RunError(
+            "the run does not exist", target, f"name a run directory (ls {FOLDER}), a model folder, a hub id, or nano"
+        )
+    path = Path(target).expanduser()
+    contents = (RECORD, "recipe.yaml", "config.json", ADAPTER_CONFIG)
+    if target != "nano" and path.exists() and not any((path / name).is_file() for name in contents):
+        raise RunError("this is not a run or a model", target, f"name a folder with one of {', '.join(contents)}")
 
 
 def _base_of(adapter: Path) -> str:

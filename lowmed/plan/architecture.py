@@ -10,7 +10,7 @@ from typing import Any
 
 from lowmed import nano
 from lowmed.errors import SetupError
-from lowmed.models import FAMILIES, Architecture, family_of
+from lowmed.models import FAMILIES, Architecture, family_of, require_trainable
 from lowmed.recipe import ModelSpec
 from lowmed.run import is_missing_path
 
@@ -92,10 +92,4 @@ def require_trainable_family(model: ModelSpec) -> None:
     folder = Path(model.name).expanduser()
     if model.name != "nano" and not folder.is_dir() and not is_missing_path(model.name) and model.name not in shipped():
         return  # a hub id: its config.json is read when the model is loaded
-    family = FAMILIES[read_architecture(model).family]
-    if not family.trainable:
-        raise SetupError(
-            f"{family.title} cannot be trained yet, only planned",
-            f"model.name: {model.name}",
-            f"use a model of {', '.join(each.title for each in FAMILIES.values() if each.trainable)}",
-        )
+    require_trainable(read_architecture(model).family, f"model.name: {model.name}")

@@ -75,10 +75,11 @@ class ExportRequest:
             RecipeError: no folder is named, or the source is not a run.
             RunError: the source does not exist, or the folder exists.
         """
-        from lowmed.ship.target import require_run
+        from lowmed.run import open_run
 
-        require_run(self.source)
-        if self.is_exported and self.target in ("merged", "vllm"):
+        if not self.is_exported:
+            open_run(self.source)
+        elif self.target in ("merged", "vllm"):
             raise RecipeError(
                 "the folder is exported already", self.source, f"name a run directory to export it to `{self.target}`"
             )

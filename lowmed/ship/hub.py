@@ -76,7 +76,7 @@ def stage_adapter(job: "MergeJob") -> tuple[VerifyReport, Path]:
     if job.questions:
         checks += check_adapter(job.model, job.inputs.folder, job.run.adapter, job.questions)[0]
     report = VerifyReport(tuple(checks), measured=job.questions is not None)
-    write_json(staging / PARITY, report.as_dict())
+    write_json(staging / PARITY, report.as_json())
     if not report.passed:
         return report, staging
     with disk_errors(job.out):

@@ -209,7 +209,7 @@ def run_merge(job: MergeJob, advance: Advance, finish: Callable[[Path], None] | 
         parity=tuple(parity),
         recommended=recommended_reference(parity) if parity else None,
     )
-    content = report.as_dict()
+    content = report.as_json()
     del content["out"]  # the path is not valid on another machine
     write_json(folder / PARITY, content)
     if not report.passed:

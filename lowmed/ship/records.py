@@ -79,7 +79,7 @@ class Report:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The report as JSON, with the number of the file format and the verdict first."""
         return {"format": FORMAT, "passed": self.passed, **asdict(self)}
 
@@ -145,9 +145,9 @@ class ExportReport:
         """Whether every check passed."""
         return self.checks is None or self.checks.passed
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The report as JSON, with the number of the file format and the verdict first."""
-        checks = self.checks.as_dict() if self.checks else None
+        checks = self.checks.as_json() if self.checks else None
         return {"format": FORMAT, "passed": self.passed, **asdict(self), "checks": checks}
 
 
@@ -204,7 +204,7 @@ class AskResult:
     finish_reason: str
     samples: SampledAnswers | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The result as JSON, with the number of the file format first."""
         return {"format": FORMAT, **asdict(self)}
 

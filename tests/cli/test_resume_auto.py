@@ -20,7 +20,11 @@ def test_the_same_command_starts_resumes_and_reports_a_finished_run(lowmed: Lowm
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
 
     again = lowmed(*command)
-    assert (again.returncode, again.stderr) == (0, "done    run is finished; nothing to do\n")
+    assert again.returncode == 0, again.stderr
+    nothing, done, following = again.stderr.splitlines()
+    assert nothing == "run     run is finished; nothing to do"
+    assert done.endswith("adapter in run/adapter")
+    assert following == "next    lowmed eval run --with-base"
 
     other = lowmed("sft", *START, "method.max_steps=3", "--resume", "auto")
     assert other.returncode == 2

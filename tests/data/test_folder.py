@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from lowmed.data import folder
+from lowmed.data.split import split_data
 from lowmed.errors import DataError
+from lowmed.recipe import DataSpec
 
 
 def line(**changes: Any) -> str:
@@ -99,3 +101,22 @@ def test_questions_without_an_image_are_allowed(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_usable_row(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no row can be used"):
         folder.load(write(tmp_path))
+
+
+def test_the_same_image_under_two_names_is_kept_in_one_split(tmp_path: Path) -> None:
+    for number in range(20):
+        Image.new("L", (40, 40), number).save(tmp_path / f"{number}.bmp")
+    (tmp_path / "copy.bmp").write_bytes((tmp_path / "7.bmp").read_bytes())
+    names = [*(f"{number}.bmp" for number in range(20)), "copy.bmp"]
+    table = [{"id": name, "images": [name], "question": "CT?", "answer": "no", "kind": "closed"} for name in names]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    dataset = folder.load(str(tmp_path))
+    assert len({sample.images for sample in dataset.samples}) == 20
+    assert dataset.unused == ()
+    for seed in range(5):
+        parts = split_data(dataset, DataSpec(source="folder"), seed).ids()
+        assert sum({"7.bmp", "copy.bmp"} <= set(part) for part in parts.values()) == 1
+    official = [{**row, "split": "test" if row["id"] == "copy.bmp" else "train"} for row in table]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in official))
+    with pytest.raises(DataError, match="1 of the 1 test images of folder also occur in its train split"):
+        split_data(folder.load(str(tmp_path)), DataSpec(source="folder", split_by="official"), 0)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from lowmed.cli import app
 from lowmed.errors import RunError
-from lowmed.evaluation.target import require_path
+from lowmed.evaluation.target import require_model
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,26 @@ def test_a_missing_path_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     Path("here").mkdir()
     with pytest.raises(RunError, match="the run does not exist"):
-        require_path(target)
+        require_model(target)
 
 
 @pytest.mark.parametrize("target", ["nano", "Qwen/Qwen2-VL-2B-Instruct", "here/there", "."])
-def test_a_hub_id_or_an_existing_path_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+def test_a_hub_id_or_a_folder_with_a_model_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("here/there").mkdir(parents=True)
-    require_path(target)
+    Path("here/there/config.json").touch()
+    Path("adapter_config.json").touch()
+    require_model(target)
+
+
+@pytest.mark.parametrize("target", ["file", "empty"])
+def test_a_file_or_a_folder_without_a_model_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("empty").mkdir()
+    with pytest.raises(RunError, match="this is not a run or a model"):
+        require_model(target)

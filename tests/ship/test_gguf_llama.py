@@ -154,7 +154,7 @@ def test_another_vision_tower_changes_the_completions_of_images_only(
     assert with_images.same_completions < 8
     assert with_images.max_logit_difference > 1
     assert with_images.same_tokens + len(with_images.differences) == with_images.tokens
-    assert json.loads(json.dumps(with_images.as_dict()))["same_prompts"] == 8
+    assert json.loads(json.dumps(with_images.as_json()))["same_prompts"] == 8
     without_images = compare(nano.folder(), language, wrong, questions(8, images=False), max_new_tokens=40)
     assert without_images.same_completions == 8
 

@@ -74,7 +74,7 @@ class Agreement:
     max_logit_difference: float
     differences: tuple[Difference, ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The result as JSON."""
         return dataclasses.asdict(self)
 

@@ -101,7 +101,7 @@ def convert_folder(
         policy = PixelPolicy(load_recipe(str(merged / "recipe.yaml")).model.max_image_tokens)
         inputs = [_prompt_input(questions, sample, policy) for sample in questions.samples]
         result = compare(merged, files[0], files[-1], inputs, max_new_tokens=questions.max_new_tokens)
-        agreement = result.as_dict()
+        agreement = result.as_json()
         write_json(staging / AGREEMENT, agreement)
     with disk_errors(staging):
         for name in COPIED:
