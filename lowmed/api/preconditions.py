@@ -17,8 +17,8 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
         LowmedError: training would fail.
     """
     from lowmed import rewards
+    from lowmed.engine.adapter import require_start
     from lowmed.engine.device import unsupported_error
-    from lowmed.engine.load import require_start
     from lowmed.plan.architecture import require_trainable_family
 
     built = rewards.for_recipe(recipe)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from lowmed.engine.load import adapter_folder
+from lowmed.engine.adapter import adapter_folder
 from lowmed.errors import RunError
 from lowmed.models import FAMILIES
 from lowmed.ship.weights import TensorLocation, file_tensors, loaded_name

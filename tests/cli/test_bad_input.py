@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,12 +100,11 @@ def test_an_image_that_cannot_be_opened_is_named(content: bytes, lowmed: Lowmed,
 
 
 def test_a_share_of_broken_rows_can_be_allowed(lowmed: Lowmed, tmp_path: Path) -> None:
-    Image.new("RGB", (64, 64), "white").save(tmp_path / "b.png")
     data = write_data(
         tmp_path, {}, {"answer": ""}, {"images": ["b.png"], "group": "b"}, {"images": ["c.png"], "group": "c"}
     )
-    for name in "bc":
-        shutil.copy(tmp_path / "b.png", data / f"{name}.png")
+    for name, colour in (("b", "white"), ("c", "black")):
+        Image.new("RGB", (64, 64), colour).save(data / f"{name}.png")
     keep = ("data.source=folder", "data.path=data", "data.held_out=0.5", "data.max_rejected=0.25")
     result = lowmed("check", "--recipe", "rarl", *keep)
     assert "1 x no answer" in result.stdout, result.stderr
