@@ -10,6 +10,7 @@ from lowmed.answer.normalize import INVISIBLE, normalize
 
 Source = Literal["tag", "tag_dup", "boxed", "json", "phrase", "whole", "none"]
 
+_CHANNELS = re.compile(r"^.*<\|message\|>", re.DOTALL)  # of a completion in channels, the last one is the final one
 _SPECIAL = re.compile(r"<\|[^<>|]*\|>|</?s>")
 _THINK_END = re.compile(r"</\s*think(?:ing)?\s*>", re.IGNORECASE)
 _THINK_START = re.compile(r"<\s*think(?:ing)?\s*>", re.IGNORECASE)
@@ -29,13 +30,15 @@ class ExtractedAnswer:
     """The answer as it is written in a completion.
 
     `text` is None if there is no answer, and `problem` gives the reason. `strict` means exactly one answer tag, or no
-    tag and exactly one box.
+    tag and exactly one box. `tail` is the complete text after the think block, if the answer has neither tag, box nor
+    JSON, and the completion is not truncated.
     """
 
     text: str | None
     source: Source
     strict: bool = False
     problem: str = ""
+    tail: str = ""
 
 
 def extract(completion: str, finish_reason: str = "stop") -> ExtractedAnswer:
@@ -47,7 +50,7 @@ def extract(completion: str, finish_reason: str = "stop") -> ExtractedAnswer:
     is_cut = finish_reason == "length"
     if not _MARK.search(completion):
         return ExtractedAnswer(None, "none", problem="truncated") if is_cut else _complete_text(completion)
-    completion = INVISIBLE.sub("", _SPECIAL.sub("", completion))
+    completion = INVISIBLE.sub("", _SPECIAL.sub("", _CHANNELS.sub("", completion, count=1)))
     *thinking, tail = _THINK_END.split(completion)
     if _THINK_START.search(tail):
         return ExtractedAnswer(None, "none", problem="unclosed_think")
@@ -62,7 +65,7 @@ def extract(completion: str, finish_reason: str = "stop") -> ExtractedAnswer:
 
 def _complete_text(tail: str) -> ExtractedAnswer:
     text = tail.strip()
-    return ExtractedAnswer(text, "whole") if text else ExtractedAnswer(None, "none", problem="empty")
+    return ExtractedAnswer(text, "whole", tail=text) if text else ExtractedAnswer(None, "none", problem="empty")
 
 
 def _tagged(tail: str, is_cut: bool) -> ExtractedAnswer | None:
@@ -142,11 +145,11 @@ def _after_phrase(tail: str, is_cut: bool) -> ExtractedAnswer | None:
     phrases = list(_PHRASE.finditer(tail))
     if not phrases:
         return None
-    phrase = phrases[-1]
+    phrase, complete = phrases[-1], "" if is_cut else _STRAY_TAG.sub(" ", tail).strip()
     if _HYPOTHETICAL.search(_SENTENCE_END.split(tail[: phrase.start()])[-1]):
-        return ExtractedAnswer(None, "none", problem="conditional")
+        return ExtractedAnswer(None, "none", problem="conditional", tail=complete)
     line, newline, _ = tail[phrase.end() :].lstrip().partition("\n")
     text = _STRAY_TAG.sub(" ", line).strip()
     if not text or (is_cut and not newline):
         return None
-    return ExtractedAnswer(text, "phrase")
+    return ExtractedAnswer(text, "phrase", tail=complete)

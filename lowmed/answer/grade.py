@@ -63,16 +63,19 @@ def read(completion: str, question: Sample | Question, finish_reason: str = "sto
         question = question_of(question)
     extracted = extract(completion, finish_reason)
     flags = (extracted.problem,) if extracted.problem else ()
-    if extracted.text is None:
+    text = extracted.text
+    if extracted.tail and (question.kind == "choice" or _is_yes_no(question)):
+        text, flags = extracted.tail, ()  # the verdict may stand anywhere, and may be revoked later
+    if text is None:
         return Answer(None, extracted.source, extracted.strict, flags)
-    value, problem = read_text(extracted.text, question)
+    value, problem = read_text(text, question)
     return Answer(value, extracted.source, extracted.strict, (*flags, problem) if problem else flags)
 
 
 def read_text(text: str, question: Question) -> tuple[str | None, str]:
     """Read the value of an answer text that was extracted already; None and the problem if there is none."""
     if question.kind == "choice":
-        return read_choice(text, question.options)
+        return read_choice(text, question.options, question.question)
     if question.kind == "json":
         value = canonical(text)
         return value, "" if value is not None else "no_json"
@@ -85,6 +88,10 @@ def read_text(text: str, question: Question) -> tuple[str | None, str]:
             if value is not None or problem != "no_candidate":
                 return (normalize(value) if value is not None else None), problem
     return _read_open(text, question.golds)
+
+
+def _is_yes_no(question: Question) -> bool:
+    return question.kind == "closed" and _closed_answers(question.golds, question.question) == "yes_no"
 
 
 @lru_cache(maxsize=8192)
@@ -119,7 +126,7 @@ def _is_correct(value: str, question: Question) -> bool:
         return value in question.golds
     if question.kind == "json":
         return any(value == canonical(gold) for gold in question.golds)
-    if question.kind == "closed" and _closed_answers(question.golds, question.question) == "yes_no":
+    if _is_yes_no(question):
         return any(value == read_yes_no(gold)[0] for gold in question.golds)
     return any(same_answer(value, gold) for gold in question.golds)
 

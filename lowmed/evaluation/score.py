@@ -8,7 +8,7 @@ from typing import Any
 
 from lowmed import answer
 from lowmed.answer import Question
-from lowmed.answer.choice import prepare_options
+from lowmed.answer.mentions import prepare_options
 from lowmed.errors import DataError
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
 from lowmed.sample import KINDS, LETTERS, Kind

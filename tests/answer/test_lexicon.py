@@ -8,28 +8,30 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import regex
 
 from lowmed.answer import normalize
 from lowmed.answer.lexicon import ALL, LEXICONS, Lexicon, merge, one_of
 
 PACKAGE = Path(__file__).parents[2] / "lowmed"
-FRENCH = """
+DUTCH = """
 from lowmed.answer.lexicon.lexicon import Lexicon
 
-FRENCH = Lexicon(
-    language="fr",
-    yes=("oui", "vrai"),
-    no=("non", "faux"),
-    opening_yes=("oui",),
-    opening_no=("non",),
+DUTCH = Lexicon(
+    language="nl",
+    yes=("ja", "waar"),
+    no=("nee", "onwaar"),
+    opening_yes=("ja",),
+    opening_no=("nee",),
     opening_end=r"\\s*[.,;:!?]",
-    or_words=("ou",),
-    denials=("pas de", "sans"),
-    refusals=(r"^je ne sais pas",),
-    answer_phrases=(r"réponse(?: est)? ?:",),
-    left=("gauche",),
-    right=("droit", "droite"),
-    number_words={"deux": 2},
+    or_words=("of",),
+    denials=("geen", "zonder"),
+    refusals=(r"^ik weet het niet",),
+    answer_phrases=(r"antwoord(?: is)? ?:?",),
+    verdicts=(r"antwoord is @",),
+    left=("linker", "links"),
+    right=("rechter", "rechts"),
+    number_words={"twee": 2},
 )
 """
 CHECKS = """
@@ -40,16 +42,16 @@ def values(question, *texts):
     return [read(text, question).value for text in texts]
 
 
-mass = Question("closed", ("oui",))
-assert values(mass, "Oui, une masse.", "Non.", "vrai", "Je ne sais pas") == ["yes", "no", "yes", None]
+mass = Question("closed", ("ja",))
+assert values(mass, "Ja, een massa.", "Nee.", "waar", "Ik weet het niet") == ["yes", "no", "yes", None]
 assert values(mass, "Yes.", "No, it is normal", "是的", "没有") == ["yes", "no", "yes", "no"]
-organ = Question("closed", ("foie",), question="Est-ce le poumon, le coeur ou foie ?")
-assert grade(read("La réponse est : foie", organ), organ).outcome == "correct"
-finding = Question("choice", ("masse",), ("masse", "fracture"))
-assert values(finding, "on voit une masse sans fracture") == ["masse"]
-for opposite in ("poumon droit", "right lung"):
-    assert contradictions(opposite, "poumon gauche") == ("laterality",)
-assert same_answer("deux", "2")
+organ = Question("closed", ("lever",), question="Is dit de long, het hart of lever?")
+assert grade(read("Het antwoord is: lever", organ), organ).outcome == "correct"
+finding = Question("choice", ("massa",), ("massa", "fractuur"))
+assert values(finding, "een massa zonder fractuur", "Het antwoord is B") == ["massa", "fractuur"]
+for opposite in ("rechter long", "right lung"):
+    assert contradictions(opposite, "linker long") == ("laterality",)
+assert same_answer("twee", "2")
 """
 
 
@@ -60,11 +62,11 @@ def test_a_new_language_takes_one_file_and_one_line(tmp_path: Path) -> None:
         shutil.copy(PACKAGE / name, copy / name)
     shutil.copytree(PACKAGE / "answer", copy / "answer")
     lexicons = copy / "answer" / "lexicon"
-    (lexicons / "fr.py").write_text(FRENCH, encoding="utf-8")
-    line = "LEXICONS = (ENGLISH, CHINESE)"
+    (lexicons / "nl.py").write_text(DUTCH, encoding="utf-8")
+    line = "LEXICONS = (ENGLISH, "
     text = (lexicons / "__init__.py").read_text(encoding="utf-8")
     assert line in text
-    added = "from lowmed.answer.lexicon.fr import FRENCH\nLEXICONS = (ENGLISH, CHINESE, FRENCH)"
+    added = f"from lowmed.answer.lexicon.nl import DUTCH\n{line}DUTCH, "
     (lexicons / "__init__.py").write_text(text.replace(line, added), encoding="utf-8")
     subprocess.run([sys.executable, "-c", CHECKS], check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
 
@@ -74,7 +76,7 @@ def test_entries_are_patterns_without_capturing_groups(lexicon: Lexicon) -> None
     for item in fields(Lexicon):
         entries = getattr(lexicon, item.name)
         if isinstance(entries, tuple) and all(isinstance(entry, str) for entry in entries):
-            assert re.compile(one_of(entries)).groups == 0, item.name
+            assert regex.compile(one_of(entries)).groups == 0, item.name
 
 
 @pytest.mark.parametrize("lexicon", LEXICONS, ids=lambda lexicon: lexicon.language)

@@ -7,13 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from lowmed.answer.lexicon.ar import ARABIC
+from lowmed.answer.lexicon.de import GERMAN
 from lowmed.answer.lexicon.en import ENGLISH
+from lowmed.answer.lexicon.es import SPANISH
+from lowmed.answer.lexicon.fr import FRENCH
+from lowmed.answer.lexicon.it import ITALIAN
+from lowmed.answer.lexicon.ja import JAPANESE
 from lowmed.answer.lexicon.lexicon import Lexicon, Spelling
+from lowmed.answer.lexicon.pt import PORTUGUESE
 from lowmed.answer.lexicon.zh import CHINESE
 
 __all__ = ["ALL", "LEXICONS", "Lexicon", "Spelling", "merge", "one_of"]
 
-LEXICONS = (ENGLISH, CHINESE)
+LEXICONS = (ENGLISH, CHINESE, SPANISH, FRENCH, GERMAN, PORTUGUESE, ITALIAN, JAPANESE, ARABIC)
 
 
 def merge(lexicons: Iterable[Lexicon]) -> Lexicon:

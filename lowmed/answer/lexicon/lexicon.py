@@ -23,7 +23,7 @@ class Lexicon:
     """Words and patterns of one language. An empty field means that the language does not use that rule.
 
     A word is compared as it stands. A pattern is a regular expression without capturing groups. Both apply to
-    normalized text (lower case, "ß" as "ss", no punctuation, "don't" as "don t") unless the comment says "raw text".
+    normalized text (lower case, "ß" as "ss", no punctuation, "don't" as "don t") unless the comment says otherwise.
     The reader applies the words of all languages to every text, so leave out a word that means something else in
     another language.
     """
@@ -39,6 +39,7 @@ class Lexicon:
     opening_end: str = r"\s*[.,;:!?]"  # raw text, pattern: follows an opening yes or no
     yes_in_text: tuple[str, ...] = ()  # means yes anywhere in a sentence
     no_in_text: tuple[str, ...] = ()  # means no as the first word, and makes a yes in the same text ambiguous
+    not_no: tuple[str, ...] = ()  # raw text, patterns: open like a no and are none, "no doubt"
     states_no: tuple[str, ...] = ()  # patterns: "the answer is no"
     rejects_yes: tuple[str, ...] = ()  # patterns: "not a clear yes"
 
@@ -60,20 +61,40 @@ class Lexicon:
     adverbs: tuple[str, ...] = ()  # patterns: may stand between the copula and that denial
     denied_after: tuple[str, ...] = ()  # patterns: deny what precedes, "is absent"
     refusals: tuple[str, ...] = ()  # patterns: refuse to answer
+    disclaimers: tuple[str, ...] = ()  # patterns, as for verdicts: a refusal to give medical advice, not to answer
 
     # Where an answer is announced, all in raw text.
     answer_phrases: tuple[str, ...] = ()  # patterns: "the answer is", "answer:"
     hypotheticals: tuple[str, ...] = ()  # patterns: make the announced answer one to another question
 
-    # Lettered options, all in raw text.
-    answer_words: tuple[str, ...] = ()  # may precede a letter
-    option_words: tuple[str, ...] = ()  # mark a letter as an option
-    answer_verbs: tuple[str, ...] = ()  # patterns, with their leading space: between an answer word and the letter
-    letter_lead_ins: tuple[str, ...] = ()  # patterns: all that may precede a lone letter
-    letter_rejections: tuple[str, ...] = ()  # patterns: reject the letter after them
-    other_options: tuple[str, ...] = ()  # patterns: mark a sentence about the options that were not chosen
+    # Letters of options, all in raw text.
+    answer_words: tuple[str, ...] = ()  # may precede a lower-case letter, "answer: b"
+    option_words: tuple[str, ...] = ()  # patterns: mark a letter as an option, "option B"
+    letter_lead_ins: tuple[str, ...] = ()  # patterns, with their trailing space: all that may precede a lone letter
     word_letters: tuple[str, ...] = ()  # capital letters that are words too, like the article "A"
-    pronoun_letters: tuple[str, ...] = ()  # those of them that are pronouns, like "I"
+    words_after_letters: tuple[str, ...] = ()  # follow such a letter if it is an option, "A is"
+    reasons: tuple[str, ...] = ()  # follow an answer: "B because"
+    other_letters: tuple[str, ...] = ()  # the letters of options in another alphabet, in the order of A, B, C
+
+    # Verdicts on options: patterns on text in lower case without brackets and quotes, "not" instead of "n't". In them,
+    # "@" is the mention of an option. Lookarounds are allowed.
+    final_verdicts: tuple[str, ...] = ()  # outrank all others: "the final answer is @"
+    verdicts: tuple[str, ...] = ()  # announce an answer: "the answer is @"
+    indications: tuple[str, ...] = ()  # weaker: "is consistent with @"
+    rejections: tuple[str, ...] = ()  # "@ is less likely"
+    comparisons: tuple[str, ...] = ()  # mention without a choice: "unlike @", "@ usually"
+    hedges: tuple[str, ...] = ()  # "may be @"
+    accepted_items: tuple[str, ...] = ()  # without "@": verdict about the option at the start of a line
+    rejected_items: tuple[str, ...] = ()  # without "@"
+    withdrawals: tuple[str, ...] = ()  # void everything before: "let me correct that"
+    corrections: tuple[str, ...] = ()  # patterns: begin a new statement after a comma, "wait", "scratch that"
+    second_thoughts: tuple[str, ...] = ()  # void an earlier verdict if another one follows: "actually"
+    conclusions: tuple[str, ...] = ()  # the verdict after them outranks earlier ones: "therefore"
+    exceptions: tuple[str, ...] = ()  # verdicts if the question asks for what does not apply: "the false one is @"
+    alternatives: tuple[str, ...] = ()  # name a second answer: "it could also be @"
+    list_leads: tuple[str, ...] = ()  # open a list of the options: "let us look at each option:"
+    other_options: tuple[str, ...] = ()  # mark a sentence about the options that were not chosen
+    negated_questions: tuple[str, ...] = ()  # raw text: the question asks for what does not apply, "except"
 
     # Opposites.
     left: tuple[str, ...] = ()

@@ -1,0 +1,327 @@
+"""Reads the option to which a longer text commits itself: its verdict, after eliminations, disclaimers and revocations.
+
+The text is split into statements. Each mention of an option in a statement is rejected, compared, hedged, affirmed, or
+announced as the answer. The highest rank with a single option decides; the reader never guesses between two.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import regex
+
+from lowmed.answer.lexicon import ALL, one_of
+from lowmed.answer.mentions import ANY, BARE, CONFLICT, LABEL, LABELLED_TEXT, LETTER, TEXT, Options, in_class, mark_mentions
+from lowmed.answer.negation import is_negated, is_noncommittal, mark_clauses
+from lowmed.answer.normalize import normalize
+
+# Ranks of a mention.
+HEDGED, AFFIRMED, INDICATED, ANNOUNCED, FINAL = range(5)
+_TOKEN = regex.compile(f"[{ANY}]")
+_STATEMENT_END = regex.compile(
+    rf"(?<=[.!?;])(?=[\s\p{{Lu}}{ANY}])|(?<=[。！？；؟])|\n+|(?<=[,.…–-]|[{ANY}]) ?(?={one_of(ALL.corrections)}\b)"
+)
+_JOINS = one_of((*ALL.or_words, *ALL.and_words))
+_NO_VERB = r"(?! (?:is|are|was|were|would|does|do|can|has|have|shows?|not|both)\b)"
+_JOINED = regex.compile(rf"\s*(?:,|/|&|;|\b{_JOINS}\b){{1,3}}\s*(?:\b(?:either|option|choice|letter|the|a|an)\b\s*)*([{ANY}]){_NO_VERB}")
+_ENUMERATION = regex.compile(rf"[{ANY}](?:(?:[\s,;/&.:]|\b{_JOINS}\b){{0,6}}[{ANY}]{_NO_VERB})+")
+_ALONE = regex.compile(rf"[^\w{ANY}]*([{ANY}])[^\w{ANY}:✓✔✅☑✗✘❌✖×]*")
+_ITEM = regex.compile(rf"[^\w{ANY}]*(?:{in_class(LABEL, LABELLED_TEXT)}|{in_class(TEXT, LETTER)} ?(?:[:–—✓✔✅☑✗✘❌✖×]|- ))")
+_OPENS = regex.compile(rf"[^\w{ANY}]*([{ANY}])\s*([,:.\-–—=]|\b{one_of(ALL.reasons)}\b)")
+_HYPOTHETICAL = regex.compile(one_of(ALL.hypotheticals))
+_SUPPOSED = regex.compile(rf"{one_of(ALL.hypotheticals)}(?:(?!\b{one_of(ALL.but_words)}\b)[^;])*$")
+_REACH = 200
+_CLASS = regex.compile(r"\[\^[^\]]*\]")
+
+
+def _with_mention(patterns: Iterable[str]) -> list["regex.Pattern[str]"]:
+    """Compile patterns in which "@" is the mention of an option; the group is the mention."""
+    return [regex.compile(_in_classes(pattern).replace("@", f"([{ANY}])")) for pattern in patterns]
+
+
+def _in_classes(pattern: str) -> str:
+    """The pattern with "@" in character classes replaced by all mentions."""
+    return _CLASS.sub(lambda match: match[0].replace("@", ANY), pattern)
+
+
+_FINAL, _VERDICTS = _with_mention(ALL.final_verdicts), _with_mention(ALL.verdicts)
+_INDICATIONS, _REJECTIONS = _with_mention(ALL.indications), _with_mention(ALL.rejections)
+_EXCEPTIONS, _ALTERNATIVES = _with_mention(ALL.exceptions), _with_mention(ALL.alternatives)
+_COMPARISONS, _HEDGES = _with_mention(ALL.comparisons), _with_mention(ALL.hedges)
+_RANKS = ((FINAL, _FINAL), (ANNOUNCED, _VERDICTS), (INDICATED, _INDICATIONS))
+_LEADS = regex.compile(
+    "|".join(
+        _in_classes(pattern).removesuffix("@") + r"\s*$"
+        for pattern in (*ALL.final_verdicts, *ALL.verdicts)
+        if pattern.endswith("@")
+    )
+)
+_ACCEPTED, _REJECTED = regex.compile(one_of(ALL.accepted_items)), regex.compile(one_of(ALL.rejected_items))
+_WITHDRAWN, _SECOND_THOUGHT = regex.compile(one_of(ALL.withdrawals)), regex.compile(one_of(ALL.second_thoughts))
+_CONCLUSION, _OTHERS = regex.compile(one_of(ALL.conclusions)), regex.compile(one_of(ALL.other_options))
+_LIST_LEAD = regex.compile(one_of(ALL.list_leads))
+_NEGATED_QUESTION = regex.compile(one_of(ALL.negated_questions))
+_DENIED_BEFORE = regex.compile(rf"\b(?:not|never|no longer)\b[^.;:,{ANY}]{{0,40}}$")
+_DISCLAIMER = regex.compile(one_of(ALL.disclaimers))
+_LONGEST = 20_000  # characters; the middle of a longer text is left out, which bounds the time
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One mention of an option that counts for it: where, how strongly, and which option (None for a conflict)."""
+
+    statement: int
+    position: int
+    rank: int
+    option: str | None
+
+
+def read_verdict(text: str, options: Options, question: str = "") -> tuple[str | None, str]:
+    """The option to which a text commits itself; None and the problem if there is no single one.
+
+    Args:
+        text: an answer text, or the complete completion without its think block.
+        options: the options of the question.
+        question: the question. If it asks for what does not apply, only an announced answer counts.
+    """
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 4]}\n{text[-_LONGEST * 3 // 4 :]}"
+    marked = mark_mentions(text, options)
+    if not _TOKEN.search(marked):
+        return None, "noncommittal" if is_noncommittal(normalize(text)) else "no_candidate"
+    return _Reading(marked, options, bool(_NEGATED_QUESTION.search(question))).decide()
+
+
+class _Reading:
+    """All verdicts of one text, and the options that it rejects."""
+
+    def __init__(self, marked: str, options: Options, is_negated_question: bool) -> None:
+        self.options = options
+        self.asks_negation = is_negated_question
+        self.statements = _statements(marked)
+        self.refusals = [
+            index
+            for index, statement in enumerate(self.statements)
+            if is_noncommittal(normalize(statement)) and not _DISCLAIMER.search(statement)
+        ]
+        self.rejected: set[str] = set()
+        self.verdicts: list[Verdict] = []
+        echoes = self._echoes()
+        items = self._items(echoes)
+        for index, statement in enumerate(self.statements):
+            if index not in echoes and not statement.rstrip().endswith(("?", "？", "؟")):
+                self._read_statement(index, statement, in_item=index in items)
+        self.verdicts.sort(key=lambda verdict: (verdict.statement, verdict.position))
+
+    def decide(self) -> tuple[str | None, str]:
+        """The option of the highest rank that has a single one."""
+        verdicts = self._valid()
+        if self.verdicts and not verdicts:
+            return None, "revoked"
+        for rank in (FINAL, ANNOUNCED, INDICATED, AFFIRMED, HEDGED):
+            ranked = [verdict for verdict in verdicts if verdict.rank == rank]
+            if not ranked or (rank < ANNOUNCED and self.asks_negation):
+                continue
+            if rank <= AFFIRMED and self.refusals:
+                return None, "noncommittal"
+            if rank == INDICATED and any(index > ranked[-1].statement for index in self.refusals):
+                return None, "noncommittal"
+            if len({verdict.option for verdict in ranked}) > 1:
+                ranked = self._last(ranked) if rank >= INDICATED else ranked
+                ranked = [verdict for verdict in ranked if verdict.option not in self.rejected] if rank < ANNOUNCED else ranked
+            named = {verdict.option for verdict in ranked}
+            if len(named) != 1:
+                return None, "ambiguous"
+            option = named.pop()
+            return (option, "") if option else (None, "letter_text_conflict")
+        left = [option for option in dict.fromkeys(self.options.texts) if option not in self.rejected]
+        if len(left) == 1 and len(set(self.options.texts)) > 2 and not self.asks_negation and not self.refusals:
+            return left[0], ""
+        if self.refusals:
+            return None, "noncommittal"
+        return None, "denied" if self.rejected else "no_candidate"
+
+    def _valid(self) -> list[Verdict]:
+        """The verdicts that the text does not withdraw later."""
+        start = 0
+        for index, statement in enumerate(self.statements):
+            if _WITHDRAWN.search(statement) and any(start <= verdict.statement < index for verdict in self.verdicts):
+                start = index
+        return [verdict for verdict in self.verdicts if verdict.statement >= start]
+
+    def _last(self, ranked: list[Verdict]) -> list[Verdict]:
+        """The verdicts of the last statement if it concludes, or corrects an earlier one; else all."""
+        last = ranked[-1].statement
+        context = " ".join(self.statements[max(0, last - 1) : last + 1])
+        if _SECOND_THOUGHT.search(context) or _CONCLUSION.search(self.statements[last]):
+            return [verdict for verdict in ranked if verdict.statement == last]
+        return ranked
+
+    def _echoes(self) -> set[int]:
+        """Statements that only list the options, one after the other."""
+        alone = {
+            index: match[1]
+            for index, statement in enumerate(self.statements)
+            if (match := _ALONE.fullmatch(statement)) and match[1] != CONFLICT
+        }
+        echoes: set[int] = set()
+        run: list[int] = []
+        for index in sorted(alone):
+            if run and index == run[-1] + 1 and _number(alone[index]) > _number(alone[run[-1]]):
+                run.append(index)
+            else:
+                run = [index]
+            if len(run) > 1:
+                echoes.update(run)
+        return echoes
+
+    def _items(self, echoes: set[int]) -> set[int]:
+        """Read a list in which each option has its own comment; the statements of that list."""
+        starts = [index for index, text in enumerate(self.statements) if index not in echoes and _ITEM.match(text)]
+        labels = [_number(self.statements[index]) for index in starts]
+        if len(set(labels)) < 2:
+            return set()
+        inside: set[int] = set()
+        opens = starts[0] == 0 and _is(self.statements[0][0], LABEL, LABELLED_TEXT) and (labels[1] < labels[0] or labels[0] in labels[1:])
+        for place, index in enumerate(starts):
+            end = starts[place + 1] if place + 1 < len(starts) else index + 1
+            inside.update(range(index, end))
+            option = self.options.texts[labels[place]]
+            comment = _TOKEN.sub(" ", " ".join(self.statements[index:end]), count=1).strip(" :–—-")
+            if place == 0 and opens:
+                self.verdicts.append(Verdict(index, 0, ANNOUNCED, option))
+            elif _ALONE.fullmatch(self.statements[index]) and end == index + 1 and labels[place] in labels[:place]:
+                self.verdicts.append(Verdict(index, 0, ANNOUNCED, option))
+            elif _ACCEPTED.search(comment):
+                self.verdicts.append(Verdict(index, 0, INDICATED, option))
+            elif _REJECTED.search(comment):
+                self.rejected.add(option)
+        return inside
+
+    def _read_statement(self, index: int, statement: str, *, in_item: bool) -> None:
+        mentions = list(_TOKEN.finditer(statement))
+        if not mentions:
+            return
+        announced = dict(self._announced(statement))
+        after_lead = index > 0 and _LIST_LEAD.search(self.statements[index - 1])
+        if not in_item and not after_lead and (position := _singled_out(statement, is_first=index == 0)) >= 0:
+            announced.setdefault(position, ANNOUNCED)
+        for position, rank in announced.items():
+            for character in (statement[position], *_companions(statement, position)):
+                self.verdicts.append(Verdict(index, position, rank, self.options.mentioned(character)))
+        self._read_mentions(index, statement, [mention.start() for mention in mentions], set(announced), in_item=in_item)
+
+    def _announced(self, statement: str) -> Iterator[tuple[int, int]]:
+        """Position and rank of the mentions that the statement announces as the answer, the lower ranks last."""
+        seen: set[int] = set()
+        ranks = ((ANNOUNCED, _EXCEPTIONS), *_RANKS) if self.asks_negation else _RANKS
+        for rank, patterns in (*ranks, (ANNOUNCED, _ALTERNATIVES)):
+            for pattern in patterns:
+                for match in pattern.finditer(statement):
+                    position, before = match.start(1), statement[: match.start()]
+                    if position in seen or _SUPPOSED.search(statement[:position][-_REACH:]):
+                        continue
+                    seen.add(position)
+                    if _DENIED_BEFORE.search(before[-_REACH:]):
+                        if option := self.options.mentioned(match[1]):
+                            self.rejected.add(option)
+                    elif rank > INDICATED or _may_affirm(match[1]):
+                        yield position, rank
+
+    def _read_mentions(self, index: int, statement: str, positions: Sequence[int], announced: set[int], *, in_item: bool) -> None:
+        """Add the mentions that the statement affirms or hedges, and note those that it rejects."""
+        clauses = mark_clauses(statement)
+        places = [match.start() for match in _TOKEN.finditer(clauses)]
+        rejected = {match.start(1) for pattern in _REJECTIONS for match in pattern.finditer(statement)}
+        compared = {match.start(1) for pattern in _COMPARISONS for match in pattern.finditer(statement)}
+        hedged = {match.start(1) for pattern in _HEDGES for match in pattern.finditer(statement)}
+        condition = supposed.start() if (supposed := _HYPOTHETICAL.search(statement)) else len(statement)
+        condition = 0 if _OTHERS.search(statement) else condition
+        counted: list[Verdict] = []
+        for order, position in enumerate(positions):
+            option = self.options.mentioned(statement[position])
+            if position in announced or option is None:
+                continue
+            place = places[order] if order < len(places) else -1
+            if position in rejected or (place >= 0 and is_negated(clauses, place, place + 1)):
+                self.rejected.add(option)
+            elif position not in compared and position < condition and _may_affirm(statement[position]) and not in_item:
+                rank = HEDGED if position in hedged else AFFIRMED
+                counted.append(Verdict(index, position, rank, option))
+        named = {verdict.option for verdict in counted}
+        if len(named) > 1 and len(named) == len(set(self.options.texts)):
+            return  # the statement repeats the options
+        if len(named) == 1 and not announced and _SECOND_THOUGHT.match(statement):
+            counted = [Verdict(index, verdict.position, ANNOUNCED, verdict.option) for verdict in counted]
+        elif len(named) == 1 and _CONCLUSION.search(statement) and counted[0].rank == AFFIRMED:
+            counted = [Verdict(index, verdict.position, INDICATED, verdict.option) for verdict in counted]
+        self.verdicts += counted
+
+
+def _statements(marked: str) -> list[str]:
+    """The statements of a marked text. "The answer is:" is joined with the option in the next line."""
+    statements = [part.strip() for part in _STATEMENT_END.split(marked) if part and part.strip()]
+    joined: list[str] = []
+    for index, statement in enumerate(statements):
+        first = _ALONE.match(statement) or _OPENS.match(statement)
+        if joined and first and _LEADS.search(joined[-1]) and not _starts_list(statements[index:]):
+            joined[-1] = f"{joined[-1]} {statement}"
+        else:
+            joined.append(statement)
+    return joined
+
+
+def _starts_list(statements: Sequence[str]) -> bool:
+    """Whether a list of the options begins here, so that the first of them is not singled out."""
+    if _number(statements[0]) != 0:
+        return False
+    items = [_number(statement) for statement in statements if _ITEM.match(statement) or _ALONE.fullmatch(statement)]
+    return items[1:2] == [1]
+
+
+def _number(text: str) -> int:
+    """The index of the option that the first mention of a text stands for."""
+    match = _TOKEN.search(text)
+    return ord(match[0]) & 0xFF if match else -1
+
+
+def _singled_out(statement: str, *, is_first: bool) -> int:
+    """The position of a mention that is the complete statement, or that opens the first one; else -1."""
+    if alone := _ALONE.fullmatch(statement):
+        return alone.start(1)
+    if not is_first:
+        return -1
+    listed = _ENUMERATION.match(statement)
+    if listed and len({_number(mention) for mention in _TOKEN.findall(listed[0])}) > 1:
+        return -1
+    if _is(statement[0], LABEL, LABELLED_TEXT):
+        return 0
+    opens = _OPENS.match(statement)
+    if opens and not (_is(opens[1], TEXT) and opens[2] in (":", ".", "-")):
+        return opens.start(1)
+    return -1
+
+
+def _is(character: str, *kinds: int) -> bool:
+    return any(kind <= ord(character) < kind + 0x100 for kind in kinds)
+
+
+def _may_affirm(character: str) -> bool:
+    """Whether a mention counts without an announcement. A bare capital letter or a label does not."""
+    return not _is(character, LABEL, BARE)
+
+
+def _companions(statement: str, position: int) -> Iterator[str]:
+    """The mentions joined with the one at `position`: "B or C"."""
+    end = position + 1
+    while joined := _JOINED.match(statement, end):
+        yield joined[1]
+        end = joined.end(1)
+    before = _joined_before().search(statement[max(0, position - 40) : position])
+    if before:
+        yield before[1]
+
+
+@cache
+def _joined_before() -> "regex.Pattern[str]":
+    return regex.compile(rf"([{ANY}])\s*(?:/|&|\b{_JOINS}\b)\s*(?:\b(?:option|choice|letter|the|a|an)\b\s*)*$")
