@@ -27,13 +27,15 @@ def read_choice(text: str, shown: Sequence[str], question: str = "") -> tuple[st
     if lone_letter and (option := options.lettered(lone_letter[1])):
         same_text = options.by_normal.get(lone_letter[1].lower(), option)
         return (option, "") if same_text == option else (None, "ambiguous")  # options such as blood groups
+    lettered = _LETTER_AND_TEXT.fullmatch(bare)
+    if lettered and (option := options.lettered(lettered[1])):
+        named = options.by_normal.get(normalize(lettered[2]))
+        if named:
+            return (option, "") if named == option else (None, "letter_text_conflict")
     if option := options.by_normal.get(normalize(bare)):
         return option, ""
     if lone_letter:
         return None, "letter_not_offered"
-    lettered = _LETTER_AND_TEXT.fullmatch(bare)
-    if lettered and (option := options.lettered(lettered[1])) and options.by_normal.get(normalize(lettered[2])) == option:
-        return option, ""
     value, problem = read_verdict(text, options, question)
     if value is None and problem == "no_candidate":
         return _read_yes_no(text, options)
@@ -43,10 +45,12 @@ def read_choice(text: str, shown: Sequence[str], question: str = "") -> tuple[st
 def _read_yes_no(text: str, options: Options) -> tuple[str | None, str]:
     """Read a choice between yes and no, or true and false."""
     words = {"yes": [form for form in options.normal if form in YES], "no": [form for form in options.normal if form in NO]}
-    if not all(len(forms) == 1 for forms in words.values()):
+    if not any(words.values()):
         return None, "no_candidate"
     value, problem = read_yes_no(text)
-    return (options.by_normal[words[value][0]], problem) if value else (None, problem)
+    if value is None or len(words[value]) != 1:
+        return None, problem or "no_candidate"
+    return options.by_normal[words[value][0]], ""
 
 
 def read_named(text: str, shown: Sequence[str]) -> tuple[str | None, str]:

@@ -11,7 +11,7 @@ from lowmed.answer.normalize import INVISIBLE, normalize
 Source = Literal["tag", "tag_dup", "boxed", "json", "phrase", "whole", "none"]
 
 _CHANNELS = re.compile(r"^.*<\|message\|>", re.DOTALL)  # of a completion in channels, the last one is the final one
-_SPECIAL = re.compile(r"<\|[^<>|]*\|>|</?s>")
+_SPECIAL = re.compile(r"<\|[^<>|]*\|>|</?s>|</?(?:b|i|u|em|strong|p|span|div|final|final_answer|output|response)>")
 _THINK_END = re.compile(r"</\s*think(?:ing)?\s*>", re.IGNORECASE)
 _THINK_START = re.compile(r"<\s*think(?:ing)?\s*>", re.IGNORECASE)
 _ANSWER_START = re.compile(r"<\s*answer\s*>", re.IGNORECASE)

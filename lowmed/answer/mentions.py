@@ -47,6 +47,7 @@ _LETTERS = regex.compile(
 )
 _KINDS = {"label": LABEL, "letter": LETTER, "bracket": BRACKET, "bare": BARE, "small": LETTER}
 _TEXT_IN_FRONT = regex.compile(rf"({in_class(TEXT)})[\s,\-–—]{{0,3}}({in_class(BRACKET)})")
+_TEXT_AND_LETTER = regex.compile(rf"({in_class(TEXT)})[\s,]{{0,3}}({in_class(LETTER)})")
 _TEXT_BEHIND = regex.compile(
     rf"(?:({in_class(LABEL)})[\s\"“(]{{0,3}}|({in_class(LETTER, BRACKET)})[\s:\"“(\-–—]{{0,3}}|({in_class(BARE)})[\s.:)(\"“\-–—,=]{{1,4}})"
     rf"({in_class(TEXT)})(?P<alone>(?=[\s)\"”]*(?:[.,;:!?\n{ANY}]|$)))?"
@@ -107,16 +108,15 @@ def _text_pattern(normal: tuple[str, ...]) -> tuple[re.Pattern[str] | None, tupl
     ]
     order.sort(key=lambda index: -len(normal[index]))
     pattern = "|".join(f"({_spellings(normal[index])})" for index in order)
-    return re.compile(pattern, re.IGNORECASE) if order else None, tuple(order)
+    return re.compile(pattern) if order else None, tuple(order)
 
 
 def _spellings(normal: str) -> str:
     """A pattern of the spellings of a normalized text in a sentence: other punctuation, hyphens, articles, "x-ray"."""
     words = [re.escape(word).replace("xray", r"x[\s\-]?ray") for word in normal.split()]
-    # Case only matters for the words: a class of many characters is slow to compile if it does.
-    between = rf"(?-i:[^\w\n{ANY}]{{1,3}}(?:{one_of(ALL.definite_articles)}\s)?|(?<=\d)(?={_LATIN}))"
-    before = rf"(?<!(?-i:{_LATIN_OR_DIGIT}))(?<!\d[.,])" if normal[0].isascii() else ""
-    after = rf"(?!(?-i:{_LATIN_OR_DIGIT}))(?![.,]\d)" if normal[-1].isascii() else ""
+    between = rf"(?:[^\w\n{ANY}]{{1,3}}(?:{one_of(ALL.definite_articles)}\s)?|(?<=\d)(?={_LATIN}))"
+    before = rf"(?<!{_LATIN_OR_DIGIT})(?<!\d[.,])" if normal[0].isascii() else ""
+    after = rf"(?!{_LATIN_OR_DIGIT})(?![.,]\d)" if normal[-1].isascii() else ""
     return before + between.join(words) + after
 
 
@@ -130,11 +130,10 @@ def mark_mentions(text: str, options: Options) -> str:
     text = strip_markup(_STRUCK_OUT.sub(" ", _PRIVATE.sub(" ", text)))
     for letters in ALL.other_letters:
         text = _translate_letters(text, letters)
-    pattern, order = _text_pattern(options.normal)
-    if pattern:
-        text = pattern.sub(lambda match: _mark_text(options, order[(match.lastindex or 1) - 1]), text)
+    text = _mark_texts(text, options)
     text = _LETTERS.sub(lambda match: _mark_letter(match, options), text)
     text = _TEXT_IN_FRONT.sub(lambda match: _merged(match[1], match[2], TEXT), text)
+    text = _TEXT_AND_LETTER.sub(lambda match: match[1] if _same(match[1], match[2]) else match[0], text)
     text = _TEXT_BEHIND.sub(_merge_behind, text)
     text = _SHORT_NOT.sub(" not", text.casefold().translate(_DROPPED))
     return _SPACES.sub(" ", _CANNOT.sub("can not", text)).strip()
@@ -146,10 +145,20 @@ def _translate_letters(text: str, letters: str) -> str:
     return pattern.sub(lambda match: LETTERS[letters.index(match[0])], text)
 
 
-def _mark_text(options: Options, index: int) -> str:
-    """The character of an option's text. A bare number counts only where it is announced, like a bare letter."""
-    kind = BARE if options.normal[index].isdecimal() else TEXT
-    return chr(kind + options.texts.index(options.texts[index]))  # equal options are one
+def _mark_texts(text: str, options: Options) -> str:
+    """Replace the texts of options. A bare number counts only where it is announced, like a bare letter."""
+    pattern, order = _text_pattern(options.normal)
+    if pattern is None:
+        return text
+    lower = text.lower()
+    parts, end = [], 0
+    # Matching in lower case is much faster to prepare than ignoring case. The length changes only for rare letters.
+    for match in pattern.finditer(lower if len(lower) == len(text) else text):
+        index = order[(match.lastindex or 1) - 1]
+        kind = BARE if options.normal[index].isdecimal() else TEXT
+        parts += [text[end : match.start()], chr(kind + options.texts.index(options.texts[index]))]  # equal ones are one
+        end = match.end()
+    return "".join((*parts, text[end:]))
 
 
 def _mark_letter(match: "regex.Match[str]", options: Options) -> str:
@@ -162,12 +171,16 @@ def _mark_letter(match: "regex.Match[str]", options: Options) -> str:
     return f"{lead}{chr(_KINDS[kind] + options.texts.index(option))} "
 
 
+def _same(one: str, other: str) -> bool:
+    return ord(one) & 0xFF == ord(other) & 0xFF
+
+
 def _merged(one: str, other: str, kind: int) -> str:
-    return chr(kind + (ord(one) & 0xFF)) if ord(one) & 0xFF == ord(other) & 0xFF else CONFLICT
+    return chr(kind + (ord(one) & 0xFF)) if _same(one, other) else CONFLICT
 
 
 def _merge_behind(match: "regex.Match[str]") -> str:
     letter = match[1] or match[2] or match[3]
-    if match["alone"] is None and ord(letter) & 0xFF != ord(match[4]) & 0xFF and not match[1]:
+    if match["alone"] is None and not _same(letter, match[4]) and not match[1]:
         return match[0]  # "The answer is B. Pneumothorax would show ...": two sentences
     return _merged(letter, match[4], LABELLED_TEXT if match[1] else TEXT)

@@ -6,12 +6,12 @@ announced as the answer. The highest rank with a single option decides; the read
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 
 import regex
 
 from lowmed.answer.lexicon import ALL, one_of
-from lowmed.answer.mentions import ANY, BARE, CONFLICT, LABEL, LABELLED_TEXT, LETTER, TEXT, Options, in_class, mark_mentions
+from lowmed.answer.mentions import ANY, BARE, BRACKET, CONFLICT, LABEL, LABELLED_TEXT, LETTER, TEXT, Options, in_class, mark_mentions
 from lowmed.answer.negation import is_negated, is_noncommittal, mark_clauses
 from lowmed.answer.normalize import normalize
 
@@ -24,6 +24,7 @@ _STATEMENT_END = regex.compile(
 _JOINS = one_of((*ALL.or_words, *ALL.and_words))
 _NO_VERB = r"(?! (?:is|are|was|were|would|does|do|can|has|have|shows?|not|both)\b)"
 _JOINED = regex.compile(rf"\s*(?:,|/|&|;|\b{_JOINS}\b){{1,3}}\s*(?:\b(?:either|option|choice|letter|the|a|an)\b\s*)*([{ANY}]){_NO_VERB}")
+_JOINED_BEFORE = regex.compile(rf"([{ANY}])\s*(?:/|&|\b{_JOINS}\b)\s*(?:\b(?:option|choice|letter|the|a|an)\b\s*)*$")
 _ENUMERATION = regex.compile(rf"[{ANY}](?:(?:[\s,;/&.:]|\b{_JOINS}\b){{0,6}}[{ANY}]{_NO_VERB})+")
 _ALONE = regex.compile(rf"[^\w{ANY}]*([{ANY}])[^\w{ANY}:✓✔✅☑✗✘❌✖×]*")
 _ITEM = regex.compile(rf"[^\w{ANY}]*(?:{in_class(LABEL, LABELLED_TEXT)}|{in_class(TEXT, LETTER)} ?(?:[:–—✓✔✅☑✗✘❌✖×]|- ))")
@@ -44,6 +45,7 @@ def _in_classes(pattern: str) -> str:
     return _CLASS.sub(lambda match: match[0].replace("@", ANY), pattern)
 
 
+_COMPARED_AFTER = _with_mention(pattern for pattern in ALL.comparisons if pattern.endswith("@"))
 _FINAL, _VERDICTS = _with_mention(ALL.final_verdicts), _with_mention(ALL.verdicts)
 _INDICATIONS, _REJECTIONS = _with_mention(ALL.indications), _with_mention(ALL.rejections)
 _EXCEPTIONS, _ALTERNATIVES = _with_mention(ALL.exceptions), _with_mention(ALL.alternatives)
@@ -56,9 +58,14 @@ _LEADS = regex.compile(
         if pattern.endswith("@")
     )
 )
+_LEAD_END = regex.compile(r"[:：=→]\s*$|\w$")
 _ACCEPTED, _REJECTED = regex.compile(one_of(ALL.accepted_items)), regex.compile(one_of(ALL.rejected_items))
 _WITHDRAWN, _SECOND_THOUGHT = regex.compile(one_of(ALL.withdrawals)), regex.compile(one_of(ALL.second_thoughts))
 _CONCLUSION, _OTHERS = regex.compile(one_of(ALL.conclusions)), regex.compile(one_of(ALL.other_options))
+_RATED = regex.compile(rf"[{ANY}] ?[:=–-]")
+_COLON = regex.compile(r"[:–]")
+_CLOSED = regex.compile(r" ?(?:[.,;:!]|$)")
+_LAST_WORD = regex.compile(rf"[,:→=–-] ?({in_class(LETTER, BRACKET, BARE, LABEL)})[ .!]*")
 _LIST_LEAD = regex.compile(one_of(ALL.list_leads))
 _NEGATED_QUESTION = regex.compile(one_of(ALL.negated_questions))
 _DENIED_BEFORE = regex.compile(rf"\b(?:not|never|no longer)\b[^.;:,{ANY}]{{0,40}}$")
@@ -99,11 +106,6 @@ class _Reading:
         self.options = options
         self.asks_negation = is_negated_question
         self.statements = _statements(marked)
-        self.refusals = [
-            index
-            for index, statement in enumerate(self.statements)
-            if is_noncommittal(normalize(statement)) and not _DISCLAIMER.search(statement)
-        ]
         self.rejected: set[str] = set()
         self.verdicts: list[Verdict] = []
         echoes = self._echoes()
@@ -112,6 +114,15 @@ class _Reading:
             if index not in echoes and not statement.rstrip().endswith(("?", "？", "؟")):
                 self._read_statement(index, statement, in_item=index in items)
         self.verdicts.sort(key=lambda verdict: (verdict.statement, verdict.position))
+
+    @cached_property
+    def refusals(self) -> list[int]:
+        """The statements that refuse to answer."""
+        return [
+            index
+            for index, statement in enumerate(self.statements)
+            if is_noncommittal(normalize(statement)) and not _DISCLAIMER.search(statement)
+        ]
 
     def decide(self) -> tuple[str | None, str]:
         """The option of the highest rank that has a single one."""
@@ -203,9 +214,12 @@ class _Reading:
         if not mentions:
             return
         announced = dict(self._announced(statement))
-        after_lead = index > 0 and _LIST_LEAD.search(self.statements[index - 1])
-        if not in_item and not after_lead and (position := _singled_out(statement, is_first=index == 0)) >= 0:
-            announced.setdefault(position, ANNOUNCED)
+        if index > 0 and _ALONE.fullmatch(statement) and _LIST_LEAD.search(self.statements[index - 1]):
+            return  # the first option of a list
+        is_last = index == len(self.statements) - 1
+        if not in_item and (position := _singled_out(statement, is_first=index == 0, is_last=is_last)) >= 0:
+            if is_last or index == 0 or not _is(statement[position], BARE):
+                announced.setdefault(position, ANNOUNCED)
         for position, rank in announced.items():
             for character in (statement[position], *_companions(statement, position)):
                 self.verdicts.append(Verdict(index, position, rank, self.options.mentioned(character)))
@@ -213,8 +227,8 @@ class _Reading:
 
     def _announced(self, statement: str) -> Iterator[tuple[int, int]]:
         """Position and rank of the mentions that the statement announces as the answer, the lower ranks last."""
-        seen: set[int] = set()
-        ranks = ((ANNOUNCED, _EXCEPTIONS), *_RANKS) if self.asks_negation else _RANKS
+        seen: set[int] = {match.start(1) for pattern in _COMPARED_AFTER for match in pattern.finditer(statement)}
+        ranks = ((FINAL, _EXCEPTIONS), *_RANKS) if self.asks_negation else _RANKS
         for rank, patterns in (*ranks, (ANNOUNCED, _ALTERNATIVES)):
             for pattern in patterns:
                 for match in pattern.finditer(statement):
@@ -225,15 +239,16 @@ class _Reading:
                     if _DENIED_BEFORE.search(before[-_REACH:]):
                         if option := self.options.mentioned(match[1]):
                             self.rejected.add(option)
-                    elif rank > INDICATED or _may_affirm(match[1]):
+                    elif rank > INDICATED or _may_affirm(match[1]) or _CLOSED.match(statement, position + 1):
                         yield position, rank
 
     def _read_mentions(self, index: int, statement: str, positions: Sequence[int], announced: set[int], *, in_item: bool) -> None:
         """Add the mentions that the statement affirms or hedges, and note those that it rejects."""
-        clauses = mark_clauses(statement)
+        clauses = mark_clauses(_COLON.sub(",", statement))
         places = [match.start() for match in _TOKEN.finditer(clauses)]
         rejected = {match.start(1) for pattern in _REJECTIONS for match in pattern.finditer(statement)}
         compared = {match.start(1) for pattern in _COMPARISONS for match in pattern.finditer(statement)}
+        rejected |= {place for position in rejected for place in _joined_before(statement, position)}
         hedged = {match.start(1) for pattern in _HEDGES for match in pattern.finditer(statement)}
         condition = supposed.start() if (supposed := _HYPOTHETICAL.search(statement)) else len(statement)
         condition = 0 if _OTHERS.search(statement) else condition
@@ -264,7 +279,7 @@ def _statements(marked: str) -> list[str]:
     joined: list[str] = []
     for index, statement in enumerate(statements):
         first = _ALONE.match(statement) or _OPENS.match(statement)
-        if joined and first and _LEADS.search(joined[-1]) and not _starts_list(statements[index:]):
+        if joined and first and _LEAD_END.search(joined[-1]) and _LEADS.search(joined[-1][-_REACH:]) and not _starts_list(statements[index:]):
             joined[-1] = f"{joined[-1]} {statement}"
         else:
             joined.append(statement)
@@ -285,19 +300,23 @@ def _number(text: str) -> int:
     return ord(match[0]) & 0xFF if match else -1
 
 
-def _singled_out(statement: str, *, is_first: bool) -> int:
-    """The position of a mention that is the complete statement, or that opens the first one; else -1."""
+def _singled_out(statement: str, *, is_first: bool, is_last: bool) -> int:
+    """The position of a mention that is the complete statement, opens the first one, or closes the last one; else -1."""
     if alone := _ALONE.fullmatch(statement):
         return alone.start(1)
+    if is_last and len(set(_TOKEN.findall(statement))) == 1 and (closing := _LAST_WORD.search(statement)):
+        return closing.start(1) if closing.end() == len(statement) else -1
     if not is_first:
         return -1
     listed = _ENUMERATION.match(statement)
     if listed and len({_number(mention) for mention in _TOKEN.findall(listed[0])}) > 1:
         return -1
+    if len(_RATED.findall(statement)) > 2:
+        return -1  # "A: 1/10, B: 3/10, C: 9/10"
     if _is(statement[0], LABEL, LABELLED_TEXT):
         return 0
     opens = _OPENS.match(statement)
-    if opens and not (_is(opens[1], TEXT) and opens[2] in (":", ".", "-")):
+    if opens and not (_is(opens[1], TEXT) and opens[2] in (".", "-")):
         return opens.start(1)
     return -1
 
@@ -317,11 +336,12 @@ def _companions(statement: str, position: int) -> Iterator[str]:
     while joined := _JOINED.match(statement, end):
         yield joined[1]
         end = joined.end(1)
-    before = _joined_before().search(statement[max(0, position - 40) : position])
-    if before:
-        yield before[1]
+    for place in _joined_before(statement, position):
+        yield statement[place]
 
 
-@cache
-def _joined_before() -> "regex.Pattern[str]":
-    return regex.compile(rf"([{ANY}])\s*(?:/|&|\b{_JOINS}\b)\s*(?:\b(?:option|choice|letter|the|a|an)\b\s*)*$")
+def _joined_before(statement: str, position: int) -> Iterator[int]:
+    """The positions of the mentions that stand before the one at `position`, joined by "and" or "or"."""
+    while before := _JOINED_BEFORE.search(statement[max(0, position - 40) : position]):
+        position = max(0, position - 40) + before.start(1)
+        yield position

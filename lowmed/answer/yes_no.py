@@ -27,6 +27,7 @@ def _opening(words: Callable[[Lexicon], tuple[str, ...]]) -> "regex.Pattern[str]
 
 _OPENING_YES = _opening(lambda lexicon: lexicon.opening_yes)
 _OPENING_NO = _opening(lambda lexicon: lexicon.opening_no)
+_PHRASE = regex.compile(one_of(ALL.answer_phrases), regex.IGNORECASE)
 _NOT_NO = regex.compile(rf"\W*{one_of(ALL.not_no)}", regex.IGNORECASE)
 _NO_AS_ANSWER = regex.compile(rf"(?:^|[,;:]\s*|\b{one_of(ALL.and_words)} ){one_of(ALL.no_in_text)}(?=\s*(?:[.,;:!?)]|$))")
 _FIRST_WORD_NO = tuple(f"{word} " for word in ALL.no_in_text)
@@ -68,16 +69,16 @@ def read_yes_no(text: str) -> tuple[str | None, str]:
     if normal in NO:
         return "no", ""
     opened: str | None = None
+    revised = False
     statements = [part.strip() for part in _STATEMENT_END.split(text) if part and part.strip()]
     for statement in statements:
         value = None if _HYPOTHETICAL.search(statement) else _opened(statement)
-        corrects = _CORRECTED.search(statement.casefold()) is not None
+        corrects = revised or _CORRECTED.search(statement.casefold()) is not None
+        revised = _REVISED.search(statement.casefold()) is not None
         if value == "ambiguous" or (value and opened and value != opened and not corrects):
             return None, "ambiguous"
-        if opened and _REVISED.search(statement.casefold()) and is_noncommittal(normalize(statement)):
+        if opened and revised and is_noncommittal(normalize(statement)):
             return None, "revoked"
-        if value and not opened and statement[-1] not in ".!。！" and is_noncommittal(normalize(statement)):
-            return None, "noncommittal"
         if value and is_noncommittal(normalize(statement)):
             return None, "noncommittal"
         opened = value or opened
@@ -92,6 +93,8 @@ def _opened(statement: str) -> str | None:
     """The answer with which a statement opens; "ambiguous" if it holds both."""
     if _NOT_NO.match(statement):
         return None
+    if phrase := _PHRASE.search(statement):
+        statement = statement[phrase.end() :]
     opening_no = _OPENING_NO.match(statement)
     opening_yes = None if opening_no else _OPENING_YES.match(statement)
     words = set(normalize(statement).split())

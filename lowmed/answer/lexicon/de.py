@@ -42,7 +42,7 @@ GERMAN = Lexicon(
     words_after_letters=("ist", "und", "oder"),
     reasons=("weil", "da", "denn", "aufgrund", "wegen"),
     verdicts=(
-        rf"\b(?:antwort|lösung|option)\b{_GAP}{_BE}{_FILL}@",
+        rf"\b(?:antwort|lösung)\b{_GAP}{_BE}{_FILL}@",
         rf"(?<!\b(?:nicht|weniger) )\b(?:{_CORRECT})\b{_GAP}{_BE}{_FILL}@",
         rf"\b(?:richtig|korrekt|zutreffend) (?:ist|wäre){_FILL}@",
         rf"\b(?:am (?:wahrscheinlichsten|ehesten)|wahrscheinlichste\w*|naheliegendste\w*){_GAP}(?:{_BE}|liegt|handelt es sich um|spricht für|vereinbar mit|passend zu)?{_FILL}@",

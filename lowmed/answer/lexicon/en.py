@@ -13,13 +13,16 @@ _NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
-_AFFIRMED = ("absolutely", "definitely", "certainly", "correct", "affirmative", "of course", "indeed")
+_AFFIRMED = (
+    *("absolutely", "definitely", "certainly", "correct", "affirmative", "of course", "indeed", "no doubt", "no question"),
+    *("without a doubt", "undoubtedly"),
+)
 _NEGATED = ("not at all", "absolutely not", "definitely not", "certainly not", "of course not", "incorrect")
 
 # Parts of the patterns for verdicts. "@" is the mention of an option.
 _GAP = r"(?:(?!\b(?:whether|if|depends|not|never)\b)[^@.;?]){0,160}?"
 _BE = (
-    r"(?:\b(?:is|was|are|be|would|will|should|must|remains|becomes|appears|seems|lies|includes?)\b|[:=>→])"
+    r"(?:(?<=\w)'s\b|\b(?:is|was|are|be|would|will|should|must|remains|becomes|appears|seems|lies|includes?)\b|[:=>→])"
 )
 _FILL = (
     r"(?:[^\w@.;?]|\b(?:is|therefore|thus|hence|then|so|most|likely|probably|clearly|definitely|indeed|simply|option|choice|answer|letter"
@@ -39,7 +42,7 @@ _MOST = r"most|best|highly|very|strongly"
 _SURE = r"correct|accurate|right answer|right option|right choice|right one|right"
 _LIKELY = (
     r"(?:likely|probable|probably|plausible|appropriate|suitable|accurate|consistent|compatible|suggestive|fitting|logical|reasonable"
-    r"|common|correct|relevant|typical|evident|prominent)"
+    r"|correct|relevant|typical|evident|prominent)"
 )
 _FITS = (
     r"(?:likely|probable|probably|plausible|consistent with|compatible with|suggestive of|typical of|characteristic of|indicative of"
@@ -64,7 +67,7 @@ ENGLISH = Lexicon(
     opening_end=r"\s*[.,;:!?)\n]|\s*-|\s+\(|\s*$",
     yes_in_text=("yes",),
     no_in_text=("no",),
-    not_no=(r"no (?:doubt|question|wonder|problem|idea|way to|need|matter|longer|one|surprise)\b",),
+    not_no=(r"no\.? ?\d", r"no (?:wonder|problem|idea|way to|need|matter|longer|one|surprise)\b",),
     states_no=(r"\b(?:statement|claim|this|it|that) is (?:false|not true|untrue)$", r"\banswer (?:is |would be )?no\b(?! (?:one|idea|answer)\b)",),
     rejects_yes=(r"\b(?:not|isn t) (?:a )?(?:clear |definite )?yes\b",),
     and_words=("and",),
@@ -95,6 +98,7 @@ ENGLISH = Lexicon(
         r"\w+n t",
     ),
     refusals=(
+        r"\b(?:need|require|provide|without) (?:\w+ )?(?:more|additional|further) (?:information|details|context|data)\b",
         r"^no (?:idea|answer|clue|way|comment|opinion)\b",
         rf"^(?:it is |it s |i am |i m |this is |that is )?{_UNSURE}\b",
         r"^(?:i m sorry|i am sorry|sorry|as an ai)\b",
@@ -110,16 +114,19 @@ ENGLISH = Lexicon(
     ),
     answer_phrases=(r"\banswer(?: to (?:the|this|your) question)?[*_`\s]*(?:\b(?:is|would be)\b[*_`\s]*:?|:)[*_`]*",),
     # "If it is stained, the answer would be B" answers another question; "if I had to choose" answers this one.
-    hypotheticals=(r"\b(?:if|whether|unless) (?!i |we |one |forced|asked|pressed)",),
+    hypotheticals=(r"\b(?:if|whether|unless) (?!i |we |one |you |forced|asked|pressed|the question)",),
     answer_words=("answer", "option", "choice"),
     option_words=(r"\b(?:option|choice|answer choice|statement|letter|alternative)s?",),
     letter_lead_ins=(
         r"(?:the |my )?(?:correct |final |best |right )?(?:answer|option|choice)(?: is)?\s*:?\s*(?:(?:option|choice)\s*)?",
     ),
     word_letters=("A", "I"),
-    words_after_letters=("and", "or", "is", "which", "would", "was", "not"),
+    words_after_letters=("and", "or", "is", "which", "would", "was", "not", "over", "here", "rather"),
     reasons=("because", "since", "as", "due", "given"),
-    final_verdicts=(rf"\bfinal (?:answer|choice|verdict|decision|selection|diagnosis)\b{_GAP}(?:{_BE})?{_FILL}@",),
+    final_verdicts=(
+        rf"\b(?:revised|corrected|updated|new) (?:answer|choice|verdict|selection)\b{_GAP}(?:{_BE})?{_FILL}@",
+        rf"\bfinal (?:answer|choice|verdict|decision|selection|diagnosis)\b{_GAP}(?:{_BE})?{_FILL}@",
+    ),
     verdicts=(
         rf"{_NOT_ABOUT}\banswers?\b(?! (?:choices?|options?|key)){_GAP}{_BE}{_FILL}@",
         rf"{_NOT_ABOUT}\banswers?\b[ :=-]{{1,4}}(?:option |choice |letter )?@",
@@ -138,15 +145,19 @@ ENGLISH = Lexicon(
         rf" ?(?:option |choice )?@(?=[ .!]*$|[.,;:–-])",
         r"→ ?@(?=[ .!]*$|[.,;:–-])",
         rf"\b(?:it|this|that|answer|which) (?:must|has to|can only|should) (?:therefore |then |thus )?be{_FILL}@",
+        rf"\b(?:it|this|that|which|diagnosis|answer) is{_FILL}@(?=[ .!]*$)",
+        rf"\b(?:one|option|choice|answer|diagnosis) (?:that )?(?:i|we)\b{_GAP}{_BE}{_FILL}@",
+        r"@ it is\b",
+        r"@[^\w@]{0,4}(?:as |is )?the (?:most (?!common|frequent)\w+|correct|best|right|only (?:one|option|choice|answer|possible|correct|plausible))\b"
+        r"(?! (?:side|lung|lobe))",
         rf"\bmakes (?:it|this|the answer){_FILL}@",
-        rf"\b(?:all|everything|each)\b{_GAP}\bexcept(?: for)?{_FILL}@",
-        r"(?:^|[.,;:–-] ?)(?:but |oh |hmm,? |sorry,? |no,? )*(?:wait|actually|no(?=[,.–…-])|sorry|correction|scratch that|strike that|i mean(?:t)?|make that|rather)"
+        r"(?:^|[.,;:–-] ?)(?:but |oh |hmm,? |sorry,? |no,? )*(?:wait|actually|no(?=[,.–…-])|sorry|correction|scratch that|strike that|i mean(?:t)?|make that|or rather)"
         rf"[ ,.:…–-]*(?:actually|i mean(?:t)?|rather|make that|it is|it s|this is|the answer is|i meant|no)*{_FILL}@",
         rf"\bnot\b[^.;]{{0,60}}\bbut(?: rather| instead)?{_FILL}@",
         rf"@ (?:best|most accurately|correctly) (?:describes?|fits?|explains?|matches|represents?|answers?|characterizes?)",
     ),
     indications=(
-        rf"\b(?:suggests?|suggesting|suggestive of|indicates?|indicating|indicative of|points? (?:to|towards?)|pointing to"
+        rf"(?<!\b(?:would|could|may|might|can) )\b(?:suggests?|suggesting|suggestive of|indicates?|indicating|indicative of|points? (?:to|towards?)|pointing to"
         rf"|consistent with|compatible with|characteristic of|in keeping with|supports?|favou?rs?|diagnosis of"
         rf"|diagnosed (?:as|with)|identified as|classified as|conclude(?: that)?|lean towards?|more likely|likely|probably){_FILL}@",
         rf"@[^\w@.;:?]{{0,3}}(?:\w+ ){{0,2}}?(?:is|are|was|would be|seems|appears|remains)\b(?: (?:\w+ly|very|quite|most|more|the))*?"
@@ -166,11 +177,13 @@ ENGLISH = Lexicon(
     comparisons=(
         rf"\b(?:unlike|(?:compared|contrast(?:ed)?|similar|as opposed|opposed|prior|due|secondary|related|leads?|progress(?:es)?) (?:to|with)"
         rf"|similar to|resembl\w+|mimic\w*|confus\w+ (?:with|for)|mistak\w+ (?:for|as)|versus|vs\.?|rather than|instead of|other than|over"
+        rf"|abut\w*|adjacent to|next to|near|toward\w*|(?:anterior|posterior|superior|inferior|lateral|medial|close) to|above|below|behind|in front of"
+        rf"|(?:hilum|pole|border|wall|level|region|surface) of|(?:would|could|may|might|can) (?:suggest|support|favou?r|indicate|point to|mean)"
         rf"|(?:differentiat|distinguish)\w*(?: it| this| them)? (?:from|between)|such as|including|e\.?g\.?|for example|risk of|history of"
-        rf"|considered?|considering|whether|between|if|suspected|initially|at first|might think|thought of|as in|seen in|features of|signs of"
+        rf"|considered?|considering|whether|between|if|suspected|initially|at first|might think|thought of|as in|seen in|features? of|signs? of|symptoms? of|causes? of"
         rf"|associated with|complication of){_FILL}@",
         r"@[^\w@.;:?]{0,3}(?:would|could|can|may|might|typically|usually|often|commonly|generally|tends?|refers?|involves?|presents?|rarely"
-        r"|was considered|were considered|is considered|is (?:a|an|characterized|typically|usually|often|commonly|generally|defined|caused|more"
+        r"|was considered|were considered|is considered|is (?:a|an|the (?:second |third )?most common|characterized|typically|usually|often|commonly|generally|defined|caused|more"
         r"|less|rarer?|uncommon|common|possible|also)|are (?:typically|usually|often|commonly|generally|more|less|rarer?|possible|also"
         r"|(?:\w+ )?(?:growths|lesions|tumou?rs)))\b",
     ),
@@ -179,7 +192,7 @@ ENGLISH = Lexicon(
         r"(?:^|[.:,;-] ?|\bthis (?:option |choice |answer |one |statement )?(?:is|seems|appears)(?: to be)?(?: also)?(?: the)? |\bis (?:the |a )?)"
         r"(?:therefore |thus |clearly |the |most |indeed )*(?:correct|right answer|true|best (?:answer|option|choice|fit|match)|most likely"
         r"|likely answer|most (?:appropriate|accurate|consistent|suitable|probable))\b(?! (?:if|when))",
-        r"✓|✔|✅|☑",
+        r"✓|✔|✅|☑|\byes\b[.!]?$",
     ),
     rejected_items=(
         r"\b(?:incorrect|wrong|false|unlikely|improbable|implausible|inconsistent|inappropriate|inaccurate|irrelevant|absent|excluded|less \w+"
@@ -187,16 +200,17 @@ ENGLISH = Lexicon(
         r"✗|✘|❌|✖",
     ),
     withdrawals=(
-        r"\b(?:scratch that|strike that|never mind|i take (?:that|it) back|i (?:was|am|stand) (?:wrong|mistaken|corrected)|i made (?:a|an) (?:\w+ )?"
-        r"(?:mistake|error)|disregard (?:that|my|the (?:previous|above))|let me (?:correct|revise|rephrase|change)|i (?:need|have|want|would like) to "
+        r"\b(?:scratch that|strike that|never mind|i take (?:that|it) back|i (?:was|am|stand) (?:wrong|mistaken|corrected|looking at the wrong)|i made (?:a|an) (?:\w+ )?"
+        r"(?:mistake|error)|disregard (?:that|my|the (?:previous|above))|(?:i )?changed my (?:mind|answer)"
+        r"|let me (?:correct|revise|rephrase|change|re-?consider|re-?think|re-?evaluate|re-?assess|re-?examine)|i (?:need|have|want|would like) to "
         r"(?:correct|revise|change)|change my (?:answer|mind)|i (?:retract|withdraw)|i apologi[sz]e for (?:the|my|any) (?:\w+ )?(?:mistake|error|confusion|oversight)|my (?:previous|initial|earlier|first) (?:answer|"
         r"response|choice|assessment|impression) (?:is|was) (?:wrong|incorrect|not)|on second thought|on reflection|upon reflection)\b",
         r"(?:^|[.!] )correction\b",
         r"(?:^|\b(?:no|wait|hmm|but)\b[^.]{0,15})\b(?:that|this)(?: is| s| can)? (?:not (?:right|correct|be right|be correct)|wrong|incorrect)\b",
     ),
-    corrections=("wait", "scratch that", "strike that", "correction", "i mean(?:t)?", "sorry", "actually", "hmm+", "hold on"),
+    corrections=("wait", "scratch that", "strike that", "correction", "i mean(?:t)?", "sorry", "or rather", "actually", "hmm+", "hold on"),
     second_thoughts=(
-        r"(?:^|[.!,;:-] ?)(?:but |or |oh |so )?(?:wait|actually|hmm+|hold on|no)\b|\b(?:on|upon|after|with) (?:further|closer|more careful|re-?|careful)"
+        r"(?:^|[.!,;:-] ?)(?:but |or |oh |so )?(?:wait|actually|hmm+|hold on|no|sorry|i mean(?:t)?|scratch that|strike that|correction|make that)\b|\b(?:on|upon|after|with) (?:further|closer|more careful|re-?|careful)"
         r"[ -]?(?:\w+)|\blet me (?:re|think again|double|check|look again)|\bi now (?:think|believe)|\brather\b|\binstead\b",
     ),
     conclusions=(
@@ -204,13 +218,16 @@ ENGLISH = Lexicon(
         r"|conclusion|final(?:ly)?)\b",
     ),
     exceptions=(
+        rf"\b(?:does not|do not|is not|are not) (?:\w+ ){{0,4}}?(?:belong|apply|fit|feature|characteristic|typical|seen|part|cause){_GAP}{_BE}{_FILL}@",
+        rf"\b(?:all|everything|each)\b{_GAP}\bexcept(?: for)?{_FILL}@",
         rf"\b(?:incorrect|false|wrong|untrue|inaccurate|inappropriate|atypical|(?:not|least) \w+)\b{_GAP}{_BE}{_FILL}@",
         rf"@[^\w@.;:?]{{0,3}}(?:is|are|was)(?: the| an?)? (?:incorrect|false|wrong|untrue|inaccurate|exception|not (?:a|an|true|correct|typical)\b)",
     ),
     alternatives=(rf"\b(?:could|may|might|can) (?:also|equally|just as well|as well|equally well) be{_FILL}@",),
     list_leads=(
-        r"\b(?:each|every|all|all of|following|given|available|answer|possible|these|the|provided)(?: the)? (?:\w+ )?(?:options?|choices?|alternatives?"
-        r"|possibilities|diagnos[ei]s|statements?|answers)(?: \w+){0,4} ?:$|\b(?:options?|choices) ?:$|\bone by one\b.*:$|\bconsider\w* .*:$",
+        r"\b(?:each|every)(?: of the)? (?:\w+ )?(?:options?|choices?|alternatives?|answers?|statements?)(?: \w+){0,4} ?:$",
+        r"\b(?:all|following|given|available|answer|possible|these|the|provided)(?: the)? (?:\w+ )?(?:options|choices|alternatives|possibilities"
+        r"|diagnoses|statements|answers)(?: \w+){0,4} ?:$|\b(?:options|choices) ?:$|\bone by one\b.*:$|\bconsider\w* .*:$",
     ),
     other_options=(r"\b(?:other|remaining) (?:options|choices|answers|possibilities|alternatives|diagnoses)\b",),
     negated_questions=(r"\b(?:NOT|EXCEPT|not|except|least|LEAST|incorrect|false|FALSE|INCORRECT|untrue|excluding)\b",),

@@ -37,7 +37,7 @@ SPANISH = Lexicon(
     refusals=(
         r"\bno (?:lo )?s[eé]\b(?! (?:observa|aprecia|ve|visualiza|identifica|evidencia|encuentra|puede descartar))",
         r"\bno (?:me )?(?:es posible|se puede|se puede|puedo|podemos|tengo (?:suficiente|acceso)) (?:\w+ )?"
-        r"(?:determinar|saber|responder|decir|contestar|ver|evaluar|analizar|proporcionar|establecer|dar|seleccionar|elegir)\b",
+        r"(?:determinar|saber|responder|decir|contestar|ver|evaluar|analizar|proporcionar|establecer|dar|seleccionar|elegir)\w*",
         r"\b(?:imposible|dif[ií]cil) (?:de )?(?:determinar|saber|responder|decir)\b",
     ),
     disclaimers=(r"\b(?:consejo|asesoramiento|consulte?|m[eé]dico profesional|definitiv\w+|certeza)\b",),

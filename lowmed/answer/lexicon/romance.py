@@ -39,6 +39,7 @@ def verdicts(words: Words) -> dict[str, Any]:
             rf"\b(?:{words.most}) (?!{words.less})\w+{GAP}{be}{fill}@",
             rf"@{near}(?:{words.be})\b(?: \w+)?? (?:(?:{words.fill}) )*(?:{words.correct}|{words.answer}|(?:{words.most}) \w+)\b",
             rf"@[^\w@]{{0,3}}(?:{words.correct})(?=[ .!]*$)",
+            rf"(?<!\b(?:{words.negation}) )\b(?:{words.be}){fill}@(?=[ .!]*$)",
             rf"\b(?:{words.choose}){fill}@",
         ),
         "indications": (rf"\b(?:{words.suggest}){fill}@",),
