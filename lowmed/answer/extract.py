@@ -18,6 +18,9 @@ _ANSWER_START = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
 _ANSWER_END = re.compile(r"</\s*answer\s*>", re.IGNORECASE)
 _STRAY_TAG = re.compile(r"</?\s*(?:answer|think(?:ing)?)\s*>", re.IGNORECASE)
 _FENCED = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
+_ANSWER_KEY = re.compile(
+    r"(?:(?:final|correct|selected|predicted|best|my)[ _-]?)?(?:answer|choice|option|prediction)(?:[ _-]?(?:choice|letter|option|text))?", re.IGNORECASE
+)
 _PHRASE = re.compile(one_of(ALL.answer_phrases), re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?\n]")
 _HYPOTHETICAL = re.compile(one_of(ALL.hypotheticals), re.IGNORECASE)
@@ -30,8 +33,8 @@ class ExtractedAnswer:
     """The answer as it is written in a completion.
 
     `text` is None if there is no answer, and `problem` gives the reason. `strict` means exactly one answer tag, or no
-    tag and exactly one box. `tail` is the complete text after the think block, if the answer has neither tag, box nor
-    JSON, and the completion is not truncated.
+    tag and exactly one box. `tail` is the complete text after the think block, if the answer has neither tag nor box,
+    and the completion is not truncated.
     """
 
     text: str | None
@@ -115,7 +118,7 @@ def _closing(body: str) -> int:
 
 
 def _json(tail: str, is_cut: bool) -> ExtractedAnswer | None:  # noqa: ARG001  JSON that parses is complete
-    """The answer of a completion that is one JSON object, bare or fenced, with one answer key."""
+    """The answer of a completion that is one JSON object, bare or fenced, with one key such as `answer` or `choice`."""
     if "{" not in tail:
         return None
     fenced = _FENCED.fullmatch(tail.strip())
@@ -123,11 +126,13 @@ def _json(tail: str, is_cut: bool) -> ExtractedAnswer | None:  # noqa: ARG001  J
         document = json.loads(fenced[1] if fenced else tail)
     except (ValueError, RecursionError):
         return None
-    keys = [key for key in ("answer", "final_answer") if isinstance(document, dict) and key in document]
+    keys = [key for key in document if _ANSWER_KEY.fullmatch(key)] if isinstance(document, dict) else []
     if len(keys) != 1:
         return None
-    text = _as_text(document[keys[0]])
-    return ExtractedAnswer(text, "json") if text else ExtractedAnswer(None, "none", problem="empty")
+    text, complete = _as_text(document[keys[0]]), tail.strip()
+    if not text:
+        return ExtractedAnswer(None, "none", problem="empty", tail=complete)
+    return ExtractedAnswer(text, "json", tail=complete)
 
 
 def _as_text(value: Any) -> str:

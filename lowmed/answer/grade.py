@@ -64,7 +64,8 @@ def read(completion: str, question: Sample | Question, finish_reason: str = "sto
     extracted = extract(completion, finish_reason)
     flags = (extracted.problem,) if extracted.problem else ()
     text = extracted.text
-    if extracted.tail and (question.kind == "choice" or _is_yes_no(question)):
+    is_json = extracted.source == "json"
+    if extracted.tail and (question.kind == "json" if is_json else question.kind == "choice" or _is_yes_no(question)):
         text, flags = extracted.tail, ()  # the verdict may stand anywhere, and may be revoked later
     if text is None:
         return Answer(None, extracted.source, extracted.strict, flags)
