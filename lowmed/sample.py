@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["choice", "closed", "open", "json", "text"]
+Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -24,6 +24,9 @@ class Sample:
         explanation: reasoning that leads to the answer, if the data set has it.
         modality: imaging modality, if known.
         topic: topic of the question, if known.
+        unit: unit of a `number`, if it is not part of the answer.
+        lower: the smallest right number of a `number`; with `upper` empty, only the answer itself is right.
+        upper: the largest right number of a `number`.
 
     Raises:
         ValueError: a field is missing, or the options do not fit the answer.
@@ -40,6 +43,9 @@ class Sample:
     explanation: str = ""
     modality: str = ""
     topic: str = ""
+    unit: str = ""
+    lower: str = ""
+    upper: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

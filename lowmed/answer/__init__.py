@@ -8,13 +8,16 @@ from lowmed.answer.grade import (
     Grade,
     Outcome,
     Question,
+    Tier,
     canonical,
     grade,
     question_of,
     read,
     read_text,
+    tier,
 )
 from lowmed.answer.normalize import normalize, token_f1
+from lowmed.answer.quantity import is_number
 from lowmed.answer.yes_no import is_yes_no
 
 __all__ = [
@@ -25,14 +28,17 @@ __all__ = [
     "Outcome",
     "Question",
     "Source",
+    "Tier",
     "canonical",
     "contradictions",
     "extract",
     "grade",
+    "is_number",
     "is_yes_no",
     "normalize",
     "question_of",
     "read",
     "read_text",
+    "tier",
     "token_f1",
 ]

@@ -44,7 +44,10 @@ def read_choice(text: str, shown: Sequence[str], question: str = "") -> tuple[st
 
 def _read_yes_no(text: str, options: Options) -> tuple[str | None, str]:
     """Read a choice between yes and no, or true and false."""
-    words = {"yes": [form for form in options.normal if form in YES], "no": [form for form in options.normal if form in NO]}
+    words = {
+        "yes": [form for form in options.normal if form in YES],
+        "no": [form for form in options.normal if form in NO],
+    }
     if not any(words.values()):
         return None, "no_candidate"
     value, problem = read_yes_no(text)

@@ -19,7 +19,9 @@ _ANSWER_END = re.compile(r"</\s*answer\s*>", re.IGNORECASE)
 _STRAY_TAG = re.compile(r"</?\s*(?:answer|think(?:ing)?)\s*>", re.IGNORECASE)
 _FENCED = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
 _ANSWER_KEY = re.compile(
-    r"(?:(?:final|correct|selected|predicted|best|my)[ _-]?)?(?:answer|choice|option|prediction)(?:[ _-]?(?:choice|letter|option|text))?", re.IGNORECASE
+    r"(?:(?:final|correct|selected|predicted|best|my)[ _-]?)?(?:answer|choice|option|prediction)"
+    r"(?:[ _-]?(?:choice|letter|option|text))?",
+    re.IGNORECASE,
 )
 _PHRASE = re.compile(one_of(ALL.answer_phrases), re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?\n]")

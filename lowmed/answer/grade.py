@@ -6,25 +6,34 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from lowmed.answer.choice import read_choice, read_named
+from lowmed.answer.equality import has_order, same_answer
 from lowmed.answer.extract import Source, extract
 from lowmed.answer.negation import is_noncommittal
-from lowmed.answer.normalize import normalize, same_answer, strip_markup
+from lowmed.answer.normalize import normalize, strip_markup
+from lowmed.answer.number import read_number, same_number
+from lowmed.answer.span import in_span
 from lowmed.answer.yes_no import is_yes_no, offered_answers, read_yes_no
 from lowmed.sample import Kind, Sample
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 Outcome = Literal["correct", "incorrect", "unread"]
+Tier = Literal["exact", "span", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The parts of a sample that the reader uses. `golds` are the acceptable answers: texts, never letters."""
+    """The parts of a sample that the reader uses. `golds` are the acceptable answers: texts, never letters.
+
+    `unit` and `limits`, the smallest and the largest right number, apply to the kind `number`; see `Sample`.
+    """
 
     kind: Kind
     golds: tuple[str, ...]
     options: tuple[str, ...] = ()
     question: str = ""
+    unit: str = ""
+    limits: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,8 @@ class Grade:
 
 def question_of(sample: Sample) -> Question:
     """The question of a sample, as the reader takes it."""
-    return Question(sample.kind, (sample.answer,), sample.options, sample.question)
+    limits = (sample.lower, sample.upper)
+    return Question(sample.kind, (sample.answer,), sample.options, sample.question, sample.unit, limits)
 
 
 @lru_cache(maxsize=256)  # each reward of a recipe reads the same completions
@@ -88,7 +98,9 @@ def read_text(text: str, question: Question) -> tuple[str | None, str]:
             value, problem = read_named(text, answers)
             if value is not None or problem != "no_candidate":
                 return (normalize(value) if value is not None else None), problem
-    return _read_open(text, question.golds)
+    if question.kind == "number":
+        return read_number(text, question.golds[0], question.unit)
+    return _read_open(text, question)
 
 
 def _is_yes_no(question: Question) -> bool:
@@ -101,10 +113,10 @@ def _closed_answers(golds: tuple[str, ...], question: str) -> Literal["yes_no"] 
     return "yes_no" if any(map(is_yes_no, golds)) else offered_answers(question, golds)
 
 
-def _read_open(text: str, golds: tuple[str, ...]) -> tuple[str | None, str]:
+def _read_open(text: str, question: Question) -> tuple[str | None, str]:
     bare = strip_markup(text)
-    for gold in golds:
-        if same_answer(bare, gold):
+    for gold in question.golds:
+        if same_answer(bare, gold, ordered=_is_ordered(question)):
             return normalize(gold) or gold.strip(), ""
     normal = normalize(bare)
     if not any(letter.isalnum() for letter in normal):
@@ -122,6 +134,22 @@ def grade(answer: Answer, question: Sample | Question) -> Grade:
     return Grade(outcome, outcome if answer.strict else "unread")
 
 
+def tier(completion: str, question: Sample | Question, finish_reason: str = "stop") -> Tier:
+    """How an open answer agrees with a gold answer: `exact` as `grade` has it, `span` inside a sentence, or not at all.
+
+    Other kinds of questions, and closed ones with yes or no, have no span tier.
+    """
+    if isinstance(question, Sample):
+        question = question_of(question)
+    if grade(read(completion, question, finish_reason), question).outcome == "correct":
+        return "exact"
+    extracted = extract(completion, finish_reason)
+    text = extracted.tail if extracted.source in ("phrase", "whole") else extracted.text
+    if question.kind not in ("open", "closed") or _is_yes_no(question) or not text:
+        return "none"
+    return "span" if any(in_span(text, gold, question.question) for gold in question.golds) else "none"
+
+
 def _is_correct(value: str, question: Question) -> bool:
     if question.kind == "choice":
         return value in question.golds
@@ -129,7 +157,13 @@ def _is_correct(value: str, question: Question) -> bool:
         return any(value == canonical(gold) for gold in question.golds)
     if _is_yes_no(question):
         return any(value == read_yes_no(gold)[0] for gold in question.golds)
-    return any(same_answer(value, gold) for gold in question.golds)
+    if question.kind == "number":
+        return any(same_number(value, gold, question.unit, question.limits) for gold in question.golds)
+    return any(same_answer(value, gold, ordered=_is_ordered(question)) for gold in question.golds)
+
+
+def _is_ordered(question: Question) -> bool:
+    return question.kind == "ordered" or (question.kind == "open" and has_order(question.question))
 
 
 def canonical(text: str) -> str | None:

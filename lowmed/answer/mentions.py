@@ -49,12 +49,13 @@ _KINDS = {"label": LABEL, "letter": LETTER, "bracket": BRACKET, "bare": BARE, "s
 _TEXT_IN_FRONT = regex.compile(rf"({in_class(TEXT)})[\s,\-–—]{{0,3}}({in_class(BRACKET)})")
 _TEXT_AND_LETTER = regex.compile(rf"({in_class(TEXT)})[\s,]{{0,3}}({in_class(LETTER)})")
 _TEXT_BEHIND = regex.compile(
-    rf"(?:({in_class(LABEL)})[\s\"“(]{{0,3}}|({in_class(LETTER, BRACKET)})[\s:\"“(\-–—]{{0,3}}|({in_class(BARE)})[\s.:)(\"“\-–—,=]{{1,4}})"
+    rf"(?:({in_class(LABEL)})[\s\"“(]{{0,3}}|({in_class(LETTER, BRACKET)})[\s:\"“(\-–—]{{0,3}}"
+    rf"|({in_class(BARE)})[\s.:)(\"“\-–—,=]{{1,4}})"
     rf"({in_class(TEXT)})(?P<alone>(?=[\s)\"”]*(?:[.,;:!?\n{ANY}]|$)))?"
 )
 _PRIVATE = re.compile(f"[{ANY}]")  # a completion may contain such characters itself
 _STRUCK_OUT = re.compile(r"~~[^~\n]*~~")
-_DROPPED = str.maketrans({**dict.fromkeys("[]{}\"“”„‟«»「」『』_~#|<>)）\ufe0f", " "), "(": " – ", "（": " – "})
+_DROPPED = str.maketrans({**dict.fromkeys('[]{}"“”„‟«»「」『』_~#|<>)）\ufe0f', " "), "(": " – ", "（": " – "})
 _SHORT_NOT = regex.compile(r"n['’]t\b")
 _CANNOT = regex.compile(r"\bcan ?not\b|\bca not\b")
 _SPACES = regex.compile(r"[^\S\n]+")
@@ -104,7 +105,9 @@ def _text_pattern(normal: tuple[str, ...]) -> tuple[re.Pattern[str] | None, tupl
     sentence, and "no" is a determiner.
     """
     order = [
-        index for index, form in enumerate(normal) if form and not regex.fullmatch(r"\p{L}", form) and form not in _NEVER_IN_TEXT
+        index
+        for index, form in enumerate(normal)
+        if form and not regex.fullmatch(r"\p{L}", form) and form not in _NEVER_IN_TEXT
     ]
     order.sort(key=lambda index: -len(normal[index]))
     pattern = "|".join(f"({_spellings(normal[index])})" for index in order)
@@ -156,7 +159,10 @@ def _mark_texts(text: str, options: Options) -> str:
     for match in pattern.finditer(lower if len(lower) == len(text) else text):
         index = order[(match.lastindex or 1) - 1]
         kind = BARE if options.normal[index].isdecimal() else TEXT
-        parts += [text[end : match.start()], chr(kind + options.texts.index(options.texts[index]))]  # equal ones are one
+        parts += [
+            text[end : match.start()],
+            chr(kind + options.texts.index(options.texts[index])),
+        ]  # equal ones are one
         end = match.end()
     return "".join((*parts, text[end:]))
 

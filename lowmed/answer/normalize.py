@@ -1,9 +1,8 @@
-"""Normalizes answer texts and compares them: the normal form, its tokens, equality and token-F1."""
+"""Normalizes answer texts: the normal form, its tokens, and token-F1."""
 
 import re
 import unicodedata
 from collections import Counter
-from decimal import Decimal
 from functools import lru_cache
 
 import regex
@@ -43,8 +42,6 @@ _SHORT_CHARACTERS = 200  # gold answers and options recur in the complete run; c
 _MAX_WRAPPER_DEPTH = 3
 _WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TOKEN = regex.compile(r"\p{Han}|[^\s\p{Han}]+")
-_ITEM_END = re.compile(rf",(?!\d{{3}}(?!\d))|[;、&，]|\b{one_of(ALL.and_words)}\b")
-_QUANTITY = re.compile(rf"(-?\d+(?:\.\d+)?) ?({_UNITS}|%|)")
 
 
 def strip_markup(text: str) -> str:
@@ -112,33 +109,3 @@ def token_f1(prediction: str, gold: str) -> float:
 @lru_cache(maxsize=1024)
 def _token_counts(normal: str) -> Counter[str]:
     return Counter(tokens(normal))
-
-
-def list_items(text: str) -> frozenset[str]:
-    """The normalized members of a list that is written with commas, semicolons or "and"."""
-    return frozenset(filter(None, map(normalize, _ITEM_END.split(text))))
-
-
-_gold_items = lru_cache(maxsize=8192)(list_items)
-
-
-def parse_quantity(normal: str) -> tuple[Decimal, str] | None:
-    """The number and unit of a normalized text that consists of them alone; a number word counts as its number."""
-    if normal in ALL.number_words:
-        return Decimal(ALL.number_words[normal]), ""
-    match = _QUANTITY.fullmatch(normal)
-    return (Decimal(match[1]), match[2]) if match else None
-
-
-def same_answer(text: str, gold: str) -> bool:
-    """Whether two answer texts are equal: in normal form, as sets of list items, or as quantities.
-
-    Substrings, synonyms and similar texts do not count. Units are compared and not converted.
-    """
-    normal, normal_gold = normalize(text), normalize(gold)
-    if normal == normal_gold:
-        return bool(normal) or text.strip().casefold() == gold.strip().casefold()
-    if (gold_quantity := parse_quantity(normal_gold)) is not None:
-        return parse_quantity(normal) == gold_quantity
-    gold_items = _gold_items(gold)
-    return len(gold_items) > 1 and list_items(text) == gold_items

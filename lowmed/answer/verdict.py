@@ -11,38 +11,33 @@ from functools import cached_property
 import regex
 
 from lowmed.answer.lexicon import ALL, one_of
-from lowmed.answer.mentions import ANY, BARE, BRACKET, CONFLICT, LABEL, LABELLED_TEXT, LETTER, TEXT, Options, in_class, mark_mentions
+from lowmed.answer.mentions import ANY, BARE, CONFLICT, LABEL, LABELLED_TEXT, Options, mark_mentions
 from lowmed.answer.negation import is_negated, is_noncommittal, mark_clauses
 from lowmed.answer.normalize import normalize
+from lowmed.answer.statements import (
+    ALONE,
+    ITEM,
+    MENTION,
+    REACH,
+    companions,
+    in_classes,
+    is_kind,
+    joined_before,
+    may_affirm,
+    number_of,
+    singled_out,
+    split_statements,
+)
 
 # Ranks of a mention.
 HEDGED, AFFIRMED, INDICATED, ANNOUNCED, FINAL = range(5)
-_TOKEN = regex.compile(f"[{ANY}]")
-_STATEMENT_END = regex.compile(
-    rf"(?<=[.!?;])(?=[\s\p{{Lu}}{ANY}])|(?<=[。！？；؟])|\n+|(?<=[,.…–-]|[{ANY}]) ?(?={one_of(ALL.corrections)}\b)"
-)
-_JOINS = one_of((*ALL.or_words, *ALL.and_words))
-_NO_VERB = r"(?! (?:is|are|was|were|would|does|do|can|has|have|shows?|not|both)\b)"
-_JOINED = regex.compile(rf"\s*(?:,|/|&|;|\b{_JOINS}\b){{1,3}}\s*(?:\b(?:either|option|choice|letter|the|a|an)\b\s*)*([{ANY}]){_NO_VERB}")
-_JOINED_BEFORE = regex.compile(rf"([{ANY}])\s*(?:/|&|\b{_JOINS}\b)\s*(?:\b(?:option|choice|letter|the|a|an)\b\s*)*$")
-_ENUMERATION = regex.compile(rf"[{ANY}](?:(?:[\s,;/&.:]|\b{_JOINS}\b){{0,6}}[{ANY}]{_NO_VERB})+")
-_ALONE = regex.compile(rf"[^\w{ANY}]*([{ANY}])[^\w{ANY}:✓✔✅☑✗✘❌✖×]*")
-_ITEM = regex.compile(rf"[^\w{ANY}]*(?:{in_class(LABEL, LABELLED_TEXT)}|{in_class(TEXT, LETTER)} ?(?:[:–—✓✔✅☑✗✘❌✖×]|- ))")
-_OPENS = regex.compile(rf"[^\w{ANY}]*([{ANY}])\s*([,:.\-–—=]|\b{one_of(ALL.reasons)}\b)")
 _HYPOTHETICAL = regex.compile(one_of(ALL.hypotheticals))
 _SUPPOSED = regex.compile(rf"{one_of(ALL.hypotheticals)}(?:(?!\b{one_of(ALL.but_words)}\b)[^;])*$")
-_REACH = 200
-_CLASS = regex.compile(r"\[\^[^\]]*\]")
 
 
 def _with_mention(patterns: Iterable[str]) -> list["regex.Pattern[str]"]:
     """Compile patterns in which "@" is the mention of an option; the group is the mention."""
-    return [regex.compile(_in_classes(pattern).replace("@", f"([{ANY}])")) for pattern in patterns]
-
-
-def _in_classes(pattern: str) -> str:
-    """The pattern with "@" in character classes replaced by all mentions."""
-    return _CLASS.sub(lambda match: match[0].replace("@", ANY), pattern)
+    return [regex.compile(in_classes(pattern).replace("@", f"([{ANY}])")) for pattern in patterns]
 
 
 _COMPARED_AFTER = _with_mention(pattern for pattern in ALL.comparisons if pattern.endswith("@"))
@@ -51,21 +46,11 @@ _INDICATIONS, _REJECTIONS = _with_mention(ALL.indications), _with_mention(ALL.re
 _EXCEPTIONS, _ALTERNATIVES = _with_mention(ALL.exceptions), _with_mention(ALL.alternatives)
 _COMPARISONS, _HEDGES = _with_mention(ALL.comparisons), _with_mention(ALL.hedges)
 _RANKS = ((FINAL, _FINAL), (ANNOUNCED, _VERDICTS), (INDICATED, _INDICATIONS))
-_LEADS = regex.compile(
-    "|".join(
-        _in_classes(pattern).removesuffix("@") + r"\s*$"
-        for pattern in (*ALL.final_verdicts, *ALL.verdicts)
-        if pattern.endswith("@")
-    )
-)
-_LEAD_END = regex.compile(r"[:：=→]\s*$|\w$")
 _ACCEPTED, _REJECTED = regex.compile(one_of(ALL.accepted_items)), regex.compile(one_of(ALL.rejected_items))
 _WITHDRAWN, _SECOND_THOUGHT = regex.compile(one_of(ALL.withdrawals)), regex.compile(one_of(ALL.second_thoughts))
 _CONCLUSION, _OTHERS = regex.compile(one_of(ALL.conclusions)), regex.compile(one_of(ALL.other_options))
-_RATED = regex.compile(rf"[{ANY}] ?[:=–-]")
 _COLON = regex.compile(r"[:–]")
 _CLOSED = regex.compile(r" ?(?:[.,;:!]|$)")
-_LAST_WORD = regex.compile(rf"[,:→=–-] ?({in_class(LETTER, BRACKET, BARE, LABEL)})[ .!]*")
 _LIST_LEAD = regex.compile(one_of(ALL.list_leads))
 _NEGATED_QUESTION = regex.compile(one_of(ALL.negated_questions))
 _DENIED_BEFORE = regex.compile(rf"\b(?:not|never|no longer)\b[^.;:,{ANY}]{{0,40}}$")
@@ -94,7 +79,7 @@ def read_verdict(text: str, options: Options, question: str = "") -> tuple[str |
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 4]}\n{text[-_LONGEST * 3 // 4 :]}"
     marked = mark_mentions(text, options)
-    if not _TOKEN.search(marked):
+    if not MENTION.search(marked):
         return None, "noncommittal" if is_noncommittal(normalize(text)) else "no_candidate"
     return _Reading(marked, options, bool(_NEGATED_QUESTION.search(question))).decide()
 
@@ -105,7 +90,7 @@ class _Reading:
     def __init__(self, marked: str, options: Options, is_negated_question: bool) -> None:
         self.options = options
         self.asks_negation = is_negated_question
-        self.statements = _statements(marked)
+        self.statements = split_statements(marked)
         self.rejected: set[str] = set()
         self.verdicts: list[Verdict] = []
         echoes = self._echoes()
@@ -139,7 +124,11 @@ class _Reading:
                 return None, "noncommittal"
             if len({verdict.option for verdict in ranked}) > 1:
                 ranked = self._last(ranked) if rank >= INDICATED else ranked
-                ranked = [verdict for verdict in ranked if verdict.option not in self.rejected] if rank < ANNOUNCED else ranked
+                ranked = (
+                    [verdict for verdict in ranked if verdict.option not in self.rejected]
+                    if rank < ANNOUNCED
+                    else ranked
+                )
             named = {verdict.option for verdict in ranked}
             if len(named) != 1:
                 return None, "ambiguous"
@@ -173,12 +162,12 @@ class _Reading:
         alone = {
             index: match[1]
             for index, statement in enumerate(self.statements)
-            if (match := _ALONE.fullmatch(statement)) and match[1] != CONFLICT
+            if (match := ALONE.fullmatch(statement)) and match[1] != CONFLICT
         }
         echoes: set[int] = set()
         run: list[int] = []
         for index in sorted(alone):
-            if run and index == run[-1] + 1 and _number(alone[index]) > _number(alone[run[-1]]):
+            if run and index == run[-1] + 1 and number_of(alone[index]) > number_of(alone[run[-1]]):
                 run.append(index)
             else:
                 run = [index]
@@ -188,20 +177,24 @@ class _Reading:
 
     def _items(self, echoes: set[int]) -> set[int]:
         """Read a list in which each option has its own comment; the statements of that list."""
-        starts = [index for index, text in enumerate(self.statements) if index not in echoes and _ITEM.match(text)]
-        labels = [_number(self.statements[index]) for index in starts]
+        starts = [index for index, text in enumerate(self.statements) if index not in echoes and ITEM.match(text)]
+        labels = [number_of(self.statements[index]) for index in starts]
         if len(set(labels)) < 2:
             return set()
         inside: set[int] = set()
-        opens = starts[0] == 0 and _is(self.statements[0][0], LABEL, LABELLED_TEXT) and (labels[1] < labels[0] or labels[0] in labels[1:])
+        opens = (
+            starts[0] == 0
+            and is_kind(self.statements[0][0], LABEL, LABELLED_TEXT)
+            and (labels[1] < labels[0] or labels[0] in labels[1:])
+        )
         for place, index in enumerate(starts):
             end = starts[place + 1] if place + 1 < len(starts) else index + 1
             inside.update(range(index, end))
             option = self.options.texts[labels[place]]
-            comment = _TOKEN.sub(" ", " ".join(self.statements[index:end]), count=1).strip(" :–—-")
-            if place == 0 and opens:
-                self.verdicts.append(Verdict(index, 0, ANNOUNCED, option))
-            elif _ALONE.fullmatch(self.statements[index]) and end == index + 1 and labels[place] in labels[:place]:
+            comment = MENTION.sub(" ", " ".join(self.statements[index:end]), count=1).strip(" :–—-")
+            if (place == 0 and opens) or (
+                ALONE.fullmatch(self.statements[index]) and end == index + 1 and labels[place] in labels[:place]
+            ):
                 self.verdicts.append(Verdict(index, 0, ANNOUNCED, option))
             elif _ACCEPTED.search(comment):
                 self.verdicts.append(Verdict(index, 0, INDICATED, option))
@@ -210,20 +203,22 @@ class _Reading:
         return inside
 
     def _read_statement(self, index: int, statement: str, *, in_item: bool) -> None:
-        mentions = list(_TOKEN.finditer(statement))
+        mentions = list(MENTION.finditer(statement))
         if not mentions:
             return
         announced = dict(self._announced(statement))
-        if index > 0 and _ALONE.fullmatch(statement) and _LIST_LEAD.search(self.statements[index - 1]):
+        if index > 0 and ALONE.fullmatch(statement) and _LIST_LEAD.search(self.statements[index - 1]):
             return  # the first option of a list
         is_last = index == len(self.statements) - 1
-        if not in_item and (position := _singled_out(statement, is_first=index == 0, is_last=is_last)) >= 0:
-            if is_last or index == 0 or not _is(statement[position], BARE):
-                announced.setdefault(position, ANNOUNCED)
+        position = -1 if in_item else singled_out(statement, is_first=index == 0, is_last=is_last)
+        if position >= 0 and (is_last or index == 0 or not is_kind(statement[position], BARE)):
+            announced.setdefault(position, ANNOUNCED)
         for position, rank in announced.items():
-            for character in (statement[position], *_companions(statement, position)):
+            for character in (statement[position], *companions(statement, position)):
                 self.verdicts.append(Verdict(index, position, rank, self.options.mentioned(character)))
-        self._read_mentions(index, statement, [mention.start() for mention in mentions], set(announced), in_item=in_item)
+        self._read_mentions(
+            index, statement, [mention.start() for mention in mentions], set(announced), in_item=in_item
+        )
 
     def _announced(self, statement: str) -> Iterator[tuple[int, int]]:
         """Position and rank of the mentions that the statement announces as the answer, the lower ranks last."""
@@ -233,22 +228,24 @@ class _Reading:
             for pattern in patterns:
                 for match in pattern.finditer(statement):
                     position, before = match.start(1), statement[: match.start()]
-                    if position in seen or _SUPPOSED.search(statement[:position][-_REACH:]):
+                    if position in seen or _SUPPOSED.search(statement[:position][-REACH:]):
                         continue
                     seen.add(position)
-                    if _DENIED_BEFORE.search(before[-_REACH:]):
+                    if _DENIED_BEFORE.search(before[-REACH:]):
                         if option := self.options.mentioned(match[1]):
                             self.rejected.add(option)
-                    elif rank > INDICATED or _may_affirm(match[1]) or _CLOSED.match(statement, position + 1):
+                    elif rank > INDICATED or may_affirm(match[1]) or _CLOSED.match(statement, position + 1):
                         yield position, rank
 
-    def _read_mentions(self, index: int, statement: str, positions: Sequence[int], announced: set[int], *, in_item: bool) -> None:
+    def _read_mentions(
+        self, index: int, statement: str, positions: Sequence[int], announced: set[int], *, in_item: bool
+    ) -> None:
         """Add the mentions that the statement affirms or hedges, and note those that it rejects."""
         clauses = mark_clauses(_COLON.sub(",", statement))
-        places = [match.start() for match in _TOKEN.finditer(clauses)]
+        places = [match.start() for match in MENTION.finditer(clauses)]
         rejected = {match.start(1) for pattern in _REJECTIONS for match in pattern.finditer(statement)}
         compared = {match.start(1) for pattern in _COMPARISONS for match in pattern.finditer(statement)}
-        rejected |= {place for position in rejected for place in _joined_before(statement, position)}
+        rejected |= {place for position in rejected for place in joined_before(statement, position)}
         hedged = {match.start(1) for pattern in _HEDGES for match in pattern.finditer(statement)}
         condition = supposed.start() if (supposed := _HYPOTHETICAL.search(statement)) else len(statement)
         condition = 0 if _OTHERS.search(statement) else condition
@@ -260,7 +257,7 @@ class _Reading:
             place = places[order] if order < len(places) else -1
             if position in rejected or (place >= 0 and is_negated(clauses, place, place + 1)):
                 self.rejected.add(option)
-            elif position not in compared and position < condition and _may_affirm(statement[position]) and not in_item:
+            elif position not in compared and position < condition and may_affirm(statement[position]) and not in_item:
                 rank = HEDGED if position in hedged else AFFIRMED
                 counted.append(Verdict(index, position, rank, option))
         named = {verdict.option for verdict in counted}
@@ -271,77 +268,3 @@ class _Reading:
         elif len(named) == 1 and _CONCLUSION.search(statement) and counted[0].rank == AFFIRMED:
             counted = [Verdict(index, verdict.position, INDICATED, verdict.option) for verdict in counted]
         self.verdicts += counted
-
-
-def _statements(marked: str) -> list[str]:
-    """The statements of a marked text. "The answer is:" is joined with the option in the next line."""
-    statements = [part.strip() for part in _STATEMENT_END.split(marked) if part and part.strip()]
-    joined: list[str] = []
-    for index, statement in enumerate(statements):
-        first = _ALONE.match(statement) or _OPENS.match(statement)
-        if joined and first and _LEAD_END.search(joined[-1]) and _LEADS.search(joined[-1][-_REACH:]) and not _starts_list(statements[index:]):
-            joined[-1] = f"{joined[-1]} {statement}"
-        else:
-            joined.append(statement)
-    return joined
-
-
-def _starts_list(statements: Sequence[str]) -> bool:
-    """Whether a list of the options begins here, so that the first of them is not singled out."""
-    if _number(statements[0]) != 0:
-        return False
-    items = [_number(statement) for statement in statements if _ITEM.match(statement) or _ALONE.fullmatch(statement)]
-    return items[1:2] == [1]
-
-
-def _number(text: str) -> int:
-    """The index of the option that the first mention of a text stands for."""
-    match = _TOKEN.search(text)
-    return ord(match[0]) & 0xFF if match else -1
-
-
-def _singled_out(statement: str, *, is_first: bool, is_last: bool) -> int:
-    """The position of a mention that is the complete statement, opens the first one, or closes the last one; else -1."""
-    if alone := _ALONE.fullmatch(statement):
-        return alone.start(1)
-    if is_last and len(set(_TOKEN.findall(statement))) == 1 and (closing := _LAST_WORD.search(statement)):
-        return closing.start(1) if closing.end() == len(statement) else -1
-    if not is_first:
-        return -1
-    listed = _ENUMERATION.match(statement)
-    if listed and len({_number(mention) for mention in _TOKEN.findall(listed[0])}) > 1:
-        return -1
-    if len(_RATED.findall(statement)) > 2:
-        return -1  # "A: 1/10, B: 3/10, C: 9/10"
-    if _is(statement[0], LABEL, LABELLED_TEXT):
-        return 0
-    opens = _OPENS.match(statement)
-    if opens and not (_is(opens[1], TEXT) and opens[2] in (".", "-")):
-        return opens.start(1)
-    return -1
-
-
-def _is(character: str, *kinds: int) -> bool:
-    return any(kind <= ord(character) < kind + 0x100 for kind in kinds)
-
-
-def _may_affirm(character: str) -> bool:
-    """Whether a mention counts without an announcement. A bare capital letter or a label does not."""
-    return not _is(character, LABEL, BARE)
-
-
-def _companions(statement: str, position: int) -> Iterator[str]:
-    """The mentions joined with the one at `position`: "B or C"."""
-    end = position + 1
-    while joined := _JOINED.match(statement, end):
-        yield joined[1]
-        end = joined.end(1)
-    for place in _joined_before(statement, position):
-        yield statement[place]
-
-
-def _joined_before(statement: str, position: int) -> Iterator[int]:
-    """The positions of the mentions that stand before the one at `position`, joined by "and" or "or"."""
-    while before := _JOINED_BEFORE.search(statement[max(0, position - 40) : position]):
-        position = max(0, position - 40) + before.start(1)
-        yield position

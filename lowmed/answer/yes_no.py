@@ -29,7 +29,9 @@ _OPENING_YES = _opening(lambda lexicon: lexicon.opening_yes)
 _OPENING_NO = _opening(lambda lexicon: lexicon.opening_no)
 _PHRASE = regex.compile(one_of(ALL.answer_phrases), regex.IGNORECASE)
 _NOT_NO = regex.compile(rf"\W*{one_of(ALL.not_no)}", regex.IGNORECASE)
-_NO_AS_ANSWER = regex.compile(rf"(?:^|[,;:]\s*|\b{one_of(ALL.and_words)} ){one_of(ALL.no_in_text)}(?=\s*(?:[.,;:!?)]|$))")
+_NO_AS_ANSWER = regex.compile(
+    rf"(?:^|[,;:]\s*|\b{one_of(ALL.and_words)} ){one_of(ALL.no_in_text)}(?=\s*(?:[.,;:!?)]|$))"
+)
 _FIRST_WORD_NO = tuple(f"{word} " for word in ALL.no_in_text)
 _STATES_NO = regex.compile(one_of(ALL.states_no))
 _REJECTS_YES = regex.compile(one_of(ALL.rejects_yes))

@@ -33,6 +33,9 @@ class Row(BaseModel):
     explanation: str = ""
     modality: str = ""
     topic: str = ""
+    unit: str = ""
+    lower: str = ""
+    upper: str = ""
     source: str | None = None
     split: str | None = None
 
@@ -147,4 +150,7 @@ def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, st
         explanation=row.explanation,
         modality=row.modality,
         topic=row.topic,
+        unit=row.unit,
+        lower=row.lower,
+        upper=row.upper,
     )

@@ -3,12 +3,14 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from lowmed import answer
 from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
+from lowmed.answer.quantity import parse_quantity
 from lowmed.errors import DataError
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
 from lowmed.sample import KINDS, LETTERS, Kind
@@ -116,7 +118,18 @@ def question_of_row(row: Row, where: str) -> Question:
         shown = tuple(options) or tuple(LETTERS)
         golds = tuple(_option(gold, shown, letters=not isinstance(row["answer"], list), where=where) for gold in golds)
         return Question(kind, golds, shown, str(row["question"]))
-    return Question(kind, golds, (), str(row["question"]))
+    limits = _limits(row, golds[0]) if kind == "number" else ("", "")
+    return Question(kind, golds, (), str(row["question"]), str(row.get("unit") or ""), limits)
+
+
+def _limits(row: Row, gold: str) -> tuple[str, str]:
+    """The smallest and the largest right number of a row, from its limits or from its relative tolerance."""
+    quantity = parse_quantity(gold)
+    if quantity and row.get("tolerance") is not None:
+        margin = abs(quantity.value) * Decimal(str(row["tolerance"]))
+        return str(quantity.value - margin), str(quantity.value + margin)
+    lower, upper = (str(row[name]) if row.get(name) is not None else "" for name in ("lower", "upper"))
+    return lower, upper
 
 
 def _golds(gold: Any, where: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ DUTCH = Lexicon(
 """
 CHECKS = """
 from lowmed.answer import Question, contradictions, grade, normalize, read
-from lowmed.answer.normalize import same_answer
+from lowmed.answer.equality import same_answer
 
 def values(question, *texts):
     return [read(text, question).value for text in texts]

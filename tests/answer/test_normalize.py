@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lowmed.answer import normalize, token_f1
-from lowmed.answer.normalize import same_answer
+from lowmed.answer.equality import same_answer
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,14 @@ FRENCH = Lexicon(
     but_words=("mais", "cependant"),
     or_words=("ou",),
     copulas=("est", "sont"),
-    denied_after=(r"absent\w*", r"exclue?s?", r"[eé]cart[eé]e?s?", r"[eé]limin[eé]e?s?", "moins probable", "peu probable"),
+    denied_after=(
+        r"absent\w*",
+        r"exclue?s?",
+        r"[eé]cart[eé]e?s?",
+        r"[eé]limin[eé]e?s?",
+        "moins probable",
+        "peu probable",
+    ),
     refusals=(
         r"\bje ne (?:sais|peux) pas\b",
         r"\b(?:impossible|difficile) (?:de|[aà]) (?:le )?(?:d[eé]terminer|savoir|r[eé]pondre|dire)\b",
@@ -45,7 +52,9 @@ FRENCH = Lexicon(
     answer_phrases=(r"\br[eé]ponse(?: (?:correcte|finale))?[*_`\s]*(?:\b(?:est|serait)\b[*_`\s]*:?|:)[*_`]*",),
     answer_words=("réponse", "reponse"),
     option_words=(r"\b(?:option|choix|r[eé]ponse|lettre|proposition|item)",),
-    letter_lead_ins=(r"(?:la )?(?:bonne |meilleure )?(?:r[eé]ponse|option)(?: correcte)?(?: est)?\s*:?\s*(?:(?:la )?(?:option|lettre|r[eé]ponse)?\s*)?",),
+    letter_lead_ins=(
+        r"(?:la )?(?:bonne |meilleure )?(?:r[eé]ponse|option)(?: correcte)?(?: est)?\s*:?\s*(?:(?:la )?(?:option|lettre|r[eé]ponse)?\s*)?",
+    ),
     word_letters=("A",),
     words_after_letters=("est", "et", "ou"),
     reasons=("car", "parce", "puisque", "en raison"),
@@ -54,8 +63,12 @@ FRENCH = Lexicon(
     second_thoughts=(r"(?:^|[.!,;:-] ?)(?:mais |non, )?(?:en fait|plut[oô]t|apr[eè]s r[eé]flexion|attendez|pardon)\b",),
     conclusions=(r"\b(?:donc|par cons[eé]quent|en conclusion|en r[eé]sum[eé]|finalement|ainsi|alors)\b",),
     negated_questions=(r"\b(?:SAUF|sauf|excepté|INCORRECTE|incorrecte|fausse|FAUSSE|moins)\b",),
-    exceptions=(r"\b(?:incorrecte|fausse|exception|moins \w+)\b[^@.;?]{0,120}?\b(?:est|serait)\b(?:[^\w@.;?]|\b(?:la|le|r[eé]ponse|option|lettre)\b){0,8}@",),
-    list_leads=(r"\b(?:chaque (?:option|proposition|r[eé]ponse|choix)|chacune des (?:options|propositions|r[eé]ponses)|les (?:options|propositions|choix))\b[^:]*:$",),
+    exceptions=(
+        r"\b(?:incorrecte|fausse|exception|moins \w+)\b[^@.;?]{0,120}?\b(?:est|serait)\b(?:[^\w@.;?]|\b(?:la|le|r[eé]ponse|option|lettre)\b){0,8}@",
+    ),
+    list_leads=(
+        r"\b(?:chaque (?:option|proposition|r[eé]ponse|choix)|chacune des (?:options|propositions|r[eé]ponses)|les (?:options|propositions|choix))\b[^:]*:$",
+    ),
     left=("gauche", "gauches"),
     right=("droit", "droite", "droits", "droites"),
     both_sides=("bilatéral", "bilatérale", "bilatéraux", "bilatérales", "deux côtés"),

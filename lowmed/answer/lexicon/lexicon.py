@@ -103,6 +103,8 @@ class Lexicon:
     opposites: tuple[tuple[str, ...], ...] = ()  # of the words of one group at most one is true
     opposite_prefixes: tuple[str, ...] = ()
 
+    order_cues: tuple[str, ...] = ()  # raw text of a question, patterns: the answer is a list in an order
+
     # Numbers, units, spellings, names.
     number_words: Mapping[str, int] = field(default_factory=dict)
     units: tuple[str, ...] = ()

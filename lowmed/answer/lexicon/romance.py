@@ -53,7 +53,11 @@ def verdicts(words: Words) -> dict[str, Any]:
         ),
         "comparisons": (rf"@[^\w@]{{0,3}}(?:{words.may})\b",),
         "hedges": (rf"\b(?:{words.may}){fill}@",),
-        "accepted_items": (rf"(?:^|[.:,;-] ?|\b(?:{words.be}) )(?:(?:{words.fill}) )*(?:{words.correct}|(?:{words.most}) probable)\b",),
-        "rejected_items": (rf"\b(?:{words.incorrect}|{words.negation}|{words.less} \w+|{words.rule_out}|{words.but})\b",),
+        "accepted_items": (
+            rf"(?:^|[.:,;-] ?|\b(?:{words.be}) )(?:(?:{words.fill}) )*(?:{words.correct}|(?:{words.most}) probable)\b",
+        ),
+        "rejected_items": (
+            rf"\b(?:{words.incorrect}|{words.negation}|{words.less} \w+|{words.rule_out}|{words.but})\b",
+        ),
         "other_options": (rf"\b(?:{words.other})\b",),
     }

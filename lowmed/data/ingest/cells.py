@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lowmed.answer import is_number
 from lowmed.data.dataset import is_yes_no
 from lowmed.sample import KINDS, LETTERS, Kind
 
@@ -18,6 +19,8 @@ _KINDS: dict[str, Kind] = {
     "closed": "closed", "close": "closed", "close-ended": "closed", "closed-ended": "closed", "yes/no": "closed",
     "yesno": "closed", "binary": "closed", "open": "open", "open-ended": "open", "choice": "choice", "mcq": "choice",
     "multiple choice": "choice", "multiple-choice": "choice", "json": "json", "text": "text",
+    "number": "number", "numeric": "number", "numerical": "number", "integer": "number", "decimal": "number",
+    "float": "number", "date": "number", "ordered": "ordered", "sequence": "ordered", "ranking": "ordered",
 }  # fmt: skip
 
 
@@ -117,6 +120,8 @@ def kind(label: str, answer: str, choices: tuple[str, ...]) -> Kind:
     if choices:
         return "choice"
     labelled = _KINDS.get(label.casefold())
+    if labelled == "number" and not is_number(answer):
+        labelled = "open"
     if labelled in KINDS and labelled != "choice":
         return "closed" if is_yes_no(answer) and labelled == "open" else labelled
     return "closed" if is_yes_no(answer) else "open"

@@ -23,10 +23,13 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "qid", "question_id", "sample_id", "uid", "index"),
     "group": ("group", "patient_id", "patientid", "patient", "subject_id", "subject", "case_id", "study_id"),
     "split": ("split", "partition", "subset"),
-    "kind": ("kind", "answer_type", "question_kind"),
+    "kind": ("kind", "answer_type", "question_kind", "output_type"),
     "explanation": ("explanation", "rationale", "reasoning", "reason", "long_answer", "cot"),
     "modality": ("modality", "modality_type", "image_modality"),
     "topic": ("topic", "question_type", "content_type", "category"),
+    "unit": ("unit", "units", "answer_unit"),
+    "lower": ("lower", "lower_limit", "lower_bound", "min_answer"),
+    "upper": ("upper", "upper_limit", "upper_bound", "max_answer"),
 }  # fmt: skip
 SPLITS = {
     "train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
@@ -127,10 +130,12 @@ def to_raw_sample(
     if "image" in cell and not images:
         raise ValueError("no image")
     split_name = cells.text(cell.get("split"))
+    lower, upper = cells.text(cell.get("lower")), cells.text(cell.get("upper"))
+    label = cells.text(cell.get("kind")) or ("number" if lower and upper else "")
     return RawSample(
         question=question,
         answer=answer,
-        kind=cells.kind(cells.text(cell.get("kind")), answer, options),
+        kind=cells.kind(label, answer, options),
         images=tuple(root.image(image, f"{location}-{number}") for number, image in enumerate(images)),
         split=SPLITS.get(split_name.casefold(), split_name) or split,
         id=cells.text(cell.get("id")),
@@ -139,6 +144,9 @@ def to_raw_sample(
         explanation=cells.text(cell.get("explanation")),
         modality=cells.text(cell.get("modality")),
         topic=cells.text(cell.get("topic")),
+        unit=cells.text(cell.get("unit")),
+        lower=lower,
+        upper=upper,
         source=source,
     )
 

@@ -157,6 +157,9 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         explanation=raw.explanation,
         modality=raw.modality or modality,
         topic=raw.topic or next((file.view for file in stored if file.view), ""),
+        unit=raw.unit,
+        lower=raw.lower,
+        upper=raw.upper,
     )
 
 

@@ -103,6 +103,9 @@ class RawSample:
     explanation: str = ""
     modality: str = ""
     topic: str = ""
+    unit: str = ""
+    lower: str = ""
+    upper: str = ""
     source: str = ""
     answer_is_modality: bool = False  # the answer is the modality in the image's own DICOM tags
 
