@@ -58,6 +58,7 @@ _STRUCK_OUT = re.compile(r"~~[^~\n]*~~")
 _DROPPED = str.maketrans({**dict.fromkeys('[]{}"“”„‟«»「」『』_~#|<>)）\ufe0f', " "), "(": " – ", "（": " – "})
 _SHORT_NOT = regex.compile(r"n['’]t\b")
 _CANNOT = regex.compile(r"\bcan ?not\b|\bca not\b")
+_TWO_WORDS = "can" " not"
 _SPACES = regex.compile(r"[^\S\n]+")
 
 
@@ -139,7 +140,7 @@ def mark_mentions(text: str, options: Options) -> str:
     text = _TEXT_AND_LETTER.sub(lambda match: match[1] if _same(match[1], match[2]) else match[0], text)
     text = _TEXT_BEHIND.sub(_merge_behind, text)
     text = _SHORT_NOT.sub(" not", text.casefold().translate(_DROPPED))
-    return _SPACES.sub(" ", _CANNOT.sub("can not", text)).strip()
+    return _SPACES.sub(" ", _CANNOT.sub(_TWO_WORDS, text)).strip()
 
 
 def _translate_letters(text: str, letters: str) -> str:
