@@ -142,7 +142,15 @@ def test_padding_costs_precision(pad: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def test_empty_fields_neither_earn_nor_cost() -> None:
-    empty: dict[str, Any] = {"age": None, "sex": "", "history": [], "drug": {}, "dose": "n/a", "organ": "not stated", "list": [{}, ""]}
+    empty: dict[str, Any] = {
+        "age": None,
+        "sex": "",
+        "history": [],
+        "drug": {},
+        "dose": "n/a",
+        "organ": "not stated",
+        "list": [{}, ""],
+    }
     assert value(GOLD | empty) == 1.0
     gold = Sample("s", "Report it.", json.dumps(GOLD | empty), "json", "g", "t")
     assert Extraction()(gold, completion(json.dumps(GOLD))).value == 1.0
