@@ -55,7 +55,7 @@ def field_metrics(rows: Iterable[Row]) -> FieldMetrics | None:
         mean=FieldScores(
             precision=_mean([(_ratio(counts, "predicted"), group) for counts, group in counted]),
             recall=_mean([(_ratio(counts, "gold"), group) for counts, group in counted]),
-            f1=_mean([(counts["f1"], group) for counts, group in counted]),
+            f1=_mean([(_number(counts, "f1"), group) for counts, group in counted]),
         ),
         tree_similarity=_mean(trees) if trees else None,
         without_tree=len(counted) - len(trees),
@@ -64,19 +64,23 @@ def field_metrics(rows: Iterable[Row]) -> FieldMetrics | None:
 
 def _ratio(counts: RowFields, size: str) -> float:
     """Shared fields as a share of one side; without fields there, the F1, which is 1 if both sides are empty."""
-    return (counts["shared"] or 0) / counts[size] if counts[size] else counts["f1"] or 0.0
+    return _number(counts, "shared") / _number(counts, size) if _number(counts, size) else _number(counts, "f1")
 
 
 def _share(counted: Sequence[tuple[RowFields, str]], right: Sequence[str], of: Sequence[str]) -> FieldEstimate:
     """Right fields of all documents as a share of all their fields; each field is one unit of the bootstrap's mean."""
     units = [
-        (float(number < sum(int(counts[name] or 0) for name in right)), group)
+        (float(unit < sum(_number(counts, name) for name in right)), group)
         for counts, group in counted
-        for number in range(sum(int(counts[name] or 0) for name in of))
+        for unit in range(round(sum(_number(counts, name) for name in of)))
     ]
     return _mean(units) if units else FieldEstimate(value=0.0, by_image=(0.0, 0.0))
 
 
-def _mean(values: Sequence[tuple[float | None, str]]) -> FieldEstimate:
-    scores = [value or 0.0 for value, _ in values]
+def _mean(values: Sequence[tuple[float, str]]) -> FieldEstimate:
+    scores = [value for value, _ in values]
     return FieldEstimate(value=sum(scores) / len(scores), by_image=clustered(scores, [group for _, group in values]))
+
+
+def _number(counts: RowFields, name: str) -> float:
+    return counts[name] or 0.0

@@ -90,7 +90,8 @@ def nodes(value: object) -> list[object]:
     if isinstance(value, dict):
         return ["object", [nodes_of_field(key, value[key]) for key in sorted(value)]]
     if isinstance(value, list):
-        texts, records = ([item for item in value if isinstance(item, kind)] for kind in (str, dict))
+        texts = [item for item in value if isinstance(item, str)]
+        records = [item for item in value if isinstance(item, dict)]
         placed = [item for item in value if not isinstance(item, str | dict)]
         return ["list", [nodes(item) for item in (*sorted(texts), *placed, *records)]]
     return [f"{type(value).__name__} {value}", []]
@@ -105,16 +106,16 @@ def nodes_of_field(key: str, value: object) -> list[object]:
 
 def slow_distance(one: list[object], other: list[object]) -> int:
     """Selkow's distance by trying every order-preserving choice of kept children."""
-    ours, theirs = one[1], other[1]
-    assert isinstance(ours, list)
-    assert isinstance(theirs, list)
-    best = sum(map(size, ours)) + sum(map(size, theirs))
-    for kept in range(1, min(len(ours), len(theirs)) + 1):
-        for left in itertools.combinations(range(len(ours)), kept):
-            for right in itertools.combinations(range(len(theirs)), kept):
-                cost = sum(slow_distance(ours[a], theirs[b]) for a, b in zip(left, right, strict=True))
-                cost += sum(size(child) for at, child in enumerate(ours) if at not in left)
-                cost += sum(size(child) for at, child in enumerate(theirs) if at not in right)
+    first, second = one[1], other[1]
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    best = sum(map(size, first)) + sum(map(size, second))
+    for kept in range(1, min(len(first), len(second)) + 1):
+        for left in itertools.combinations(range(len(first)), kept):
+            for right in itertools.combinations(range(len(second)), kept):
+                cost = sum(slow_distance(first[a], second[b]) for a, b in zip(left, right, strict=True))
+                cost += sum(size(child) for at, child in enumerate(first) if at not in left)
+                cost += sum(size(child) for at, child in enumerate(second) if at not in right)
                 best = min(best, cost)
     return int(one[0] != other[0]) + best
 
