@@ -29,6 +29,7 @@ DIGESTS = {
     "med-r1-think": "5127c4b3a36f",
     "med-r1-nothink": "386639d948ef",
     "med-r1-eval": "b61ab4e8a8dc",
+    "med-r1-nothink-eval": "3dd5574b4ecf",
     "medbridge": "ed19b6e50d57",
     "medbridge-eval": "aa5f1dbf3255",
     "medvlthinker": "08898efcf079",
@@ -187,6 +188,10 @@ def test_published_texts_are_exact() -> None:
     assert text_of(prompt.build_messages(nothink, CHOICE)) == (
         "Where is it? A)left lung, B)right lung Your task: 1. Provide the correct single-letter choice (A, B, C, "
         "D,...) inside <answer>...</answer> tags. 2. No extra information or text outside of this tag."
+    )
+    assert text_of(prompt.build_messages(prompt.family("med-r1-nothink-eval"), CHOICE)) == (
+        "Where is it? A)left lung, B)right lung Provide the correct single-letter choice (A, B, C, D,...) inside "
+        "<answer>...</answer> tags."
     )
     assert prompt.reference_completion(nothink, CHOICE) == "<answer> B </answer>"
     med_r1_eval = text_of(prompt.build_messages(prompt.family("med-r1-eval"), CHOICE))

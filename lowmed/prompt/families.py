@@ -78,6 +78,7 @@ _MED_R1_EVAL = (
     "{question} Think through the question step by step in <think>...</think> tags. "
     f"Then provide the correct {_LETTER} inside <answer>...</answer> tags."
 )
+_MED_R1_NOTHINK_EVAL = f"{{question}} Provide the correct {_LETTER} inside <answer>...</answer> tags."
 _BRACKETS = OptionFormat(entry="{letter}) {option}", suffix="")
 _DOTS = OptionFormat(suffix="\n")  # for texts that continue after the last option
 _R1 = (
@@ -91,6 +92,7 @@ _R1 = (
     _med_r1_family("med-r1-think", _MED_R1_THINK, "think_answer", "training"),
     _med_r1_family("med-r1-nothink", _MED_R1_NOTHINK, "answer", "training without thinking"),
     _med_r1_family("med-r1-eval", _MED_R1_EVAL, "think_answer", "evaluation"),
+    _med_r1_family("med-r1-nothink-eval", _MED_R1_NOTHINK_EVAL, "answer", "evaluation without thinking"),
 )
 
 _MEDBRIDGE = (
