@@ -19,14 +19,14 @@ class RecipeData:
         description: rows, images and kinds of the loaded data set, as lines to print.
         rejected: rows of the source that cannot be used.
         allowed: problems of the split that the recipe allows by name; every table must state them.
-        filter: effect of the difficulty filter, as lines; empty without one.
+        filter_effect: effect of the difficulty filter, as lines; empty without one.
     """
 
     split: DataSplit
     description: tuple[str, ...]
     rejected: tuple[RejectedRow, ...]
     allowed: tuple[str, ...]
-    filter: tuple[str, ...]
+    filter_effect: tuple[str, ...]
 
 
 def for_recipe(
@@ -55,5 +55,5 @@ def for_recipe(
         description=tuple(dataset.describe().splitlines()),
         rejected=dataset.rejected,
         allowed=allowed,
-        filter=selection.describe(spec) if difficulty else (),
+        filter_effect=selection.describe(spec) if difficulty else (),
     )

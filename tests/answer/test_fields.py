@@ -1,5 +1,6 @@
 """Typed fields of JSON answers: what is a field, which fields two answers share, and at which cost."""
 
+import itertools
 import json
 from typing import Any
 
@@ -146,3 +147,36 @@ def long_list(number: int, shift: int = 0) -> list[dict[str, object]]:
 )
 def test_long_documents_are_compared_in_bounded_time(gold: object, predicted: object, number: int) -> None:
     assert shared(gold, predicted) == number
+
+
+def best_by_search(gold: object, predicted: object) -> int:
+    """Shared leaves with every pairing of the objects in a list tried; written apart from the code under test."""
+    if isinstance(gold, dict) and isinstance(predicted, dict):
+        return sum(best_by_search(gold[key], predicted[key]) for key in gold if key in predicted)
+    if isinstance(gold, list) and isinstance(predicted, list):
+        short, long = sorted((gold, predicted), key=len)
+        pairings = itertools.permutations(long, len(short))
+        return max(sum(map(best_by_search, short, pairing)) for pairing in pairings)
+    return int(type(gold) is type(predicted) and gold == predicted and not isinstance(gold, dict | list))
+
+
+small = st.integers(0, 1)
+items = st.lists(st.dictionaries(st.sampled_from("bcd"), small, min_size=1), max_size=4)
+nested = st.lists(st.dictionaries(st.sampled_from("bc"), small | items, min_size=1), max_size=3)
+
+
+@given(items | nested, items | nested)
+def test_the_pairing_of_objects_is_the_best_one(gold: list[object], predicted: list[object]) -> None:
+    assert shared(gold, predicted) == best_by_search(gold, predicted)
+
+
+@given(nested, nested, st.integers(0, 9))
+def test_a_wrong_field_more_never_pays_and_a_right_one_never_costs(
+    gold: list[Any], predicted: list[Any], at: int
+) -> None:
+    def paid(answer: list[Any]) -> float:
+        return count(parsed({"list": gold, "more": 1}), parsed({"list": answer})).f_measure()
+
+    before = paid(predicted)
+    assert paid([*predicted, {"invented": at}]) <= before
+    assert count(parsed({"list": gold, "more": 1}), parsed({"list": predicted, "more": 1})).f_measure() >= before
