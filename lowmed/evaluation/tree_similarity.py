@@ -61,7 +61,7 @@ class _Builder:
         if isinstance(node, Record):
             return [self._field(name, node.fields[name]) for name in sorted(node.fields)]
         if isinstance(node, Items):
-            texts = [self._tree(("text", text), ()) for text in sorted(node.texts.elements())]
+            texts = [self._tree(Leaf("text", text), ()) for text in sorted(node.texts.elements())]
             return [*texts, *map(self._value, node.placed.values()), *map(self._value, node.records)]
         return []
 

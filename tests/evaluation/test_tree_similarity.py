@@ -31,6 +31,7 @@ GOLD = {"side": "left", "size": 3, "items": [{"test": "WBC"}, {"test": "RBC"}]} 
         ({"items": GOLD["items"], "Size": 3.0, "side": "Left."}, 0),
         (GOLD | {"side": "right"}, 1),
         (GOLD | {"size": "3"}, 1),
+        (GOLD | {"side": ["left"]}, 1),
         ({"side": "left", "items": GOLD["items"], "width": 3}, 1),
         ({"side": "left", "size": 3}, 7),
         (GOLD | {"items": [{"test": "WBC"}]}, 3),
