@@ -26,9 +26,10 @@ DIGESTS = {
     "direct": "e40d5877993c",
     "nothink": "6019c43c7818",
     "medvlm-r1": "6af7ea47a642",
-    "med-r1-think": "efbbebe47b85",
-    "med-r1-nothink": "ef2a6c2ae978",
-    "med-r1-eval": "ffdb3b2a68ea",
+    "med-r1-think": "5127c4b3a36f",
+    "med-r1-nothink": "386639d948ef",
+    "med-r1-eval": "b61ab4e8a8dc",
+    "med-r1-nothink-eval": "3dd5574b4ecf",
     "medbridge": "ed19b6e50d57",
     "medbridge-eval": "aa5f1dbf3255",
     "medvlthinker": "08898efcf079",
@@ -176,6 +177,26 @@ def test_published_texts_are_exact() -> None:
         "Where is it?\nA) left lung\nB) right lung\nYour task:\n1. Think through the question step by step, enclose "
         "your reasoning process in <think>...</think> tags.\n2. Then provide the correct single-letter choice "
         "(A, B, C, D,...) inside <answer>...</answer> tags.\n3. No extra information or text outside of these tags."
+    )
+    med_r1 = text_of(prompt.build_messages(prompt.family("med-r1-think"), CHOICE))
+    assert med_r1 == (
+        "Where is it? A)left lung, B)right lung Your task: 1. Think through the question step by step, enclose your "
+        "reasoning process in <think>...</think> tags. 2. Then provide the correct single-letter choice (A, B, C, "
+        "D,...) inside <answer>...</answer> tags. 3. No extra information or text outside of these tags."
+    )
+    nothink = prompt.family("med-r1-nothink")
+    assert text_of(prompt.build_messages(nothink, CHOICE)) == (
+        "Where is it? A)left lung, B)right lung Your task: 1. Provide the correct single-letter choice (A, B, C, "
+        "D,...) inside <answer>...</answer> tags. 2. No extra information or text outside of this tag."
+    )
+    assert text_of(prompt.build_messages(prompt.family("med-r1-nothink-eval"), CHOICE)) == (
+        "Where is it? A)left lung, B)right lung Provide the correct single-letter choice (A, B, C, D,...) inside "
+        "<answer>...</answer> tags."
+    )
+    assert prompt.reference_completion(nothink, CHOICE) == "<answer> B </answer>"
+    med_r1_eval = text_of(prompt.build_messages(prompt.family("med-r1-eval"), CHOICE))
+    assert med_r1_eval.startswith(
+        "Where is it? A)left lung, B)right lung Think through the question step by step in <think>"
     )
     thinker = text_of(prompt.build_messages(prompt.family("medvlthinker"), CHOICE))
     assert r"the answer.\nWrite your" in thinker  # a raw string in the source: no line break

@@ -91,19 +91,12 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         split=tuple(data.split.describe()),
         allowed=data.allowed,
         rejected=data.rejected,
-        difficulty=_difficulty_lines(recipe, len(data.split.train), len(data.left_out)),
+        difficulty=data.filter_effect,
         images=_image_check(recipe, data.split),
         memory=_memory_lines(recipe),
         rewards=reward_report,
         verdict="the rewards do not hold" if reward_report and reward_report.failures else "ready to train",
     )
-
-
-def _difficulty_lines(recipe: "Recipe", kept: int, left_out: int) -> tuple[str, ...]:
-    spec = recipe.data
-    if spec.difficulty is None:
-        return ()
-    return (f"{kept:,} training questions, {left_out:,} left out by {spec.difficulty}; order {spec.order}",)
 
 
 def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:

@@ -121,6 +121,8 @@ def _train(
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(data.split.describe()))
+    if data.filter_effect:
+        log("filter  " + "\n        ".join(data.filter_effect))
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
     run = run or create_run(recipe, name, out=None if out is None else fspath(out))

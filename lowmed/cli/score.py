@@ -47,6 +47,8 @@ def _show(summary: "ScoreSummary") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from lowmed.report.field_table import field_rows
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("", "n", "accuracy", "strict", "unread", "truncated", "token F1"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -56,5 +58,9 @@ def _show(summary: "ScoreSummary") -> None:
         table.add_row(name, str(cell.n), *("-" if share is None else f"{share:.4f}" for share in shares))
     console = Console()
     console.print(table)
+    if summary.fields:
+        console.print(f"fields of {summary.fields.documents} JSON answers, 95 % bootstrap over groups")
+    for label, cells in field_rows([summary.fields]):
+        console.print(f"  {label:<36}{cells[0]}")
     console.print("accuracy: every answer that can be read without guessing. strict: answers in exactly one tag.")
     console.print("Research figures; not a diagnostic device, not for clinical use.")

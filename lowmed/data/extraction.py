@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from lowmed.answer import normalize
 from lowmed.data.dataset import DataSet
 from lowmed.sample import Sample
 
@@ -65,14 +66,16 @@ def _merge(split: str, samples: Sequence[Sample]) -> Sample:
 
 
 def _by_key(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Each sample by its topic as a key; repeated topics are numbered from 2."""
+    """Each sample by its topic as a key; topics with one normal form are numbered from 2."""
     keyed: dict[str, Sample] = {}
+    normal_keys: set[str] = set()
     for sample in samples:
         topic = re.sub(r"\W+", "_", sample.topic.casefold()).strip("_") or "finding"
         key, number = topic, 1
-        while key in keyed:
+        while normalize(key) in normal_keys:
             number += 1
             key = f"{topic}_{number}"
+        normal_keys.add(normalize(key))
         keyed[key] = sample
     return keyed
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from lowmed.data.dataset import RejectedRow
-from lowmed.data.difficulty import filter_by_difficulty
+from lowmed.data.difficulty import Selection, filter_by_difficulty
 from lowmed.data.load import load
 from lowmed.data.split import DataSplit, split_data, validate_split
 from lowmed.progress import Progress
@@ -19,14 +19,14 @@ class RecipeData:
         description: rows, images and kinds of the loaded data set, as lines to print.
         rejected: rows of the source that cannot be used.
         allowed: problems of the split that the recipe allows by name; every table must state them.
-        left_out: ids of the training samples that the difficulty filter removed.
+        filter_effect: effect of the difficulty filter, as lines; empty without one.
     """
 
     split: DataSplit
     description: tuple[str, ...]
     rejected: tuple[RejectedRow, ...]
     allowed: tuple[str, ...]
-    left_out: tuple[str, ...]
+    filter_effect: tuple[str, ...]
 
 
 def for_recipe(
@@ -49,12 +49,11 @@ def for_recipe(
     dataset = load(spec.source, path or spec.path, max_image_tokens=recipe.model.max_image_tokens, progress=progress)
     data_split = split_data(dataset, spec, recipe.seed)
     allowed = validate_split(data_split, spec)
-    kept = filter_by_difficulty(data_split.train, spec, recipe.seed) if difficulty else data_split.train
-    kept_ids = {sample.id for sample in kept}
+    selection = filter_by_difficulty(data_split.train, spec) if difficulty else Selection(data_split.train, {})
     return RecipeData(
-        split=replace(data_split, train=kept),
+        split=replace(data_split, train=selection.kept),
         description=tuple(dataset.describe().splitlines()),
         rejected=dataset.rejected,
         allowed=allowed,
-        left_out=tuple(sample.id for sample in data_split.train if sample.id not in kept_ids),
+        filter_effect=selection.describe(spec) if difficulty else (),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lowmed import answer
+from lowmed.answer import fields
 from lowmed.data.group_split import patient_groups
 from lowmed.errors import DataError
 from lowmed.sample import Sample
@@ -58,6 +59,8 @@ def raise_unless_allowed(problems: Sequence[Problem], allowed: Collection[str] =
 
 def reads_back(sample: Sample) -> bool:
     """Whether the gold answer, as a completion, is read and graded as correct."""
+    if sample.kind == "json" and fields.parse(sample.answer)[0] is None:
+        return False
     gold = sample.letter if sample.kind == "choice" else sample.answer
     read = answer.read(f"<answer>{gold}</answer>", sample)
     return answer.grade(read, sample).strict_outcome == "correct"

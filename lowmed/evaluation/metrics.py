@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed import answer
+from lowmed.evaluation.field_metrics import field_metrics
 from lowmed.evaluation.intervals import clustered, wilson
 from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
 from lowmed.evaluation.score import score_rows
@@ -60,6 +61,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
     read without guessing. `macro` is the mean over a stratum's cells, each counted once.
     """
     graded = [row["f1"] for row in rows if row["f1"] is not None]
+    by_field = field_metrics(rows)
     cells = {name: {value: _cell(cell) for value, cell in strata(rows, key).items()} for name, key in STRATA.items()}
     return Metrics(
         questions=len(rows),
@@ -76,6 +78,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         by_modality=cells["modality"],
         by_answer_type=cells["answer_type"],
         by_topic=cells["topic"],
+        **({"fields": by_field} if by_field else {}),
         **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
     )
 

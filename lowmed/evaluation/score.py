@@ -12,6 +12,7 @@ from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
 from lowmed.answer.quantity import parse_quantity
 from lowmed.errors import DataError
+from lowmed.evaluation.field_metrics import RowFields, count_fields, field_metrics
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
 from lowmed.sample import KINDS, LETTERS, Kind
 
@@ -43,10 +44,10 @@ def load(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def score_rows(rows: Iterable[Row], name: str = "row") -> Iterator[dict[str, Any]]:
-    """Add the grade to each row: `kind outcome strict_outcome parsed parse_source flags f1 contradiction`.
+    """Add the grade to each row: `kind outcome strict_outcome parsed parse_source flags f1 contradiction fields`.
 
-    `outcome` is the lenient grade. `f1` is the best token F1 with a gold answer, for open questions only. All other
-    fields pass through. Error messages name a row by `name` and its number.
+    `outcome` is the lenient grade. `f1` is the best token F1 with a gold answer, for open questions only. `fields` are
+    the counts of a JSON answer. All other fields pass through. Error messages name a row by `name` and its number.
 
     Raises:
         DataError: a row lacks a field, or its gold answer is invalid.
@@ -78,8 +79,15 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
         "parse_source": extracted.source,
         "flags": list(extracted.flags),
         "f1": f1,
+        "fields": _fields(completion or "", question, finish_reason),
         "contradiction": list(contradiction),
     }
+
+
+def _fields(completion: str, question: Question, finish_reason: str) -> RowFields | None:
+    if question.kind != "json":
+        return None
+    return count_fields(answer.extract(completion, finish_reason).text, question.golds)
 
 
 def _overlap(value: str | None, question: Question, outcome: str) -> tuple[float | None, tuple[str, ...]]:
@@ -210,4 +218,5 @@ def _metrics(rows: list[Row]) -> ScoreMetrics:
         token_f1=sum(f1) / len(f1) if f1 else None,
         laterality_error_rate=share(flags["laterality"]),
         polarity_error_rate=share(flags["polarity"]),
+        fields=field_metrics(rows),
     )

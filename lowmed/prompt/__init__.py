@@ -58,7 +58,8 @@ def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Mes
 
 def reference_completion(family: Family, sample: Sample) -> str:
     """The correct completion in the family's form: the gold answer, with the sample's explanation as reasoning."""
-    answer = sample.letter if sample.kind == "choice" else sample.answer
+    gold = sample.letter if sample.kind == "choice" else sample.answer
+    answer = family.reference_answer.replace("{answer}", gold)
     if family.completion_format == "answer":
         return f"<answer>{answer}</answer>"
     # An explanation drafted by a reasoning model may contain tags, which would end the think block too early.

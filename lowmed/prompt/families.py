@@ -32,11 +32,32 @@ _WORDS = "answer in as few words as possible"
 
 
 def _letter_family(
-    name: str, text: str, completion_format: CompletionFormat, source: str, option_format: OptionFormat
+    name: str,
+    text: str,
+    completion_format: CompletionFormat,
+    source: str,
+    option_format: OptionFormat,
+    reference_answer: str = "{answer}",
 ) -> Family:
     """A family whose published text requests a letter; its fallback requests an answer in a few words instead."""
-    fallback = text.replace(_LETTER, _WORDS)
-    return Family(name, (text,), completion_format, source, True, ("choice",), (fallback,), option_format)
+    return Family(
+        name,
+        (text,),
+        completion_format,
+        source,
+        published=True,
+        kinds=("choice",),
+        fallback_wordings=(text.replace(_LETTER, _WORDS),),
+        option_format=option_format,
+        reference_answer=reference_answer,
+    )
+
+
+def _med_r1_family(name: str, text: str, completion_format: CompletionFormat, use: str) -> Family:
+    """A family with options and gold answers as in Med-R1's published splits: `Which? A)CT, B)MRI`, ` A `."""
+    source = f"Med-R1 (arXiv 2503.13939), its repository: {use}; options and gold answers as in its splits"
+    options = OptionFormat(prefix=" ", entry="{letter}){option}", separator=", ", suffix="")
+    return _letter_family(name, text, completion_format, source, options, " {answer} ")
 
 
 _MEDVLM_R1 = f"""{{question}}
@@ -57,9 +78,9 @@ _MED_R1_EVAL = (
     "{question} Think through the question step by step in <think>...</think> tags. "
     f"Then provide the correct {_LETTER} inside <answer>...</answer> tags."
 )
+_MED_R1_NOTHINK_EVAL = f"{{question}} Provide the correct {_LETTER} inside <answer>...</answer> tags."
 _BRACKETS = OptionFormat(entry="{letter}) {option}", suffix="")
 _DOTS = OptionFormat(suffix="\n")  # for texts that continue after the last option
-_MED_R1 = "Med-R1 (arXiv 2503.13939), its repository (how it lists options was not found)"
 _R1 = (
     _letter_family(
         "medvlm-r1",
@@ -68,9 +89,10 @@ _R1 = (
         "MedVLM-R1 (arXiv 2502.19634), its repository: training, and its `complex` test",
         _BRACKETS,
     ),
-    _letter_family("med-r1-think", _MED_R1_THINK, "think_answer", f"{_MED_R1}: training", _DOTS),
-    _letter_family("med-r1-nothink", _MED_R1_NOTHINK, "answer", f"{_MED_R1}: training without thinking", _DOTS),
-    _letter_family("med-r1-eval", _MED_R1_EVAL, "think_answer", f"{_MED_R1}: evaluation", _DOTS),
+    _med_r1_family("med-r1-think", _MED_R1_THINK, "think_answer", "training"),
+    _med_r1_family("med-r1-nothink", _MED_R1_NOTHINK, "answer", "training without thinking"),
+    _med_r1_family("med-r1-eval", _MED_R1_EVAL, "think_answer", "evaluation"),
+    _med_r1_family("med-r1-nothink-eval", _MED_R1_NOTHINK_EVAL, "answer", "evaluation without thinking"),
 )
 
 _MEDBRIDGE = (
@@ -116,7 +138,7 @@ _OTHERS = (
         "medvlthinker",
         (_MEDVLTHINKER,),
         "think_answer",
-        "MedVLThinker (arXiv 2508.02669), its repository; what stands between two options was not found",
+        "MedVLThinker (arXiv 2508.02669), its repository, with its form of options",
         published=True,
         option_format=OptionFormat(prefix="\n\nOptions:\n\n", separator="\n\n", suffix=""),
     ),

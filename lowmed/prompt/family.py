@@ -50,6 +50,7 @@ class Family:
         kinds: the kinds of question for which `wordings` are valid; "the single-letter choice" needs letters.
         fallback_wordings: wordings for the other kinds, by lowmed.
         option_format: how options follow the question.
+        reference_answer: how a reference completion writes `{answer}` in its tag.
     """
 
     name: str
@@ -60,15 +61,18 @@ class Family:
     kinds: tuple[Kind, ...] = KINDS
     fallback_wordings: tuple[str, ...] = ()
     option_format: OptionFormat = LETTERED_LINES
+    reference_answer: str = "{answer}"
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits of everything that the model reads, and of the form of completion."""
+        """Twelve hex digits of everything that the model reads, and of the form of prompt and reference completion."""
         parts = [self.name, self.completion_format, *self.wordings]
         if self.fallback_wordings:
             parts += ["otherwise", *self.kinds, *self.fallback_wordings]
         if self.option_format != LETTERED_LINES:
             parts.append(self.option_format.digest_part)
+        if self.reference_answer != "{answer}":
+            parts.append(f"reference_answer={self.reference_answer!r}")
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def wording(self, kind: Kind, index: int = 0) -> str:

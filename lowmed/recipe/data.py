@@ -29,13 +29,16 @@ class DataSpec(Section):
         None, description="train on a random subset of this size, drawn by `seed`; null = all"
     )
     difficulty: str | None = Field(
-        None, description="pass counts from `lowmed probe`; questions that are never or always right are skipped"
+        None,
+        description="pass counts from `lowmed probe`; questions that are never or always right are skipped, and so are "
+        "questions without a pass count",
     )
     max_pass_rate: Share = Field(
         1.0, description="also skip questions with a higher pass rate in the probe; needs `difficulty`"
     )
     order: Literal["shuffled", "easy_to_hard"] = Field(
-        "shuffled", description="`easy_to_hard` sorts each epoch by the pass counts of `difficulty`"
+        "shuffled",
+        description="`easy_to_hard` sorts each epoch by the pass rates of `difficulty`, equal ones in a fixed shuffle",
     )
     modality: str | None = Field(None, description="train only on questions of this modality; null = all")
     task: Literal["questions", "extraction"] = Field(

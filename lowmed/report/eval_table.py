@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluation.records import Accuracy, EvalReport, JudgedAccuracy, JudgeScores, SplitReport
+from lowmed.evaluation.records import Accuracy, EvalReport, JudgedAccuracy, JudgeScores, Metrics, SplitReport
 from lowmed.evaluation.report import UNSEEN
+from lowmed.report.field_table import field_rows
 from lowmed.run import Run
 
 NOTICE = "Research figures; not a diagnostic device, not for clinical use."
@@ -150,6 +151,7 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
     table.add_row("  unread, truncated", *(f"{result.unread:.3f}, {result.truncated:.3f}" for result in results))
     errors = (f"{result.laterality_errors:.3f}, {result.polarity_errors:.3f}" for result in results)
     table.add_row("  laterality, polarity errors", *errors)
+    _add_fields(table, results)
     for stratum in ("kind", "modality", "topic"):
         cells = [getattr(result, f"by_{stratum}") for result in results]
         if not 2 <= len(cells[0]) <= CELLS_SHOWN:
@@ -159,6 +161,15 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
             table.add_row(label, *(f"{by_name[name].lenient:.3f}" for by_name in cells))
         macros = (getattr(result, f"macro_{stratum}") for result in results)
         table.add_row(f"    {stratum} macro", *(f"{macro.lenient:.3f}" for macro in macros))
+
+
+def _add_fields(table: Table, results: Sequence[Metrics]) -> None:
+    """Rows of the fields of JSON answers, with bootstrap intervals over images."""
+    by_field = [result.fields for result in results]
+    if documents := next((result.documents for result in by_field if result), 0):
+        table.add_row(f"  fields of {documents} JSON answers, bootstrap over images")
+    for label, cells in field_rows(by_field):
+        table.add_row(f"    {label}", *cells)
 
 
 def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems: list[str]) -> None:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.report import eval_table, gallery, plots
+from lowmed.report.field_table import field_rows
 from lowmed.report.run_report import RunReport, rewards, settings
 
 TEMPLATE = Path(__file__).parent / "page.html.jinja"
@@ -49,6 +50,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         evaluations=evaluations,
         generalization=eval_table.generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,
+        field_rows=field_rows,
         labels=gallery.LABELS,
         notice=eval_table.NOTICE,
     )

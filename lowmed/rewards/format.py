@@ -7,6 +7,7 @@ from itertools import pairwise
 import regex
 
 from lowmed import answer
+from lowmed.answer import fields
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.score import Score
 from lowmed.sample import Sample
@@ -26,8 +27,9 @@ class Format:
     """1 for a completion in the requested form, else 0.
 
     `think_answer` is one think block and then one answer tag, with nothing else. The think block needs at least three
-    different words and must not loop. The answer has at most 32 words, or as many as the gold answer. `answer` is the
-    answer tag alone.
+    different words and must not loop. `answer` is the answer tag alone. The answer has at most 32 words, or as many as
+    the gold answer. To a question of kind `json`, it is one JSON object or list with at least one filled field, of any
+    length.
     """
 
     completion_format: CompletionFormat = "think_answer"
@@ -42,12 +44,29 @@ class Format:
         match = pattern.fullmatch(completion) if len(_TAG.findall(completion)) == tag_count else None
         if not match:
             return "not exactly the requested tags"
-        answer_words = words(match[tag_count // 2])
-        if not answer_words:
-            return "empty answer"
-        if len(answer_words) > max(_MAX_ANSWER_WORDS, len(words(sample.answer))):
-            return f"answer of {len(answer_words)} words"
-        return thought_fault(match[1]) if self.completion_format == "think_answer" else ""
+        fault = answer_fault(sample, match[tag_count // 2])
+        return fault or (thought_fault(match[1]) if self.completion_format == "think_answer" else "")
+
+
+def answer_fault(sample: Sample, text: str) -> str:
+    """Why the text of an answer tag earns nothing; "" if it has the form that the question requests."""
+    if sample.kind == "json":
+        return _json_fault(sample.answer, text)
+    answer_words = words(text)
+    if not answer_words:
+        return "empty answer"
+    too_long = len(answer_words) > max(_MAX_ANSWER_WORDS, len(words(sample.answer)))
+    return f"answer of {len(answer_words)} words" if too_long else ""
+
+
+def _json_fault(gold_answer: str, text: str) -> str:
+    document, problem = fields.parse(text)
+    if document is None:
+        return f"no JSON answer: {problem}"
+    gold, _ = fields.parse(gold_answer)
+    if not document.is_container and (gold is None or gold.is_container):
+        return "neither a JSON object nor a list"
+    return "no filled field" if not document.leaves and (gold is None or gold.leaves) else ""
 
 
 @lru_cache(maxsize=64)

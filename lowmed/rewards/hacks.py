@@ -87,7 +87,7 @@ def spelling_variants(sample: Sample, reference: str) -> dict[str, str]:
         }
     elif sample.kind in ("closed", "open"):
         answers |= {"capitals": gold.upper(), "a full stop": f"{gold}."}
-    tag = f"<answer>{gold}</answer>"
+    tag = f"<answer>{_TAG.findall(reference)[-1]}</answer>"
     variants = {name: reference.replace(tag, f"<answer>{text}</answer>") for name, text in answers.items()}
     return {**variants, "line between the tags": reference.replace(tag, f"\n{tag}\n")}
 

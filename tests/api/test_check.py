@@ -170,7 +170,8 @@ def test_the_report_names_what_the_difficulty_filter_left_out(tmp_path: Path) ->
     overrides = difficulty(tmp_path, never + pass_count(ids[1]))
     report = check(load_recipe("rarl", overrides, nano=True))
     assert report.passed
-    assert "1 left out" in report.difficulty[0]
+    assert report.difficulty[0].startswith("1 training questions, ")
+    assert report.difficulty[0].endswith(f"{len(ids) - 2:,} never probed, 1 never right")
     assert report.as_json()["difficulty"] == report.difficulty
     assert report.images.most_tokens <= report.images.budget
 

@@ -16,6 +16,7 @@ from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
 
 SAMPLES = tuple(phantom.samples("train", 12))
+REMOVED = {"never probed": range(5, 12), "never right": [0], "always right": [1], "too easy": [4]}
 
 
 def probed(folder: Path, correct: dict[int, int]) -> DataSpec:
@@ -30,30 +31,37 @@ def places(samples: tuple[Sample, ...]) -> list[int]:
 
 
 def test_without_a_file_every_question_is_kept() -> None:
-    assert filter_by_difficulty(SAMPLES, DataSpec(source="phantom"), 0) == SAMPLES
+    assert filter_by_difficulty(SAMPLES, DataSpec(source="phantom")).kept == SAMPLES
 
 
-def test_questions_that_are_never_always_or_too_often_right_are_left_out(tmp_path: Path) -> None:
+def test_questions_that_are_unprobed_or_never_always_or_too_often_right_are_left_out(tmp_path: Path) -> None:
     spec = probed(tmp_path, {0: 0, 1: 16, 2: 1, 3: 7, 4: 8})
-    assert places(filter_by_difficulty(SAMPLES, spec, 0)) == [2, 3, 4, *range(5, 12)]
-    half = spec.model_copy(update={"max_pass_rate": 0.4375})  # 7 of 16
-    assert places(filter_by_difficulty(SAMPLES, half, 0)) == [2, 3, *range(5, 12)]
+    assert places(filter_by_difficulty(SAMPLES, spec).kept) == [2, 3, 4]
+    seven = spec.model_copy(update={"max_pass_rate": 0.4375})  # 7 of 16
+    selection = filter_by_difficulty(SAMPLES, seven)
+    assert places(selection.kept) == [2, 3]
+    left_out = {reason: [SAMPLES[at].id for at in places] for reason, places in REMOVED.items()}
+    assert {reason: list(names) for reason, names in selection.left_out.items()} == left_out
+    [counts, order] = selection.describe(seven)
+    reasons = "7 never probed, 1 never right, 1 always right, 1 too easy"
+    assert counts == f"2 training questions, 10 left out by {spec.difficulty}: {reasons}"
+    assert order == "order shuffled"
 
 
 def test_a_file_of_only_too_easy_questions_is_refused(tmp_path: Path) -> None:
-    spec = probed(tmp_path, dict.fromkeys(range(12), 15)).model_copy(update={"max_pass_rate": 0.5})
-    with pytest.raises(DataError, match="too easy"):
-        filter_by_difficulty(SAMPLES, spec, 0)
+    spec = probed(tmp_path, dict.fromkeys(range(11), 15)).model_copy(update={"max_pass_rate": 0.5})
+    with pytest.raises(DataError, match="too easy, or was never probed"):
+        filter_by_difficulty(SAMPLES, spec)
 
 
-def test_easy_to_hard_sorts_by_pass_counts_and_ties_by_seed(tmp_path: Path) -> None:
-    spec = probed(tmp_path, {0: 3, 1: 9, 2: 12, 3: 9, 4: 9, 5: 9}).model_copy(update={"order": "easy_to_hard"})
-    ordered = places(filter_by_difficulty(SAMPLES, spec, 0))
-    assert ordered[0] == 2
-    assert set(ordered[1:5]) == {1, 3, 4, 5}
-    assert ordered[5] == 0  # never probed ones come last
-    assert filter_by_difficulty(SAMPLES, spec, 0) == filter_by_difficulty(SAMPLES, spec, 0)
-    assert len({tuple(places(filter_by_difficulty(SAMPLES, spec, seed))[1:5]) for seed in range(9)}) > 1
+def test_easy_to_hard_sorts_by_pass_counts_and_shuffles_equal_ones(tmp_path: Path) -> None:
+    counts = {0: 3, 1: 9, 2: 12, 3: 9, 4: 9, 5: 9, 6: 9, 7: 9}
+    spec = probed(tmp_path, counts).model_copy(update={"order": "easy_to_hard"})
+    ordered = places(filter_by_difficulty(SAMPLES, spec).kept)
+    assert (ordered[0], ordered[-1], len(ordered)) == (2, 0, 8)
+    assert sorted(ordered[1:-1]) == [1, 3, 4, 5, 6, 7]
+    assert ordered[1:-1] != [1, 3, 4, 5, 6, 7]
+    assert places(filter_by_difficulty(SAMPLES, spec).kept) == ordered
 
 
 def test_an_ordered_schedule_repeats_the_samples_in_their_order() -> None:
@@ -90,7 +98,7 @@ def test_a_line_that_cannot_be_parsed_is_named(tmp_path: Path, line: str) -> Non
     file = tmp_path / "difficulty.jsonl"
     file.write_text(f'{{"id": "{SAMPLES[0].id}", "completions": 4, "correct": 1}}\n{line}\n')
     with pytest.raises(DataError, match="cannot parse this line") as caught:
-        filter_by_difficulty(SAMPLES, DataSpec(source="phantom", difficulty=str(file)), 0)
+        filter_by_difficulty(SAMPLES, DataSpec(source="phantom", difficulty=str(file)))
     assert caught.value.where == f"{file}:2"
 
 
@@ -98,4 +106,4 @@ def test_a_difficulty_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "difficulty.jsonl"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read"):
-        filter_by_difficulty(SAMPLES, DataSpec(source="phantom", difficulty=str(file)), 0)
+        filter_by_difficulty(SAMPLES, DataSpec(source="phantom", difficulty=str(file)))

@@ -48,6 +48,16 @@ def test_repeated_topics_are_numbered_and_repeated_questions_merged() -> None:
     assert json.loads(one.answer) == {"x": "yes", "x_2": "left"}
 
 
+def test_topics_with_one_normal_form_get_different_keys() -> None:
+    (one,) = gathered(open_sample("1", "a", "Is it?", "yes", "x-ray"), open_sample("2", "a", "Where?", "left", "Xray"))
+    assert json.loads(one.answer) == {"x_ray": "yes", "xray_2": "left"}
+    assert reads_back(one)
+
+
+def test_a_gold_answer_with_an_ambiguous_key_does_not_read_back() -> None:
+    assert not reads_back(Sample("1", "Report.", '{"side": "left", "Side": "right"}', "json", "g", "t"))
+
+
 def test_a_question_without_image_is_not_merged() -> None:
     texts = [replace(open_sample(str(number), "g", f"Is {number}?", "yes"), images=()) for number in range(3)]
     assert len(gathered(*texts)) == 3

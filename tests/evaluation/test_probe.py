@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lowmed import prompt
 from lowmed.cli.probe import probe as command
-from lowmed.data.difficulty import keep_informative
+from lowmed.data.difficulty import filter_by_difficulty
 from lowmed.errors import DataError
 from lowmed.evaluation import difficulty, results_folder, runner
 from lowmed.evaluation.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
@@ -19,7 +19,7 @@ from lowmed.evaluation.metrics import scored
 from lowmed.evaluation.probe import SUPPORT, probe, supported
 from lowmed.evaluation.report import eval_settings
 from lowmed.nano import phantom
-from lowmed.recipe import ModelSpec
+from lowmed.recipe import DataSpec, ModelSpec
 from lowmed.sample import Sample
 
 TRAIN = tuple(phantom.samples("train", 120))
@@ -124,18 +124,19 @@ def test_pass_counts_drop_questions_always_or_never_correct(tmp_path: Path) -> N
     file = tmp_path / difficulty.FILE
     difficulty.write(file, _rows(tmp_path / "p", predict)[SAMPLED])
     never_probed = phantom.samples("train", 130)[120:]
-    kept = keep_informative((*TRAIN, *never_probed), file)
-    assert kept == (*(one for one in TRAIN if one.topic not in ("count", "presence")), *never_probed)
+    spec = DataSpec(source="phantom", difficulty=str(file))
+    kept = filter_by_difficulty((*TRAIN, *never_probed), spec).kept
+    assert kept == tuple(one for one in TRAIN if one.topic not in ("count", "presence"))
     with pytest.raises(DataError, match="always right, never right"):
-        keep_informative([one for one in TRAIN if one.topic == "count"], file)
+        filter_by_difficulty([one for one in TRAIN if one.topic == "count"], spec)
     with pytest.raises(DataError, match="none of the training samples"):
-        keep_informative(never_probed, file)
+        filter_by_difficulty(never_probed, spec)
     file.write_text('{"id": "1"}\n')
     with pytest.raises(DataError) as raised:
-        keep_informative(TRAIN, file)
+        filter_by_difficulty(TRAIN, spec)
     assert raised.value.where == f"{file}:1"
     with pytest.raises(DataError, match="does not exist"):
-        keep_informative(TRAIN, tmp_path / "none")
+        filter_by_difficulty(TRAIN, DataSpec(source="phantom", difficulty=str(tmp_path / "none")))
 
 
 def test_the_help_text_names_the_default_threshold() -> None:

@@ -145,6 +145,7 @@ def test_fields_and_order_are_kept() -> None:
         "parse_source": "whole",
         "flags": [],
         "f1": None,
+        "fields": None,
         "contradiction": [],
     }
     assert (scored[1]["id"], scored[1]["outcome"], scored[1]["flags"]) == (1, "unread", ["empty"])

@@ -47,7 +47,7 @@ def test_the_completion_format_of_the_prompts_is_passed_to_the_rewards() -> None
         ("chain", {"target_words": 0}, "cannot be set up: target_words is at least 1", "correct the option"),
         ("extraction", {"alpha": "half"}, "cannot be 'half'", "use a number"),
         ("extraction", {"alpha": float("nan")}, "cannot be nan", "use a number"),
-        ("extraction", {"alpha": 1.5}, "alpha is from 0 to 1", "correct the option"),
+        ("extraction", {"alpha": 1.5}, "alpha is above 0 and below 1", "correct the option"),
         ("clinical", {"judge": "me"}, "has no option `judge`", "use one of completion_format"),
         ("format", {"completion_format": ["answer"]}, "cannot be ['answer']", "use one of think_answer, answer"),
     ],
@@ -88,7 +88,7 @@ def test_naming_a_reward_twice_is_a_mistake() -> None:
 
 
 def test_a_whole_number_is_valid_for_a_number_option() -> None:
-    assert rewards.build([("extraction", 1.0, {"alpha": 1})])[0](SAMPLE, "").value is None
+    assert rewards.build([("repetition", 1.0, {"allowed": 0})])[0](SAMPLE, "left lung").value == 1.0
 
 
 def test_the_settings_of_a_recipe_are_passed_to_its_rewards() -> None:

@@ -12,6 +12,7 @@ from lowmed.evaluation.records.comparison import (
     SourceComparison,
     StratumDifference,
 )
+from lowmed.evaluation.records.field_metrics import FieldEstimate, FieldMetrics, FieldScores
 from lowmed.evaluation.records.metrics import (
     Accuracy,
     Calibration,
@@ -51,6 +52,9 @@ __all__ = [
     "EvalReport",
     "EvalSettings",
     "Example",
+    "FieldEstimate",
+    "FieldMetrics",
+    "FieldScores",
     "Flips",
     "JudgeCost",
     "JudgeScores",

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.evaluation.records.metrics import Interval
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
@@ -133,6 +134,8 @@ class ScoreMetrics(Part):
     """Share that names the wrong side."""
     polarity_error_rate: float | None
     """Share that denies what is present, or the reverse."""
+    fields: FieldMetrics | None = None
+    """By field; null without JSON questions."""
 
 
 class ScoreSummary(ScoreMetrics, Record):

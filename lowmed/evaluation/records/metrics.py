@@ -1,5 +1,6 @@
 """Metrics of greedy completions, controls, sampled completions and judges."""
 
+from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part
 
@@ -80,6 +81,8 @@ class Metrics(Part):
     """Mean over answer types."""
     macro_topic: Macro | None = None
     """Mean over topics."""
+    fields: FieldMetrics | None = None
+    """By field; absent without JSON questions."""
 
 
 class ControlAccuracy(Part):

@@ -57,6 +57,8 @@ class ScoredCompletion(StoredCompletion, total=False):
     """Why no answer could be extracted."""
     f1: float | None
     """Token F1 with the nearest gold answer; open questions only."""
+    fields: dict[str, float | None] | None
+    """Numbers of `shared`, `predicted` and `gold` fields, `f1` and `tree_similarity`; JSON questions only."""
     contradiction: list[str]
     """How the answer contradicts the gold answer: laterality, polarity, ..."""
 
