@@ -57,8 +57,7 @@ _PRIVATE = re.compile(f"[{ANY}]")  # a completion may contain such characters it
 _STRUCK_OUT = re.compile(r"~~[^~\n]*~~")
 _DROPPED = str.maketrans({**dict.fromkeys('[]{}"“”„‟«»「」『』_~#|<>)）\ufe0f', " "), "(": " – ", "（": " – "})
 _SHORT_NOT = regex.compile(r"n['’]t\b")
-_CANNOT = regex.compile(r"\bcan ?not\b|\bca not\b")
-_TWO_WORDS = "can" " not"
+_CANNOT = regex.compile(r"\b(ca)n? ?not\b")  # also "ca not", which "can't" has become
 _SPACES = regex.compile(r"[^\S\n]+")
 
 
@@ -140,7 +139,7 @@ def mark_mentions(text: str, options: Options) -> str:
     text = _TEXT_AND_LETTER.sub(lambda match: match[1] if _same(match[1], match[2]) else match[0], text)
     text = _TEXT_BEHIND.sub(_merge_behind, text)
     text = _SHORT_NOT.sub(" not", text.casefold().translate(_DROPPED))
-    return _SPACES.sub(" ", _CANNOT.sub(_TWO_WORDS, text)).strip()
+    return _SPACES.sub(" ", _CANNOT.sub(r"\1n not", text)).strip()
 
 
 def _translate_letters(text: str, letters: str) -> str:
