@@ -95,13 +95,14 @@ def _train(
     progress: Progress,
     log: Log,
 ) -> "Run":
-    from lowmed.api.preconditions import require_trainable
+    from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
     from lowmed.engine import device
 
-    require_trainable(recipe)
+    rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
+    abstaining = require_applicable_rewards(recipe, rewards, data.split.train)
     if run and run.record.data_digest not in (None, data.split.digest):
         raise RunError(
             "the data have changed since this run started",
@@ -121,6 +122,8 @@ def _train(
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(data.split.describe()))
+    for line in (*data.unexplained_lines, *map(str, abstaining)):
+        log(f"allowed {line}")
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
     run = run or create_run(recipe, name, out=None if out is None else fspath(out))

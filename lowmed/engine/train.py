@@ -111,7 +111,7 @@ def _train(
     run_rewards = rewards.for_recipe(recipe)
     size = batch_size(run, loaded)
     dataset = training_data.as_dataset(
-        rows, family, data_split.open_image, loaded.policy, with_reference=recipe.method.with_completion
+        rows, family, data_split.open_image, loaded.policy, with_completion=recipe.method.with_completion
     )
     job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size))
     trainer = _trainer(job)

@@ -78,6 +78,7 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
             tokens_of[reference] = image_tokens(*target_size(width, height, stored), current)
     rows_by_tokens: Counter[int] = Counter()
     images = text = completion = 0
+    reasoning = recipe.prompts.training.completion_format == "think_answer"
     try:
         with (folder / prepared_folder.SAMPLES).open(encoding="utf-8") as lines:
             for line in lines:
@@ -85,7 +86,8 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
                 rows_by_tokens[sum(tokens_of[reference] for reference in row["images"])] += 1
                 images = max(images, len(row["images"]))
                 text = max(text, len(row["question"]) + sum(map(len, row["options"])))
-                completion = max(completion, len(row["answer"]) + len(row["explanation"] or row["question"]))
+                if not reasoning or row["explanation"]:  # SFT leaves out the other rows
+                    completion = max(completion, len(row["answer"]) + len(row["explanation"] if reasoning else ""))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"the prepared data set cannot be read ({type(error).__name__}: {error})",

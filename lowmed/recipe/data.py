@@ -45,6 +45,10 @@ class DataSpec(Section):
     allow_shared_images: bool = Field(
         False, description="allow an official split whose training and test images overlap; all tables report it"
     )
+    allow_missing_explanations: bool = Field(
+        False,
+        description="allow SFT on reasoning although most questions have no explanation; it trains on the others only",
+    )
 
     @model_validator(mode="after")
     def _require_pass_counts(self) -> "DataSpec":

@@ -4,11 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from lowmed import answer
 from lowmed.rewards.score import Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 _MAX_LEAF_RATIO = 2
 
@@ -22,6 +22,7 @@ class Extraction:
     leaves earns 0, which is lowmed's guard. The reward abstains on other kinds of questions.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("json",)
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
