@@ -59,9 +59,7 @@ def _print(name: str, report: "CheckReport") -> None:
         allowed = {abstention.reward for abstention in report.abstaining}
         for gold in report.rewards.gold:
             if gold.abstained == gold.completions > 0 and gold.reward not in allowed:
-                print(
-                    f"note     `{gold.reward}` applies to these questions; it scores what only sampled completions have"
-                )
+                print(f"note     `{gold.reward}` applies here; it scores what only sampled completions have")
         _print_lines("fails", report.rewards.failures)
     print("not checked: " + "; ".join(report.not_checked))
     print(report.verdict)

@@ -77,7 +77,7 @@ def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, familie
 
 
 def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:
-    """One wording: its messages, the chat text, its tokens with and without images, and the completion that SFT trains on, if any."""
+    """One wording: its messages, the chat text, its tokens with and without images, and the SFT completion, if any."""
     messages = prompt.build_messages(family, sample, draw)
     chat = _template().render(messages=messages, add_generation_prompt=True)
     text_tokens = len(_tokenizer().encode(chat, add_special_tokens=False).ids) - len(sample.images)

@@ -112,7 +112,7 @@ def test_a_reward_is_allowed_by_its_name_alone() -> None:
 
 def test_several_rewards_are_named_together() -> None:
     rewards = "method.rewards=[{name: accuracy}, {name: reasoning}, {name: extraction}]"
-    with pytest.raises(RecipeError, match="`reasoning` abstains.*`extraction` abstains") as caught:
+    with pytest.raises(RecipeError, match=r"`reasoning` abstains.*`extraction` abstains") as caught:
         required(recipe(rewards), BARE)
     assert "leave `reasoning`, `extraction` out" in caught.value.fix
     assert "[reasoning, extraction]" in caught.value.fix
