@@ -11,6 +11,7 @@ from PIL import Image
 from lowmed import prompt
 from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.engine.chat import NO_START, AssistantStart
 from lowmed.sample import Sample
 
 CACHED_IMAGES = 512  # prepared images in memory: every completion of a group requests the same image
@@ -65,6 +66,7 @@ def as_dataset(
     policy: PixelPolicy,
     *,
     with_completion: bool,
+    start: AssistantStart = NO_START,
 ) -> Any:
     """The rows as a datasets.Dataset that renders prompts and opens images on access.
 
@@ -73,7 +75,8 @@ def as_dataset(
         family: prompt family.
         open_image: opens an image reference of a sample.
         policy: limits of image sizes.
-        with_completion: add the column `completion`, which SFT trains on.
+        with_completion: add the column `completion`: the assistant's turn, of which SFT trains on what follows `start`.
+        start: the start of the turn that the prompts contain.
 
     Returns:
         Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (index of the row),
@@ -93,7 +96,7 @@ def as_dataset(
             "row": batch["row"],
         }
         if with_completion:
-            completions = [_training_completion(family, row.sample) for row in selected]
+            completions = [start.completed_by(_training_completion(family, row.sample)) for row in selected]
             columns["completion"] = [[{"role": "assistant", "content": completion}] for completion in completions]
         return columns
 

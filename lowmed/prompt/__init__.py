@@ -10,7 +10,7 @@ from typing import Any
 from lowmed import answer
 from lowmed.errors import RecipeError
 from lowmed.prompt.families import FAMILIES
-from lowmed.prompt.family import CompletionFormat, Family, OptionFormat, question_text
+from lowmed.prompt.family import CompletionFormat, Family, OptionFormat, prefill_mistake, question_text
 from lowmed.sample import Sample
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "OptionFormat",
     "build_messages",
     "family",
+    "prefill_mistake",
     "question_text",
     "reference_completion",
     "training_completion",

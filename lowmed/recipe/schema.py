@@ -79,6 +79,8 @@ class Recipe(Section):
         known = [*prompt.FAMILIES, *self.prompts.families]
         if name is not None and name not in known:
             raise ValueError(f"bridge.sft_prompts: there is no prompt family `{name}`; use one of {', '.join(known)}")
+        if name is not None:
+            self.prompts.require_prefill_for(name)
         return self
 
     @property

@@ -65,6 +65,7 @@ def terminal(row: Row) -> str:
         if wording["wording"] == 1:
             tokens = f"{row['image_tokens']} image + {wording['text_tokens']} text tokens ({row['tokenizer']})"
             lines += [f"  {wording['family']:<9} {tokens}", f"    chat  {wording['chat']!r}"]
+            lines += [f"    start {wording['prefill']!r}, pre-filled and not trained on"] if wording["prefill"] else []
             completion = wording["completion"]
             lines.append(f"    SFT   {NO_COMPLETION if completion is None else repr(completion)}")
     return "\n".join(lines) + "\n"
@@ -79,13 +80,14 @@ def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, familie
 def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:
     """One wording: its messages, the chat text, its tokens with and without images, and the SFT completion, if any."""
     messages = prompt.build_messages(family, sample, draw)
-    chat = _template().render(messages=messages, add_generation_prompt=True)
+    chat = _template().render(messages=messages, add_generation_prompt=True) + family.prefill
     text_tokens = len(_tokenizer().encode(chat, add_special_tokens=False).ids) - len(sample.images)
     return {
         "family": family.name,
         "wording": draw + 1,
         "messages": messages,
         "chat": chat,
+        "prefill": family.prefill,
         "text_tokens": text_tokens,  # the placeholder of an image is counted with the image
         "prompt_tokens": text_tokens + image_tokens,
         "completion": prompt.training_completion(family, sample),
