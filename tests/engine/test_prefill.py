@@ -22,8 +22,6 @@ REASONING = prompt.family("reasoning")
 SAMPLES = phantom.samples("train", 4)
 PREFILLS = ["<think>", "<think>\n", "Let me solve this step by step.\n<think>", "Here it is: "]
 TEMPLATE_THAT_THINKS = (
-    (
-)
     "{{ 'user: ' + messages[0].content[-1].text }}{% if add_generation_prompt %}\nA: <think>\n{% endif %}"
 )
 

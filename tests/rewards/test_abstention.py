@@ -79,7 +79,9 @@ def recipe(*overrides: str) -> Recipe:
     return load_recipe("rarl", overrides, nano=True)
 
 
-def required(recipe: Recipe, samples: Iterable[Sample], reward: Callable[..., Score] | None = None) -> object:
+def required(
+    recipe: Recipe, samples: Iterable[Sample], reward: Callable[..., Score] | None = None
+) -> tuple[Abstention, ...]:
     rewards = build(recipe.method.reward_specs) if reward is None else [Weighted("mine", 1.0, reward)]
     return require_applicable_rewards(recipe, rewards, list(samples))
 
@@ -102,7 +104,7 @@ def test_the_recipe_named_in_the_fix_trains_on_the_same_questions() -> None:
 
 
 def test_a_reward_is_allowed_by_its_name_alone() -> None:
-    [allowed] = required(recipe("method.allow_abstaining=[reasoning]"), BARE)  # type: ignore[misc]
+    [allowed] = required(recipe("method.allow_abstaining=[reasoning]"), BARE)
     assert allowed.reward == "reasoning"
     with pytest.raises(RecipeError, match="`reasoning` abstains"):
         required(recipe("method.allow_abstaining=[accuracy]"), BARE)
