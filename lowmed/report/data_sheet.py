@@ -82,6 +82,7 @@ def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int)
     messages = prompt.build_messages(family, sample, draw)
     chat = _template().render(messages=messages, add_generation_prompt=True) + family.prefill
     text_tokens = len(_tokenizer().encode(chat, add_special_tokens=False).ids) - len(sample.images)
+    completion = prompt.training_completion(family, sample)
     return {
         "family": family.name,
         "wording": draw + 1,
@@ -90,7 +91,7 @@ def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int)
         "prefill": family.prefill,
         "text_tokens": text_tokens,  # the placeholder of an image is counted with the image
         "prompt_tokens": text_tokens + image_tokens,
-        "completion": prompt.training_completion(family, sample),
+        "completion": completion and completion.removeprefix(family.opening.strip()),
     }
 
 
