@@ -45,7 +45,7 @@ def audit(
     lowmed data audit data/vqa-rad
     lowmed data audit data/mine --against data/vqa-rad --against data/slake
     lowmed data audit data/vqa-rad --resplit image
-    lowmed grpo --recipe rl-plain data.source=folder data.path=data/vqa-rad/samples.by-image.jsonl data.split_by=official
+    lowmed grpo -r rl-plain data.source=folder data.path=data/vqa-rad/samples.by-image.jsonl data.split_by=official
     """
     from lowmed.api import audit as api
 

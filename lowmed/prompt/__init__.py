@@ -29,6 +29,7 @@ __all__ = [
 
 Message = dict[str, Any]
 
+_EMPTY_CELLS = frozenset({"n/a", "na", "nan", "none", "null"})
 _TAGS = re.compile(r"</?\s*(?:think(?:ing)?|answer)\s*>", re.IGNORECASE)
 
 
@@ -80,7 +81,8 @@ def training_completion(family: Family, sample: Sample) -> str | None:
 
 
 def _reasoning(sample: Sample) -> str:
-    """The explanation as the text of a think block; "" if it has no words."""
+    """The explanation as the text of a think block; "" if it has no words, or only those of an empty table cell."""
     # An explanation drafted by a reasoning model may contain tags, which would end the think block too early.
     text = _TAGS.sub(" ", sample.explanation).strip()
-    return text if answer.normalize(text) else ""
+    words = answer.normalize(text)
+    return text if re.search(r"\w", words) and words not in _EMPTY_CELLS else ""

@@ -58,6 +58,20 @@ def test_the_training_completion_never_restates_the_answer_as_reasoning(family: 
             assert completion is None
 
 
+@pytest.mark.parametrize(
+    "text", [" ", "-", "...", "<think></think>", "N/A", "nan", "None.", "\u2192", "</think><answer>"]
+)
+def test_an_explanation_without_words_is_none(text: str) -> None:
+    assert prompt.training_completion(prompt.family("reasoning"), replace(SAMPLES[0], explanation=text)) is None
+
+
+@pytest.mark.parametrize("text", ["\u80ba\u90e8\u6e05\u6670", "\u0644\u0627 \u064a\u0648\u062c\u062f", "None is seen."])
+def test_a_short_explanation_in_any_script_is_one(text: str) -> None:
+    completion = prompt.training_completion(prompt.family("reasoning"), replace(SAMPLES[0], explanation=text))
+    assert completion is not None
+    assert f"<think>{text}</think>" in completion
+
+
 def test_a_finished_run_is_evaluated_with_the_answers_of_all_training_questions() -> None:
     recipe = load_recipe("rarl-sft", ["data.max_train_questions=20"], nano=True)
     assert for_recipe(recipe, filtered=False).unexplained == ()

@@ -33,11 +33,9 @@ def test_more_than_half_of_the_questions_is_most(bare: int, on_most: bool) -> No
     assert result.why == ("the sample has no explanation" if bare else "")
 
 
-@pytest.mark.parametrize("explanation", [" ", "\n", "-", "...", "<think></think>"])
+@pytest.mark.parametrize("explanation", [" ", "\n", "-", "..."])
 def test_an_explanation_without_words_is_none(explanation: str) -> None:
-    if "think" not in explanation:
-        assert count("reasoning", [replace(sample, explanation=explanation) for sample in SAMPLES]).abstained == 40
-    assert prompt.training_completion(FAMILY, replace(SAMPLES[0], explanation=explanation)) is None
+    assert count("reasoning", [replace(sample, explanation=explanation) for sample in SAMPLES]).abstained == 40
 
 
 @pytest.mark.parametrize("name", ["accuracy", "format", "answer_follows", "modality", "repetition", "consistency"])
