@@ -122,8 +122,10 @@ def _train(
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(data.split.describe()))
-    for line in (*data.unexplained_lines, *map(str, abstaining)):
-        log(f"allowed {line}")
+    for line in data.unexplained_lines:
+        log(f"SFT     {line}")
+    for abstention in abstaining:
+        log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
     run = run or create_run(recipe, name, out=None if out is None else fspath(out))

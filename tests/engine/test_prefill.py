@@ -19,6 +19,7 @@ from lowmed.recipe import ModelSpec
 
 MODEL = ModelSpec(name="nano")
 REASONING = prompt.family("reasoning")
+PREFILL = "Step by step:\n<think>"
 SAMPLES = phantom.samples("train", 4)
 PREFILLS = ["<think>", "<think>\n", "Let me solve this step by step.\n<think>", "Here it is: "]
 TEMPLATE_THAT_THINKS = (
@@ -115,13 +116,13 @@ def test_a_template_that_opens_the_think_block_is_treated_alike(thinking: Any) -
 
 def test_rewards_and_records_of_grpo_see_the_tag(tmp_path: Path) -> None:
     overrides = [
-        "prompts.prefill='<think>'", "method.max_steps=1", "method.num_generations=4", "method.prompts_per_step=2",
+        'prompts.prefill="Step by step:\\n<think>"', "method.max_steps=1", "method.num_generations=4", "method.prompts_per_step=2",
         "method.rewards=[{name: accuracy}, {name: format}]",
     ]  # fmt: skip
     run = lowmed.train(lowmed.load_recipe("rl-plain", overrides, nano=True), tmp_path / "run")
-    assert run.recipe.prompts.prefill == "<think>"
+    assert lowmed.load_recipe(str(run.folder / "recipe.yaml")).prompts.prefill == PREFILL
     rollouts = [json.loads(line) for line in (run.folder / "rollouts.jsonl").read_text().splitlines()]
     assert len(rollouts) == 8
     assert all(rollout["completion"].startswith("<think>") for rollout in rollouts)
     digests = run.record.prompt_digests
-    assert digests == {"train": prefilled("<think>").digest, "infer": prefilled("<think>").digest}
+    assert digests == {"train": prefilled(PREFILL).digest, "infer": prefilled(PREFILL).digest}

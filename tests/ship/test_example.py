@@ -17,7 +17,8 @@ from ship import finished
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.nano import phantom
-from lowmed.run import Run
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run
 from lowmed.ship import merge, package
 from lowmed.ship.adapter import read_adapter, target_tensors
 from lowmed.ship.base_model import base_tensors
@@ -109,3 +110,12 @@ def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
     assert (text["text"], requests[0]["model"], requests[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
     received = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1])))
     assert received.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size
+
+
+def test_a_package_holds_the_prefill_of_the_prompts(tmp_path: Path) -> None:
+    recipe = load_recipe("rarl", ["prompts.prefill='<think>'"], nano=True)
+    run = create_run(recipe, "prefilled", out=str(tmp_path / "run"))
+    info = package.package_info(run, nano.folder(), "adapter", None, None)
+    assert {name: one.prefill for name, one in info.prompts.items()} == {"train": "<think>", "infer": "<think>"}
+    for kind in ("merged", "adapter", "served"):
+        assert '["prefill"]' in package.example(kind).read_text()
