@@ -116,7 +116,8 @@ def test_a_template_that_opens_the_think_block_is_treated_alike(thinking: Any) -
 
 def test_rewards_and_records_of_grpo_see_the_tag(tmp_path: Path) -> None:
     overrides = [
-        'prompts.prefill="Step by step:\\n<think>"', "method.max_steps=1", "method.num_generations=4", "method.prompts_per_step=2",
+        'prompts.prefill="Step by step:\\n<think>"', "method.max_steps=1", "method.num_generations=4",
+        "method.prompts_per_step=2",
         "method.rewards=[{name: accuracy}, {name: format}]",
     ]  # fmt: skip
     run = lowmed.train(lowmed.load_recipe("rl-plain", overrides, nano=True), tmp_path / "run")

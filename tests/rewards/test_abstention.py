@@ -54,6 +54,15 @@ def test_a_reward_for_some_kinds_is_counted_on_those_kinds() -> None:
     assert count("answer_follows", [*SAMPLES[:3], *[JSON] * 30]).questions == 3
 
 
+def test_no_judge_is_called() -> None:
+    judge = object()  # a call of any method would raise an exception
+    for name in ("judge", "clinical"):
+        [result] = abstentions(build([(name, 1.0, {})], judge=judge), SAMPLES, FAMILY)
+        assert result.abstained == 0
+    [result] = abstentions(build([("clinical", 1.0, {})], "answer", judge=judge), SAMPLES, prompt.family("direct"))
+    assert result.on_most
+
+
 def test_prompts_without_reasoning_turn_reasoning_rewards_off() -> None:
     direct = prompt.family("direct")
     for name in ("reasoning", "chain"):
