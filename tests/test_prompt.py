@@ -243,3 +243,45 @@ def test_a_recipe_may_define_a_family() -> None:
 def test_an_invalid_family_is_rejected(families: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PromptSpec.model_validate({"families": families})
+
+
+def test_a_prefill_changes_the_digest_of_its_family_alone() -> None:
+    prompts = PromptSpec(train="diverse", infer="reasoning", prefill="<think>")
+    assert prompts.training.prefill == prompts.asking.prefill == "<think>"
+    assert prompts.asking.digest != DIGESTS["reasoning"]
+    assert prompt.family("reasoning").digest == DIGESTS["reasoning"]
+    assert PromptSpec(prefill="").asking is prompt.family("reasoning")
+    assert prompts.asking.digest != PromptSpec(prefill="<think>\n").asking.digest
+
+
+@pytest.mark.parametrize(
+    ("prefill", "train", "message"),
+    [
+        ("</think>", "reasoning", "contains </think>"),
+        ("<think></think>", "reasoning", "contains </think>"),
+        ("<answer>", "reasoning", "no tag but <think>"),
+        ("<think>", "direct", "no tag but <answer>"),
+        ("<think> The image shows", "reasoning", "at its end"),
+        ("<think><think>", "reasoning", "at its end"),
+        ("<THINK>", "reasoning", "contains <THINK>"),
+        ("<|im_end|>", "reasoning", "control token"),
+        (" \n", "reasoning", "is blank"),
+    ],
+)
+def test_a_prefill_that_does_not_fit_the_completion_is_rejected(prefill: str, train: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PromptSpec(train=train, infer=train, prefill=prefill)
+
+
+def test_the_prefill_must_fit_the_prompts_of_evaluation_too() -> None:
+    with pytest.raises(ValueError, match="does not fit the prompts `direct`"):
+        PromptSpec(train="reasoning", infer="direct", prefill="<think>")
+
+
+def test_a_recipe_family_is_pre_filled_too() -> None:
+    families = {"mine": {"wordings": ["{question}"], "completion_format": "answer"}}
+    prompts = PromptSpec.model_validate(
+        {"families": families, "train": "mine", "infer": "direct", "prefill": "<answer>"}
+    )
+    assert prompts.training.opening == prompts.asking.opening == "<answer>"
+    assert prompt.reference_completion(prompts.training, CLOSED) == "<answer>yes</answer>"

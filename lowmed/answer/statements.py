@@ -25,7 +25,7 @@ ITEM = regex.compile(
 _OPENS = regex.compile(rf"[^\w{ANY}]*([{ANY}])\s*([,:.\-–—=]|\b{one_of(ALL.reasons)}\b)")
 REACH = 200
 _CLASS = regex.compile(r"\[\^[^\]]*\]")
-_LAST_WORD = regex.compile(rf"[,:→=–-] ?({in_class(LETTER, BRACKET, BARE, LABEL)})[ .!]*")
+LAST_LETTER = regex.compile(rf"[,:→=–-] ?({in_class(LETTER, BRACKET, BARE, LABEL)})[ .!]*$")
 _RATED = regex.compile(rf"[{ANY}] ?[:=–-]")
 
 
@@ -81,8 +81,8 @@ def singled_out(statement: str, *, is_first: bool, is_last: bool) -> int:
     """The position of a mention that is the complete statement, opens the first or closes the last one; else -1."""
     if alone := ALONE.fullmatch(statement):
         return alone.start(1)
-    if is_last and len(set(MENTION.findall(statement))) == 1 and (closing := _LAST_WORD.search(statement)):
-        return closing.start(1) if closing.end() == len(statement) else -1
+    if is_last and len(set(MENTION.findall(statement))) == 1 and (closing := LAST_LETTER.search(statement)):
+        return closing.start(1)
     if not is_first:
         return -1
     listed = _ENUMERATION.match(statement)

@@ -17,6 +17,7 @@ from lowmed.answer.normalize import normalize
 from lowmed.answer.statements import (
     ALONE,
     ITEM,
+    LAST_LETTER,
     MENTION,
     REACH,
     companions,
@@ -260,7 +261,10 @@ class _Reading:
             elif position not in compared and position < condition and may_affirm(statement[position]) and not in_item:
                 rank = HEDGED if position in hedged else AFFIRMED
                 counted.append(Verdict(index, position, rank, option))
+        closing = LAST_LETTER.search(statement)
         named = {verdict.option for verdict in counted}
+        if closing and named and named != {self.options.mentioned(closing[1])}:
+            return  # "It is a mass, B", where B is another option
         if len(named) > 1 and len(named) == len(set(self.options.texts)):
             return  # the statement repeats the options
         if len(named) == 1 and not announced and _SECOND_THOUGHT.match(statement):

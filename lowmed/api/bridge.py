@@ -64,7 +64,8 @@ def bridge(
         log: gets lines of text.
 
     Raises:
-        RecipeError: the recipe has no `bridge` section.
+        RecipeError: the recipe has no `bridge` section, or a stage cannot train on the data: a reward abstains on most
+            questions, or the SFT rounds lack explanations.
         RunError: the directory exists.
     """
     from lowmed.evaluation.bridge_rule import bridge_spec
@@ -77,7 +78,7 @@ def bridge(
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
     if folder.exists():
         raise RunError("the directory exists", str(folder), f"choose another --out, or --resume {folder}")
-    _questions(recipe, 1)  # a mistake in the data must show before anything is written
+    _require_trainable_stages(recipe)  # a mistake must show before anything is written
     with disk_errors(folder):
         folder.mkdir(parents=True)
         write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
@@ -181,6 +182,23 @@ def _walk(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log:
     status: Literal["finished", "refused"] = "refused" if step == "stop" else "finished"
     _record(folder, stages, status)
     return BridgeReport(folder, status, tuple(stages))
+
+
+def _require_trainable_stages(recipe: "Recipe") -> None:
+    """Check what the stages require of the recipe and its data.
+
+    Raises:
+        LowmedError: the RL stage or an SFT round would fail.
+    """
+    from lowmed.api.preconditions import require_applicable_rewards, require_trainable
+    from lowmed.data import for_recipe
+    from lowmed.data.explanations import keep_trainable
+    from lowmed.evaluation.bridge_rule import stage_recipe
+
+    rewards = require_trainable(recipe)
+    samples = for_recipe(recipe).split.train
+    require_applicable_rewards(recipe, rewards, samples)
+    keep_trainable(samples, stage_recipe(recipe, "sft", None))
 
 
 def _questions(recipe: "Recipe", limit: int) -> "DataSplit":

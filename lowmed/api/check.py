@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from lowmed.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lowmed.data.dataset import RejectedRow
     from lowmed.data.split import DataSplit
     from lowmed.recipe import Recipe
+    from lowmed.rewards.abstention import Abstention
     from lowmed.rewards.check import RewardsReport
+    from lowmed.sample import Sample
 
 IMAGES_OPENED = 32
 NOT_CHECKED = (
@@ -37,11 +41,15 @@ class CheckReport:
         data: rows, images and kinds of the data set, as lines.
         split: one line for each part of the split.
         allowed: problems of the split that the recipe allows by name.
+        abstaining: rewards that abstain on most training questions, which the recipe allows by name.
         rejected: rows of the source that cannot be used.
         difficulty: effect of the difficulty filter, as lines; empty if the recipe has no difficulty file.
+        explanations: the questions that SFT leaves out because they have no explanation, as lines; and whether the SFT
+            rounds of a bridge can use the data.
         images: tokens of the first training images.
         memory: the GPUs on which the run is estimated to fit, as lines.
         rewards: the report of `lowmed rewards check`; None if the method has no rewards.
+        gold_drawn_from: number of training questions if `rewards` is about a random subset of them, else None.
         verdict: the result in words.
         not_checked: what only a GPU or the model's weights can show.
     """
@@ -50,11 +58,14 @@ class CheckReport:
     data: tuple[str, ...]
     split: tuple[str, ...]
     allowed: tuple[str, ...]
+    abstaining: "tuple[Abstention, ...]"
     rejected: "tuple[RejectedRow, ...]"
     difficulty: tuple[str, ...]
+    explanations: tuple[str, ...]
     images: ImageCheck
     memory: tuple[str, ...]
     rewards: "RewardsReport | None"
+    gold_drawn_from: int | None
     verdict: Literal["ready to train", "the rewards do not hold"]
     not_checked: tuple[str, ...] = NOT_CHECKED
 
@@ -78,25 +89,46 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     Raises:
         RecipeError, DataError, SetupError: the same error that training would raise.
     """
-    from lowmed.api.preconditions import require_trainable
+    from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
+    from lowmed.rewards.abstention import gold_subset
     from lowmed.rewards.check import check_rewards
 
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
-    reward_report = check_rewards(built, data.split.train, recipe.prompts.training) if built else None
+    abstaining = require_applicable_rewards(recipe, built, data.split.train)
+    gold = gold_subset(data.split.train)
+    reward_report = check_rewards(built, gold, recipe.prompts.training) if built else None
     return CheckReport(
         recipe_digest=recipe.digest,
         data=data.description,
         split=tuple(data.split.describe()),
         allowed=data.allowed,
+        abstaining=abstaining,
         rejected=data.rejected,
         difficulty=data.filter_effect,
+        explanations=(*data.unexplained_lines, *_bridge_lines(recipe, data.split.train)),
         images=_image_check(recipe, data.split),
         memory=_memory_lines(recipe),
         rewards=reward_report,
+        gold_drawn_from=len(data.split.train) if len(gold) < len(data.split.train) else None,
         verdict="the rewards do not hold" if reward_report and reward_report.failures else "ready to train",
     )
+
+
+def _bridge_lines(recipe: "Recipe", samples: "Sequence[Sample]") -> tuple[str, ...]:
+    """Whether the SFT rounds of a bridge can use the data. GRPO alone does not need that, so it is not an error."""
+    from lowmed.data.explanations import keep_trainable
+    from lowmed.errors import RecipeError
+    from lowmed.evaluation.bridge_rule import stage_recipe
+
+    if recipe.bridge is None:
+        return ()
+    try:
+        kept = keep_trainable(samples, stage_recipe(recipe, "sft", None))
+    except RecipeError as error:
+        return (f"`lowmed bridge` refuses these data: {error.what}", f"fix: {error.fix}")
+    return (f"SFT rounds of `lowmed bridge` train on {len(kept):,} of {len(samples):,} questions",)
 
 
 def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:

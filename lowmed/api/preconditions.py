@@ -1,10 +1,22 @@
-"""What training requires of a recipe before anything is loaded. `check` and `train` share it, so that they agree."""
+"""What training requires of a recipe and its data. `check`, `train` and `bridge` share it, so that they agree."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lowmed.errors import RecipeError
     from lowmed.recipe import Recipe
     from lowmed.rewards import Weighted
+    from lowmed.rewards.abstention import Abstention
+    from lowmed.sample import Sample
+
+# What the training questions lack if a reward abstains on them, as part of a fix.
+_NEEDED_DATA = {
+    "reasoning": "use data with explanations, or a judge of the reasoning (the reward `clinical`)",
+    "extraction": "ask for JSON: data.task=extraction",
+    "semantic": "use data with open questions",
+    "modality": "use data that state the modality",
+}
 
 
 def require_trainable(recipe: "Recipe") -> "list[Weighted]":
@@ -27,3 +39,58 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     require_trainable_family(recipe.model)
     require_start(recipe.lora)
     return built
+
+
+def require_applicable_rewards(
+    recipe: "Recipe", rewards: "Sequence[Weighted]", samples: "Sequence[Sample]"
+) -> "tuple[Abstention, ...]":
+    """Check that no reward abstains on most training questions, unless the recipe allows it by name.
+
+    Args:
+        recipe: the recipe.
+        rewards: its rewards.
+        samples: its training questions.
+
+    Returns:
+        The abstentions that the recipe allows.
+
+    Raises:
+        RecipeError: a reward abstains on most questions, so training would silently leave it out.
+    """
+    from lowmed.rewards.abstention import abstentions
+
+    results = abstentions(rewards, samples, recipe.prompts.training)
+    on_most = [result for result in results if result.on_most]
+    allowed = recipe.method.abstaining_allowed
+    if refused := [result for result in on_most if result.reward not in allowed]:
+        raise _abstention_error(recipe, refused)
+    return tuple(on_most)
+
+
+def _abstention_error(recipe: "Recipe", refused: "Sequence[Abstention]") -> "RecipeError":
+    from lowmed.errors import RecipeError
+
+    names = [result.reward for result in refused]
+    fixes = [_without(recipe, names)]
+    fixes += [_NEEDED_DATA[result.reward] for result in refused if result.reward in _NEEDED_DATA]
+    allowed = ", ".join([*recipe.method.abstaining_allowed, *names])
+    fixes.append(f"allow it: 'method.allow_abstaining=[{allowed}]'")
+    return RecipeError(
+        "; ".join(map(str, refused)),
+        f"method.rewards, {', '.join(names)}; data.source={recipe.data.source}; prompts.train={recipe.prompts.train}",
+        "; or ".join(fixes),
+    )
+
+
+def _without(recipe: "Recipe", names: "Sequence[str]") -> str:
+    """How to train without some rewards: the shipped recipe with exactly the other ones, or an edit."""
+    from lowmed.recipe.io import load_recipe, shipped_recipes
+
+    others = {spec.name: spec for spec in recipe.method.reward_specs if spec.name not in names}
+    form = recipe.prompts.training.completion_format
+    for name in shipped_recipes() if others else ():
+        shipped = load_recipe(name)
+        same_rewards = {spec.name: spec for spec in shipped.method.reward_specs} == others
+        if same_rewards and shipped.prompts.training.completion_format == form:
+            return f"use --recipe {name}, which has the other rewards"
+    return f"leave {', '.join(f'`{name}`' for name in names)} out of method.rewards"

@@ -77,20 +77,24 @@ def check_rewards(recipe: "Recipe") -> "RewardsReport":
     """Score a recipe's gold completions, other spellings of them, and known hacks with the recipe's rewards.
 
     Raises:
-        RecipeError: the recipe has no rewards, or a mistake in them.
+        RecipeError: the recipe has no rewards, or a mistake in them; or one abstains on most training questions.
         DataError, SetupError: the data cannot be loaded.
         RunError: a reward raised an exception.
     """
     from lowmed import rewards
+    from lowmed.api.preconditions import require_applicable_rewards
     from lowmed.errors import RecipeError
     from lowmed.rewards import check
+    from lowmed.rewards.abstention import gold_subset
 
     if not recipe.method.reward_specs:
         raise RecipeError(
             "this recipe has no rewards", f"method.kind={recipe.method.kind}", "use a recipe whose method has rewards"
         )
     built = rewards.for_recipe(recipe)
-    return check.check_rewards(built, _training_samples(recipe), recipe.prompts.training)
+    samples = _training_samples(recipe)
+    require_applicable_rewards(recipe, built, samples)
+    return check.check_rewards(built, gold_subset(samples), recipe.prompts.training)
 
 
 def calibrate_embedding(recipe: "Recipe", model: str, out: Path | None = None) -> "EmbeddingCalibration":

@@ -95,13 +95,14 @@ def _train(
     progress: Progress,
     log: Log,
 ) -> "Run":
-    from lowmed.api.preconditions import require_trainable
+    from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
     from lowmed.engine import device
 
-    require_trainable(recipe)
+    rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
+    abstaining = require_applicable_rewards(recipe, rewards, data.split.train)
     if run and run.record.data_digest not in (None, data.split.digest):
         raise RunError(
             "the data have changed since this run started",
@@ -123,6 +124,10 @@ def _train(
     log("split   " + "\n        ".join(data.split.describe()))
     if data.filter_effect:
         log("filter  " + "\n        ".join(data.filter_effect))
+    for line in data.unexplained_lines:
+        log(f"SFT     {line}")
+    for abstention in abstaining:
+        log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
     run = run or create_run(recipe, name, out=None if out is None else fspath(out))

@@ -22,7 +22,7 @@ def check(
 
     \b
     lowmed check --recipe rarl --nano
-    lowmed check --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
+    lowmed check --recipe rl-plain data.source=vqa-rad data.path=~/vqa-rad
 
     Exit 2: training would refuse the recipe or its data. Exit 1: the rewards do not hold.
     """
@@ -45,12 +45,21 @@ def _print(name: str, report: "CheckReport") -> None:
     print(f"recipe   {name}: valid, digest {report.recipe_digest}")
     _print_lines("data", report.data)
     _print_lines("split", report.split)
+    _print_lines("allowed", tuple(map(str, report.abstaining)))
     _print_lines("filter", report.difficulty)
+    _print_lines("SFT", report.explanations)
     images = report.images
     print(f"images   {images.opened} opened, at most {images.most_tokens} tokens of {images.budget} each")
     _print_lines("memory", report.memory)
     if report.rewards:
+        if report.gold_drawn_from:
+            drawn = report.rewards.gold[0].completions
+            print(f"gold     {drawn:,} of {report.gold_drawn_from:,} training questions, drawn at random")
         print("\n".join(check_lines(report.rewards)))
+        allowed = {abstention.reward for abstention in report.abstaining}
+        for gold in report.rewards.gold:
+            if gold.abstained == gold.completions > 0 and gold.reward not in allowed:
+                print(f"note     `{gold.reward}` applies here; it scores what only sampled completions have")
         _print_lines("fails", report.rewards.failures)
     print("not checked: " + "; ".join(report.not_checked))
     print(report.verdict)

@@ -92,7 +92,7 @@ def prepare(
     lowmed data prepare medmnist --path breastmnist.npz --out data/breast
     lowmed data prepare questions.xlsx --map question=Frage,image=Datei --out data/mine
     lowmed data prepare ct-slices/ --as dicom --window lung --out data/ct
-    lowmed grpo --recipe rarl data.source=folder data.path=data/mine
+    lowmed grpo --recipe rl-plain data.source=folder data.path=data/mine
     """
     from lowmed.api import prepare as api
     from lowmed.data.ingest.detect import ImportOptions

@@ -11,7 +11,9 @@ from lowmed.cli.progress import progress
 
 if TYPE_CHECKING:
     from lowmed.data.audit.record import AuditRecord
+    from lowmed.prompt import Family
 
+FAMILIES = "reasoning,diverse,direct"
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder of `lowmed data prepare`, or with samples.jsonl.")
 ]
@@ -43,7 +45,7 @@ def audit(
     lowmed data audit data/vqa-rad
     lowmed data audit data/mine --against data/vqa-rad --against data/slake
     lowmed data audit data/vqa-rad --resplit image
-    lowmed grpo --recipe rarl data.source=folder data.path=data/vqa-rad/samples.by-image.jsonl data.split_by=official
+    lowmed grpo -r rl-plain data.source=folder data.path=data/vqa-rad/samples.by-image.jsonl data.split_by=official
     """
     from lowmed.api import audit as api
 
@@ -92,7 +94,9 @@ def show(
     questions: Annotated[int, typer.Option("--questions", min=1, help="Number of questions per split.")] = 12,
     seed: Annotated[int, typer.Option("--seed", help="Selects the questions.")] = 0,
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
-    prompts: Annotated[str, typer.Option("--prompts", help="Prompt families.")] = "reasoning,diverse,direct",
+    prompts: Annotated[
+        str | None, typer.Option("--prompts", help=f"Prompt families; default: the recipe's, else {FAMILIES}.")
+    ] = None,
     recipe: options.Recipe = None,
     max_image_tokens: Budget = None,
     as_json: options.Json = False,
@@ -112,7 +116,7 @@ def show(
     root = folder if folder.is_dir() else folder.parent
     data = data_folder.load(str(folder), images=False)
     policy = PixelPolicy(max_image_tokens or image_budget(recipe))
-    families = [name.strip() for name in prompts.split(",")]
+    families = prompt_families(prompts, recipe)
     shown = rows(data, policy, families, questions=questions, seed=seed, split=split)
     page = root / "show.html"
     write_text(page, show_page(f"{len(shown)} samples of {folder.name}", shown, root))
@@ -122,6 +126,21 @@ def show(
     for row in shown:
         print(terminal(row))
     print(f"page  {page}")
+
+
+def prompt_families(names: str | None, recipe: str | None) -> "list[Family]":
+    """The named prompt families, else those of the recipe.
+
+    Raises:
+        RecipeError: there is no such prompt family.
+    """
+    from lowmed import prompt
+    from lowmed.recipe.io import load_recipe
+
+    if names is None and recipe:
+        prompts = load_recipe(recipe, []).prompts
+        return list(dict.fromkeys([prompts.training, prompts.asking]))
+    return [prompt.family(name.strip()) for name in (names or FAMILIES).split(",")]
 
 
 def image_budget(recipe: str | None) -> int:

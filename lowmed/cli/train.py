@@ -37,7 +37,7 @@ HELP = {
     lowmed grpo --recipe rarl                                  on a CUDA GPU
     lowmed grpo --recipe rarl --nano                           no GPU, no download, minutes
     lowmed grpo --recipe rarl lora.start=runs/20260101-rarl-sft method.max_steps=300
-    lowmed grpo --recipe rarl data.source=vqa-rad data.path=~/vqa-rad
+    lowmed grpo --recipe rl-plain data.source=vqa-rad data.path=~/vqa-rad
     lowmed grpo --resume auto --max-minutes 500                resume; stop before a session limit
     lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or resume it
     """,

@@ -1,13 +1,16 @@
 """The data of a recipe: loaded, split, validated and filtered, by the function that every command calls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lowmed.data.dataset import RejectedRow
 from lowmed.data.difficulty import Selection, filter_by_difficulty
+from lowmed.data.explanations import keep_trainable
 from lowmed.data.load import load
 from lowmed.data.split import DataSplit, split_data, validate_split
 from lowmed.progress import Progress
 from lowmed.recipe import Recipe
+from lowmed.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class RecipeData:
         rejected: rows of the source that cannot be used.
         allowed: problems of the split that the recipe allows by name; every table must state them.
         filter_effect: effect of the difficulty filter, as lines; empty without one.
+        unexplained: ids of the training samples that SFT leaves out, because the prompts request reasoning and the
+            samples have no explanation.
     """
 
     split: DataSplit
@@ -27,21 +32,31 @@ class RecipeData:
     rejected: tuple[RejectedRow, ...]
     allowed: tuple[str, ...]
     filter_effect: tuple[str, ...]
+    unexplained: tuple[str, ...]
+
+    @property
+    def unexplained_lines(self) -> tuple[str, ...]:
+        """What SFT leaves out for lack of an explanation, as at most one line."""
+        if not self.unexplained:
+            return ()
+        total = len(self.unexplained) + len(self.split.train)
+        return (f"{len(self.unexplained):,} of {total:,} training questions are left out: no explanation to train on",)
 
 
 def for_recipe(
-    recipe: Recipe, *, path: str | None = None, difficulty: bool = True, progress: Progress | None = None
+    recipe: Recipe, *, path: str | None = None, filtered: bool = True, progress: Progress | None = None
 ) -> RecipeData:
     """Load the recipe's source, split it, validate the split, then filter and order the training samples.
 
     Args:
         recipe: the recipe.
         path: a folder to read in place of `data.path`.
-        difficulty: whether to apply `data.difficulty`; a finished run is evaluated without it.
+        filtered: whether to leave out training samples by `data.difficulty` and, for SFT, those without an explanation
+            that the prompts need. A finished run is evaluated without these filters.
         progress: shows the preparation of a data set that is not cached yet.
 
     Raises:
-        RecipeError: the source is unknown.
+        RecipeError: the source is unknown, or SFT on reasoning lacks explanations for most training samples.
         DataError: the data are missing or damaged, the split would leak, or no training row is left.
         SetupError: the source must be downloaded and the hub cannot be reached.
     """
@@ -49,11 +64,18 @@ def for_recipe(
     dataset = load(spec.source, path or spec.path, max_image_tokens=recipe.model.max_image_tokens, progress=progress)
     data_split = split_data(dataset, spec, recipe.seed)
     allowed = validate_split(data_split, spec)
-    selection = filter_by_difficulty(data_split.train, spec) if difficulty else Selection(data_split.train, {})
+    selection = filter_by_difficulty(data_split.train, spec) if filtered else Selection(data_split.train, {})
+    kept = keep_trainable(selection.kept, recipe) if filtered else selection.kept
     return RecipeData(
-        split=replace(data_split, train=selection.kept),
+        split=replace(data_split, train=kept),
         description=tuple(dataset.describe().splitlines()),
         rejected=dataset.rejected,
         allowed=allowed,
-        filter_effect=selection.describe(spec) if difficulty else (),
+        filter_effect=selection.describe(spec) if filtered else (),
+        unexplained=_missing_ids(selection.kept, kept),
     )
+
+
+def _missing_ids(samples: Sequence[Sample], kept: Sequence[Sample]) -> tuple[str, ...]:
+    kept_ids = {sample.id for sample in kept}
+    return tuple(sample.id for sample in samples if sample.id not in kept_ids)

@@ -20,7 +20,7 @@ from PIL import Image
 from lowmed import prompt
 from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.data.split import DataSplit
-from lowmed.engine import device, patches, train
+from lowmed.engine import chat, device, patches, train
 from lowmed.engine.load import Loaded
 from lowmed.engine.profiler import Profiler
 from lowmed.nano import phantom
@@ -152,8 +152,7 @@ def _measured_lengths(
         return len(loaded.processor.tokenizer(text)["input_ids"])
 
     def rendered(sample: Sample, wording: int) -> str:
-        messages = prompt.build_messages(family, sample, wording)
-        return str(loaded.processor.apply_chat_template(messages, add_generation_prompt=True))
+        return chat.render(loaded.processor, family, sample, wording)
 
     wordings = range(len(family.wordings))
     text = max(count(rendered(sample, wording)) for sample in data_split.train for wording in wordings)

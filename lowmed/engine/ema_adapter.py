@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lowmed import prompt
+from lowmed.engine import chat
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import packing
 from lowmed.engine.training_data import TrainingRow
@@ -118,14 +119,15 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             One value for each completion; None if its answer is wrong or has no tag.
         """
         likelihoods: list[float | None] = [None] * len(numbers)
-        model = self.loaded.model
+        model, processor = self.loaded.model, self.loaded.processor
+        opening = chat.assistant_start(processor, self.family).opening
         training = model.training
         model.eval()
         with self.swapped_in(), torch.no_grad():
             for number, group in groupby(range(len(numbers)), key=lambda index: numbers[index]):
                 row = self.rows[number]
                 right = [index for index in group if Accuracy()(row.sample, texts[index]).value == 1]
-                spans = {index: answer_span(self.loaded.processor.tokenizer, ids[index]) for index in right}
+                spans = {index: answer_span(processor.tokenizer, ids[index], opening) for index in right}
                 scored = [index for index in right if spans[index]]
                 for start in range(0, len(scored), self.per_device_train_batch_size):
                     batch = scored[start : start + self.per_device_train_batch_size]
@@ -142,9 +144,7 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
     ) -> list[float]:
         """The likelihood of the answers in completions of one prompt, which is read once for all of them."""
         processor, device = self.loaded.processor, self.loaded.model.device
-        text = processor.apply_chat_template(
-            prompt.build_messages(self.family, row.sample, row.wording), add_generation_prompt=True
-        )
+        text = chat.render(processor, self.family, row.sample, row.wording)
         encoded = processor(text=[text], images=[*images] if images else None, return_tensors="pt")
         count, longest = len(completions), max(map(len, completions))
         padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in completions])
@@ -169,14 +169,15 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             weight.data, self.weights[name] = self.weights[name], weight.data
 
 
-def answer_span(tokenizer: Any, ids: list[int]) -> tuple[int, int] | None:
+def answer_span(tokenizer: Any, ids: list[int], opening: str = "") -> tuple[int, int] | None:
     """The first token of the tagged answer and the token after its last one, or None if there is no such tag.
 
-    A token may contain characters of the tag and of the answer. It belongs to the answer.
+    A token may contain characters of the tag and of the answer. It belongs to the answer. `opening` is the part of the
+    completion that stands in the prompt.
     """
 
     def decoded(count: int) -> str:
-        return str(tokenizer.decode(ids[:count], skip_special_tokens=True))
+        return opening + str(tokenizer.decode(ids[:count], skip_special_tokens=True))
 
     text = decoded(len(ids))
     begin, end = text.rfind("<answer>") + len("<answer>"), text.rfind("</answer>")

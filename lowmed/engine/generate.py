@@ -7,6 +7,7 @@ import torch
 
 from lowmed import prompt
 from lowmed.data.image.policy import prepare
+from lowmed.engine import chat
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, sampling
 from lowmed.errors import DataError
@@ -42,12 +43,14 @@ def complete(
 
     Raises:
         DataError: an image cannot be opened, or is missing in the model's input.
+        RecipeError: chat template and prompt family both open a tag.
         SetupError: the model produces NaN or infinite logits.
     """
     rows = [sample for sample in sorted(samples, key=_length) for _ in range(copies)]
     options = sampling.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids)
     loaded.model.eval()
     size = _batch_size(loaded, max_new_tokens)
+    opening = chat.assistant_start(loaded.processor, family).opening
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
         if loaded.backend == "unsloth" or not decode.supports(sampling.unwrapped(loaded.model)):
@@ -58,7 +61,7 @@ def complete(
             inputs = encode(loaded, [batch[row] for row in first_rows], family, open_image)
             completions = sampling.generate(loaded.model, inputs, prompt_of_row, options)
         for sample, ids in zip(batch, completions, strict=True):
-            yield _completion(loaded, sample, ids)
+            yield _completion(loaded, sample, ids, opening)
 
 
 def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, open_image: OpenImage) -> Any:
@@ -73,10 +76,7 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
     Raises:
         DataError: an image cannot be opened, or is missing in the model's input.
     """
-    texts = [
-        loaded.processor.apply_chat_template(prompt.build_messages(family, sample), add_generation_prompt=True)
-        for sample in samples
-    ]
+    texts = [chat.render(loaded.processor, family, sample) for sample in samples]
     images = [prepare(open_image(reference), loaded.policy) for sample in samples for reference in sample.images]
     inputs = loaded.processor(text=texts, images=images or None, padding=True, return_tensors="pt")
     encoded = len(inputs["image_grid_thw"]) if images else 0
@@ -115,7 +115,7 @@ def _length(sample: Sample) -> tuple[int, int]:
     return len(sample.images), len(prompt.question_text(sample))
 
 
-def _completion(loaded: Loaded, sample: Sample, ids: list[int]) -> Completion:
+def _completion(loaded: Loaded, sample: Sample, ids: list[int], opening: str) -> Completion:
     ended = ids[-1] in loaded.end_ids
     text = loaded.processor.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
-    return Completion(sample, text, len(ids), "stop" if ended else "length")
+    return Completion(sample, opening + text, len(ids), "stop" if ended else "length")

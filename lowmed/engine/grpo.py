@@ -1,13 +1,14 @@
 """GRPO: TRL's trainer with the recipe's settings. Each prompt is read once, and rows without a gradient are skipped."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed.engine import row_selection
+from lowmed.engine import chat, row_selection
 from lowmed.engine.device import choose_rollout, kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
 from lowmed.engine.job import TrainingJob
@@ -35,9 +36,18 @@ def build(job: TrainingJob) -> GRPOTrainer:
         canary_steps=method.canary_steps,
         steps_per_batch=method.steps_per_batch,
         likelihood=ema.likelihood if ema else None,
+        opening=chat.assistant_start(loaded.processor, family).opening,
     )
     compiled = choose_rollout(job.recipe.model, loaded.device)[0] == "compiled"
-    trainer = build_trainer(method, loaded, job.dataset, functions, job.arguments, job.size.rows_per_generate, compiled)
+    trainer = build_trainer(
+        method,
+        replace(loaded, processor=chat.with_prefill(loaded.processor, family)),
+        job.dataset,
+        functions,
+        job.arguments,
+        job.size.rows_per_generate,
+        compiled,
+    )
     if ema:
         trainer.add_callback(ema)
     return trainer

@@ -25,6 +25,7 @@ def reward_functions(
     canary_steps: int | None = None,
     steps_per_batch: int = 1,
     likelihood: Likelihood | None = None,
+    opening: str = "",
 ) -> list[RewardFunction]:
     """One TRL reward function for each reward, in order.
 
@@ -41,6 +42,7 @@ def reward_functions(
         canary_steps: steps between two lines of canaries.jsonl; None for no such lines.
         steps_per_batch: optimizer steps on the same completions.
         likelihood: computes the likelihood of answers, for rewards that need it.
+        opening: the part of each completion that its prompt contains, e.g. a pre-filled `<think>`.
     """
     paid_values: list[dict[str, float | None]] = []
 
@@ -52,7 +54,7 @@ def reward_functions(
         images: list[Any] | None = None,
         **_others: Any,
     ) -> None:
-        texts = [messages[0]["content"] for messages in completions]
+        texts = [opening + messages[0]["content"] for messages in completions]
         likelihoods = (
             likelihood(row, images or [None] * len(row), texts, completion_ids) if likelihood else [None] * len(row)
         )

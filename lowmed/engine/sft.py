@@ -2,6 +2,7 @@
 
 from trl import SFTConfig, SFTTrainer
 
+from lowmed.engine import chat
 from lowmed.engine.job import TrainingJob
 
 
@@ -17,5 +18,5 @@ def build(job: TrainingJob) -> SFTTrainer:
         model=job.loaded.model,
         args=arguments,
         train_dataset=job.dataset,
-        processing_class=job.loaded.processor,
+        processing_class=chat.with_prefill(job.loaded.processor, job.recipe.prompts.training),
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from lowmed import rewards
 from lowmed.data.split import DataSplit
-from lowmed.engine import device, load, patches, training_data
+from lowmed.engine import chat, device, load, patches, training_data
 from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError
 from lowmed.files import disk_errors, utc_now, write_json
@@ -37,6 +37,7 @@ def load_for_training(recipe: Recipe) -> load.Loaded:
     if error := device.unsupported_error(recipe):
         raise error
     loaded = load.load_base(recipe.model, device.find_device(recipe.model))
+    chat.require_reasoning_prompts(loaded.processor, recipe.prompts.training)
     from transformers import set_seed
 
     set_seed(recipe.seed)
@@ -111,7 +112,12 @@ def _train(
     run_rewards = rewards.for_recipe(recipe)
     size = batch_size(run, loaded)
     dataset = training_data.as_dataset(
-        rows, family, data_split.open_image, loaded.policy, with_reference=recipe.method.with_completion
+        rows,
+        family,
+        data_split.open_image,
+        loaded.policy,
+        with_completion=recipe.method.with_completion,
+        start=chat.assistant_start(loaded.processor, family),
     )
     job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size))
     trainer = _trainer(job)

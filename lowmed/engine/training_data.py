@@ -11,6 +11,7 @@ from PIL import Image
 from lowmed import prompt
 from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.engine.chat import NO_START, AssistantStart
 from lowmed.sample import Sample
 
 CACHED_IMAGES = 512  # prepared images in memory: every completion of a group requests the same image
@@ -64,7 +65,8 @@ def as_dataset(
     open_image: Callable[[str], Image.Image],
     policy: PixelPolicy,
     *,
-    with_reference: bool,
+    with_completion: bool,
+    start: AssistantStart = NO_START,
 ) -> Any:
     """The rows as a datasets.Dataset that renders prompts and opens images on access.
 
@@ -73,11 +75,12 @@ def as_dataset(
         family: prompt family.
         open_image: opens an image reference of a sample.
         policy: limits of image sizes.
-        with_reference: add the column `completion`.
+        with_completion: add the column `completion`: the assistant's turn, of which SFT trains on what follows `start`.
+        start: the start of the turn that the prompts contain.
 
     Returns:
         Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (index of the row),
-        and with `with_reference` also `completion` (messages).
+        and with `with_completion` also `completion` (messages).
     """
     from datasets import Dataset
 
@@ -92,9 +95,15 @@ def as_dataset(
             "images": [[image(reference) for reference in row.sample.images] for row in selected],
             "row": batch["row"],
         }
-        if with_reference:
-            completions = [prompt.reference_completion(family, row.sample) for row in selected]
+        if with_completion:
+            completions = [start.completed_by(_training_completion(family, row.sample)) for row in selected]
             columns["completion"] = [[{"role": "assistant", "content": completion}] for completion in completions]
         return columns
 
     return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(render)
+
+
+def _training_completion(family: prompt.Family, sample: Sample) -> str:
+    completion = prompt.training_completion(family, sample)
+    assert completion is not None, sample.id  # data.for_recipe leaves out samples without one
+    return completion

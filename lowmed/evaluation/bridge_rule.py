@@ -80,8 +80,13 @@ def probe_stage(name: str, report: ProbeReport, then: Step, why: str) -> ProbeSt
 
 
 def stage_recipe(recipe: Recipe, kind: Literal["grpo", "sft"], start: Path | None) -> Recipe:
-    """The recipe of one stage: the method or the SFT of the `bridge` section, starting from the previous adapter."""
-    method = bridge_spec(recipe).sft if kind == "sft" else recipe.method
+    """The recipe of one stage: the method or the SFT of the `bridge` section, from the previous adapter."""
+    bridge = bridge_spec(recipe)
+    method = bridge.sft if kind == "sft" else recipe.method
+    prompts = recipe.prompts
+    if kind == "sft" and bridge.sft_prompts:
+        prompts = prompts.model_copy(update={"train": bridge.sft_prompts})
     lora = recipe.lora.model_copy(update={"start": str(start) if start else recipe.lora.start})
     about = f"{recipe.about} Stage: {kind}."
-    return recipe.model_copy(update={"about": about, "method": method, "bridge": None, "lora": lora})
+    changed = {"about": about, "method": method, "prompts": prompts, "bridge": None, "lora": lora}
+    return recipe.model_copy(update=changed)

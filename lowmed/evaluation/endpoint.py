@@ -22,6 +22,8 @@ CONCURRENT_REQUESTS = 8
 PAUSES_SECONDS = (0.5, 2.0, 8.0)  # before each retry of a busy server
 SECONDS_PER_COMPLETION = 600
 KEY = "LOWMED_API_KEY"
+# vLLM continues the last message with these. llama.cpp always continues one of the assistant.
+CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}
 
 
 def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, max_new_tokens: int) -> Answerer:
@@ -49,8 +51,9 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
                 "messages": _messages(family, sample, open_image, policy),
                 "max_tokens": max_new_tokens,
                 "temperature": temperature,
+                **(CONTINUE if family.prefill else {}),
             }
-            return _completion(sample, _post(client, url, body), url)
+            return _completion(sample, _post(client, url, body), url, family)
 
         with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
             for start in range(
@@ -64,7 +67,7 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
 def _messages(
     family: prompt.Family, sample: Sample, open_image: OpenImage, policy: PixelPolicy
 ) -> list[prompt.Message]:
-    """The messages that a loaded model would get, with the prepared images as PNG."""
+    """The messages that a loaded model would get, with the prepared images as PNG, then the prefill, if any."""
     images = iter(sample.images)
     messages = prompt.build_messages(family, sample)
     for message in messages:
@@ -74,7 +77,7 @@ def _messages(
             else part
             for part in message["content"]
         ]
-    return messages
+    return [*messages, {"role": "assistant", "content": family.prefill}] if family.prefill else messages
 
 
 def _png(open_image: OpenImage, reference: str, policy: PixelPolicy) -> str:
@@ -97,7 +100,7 @@ def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
         raise SetupError(f"the endpoint {error}", url, fix) from error
 
 
-def _completion(sample: Sample, content: Any, url: str) -> Completion:
+def _completion(sample: Sample, content: Any, url: str, family: prompt.Family) -> Completion:
     try:
         choice = content["choices"][0]
         text = choice["message"]["content"] or ""
@@ -109,4 +112,6 @@ def _completion(sample: Sample, content: Any, url: str) -> Completion:
             url,
             "set --endpoint to the OpenAI-compatible URL, .../v1",
         ) from error
+    # Some servers return the continued message as a whole.
+    text = family.opening + text.removeprefix(family.prefill).removeprefix(family.opening)
     return Completion(sample, text, tokens, finish_reason)

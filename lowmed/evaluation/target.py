@@ -176,7 +176,7 @@ def _load_split(
 ) -> tuple[DataSplit, str]:
     run = target.run
     if run and on in (None, run.recipe.data.source):
-        data_split = for_recipe(run.recipe, path=path, difficulty=False, progress=progress).split
+        data_split = for_recipe(run.recipe, path=path, filtered=False, progress=progress).split
         if data_split.digest != run.record.data_digest:
             raise DataError(
                 "these are not the data that the run was trained on, so its held-out questions are unknown",

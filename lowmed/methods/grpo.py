@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lowmed.methods.method import MethodSpec, RewardSpec
 from lowmed.section import Positive, counterpart
@@ -78,6 +78,9 @@ class GrpoSpec(MethodSpec):
         description="the rewards; `lowmed rewards list` names them",
         json_schema_extra=counterpart("GRPOTrainer: reward_funcs"),
     )
+    allow_abstaining: tuple[str, ...] = Field(
+        (), description="names of rewards that may abstain on most training questions; any other one is an error"
+    )
 
     @property
     def completions_per_prompt(self) -> int:
@@ -113,6 +116,18 @@ class GrpoSpec(MethodSpec):
     def reward_specs(self) -> tuple[RewardSpec, ...]:
         """The rewards."""
         return self.rewards
+
+    @property
+    def abstaining_allowed(self) -> tuple[str, ...]:
+        """The names in `allow_abstaining`."""
+        return self.allow_abstaining
+
+    @model_validator(mode="after")
+    def _allowed_rewards_exist(self) -> "GrpoSpec":
+        names = [reward.name for reward in self.rewards]
+        if unknown := [name for name in self.allow_abstaining if name not in names]:
+            raise ValueError(f"allow_abstaining names `{unknown[0]}`, and the rewards are {', '.join(names)}")
+        return self
 
     def limited_to(self, max_completion_length: int) -> "GrpoSpec":
         """The method with shorter completions."""

@@ -127,6 +127,11 @@ class MethodSpec(Section):
         """The rewards of the method; empty where it uses none."""
         return ()
 
+    @property
+    def abstaining_allowed(self) -> tuple[str, ...]:
+        """Names of the rewards that may abstain on most training questions."""
+        return ()
+
     def limited_to(self, max_completion_length: int) -> "MethodSpec":
         """The method with shorter completions; unchanged where it samples none."""
         del max_completion_length

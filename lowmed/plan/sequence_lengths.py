@@ -63,7 +63,7 @@ def sequence_lengths(recipe: Recipe) -> SequenceLengths:
     if recipe.data.source == "phantom":
         image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, PixelPolicy(image))
         source = "generated images of the phantom data set"
-    text = TEMPLATE_TOKENS + QUESTION_TOKENS
+    text = TEMPLATE_TOKENS + QUESTION_TOKENS + _prefill(recipe)
     if recipe.model.name == "nano":
         text *= 2  # its small vocabulary splits words into more tokens
     return SequenceLengths(image, 1, text, _completion(recipe, REFERENCE_TOKENS), image, source)
@@ -78,6 +78,7 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
             tokens_of[reference] = image_tokens(*target_size(width, height, stored), current)
     rows_by_tokens: Counter[int] = Counter()
     images = text = completion = 0
+    reasoning = recipe.prompts.training.completion_format == "think_answer"
     try:
         with (folder / prepared_folder.SAMPLES).open(encoding="utf-8") as lines:
             for line in lines:
@@ -85,7 +86,8 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
                 rows_by_tokens[sum(tokens_of[reference] for reference in row["images"])] += 1
                 images = max(images, len(row["images"]))
                 text = max(text, len(row["question"]) + sum(map(len, row["options"])))
-                completion = max(completion, len(row["answer"]) + len(row["explanation"] or row["question"]))
+                if not reasoning or row["explanation"]:  # SFT leaves out the other rows
+                    completion = max(completion, len(row["answer"]) + len(row["explanation"] if reasoning else ""))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"the prepared data set cannot be read ({type(error).__name__}: {error})",
@@ -100,11 +102,15 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
     return SequenceLengths(
         max(rows_by_tokens),
         images,
-        TEMPLATE_TOKENS + -(-text // CHARACTERS_PER_TOKEN),
+        TEMPLATE_TOKENS + -(-text // CHARACTERS_PER_TOKEN) + _prefill(recipe),
         _completion(recipe, 20 + -(-completion // CHARACTERS_PER_TOKEN)),
         mean,
         f"{rows:,} prepared rows with {spread}",
     )
+
+
+def _prefill(recipe: Recipe) -> int:
+    return -(-len(recipe.prompts.prefill) // CHARACTERS_PER_TOKEN)
 
 
 def _completion(recipe: Recipe, reference: int) -> int:

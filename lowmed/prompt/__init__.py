@@ -1,4 +1,4 @@
-"""Builds the prompt of a sample, and its reference completion.
+"""Builds the prompt of a sample, its reference completion, and the completion that SFT trains on.
 
 A family is a named set of wordings that request the same form of completion. Training draws a wording per sample.
 Inference always uses the first wording.
@@ -7,9 +7,10 @@ Inference always uses the first wording.
 import re
 from typing import Any
 
+from lowmed import answer
 from lowmed.errors import RecipeError
 from lowmed.prompt.families import FAMILIES
-from lowmed.prompt.family import CompletionFormat, Family, OptionFormat, question_text
+from lowmed.prompt.family import CompletionFormat, Family, OptionFormat, prefill_mistake, question_text
 from lowmed.sample import Sample
 
 __all__ = [
@@ -20,12 +21,15 @@ __all__ = [
     "OptionFormat",
     "build_messages",
     "family",
+    "prefill_mistake",
     "question_text",
     "reference_completion",
+    "training_completion",
 ]
 
 Message = dict[str, Any]
 
+_EMPTY_CELLS = frozenset({"n/a", "na", "nan", "none", "null"})
 _TAGS = re.compile(r"</?\s*(?:think(?:ing)?|answer)\s*>", re.IGNORECASE)
 
 
@@ -57,11 +61,29 @@ def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Mes
 
 
 def reference_completion(family: Family, sample: Sample) -> str:
-    """The correct completion in the family's form: the gold answer, with the sample's explanation as reasoning."""
+    """A right completion in the family's form, with the sample's explanation as reasoning. Reward checks score it.
+
+    For a sample without an explanation, one sentence that states the answer takes the place of the reasoning: the form
+    needs some text there. SFT does not train on that sentence, see `training_completion`.
+    """
     gold = sample.letter if sample.kind == "choice" else sample.answer
-    answer = family.reference_answer.replace("{answer}", gold)
+    answer_text = family.reference_answer.replace("{answer}", gold)
     if family.completion_format == "answer":
-        return f"<answer>{answer}</answer>"
+        return f"<answer>{answer_text}</answer>"
+    thought = _reasoning(sample) or f"The answer to the question is {sample.answer}."
+    return f"<think>{thought}</think><answer>{answer_text}</answer>"
+
+
+def training_completion(family: Family, sample: Sample) -> str | None:
+    """The completion that SFT trains on; None if the family requests reasoning and the sample has no explanation."""
+    if family.completion_format == "think_answer" and not _reasoning(sample):
+        return None
+    return reference_completion(family, sample)
+
+
+def _reasoning(sample: Sample) -> str:
+    """The explanation as the text of a think block; "" if it has no words, or only those of an empty table cell."""
     # An explanation drafted by a reasoning model may contain tags, which would end the think block too early.
-    thought = _TAGS.sub(" ", sample.explanation).strip() or f"The answer to the question is {sample.answer}."
-    return f"<think>{thought}</think><answer>{answer}</answer>"
+    text = _TAGS.sub(" ", sample.explanation).strip()
+    words = answer.normalize(text)
+    return text if re.search(r"\w", words) and words not in _EMPTY_CELLS else ""

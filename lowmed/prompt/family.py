@@ -1,6 +1,7 @@
 """A prompt family: wordings that all request the same form of completion."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,8 @@ class OptionFormat:
 
 
 LETTERED_LINES = OptionFormat()
+_TAG = re.compile(r"</?\s*(?:think(?:ing)?|answer)\s*>", re.IGNORECASE)
+_CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Family:
         fallback_wordings: wordings for the other kinds, by lowmed.
         option_format: how options follow the question.
         reference_answer: how a reference completion writes `{answer}` in its tag.
+        prefill: the start of the assistant's turn, which is part of the prompt. The model continues it.
     """
 
     name: str
@@ -62,6 +66,13 @@ class Family:
     fallback_wordings: tuple[str, ...] = ()
     option_format: OptionFormat = LETTERED_LINES
     reference_answer: str = "{answer}"
+    prefill: str = ""
+
+    @property
+    def opening(self) -> str:
+        """The tag that the prefill opens, with the white space after it; "" if it opens none. Completions have it."""
+        match = _TAG.search(self.prefill)
+        return self.prefill[match.start() :] if match else ""
 
     @property
     def digest(self) -> str:
@@ -73,12 +84,30 @@ class Family:
             parts.append(self.option_format.digest_part)
         if self.reference_answer != "{answer}":
             parts.append(f"reference_answer={self.reference_answer!r}")
+        if self.prefill:
+            parts += ["prefill", self.prefill]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def wording(self, kind: Kind, index: int = 0) -> str:
         """The wording for a kind of question, by index modulo the number of wordings."""
         wordings = self.wordings if kind in self.kinds else self.fallback_wordings
         return wordings[index % len(wordings)]
+
+
+def prefill_mistake(prefill: str, completion_format: CompletionFormat) -> str:
+    """What is wrong with a prefill for completions of this form; "" if nothing is.
+
+    It may end with the first tag of the form. Other tags would end or skip a part of the completion.
+    """
+    if prefill and not prefill.strip():
+        return "is blank"
+    if control := _CONTROL_TOKEN.search(prefill):
+        return f"contains the control token {control[0]}"
+    tags = _TAG.findall(prefill)
+    first = "<answer>" if completion_format == "answer" else "<think>"
+    if tags and not (tags == [first] and prefill.rstrip().endswith(first)):
+        return f"contains {tags[-1]}; it may have no tag but {first}, at its end"
+    return ""
 
 
 def question_text(sample: Sample, option_format: OptionFormat = LETTERED_LINES) -> str:

@@ -1,5 +1,6 @@
 """The questions of a recipe: which are trained on, and with which prompts."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -48,6 +49,10 @@ class DataSpec(Section):
     allow_shared_images: bool = Field(
         False, description="allow an official split whose training and test images overlap; all tables report it"
     )
+    allow_missing_explanations: bool = Field(
+        False,
+        description="allow SFT on reasoning although most questions have no explanation; it trains on the others only",
+    )
 
     @model_validator(mode="after")
     def _require_pass_counts(self) -> "DataSpec":
@@ -80,6 +85,9 @@ class PromptSpec(Section):
     families: dict[str, CustomFamily] = Field({}, description="name -> a prompt family of this recipe")
     train: str = Field("diverse", description="family whose wordings training draws from")
     infer: str = Field("reasoning", description="family whose first wording evaluation and probes use")
+    prefill: str = Field(
+        "", description="start of the assistant's turn, e.g. `<think>`; part of the prompt, and the model continues it"
+    )
 
     @field_validator("families")
     @classmethod
@@ -96,6 +104,21 @@ class PromptSpec(Section):
             raise ValueError(f"there is no prompt family `{name}`; use one of {', '.join(known)}")
         return name
 
+    @model_validator(mode="after")
+    def _prefill_fits(self) -> "PromptSpec":
+        for name in dict.fromkeys((self.train, self.infer)):
+            self.require_prefill_for(name)
+        return self
+
+    def require_prefill_for(self, name: str) -> None:
+        """Check that the prefill fits the completions that a prompt family requests.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if mistake := prompt.prefill_mistake(self.prefill, self._family(name).completion_format):
+            raise ValueError(f"prompts.prefill={self.prefill!r} does not fit the prompts `{name}`: it {mistake}")
+
     @property
     def training(self) -> prompt.Family:
         """The family that training draws its wordings from."""
@@ -109,5 +132,7 @@ class PromptSpec(Section):
     def _family(self, name: str) -> prompt.Family:
         custom = self.families.get(name)
         if custom is None:
-            return prompt.family(name)
-        return prompt.Family(name, custom.wordings, custom.completion_format, "the recipe's own")
+            family = prompt.family(name)
+            return replace(family, prefill=self.prefill) if self.prefill else family
+        source = "the recipe's own"
+        return prompt.Family(name, custom.wordings, custom.completion_format, source, prefill=self.prefill)

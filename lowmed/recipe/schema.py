@@ -4,8 +4,9 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from lowmed import prompt
 from lowmed.methods import AnyMethod, SftSpec
 from lowmed.recipe.data import DataSpec, PromptSpec
 from lowmed.recipe.model import LoraSpec, ModelSpec
@@ -22,6 +23,9 @@ class BridgeSpec(Section):
     questions: Positive = Field(200, description="number of training questions in a probe")
     rounds: Positive = Field(3, description="maximum number of SFT rounds")
     sft: SftSpec = Field(description="settings of one round of SFT")
+    sft_prompts: str | None = Field(
+        None, description="prompt family of the SFT rounds; null = prompts.train, which may need explanations"
+    )
 
 
 class JudgeSpec(Section):
@@ -68,6 +72,16 @@ class Recipe(Section):
         json_schema_extra=counterpart("TrainingArguments: seed"),
     )
     provenance: dict[str, str] = Field({}, description="recipe key -> source of its value")
+
+    @model_validator(mode="after")
+    def _bridge_prompts_exist(self) -> "Recipe":
+        name = self.bridge.sft_prompts if self.bridge else None
+        known = [*prompt.FAMILIES, *self.prompts.families]
+        if name is not None and name not in known:
+            raise ValueError(f"bridge.sft_prompts: there is no prompt family `{name}`; use one of {', '.join(known)}")
+        if name is not None:
+            self.prompts.require_prefill_for(name)
+        return self
 
     @property
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from PIL import ImageDraw
 from lowmed.data.audit.record import AuditRecord
 from lowmed.data.image.files import open_in
 from lowmed.errors import DataError
+from lowmed.report.data_sheet import NO_COMPLETION
 from lowmed.sample import KINDS, LETTERS
 
 THUMBNAIL_PX = 180
@@ -44,7 +45,7 @@ def audit_page(record: AuditRecord, folder: Path) -> str:
 def show_page(title: str, rows: Iterable[dict[str, Any]], folder: Path) -> str:
     """The page of some samples, with the complete input of the model."""
     samples = [{**row, "thumbnails": [thumbnail(folder, image) for image in row["images"]]} for row in rows]
-    return _render("data_show.html", title=title, samples=samples, letters=LETTERS)
+    return _render("data_show.html", title=title, samples=samples, letters=LETTERS, no_completion=NO_COMPLETION)
 
 
 def thumbnail(folder: Path, reference: str, boxes: Iterable[Iterable[int]] = ()) -> str:

@@ -1,4 +1,4 @@
-"""Samples with their prompts: messages, reference completions and tokens, for a page or for the terminal."""
+"""Samples with their prompts: messages, SFT completions and tokens, for a page or for the terminal."""
 
 import random
 from dataclasses import asdict
@@ -14,25 +14,31 @@ from lowmed.errors import DataError
 from lowmed.sample import LETTERS, Sample
 
 Row = dict[str, Any]
+NO_COMPLETION = "left out: the prompt requests reasoning, and the sample has no explanation"
 WEIGHTS = Path(lowmed.nano.__file__).parent / "weights"
 
 
 def rows(
-    data: DataSet, policy: PixelPolicy, families: list[str], *, questions: int, seed: int, split: str | None = None
+    data: DataSet,
+    policy: PixelPolicy,
+    families: list[prompt.Family],
+    *,
+    questions: int,
+    seed: int,
+    split: str | None = None,
 ) -> list[Row]:
     """Samples drawn from each split, in their order, with every wording of the prompt families.
 
     Args:
         data: the data set.
         policy: the pixel policy, for the image tokens.
-        families: names of prompt families.
+        families: the prompt families.
         questions: samples of each split.
         seed: selects the samples.
         split: only this split.
 
     Raises:
         DataError: there is no such split.
-        RecipeError: there is no such prompt family.
     """
     if split is not None and split not in data.splits:
         raise DataError(f"there is no split `{split}`", "--split", f"use one of {', '.join(data.splits)}")
@@ -59,33 +65,33 @@ def terminal(row: Row) -> str:
         if wording["wording"] == 1:
             tokens = f"{row['image_tokens']} image + {wording['text_tokens']} text tokens ({row['tokenizer']})"
             lines += [f"  {wording['family']:<9} {tokens}", f"    chat  {wording['chat']!r}"]
-            lines.append(f"    gold  {wording['reference']!r}")
+            lines += [f"    start {wording['prefill']!r}, pre-filled and not trained on"] if wording["prefill"] else []
+            completion = wording["completion"]
+            lines.append(f"    SFT   {NO_COMPLETION if completion is None else repr(completion)}")
     return "\n".join(lines) + "\n"
 
 
-def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, families: list[str]) -> Row:
+def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, families: list[prompt.Family]) -> Row:
     images = sum(_tokens(data, image, policy) for image in sample.images)
-    prompts = [
-        _prompt(prompt.family(name), sample, draw, images)
-        for name in families
-        for draw in range(len(prompt.family(name).wordings))
-    ]
+    prompts = [_prompt(family, sample, draw, images) for family in families for draw in range(len(family.wordings))]
     return {**asdict(sample), "split": split, "image_tokens": images, "tokenizer": "nano's", "prompts": prompts}
 
 
 def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:
-    """One wording: its messages, the chat text, its tokens with and without images, and the reference completion."""
+    """One wording: its messages, the chat text, its tokens with and without images, and the SFT completion, if any."""
     messages = prompt.build_messages(family, sample, draw)
-    chat = _template().render(messages=messages, add_generation_prompt=True)
+    chat = _template().render(messages=messages, add_generation_prompt=True) + family.prefill
     text_tokens = len(_tokenizer().encode(chat, add_special_tokens=False).ids) - len(sample.images)
+    completion = prompt.training_completion(family, sample)
     return {
         "family": family.name,
         "wording": draw + 1,
         "messages": messages,
         "chat": chat,
+        "prefill": family.prefill,
         "text_tokens": text_tokens,  # the placeholder of an image is counted with the image
         "prompt_tokens": text_tokens + image_tokens,
-        "reference": prompt.reference_completion(family, sample),
+        "completion": completion and completion.removeprefix(family.opening.strip()),
     }
 
 

@@ -35,7 +35,7 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     if not (run.folder / SPLIT).is_file():
         return {"missing": "the run stopped before its data were split"}
     try:
-        data = for_recipe(run.recipe, path=path, difficulty=False)
+        data = for_recipe(run.recipe, path=path, filtered=False)
     except LowmedError:  # its text may name a folder or a file
         return {"missing": "the data are not where the run read them; name a copy with --path"}
     data_split = data.split

@@ -1,11 +1,12 @@
 """Weighted F-measure of the fields of a JSON answer."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lowmed import answer
 from lowmed.answer import fields
 from lowmed.rewards.score import Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Extraction:
     abstains on other kinds of questions.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("json",)
     alpha: float = 0.5
 
     def __post_init__(self) -> None:

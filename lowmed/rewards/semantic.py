@@ -8,7 +8,7 @@ from lowmed import answer
 from lowmed.rewards import embedding
 from lowmed.rewards.accuracy import lists_more
 from lowmed.rewards.score import Need, Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Semantic:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"embedding"})
+    kinds: ClassVar[tuple[Kind, ...]] = ("open", "text")
     model: str = ""
     calibration: str = ""
     graded: bool = False

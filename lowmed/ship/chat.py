@@ -108,7 +108,9 @@ def build_page(chat: ChatModel, gradio: Any) -> Any:
     """The page: question on the left, the answers of each system on the right."""
     policy = chat.loaded.policy
     default = chat.target.family
-    families = {default.name: default, **prompt.FAMILIES}
+    families = {default.name: default} | {
+        name: shipped for name, shipped in prompt.FAMILIES.items() if name != default.name
+    }
 
     def show_images(files: list[str] | None) -> list[Image.Image]:
         try:

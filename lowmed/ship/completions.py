@@ -13,6 +13,7 @@ import torch
 
 from lowmed import prompt
 from lowmed.data.image.policy import prepare
+from lowmed.engine import chat
 from lowmed.engine.generate import encode
 from lowmed.engine.load import Loaded
 from lowmed.errors import RunError
@@ -67,10 +68,11 @@ def completion_logits(loaded: Loaded, questions: QuestionSet, completions: Seque
     return logits
 
 
-def decode(loaded: Loaded, completion: list[int]) -> tuple[str, str]:
-    """A completion as text, and its finish reason: `stop`, or `length` if the token limit truncated it."""
+def decode(loaded: Loaded, completion: list[int], opening: str) -> tuple[str, str]:
+    """A completion as text after its opening, and its finish reason: `stop`, or `length` if it was truncated."""
     ended = bool(completion) and completion[-1] in loaded.end_ids
-    return loaded.processor.tokenizer.decode(completion, skip_special_tokens=True), "stop" if ended else "length"
+    text = loaded.processor.tokenizer.decode(completion, skip_special_tokens=True)
+    return opening + text, "stop" if ended else "length"
 
 
 def completions_with_peft(
@@ -104,12 +106,7 @@ def completions_with_peft(
             "device": str(loaded.model.device),
             "min_pixels": loaded.policy.min_pixels,
             "max_pixels": loaded.policy.max_pixels,
-            "texts": [
-                loaded.processor.apply_chat_template(
-                    prompt.build_messages(questions.family, sample), add_generation_prompt=True
-                )
-                for sample in samples
-            ],
+            "texts": [chat.render(loaded.processor, questions.family, sample) for sample in samples],
             "images": images,
             "max_new_tokens": questions.max_new_tokens,
             "suppressed": loaded.suppressed,

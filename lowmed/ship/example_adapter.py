@@ -17,6 +17,7 @@ model = PeftModel.from_pretrained(model, folder)
 question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[2])
 content = [{"type": "image"}, {"type": "text", "text": question}]
 text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+text += package["prompts"]["infer"]["prefill"]  # the model continues it
 inputs = processor(text=[text], images=[Image.open(sys.argv[1]).convert("RGB")], return_tensors="pt").to(model.device)
 output = model.generate(**inputs, max_new_tokens=package["max_new_tokens"], do_sample=False)
 print(processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

@@ -22,7 +22,10 @@ image.resize((size[0], size[1]), Image.Resampling.BICUBIC).save(png, "PNG")
 data_url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[3])
 content = [{"type": "image_url", "image_url": {"url": data_url}}, {"type": "text", "text": question}]
-body = {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": package["max_new_tokens"]}
+messages = [{"role": "user", "content": content}]
+if prefill := package["prompts"]["infer"]["prefill"]:  # llama-server continues a last message of the assistant
+    messages.append({"role": "assistant", "content": prefill})
+body = {"messages": messages, "temperature": 0, "max_tokens": package["max_new_tokens"]}
 data = json.dumps({"model": sys.argv[4] if len(sys.argv) > 4 else package["run"], **body}).encode()
 request = urllib.request.Request(f"{sys.argv[1]}/chat/completions", data, {"Content-Type": "application/json"})  # noqa: S310
 print(json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"])  # noqa: S310

@@ -12,10 +12,11 @@ from lowmed.errors import RunError
 from lowmed.files import write_text
 from lowmed.models import ModelFamily, family_of
 from lowmed.report.eval_table import NOTICE
+from lowmed.run import open_run
 from lowmed.ship.export import ExportRequest
 from lowmed.ship.gguf.convert import image_token_limits
 from lowmed.ship.gguf.export import export_for_llama_cpp
-from lowmed.ship.records import ExportReport
+from lowmed.ship.records import PACKAGE, ExportReport, read_versioned
 
 CONTEXT_TOKENS = 4096
 MODELFILE = "Modelfile"
@@ -40,8 +41,10 @@ def export_ollama(request: ExportRequest) -> ExportReport:
     """Write the GGUF files and a Modelfile.
 
     Raises:
-        LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
+        LowmedError: the extra `gguf` is missing, the model is not supported, the prompts pre-fill the assistant's turn,
+            or the merge is not possible.
     """
+    _require_no_prefill(request)
     report = export_for_llama_cpp(request, write_modelfile)
     if not report.passed:
         return report
@@ -73,6 +76,19 @@ def write_modelfile(folder: Path, files: Sequence[Path], out: Path) -> Path:
     path = out / MODELFILE
     write_text(path, _modelfile(family, processor.tokenizer, folder, files))
     return path
+
+
+def _require_no_prefill(request: ExportRequest) -> None:
+    if request.is_exported:
+        prefill = read_versioned(Path(request.source) / PACKAGE)["prompts"]["infer"].get("prefill", "")
+    else:
+        prefill = open_run(request.source).recipe.prompts.prefill
+    if prefill:
+        raise RunError(
+            f"the prompts pre-fill the assistant's turn ({prefill!r}), which lowmed's Ollama template cannot do",
+            request.source,
+            "export to gguf, whose example.py sends the prefill to llama-server",
+        )
 
 
 def _modelfile(family: ModelFamily, tokenizer: Any, folder: Path, files: Sequence[Path]) -> str:

@@ -26,7 +26,10 @@ LARGE_IMAGE_PX = (2000, 1500)
 
 @dataclass(frozen=True)
 class PromptInfo:
-    """A prompt family as lowmed.json describes it; `question_template` is the wording for inference."""
+    """A prompt family as lowmed.json describes it; `question_template` is the wording for inference.
+
+    `prefill` is the start of the assistant's turn, which follows the generation prompt.
+    """
 
     name: str
     digest: str
@@ -35,6 +38,7 @@ class PromptInfo:
     kinds: tuple[str, ...]
     fallback_wordings: tuple[str, ...]
     question_template: str
+    prefill: str
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ def _prompt_info(family: prompt.Family) -> PromptInfo:
         kinds=family.kinds,
         fallback_wordings=family.fallback_wordings,
         question_template=family.wording("open"),
+        prefill=family.prefill,
     )
 
 

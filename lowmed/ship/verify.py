@@ -8,9 +8,8 @@ import torch
 from safetensors import safe_open
 
 from lowmed import answer
-from lowmed.engine import device, load
+from lowmed.engine import chat, device, load
 from lowmed.recipe import ModelSpec
-from lowmed.sample import Sample
 from lowmed.ship import completions
 from lowmed.ship.adapter import WEIGHTS_FILE, Adapter, missing_layers, target_tensors
 from lowmed.ship.completions import QuestionSet
@@ -100,17 +99,19 @@ def check_adapter(
             f"{same} of {len(by_peft)} completions are the same",
         ),
     ]
-    outputs = AdapterOutputs(tuned, read_answers(loaded, questions.samples, tuned), logits)
+    outputs = AdapterOutputs(tuned, read_answers(loaded, questions, tuned), logits)
     del loaded
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return checks, outputs
 
 
-def read_answers(loaded: load.Loaded, samples: Sequence[Sample], tokens: Sequence[list[int]]) -> list[str | None]:
+def read_answers(loaded: load.Loaded, questions: QuestionSet, tokens: Sequence[list[int]]) -> list[str | None]:
     """The answers in the completions; None where there is no single answer."""
-    texts = [completions.decode(loaded, ids) for ids in tokens]
-    return [answer.read(text, sample, finish).value for sample, (text, finish) in zip(samples, texts, strict=True)]
+    opening = chat.assistant_start(loaded.processor, questions.family).opening
+    texts = [completions.decode(loaded, ids, opening) for ids in tokens]
+    pairs = zip(questions.samples, texts, strict=True)
+    return [answer.read(text, sample, finish).value for sample, (text, finish) in pairs]
 
 
 def measure_parity(
@@ -166,7 +167,7 @@ def retained_check(retained: float, precision: str) -> Check:
 
 def _parity(reference: str, loaded: load.Loaded, questions: QuestionSet, outputs: AdapterOutputs) -> Parity:
     tokens = completions.greedy_completions(loaded, questions)
-    answers = read_answers(loaded, questions.samples, tokens)
+    answers = read_answers(loaded, questions, tokens)
     logits = completions.completion_logits(loaded, questions, outputs.completions)
     differences = [(one - other).abs() for one, other in zip(logits, outputs.logits, strict=True)]
     count = len(questions.samples)

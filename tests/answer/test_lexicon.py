@@ -94,6 +94,12 @@ def test_words_that_are_compared_with_normalized_text_are_in_normal_form(lexicon
     assert [normalize(word) for word in words] == words
 
 
+@pytest.mark.parametrize("lexicon", LEXICONS, ids=lambda lexicon: lexicon.language)
+def test_each_word_for_left_has_its_counterpart_for_right(lexicon: Lexicon) -> None:
+    assert len(lexicon.left) == len(lexicon.right)
+    assert set(lexicon.left).isdisjoint(lexicon.right)
+
+
 def test_merging_keeps_the_entries_of_every_language_in_order() -> None:
     first = Lexicon(language="a", yes=("x",), number_words={"i": 1}, modalities={"MRI": ("mr",), "CT": ("ct",)})
     second = Lexicon(language="b", yes=("y",), number_words={"j": 1}, modalities={"MRI": ("irm",), "PET": ("tep",)})

@@ -1,6 +1,7 @@
 """`lowmed check` refuses what training refuses, with the same error."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from lowmed.api.bridge import bridge
 from lowmed.api.check import check
 from lowmed.cli import app
 from lowmed.errors import LowmedError
@@ -88,6 +90,10 @@ def gold_that_cannot_be_read(folder: Path) -> Arguments:
     return write_samples(folder / "d", *rows)
 
 
+def a_reward_that_abstains(folder: Path) -> Arguments:
+    return write_samples(folder / "d", *(row(number, f"{number}.png", "train") for number in range(9)))
+
+
 def unknown_reward(_folder: Path) -> Arguments:
     return ["method.rewards=[{name: accurcy}]"]
 
@@ -138,6 +144,7 @@ BROKEN: list[Callable[[Path], Arguments]] = [
     no_training_row_after_holding_out,
     too_many_rejected_rows,
     gold_that_cannot_be_read,
+    a_reward_that_abstains,
     unknown_reward,
     reward_without_its_judge,
     vllm_rollout,
@@ -162,6 +169,52 @@ def test_check_and_training_refuse_a_recipe_with_the_same_error(
     assert isinstance(trained, LowmedError), repr(trained)
     assert (type(checked), str(checked)) == (type(trained), str(trained))
     assert not (tmp_path / "runs").exists()
+
+
+def explained(count: int, of: int) -> list[dict[str, object]]:
+    rows = [row(number, f"{number}.png", "train") for number in range(of)]
+    return [{**one, "explanation": "Every pixel has one value." * (number < count)} for number, one in enumerate(rows)]
+
+
+def test_check_and_sft_refuse_reasoning_without_explanations_with_the_same_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--recipe", "rarl-sft", "--nano", *write_samples(tmp_path / "d", *explained(8, of=24))]
+    errors = [CliRunner().invoke(app, [verb, *arguments]).exception for verb in ("check", "sft")]
+    assert str(errors[0]) == str(errors[1])
+    assert "training questions have no explanation" in str(errors[0])
+    assert not (tmp_path / "runs").exists()
+    for fix in (["prompts.train=direct", "prompts.infer=direct"], ["data.allow_missing_explanations=true"]):
+        assert CliRunner().invoke(app, ["check", *arguments, *fix]).exit_code == 0
+
+
+def test_check_prints_what_sft_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--recipe", "rarl-sft", "--nano", *write_samples(tmp_path / "d", *explained(16, of=24))]
+    result = CliRunner().invoke(app, ["check", *arguments])
+    assert result.exit_code == 0, result.exception
+    assert re.search(r"SFT +[1-8] of [0-9]+ training questions are left out: no explanation", result.stdout)
+
+
+def test_an_allowed_abstention_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    allowed = ["method.allow_abstaining=[reasoning]", *a_reward_that_abstains(tmp_path)]
+    result = CliRunner().invoke(app, ["check", "--recipe", "rarl", "--nano", *allowed])
+    assert result.exit_code == 0, result.exception
+    assert "allowed  the reward `reasoning` abstains on" in result.stdout
+
+
+def test_check_reports_whether_a_bridge_can_train_by_sft(tmp_path: Path) -> None:
+    fits = check(load_recipe("medbridge", nano=True)).explanations
+    assert "SFT rounds of `lowmed bridge` train on" in fits[0]
+    bare = ["bridge.sft_prompts=null", *a_reward_that_abstains(tmp_path)]
+    report = check(load_recipe("medbridge", bare, nano=True))
+    assert report.passed
+    assert "`lowmed bridge` refuses these data" in report.explanations[0]
+    with pytest.raises(LowmedError, match="have no explanation"):
+        bridge(load_recipe("medbridge", bare, nano=True), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_the_report_names_what_the_difficulty_filter_left_out(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_share_of_broken_rows_can_be_allowed(lowmed: Lowmed, tmp_path: Path) -
     for name, colour in (("b", "white"), ("c", "black")):
         Image.new("RGB", (64, 64), colour).save(data / f"{name}.png")
     keep = ("data.source=folder", "data.path=data", "data.held_out=0.5", "data.max_rejected=0.25")
-    result = lowmed("check", "--recipe", "rarl", *keep)
+    result = lowmed("check", "--recipe", "rl-plain", *keep)
     assert "1 x no answer" in result.stdout, result.stderr
 
 

@@ -12,7 +12,7 @@ def source(folder: Path) -> tuple[str, ...]:
 
 
 def test_check_prints_the_published_counts(lowmed: Lowmed, whole_vqa_rad: Path) -> None:
-    process = lowmed("check", "--recipe", "rarl", "--nano", *source(whole_vqa_rad), "--json")
+    process = lowmed("check", "--recipe", "rl-plain", "--nano", *source(whole_vqa_rad), "--json")
     assert process.returncode == 0, process.stderr
     result = json.loads(process.stdout)
     text = "\n".join([*result["data"], *result["split"]])
@@ -27,7 +27,7 @@ def test_check_prints_the_published_counts(lowmed: Lowmed, whole_vqa_rad: Path) 
 def test_check_reads_the_part_of_vqa_rad_and_uses_the_cache_the_second_time(
     lowmed: Lowmed, vqa_rad: Path, tmp_path: Path
 ) -> None:
-    arguments = ("check", "--recipe", "rarl", "--nano", *source(vqa_rad), "--json")
+    arguments = ("check", "--recipe", "rl-plain", "--nano", *source(vqa_rad), "--json")
     first = lowmed(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert first.returncode == 0, first.stderr
     assert "prepare vqa-rad  432/432" in first.stderr
@@ -43,20 +43,20 @@ def test_check_reads_the_part_of_vqa_rad_and_uses_the_cache_the_second_time(
 
 def test_the_published_split_of_the_part_is_refused_until_allowed(lowmed: Lowmed, vqa_rad: Path) -> None:
     official = (*source(vqa_rad), "data.split_by=official")
-    refused = lowmed("check", "--recipe", "rarl", "--nano", *official)
+    refused = lowmed("check", "--recipe", "rl-plain", "--nano", *official)
     assert refused.returncode == 2
     assert "36 of the 37 test images of vqa-rad also occur in its train split" in refused.stderr
-    allowed = lowmed("check", "--recipe", "rarl", "--nano", *official, "data.allow_shared_images=true")
+    allowed = lowmed("check", "--recipe", "rl-plain", "--nano", *official, "data.allow_shared_images=true")
     assert allowed.returncode == 0, allowed.stderr
     assert "81 questions on 37 images; 36 of them are trained on" in allowed.stdout
 
 
 def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, whole_vqa_rad: Path) -> None:
     official = (*source(whole_vqa_rad), "data.split_by=official")
-    refused = lowmed("check", "--recipe", "rarl", "--nano", *official)
+    refused = lowmed("check", "--recipe", "rl-plain", "--nano", *official)
     assert refused.returncode == 2
     assert "202 of the 203 test images of vqa-rad also occur in its train split" in refused.stderr
-    allowed = lowmed("check", "--recipe", "rarl", "--nano", *official, "data.allow_shared_images=true")
+    allowed = lowmed("check", "--recipe", "rl-plain", "--nano", *official, "data.allow_shared_images=true")
     assert allowed.returncode == 0, allowed.stderr
     assert "451 questions on 203 images; 202 of them are trained on" in allowed.stdout
 

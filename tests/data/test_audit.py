@@ -10,6 +10,7 @@ import pytest
 from data.made import build, jsonl, lines, make_image, row, save_images
 from PIL import Image, ImageDraw, PngImagePlugin
 
+from lowmed import prompt
 from lowmed.api import audit as api
 from lowmed.data import validate
 from lowmed.data.audit import burned_in_text, near_duplicates, phi_patterns
@@ -213,7 +214,9 @@ def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     out = made(tmp_path, {"question": evil, "answer": evil, "topic": evil, "patient": "p0"})
     pages = [audit_page(run_audit(out, POLICY), out)]
-    shown = rows(load("folder", str(out)), POLICY, ["direct", "diverse"], questions=9, seed=0)
+    shown = rows(
+        load("folder", str(out)), POLICY, [prompt.family("direct"), prompt.family("diverse")], questions=9, seed=0
+    )
     pages.append(show_page(evil, shown, out))
     for page in pages:
         parser = Scripts()
@@ -224,7 +227,7 @@ def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
 
 def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
     out = made(tmp_path)
-    shown = rows(load("folder", str(out)), POLICY, ["diverse"], questions=1, seed=0, split="test")
+    shown = rows(load("folder", str(out)), POLICY, [prompt.family("diverse")], questions=1, seed=0, split="test")
     (only,) = shown
     assert [wording["wording"] for wording in only["prompts"]] == [1, 2, 3, 4]
     first = only["prompts"][0]
@@ -235,7 +238,7 @@ def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:
     assert first["prompt_tokens"] == first["text_tokens"] + 9
     assert only["question"] in terminal(only)
     with pytest.raises(DataError, match="no split `dev`"):
-        rows(load("folder", str(out)), POLICY, ["direct"], questions=1, seed=0, split="dev")
+        rows(load("folder", str(out)), POLICY, [prompt.family("direct")], questions=1, seed=0, split="dev")
 
 
 @pytest.mark.slow
@@ -246,7 +249,7 @@ def test_the_tokens_of_the_sheet_are_those_of_the_real_processor(tmp_path: Path)
     processor = transformers.AutoProcessor.from_pretrained(Path(lowmed.nano.__file__).parent / "weights")
     out = made(tmp_path)
     data = load("folder", str(out))
-    (shown,) = rows(data, POLICY, ["reasoning"], questions=1, seed=0, split="test")
+    (shown,) = rows(data, POLICY, [prompt.family("reasoning")], questions=1, seed=0, split="test")
     chat = processor.apply_chat_template(shown["prompts"][0]["messages"], add_generation_prompt=True)
     assert chat == shown["prompts"][0]["chat"]
     encoded = processor(text=[chat], images=[data.open_image(shown["images"][0]).convert("RGB")])

@@ -71,7 +71,7 @@ def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
     ) -> tuple[Any, Any]:
         method = _method(**settings)
         rows = training_data.schedule(phantom.samples("train", 8), 12, len(FAMILY.wordings), 0)
-        dataset = training_data.as_dataset(rows, FAMILY, phantom.open_image, nano.policy, with_reference=False)
+        dataset = training_data.as_dataset(rows, FAMILY, phantom.open_image, nano.policy, with_completion=False)
         common = {
             "output_dir": str(tmp_path), "max_steps": method.max_steps, "use_cpu": True, "report_to": "none",
             "per_device_train_batch_size": method.rows_per_step // forwards, "gradient_accumulation_steps": forwards,

@@ -35,7 +35,7 @@ def test_images_are_opened_once_when_a_row_is_read() -> None:
         return phantom.open_image(reference)
 
     rows = training_data.schedule(SAMPLES, 10, 4, seed=0)
-    data = training_data.as_dataset(rows, prompt.family("diverse"), open_image, PixelPolicy(64), with_reference=True)
+    data = training_data.as_dataset(rows, prompt.family("diverse"), open_image, PixelPolicy(64), with_completion=True)
     assert len(data) == 10
     assert opened == []
     read = [data[0], data[0], data[1]]

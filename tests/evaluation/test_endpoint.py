@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,26 @@ def test_the_server_receives_the_prompt_and_the_prepared_image(monkeypatch: pyte
     assert text == prompt.build_messages(FAMILY, TEST[0])[0]["content"][1]
     image = Image.open(io.BytesIO(base64.b64decode(image_part["image_url"]["url"].partition(",")[2])))
     assert image.size == (56, 56)  # 4 tokens of 28 x 28: the pixel policy holds here too
+
+
+@pytest.mark.parametrize(
+    "response", ["A ring.</think><answer>yes</answer>", "Well.\n<think>A ring.</think><answer>yes</answer>"]
+)
+def test_a_prefill_is_sent_as_the_message_to_continue(response: str) -> None:
+    family = replace(FAMILY, prefill="Well.\n<think>")
+    with _serving(lambda body: _response(response)) as (url, requests):
+        answerer = endpoint.answerer(url, "m", family, PixelPolicy(4), 32)
+        completions = list(answerer(TEST[:1], phantom.open_image, copies=1, temperature=0.0))
+    assert requests[0]["messages"][1:] == [{"role": "assistant", "content": "Well.\n<think>"}]
+    assert (requests[0]["continue_final_message"], requests[0]["add_generation_prompt"]) == (True, False)
+    assert completions[0].completion == "<think>A ring.</think><answer>yes</answer>"
+
+
+def test_without_a_prefill_the_request_is_the_plain_one() -> None:
+    with _serving(lambda body: _response("yes")) as (url, requests):
+        _ask(url)
+    assert {"continue_final_message", "add_generation_prompt"}.isdisjoint(requests[0])
+    assert all(len(body["messages"]) == 1 for body in requests)
 
 
 def test_sampled_completions_are_drawn_independently_and_truncation_is_recorded() -> None:

@@ -14,6 +14,7 @@ def prepared(folder: Path, budget: int = 256) -> Path:
     for seed, size in enumerate([(280, 280), (560, 560), (1400, 700)]):  # 100, 400 and 1,250 tokens as they came
         made.make_image(seed, size).save(folder / f"{seed}.png")
     rows = [made.row(number, f"{number}.png") for number in range(3)]
+    rows[1]["explanation"] = "A bright ring is to be seen. " * 25
     rows[2]["question"] = "What is to be seen? " * 30
     made.jsonl(folder / "rows.jsonl", *rows)
     out = folder / "prepared"
@@ -52,6 +53,8 @@ def test_completions_have_the_maximum_length_in_grpo_and_the_reference_length_in
     assert of(out, "method.max_completion_length=77").completion == 77
     sft = sequence_lengths.sequence_lengths(load_recipe("rarl-sft", ["data.source=folder", f"data.path={out}"]))
     assert 200 < sft.completion < 300
+    direct = ["data.source=folder", f"data.path={out}", "prompts.train=direct"]
+    assert sequence_lengths.sequence_lengths(load_recipe("rarl-sft", direct)).completion < 40
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"images": ["images/none.png"], "question": "?", "options": []}'])

@@ -17,7 +17,8 @@ from ship import finished
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.nano import phantom
-from lowmed.run import Run
+from lowmed.recipe.io import load_recipe
+from lowmed.run import Run, create_run
 from lowmed.ship import merge, package
 from lowmed.ship.adapter import read_adapter, target_tensors
 from lowmed.ship.base_model import base_tensors
@@ -63,12 +64,14 @@ def test_the_scripts_are_short_and_do_not_import_lowmed() -> None:
     for kind in ("merged", "adapter", "served"):
         lines = package.example(kind).read_text().splitlines()
         code = [line for line in lines[1:] if line]
-        assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 15
+        assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 18
         assert not any(line.startswith(("import lowmed", "from lowmed")) for line in code)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (900, 700), (333, 1000)])
-def test_the_script_for_a_server_resizes_the_image_as_in_training(tmp_path: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "prefill"), [((64, 64), ""), ((900, 700), "<think>"), ((333, 1000), "Step by step:")])
+def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
+    tmp_path: Path, size: tuple[int, int], prefill: str
+) -> None:
     requests: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -85,7 +88,8 @@ def test_the_script_for_a_server_resizes_the_image_as_in_training(tmp_path: Path
 
     policy = PixelPolicy(64)
     content = {
-        "run": "rarl", "max_new_tokens": 32, "prompts": {"infer": {"question_template": "{question} Answer."}},
+        "run": "rarl", "max_new_tokens": 32,
+        "prompts": {"infer": {"question_template": "{question} Answer.", "prefill": prefill}},
         "pixels": {"max_pixels": policy.max_pixels},
     }  # fmt: skip
     (tmp_path / "lowmed.json").write_text(json.dumps(content))
@@ -101,7 +105,17 @@ def test_the_script_for_a_server_resizes_the_image_as_in_training(tmp_path: Path
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (0, "<answer>yes</answer>"), done.stderr
+    assert requests[0]["messages"][1:] == ([{"role": "assistant", "content": prefill}] if prefill else [])
     [image, text] = requests[0]["messages"][0]["content"]
     assert (text["text"], requests[0]["model"], requests[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
     received = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1])))
     assert received.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size
+
+
+def test_a_package_holds_the_prefill_of_the_prompts(tmp_path: Path) -> None:
+    recipe = load_recipe("rarl", ["prompts.prefill='<think>'"], nano=True)
+    run = create_run(recipe, "prefilled", out=str(tmp_path / "run"))
+    info = package.package_info(run, nano.folder(), "adapter", None, None)
+    assert {name: one.prefill for name, one in info.prompts.items()} == {"train": "<think>", "infer": "<think>"}
+    for kind in ("merged", "adapter", "served"):
+        assert '["prefill"]' in package.example(kind).read_text()

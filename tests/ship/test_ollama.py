@@ -7,8 +7,11 @@ import pytest
 
 from lowmed import nano
 from lowmed.errors import RunError
+from lowmed.recipe.io import load_recipe
+from lowmed.run import create_run
+from lowmed.ship.export import ExportRequest
 from lowmed.ship.gguf.convert import write_gguf
-from lowmed.ship.ollama import write_modelfile
+from lowmed.ship.ollama import export_ollama, write_modelfile
 
 pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
@@ -19,6 +22,14 @@ def test_the_modelfile_names_the_first_language_file_and_the_projector(tmp_path:
     named = [line.removeprefix("FROM ") for line in text.splitlines() if line.startswith("FROM ")]
     assert named == ["./nano-q8_0.gguf", "./mmproj-nano-f16.gguf"]
     assert all((tmp_path / name).is_file() for name in named)
+
+
+def test_prompts_that_pre_fill_are_refused_before_the_merge(tmp_path: Path) -> None:
+    recipe = load_recipe("rarl", ["prompts.prefill='<think>'"], nano=True)
+    run = create_run(recipe, "prefilled", out=str(tmp_path / "run"))
+    with pytest.raises(RunError, match="pre-fill the assistant's turn"):
+        export_ollama(ExportRequest("ollama", str(run.folder), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_decoding_is_greedy_without_penalty_and_stops_at_the_end_tokens_of_transformers(tmp_path: Path) -> None:

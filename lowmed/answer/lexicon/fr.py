@@ -69,8 +69,8 @@ FRENCH = Lexicon(
     list_leads=(
         r"\b(?:chaque (?:option|proposition|r[eé]ponse|choix)|chacune des (?:options|propositions|r[eé]ponses)|les (?:options|propositions|choix))\b[^:]*:$",
     ),
-    left=("gauche", "gauches"),
-    right=("droit", "droite", "droits", "droites"),
+    left=("gauche", "gauche", "gauches", "gauches"),
+    right=("droite", "droit", "droites", "droits"),
     both_sides=("bilatéral", "bilatérale", "bilatéraux", "bilatérales", "deux côtés"),
     number_words={"zéro": 0, "deux": 2, "trois": 3, "quatre": 4, "cinq": 5, "sept": 7, "huit": 8, "neuf": 9, "dix": 10},
     **verdicts(_WORDS),

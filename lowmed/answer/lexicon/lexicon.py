@@ -97,7 +97,7 @@ class Lexicon:
     negated_questions: tuple[str, ...] = ()  # raw text: the question asks for what does not apply, "except"
 
     # Opposites.
-    left: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()  # each with its counterpart at the same place of `right`
     right: tuple[str, ...] = ()
     both_sides: tuple[str, ...] = ()
     opposites: tuple[tuple[str, ...], ...] = ()  # of the words of one group at most one is true

@@ -24,10 +24,11 @@ from lowmed.ship.gguf.convert import image_token_limits
 
 @dataclass(frozen=True, slots=True)
 class PromptInput:
-    """One user turn: the images, which come first, and the text."""
+    """One user turn: the images, which come first, and the text; and the start of the assistant's turn."""
 
     text: str
     images: tuple[Image.Image, ...] = ()
+    prefill: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def _render(processor: Any, question: PromptInput) -> str:
     images: list[dict[str, str]] = [{"type": "image"} for _ in question.images]
     turn = {"role": "user", "content": [*images, {"type": "text", "text": question.text}]}
     text: str = processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
-    return text
+    return text + question.prefill
 
 
 def _complete(model: Any, processor: Any, text: str, question: PromptInput, max_new_tokens: int) -> _Completion:

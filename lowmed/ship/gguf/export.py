@@ -126,4 +126,5 @@ def _serve_command(out: Path) -> str:
 
 def _prompt_input(questions: QuestionSet, sample: Sample, policy: PixelPolicy) -> PromptInput:
     text = prompt.build_messages(questions.family, sample)[0]["content"][-1]["text"]
-    return PromptInput(text, tuple(prepare(questions.open_image(image), policy, image) for image in sample.images))
+    images = tuple(prepare(questions.open_image(image), policy, image) for image in sample.images)
+    return PromptInput(text, images, questions.family.prefill)

@@ -1,0 +1,39 @@
+"""Leave out the training questions whose reasoning SFT would have to invent.
+
+A prompt that requests reasoning needs an explanation as the target. Without one, SFT would teach a sentence without
+content as the reasoning.
+"""
+
+from collections.abc import Sequence
+
+from lowmed import prompt
+from lowmed.errors import RecipeError
+from lowmed.recipe import Recipe
+from lowmed.sample import Sample
+
+MAX_MISSING = 0.5  # share of the training questions without an explanation
+
+
+def keep_trainable(samples: Sequence[Sample], recipe: Recipe) -> tuple[Sample, ...]:
+    """The samples that have a training completion under the recipe's prompts; all where the method trains on none.
+
+    Raises:
+        RecipeError: most samples have no explanation and the recipe does not allow that, or all have none.
+    """
+    family = recipe.prompts.training
+    if not recipe.method.with_completion or family.completion_format == "answer":
+        return tuple(samples)
+    kept = tuple(sample for sample in samples if prompt.training_completion(family, sample) is not None)
+    missing = len(samples) - len(kept)
+    if kept and (missing <= MAX_MISSING * len(samples) or recipe.data.allow_missing_explanations):
+        return kept
+    fixes = ["use prompts that request the answer alone: prompts.train=direct prompts.infer=direct"]
+    fixes.append("use data with explanations")
+    if kept:
+        fixes.append(f"train on the other {len(kept):,}: data.allow_missing_explanations=true")
+    raise RecipeError(
+        f"{missing:,} of {len(samples):,} training questions have no explanation, and the prompts "
+        f"`{family.name}` request reasoning, which SFT would have to invent",
+        f"prompts.train={family.name}, data.source={recipe.data.source}",
+        "; or ".join(fixes),
+    )
