@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed import answer
-from lowmed.evaluation.intervals import clustered, wilson
+from lowmed.evaluation.intervals import mean_interval, wilson
 from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
 from lowmed.evaluation.score import score_rows
 from lowmed.sample import Sample
 
-MIN_QUESTIONS = 30  # a cell with fewer questions is shown and marked
+MIN_QUESTIONS, MIN_IMAGES = 30, 10  # a cell with fewer questions or images is shown and marked
 Row = Mapping[str, Any]
 
 
@@ -59,11 +59,12 @@ def metrics(rows: Sequence[Row]) -> Metrics:
     `strict` counts only an answer in exactly one tag, as the rewards do. `lenient` counts every answer that can be
     read without guessing. `macro` is the mean over a stratum's cells, each counted once.
     """
-    graded = [row["f1"] for row in rows if row["f1"] is not None]
+    graded = [row for row in rows if row["f1"] is not None]
+    f1 = [row["f1"] for row in graded]
     cells = {name: {value: _cell(cell) for value, cell in strata(rows, key).items()} for name, key in STRATA.items()}
     return Metrics(
         questions=len(rows),
-        images=len({row["group"] for row in rows}),
+        images=len(set(groups_of(rows))),
         strict=_accuracy(rows, "strict_outcome"),
         lenient=_accuracy(rows, "outcome"),
         tagged=mean([answer.extract(row["completion"], row["finish_reason"]).strict for row in rows]),
@@ -71,7 +72,8 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         truncated=mean([row["finish_reason"] == "length" for row in rows]),
         laterality_errors=mean(["laterality" in row["contradiction"] for row in rows]),
         polarity_errors=mean(["polarity" in row["contradiction"] for row in rows]),
-        token_f1_open=mean(graded) if graded else None,
+        token_f1_open=mean(f1) if f1 else None,
+        token_f1_open_by_image=mean_interval(f1, groups_of(graded)) if f1 else None,
         by_kind=cells["kind"],
         by_modality=cells["modality"],
         by_answer_type=cells["answer_type"],
@@ -94,6 +96,16 @@ def correct_flags(rows: Iterable[Row], field: str = "outcome") -> list[float]:
     return [float(row[field] == "correct") for row in rows]
 
 
+def groups_of(rows: Iterable[Row]) -> list[str]:
+    """The image or patient of each row."""
+    return [str(row["group"]) for row in rows]
+
+
+def is_few(rows: Sequence[Row]) -> bool:
+    """Whether the rows are too few for a stable figure."""
+    return len(rows) < MIN_QUESTIONS or len(set(groups_of(rows))) < MIN_IMAGES
+
+
 def mean(values: Sequence[float]) -> float:
     """The mean of at least one value."""
     return sum(values) / len(values)
@@ -103,8 +115,8 @@ def _accuracy(rows: Sequence[Row], field: str) -> Accuracy:
     correct = correct_flags(rows, field)
     return Accuracy(
         accuracy=mean(correct),
+        by_image=mean_interval(correct, groups_of(rows)),
         wilson=wilson(round(sum(correct)), len(rows)),
-        by_image=clustered(correct, [row["group"] for row in rows]),
     )
 
 
@@ -112,10 +124,11 @@ def _cell(rows: Sequence[Row]) -> Cell:
     correct = correct_flags(rows)
     return Cell(
         questions=len(rows),
+        images=len(set(groups_of(rows))),
         strict=mean(correct_flags(rows, "strict_outcome")),
         lenient=mean(correct),
-        wilson=wilson(round(sum(correct)), len(rows)),
-        under_30_questions=len(rows) < MIN_QUESTIONS,
+        by_image=mean_interval(correct, groups_of(rows)),
+        few=is_few(rows),
     )
 
 

@@ -14,7 +14,7 @@ NOTICE = "Research figures; not a diagnostic device, not for clinical use."
 STEPS_AVERAGED = 5  # at each end of training, for the reward or the loss
 WIDTH = 120
 CELLS_SHOWN = 12  # a stratum with more cells is only in report.json
-FEW = " (few)"  # marks a cell under 30 questions
+FEW = " (few)"  # marks a cell under 30 questions or 10 images
 CONTROL_LABELS = {
     "blind": "no image",
     "grey": "gray image",
@@ -45,8 +45,8 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
     for system, controls in report.controls.items():
         if controls.verdict:
             shown.print(f"\n{system}: {controls.verdict}")
-    shown.print("\nAccuracy is lenient unless called strict. Intervals are 95 %: Wilson, then bootstrap over images.")
-    shown.print("(few): under 30 questions. macro: mean of the cells, each counted once.")
+    shown.print("\nAccuracy is lenient unless called strict. Intervals are 95 %, for questions that share images.")
+    shown.print("(few): under 30 questions or 10 images. macro: mean of the cells, each counted once.")
     for scores in report.judged:
         usage = scores.usage
         cost = f", cost {usage.cost:.4f}" if usage.cost else ""
@@ -115,9 +115,9 @@ def training(run: Run) -> dict[str, str]:
     return result
 
 
-def accuracy(result: Accuracy) -> str:
-    """An accuracy with both intervals."""
-    return f"{result.accuracy:.3f} {interval(result.wilson)} | {interval(result.by_image)}"
+def accuracy(result: Accuracy | JudgedAccuracy) -> str:
+    """An accuracy with its interval by image."""
+    return f"{result.accuracy:.3f} {interval(result.by_image)}"
 
 
 def console() -> Console:
@@ -130,10 +130,6 @@ def interval(bounds: Sequence[float]) -> str:
     return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
-def _with_wilson(result: Accuracy | JudgedAccuracy) -> str:
-    return f"{result.accuracy:.3f} {interval(result.wilson)}"
-
-
 def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) -> None:
     results = [part.results[system] for system in systems]
     table.add_row(f"[bold]{escape(split)}[/bold], n={part.questions} on {part.images} images", *systems)
@@ -143,8 +139,8 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         table.add_row(f"  {part.stamp}")
     for name in ("strict", "lenient"):
         accuracies: list[Accuracy] = [getattr(result, name) for result in results]
-        table.add_row(f"  {name} accuracy", *map(_with_wilson, accuracies))
-        table.add_row("    bootstrap over images", *("      " + interval(result.by_image) for result in accuracies))
+        table.add_row(f"  {name} accuracy", *map(accuracy, accuracies))
+        table.add_row("    Wilson, if independent", *("      " + interval(result.wilson) for result in accuracies))
     floor = "unknown" if part.no_image_floor is None else f"{part.no_image_floor:.3f}"
     table.add_row("  answer-prior baseline", *(floor for _ in results))
     table.add_row("  unread, truncated", *(f"{result.unread:.3f}, {result.truncated:.3f}" for result in results))
@@ -155,8 +151,9 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         if not 2 <= len(cells[0]) <= CELLS_SHOWN:
             continue
         for name, cell in cells[0].items():
-            label = f"    {stratum} {escape(name)}, n={cell.questions}{FEW if cell.under_30_questions else ''}"
-            table.add_row(label, *(f"{by_name[name].lenient:.3f}" for by_name in cells))
+            label = f"    {stratum} {escape(name)}, n={cell.questions}{FEW if cell.few else ''}"
+            shares = (by_name[name] for by_name in cells)
+            table.add_row(label, *(f"{share.lenient:.3f} {interval(share.by_image)}" for share in shares))
         macros = (getattr(result, f"macro_{stratum}") for result in results)
         table.add_row(f"    {stratum} macro", *(f"{macro.lenient:.3f}" for macro in macros))
 
@@ -170,9 +167,7 @@ def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems
             continue
         name = f"{escape(scores.judge.model)} ({scores.judge.rubric_digest})"
         table.add_row(f"  open, n={judged_result.questions}, judged by {name}")
-        table.add_row("    accepted by the judge", *(_with_wilson(result) if result else "" for result in results))
-        bootstrap = ("      " + interval(result.by_image) if result else "" for result in results)
-        table.add_row("    bootstrap over images", *bootstrap)
+        table.add_row("    accepted by the judge", *(accuracy(result) if result else "" for result in results))
         exact = (f"{result.exact_match:.3f}" if result else "" for result in results)
         table.add_row("    exact match, same questions", *exact)
         counts = (f"{result.no_verdict}, {result.accepted_contradictions}" if result else "" for result in results)

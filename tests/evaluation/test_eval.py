@@ -33,7 +33,10 @@ def test_a_perfect_predictor_is_correct_everywhere_and_shows_no_use_of_the_image
     assert {name: result["controls"]["base"][name]["lenient"]["accuracy"] for name in CONTROLS} == dict.fromkeys(
         CONTROLS, 1
     )
-    assert result["controls"]["base"]["shuffled"]["lenient"]["effect_by_image"] == (0, 0)
+    shuffled = result["controls"]["base"]["shuffled"]["lenient"]
+    assert shuffled["effect"] == 0
+    assert shuffled["effect_by_image"][0] == -shuffled["effect_by_image"][1] < 0
+    assert shuffled["p_by_image"] == 1
     assert result["controls"]["base"]["verdict"].startswith("NO EVIDENCE")
 
 
@@ -71,7 +74,7 @@ def test_always_a_gets_the_share_of_a_and_loses_it_when_options_are_reordered(tm
 
 def test_a_guesser_gets_chance(tmp_path: Path) -> None:
     result = evaluated(tmp_path / "e", division(TEST), guessing(1))
-    low, high = _test(result)["by_kind"]["choice"]["wilson"]
+    low, high = _test(result)["by_kind"]["choice"]["by_image"]
     assert low < 1 / 3 < high
 
 
@@ -106,7 +109,9 @@ def test_cells_and_macro_means_are_those_of_their_questions(tmp_path: Path) -> N
     cells = [cell["lenient"] for cell in result["by_modality"].values()]
     assert result["macro_modality"]["lenient"] == pytest.approx(sum(cells) / len(cells))
     few = evaluated(tmp_path / "few", division(TEST[:40]), perfect)
-    assert all(cell["under_30_questions"] == (cell["questions"] < 30) for cell in _test(few)["by_topic"].values())
+    assert all(
+        cell["few"] == (cell["questions"] < 30 or cell["images"] < 10) for cell in _test(few)["by_topic"].values()
+    )
 
 
 def test_a_resumed_evaluation_generates_only_missing_completions(tmp_path: Path) -> None:

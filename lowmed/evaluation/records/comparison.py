@@ -12,6 +12,8 @@ class PairedDifference(Part):
 
     questions: int
     """Questions that both answered."""
+    images: int
+    """Their images (or patients)."""
     first: float
     """Accuracy of the first system."""
     second: float
@@ -19,22 +21,24 @@ class PairedDifference(Part):
     difference: float
     """`second` - `first`."""
     by_image: Interval
-    """95 % paired bootstrap over images."""
+    """95 % interval of the paired difference, by image (adjusted Wald on the effective sample size)."""
     only_first: int
     """Questions that only the first system answers correctly."""
     only_second: int
     """Questions that only the second system answers correctly."""
+    p_by_image: float
+    """Exact two-sided sign-flip test over images; it decides the verdict."""
     p_mcnemar: float
-    """Exact two-sided McNemar test."""
+    """Exact two-sided McNemar test, which takes the questions as independent."""
     questions_needed: int | None
-    """Questions needed to detect this difference with power 0.8; null if it is 0."""
+    """Questions needed to detect a difference of this size with power 0.8; null if it is 0 or the data are too few."""
 
 
 class StratumDifference(PairedDifference):
     """The difference within one stratum, uncorrected."""
 
-    under_30_questions: bool
-    """Too few questions for a stable figure."""
+    few: bool
+    """Under 30 questions or 10 images: too few for a stable figure."""
 
 
 class JudgedDifference(PairedDifference):
@@ -94,7 +98,7 @@ class SourceComparison(Part):
     judges_differ: str
     """Why stored judge scores are not compared, or empty."""
     p_holm: float
-    """`all.p_mcnemar`, corrected for the number of data sources (Holm 1979)."""
+    """`all.p_by_image`, corrected for the number of data sources (Holm 1979)."""
 
 
 class Comparison(Record):

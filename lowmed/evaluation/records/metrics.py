@@ -11,10 +11,10 @@ class Accuracy(Part):
 
     accuracy: float
     """Share of correct questions."""
+    by_image: Interval
+    """Clopper-Pearson interval on the effective sample size: questions about one image (or patient) are dependent."""
     wilson: Interval
     """Wilson interval: questions are independent."""
-    by_image: Interval
-    """Bootstrap over images (or patients)."""
 
 
 class Cell(Part):
@@ -22,14 +22,16 @@ class Cell(Part):
 
     questions: int
     """Number of questions."""
+    images: int
+    """Number of images (or patients)."""
     strict: float
     """Strict accuracy."""
     lenient: float
     """Lenient accuracy."""
-    wilson: Interval
-    """Wilson interval of the lenient accuracy."""
-    under_30_questions: bool
-    """Too few questions for a stable figure."""
+    by_image: Interval
+    """Interval of the lenient accuracy, by image."""
+    few: bool
+    """Under 30 questions or 10 images: too few for a stable figure."""
 
 
 class Macro(Part):
@@ -64,6 +66,8 @@ class Metrics(Part):
     """Share that denies what is present, or the reverse."""
     token_f1_open: float | None
     """Mean token F1 of open questions."""
+    token_f1_open_by_image: Interval | None
+    """Interval of `token_f1_open`, by image."""
     by_kind: dict[str, Cell]
     """By question kind."""
     by_modality: dict[str, Cell]
@@ -89,12 +93,14 @@ class ControlAccuracy(Part):
     """Accuracy with the real input."""
     accuracy: float
     """Accuracy with the altered input."""
-    wilson: Interval
-    """Wilson interval of `accuracy`."""
+    by_image: Interval
+    """Interval of `accuracy`, by image."""
     effect: float
     """`real` - `accuracy`; for the shuffled image this is visual reliance."""
     effect_by_image: Interval
-    """Paired bootstrap over images."""
+    """Interval of `effect`, paired, by image."""
+    p_by_image: float
+    """Sign-flip test over images that the effect is 0."""
 
 
 class ControlEffect(Part):
@@ -141,7 +147,7 @@ class SampledAtK(Part):
     pass_rate: float
     """Pass@K: at least one of K is correct, unbiased."""
     by_image: Interval
-    """Bootstrap over images of `pass_rate`."""
+    """Interval of `pass_rate`, by image."""
     chance: float
     """Pass@K of guessing."""
     all_correct: float
@@ -186,7 +192,7 @@ class JudgedAccuracy(Part):
     wilson: Interval
     """Wilson interval."""
     by_image: Interval
-    """Bootstrap over images."""
+    """Interval by image."""
     exact_match: float
     """Lenient accuracy of the same completions."""
     accepted_contradictions: int

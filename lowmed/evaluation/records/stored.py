@@ -21,7 +21,7 @@ class StoredCompletion(TypedDict, total=False):
     answer: str
     """Gold answer."""
     group: str
-    """Image or patient; the unit of the bootstrap."""
+    """Image or patient; the unit of intervals and tests."""
     images: list[str]
     """Image references."""
     modality: str
