@@ -38,10 +38,11 @@ def mean_interval(scores: Sequence[float], groups: Sequence[str]) -> Interval:
     import numpy as np
     from scipy.stats import beta
 
-    values = np.asarray(scores, dtype=float)
     images = len(set(groups))
     if images < 2:  # one image says nothing about other images
         return 0.0, 1.0
+    groups, scores = zip(*sorted(zip(groups, scores, strict=True)), strict=True)  # the order of rows has no effect
+    values = np.asarray(scores, dtype=float)
     mean, n = float(values.mean()), len(values)
     size = effective_size(scores, groups)
     share_variance, variance = mean * (1 - mean), float(values.var())

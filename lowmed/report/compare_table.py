@@ -35,7 +35,7 @@ def show(comparison: Comparison) -> None:
         for line in _notes(source, part):
             shown.print(escape(line))
     shown.print("\nonly A, B: questions that only one of them answers correctly.")
-    shown.print("p: exact sign-flip test over images; it decides. McNemar: exact p that takes the questions as independent.")
+    shown.print("p: exact sign-flip test over images; it decides. McNemar: exact, if questions were independent.")
     shown.print("n needed: questions for power 0.8, if the true difference is as large as the measured one, as many")
     shown.print("questions are discordant as the data allow (upper limit), and questions share images as here.")
     shown.print("(few): under 30 questions or 10 images.")

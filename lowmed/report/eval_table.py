@@ -120,9 +120,9 @@ def accuracy(result: Accuracy | JudgedAccuracy) -> str:
     return f"{result.accuracy:.3f} {interval(result.by_image)}"
 
 
-def console() -> Console:
+def console(width: int = WIDTH) -> Console:
     """A console wide enough for every table, even without a terminal or in a narrow one."""
-    return Console(highlight=False, soft_wrap=True, width=max(WIDTH, Console().width))
+    return Console(highlight=False, soft_wrap=True, width=max(width, Console().width))
 
 
 def interval(bounds: Sequence[float]) -> str:

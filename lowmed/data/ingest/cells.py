@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from lowmed.data.dataset import is_yes_no
@@ -80,11 +81,18 @@ def lettered_options(question: str) -> tuple[tuple[str, ...], str]:
             starts.append(match)
     if len(starts) < 2:
         return (), question
-    ends = [start.start() for start in starts[1:]] + [len(question)]
+    ends = [start.start() for start in starts[1:]] + [_end_of_last(question, starts)]
     parts = tuple(text(question[start.end() : end]).rstrip(",;") for start, end in zip(starts, ends, strict=True))
     if not all(parts):
         return (), question
     return parts, text(_LEAD_IN.sub("", question[: starts[0].start()]))
+
+
+def _end_of_last(question: str, starts: list[re.Match[str]]) -> int:
+    """Where the last option ends: at its line, if no other option takes several lines. An instruction may follow it."""
+    others = [question[start.end() : end.start()].strip() for start, end in pairwise(starts)]
+    line = question.find("\n", starts[-1].end())
+    return len(question) if line < 0 or any("\n" in option for option in others) else line
 
 
 def gold(answer: str, choices: tuple[str, ...], *, is_letter: bool) -> str:

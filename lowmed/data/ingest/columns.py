@@ -1,6 +1,6 @@
 """Map the columns of a table to lowmed's fields: as the user sets them, else by common names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
         if column and column not in present:
             raise RecipeError(f"there is no column `{column}`; {columns_present}", f"--map {field}={column}", fix)
     taken = set(mapping.values())
-    by_lower = {_plain(name): name for name in reversed(present) if name not in taken}
+    by_lower = {plain_name(name): name for name in reversed(present) if name not in taken}
     guessed = {
         field: next(by_lower[name] for name in common if name in by_lower)
         for field, common in COMMON_NAMES.items()
@@ -89,8 +89,8 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
     if "question" not in by_field or not {"answer", "letter"} & by_field.keys():
         missing = "question" if "question" not in by_field else "answer"
         raise RecipeError(f"no column holds the {missing}; {columns_present}", "the table's columns", fix)
-    option_columns = () if "options" in by_field or mapping.get("options") == "" else _option_columns(present)
-    return Columns(by_field, option_columns, frozenset(guessed))
+    without = "options" in by_field or mapping.get("options") == ""
+    return Columns(by_field, () if without else option_columns(present), frozenset(guessed))
 
 
 def to_raw_sample(
@@ -143,16 +143,17 @@ def to_raw_sample(
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A column's name in lower case, with underscores for spaces and hyphens."""
     return "_".join(name.strip().casefold().replace("-", " ").split())
 
 
-def _option_columns(names: list[str]) -> tuple[str, ...]:
+def option_columns(names: Sequence[str]) -> tuple[str, ...]:
     """Columns that hold one option each: `option_a`, `Choice B`, `opc`, or plain `A`, `B`, `C`."""
     for prefix in ("option_", "choice_", "option", "choice", "op", "opt_", ""):
         columns = []
         for letter in "abcdefghij":
-            column = next((name for name in names if _plain(name) == prefix + letter), None)
+            column = next((name for name in names if plain_name(name) == prefix + letter), None)
             if column is None:
                 break
             columns.append(column)

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from lowmed.evaluation.records.metrics import Interval
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
@@ -119,24 +121,38 @@ class ScoreMetrics(Part):
 
     n: int
     """Number of completions."""
+    images: int
+    """Number of images or patients; rows that name none count as one each."""
     outcomes: dict[str, int]
     """Lenient grades."""
     strict_outcomes: dict[str, int]
     """Strict grades."""
     accuracy: float | None
     """Lenient accuracy."""
+    accuracy_by_image: Interval | None
+    """Its interval, by image."""
     strict_accuracy: float | None
     """Strict accuracy."""
+    strict_accuracy_by_image: Interval | None
+    """Its interval, by image."""
+    most_frequent_gold: float | None
+    """Baseline: the most frequent gold answer of each kind, taken from these rows."""
+    chance: float | None
+    """Baseline: 1/options for a choice, 1/2 for yes or no, otherwise 0."""
     unread_rate: float | None
     """Share from which no single answer could be read."""
     truncated_rate: float | None
     """Share cut by the token limit."""
     token_f1: float | None
     """Mean token F1 of open questions."""
+    token_f1_by_image: Interval | None
+    """Its interval, by image."""
     laterality_error_rate: float | None
     """Share that names the wrong side."""
     polarity_error_rate: float | None
     """Share that denies what is present, or the reverse."""
+    few: bool
+    """Under 30 questions or 10 images: too few for a stable figure."""
 
 
 class ScoreSummary(ScoreMetrics, Record):
@@ -144,6 +160,10 @@ class ScoreSummary(ScoreMetrics, Record):
 
     rules_version: int
     """Version of the answer rules."""
+    independent_rows: int
+    """Rows that name no image or patient, taken as independent."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """lowmed's field -> the file's field, where their names differ."""
     by_kind: dict[str, ScoreMetrics]
     """By question kind."""
     by_modality: dict[str, ScoreMetrics]
