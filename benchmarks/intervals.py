@@ -146,12 +146,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=2000)
     repeats = parser.parse_args().repeats
-    accuracies, differences = [], []
+    accuracies: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
     for images in IMAGES:
         for share in SHARES:
             for layout, correlation in CLUSTERS:
                 cell = {"images": images, "share": share, "layout": layout, "correlation": correlation}
-                figures = cover_accuracy(*cell.values(), repeats, seed=len(accuracies), bootstraps=repeats // 4)  # type: ignore[arg-type]
+                seed, bootstraps = len(accuracies), repeats // 4
+                figures = cover_accuracy(images, share, layout, correlation, repeats, seed, bootstraps)
                 accuracies.append({**cell, **figures})
                 print(accuracies[-1], flush=True)
     for images in IMAGES:

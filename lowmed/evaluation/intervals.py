@@ -98,9 +98,9 @@ def design_effect(values: Sequence[float], groups: Sequence[str]) -> float:
 
     scores = np.asarray(values, dtype=float)
     _names, group_index = np.unique(np.asarray(groups), return_inverse=True)
-    sizes = np.bincount(group_index)
+    sizes = np.bincount(group_index).astype(float)
     deviations = scores - scores.mean()
-    totals = np.bincount(group_index, weights=deviations)
+    totals = np.bincount(group_index, weights=deviations).astype(float)
     n, images, squares = len(scores), len(sizes), float((deviations**2).sum())
     if images < 2 or squares == 0:
         return 1.0

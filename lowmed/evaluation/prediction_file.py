@@ -151,9 +151,10 @@ def _map_fields(names: Sequence[str], mapping: Mapping[str, str], path: Path) ->
     for field, common in FIELD_NAMES.items():
         if field in mapping:
             continue
-        name = field if field in names else next((by_plain_name[one] for one in common if one in by_plain_name), None)
-        if name is not None and name not in fields.values():
-            fields[field] = name
+        candidates = [field] if field in names else [by_plain_name[one] for one in common if one in by_plain_name]
+        free = [name for name in candidates if name not in fields.values()]
+        if free:
+            fields[field] = free[0]
     truth = next((by_plain_name[name] for name in _TRUTHS if name in by_plain_name), None)
     if truth and "completion" not in fields and fields.get("answer") == "answer" and "answer" not in mapping:
         fields |= {"completion": "answer", "answer": truth}

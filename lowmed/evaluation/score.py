@@ -89,27 +89,30 @@ def question_of_row(row: Row, where: str) -> Question:
             "options is not a list of texts", where, "list the options in the order in which they were shown"
         )
     golds, text = _golds(row["answer"], where), str(row["question"])
+    as_letters = not isinstance(row["answer"], list)
     if not options and row.get("kind") in (None, "", "choice"):
-        text, options = _options_in_question(text, golds)
+        text, options, golds = _options_in_question(text, golds)
+        as_letters = as_letters and not options
     kind = row.get("kind") or _infer_kind(row["answer"], golds, bool(options))
     if kind not in KINDS:
         raise DataError(f"unknown kind {kind!r}", where, f"use one of {', '.join(KINDS)}, or leave kind out")
     if kind == "choice":
         shown = tuple(options) or tuple(LETTERS)
-        golds = tuple(_option(gold, shown, letters=not isinstance(row["answer"], list), where=where) for gold in golds)
+        golds = tuple(_option(gold, shown, letters=as_letters, where=where) for gold in golds)
         return Question(kind, golds, shown, text)
     return Question(kind, golds, (), text)
 
 
-def _options_in_question(question: str, golds: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The question without its lettered options, and the options; no options if a gold answer is not one of them."""
-    bare, options = cells.lettered_options(question)[::-1]
+def _options_in_question(question: str, golds: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The question without its lettered options, the options, and the gold answers as texts of options.
+
+    Without options in the question, or with a gold answer that is not one of them, there are no options.
+    """
+    options, bare = cells.lettered_options(question)
     try:
-        for gold in golds:
-            cells.gold(gold.strip(), options, is_letter=True)
+        return bare or question, options, tuple(cells.gold(gold.strip(), options, is_letter=True) for gold in golds)
     except ValueError:
-        return question, ()
-    return bare or question, options
+        return question, (), golds
 
 
 def _golds(gold: Any, where: str) -> tuple[str, ...]:
@@ -149,4 +152,8 @@ def _option(gold: str, options: tuple[str, ...], letters: bool, where: str) -> s
         raise DataError(f"the gold answer {gold!r} is a letter and also another option's text", where, fix)
     if by_text or by_letter:
         return by_text or by_letter or ""
-    raise DataError(f"the gold answer {gold!r} is not among the options", where, "correct the answer or the options")
+    try:
+        return cells.gold(letter, options, is_letter=letters)  # "b", or "B. MRI"
+    except ValueError:
+        what = f"the gold answer {gold!r} is not among the options"
+        raise DataError(what, where, "correct the answer or the options") from None
