@@ -6,6 +6,7 @@ from typing import Any
 
 from lowmed import answer
 from lowmed.evaluation.intervals import mean_interval, wilson
+from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
 from lowmed.evaluation.score import score_rows
 from lowmed.sample import Sample
@@ -74,6 +75,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         polarity_errors=mean(["polarity" in row["contradiction"] for row in rows]),
         token_f1_open=mean(f1) if f1 else None,
         token_f1_open_by_image=mean_interval(f1, groups_of(graded)) if f1 else None,
+        reasoning=reasoning_cells(rows),
         by_kind=cells["kind"],
         by_modality=cells["modality"],
         by_answer_type=cells["answer_type"],

@@ -122,9 +122,9 @@ def _unfold(row: dict[str, Any]) -> dict[str, Any]:
         row = {**document, **row}
     turns = row.get("messages", row.get("conversations"))
     if isinstance(turns, list) and "question" not in row:
-        asked = [turn for turn in turns if isinstance(turn, dict) and turn.get("role", turn.get("from")) in _USERS]
-        if asked:
-            row = {**row, "question": _message_text(asked[-1].get("content", asked[-1].get("value")))}
+        questions = [turn for turn in turns if isinstance(turn, dict) and turn.get("role", turn.get("from")) in _USERS]
+        if questions:
+            row = {**row, "question": _message_text(questions[-1].get("content", questions[-1].get("value")))}
     return row
 
 

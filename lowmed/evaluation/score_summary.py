@@ -8,6 +8,7 @@ from lowmed import answer
 from lowmed.evaluation.intervals import Interval, mean_interval
 from lowmed.evaluation.metrics import correct_flags, is_few
 from lowmed.evaluation.pass_at_k import guess_rate
+from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
 from lowmed.evaluation.score import TRUNCATED, question_of_row
 
@@ -23,6 +24,7 @@ def summarize(scored: Iterable[Row]) -> ScoreSummary:
         rules_version=answer.RULES_VERSION,
         independent_rows=sum(not row.get("group") for row in listed),
         **dict(_metrics(rows)),
+        reasoning=reasoning_cells(rows),
         by_kind=_by(rows, lambda row: str(row["kind"])),
         by_modality=_by(rows, lambda row: str(row.get("modality") or "")),
     )

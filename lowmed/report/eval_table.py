@@ -6,7 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluation.records import Accuracy, EvalReport, JudgedAccuracy, JudgeScores, SplitReport
+from lowmed.evaluation.records import (
+    Accuracy,
+    ConditionalShare,
+    EvalReport,
+    JudgedAccuracy,
+    JudgeScores,
+    ReasoningCells,
+    SplitReport,
+)
 from lowmed.evaluation.report import UNSEEN
 from lowmed.run import Run
 
@@ -15,6 +23,15 @@ STEPS_AVERAGED = 5  # at each end of training, for the reward or the loss
 WIDTH = 120
 CELLS_SHOWN = 12  # a stratum with more cells is only in report.json
 FEW = " (few)"  # marks a cell under 30 questions or 10 images
+REASONING_ROWS = (
+    ("reasoning right", "both_right", "only_reasoning_right"),
+    ("reasoning wrong", "only_answer_right", "both_wrong"),
+    ("reasoning unread", "unread_answer_right", "unread_answer_wrong"),
+)
+CONDITIONAL_ROWS = {
+    "answer right if reasoning right": "answer_right_if_reasoning_right",
+    "reasoning right if answer right": "reasoning_right_if_answer_right",
+}
 CONTROL_LABELS = {
     "blind": "no image",
     "grey": "gray image",
@@ -146,6 +163,7 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
     table.add_row("  unread, truncated", *(f"{result.unread:.3f}, {result.truncated:.3f}" for result in results))
     errors = (f"{result.laterality_errors:.3f}, {result.polarity_errors:.3f}" for result in results)
     table.add_row("  laterality, polarity errors", *errors)
+    add_reasoning(table, [result.reasoning for result in results])
     for stratum in ("kind", "modality", "topic"):
         cells = [getattr(result, f"by_{stratum}") for result in results]
         if not 2 <= len(cells[0]) <= CELLS_SHOWN:
@@ -156,6 +174,18 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
             table.add_row(label, *(f"{share.lenient:.3f} {interval(share.by_image)}" for share in shares))
         macros = (getattr(result, f"macro_{stratum}") for result in results)
         table.add_row(f"    {stratum} macro", *(f"{macro.lenient:.3f}" for macro in macros))
+
+
+def add_reasoning(table: Table, results: Sequence[ReasoningCells | None]) -> None:
+    """Rows with the reasoning by the answer; none if no completion reasons."""
+    if not any(results):
+        return
+    for label, *fields in REASONING_ROWS:
+        counts = (", ".join(str(getattr(cells, field)) for field in fields) if cells else "" for cells in results)
+        table.add_row(f"  {label}: answer right, wrong", *counts)
+    for label, field in CONDITIONAL_ROWS.items():
+        shares: list[ConditionalShare | None] = [getattr(cells, field) if cells else None for cells in results]
+        table.add_row(f"    {label}", *(f"{one.share:.3f} {interval(one.by_image)}" if one else "" for one in shares))
 
 
 def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems: list[str]) -> None:

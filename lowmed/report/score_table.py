@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
+from lowmed.report import eval_table
 from lowmed.report.eval_table import FEW, NOTICE, console, interval
 
 WIDTH = 160
@@ -27,6 +28,11 @@ def show(summary: ScoreSummary) -> None:
         shown.print(f"fields  {escape('  '.join(f'{field}={name}' for field, name in summary.fields.items()))}")
         shown.print("        recognized or set with --map\n")
     shown.print(table)
+    if summary.reasoning:
+        cells_table = Table(box=None, pad_edge=False, show_header=False)
+        eval_table.add_reasoning(cells_table, [summary.reasoning])
+        shown.print()
+        shown.print(cells_table)
     shown.print("\naccuracy: every answer that can be read without guessing. strict: answers in exactly one tag.")
     shown.print("most frequent: the most frequent gold answer or letter of each kind in these rows. chance: guessing.")
     if summary.independent_rows:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lowmed.evaluation.records.metrics import Interval
+from lowmed.evaluation.records.metrics import Interval, ReasoningCells
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
 
@@ -162,6 +162,8 @@ class ScoreSummary(ScoreMetrics, Record):
     """Version of the answer rules."""
     independent_rows: int
     """Rows that name no image or patient, taken as independent."""
+    reasoning: ReasoningCells | None
+    """Reasoning by answer; null if no completion has a think block."""
     fields: dict[str, str] = Field(default_factory=dict)
     """lowmed's field -> the file's field, where their names differ."""
     by_kind: dict[str, ScoreMetrics]

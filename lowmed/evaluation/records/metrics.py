@@ -43,6 +43,38 @@ class Macro(Part):
     """Mean lenient accuracy."""
 
 
+class ConditionalShare(Part):
+    """A share of the rows that fulfil a condition."""
+
+    n: int
+    """Rows that fulfil the condition."""
+    share: float
+    """Share of them."""
+    by_image: Interval
+    """Its interval, by image."""
+
+
+class ReasoningCells(Part):
+    """Questions by reasoning and answer. Answers are graded leniently; reasoning is right if it comes to the gold."""
+
+    both_right: int
+    """Reasoning and answer are right."""
+    only_reasoning_right: int
+    """The reasoning is right, the answer is wrong or unread."""
+    only_answer_right: int
+    """The reasoning comes to another answer, the answer is right."""
+    both_wrong: int
+    """The reasoning comes to another answer, and the answer is wrong or unread."""
+    unread_answer_right: int
+    """The reasoning cannot be read, the answer is right."""
+    unread_answer_wrong: int
+    """The reasoning cannot be read, the answer is wrong or unread."""
+    answer_right_if_reasoning_right: ConditionalShare | None
+    """P(answer right | reasoning right); null without such rows."""
+    reasoning_right_if_answer_right: ConditionalShare | None
+    """P(reasoning right | answer right), of the rows whose reasoning can be read; null without such rows."""
+
+
 class Metrics(Part):
     """Metrics of one system on one split. All shares are of all questions."""
 
@@ -68,6 +100,8 @@ class Metrics(Part):
     """Mean token F1 of open questions."""
     token_f1_open_by_image: Interval | None
     """Interval of `token_f1_open`, by image."""
+    reasoning: ReasoningCells | None
+    """Reasoning by answer; null if no completion has a think block."""
     by_kind: dict[str, Cell]
     """By question kind."""
     by_modality: dict[str, Cell]
