@@ -24,6 +24,7 @@ class Sample:
         explanation: reasoning that leads to the answer, if the data set has it.
         modality: imaging modality, if known.
         topic: topic of the question, if known.
+        strata: further columns for accuracies by stratum, such as site or sex: pairs of column and value.
 
     Raises:
         ValueError: a field is missing, or the options do not fit the answer.
@@ -40,6 +41,7 @@ class Sample:
     explanation: str = ""
     modality: str = ""
     topic: str = ""
+    strata: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

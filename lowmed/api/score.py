@@ -39,7 +39,7 @@ def score(
         raise RunError("the directory exists", str(folder), "choose another --out, or remove it to score again")
     predictions = read_predictions(Path(path), fields)
     rows = list(score_rows(predictions.rows, str(path)))
-    summary = summarize(rows).model_copy(update={"fields": dict(predictions.fields)})
+    summary = summarize(rows).model_copy(update={"field_names": dict(predictions.fields)})
     if folder:
         with disk_errors(folder):
             folder.mkdir(parents=True)

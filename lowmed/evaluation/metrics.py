@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_reason: str) -> StoredCompletion:
     """One line of stored completions: enough to score the completion again without model or images."""
-    return {
+    row: StoredCompletion = {
         "id": sample.id,
         "split": split,
         "kind": sample.kind,
@@ -32,6 +32,7 @@ def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_
         "tokens": tokens,
         "finish_reason": finish_reason,
     }
+    return {**row, "strata": dict(sample.strata)} if sample.strata else row
 
 
 def scored(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -80,8 +81,21 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         by_modality=cells["modality"],
         by_answer_type=cells["answer_type"],
         by_topic=cells["topic"],
+        by_strata={
+            column: {value: _cell(cell) for value, cell in strata(rows, key).items()}
+            for column, key in strata_keys(rows).items()
+        },
         **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
     )
+
+
+def strata_keys(rows: Iterable[Row]) -> dict[str, Callable[[Row], str]]:
+    """Column -> its value in a row, for the columns of the user's choice."""
+
+    def value_of(column: str) -> Callable[[Row], str]:
+        return lambda row: str((row.get("strata") or {}).get(column, ""))
+
+    return {column: value_of(column) for column in sorted({name for row in rows for name in row.get("strata") or {}})}
 
 
 def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:

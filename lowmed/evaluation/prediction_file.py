@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.data.ingest import cells, columns, tables
+from lowmed.data.strata import check_strata
 from lowmed.errors import DataError, RecipeError
 from lowmed.evaluation.score import FIX
 
@@ -37,6 +38,7 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
     **{field: (field, *columns.COMMON_NAMES[field]) for field in _SHARED},
     "group": ("group", *columns.COMMON_NAMES["group"], *columns.COMMON_NAMES["image"]),
     "finish_reason": ("finish_reason", "stop_reason"),
+    "strata": ("strata",),
 }  # fmt: skip
 FIELD_NAMES["question"] += ("input", "question_text")
 FIELD_NAMES["id"] += ("doc_id", "idx")
@@ -83,6 +85,7 @@ def read_predictions(path: Path, mapping: Mapping[str, str] | None = None) -> Pr
     option_columns = () if without else columns.option_columns(names)
     result = tuple(_convert(row, fields, option_columns, number) for number, row in enumerate(rows, 1))
     _refuse_repeated_ids(result, path)
+    check_strata((tuple(row.get("strata", {}).items()) for row in result), str(path))
     renamed = {field: name for field, name in fields.items() if field != name}
     if option_columns:
         renamed["options"] = "+".join(option_columns)
@@ -140,7 +143,7 @@ def _map_fields(names: Sequence[str], mapping: Mapping[str, str], path: Path) ->
     for field, name in mapping.items():
         if field not in FIELD_NAMES:
             raise RecipeError(f"`{field}` is not a field of a completion", "--map", f"use {', '.join(FIELD_NAMES)}")
-        if name and name not in names:
+        if name and not set(columns.split_columns(field, name, names)) <= set(names):
             raise RecipeError(
                 f"the rows have no field `{name}`; they have {', '.join(names)}",
                 f"--map {field}={name}",
@@ -187,6 +190,8 @@ def _convert(
         result["options"] = list(cells.options(values["options"]))
     if "kind" in fields and fields["kind"] != "kind":
         result["kind"] = _kind(result)
+    if strata := columns.row_strata(row, fields.get("strata", "")):
+        result["strata"] = dict(strata)
     if "group" in values:
         result["group"] = _group(values["group"])
     for field in ("group", "kind", "modality", "topic"):

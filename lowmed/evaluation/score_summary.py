@@ -6,7 +6,7 @@ from typing import Any
 
 from lowmed import answer
 from lowmed.evaluation.intervals import Interval, mean_interval
-from lowmed.evaluation.metrics import correct_flags, is_few
+from lowmed.evaluation.metrics import correct_flags, is_few, strata_keys
 from lowmed.evaluation.pass_at_k import guess_rate
 from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
@@ -27,6 +27,7 @@ def summarize(scored: Iterable[Row]) -> ScoreSummary:
         reasoning=reasoning_cells(rows),
         by_kind=_by(rows, lambda row: str(row["kind"])),
         by_modality=_by(rows, lambda row: str(row.get("modality") or "")),
+        by_strata={column: _by(rows, key) for column, key in strata_keys(rows).items()},
     )
 
 

@@ -27,6 +27,10 @@ def show(comparison: Comparison) -> None:
             for name, cell in cells.items() if len(cells) > 1 else ():
                 label = f"  {stratum.replace('_', ' ')} {escape(name)}{FEW if cell.few else ''}"
                 table.add_row(label, *_cells(cell))
+        for column, by_value in part.by_strata.items():
+            for name, cell in by_value.items():
+                label = f"  {escape(f'{column} {name}')}{FEW if cell.few else ''}"
+                table.add_row(label, *_cells(cell))
         for judged in part.judged:
             name = f"{judged.judge.model} ({judged.judge.rubric_digest})"
             table.add_row(f"  open, judged by {escape(name)}", *_cells(judged))

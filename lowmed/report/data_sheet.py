@@ -70,7 +70,14 @@ def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, familie
         for name in families
         for draw in range(len(prompt.family(name).wordings))
     ]
-    return {**asdict(sample), "split": split, "image_tokens": images, "tokenizer": "nano's", "prompts": prompts}
+    return {
+        **asdict(sample),
+        "strata": dict(sample.strata),
+        "split": split,
+        "image_tokens": images,
+        "tokenizer": "nano's",
+        "prompts": prompts,
+    }
 
 
 def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:

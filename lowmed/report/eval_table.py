@@ -1,6 +1,6 @@
 """An evaluation as a table for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -8,11 +8,13 @@ from rich.table import Table
 
 from lowmed.evaluation.records import (
     Accuracy,
+    Cell,
     ConditionalShare,
     EvalReport,
     JudgedAccuracy,
     JudgeScores,
     ReasoningCells,
+    ScoreMetrics,
     SplitReport,
 )
 from lowmed.evaluation.report import UNSEEN
@@ -59,6 +61,9 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
             table.add_row(label, *[""] * (len(systems) - 1), value)
     shown.print(f"[bold]{escape(title(report))}[/bold]\n")
     shown.print(table)
+    for split, part in report.splits.items():
+        if warning := few_strata(part.results[systems[0]].by_strata):
+            shown.print(f"\n{escape(split)}: {escape(warning)}")
     for system, controls in report.controls.items():
         if controls.verdict:
             shown.print(f"\n{system}: {controls.verdict}")
@@ -132,6 +137,12 @@ def training(run: Run) -> dict[str, str]:
     return result
 
 
+def few_strata(by_strata: Mapping[str, Mapping[str, Cell | ScoreMetrics]]) -> str:
+    """A warning that names the strata with too few questions or images for a stable figure, or ""."""
+    few = [f"{column} {name}" for column, cells in by_strata.items() for name, cell in cells.items() if cell.few]
+    return f"TOO FEW DATA for a stable figure: {', '.join(few)} (under 30 questions or 10 images)" if few else ""
+
+
 def accuracy(result: Accuracy | JudgedAccuracy) -> str:
     """An accuracy with its interval by image."""
     return f"{result.accuracy:.3f} {interval(result.by_image)}"
@@ -168,12 +179,18 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         cells = [getattr(result, f"by_{stratum}") for result in results]
         if not 2 <= len(cells[0]) <= CELLS_SHOWN:
             continue
-        for name, cell in cells[0].items():
-            label = f"    {stratum} {escape(name)}, n={cell.questions}{FEW if cell.few else ''}"
-            shares = (by_name[name] for by_name in cells)
-            table.add_row(label, *(f"{share.lenient:.3f} {interval(share.by_image)}" for share in shares))
+        _add_cells(table, stratum, cells)
         macros = (getattr(result, f"macro_{stratum}") for result in results)
         table.add_row(f"    {stratum} macro", *(f"{macro.lenient:.3f}" for macro in macros))
+    for column in results[0].by_strata:
+        _add_cells(table, column, [result.by_strata[column] for result in results])
+
+
+def _add_cells(table: Table, stratum: str, cells: Sequence[Mapping[str, Cell]]) -> None:
+    for name, cell in cells[0].items():
+        label = f"    {escape(f'{stratum} {name}')}, n={cell.questions}{FEW if cell.few else ''}"
+        shares = (by_name[name] for by_name in cells)
+        table.add_row(label, *(f"{share.lenient:.3f} {interval(share.by_image)}" for share in shares))
 
 
 def add_reasoning(table: Table, results: Sequence[ReasoningCells | None]) -> None:

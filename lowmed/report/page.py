@@ -49,6 +49,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         evaluations=evaluations,
         generalization=eval_table.generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,
+        few_strata=eval_table.few_strata,
         reasoning_rows=eval_table.REASONING_ROWS,
         conditional_rows=eval_table.CONDITIONAL_ROWS,
         labels=gallery.LABELS,

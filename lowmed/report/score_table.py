@@ -23,9 +23,12 @@ def show(summary: ScoreSummary) -> None:
         cells: dict[str, ScoreMetrics] = getattr(summary, f"by_{stratum}")
         for name, cell in cells.items():
             table.add_row(f"  {escape(name)}{FEW if cell.few else ''}", *_cells(cell))
+    for column, by_value in summary.by_strata.items():
+        for name, cell in by_value.items():
+            table.add_row(f"  {escape(f'{column} {name}')}{FEW if cell.few else ''}", *_cells(cell))
     shown = console(WIDTH)
-    if summary.fields:
-        shown.print(f"fields  {escape('  '.join(f'{field}={name}' for field, name in summary.fields.items()))}")
+    if summary.field_names:
+        shown.print(f"fields  {escape('  '.join(f'{field}={name}' for field, name in summary.field_names.items()))}")
         shown.print("        recognized or set with --map\n")
     shown.print(table)
     if summary.reasoning:
@@ -33,6 +36,8 @@ def show(summary: ScoreSummary) -> None:
         eval_table.add_reasoning(cells_table, [summary.reasoning])
         shown.print()
         shown.print(cells_table)
+    if warning := eval_table.few_strata(summary.by_strata):
+        shown.print(f"\n{escape(warning)}")
     shown.print("\naccuracy: every answer that can be read without guessing. strict: answers in exactly one tag.")
     shown.print("most frequent: the most frequent gold answer or letter of each kind in these rows. chance: guessing.")
     if summary.independent_rows:

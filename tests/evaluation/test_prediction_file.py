@@ -189,7 +189,7 @@ def test_scored_rows_hold_lowmeds_fields(tmp_path: Path) -> None:
     [row] = read_jsonl(tmp_path / "out" / "scored.jsonl")
     assert (row["id"], row["question"], row["answer"], row["completion"]) == ("1", "Is there a mass?", "yes", "yes")
     assert row["predict"] == "yes"
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["fields"] == {
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["field_names"] == {
         "completion": "predict",
         "answer": "label",
         "question": "prompt",

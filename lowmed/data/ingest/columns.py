@@ -6,6 +6,7 @@ from typing import Any
 
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation
+from lowmed.data.strata import Strata, strata_of
 from lowmed.errors import RecipeError
 
 # lowmed's field name -> common column names, in order of precedence.
@@ -27,6 +28,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "explanation": ("explanation", "rationale", "reasoning", "reason", "long_answer", "cot"),
     "modality": ("modality", "modality_type", "image_modality"),
     "topic": ("topic", "question_type", "content_type", "category"),
+    "strata": ("strata",),
 }  # fmt: skip
 SPLITS = {
     "train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
@@ -73,9 +75,9 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
     for field, column in mapping.items():
         if field not in COMMON_NAMES:
             raise RecipeError(f"`{field}` is not a field that a column can be mapped to", "--map", fix)
-        if column and column not in present:
+        if column and not set(split_columns(field, column, present)) <= set(present):
             raise RecipeError(f"there is no column `{column}`; {columns_present}", f"--map {field}={column}", fix)
-    taken = set(mapping.values())
+    taken = {name for field, column in mapping.items() for name in split_columns(field, column, present)}
     by_lower = {plain_name(name): name for name in reversed(present) if name not in taken}
     guessed = {
         field: next(by_lower[name] for name in common if name in by_lower)
@@ -139,8 +141,27 @@ def to_raw_sample(
         explanation=cells.text(cell.get("explanation")),
         modality=cells.text(cell.get("modality")),
         topic=cells.text(cell.get("topic")),
+        strata=row_strata(row, columns.by_field.get("strata", "")),
         source=source,
     )
+
+
+def split_columns(field: str, column: str, present: Iterable[str]) -> tuple[str, ...]:
+    """The columns that one entry of a mapping names: several for `strata`, joined by `+`."""
+    return tuple(column.split("+")) if field == "strata" and column not in present else (column,)
+
+
+def row_strata(row: Mapping[str, Any], column: str) -> Strata:
+    """The strata of a row from one column, several joined by `+`, or one that holds an object.
+
+    Raises:
+        ValueError: a value is a list.
+    """
+    value = row.get(column)
+    if isinstance(value, Mapping):
+        return strata_of(value)
+    names = split_columns("strata", column, row) if column else ()
+    return strata_of({name: cells.text(row.get(name)) for name in names})
 
 
 def plain_name(name: str) -> str:

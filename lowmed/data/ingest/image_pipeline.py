@@ -157,6 +157,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         explanation=raw.explanation,
         modality=raw.modality or modality,
         topic=raw.topic or next((file.view for file in stored if file.view), ""),
+        strata=raw.strata,
     )
 
 

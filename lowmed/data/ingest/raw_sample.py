@@ -103,6 +103,7 @@ class RawSample:
     explanation: str = ""
     modality: str = ""
     topic: str = ""
+    strata: tuple[tuple[str, str], ...] = ()
     source: str = ""
     answer_is_modality: bool = False  # the answer is the modality in the image's own DICOM tags
 

@@ -93,6 +93,8 @@ class SourceComparison(Part):
     """By topic."""
     by_split: dict[str, StratumDifference]
     """By split."""
+    by_strata: dict[str, dict[str, StratumDifference]]
+    """By column of the user's choice, then by its value."""
     flipped: Flips
     """Examples."""
     judged: tuple[JudgedDifference, ...]
@@ -164,9 +166,11 @@ class ScoreSummary(ScoreMetrics, Record):
     """Rows that name no image or patient, taken as independent."""
     reasoning: ReasoningCells | None
     """Reasoning by answer; null if no completion has a think block."""
-    fields: dict[str, str] = Field(default_factory=dict)
+    field_names: dict[str, str] = Field(default_factory=dict)
     """lowmed's field -> the file's field, where their names differ."""
     by_kind: dict[str, ScoreMetrics]
     """By question kind."""
     by_modality: dict[str, ScoreMetrics]
     """By modality."""
+    by_strata: dict[str, dict[str, ScoreMetrics]]
+    """By column of the user's choice, such as site or sex, then by its value."""

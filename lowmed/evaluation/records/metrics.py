@@ -1,5 +1,7 @@
 """Metrics of greedy completions, controls, sampled completions and judges."""
 
+from pydantic import Field
+
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part
 
@@ -110,6 +112,8 @@ class Metrics(Part):
     """By kind, with yes/no questions apart from other closed ones."""
     by_topic: dict[str, Cell]
     """By topic."""
+    by_strata: dict[str, dict[str, Cell]] = Field(default_factory=dict)
+    """By column of the user's choice, such as site or sex, then by its value."""
     macro_kind: Macro | None = None
     """Mean over kinds."""
     macro_modality: Macro | None = None

@@ -28,6 +28,8 @@ class StoredCompletion(TypedDict, total=False):
     """Empty if unknown."""
     topic: str
     """Empty if unknown."""
+    strata: dict[str, str]
+    """Column -> value, such as site or sex; absent without such columns."""
     completion: str
     """Raw completion."""
     tokens: int
