@@ -36,12 +36,13 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
         "correct_option", "answer_idx", "response", "output",
     ),
     **{field: (field, *columns.COMMON_NAMES[field]) for field in _SHARED},
-    "group": ("group", *columns.COMMON_NAMES["group"], *columns.COMMON_NAMES["image"]),
+    "group": (*columns.COMMON_NAMES["group"], *columns.COMMON_NAMES["image"]),
     "finish_reason": ("finish_reason", "stop_reason"),
     "strata": ("strata",),
 }  # fmt: skip
 FIELD_NAMES["question"] += ("input", "question_text")
 FIELD_NAMES["id"] += ("doc_id", "idx")
+FIELD_NAMES["group"] = tuple(name for name in FIELD_NAMES["group"] if name != "subject")  # a school subject elsewhere
 _REQUIRED = ("question", "answer", "completion")
 _TRUTHS = ("gt_answer", "ground_truth", "groundtruth", "gt")  # next to one of these, `answer` is the model's
 _CHAT_PROMPT = re.compile(r"(?:<\|im_start\|>|^|\n)user\n(.*?)(?:<\|im_end\|>|\nassistant\n?$|$)", re.DOTALL)
@@ -81,6 +82,8 @@ def read_predictions(path: Path, mapping: Mapping[str, str] | None = None) -> Pr
     names = list(dict.fromkeys(name for row in islice(rows, ROWS_FOR_FIELDS) for name in row))
     mapping = mapping or {}
     fields = _map_fields(names, mapping, path)
+    if "group" not in mapping and _is_constant(rows, fields.get("group")):
+        fields.pop("group", None)
     without = "options" in fields or mapping.get("options") == ""
     option_columns = () if without else columns.option_columns(names)
     result = tuple(_convert(row, fields, option_columns, number) for number, row in enumerate(rows, 1))
@@ -169,6 +172,11 @@ def _map_fields(names: Sequence[str], mapping: Mapping[str, str], path: Path) ->
         where = f"{path}\nplaced: {placed}\nnot placed: {', '.join(unplaced) or 'none'}"
         raise DataError(what, where, f"name the fields with --map, e.g. {example}")
     return fields
+
+
+def _is_constant(rows: Sequence[Mapping[str, Any]], name: str | None) -> bool:
+    """Whether a field has one value in several rows, such as the name of the file that holds them all."""
+    return len(rows) > 1 and len({str(row.get(name)) for row in rows}) == 1
 
 
 def _convert(

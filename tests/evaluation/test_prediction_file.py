@@ -87,6 +87,14 @@ def test_fields_without_a_place_are_named(tmp_path: Path) -> None:
     assert "--map" in raised.value.fix
 
 
+def test_a_field_that_names_no_image_does_not_make_one_group_of_all_rows(tmp_path: Path) -> None:
+    row = {"question": "?", "answer": "yes", "prediction": "yes", "file": "results.json", "subject": "Medicine"}
+    path = _write(tmp_path, *({"qid": at, **row} for at in range(4)))
+    assert not read_predictions(path).has_groups
+    assert score(path).independent_rows == 4
+    assert score(path, fields={"group": "file"}).images == 1
+
+
 def test_an_unknown_field_in_the_mapping_is_an_error(tmp_path: Path) -> None:
     path = _write(tmp_path, {"question": "?", "answer": "yes", "completion": "yes"})
     with pytest.raises(RecipeError, match="`gold` is not a field"):
