@@ -4,7 +4,7 @@
 
 The ease of an image follows a beta distribution: a correlation of 0 makes all questions independent, 1 makes all
 questions about an image equal. Layouts: `1` one question per image, `1-3` one to three, `1-12` one to twelve, most
-images with few. Results are printed, written to benchmarks/results/intervals.json with the versions, the machine and
+images with few, `1+30` one image with 30 questions. Results are printed, written to benchmarks/results/intervals.json with the versions, the machine and
 the date, and put into docs/evaluation.md. `bootstrap` is the percentile bootstrap over images, for comparison.
 """
 
@@ -26,7 +26,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
 IMAGES = (20, 67, 203)
 SHARES = (0.5, 0.8, 0.95, 0.97, 0.99)
 PAIRS = ((0.5, 0.5), (0.8, 0.8), (0.95, 0.95), (0.97, 0.97), (0.5, 0.6), (0.8, 0.9), (0.95, 0.99))
-CLUSTERS = (("1", 0.0), ("1-3", 0.0), ("1-3", 0.3), ("1-3", 0.7), ("1-12", 0.3), ("1-12", 0.7))
+CLUSTERS = (("1", 0.0), ("1-3", 0.0), ("1-3", 0.3), ("1-3", 0.7), ("1-12", 0.3), ("1-12", 0.7), ("1+30", 0.3))
 DRAWS = 400  # of the bootstrap
 PARTIAL = np.array([1 / 3, 1 / 2, 2 / 3])  # token F1 of an answer that is partly right; mean 1/2
 Generator = np.random.Generator
@@ -35,6 +35,7 @@ LAYOUTS: dict[str, Callable[[Generator, int], Array]] = {
     "1": lambda generator, images: np.ones(images, dtype=int),
     "1-3": lambda generator, images: generator.integers(1, 4, images),
     "1-12": lambda generator, images: np.minimum(12, generator.geometric(0.3, images)),
+    "1+30": lambda generator, images: np.concatenate([[30], np.ones(images - 1, dtype=int)]),
 }
 
 

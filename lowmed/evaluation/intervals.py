@@ -4,6 +4,7 @@ Questions about one image are not independent. Every interval here uses an effec
 questions divided by the design effect. benchmarks/intervals.py measures the coverage.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def mean_interval(scores: Sequence[float], groups: Sequence[str]) -> Interval:
     size = effective_size(scores, groups)
     share_variance, variance = mean * (1 - mean), float(values.var())
     if variance > 0:
-        size *= (_quantile(n) / _quantile(images)) ** 2  # the variance is estimated from the images
+        size *= (_quantile(n) / _quantile(effective_images(groups))) ** 2  # the variance is estimated from the images
         size *= share_variance * (n + 1) / (variance * n + share_variance)  # the 1 keeps a tiny variance from ruling
     hits = mean * size
     low = float(beta.ppf(ALPHA / 2, hits, size - hits + 1)) if mean > 0 else 0.0
@@ -75,7 +76,10 @@ def difference_interval(changes: Sequence[float], groups: Sequence[str]) -> Inte
     gained = (scale * sum(change > 0 for change in changes) + 1) / (size + 2)
     lost = (scale * sum(change < 0 for change in changes) + 1) / (size + 2)
     center = gained - lost
-    half = _quantile(images) * math.sqrt((gained + lost - center**2) / (size + 2))
+    equal = len(set(changes)) == 1  # without a variance there is none to estimate from unequal images
+    half = _quantile(images if equal else effective_images(groups)) * math.sqrt(
+        (gained + lost - center**2) / (size + 2)
+    )
     return max(-1.0, center - half), min(1.0, center + half)
 
 
@@ -84,6 +88,14 @@ def effective_size(values: Sequence[float], groups: Sequence[str]) -> float:
     if len(set(values)) == 1:  # no variance to compare, so each image may count as one question
         return float(len(set(groups)))
     return len(values) / design_effect(values, groups)
+
+
+def effective_images(groups: Sequence[str]) -> float:
+    """The number of equally large groups with the same weight (Kish 1965): n^2 over the sum of squared group sizes.
+
+    It sets the degrees of freedom. One patient with most of the questions leaves few, however many others there are.
+    """
+    return len(groups) ** 2 / sum(count**2 for count in Counter(groups).values())
 
 
 def design_effect(values: Sequence[float], groups: Sequence[str]) -> float:
@@ -121,8 +133,8 @@ def _intraclass(totals: "NDArray[float64]", sizes: "NDArray[float64]", squares: 
     return min(1.0, max(0.0, (between - within) / total)) if total > 0 else 0.0
 
 
-def _quantile(n: int) -> float:
-    """The two-sided 95 % quantile of Student's t with n - 1 degrees of freedom."""
+def _quantile(n: float) -> float:
+    """The two-sided 95 % quantile of Student's t with n - 1 degrees of freedom, at least 0.1."""
     from scipy.stats import t
 
-    return float(t.ppf(1 - ALPHA / 2, n - 1))
+    return float(t.ppf(1 - ALPHA / 2, max(0.1, n - 1)))

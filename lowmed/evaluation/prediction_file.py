@@ -82,8 +82,8 @@ def read_predictions(path: Path, mapping: Mapping[str, str] | None = None) -> Pr
     names = list(dict.fromkeys(name for row in islice(rows, ROWS_FOR_FIELDS) for name in row))
     mapping = mapping or {}
     fields = _map_fields(names, mapping, path)
-    if "group" not in mapping and _is_constant(rows, fields.get("group")):
-        fields.pop("group", None)
+    if "group" in fields and "group" not in mapping and _is_constant(rows, fields["group"]):
+        del fields["group"]
     without = "options" in fields or mapping.get("options") == ""
     option_columns = () if without else columns.option_columns(names)
     result = tuple(_convert(row, fields, option_columns, number) for number, row in enumerate(rows, 1))
@@ -174,7 +174,7 @@ def _map_fields(names: Sequence[str], mapping: Mapping[str, str], path: Path) ->
     return fields
 
 
-def _is_constant(rows: Sequence[Mapping[str, Any]], name: str | None) -> bool:
+def _is_constant(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     """Whether a field has one value in several rows, such as the name of the file that holds them all."""
     return len(rows) > 1 and len({str(row.get(name)) for row in rows}) == 1
 

@@ -18,7 +18,7 @@ def show(comparison: Comparison) -> None:
     shown.print(escape(f"A  {', '.join(comparison.first)}\nB  {', '.join(comparison.second)}"))
     shown.print(f"{comparison.grade} accuracy, B minus A, 95 % interval of the paired difference\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "n", "A", "B", "B - A", "only A, B", "p", "McNemar", "n needed"):
+    for heading in ("", "n", "images", "A", "B", "B - A", "only A, B", "p", "McNemar", "n needed"):
         table.add_column(heading, justify="left" if not heading else "right")
     for source, part in comparison.sources.items():
         table.add_row(f"[bold]{escape(source)}[/bold]", *_cells(part.all))
@@ -94,6 +94,7 @@ def _advice(result: PairedDifference) -> str:
 def _cells(result: PairedDifference) -> tuple[str, ...]:
     return (
         str(result.questions),
+        str(result.images),
         f"{result.first:.3f}",
         f"{result.second:.3f}",
         f"{result.difference:+.3f} {interval(result.by_image)}",

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from lowmed.evaluation.intervals import design_effect, difference_interval, effective_size, mean_interval, wilson
+from lowmed.evaluation.intervals import (
+    design_effect,
+    difference_interval,
+    effective_images,
+    effective_size,
+    mean_interval,
+    wilson,
+)
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 QUESTIONS, TRUE = 451, 0.65
@@ -85,6 +92,17 @@ def test_wrong_answers_in_small_groups_do_not_hide_the_dependence() -> None:
     """Answers that agree within each image: one wrong image of one question, 19 right ones of ten questions."""
     scores, images = [0.0] + [1.0] * 190, ["0"] + [str(1 + at // 10) for at in range(190)]
     assert design_effect(scores, images) == pytest.approx(191 * (1 + 19 * 100) / 191**2, rel=0.1)
+
+
+def test_one_patient_with_most_questions_leaves_a_wide_interval() -> None:
+    images = ["0"] * 100 + _alone(20)[1:]
+    scores = [1.0, 0.0, 1.0, 1.0] * 29 + [1.0, 1.0, 0.0]
+    assert effective_images(images) == pytest.approx(119**2 / (100**2 + 19))
+    low, high = mean_interval(scores, images)
+    assert high - low > 0.9
+    low, high = difference_interval([1, 0, 0, -1] * 29 + [1, 1, 0], images)
+    assert high - low > 1.5
+    assert difference_interval([0] * 119, images) == pytest.approx(difference_interval([0] * 20, _alone(20)))
 
 
 def test_token_f1_varies_less_than_a_share_with_the_same_mean() -> None:
