@@ -4,8 +4,9 @@
 
 The ease of an image follows a beta distribution: a correlation of 0 makes all questions independent, 1 makes all
 questions about an image equal. Layouts: `1` one question per image, `1-3` one to three, `1-12` one to twelve, most
-images with few, `1+30` one image with 30 questions. Results are printed, written to benchmarks/results/intervals.json with the versions, the machine and
-the date, and put into docs/evaluation.md. `bootstrap` is the percentile bootstrap over images, for comparison.
+images with few, `1+30` one image with 30 questions. Results are printed, written to benchmarks/results/intervals.json
+with the versions, the machine and the date, and put into docs/evaluation.md. `bootstrap` is the percentile bootstrap
+over images, for comparison.
 """
 
 import argparse
