@@ -57,12 +57,10 @@ class Predictions:
     Attributes:
         rows: the rows; fields under other names are kept in addition.
         fields: lowmed's field -> the file's field, where their names differ.
-        has_groups: whether a field names the image or the patient of the rows.
     """
 
     rows: tuple[dict[str, Any], ...]
     fields: Mapping[str, str]
-    has_groups: bool
 
 
 def read_predictions(path: Path, mapping: Mapping[str, str] | None = None) -> Predictions:
@@ -86,13 +84,18 @@ def read_predictions(path: Path, mapping: Mapping[str, str] | None = None) -> Pr
         del fields["group"]
     without = "options" in fields or mapping.get("options") == ""
     option_columns = () if without else columns.option_columns(names)
-    result = tuple(_convert(row, fields, option_columns, number) for number, row in enumerate(rows, 1))
+    result = []
+    for number, row in enumerate(rows, 1):
+        try:
+            result.append(_convert(row, fields, option_columns, number))
+        except ValueError as error:
+            raise DataError(str(error), f"{path}:{number}", "correct the row, or set its fields with --map") from None
     _refuse_repeated_ids(result, path)
     check_strata((tuple(row.get("strata", {}).items()) for row in result), str(path))
     renamed = {field: name for field, name in fields.items() if field != name}
     if option_columns:
         renamed["options"] = "+".join(option_columns)
-    return Predictions(result, renamed, "group" in fields)
+    return Predictions(tuple(result), renamed)
 
 
 def load(path: Path) -> Iterator[dict[str, Any]]:
@@ -127,11 +130,15 @@ def _unfold(row: dict[str, Any]) -> dict[str, Any]:
     if isinstance(document, dict):
         row = {**document, **row}
     turns = row.get("messages", row.get("conversations"))
-    if isinstance(turns, list) and "question" not in row:
-        questions = [turn for turn in turns if isinstance(turn, dict) and turn.get("role", turn.get("from")) in _USERS]
-        if questions:
-            row = {**row, "question": _message_text(questions[-1].get("content", questions[-1].get("value")))}
+    if isinstance(turns, list) and "question" not in row and (question := _last_question(turns)):
+        row = {**row, "question": question}
     return row
+
+
+def _last_question(turns: list[Any]) -> str:
+    """The text of the user's last turn; "" if there is none."""
+    questions = [turn for turn in turns if isinstance(turn, dict) and turn.get("role", turn.get("from")) in _USERS]
+    return _message_text(questions[-1].get("content", questions[-1].get("value"))) if questions else ""
 
 
 def _message_text(content: Any) -> str:
@@ -187,7 +194,9 @@ def _convert(
     result = {**row, "id": str(number), **values}
     if "completion" in values:
         result["completion"] = _text_of(values["completion"])
-    if fields["question"] != "question" and isinstance(result.get("question"), str):
+    if isinstance(result.get("question"), list):
+        result["question"] = _last_question(result["question"])
+    elif fields["question"] != "question" and isinstance(result.get("question"), str):
         result["question"] = _bare_prompt(result["question"])
     if fields["answer"] != "answer":
         result["answer"] = _single(result.get("answer"))
@@ -233,6 +242,8 @@ def _kind(row: Mapping[str, Any]) -> str | None:
     """The kind by another tool's label, such as CLOSED or OPEN; None to infer it."""
     label, gold = row.get("kind"), row.get("answer")
     if not isinstance(label, str) or not isinstance(gold, str) or row.get("options"):
+        return None
+    if cells.lettered_options(str(row.get("question")))[0]:
         return None
     return cells.kind(label, gold, ())
 

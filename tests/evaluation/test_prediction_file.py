@@ -36,6 +36,7 @@ def _write(folder: Path, *rows: dict[str, Any]) -> Path:
         {"response": "yes", "labels": "yes", "logprobs": None, "messages": TURNS, "images": [{"path": "a.png"}]},
         {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is there a mass?"}]}],
          "response": "yes", "labels": "yes"},
+        {"prompt": TURNS, "output": "yes", "target": "yes"},
         {"doc_id": 0, "doc": {"question": "Is there a mass?"}, "target": "yes", "resps": [["Yes"]],
          "filtered_resps": ["yes"]},
         {"index": 3, "question": "Is there a mass?", "answer": "yes", "prediction": "yes", "hit": 1},
@@ -90,7 +91,6 @@ def test_fields_without_a_place_are_named(tmp_path: Path) -> None:
 def test_a_field_that_names_no_image_does_not_make_one_group_of_all_rows(tmp_path: Path) -> None:
     row = {"question": "?", "answer": "yes", "prediction": "yes", "file": "results.json", "subject": "Medicine"}
     path = _write(tmp_path, *({"qid": at, **row} for at in range(4)))
-    assert not read_predictions(path).has_groups
     assert score(path).independent_rows == 4
     assert score(path, fields={"group": "file"}).images == 1
 
@@ -119,11 +119,13 @@ def test_a_label_of_the_answer_type_becomes_the_kind(tmp_path: Path) -> None:
         {"qid": 1, "question": "Left or right?", "answer": "left", "answer_type": "CLOSED", "response": "left"},
         {"qid": 2, "question": "Where?", "answer": "left lung", "answer_type": "OPEN", "response": "left lung"},
         {"qid": 3, "question": "Which?", "answer": "A", "answer_type": "other", "response": "A"},
+        {"qid": 4, "question": "Which? A. CT B. MRI", "answer": "A", "answer_type": "CLOSED", "response": "CT"},
     ]
     assert [row["kind"] for row in map(_scored, read_predictions(_write(tmp_path, *rows)).rows)] == [
         "closed",
         "open",
         "open",
+        "choice",
     ]
 
 
@@ -171,6 +173,14 @@ def test_a_question_whose_gold_answer_is_not_an_option_keeps_its_kind(question: 
     row = _scored({"id": "1", "question": question, "answer": gold, "completion": gold})
     assert (row["kind"], row["outcome"]) == (kind, "correct")
     assert "options" not in row
+
+
+def test_a_row_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
+    rows = [{"question": "?", "answer": "yes", "completion": "yes", "site": site} for site in ("A", ["A", "B"])]
+    path = _write(tmp_path, *rows)
+    with pytest.raises(DataError) as raised:
+        read_predictions(path, {"strata": "site"})
+    assert raised.value.where == f"{path}:2"
 
 
 def test_repeated_ids_are_refused_and_named(tmp_path: Path) -> None:
