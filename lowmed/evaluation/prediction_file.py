@@ -27,20 +27,22 @@ _SHARED = ("question", "options", "id", "kind", "modality", "topic", "split")
 FIELD_NAMES: dict[str, tuple[str, ...]] = {
     "completion": (
         "completion", "prediction", "predict", "predicted", "pred", "model_response", "model_output", "model_answer",
-        "model_prediction", "predicted_answer", "pred_answer", "generated_text", "generated", "generation",
-        "filtered_resps", "resps", "response", "output", "text",
+        "model_prediction", "predicted_answer", "pred_answer", "answer_pred", "hypothesis", "raw_output", "raw_response",
+        "generated_text", "generated", "generation", "filtered_resps", "resps", "predictions", "response", "output",
+        "outputs", "text",
     ),
     "answer": (
-        "answer", "gt_answer", "gold_answer", "correct_answer", "ground_truth", "groundtruth", "gold", "gt", "target",
-        "targets", "reference", "references", "label", "labels", "solution", "answer_label", "answer_letter",
-        "correct_option", "answer_idx", "response", "output",
+        "answer", "gt_answer", "gold_answer", "correct_answer", "true_answer", "expected_answer", "reference_answer",
+        "ground_truth", "groundtruth", "gold", "gold_label", "gt", "truth", "target", "targets", "reference", "references",
+        "label", "labels", "solution", "answer_label", "answer_letter", "correct_option", "answer_idx", "response",
+        "output",
     ),
     **{field: (field, *columns.COMMON_NAMES[field]) for field in _SHARED},
     "group": (*columns.COMMON_NAMES["group"], *columns.COMMON_NAMES["image"]),
     "finish_reason": ("finish_reason", "stop_reason"),
     "strata": ("strata",),
 }  # fmt: skip
-FIELD_NAMES["question"] += ("input", "question_text")
+FIELD_NAMES["question"] += ("input", "question_text", "text")
 FIELD_NAMES["id"] += ("doc_id", "idx")
 FIELD_NAMES["group"] = tuple(name for name in FIELD_NAMES["group"] if name != "subject")  # a school subject elsewhere
 _REQUIRED = ("question", "answer", "completion")

@@ -37,6 +37,7 @@ def _write(folder: Path, *rows: dict[str, Any]) -> Path:
         {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is there a mass?"}]}],
          "response": "yes", "labels": "yes"},
         {"prompt": TURNS, "output": "yes", "target": "yes"},
+        {"question_id": 5, "text": "Is there a mass?", "gt": "yes", "pred": "yes"},
         {"doc_id": 0, "doc": {"question": "Is there a mass?"}, "target": "yes", "resps": [["Yes"]],
          "filtered_resps": ["yes"]},
         {"index": 3, "question": "Is there a mass?", "answer": "yes", "prediction": "yes", "hit": 1},
