@@ -29,7 +29,8 @@ def score(predictions: Predictions, fields: Fields = None, out: Out = None, as_j
 
     A row holds id, question, answer (option letter, option text, text, or a list of acceptable texts) and completion.
     Optional: options (in the order shown), kind (choice, closed, open or json), finish_reason, group (image or
-    patient), modality, strata (such as site and sex: --map strata=site+sex). Field names of LLaMA-Factory, ms-swift, lmms-eval and VLMEvalKit are recognized.
+    patient), modality, strata (such as site and sex: --map strata=site+sex). Field names of LLaMA-Factory, ms-swift,
+    lmms-eval and VLMEvalKit are recognized.
 
     \b
     {"id": "1", "question": "Is there an effusion?", "answer": "yes", "completion": "<answer>Yes.</answer>"}
