@@ -28,14 +28,14 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
     "completion": (
         "completion", "prediction", "predict", "predicted", "pred", "model_response", "model_output", "model_answer",
         "model_prediction", "predicted_answer", "pred_answer", "answer_pred", "hypothesis", "raw_output",
-        "raw_response", "generated_text", "generated", "generation", "filtered_resps", "resps", "predictions", "response", "output",
-        "outputs", "text",
+        "raw_response", "generated_text", "generated", "generation", "filtered_resps", "resps", "predictions", "response",
+        "output", "outputs", "text",
     ),
     "answer": (
         "answer", "gt_answer", "gold_answer", "correct_answer", "true_answer", "expected_answer", "reference_answer",
         "ground_truth", "groundtruth", "gold", "gold_label", "gt", "truth", "target", "targets", "reference",
-        "references", "label", "labels", "solution", "answer_label", "answer_letter", "correct_option", "answer_idx", "response",
-        "output",
+        "references", "label", "labels", "solution", "answer_label", "answer_letter", "correct_option", "answer_idx",
+        "response", "output",
     ),
     **{field: (field, *columns.COMMON_NAMES[field]) for field in _SHARED},
     "group": (*columns.COMMON_NAMES["group"], *columns.COMMON_NAMES["image"]),
