@@ -28,8 +28,8 @@ FIELD_NAMES: dict[str, tuple[str, ...]] = {
     "completion": (
         "completion", "prediction", "predict", "predicted", "pred", "model_response", "model_output", "model_answer",
         "model_prediction", "predicted_answer", "pred_answer", "answer_pred", "hypothesis", "raw_output",
-        "raw_response", "generated_text", "generated", "generation", "filtered_resps", "resps", "predictions", "response",
-        "output", "outputs", "text",
+        "raw_response", "generated_text", "generated", "generation", "filtered_resps", "resps", "predictions",
+        "response", "output", "outputs", "text",
     ),
     "answer": (
         "answer", "gt_answer", "gold_answer", "correct_answer", "true_answer", "expected_answer", "reference_answer",
@@ -171,8 +171,8 @@ def _map_fields(names: Sequence[str], mapping: Mapping[str, str], path: Path) ->
         if free:
             fields[field] = free[0]
     truth = next((by_plain_name[name] for name in _TRUTHS if name in by_plain_name), None)
-    if truth and "completion" not in fields and fields.get("answer") == "answer" and "answer" not in mapping:
-        fields |= {"completion": "answer", "answer": truth}
+    if truth and fields.get("completion") != "completion" and fields.get("answer") == "answer" and not mapping:
+        fields = {"completion": "answer", **fields, "answer": truth}
     missing = [field for field in _REQUIRED if field not in fields]
     if missing:
         unplaced = [name for name in names if name not in fields.values()]

@@ -68,6 +68,9 @@ def test_a_model_answer_next_to_the_truth_is_the_completion(tmp_path: Path) -> N
     path = _write(tmp_path, {"question": "?", "answer": "no", "gt_answer": "yes"})
     [row] = read_predictions(path).rows
     assert (row["completion"], row["answer"]) == ("no", "yes")
+    path = _write(tmp_path, {"question": "?", "answer": "no", "gt": "yes", "response": "No, surely."})
+    [row] = read_predictions(path).rows
+    assert (row["completion"], row["answer"]) == ("No, surely.", "yes")
 
 
 def test_fields_can_be_mapped(tmp_path: Path) -> None:
