@@ -18,7 +18,8 @@ from pathlib import Path
 from machine import store
 
 from lowmed import answer
-from lowmed.evaluation.score import load, question_of_row, score_rows
+from lowmed.evaluation.prediction_file import load
+from lowmed.evaluation.score import question_of_row, score_rows
 
 RUNS = 7
 WORK = ("answers", "rows")

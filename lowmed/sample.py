@@ -27,6 +27,7 @@ class Sample:
         unit: unit of a `number`, if it is not part of the answer.
         lower: the smallest right number of a `number`; with `upper` empty, only the answer itself is right.
         upper: the largest right number of a `number`.
+        strata: further columns for accuracies by stratum, such as site or sex: pairs of column and value.
 
     Raises:
         ValueError: a field is missing, or the options do not fit the answer.
@@ -46,6 +47,7 @@ class Sample:
     unit: str = ""
     lower: str = ""
     upper: str = ""
+    strata: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

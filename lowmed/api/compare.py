@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def compare(
     first: str | PathLike[str], second: str | PathLike[str], *, strict: bool = False, allow_different: bool = False
 ) -> "Comparison":
-    """Compare two sets of completions of the same questions: paired interval and exact test of second minus first.
+    """Compare two sets of completions of the same questions: paired interval and exact tests of second minus first.
 
     Args:
         first: run, evaluation directory, .jsonl file in it, or directory of `lowmed score --out`.

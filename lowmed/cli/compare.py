@@ -30,9 +30,9 @@ def compare(
     lowmed compare runs/a/evals/phantom/base.jsonl runs/a/evals/phantom    what training changed
     lowmed compare scored-zero-shot scored-tuned                           two directories of `lowmed score --out`
 
-    Reports a paired bootstrap interval, an exact McNemar test, and examples that changed. Different data, prompts,
-    image budget or answer rules are an error that names them. If the same judge scored both (`lowmed eval
-    --judge-url`), its scores of the open questions are compared too.
+    Reports the paired difference with its interval, a sign-flip test over images, McNemar's test, and examples that
+    changed. Different data, prompts, image budget or answer rules are an error that names them. If the same judge
+    scored both (`lowmed eval --judge-url`), its scores of the open questions are compared too.
     """
     from lowmed.api import compare as api
 

@@ -101,7 +101,7 @@ def prepare(
         source,
         out,
         path=path,
-        options=ImportOptions(_parse_mapping(mapping), images, language, question, source_format),
+        options=ImportOptions(options.parse_mapping(mapping), images, language, question, source_format),
         max_image_tokens=max_image_tokens or image_budget(recipe),
         frames=frames,
         window=window,
@@ -132,12 +132,3 @@ def _print_prepared(report: "PrepareReport") -> None:
     for reason in report.rejected:
         print(f"    {reason.rows:,} x {reason.reason} (first: {reason.first})")
     print(f"next: lowmed data audit {report.folder}")
-
-
-def _parse_mapping(text: str | None) -> dict[str, str]:
-    from lowmed.errors import RecipeError
-
-    pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
-    if any(not equals for _, equals, _ in pairs):
-        raise RecipeError(f"`{text}` is not of the form field=column", "--map", "e.g. --map question=Frage,image=Datei")
-    return {field.strip(): column.strip() for field, _, column in pairs}

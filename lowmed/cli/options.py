@@ -32,3 +32,15 @@ def require_recipe(recipe: str | None) -> str:
 def run_name(recipe: str, nano: bool) -> str:
     """The name of a run of this recipe."""
     return Path(recipe).stem + ("-nano" if nano else "")
+
+
+def parse_mapping(text: str | None) -> dict[str, str]:
+    """The value of --map: lowmed's field -> the column or field of the file.
+
+    Raises:
+        RecipeError: a part of it has no equals sign.
+    """
+    pairs = [pair.partition("=") for pair in (text or "").split(",") if pair.strip()]
+    if any(not equals for _, equals, _ in pairs):
+        raise RecipeError(f"`{text}` is not of the form field=column", "--map", "e.g. --map question=Frage,image=Datei")
+    return {field.strip(): column.strip() for field, _, column in pairs}

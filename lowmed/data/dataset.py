@@ -50,7 +50,7 @@ class DataSet:
     @property
     def digest(self) -> str:
         """The SHA-256 of all samples with their splits, independent of their order; images count by reference."""
-        names = [field.name for field in fields(Sample)]
+        names = [field.name for field in fields(Sample) if field.name != "strata"]  # no part of a question
         lines = (  # `asdict` would copy every value first
             json.dumps([split, {name: getattr(sample, name) for name in names}], sort_keys=True)
             for split, samples in self.splits.items()

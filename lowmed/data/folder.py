@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lowmed.data.dataset import DataSet, collect_samples
 from lowmed.data.image.files import image_problems, open_in, require_folder, same_files, unused_images
 from lowmed.data.ingest import prepared_folder
+from lowmed.data.strata import check_strata, strata_of
 from lowmed.errors import DataError
 from lowmed.sample import Kind, Sample
 
@@ -36,6 +37,7 @@ class Row(BaseModel):
     unit: str = ""
     lower: str = ""
     upper: str = ""
+    strata: dict[str, str] = Field(default_factory=dict)
     source: str | None = None
     split: str | None = None
 
@@ -65,6 +67,7 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
     if not file.is_file():
         raise DataError(f"no {FILE} in the folder", str(folder), f"write one question a line: {_EXAMPLE}")
     rows = _parse(file)
+    check_strata((strata_of(row.strata) for _, row in rows), str(file))
     references = {reference for _, row in rows for reference in row.images}
     card = prepared_folder.data_card(folder)
     problems = _image_problems(folder, card, references) if images else {}
@@ -153,4 +156,5 @@ def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, st
         unit=row.unit,
         lower=row.lower,
         upper=row.upper,
+        strata=strata_of(row.strata),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from lowmed.errors import RunError
 from lowmed.evaluation.compare_inputs import ComparedRun
 from lowmed.evaluation.judge_scores import OPEN
-from lowmed.evaluation.metrics import MIN_QUESTIONS, STRATA, correct_flags
+from lowmed.evaluation.metrics import STRATA, correct_flags, groups_of, is_few, strata_keys
 from lowmed.evaluation.paired_tests import holm, paired_difference
 from lowmed.evaluation.records import (
     Comparison,
@@ -54,7 +54,7 @@ def compare(
         what = f"no data source in common: evaluated on {', '.join(first)} and on {', '.join(second)}"
         raise RunError(what, _where(first, second), "evaluate both on the same source")
     sources = {name: _source(one, other, strict, allow_different) for name, (one, other) in pairs.items()}
-    corrected = holm({name: source.all.p_mcnemar for name, source in sources.items()})
+    corrected = holm({name: source.all.p_by_image for name, source in sources.items()})
     return Comparison(
         first=tuple(side.where for side in first.values()),
         second=tuple(side.where for side in second.values()),
@@ -84,10 +84,11 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         all=overall,
         **by_stratum,
         by_split=_by(before, after, field, lambda row: str(row["split"])),
+        by_strata={column: _by(before, after, field, key) for column, key in strata_keys(before).items()},
         flipped=Flips(to_correct=_flips(before, after, field), to_incorrect=_flips(after, before, field, swapped=True)),
         judged=_judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),
         judges_differ=_judges_differ(first, second),
-        p_holm=overall.p_mcnemar,
+        p_holm=overall.p_by_image,
     )
 
 
@@ -117,8 +118,7 @@ def _differences(
 
 
 def _difference(before: Sequence[Row], after: Sequence[Row], field: str) -> PairedDifference:
-    groups = [str(row["group"]) for row in before]
-    return paired_difference(correct_flags(before, field), correct_flags(after, field), groups)
+    return paired_difference(correct_flags(before, field), correct_flags(after, field), groups_of(before))
 
 
 def _judged(first: ComparedRun, second: ComparedRun, open_keys: Sequence[QuestionKey]) -> tuple[JudgedDifference, ...]:
@@ -163,8 +163,9 @@ def _by(
     result = {}
     for name in names:
         pairs = [(a, b) for a, b in zip(before, after, strict=True) if key(a) == name]
-        difference = _difference([a for a, _ in pairs], [b for _, b in pairs], field)
-        result[name] = StratumDifference(**dict(difference), under_30_questions=len(pairs) < MIN_QUESTIONS)
+        rows = [a for a, _ in pairs]
+        difference = _difference(rows, [b for _, b in pairs], field)
+        result[name] = StratumDifference(**dict(difference), few=is_few(rows))
     return result
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowmed.evaluation.intervals import clustered, wilson
-from lowmed.evaluation.metrics import correct_flags, mean
+from lowmed.evaluation.intervals import difference_interval, mean_interval
+from lowmed.evaluation.metrics import correct_flags, groups_of, mean
+from lowmed.evaluation.paired_tests import LEVEL, sign_flip
 from lowmed.evaluation.records import ControlAccuracy, ControlEffect
 
 Row = Mapping[str, Any]
@@ -32,13 +33,15 @@ def control_effect(real: Sequence[Row], control: Sequence[Row]) -> ControlEffect
 def _control_accuracy(pairs: Sequence[tuple[Row, Row]], field: str) -> ControlAccuracy:
     before = correct_flags([row for row, _ in pairs], field)
     after = correct_flags([row for _, row in pairs], field)
-    differences = [a - b for a, b in zip(before, after, strict=True)]
+    changes = [round(a - b) for a, b in zip(before, after, strict=True)]
+    groups = groups_of([row for row, _ in pairs])
     return ControlAccuracy(
         real=mean(before),
         accuracy=mean(after),
-        wilson=wilson(round(sum(after)), len(after)),
-        effect=mean(differences),
-        effect_by_image=clustered(differences, [row["group"] for row, _ in pairs]),
+        by_image=mean_interval(after, groups),
+        effect=mean(changes),
+        effect_by_image=difference_interval(changes, groups),
+        p_by_image=sign_flip(changes, groups),
     )
 
 
@@ -49,6 +52,6 @@ def verdict(shuffled: ControlEffect | None) -> str:
     score = shuffled.lenient
     low, high = score.effect_by_image
     drop = f"another image costs {score.effect:+.3f} [{low:+.3f}, {high:+.3f}] accuracy"
-    if low > 0:
+    if low > 0 and score.p_by_image < LEVEL:
         return f"the image is used: {drop}"
     return f"NO EVIDENCE THAT THE IMAGE IS USED: {drop}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from lowmed.answer import fields
 from lowmed.answer.fields import Document, FieldCounts
-from lowmed.evaluation.intervals import clustered
+from lowmed.evaluation.intervals import mean_interval
 from lowmed.evaluation.records.field_metrics import FieldEstimate, FieldMetrics, FieldScores
 from lowmed.evaluation.tree_similarity import tree_similarity
 
@@ -40,7 +40,7 @@ def _count(gold: Document, predicted: Document | None) -> FieldCounts:
 
 
 def field_metrics(rows: Iterable[Row]) -> FieldMetrics | None:
-    """The field metrics of scored rows, with bootstrap intervals over images; None without JSON answers."""
+    """The field metrics of scored rows, with intervals by image; None without JSON answers."""
     counted = [(row["fields"], str(row.get("group") or row["id"])) for row in rows if row.get("fields")]
     if not counted:
         return None
@@ -68,7 +68,7 @@ def _ratio(counts: RowFields, size: str) -> float:
 
 
 def _share(counted: Sequence[tuple[RowFields, str]], right: Sequence[str], of: Sequence[str]) -> FieldEstimate:
-    """Right fields of all documents as a share of all their fields; each field is one unit of the bootstrap's mean."""
+    """Right fields of all documents as a share of all their fields; each field is one unit."""
     units = [
         (float(unit < sum(_number(counts, name) for name in right)), group)
         for counts, group in counted
@@ -79,7 +79,9 @@ def _share(counted: Sequence[tuple[RowFields, str]], right: Sequence[str], of: S
 
 def _mean(values: Sequence[tuple[float, str]]) -> FieldEstimate:
     scores = [value for value, _ in values]
-    return FieldEstimate(value=sum(scores) / len(scores), by_image=clustered(scores, [group for _, group in values]))
+    return FieldEstimate(
+        value=sum(scores) / len(scores), by_image=mean_interval(scores, [group for _, group in values])
+    )
 
 
 def _number(counts: RowFields, name: str) -> float:

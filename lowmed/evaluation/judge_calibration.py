@@ -8,7 +8,8 @@ from typing import Any
 from lowmed import answer
 from lowmed.errors import DataError
 from lowmed.evaluation.intervals import wilson
-from lowmed.evaluation.score import load, question_of_row
+from lowmed.evaluation.prediction_file import load
+from lowmed.evaluation.score import question_of_row
 from lowmed.judge import ANSWER, CLINICAL, Judge, Query, Rubric, Verdict
 from lowmed.judge.calibration import faults
 from lowmed.judge.records import Agreement, Attacks, Disagreement, Rate, RubricCalibration

@@ -9,7 +9,7 @@ from typing import Any
 from lowmed import answer
 from lowmed.evaluation import results_folder
 from lowmed.evaluation.controls import REAL
-from lowmed.evaluation.intervals import clustered, wilson
+from lowmed.evaluation.intervals import mean_interval, wilson
 from lowmed.evaluation.metrics import correct_flags, mean, scored
 from lowmed.evaluation.records import JudgeCost, JudgedAccuracy, JudgeScores, StoredVerdict
 from lowmed.files import utc_now
@@ -143,7 +143,7 @@ def _judged_accuracy(rows: Sequence[Row], verdicts: Sequence[Row | None]) -> Jud
         by_rule=sum(verdict["by"] == "rule" for _, verdict in pairs),
         accuracy=mean(accepted),
         wilson=wilson(round(sum(accepted)), len(accepted)),
-        by_image=clustered(accepted, [row["group"] for row, _ in pairs]),
+        by_image=mean_interval(accepted, [row["group"] for row, _ in pairs]),
         exact_match=mean(correct_flags([row for row, _ in pairs])),
         accepted_contradictions=sum(verdict["value"] and bool(row["contradiction"]) for row, verdict in pairs),
     )

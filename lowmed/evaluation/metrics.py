@@ -6,18 +6,20 @@ from typing import Any
 
 from lowmed import answer
 from lowmed.evaluation.field_metrics import field_metrics
-from lowmed.evaluation.intervals import clustered, wilson
+from lowmed.evaluation.intervals import mean_interval, wilson
+from lowmed.evaluation.open_tiers import open_tiers
+from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
 from lowmed.evaluation.score import score_rows
 from lowmed.sample import Sample
 
-MIN_QUESTIONS = 30  # a cell with fewer questions is shown and marked
+MIN_QUESTIONS, MIN_IMAGES = 30, 10  # a cell with fewer questions or images is shown and marked
 Row = Mapping[str, Any]
 
 
 def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_reason: str) -> StoredCompletion:
     """One line of stored completions: enough to score the completion again without model or images."""
-    return {
+    row: StoredCompletion = {
         "id": sample.id,
         "split": split,
         "kind": sample.kind,
@@ -32,6 +34,7 @@ def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_
         "tokens": tokens,
         "finish_reason": finish_reason,
     }
+    return {**row, "strata": dict(sample.strata)} if sample.strata else row
 
 
 def scored(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -60,12 +63,13 @@ def metrics(rows: Sequence[Row]) -> Metrics:
     `strict` counts only an answer in exactly one tag, as the rewards do. `lenient` counts every answer that can be
     read without guessing. `macro` is the mean over a stratum's cells, each counted once.
     """
-    graded = [row["f1"] for row in rows if row["f1"] is not None]
-    by_field = field_metrics(rows)
+    graded = [row for row in rows if row["f1"] is not None]
+    f1 = [row["f1"] for row in graded]
+    by_kind_only: dict[str, Any] = {"fields": field_metrics(rows), "open_tiers": open_tiers(rows)}
     cells = {name: {value: _cell(cell) for value, cell in strata(rows, key).items()} for name, key in STRATA.items()}
     return Metrics(
         questions=len(rows),
-        images=len({row["group"] for row in rows}),
+        images=len(set(groups_of(rows))),
         strict=_accuracy(rows, "strict_outcome"),
         lenient=_accuracy(rows, "outcome"),
         tagged=mean([answer.extract(row["completion"], row["finish_reason"]).strict for row in rows]),
@@ -73,14 +77,29 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         truncated=mean([row["finish_reason"] == "length" for row in rows]),
         laterality_errors=mean(["laterality" in row["contradiction"] for row in rows]),
         polarity_errors=mean(["polarity" in row["contradiction"] for row in rows]),
-        token_f1_open=mean(graded) if graded else None,
+        token_f1_open=mean(f1) if f1 else None,
+        token_f1_open_by_image=mean_interval(f1, groups_of(graded)) if f1 else None,
+        reasoning=reasoning_cells(rows),
         by_kind=cells["kind"],
         by_modality=cells["modality"],
         by_answer_type=cells["answer_type"],
         by_topic=cells["topic"],
-        **({"fields": by_field} if by_field else {}),
+        **{name: value for name, value in by_kind_only.items() if value},
+        by_strata={
+            column: {value: _cell(cell) for value, cell in strata(rows, key).items()}
+            for column, key in strata_keys(rows).items()
+        },
         **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
     )
+
+
+def strata_keys(rows: Iterable[Row]) -> dict[str, Callable[[Row], str]]:
+    """Column -> its value in a row, for the columns of the user's choice."""
+
+    def value_of(column: str) -> Callable[[Row], str]:
+        return lambda row: str((row.get("strata") or {}).get(column, ""))
+
+    return {column: value_of(column) for column in sorted({name for row in rows for name in row.get("strata") or {}})}
 
 
 def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
@@ -97,6 +116,16 @@ def correct_flags(rows: Iterable[Row], field: str = "outcome") -> list[float]:
     return [float(row[field] == "correct") for row in rows]
 
 
+def groups_of(rows: Iterable[Row]) -> list[str]:
+    """The image or patient of each row."""
+    return [str(row["group"]) for row in rows]
+
+
+def is_few(rows: Sequence[Row]) -> bool:
+    """Whether the rows are too few for a stable figure."""
+    return len(rows) < MIN_QUESTIONS or len(set(groups_of(rows))) < MIN_IMAGES
+
+
 def mean(values: Sequence[float]) -> float:
     """The mean of at least one value."""
     return sum(values) / len(values)
@@ -106,8 +135,8 @@ def _accuracy(rows: Sequence[Row], field: str) -> Accuracy:
     correct = correct_flags(rows, field)
     return Accuracy(
         accuracy=mean(correct),
+        by_image=mean_interval(correct, groups_of(rows)),
         wilson=wilson(round(sum(correct)), len(rows)),
-        by_image=clustered(correct, [row["group"] for row in rows]),
     )
 
 
@@ -115,10 +144,11 @@ def _cell(rows: Sequence[Row]) -> Cell:
     correct = correct_flags(rows)
     return Cell(
         questions=len(rows),
+        images=len(set(groups_of(rows))),
         strict=mean(correct_flags(rows, "strict_outcome")),
         lenient=mean(correct),
-        wilson=wilson(round(sum(correct)), len(rows)),
-        under_30_questions=len(rows) < MIN_QUESTIONS,
+        by_image=mean_interval(correct, groups_of(rows)),
+        few=is_few(rows),
     )
 
 

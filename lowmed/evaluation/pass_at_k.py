@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed.answer import is_yes_no
-from lowmed.evaluation.intervals import clustered
+from lowmed.evaluation.intervals import mean_interval
 from lowmed.evaluation.metrics import mean
 from lowmed.evaluation.records import Calibration, SampledAtK, SamplingMetrics
 
@@ -71,7 +71,7 @@ def _at_k(questions: Sequence[Sequence[Row]], k: int) -> SampledAtK:
     passed = [pass_at(n, correct, k) for n, correct in drawn_and_correct]
     return SampledAtK(
         pass_rate=mean(passed),
-        by_image=clustered(passed, [completions[0]["group"] for completions in questions]),
+        by_image=mean_interval(passed, [completions[0]["group"] for completions in questions]),
         chance=mean([1 - (1 - guess_rate(completions[0])) ** k for completions in questions]),
         all_correct=mean([all_correct_at(n, correct, k) for n, correct in drawn_and_correct]),
         majority=mean([float(majority(completions[:k])[0]) for completions in questions]),

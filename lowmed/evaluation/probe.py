@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lowmed.evaluation.intervals import clustered, wilson
-from lowmed.evaluation.metrics import MIN_QUESTIONS, STRATA, Row, correct_flags, mean
+from lowmed.evaluation.intervals import mean_interval, wilson
+from lowmed.evaluation.metrics import STRATA, Row, correct_flags, groups_of, is_few, mean
 from lowmed.evaluation.pass_at_k import KS, by_question, guess_rate, pass_at
 from lowmed.evaluation.records import ProbeAtK, ProbeStratum
 
@@ -105,13 +105,14 @@ def _strata(
 
 
 def _stratum(questions: Sequence[ProbedQuestion], threshold: float) -> ProbeStratum:
-    groups = [question.greedy["group"] for question in questions]
-    correct = correct_flags([question.greedy for question in questions], "strict_outcome")
+    greedy = [question.greedy for question in questions]
+    groups = groups_of(greedy)
+    correct = correct_flags(greedy, "strict_outcome")
     support = [float(question.supported) for question in questions]
     drawn = min(question.completions for question in questions)
     mixed = mean([float(0 < question.correct < question.completions) for question in questions])
     format_failure = mean([question.unread for question in questions])
-    support_by_image = clustered(support, groups)
+    support_by_image = mean_interval(support, groups)
     by_k = {str(k): _at_k(questions, k, groups) for k in KS if k <= drawn}
     decision, reason = verdict(
         acc_at_1=mean(correct),
@@ -124,10 +125,10 @@ def _stratum(questions: Sequence[ProbedQuestion], threshold: float) -> ProbeStra
     )
     return ProbeStratum(
         questions=len(questions),
-        under_30_questions=len(questions) < MIN_QUESTIONS,
+        few=is_few(greedy),
         acc_at_1=mean(correct),
         acc_at_1_wilson=wilson(round(sum(correct)), len(correct)),
-        acc_at_1_by_image=clustered(correct, groups),
+        acc_at_1_by_image=mean_interval(correct, groups),
         by_k=by_k,
         support=mean(support),
         support_by_image=support_by_image,
@@ -148,7 +149,7 @@ def _at_k(questions: Sequence[ProbedQuestion], k: int, groups: Sequence[str]) ->
     ]
     return ProbeAtK(
         pass_rate=mean(passed),
-        by_image=clustered(passed, groups),
+        by_image=mean_interval(passed, groups),
         chance=mean([1 - (1 - question.guess) ** k for question in questions]),
         blind=mean(blind) if blind else None,
     )

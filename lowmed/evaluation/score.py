@@ -1,46 +1,24 @@
 """Grade stored completions, from any source, by the rules of `lowmed.answer`; no model and no images."""
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from lowmed import answer
 from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
 from lowmed.answer.quantity import parse_quantity
+from lowmed.data.ingest import cells
 from lowmed.errors import DataError
-from lowmed.evaluation.field_metrics import RowFields, count_fields, field_metrics
-from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
+from lowmed.evaluation.field_metrics import RowFields, count_fields
 from lowmed.sample import KINDS, LETTERS, Kind
 
 Row = Mapping[str, Any]
 
 _REQUIRED = ("id", "question", "answer", "completion")
-_TRUNCATED = frozenset(("length", "max_tokens", "MAX_TOKENS"))  # finish reasons of different servers
-_FIX = "a row holds id, question, answer and completion; `lowmed score --help` shows one"
-
-
-def load(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSON-lines file.
-
-    Raises:
-        DataError: the file is missing, or a line is not one JSON object.
-    """
-    if not path.is_file():
-        raise DataError("the file does not exist", str(path), "name a file with one JSON object a line")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line.decode())
-            except (ValueError, RecursionError) as error:
-                what = "the line is empty" if not line.strip() else f"the line is not JSON in UTF-8: {error}"
-                raise DataError(what, f"{path}:{number}", "write one JSON object a line") from None
-            if not isinstance(row, dict):
-                raise DataError("the line is not a JSON object", f"{path}:{number}", _FIX)
-            yield row
+TRUNCATED = frozenset(("length", "max_tokens", "MAX_TOKENS"))  # finish reasons of different servers
+FIX = "a row holds id, question, answer and completion; `lowmed score --help` shows one"
 
 
 def score_rows(rows: Iterable[Row], name: str = "row") -> Iterator[dict[str, Any]]:
@@ -65,23 +43,32 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
     question = question_of_row(row, where)
     completion = row["completion"]
     if completion is not None and not isinstance(completion, str):
-        raise DataError(f"completion is {type(completion).__name__}, not a text", where, _FIX)
-    finish_reason = "length" if row.get("finish_reason") in _TRUNCATED else "stop"
+        raise DataError(f"completion is {type(completion).__name__}, not a text", where, FIX)
+    finish_reason = "length" if row.get("finish_reason") in TRUNCATED else "stop"
     extracted = answer.read(completion or "", question, finish_reason)
     grade = answer.grade(extracted, question)
     f1, contradiction = _overlap(extracted.value, question, grade.outcome)
+    in_question = question.kind == "choice" and not row.get("options") and question.options != tuple(LETTERS)
     return {
         **row,
+        **({"options": list(question.options)} if in_question else {}),
         "kind": question.kind,
         "outcome": grade.outcome,
         "strict_outcome": grade.strict_outcome,
         "parsed": extracted.value,
         "parse_source": extracted.source,
         "flags": list(extracted.flags),
+        "tier": _tier(completion or "", question, finish_reason, grade.outcome),
         "f1": f1,
         "fields": _fields(completion or "", question, finish_reason),
         "contradiction": list(contradiction),
     }
+
+
+def _tier(completion: str, question: Question, finish_reason: str, outcome: str) -> answer.Tier:
+    if outcome == "correct":
+        return "exact"
+    return answer.tier(completion, question, finish_reason) if question.kind in ("open", "closed") else "none"
 
 
 def _fields(completion: str, question: Question, finish_reason: str) -> RowFields | None:
@@ -112,22 +99,26 @@ def question_of_row(row: Row, where: str) -> Question:
     """
     missing = [field for field in _REQUIRED if field not in row]
     if missing:
-        raise DataError(f"no {' and no '.join(missing)}", where, _FIX)
+        raise DataError(f"no {' and no '.join(missing)}", where, FIX)
     options = row.get("options") or ()
     if not isinstance(options, list | tuple) or not set(map(type, options)) <= {str}:
         raise DataError(
             "options is not a list of texts", where, "list the options in the order in which they were shown"
         )
-    golds = _golds(row["answer"], where)
+    golds, text = _golds(row["answer"], where), str(row["question"])
+    as_letters = not isinstance(row["answer"], list)
+    if not options and row.get("kind") in (None, "", "choice"):
+        text, options, golds = _options_in_question(text, golds)
+        as_letters = as_letters and not options
     kind = row.get("kind") or _infer_kind(row["answer"], golds, bool(options))
     if kind not in KINDS:
         raise DataError(f"unknown kind {kind!r}", where, f"use one of {', '.join(KINDS)}, or leave kind out")
     if kind == "choice":
         shown = tuple(options) or tuple(LETTERS)
-        golds = tuple(_option(gold, shown, letters=not isinstance(row["answer"], list), where=where) for gold in golds)
-        return Question(kind, golds, shown, str(row["question"]))
+        golds = tuple(_option(gold, shown, letters=as_letters, where=where) for gold in golds)
+        return Question(kind, golds, shown, text)
     limits = _limits(row, golds[0]) if kind == "number" else ("", "")
-    return Question(kind, golds, (), str(row["question"]), str(row.get("unit") or ""), limits)
+    return Question(kind, golds, (), text, str(row.get("unit") or ""), limits)
 
 
 def _limits(row: Row, gold: str) -> tuple[str, str]:
@@ -138,6 +129,18 @@ def _limits(row: Row, gold: str) -> tuple[str, str]:
         return str(quantity.value - margin), str(quantity.value + margin)
     lower, upper = (str(row[name]) if row.get(name) is not None else "" for name in ("lower", "upper"))
     return lower, upper
+
+
+def _options_in_question(question: str, golds: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The question without its lettered options, the options, and the gold answers as texts of options.
+
+    Without options in the question, or with a gold answer that is not one of them, there are no options.
+    """
+    options, bare = cells.lettered_options(question)
+    try:
+        return bare or question, options, tuple(cells.gold(gold.strip(), options, is_letter=True) for gold in golds)
+    except ValueError:
+        return question, (), golds
 
 
 def _golds(gold: Any, where: str) -> tuple[str, ...]:
@@ -177,46 +180,8 @@ def _option(gold: str, options: tuple[str, ...], letters: bool, where: str) -> s
         raise DataError(f"the gold answer {gold!r} is a letter and also another option's text", where, fix)
     if by_text or by_letter:
         return by_text or by_letter or ""
-    raise DataError(f"the gold answer {gold!r} is not among the options", where, "correct the answer or the options")
-
-
-def summarize(scored: Iterable[Row]) -> ScoreSummary:
-    """Metrics of scored rows: accuracies, unread and truncated shares; overall, by kind and by modality."""
-    rows = list(scored)
-    return ScoreSummary(
-        rules_version=answer.RULES_VERSION,
-        **dict(_metrics(rows)),
-        by_kind=_by(rows, lambda row: str(row["kind"])),
-        by_modality=_by(rows, lambda row: str(row.get("modality") or "")),
-    )
-
-
-def _by(rows: list[Row], key: Callable[[Row], str]) -> dict[str, ScoreMetrics]:
-    cells: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if key(row):
-            cells[key(row)].append(row)
-    return {name: _metrics(cells[name]) for name in sorted(cells)}
-
-
-def _metrics(rows: list[Row]) -> ScoreMetrics:
-    lenient, strict = Counter(row["outcome"] for row in rows), Counter(row["strict_outcome"] for row in rows)
-    f1 = [row["f1"] for row in rows if row["f1"] is not None]
-    flags = Counter(flag for row in rows for flag in row["contradiction"])
-
-    def share(count: int) -> float | None:
-        return count / len(rows) if rows else None
-
-    return ScoreMetrics(
-        n=len(rows),
-        outcomes={name: lenient[name] for name in ("correct", "incorrect", "unread")},
-        strict_outcomes={name: strict[name] for name in ("correct", "incorrect", "unread")},
-        accuracy=share(lenient["correct"]),
-        strict_accuracy=share(strict["correct"]),
-        unread_rate=share(lenient["unread"]),
-        truncated_rate=share(sum(row.get("finish_reason") in _TRUNCATED for row in rows)),
-        token_f1=sum(f1) / len(f1) if f1 else None,
-        laterality_error_rate=share(flags["laterality"]),
-        polarity_error_rate=share(flags["polarity"]),
-        fields=field_metrics(rows),
-    )
+    try:
+        return cells.gold(letter, options, is_letter=letters)  # "b", or "B. MRI"
+    except ValueError:
+        what = f"the gold answer {gold!r} is not among the options"
+        raise DataError(what, where, "correct the answer or the options") from None

@@ -16,16 +16,20 @@ def show(comparison: Comparison) -> None:
     """Print the differences with their tests, by stratum, and examples that changed each way."""
     shown = console()
     shown.print(escape(f"A  {', '.join(comparison.first)}\nB  {', '.join(comparison.second)}"))
-    shown.print(f"{comparison.grade} accuracy, B minus A, 95 % paired bootstrap over images\n")
+    shown.print(f"{comparison.grade} accuracy, B minus A, 95 % interval of the paired difference\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "n", "A", "B", "B - A", "A only, B only", "exact p", "n needed"):
+    for heading in ("", "n", "images", "A", "B", "B - A", "only A, B", "p", "McNemar", "n needed"):
         table.add_column(heading, justify="left" if not heading else "right")
     for source, part in comparison.sources.items():
         table.add_row(f"[bold]{escape(source)}[/bold]", *_cells(part.all))
         for stratum in STRATA:
             cells: dict[str, StratumDifference] = getattr(part, f"by_{stratum}")
             for name, cell in cells.items() if len(cells) > 1 else ():
-                label = f"  {stratum.replace('_', ' ')} {escape(name)}{FEW if cell.under_30_questions else ''}"
+                label = f"  {stratum.replace('_', ' ')} {escape(name)}{FEW if cell.few else ''}"
+                table.add_row(label, *_cells(cell))
+        for column, by_value in part.by_strata.items():
+            for name, cell in by_value.items():
+                label = f"  {escape(f'{column} {name}')}{FEW if cell.few else ''}"
                 table.add_row(label, *_cells(cell))
         for judged in part.judged:
             name = f"{judged.judge.model} ({judged.judge.rubric_digest})"
@@ -34,7 +38,11 @@ def show(comparison: Comparison) -> None:
     for source, part in comparison.sources.items():
         for line in _notes(source, part):
             shown.print(escape(line))
-    shown.print("\nA only, B only: questions that only one of them answers correctly. n needed: for power 0.8.")
+    shown.print("\nonly A, B: questions that only one of them answers correctly.")
+    shown.print("p: exact sign-flip test over images; it decides. McNemar: exact, if questions were independent.")
+    shown.print("n needed: questions for power 0.8, if the true difference is as large as the measured one, as many")
+    shown.print("questions are discordant as the data allow (upper limit), and questions share images as here.")
+    shown.print("(few): under 30 questions or 10 images.")
     shown.print("Holm corrects over data sources; strata and judge scores are not corrected for multiple tests.")
     shown.print(NOTICE)
 
@@ -44,7 +52,7 @@ def _notes(source: str, part: SourceComparison) -> list[str]:
     if part.differences:
         lines.append("DIFFERENT SETTINGS: " + "; ".join(part.differences))
     for judged in part.judged:
-        sentence = verdict(judged, judged.p_mcnemar, "uncorrected")
+        sentence = verdict(judged, judged.p_by_image, "uncorrected")
         left_out = f"; {judged.no_verdict} open questions without a verdict on one side are left out"
         lines.append(f"by the judge {judged.judge.model}: {sentence}{left_out if judged.no_verdict else ''}")
     if part.judges_differ:
@@ -66,22 +74,32 @@ def verdict(result: PairedDifference, p: float, correction: str = "Holm") -> str
         correction: how p was corrected.
     """
     low, high = result.by_image
-    figures = f"{result.difference:+.3f} {interval(result.by_image)}, exact p {_p(p)} ({correction})"
+    figures = f"{result.difference:+.3f} {interval(result.by_image)}, p {_p(p)} by image ({correction})"
     if p < LEVEL and not low <= 0 <= high:
         return f"{'B' if result.difference > 0 else 'A'} is better: {figures}"
-    needed = result.questions_needed
-    return f"no significant difference: {figures}" + (
-        f"; detecting a difference of this size takes about {needed:,} questions" if needed else ""
+    return f"no significant difference: {figures}{_advice(result)}"
+
+
+def _advice(result: PairedDifference) -> str:
+    if result.questions_needed:
+        return f"; if the true difference is this large, finding it takes about {result.questions_needed:,} questions"
+    if result.difference == 0:
+        return ""
+    return (
+        f"; too few data to say how many questions would do ({result.questions} questions on {result.images} images, "
+        f"{result.only_first + result.only_second} discordant)"
     )
 
 
 def _cells(result: PairedDifference) -> tuple[str, ...]:
     return (
         str(result.questions),
+        str(result.images),
         f"{result.first:.3f}",
         f"{result.second:.3f}",
         f"{result.difference:+.3f} {interval(result.by_image)}",
         f"{result.only_first}, {result.only_second}",
+        _p(result.p_by_image),
         _p(result.p_mcnemar),
         f"{result.questions_needed:,}" if result.questions_needed else "-",
     )

@@ -74,7 +74,14 @@ def terminal(row: Row) -> str:
 def _row(data: DataSet, sample: Sample, split: str, policy: PixelPolicy, families: list[prompt.Family]) -> Row:
     images = sum(_tokens(data, image, policy) for image in sample.images)
     prompts = [_prompt(family, sample, draw, images) for family in families for draw in range(len(family.wordings))]
-    return {**asdict(sample), "split": split, "image_tokens": images, "tokenizer": "nano's", "prompts": prompts}
+    return {
+        **asdict(sample),
+        "strata": dict(sample.strata),
+        "split": split,
+        "image_tokens": images,
+        "tokenizer": "nano's",
+        "prompts": prompts,
+    }
 
 
 def _prompt(family: prompt.Family, sample: Sample, draw: int, image_tokens: int) -> Row:

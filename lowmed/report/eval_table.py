@@ -1,21 +1,43 @@
 """An evaluation as a table for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluation.records import Accuracy, EvalReport, JudgedAccuracy, JudgeScores, Metrics, SplitReport
+from lowmed.evaluation.records import (
+    Accuracy,
+    Cell,
+    ConditionalShare,
+    EvalReport,
+    JudgedAccuracy,
+    JudgeScores,
+    Metrics,
+    OpenTiers,
+    ReasoningCells,
+    ScoreMetrics,
+    SplitReport,
+)
 from lowmed.evaluation.report import UNSEEN
 from lowmed.report.field_table import field_rows
 from lowmed.run import Run
 
+TIER_ROWS = {"exact": "exact", "exact or in a sentence": "span"}
 NOTICE = "Research figures; not a diagnostic device, not for clinical use."
 STEPS_AVERAGED = 5  # at each end of training, for the reward or the loss
 WIDTH = 120
 CELLS_SHOWN = 12  # a stratum with more cells is only in report.json
-FEW = " (few)"  # marks a cell under 30 questions
+FEW = " (few)"  # marks a cell under 30 questions or 10 images
+REASONING_ROWS = (
+    ("reasoning right", "both_right", "only_reasoning_right"),
+    ("reasoning wrong", "only_answer_right", "both_wrong"),
+    ("reasoning unread", "unread_answer_right", "unread_answer_wrong"),
+)
+CONDITIONAL_ROWS = {
+    "answer right if reasoning right": "answer_right_if_reasoning_right",
+    "reasoning right if answer right": "reasoning_right_if_answer_right",
+}
 CONTROL_LABELS = {
     "blind": "no image",
     "grey": "gray image",
@@ -43,11 +65,14 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
             table.add_row(label, *[""] * (len(systems) - 1), value)
     shown.print(f"[bold]{escape(title(report))}[/bold]\n")
     shown.print(table)
+    for split, part in report.splits.items():
+        if warning := few_strata(part.results[systems[0]].by_strata):
+            shown.print(f"\n{escape(split)}: {escape(warning)}")
     for system, controls in report.controls.items():
         if controls.verdict:
             shown.print(f"\n{system}: {controls.verdict}")
-    shown.print("\nAccuracy is lenient unless called strict. Intervals are 95 %: Wilson, then bootstrap over images.")
-    shown.print("(few): under 30 questions. macro: mean of the cells, each counted once.")
+    shown.print("\nAccuracy is lenient unless called strict. Intervals are 95 %, for questions that share images.")
+    shown.print("(few): under 30 questions or 10 images. macro: mean of the cells, each counted once.")
     for scores in report.judged:
         usage = scores.usage
         cost = f", cost {usage.cost:.4f}" if usage.cost else ""
@@ -116,23 +141,25 @@ def training(run: Run) -> dict[str, str]:
     return result
 
 
-def accuracy(result: Accuracy) -> str:
-    """An accuracy with both intervals."""
-    return f"{result.accuracy:.3f} {interval(result.wilson)} | {interval(result.by_image)}"
+def few_strata(by_strata: Mapping[str, Mapping[str, Cell | ScoreMetrics]]) -> str:
+    """A warning that names the strata with too few questions or images for a stable figure, or ""."""
+    few = [f"{column} {name}" for column, cells in by_strata.items() for name, cell in cells.items() if cell.few]
+    return f"TOO FEW DATA for a stable figure: {', '.join(few)} (under 30 questions or 10 images)" if few else ""
 
 
-def console() -> Console:
+def accuracy(result: Accuracy | JudgedAccuracy) -> str:
+    """An accuracy with its interval by image."""
+    return f"{result.accuracy:.3f} {interval(result.by_image)}"
+
+
+def console(width: int = WIDTH) -> Console:
     """A console wide enough for every table, even without a terminal or in a narrow one."""
-    return Console(highlight=False, soft_wrap=True, width=max(WIDTH, Console().width))
+    return Console(highlight=False, soft_wrap=True, width=max(width, Console().width))
 
 
 def interval(bounds: Sequence[float]) -> str:
     """An interval in brackets."""
     return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
-
-
-def _with_wilson(result: Accuracy | JudgedAccuracy) -> str:
-    return f"{result.accuracy:.3f} {interval(result.wilson)}"
 
 
 def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) -> None:
@@ -144,30 +171,63 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         table.add_row(f"  {part.stamp}")
     for name in ("strict", "lenient"):
         accuracies: list[Accuracy] = [getattr(result, name) for result in results]
-        table.add_row(f"  {name} accuracy", *map(_with_wilson, accuracies))
-        table.add_row("    bootstrap over images", *("      " + interval(result.by_image) for result in accuracies))
+        table.add_row(f"  {name} accuracy", *map(accuracy, accuracies))
+        table.add_row("    Wilson, if independent", *("      " + interval(result.wilson) for result in accuracies))
     floor = "unknown" if part.no_image_floor is None else f"{part.no_image_floor:.3f}"
     table.add_row("  answer-prior baseline", *(floor for _ in results))
     table.add_row("  unread, truncated", *(f"{result.unread:.3f}, {result.truncated:.3f}" for result in results))
     errors = (f"{result.laterality_errors:.3f}, {result.polarity_errors:.3f}" for result in results)
     table.add_row("  laterality, polarity errors", *errors)
+    add_tiers(table, [result.open_tiers for result in results])
     _add_fields(table, results)
+    add_reasoning(table, [result.reasoning for result in results])
     for stratum in ("kind", "modality", "topic"):
         cells = [getattr(result, f"by_{stratum}") for result in results]
         if not 2 <= len(cells[0]) <= CELLS_SHOWN:
             continue
-        for name, cell in cells[0].items():
-            label = f"    {stratum} {escape(name)}, n={cell.questions}{FEW if cell.under_30_questions else ''}"
-            table.add_row(label, *(f"{by_name[name].lenient:.3f}" for by_name in cells))
+        _add_cells(table, stratum, cells)
         macros = (getattr(result, f"macro_{stratum}") for result in results)
         table.add_row(f"    {stratum} macro", *(f"{macro.lenient:.3f}" for macro in macros))
+    for column in results[0].by_strata:
+        _add_cells(table, column, [result.by_strata[column] for result in results])
+
+
+def _add_cells(table: Table, stratum: str, cells: Sequence[Mapping[str, Cell]]) -> None:
+    for name, cell in cells[0].items():
+        tier = ", exact" if (stratum, name) == ("kind", "open") else ""
+        label = f"    {escape(f'{stratum} {name}')}{tier}, n={cell.questions}{FEW if cell.few else ''}"
+        shares = (by_name[name] for by_name in cells)
+        table.add_row(label, *(f"{share.lenient:.3f} {interval(share.by_image)}" for share in shares))
+
+
+def add_tiers(table: Table, results: Sequence[OpenTiers | None]) -> None:
+    """Rows of open answers: equal to the gold answer, and with it inside a sentence; none without open questions."""
+    questions = next((tiers.questions for tiers in results if tiers), 0)
+    if not questions:
+        return
+    for label, name in TIER_ROWS.items():
+        shares = (getattr(tiers, name) if tiers else None for tiers in results)
+        cells = (f"{one.share:.3f} {interval(one.by_image)}" if one else "" for one in shares)
+        table.add_row(f"  open answers, n={questions}: {label}", *cells)
+
+
+def add_reasoning(table: Table, results: Sequence[ReasoningCells | None]) -> None:
+    """Rows with the reasoning by the answer; none if no completion reasons."""
+    if not any(results):
+        return
+    for label, *fields in REASONING_ROWS:
+        counts = (", ".join(str(getattr(cells, field)) for field in fields) if cells else "" for cells in results)
+        table.add_row(f"  {label}: answer right, wrong", *counts)
+    for label, field in CONDITIONAL_ROWS.items():
+        shares: list[ConditionalShare | None] = [getattr(cells, field) if cells else None for cells in results]
+        table.add_row(f"    {label}", *(f"{one.share:.3f} {interval(one.by_image)}" if one else "" for one in shares))
 
 
 def _add_fields(table: Table, results: Sequence[Metrics]) -> None:
-    """Rows of the fields of JSON answers, with bootstrap intervals over images."""
+    """Rows of the fields of JSON answers, with intervals by image."""
     by_field = [result.fields for result in results]
     if documents := next((result.documents for result in by_field if result), 0):
-        table.add_row(f"  fields of {documents} JSON answers, bootstrap over images")
+        table.add_row(f"  fields of {documents} JSON answers, intervals by image")
     for label, cells in field_rows(by_field):
         table.add_row(f"    {label}", *cells)
 
@@ -181,9 +241,7 @@ def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems
             continue
         name = f"{escape(scores.judge.model)} ({scores.judge.rubric_digest})"
         table.add_row(f"  open, n={judged_result.questions}, judged by {name}")
-        table.add_row("    accepted by the judge", *(_with_wilson(result) if result else "" for result in results))
-        bootstrap = ("      " + interval(result.by_image) if result else "" for result in results)
-        table.add_row("    bootstrap over images", *bootstrap)
+        table.add_row("    accepted by the judge", *(accuracy(result) if result else "" for result in results))
         exact = (f"{result.exact_match:.3f}" if result else "" for result in results)
         table.add_row("    exact match, same questions", *exact)
         counts = (f"{result.no_verdict}, {result.accepted_contradictions}" if result else "" for result in results)

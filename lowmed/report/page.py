@@ -51,6 +51,10 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         generalization=eval_table.generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,
         field_rows=field_rows,
+        tier_rows=eval_table.TIER_ROWS,
+        few_strata=eval_table.few_strata,
+        reasoning_rows=eval_table.REASONING_ROWS,
+        conditional_rows=eval_table.CONDITIONAL_ROWS,
         labels=gallery.LABELS,
         notice=eval_table.NOTICE,
     )

@@ -27,7 +27,7 @@ def show(report: ProbeReport) -> None:
     strata = {"all": overall, **report.by_kind, **report.by_modality}
     for name, stratum in strata.items():
         table.add_row(
-            escape(name) + (FEW if stratum.under_30_questions else ""),
+            escape(name) + (FEW if stratum.few else ""),
             str(stratum.questions),
             f"{stratum.acc_at_1:.3f}",
             f"{stratum.support:.3f} {interval(stratum.support_by_image)}",
@@ -41,5 +41,5 @@ def show(report: ProbeReport) -> None:
     shown.print(f"\n[bold]{overall.verdict}[/bold]: {overall.reason}")
     shown.print("support: share of questions correct more often than guessing and the blind model (no image) explain.")
     shown.print("mixed: share of questions with both correct and incorrect completions. unique: different answers.")
-    shown.print("Intervals: 95 %, bootstrap over images. (few): under 30 questions.")
+    shown.print("Intervals: 95 %, by image. (few): under 30 questions or 10 images.")
     shown.print(NOTICE)

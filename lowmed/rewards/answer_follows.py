@@ -36,7 +36,7 @@ class AnswerFollows:
         read = answer.read(completion, sample)
         if read.value is None or not read.strict:
             return Score(0.0, f"unread ({', '.join(read.flags) or read.source})")
-        follows = _is_stated(text, read.value) if sample.kind == "open" else _is_concluded(text, read.value, sample)
+        follows = is_stated(text, read.value) if sample.kind == "open" else _is_concluded(text, read.value, sample)
         if follows is None:
             return Score(None, "the reasoning states no single answer", read.value)
         return Score(float(follows), "follows" if follows else "the reasoning concludes another answer", read.value)
@@ -44,24 +44,29 @@ class AnswerFollows:
 
 def _is_concluded(text: str, value: str, sample: Sample) -> bool | None:
     """Whether the last sentence that names an answer names this one; None if no sentence names a single answer."""
-    question = answer.question_of(sample)
+    concluded = conclusion(text, answer.question_of(sample))
+    return None if concluded is None else concluded == value
+
+
+def conclusion(text: str, question: answer.Question) -> str | None:
+    """The answer in the last sentence that names a single possible one; None if there is none or it is ambiguous."""
     for sentence in reversed(sentences(text)):
         named, problem = answer.read_text(sentence, question)
-        if named is not None and _is_possible_answer(named, sample):
-            return named == value
+        if named is not None and _is_possible_answer(named, question):
+            return named
         if problem == "ambiguous":
             return None
     return None
 
 
-def _is_possible_answer(named: str, sample: Sample) -> bool:
+def _is_possible_answer(named: str, question: answer.Question) -> bool:
     """Whether a text counts as an answer: an option, yes or no, or words of the question."""
-    if sample.kind == "choice":
-        return named in sample.options
-    return named in ("yes", "no") or named in answer.normalize(sample.question)
+    if question.kind == "choice":
+        return named in question.options
+    return named in ("yes", "no") or named in answer.normalize(question.question)
 
 
-def _is_stated(text: str, value: str) -> bool | None:
+def is_stated(text: str, value: str) -> bool | None:
     """Whether the reasoning contains the words of an open answer, and does not only deny them; None without them."""
     marked = mark_clauses(text)
     if is_affirmed(value, marked):

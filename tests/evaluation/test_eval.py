@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from predictors import constant, division, evaluated, guessing, perfect, question_only, sighted
+from predictors import Look, constant, division, evaluated, guessing, perfect, question_only, sighted
 
 from lowmed.errors import RunError
 from lowmed.evaluation import results_folder, runner
@@ -16,6 +17,7 @@ from lowmed.evaluation.report import report
 from lowmed.nano import phantom
 from lowmed.records import read_record
 from lowmed.report import eval_table
+from lowmed.sample import Sample
 
 TEST = phantom.samples("test", 240)
 TRAIN = phantom.samples("train", 300)
@@ -33,7 +35,10 @@ def test_a_perfect_predictor_is_correct_everywhere_and_shows_no_use_of_the_image
     assert {name: result["controls"]["base"][name]["lenient"]["accuracy"] for name in CONTROLS} == dict.fromkeys(
         CONTROLS, 1
     )
-    assert result["controls"]["base"]["shuffled"]["lenient"]["effect_by_image"] == (0, 0)
+    shuffled = result["controls"]["base"]["shuffled"]["lenient"]
+    assert shuffled["effect"] == 0
+    assert shuffled["effect_by_image"][0] == -shuffled["effect_by_image"][1] < 0
+    assert shuffled["p_by_image"] == 1
     assert result["controls"]["base"]["verdict"].startswith("NO EVIDENCE")
 
 
@@ -71,7 +76,7 @@ def test_always_a_gets_the_share_of_a_and_loses_it_when_options_are_reordered(tm
 
 def test_a_guesser_gets_chance(tmp_path: Path) -> None:
     result = evaluated(tmp_path / "e", division(TEST), guessing(1))
-    low, high = _test(result)["by_kind"]["choice"]["wilson"]
+    low, high = _test(result)["by_kind"]["choice"]["by_image"]
     assert low < 1 / 3 < high
 
 
@@ -106,7 +111,9 @@ def test_cells_and_macro_means_are_those_of_their_questions(tmp_path: Path) -> N
     cells = [cell["lenient"] for cell in result["by_modality"].values()]
     assert result["macro_modality"]["lenient"] == pytest.approx(sum(cells) / len(cells))
     few = evaluated(tmp_path / "few", division(TEST[:40]), perfect)
-    assert all(cell["under_30_questions"] == (cell["questions"] < 30) for cell in _test(few)["by_topic"].values())
+    assert all(
+        cell["few"] == (cell["questions"] < 30 or cell["images"] < 10) for cell in _test(few)["by_topic"].values()
+    )
 
 
 def test_a_resumed_evaluation_generates_only_missing_completions(tmp_path: Path) -> None:
@@ -193,3 +200,65 @@ def test_every_completion_records_its_prompt_digest(tmp_path: Path) -> None:
     settings = results_folder.read_settings(tmp_path / "e")
     for file in (tmp_path / "e").glob("base*.jsonl"):
         assert {row["prompt_digest"] for row in results_folder.read_rows(file)} == {settings.prompt_digest}
+
+
+def test_strata_of_the_data_are_shown_with_intervals_and_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = [
+        replace(sample, strata=(("<b>site</b>", "A" if at < 200 else "B"), ("sex", "fm"[at % 2])))
+        for at, sample in enumerate(TEST)
+    ]
+    samples[0] = replace(samples[0], strata=(("sex", "f"),))
+    result = _test(evaluated(tmp_path / "e", division(samples), question_only))
+    site, sex = result["by_strata"]["<b>site</b>"], result["by_strata"]["sex"]
+    assert {name: cell["questions"] for name, cell in site.items()} == {"A": 199, "B": 40}
+    assert sum(cell["questions"] for cell in sex.values()) == len(TEST)
+    right = sum(sample.answer == phantom.HABITS[sample.topic] for sample in TEST[1::2])
+    assert sex["m"]["lenient"] == pytest.approx(right / 120)
+    assert sex["m"]["by_image"][0] < right / 120 < sex["m"]["by_image"][1]
+    eval_table.show_eval(report(tmp_path / "e"))
+    shown = capsys.readouterr().out
+    assert "sex m, n=120" in shown
+    assert "<b>site</b> B, n=40" in shown
+    assert "TOO FEW" not in shown
+    evaluated(tmp_path / "few", division(samples[:230]), question_only)
+    eval_table.show_eval(report(tmp_path / "few"))
+    assert "TOO FEW DATA" not in capsys.readouterr().out
+    evaluated(tmp_path / "fewer", division(samples[:220]), question_only)
+    eval_table.show_eval(report(tmp_path / "fewer"))
+    assert "TOO FEW DATA for a stable figure: <b>site</b> B (under 30" in capsys.readouterr().out
+
+
+def test_data_without_strata_store_no_field_for_them(tmp_path: Path) -> None:
+    result = _test(evaluated(tmp_path / "e", division(TEST[:40]), perfect))
+    rows = results_folder.read_rows(tmp_path / "e" / "base.jsonl")
+    assert all("strata" not in row for row in rows)
+    assert result["by_strata"] == {}
+
+
+def test_all_right_has_an_interval_with_a_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = _test(evaluated(tmp_path / "e", division(TEST), perfect))
+    assert result["lenient"]["by_image"] == (pytest.approx(0.025 ** (1 / 240), abs=1e-6), 1)
+    eval_table.show_eval(report(tmp_path / "e"))
+    assert "[1.000, 1.000]" not in capsys.readouterr().out
+
+
+def test_reasoning_is_counted_by_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def predict(sample: Sample, _look: Look) -> str:
+        if sample.kind != "choice":
+            return "<answer>yes</answer>"
+        thought = f"One sees it well. So it is {sample.answer}."
+        return f"<think>{thought}</think><answer>{'A' if sample.topic == 'modality' else sample.letter}</answer>"
+
+    choices = [sample for sample in TEST if sample.kind == "choice"]
+    wrong = sum(sample.topic == "modality" and sample.letter != "A" for sample in choices)
+    cells = _test(evaluated(tmp_path / "e", division(TEST), predict))["reasoning"]
+    assert (cells["both_right"], cells["only_reasoning_right"]) == (len(choices) - wrong, wrong)
+    assert (cells["only_answer_right"], cells["both_wrong"]) == (0, 0)
+    assert cells["unread_answer_right"] + cells["unread_answer_wrong"] == len(TEST) - len(choices)
+    share = cells["answer_right_if_reasoning_right"]
+    assert share["share"] == pytest.approx(1 - wrong / len(choices))
+    eval_table.show_eval(report(tmp_path / "e"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"reasoning right: answer right, wrong {len(choices) - wrong}, {wrong}" in shown

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from lowmed.cli import app
 from lowmed.evaluation.field_metrics import field_metrics
 from lowmed.evaluation.metrics import metrics, scored
-from lowmed.evaluation.score import score_rows, summarize
+from lowmed.evaluation.score import score_rows
+from lowmed.evaluation.score_summary import summarize
 
 GOLD = {"side": "left", "size": 3, "findings": ["mass", "scar"]}
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed.errors import DataError
-from lowmed.evaluation.score import load, score_row, score_rows, summarize
+from lowmed.evaluation.prediction_file import load
+from lowmed.evaluation.score import score_row, score_rows
+from lowmed.evaluation.score_summary import summarize
 
 PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
 OPTIONS = ["Pneumothorax", "Pleural effusion", "Cardiomegaly", "No finding"]

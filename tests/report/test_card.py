@@ -19,7 +19,7 @@ def test_the_card_states_use_limits_and_results(finished: Run) -> None:
     for words in (
         *("not for clinical use", "Intended use", "## Not for", "license of the data", "answer-prior baseline"),
         *(
-            "bootstrap over images",
+            "interval by image",
             "## Limits",
             "How to load",
             "laterality errors",

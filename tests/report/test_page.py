@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from lowmed.cli.report import report as command
 from lowmed.errors import RunError
-from lowmed.evaluation.records import JudgeCost, JudgedAccuracy, JudgeScores
+from lowmed.evaluation.records import Cell, ConditionalShare, JudgeCost, JudgedAccuracy, JudgeScores, ReasoningCells
 from lowmed.judge.records import JudgeIdentity
 from lowmed.nano import phantom
 from lowmed.report import page, plots
@@ -202,3 +202,26 @@ def test_judge_scores_are_shown_apart_with_the_name_escaped(finished: Run) -> No
     html = page.render(replace(content, evaluations={folder: with_judge}), SOURCES, NO_DATA)
     assert "open questions accepted by &lt;b&gt;judge&lt;/b&gt;" in html
     assert re.search(r"0\.750 \[0\.500, 0\.900\] of 20, 2 without a verdict", html)
+
+
+def test_strata_and_reasoning_are_on_the_page_with_texts_escaped(finished: Run) -> None:
+    content = read(finished)
+    [(folder, report)] = content.evaluations.items()
+    cell = Cell(questions=7, images=7, strict=0.4, lenient=0.4, by_image=(0.1, 0.8), few=True)
+    cells = ReasoningCells(
+        both_right=41, only_reasoning_right=13, only_answer_right=5, both_wrong=6, unread_answer_right=7,
+        unread_answer_wrong=8,
+        answer_right_if_reasoning_right=ConditionalShare(n=54, share=0.76, by_image=(0.62, 0.86)),
+        reasoning_right_if_answer_right=None,
+    )  # fmt: skip
+    part = report.splits["test"]
+    results = {
+        system: metrics.model_copy(update={"by_strata": {"<b>site</b>": {"A&E": cell}}, "reasoning": cells})
+        for system, metrics in part.results.items()
+    }
+    changed = report.model_copy(update={"splits": {"test": part.model_copy(update={"results": results})}})
+    html = page.render(replace(content, evaluations={folder: changed}), SOURCES, NO_DATA)
+    assert "&lt;b&gt;site&lt;/b&gt;: A&amp;E, n=7 (few)" in html
+    assert "TOO FEW DATA for a stable figure: &lt;b&gt;site&lt;/b&gt; A&amp;E" in html
+    assert re.search(r"reasoning right: answer right, wrong</td><td>41, 13</td>", html)
+    assert "0.760 [0.620, 0.860]" in html

@@ -3,12 +3,13 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from lowmed.data.audit.leaks import ImageDigests
 from lowmed.data.group_split import connected_groups
+from lowmed.data.ingest.prepared_folder import sample_line
 from lowmed.files import to_jsonl, write_text
 from lowmed.sample import Sample
 
@@ -51,7 +52,7 @@ def resplit(splits: Mapping[str, Sequence[Sample]], digests: ImageDigests, by: B
 def write(folder: Path, splits: Mapping[str, Sequence[Sample]], by: By) -> Path:
     """Write `samples.by-image.jsonl` or `samples.by-patient.jsonl`, which a recipe can name as data.path."""
     path = folder / f"samples.by-{by}.jsonl"
-    rows = ({**asdict(sample), "split": split} for split, samples in splits.items() for sample in samples)
+    rows = (sample_line(sample, split) for split, samples in splits.items() for sample in samples)
     write_text(path, to_jsonl(rows))
     return path
 

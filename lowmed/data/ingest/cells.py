@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from lowmed.answer import is_number
@@ -13,6 +14,7 @@ from lowmed.sample import KINDS, LETTERS, Kind
 
 # The letters before options in one text: "A. x B. y", "(A) x (B) y", on one line or several.
 _LETTERED = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*(?=\S)")
+_LETTERED_LOWER = re.compile(r"(?:^|(?<=\s))\(?([a-z])[.)]\s*(?=\S)")
 _LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:[.):]|\s*[-–]\s)\s*(.*)", re.DOTALL)
 _LEAD_IN = re.compile(r"\s*\(?(?:answer )?(?:options|choices)(?: are)?\)?\s*:?\s*$", re.IGNORECASE)
 _KINDS: dict[str, Kind] = {
@@ -77,17 +79,32 @@ def without_letters(texts: Iterable[str]) -> tuple[str, ...]:
 
 def lettered_options(question: str) -> tuple[tuple[str, ...], str]:
     """The lettered options inside a question's text, and the question without them."""
-    starts: list[re.Match[str]] = []
-    for match in _LETTERED.finditer(question):
-        if match[1] == LETTERS[len(starts)] and len(starts) < len(LETTERS) - 1:
-            starts.append(match)
+    starts = _in_order(_LETTERED.finditer(question))
+    if len(starts) < 2:
+        starts = _in_order(_LETTERED_LOWER.finditer(question))
     if len(starts) < 2:
         return (), question
-    ends = [start.start() for start in starts[1:]] + [len(question)]
+    ends = [start.start() for start in starts[1:]] + [_end_of_last(question, starts)]
     parts = tuple(text(question[start.end() : end]).rstrip(",;") for start, end in zip(starts, ends, strict=True))
     if not all(parts):
         return (), question
     return parts, text(_LEAD_IN.sub("", question[: starts[0].start()]))
+
+
+def _in_order(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
+    """The matches that continue the alphabet from its first letter."""
+    starts: list[re.Match[str]] = []
+    for match in matches:
+        if match[1].upper() == LETTERS[len(starts)] and len(starts) < len(LETTERS) - 1:
+            starts.append(match)
+    return starts
+
+
+def _end_of_last(question: str, starts: list[re.Match[str]]) -> int:
+    """Where the last option ends: at its line, if no other option takes several lines. An instruction may follow it."""
+    others = [question[start.end() : end.start()].strip() for start, end in pairwise(starts)]
+    line = question.find("\n", starts[-1].end())
+    return len(question) if line < 0 or any("\n" in option for option in others) else line
 
 
 def gold(answer: str, choices: tuple[str, ...], *, is_letter: bool) -> str:

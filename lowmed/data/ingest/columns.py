@@ -1,11 +1,12 @@
 """Map the columns of a table to lowmed's fields: as the user sets them, else by common names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation
+from lowmed.data.strata import Strata, strata_of
 from lowmed.errors import RecipeError
 
 # lowmed's field name -> common column names, in order of precedence.
@@ -30,6 +31,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "unit": ("unit", "units", "answer_unit"),
     "lower": ("lower", "lower_limit", "lower_bound", "min_answer"),
     "upper": ("upper", "upper_limit", "upper_bound", "max_answer"),
+    "strata": ("strata",),
 }  # fmt: skip
 SPLITS = {
     "train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
@@ -76,10 +78,10 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
     for field, column in mapping.items():
         if field not in COMMON_NAMES:
             raise RecipeError(f"`{field}` is not a field that a column can be mapped to", "--map", fix)
-        if column and column not in present:
+        if column and not set(split_columns(field, column, present)) <= set(present):
             raise RecipeError(f"there is no column `{column}`; {columns_present}", f"--map {field}={column}", fix)
-    taken = set(mapping.values())
-    by_lower = {_plain(name): name for name in reversed(present) if name not in taken}
+    taken = {name for field, column in mapping.items() for name in split_columns(field, column, present)}
+    by_lower = {plain_name(name): name for name in reversed(present) if name not in taken}
     guessed = {
         field: next(by_lower[name] for name in common if name in by_lower)
         for field, common in COMMON_NAMES.items()
@@ -92,8 +94,8 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
     if "question" not in by_field or not {"answer", "letter"} & by_field.keys():
         missing = "question" if "question" not in by_field else "answer"
         raise RecipeError(f"no column holds the {missing}; {columns_present}", "the table's columns", fix)
-    option_columns = () if "options" in by_field or mapping.get("options") == "" else _option_columns(present)
-    return Columns(by_field, option_columns, frozenset(guessed))
+    without = "options" in by_field or mapping.get("options") == ""
+    return Columns(by_field, () if without else option_columns(present), frozenset(guessed))
 
 
 def to_raw_sample(
@@ -147,20 +149,40 @@ def to_raw_sample(
         unit=cells.text(cell.get("unit")),
         lower=lower,
         upper=upper,
+        strata=row_strata(row, columns.by_field.get("strata", "")),
         source=source,
     )
 
 
-def _plain(name: str) -> str:
+def split_columns(field: str, column: str, present: Iterable[str]) -> tuple[str, ...]:
+    """The columns that one entry of a mapping names: several for `strata`, joined by `+`."""
+    return tuple(column.split("+")) if field == "strata" and column not in present else (column,)
+
+
+def row_strata(row: Mapping[str, Any], column: str) -> Strata:
+    """The strata of a row from one column, several joined by `+`, or one that holds an object.
+
+    Raises:
+        ValueError: a value is a list.
+    """
+    value = row.get(column)
+    if isinstance(value, Mapping):
+        return strata_of(value)
+    names = split_columns("strata", column, row) if column else ()
+    return strata_of({name: cells.text(row.get(name)) for name in names})
+
+
+def plain_name(name: str) -> str:
+    """A column's name in lower case, with underscores for spaces and hyphens."""
     return "_".join(name.strip().casefold().replace("-", " ").split())
 
 
-def _option_columns(names: list[str]) -> tuple[str, ...]:
+def option_columns(names: Sequence[str]) -> tuple[str, ...]:
     """Columns that hold one option each: `option_a`, `Choice B`, `opc`, or plain `A`, `B`, `C`."""
     for prefix in ("option_", "choice_", "option", "choice", "op", "opt_", ""):
         columns = []
         for letter in "abcdefghij":
-            column = next((name for name in names if _plain(name) == prefix + letter), None)
+            column = next((name for name in names if plain_name(name) == prefix + letter), None)
             if column is None:
                 break
             columns.append(column)

@@ -160,6 +160,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         unit=raw.unit,
         lower=raw.lower,
         upper=raw.upper,
+        strata=raw.strata,
     )
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lowmed import __version__
 from lowmed.data.ingest import image_store, prepared_folder
 from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline
 from lowmed.data.ingest.raw_sample import Entry
+from lowmed.data.strata import StrataCheck
 from lowmed.errors import DataError, LowmedError
 from lowmed.files import to_jsonl
 from lowmed.progress import Advance
@@ -81,7 +82,7 @@ def prepare(
     """
     with _building(out) as folder:
         known = prepared_folder.known_files(settings.digest, out, folder)
-        counts = PrepareCounts()
+        counts, strata = PrepareCounts(), StrataCheck("--map strata")
         with (
             ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool,
             (folder / prepared_folder.SAMPLES).open("w", encoding="utf-8") as samples,
@@ -97,9 +98,11 @@ def prepare(
                 else:
                     counts.splits[split] += 1
                     counts.kinds[sample.kind] += 1
-                    samples.write(to_jsonl([{**asdict(sample), "split": split}]))
+                    strata.add(sample.strata)
+                    samples.write(to_jsonl([prepared_folder.sample_line(sample, split)]))
                 advance(counts.rows + counts.rejected, f"{counts.rejected} rejected")
         _check_counts(counts, max_rejected, folder, out)
+        strata.finish()
         used = pipeline.finish()
         card = _card(folder, about, settings, counts, used, images)
         (folder / prepared_folder.CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")

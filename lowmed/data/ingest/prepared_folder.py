@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,7 @@ from lowmed.data.image.files import locate
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
 from lowmed.files import read_jsonl, require_format
+from lowmed.sample import Sample
 
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
 PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
@@ -84,6 +86,12 @@ def data_card(folder: Path) -> DataCard | None:
         raise DataError(
             f"the card is damaged: {fields} missing or wrong", str(path), "run `lowmed data prepare` again"
         ) from error
+
+
+def sample_line(sample: Sample, split: str) -> dict[str, Any]:
+    """A sample as a line of `samples.jsonl`; without strata the field is left out."""
+    line = {**asdict(sample), "strata": dict(sample.strata), "split": split}
+    return line if sample.strata else {name: value for name, value in line.items() if name != "strata"}
 
 
 def samples_digest(file: Path) -> str:

@@ -106,6 +106,7 @@ class RawSample:
     unit: str = ""
     lower: str = ""
     upper: str = ""
+    strata: tuple[tuple[str, str], ...] = ()
     source: str = ""
     answer_is_modality: bool = False  # the answer is the modality in the image's own DICOM tags
 

@@ -2,8 +2,10 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from lowmed.evaluation.records.field_metrics import FieldMetrics
-from lowmed.evaluation.records.metrics import Interval
+from lowmed.evaluation.records.metrics import Interval, OpenTiers, ReasoningCells
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
 
@@ -13,6 +15,8 @@ class PairedDifference(Part):
 
     questions: int
     """Questions that both answered."""
+    images: int
+    """Their images (or patients)."""
     first: float
     """Accuracy of the first system."""
     second: float
@@ -20,22 +24,24 @@ class PairedDifference(Part):
     difference: float
     """`second` - `first`."""
     by_image: Interval
-    """95 % paired bootstrap over images."""
+    """95 % interval of the paired difference, by image (adjusted Wald on the effective sample size)."""
     only_first: int
     """Questions that only the first system answers correctly."""
     only_second: int
     """Questions that only the second system answers correctly."""
+    p_by_image: float
+    """Exact two-sided sign-flip test over images; it decides the verdict."""
     p_mcnemar: float
-    """Exact two-sided McNemar test."""
+    """Exact two-sided McNemar test, which takes the questions as independent."""
     questions_needed: int | None
-    """Questions needed to detect this difference with power 0.8; null if it is 0."""
+    """Questions needed to detect a difference of this size with power 0.8; null if it is 0 or the data are too few."""
 
 
 class StratumDifference(PairedDifference):
     """The difference within one stratum, uncorrected."""
 
-    under_30_questions: bool
-    """Too few questions for a stable figure."""
+    few: bool
+    """Under 30 questions or 10 images: too few for a stable figure."""
 
 
 class JudgedDifference(PairedDifference):
@@ -88,6 +94,8 @@ class SourceComparison(Part):
     """By topic."""
     by_split: dict[str, StratumDifference]
     """By split."""
+    by_strata: dict[str, dict[str, StratumDifference]]
+    """By column of the user's choice, then by its value."""
     flipped: Flips
     """Examples."""
     judged: tuple[JudgedDifference, ...]
@@ -95,7 +103,7 @@ class SourceComparison(Part):
     judges_differ: str
     """Why stored judge scores are not compared, or empty."""
     p_holm: float
-    """`all.p_mcnemar`, corrected for the number of data sources (Holm 1979)."""
+    """`all.p_by_image`, corrected for the number of data sources (Holm 1979)."""
 
 
 class Comparison(Record):
@@ -116,26 +124,42 @@ class ScoreMetrics(Part):
 
     n: int
     """Number of completions."""
+    images: int
+    """Number of images or patients; rows that name none count as one each."""
     outcomes: dict[str, int]
     """Lenient grades."""
     strict_outcomes: dict[str, int]
     """Strict grades."""
     accuracy: float | None
     """Lenient accuracy."""
+    accuracy_by_image: Interval | None
+    """Its interval, by image."""
     strict_accuracy: float | None
     """Strict accuracy."""
+    strict_accuracy_by_image: Interval | None
+    """Its interval, by image."""
+    most_frequent_gold: float | None
+    """Baseline: the most frequent gold answer of each kind, taken from these rows."""
+    chance: float | None
+    """Baseline: 1/options for a choice, 1/2 for yes or no, otherwise 0."""
     unread_rate: float | None
     """Share from which no single answer could be read."""
     truncated_rate: float | None
     """Share cut by the token limit."""
     token_f1: float | None
     """Mean token F1 of open questions."""
+    token_f1_by_image: Interval | None
+    """Its interval, by image."""
     laterality_error_rate: float | None
     """Share that names the wrong side."""
     polarity_error_rate: float | None
     """Share that denies what is present, or the reverse."""
+    few: bool
+    """Under 30 questions or 10 images: too few for a stable figure."""
     fields: FieldMetrics | None = None
     """By field; null without JSON questions."""
+    open_tiers: OpenTiers | None = None
+    """Open answers in tiers; null without open questions."""
 
 
 class ScoreSummary(ScoreMetrics, Record):
@@ -143,7 +167,15 @@ class ScoreSummary(ScoreMetrics, Record):
 
     rules_version: int
     """Version of the answer rules."""
+    independent_rows: int
+    """Rows that name no image or patient, taken as independent."""
+    reasoning: ReasoningCells | None
+    """Reasoning by answer; null if no completion has a think block."""
+    field_names: dict[str, str] = Field(default_factory=dict)
+    """lowmed's field -> the file's field, where their names differ."""
     by_kind: dict[str, ScoreMetrics]
     """By question kind."""
     by_modality: dict[str, ScoreMetrics]
     """By modality."""
+    by_strata: dict[str, dict[str, ScoreMetrics]]
+    """By column of the user's choice, such as site or sex, then by its value."""

@@ -1,5 +1,7 @@
 """Metrics of greedy completions, controls, sampled completions and judges."""
 
+from pydantic import Field
+
 from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part
@@ -12,10 +14,10 @@ class Accuracy(Part):
 
     accuracy: float
     """Share of correct questions."""
+    by_image: Interval
+    """Clopper-Pearson interval on the effective sample size: questions about one image (or patient) are dependent."""
     wilson: Interval
     """Wilson interval: questions are independent."""
-    by_image: Interval
-    """Bootstrap over images (or patients)."""
 
 
 class Cell(Part):
@@ -23,14 +25,16 @@ class Cell(Part):
 
     questions: int
     """Number of questions."""
+    images: int
+    """Number of images (or patients)."""
     strict: float
     """Strict accuracy."""
     lenient: float
     """Lenient accuracy."""
-    wilson: Interval
-    """Wilson interval of the lenient accuracy."""
-    under_30_questions: bool
-    """Too few questions for a stable figure."""
+    by_image: Interval
+    """Interval of the lenient accuracy, by image."""
+    few: bool
+    """Under 30 questions or 10 images: too few for a stable figure."""
 
 
 class Macro(Part):
@@ -40,6 +44,58 @@ class Macro(Part):
     """Mean strict accuracy."""
     lenient: float
     """Mean lenient accuracy."""
+
+
+class ConditionalShare(Part):
+    """A share of the rows that fulfil a condition."""
+
+    n: int
+    """Rows that fulfil the condition."""
+    share: float
+    """Share of them."""
+    by_image: Interval
+    """Its interval, by image."""
+
+
+class ReasoningCells(Part):
+    """Questions by reasoning and answer. Answers are graded leniently; reasoning is right if it comes to the gold."""
+
+    both_right: int
+    """Reasoning and answer are right."""
+    only_reasoning_right: int
+    """The reasoning is right, the answer is wrong or unread."""
+    only_answer_right: int
+    """The reasoning comes to another answer, the answer is right."""
+    both_wrong: int
+    """The reasoning comes to another answer, and the answer is wrong or unread."""
+    unread_answer_right: int
+    """The reasoning cannot be read, the answer is right."""
+    unread_answer_wrong: int
+    """The reasoning cannot be read, the answer is wrong or unread."""
+    answer_right_if_reasoning_right: ConditionalShare | None
+    """P(answer right | reasoning right); null without such rows."""
+    reasoning_right_if_answer_right: ConditionalShare | None
+    """P(reasoning right | answer right), of the rows whose reasoning can be read; null without such rows."""
+
+
+class TierShare(Part):
+    """A share of open answers with its interval."""
+
+    share: float
+    """Share of the open questions."""
+    by_image: Interval
+    """Its interval, by image."""
+
+
+class OpenTiers(Part):
+    """Open answers in tiers, without a judge."""
+
+    questions: int
+    """Number of open questions."""
+    exact: TierShare
+    """Answers equal to a gold answer."""
+    span: TierShare
+    """Answers equal to a gold answer, or with it inside a sentence."""
 
 
 class Metrics(Part):
@@ -65,6 +121,10 @@ class Metrics(Part):
     """Share that denies what is present, or the reverse."""
     token_f1_open: float | None
     """Mean token F1 of open questions."""
+    token_f1_open_by_image: Interval | None
+    """Interval of `token_f1_open`, by image."""
+    reasoning: ReasoningCells | None
+    """Reasoning by answer; null if no completion has a think block."""
     by_kind: dict[str, Cell]
     """By question kind."""
     by_modality: dict[str, Cell]
@@ -73,6 +133,8 @@ class Metrics(Part):
     """By kind, with yes/no questions apart from other closed ones."""
     by_topic: dict[str, Cell]
     """By topic."""
+    by_strata: dict[str, dict[str, Cell]] = Field(default_factory=dict)
+    """By column of the user's choice, such as site or sex, then by its value."""
     macro_kind: Macro | None = None
     """Mean over kinds."""
     macro_modality: Macro | None = None
@@ -83,6 +145,8 @@ class Metrics(Part):
     """Mean over topics."""
     fields: FieldMetrics | None = None
     """By field; absent without JSON questions."""
+    open_tiers: OpenTiers | None = None
+    """Open answers in tiers; absent without open questions."""
 
 
 class ControlAccuracy(Part):
@@ -92,12 +156,14 @@ class ControlAccuracy(Part):
     """Accuracy with the real input."""
     accuracy: float
     """Accuracy with the altered input."""
-    wilson: Interval
-    """Wilson interval of `accuracy`."""
+    by_image: Interval
+    """Interval of `accuracy`, by image."""
     effect: float
     """`real` - `accuracy`; for the shuffled image this is visual reliance."""
     effect_by_image: Interval
-    """Paired bootstrap over images."""
+    """Interval of `effect`, paired, by image."""
+    p_by_image: float
+    """Sign-flip test over images that the effect is 0."""
 
 
 class ControlEffect(Part):
@@ -144,7 +210,7 @@ class SampledAtK(Part):
     pass_rate: float
     """Pass@K: at least one of K is correct, unbiased."""
     by_image: Interval
-    """Bootstrap over images of `pass_rate`."""
+    """Interval of `pass_rate`, by image."""
     chance: float
     """Pass@K of guessing."""
     all_correct: float
@@ -189,7 +255,7 @@ class JudgedAccuracy(Part):
     wilson: Interval
     """Wilson interval."""
     by_image: Interval
-    """Bootstrap over images."""
+    """Interval by image."""
     exact_match: float
     """Lenient accuracy of the same completions."""
     accepted_contradictions: int

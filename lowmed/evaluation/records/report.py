@@ -48,7 +48,7 @@ class ProbeAtK(Part):
     pass_rate: float
     """Pass@K, unbiased."""
     by_image: Interval
-    """Bootstrap over images."""
+    """Interval by image."""
     chance: float
     """Pass@K of guessing."""
     blind: float | None
@@ -60,20 +60,20 @@ class ProbeStratum(Part):
 
     questions: int
     """Number of questions."""
-    under_30_questions: bool
-    """Too few questions for a stable figure."""
+    few: bool
+    """Under 30 questions or 10 images: too few for a stable figure."""
     acc_at_1: float
     """Strict greedy accuracy."""
     acc_at_1_wilson: Interval
     """Wilson interval."""
     acc_at_1_by_image: Interval
-    """Bootstrap over images."""
+    """Interval by image."""
     by_k: dict[str, ProbeAtK]
     """By K."""
     support: float
     """Share of questions correct more often than guessing and the blind model explain."""
     support_by_image: Interval
-    """Bootstrap over images."""
+    """Interval by image."""
     mixed: float
     """Share of questions with both correct and incorrect completions."""
     format_failure: float

@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+from lowmed.answer import Tier
 from lowmed.records import JudgeUsage, Part, Record
 
 
@@ -13,7 +14,7 @@ class StoredCompletion(TypedDict, total=False):
     split: str
     """Split of the question."""
     kind: str
-    """choice, closed, open, text or json."""
+    """choice, closed, open, number, ordered, text or json."""
     question: str
     """The question as shown to the model."""
     options: list[str]
@@ -21,13 +22,15 @@ class StoredCompletion(TypedDict, total=False):
     answer: str
     """Gold answer."""
     group: str
-    """Image or patient; the unit of the bootstrap."""
+    """Image or patient; the unit of intervals and tests."""
     images: list[str]
     """Image references."""
     modality: str
     """Empty if unknown."""
     topic: str
     """Empty if unknown."""
+    strata: dict[str, str]
+    """Column -> value, such as site or sex; absent without such columns."""
     completion: str
     """Raw completion."""
     tokens: int
@@ -55,6 +58,8 @@ class ScoredCompletion(StoredCompletion, total=False):
     """Where in the completion the answer was found."""
     flags: list[str]
     """Why no answer could be extracted."""
+    tier: Tier
+    """How an open answer agrees with the gold answer: exact, span (inside a sentence) or none."""
     f1: float | None
     """Token F1 with the nearest gold answer; open questions only."""
     fields: dict[str, float | None] | None
