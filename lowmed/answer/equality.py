@@ -21,7 +21,7 @@ def same_answer(text: str, gold: str, *, ordered: bool = False) -> bool:
     that the gold answer lacks. Sequences of numbers have an order; other lists have one only if `ordered`.
     """
     normal, normal_gold = normalize(text), normalize(gold)
-    if normal == normal_gold:
+    if normal == normal_gold and not _signs_differ(text, gold):
         return bool(normal) or text.strip().casefold() == gold.strip().casefold()
     if date := parse_date(gold):
         return parse_date(text) == date
@@ -34,6 +34,12 @@ def same_answer(text: str, gold: str, *, ordered: bool = False) -> bool:
         return len(_steps(gold)) > 1 and _steps(text) == _steps(gold)
     gold_items = _items(gold)
     return gold_items.total() > 1 and _items(text) == gold_items
+
+
+def _signs_differ(text: str, gold: str) -> bool:
+    """Whether two quantities differ although their normal forms, which drop a leading sign, are equal."""
+    answer, quantity = parse_quantity(text), parse_quantity(gold)
+    return answer is not None and quantity is not None and answer.value != quantity.value
 
 
 def has_order(question: str) -> bool:

@@ -54,6 +54,8 @@ _TEXT_BEHIND = regex.compile(
     rf"({in_class(TEXT)})(?P<alone>(?=[\s)\"”]*(?:[.,;:!?\n{ANY}]|$)))?"
 )
 _PRIVATE = re.compile(f"[{ANY}]")  # a completion may contain such characters itself
+_ENDS = re.compile(r"\s*(?:[.;:!?\n)(\]\"'”*✓✔✅☑✗✘❌✖-]|$)")
+_STEP = re.compile(r"[.)]\s+\w")
 _STRUCK_OUT = re.compile(r"~~[^~\n]*~~")
 _DROPPED = str.maketrans({**dict.fromkeys('[]{}"“”„‟«»「」『』_~#|<>)）\ufe0f', " "), "(": " – ", "（": " – "})
 _SHORT_NOT = regex.compile(r"n['’]t\b")
@@ -158,6 +160,10 @@ def _mark_texts(text: str, options: Options) -> str:
     # Matching in lower case is much faster to prepare than ignoring case. The length changes only for rare letters.
     for match in pattern.finditer(lower if len(lower) == len(text) else text):
         index = order[(match.lastindex or 1) - 1]
+        if _is_nested(options, index) and not _ENDS.match(text, match.end()):
+            continue  # perhaps the beginning of the longer option, in other words
+        if options.normal[index].isdecimal() and _STEP.match(text, match.end()):
+            continue  # "1. Look at the ribs"
         kind = BARE if options.normal[index].isdecimal() else TEXT
         parts += [
             text[end : match.start()],
@@ -165,6 +171,12 @@ def _mark_texts(text: str, options: Options) -> str:
         ]  # equal ones are one
         end = match.end()
     return "".join((*parts, text[end:]))
+
+
+def _is_nested(options: Options, index: int) -> bool:
+    """Whether the text of an option is part of another option's text."""
+    form = options.normal[index]
+    return any(form in other and form != other for other in options.normal)
 
 
 def _mark_letter(match: "regex.Match[str]", options: Options) -> str:

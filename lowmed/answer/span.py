@@ -27,11 +27,12 @@ _CONTEXT_BEFORE = regex.compile(
     r"\b(?:history of|previous(?:ly)?(?: seen)?|prior|resolved|father|mother|family|suspected|unlike|instead of"
     r"|rather than|compared (?:to|with)|next to|adjacent to|below|above|behind|beneath|on top of|supplies|supplying"
     r"|drains?|(?:lateral|medial|anterior|posterior) to|near|no longer|rules? out|ruled out|excludes?|against"
-    r"|similar to|mimics?|risk of|(?:you|they) (?:are|re)|less likely|unlikely)\b(?: \w+){0,2} ?$"
+    r"|(?:may|might|could|can|would|consider(?:ed)?)(?: \w+)?|progress(?:es)? to|evolves? (?:in)?to|similar to|mimics?"
+    r"|risk of|(?:you|they) (?:are|re)|less likely|unlikely)\b(?: \w+){0,2} ?$"
 )
 _CONTEXT_AFTER = regex.compile(
     r"^ ?(?:\w+ ){0,3}?(?:resolved|spared|unlikely|less likely|excluded|ruled out|unaffected|would|could|might|may"
-    r"|suspected but|like)\b|^ that (?:there|it)\b"
+    r"|suspected but|like|among)\b|^ that (?:there|it)\b"
 )
 # "A chest X-ray" does not answer "which part of the body?".
 _MODALITY_AFTER = regex.compile(r"^ (?:xray|ct|mri|radiograph|ultrasound)s?\b")

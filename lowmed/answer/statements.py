@@ -49,7 +49,7 @@ def split_statements(marked: str) -> list[str]:
     statements = [part.strip() for part in _STATEMENT_END.split(marked) if part and part.strip()]
     joined: list[str] = []
     for index, statement in enumerate(statements):
-        first = ALONE.match(statement) or _OPENS.match(statement)
+        first = ALONE.match(statement) or _OPENS.match(statement) or is_kind(statement[0], LABEL, LABELLED_TEXT)
         if (
             joined
             and first

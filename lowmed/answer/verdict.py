@@ -33,6 +33,7 @@ from lowmed.answer.statements import (
 # Ranks of a mention.
 HEDGED, AFFIRMED, INDICATED, ANNOUNCED, FINAL = range(5)
 _HYPOTHETICAL = regex.compile(one_of(ALL.hypotheticals))
+_WOULD, _IF = regex.compile(one_of(ALL.conditional_verbs)), regex.compile(one_of(ALL.ifs))
 _SUPPOSED = regex.compile(rf"{one_of(ALL.hypotheticals)}(?:(?!\b{one_of(ALL.but_words)}\b)[^;])*$")
 
 
@@ -50,12 +51,14 @@ _RANKS = ((FINAL, _FINAL), (ANNOUNCED, _VERDICTS), (INDICATED, _INDICATIONS))
 _ACCEPTED, _REJECTED = regex.compile(one_of(ALL.accepted_items)), regex.compile(one_of(ALL.rejected_items))
 _WITHDRAWN, _SECOND_THOUGHT = regex.compile(one_of(ALL.withdrawals)), regex.compile(one_of(ALL.second_thoughts))
 _CONCLUSION, _OTHERS = regex.compile(one_of(ALL.conclusions)), regex.compile(one_of(ALL.other_options))
+_WRONG = regex.compile(one_of(ALL.wrong_items))
 _COLON = regex.compile(r"[:–]")
 _CLOSED = regex.compile(r" ?(?:[.,;:!]|$)")
 _LIST_LEAD = regex.compile(one_of(ALL.list_leads))
 _NEGATED_QUESTION = regex.compile(one_of(ALL.negated_questions))
 _DENIED_BEFORE = regex.compile(rf"\b(?:not|never|no longer)\b[^.;:,{ANY}]{{0,40}}$")
 _DISCLAIMER = regex.compile(one_of(ALL.disclaimers))
+_SHORT = 2  # statements
 _LONGEST = 20_000  # characters; the middle of a longer text is left out, which bounds the time
 
 
@@ -93,6 +96,7 @@ class _Reading:
         self.asks_negation = is_negated_question
         self.statements = split_statements(marked)
         self.rejected: set[str] = set()
+        self.rejected_in_list: set[str] = set()
         self.verdicts: list[Verdict] = []
         echoes = self._echoes()
         items = self._items(echoes)
@@ -121,6 +125,8 @@ class _Reading:
                 continue
             if rank <= AFFIRMED and self.refusals:
                 return None, "noncommittal"
+            if rank <= AFFIRMED and not self._is_short(ranked):
+                return None, "no_candidate"
             if rank == INDICATED and any(index > ranked[-1].statement for index in self.refusals):
                 return None, "noncommittal"
             if len({verdict.option for verdict in ranked}) > 1:
@@ -135,12 +141,19 @@ class _Reading:
                 return None, "ambiguous"
             option = named.pop()
             return (option, "") if option else (None, "letter_text_conflict")
-        left = [option for option in dict.fromkeys(self.options.texts) if option not in self.rejected]
+        left = [option for option in dict.fromkeys(self.options.texts) if option not in self.rejected_in_list]
         if len(left) == 1 and len(set(self.options.texts)) > 2 and not self.asks_negation and not self.refusals:
             return left[0], ""
         if self.refusals:
             return None, "noncommittal"
         return None, "denied" if self.rejected else "no_candidate"
+
+    def _is_short(self, ranked: Sequence[Verdict]) -> bool:
+        """Whether an option that is only affirmed counts: in a short text, or if the text opens with it.
+
+        A longer text mentions options for many reasons, and names others in words of its own.
+        """
+        return len(self.statements) <= _SHORT or ranked[0].statement == 0
 
     def _valid(self) -> list[Verdict]:
         """The verdicts that the text does not withdraw later."""
@@ -193,14 +206,15 @@ class _Reading:
             inside.update(range(index, end))
             option = self.options.texts[labels[place]]
             comment = MENTION.sub(" ", " ".join(self.statements[index:end]), count=1).strip(" :–—-")
-            if (place == 0 and opens) or (
-                ALONE.fullmatch(self.statements[index]) and end == index + 1 and labels[place] in labels[:place]
-            ):
+            alone = ALONE.fullmatch(self.statements[index])
+            heads = index == 0 and alone and end > 1 and not _WRONG.search(comment)
+            if (place == 0 and (opens or heads)) or (alone and end == index + 1 and labels[place] in labels[:place]):
                 self.verdicts.append(Verdict(index, 0, ANNOUNCED, option))
             elif _ACCEPTED.search(comment):
                 self.verdicts.append(Verdict(index, 0, INDICATED, option))
             elif _REJECTED.search(comment):
                 self.rejected.add(option)
+                self.rejected_in_list.add(option)
         return inside
 
     def _read_statement(self, index: int, statement: str, *, in_item: bool) -> None:
@@ -211,6 +225,9 @@ class _Reading:
         if index > 0 and ALONE.fullmatch(statement) and _LIST_LEAD.search(self.statements[index - 1]):
             return  # the first option of a list
         is_last = index == len(self.statements) - 1
+        labels = sum(is_kind(one[0], LABEL, LABELLED_TEXT) for one in self.statements)
+        if labels == 1 and is_kind(statement[0], LABEL) and len({number_of(one[0]) for one in mentions}) == 1:
+            announced.setdefault(0, ANNOUNCED)
         position = -1 if in_item else singled_out(statement, is_first=index == 0, is_last=is_last)
         if position >= 0 and (is_last or index == 0 or not is_kind(statement[position], BARE)):
             announced.setdefault(position, ANNOUNCED)
@@ -229,7 +246,8 @@ class _Reading:
             for pattern in patterns:
                 for match in pattern.finditer(statement):
                     position, before = match.start(1), statement[: match.start()]
-                    if position in seen or _SUPPOSED.search(statement[:position][-REACH:]):
+                    supposed_later = _WOULD.search(match[0]) and _IF.search(statement, match.end())
+                    if position in seen or supposed_later or _SUPPOSED.search(statement[:position][-REACH:]):
                         continue
                     seen.add(position)
                     if _DENIED_BEFORE.search(before[-REACH:]):

@@ -28,6 +28,7 @@ def _opening(words: Callable[[Lexicon], tuple[str, ...]]) -> "regex.Pattern[str]
 _OPENING_YES = _opening(lambda lexicon: lexicon.opening_yes)
 _OPENING_NO = _opening(lambda lexicon: lexicon.opening_no)
 _PHRASE = regex.compile(one_of(ALL.answer_phrases), regex.IGNORECASE)
+_NUMBER_SIGN = regex.compile(r"\b[Nn]o\. (?=\d)")
 _NOT_NO = regex.compile(rf"\W*{one_of(ALL.not_no)}", regex.IGNORECASE)
 _NO_AS_ANSWER = regex.compile(
     rf"(?:^|[,;:]\s*|\b{one_of(ALL.and_words)} ){one_of(ALL.no_in_text)}(?=\s*(?:[.,;:!?)]|$))"
@@ -72,6 +73,7 @@ def read_yes_no(text: str) -> tuple[str | None, str]:
         return "no", ""
     opened: str | None = None
     revised = False
+    text = _NUMBER_SIGN.sub("number ", text)
     statements = [part.strip() for part in _STATEMENT_END.split(text) if part and part.strip()]
     for statement in statements:
         value = None if _HYPOTHETICAL.search(statement) else _opened(statement)
@@ -115,6 +117,8 @@ def _read_words(statements: Sequence[str], normal: str) -> tuple[str | None, str
     values = set()
     for statement in statements:
         words = set(normalize(statement).split())
+        if _HYPOTHETICAL.search(statement):
+            continue
         if not words.isdisjoint(_YES_IN_TEXT):
             values |= {"yes", *(() if words.isdisjoint(_NO_IN_TEXT) else ("no",))}
         if _STATES_NO.search(normalize(statement)):

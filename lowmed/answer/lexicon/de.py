@@ -36,6 +36,8 @@ GERMAN = Lexicon(
     ),
     disclaimers=(r"\b(?:ärztlich\w*|beratung|konsultier\w*|endgültig\w*|sicherheit)\b",),
     answer_phrases=(r"\b(?:antwort|lösung)(?: auf die frage)?[*_`\s]*(?:\b(?:ist|lautet|wäre)\b[*_`\s]*:?|:)[*_`]*",),
+    conditional_verbs=(r"\bwäre\b",),
+    ifs=(r"\b(?:wenn|falls)\b",),
     answer_words=("antwort", "lösung"),
     option_words=(r"\b(?:option|antwort(?:möglichkeit)?|möglichkeit|buchstabe|aussage)",),
     letter_lead_ins=(
@@ -66,8 +68,8 @@ GERMAN = Lexicon(
     hedges=(rf"\b(?:kann|können|könnte|eventuell|möglicherweise|vielleicht){_FILL}@",),
     accepted_items=(rf"(?:^|[.:,;-] ?|\bist )(?:die |das )?(?:{_CORRECT}|am wahrscheinlichsten)\b",),
     rejected_items=(rf"\b(?:{_WRONG}|nicht|kein\w*|weniger \w+|ohne|jedoch|aber)\b",),
-    withdrawals=(r"\b(?:korrektur|ich korrigiere|ich habe mich (?:geirrt|vertan)|entschuldigung)\b",),
-    corrections=("korrektur", "moment", "doch eher", "besser gesagt"),
+    withdrawals=(r"(?:^|[.!] )korrektur:|\b(?:ich korrigiere|ich habe mich (?:geirrt|vertan)|entschuldigung)\b",),
+    corrections=("korrektur(?=:)", "moment(?=[,:])", "doch eher", "besser gesagt"),
     second_thoughts=(
         r"(?:^|[.!,;:-] ?)(?:aber |nein, )?(?:moment|doch eher|besser gesagt|bei genauerer|eigentlich|tatsächlich)\b",
     ),

@@ -28,7 +28,7 @@ _AFFIRMED = (
     ),
     *("without a doubt", "undoubtedly"),
 )
-_NEGATED = ("not at all", "absolutely not", "definitely not", "certainly not", "of course not", "incorrect")
+_NEGATED = ("negative", "not at all", "absolutely not", "definitely not", "certainly not", "of course not", "incorrect")
 
 
 ENGLISH = Lexicon(
@@ -42,6 +42,7 @@ ENGLISH = Lexicon(
     no_in_text=("no",),
     not_no=(
         r"no\.? ?\d",
+        r"no (?:\w+ )?(?:strip|image|picture|scan|film|x-?ray|ct|mri|ecg|ekg|photo|slide|information|data|context|question|option|file)s?\b",
         r"no (?:wonder|problem|idea|way to|need|matter|longer|one|surprise)\b",
     ),
     states_no=(
@@ -77,6 +78,8 @@ ENGLISH = Lexicon(
         r"\w+n t",
     ),
     refusals=(
+        r"\bnone of the (?:\w+ ){0,2}(?:options|choices|answers|alternatives)\b",
+        r"\b(?:can|could|able to|happy to|glad to) help\b|\bplease (?:upload|provide|share|attach|send)\b",
         r"\b(?:need|require|provide|without) (?:\w+ )?(?:more|additional|further) (?:information|details|context|data)\b",
         r"^no (?:idea|answer|clue|way|comment|opinion)\b",
         rf"^(?:it is |it s |i am |i m |this is |that is )?{_UNSURE}\b",
@@ -94,6 +97,8 @@ ENGLISH = Lexicon(
     answer_phrases=(r"\banswer(?: to (?:the|this|your) question)?[*_`\s]*(?:\b(?:is|would be)\b[*_`\s]*:?|:)[*_`]*",),
     # "If it is stained, the answer would be B" answers another question; "if I had to choose" answers this one.
     hypotheticals=(r"\b(?:if|whether|unless) (?!i |we |one |you |forced|asked|pressed|the question)",),
+    conditional_verbs=(r"\bwould\b",),
+    ifs=(r"\bif (?!i |we |one |you |forced|asked|pressed|the question)",),
     answer_words=("answer", "option", "choice"),
     option_words=(r"\b(?:option|choice|answer choice|statement|letter|alternative)s?",),
     letter_lead_ins=(

@@ -67,7 +67,10 @@ VERDICTS: dict[str, Any] = {
         r"@ it is\b",
         r"@[^\w@]{0,4}(?:as |is )?the (?:most (?!common|frequent)\w+|correct|best|right|only (?:one|option|choice|answer|possible|correct|plausible))\b"
         r"(?! (?:side|lung|lobe))",
-        rf"\bmakes (?:it|this|the answer){_FILL}@",
+        rf"\b(?:makes|making) (?:it |this |the answer )?{_FILL}@",
+        rf"\b(?:now|still|would|i) say{_FILL}@",
+        rf"\b(?:none|nothing|no other) (?:but|except|other than){_FILL}@",
+        r"@ (?:is|would be|seems) (?:a|the) (?:much )?better (?:fit|match|answer|choice|option|explanation)\b",
         r"(?:^|[.,;:–-] ?)(?:but |oh |hmm,? |sorry,? |no,? )*(?:wait|actually|no(?=[,.–…-])|sorry|correction|scratch that|strike that|i mean(?:t)?|make that|or rather)"
         rf"[ ,.:…–-]*(?:actually|i mean(?:t)?|rather|make that|it is|it s|this is|the answer is|i meant|no)*{_FILL}@",
         rf"\bnot\b[^.;]{{0,60}}\bbut(?: rather| instead)?{_FILL}@",
@@ -78,7 +81,7 @@ VERDICTS: dict[str, Any] = {
         rf"|consistent with|compatible with|characteristic of|in keeping with|supports?|favou?rs?|diagnosis of"
         rf"|diagnosed (?:as|with)|identified as|classified as|conclude(?: that)?|lean towards?|more likely|likely|probably){_FILL}@",
         rf"@[^\w@.;:?]{{0,3}}(?:\w+ ){{0,2}}?(?:is|are|was|would be|seems|appears|remains)\b(?: (?:\w+ly|very|quite|most|more|the))*?"
-        rf" (?:{_LIKELY}|true|suggested|favou?red|supported|indicated|confirmed|evident)\b(?! (?:incorrect|wrong|not|absent|excluded))",
+        rf" (?:{_LIKELY}|true|suggested|favou?red|supported|indicated|confirmed|evident)\b(?! (?:incorrect|wrong|not|absent|excluded|for|in|if|at|when|only|later|enough))",
     ),
     "rejections": (
         rf"@[^\w@.;:?]{{0,3}}(?:[^.,;:?@–—-]{{0,40}}?\b)?{_IS_NOT}",
@@ -96,11 +99,11 @@ VERDICTS: dict[str, Any] = {
         rf"|similar to|resembl\w+|mimic\w*|confus\w+ (?:with|for)|mistak\w+ (?:for|as)|versus|vs\.?|rather than|instead of|other than|over"
         rf"|abut\w*|adjacent to|next to|near|toward\w*|(?:anterior|posterior|superior|inferior|lateral|medial|close) to|above|below|behind|in front of"
         rf"|(?:hilum|pole|border|wall|level|region|surface) of|(?:would|could|may|might|can) (?:suggest|support|favou?r|indicate|point to|mean)"
-        rf"|(?:differentiat|distinguish)\w*(?: it| this| them)? (?:from|between)|such as|including|e\.?g\.?|for example|risk of|history of"
+        rf"|(?:differentiat|distinguish)\w*(?: it| this| them)? (?:from|between)|such as|including|e\.?g\.?|for example|risk of|history of|concern(?:ed|s)? (?:for|about)|worried about|suspicion of|possibility of|among"
         rf"|considered?|considering|whether|between|if|suspected|initially|at first|might think|thought of|as in|seen in|features? of|signs? of|symptoms? of|causes? of"
         rf"|associated with|complication of){_FILL}@",
         r"@[^\w@.;:?]{0,3}(?:would|could|can|may|might|typically|usually|often|commonly|generally|tends?|refers?|involves?|presents?|rarely"
-        r"|was considered|were considered|is considered|is (?:a|an|the (?:second |third )?most common|characterized|typically|usually|often|commonly|generally|defined|caused|more"
+        r"|accounts?|occurs?|causes?|comprises?|makes up|arises?|affects?|(?:is|are|was) (?:used|caused|due|seen in|associated|defined|known|called|given)|also known|was considered|were considered|is considered|is (?:a|an|the (?:second |third )?most common|characterized|typically|usually|often|commonly|generally|defined|caused|more"
         r"|less|rarer?|uncommon|common|possible|also)|are (?:typically|usually|often|commonly|generally|more|less|rarer?|possible|also"
         r"|(?:\w+ )?(?:growths|lesions|tumou?rs)))\b",
     ),
@@ -116,14 +119,15 @@ VERDICTS: dict[str, Any] = {
         r"|least \w+|ruled? out|rules out|eliminated?|not|no|never|neither|nor|without|lacks?|rather than|however|but)\b",
         r"✗|✘|❌|✖",
     ),
+    "wrong_items": (r"\b(?:incorrect|wrong|false|not correct|unlikely|less likely|ruled out)\b|✗|✘|❌|✖",),
     "withdrawals": (
         r"\b(?:scratch that|strike that|never mind|i take (?:that|it) back|i (?:was|am|stand) (?:wrong|mistaken|corrected|looking at the wrong)|i made (?:a|an) (?:\w+ )?"
         r"(?:mistake|error)|disregard (?:that|my|the (?:previous|above))|(?:i )?changed my (?:mind|answer)"
         r"|let me (?:correct|revise|rephrase|change|re-?consider|re-?think|re-?evaluate|re-?assess|re-?examine)|i (?:need|have|want|would like) to "
-        r"(?:correct|revise|change)|change my (?:answer|mind)|i (?:retract|withdraw)|i apologi[sz]e for (?:the|my|any) (?:\w+ )?(?:mistake|error|confusion|oversight)|my (?:previous|initial|earlier|first) (?:answer|"
+        r"(?:correct|revise|change)|change my (?:answer|mind)|i (?:retract|withdraw)|i keep going back and forth|i apologi[sz]e for (?:the|my|any) (?:\w+ )?(?:mistake|error|confusion|oversight)|my (?:previous|initial|earlier|first) (?:answer|"
         r"response|choice|assessment|impression) (?:is|was) (?:wrong|incorrect|not)|on second thought|on reflection|upon reflection)\b",
         r"(?:^|[.!] )correction\b",
-        r"(?:^|\b(?:no|wait|hmm|but)\b[^.]{0,15})\b(?:that|this)(?: is| s| can)? (?:not (?:right|correct|be right|be correct)|wrong|incorrect)\b",
+        r"(?:^|\b(?:no|wait|hmm|but|hold on)\b[^.]{0,15})\b(?:that|this)(?: is| s| can)? (?:not (?:right|correct|it|be (?:it|right|correct|so))|wrong|incorrect)\b",
     ),
     "corrections": (
         "wait",
@@ -159,6 +163,6 @@ VERDICTS: dict[str, Any] = {
     ),
     "other_options": (r"\b(?:other|remaining) (?:options|choices|answers|possibilities|alternatives|diagnoses)\b",),
     "negated_questions": (
-        r"\b(?:NOT|EXCEPT|not|except|least|LEAST|incorrect|false|FALSE|INCORRECT|untrue|excluding)\b",
+        r"\b(?:NOT|EXCEPT|not|except|least|LEAST|incorrect|false|FALSE|INCORRECT|untrue|excluding|inappropriate|INAPPROPRIATE|wrong|contraindicated|atypical|unlikely)\b",
     ),
 }

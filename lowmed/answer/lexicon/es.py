@@ -45,6 +45,8 @@ SPANISH = Lexicon(
         r"\b(?:respuesta|soluci[oó]n)(?: (?:correcta|final|es correcta))?[*_`\s]*(?:\b(?:es|ser[ií]a)\b[*_`\s]*:?|:)[*_`]*",
     ),
     hypotheticals=(r"\bsi (?=\w+(?:ara|iera|ase|iese|ra|se)\b)",),
+    conditional_verbs=(r"\bser[ií]a\b",),
+    ifs=(r"\bsi\b",),
     answer_words=("respuesta",),
     option_words=(r"\b(?:opci[oó]n|alternativa|respuesta|letra|inciso)",),
     letter_lead_ins=(
@@ -53,8 +55,8 @@ SPANISH = Lexicon(
     word_letters=("A", "E", "O", "Y"),
     words_after_letters=("es", "o"),
     reasons=("porque", "ya que", "debido", "pues", "dado que"),
-    withdrawals=(r"\b(?:me equivoqu[eé]|perd[oó]n|correcci[oó]n|rectifico|me corrijo)\b",),
-    corrections=(r"perd[oó]n", r"correcci[oó]n", "en realidad", "mejor dicho"),
+    withdrawals=(r"\b(?:me equivoqu[eé]|rectifico|me corrijo)\b|(?:^|[.!] )(?:perd[oó]n|correcci[oó]n)[,:]",),
+    corrections=(r"perd[oó]n(?=[,:])", r"correcci[oó]n(?=:)", "en realidad", "mejor dicho"),
     second_thoughts=(r"(?:^|[.!,;:-] ?)(?:pero |no, )?(?:en realidad|mejor dicho|pens[aá]ndolo bien|espera)\b",),
     conclusions=(
         r"\b(?:por lo tanto|por tanto|en conclusi[oó]n|en resumen|finalmente|as[ií] que|entonces|por ende)\b",

@@ -50,6 +50,8 @@ FRENCH = Lexicon(
     ),
     disclaimers=(r"\b(?:conseil|avis m[eé]dical|consultez|professionnel|d[eé]finiti\w+|certitude)\b",),
     answer_phrases=(r"\br[eé]ponse(?: (?:correcte|finale))?[*_`\s]*(?:\b(?:est|serait)\b[*_`\s]*:?|:)[*_`]*",),
+    conditional_verbs=(r"\bserait\b",),
+    ifs=(r"\bsi\b|\bs.il\b",),
     answer_words=("réponse", "reponse"),
     option_words=(r"\b(?:option|choix|r[eé]ponse|lettre|proposition|item)",),
     letter_lead_ins=(
@@ -58,8 +60,10 @@ FRENCH = Lexicon(
     word_letters=("A",),
     words_after_letters=("est", "et", "ou"),
     reasons=("car", "parce", "puisque", "en raison"),
-    withdrawals=(r"\b(?:je me suis tromp[eé]e?|je rectifie|je me corrige|rectification|erreur de ma part)\b",),
-    corrections=("pardon", "rectification", "en fait", "plut[oô]t"),
+    withdrawals=(
+        r"\b(?:je me suis tromp[eé]e?|je rectifie|je me corrige|erreur de ma part)\b|(?:^|[.!] )rectification ?:",
+    ),
+    corrections=("pardon(?=,)", "rectification(?= ?:)", "en fait", "plut[oô]t"),
     second_thoughts=(r"(?:^|[.!,;:-] ?)(?:mais |non, )?(?:en fait|plut[oô]t|apr[eè]s r[eé]flexion|attendez|pardon)\b",),
     conclusions=(r"\b(?:donc|par cons[eé]quent|en conclusion|en r[eé]sum[eé]|finalement|ainsi|alors)\b",),
     negated_questions=(r"\b(?:SAUF|sauf|excepté|INCORRECTE|incorrecte|fausse|FAUSSE|moins)\b",),

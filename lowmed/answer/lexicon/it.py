@@ -43,6 +43,8 @@ ITALIAN = Lexicon(
     answer_phrases=(
         r"\brisposta(?: (?:corretta|finale|giusta|esatta))?[*_`\s]*(?:(?<=[\s*_`])[èé]\b[*_`\s]*:?|\bsarebbe\b|:)[*_`]*",
     ),
+    conditional_verbs=(r"\bsarebbe\b",),
+    ifs=(r"\bse\b",),
     answer_words=("risposta",),
     option_words=(r"\b(?:opzione|alternativa|risposta|lettera)",),
     letter_lead_ins=(
@@ -51,8 +53,8 @@ ITALIAN = Lexicon(
     word_letters=("A", "E", "I", "O"),
     words_after_letters=("è", "ed"),
     reasons=("perché", "poiché", "dato che", "in quanto"),
-    withdrawals=(r"\b(?:mi sono sbagliat[oa]|mi correggo|correzione|rettifico)\b",),
-    corrections=("scusa", "correzione", "in realt[aà]", "anzi"),
+    withdrawals=(r"\b(?:mi sono sbagliat[oa]|mi correggo|rettifico)\b|(?:^|[.!] )correzione:",),
+    corrections=("scusa(?=,)", "correzione(?=:)", "in realt[aà]", "anzi"),
     second_thoughts=(r"(?:^|[.!,;:-] ?)(?:ma |no, )?(?:in realt[aà]|anzi|ripensandoci|aspetta)\b",),
     conclusions=(r"\b(?:quindi|pertanto|dunque|in conclusione|in sintesi|infine|perci[oò])\b",),
     negated_questions=(r"\b(?:NON|TRANNE|tranne|eccetto|ERRATA|errata|FALSA|falsa|meno)\b",),

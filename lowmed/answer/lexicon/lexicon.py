@@ -68,6 +68,8 @@ class Lexicon:
     hypotheticals: tuple[str, ...] = ()  # patterns: make the announced answer one to another question
 
     # Letters of options, all in raw text.
+    conditional_verbs: tuple[str, ...] = ()  # patterns: "would"; a verdict with one is void if an `ifs` follows it
+    ifs: tuple[str, ...] = ()
     answer_words: tuple[str, ...] = ()  # may precede a lower-case letter, "answer: b"
     option_words: tuple[str, ...] = ()  # patterns: mark a letter as an option, "option B"
     letter_lead_ins: tuple[str, ...] = ()  # patterns, with their trailing space: all that may precede a lone letter
@@ -86,6 +88,7 @@ class Lexicon:
     hedges: tuple[str, ...] = ()  # "may be @"
     accepted_items: tuple[str, ...] = ()  # without "@": verdict about the option at the start of a line
     rejected_items: tuple[str, ...] = ()  # without "@"
+    wrong_items: tuple[str, ...] = ()  # those of them that leave no doubt, "incorrect"
     withdrawals: tuple[str, ...] = ()  # void everything before: "let me correct that"
     corrections: tuple[str, ...] = ()  # patterns: begin a new statement after a comma, "wait", "scratch that"
     second_thoughts: tuple[str, ...] = ()  # void an earlier verdict if another one follows: "actually"

@@ -43,6 +43,8 @@ PORTUGUESE = Lexicon(
     answer_phrases=(
         r"\b(?:resposta|gabarito)(?: (?:correta|final|certa))?[*_`\s]*(?:\b(?:é|seria)\b[*_`\s]*:?|:)[*_`]*",
     ),
+    conditional_verbs=(r"\bseria\b",),
+    ifs=(r"\bse\b",),
     answer_words=("resposta", "gabarito"),
     option_words=(r"\b(?:op[cç][aã]o|alternativa|resposta|letra|item)",),
     letter_lead_ins=(
@@ -51,8 +53,8 @@ PORTUGUESE = Lexicon(
     word_letters=("A", "E", "O"),
     words_after_letters=("é", "e", "ou"),
     reasons=("porque", "pois", "já que", "devido", "visto que"),
-    withdrawals=(r"\b(?:me enganei|perd[aã]o|desculpe|corre[cç][aã]o|retifico|corrigindo)\b",),
-    corrections=(r"perd[aã]o", "desculpe", r"corre[cç][aã]o", "na verdade", "ou melhor"),
+    withdrawals=(r"\b(?:me enganei|retifico|corrigindo)\b|(?:^|[.!] )(?:perd[aã]o|desculpe|corre[cç][aã]o)[,:]",),
+    corrections=(r"perd[aã]o(?=[,:])", "desculpe(?=[,:])", r"corre[cç][aã]o(?=:)", "na verdade", "ou melhor"),
     second_thoughts=(r"(?:^|[.!,;:-] ?)(?:mas |n[aã]o, )?(?:na verdade|ou melhor|pensando melhor|espera)\b",),
     conclusions=(
         r"\b(?:portanto|logo|em conclus[aã]o|em resumo|finalmente|assim|ent[aã]o|por conseguinte|concluindo)\b",
