@@ -226,6 +226,8 @@ class _Reading:
             return  # the first option of a list
         is_last = index == len(self.statements) - 1
         labels = sum(is_kind(one[0], LABEL, LABELLED_TEXT) for one in self.statements)
+        listed = {number_of(one) for one in self.statements if is_kind(one[0], LABEL, LABELLED_TEXT, BARE)}
+        in_item = in_item or (labels == 1 and len(listed) > 2)  # "A. This is ... B. That is ..." in one line
         if labels == 1 and is_kind(statement[0], LABEL) and len({number_of(one[0]) for one in mentions}) == 1:
             announced.setdefault(0, ANNOUNCED)
         position = -1 if in_item else singled_out(statement, is_first=index == 0, is_last=is_last)
@@ -287,6 +289,6 @@ class _Reading:
             return  # the statement repeats the options
         if len(named) == 1 and not announced and _SECOND_THOUGHT.match(statement):
             counted = [Verdict(index, verdict.position, ANNOUNCED, verdict.option) for verdict in counted]
-        elif len(named) == 1 and _CONCLUSION.search(statement) and counted[0].rank == AFFIRMED:
+        elif len(named) == 1 and _CONCLUSION.match(statement) and counted[0].rank == AFFIRMED:
             counted = [Verdict(index, verdict.position, INDICATED, verdict.option) for verdict in counted]
         self.verdicts += counted

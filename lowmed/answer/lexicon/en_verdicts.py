@@ -79,7 +79,7 @@ VERDICTS: dict[str, Any] = {
     "indications": (
         rf"(?<!\b(?:would|could|may|might|can) )\b(?:suggests?|suggesting|suggestive of|indicates?|indicating|indicative of|points? (?:to|towards?)|pointing to"
         rf"|consistent with|compatible with|characteristic of|in keeping with|supports?|favou?rs?|diagnosis of"
-        rf"|diagnosed (?:as|with)|identified as|classified as|conclude(?: that)?|lean towards?|more likely|likely|probably){_FILL}@",
+        rf"|diagnosed (?:as|with)|identified as|classified as|conclude(?: that)?|lean towards?|(?<!\b(?:less|least|not|un) )(?:more likely|likely|probably)){_FILL}@",
         rf"@[^\w@.;:?]{{0,3}}(?:\w+ ){{0,2}}?(?:is|are|was|would be|seems|appears|remains)\b(?: (?:\w+ly|very|quite|most|more|the))*?"
         rf" (?:{_LIKELY}|true|suggested|favou?red|supported|indicated|confirmed|evident)\b(?! (?:incorrect|wrong|not|absent|excluded|for|in|if|at|when|only|later|enough))",
     ),
@@ -102,7 +102,7 @@ VERDICTS: dict[str, Any] = {
         rf"|(?:differentiat|distinguish)\w*(?: it| this| them)? (?:from|between)|such as|including|e\.?g\.?|for example|risk of|history of|concern(?:ed|s)? (?:for|about)|worried about|suspicion of|possibility of|among"
         rf"|considered?|considering|whether|between|if|suspected|initially|at first|might think|thought of|as in|seen in|features? of|signs? of|symptoms? of|causes? of"
         rf"|associated with|complication of){_FILL}@",
-        r"@[^\w@.;:?]{0,3}(?:would|could|can|may|might|typically|usually|often|commonly|generally|tends?|refers?|involves?|presents?|rarely"
+        r"@[^\w@.;:?]{0,3}(?:(?:also|typically|usually|primarily|mainly|commonly|often|alone|while) )*(?:would|could|can|may|might|typically|usually|often|commonly|generally|tends?|refers?|involves?|presents?|rarely"
         r"|accounts?|occurs?|causes?|comprises?|makes up|arises?|affects?|(?:is|are|was) (?:used|caused|due|seen in|associated|defined|known|called|given)|also known|was considered|were considered|is considered|is (?:a|an|the (?:second |third )?most common|characterized|typically|usually|often|commonly|generally|defined|caused|more"
         r"|less|rarer?|uncommon|common|possible|also)|are (?:typically|usually|often|commonly|generally|more|less|rarer?|possible|also"
         r"|(?:\w+ )?(?:growths|lesions|tumou?rs)))\b",
