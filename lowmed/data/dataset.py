@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -14,6 +14,9 @@ from lowmed.errors import DataError
 from lowmed.sample import Sample
 
 Row = TypeVar("Row")
+
+
+_NUMBER_FIELDS = ("unit", "lower", "upper")  # left out of the digest if empty, so that it is the same without them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,9 @@ class DataSet:
     @property
     def digest(self) -> str:
         """The SHA-256 of all samples with their splits, independent of their order; images count by reference."""
-        names = [field.name for field in fields(Sample) if field.name != "strata"]  # no part of a question
-        lines = (  # `asdict` would copy every value first
-            json.dumps([split, {name: getattr(sample, name) for name in names}], sort_keys=True)
+        names = [field.name for field in fields(Sample) if field.name not in ("strata", *_NUMBER_FIELDS)]
+        lines = (  # `asdict` would copy every value first; strata are no part of a question
+            json.dumps([split, _values(sample, names)], sort_keys=True)
             for split, samples in self.splits.items()
             for sample in samples
         )
@@ -116,6 +119,11 @@ def collect_samples(
             "correct the rows, or set data.path to another copy",
         )
     return {split: tuple(samples) for split, samples in splits.items()}, tuple(rejected)
+
+
+def _values(sample: Sample, names: Sequence[str]) -> dict[str, object]:
+    numbers = (name for name in _NUMBER_FIELDS if getattr(sample, name))
+    return {name: getattr(sample, name) for name in (*names, *numbers)}
 
 
 def _kinds(samples: tuple[Sample, ...]) -> str:
