@@ -11,6 +11,7 @@ from lowmed.answer.extract import Source, extract
 from lowmed.answer.negation import is_noncommittal
 from lowmed.answer.normalize import normalize, strip_markup
 from lowmed.answer.number import read_number, same_number
+from lowmed.answer.quantity import parse_quantity
 from lowmed.answer.span import in_span
 from lowmed.answer.yes_no import is_yes_no, offered_answers, read_yes_no
 from lowmed.sample import Kind, Sample
@@ -117,7 +118,8 @@ def _read_open(text: str, question: Question) -> tuple[str | None, str]:
     bare = strip_markup(text)
     for gold in question.golds:
         if same_answer(bare, gold, ordered=_is_ordered(question)):
-            return normalize(gold) or gold.strip(), ""
+            quantity = parse_quantity(gold)  # the normal form drops a leading sign
+            return (str(quantity) if quantity else normalize(gold) or gold.strip()), ""
     normal = normalize(bare)
     if not any(letter.isalnum() for letter in normal):
         return None, "empty"

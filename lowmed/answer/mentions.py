@@ -54,7 +54,7 @@ _TEXT_BEHIND = regex.compile(
     rf"({in_class(TEXT)})(?P<alone>(?=[\s)\"”]*(?:[.,;:!?\n{ANY}]|$)))?"
 )
 _PRIVATE = re.compile(f"[{ANY}]")  # a completion may contain such characters itself
-_ENDS = re.compile(r"\s*(?:[.;:!?\n)(\]\"'”*✓✔✅☑✗✘❌✖-]|$)")
+_ENDS = re.compile(rf"\s*(?:/|{one_of(ALL.or_words)}\b)|\s*(?:[.;:!?\n)(\]\"'”*✓✔✅☑✗✘❌✖-]|$)")
 _STEP = re.compile(r"[.)]\s+\w")
 _STRUCK_OUT = re.compile(r"~~[^~\n]*~~")
 _DROPPED = str.maketrans({**dict.fromkeys('[]{}"“”„‟«»「」『』_~#|<>)）\ufe0f', " "), "(": " – ", "（": " – "})
