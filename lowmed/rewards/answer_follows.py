@@ -6,8 +6,8 @@ from lowmed import answer
 from lowmed.answer.negation import is_affirmed, mark_clauses
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.format import thought, thought_fault
-from lowmed.rewards.reasoning import sentences
 from lowmed.rewards.score import Score
+from lowmed.rewards.sentences import sentences
 from lowmed.sample import Sample
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lowmed import prompt
 from lowmed.rewards import hacks
 from lowmed.rewards.score import Score
-from lowmed.rewards.weighted import Weighted, total
+from lowmed.rewards.weighted import Weighted, total, with_corpus
 from lowmed.sample import KINDS, Kind, Sample
 
 HACKED_PER_KIND = 12  # questions of each kind on which the hacks are tried
@@ -109,6 +109,7 @@ def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family
         samples: the samples whose gold answers and questions are used.
         family: the prompt family, which gives the form of completion.
     """
+    rewards = with_corpus(rewards, samples)
     strict = [reward for reward in rewards if not reward.pays_length]
     references = [(sample, prompt.reference_completion(family, sample)) for sample in samples]
     gold = tuple(_check_gold(reward, references) for reward in rewards)

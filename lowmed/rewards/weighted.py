@@ -1,11 +1,11 @@
 """A named reward with its weight and gate, and the total of several rewards."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from lowmed.errors import LowmedError, RunError
-from lowmed.rewards.score import GroupReward, Need, NeedsPreparation, Reward, Rollout, Score
+from lowmed.rewards.score import GroupReward, Need, NeedsCorpus, NeedsPreparation, Reward, Rollout, Score
 from lowmed.sample import Sample
 
 Result = TypeVar("Result")
@@ -65,6 +65,15 @@ class Weighted:
                 f"sample {sample.id}, completion {completion[:80]!r}",
                 "correct the reward, or leave it out of method.rewards",
             ) from error
+
+
+def with_corpus(rewards: Sequence[Weighted], samples: Sequence[Sample]) -> list[Weighted]:
+    """The rewards, those that compare with the training explanations with the ones of these training samples."""
+
+    def prepared(reward: object) -> Reward | None:
+        return reward.with_corpus(samples) if isinstance(reward, NeedsCorpus) else None
+
+    return [replace(weighted, reward=prepared(weighted.reward) or weighted.reward) for weighted in rewards]
 
 
 def values_after_gates(rewards: Sequence[Weighted], scores: Mapping[str, Score]) -> dict[str, float | None]:

@@ -1,0 +1,27 @@
+"""Reads the findings of a text, and whether the text is English."""
+
+from functools import lru_cache
+
+from lowmed.answer.findings.finding import Reading
+from lowmed.answer.findings.phrases import is_known, sentence_tokens, stem_of, word_class
+from lowmed.answer.findings.sentence import read_sentence
+
+MIN_ENGLISH = 0.25  # share of known English words from which a text is read as English
+
+
+@lru_cache(maxsize=4096)
+def read_findings(text: str) -> Reading:
+    """Read the findings of an English text."""
+    parts = [read_sentence(tokens) for tokens in sentence_tokens(text)]
+    return Reading(
+        tuple(dict.fromkeys(finding for part in parts for finding in part.findings)),
+        sum(part.disordered for part in parts),
+    )
+
+
+@lru_cache(maxsize=4096)
+def is_english(text: str) -> bool:
+    """Whether enough words of a text are function words or medical words of English."""
+    tokens = [token for sentence in sentence_tokens(text) for token in sentence if token.isalpha()]
+    known = sum(word_class(token) != "content" or is_known(stem_of(token)) for token in tokens)
+    return bool(tokens) and known >= MIN_ENGLISH * len(tokens)

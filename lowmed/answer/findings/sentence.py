@@ -1,0 +1,200 @@
+"""Reads the findings of one sentence, word by word."""
+
+from dataclasses import dataclass
+
+from lowmed.answer.findings.finding import Finding, Reading
+from lowmed.answer.findings.medical_words import ANATOMY
+from lowmed.answer.findings.phrases import Phrase, read_phrase, word_class
+
+_NEEDS_WORDS = frozenset(("a", "an", "the", "its", "their", "no", "without"))  # a phrase follows them at once
+_NO_START = frozenset({"place", "preposition", "copula", "verb", "and", "or", "scope_end", "comma", "end"})
+_NO_OBJECT = frozenset({"copula", "and", "or", "end"})
+_ANATOMY = frozenset(ANATOMY.values())
+
+
+def _is_disordered(words: list[str]) -> bool:
+    """Whether the words of a sentence stand in an order that no sentence has: "the of", "is is", "in are"."""
+    classes = [word_class(word) for word in words]
+    for index, (word, name) in enumerate(zip(words, classes, strict=True)):
+        following = classes[index + 1] if index + 1 < len(words) else "end"
+        if index + 1 < len(words) and word == words[index + 1] and name not in ("number", "comma"):
+            return True
+        is_an_answer = name == "denial" and index and classes[index - 1] in ("copula", "comma")  # "the answer is no"
+        if word in _NEEDS_WORDS and following in _NO_START and not is_an_answer:
+            return True
+        if name == "place" and word != "to" and following in _NO_OBJECT:  # "to" may begin an infinitive
+            return True
+    return False
+
+
+@dataclass
+class _Draft:
+    """A finding under construction."""
+
+    phrase: Phrase
+    denied: bool
+    hedged: bool
+    properties: set[tuple[str, bool]]
+
+    def finish(self) -> Finding:
+        phrase = self.phrase
+        return Finding(
+            name=phrase.name,
+            kind=phrase.kind,
+            denied=self.denied,
+            hedged=self.hedged,
+            sides=frozenset(phrase.sides),
+            places=frozenset(phrase.places),
+            properties=frozenset(self.properties),
+            count=phrase.count,
+            measures=frozenset(phrase.measures),
+        )
+
+
+class _SentenceReader:
+    """Reads one sentence from left to right.
+
+    `link` is how the next phrase may describe the current finding: by a place, a copula, or a comma. `denying` and
+    `hedging` hold for the findings that follow. `denial_left` is a "not" that denies the next description, or the
+    finding before it if none follows.
+    """
+
+    def __init__(self) -> None:
+        self.drafts: list[_Draft] = []
+        self.disordered = 0
+        self.clause_start = 0
+        self.current: _Draft | None = None
+        self.link = ""
+        self.denying = self.hedging = self.denial_left = self.hedge_left = False
+
+    def read(self, words: list[str]) -> Reading:
+        run: list[str] = []
+        previous = ""
+        for index, word in enumerate(words):
+            name = word_class(word)
+            if name in ("content", "number"):
+                run.append(word)
+            else:
+                self._end_phrase(run)
+                run = []
+                self._function_word(name, word, previous, words[index + 1 :])
+            previous = name
+        self._end_phrase(run)
+        self._end_clause()
+        return Reading(tuple(draft.finish() for draft in self.drafts), self.disordered)
+
+    def _function_word(self, name: str, word: str, previous: str, rest: list[str]) -> None:
+        if name == "denial":
+            if word == "not" and previous in ("copula", "content", "number") and self.current:
+                self.denial_left = True
+            else:
+                self.denying = True
+        elif name == "denied_after":
+            self._deny_or_hedge()
+        elif name == "hedge":
+            self.hedging = self.hedge_left = True
+        elif name == "or" and not self.denying:
+            self.hedging = True
+            if self.current:
+                self.current.hedged = True
+        elif name == "and" and rest and word_class(rest[0]) in ("determiner", "transparent"):
+            self.denying = False
+        elif name == "place":
+            self.link = "place" if self.current else ""
+        elif name == "copula":
+            self.link = "copula"
+        elif name in ("preposition", "verb"):
+            self.link = ""
+            self.denying = self.denying and word != "with"
+        elif name == "scope_end":
+            self._end_clause()
+        elif name == "comma":
+            self._end_comma(rest)
+
+    def _deny_or_hedge(self) -> None:
+        """Deny what precedes ("is absent"), or what follows; "cannot be excluded" is a hedge."""
+        if self.denial_left or self.denying:
+            self.denial_left = self.denying = False
+            self.hedging = self.hedge_left = True
+        elif self.current:
+            self._deny_clause()
+        else:
+            self.denying = True
+
+    def _deny_clause(self) -> None:
+        for draft in self.drafts[self.clause_start :]:
+            draft.denied = True
+
+    def _end_comma(self, rest: list[str]) -> None:
+        classes = [word_class(word) for word in rest]
+        until = next((index for index, name in enumerate(classes) if name in ("copula", "verb", "scope_end")), None)
+        if "or" not in classes[:until]:
+            self._settle()
+            self.denying = self.hedging = False
+        self.link = self.link or "comma"
+
+    def _settle(self) -> None:
+        if self.denial_left:
+            self._deny_clause()
+        if self.hedge_left and self.current:
+            self.current.hedged = True
+        self.denial_left = self.hedge_left = False
+
+    def _end_clause(self) -> None:
+        self._settle()
+        self.denying = self.hedging = False
+        self.link = ""
+        self.clause_start = len(self.drafts)
+
+    def _end_phrase(self, run: list[str]) -> None:
+        if not run:
+            return
+        phrase = read_phrase(run)
+        self.disordered += phrase.disordered
+        if not self.denying:
+            for name in phrase.modalities:
+                self.drafts.append(_Draft(Phrase(name=name, kind="modality"), False, self.hedging, set()))
+        if phrase.is_empty:
+            return
+        is_place = self.link == "place" and (phrase.kind == "anatomy" or phrase.is_weak)
+        if self.current and (is_place or (phrase.is_attribute and self.link)):
+            self._describe(self.current, phrase, is_place)
+        elif phrase.is_attribute and self.current:
+            self.disordered += len(run)
+        else:
+            self._add(phrase)
+
+    def _describe(self, draft: _Draft, phrase: Phrase, is_place: bool) -> None:
+        denied = self.denial_left or (self.denying and self.link == "copula")
+        draft.phrase.sides |= phrase.sides
+        draft.phrase.places |= phrase.places
+        draft.phrase.measures |= phrase.measures
+        if draft.phrase.count is None and not is_place:
+            draft.phrase.count = phrase.count
+        if is_place and phrase.name and not phrase.is_weak:
+            draft.phrase.places.add(phrase.name)
+            current = self.current
+            self._add(phrase, denied=False)
+            self.current = current
+            return
+        draft.properties |= {(value, denied) for value in phrase.properties}
+        self.denial_left = self.denial_left and not phrase.properties
+        self.hedge_left = False
+        draft.hedged = draft.hedged or self.hedging
+
+    def _add(self, phrase: Phrase, denied: bool | None = None) -> None:
+        denied = (self.denying or self.denial_left) if denied is None else denied
+        if self.link != "place":
+            self.denial_left = self.hedge_left = False
+        draft = _Draft(phrase, denied, self.hedging, {(value, False) for value in phrase.properties})
+        for place in sorted(phrase.places & _ANATOMY if phrase.kind != "anatomy" else ()):
+            self.drafts.append(_Draft(Phrase(name=place, kind="anatomy"), False, self.hedging, set()))
+        self.drafts.append(draft)
+        self.current = draft
+
+
+def read_sentence(words: list[str]) -> Reading:
+    """Read the findings of the words of one sentence; none if their order makes no sentence."""
+    if _is_disordered(words):
+        return Reading((), sum(word_class(word) == "content" for word in words))
+    return _SentenceReader().read(words)

@@ -1,0 +1,127 @@
+"""What the explanations of the training rows state, so that a reward can subtract what a text about any image earns."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from lowmed import answer
+from lowmed.answer.findings import Fact, Finding, is_english, read_findings
+from lowmed.answer.normalize import tokens
+from lowmed.sample import Sample
+
+QUESTION_PRIOR = 10  # rows of the complete corpus that count as much as the rows of one question
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a text states: facts with whether each is certain, findings, and words in an order of no sentence."""
+
+    facts: Mapping[Fact, bool]
+    findings: tuple[Finding, ...] = ()
+    disordered: int = 0
+
+
+@lru_cache(maxsize=8192)
+def read_statement(text: str, english: bool) -> Statement:
+    """Read what a text states.
+
+    English gives findings. Other languages give pairs of successive words, which cover order but neither negation nor
+    side.
+    """
+    if english:
+        reading = read_findings(text)
+        return Statement(reading.facts(), reading.findings, reading.disordered)
+    return Statement({("pair", *pair): True for pair in pairwise(tokens(answer.normalize(text)))})
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """How many explanations state each fact: in all, and for each question.
+
+    Attributes:
+        sample_ids: the samples that are counted, so that a sample is not compared with itself.
+        size: number of explanations.
+        counts: explanations that state a fact.
+        sizes_by_question: number of explanations of each normalized question.
+        counts_by_question: the same counts for each question.
+    """
+
+    sample_ids: frozenset[str]
+    size: int
+    counts: Mapping[Fact, int]
+    sizes_by_question: Mapping[str, int]
+    counts_by_question: Mapping[str, Mapping[Fact, int]]
+
+    def shares(self, sample: Sample, facts: Iterable[Fact], stated: Mapping[Fact, bool]) -> dict[Fact, float]:
+        """The share of other explanations that state each fact, in [0, 1]: the chance that a text about any image has.
+
+        The share among the sample's question is shrunk to that of the complete corpus. A fact that the question
+        presupposes has share 1, one that a yes/no question asks for at least 1/2, and one of n options at least 1/n.
+
+        Args:
+            sample: the sample; its own explanation is left out of the counts.
+            facts: the facts.
+            stated: the facts of the sample's explanation.
+        """
+        question = answer.normalize(sample.question)
+        is_counted = sample.id in self.sample_ids
+        size = self.size - is_counted
+        question_size = self.sizes_by_question.get(question, 0) - is_counted
+        of_question = self.counts_by_question.get(question, {})
+        priors = _priors(sample)
+        result = {}
+        for fact in facts:
+            is_own = is_counted and fact in stated
+            share = (self.counts.get(fact, 0) - is_own) / size if size > 0 else 0.0
+            count = of_question.get(fact, 0) - is_own
+            share = (count + QUESTION_PRIOR * share) / (max(question_size, 0) + QUESTION_PRIOR)
+            result[fact] = max(share, priors.get(fact, 0.0))
+        return result
+
+
+def corpus_of(samples: Sequence[Sample]) -> Corpus:
+    """Count the facts of the explanations of some samples."""
+    counts: Counter[Fact] = Counter()
+    sizes: Counter[str] = Counter()
+    by_question: dict[str, Counter[Fact]] = defaultdict(Counter)
+    explained = [sample for sample in samples if answer.normalize(sample.explanation)]
+    for sample in explained:
+        facts = read_statement(sample.explanation, is_english(sample.explanation)).facts
+        question = answer.normalize(sample.question)
+        counts.update(facts.keys())
+        by_question[question].update(facts.keys())
+        sizes[question] += 1
+    ids = frozenset(sample.id for sample in explained)
+    return Corpus(ids, len(explained), dict(counts), dict(sizes), {key: dict(value) for key, value in by_question.items()})
+
+
+@lru_cache(maxsize=8192)
+def _priors(sample: Sample) -> Mapping[Fact, float]:
+    english = is_english(sample.explanation)
+    asked = read_statement(sample.question, english).facts
+    presupposed = 0.5 if answer.is_yes_no(sample.answer) else 1.0
+    offered = {
+        fact: 1 / len(sample.options) for option in sample.options for fact in read_statement(option, english).facts
+    }
+    opposite = {(fact[0], not fact[1], *fact[2:]): 0.5 for fact in asked if isinstance(fact[1], bool)}
+    return {**(opposite if presupposed < 1 else {}), **offered, **dict.fromkeys(asked, presupposed)}
+
+
+def agreement(reference: Statement, completion: Statement, shares: Mapping[Fact, float]) -> float:
+    """How far a completion states the facts of the reference, above what a text about any image does; in [0, 1].
+
+    It is a Dice coefficient in which a fact weighs 1 minus its share. A fact that the reference lacks costs its share.
+    So a text that does not depend on the image has an expected numerator of 0, however frequent its facts are. A fact
+    counts half if only one of the two texts hedges it.
+    """
+    weights = {fact: 1 - shares[fact] for fact in {*reference.facts, *completion.facts}}
+    gained = sum(
+        (weights[fact] if fact in reference.facts else -shares[fact])
+        * (0.5 if fact in reference.facts and reference.facts[fact] != certain else 1.0)
+        for fact, certain in completion.facts.items()
+    )
+    stated = sum(weights[fact] for fact in reference.facts) + sum(weights[fact] for fact in completion.facts)
+    stated += max(0, completion.disordered - reference.disordered)
+    return max(0.0, min(1.0, 2 * gained / stated)) if stated else 0.0
