@@ -30,6 +30,7 @@ PHANTOM_ROWS = 400
 SALAD_WORDS = 30
 CONSTANTS_TRIED = 60
 ROWS_PER_CONSTANT = 60
+REFERENCES = 10  # right reasonings of the same answer, with which a reasoning is compared for the AUC
 SEED = 0
 
 
@@ -90,7 +91,9 @@ def measure(cases: Sequence[Case], by: str) -> dict[str, object]:
     [reward] = rewards.with_corpus(built, explained)
 
     def pay(sample: Sample, text: str) -> float | None:
-        return reward(sample, f"<think>{text}</think><answer>{sample.letter if sample.options else sample.answer}</answer>").value
+        return reward(
+            sample, f"<think>{text}</think><answer>{sample.letter if sample.options else sample.answer}</answer>"
+        ).value
 
     by_answer: dict[str, list[Sample]] = {}
     for sample in explained:
@@ -111,7 +114,9 @@ def measure(cases: Sequence[Case], by: str) -> dict[str, object]:
     texts: dict[str, Callable[[Sample], str | None]] = {
         "gold": lambda sample: sample.explanation,
         "right reasoning, same answer": lambda sample: _pick(draw, others(sample, True)),
-        "another image, any answer": lambda sample: _pick(draw, [other for other in explained if other.id != sample.id]),
+        "another image, any answer": lambda sample: _pick(
+            draw, [other for other in explained if other.id != sample.id]
+        ),
         "another image, other answer": lambda sample: _pick(draw, others(sample, False)),
         "salad of frequent words": lambda _: salad,
         "best constant text": lambda sample: best.explanation if sample.id != best.id else None,
@@ -126,7 +131,11 @@ def measure(cases: Sequence[Case], by: str) -> dict[str, object]:
     scores, labels = [], []
     for case in cases:
         pool = [other for other in by_answer.get(case.sample.answer, []) if other.id != case.sample.id]
-        references = [case.sample] if case.sample.explanation != case.reasoning else draw.sample(pool, min(3, len(pool)))
+        references = (
+            [case.sample]
+            if case.sample.explanation != case.reasoning
+            else draw.sample(pool, min(REFERENCES, len(pool)))
+        )
         values = [value for reference in references if (value := pay(reference, case.reasoning)) is not None]
         if values:
             scores.append(fmean(values))

@@ -94,7 +94,9 @@ def corpus_of(samples: Sequence[Sample]) -> Corpus:
         by_question[question].update(facts.keys())
         sizes[question] += 1
     ids = frozenset(sample.id for sample in explained)
-    return Corpus(ids, len(explained), dict(counts), dict(sizes), {key: dict(value) for key, value in by_question.items()})
+    return Corpus(
+        ids, len(explained), dict(counts), dict(sizes), {key: dict(value) for key, value in by_question.items()}
+    )
 
 
 @lru_cache(maxsize=8192)

@@ -4,16 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowmed import rewards
+from lowmed.errors import RunError
 from lowmed.nano import phantom
 from lowmed.rewards.reasoning import Reasoning
 from lowmed.sample import Sample
 
 EXPLANATION = "The right lung is clear. A large round mass lies in the left lower zone. No effusion is seen."
 SAMPLE = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=EXPLANATION)
+OTHERS = phantom.samples("train", 60)
+
+
+def reasoning(*samples: Sample) -> Reasoning:
+    return Reasoning().with_corpus([*OTHERS, *samples])
 
 
 def _value(thought: str) -> float:
-    value = Reasoning()(SAMPLE, f"<think>{thought}</think><answer>mass</answer>").value
+    value = reasoning(SAMPLE)(SAMPLE, f"<think>{thought}</think><answer>mass</answer>").value
     assert value is not None
     return value
 
@@ -57,7 +64,7 @@ def test_a_contradiction_earns_nothing(thought: str) -> None:
     ],
 )
 def test_reasoning_outside_the_think_block_earns_nothing(completion: str) -> None:
-    assert Reasoning()(SAMPLE, completion).value == 0.0
+    assert reasoning(SAMPLE)(SAMPLE, completion).value == 0.0
 
 
 @pytest.mark.parametrize(
@@ -73,27 +80,34 @@ def test_reasoning_outside_the_think_block_earns_nothing(completion: str) -> Non
 )
 def test_the_same_findings_in_other_sentences_do_not_contradict(explanation: str, thought: str) -> None:
     sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=explanation)
-    value = Reasoning()(sample, f"<think>{thought}</think><answer>mass</answer>").value
+    value = reasoning(sample)(sample, f"<think>{thought}</think><answer>mass</answer>").value
     assert value is not None
     assert value > 0.8
 
 
 def test_it_abstains_without_an_explanation_or_requested_reasoning() -> None:
     unexplained = Sample("s", "What is seen?", "mass", "open", "g", "t")
-    assert Reasoning()(unexplained, "<think>a b c</think><answer>mass</answer>").value is None
+    assert reasoning()(unexplained, "<think>a b c</think><answer>mass</answer>").value is None
     assert Reasoning("answer")(SAMPLE, "<answer>mass</answer>").value is None
 
 
+def test_without_training_explanations_it_raises_and_does_not_pay() -> None:
+    with pytest.raises(RunError, match="no training explanations"):
+        Reasoning()(SAMPLE, f"<think>{EXPLANATION}</think><answer>mass</answer>")
+    [built] = rewards.build([("reasoning", 1.0, {"by": "lexical"})])
+    assert built(SAMPLE, f"<think>{EXPLANATION}</think><answer>mass</answer>").value == 1.0
+
+
 def test_generated_explanations_earn_1_and_mirrored_ones_0() -> None:
-    mirror = str.maketrans({"\x01": "right", "\x02": "left"})
+    samples = phantom.samples("train", 200)
+    reward = Reasoning().with_corpus(samples)
     mirrored = 0
-    for sample in phantom.samples("train", 200):
-        reward = Reasoning()
+    for sample in samples:
         assert reward(sample, f"<think>{sample.explanation}</think><answer>x</answer>").value == 1.0
         sides = {"left", "right"} & set(sample.explanation.replace(",", "").replace(".", "").split())
         if len(sides) == 1:
-            other = sample.explanation.replace("left", "\x01").replace("right", "\x02").translate(mirror)
-            assert reward(sample, f"<think>{other}</think><answer>x</answer>").value == 0.0
+            mirror = sample.explanation.replace("left", "\x01").replace("right", "left").replace("\x01", "right")
+            assert reward(sample, f"<think>{mirror}</think><answer>x</answer>").value == 0.0
             mirrored += 1
     assert mirrored > 50
 
@@ -101,5 +115,5 @@ def test_generated_explanations_earn_1_and_mirrored_ones_0() -> None:
 @given(st.text() | st.text("left right no . ; and mass 5"), st.text() | st.text("left right no . ; and mass 5"))
 def test_any_explanation_and_thought_have_a_value_in_range(explanation: str, thought: str) -> None:
     sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=explanation)
-    value = Reasoning()(sample, f"<think>{thought}</think><answer>mass</answer>").value
+    value = reasoning(sample)(sample, f"<think>{thought}</think><answer>mass</answer>").value
     assert value is None or 0.0 <= value <= 1.0

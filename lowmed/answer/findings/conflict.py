@@ -13,14 +13,24 @@ _OPPOSED = {
 
 def contradicts(findings: Iterable[Finding], reference: Iterable[Finding]) -> str:
     """The first finding, in words, that conflicts with the reference and agrees with none of its findings; else ""."""
+    findings = tuple(findings)
     by_name: dict[str, list[Finding]] = {}
     for other in reference:
         by_name.setdefault(_subject(other), []).append(other)
     for finding in findings:
         same_name = by_name.get(_subject(finding), ())
-        if same_name and all(_conflict(finding, other) for other in same_name):
+        is_alternative = finding.kind == "modality" and _is_alternative(finding, findings, same_name)
+        if not same_name or is_alternative:
+            continue
+        if all(_conflict(finding, other) for other in same_name) or _is_moved(finding, same_name):
             return _in_words(finding)
     return ""
+
+
+def _is_alternative(modality: Finding, findings: Iterable[Finding], same_name: Iterable[Finding]) -> bool:
+    """Whether the text names a modality as one of several possible ones, of which the reference has another."""
+    expected = {other.name for other in same_name}
+    return modality.hedged and any(other.hedged and other.name in expected for other in findings)
 
 
 def _subject(finding: Finding) -> str:
@@ -49,12 +59,26 @@ def _conflict(finding: Finding, other: Finding) -> bool:
 
 def _sides_conflict(finding: Finding, other: Finding) -> bool:
     sides, other_sides = _expanded(finding.sides), _expanded(other.sides)
-    if not sides or not other_sides or sides <= other_sides:
+    # The other lung is another lung. `_is_moved` compares what is seen of it.
+    return bool(sides and other_sides) and finding.kind != "anatomy" and not sides <= other_sides
+
+
+def _is_moved(finding: Finding, same_name: Iterable[Finding]) -> bool:
+    """Whether the text describes one side of the body as the reference describes the other side only."""
+    sides = _expanded(finding.sides)
+    if finding.kind != "anatomy" or not sides:
         return False
-    if finding.kind == "anatomy":  # the other lung is another lung, unless the text moves a change to it
-        shared = finding.properties & other.properties
-        return sides.isdisjoint(other_sides) and any(value != "normal" for value, _ in shared)
-    return True
+    described = {value for value in finding.properties if value != ("normal", False)}
+    same_side = {
+        value for other in same_name if sides <= (_expanded(other.sides) or sides) for value in other.properties
+    }
+    other_side = {
+        value
+        for other in same_name
+        if other.sides and sides.isdisjoint(_expanded(other.sides))
+        for value in other.properties
+    }
+    return not described.isdisjoint(other_side - same_side)
 
 
 def _expanded(sides: frozenset[str]) -> frozenset[str]:

@@ -43,8 +43,9 @@ class Finding:
             yield (*subject, "side", side)
         for place in self.places:
             yield (*subject, "place", place)
+        sides = sorted(self.sides) if self.kind == "anatomy" else ()  # each lung has its own properties
         for value, denied in self.properties:
-            yield (*subject, "is", value, denied)
+            yield (*subject, "is", value, denied, *sides)
         if self.count is not None:
             yield (*subject, "count", self.count)
         for dimension, size in self.measures:

@@ -18,6 +18,7 @@ REWRITES = (
     (r"\bno longer\b|\bcannot\b|\b(\w+)n['’]t\b", "not"),
     (r"\bfail(?:s|ed)? to show\b|\bdenies\b", "without"),
     (r"\bwithin normal limits\b", "normal"),
+    (r"\bcommon (?=bile|carotid|femoral|hepatic|iliac|peroneal)", ""),
     (r"\bmid-line\b", "midline"),
     (r"(\d(?:\.\d+)?)\s*(?:[cm]m)?\s*[x×]\s*(?=\d+(?:\.\d+)?\s*([cm]m)\b)", r"\1 \2 "),
     (r"(?<=\d)(?=(?:mm|cm|ml|cc|kg|mg|hu|%)(?!\w))", " "),
@@ -42,29 +43,36 @@ VERBS = _words(
     " contain contains containing include includes including indicate indicates indicated indicating suggest suggests"
     " suggested suggesting depict depicts depicting display displays displaying exhibit exhibits represent represents"
     " reflect reflects see sees consist consists compatible consistent characteristic cause causes caused can do does"
-    " did will would should must need let used use using diagnose determine analyze identify observe examine visualize"
+    " did will would should must need let used use using observe"
 )
 # Words that neither say what is seen nor end the reach of a place or a copula.
 TRANSPARENT = _words(
     "seen visible present noted identified observed found demonstrated shown detected visualized apparent evident there"
     " it here very quite rather slightly somewhat clearly mildly moderately markedly predominantly most more less such"
-    " overall also only which who sided side's sized shaped appearing looking like again still just both"
+    " overall also only which who sided side's sized shaped appearing looking like again still just"
 )
 SCOPE_ENDS = _words(
-    "but however although though except with which so because while whereas therefore thus hence yet since if when"
+    "but however although though except with which so because while whereas therefore thus hence yet since when"
 )
 AND_WORDS, OR_WORDS = _words("and plus &"), _words("or nor")
 DENIALS = _words("no not without never none neither nor non nothing")
 DENIED_AFTER = _words("absent excluded unlikely not")
 HEDGES = _words(
     "may might could possible possibly perhaps maybe probable probably likely suspicious suspected suspicion"
-    " questionable equivocal uncertain unclear presumably potentially potential conceivably differential versus vs if"
-    " whether suggestive"
+    " questionable equivocal uncertain unclear presumably potentially potential conceivably differential versus vs"
+    " suggestive"
 )
+# What follows these is a question or a purpose, and not a finding: "to determine if there is a mass, ...".
+QUERIES = _words(
+    "if whether diagnose diagnosing determine determining analyze analyzing evaluate evaluating assess assessing"
+    " examine examining detect detecting visualize visualizing identify identifying monitor"
+)
+# These mark statements about images in general, up to the end of the sentence: "which is a common site of tumors".
+GENERALITIES = _words("common commonly typical typically usually generally often frequently various")
 OTHER_FUNCTION_WORDS = _words(
     "we i you he she they them our your my one's what where why how then not further based given due because"
-    " typically commonly often usually generally normally step first second third next finally following known called"
-    " common various other others certain specific particular different same own not well too even"
+    " step first second third next finally following known called"
+    " other others certain specific particular different same own not well too even"
     " able likely order provided therefore"
 )
 # Nouns of every description. A phrase of nothing else has no finding.

@@ -52,6 +52,8 @@ _CLASSES: tuple[tuple[str, frozenset[str]], ...] = (
     ("preposition", function_words.OTHER_PREPOSITIONS),
     ("copula", function_words.COPULAS),
     ("verb", function_words.VERBS),
+    ("query", function_words.QUERIES),
+    ("generality", function_words.GENERALITIES),
     ("hedge", function_words.HEDGES),
     ("scope_end", function_words.SCOPE_ENDS),
     ("transparent", function_words.TRANSPARENT | function_words.OTHER_FUNCTION_WORDS),
@@ -106,6 +108,12 @@ class Phrase:
         """Whether the noun only carries a side or a region, as in "the left side"."""
         return self.name in medical_words.WEAK_NOUNS and bool(self.sides or self.places)
 
+    def describe_only(self) -> None:
+        """Turn the noun, which is an adjective that the lexicon lacks, into a property."""
+        if self.name and self.name not in medical_words.WEAK_NOUNS:
+            self.properties.add(self.name)
+            self.name = ""
+
     @property
     def is_empty(self) -> bool:
         """Whether the phrase says nothing."""
@@ -158,7 +166,9 @@ def read_phrase(run: list[str]) -> Phrase:
 
 def is_attribute(stem: str) -> bool:
     """Whether a word is a side, a region or a property."""
-    return stem in medical_words.SIDES or stem in medical_words.REGIONS or stem in _ATTRIBUTES
+    if stem in medical_words.SIDES or stem in medical_words.REGIONS or stem in _ATTRIBUTES:
+        return True
+    return stem.endswith("ed") and stem not in medical_words.FINDINGS  # "surrounded"
 
 
 def _head(stems: list[str]) -> int | None:

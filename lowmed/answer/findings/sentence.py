@@ -7,7 +7,9 @@ from lowmed.answer.findings.medical_words import ANATOMY
 from lowmed.answer.findings.phrases import Phrase, read_phrase, word_class
 
 _NEEDS_WORDS = frozenset(("a", "an", "the", "its", "their", "no", "without"))  # a phrase follows them at once
-_NO_START = frozenset({"place", "preposition", "copula", "verb", "and", "or", "scope_end", "comma", "end"})
+_NO_START = frozenset(
+    {"determiner", "place", "preposition", "copula", "verb", "and", "or", "scope_end", "comma", "end"}
+)
 _NO_OBJECT = frozenset({"copula", "and", "or", "end"})
 _ANATOMY = frozenset(ANATOMY.values())
 
@@ -15,6 +17,8 @@ _ANATOMY = frozenset(ANATOMY.values())
 def _is_disordered(words: list[str]) -> bool:
     """Whether the words of a sentence stand in an order that no sentence has: "the of", "is is", "in are"."""
     classes = [word_class(word) for word in words]
+    if classes[0] == "copula":
+        return True
     for index, (word, name) in enumerate(zip(words, classes, strict=True)):
         following = classes[index + 1] if index + 1 < len(words) else "end"
         if index + 1 < len(words) and word == words[index + 1] and name not in ("number", "comma"):
@@ -56,7 +60,8 @@ class _SentenceReader:
 
     `link` is how the next phrase may describe the current finding: by a place, a copula, or a comma. `denying` and
     `hedging` hold for the findings that follow. `denial_left` is a "not" that denies the next description, or the
-    finding before it if none follows.
+    finding before it if none follows. `has_determiner` holds for the phrase that is being read. `skipping` holds in a
+    question or a generality, which states no finding.
     """
 
     def __init__(self) -> None:
@@ -66,6 +71,8 @@ class _SentenceReader:
         self.current: _Draft | None = None
         self.link = ""
         self.denying = self.hedging = self.denial_left = self.hedge_left = False
+        self.skipping = ""
+        self.has_determiner = False
 
     def read(self, words: list[str]) -> Reading:
         run: list[str] = []
@@ -78,6 +85,7 @@ class _SentenceReader:
                 self._end_phrase(run)
                 run = []
                 self._function_word(name, word, previous, words[index + 1 :])
+            self.has_determiner = name == "determiner" or (self.has_determiner and name in ("content", "number"))
             previous = name
         self._end_phrase(run)
         self._end_clause()
@@ -91,6 +99,8 @@ class _SentenceReader:
                 self.denying = True
         elif name == "denied_after":
             self._deny_or_hedge()
+        elif name in ("query", "generality"):
+            self.skipping = self.skipping or name
         elif name == "hedge":
             self.hedging = self.hedge_left = True
         elif name == "or" and not self.denying:
@@ -131,6 +141,7 @@ class _SentenceReader:
         if "or" not in classes[:until]:
             self._settle()
             self.denying = self.hedging = False
+            self.skipping = "" if self.skipping == "query" else self.skipping
         self.link = self.link or "comma"
 
     def _settle(self) -> None:
@@ -143,11 +154,11 @@ class _SentenceReader:
     def _end_clause(self) -> None:
         self._settle()
         self.denying = self.hedging = False
-        self.link = ""
+        self.link = self.skipping = ""
         self.clause_start = len(self.drafts)
 
     def _end_phrase(self, run: list[str]) -> None:
-        if not run:
+        if not run or self.skipping:
             return
         phrase = read_phrase(run)
         self.disordered += phrase.disordered
@@ -156,6 +167,8 @@ class _SentenceReader:
                 self.drafts.append(_Draft(Phrase(name=name, kind="modality"), False, self.hedging, set()))
         if phrase.is_empty:
             return
+        if self.link == "copula" and phrase.kind == "other" and not self.has_determiner and self.current:
+            phrase.describe_only()  # "the kidney is hydronephrotic"
         is_place = self.link == "place" and (phrase.kind == "anatomy" or phrase.is_weak)
         if self.current and (is_place or (phrase.is_attribute and self.link)):
             self._describe(self.current, phrase, is_place)
@@ -186,7 +199,9 @@ class _SentenceReader:
         denied = (self.denying or self.denial_left) if denied is None else denied
         if self.link != "place":
             self.denial_left = self.hedge_left = False
-        draft = _Draft(phrase, denied, self.hedging, {(value, False) for value in phrase.properties})
+        denies_properties = denied and phrase.kind == "anatomy"  # "no enlarged heart": the heart is not enlarged
+        properties = {(value, denies_properties) for value in phrase.properties}
+        draft = _Draft(phrase, denied and not (denies_properties and properties), self.hedging, properties)
         for place in sorted(phrase.places & _ANATOMY if phrase.kind != "anatomy" else ()):
             self.drafts.append(_Draft(Phrase(name=place, kind="anatomy"), False, self.hedging, set()))
         self.drafts.append(draft)
