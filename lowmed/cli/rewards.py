@@ -137,6 +137,9 @@ def check_lines(report: "RewardsReport") -> list[str]:
         lines.append(f"reward   {result.reward} x {result.weight:g}{gate}: {full} gold completions earn 1{abstained}")
         if not result.pays_length:
             lines += [f"         {sample}: {why}" for sample, why in result.examples]
+    for blind in report.blind:
+        paid = ", ".join(f"{name} {value:.2f}" for name, value in blind.paid.items())
+        lines.append(f"blind    {blind.reward}: honest {blind.honest:.2f}; {paid}")
     names = {result.hack for result in report.hacks}
     kinds = list(dict.fromkeys(result.kind for result in report.hacks))
     winning = {result.hack for result in report.hacks if result.wins}

@@ -1,6 +1,7 @@
 """Whether the answer is the one that the reasoning concludes, by rule."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lowmed import answer
 from lowmed.answer.negation import is_affirmed, mark_clauses
@@ -20,6 +21,7 @@ class AnswerFollows:
     abstains if the reasoning states no single answer, and on questions for JSON or a long text.
     """
 
+    pays_form: ClassVar[bool] = True
     completion_format: CompletionFormat = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:

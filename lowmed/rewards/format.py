@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import ClassVar
 
 import regex
 
@@ -30,6 +31,7 @@ class Format:
     answer tag alone.
     """
 
+    pays_form: ClassVar[bool] = True
     completion_format: CompletionFormat = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:

@@ -29,6 +29,11 @@ class Weighted:
         """Whether the published idea of the reward is to pay long reasoning, whatever its content."""
         return bool(getattr(self.reward, "pays_length", False))
 
+    @property
+    def pays_form(self) -> bool:
+        """Whether the idea of the reward is to pay the form of the text, whatever the image shows."""
+        return bool(getattr(self.reward, "pays_form", False))
+
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion.
 
