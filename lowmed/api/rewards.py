@@ -1,7 +1,7 @@
 """Describe the rewards, check those of a recipe, and calibrate an embedding model for them."""
 
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ def describe_reward(name: str) -> RewardInfo:
 
 
 def check_rewards(recipe: "Recipe") -> "RewardsReport":
-    """Score a recipe's gold completions, other spellings of them, and known hacks with the recipe's rewards.
+    """Score gold completions, known hacks and texts without the image, and search for texts that earn too much.
 
     Raises:
         RecipeError: the recipe has no rewards, or a mistake in them.
@@ -83,14 +83,17 @@ def check_rewards(recipe: "Recipe") -> "RewardsReport":
     """
     from lowmed import rewards
     from lowmed.errors import RecipeError
-    from lowmed.rewards import check
+    from lowmed.rewards import check, search
 
     if not recipe.method.reward_specs:
         raise RecipeError(
             "this recipe has no rewards", f"method.kind={recipe.method.kind}", "use a recipe whose method has rewards"
         )
     built = rewards.for_recipe(recipe)
-    return check.check_rewards(built, _training_samples(recipe), recipe.prompts.training)
+    samples, family = _training_samples(recipe), recipe.prompts.training
+    report = check.check_rewards(built, samples, family)
+    searched = search.search_hacks(built, samples, family)
+    return replace(report, search=searched, failures=(*report.failures, *searched.failures))
 
 
 def calibrate_embedding(recipe: "Recipe", model: str, out: Path | None = None) -> "EmbeddingCalibration":

@@ -1,4 +1,4 @@
-"""Checks that rewards pay gold completions in full, no hack more than an honest wrong answer, and no text without image.
+"""Checks that rewards pay gold completions in full, hacks no more than a wrong answer, and little without the image.
 
 Rewards that pay length by design (`pays_length`) do not count in the verdict; the report names them.
 """
@@ -11,6 +11,7 @@ from lowmed import prompt
 from lowmed.rewards import hacks
 from lowmed.rewards.blind import BlindResult, spread, try_blind_texts
 from lowmed.rewards.score import Score
+from lowmed.rewards.search import SearchReport
 from lowmed.rewards.weighted import Weighted, total, with_corpus
 from lowmed.sample import KINDS, Kind, Sample
 
@@ -83,6 +84,7 @@ class RewardsReport:
         blind: what each reward pays for texts that were written without the image.
         pay_length: names of the rewards that pay length by design.
         failures: failed checks, in words; empty if the rewards passed.
+        search: the result of the search for texts that earn too much; None if it was not run.
         format: version of the JSON form.
     """
 
@@ -92,6 +94,7 @@ class RewardsReport:
     blind: tuple[BlindResult, ...]
     pay_length: tuple[str, ...]
     failures: tuple[str, ...]
+    search: SearchReport | None = None
     format: int = 1
 
     @property

@@ -17,7 +17,7 @@ class CustomReward:
 
     @property
     def pays_form(self) -> bool:
-        """Whether the function has the attribute `pays_form`: it pays the form of the text, whatever the image shows."""
+        """Whether the function has the attribute `pays_form`: it pays form, whatever the image shows."""
         return bool(getattr(self.function, "pays_form", False))
 
     def __call__(self, sample: Sample, completion: str) -> Score:
