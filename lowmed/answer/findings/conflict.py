@@ -1,5 +1,6 @@
 """Whether the findings of one text contradict those of another."""
 
+import re
 from collections.abc import Iterable
 
 from lowmed.answer.findings.finding import Finding
@@ -9,6 +10,7 @@ _OPPOSED = {
     value: frozenset(other for group in OPPOSITES if value in group for other in group) - {value}
     for value in {value for group in OPPOSITES for value in group}
 }
+_LEVEL = re.compile(r"[a-z]\d{1,2}")
 
 
 def contradicts(findings: Iterable[Finding], reference: Iterable[Finding]) -> str:
@@ -18,13 +20,21 @@ def contradicts(findings: Iterable[Finding], reference: Iterable[Finding]) -> st
     for other in reference:
         by_name.setdefault(_subject(other), []).append(other)
     for finding in findings:
-        same_name = by_name.get(_subject(finding), ())
+        same_name = _comparable(finding, by_name.get(_subject(finding), []))
         is_alternative = finding.kind == "modality" and _is_alternative(finding, findings, same_name)
         if not same_name or is_alternative:
             continue
-        if all(_conflict(finding, other) for other in same_name) or _is_moved(finding, same_name):
+        if all(_conflict(finding, other) for other in same_name) or _is_moved(finding, by_name[_subject(finding)]):
             return _in_words(finding)
     return ""
+
+
+def _comparable(finding: Finding, same_name: list[Finding]) -> list[Finding]:
+    """Of the findings of one name those about the same part of the body, if there are any."""
+    if finding.kind != "anatomy" or not finding.sides:
+        return same_name
+    same_side = [other for other in same_name if _overlap(_expanded(finding.sides), _expanded(other.sides))]
+    return same_side or same_name
 
 
 def _is_alternative(modality: Finding, findings: Iterable[Finding], same_name: Iterable[Finding]) -> bool:
@@ -34,33 +44,51 @@ def _is_alternative(modality: Finding, findings: Iterable[Finding], same_name: I
 
 
 def _subject(finding: Finding) -> str:
-    return finding.kind if finding.kind == "modality" else finding.name
+    return "#modality" if finding.kind == "modality" else finding.name
 
 
 def _conflict(finding: Finding, other: Finding) -> bool:
     """Whether two findings of one name cannot both be true of one image, if each text states all that it sees."""
     if finding.kind == "modality":
-        return finding.name != other.name
-    if _sides_conflict(finding, other):
-        return True
-    if finding.denied != other.denied and finding.kind != "anatomy":
-        return not finding.places or not other.places or bool(finding.places & other.places)
-    if _values_conflict(finding, other):
-        return True
-    if None not in (finding.count, other.count) and finding.count != other.count:
-        return True
-    sizes, other_sizes = dict(finding.measures), dict(other.measures)
-    return any(
-        size not in {value for name, value in other.measures if name == dimension}
-        for dimension, size in sizes.items()
-        if dimension in other_sizes
-    )
+        return (finding.name == other.name) == (finding.denied != other.denied)
+    if finding.kind != "anatomy" and finding.denied != other.denied:  # "no right effusion" allows one on the left
+        return _overlap(_expanded(finding.sides), _expanded(other.sides)) and _overlap(finding.places, other.places)
+    if finding.kind != "anatomy" and (finding.denied or _sides_conflict(finding, other)):
+        return not finding.denied
+    return _values_conflict(finding, other) or _numbers_conflict(finding, other)
+
+
+def _overlap(values: frozenset[str], others: frozenset[str]) -> bool:
+    return not values or not others or not values.isdisjoint(others)
 
 
 def _sides_conflict(finding: Finding, other: Finding) -> bool:
+    """Whether a finding is at a side, or at a spot such as "lower left", at which the reference does not have it."""
     sides, other_sides = _expanded(finding.sides), _expanded(other.sides)
-    # The other lung is another lung. `_is_moved` compares what is seen of it.
-    return bool(sides and other_sides) and finding.kind != "anatomy" and not sides <= other_sides
+    spots, other_spots = _spots(finding), _spots(other)
+    return bool((other_sides and sides - other_sides) or (other_spots and spots - other_spots))
+
+
+def _spots(finding: Finding) -> frozenset[str]:
+    return frozenset(place for place in finding.places if " " in place)
+
+
+def _numbers_conflict(finding: Finding, other: Finding) -> bool:
+    if None not in (finding.count, other.count) and finding.count != other.count:
+        return True
+    levels, other_levels = _levels(finding), _levels(other)
+    if levels and other_levels and not levels <= other_levels:
+        return True
+    other_dimensions = {dimension for dimension, _ in other.measures}
+    return any(
+        dimension in other_dimensions and (dimension, size) not in other.measures
+        for dimension, size in finding.measures
+    )
+
+
+def _levels(finding: Finding) -> frozenset[str]:
+    """The levels of the spine and similar labels of letter and number, such as L4."""
+    return frozenset(value for value, denied in finding.properties if not denied and _LEVEL.fullmatch(value))
 
 
 def _is_moved(finding: Finding, same_name: Iterable[Finding]) -> bool:
@@ -93,7 +121,12 @@ def _values_conflict(finding: Finding, other: Finding) -> bool:
     new = values - others
     if any(not _OPPOSED.get(value, frozenset()).isdisjoint(others) for value in new):
         return True
-    return any((value, not denied) in other.properties for value, denied in finding.properties)
+    if any((value, not denied) in other.properties for value, denied in finding.properties):
+        return True
+    denied_values = {value for value, denied in finding.properties if denied}  # "the side is not left"
+    return not denied_values.isdisjoint(
+        {*other.sides, *other.places, f"{other.count:g}" if other.count is not None else ""}
+    )
 
 
 def _in_words(finding: Finding) -> str:

@@ -49,14 +49,14 @@ VERBS = _words(
 TRANSPARENT = _words(
     "seen visible present noted identified observed found demonstrated shown detected visualized apparent evident there"
     " it here very quite rather slightly somewhat clearly mildly moderately markedly predominantly most more less such"
-    " overall also only which who sided side's sized shaped appearing looking like again still just"
+    " overall also only which who sided side's sized shaped appearing looking like again still just true correct"
 )
 SCOPE_ENDS = _words(
     "but however although though except with which so because while whereas therefore thus hence yet since when"
 )
 AND_WORDS, OR_WORDS = _words("and plus &"), _words("or nor")
 DENIALS = _words("no not without never none neither nor non nothing")
-DENIED_AFTER = _words("absent excluded unlikely not")
+DENIED_AFTER = _words("absent excluded unlikely not wrong false incorrect untrue")
 HEDGES = _words(
     "may might could possible possibly perhaps maybe probable probably likely suspicious suspected suspicion"
     " questionable equivocal uncertain unclear presumably potentially potential conceivably differential versus vs"
@@ -81,4 +81,5 @@ GENERIC = _words(
     " appearance case patient question answer option choice way kind type form part example imaging technique method"
     " diagnosis condition feature characteristic structure area region pattern detail information context indication"
     " weighted section cross cross-sectional sectional medical visual anatomical interpretation impression thing series"
+    " modality"
 )

@@ -108,6 +108,11 @@ class Phrase:
         """Whether the noun only carries a side or a region, as in "the left side"."""
         return self.name in medical_words.WEAK_NOUNS and bool(self.sides or self.places)
 
+    def values(self) -> set[str]:
+        """All that the phrase says of another noun, as words."""
+        count = set() if self.count is None else {f"{self.count:g}"}
+        return self.sides | self.places | self.properties | count
+
     def describe_only(self) -> None:
         """Turn the noun, which is an adjective that the lexicon lacks, into a property."""
         if self.name and self.name not in medical_words.WEAK_NOUNS:

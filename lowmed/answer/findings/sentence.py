@@ -10,6 +10,8 @@ _NEEDS_WORDS = frozenset(("a", "an", "the", "its", "their", "no", "without"))  #
 _NO_START = frozenset(
     {"determiner", "place", "preposition", "copula", "verb", "and", "or", "scope_end", "comma", "end"}
 )
+_REPORTS = frozenset(("shows", "demonstrates", "reveals", "contains", "includes", "indicates", "suggests", "depicts"))
+_NO_REPORT = frozenset({"copula", "verb", "scope_end", "and", "end"})
 _NO_OBJECT = frozenset({"copula", "and", "or", "end"})
 _ANATOMY = frozenset(ANATOMY.values())
 
@@ -25,6 +27,8 @@ def _is_disordered(words: list[str]) -> bool:
             return True
         is_an_answer = name == "denial" and index and classes[index - 1] in ("copula", "comma")  # "the answer is no"
         if word in _NEEDS_WORDS and following in _NO_START and not is_an_answer:
+            return True
+        if word in _REPORTS and following in _NO_REPORT:
             return True
         if name == "place" and word != "to" and following in _NO_OBJECT:  # "to" may begin an infinitive
             return True
@@ -60,8 +64,9 @@ class _SentenceReader:
 
     `link` is how the next phrase may describe the current finding: by a place, a copula, or a comma. `denying` and
     `hedging` hold for the findings that follow. `denial_left` is a "not" that denies the next description, or the
-    finding before it if none follows. `has_determiner` holds for the phrase that is being read. `skipping` holds in a
-    question or a generality, which states no finding.
+    finding before it if none follows. `has_determiner` holds for the phrase that is being read. `all_hedged` holds
+    after a hedge at the start ("Possibly, ..."). `skipping` holds in a question or a generality, which states no
+    finding.
     """
 
     def __init__(self) -> None:
@@ -72,7 +77,7 @@ class _SentenceReader:
         self.link = ""
         self.denying = self.hedging = self.denial_left = self.hedge_left = False
         self.skipping = ""
-        self.has_determiner = False
+        self.has_determiner = self.all_hedged = False
 
     def read(self, words: list[str]) -> Reading:
         run: list[str] = []
@@ -89,6 +94,8 @@ class _SentenceReader:
             previous = name
         self._end_phrase(run)
         self._end_clause()
+        for draft in self.drafts if self.all_hedged else ():
+            draft.hedged = True
         return Reading(tuple(draft.finish() for draft in self.drafts), self.disordered)
 
     def _function_word(self, name: str, word: str, previous: str, rest: list[str]) -> None:
@@ -103,6 +110,7 @@ class _SentenceReader:
             self.skipping = self.skipping or name
         elif name == "hedge":
             self.hedging = self.hedge_left = True
+            self.all_hedged = self.all_hedged or not self.drafts
         elif name == "or" and not self.denying:
             self.hedging = True
             if self.current:
@@ -162,9 +170,9 @@ class _SentenceReader:
             return
         phrase = read_phrase(run)
         self.disordered += phrase.disordered
-        if not self.denying:
-            for name in phrase.modalities:
-                self.drafts.append(_Draft(Phrase(name=name, kind="modality"), False, self.hedging, set()))
+        for name in phrase.modalities:
+            denied = self.denying or self.denial_left
+            self.drafts.append(_Draft(Phrase(name=name, kind="modality"), denied, self.hedging, set()))
         if phrase.is_empty:
             return
         if self.link == "copula" and phrase.kind == "other" and not self.has_determiner and self.current:
@@ -179,6 +187,10 @@ class _SentenceReader:
 
     def _describe(self, draft: _Draft, phrase: Phrase, is_place: bool) -> None:
         denied = self.denial_left or (self.denying and self.link == "copula")
+        if denied and not is_place:
+            draft.properties |= {(value, True) for value in phrase.values()}
+            self.denial_left = False
+            return
         draft.phrase.sides |= phrase.sides
         draft.phrase.places |= phrase.places
         draft.phrase.measures |= phrase.measures
@@ -190,8 +202,7 @@ class _SentenceReader:
             self._add(phrase, denied=False)
             self.current = current
             return
-        draft.properties |= {(value, denied) for value in phrase.properties}
-        self.denial_left = self.denial_left and not phrase.properties
+        draft.properties |= {(value, False) for value in phrase.properties}
         self.hedge_left = False
         draft.hedged = draft.hedged or self.hedging
 
