@@ -7,10 +7,11 @@ from functools import lru_cache
 from itertools import pairwise
 
 from lowmed import answer
-from lowmed.answer.findings import Fact, Finding, is_english, read_findings
+from lowmed.answer.findings import PART, Fact, Finding, is_english, read_findings
 from lowmed.answer.normalize import tokens
 from lowmed.sample import Sample
 
+PART_WEIGHT = 0.5  # of the mention of a part of the body, which states nothing about it
 QUESTION_PRIOR = 10  # rows of the complete corpus that count as much as the rows of one question
 
 
@@ -118,9 +119,10 @@ def agreement(reference: Statement, completion: Statement, shares: Mapping[Fact,
     So a text that does not depend on the image has an expected numerator of 0, however frequent its facts are. A fact
     counts half if only one of the two texts hedges it.
     """
-    weights = {fact: 1 - shares[fact] for fact in {*reference.facts, *completion.facts}}
+    sizes = {fact: PART_WEIGHT if fact[0] == PART else 1.0 for fact in {*reference.facts, *completion.facts}}
+    weights = {fact: size * (1 - shares[fact]) for fact, size in sizes.items()}
     gained = sum(
-        (weights[fact] if fact in reference.facts else -shares[fact])
+        (weights[fact] if fact in reference.facts else -sizes[fact] * shares[fact])
         * (0.5 if fact in reference.facts and reference.facts[fact] != certain else 1.0)
         for fact, certain in completion.facts.items()
     )

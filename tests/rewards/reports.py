@@ -46,9 +46,7 @@ REPORTS = (
     Report(
         "The appendix is dilated with a wall that is thickened. There is free fluid in the pelvis but no abscess.",
         "A dilated appendix with a thickened wall. Free fluid in the pelvis. No abscess.",
-        (
-            "The appendix is dilated with a wall that is thickened. There is an abscess but no free fluid in the pelvis.",
-        ),
+        ("The appendix is dilated with a wall that is thickened. There is an abscess but no free fluid.",),
     ),
     Report(
         "The T2-weighted MRI shows a hyperintense lesion in the left frontal lobe with surrounding edema.",
@@ -68,10 +66,8 @@ REPORTS = (
         "The section shows invasive glands with marked nuclear pleomorphism. Two mitoses are seen. Necrosis is absent.",
         "Invasive glands with marked nuclear pleomorphism. There are two mitoses. There is no necrosis.",
         (
-            "The section shows invasive glands with marked nuclear pleomorphism. Three mitoses are seen. Necrosis is"
-            " absent.",
-            "The section shows invasive glands with marked nuclear pleomorphism. Two mitoses are seen. Necrosis is"
-            " present.",
+            "The section shows invasive glands with marked nuclear pleomorphism. Three mitoses are seen.",
+            "The section shows invasive glands with marked nuclear pleomorphism. Necrosis is present.",
         ),
     ),
     Report(

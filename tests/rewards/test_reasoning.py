@@ -1,8 +1,13 @@
 """The reasoning reward: agreement with the explanation, and none for a contradiction."""
 
+import random
+import time
+from statistics import fmean
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rewards.reports import REPORTS, SAMPLES
 
 from lowmed import rewards
 from lowmed.errors import RunError
@@ -110,6 +115,131 @@ def test_generated_explanations_earn_1_and_mirrored_ones_0() -> None:
             assert reward(sample, f"<think>{mirror}</think><answer>x</answer>").value == 0.0
             mirrored += 1
     assert mirrored > 50
+
+
+@pytest.fixture(scope="module")
+def of_reports() -> Reasoning:
+    return Reasoning().with_corpus(SAMPLES)
+
+
+def _paid(reward: Reasoning, sample: Sample, text: str) -> float:
+    value = reward(sample, f"<think>{text}</think><answer>see the report</answer>").value
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize("number", range(len(REPORTS)))
+def test_a_paraphrase_earns_much_and_a_false_version_nothing(of_reports: Reasoning, number: int) -> None:
+    sample, report = SAMPLES[number], REPORTS[number]
+    assert _paid(of_reports, sample, report.text) == 1.0
+    assert _paid(of_reports, sample, report.paraphrase) > 0.6
+    for false in report.false:
+        assert _paid(of_reports, sample, false) == 0.0, false
+
+
+def test_words_out_of_order_earn_at_most_a_quarter(of_reports: Reasoning) -> None:
+    draw = random.Random(0)
+    orders: dict[str, list[float]] = {"sorted": [], "reversed": [], "shuffled": []}
+    for sample, report in zip(SAMPLES, REPORTS, strict=True):
+        words = report.text.split()
+        bare = [word.strip(".,") for word in words]
+        for each in (words, bare):
+            orders["sorted"].append(_paid(of_reports, sample, " ".join(sorted(each))))
+            orders["reversed"].append(_paid(of_reports, sample, " ".join(each[::-1])))
+            orders["shuffled"].append(_paid(of_reports, sample, " ".join(draw.sample(each, len(each)))))
+    assert {name: fmean(values) for name, values in orders.items() if fmean(values) > 0.1} == {}
+    assert max(*orders["sorted"], *orders["reversed"]) <= 0.25
+
+
+def test_texts_about_other_images_earn_nearly_nothing(of_reports: Reasoning) -> None:
+    values = [
+        _paid(of_reports, sample, other.text)
+        for sample, report in zip(SAMPLES, REPORTS, strict=True)
+        for other in REPORTS
+        if other is not report
+    ]
+    assert fmean(values) < 0.02
+    everything = " ".join(report.text for report in REPORTS)
+    assert fmean(_paid(of_reports, sample, everything) for sample in SAMPLES) < 0.2
+
+
+def test_hedges_earn_half_at_most_and_both_alternatives_nothing(of_reports: Reasoning) -> None:
+    for sample, report in zip(SAMPLES, REPORTS, strict=True):
+        hedged = " ".join(f"Possibly, {part}" for part in report.text.split(". "))
+        assert _paid(of_reports, sample, hedged) <= 0.5
+        assert _paid(of_reports, sample, f"{report.text} {report.false[0]}") == 0.0
+
+
+def test_stating_less_and_padding_earn_less_than_the_complete_reasoning(of_reports: Reasoning) -> None:
+    for sample, report in zip(SAMPLES, REPORTS, strict=True):
+        parts = report.text.split(". ")
+        assert 0.2 < _paid(of_reports, sample, f"{parts[0]}.") < 1.0 or len(parts) == 1
+        padding = " The ribs show old fractures. A tube lies in the stomach. The spine has scoliosis."
+        assert _paid(of_reports, sample, report.text + padding * 2) < 0.9
+
+
+def test_a_constant_of_the_most_frequent_findings_earns_nothing_on_average() -> None:
+    frequent = "The lungs are clear. No effusion is seen. The heart is normal."
+    rare = (
+        "A mass lies in the left lung.",
+        "There is a rib fracture on the right.",
+        "A nodule lies in the right apex.",
+    )
+    texts = [f"{frequent} {rare[number % 3]}" if number % 2 else frequent for number in range(60)]
+    samples = [
+        Sample(f"f{number}", "Describe it.", "x", "open", "g", "t", explanation=text)
+        for number, text in enumerate(texts)
+    ]
+    reward = Reasoning().with_corpus(samples)
+    scores = [reward(sample, f"<think>{frequent}</think><answer>x</answer>").value for sample in samples]
+    assert all(score is None for score in scores[::2])  # nothing tells these images from others
+    assert all(score is not None and score < 0.3 for score in scores[1::2])
+    assert all(_paid(reward, sample, sample.explanation) == 1.0 for sample in samples[1::2])
+
+
+def test_without_other_explanations_every_fact_counts_in_full() -> None:
+    reward = Reasoning().with_corpus([SAMPLE])
+    assert _paid(reward, SAMPLE, "A large round mass lies in the left lower zone.") > 0.5
+
+
+def test_the_reward_of_a_sample_does_not_depend_on_its_own_explanation_in_the_corpus() -> None:
+    sample, *others = phantom.samples("train", 50)
+    text = f"<think>{others[0].explanation}</think><answer>x</answer>"
+    assert Reasoning().with_corpus(others)(sample, text) == Reasoning().with_corpus([sample, *others])(sample, text)
+
+
+@pytest.mark.parametrize(
+    ("explanation", "paraphrase", "other"),
+    [
+        (
+            "Das Bild zeigt eine große Raumforderung im linken Unterlappen.",
+            "eine große Raumforderung im linken",
+            "links",
+        ),
+        ("左肺下叶可见一个大的肿块，没有积液。", "左肺下叶可见肿块", "右肾"),
+    ],
+)
+def test_other_languages_are_compared_by_pairs_of_words(explanation: str, paraphrase: str, other: str) -> None:
+    sample = Sample("l", "?", "x", "open", "g", "t", explanation=explanation)
+    reward = reasoning(sample)
+    assert _paid(reward, sample, explanation) == 1.0
+    assert 0.2 < _paid(reward, sample, paraphrase) < 1.0
+    assert _paid(reward, sample, f"{other} a b c") == 0.0
+    assert _paid(reward, sample, " ".join(reversed(explanation.split() if " " in explanation else explanation))) < 0.25
+
+
+def test_the_completions_of_a_step_are_scored_in_milliseconds() -> None:
+    samples = phantom.samples("train", 200)
+    reward = Reasoning().with_corpus(samples)
+    pairs = [
+        (sample, f"<think>{number} findings. {other.explanation}</think><answer>x</answer>")
+        for sample in samples[:8]
+        for number, other in enumerate(samples[100:108])
+    ]
+    started = time.process_time()
+    for sample, completion in pairs:
+        reward(sample, completion)
+    assert time.process_time() - started < 0.25
 
 
 @given(st.text() | st.text("left right no . ; and mass 5"), st.text() | st.text("left right no . ; and mass 5"))

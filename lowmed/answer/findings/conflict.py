@@ -1,16 +1,15 @@
 """Whether the findings of one text contradict those of another."""
 
-import re
 from collections.abc import Iterable
 
 from lowmed.answer.findings.finding import Finding
 from lowmed.answer.findings.medical_words import OPPOSITES
+from lowmed.answer.findings.phrases import LEVEL
 
 _OPPOSED = {
     value: frozenset(other for group in OPPOSITES if value in group for other in group) - {value}
     for value in {value for group in OPPOSITES for value in group}
 }
-_LEVEL = re.compile(r"[a-z]\d{1,2}")
 
 
 def contradicts(findings: Iterable[Finding], reference: Iterable[Finding]) -> str:
@@ -88,7 +87,7 @@ def _numbers_conflict(finding: Finding, other: Finding) -> bool:
 
 def _levels(finding: Finding) -> frozenset[str]:
     """The levels of the spine and similar labels of letter and number, such as L4."""
-    return frozenset(value for value, denied in finding.properties if not denied and _LEVEL.fullmatch(value))
+    return frozenset(value for value, denied in finding.properties if not denied and LEVEL.fullmatch(value))
 
 
 def _is_moved(finding: Finding, same_name: Iterable[Finding]) -> bool:

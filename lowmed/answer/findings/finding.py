@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lowmed.answer.findings.phrases import Kind
 
+PART = "part"  # begins the fact that a text names a part of the body, which is no finding yet
 Fact = tuple[str | bool | float, ...]
 
 
@@ -38,7 +39,7 @@ class Finding:
         """The single statements that the finding consists of, each with the name and polarity of the finding."""
         subject = (self.name, self.denied and self.kind != "anatomy")
         if self.name:
-            yield subject
+            yield (PART, self.name) if self.kind == "anatomy" else subject
         for side in self.sides:
             yield (*subject, "side", side)
         for place in self.places:

@@ -68,7 +68,7 @@ QUERIES = _words(
     " examine examining detect detecting visualize visualizing identify identifying monitor"
 )
 # These mark statements about images in general, up to the end of the sentence: "which is a common site of tumors".
-GENERALITIES = _words("common commonly typical typically usually generally often frequently various")
+GENERALITIES = _words("common commonly typical typically usually generally often frequent frequently various")
 OTHER_FUNCTION_WORDS = _words(
     "we i you he she they them our your my one's what where why how then not further based given due because"
     " step first second third next finally following known called"

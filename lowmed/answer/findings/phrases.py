@@ -12,6 +12,7 @@ Kind = Literal["finding", "anatomy", "other", "modality"]
 
 MAX_PHRASE_WORDS = 7  # a longer run of words without function words is a list of words, and not a phrase
 _REWRITES = tuple((re.compile(pattern), replacement) for pattern, replacement in function_words.REWRITES)
+LEVEL = re.compile(r"[a-z]\d{1,2}")  # levels of the spine and similar labels, such as L4
 _LIST_NUMBER = re.compile(r"(?:^|(?<=\s))\d+[.)]\s")
 _SENTENCE_END = re.compile(r"[.;!?。；\n]+(?!\d)")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?(?![\w.])|%|\w+|[,:()]")
@@ -147,6 +148,8 @@ def read_phrase(run: list[str]) -> Phrase:
     if len(stems) > MAX_PHRASE_WORDS or len(set(stems)) < len(stems):
         return Phrase(modalities=phrase.modalities, disordered=len(stems))
     head = _head(stems)
+    if head is not None and _has_trailing_adjective(stems[:head]):
+        return Phrase(modalities=phrase.modalities, disordered=len(stems))
     if head is not None:
         stem = stems[head]
         phrase.name = medical_words.FINDINGS.get(stem) or medical_words.ANATOMY.get(stem) or stem
@@ -173,7 +176,15 @@ def is_attribute(stem: str) -> bool:
     """Whether a word is a side, a region or a property."""
     if stem in medical_words.SIDES or stem in medical_words.REGIONS or stem in _ATTRIBUTES:
         return True
+    if LEVEL.fullmatch(stem):
+        return True
     return stem.endswith("ed") and stem not in medical_words.FINDINGS  # "surrounded"
+
+
+def _has_trailing_adjective(stems: list[str]) -> bool:
+    """Whether a finding stands before one of its adjectives, as in "mass left", which no phrase has before its noun."""
+    findings = [index for index, stem in enumerate(stems) if stem in medical_words.FINDINGS]
+    return bool(findings) and any(is_attribute(stem) for stem in stems[findings[0] + 1 :])
 
 
 def _head(stems: list[str]) -> int | None:

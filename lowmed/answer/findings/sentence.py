@@ -4,35 +4,10 @@ from dataclasses import dataclass
 
 from lowmed.answer.findings.finding import Finding, Reading
 from lowmed.answer.findings.medical_words import ANATOMY
+from lowmed.answer.findings.order import is_disordered
 from lowmed.answer.findings.phrases import Phrase, read_phrase, word_class
 
-_NEEDS_WORDS = frozenset(("a", "an", "the", "its", "their", "no", "without"))  # a phrase follows them at once
-_NO_START = frozenset(
-    {"determiner", "place", "preposition", "copula", "verb", "and", "or", "scope_end", "comma", "end"}
-)
-_REPORTS = frozenset(("shows", "demonstrates", "reveals", "contains", "includes", "indicates", "suggests", "depicts"))
-_NO_REPORT = frozenset({"copula", "verb", "scope_end", "and", "end"})
-_NO_OBJECT = frozenset({"copula", "and", "or", "end"})
 _ANATOMY = frozenset(ANATOMY.values())
-
-
-def _is_disordered(words: list[str]) -> bool:
-    """Whether the words of a sentence stand in an order that no sentence has: "the of", "is is", "in are"."""
-    classes = [word_class(word) for word in words]
-    if classes[0] == "copula":
-        return True
-    for index, (word, name) in enumerate(zip(words, classes, strict=True)):
-        following = classes[index + 1] if index + 1 < len(words) else "end"
-        if index + 1 < len(words) and word == words[index + 1] and name not in ("number", "comma"):
-            return True
-        is_an_answer = name == "denial" and index and classes[index - 1] in ("copula", "comma")  # "the answer is no"
-        if word in _NEEDS_WORDS and following in _NO_START and not is_an_answer:
-            return True
-        if word in _REPORTS and following in _NO_REPORT:
-            return True
-        if name == "place" and word != "to" and following in _NO_OBJECT:  # "to" may begin an infinitive
-            return True
-    return False
 
 
 @dataclass
@@ -113,8 +88,8 @@ class _SentenceReader:
             self.all_hedged = self.all_hedged or not self.drafts
         elif name == "or" and not self.denying:
             self.hedging = True
-            if self.current:
-                self.current.hedged = True
+            for draft in self.drafts[-1:]:
+                draft.hedged = True
         elif name == "and" and rest and word_class(rest[0]) in ("determiner", "transparent"):
             self.denying = False
         elif name == "place":
@@ -221,6 +196,6 @@ class _SentenceReader:
 
 def read_sentence(words: list[str]) -> Reading:
     """Read the findings of the words of one sentence; none if their order makes no sentence."""
-    if _is_disordered(words):
+    if is_disordered(words):
         return Reading((), sum(word_class(word) == "content" for word in words))
     return _SentenceReader().read(words)
