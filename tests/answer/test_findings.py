@@ -55,6 +55,10 @@ def test_a_finding_has_its_attributes(text: str, name: str, expected: dict[str, 
         ),
         ("A mass rather than an abscess.", {"abscess"}, {"mass"}),
         ("The scan doesn't show a fracture.", {"fracture"}, set()),
+        ("No compression of the mass.", {"compression"}, {"mass"}),
+        ("No mass in the abdomen, nodule or effusion.", {"mass", "nodule", "effusion"}, {"abdomen"}),
+        ("The nodule is seen and the effusion is not.", {"effusion"}, {"nodule"}),
+        ("Mild cardiomegaly without pneumothoraces.", {"pneumothorax"}, {"cardiomegaly"}),
     ],
 )
 def test_a_denial_reaches_its_own_findings_only(text: str, denied: set[str], affirmed: set[str]) -> None:

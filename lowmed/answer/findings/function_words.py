@@ -15,7 +15,11 @@ REWRITES = (
     (r"\b(?:grey|gray)[ -]?scale\b", "grayscale"),
     (r"\b(?:free of|lack of|devoid of|absence of|negative for|rather than|instead of)\b", "without"),
     (r"\b(?:rules?|ruled|ruling) out\b|\bexclud(?:es?|ing)\b", "absent"),
-    (r"\bno longer\b|\bcannot\b|\b(\w+)n['’]t\b", "not"),
+    (r"\bno longer\b", "not"),
+    (r"\bcan(?:not|['’]t)\b", "can not"),
+    (r"\b(\w+)n['’]t\b", r"\1 not"),
+    (r"\b(left|right)[ -]sided\b|\b(\w+)-(?:shaped|sized|like)\b", r"\1\2"),
+    (r"thoraces\b", "thorax"),
     (r"\bfail(?:s|ed)? to show\b|\bdenies\b", "without"),
     (r"\bwithin normal limits\b", "normal"),
     (r"\bcommon (?=bile|carotid|femoral|hepatic|iliac|peroneal)", ""),
@@ -32,7 +36,9 @@ DETERMINERS = _words("a an the this that these those its their his her each ever
 PLACE_WORDS = _words(
     "in of at on within along near over throughout involving around inside adjacent beside below above to toward"
 )
-OTHER_PREPOSITIONS = _words("with by from for into through between during via as like than under upon about")
+OTHER_PREPOSITIONS = _words(
+    "with by from for into through between during via as like than under upon about after before since"
+)
 COPULAS = _words(
     "is are was were be been being appear appears appeared seem seems look looks remain remains measure measures"
     " measuring located lies lie situated becomes has have had"
@@ -49,10 +55,10 @@ VERBS = _words(
 TRANSPARENT = _words(
     "seen visible present noted identified observed found demonstrated shown detected visualized apparent evident there"
     " it here very quite rather slightly somewhat clearly mildly moderately markedly predominantly most more less such"
-    " overall also only which who sided side's sized shaped appearing looking like again still just true correct"
+    " overall also only which who sided side's sized shaped appearing looking like again still just now true correct"
 )
 SCOPE_ENDS = _words(
-    "but however although though except with which so because while whereas therefore thus hence yet since when"
+    "but however although though except with which so because while whereas therefore thus hence yet when"
 )
 AND_WORDS, OR_WORDS = _words("and plus &"), _words("or nor")
 DENIALS = _words("no not without never none neither nor non nothing")

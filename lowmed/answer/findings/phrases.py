@@ -37,7 +37,7 @@ def word_class(token: str) -> str:
             return name
     if token in ALL.number_words or _NUMBER.fullmatch(token):
         return "number"
-    if len(token) > 4 and token.endswith("ly"):
+    if len(token) > 4 and token.endswith("ly") and not token.endswith(("megaly", "anomaly")):
         return "transparent"
     return "content"
 

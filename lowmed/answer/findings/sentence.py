@@ -39,9 +39,9 @@ class _SentenceReader:
 
     `link` is how the next phrase may describe the current finding: by a place, a copula, or a comma. `denying` and
     `hedging` hold for the findings that follow. `denial_left` is a "not" that denies the next description, or the
-    finding before it if none follows. `has_determiner` holds for the phrase that is being read. `all_hedged` holds
-    after a hedge at the start ("Possibly, ..."). `skipping` holds in a question or a generality, which states no
-    finding.
+    finding before it if none follows. `denial_paused` holds after the place of a denied finding: an "or" denies again.
+    `all_hedged` holds after a hedge at the start ("Possibly, ..."). `skipping` holds in a question or a generality,
+    which states no finding.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class _SentenceReader:
         self.link = ""
         self.denying = self.hedging = self.denial_left = self.hedge_left = False
         self.skipping = ""
-        self.has_determiner = self.all_hedged = False
+        self.has_determiner = self.has_copula = self.all_hedged = self.denial_paused = False
 
     def read(self, words: list[str]) -> Reading:
         run: list[str] = []
@@ -86,16 +86,25 @@ class _SentenceReader:
         elif name == "hedge":
             self.hedging = self.hedge_left = True
             self.all_hedged = self.all_hedged or not self.drafts
-        elif name == "or" and not self.denying:
+        elif name == "or" and (self.denying or self.denial_paused):
+            self.denying = True
+        elif name == "or":
             self.hedging = True
             for draft in self.drafts[-1:]:
                 draft.hedged = True
         elif name == "and" and rest and word_class(rest[0]) in ("determiner", "transparent"):
-            self.denying = False
+            self.denying = self.denial_paused = False
+            if self.has_copula:
+                self.clause_start = len(self.drafts)
         elif name == "place":
             self.link = "place" if self.current else ""
+            if (
+                self.denying and previous != "or" and len(self.drafts) > self.clause_start
+            ):  # "no change in the effusion"
+                self.denying, self.denial_paused = False, True
         elif name == "copula":
             self.link = "copula"
+            self.has_copula = True
         elif name in ("preposition", "verb"):
             self.link = ""
             self.denying = self.denying and word != "with"
@@ -121,9 +130,11 @@ class _SentenceReader:
     def _end_comma(self, rest: list[str]) -> None:
         classes = [word_class(word) for word in rest]
         until = next((index for index, name in enumerate(classes) if name in ("copula", "verb", "scope_end")), None)
-        if "or" not in classes[:until]:
+        if "or" in classes[:until]:
+            self.denying = self.denying or self.denial_paused
+        else:
             self._settle()
-            self.denying = self.hedging = False
+            self.denying = self.denial_paused = self.hedging = False
             self.skipping = "" if self.skipping == "query" else self.skipping
         self.link = self.link or "comma"
 
@@ -136,7 +147,7 @@ class _SentenceReader:
 
     def _end_clause(self) -> None:
         self._settle()
-        self.denying = self.hedging = False
+        self.denying = self.denial_paused = self.hedging = self.has_copula = False
         self.link = self.skipping = ""
         self.clause_start = len(self.drafts)
 
