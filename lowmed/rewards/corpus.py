@@ -12,6 +12,8 @@ from lowmed.answer.normalize import tokens
 from lowmed.sample import Sample
 
 PART_WEIGHT = 0.5  # of the mention of a part of the body, which states nothing about it
+COMMONPLACE = 0.5  # a fact in more than this share of the other explanations says nothing about the image
+EXAMPLES = 12  # explanations with which each explanation is compared for its baseline
 QUESTION_PRIOR = 10  # rows of the complete corpus that count as much as the rows of one question
 
 
@@ -37,9 +39,9 @@ def read_statement(text: str, english: bool) -> Statement:
     return Statement({("pair", *pair): True for pair in pairwise(tokens(answer.normalize(text)))})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
-    """How many explanations state each fact: in all, and for each question.
+    """How many explanations state each fact, in all and for each question; and some of the explanations.
 
     Attributes:
         sample_ids: the samples that are counted, so that a sample is not compared with itself.
@@ -47,6 +49,7 @@ class Corpus:
         counts: explanations that state a fact.
         sizes_by_question: number of explanations of each normalized question.
         counts_by_question: the same counts for each question.
+        examples: some of the samples, evenly spread.
     """
 
     sample_ids: frozenset[str]
@@ -54,6 +57,7 @@ class Corpus:
     counts: Mapping[Fact, int]
     sizes_by_question: Mapping[str, int]
     counts_by_question: Mapping[str, Mapping[Fact, int]]
+    examples: tuple[Sample, ...]
 
     def shares(self, sample: Sample, facts: Iterable[Fact], stated: Mapping[Fact, bool]) -> dict[Fact, float]:
         """The share of other explanations that state each fact, in [0, 1]: the chance that a text about any image has.
@@ -94,10 +98,45 @@ def corpus_of(samples: Sequence[Sample]) -> Corpus:
         counts.update(facts.keys())
         by_question[question].update(facts.keys())
         sizes[question] += 1
-    ids = frozenset(sample.id for sample in explained)
     return Corpus(
-        ids, len(explained), dict(counts), dict(sizes), {key: dict(value) for key, value in by_question.items()}
+        sample_ids=frozenset(sample.id for sample in explained),
+        size=len(explained),
+        counts=dict(counts),
+        sizes_by_question=dict(sizes),
+        counts_by_question={question: dict(facts) for question, facts in by_question.items()},
+        examples=tuple(explained[:: -(-len(explained) // EXAMPLES) or 1]),
     )
+
+
+@lru_cache(maxsize=8192)
+def baseline(corpus: Corpus, sample: Sample) -> float | None:
+    """What a lucky text about another image earns: the mean agreement of the best quarter of the examples, in [0, 1].
+
+    None if the explanation states only what most others state, so that nothing tells this image from others.
+    """
+    english = is_english(sample.explanation)
+    reference = read_statement(sample.explanation, english)
+    shares = corpus.shares(sample, reference.facts, reference.facts)
+    if all(share > COMMONPLACE for share in shares.values()):
+        return None
+    others = [other for other in corpus.examples if other.id != sample.id and other.explanation != sample.explanation]
+    earned = sorted(
+        _agreement(corpus, sample, reference, read_statement(other.explanation, english)) for other in others
+    )
+    best = earned[-max(1, len(earned) // 4) :]
+    return sum(best) / len(best) if best else 0.0
+
+
+def agreement_above_baseline(corpus: Corpus, sample: Sample, reference: Statement, completion: Statement) -> float:
+    """How far a completion agrees with the explanation beyond the baseline, from 0 to 1 for the explanation itself."""
+    least = baseline(corpus, sample) or 0.0
+    value = _agreement(corpus, sample, reference, completion)
+    return max(0.0, (value - least) / (1 - least)) if least < 1 else value
+
+
+def _agreement(corpus: Corpus, sample: Sample, reference: Statement, completion: Statement) -> float:
+    shares = corpus.shares(sample, {**reference.facts, **completion.facts}, reference.facts)
+    return agreement(reference, completion, shares)
 
 
 @lru_cache(maxsize=8192)

@@ -9,15 +9,12 @@ from lowmed.answer.findings import contradicts, is_english, read_findings
 from lowmed.errors import RunError
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import embedding
-from lowmed.rewards.corpus import Corpus, Statement, agreement, corpus_of, read_statement
+from lowmed.rewards.corpus import Corpus, Statement, agreement_above_baseline, baseline, corpus_of, read_statement
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.overlap import overlap
 from lowmed.rewards.score import Need, Score
 from lowmed.rewards.sentences import sentences
 from lowmed.sample import Sample
-
-# A fact in more than this share of the other explanations says nothing about the image.
-_COMMONPLACE = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,9 @@ class Reasoning:
 
     `by: findings` reads what is seen, whether it is denied, side, place, properties and numbers. The value is a Dice
     coefficient of these facts. A fact that other training explanations state too weighs less, and costs more if it is
-    wrong, so a text that fits any image earns about nothing. The reward abstains if the explanation states nothing but
-    the usual, on samples without an explanation, and if the prompt requests the answer alone. Languages other than
+    wrong. What a lucky explanation of another image earns is subtracted. So a text that fits any image earns about
+    nothing, and words without the order of a sentence state no fact. The reward abstains on explanations that state
+    only the usual, on samples without an explanation, and if the prompt requests the answer alone. Languages other than
     English are compared by pairs of words, without sides and negations.
 
     `by: lexical` is the F1 of tokens. It pays words and not content: a constant list of frequent words earns nearly as
@@ -73,7 +71,7 @@ class Reasoning:
         if self.completion_format == "answer":
             return Score(None, "the prompt requests no reasoning")
         reference = read_statement(sample.explanation, is_english(sample.explanation))
-        if self.by == "findings" and self._is_commonplace(sample, reference):
+        if self.by == "findings" and baseline(self._corpus(), sample) is None:
             return Score(None, "the explanation states nothing that tells this image from others")
         text = thought(completion)
         if text is None:
@@ -92,16 +90,11 @@ class Reasoning:
             return Score(value, "F1 of sentences with the explanation, by embedding")
         return self._by_findings(sample, text, reference)
 
-    def _is_commonplace(self, sample: Sample, reference: Statement) -> bool:
-        shares = self._corpus().shares(sample, reference.facts, reference.facts)
-        return all(share > _COMMONPLACE for share in shares.values())
-
     def _by_findings(self, sample: Sample, text: str, reference: Statement) -> Score:
         completion = read_statement(text, is_english(sample.explanation))
-        shares = self._corpus().shares(sample, {**reference.facts, **completion.facts}, reference.facts)
         shared = sum(fact in reference.facts for fact in completion.facts)
         counts = f"{shared} of {len(reference.facts)} facts stated, {len(completion.facts) - shared} others"
-        return Score(agreement(reference, completion, shares), counts)
+        return Score(agreement_above_baseline(self._corpus(), sample, reference, completion), counts)
 
     def _corpus(self) -> Corpus:
         if self.corpus is None:
