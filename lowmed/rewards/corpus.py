@@ -2,18 +2,21 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
 from lowmed import answer
-from lowmed.answer.findings import PART, Fact, Finding, is_english, read_findings
+from lowmed.answer.findings import MODALITY, PART, Fact, Finding, is_english, read_findings
 from lowmed.answer.normalize import tokens
 from lowmed.sample import Sample
 
-PART_WEIGHT = 0.5  # of the mention of a part of the body, which states nothing about it
+CONTEXT = (PART, MODALITY)
+CONTEXT_WEIGHT = 0.5  # of the mention of a part of the body or a modality, which states nothing about it
 COMMONPLACE = 0.5  # a fact in more than this share of the other explanations says nothing about the image
 EXAMPLES = 12  # explanations with which each explanation is compared for its baseline
+CONSTANTS_TRIED, CONSTANTS = 40, 3  # explanations tried as constant texts, and those of them that are kept
+MAX_BASELINE = 0.9  # leaves room for honest texts if a constant happens to be right
 QUESTION_PRIOR = 10  # rows of the complete corpus that count as much as the rows of one question
 
 
@@ -50,6 +53,7 @@ class Corpus:
         sizes_by_question: number of explanations of each normalized question.
         counts_by_question: the same counts for each question.
         examples: some of the samples, evenly spread.
+        constants: those samples whose explanation agrees best with all explanations, as constant texts.
     """
 
     sample_ids: frozenset[str]
@@ -58,6 +62,7 @@ class Corpus:
     sizes_by_question: Mapping[str, int]
     counts_by_question: Mapping[str, Mapping[Fact, int]]
     examples: tuple[Sample, ...]
+    constants: tuple[Sample, ...] = ()
 
     def shares(self, sample: Sample, facts: Iterable[Fact], stated: Mapping[Fact, bool]) -> dict[Fact, float]:
         """The share of other explanations that state each fact, in [0, 1]: the chance that a text about any image has.
@@ -98,45 +103,83 @@ def corpus_of(samples: Sequence[Sample]) -> Corpus:
         counts.update(facts.keys())
         by_question[question].update(facts.keys())
         sizes[question] += 1
-    return Corpus(
+    corpus = Corpus(
         sample_ids=frozenset(sample.id for sample in explained),
         size=len(explained),
         counts=dict(counts),
         sizes_by_question=dict(sizes),
         counts_by_question={question: dict(facts) for question, facts in by_question.items()},
-        examples=tuple(explained[:: -(-len(explained) // EXAMPLES) or 1]),
+        examples=_spread(explained, EXAMPLES),
     )
+    tried = _spread(explained, CONSTANTS_TRIED)
+    constants = sorted(tried, key=lambda text: _mean_agreement(corpus, text, tried), reverse=True)
+    return replace(corpus, constants=tuple(constants[:CONSTANTS]))
+
+
+def _spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
+    """At most `count` samples, evenly spread."""
+    return tuple(samples[:: -(-len(samples) // count) or 1])
+
+
+def _mean_agreement(corpus: Corpus, text: Sample, rows: Sequence[Sample]) -> float:
+    values = [agreed for row in rows if (agreed := _agreement_of(corpus, row, text)) is not None]
+    return sum(values) / len(values) if values else 0.0
+
+
+def _agreement_of(corpus: Corpus, sample: Sample, other: Sample) -> float | None:
+    """The agreement of another sample's explanation with that of the sample; None if they are the same."""
+    if other.id == sample.id or other.explanation == sample.explanation:
+        return None
+    english = is_english(sample.explanation)
+    reference = read_statement(sample.explanation, english)
+    return _agreement(corpus, sample, reference, read_statement(other.explanation, english))
 
 
 @lru_cache(maxsize=8192)
 def baseline(corpus: Corpus, sample: Sample) -> float | None:
-    """What a lucky text about another image earns: the mean agreement of the best quarter of the examples, in [0, 1].
+    """What a constant text or a lucky text about another image earns, in [0, 1].
 
-    None if the explanation states only what most others state, so that nothing tells this image from others.
+    The maximum of the agreement of the best constants, and of the mean agreement of the best quarter of the examples.
+    None if the explanation states no finding but what most others state, so that nothing tells this image from others.
     """
     english = is_english(sample.explanation)
     reference = read_statement(sample.explanation, english)
     shares = corpus.shares(sample, reference.facts, reference.facts)
-    if all(share > COMMONPLACE for share in shares.values()):
+    if all(share > COMMONPLACE or fact[0] in CONTEXT for fact, share in shares.items()):
         return None
-    others = [other for other in corpus.examples if other.id != sample.id and other.explanation != sample.explanation]
-    earned = sorted(
-        _agreement(corpus, sample, reference, read_statement(other.explanation, english)) for other in others
-    )
+    earned = sorted(_known(_agreement_of(corpus, sample, other) for other in corpus.examples))
     best = earned[-max(1, len(earned) // 4) :]
-    return sum(best) / len(best) if best else 0.0
+    constants = _known(_agreement_of(corpus, sample, constant) for constant in corpus.constants)
+    return min(MAX_BASELINE, max([sum(best) / max(1, len(best)), *constants]))
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def agreement_above_baseline(corpus: Corpus, sample: Sample, reference: Statement, completion: Statement) -> float:
     """How far a completion agrees with the explanation beyond the baseline, from 0 to 1 for the explanation itself."""
     least = baseline(corpus, sample) or 0.0
     value = _agreement(corpus, sample, reference, completion)
-    return max(0.0, (value - least) / (1 - least)) if least < 1 else value
+    return max(0.0, (value - least) / (1 - least))
 
 
 def _agreement(corpus: Corpus, sample: Sample, reference: Statement, completion: Statement) -> float:
     shares = corpus.shares(sample, {**reference.facts, **completion.facts}, reference.facts)
-    return agreement(reference, completion, shares)
+    stated, expected = completion.facts.keys(), reference.facts.keys()
+    options = _option_facts(sample)
+    wrong = sum(not facts.isdisjoint(stated) and facts.isdisjoint(expected) for facts in options)
+    is_echo = wrong > 0 and not any(facts.isdisjoint(stated) for facts in options)
+    return agreement(reference, completion, shares, frozenset().union(*options), 0.0 if is_echo else 1 / (1 + wrong))
+
+
+@lru_cache(maxsize=8192)
+def _option_facts(sample: Sample) -> tuple[frozenset[Fact], ...]:
+    """For each option the facts that no other option states."""
+    english = is_english(sample.explanation)
+    facts = [frozenset(read_statement(option, english).facts) for option in sample.options]
+    counts = Counter(fact for of_option in facts for fact in of_option)
+    return tuple(frozenset(fact for fact in of_option if counts[fact] == 1) for of_option in facts)
 
 
 @lru_cache(maxsize=8192)
@@ -151,18 +194,33 @@ def _priors(sample: Sample) -> Mapping[Fact, float]:
     return {**(opposite if presupposed < 1 else {}), **offered, **dict.fromkeys(asked, presupposed)}
 
 
-def agreement(reference: Statement, completion: Statement, shares: Mapping[Fact, float]) -> float:
+def agreement(
+    reference: Statement,
+    completion: Statement,
+    shares: Mapping[Fact, float],
+    offered: frozenset[Fact] = frozenset(),
+    offered_weight: float = 1.0,
+) -> float:
     """How far a completion states the facts of the reference, above what a text about any image does; in [0, 1].
 
     It is a Dice coefficient in which a fact weighs 1 minus its share. A fact that the reference lacks costs its share.
     So a text that does not depend on the image has an expected numerator of 0, however frequent its facts are. A fact
     counts half if only one of the two texts hedges it.
+
+    Args:
+        reference: the explanation.
+        completion: the reasoning.
+        shares: the share of each fact of the two.
+        offered: facts that the options of the question state.
+        offered_weight: how much such a fact counts if it is right, in [0, 1]; below 1 for a text that states wrong
+            options too, and 0 for one that states all.
     """
-    sizes = {fact: PART_WEIGHT if fact[0] == PART else 1.0 for fact in {*reference.facts, *completion.facts}}
+    sizes = {fact: CONTEXT_WEIGHT if fact[0] in CONTEXT else 1.0 for fact in {*reference.facts, *completion.facts}}
     weights = {fact: size * (1 - shares[fact]) for fact, size in sizes.items()}
     gained = sum(
         (weights[fact] if fact in reference.facts else -sizes[fact] * shares[fact])
         * (0.5 if fact in reference.facts and reference.facts[fact] != certain else 1.0)
+        * (offered_weight if fact in reference.facts and fact in offered else 1.0)
         for fact, certain in completion.facts.items()
     )
     stated = sum(weights[fact] for fact in reference.facts) + sum(weights[fact] for fact in completion.facts)

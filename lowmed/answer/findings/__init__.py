@@ -6,8 +6,8 @@ or reversed, has other phrases or none.
 """
 
 from lowmed.answer.findings.conflict import contradicts
-from lowmed.answer.findings.finding import PART, Fact, Finding, Reading
+from lowmed.answer.findings.finding import MODALITY, PART, Fact, Finding, Reading
 from lowmed.answer.findings.quantities import quantities
 from lowmed.answer.findings.read import is_english, read_findings
 
-__all__ = ["PART", "Fact", "Finding", "Reading", "contradicts", "is_english", "quantities", "read_findings"]
+__all__ = ["MODALITY", "PART", "Fact", "Finding", "Reading", "contradicts", "is_english", "quantities", "read_findings"]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from lowmed.answer.findings.phrases import Kind
 
-PART = "part"  # begins the fact that a text names a part of the body, which is no finding yet
+# These begin the facts that a text names a part of the body or a modality, which is no finding yet.
+PART, MODALITY = "part", "modality"
 Fact = tuple[str | bool | float, ...]
 
 
@@ -38,12 +39,13 @@ class Finding:
     def facts(self) -> Iterable[Fact]:
         """The single statements that the finding consists of, each with the name and polarity of the finding."""
         subject = (self.name, self.denied and self.kind != "anatomy")
+        context = {"anatomy": (PART, self.name), "modality": (MODALITY, self.name, self.denied)}.get(self.kind)
         if self.name:
-            yield (PART, self.name) if self.kind == "anatomy" else subject
+            yield context or subject
         for side in self.sides:
-            yield (*subject, "side", side)
+            yield (*(context or subject), "side", side)
         for place in self.places:
-            yield (*subject, "place", place)
+            yield (*(context or subject), "place", place)
         sides = sorted(self.sides) if self.kind == "anatomy" else ()  # each lung has its own properties
         for value, denied in self.properties:
             yield (*subject, "is", value, denied, *sides)

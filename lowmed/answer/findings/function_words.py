@@ -15,6 +15,7 @@ REWRITES = (
     (r"\b(?:grey|gray)[ -]?scale\b", "grayscale"),
     (r"\b(?:free of|lack of|devoid of|absence of|negative for|rather than|instead of)\b", "without"),
     (r"\b(?:rules?|ruled|ruling) out\b|\bexclud(?:es?|ing)\b", "absent"),
+    (r"(?<=\w)'s\b", ""),
     (r"\bno longer\b", "not"),
     (r"\bcan(?:not|['’]t)\b", "can not"),
     (r"\b(\w+)n['’]t\b", r"\1 not"),
@@ -55,7 +56,7 @@ VERBS = _words(
 TRANSPARENT = _words(
     "seen visible present noted identified observed found demonstrated shown detected visualized apparent evident there"
     " it here very quite rather slightly somewhat clearly mildly moderately markedly predominantly most more less such"
-    " overall also only which who sided side's sized shaped appearing looking like again still just now true correct"
+    " also only which who sided side's sized shaped appearing looking like again still just now true correct"
 )
 SCOPE_ENDS = _words(
     "but however although though except with which so because while whereas therefore thus hence yet when"
@@ -87,5 +88,7 @@ GENERIC = _words(
     " appearance case patient question answer option choice way kind type form part example imaging technique method"
     " diagnosis condition feature characteristic structure area region pattern detail information context indication"
     " weighted section cross cross-sectional sectional medical visual anatomical interpretation impression thing series"
-    " modality"
+    " modality surrounding nearby overall detailed"
 )
+# Those of them that name a spot of the image if something else describes them: "a bright area".
+SPOTS = _words("area region structure")

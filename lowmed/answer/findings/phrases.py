@@ -98,6 +98,7 @@ class Phrase:
     measures: set[tuple[str, float]] = field(default_factory=set)
     modalities: list[str] = field(default_factory=list)
     disordered: int = 0
+    is_generic: bool = False  # the noun is one of every description, such as "appearance"
 
     @property
     def is_attribute(self) -> bool:
@@ -145,6 +146,13 @@ def read_phrase(run: list[str]) -> Phrase:
             phrase.modalities.append(medical_words.MODALITIES[stem])
         elif stem not in function_words.GENERIC and token not in function_words.GENERIC:
             stems.append(stem)
+    last = stem_of(run[-1])
+    if last in function_words.GENERIC and not any(_is_noun(stem) for stem in stems):
+        if stems and last in function_words.SPOTS:
+            stems.append("area")  # "a bright area"
+        elif last not in function_words.SPOTS:  # "obvious signs", "normal appearance"
+            stems = [stem for stem in stems if is_known(stem) or stem in medical_words.SIDES]
+            phrase.is_generic = True
     if len(stems) > MAX_PHRASE_WORDS or len(set(stems)) < len(stems):
         return Phrase(modalities=phrase.modalities, disordered=len(stems))
     head = _head(stems)
@@ -170,6 +178,10 @@ def read_phrase(run: list[str]) -> Phrase:
     if phrase.sides and phrase.places & _REGIONS:
         phrase.places.add(" ".join(sorted(phrase.places & _REGIONS) + sorted(phrase.sides)))
     return phrase
+
+
+def _is_noun(stem: str) -> bool:
+    return stem in medical_words.FINDINGS or stem in medical_words.ANATOMY
 
 
 def is_attribute(stem: str) -> bool:

@@ -47,11 +47,12 @@ class _SentenceReader:
     def __init__(self) -> None:
         self.drafts: list[_Draft] = []
         self.disordered = 0
-        self.clause_start = 0
+        self.clause_start = self.denied_from = 0
         self.current: _Draft | None = None
         self.link = ""
         self.denying = self.hedging = self.denial_left = self.hedge_left = False
         self.skipping = ""
+        self.described_next: set[str] = set()
         self.has_determiner = self.has_copula = self.all_hedged = self.denial_paused = False
 
     def read(self, words: list[str]) -> Reading:
@@ -62,12 +63,12 @@ class _SentenceReader:
             if name in ("content", "number"):
                 run.append(word)
             else:
-                self._end_phrase(run)
+                self._end_phrase(run, word)
                 run = []
                 self._function_word(name, word, previous, words[index + 1 :])
             self.has_determiner = name == "determiner" or (self.has_determiner and name in ("content", "number"))
             previous = name
-        self._end_phrase(run)
+        self._end_phrase(run, "")
         self._end_clause()
         for draft in self.drafts if self.all_hedged else ():
             draft.hedged = True
@@ -78,7 +79,7 @@ class _SentenceReader:
             if word == "not" and previous in ("copula", "content", "number") and self.current:
                 self.denial_left = True
             else:
-                self.denying = True
+                self.denying, self.denied_from = True, len(self.drafts)
         elif name == "denied_after":
             self._deny_or_hedge()
         elif name in ("query", "generality"):
@@ -87,7 +88,7 @@ class _SentenceReader:
             self.hedging = self.hedge_left = True
             self.all_hedged = self.all_hedged or not self.drafts
         elif name == "or" and (self.denying or self.denial_paused):
-            self.denying = True
+            self.denying, self.denied_from = True, len(self.drafts)
         elif name == "or":
             self.hedging = True
             for draft in self.drafts[-1:]:
@@ -98,9 +99,7 @@ class _SentenceReader:
                 self.clause_start = len(self.drafts)
         elif name == "place":
             self.link = "place" if self.current else ""
-            if (
-                self.denying and previous != "or" and len(self.drafts) > self.clause_start
-            ):  # "no change in the effusion"
+            if self.denying and previous != "or" and len(self.drafts) > self.denied_from:  # "no change in the effusion"
                 self.denying, self.denial_paused = False, True
         elif name == "copula":
             self.link = "copula"
@@ -121,7 +120,7 @@ class _SentenceReader:
         elif self.current:
             self._deny_clause()
         else:
-            self.denying = True
+            self.denying, self.denied_from = True, len(self.drafts)
 
     def _deny_clause(self) -> None:
         for draft in self.drafts[self.clause_start :]:
@@ -151,7 +150,7 @@ class _SentenceReader:
         self.link = self.skipping = ""
         self.clause_start = len(self.drafts)
 
-    def _end_phrase(self, run: list[str]) -> None:
+    def _end_phrase(self, run: list[str], following: str) -> None:
         if not run or self.skipping:
             return
         phrase = read_phrase(run)
@@ -160,6 +159,9 @@ class _SentenceReader:
             denied = self.denying or self.denial_left
             self.drafts.append(_Draft(Phrase(name=name, kind="modality"), denied, self.hedging, set()))
         if phrase.is_empty:
+            return
+        if phrase.is_generic and phrase.is_attribute and following == "of":  # "a normal appearance of the brain"
+            self.described_next = phrase.properties
             return
         if self.link == "copula" and phrase.kind == "other" and not self.has_determiner and self.current:
             phrase.describe_only()  # "the kidney is hydronephrotic"
@@ -194,6 +196,8 @@ class _SentenceReader:
 
     def _add(self, phrase: Phrase, denied: bool | None = None) -> None:
         denied = (self.denying or self.denial_left) if denied is None else denied
+        phrase.properties |= self.described_next
+        self.described_next = set()
         if self.link != "place":
             self.denial_left = self.hedge_left = False
         denies_properties = denied and phrase.kind == "anatomy"  # "no enlarged heart": the heart is not enlarged
