@@ -169,8 +169,8 @@ def check_lines(report: "RewardsReport") -> list[str]:
         if not result.pays_length:
             lines += [f"         {sample}: {why}" for sample, why in result.examples]
     for blind in report.blind:
-        paid = ", ".join(f"{name} {value:.2f}" for name, value in blind.paid.items())
-        lines.append(f"blind    {blind.reward}: honest {blind.honest:.2f}; {paid}")
+        blind_pay = ", ".join(f"{name} {value:.2f}" for name, value in blind.paid.items())
+        lines.append(f"blind    {blind.reward}: honest {blind.honest:.2f}; {blind_pay}")
     names = {result.hack for result in report.hacks}
     kinds = list(dict.fromkeys(result.kind for result in report.hacks))
     winning = {result.hack for result in report.hacks if result.wins}

@@ -140,7 +140,7 @@ def baseline(corpus: Corpus, sample: Sample) -> float | None:
     """What a constant text or a lucky text about another image earns, in [0, 1].
 
     The maximum of the agreement of the best constants, and of the mean agreement of the best quarter of the examples.
-    None if the explanation states no finding but what most others state, so that nothing tells this image from others.
+    None if the explanation states no finding but what most others state, so that nothing distinguishes this image.
     """
     english = is_english(sample.explanation)
     reference = read_statement(sample.explanation, english)
@@ -185,13 +185,13 @@ def _option_facts(sample: Sample) -> tuple[frozenset[Fact], ...]:
 @lru_cache(maxsize=8192)
 def _priors(sample: Sample) -> Mapping[Fact, float]:
     english = is_english(sample.explanation)
-    asked = read_statement(sample.question, english).facts
+    question_facts = read_statement(sample.question, english).facts
     presupposed = 0.5 if answer.is_yes_no(sample.answer) else 1.0
     offered = {
         fact: 1 / len(sample.options) for option in sample.options for fact in read_statement(option, english).facts
     }
-    opposite = {(fact[0], not fact[1], *fact[2:]): 0.5 for fact in asked if isinstance(fact[1], bool)}
-    return {**(opposite if presupposed < 1 else {}), **offered, **dict.fromkeys(asked, presupposed)}
+    opposite = {(fact[0], not fact[1], *fact[2:]): 0.5 for fact in question_facts if isinstance(fact[1], bool)}
+    return {**(opposite if presupposed < 1 else {}), **offered, **dict.fromkeys(question_facts, presupposed)}
 
 
 def agreement(

@@ -72,7 +72,7 @@ class Reasoning:
             return Score(None, "the prompt requests no reasoning")
         reference = read_statement(sample.explanation, is_english(sample.explanation))
         if self.by == "findings" and baseline(self._corpus(), sample) is None:
-            return Score(None, "the explanation states no finding that tells this image from others")
+            return Score(None, "the explanation states no finding that distinguishes this image")
         text = thought(completion)
         if text is None:
             return Score(0.0, "no single think block before an answer")

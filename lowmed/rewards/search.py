@@ -276,7 +276,8 @@ def _climb_constant(
     for _ in range(ROUNDS):
         kept = sorted(kept, key=earned, reverse=True)[:KEPT]
         kept += [_vary_sentences(draw.choice(kept), parts, draw) for _ in range(VARIANTS)]
-    best = " ".join(max(kept, key=earned))
+    best_sentences = max(kept, key=earned)
+    best = " ".join(best_sentences)
     paid, honest = pay(best, measured), mean_pay(reward, measured, lambda row: shortened(row, family))
     if paid is None or honest is None:
         return None, len(scores)

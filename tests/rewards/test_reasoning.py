@@ -192,7 +192,7 @@ def test_a_constant_of_the_most_frequent_findings_earns_nothing_on_average() -> 
     ]
     reward = Reasoning().with_corpus(samples)
     scores = [reward(sample, f"<think>{frequent}</think><answer>x</answer>").value for sample in samples]
-    assert all(score is None for score in scores[::2])  # nothing tells these images from others
+    assert all(score is None for score in scores[::2])  # nothing distinguishes these images
     assert all(score is not None and score < 0.3 for score in scores[1::2])
     assert all(_paid(reward, sample, sample.explanation) == 1.0 for sample in samples[1::2])
 
