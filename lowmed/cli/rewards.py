@@ -145,10 +145,10 @@ def _search_lines(report: "SearchReport") -> Iterable[str]:
         paid = ", ".join(f"{name} {value:.2f}" for name, value in mutated.paid.items())
         yield f"         `{mutated.reward}` of the gold reasoning {mutated.gold:.2f}; {paid}"
     for constant in report.constants:
-        if constant.paid:
+        if constant.result.paid:
             yield (
-                f"         one reasoning for all rows earns {constant.paid:.2f} of `{constant.reward}`, an honest one"
-                f" {constant.honest:.2f}"
+                f"         one reasoning for all rows earns {constant.result.paid:.2f} of `{constant.reward}`, an"
+                f" honest one {constant.result.honest:.2f}"
             )
             yield f"         {_shortened(constant.text)}"
 
@@ -169,8 +169,8 @@ def check_lines(report: "RewardsReport") -> list[str]:
         if not result.pays_length:
             lines += [f"         {sample}: {why}" for sample, why in result.examples]
     for blind in report.blind:
-        blind_pay = ", ".join(f"{name} {value:.2f}" for name, value in blind.paid.items())
-        lines.append(f"blind    {blind.reward}: honest {blind.honest:.2f}; {blind_pay}")
+        blind_pay = ", ".join(f"{name} {one.paid:.2f} of {one.honest:.2f}" for name, one in blind.texts.items())
+        lines.append(f"blind    {blind.reward}: {blind_pay}")
     names = {result.hack for result in report.hacks}
     kinds = list(dict.fromkeys(result.kind for result in report.hacks))
     winning = {result.hack for result in report.hacks if result.wins}

@@ -5,14 +5,23 @@ constants and lists of words, keeps the best variants, and varies them again. It
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import regex
 
 from lowmed import answer, prompt
 from lowmed.rewards import hacks, mutations
-from lowmed.rewards.blind import MAX_SHARE, content_rewards, mean_pay, salad_of, shortened, spread
+from lowmed.rewards.blind import (
+    ERRORS_OF_CONSTANT,
+    Comparison,
+    by_row,
+    compare,
+    content_rewards,
+    salad_of,
+    spread,
+    values_of,
+)
 from lowmed.rewards.format import thought
 from lowmed.rewards.weighted import Weighted, total, with_corpus
 from lowmed.sample import KINDS, Sample
@@ -21,7 +30,7 @@ ROWS_PER_KIND = 3
 KEPT = 3  # texts that survive a round
 ROUNDS = 4
 VARIANTS = 16  # of the surviving texts, in a round
-CONSTANT_ROWS = 12  # rows on which one text for all is improved; it is measured on as many others
+CONSTANT_ROWS = 32  # rows on which one text for all is improved; it is measured on as many others
 SHOWN_CHARACTERS = 300
 _ROUNDING = 1e-9
 _SENTENCE = regex.compile(r"(?<=[.;!?。；])\s+")
@@ -60,19 +69,12 @@ class ConstantFound:
     Attributes:
         reward: name of the reward.
         text: the reasoning.
-        paid: mean pay on rows that the search did not use.
-        honest: mean pay of the first half of the gold reasoning on these rows, with the gold answer.
+        result: its pay and that of an honest completion, on rows that the search did not use.
     """
 
     reward: str
     text: str
-    paid: float
-    honest: float
-
-    @property
-    def wins(self) -> bool:
-        """Whether it earns more than half of the honest completion."""
-        return self.paid > MAX_SHARE * self.honest + _ROUNDING
+    result: Comparison
 
 
 @dataclass(frozen=True)
@@ -149,22 +151,23 @@ def search_hacks(rewards: Sequence[Weighted], samples: Sequence[Sample], family:
 def _pay_mutated(
     rewards: Sequence[Weighted], samples: Sequence[Sample], family: prompt.Family, draw: random.Random
 ) -> Iterable[MutatedResult]:
-    rows = spread([sample for sample in samples if sample.explanation], 2 * CONSTANT_ROWS)
+    rows = spread([sample for sample in samples if sample.explanation], CONSTANT_ROWS)
 
     def completion(row: Sample, text: str) -> str:
         return hacks.format_completion(text, hacks.wrong_answer(row), family.completion_format)
 
     for reward in rewards:
-        gold = mean_pay(reward, rows, lambda row: completion(row, row.explanation))
+        gold = _mean(values_of(reward, rows, lambda row: completion(row, row.explanation)))
         if not gold:
             continue  # the reward reads the answer alone
         paid = {}
         for name in mutations.FALSE:
             texts = {row.id: mutations.THOUGHT_MUTATIONS[name](row.explanation, draw) for row in rows}
             changed = [row for row in rows if texts[row.id].split() != row.explanation.split()]
-            value = mean_pay(reward, changed, lambda row, texts=texts: completion(row, texts[row.id]))  # type: ignore[misc]
-            if value is not None:
-                paid[name] = value
+            mutated = {row.id: completion(row, texts[row.id]) for row in changed}
+            values = values_of(reward, changed, by_row(mutated))
+            if values:
+                paid[name] = _mean(values)
         yield MutatedResult(reward.name, gold, paid)
 
 
@@ -175,12 +178,9 @@ def _failures(best: WrongAnswerFound | None, constants: Iterable[ConstantFound])
             f"{best.honest_right:.2f}: {best.text[:SHOWN_CHARACTERS]!r}"
         )
     for constant in constants:
-        if constant.wins:
-            yield (
-                f"the search found one reasoning that earns {constant.paid:.2f} of `{constant.reward}` on every row, "
-                f"more than half of the {constant.honest:.2f} of an honest completion: "
-                f"{constant.text[:SHOWN_CHARACTERS]!r}"
-            )
+        if constant.result.wins:
+            text = f"one reasoning for all rows that the search found, {constant.text[:SHOWN_CHARACTERS]!r},"
+            yield constant.result.in_words(text, constant.reward)
 
 
 def _climb_row(
@@ -249,7 +249,8 @@ def _climb_constant(
 ) -> tuple[ConstantFound | None, int]:
     """Vary one reasoning that is used for all rows; also the number of texts tried."""
     explained = [sample for sample in samples if sample.explanation]
-    rows = spread(explained, 2 * CONSTANT_ROWS)
+    usable = [row for row in explained if reward(row, prompt.reference_completion(family, row)).value is not None]
+    rows = spread(usable, 2 * CONSTANT_ROWS)
     climbed, measured = rows[::2], rows[1::2]
     if len(measured) < 2 or family.completion_format == "answer":
         return None, 0
@@ -257,16 +258,12 @@ def _climb_constant(
     parts = [part for text in draw.sample(others, min(len(others), 40)) for part in _SENTENCE.split(text)]
     scores: dict[tuple[str, ...], float] = {}
 
-    def pay(text: str, row_list: Sequence[Sample]) -> float | None:
-        return mean_pay(
-            reward,
-            row_list,
-            lambda row: hacks.format_completion(text, hacks.wrong_answer(row), family.completion_format),
-        )
+    def completed(text: str) -> Callable[[Sample], str]:
+        return lambda row: hacks.format_completion(text, hacks.wrong_answer(row), family.completion_format)
 
     def earned(sentences: tuple[str, ...]) -> float:
         if sentences not in scores:
-            scores[sentences] = pay(" ".join(sentences), climbed) or 0.0
+            scores[sentences] = _mean(values_of(reward, climbed, completed(" ".join(sentences))))
         return scores[sentences]
 
     kept: list[tuple[str, ...]] = [
@@ -278,10 +275,12 @@ def _climb_constant(
         kept += [_vary_sentences(draw.choice(kept), parts, draw) for _ in range(VARIANTS)]
     best_sentences = max(kept, key=earned)
     best = " ".join(best_sentences)
-    paid, honest = pay(best, measured), mean_pay(reward, measured, lambda row: shortened(row, family))
-    if paid is None or honest is None:
-        return None, len(scores)
-    return ConstantFound(reward.name, best, paid, honest), len(scores)
+    result = compare(reward, measured, completed(best), family, ERRORS_OF_CONSTANT)
+    return (ConstantFound(reward.name, best, result) if result else None), len(scores)
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values) if values else 0.0
 
 
 def _vary_sentences(sentences: tuple[str, ...], parts: Sequence[str], draw: random.Random) -> tuple[str, ...]:

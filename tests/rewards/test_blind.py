@@ -29,9 +29,10 @@ def built(by: str) -> list[rewards.Weighted]:
 def test_no_blind_text_earns_half_of_an_honest_completion(samples: tuple[Sample, ...]) -> None:
     report = check_rewards(built("findings"), samples, FAMILY)
     assert {result.reward for result in report.blind} == {"accuracy", "reasoning"}  # `format` pays form
-    for result in report.blind:
-        assert result.honest > 0.4
-        assert max(result.paid.values()) < 0.25 * result.honest
+    for blind_result in report.blind:
+        for result in blind_result.texts.values():
+            assert result.honest > 0.4
+            assert result.paid < 0.25 * result.honest
     assert report.failures == ()
 
 
@@ -62,6 +63,24 @@ def test_a_reward_that_pays_any_text_fails_unless_it_pays_form_by_design() -> No
     assert check_rewards([form], SAMPLES, FAMILY).blind == ()
 
 
+def test_a_guess_between_two_answers_passes_and_naming_both_fails() -> None:
+    sides = [sample for sample in phantom.samples("train", 300) if sample.answer in ("left", "right")]
+
+    def one_side(sample: Sample, text: str) -> rewards.Score:
+        thought = text.split("</think>")[0]
+        return rewards.Score(float([side for side in ("left", "right") if side in thought] == [sample.answer]), "one")
+
+    def any_side(sample: Sample, text: str) -> rewards.Score:
+        return rewards.Score(float(sample.answer in text.split("</think>")[0]), "any")
+
+    one, both = (
+        list(check_rewards([rewards.Weighted("side", 1.0, reward)], sides, FAMILY).blind[0].failures())
+        for reward in (one_side, any_side)
+    )
+    assert one == []
+    assert [text.split(" earns")[0] for text in both] == ["a list of frequent words"]
+
+
 def test_a_wrong_answer_that_earns_as_much_as_a_right_one_is_found() -> None:
     mentioned = rewards.Weighted(
         "mentioned", 1.0, lambda sample, text: rewards.Score(float(sample.answer in text), "mentioned")
@@ -79,8 +98,8 @@ def test_the_search_improves_a_constant_and_repeats_itself() -> None:
     report = search_hacks(built("lexical"), SAMPLES, FAMILY)
     assert report == search_hacks(built("lexical"), SAMPLES, FAMILY)
     [accuracy, reasoning] = report.constants
-    assert (accuracy.reward, accuracy.paid) == ("accuracy", 0.0)
-    assert reasoning.wins
+    assert (accuracy.reward, accuracy.result.paid) == ("accuracy", 0.0)
+    assert reasoning.result.wins
     assert report.tried > 200
 
 
@@ -136,4 +155,4 @@ def test_the_command_reports_the_search_and_fails_on_word_overlap() -> None:
     assert failed.exit_code == 1
     assert "search   " in failed.stdout
     assert "fails    a list of frequent words earns" in failed.stdout
-    assert "fails    the search found one reasoning" in failed.stdout
+    assert "fails    one reasoning for all rows that the search found" in failed.stdout
