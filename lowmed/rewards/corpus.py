@@ -33,8 +33,7 @@ class Statement:
 def read_statement(text: str, english: bool) -> Statement:
     """Read what a text states.
 
-    English gives findings. Other languages give pairs of successive words, which cover order but neither negation nor
-    side.
+    English gives findings. Other languages give pairs of successive words, which cover order but no negation.
     """
     if english:
         reading = read_findings(text)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lowmed import answer
-from lowmed.answer.findings import contradicts, is_english, read_findings
+from lowmed.answer.findings import contradicts, exchanged_side, is_english, read_findings
 from lowmed.errors import RunError
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import embedding
@@ -26,7 +26,7 @@ class Reasoning:
     wrong. What a lucky explanation of another image earns is subtracted. So a text that fits any image earns about
     nothing, and words without the order of a sentence state no fact. The reward abstains on explanations that state
     only the usual, on samples without an explanation, and if the prompt requests the answer alone. Languages other than
-    English are compared by pairs of words, without sides and negations.
+    English are compared by pairs of words and by sides, without negations.
 
     `by: lexical` is the F1 of tokens. It pays words and not content: a constant list of frequent words earns nearly as
     much as right reasoning (docs/rewards.md has the figures). `by: embedding` compares sentences by their embeddings,
@@ -80,7 +80,7 @@ class Reasoning:
             return Score(0.0, fault)
         if "noncommittal" in answer.read(completion, sample).flags:
             return Score(0.0, "the answer is a refusal")
-        if contradiction := contradicts(read_findings(text).findings, read_findings(sample.explanation).findings):
+        if contradiction := _contradiction(text, sample.explanation):
             return Score(0.0, f"contradicts the explanation: {contradiction!r}")
         if self.by == "lexical":
             return Score(overlap(text, sample.explanation, sample), "token-F1 with the explanation")
@@ -104,3 +104,10 @@ class Reasoning:
                 "pass them: rewards.with_corpus(rewards.for_recipe(recipe), training_samples)",
             )
         return self.corpus
+
+
+def _contradiction(text: str, explanation: str) -> str:
+    """What the text states against the explanation; in other languages than English, another side only."""
+    if not is_english(explanation):
+        return exchanged_side(text, explanation)
+    return contradicts(read_findings(text).findings, read_findings(explanation).findings)

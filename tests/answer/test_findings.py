@@ -137,6 +137,8 @@ def test_words_without_the_order_of_a_sentence_state_no_finding(text: str) -> No
         ("An MRI or CT image.", "An MRI image.", False),
         ("A left effusion with shift to the right.", "A right effusion with shift to the left.", True),
         ("A small left and a large right effusion.", "A fracture of the rib.", False),
+        ("Vascular but no neural invasion.", "Neural invasion but no vascular invasion.", True),
+        ("A small left mass and a large right mass.", "A large left mass and a small right mass.", True),
     ],
 )
 def test_texts_that_cannot_both_be_true_are_in_conflict(text: str, reference: str, conflict: bool) -> None:

@@ -103,6 +103,170 @@ REPORTS = (
         ("The right kidney is hydronephrotic. The left kidney is normal. The bladder is empty.",),
     ),
 )
+# Written after the rules.
+LATER_REPORTS = (
+    Report(
+        (
+            "Chest radiograph demonstrates right lower lobe consolidation with air bronchograms. The left lung is "
+            "clear and there is no pleural effusion."
+        ),
+        (
+            "There is consolidation in the right lower lobe containing air bronchograms. No pleural effusion. Clear"
+            " left lung."
+        ),
+        (
+            (
+                "Chest radiograph demonstrates left lower lobe consolidation with air bronchograms. The right lung "
+                "is clear and there is no pleural effusion."
+            ),
+            (
+                "Chest radiograph demonstrates right lower lobe consolidation with air bronchograms. The left lung "
+                "is clear and there is a pleural effusion."
+            ),
+            (
+                "Chest radiograph demonstrates right upper lobe consolidation with air bronchograms. The left lung "
+                "is clear and there is no pleural effusion."
+            ),
+        ),
+    ),
+    Report(
+        (
+            "Non-contrast CT of the head shows a hyperdense crescent-shaped collection along the left convexity, "
+            "measuring 12 mm, with 5 mm of midline shift to the right."
+        ),
+        (
+            "On non-contrast head CT, a crescent-shaped hyperdense collection of 12 mm is seen along the left "
+            "convexity. There is midline shift to the right of 5 mm."
+        ),
+        (
+            (
+                "Non-contrast CT of the head shows a hyperdense crescent-shaped collection along the right "
+                "convexity, measuring 12 mm, with 5 mm of midline shift to the left."
+            ),
+            (
+                "Non-contrast CT of the head shows a hyperdense crescent-shaped collection along the left "
+                "convexity, measuring 22 mm, with 5 mm of midline shift to the right."
+            ),
+        ),
+    ),
+    Report(
+        (
+            "The medial meniscus has a tear of its posterior horn. The anterior cruciate ligament is intact. A "
+            "small joint effusion is present."
+        ),
+        (
+            "There is a tear of the posterior horn of the medial meniscus, and a small joint effusion. Intact "
+            "anterior cruciate ligament."
+        ),
+        (
+            (
+                "The lateral meniscus has a tear of its posterior horn. The anterior cruciate ligament is intact. A"
+                " small joint effusion is present."
+            ),
+            (
+                "The medial meniscus has a tear of its posterior horn. The anterior cruciate ligament is torn. A "
+                "small joint effusion is present."
+            ),
+            (
+                "The medial meniscus has no tear of its posterior horn. The anterior cruciate ligament is intact. A"
+                " small joint effusion is present."
+            ),
+        ),
+    ),
+    Report(
+        (
+            "High-power view shows atypical cells with hyperchromatic nuclei and abundant mitoses. There is "
+            "vascular invasion but no perineural invasion."
+        ),
+        (
+            "Atypical cells with hyperchromatic nuclei and abundant mitoses are seen. Vascular invasion is present."
+            " Perineural invasion is absent."
+        ),
+        (
+            (
+                "High-power view shows atypical cells with hyperchromatic nuclei and abundant mitoses. There is "
+                "perineural invasion but no vascular invasion."
+            ),
+        ),
+    ),
+    Report(
+        (
+            "Fundus photograph of the right eye with a cup-to-disc ratio of 0.8 and an inferior notch. The macula "
+            "appears healthy."
+        ),
+        (
+            "In this fundus photograph of the right eye, the cup-to-disc ratio is 0.8, with an inferior notch. The "
+            "macula is normal."
+        ),
+        (
+            (
+                "Fundus photograph of the right eye with a cup-to-disc ratio of 0.3 and an inferior notch. The "
+                "macula appears healthy."
+            ),
+            (
+                "Fundus photograph of the left eye with a cup-to-disc ratio of 0.8 and an inferior notch. The "
+                "macula appears healthy."
+            ),
+        ),
+    ),
+    Report(
+        (
+            "Ultrasound reveals an anechoic cyst of 4 cm in the left ovary. The uterus is unremarkable, and there "
+            "is no free fluid."
+        ),
+        "A 40 mm anechoic cyst is in the left ovary on ultrasound. Normal uterus. No free fluid.",
+        (
+            (
+                "Ultrasound reveals an anechoic cyst of 7 cm in the left ovary. The uterus is unremarkable, and "
+                "there is no free fluid."
+            ),
+            (
+                "Ultrasound reveals an anechoic cyst of 4 cm in the left ovary. The uterus is unremarkable, and "
+                "there is free fluid."
+            ),
+            (
+                "Ultrasound reveals an anechoic cyst of 4 cm in the right ovary. The uterus is unremarkable, and "
+                "there is no free fluid."
+            ),
+        ),
+    ),
+    Report(
+        (
+            "Looking at the image, the stomach bubble lies on the left and the liver on the right. I see three rib "
+            "fractures on the right side, so the answer is trauma."
+        ),
+        (
+            "There are three rib fractures on the right side. The stomach bubble is on the left, the liver is on "
+            "the right. So the answer is trauma."
+        ),
+        (
+            (
+                "Looking at the image, the stomach bubble lies on the right and the liver on the left. I see three "
+                "rib fractures on the left side, so the answer is trauma."
+            ),
+            (
+                "Looking at the image, the stomach bubble lies on the left and the liver on the right. I see two "
+                "rib fractures on the right side, so the answer is trauma."
+            ),
+        ),
+    ),
+    Report(
+        (
+            "The lesion is a well-circumscribed, homogeneously enhancing extra-axial mass with a dural tail, most "
+            "consistent with meningioma."
+        ),
+        (
+            "An extra-axial, homogeneously enhancing and well-circumscribed mass with a dural tail is present. This"
+            " is most consistent with meningioma."
+        ),
+        (
+            (
+                "The lesion is an ill-defined, homogeneously enhancing extra-axial mass without a dural tail, most "
+                "consistent with meningioma."
+            ),
+        ),
+    ),
+)
 SAMPLES = tuple(
     Sample(
         f"report-{number}", "Describe the image.", "see the report", "open", f"g{number}", "t", explanation=report.text

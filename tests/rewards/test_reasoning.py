@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rewards.reports import REPORTS, SAMPLES
+from rewards.reports import LATER_REPORTS, REPORTS, SAMPLES
 
 from lowmed import rewards
 from lowmed.errors import RunError
@@ -226,6 +226,32 @@ def test_other_languages_are_compared_by_pairs_of_words(explanation: str, paraph
     assert 0.2 < _paid(reward, sample, paraphrase) < 1.0
     assert _paid(reward, sample, f"{other} a b c") == 0.0
     assert _paid(reward, sample, " ".join(reversed(explanation.split() if " " in explanation else explanation))) < 0.25
+
+
+@pytest.mark.parametrize(
+    ("explanation", "mirror"),
+    [
+        ("Eine Raumforderung im linken Unterlappen.", "Eine Raumforderung im rechten Unterlappen."),
+        ("Un derrame en el pulmón izquierdo.", "Un derrame en el pulmón derecho."),
+        ("右肺清晰。左肺可见肿块。", "左肺清晰。右肺可见肿块。"),
+    ],
+)
+def test_another_side_earns_nothing_in_other_languages(explanation: str, mirror: str) -> None:
+    sample = Sample("l", "?", "x", "open", "g", "t", explanation=explanation)
+    assert _paid(reasoning(sample), sample, explanation) == 1.0
+    assert _paid(reasoning(sample), sample, mirror) == 0.0
+
+
+def test_reports_written_after_the_rules_are_read_too() -> None:
+    later = [Sample(f"l{i}", "?", "x", "open", "g", "t", explanation=one.text) for i, one in enumerate(LATER_REPORTS)]
+    reward = Reasoning().with_corpus([*SAMPLES, *later])
+    paraphrases = [_paid(reward, sample, one.paraphrase) for sample, one in zip(later, LATER_REPORTS, strict=True)]
+    assert min(paraphrases) > 0.4
+    assert fmean(paraphrases) > 0.8
+    for sample, one in zip(later, LATER_REPORTS, strict=True):
+        assert [false for false in one.false if _paid(reward, sample, false) > 0] == []
+        words = one.text.split()
+        assert max(_paid(reward, sample, " ".join(order)) for order in (sorted(words), words[::-1])) <= 0.25
 
 
 def test_the_completions_of_a_step_are_scored_in_milliseconds() -> None:

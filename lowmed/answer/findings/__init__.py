@@ -9,5 +9,17 @@ from lowmed.answer.findings.conflict import contradicts
 from lowmed.answer.findings.finding import MODALITY, PART, Fact, Finding, Reading
 from lowmed.answer.findings.quantities import quantities
 from lowmed.answer.findings.read import is_english, read_findings
+from lowmed.answer.findings.side_words import exchanged_side
 
-__all__ = ["MODALITY", "PART", "Fact", "Finding", "Reading", "contradicts", "is_english", "quantities", "read_findings"]
+__all__ = [
+    "MODALITY",
+    "PART",
+    "Fact",
+    "Finding",
+    "Reading",
+    "contradicts",
+    "exchanged_side",
+    "is_english",
+    "quantities",
+    "read_findings",
+]

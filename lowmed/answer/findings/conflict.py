@@ -29,11 +29,16 @@ def contradicts(findings: Iterable[Finding], reference: Iterable[Finding]) -> st
 
 
 def _comparable(finding: Finding, same_name: list[Finding]) -> list[Finding]:
-    """Of the findings of one name those about the same part of the body, if there are any."""
-    if finding.kind != "anatomy" or not finding.sides:
-        return same_name
-    same_side = [other for other in same_name if _overlap(_expanded(finding.sides), _expanded(other.sides))]
-    return same_side or same_name
+    """Of the findings of one name those about the same part of the body and with most of its attributes."""
+    if finding.kind == "anatomy" and finding.sides:
+        same_side = [other for other in same_name if _overlap(_expanded(finding.sides), _expanded(other.sides))]
+        same_name = same_side or same_name
+    shared = [len(_attributes(finding) & _attributes(other)) for other in same_name]
+    return [other for other, count in zip(same_name, shared, strict=True) if count == max(shared)]
+
+
+def _attributes(finding: Finding) -> frozenset[str]:
+    return finding.sides | finding.places | {value for value, _ in finding.properties}
 
 
 def _is_alternative(modality: Finding, findings: Iterable[Finding], same_name: Iterable[Finding]) -> bool:
