@@ -273,3 +273,19 @@ def test_any_explanation_and_thought_have_a_value_in_range(explanation: str, tho
     sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=explanation)
     value = reasoning(sample)(sample, f"<think>{thought}</think><answer>mass</answer>").value
     assert value is None or 0.0 <= value <= 1.0
+
+
+VOCABULARY = (
+    "the a no not and or but with in of on is are shows left right bilateral upper lower large small normal enlarged lung"
+    " heart mass effusion lesion two 3.4 cm mm possible may MRI CT . , it cannot excluded absent which so T2 L4 because"
+).split()
+
+
+@given(st.lists(st.sampled_from(VOCABULARY), min_size=4, max_size=40), st.sampled_from(OTHERS))
+def test_every_explanation_earns_1_for_itself_or_the_reward_abstains(words: list[str], other: Sample) -> None:
+    text = " ".join(words)
+    sample = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=text)
+    score = reasoning(sample)(sample, f"<think>{text}</think><answer>mass</answer>")
+    assert score.value in (1.0, None) or score.why in ("empty think block", "think block repeats itself")
+    copied = reasoning(sample)(other, f"<think>{text}</think><answer>{other.answer}</answer>").value
+    assert copied is None or 0.0 <= copied <= 1.0

@@ -14,14 +14,14 @@ _OPPOSED = {
 
 def contradicts(findings: Iterable[Finding], reference: Iterable[Finding]) -> str:
     """The first finding, in words, that conflicts with the reference and agrees with none of its findings; else ""."""
-    findings = tuple(findings)
+    findings, references = tuple(findings), tuple(reference)
     by_name: dict[str, list[Finding]] = {}
-    for other in reference:
+    for other in references:
         by_name.setdefault(_subject(other), []).append(other)
     for finding in findings:
         same_name = _comparable(finding, by_name.get(_subject(finding), []))
         is_alternative = finding.kind == "modality" and _is_alternative(finding, findings, same_name)
-        if not same_name or is_alternative:
+        if not same_name or is_alternative or finding in references:
             continue
         if all(_conflict(finding, other) for other in same_name) or _is_moved(finding, by_name[_subject(finding)]):
             return _in_words(finding)
