@@ -91,6 +91,7 @@ def check_rewards(recipe: "Recipe") -> "RewardsReport":
         )
     built = rewards.for_recipe(recipe)
     samples, family = _training_samples(recipe), recipe.prompts.training
+    built = rewards.with_corpus(built, samples)
     report = check.check_rewards(built, samples, family)
     searched = search.search_hacks(built, samples, family)
     return replace(report, search=searched, failures=(*report.failures, *searched.failures))

@@ -50,8 +50,8 @@ class Reasoning:
         return frozenset({"embedding"}) if options.get("by") == "embedding" else frozenset()
 
     def with_corpus(self, samples: Sequence[Sample]) -> "Reasoning":
-        """The reward with the explanations of the training samples as its baseline."""
-        return replace(self, corpus=corpus_of(samples)) if self.by == "findings" else self
+        """The reward with the explanations of the training samples as its baseline; a baseline that it has stays."""
+        return self if self.corpus or self.by != "findings" else replace(self, corpus=corpus_of(samples))
 
     def prepare(self, completions: Sequence[tuple[Sample, str]]) -> None:
         """Embed all sentences of a batch together."""

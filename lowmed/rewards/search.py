@@ -249,7 +249,11 @@ def _climb_constant(
 ) -> tuple[ConstantFound | None, int]:
     """Vary one reasoning that is used for all rows; also the number of texts tried."""
     explained = [sample for sample in samples if sample.explanation]
-    usable = [row for row in explained if reward(row, prompt.reference_completion(family, row)).value is not None]
+    usable = [
+        row
+        for row in spread(explained, 8 * CONSTANT_ROWS)
+        if reward(row, prompt.reference_completion(family, row)).value is not None
+    ]
     rows = spread(usable, 2 * CONSTANT_ROWS)
     climbed, measured = rows[::2], rows[1::2]
     if len(measured) < 2 or family.completion_format == "answer":

@@ -73,7 +73,10 @@ class Weighted:
 
 
 def with_corpus(rewards: Sequence[Weighted], samples: Sequence[Sample]) -> list[Weighted]:
-    """The rewards, those that compare with the training explanations with the ones of these training samples."""
+    """The rewards with these training samples, for those that compare with the training explanations.
+
+    A reward that has training samples already keeps them.
+    """
 
     def prepared(reward: object) -> Reward | None:
         return reward.with_corpus(samples) if isinstance(reward, NeedsCorpus) else None

@@ -21,12 +21,14 @@ _ATTRIBUTES = {**medical_words.PROPERTIES, **medical_words.PLANES, **{word: word
 _REGIONS = frozenset(medical_words.REGIONS.values())
 
 
-def sentence_tokens(text: str) -> list[list[str]]:
+@lru_cache(maxsize=64)  # each text is read for its language and for its findings
+def sentence_tokens(text: str) -> tuple[list[str], ...]:
     """The words, numbers and commas of each sentence of a text."""
     text = _LIST_NUMBER.sub(". ", text.lower().replace("’", "'"))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    return [tokens for part in _SENTENCE_END.split(text) if (tokens := _TOKEN.findall(part.replace("-", " ")))]
+    parts = (_TOKEN.findall(part.replace("-", " ")) for part in _SENTENCE_END.split(text))
+    return tuple(tokens for tokens in parts if tokens)
 
 
 @lru_cache(maxsize=16384)
