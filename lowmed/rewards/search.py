@@ -30,7 +30,7 @@ ROWS_PER_KIND = 3
 KEPT = 3  # texts that survive a round
 ROUNDS = 4
 VARIANTS = 16  # of the surviving texts, in a round
-CONSTANT_ROWS = 32  # rows on which one text for all is improved; it is measured on as many others
+CONSTANT_ROWS = 32  # rows on which one text for all is improved; it is measured on others
 SHOWN_CHARACTERS = 300
 _ROUNDING = 1e-9
 _SENTENCE = regex.compile(r"(?<=[.;!?。；])\s+")
@@ -254,11 +254,11 @@ def _climb_constant(
         for row in spread(explained, 8 * CONSTANT_ROWS)
         if reward(row, prompt.reference_completion(family, row)).value is not None
     ]
-    rows = spread(usable, 2 * CONSTANT_ROWS)
-    climbed, measured = rows[::2], rows[1::2]
+    climbed = spread(usable, min(CONSTANT_ROWS, len(usable) // 2)) if len(usable) > 1 else []
+    measured = [row for row in usable if row not in climbed]
     if len(measured) < 2 or family.completion_format == "answer":
         return None, 0
-    others = [sample.explanation for sample in explained if sample not in rows] or [row.explanation for row in climbed]
+    others = [row.explanation for row in climbed]
     parts = [part for text in draw.sample(others, min(len(others), 40)) for part in _SENTENCE.split(text)]
     scores: dict[tuple[str, ...], float] = {}
 
