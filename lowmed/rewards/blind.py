@@ -197,3 +197,8 @@ def salad_of(samples: Sequence[Sample]) -> str:
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """At most `count` samples, evenly spaced over the list."""
     return list(samples[:: max(1, -(-len(samples) // count))])
+
+
+def mean_of(values: Mapping[str, float]) -> float:
+    """The mean of some values; 0 without any."""
+    return sum(values.values()) / len(values) if values else 0.0

@@ -5,35 +5,20 @@ constants and lists of words, keeps the best variants, and varies them again. It
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-
-import regex
 
 from lowmed import answer, prompt
 from lowmed.rewards import hacks, mutations
-from lowmed.rewards.blind import (
-    ERRORS_OF_CONSTANT,
-    Comparison,
-    by_row,
-    compare,
-    content_rewards,
-    salad_of,
-    spread,
-    values_of,
-)
+from lowmed.rewards.blind import by_row, content_rewards, mean_of, spread, values_of
 from lowmed.rewards.format import thought
+from lowmed.rewards.search_constant import CONSTANT_ROWS, KEPT, ROUNDS, VARIANTS, ConstantFound, improve_constant
 from lowmed.rewards.weighted import Weighted, total, with_corpus
 from lowmed.sample import KINDS, Sample
 
 ROWS_PER_KIND = 3
-KEPT = 3  # texts that survive a round
-ROUNDS = 4
-VARIANTS = 16  # of the surviving texts, in a round
-CONSTANT_ROWS = 32  # rows on which one text for all is improved; it is measured on others
 SHOWN_CHARACTERS = 300
 _ROUNDING = 1e-9
-_SENTENCE = regex.compile(r"(?<=[.;!?。；])\s+")
 
 
 @dataclass(frozen=True)
@@ -60,21 +45,6 @@ class WrongAnswerFound:
     def wins(self) -> bool:
         """Whether it earns at least as much as the gold completion."""
         return self.paid >= self.honest_right - _ROUNDING
-
-
-@dataclass(frozen=True)
-class ConstantFound:
-    """The reasoning that earns most of one reward if it is used for every row, with a wrong answer.
-
-    Attributes:
-        reward: name of the reward.
-        text: the reasoning.
-        result: its pay and that of an honest completion, on rows that the search did not use.
-    """
-
-    reward: str
-    text: str
-    result: Comparison
 
 
 @dataclass(frozen=True)
@@ -141,7 +111,7 @@ def search_hacks(rewards: Sequence[Weighted], samples: Sequence[Sample], family:
     tried = sum(count for _, count in results)
     constants = []
     for reward in content_rewards(usable):
-        constant, count = _climb_constant(reward, samples, family, draw)
+        constant, count = improve_constant(reward, samples, family, draw)
         tried += count
         constants += [constant] if constant else []
     mutated = tuple(_pay_mutated(content_rewards(usable), samples, family, draw))
@@ -157,7 +127,7 @@ def _pay_mutated(
         return hacks.format_completion(text, hacks.wrong_answer(row), family.completion_format)
 
     for reward in rewards:
-        gold = _mean(values_of(reward, rows, lambda row: completion(row, row.explanation)))
+        gold = mean_of(values_of(reward, rows, lambda row: completion(row, row.explanation)))
         if not gold:
             continue  # the reward reads the answer alone
         paid = {}
@@ -167,7 +137,7 @@ def _pay_mutated(
             mutated = {row.id: completion(row, texts[row.id]) for row in changed}
             values = values_of(reward, changed, by_row(mutated))
             if values:
-                paid[name] = _mean(values)
+                paid[name] = mean_of(values)
         yield MutatedResult(reward.name, gold, paid)
 
 
@@ -242,60 +212,3 @@ def _vary(candidate: _Candidate, answers: Sequence[str], draw: random.Random) ->
     text = mutations.THOUGHT_MUTATIONS[name](candidate.thought, draw)
     changes = candidate.thought_changes if text == candidate.thought else (*candidate.thought_changes, name)
     return replace(candidate, thought=text, thought_changes=changes)
-
-
-def _climb_constant(
-    reward: Weighted, samples: Sequence[Sample], family: prompt.Family, draw: random.Random
-) -> tuple[ConstantFound | None, int]:
-    """Vary one reasoning that is used for all rows; also the number of texts tried."""
-    explained = [sample for sample in samples if sample.explanation]
-    usable = [
-        row
-        for row in spread(explained, 8 * CONSTANT_ROWS)
-        if reward(row, prompt.reference_completion(family, row)).value is not None
-    ]
-    climbed = spread(usable, min(CONSTANT_ROWS, len(usable) // 2)) if len(usable) > 1 else []
-    measured = [row for row in usable if row not in climbed]
-    if len(measured) < 2 or family.completion_format == "answer":
-        return None, 0
-    others = [row.explanation for row in climbed]
-    parts = [part for text in draw.sample(others, min(len(others), 40)) for part in _SENTENCE.split(text)]
-    scores: dict[tuple[str, ...], float] = {}
-
-    def completed(text: str) -> Callable[[Sample], str]:
-        return lambda row: hacks.format_completion(text, hacks.wrong_answer(row), family.completion_format)
-
-    def earned(sentences: tuple[str, ...]) -> float:
-        if sentences not in scores:
-            scores[sentences] = _mean(values_of(reward, climbed, completed(" ".join(sentences))))
-        return scores[sentences]
-
-    kept: list[tuple[str, ...]] = [
-        (salad_of(samples),),
-        *((text,) for text in draw.sample(others, min(len(others), 12))),
-    ]
-    for _ in range(ROUNDS):
-        kept = sorted(kept, key=earned, reverse=True)[:KEPT]
-        kept += [_vary_sentences(draw.choice(kept), parts, draw) for _ in range(VARIANTS)]
-    best_sentences = max(kept, key=earned)
-    best = " ".join(best_sentences)
-    result = compare(reward, measured, completed(best), family, ERRORS_OF_CONSTANT)
-    return (ConstantFound(reward.name, best, result) if result else None), len(scores)
-
-
-def _mean(values: Mapping[str, float]) -> float:
-    return sum(values.values()) / len(values) if values else 0.0
-
-
-def _vary_sentences(sentences: tuple[str, ...], parts: Sequence[str], draw: random.Random) -> tuple[str, ...]:
-    """Add, replace or drop a sentence, or change one."""
-    what = draw.choice(("add", "replace", "drop", "change"))
-    at = draw.randrange(len(sentences))
-    if what == "add":
-        return (*sentences, draw.choice(parts))
-    if what == "replace":
-        return (*sentences[:at], draw.choice(parts), *sentences[at + 1 :])
-    if what == "drop" and len(sentences) > 1:
-        return (*sentences[:at], *sentences[at + 1 :])
-    name = draw.choice(list(mutations.THOUGHT_MUTATIONS))
-    return (*sentences[:at], mutations.THOUGHT_MUTATIONS[name](sentences[at], draw), *sentences[at + 1 :])
