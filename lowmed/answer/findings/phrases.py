@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from lowmed.answer.findings import function_words, medical_words
-from lowmed.answer.lexicon import ALL
+from lowmed.answer.lexicon.en import ENGLISH
 
 Kind = Literal["finding", "anatomy", "other", "modality"]
 
@@ -37,7 +37,7 @@ def word_class(token: str) -> str:
     for name, members in _CLASSES:
         if token in members:
             return name
-    if token in ALL.number_words or _NUMBER.fullmatch(token):
+    if token in ENGLISH.number_words or _NUMBER.fullmatch(token):
         return "number"
     if len(token) > 4 and token.endswith("ly") and not token.endswith(("megaly", "anomaly")):
         return "transparent"
@@ -138,7 +138,7 @@ def read_phrase(run: list[str]) -> Phrase:
         if token in medical_words.UNITS:
             continue
         if word_class(token) == "number":
-            value = float(ALL.number_words.get(token, 0) if token in ALL.number_words else token)
+            value = float(ENGLISH.number_words.get(token, 0) if token in ENGLISH.number_words else token)
             unit = medical_words.UNITS.get(run[index + 1]) if index + 1 < len(run) else None
             if unit:
                 phrase.measures.add((unit[0], round(value * unit[1], 6)))

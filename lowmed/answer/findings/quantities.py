@@ -2,7 +2,7 @@
 
 from lowmed.answer.findings.medical_words import UNITS
 from lowmed.answer.findings.phrases import LEVEL, sentence_tokens, word_class
-from lowmed.answer.lexicon import ALL
+from lowmed.answer.lexicon.en import ENGLISH
 
 
 def quantities(text: str) -> frozenset[tuple[float | str, str]]:
@@ -17,6 +17,6 @@ def quantities(text: str) -> frozenset[tuple[float | str, str]]:
                 result.add((token, "label"))
             elif word_class(token) == "number":
                 dimension, scale = UNITS.get(following, ("", 1.0))
-                value = float(ALL.number_words.get(token, token)) * scale
+                value = float(ENGLISH.number_words.get(token, token)) * scale
                 result |= {(round(value, 6), dimension)} - {(1.0, "")}
     return frozenset(result)
