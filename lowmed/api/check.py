@@ -91,11 +91,13 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     """
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
+    from lowmed.rewards import with_corpus
     from lowmed.rewards.abstention import gold_subset
     from lowmed.rewards.check import check_rewards
 
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
+    built = with_corpus(built, data.split.train)
     abstaining = require_applicable_rewards(recipe, built, data.split.train)
     gold = gold_subset(data.split.train)
     reward_report = check_rewards(built, gold, recipe.prompts.training) if built else None

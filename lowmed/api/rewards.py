@@ -1,7 +1,7 @@
 """Describe the rewards, check those of a recipe, and calibrate an embedding model for them."""
 
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ def describe_reward(name: str) -> RewardInfo:
 
 
 def check_rewards(recipe: "Recipe") -> "RewardsReport":
-    """Score a recipe's gold completions, other spellings of them, and known hacks with the recipe's rewards.
+    """Score gold completions, known hacks and texts without the image, and search for texts that earn too much.
 
     Raises:
         RecipeError: the recipe has no rewards, or a mistake in them; or one abstains on most training questions.
@@ -84,7 +84,7 @@ def check_rewards(recipe: "Recipe") -> "RewardsReport":
     from lowmed import rewards
     from lowmed.api.preconditions import require_applicable_rewards
     from lowmed.errors import RecipeError
-    from lowmed.rewards import check
+    from lowmed.rewards import check, search
     from lowmed.rewards.abstention import gold_subset
 
     if not recipe.method.reward_specs:
@@ -92,9 +92,12 @@ def check_rewards(recipe: "Recipe") -> "RewardsReport":
             "this recipe has no rewards", f"method.kind={recipe.method.kind}", "use a recipe whose method has rewards"
         )
     built = rewards.for_recipe(recipe)
-    samples = _training_samples(recipe)
+    samples, family = _training_samples(recipe), recipe.prompts.training
+    built = rewards.with_corpus(built, samples)
     require_applicable_rewards(recipe, built, samples)
-    return check.check_rewards(built, gold_subset(samples), recipe.prompts.training)
+    report = check.check_rewards(built, gold_subset(samples), family)
+    searched = search.search_hacks(built, gold_subset(samples), family)
+    return replace(report, search=searched, failures=(*report.failures, *searched.failures))
 
 
 def calibrate_embedding(recipe: "Recipe", model: str, out: Path | None = None) -> "EmbeddingCalibration":

@@ -1,6 +1,7 @@
 """`lowmed rewards`: list and describe the rewards, and check those of a recipe."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,9 @@ from lowmed.cli import options
 
 if TYPE_CHECKING:
     from lowmed.rewards.check import RewardsReport
+    from lowmed.rewards.search import SearchReport
+
+SHOWN_CHARACTERS = 160
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,13 +69,15 @@ def check(
     nano: options.Nano = False,
     as_json: options.Json = False,
 ) -> None:
-    """Check a recipe's rewards on gold answers and known hacks.
+    """Check a recipe's rewards on gold answers, hacks and a search.
 
     \b
     lowmed rewards check --recipe rarl --nano
     lowmed rewards check --recipe mine.yaml data.path=~/vqa-rad
 
-    Exit 1: a gold answer earns less than it should, or a hack earns more than an honest wrong answer.
+    Exit 1: a gold answer earns less than it should, a hack earns more than an honest wrong answer, a text written
+    without the image earns more than half of an honest completion, or the search finds a wrong answer that earns as
+    much as a right one.
     """
     from lowmed.api.rewards import check_rewards
     from lowmed.recipe.io import load_recipe
@@ -127,6 +133,31 @@ def calibrate(
         raise typer.Exit(1)
 
 
+def _search_lines(report: "SearchReport") -> Iterable[str]:
+    yield f"search   {report.tried} texts tried"
+    if wrong := report.wrong_answer:
+        yield (
+            f"         the best wrong answer earns {wrong.paid:.2f}; an honest wrong one {wrong.honest_wrong:.2f}, the"
+            f" right one {wrong.honest_right:.2f} ({', '.join(wrong.changes)})"
+        )
+        yield f"         {_shortened(wrong.text)}"
+    for mutated in report.mutated:
+        paid = ", ".join(f"{name} {value:.2f}" for name, value in mutated.paid.items())
+        yield f"         `{mutated.reward}` of the gold reasoning {mutated.gold:.2f}; {paid}"
+    for constant in report.constants:
+        if constant.result.paid:
+            yield (
+                f"         one reasoning for all rows earns {constant.result.paid:.2f} of `{constant.reward}`, an"
+                f" honest one {constant.result.honest:.2f}"
+            )
+            yield f"         {_shortened(constant.text)}"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
+
+
 def check_lines(report: "RewardsReport") -> list[str]:
     """The report of `lowmed rewards check` as lines, without its failures."""
     lines = []
@@ -137,6 +168,9 @@ def check_lines(report: "RewardsReport") -> list[str]:
         lines.append(f"reward   {result.reward} x {result.weight:g}{gate}: {full} gold completions earn 1{abstained}")
         if not result.pays_length:
             lines += [f"         {sample}: {why}" for sample, why in result.examples]
+    for blind in report.blind:
+        blind_pay = ", ".join(f"{name} {one.paid:.2f} of {one.honest:.2f}" for name, one in blind.texts.items())
+        lines.append(f"blind    {blind.reward}: {blind_pay}")
     names = {result.hack for result in report.hacks}
     kinds = list(dict.fromkeys(result.kind for result in report.hacks))
     winning = {result.hack for result in report.hacks if result.wins}
@@ -148,4 +182,6 @@ def check_lines(report: "RewardsReport") -> list[str]:
         paid = sorted({result.hack for result in report.hacks if result.wins_with_length and not result.wins})
         rewards = ", ".join(f"`{name}`" for name in report.pay_length)
         lines.append(f"known    {rewards} pays length by design, so these hacks pay too: {', '.join(paid) or 'none'}")
+    if report.search:
+        lines += _search_lines(report.search)
     return lines

@@ -109,7 +109,7 @@ def _train(
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
     write_json(run.folder / "split.json", data_split.ids())
-    run_rewards = rewards.for_recipe(recipe)
+    run_rewards = rewards.with_corpus(rewards.for_recipe(recipe), data_split.train)
     size = batch_size(run, loaded)
     dataset = training_data.as_dataset(
         rows,

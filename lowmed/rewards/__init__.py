@@ -5,7 +5,7 @@ A value of None means that the reward abstains; 0 is a verdict.
 
 from lowmed.rewards.registry import REWARDS, build, for_recipe, needs, needs_of
 from lowmed.rewards.score import Need, Reward, Rollout, Score
-from lowmed.rewards.weighted import Weighted, total, values_after_gates
+from lowmed.rewards.weighted import Weighted, total, values_after_gates, with_corpus
 
 __all__ = [
     "REWARDS",
@@ -20,4 +20,5 @@ __all__ = [
     "needs_of",
     "total",
     "values_after_gates",
+    "with_corpus",
 ]

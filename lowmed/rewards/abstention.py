@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lowmed import prompt
 from lowmed.rewards.hacks import honest_wrong_completion
-from lowmed.rewards.weighted import Weighted
+from lowmed.rewards.weighted import Weighted, with_corpus
 from lowmed.sample import KINDS, Sample
 
 MAX_ABSTAINED = 0.5  # share of the questions of the reward's kinds
@@ -63,6 +63,7 @@ def abstentions(
         family: the prompt family of training, which gives the form of completion.
     """
     chosen = gold_subset(samples)
+    rewards = with_corpus(rewards, samples)
     return tuple(_abstention(reward, chosen, family, drawn=len(chosen) < len(samples)) for reward in rewards)
 
 

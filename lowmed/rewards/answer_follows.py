@@ -7,8 +7,8 @@ from lowmed import answer
 from lowmed.answer.negation import is_affirmed, mark_clauses
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.format import thought, thought_fault
-from lowmed.rewards.reasoning import sentences
 from lowmed.rewards.score import Score
+from lowmed.rewards.sentences import sentences
 from lowmed.sample import Kind, Sample
 
 
@@ -22,6 +22,7 @@ class AnswerFollows:
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("choice", "closed", "open")
+    pays_form: ClassVar[bool] = True
     completion_format: CompletionFormat = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:

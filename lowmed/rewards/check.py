@@ -1,4 +1,4 @@
-"""Checks that rewards pay gold completions in full, and pay no hack more than an honest wrong answer.
+"""Checks that rewards pay gold completions in full, hacks no more than a wrong answer, and little without the image.
 
 Rewards that pay length by design (`pays_length`) do not count in the verdict; the report names them.
 """
@@ -9,8 +9,10 @@ from typing import Any
 
 from lowmed import prompt
 from lowmed.rewards import hacks
+from lowmed.rewards.blind import BlindResult, spread, try_blind_texts
 from lowmed.rewards.score import Score
-from lowmed.rewards.weighted import Weighted, total
+from lowmed.rewards.search import SearchReport
+from lowmed.rewards.weighted import Weighted, total, with_corpus
 from lowmed.sample import KINDS, Kind, Sample
 
 HACKED_PER_KIND = 12  # questions of each kind on which the hacks are tried
@@ -79,16 +81,20 @@ class RewardsReport:
         gold: the result of each reward on the gold completions.
         variants_below: spellings of gold completions that earn less than the gold completion.
         hacks: the result of each hack on each kind of question.
+        blind: what each reward pays for texts that were written without the image.
         pay_length: names of the rewards that pay length by design.
         failures: failed checks, in words; empty if the rewards passed.
+        search: the result of the search for texts that earn too much; None if it was not run.
         format: version of the JSON form.
     """
 
     gold: tuple[GoldResult, ...]
     variants_below: tuple[VariantBelow, ...]
     hacks: tuple[HackResult, ...]
+    blind: tuple[BlindResult, ...]
     pay_length: tuple[str, ...]
     failures: tuple[str, ...]
+    search: SearchReport | None = None
     format: int = 1
 
     @property
@@ -109,10 +115,11 @@ def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family
         samples: the samples whose gold answers and questions are used.
         family: the prompt family, which gives the form of completion.
     """
+    rewards = with_corpus(rewards, samples)
     strict = [reward for reward in rewards if not reward.pays_length]
     references = [(sample, prompt.reference_completion(family, sample)) for sample in samples]
     gold = tuple(_check_gold(reward, references) for reward in rewards)
-    chosen = {kind: _spread([sample for sample in samples if sample.kind == kind]) for kind in KINDS}
+    chosen = {kind: spread([sample for sample in samples if sample.kind == kind], HACKED_PER_KIND) for kind in KINDS}
     variants = tuple(
         below
         for same_kind in chosen.values()
@@ -124,12 +131,14 @@ def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family
         for kind, same_kind in chosen.items()
         for result in _try_hacks(rewards, strict, same_kind, kind, family.completion_format)
     )
+    blind = tuple(try_blind_texts(rewards, samples, family))
     return RewardsReport(
         gold=gold,
         variants_below=variants,
         hacks=tried,
+        blind=blind,
         pay_length=tuple(reward.name for reward in rewards if reward.pays_length),
-        failures=tuple(_failures(gold, variants, tried)),
+        failures=tuple(_failures(gold, variants, tried, blind)),
     )
 
 
@@ -139,7 +148,10 @@ def score_completion(rewards: Sequence[Weighted], sample: Sample, completion: st
 
 
 def _failures(
-    gold: Iterable[GoldResult], variants: Sequence[VariantBelow], tried: Iterable[HackResult]
+    gold: Iterable[GoldResult],
+    variants: Sequence[VariantBelow],
+    tried: Iterable[HackResult],
+    blind: Iterable[BlindResult],
 ) -> Iterable[str]:
     for result in gold:
         if result.below_full and not result.pays_length:
@@ -152,6 +164,8 @@ def _failures(
                 f"{hack.hack!r} earns {hack.total:.2f} on {hack.kind} questions, "
                 f"an honest wrong answer {hack.honest_total:.2f}"
             )
+    for blind_result in blind:
+        yield from blind_result.failures()
 
 
 def _check_gold(reward: Weighted, references: Sequence[tuple[Sample, str]]) -> GoldResult:
@@ -170,11 +184,6 @@ def _check_gold(reward: Weighted, references: Sequence[tuple[Sample, str]]) -> G
         below_full=len(below),
         examples=tuple(below[:MAX_EXAMPLES]),
     )
-
-
-def _spread(samples: Sequence[Sample]) -> list[Sample]:
-    """At most `HACKED_PER_KIND` samples, evenly spaced over the list."""
-    return list(samples[:: max(1, -(-len(samples) // HACKED_PER_KIND))])
 
 
 def _variants_below(rewards: Sequence[Weighted], sample: Sample, family: prompt.Family) -> Iterable[VariantBelow]:

@@ -15,6 +15,11 @@ class CustomReward:
 
     function: Reward
 
+    @property
+    def pays_form(self) -> bool:
+        """Whether the function has the attribute `pays_form`: it pays form, whatever the image shows."""
+        return bool(getattr(self.function, "pays_form", False))
+
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion.
 

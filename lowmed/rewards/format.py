@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import ClassVar
 
 import regex
 
@@ -32,6 +33,7 @@ class Format:
     length.
     """
 
+    pays_form: ClassVar[bool] = True
     completion_format: CompletionFormat = "think_answer"
 
     def __call__(self, sample: Sample, completion: str) -> Score:

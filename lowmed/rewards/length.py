@@ -74,6 +74,7 @@ class Overlong:
     unknown, L counts words and punctuation marks.
     """
 
+    pays_form: ClassVar[bool] = True
     cache: int = 64
     max_new_tokens: int = 256
 

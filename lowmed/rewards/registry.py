@@ -113,7 +113,9 @@ def options(name: str) -> dict[str, tuple[Any, Any]]:
     constructor = REWARDS[name]
     hints = {option: hint for option, hint in get_type_hints(constructor).items() if get_origin(hint) is not ClassVar}
     fields = getattr(constructor, "__dataclass_fields__", {})
-    return {option: (hint, fields[option].default) for option, hint in hints.items() if option != "judge"}
+    return {
+        option: (hint, fields[option].default) for option, hint in hints.items() if option not in ("judge", "corpus")
+    }
 
 
 def type_name(hint: Any) -> str:

@@ -1,6 +1,7 @@
 """Repetition within a completion, by n-grams of words."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lowmed.rewards.format import words
 from lowmed.rewards.score import Score
@@ -15,6 +16,7 @@ class Repetition:
     repeated n-grams that costs nothing, because honest explanations repeat words too.
     """
 
+    pays_form: ClassVar[bool] = True
     n: int = 4
     allowed: float = 0.2
 

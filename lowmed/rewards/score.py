@@ -63,6 +63,17 @@ class NeedsPreparation(Protocol):
         """Compute in one batch what the scores of these completions depend on."""
 
 
+@runtime_checkable
+class NeedsCorpus(Protocol):
+    """A reward that compares a completion with the explanations of the training samples."""
+
+    def __call__(self, sample: Sample, completion: str) -> Score:
+        """Score one completion."""
+
+    def with_corpus(self, samples: Sequence[Sample]) -> Reward:
+        """The reward with these training samples."""
+
+
 class LikelihoodReward(Protocol):
     """A reward that needs `likelihood`, with the settings of the EMA copy of the adapter."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lowmed import answer
+from lowmed.answer.findings import contradicts, quantities, read_findings
 from lowmed.rewards import embedding
 from lowmed.rewards.accuracy import lists_more
 from lowmed.rewards.score import Need, Score
@@ -16,9 +17,10 @@ class Semantic:
     """1 for an open answer close in meaning to the gold answer; 0 if it contradicts it.
 
     Close means a cosine above that of 99 in 100 pairs of different gold answers. `graded` pays the similarity itself,
-    from 0 (that of unrelated answers) to 1. Embeddings hardly see sides and negations, so the contradiction gate comes
-    first. The reward abstains on other kinds of questions. The idea is MediX-R1's (2602.23363, cosine of at least 0.8);
-    scale and threshold are lowmed's, from the data's gold answers.
+    from 0 (that of unrelated answers) to 1. Embeddings hardly see sides, negations and numbers, so the contradiction
+    gate comes first, and all numbers with their units must be those of the gold answer. The reward abstains on other
+    kinds of questions. The idea is MediX-R1's (2602.23363, cosine of at least 0.8); scale and threshold are lowmed's,
+    from the data's gold answers.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"embedding"})
@@ -53,6 +55,10 @@ class Semantic:
             return Score(1.0, "right", read.value)
         if opposites := answer.contradictions(read.value, sample.answer):
             return Score(0.0, f"contradicts the gold answer ({', '.join(opposites)})", read.value)
+        if conflict := contradicts(read_findings(read.value).findings, read_findings(sample.answer).findings):
+            return Score(0.0, f"contradicts the gold answer ({conflict})", read.value)
+        if quantities(read.value) != quantities(sample.answer):
+            return Score(0.0, "other numbers than the gold answer", read.value)
         if lists_more(answer.extract(completion).text or "", sample.answer):
             return Score(0.0, "lists more than the gold answer", read.value)
         scale = embedding.load_scale(self.calibration, self.model)

@@ -1,11 +1,11 @@
 """A named reward with its weight and gate, and the total of several rewards."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from lowmed.errors import LowmedError, RunError
-from lowmed.rewards.score import GroupReward, Need, NeedsPreparation, Reward, Rollout, Score
+from lowmed.rewards.score import GroupReward, Need, NeedsCorpus, NeedsPreparation, Reward, Rollout, Score
 from lowmed.sample import Sample
 
 Result = TypeVar("Result")
@@ -28,6 +28,11 @@ class Weighted:
     def pays_length(self) -> bool:
         """Whether the published idea of the reward is to pay long reasoning, whatever its content."""
         return bool(getattr(self.reward, "pays_length", False))
+
+    @property
+    def pays_form(self) -> bool:
+        """Whether the idea of the reward is to pay the form of the text, whatever the image shows."""
+        return bool(getattr(self.reward, "pays_form", False))
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion.
@@ -65,6 +70,18 @@ class Weighted:
                 f"sample {sample.id}, completion {completion[:80]!r}",
                 "correct the reward, or leave it out of method.rewards",
             ) from error
+
+
+def with_corpus(rewards: Sequence[Weighted], samples: Sequence[Sample]) -> list[Weighted]:
+    """The rewards with these training samples, for those that compare with the training explanations.
+
+    A reward that has training samples already keeps them.
+    """
+
+    def prepared(reward: object) -> Reward | None:
+        return reward.with_corpus(samples) if isinstance(reward, NeedsCorpus) else None
+
+    return [replace(weighted, reward=prepared(weighted.reward) or weighted.reward) for weighted in rewards]
 
 
 def values_after_gates(rewards: Sequence[Weighted], scores: Mapping[str, Score]) -> dict[str, float | None]:

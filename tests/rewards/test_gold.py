@@ -20,9 +20,10 @@ PREDICTIONS = Path(__file__).parents[3] / "shared" / "predictions"
 def _below_full(samples: list[Sample]) -> list[tuple[str, str, str]]:
     result = []
     for family in prompt.FAMILIES.values():
-        for reward in rewards.build(
+        built = rewards.build(
             [("accuracy", 1.0, {}), ("format", 0.2, {}), ("reasoning", 0.5, {})], family.completion_format
-        ):
+        )
+        for reward in rewards.with_corpus(built, samples):
             scores = [(sample, reward(sample, prompt.reference_completion(family, sample))) for sample in samples]
             result += [
                 (reward.name, sample.answer, score.why) for sample, score in scores if score.value not in (1, None)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed import answer, rewards
+from lowmed.nano import phantom
 from lowmed.sample import Sample
 
 EXPLANATION = "The X-ray image shows one large lesion in the lower left, so the side is left."
@@ -19,7 +20,10 @@ SAMPLES = [
     Sample("json", "Report it.", '{"side": "left"}', "json", "g", "t", explanation=EXPLANATION),
     Sample("text", "Describe it.", "A lesion in the lower left.", "text", "g", "t"),
 ]
-REWARDS = rewards.build([("accuracy", 1.0, {"graded": True}), ("reasoning", 0.5, {}), ("format", 0.2, {})])
+REWARDS = rewards.with_corpus(
+    rewards.build([("accuracy", 1.0, {"graded": True}), ("reasoning", 0.5, {}), ("format", 0.2, {})]),
+    phantom.samples("train", 60),
+)
 BY_TEXT = (
     "overlong",
     "repetition",

