@@ -95,15 +95,13 @@ def evaluate(
 
 def _judged(folder: Path, judge: "Judge", progress: Progress) -> "EvalReport":
     """Judge the open completions and write the report again with all verdicts."""
-    from lowmed.evaluation import judge_scores, results_folder
-    from lowmed.evaluation.report import report
+    from lowmed.evaluation import judge_scores
+    from lowmed.evaluation.report import write_report
 
     total = sum(len(judge_scores.open_rows(folder, system)) for system in judge_scores.judged_systems(folder))
     with progress(f"judge {judge.model}", total) as advance:
         judge_scores.collect_verdicts(folder, judge, advance)
-    result = report(folder)
-    result.write(folder / results_folder.REPORT)
-    return result
+    return write_report(folder)
 
 
 def _results_folder(

@@ -14,7 +14,7 @@ from lowmed.evaluation.metrics import scored
 from lowmed.evaluation.probe import SUPPORT
 from lowmed.evaluation.probe import probe as probe_metrics
 from lowmed.evaluation.records import EvalReport, ProbeReport
-from lowmed.evaluation.report import eval_settings, report
+from lowmed.evaluation.report import eval_settings, write_report
 from lowmed.evaluation.target import EvalTarget
 from lowmed.progress import Progress
 from lowmed.recipe import ModelSpec
@@ -70,9 +70,7 @@ def evaluate(
                 runner.run_conditions(
                     folder, system, conditions, load_answerer, train=data_split.train, advance=advance
                 )
-    result = report(folder)
-    result.write(folder / results_folder.REPORT)
-    return result
+    return write_report(folder)
 
 
 def probe(

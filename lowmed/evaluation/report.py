@@ -8,7 +8,7 @@ from lowmed import __version__, prompt
 from lowmed.answer import RULES_VERSION, normalize
 from lowmed.data.split import DataSplit
 from lowmed.errors import RunError
-from lowmed.evaluation import control_effects, judge_scores, pass_at_k, results_folder
+from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
 from lowmed.evaluation.controls import CONTROLS, REAL, SAMPLED
 from lowmed.evaluation.metrics import mean, metrics, scored
 from lowmed.evaluation.records import ControlReport, EvalReport, EvalSettings, JudgeScores, SplitReport, SplitSettings
@@ -73,6 +73,24 @@ def report(folder: Path) -> EvalReport:
     Raises:
         RunError: the directory is not an evaluation, or completions are missing.
     """
+    return _report(folder, _scored_rows(folder))
+
+
+def write_report(folder: Path) -> EvalReport:
+    """Write report.json of an evaluation, and the grades of its questions; the report has what changed since then.
+
+    Raises:
+        RunError: as `report`.
+    """
+    rows = _scored_rows(folder)
+    real = {system: by_condition[REAL] for system, by_condition in rows.items()}
+    result = _report(folder, rows).model_copy(update={"changes": grades.changed_grades(folder, real)})
+    result.write(folder / results_folder.REPORT)
+    grades.write_grades(folder, real)
+    return result
+
+
+def _scored_rows(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     settings = results_folder.read_settings(folder)
     rows = {
         system: {
@@ -89,6 +107,11 @@ def report(folder: Path) -> EvalReport:
                 str(folder),
                 "repeat the same `lowmed eval` without --rescore; it generates the missing completions",
             )
+    return rows
+
+
+def _report(folder: Path, rows: Mapping[str, RowsByCondition]) -> EvalReport:
+    settings = results_folder.read_settings(folder)
     judged = judge_scores.judge_scores(folder, {system: by_condition[REAL] for system, by_condition in rows.items()})
     return build(settings, rows, judged).model_copy(update={"folder": folder})
 

@@ -73,6 +73,12 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
             shown.print(f"\n{system}: {controls.verdict}")
     shown.print("\nAccuracy is lenient unless called strict. Intervals are 95 %, for questions that share images.")
     shown.print("(few): under 30 questions or 10 images. macro: mean of the cells, each counted once.")
+    for change in report.changes:
+        examples = escape(", ".join(change.examples)) + (", ..." if change.questions > len(change.examples) else "")
+        shown.print(
+            f"changed by the answer rules {report.rules}, {change.system}: {change.before} -> {change.after}, "
+            f"{change.questions} questions ({examples})"
+        )
     for scores in report.judged:
         usage = scores.usage
         cost = f", cost {usage.cost:.4f}" if usage.cost else ""

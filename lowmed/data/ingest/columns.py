@@ -16,7 +16,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
         "img_name", "figure_path", "picture", "dicom", "file_name", "filename", "file", "path",
     ),
     "question": ("question", "query", "problem", "prompt", "instruction", "q"),
-    "answer": ("short_answer", "answer", "gt_answer", "gold", "solution", "target", "output", "response", "a"),
+    "answer": ("short_answer", "answer", "gt_answer", "gold", "ground_truth_answer", "ground_truth", "solution", "target", "output", "response", "a"),
     "letter": (
         "answer_label", "answer_letter", "correct_option", "correct_answer_label", "label", "correct", "answer_idx",
     ),
@@ -25,7 +25,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "group": ("group", "patient_id", "patientid", "patient", "subject_id", "subject", "case_id", "study_id"),
     "split": ("split", "partition", "subset"),
     "kind": ("kind", "answer_type", "question_kind", "output_type"),
-    "explanation": ("explanation", "rationale", "reasoning", "reason", "long_answer", "cot"),
+    "explanation": ("explanation", "rationale", "reasoning", "reason", "long_answer", "ground_truth_explanation", "cot"),
     "modality": ("modality", "modality_type", "image_modality"),
     "topic": ("topic", "question_type", "content_type", "category"),
     "unit": ("unit", "units", "answer_unit"),
@@ -93,6 +93,8 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
     by_field = {field: column for field, column in by_field.items() if mapping.get(field) != ""}
     if "question" not in by_field or not {"answer", "letter"} & by_field.keys():
         missing = "question" if "question" not in by_field else "answer"
+        alike = next((name for name in present if missing in name.casefold()), "COLUMN")
+        fix = f"name the column: --map '{missing}={alike}'"
         raise RecipeError(f"no column holds the {missing}; {columns_present}", "the table's columns", fix)
     without = "options" in by_field or mapping.get("options") == ""
     return Columns(by_field, () if without else option_columns(present), frozenset(guessed))

@@ -32,7 +32,7 @@ from lowmed.evaluation.records.metrics import (
     SamplingMetrics,
     TierShare,
 )
-from lowmed.evaluation.records.report import EvalReport, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
+from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.stored import (
     EvalSettings,
     ScoredCompletion,
@@ -61,6 +61,7 @@ __all__ = [
     "FieldMetrics",
     "FieldScores",
     "Flips",
+    "GradeChange",
     "JudgeCost",
     "JudgeScores",
     "JudgedAccuracy",

@@ -19,6 +19,21 @@ class SplitReport(SplitSettings):
     """By system: base, tuned or endpoint."""
 
 
+class GradeChange(Part):
+    """Questions whose lenient grade changed since the evaluation was last scored."""
+
+    system: str
+    """base, tuned or endpoint."""
+    before: str
+    """Grade before: correct, incorrect or unread."""
+    after: str
+    """Grade now."""
+    questions: int
+    """Number of questions."""
+    examples: tuple[str, ...]
+    """The first ids."""
+
+
 class EvalReport(SharedSettings):
     """Result of `lowmed eval` on one data source, with the settings of the evaluation."""
 
@@ -34,6 +49,8 @@ class EvalReport(SharedSettings):
     """By system; empty without `--samples`."""
     judged: tuple[JudgeScores, ...] = ()
     """One entry a judge."""
+    changes: tuple[GradeChange, ...] = ()
+    """Grades that changed since the evaluation was last scored, by other answer rules."""
     folder: Path | None = Field(default=None, exclude=True)
 
     @property

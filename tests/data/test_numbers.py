@@ -1,0 +1,56 @@
+"""Numbers with limits and units: from a table to a graded answer."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from lowmed.answer import grade, read
+from lowmed.cli import app
+from lowmed.data.folder import load
+from lowmed.sample import Sample
+
+TABLE = """id,Question,Ground Truth Answer,Lower Limit,Upper Limit,Output Type,units
+1,What is the GFR?,83.072,78.9184,87.2256,decimal,mL/min
+2,What is the score?,3,3,3,integer,
+3,When is the due date?,01/24/2020,01/24/2020,01/24/2020,date,
+4,What is the diagnosis?,gout,,,text answer,
+"""
+
+
+def prepared(folder: Path) -> tuple[Sample, ...]:
+    (folder / "t.csv").write_text(TABLE)
+    arguments = ["data", "prepare", str(folder / "t.csv"), "--out", str(folder / "out")]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    return load(str(folder / "out")).samples
+
+
+def test_rows_with_limits_become_numbers_and_others_stay_open(tmp_path: Path) -> None:
+    samples = {sample.id: sample for sample in prepared(tmp_path)}
+    assert [samples[name].kind for name in "1234"] == ["number", "number", "number", "open"]
+    assert (samples["1"].lower, samples["1"].upper, samples["1"].unit) == ("78.9184", "87.2256", "mL/min")
+
+
+def test_answers_within_the_limits_are_right(tmp_path: Path) -> None:
+    samples = {sample.id: sample for sample in prepared(tmp_path)}
+
+    def outcome(name: str, completion: str) -> str:
+        return grade(read(completion, samples[name]), samples[name]).outcome
+
+    assert outcome("1", "<answer>85 mL/min</answer>") == "correct"
+    assert outcome("1", "GFR = 141 x 0.59 = 83.1 mL/min") == "correct"
+    assert outcome("1", "<answer>88</answer>") == outcome("1", "<answer>85 mg/dL</answer>") == "incorrect"
+    assert outcome("1", "between 80 and 90") == "unread"
+    assert outcome("2", "<answer>3 points</answer>") == "correct"
+    assert outcome("3", "The due date is January 24, 2020.") == "correct"
+    assert outcome("3", "<answer>01/25/2020</answer>") == "incorrect"
+
+
+def test_the_digest_of_data_without_numbers_does_not_depend_on_the_number_fields(tmp_path: Path) -> None:
+    line = {"id": "1", "question": "Where?", "answer": "left", "kind": "open"}
+    digests = []
+    for name, extra in (("a", {}), ("b", {"unit": "", "lower": "", "upper": ""}), ("c", {"unit": "cm"})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "samples.jsonl").write_text(json.dumps({**line, **extra}) + "\n")
+        digests.append(load(str(tmp_path / name)).digest)
+    assert digests[0] == digests[1] != digests[2]
