@@ -59,6 +59,7 @@ _STEP = re.compile(r"[.)]\s+\w")
 _STRUCK_OUT = re.compile(r"~~[^~\n]*~~")
 _DROPPED = str.maketrans({**dict.fromkeys('[]{}"“”„‟«»「」『』_~#|<>)）\ufe0f', " "), "(": " – ", "（": " – "})
 _SHORT_NOT = regex.compile(r"n['’]t\b")
+_SHORT_IS = regex.compile(r"(?<=\b(?:it|this|that|answer|diagnosis|choice))['’]s\b")
 _CANNOT = regex.compile(r"\b(ca)n? ?not\b")  # also "ca not", which "can't" has become
 _SPACES = regex.compile(r"[^\S\n]+")
 
@@ -140,7 +141,7 @@ def mark_mentions(text: str, options: Options) -> str:
     text = _TEXT_IN_FRONT.sub(lambda match: _merged(match[1], match[2], TEXT), text)
     text = _TEXT_AND_LETTER.sub(lambda match: match[1] if _same(match[1], match[2]) else match[0], text)
     text = _TEXT_BEHIND.sub(_merge_behind, text)
-    text = _SHORT_NOT.sub(" not", text.casefold().translate(_DROPPED))
+    text = _SHORT_IS.sub(" is", _SHORT_NOT.sub(" not", text.casefold().translate(_DROPPED)))
     return _SPACES.sub(" ", _CANNOT.sub(r"\1n not", text)).strip()
 
 

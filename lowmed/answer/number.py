@@ -33,6 +33,7 @@ _STATED = re.compile(
     rf"|[:=≈])"
     rf"[^\d.;,]{{0,25}}?(?={NUMBER})"
 )
+_MORE_AFTER = re.compile(rf"\s*(?:{UNIT}\s*)?(?:,|;|/|\bor\b|\band\b)\s*(?:or |and |perhaps |maybe )*{NUMBER}")
 _BRACKETS = re.compile(r"[(\[][^()\[\]]*[)\]]")
 _STATEMENT_END = re.compile(r"(?<=[^\d]\.)\s|(?<=\d)\.\s|[;\n]|(?<=[!?])\s")
 
@@ -112,8 +113,12 @@ def _committed(prepared: str, unit: str) -> Quantity | str:
         in_unit = {quantity for quantity in values if unit and _dimension(quantity.unit) == _dimension(unit)}
         stated = _STATED.search(statement)
         first = quantities[0]
-        if not statement[: first[0]].strip(" ~.") or len(values) == 1:
+        if len(values) == 1:
             return _single(statement, *first)
+        if not statement[: first[0]].strip(" ~."):
+            return (
+                "ambiguous" if _MORE_AFTER.match(statement, _end(statement, first[0])) else _single(statement, *first)
+            )
         if _RANGE_BEFORE.search(statement[: first[0]]) or _is_range(statement, first[0]):
             return "range"
         if len(in_unit) == 1:
@@ -121,6 +126,12 @@ def _committed(prepared: str, unit: str) -> Quantity | str:
         result = next(quantities_in(statement, stated.end()), None) if stated else None
         return _single(statement, *result) if result else "ambiguous"
     return "no_candidate"
+
+
+def _end(text: str, start: int) -> int:
+    """The index behind the number at `start`."""
+    match = re.compile(NUMBER).match(text, start)
+    return match.end() if match else start
 
 
 def _single(text: str, start: int, quantity: Quantity) -> Quantity | str:

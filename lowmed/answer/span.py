@@ -28,11 +28,11 @@ _CONTEXT_BEFORE = regex.compile(
     r"|rather than|compared (?:to|with)|next to|adjacent to|below|above|behind|beneath|on top of|supplies|supplying"
     r"|drains?|(?:lateral|medial|anterior|posterior) to|near|no longer|rules? out|ruled out|excludes?|against"
     r"|(?:may|might|could|can|would|consider(?:ed)?)(?: \w+)?|progress(?:es)? to|evolves? (?:in)?to|similar to|mimics?"
-    r"|risk of|(?:you|they) (?:are|re)|less likely|unlikely)\b(?: \w+){0,2} ?$"
+    r"|simulat\w+|risk of|(?:you|they) (?:are|re)|less likely|unlikely)\b(?: \w+){0,2} ?$"
 )
 _CONTEXT_AFTER = regex.compile(
     r"^ ?(?:\w+ ){0,3}?(?:resolved|spared|unlikely|less likely|excluded|ruled out|unaffected|would|could|might|may"
-    r"|suspected but|like|among)\b|^ that (?:there|it)\b"
+    r"|suspected but|like|among|(?:a |\w+ )?(?:year|month|week|day)s? ago|ago)\b|^ that (?:there|it)\b"
 )
 # "A chest X-ray" does not answer "which part of the body?".
 _MODALITY_AFTER = regex.compile(r"^ (?:xray|ct|mri|radiograph|ultrasound)s?\b")

@@ -37,7 +37,7 @@ def in_classes(pattern: str) -> str:
 _LEADS = regex.compile(
     "|".join(
         in_classes(pattern).removesuffix("@") + r"\s*$"
-        for pattern in (*ALL.final_verdicts, *ALL.verdicts)
+        for pattern in (*ALL.final_verdicts, *ALL.answers, *ALL.verdicts)
         if pattern.endswith("@")
     )
 )
@@ -67,8 +67,8 @@ def _starts_list(statements: Sequence[str]) -> bool:
     """Whether a list of the options begins here, so that the first of them is not singled out."""
     if number_of(statements[0]) != 0:
         return False
-    items = [number_of(statement) for statement in statements if ITEM.match(statement) or ALONE.fullmatch(statement)]
-    return items[1:2] == [1]
+    following = statements[1] if len(statements) > 1 else " "
+    return number_of(following) == 1 and bool(ITEM.match(following) or ALONE.fullmatch(following))
 
 
 def number_of(text: str) -> int:

@@ -31,7 +31,7 @@ from lowmed.answer.statements import (
 )
 
 # Ranks of a mention.
-HEDGED, AFFIRMED, INDICATED, ANNOUNCED, FINAL = range(5)
+HEDGED, AFFIRMED, INDICATED, ANNOUNCED, ANSWERED, FINAL = range(6)
 _HYPOTHETICAL = regex.compile(one_of(ALL.hypotheticals))
 _WOULD, _IF = regex.compile(one_of(ALL.conditional_verbs)), regex.compile(one_of(ALL.ifs))
 _SUPPOSED = regex.compile(rf"{one_of(ALL.hypotheticals)}(?:(?!\b{one_of(ALL.but_words)}\b)[^;])*$")
@@ -43,11 +43,12 @@ def _with_mention(patterns: Iterable[str]) -> list["regex.Pattern[str]"]:
 
 
 _COMPARED_AFTER = _with_mention(pattern for pattern in ALL.comparisons if pattern.endswith("@"))
-_FINAL, _VERDICTS = _with_mention(ALL.final_verdicts), _with_mention(ALL.verdicts)
+_FINAL, _ANSWERS = _with_mention(ALL.final_verdicts), _with_mention(ALL.answers)
+_VERDICTS = _with_mention(ALL.verdicts)
 _INDICATIONS, _REJECTIONS = _with_mention(ALL.indications), _with_mention(ALL.rejections)
 _EXCEPTIONS, _ALTERNATIVES = _with_mention(ALL.exceptions), _with_mention(ALL.alternatives)
 _COMPARISONS, _HEDGES = _with_mention(ALL.comparisons), _with_mention(ALL.hedges)
-_RANKS = ((FINAL, _FINAL), (ANNOUNCED, _VERDICTS), (INDICATED, _INDICATIONS))
+_RANKS = ((FINAL, _FINAL), (ANSWERED, _ANSWERS), (ANNOUNCED, _VERDICTS), (INDICATED, _INDICATIONS))
 _ACCEPTED, _REJECTED = regex.compile(one_of(ALL.accepted_items)), regex.compile(one_of(ALL.rejected_items))
 _WITHDRAWN, _SECOND_THOUGHT = regex.compile(one_of(ALL.withdrawals)), regex.compile(one_of(ALL.second_thoughts))
 _CONCLUSION, _OTHERS = regex.compile(one_of(ALL.conclusions)), regex.compile(one_of(ALL.other_options))
@@ -119,7 +120,7 @@ class _Reading:
         verdicts = self._valid()
         if self.verdicts and not verdicts:
             return None, "revoked"
-        for rank in (FINAL, ANNOUNCED, INDICATED, AFFIRMED, HEDGED):
+        for rank in (FINAL, ANSWERED, ANNOUNCED, INDICATED, AFFIRMED, HEDGED):
             ranked = [verdict for verdict in verdicts if verdict.rank == rank]
             if not ranked or (rank < ANNOUNCED and self.asks_negation):
                 continue
@@ -244,7 +245,7 @@ class _Reading:
         """Position and rank of the mentions that the statement announces as the answer, the lower ranks last."""
         seen: set[int] = {match.start(1) for pattern in _COMPARED_AFTER for match in pattern.finditer(statement)}
         ranks = ((FINAL, _EXCEPTIONS), *_RANKS) if self.asks_negation else _RANKS
-        for rank, patterns in (*ranks, (ANNOUNCED, _ALTERNATIVES)):
+        for rank, patterns in (*ranks, (ANSWERED, _ALTERNATIVES)):
             for pattern in patterns:
                 for match in pattern.finditer(statement):
                     position, before = match.start(1), statement[: match.start()]
@@ -278,7 +279,13 @@ class _Reading:
             place = places[order] if order < len(places) else -1
             if position in rejected or (place >= 0 and is_negated(clauses, place, place + 1)):
                 self.rejected.add(option)
-            elif position not in compared and position < condition and may_affirm(statement[position]) and not in_item:
+            elif (
+                position not in compared
+                and not _WOULD.match(statement, position + 2)
+                and position < condition
+                and may_affirm(statement[position])
+                and not in_item
+            ):
                 rank = HEDGED if position in hedged else AFFIRMED
                 counted.append(Verdict(index, position, rank, option))
         closing = LAST_LETTER.search(statement)
@@ -288,7 +295,7 @@ class _Reading:
         if len(named) > 1 and len(named) == len(set(self.options.texts)):
             return  # the statement repeats the options
         if len(named) == 1 and not announced and _SECOND_THOUGHT.match(statement):
-            counted = [Verdict(index, verdict.position, ANNOUNCED, verdict.option) for verdict in counted]
+            counted = [Verdict(index, verdict.position, ANSWERED, verdict.option) for verdict in counted]
         elif len(named) == 1 and _CONCLUSION.match(statement) and counted[0].rank == AFFIRMED:
             counted = [Verdict(index, verdict.position, INDICATED, verdict.option) for verdict in counted]
         self.verdicts += counted

@@ -45,8 +45,8 @@ GERMAN = Lexicon(
     ),
     words_after_letters=("ist", "und", "oder"),
     reasons=("weil", "da", "denn", "aufgrund", "wegen"),
+    answers=(rf"\b(?:antwort|lösung)\b{_GAP}{_BE}{_FILL}@",),
     verdicts=(
-        rf"\b(?:antwort|lösung)\b{_GAP}{_BE}{_FILL}@",
         rf"(?<!\b(?:nicht|weniger) )\b(?:{_CORRECT})\b{_GAP}{_BE}{_FILL}@",
         rf"\b(?:richtig|korrekt|zutreffend) (?:ist|wäre){_FILL}@",
         rf"\b(?:am (?:wahrscheinlichsten|ehesten)|wahrscheinlichste\w*|naheliegendste\w*){_GAP}(?:{_BE}|liegt|handelt es sich um|spricht für|vereinbar mit|passend zu)?{_FILL}@",

@@ -13,6 +13,7 @@ _FILL = (
     r"|this|for|any|either|both|at|s|nevertheless|still|actually|rather|really|just|only|really|best|more|also|has|have|must|would|should"
     r"|here|correct)\b){0,12}"
 )
+_SHORT_FILL = r"(?:[ ,]|\b(?:the|a|an|option|choice|of|to|with|that|it|was|is)\b){0,6}"
 _NOT_ABOUT = (
     r"(?<!\b(?:each|every|to|no|determine|determining|find|reach|arrive at|provide|explain|justify|support|understand|derive|explanation|reason|reasoning|rationale|justification|analysis|discussion|possible|potential|plausible|wrong"
     r"|incorrect|other|alternative|these|those|all|of|for|behind)(?: of| for| behind)?(?: the| this| your| my)? (?:correct |final |right |best )?)"
@@ -44,9 +45,13 @@ VERDICTS: dict[str, Any] = {
         rf"\b(?:revised|corrected|updated|new) (?:answer|choice|verdict|selection)\b{_GAP}(?:{_BE})?{_FILL}@",
         rf"\bfinal (?:answer|choice|verdict|decision|selection|diagnosis)\b{_GAP}(?:{_BE})?{_FILL}@",
     ),
-    "verdicts": (
-        rf"{_NOT_ABOUT}\banswers?\b(?! (?:choices?|options?|key)){_GAP}{_BE}{_FILL}@",
+    "answers": (
+        rf"{_NOT_ABOUT}\b(?:answers?|solution)\b(?! (?:choices?|options?|key)){_GAP}{_BE}{_FILL}@",
         rf"{_NOT_ABOUT}\banswers?\b[ :=-]{{1,4}}(?:option |choice |letter )?@",
+        r"(?:^|[.,;:–-] ?)(?:but |oh |hmm,? |sorry,? |no,? )*(?:wait|actually|no(?=[,.–…-])|sorry|correction|scratch that|strike that|i mean(?:t)?|make that|or rather)"
+        rf"[ ,.:…–-]*(?:actually|i mean(?:t)?|rather|make that|it is|it s|this is|the answer is|i meant|no)*{_FILL}@",
+    ),
+    "verdicts": (
         rf"{_NOT_LESS}\b{_BEST}\b{_GAP}{_BE}{_FILL}@",
         rf"{_NOT_LESS}\b(?:most|best) {_FITS}{_FILL}@",
         rf"{_NOT_LESS}\b(?:the|a) most (?!common|frequent|often)\w+{_GAP}{_BE}{_FILL}@",
@@ -65,14 +70,14 @@ VERDICTS: dict[str, Any] = {
         rf"\b(?:it|this|that|which|diagnosis|answer) is{_FILL}@(?=[ .!]*$)",
         rf"\b(?:one|option|choice|answer|diagnosis) (?:that )?(?:i|we)\b{_GAP}{_BE}{_FILL}@",
         r"@ it is\b",
+        rf"(?<!\bdifferential )\b(?:diagnosis|verdict|conclusion|impression|choice|selection|pick|solution) ?[:=–-]{_FILL}@",
         r"@[^\w@]{0,4}(?:as |is )?the (?:most (?!common|frequent)\w+|correct|best|right|only (?:one|option|choice|answer|possible|correct|plausible))\b"
         r"(?! (?:side|lung|lobe))",
-        rf"\b(?:makes|making) (?:it |this |the answer )?{_FILL}@",
+        rf"\b(?:makes|making) (?:it |this |the answer ){_FILL}@",
+        r"\b(?:makes|making) @ (?:the|a|my) (?:\w+ )?(?:winner|answer|choice|best|most|correct|right|likely|likeliest)\b",
         rf"\b(?:now|still|would|i) say{_FILL}@",
         rf"\b(?:none|nothing|no other) (?:but|except|other than){_FILL}@",
         r"@ (?:is|would be|seems) (?:a|the) (?:much )?better (?:fit|match|answer|choice|option|explanation)\b",
-        r"(?:^|[.,;:–-] ?)(?:but |oh |hmm,? |sorry,? |no,? )*(?:wait|actually|no(?=[,.–…-])|sorry|correction|scratch that|strike that|i mean(?:t)?|make that|or rather)"
-        rf"[ ,.:…–-]*(?:actually|i mean(?:t)?|rather|make that|it is|it s|this is|the answer is|i meant|no)*{_FILL}@",
         rf"\bnot\b[^.;]{{0,60}}\bbut(?: rather| instead)?{_FILL}@",
         r"@ (?:best|most accurately|correctly) (?:describes?|fits?|explains?|matches|represents?|answers?|characterizes?)",
     ),
@@ -101,9 +106,9 @@ VERDICTS: dict[str, Any] = {
         rf"|(?:hilum|pole|border|wall|level|region|surface) of|(?:would|could|may|might|can) (?:suggest|support|favou?r|indicate|point to|mean)"
         rf"|(?:differentiat|distinguish)\w*(?: it| this| them)? (?:from|between)|such as|including|e\.?g\.?|for example|risk of|history of|concern(?:ed|s)? (?:for|about)|worried about|suspicion of|possibility of|among"
         rf"|considered?|considering|whether|between|if|suspected|initially|at first|might think|thought of|as in|seen in|features? of|signs? of|symptoms? of|causes? of"
-        rf"|associated with|complication of){_FILL}@",
+        rf"|associated with|complication of){_SHORT_FILL}@",
         r"@[^\w@.;:?]{0,3}(?:(?:also|typically|usually|primarily|mainly|commonly|often|alone|while) )*(?:would|could|can|may|might|typically|usually|often|commonly|generally|tends?|refers?|involves?|presents?|rarely"
-        r"|accounts?|occurs?|causes?|comprises?|makes up|arises?|affects?|(?:is|are|was) (?:used|caused|due|seen in|associated|defined|known|called|given)|also known|was considered|were considered|is considered|is (?:a|an|the (?:second |third )?most common|characterized|typically|usually|often|commonly|generally|defined|caused|more"
+        r"|accounts?|occurs?|causes?|comprises?|makes up|arises?|affects?|(?:is|are|was) (?:used|caused|due|seen in|associated|defined|known|called|given)|also known|should (?:always |also )?be|(?:is|are|appears?|looks?|seems?) (?:\w+ )?(?:intact|normal|unremarkable|preserved|spared|unaffected)|was considered|were considered|is considered|is (?:a|an|the (?:second |third )?most common|characterized|typically|usually|often|commonly|generally|defined|caused|more"
         r"|less|rarer?|uncommon|common|possible|also)|are (?:typically|usually|often|commonly|generally|more|less|rarer?|possible|also"
         r"|(?:\w+ )?(?:growths|lesions|tumou?rs)))\b",
     ),
@@ -124,10 +129,10 @@ VERDICTS: dict[str, Any] = {
         r"\b(?:scratch that|strike that|never mind|i take (?:that|it) back|i (?:was|am|stand) (?:wrong|mistaken|corrected|looking at the wrong)|i made (?:a|an) (?:\w+ )?"
         r"(?:mistake|error)|disregard (?:that|my|the (?:previous|above))|(?:i )?changed my (?:mind|answer)"
         r"|let me (?:correct|revise|rephrase|change|re-?consider|re-?think|re-?evaluate|re-?assess|re-?examine)|i (?:need|have|want|would like) to "
-        r"(?:correct|revise|change)|change my (?:answer|mind)|i (?:retract|withdraw)|i keep going back and forth|i apologi[sz]e for (?:the|my|any) (?:\w+ )?(?:mistake|error|confusion|oversight)|my (?:previous|initial|earlier|first) (?:answer|"
+        r"(?:correct|revise|change)|change my (?:answer|mind)|i (?:retract|withdraw)|i keep going back and forth|or so i thought|i apologi[sz]e for (?:the|my|any) (?:\w+ )?(?:mistake|error|confusion|oversight)|my (?:previous|initial|earlier|first) (?:answer|"
         r"response|choice|assessment|impression) (?:is|was) (?:wrong|incorrect|not)|on second thought|on reflection|upon reflection)\b",
         r"(?:^|[.!] )correction\b",
-        r"(?:^|\b(?:no|wait|hmm|but|hold on)\b[^.]{0,15})\b(?:that|this)(?: is| s| can)? (?:not (?:right|correct|it|be (?:it|right|correct|so))|wrong|incorrect)\b",
+        r"(?:^|\b(?:no|wait|hmm|but|hold on)\b[^.]{0,15})\bthat(?: is| s| can)? (?:not (?:right|correct|it|be (?:it|right|correct|so))|wrong|incorrect)\b",
     ),
     "corrections": (
         "wait",

@@ -81,7 +81,8 @@ class Lexicon:
     # Verdicts on options: patterns on text in lower case without brackets and quotes, "not" instead of "n't". In them,
     # "@" is the mention of an option. Lookarounds are allowed.
     final_verdicts: tuple[str, ...] = ()  # outrank all others: "the final answer is @"
-    verdicts: tuple[str, ...] = ()  # announce an answer: "the answer is @"
+    answers: tuple[str, ...] = ()  # name the answer: "the answer is @"
+    verdicts: tuple[str, ...] = ()  # announce it in other words: "the most likely diagnosis is @"
     indications: tuple[str, ...] = ()  # weaker: "is consistent with @"
     rejections: tuple[str, ...] = ()  # "@ is less likely"
     comparisons: tuple[str, ...] = ()  # mention without a choice: "unlike @", "@ usually"

@@ -32,9 +32,11 @@ def verdicts(words: Words) -> dict[str, Any]:
     fill = rf"(?:[^\w@.;?]|\b(?:{words.fill})\b){{0,10}}"
     near = r"[^\w@.;:?]{0,3}(?:\w+ ){0,4}?"
     return {
-        "verdicts": (
+        "answers": (
             rf"\b(?:{words.answer})\b{GAP}{be}{fill}@",
             rf"\b(?:{words.answer}) ?:? ?@",
+        ),
+        "verdicts": (
             rf"(?<!\b(?:{words.negation}|{words.less}) )\b(?:{words.correct})\b{GAP}{be}{fill}@",
             rf"\b(?:{words.most}) (?!{words.less})\w+{GAP}{be}{fill}@",
             rf"@{near}(?:{words.be})\b(?: \w+)?? (?:(?:{words.fill}) )*(?:{words.correct}|{words.answer}|(?:{words.most}) \w+)\b",

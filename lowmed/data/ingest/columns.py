@@ -16,7 +16,8 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
         "img_name", "figure_path", "picture", "dicom", "file_name", "filename", "file", "path",
     ),
     "question": ("question", "query", "problem", "prompt", "instruction", "q"),
-    "answer": ("short_answer", "answer", "gt_answer", "gold", "ground_truth_answer", "ground_truth", "solution", "target", "output", "response", "a"),
+    "answer": ("short_answer", "answer", "gt_answer", "gold", "ground_truth_answer",
+        "ground_truth", "solution", "target", "output", "response", "a"),
     "letter": (
         "answer_label", "answer_letter", "correct_option", "correct_answer_label", "label", "correct", "answer_idx",
     ),
@@ -25,7 +26,9 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "group": ("group", "patient_id", "patientid", "patient", "subject_id", "subject", "case_id", "study_id"),
     "split": ("split", "partition", "subset"),
     "kind": ("kind", "answer_type", "question_kind", "output_type"),
-    "explanation": ("explanation", "rationale", "reasoning", "reason", "long_answer", "ground_truth_explanation", "cot"),
+    "explanation": (
+        "explanation", "rationale", "reasoning", "reason", "long_answer", "ground_truth_explanation", "cot",
+    ),
     "modality": ("modality", "modality_type", "image_modality"),
     "topic": ("topic", "question_type", "content_type", "category"),
     "unit": ("unit", "units", "answer_unit"),
