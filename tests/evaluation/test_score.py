@@ -146,6 +146,7 @@ def test_fields_and_order_are_kept() -> None:
         "parsed": "yes",
         "parse_source": "whole",
         "flags": [],
+        "tier": "exact",
         "f1": None,
         "fields": None,
         "contradiction": [],
