@@ -100,7 +100,25 @@ def as_dataset(
             columns["completion"] = [[{"role": "assistant", "content": completion}] for completion in completions]
         return columns
 
-    return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(render)
+    return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(_Transform(render))
+
+
+class _Transform:
+    """A function that `datasets` need not hash.
+
+    It hashes transforms to name the files of a cache, which this data set does not use. Hashing follows every function
+    that the transform calls, and ends in a warning about recursion.
+    """
+
+    def __init__(self, function: Callable[[dict[str, list[int]]], dict[str, list[Any]]]) -> None:
+        self.function = function
+
+    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        """Apply the function."""
+        return self.function(batch)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return str, ("rows",)
 
 
 def _training_completion(family: prompt.Family, sample: Sample) -> str:
