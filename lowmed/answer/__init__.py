@@ -17,6 +17,7 @@ from lowmed.answer.grade import (
     tier,
 )
 from lowmed.answer.normalize import normalize, token_f1
+from lowmed.answer.number import another_number
 from lowmed.answer.quantity import is_number
 from lowmed.answer.yes_no import is_yes_no
 
@@ -29,6 +30,7 @@ __all__ = [
     "Question",
     "Source",
     "Tier",
+    "another_number",
     "canonical",
     "contradictions",
     "extract",

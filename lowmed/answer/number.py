@@ -33,7 +33,8 @@ _STATED = re.compile(
     rf"|[:=≈])"
     rf"[^\d.;,]{{0,25}}?(?={NUMBER})"
 )
-_MORE_AFTER = re.compile(rf"\s*(?:{UNIT}\s*)?(?:,|;|/|\bor\b|\band\b)\s*(?:or |and |perhaps |maybe )*{NUMBER}")
+_ALTERNATIVE = re.compile(rf"\s*(?:{UNIT}\s*)?,?\s*\bor\b")
+_EXPLANATION = re.compile(r":|\bbecause\b|\bsince\b|\bwhich\b|\bas\b")
 _BRACKETS = re.compile(r"[(\[][^()\[\]]*[)\]]")
 _STATEMENT_END = re.compile(r"(?<=[^\d]\.)\s|(?<=\d)\.\s|[;\n]|(?<=[!?])\s")
 
@@ -113,12 +114,14 @@ def _committed(prepared: str, unit: str) -> Quantity | str:
         in_unit = {quantity for quantity in values if unit and _dimension(quantity.unit) == _dimension(unit)}
         stated = _STATED.search(statement)
         first = quantities[0]
+        if _ALTERNATIVE.match(statement, _end(statement, first[0])):
+            return "ambiguous"
         if len(values) == 1:
             return _single(statement, *first)
         if not statement[: first[0]].strip(" ~."):
-            return (
-                "ambiguous" if _MORE_AFTER.match(statement, _end(statement, first[0])) else _single(statement, *first)
-            )
+            opening = _EXPLANATION.split(statement, maxsplit=1)[0]
+            others = [at for at, _ in quantities[1:] if at < len(opening) and not _RANGE_BEFORE.search(statement[:at])]
+            return "ambiguous" if others else _single(statement, *first)
         if _RANGE_BEFORE.search(statement[: first[0]]) or _is_range(statement, first[0]):
             return "range"
         if len(in_unit) == 1:
@@ -143,6 +146,16 @@ def _single(text: str, start: int, quantity: Quantity) -> Quantity | str:
 def _is_range(text: str, start: int) -> bool:
     number = re.compile(NUMBER).match(text, start)
     return number is not None and _RANGE_AFTER.match(text, number.end()) is not None
+
+
+def another_number(gold: str) -> str:
+    """A number of the same form as a gold answer, which is wrong by far more than rounding."""
+    if date := parse_date(gold):
+        year, month, day = date
+        return f"{year + 1:04}-{month:02}-{day:02}"
+    if quantity := parse_quantity(gold):
+        return str(Quantity(2 * quantity.value + 1 if quantity.value >= 0 else 1 - quantity.value, quantity.unit))
+    return ", ".join(str(Quantity(2 * part.value + 1, part.unit)) for part in parse_sequence(gold)) or "no number"
 
 
 def _dimension(unit: str) -> str:

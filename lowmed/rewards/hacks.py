@@ -58,6 +58,8 @@ def wrong_answer(sample: Sample) -> str:
     value, _ = answer.read_text(sample.answer, answer.question_of(sample))
     if value in ("yes", "no"):
         return "no" if value == "yes" else "yes"
+    if sample.kind == "number":
+        return answer.another_number(sample.answer)
     gold = answer.normalize(sample.answer)
     others = [text for text in offered_answers(sample.question, (sample.answer,)) if answer.normalize(text) != gold]
     return others[0] if others else "another structure"

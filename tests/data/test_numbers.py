@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from lowmed.answer import grade, read
@@ -54,3 +55,21 @@ def test_the_digest_of_data_without_numbers_does_not_depend_on_the_number_fields
         (tmp_path / name / "samples.jsonl").write_text(json.dumps({**line, **extra}) + "\n")
         digests.append(load(str(tmp_path / name)).digest)
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "<answer>83.072 or 12</answer>",
+        "<answer>83, 90, 100</answer>",
+        "<answer>83.072 90 100</answer>",
+        "<answer>83.1 mL/min; 90 mL/min</answer>",
+        "<answer>perhaps 83 or perhaps less</answer>",
+        "<answer>between 80 and 90</answer>",
+        "<answer>80-90</answer>",
+        "<answer>more than 80</answer>",
+    ],
+)
+def test_several_numbers_and_ranges_are_no_answer(completion: str) -> None:
+    sample = Sample("1", "GFR?", "83.072", "number", "g", "s", unit="mL/min", lower="78.9", upper="87.2")
+    assert grade(read(completion, sample), sample).outcome == "unread"
