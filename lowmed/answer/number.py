@@ -106,7 +106,10 @@ def _committed(prepared: str, unit: str) -> Quantity | str:
         if results and (result := next(quantities_in(outside, results[-1]), None)):
             return _single(outside, *result)
     outside = _BRACKETS.sub(" ", prepared)
-    for statement in _STATEMENT_END.split(outside):
+    statements = _STATEMENT_END.split(outside)
+    if len({parse_quantity(statement) for statement in statements} - {None}) > 1:
+        return "ambiguous"
+    for statement in statements:
         quantities = list(quantities_in(statement))
         if not quantities:
             continue
