@@ -25,7 +25,8 @@ def show(comparison: Comparison) -> None:
         for stratum in STRATA:
             cells: dict[str, StratumDifference] = getattr(part, f"by_{stratum}")
             for name, cell in cells.items() if len(cells) > 1 else ():
-                label = f"  {stratum.replace('_', ' ')} {escape(name)}{FEW if cell.few else ''}"
+                tier = ", exact" if name == "open" and stratum in ("kind", "answer_type") else ""
+                label = f"  {stratum.replace('_', ' ')} {escape(name)}{tier}{FEW if cell.few else ''}"
                 table.add_row(label, *_cells(cell))
         for column, by_value in part.by_strata.items():
             for name, cell in by_value.items():
