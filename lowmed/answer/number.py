@@ -21,6 +21,12 @@ from lowmed.answer.quantity import (
 )
 
 _ROUNDING = Decimal("1e-6")
+_NONE = re.compile(
+    r"no (?:\w+ )?\w+(?: (?:is|are|was|were|can be|could be))?"
+    r"(?: (?:seen|visible|identified|present|detected|found|noted))?[. ]*$"
+)
+_DENIED = re.compile(rf"(?:,\s*)?\bnot\s+{NUMBER}(?:\s?{UNIT})?(?:,?\s*but\b)?")
+_CUE = re.compile(r"\b(?:final|corrected|result|answer|total|therefore|thus|hence)\b")
 _FRACTION = re.compile(r"(?<![\d./])(\d+)\s?/\s?(\d+)(?![\d/]|\.\d)")
 _RANGE_BEFORE = re.compile(
     r"(?:\bbetween|\b(?:less|more|greater|fewer|higher|lower) than|\bat (?:least|most)|\bover|\bunder|\bup to|\babove"
@@ -58,7 +64,7 @@ def read_number(text: str, gold: str, unit: str = "") -> tuple[str | None, str]:
         return _read_sequence(prepared, len(expected))
     if (complete := parse_quantity(text)) is not None:
         return str(complete), ""
-    if normalize(text) in ("none", "zero") or prepared.lstrip().startswith("no "):
+    if normalize(text) in ("none", "zero") or _NONE.match(prepared.lstrip()):
         return ("0", "") if not is_noncommittal(normalize(text)) else (None, "noncommittal")
     if is_noncommittal(normalize(text)):
         return None, "noncommittal"
@@ -105,8 +111,9 @@ def _committed(prepared: str, unit: str) -> Quantity | str:
         results = [match.end() for match in _EQUALS.finditer(outside)]
         if results and (result := next(quantities_in(outside, results[-1]), None)):
             return _single(outside, *result)
-    outside = _BRACKETS.sub(" ", prepared)
+    outside = _DENIED.sub(" ", _BRACKETS.sub(" ", prepared))
     statements = _STATEMENT_END.split(outside)
+    statements.sort(key=lambda statement: _CUE.search(statement) is None)  # those with a result first
     if len({parse_quantity(statement) for statement in statements} - {None}) > 1:
         return "ambiguous"
     for statement in statements:
@@ -115,6 +122,9 @@ def _committed(prepared: str, unit: str) -> Quantity | str:
             continue
         values = {quantity for _, quantity in quantities}
         in_unit = {quantity for quantity in values if unit and _dimension(quantity.unit) == _dimension(unit)}
+        before_colon = [quantity for at, quantity in quantities if at < statement.find(":")]
+        if len(before_colon) == 1:
+            return before_colon[0]
         stated = _STATED.search(statement)
         first = quantities[0]
         if _ALTERNATIVE.match(statement, _end(statement, first[0])):

@@ -24,15 +24,17 @@ _ALTERNATIVES = regex.compile(
 )
 # A word here, near the answer, makes it something else than the finding.
 _CONTEXT_BEFORE = regex.compile(
-    r"\b(?:history of|previous(?:ly)?(?: seen)?|prior|resolved|father|mother|family|suspected|unlike|instead of"
-    r"|rather than|compared (?:to|with)|next to|adjacent to|below|above|behind|beneath|on top of|supplies|supplying"
-    r"|drains?|(?:lateral|medial|anterior|posterior) to|near|no longer|rules? out|ruled out|excludes?|against"
+    r"\b(?:history of|previous(?:ly)?(?: seen)?|prior|resolved|father|mother|sister|brother|son|daughter|family"
+    r"|suspected|unlike|instead of|rather than|compared (?:to|with)|next to|adjacent to|below|above|behind|beneath"
+    r"|on top of|supplies|supplying|drains?|(?:lateral|medial|anterior|posterior|superior|inferior|relative) to|than"
+    r"|lack of|lacks|near|no longer|rules? out|ruled out|excludes?|against"
     r"|(?:may|might|could|can|would|consider(?:ed)?)(?: \w+)?|progress(?:es)? to|evolves? (?:in)?to|similar to|mimics?"
     r"|simulat\w+|risk of|(?:you|they) (?:are|re)|less likely|unlikely)\b(?: \w+){0,2} ?$"
 )
 _CONTEXT_AFTER = regex.compile(
-    r"^ ?(?:\w+ ){0,3}?(?:resolved|spared|unlikely|less likely|excluded|ruled out|unaffected|would|could|might|may"
-    r"|suspected but|like|among|(?:a |\w+ )?(?:year|month|week|day)s? ago|ago)\b|^ that (?:there|it)\b"
+    r"^ ?(?:\w+ ){0,3}?(?:resolved|spared|unlikely|less likely|excluded|ruled out|unaffected|previously|hard to"
+    r"|difficult to|normalized|would|could|might|may|suspected but|like|among|(?:a |\w+ )?(?:year|month|week|day)s? ago"
+    r"|ago)\b|^ that (?:there|it)\b"
 )
 # "A chest X-ray" does not answer "which part of the body?".
 _MODALITY_AFTER = regex.compile(r"^ (?:xray|ct|mri|radiograph|ultrasound)s?\b")
@@ -128,7 +130,7 @@ def _commits(sentence: str, words: tuple[str, ...]) -> bool:
         if (
             words[0] not in ALL.negators
             and words[0] != "non"
-            and any(is_negated(marked, place, place + 1) for place in _starts(marked, start, end))
+            and any(is_negated(marked, *place) for place in _places(marked, start, end))
         ):
             continue
         if _JOINED.search(marked[start:end]) and len(words) > 1 and not _JOINED.search(" ".join(words)):
@@ -166,8 +168,9 @@ def _windows(marked: str, words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
             yield tokens[first][0], tokens[last][1]
 
 
-def _starts(marked: str, start: int, end: int) -> list[int]:
-    return [match.start() for match in regex.finditer(r"\S+", marked[:end]) if match.start() >= start]
+def _places(marked: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The start and end of each word of a stretch of text."""
+    return [match.span() for match in regex.finditer(r"\S+", marked[:end]) if match.start() >= start]
 
 
 def _sides(text: str) -> set[str]:

@@ -11,12 +11,13 @@ MENTION = regex.compile(f"[{ANY}]")
 _STATEMENT_END = regex.compile(
     rf"(?<=[.!?;])(?=[\s\p{{Lu}}{ANY}])|(?<=[。！？；؟])|\n+|(?<=[,.…–-]|[{ANY}]) ?(?={one_of(ALL.corrections)}\b)"
 )
-_JOINS = one_of((*ALL.or_words, *ALL.and_words))
+_JOINS = one_of((*ALL.or_words, *ALL.and_words, *ALL.joins))
+_ARTICLES = r"the|an?|el|la|las|los|le|les|l|il|lo|un|una|uno|une|um|uma|ein|eine|einen|der|die|das"
 _NO_VERB = r"(?! (?:is|are|was|were|would|does|do|can|has|have|shows?|not|both)\b)"
 _JOINED = regex.compile(
-    rf"\s*(?:,|/|&|;|\b{_JOINS}\b){{1,3}}\s*(?:\b(?:either|option|choice|letter|the|a|an)\b\s*)*([{ANY}]){_NO_VERB}"
+    rf"\s*(?:,|/|&|;|\b{_JOINS}\b){{1,3}}\s*(?:\b(?:either|option|choice|letter|{_ARTICLES})\b\s*)*([{ANY}]){_NO_VERB}"
 )
-_JOINED_BEFORE = regex.compile(rf"([{ANY}])\s*(?:/|&|\b{_JOINS}\b)\s*(?:\b(?:option|choice|letter|the|a|an)\b\s*)*$")
+_JOINED_BEFORE = regex.compile(rf"([{ANY}])\s*(?:/|&|\b{_JOINS}\b)\s*(?:\b(?:option|choice|letter|{_ARTICLES})\b\s*)*$")
 _ENUMERATION = regex.compile(rf"[{ANY}](?:(?:[\s,;/&.:]|\b{_JOINS}\b){{0,6}}[{ANY}]{_NO_VERB})+")
 ALONE = regex.compile(rf"[^\w{ANY}]*([{ANY}])[^\w{ANY}:✓✔✅☑✗✘❌✖×]*")
 ITEM = regex.compile(
@@ -110,12 +111,17 @@ def may_affirm(character: str) -> bool:
 
 def companions(statement: str, position: int) -> Iterator[str]:
     """The mentions joined with the one at `position`: "B or C"."""
+    for place in joined_places(statement, position):
+        yield statement[place]
+
+
+def joined_places(statement: str, position: int) -> Iterator[int]:
+    """The positions of the mentions joined with the one at `position`."""
     end = position + 1
     while joined := _JOINED.match(statement, end):
-        yield joined[1]
+        yield joined.start(1)
         end = joined.end(1)
-    for place in joined_before(statement, position):
-        yield statement[place]
+    yield from joined_before(statement, position)
 
 
 def joined_before(statement: str, position: int) -> Iterator[int]:

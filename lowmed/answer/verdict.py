@@ -24,6 +24,7 @@ from lowmed.answer.statements import (
     in_classes,
     is_kind,
     joined_before,
+    joined_places,
     may_affirm,
     number_of,
     singled_out,
@@ -53,6 +54,7 @@ _ACCEPTED, _REJECTED = regex.compile(one_of(ALL.accepted_items)), regex.compile(
 _WITHDRAWN, _SECOND_THOUGHT = regex.compile(one_of(ALL.withdrawals)), regex.compile(one_of(ALL.second_thoughts))
 _CONCLUSION, _OTHERS = regex.compile(one_of(ALL.conclusions)), regex.compile(one_of(ALL.other_options))
 _WRONG = regex.compile(one_of(ALL.wrong_items))
+_OR = regex.compile(rf"\b{one_of(ALL.or_words)}\b")
 _COLON = regex.compile(r"[:–]")
 _CLOSED = regex.compile(r" ?(?:[.,;:!]|$)")
 _LIST_LEAD = regex.compile(one_of(ALL.list_leads))
@@ -249,8 +251,8 @@ class _Reading:
             for pattern in patterns:
                 for match in pattern.finditer(statement):
                     position, before = match.start(1), statement[: match.start()]
-                    supposed_later = _WOULD.search(match[0]) and _IF.search(statement, match.end())
-                    if position in seen or supposed_later or _SUPPOSED.search(statement[:position][-REACH:]):
+                    conditional = _WOULD.search(match[0]) and _IF.search(statement)
+                    if position in seen or conditional or _SUPPOSED.search(statement[:position][-REACH:]):
                         continue
                     seen.add(position)
                     if _DENIED_BEFORE.search(before[-REACH:]):
@@ -269,6 +271,8 @@ class _Reading:
         compared = {match.start(1) for pattern in _COMPARISONS for match in pattern.finditer(statement)}
         rejected |= {place for position in rejected for place in joined_before(statement, position)}
         hedged = {match.start(1) for pattern in _HEDGES for match in pattern.finditer(statement)}
+        hedged |= {place for position in hedged for place in joined_places(statement, position)}
+        compared |= {place for position in compared for place in joined_before(statement, position)}
         condition = supposed.start() if (supposed := _HYPOTHETICAL.search(statement)) else len(statement)
         condition = 0 if _OTHERS.search(statement) else condition
         counted: list[Verdict] = []
@@ -286,6 +290,8 @@ class _Reading:
                 and may_affirm(statement[position])
                 and not in_item
             ):
+                if position in hedged and _OR.search(statement):
+                    continue  # "it may be a mass, or it may be an artifact"
                 rank = HEDGED if position in hedged else AFFIRMED
                 counted.append(Verdict(index, position, rank, option))
         closing = LAST_LETTER.search(statement)

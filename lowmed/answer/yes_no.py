@@ -10,7 +10,8 @@ from lowmed.answer.negation import is_noncommittal
 from lowmed.answer.normalize import normalize, strip_markup
 
 YES, NO = frozenset(ALL.yes), frozenset(ALL.no)
-_YES_IN_TEXT, _NO_IN_TEXT = frozenset(ALL.yes_in_text), frozenset(ALL.no_in_text)
+_YES_IN_TEXT = frozenset(ALL.yes_in_text)
+_NO_IN_TEXT = frozenset((*ALL.no_in_text, *ALL.opening_no))
 _STATEMENT_END = regex.compile(
     rf"(?<=[.!?…])\s+|(?<=[。！？؟])|\n+|(?<=[,.…–;-])\s*(?={one_of(ALL.corrections)}\b)", regex.IGNORECASE
 )

@@ -39,6 +39,7 @@ GERMAN = Lexicon(
     conditional_verbs=(r"\bwäre\b",),
     ifs=(r"\b(?:wenn|falls)\b",),
     answer_words=("antwort", "lösung"),
+    joins=("beziehungsweise", "bzw"),
     option_words=(r"\b(?:option|antwort(?:möglichkeit)?|möglichkeit|buchstabe|aussage)",),
     letter_lead_ins=(
         r"(?:die )?(?:richtige |korrekte )?(?:antwort|lösung|option)(?: ist| lautet)?\s*:?\s*(?:(?:option|antwort)\s*)?",
@@ -52,7 +53,7 @@ GERMAN = Lexicon(
         rf"\b(?:am (?:wahrscheinlichsten|ehesten)|wahrscheinlichste\w*|naheliegendste\w*){_GAP}(?:{_BE}|liegt|handelt es sich um|spricht für|vereinbar mit|passend zu)?{_FILL}@",
         rf"@[^\w@.;:?]{{0,3}}(?:\w+ ){{0,4}}?(?:ist|sind|wäre)(?: \w+)?? (?:die |der |das )?(?:{_CORRECT}|antwort|lösung|am wahrscheinlichsten|wahrscheinlichste\w*)\b",
         r"@[^\w@.;:?]{0,3}(?:trifft zu|stimmt|passt am besten)\b",
-        rf"\b(?:wähle|würde|entscheide mich für|nehme|tippe auf)(?: ich)?{_FILL}@",
+        rf"\b(?:bleibt|wähle|würde|entscheide mich für|nehme|tippe auf)(?: ich)?{_FILL}@",
     ),
     indications=(
         rf"\b(?:spricht für|sprechen für|vereinbar mit|hinweis\w* auf|deutet auf|handelt es sich um|zeigt|passend zu){_FILL}@",

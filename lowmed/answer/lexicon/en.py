@@ -47,6 +47,7 @@ ENGLISH = Lexicon(
     ),
     states_no=(
         r"\b(?:statement|claim|this|it|that) is (?:false|not true|untrue)$",
+        r"\bsay no\b",
         r"\banswer (?:is |would be )?no\b(?! (?:one|idea|answer)\b)",
     ),
     rejects_yes=(r"\b(?:not|isn t) (?:a )?(?:clear |definite )?yes\b",),

@@ -23,7 +23,7 @@ _NOT_LESS = r"(?<!\b(?:less|least|not|not the|more|un|never|nor|n t) )"
 _MOST = r"most|best|highly|very|strongly"
 _SURE = r"correct|accurate|right answer|right option|right choice|right one|right"
 _LIKELY = (
-    r"(?:likely|probable|probably|plausible|appropriate|suitable|accurate|consistent|compatible|suggestive|fitting|logical|reasonable"
+    r"(?:likely|probable|plausible|appropriate|suitable|accurate|consistent|compatible|suggestive|fitting|logical|reasonable"
     r"|correct|relevant|typical|evident|prominent)"
 )
 _FITS = (
@@ -75,7 +75,8 @@ VERDICTS: dict[str, Any] = {
         r"(?! (?:side|lung|lobe))",
         rf"\b(?:makes|making) (?:it |this |the answer ){_FILL}@",
         r"\b(?:makes|making) @ (?:the|a|my) (?:\w+ )?(?:winner|answer|choice|best|most|correct|right|likely|likeliest)\b",
-        rf"\b(?:now|still|would|i) say{_FILL}@",
+        rf"\b(?:now|still|would|i|i.d) say{_FILL}@",
+        rf"\b(?:leaves|leaving)(?: us with| only)?{_FILL}@",
         rf"\b(?:none|nothing|no other) (?:but|except|other than){_FILL}@",
         r"@ (?:is|would be|seems) (?:a|the) (?:much )?better (?:fit|match|answer|choice|option|explanation)\b",
         rf"\bnot\b[^.;]{{0,60}}\bbut(?: rather| instead)?{_FILL}@",
@@ -90,7 +91,7 @@ VERDICTS: dict[str, Any] = {
     ),
     "rejections": (
         rf"@[^\w@.;:?]{{0,3}}(?:[^.,;:?@–—-]{{0,40}}?\b)?{_IS_NOT}",
-        r"@[^\w@]{0,4}(?:✗|✘|❌|✖|×|incorrect\b|wrong\b|false\b|not \w+|ruled out\b|excluded\b|unlikely\b|(?:much )?less \w+)",
+        r"@[^\w@,]{0,4}(?:✗|✘|❌|✖|×|incorrect\b|wrong\b|false\b|not \w+|ruled out\b|excluded\b|unlikely\b|(?:much )?less \w+)",
         r"@[^@.,;:?–—-]{0,30}?\b(?:can|may|could|would|should|is|are|to)(?: also| now| then| therefore| \w+ly)* (?:not|be (?:\w+ly )?(?:ruled out|excluded"
         r"|eliminated|dismissed|discarded|rejected|incorrect|wrong))\b",
         r"@[^@.,;:?–—-]{0,30}?\b(?:does|do|did|has|have|had) not\b",
@@ -107,7 +108,7 @@ VERDICTS: dict[str, Any] = {
         rf"|(?:differentiat|distinguish)\w*(?: it| this| them)? (?:from|between)|such as|including|e\.?g\.?|for example|risk of|history of|concern(?:ed|s)? (?:for|about)|worried about|suspicion of|possibility of|among"
         rf"|considered?|considering|whether|between|if|suspected|initially|at first|might think|thought of|as in|seen in|features? of|signs? of|symptoms? of|causes? of"
         rf"|associated with|complication of){_SHORT_FILL}@",
-        r"@[^\w@.;:?]{0,3}(?:(?:also|typically|usually|primarily|mainly|commonly|often|alone|while) )*(?:would|could|can|may|might|typically|usually|often|commonly|generally|tends?|refers?|involves?|presents?|rarely"
+        r"@[^\w@.;:?]{0,3}(?:(?:and|or) [\w ]{1,30}? )?(?:(?:also|typically|usually|primarily|mainly|commonly|often|alone|while) )*(?:would|could|can|may|might|typically|usually|often|commonly|generally|tends?|refers?|involves?|presents?|rarely"
         r"|accounts?|occurs?|causes?|comprises?|makes up|arises?|affects?|(?:is|are|was) (?:used|caused|due|seen in|associated|defined|known|called|given)|also known|should (?:always |also )?be|(?:is|are|appears?|looks?|seems?) (?:\w+ )?(?:intact|normal|unremarkable|preserved|spared|unaffected)|was considered|were considered|is considered|is (?:a|an|the (?:second |third )?most common|characterized|typically|usually|often|commonly|generally|defined|caused|more"
         r"|less|rarer?|uncommon|common|possible|also)|are (?:typically|usually|often|commonly|generally|more|less|rarer?|possible|also"
         r"|(?:\w+ )?(?:growths|lesions|tumou?rs)))\b",

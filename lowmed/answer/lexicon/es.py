@@ -8,9 +8,9 @@ _WORDS = Words(
     correct=r"correct[ao]s?|acertad[ao]|adecuad[ao]|apropiad[ao]|indicad[ao]|verdader[ao]",
     most=r"m[aá]s",
     be=r"es|ser[ií]a|son|ser[aá]|debe ser|parece ser|corresponde a",
-    fill=r"la|el|las|los|un|una|opci[oó]n|letra|alternativa|respuesta|que|de|con|a|como|probablemente|por lo tanto|por tanto|entonces|diagn[oó]stico"
+    fill=r"se|si|trata|la|el|las|los|un|una|opci[oó]n|letra|alternativa|respuesta|que|de|con|a|como|probablemente|por lo tanto|por tanto|entonces|diagn[oó]stico"
     r"|siguiente|es|ser|se|trata|n[uú]mero",
-    choose=r"elijo|elegir[ií]a|escojo|escoger[ií]a|selecciono|seleccionar[ií]a|me quedo con|opto por|marco|marcar[ií]a",
+    choose=r"queda|nos queda|elijo|elegir[ií]a|escojo|escoger[ií]a|selecciono|seleccionar[ií]a|me quedo con|opto por|marco|marcar[ií]a",
     incorrect=r"incorrect[ao]s?|fals[ao]s?|err[oó]ne[ao]s?|equivocad[ao]s?|descartad[ao]s?|inadecuad[ao]s?",
     negation=r"no|tampoco|nunca|ni",
     less=r"menos|poco",
@@ -19,6 +19,7 @@ _WORDS = Words(
     may=r"puede(?:n)?|podr[ií]an?|suele(?:n)?|quiz[aá]s?|posible(?:mente)?|generalmente|normalmente|t[ií]picamente",
     other=r"(?:otras|dem[aá]s|restantes) (?:opciones|alternativas|respuestas)|(?:opciones|alternativas|respuestas) restantes",
     but=r"pero|sin embargo|aunque",
+    but_rather=r"sino|pero s[ií]",
 )
 
 SPANISH = Lexicon(
@@ -48,6 +49,7 @@ SPANISH = Lexicon(
     conditional_verbs=(r"\bser[ií]a\b",),
     ifs=(r"\bsi\b",),
     answer_words=("respuesta",),
+    joins=("o", "u", "y", "e", "ni"),
     option_words=(r"\b(?:opci[oó]n|alternativa|respuesta|letra|inciso)",),
     letter_lead_ins=(
         r"(?:la )?(?:respuesta|opci[oó]n)(?: correcta)?(?: es)?\s*:?\s*(?:(?:la )?(?:opci[oó]n|letra)?\s*)?",

@@ -8,8 +8,8 @@ _WORDS = Words(
     correct=r"correcte?s?|bonne|juste|exacte|adapt[eé]e?|appropri[eé]e?|vraie?",
     most=r"plus",
     be=r"est|serait|sont|sera|doit [eê]tre|semble [eê]tre|correspond [aà]",
-    fill=r"la|le|l|les|un|une|option|lettre|choix|r[eé]ponse|que|de|du|d|avec|[aà]|comme|probablement|donc|alors|diagnostic|suivante?|est|[eê]tre|num[eé]ro|bonne",
-    choose=r"je choisis|je choisirais|je s[eé]lectionne|j opte pour|j'opte pour|je retiens|je coche",
+    fill=r"agit|s agit|il|la|le|l|les|un|une|option|lettre|choix|r[eé]ponse|que|de|du|d|avec|[aà]|comme|probablement|donc|alors|diagnostic|suivante?|est|[eê]tre|num[eé]ro|bonne",
+    choose=r"reste|il reste|je choisis|je choisirais|je s[eé]lectionne|j opte pour|j'opte pour|je retiens|je coche",
     incorrect=r"incorrecte?s?|fausse?s?|faux|erron[eé]e?s?|[eé]cart[eé]e?s?|exclue?s?|inexacte?s?",
     negation=r"pas|jamais|ni|non|aucune?",
     less=r"moins|peu",
@@ -18,6 +18,7 @@ _WORDS = Words(
     may=r"peut|peuvent|pourrait|pourraient|possible(?:ment)?|g[eé]n[eé]ralement|souvent|habituellement",
     other=r"autres (?:options|r[eé]ponses|choix|propositions)",
     but=r"mais|cependant|toutefois|bien que|tandis que",
+    but_rather=r"mais|mais plutôt|plut[oô]t",
 )
 
 FRENCH = Lexicon(
@@ -53,6 +54,7 @@ FRENCH = Lexicon(
     conditional_verbs=(r"\bserait\b",),
     ifs=(r"\bsi\b|\bs.il\b",),
     answer_words=("réponse", "reponse"),
+    joins=("et", "ni", "ou bien"),
     option_words=(r"\b(?:option|choix|r[eé]ponse|lettre|proposition|item)",),
     letter_lead_ins=(
         r"(?:la )?(?:bonne |meilleure )?(?:r[eé]ponse|option)(?: correcte)?(?: est)?\s*:?\s*(?:(?:la )?(?:option|lettre|r[eé]ponse)?\s*)?",

@@ -8,9 +8,9 @@ _WORDS = Words(
     correct=r"corrett[ao]|giust[ao]|esatt[ao]|adeguat[ao]|appropriat[ao]|indicat[ao]|ver[ao]",
     most=r"pi[uù]",
     be=r"[èé]|sarebbe|sono|sar[aà]|deve essere|sembra essere|corrisponde a",
-    fill=r"la|il|lo|l|le|gli|i|un|una|uno|opzione|lettera|alternativa|risposta|che|di|del|della|con|come|probabilmente|quindi|dunque|diagnosi|seguente|[èé]"
+    fill=r"si|tratta|di|la|il|lo|l|le|gli|i|un|una|uno|opzione|lettera|alternativa|risposta|che|di|del|della|con|come|probabilmente|quindi|dunque|diagnosi|seguente|[èé]"
     r"|essere|numero",
-    choose=r"scelgo|sceglierei|seleziono|selezionerei|opto per|opterei per|segno",
+    choose=r"rimane|resta|scelgo|sceglierei|seleziono|selezionerei|opto per|opterei per|segno",
     incorrect=r"errat[ao]|sbagliat[ao]|fals[ao]|scorrett[ao]|esclus[ao]|inadeguat[ao]",
     negation=r"non|neanche|mai|n[eé]|no",
     less=r"meno|poco",
@@ -19,6 +19,7 @@ _WORDS = Words(
     may=r"pu[oò]|possono|potrebbe(?:ro)?|forse|possibil(?:e|mente)|generalmente|solitamente|tipicamente",
     other=r"altre (?:opzioni|risposte|alternative)",
     but=r"ma|per[oò]|tuttavia|sebbene|mentre",
+    but_rather=r"ma|bens[iì]",
 )
 
 ITALIAN = Lexicon(
@@ -46,6 +47,7 @@ ITALIAN = Lexicon(
     conditional_verbs=(r"\bsarebbe\b",),
     ifs=(r"\bse\b",),
     answer_words=("risposta",),
+    joins=("o", "oppure", "e", "ed", "né"),
     option_words=(r"\b(?:opzione|alternativa|risposta|lettera)",),
     letter_lead_ins=(
         r"(?:la )?(?:risposta|opzione)(?: corretta| giusta| esatta)?(?: [èé])?\s*:?\s*(?:(?:la )?(?:opzione|lettera)?\s*)?",

@@ -26,6 +26,7 @@ JAPANESE = Lexicon(
     disclaimers=("医学的(?:な)?(?:アドバイス|助言)|専門家|医師に|確定診断",),
     answer_phrases=(r"(?:正解|答え|解答|正答)[*_`\s]*(?:は|:|：)[*_`]*",),
     answer_words=("正解", "答え", "解答"),
+    joins=("または", "もしくは", "あるいは", "か", "と", "や"),
     option_words=("選択肢",),
     letter_lead_ins=(r"(?:正解|答え|解答|正答)\s*(?:は|:|：)\s*",),
     answers=(

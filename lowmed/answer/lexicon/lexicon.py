@@ -68,6 +68,7 @@ class Lexicon:
     hypotheticals: tuple[str, ...] = ()  # patterns: make the announced answer one to another question
 
     # Letters of options, all in raw text.
+    joins: tuple[str, ...] = ()  # further words for "and" and "or", between two mentions only
     conditional_verbs: tuple[str, ...] = ()  # patterns: "would"; a verdict with one is void if an `ifs` follows it
     ifs: tuple[str, ...] = ()
     answer_words: tuple[str, ...] = ()  # may precede a lower-case letter, "answer: b"

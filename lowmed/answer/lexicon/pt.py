@@ -8,9 +8,9 @@ _WORDS = Words(
     correct=r"corret[ao]s?|cert[ao]|adequad[ao]|apropriad[ao]|indicad[ao]|verdadeir[ao]",
     most=r"mais",
     be=r"é|seria|s[aã]o|ser[aá]|deve ser|parece ser|corresponde [aà]",
-    fill=r"a|o|as|os|um|uma|op[cç][aã]o|letra|alternativa|resposta|que|de|do|da|com|como|provavelmente|portanto|ent[aã]o|diagn[oó]stico|seguinte|é"
+    fill=r"se|trata|a|o|as|os|um|uma|op[cç][aã]o|letra|alternativa|resposta|que|de|do|da|com|como|provavelmente|portanto|ent[aã]o|diagn[oó]stico|seguinte|é"
     r"|ser|se|trata|n[uú]mero",
-    choose=r"escolho|escolheria|seleciono|selecionaria|fico com|opto por|marco|marcaria",
+    choose=r"resta|sobra|escolho|escolheria|seleciono|selecionaria|fico com|opto por|marco|marcaria",
     incorrect=r"incorret[ao]s?|fals[ao]s?|errad[ao]s?|equivocad[ao]s?|descartad[ao]s?|inadequad[ao]s?",
     negation=r"n[aã]o|tampouco|nunca|nem",
     less=r"menos|pouco",
@@ -19,6 +19,7 @@ _WORDS = Words(
     may=r"pode(?:m)?|poderia(?:m)?|costuma(?:m)?|talvez|poss[ií]vel(?:mente)?|geralmente|normalmente|tipicamente",
     other=r"(?:outras|demais) (?:op[cç][oõ]es|alternativas|respostas)",
     but=r"mas|por[eé]m|no entanto|embora|entretanto",
+    but_rather=r"mas sim|e sim|mas|por[eé]m",
 )
 
 PORTUGUESE = Lexicon(
@@ -46,6 +47,7 @@ PORTUGUESE = Lexicon(
     conditional_verbs=(r"\bseria\b",),
     ifs=(r"\bse\b",),
     answer_words=("resposta", "gabarito"),
+    joins=("ou", "e", "nem"),
     option_words=(r"\b(?:op[cç][aã]o|alternativa|resposta|letra|item)",),
     letter_lead_ins=(
         r"(?:a )?(?:resposta|alternativa|op[cç][aã]o)(?: correta| certa)?(?: é)?\s*:?\s*(?:(?:a )?(?:op[cç][aã]o|letra|alternativa)?\s*)?",

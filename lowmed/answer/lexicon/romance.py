@@ -24,6 +24,7 @@ class Words:
     may: str  # "puede"
     other: str  # "otras opciones"
     but: str  # "pero"
+    but_rather: str  # after a denial, "sino"
 
 
 def verdicts(words: Words) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def verdicts(words: Words) -> dict[str, Any]:
             rf"@{near}(?:{words.be})\b(?: \w+)?? (?:(?:{words.fill}) )*(?:{words.correct}|{words.answer}|(?:{words.most}) \w+)\b",
             rf"@[^\w@]{{0,3}}(?:{words.correct})(?=[ .!]*$)",
             rf"(?<!\b(?:{words.negation}) )\b(?:{words.be}){fill}@(?=[ .!]*$)",
+            rf"\b(?:{words.negation})\b[^.;]{{0,60}}\b(?:{words.but_rather}){fill}@",
             rf"\b(?:{words.choose}){fill}@",
         ),
         "indications": (rf"\b(?:{words.suggest}){fill}@",),

@@ -25,6 +25,7 @@ CHINESE = Lexicon(
     disclaimers=("医疗建议|咨询|专业医生|确诊",),
     answer_phrases=(r"(?:正确|最终|最佳)?答案[*_`\s]*(?:应该|应)?(?:是|为|选|:|：)",),
     answer_words=("答案",),
+    joins=("或者?", "和", "与", "及", "还是"),
     option_words=("选项",),
     letter_lead_ins=(
         r"(?:正确|最终|最佳)?(?:答案|选项)\s*(?:应该|应)?(?:是|为|选|:|：)\s*",
