@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from lowmed.methods import GrpoSpec
 from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.recipe import Recipe
 from lowmed.run import Run, create_run
+from lowmed.sample import Sample
 
 CAP_GIB = 40  # of GPU memory, even if there is more
 
@@ -118,7 +119,7 @@ def train_with_trl(
         suppressed = processor.tokenizer.convert_tokens_to_ids(list(QWEN2_VL.never_sampled))
         trainer: Any = trl.GRPOTrainer(
             model=model,
-            reward_funcs=_functions(recipe, rows),
+            reward_funcs=_functions(recipe, rows, data_split.train),
             args=trl.GRPOConfig(
                 num_generations=method.num_generations,
                 max_completion_length=method.max_completion_length,
@@ -153,7 +154,7 @@ def _line(number: int, row: Any, family: Any, data_split: DataSplit) -> dict[str
     return {"prompt": [{"role": "user", "content": text}], "completion": completion, "images": images, "row": number}
 
 
-def _functions(recipe: Recipe, rows: list[Any]) -> list[Callable[..., list[float | None]]]:
+def _functions(recipe: Recipe, rows: list[Any], train: Sequence[Sample]) -> list[Callable[..., list[float | None]]]:
     def function(reward: Any) -> Callable[..., list[float | None]]:
         def score(completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
             texts = [messages[0]["content"] for messages in completions]
@@ -163,9 +164,8 @@ def _functions(recipe: Recipe, rows: list[Any]) -> list[Callable[..., list[float
         return score
 
     assert isinstance(recipe.method, GrpoSpec)
-    return [
-        function(reward) for reward in rewards.build(recipe.method.rewards, recipe.prompts.training.completion_format)
-    ]
+    built = rewards.build(recipe.method.rewards, recipe.prompts.training.completion_format)
+    return [function(reward) for reward in rewards.with_corpus(built, train)]
 
 
 def main() -> None:

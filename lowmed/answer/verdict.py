@@ -4,16 +4,15 @@ The text is split into statements. Each mention of an option in a statement is r
 announced as the answer. The highest rank with a single option decides; the reader never guesses between two.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import regex
-
-from lowmed.answer.lexicon import ALL, one_of
-from lowmed.answer.mentions import ANY, BARE, CONFLICT, LABEL, LABELLED_TEXT, Options, mark_mentions
+from lowmed.answer import patterns
+from lowmed.answer.mentions import BARE, CONFLICT, LABEL, LABELLED_TEXT, Options, mark_mentions
 from lowmed.answer.negation import is_negated, is_noncommittal, mark_clauses
 from lowmed.answer.normalize import normalize
+from lowmed.answer.patterns import AFFIRMED, ANNOUNCED, ANSWERED, FINAL, HEDGED, INDICATED
 from lowmed.answer.statements import (
     ALONE,
     ITEM,
@@ -21,7 +20,6 @@ from lowmed.answer.statements import (
     MENTION,
     REACH,
     companions,
-    in_classes,
     is_kind,
     joined_before,
     joined_places,
@@ -31,36 +29,6 @@ from lowmed.answer.statements import (
     split_statements,
 )
 
-# Ranks of a mention.
-HEDGED, AFFIRMED, INDICATED, ANNOUNCED, ANSWERED, FINAL = range(6)
-_HYPOTHETICAL = regex.compile(one_of(ALL.hypotheticals))
-_WOULD, _IF = regex.compile(one_of(ALL.conditional_verbs)), regex.compile(one_of(ALL.ifs))
-_SUPPOSED = regex.compile(rf"{one_of(ALL.hypotheticals)}(?:(?!\b{one_of(ALL.but_words)}\b)[^;])*$")
-
-
-def _with_mention(patterns: Iterable[str]) -> list["regex.Pattern[str]"]:
-    """Compile patterns in which "@" is the mention of an option; the group is the mention."""
-    return [regex.compile(in_classes(pattern).replace("@", f"([{ANY}])")) for pattern in patterns]
-
-
-_COMPARED_AFTER = _with_mention(pattern for pattern in ALL.comparisons if pattern.endswith("@"))
-_FINAL, _ANSWERS = _with_mention(ALL.final_verdicts), _with_mention(ALL.answers)
-_VERDICTS = _with_mention(ALL.verdicts)
-_INDICATIONS, _REJECTIONS = _with_mention(ALL.indications), _with_mention(ALL.rejections)
-_EXCEPTIONS, _ALTERNATIVES = _with_mention(ALL.exceptions), _with_mention(ALL.alternatives)
-_COMPARISONS, _HEDGES = _with_mention(ALL.comparisons), _with_mention(ALL.hedges)
-_RANKS = ((FINAL, _FINAL), (ANSWERED, _ANSWERS), (ANNOUNCED, _VERDICTS), (INDICATED, _INDICATIONS))
-_ACCEPTED, _REJECTED = regex.compile(one_of(ALL.accepted_items)), regex.compile(one_of(ALL.rejected_items))
-_WITHDRAWN, _SECOND_THOUGHT = regex.compile(one_of(ALL.withdrawals)), regex.compile(one_of(ALL.second_thoughts))
-_CONCLUSION, _OTHERS = regex.compile(one_of(ALL.conclusions)), regex.compile(one_of(ALL.other_options))
-_WRONG = regex.compile(one_of(ALL.wrong_items))
-_OR = regex.compile(rf"\b{one_of(ALL.or_words)}\b")
-_COLON = regex.compile(r"[:–]")
-_CLOSED = regex.compile(r" ?(?:[.,;:!]|$)")
-_LIST_LEAD = regex.compile(one_of(ALL.list_leads))
-_NEGATED_QUESTION = regex.compile(one_of(ALL.negated_questions))
-_DENIED_BEFORE = regex.compile(rf"\b(?:not|never|no longer)\b[^.;:,{ANY}]{{0,40}}$")
-_DISCLAIMER = regex.compile(one_of(ALL.disclaimers))
 _SHORT = 2  # statements
 _LONGEST = 20_000  # characters; the middle of a longer text is left out, which bounds the time
 
@@ -88,7 +56,7 @@ def read_verdict(text: str, options: Options, question: str = "") -> tuple[str |
     marked = mark_mentions(text, options)
     if not MENTION.search(marked):
         return None, "noncommittal" if is_noncommittal(normalize(text)) else "no_candidate"
-    return _Reading(marked, options, bool(_NEGATED_QUESTION.search(question))).decide()
+    return _Reading(marked, options, bool(patterns.NEGATED_QUESTION.search(question))).decide()
 
 
 class _Reading:
@@ -114,7 +82,7 @@ class _Reading:
         return [
             index
             for index, statement in enumerate(self.statements)
-            if is_noncommittal(normalize(statement)) and not _DISCLAIMER.search(statement)
+            if is_noncommittal(normalize(statement)) and not patterns.DISCLAIMER.search(statement)
         ]
 
     def decide(self) -> tuple[str | None, str]:
@@ -162,7 +130,9 @@ class _Reading:
         """The verdicts that the text does not withdraw later."""
         start = 0
         for index, statement in enumerate(self.statements):
-            if _WITHDRAWN.search(statement) and any(start <= verdict.statement < index for verdict in self.verdicts):
+            if patterns.WITHDRAWN.search(statement) and any(
+                start <= verdict.statement < index for verdict in self.verdicts
+            ):
                 start = index
         return [verdict for verdict in self.verdicts if verdict.statement >= start]
 
@@ -170,7 +140,7 @@ class _Reading:
         """The verdicts of the last statement if it concludes, or corrects an earlier one; else all."""
         last = ranked[-1].statement
         context = " ".join(self.statements[max(0, last - 1) : last + 1])
-        if _SECOND_THOUGHT.search(context) or _CONCLUSION.search(self.statements[last]):
+        if patterns.SECOND_THOUGHT.search(context) or patterns.CONCLUSION.search(self.statements[last]):
             return [verdict for verdict in ranked if verdict.statement == last]
         return ranked
 
@@ -210,12 +180,12 @@ class _Reading:
             option = self.options.texts[labels[place]]
             comment = MENTION.sub(" ", " ".join(self.statements[index:end]), count=1).strip(" :–—-")
             alone = ALONE.fullmatch(self.statements[index])
-            heads = index == 0 and alone and end > 1 and not _WRONG.search(comment)
+            heads = index == 0 and alone and end > 1 and not patterns.WRONG.search(comment)
             if (place == 0 and (opens or heads)) or (alone and end == index + 1 and labels[place] in labels[:place]):
                 self.verdicts.append(Verdict(index, 0, ANNOUNCED, option))
-            elif _ACCEPTED.search(comment):
+            elif patterns.ACCEPTED.search(comment):
                 self.verdicts.append(Verdict(index, 0, INDICATED, option))
-            elif _REJECTED.search(comment):
+            elif patterns.REJECTED.search(comment):
                 self.rejected.add(option)
                 self.rejected_in_list.add(option)
         return inside
@@ -225,7 +195,7 @@ class _Reading:
         if not mentions:
             return
         announced = dict(self._announced(statement))
-        if index > 0 and ALONE.fullmatch(statement) and _LIST_LEAD.search(self.statements[index - 1]):
+        if index > 0 and ALONE.fullmatch(statement) and patterns.LIST_LEAD.search(self.statements[index - 1]):
             return  # the first option of a list
         is_last = index == len(self.statements) - 1
         labels = sum(is_kind(one[0], LABEL, LABELLED_TEXT) for one in self.statements)
@@ -245,36 +215,38 @@ class _Reading:
 
     def _announced(self, statement: str) -> Iterator[tuple[int, int]]:
         """Position and rank of the mentions that the statement announces as the answer, the lower ranks last."""
-        seen: set[int] = {match.start(1) for pattern in _COMPARED_AFTER for match in pattern.finditer(statement)}
-        ranks = ((FINAL, _EXCEPTIONS), *_RANKS) if self.asks_negation else _RANKS
-        for rank, patterns in (*ranks, (ANSWERED, _ALTERNATIVES)):
-            for pattern in patterns:
+        seen: set[int] = {
+            match.start(1) for pattern in patterns.COMPARED_AFTER for match in pattern.finditer(statement)
+        }
+        ranks = ((FINAL, patterns.EXCEPTIONS), *patterns.RANKS) if self.asks_negation else patterns.RANKS
+        for rank, of_rank in (*ranks, (ANSWERED, patterns.ALTERNATIVES)):
+            for pattern in of_rank:
                 for match in pattern.finditer(statement):
                     position, before = match.start(1), statement[: match.start()]
-                    conditional = _WOULD.search(match[0]) and _IF.search(statement)
-                    if position in seen or conditional or _SUPPOSED.search(statement[:position][-REACH:]):
+                    conditional = patterns.WOULD.search(match[0]) and patterns.IF.search(statement)
+                    if position in seen or conditional or patterns.SUPPOSED.search(statement[:position][-REACH:]):
                         continue
                     seen.add(position)
-                    if _DENIED_BEFORE.search(before[-REACH:]):
+                    if patterns.DENIED_BEFORE.search(before[-REACH:]):
                         if option := self.options.mentioned(match[1]):
                             self.rejected.add(option)
-                    elif rank > INDICATED or may_affirm(match[1]) or _CLOSED.match(statement, position + 1):
+                    elif rank > INDICATED or may_affirm(match[1]) or patterns.CLOSED.match(statement, position + 1):
                         yield position, rank
 
     def _read_mentions(
         self, index: int, statement: str, positions: Sequence[int], announced: set[int], *, in_item: bool
     ) -> None:
         """Add the mentions that the statement affirms or hedges, and note those that it rejects."""
-        clauses = mark_clauses(_COLON.sub(",", statement))
+        clauses = mark_clauses(patterns.COLON.sub(",", statement))
         places = [match.start() for match in MENTION.finditer(clauses)]
-        rejected = {match.start(1) for pattern in _REJECTIONS for match in pattern.finditer(statement)}
-        compared = {match.start(1) for pattern in _COMPARISONS for match in pattern.finditer(statement)}
+        rejected = {match.start(1) for pattern in patterns.REJECTIONS for match in pattern.finditer(statement)}
+        compared = {match.start(1) for pattern in patterns.COMPARISONS for match in pattern.finditer(statement)}
         rejected |= {place for position in rejected for place in joined_before(statement, position)}
-        hedged = {match.start(1) for pattern in _HEDGES for match in pattern.finditer(statement)}
+        hedged = {match.start(1) for pattern in patterns.HEDGES for match in pattern.finditer(statement)}
         hedged |= {place for position in hedged for place in joined_places(statement, position)}
         compared |= {place for position in compared for place in joined_before(statement, position)}
-        condition = supposed.start() if (supposed := _HYPOTHETICAL.search(statement)) else len(statement)
-        condition = 0 if _OTHERS.search(statement) else condition
+        condition = supposed.start() if (supposed := patterns.HYPOTHETICAL.search(statement)) else len(statement)
+        condition = 0 if patterns.OTHERS.search(statement) else condition
         counted: list[Verdict] = []
         for order, position in enumerate(positions):
             option = self.options.mentioned(statement[position])
@@ -285,12 +257,12 @@ class _Reading:
                 self.rejected.add(option)
             elif (
                 position not in compared
-                and not _WOULD.match(statement, position + 2)
+                and not patterns.WOULD.match(statement, position + 2)
                 and position < condition
                 and may_affirm(statement[position])
                 and not in_item
             ):
-                if position in hedged and _OR.search(statement):
+                if position in hedged and patterns.OR.search(statement):
                     continue  # "it may be a mass, or it may be an artifact"
                 rank = HEDGED if position in hedged else AFFIRMED
                 counted.append(Verdict(index, position, rank, option))
@@ -300,8 +272,8 @@ class _Reading:
             return  # "It is a mass, B", where B is another option
         if len(named) > 1 and len(named) == len(set(self.options.texts)):
             return  # the statement repeats the options
-        if len(named) == 1 and not announced and _SECOND_THOUGHT.match(statement):
+        if len(named) == 1 and not announced and patterns.SECOND_THOUGHT.match(statement):
             counted = [Verdict(index, verdict.position, ANSWERED, verdict.option) for verdict in counted]
-        elif len(named) == 1 and _CONCLUSION.match(statement) and counted[0].rank == AFFIRMED:
+        elif len(named) == 1 and patterns.CONCLUSION.match(statement) and counted[0].rank == AFFIRMED:
             counted = [Verdict(index, verdict.position, INDICATED, verdict.option) for verdict in counted]
         self.verdicts += counted
