@@ -97,17 +97,17 @@ def _train(
 ) -> "Run":
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
+    from lowmed.data.run_identity import data_changes
     from lowmed.engine import device
 
     rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
     abstaining = require_applicable_rewards(recipe, rewards, data.split.train)
-    if run and run.record.data_digest not in (None, data.split.digest):
+    if run and run.record.data_digest and (changes := data_changes(run.folder, data.split)):
         raise RunError(
             "the data have changed since this run started",
-            f"{recipe.data.path or recipe.data.source}, digest {data.split.digest[:12]}, "
-            f"was {(run.record.data_digest or '')[:12]}",
+            "\n".join([recipe.data.path or recipe.data.source, *changes]),
             "restore the data to resume, or start a new run",
         )
 

@@ -1,22 +1,19 @@
 """A loaded data set: its samples by split, its rejected rows, and how its images are opened."""
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from PIL import Image
 
 from lowmed.answer.lexicon import ALL
+from lowmed.data import identity
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
 Row = TypeVar("Row")
-
-
-_NUMBER_FIELDS = ("unit", "lower", "upper")  # left out of the digest if empty, so that it is the same without them
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,8 @@ class DataSet:
         rejected: rows that cannot be used.
         open_image: takes a reference of `Sample.images` and returns the decoded image, or raises DataError.
         unused: image files that no sample refers to.
+        pixels: a digest for each image reference, equal for equal images; a reference without one counts by its name.
+        max_image_tokens: the budget that the images were resized to when they were stored; None if they were not.
     """
 
     source: str
@@ -44,22 +43,23 @@ class DataSet:
     rejected: tuple[RejectedRow, ...]
     open_image: Callable[[str], Image.Image]
     unused: tuple[str, ...] = ()
+    pixels: Mapping[str, str] = field(default_factory=dict)
+    max_image_tokens: int | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """All samples, split after split."""
         return tuple(sample for split in self.splits.values() for sample in split)
 
+    @cached_property
+    def rows(self) -> tuple[identity.RowIdentity, ...]:
+        """The digests of all rows, in the order of `samples`."""
+        return identity.identify(self.splits, self.pixels, self.max_image_tokens)
+
     @property
     def digest(self) -> str:
-        """The SHA-256 of all samples with their splits, independent of their order; images count by reference."""
-        names = [field.name for field in fields(Sample) if field.name not in ("strata", *_NUMBER_FIELDS)]
-        lines = (  # `asdict` would copy every value first; strata are no part of a question
-            json.dumps([split, _values(sample, names)], sort_keys=True)
-            for split, samples in self.splits.items()
-            for sample in samples
-        )
-        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+        """The SHA-256 of the content and the groups of all rows, independent of order, ids and names of groups."""
+        return identity.digest(self.rows)
 
     def describe(self) -> str:
         """Rows, distinct images and kinds of each split, and rejected rows by reason, as lines to print."""
@@ -119,11 +119,6 @@ def collect_samples(
             "correct the rows, or set data.path to another copy",
         )
     return {split: tuple(samples) for split, samples in splits.items()}, tuple(rejected)
-
-
-def _values(sample: Sample, names: Sequence[str]) -> dict[str, object]:
-    numbers = (name for name in _NUMBER_FIELDS if getattr(sample, name))
-    return {name: getattr(sample, name) for name in (*names, *numbers)}
 
 
 def _kinds(samples: tuple[Sample, ...]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lowmed.data.dataset import DataSet, collect_samples
-from lowmed.data.image.files import image_problems, open_in, require_folder, same_files, unused_images
+from lowmed.data.image.files import file_digests, image_problems, open_in, require_folder, unused_images
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.strata import check_strata, strata_of
 from lowmed.errors import DataError
@@ -71,10 +71,14 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
     references = {reference for _, row in rows for reference in row.images}
     card = prepared_folder.data_card(folder)
     problems = _image_problems(folder, card, references) if images else {}
-    copies = same_files(folder, references - problems.keys()) if images and card is None else {}
+    digests = file_digests(folder, references - problems.keys()) if images and card is None else {}
+    copies = _copies(digests)
     splits, rejected = collect_samples(str(folder), iter(rows), partial(_to_sample, source, problems, copies))
     unused = (*(card.unused_images if card else ()), *unused_images(folder, references))
-    return DataSet(source, splits, rejected, partial(open_in, folder), unused)
+    pixels = prepared_folder.pixel_digests(folder) if card else digests
+    return DataSet(
+        source, splits, rejected, partial(open_in, folder), unused, pixels, card.max_image_tokens if card else None
+    )
 
 
 def _image_problems(folder: Path, card: prepared_folder.DataCard | None, references: Set[str]) -> dict[str, str]:
@@ -88,6 +92,13 @@ def _image_problems(folder: Path, card: prepared_folder.DataCard | None, referen
             "it can be audited, not trained on; prepare it again without --text-only",
         )
     return prepared_folder.damaged_images(folder, references)
+
+
+def _copies(digests: Mapping[str, str]) -> dict[str, str]:
+    """The images whose file has the same content as an earlier one by name, with that earlier one."""
+    first: dict[str, str] = {}
+    earlier = {reference: first.setdefault(digests[reference], reference) for reference in sorted(digests)}
+    return {reference: same for reference, same in earlier.items() if same != reference}
 
 
 def _parse(file: Path) -> list[tuple[str, Row]]:

@@ -1,6 +1,5 @@
 """Split a data set into the samples that a run trains on and the samples that it is evaluated on."""
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -8,7 +7,8 @@ from PIL import Image
 
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
-from lowmed.data.group_split import by_group, patient_groups, shared_images
+from lowmed.data.group_split import by_group, draw, patient_groups, shared_images
+from lowmed.data.identity import RowIdentity
 from lowmed.data.validate import find_problems, raise_unless_allowed
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
@@ -31,6 +31,7 @@ class DataSplit:
         open_image: returns the decoded image of a reference.
         digest: digest of the data set.
         patients_in_train: for each held-out part, its patients that are also trained on.
+        rows: the identity of all rows of the data set, with their part.
     """
 
     source: str
@@ -41,6 +42,7 @@ class DataSplit:
     open_image: Callable[[str], Image.Image]
     digest: str
     patients_in_train: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    rows: tuple[RowIdentity, ...] = ()
 
     def describe(self) -> list[str]:
         """One line for each part: questions, distinct images, and images that are also trained on."""
@@ -82,7 +84,7 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
     published = train
     if spec.split_by == "image" or (spec.split_by == "auto" and not _shares_nothing(train, held_out)):
-        parts = by_group(train, {"train": 1 - spec.held_out, HELD_OUT: spec.held_out}, seed)
+        parts = by_group(train, {"train": 1 - spec.held_out, HELD_OUT: spec.held_out}, seed, dataset.pixels)
         train = parts["train"]
         held_out = {HELD_OUT: parts[HELD_OUT], **held_out} if parts[HELD_OUT] else held_out
     if not train:
@@ -101,7 +103,7 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
             "split by image (data.split_by=image), or set data.allow_shared_images=true; every table then states it",
         )
     if spec.max_train_questions:
-        train = tuple(random.Random(seed).sample(train, min(spec.max_train_questions, len(train))))
+        train = draw(train, spec.max_train_questions, seed, dataset.pixels)
         shared = _shared_with(train, held_out)
     # The held-out part is taken from the published training split, so the two share nothing by definition.
     published_shared = _shared_with(published, held_out) | {HELD_OUT: frozenset()}
@@ -116,6 +118,7 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
         dataset.open_image,
         dataset.digest,
         shared_patients,
+        _with_parts(dataset.rows, held_out),
     )
 
 
@@ -169,6 +172,12 @@ def limited(data_split: DataSplit, limit: int | None) -> DataSplit:
     if limit is None:
         return data_split
     return replace(data_split, held_out={name: samples[:limit] for name, samples in data_split.held_out.items()})
+
+
+def _with_parts(rows: Sequence[RowIdentity], held_out: Mapping[str, Sequence[Sample]]) -> tuple[RowIdentity, ...]:
+    """The rows with their part: a held-out part, or `train` for all other rows, whether trained on or left out."""
+    part_of = {sample.id: name for name, samples in held_out.items() for sample in samples}
+    return tuple(replace(row, part=part_of.get(row.id, "train")) for row in rows)
 
 
 def _of_modality(train: tuple[Sample, ...], modality: str | None) -> tuple[Sample, ...]:

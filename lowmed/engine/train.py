@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import rewards
+from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, load, patches, training_data
 from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError
-from lowmed.files import disk_errors, utc_now, write_json
+from lowmed.files import disk_errors, utc_now
 from lowmed.plan import architecture
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.workload import Batch
@@ -108,7 +109,7 @@ def _train(
         prompt_digests={"train": family.digest, "infer": recipe.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
-    write_json(run.folder / "split.json", data_split.ids())
+    store_data(run.folder, data_split)
     run_rewards = rewards.with_corpus(rewards.for_recipe(recipe), data_split.train)
     size = batch_size(run, loaded)
     dataset = training_data.as_dataset(

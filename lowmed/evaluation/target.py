@@ -9,6 +9,7 @@ from lowmed.data import for_recipe
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
+from lowmed.data.run_identity import data_changes
 from lowmed.data.split import (
     DataSplit,
     check_rejected,
@@ -177,10 +178,10 @@ def _load_split(
     run = target.run
     if run and on in (None, run.recipe.data.source):
         data_split = for_recipe(run.recipe, path=path, filtered=False, progress=progress).split
-        if data_split.digest != run.record.data_digest:
+        if changes := data_changes(run.folder, data_split):
             raise DataError(
                 "these are not the data that the run was trained on, so its held-out questions are unknown",
-                f"{run.recipe.data.source}, digest {data_split.digest[:12]}",
+                "\n".join([path or run.recipe.data.path or run.recipe.data.source, *changes]),
                 "name the copy that was used with --path, or evaluate on another source with --on",
             )
         return data_split, SEEN

@@ -22,7 +22,9 @@ class DataSpec(Section):
         description="`image`: hold out a share of the training images; `official`: the published split; "
         "`auto`: the published split if no image or group is in two of its parts, else by image",
     )
-    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share of images held out by `image`")
+    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of the questions that `image` holds out, exact within one group"
+    )
     max_rejected: Share = Field(
         0.0, description="share of invalid rows that are skipped and listed; with more, loading fails"
     )

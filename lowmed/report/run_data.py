@@ -15,13 +15,12 @@ from lowmed.data.group_split import patient_groups
 from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.ingest.prepared_folder import DataCard
+from lowmed.data.run_identity import SPLIT, data_changes
 from lowmed.errors import LowmedError
 from lowmed.files import read_json
 from lowmed.records import read_record
 from lowmed.run import Run
 from lowmed.sample import Sample
-
-SPLIT = "split.json"
 
 
 def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     samples = {sample.id: sample for part in (data_split.train, *data_split.held_out.values()) for sample in part}
     ids = read_json(run.folder / SPLIT)
     known = all(sample_id in samples for part in ids.values() for sample_id in part)
-    if data_split.digest != run.record.data_digest or not known:
+    if data_changes(run.folder, data_split) or not known:
         return {"missing": "these are not the data that the run was trained on; name another copy with --path"}
     splits = {name: [samples[sample_id] for sample_id in part] for name, part in ids.items() if part}
     folder = Path(path or spec.path or "").expanduser()

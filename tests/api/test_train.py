@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from data.made import jsonl, make_image, row, save_images
 
 import lowmed
+from lowmed.data import for_recipe
+from lowmed.data.run_identity import store_data
 from lowmed.run import create_run
 
 
@@ -26,3 +29,27 @@ def test_a_finished_run_and_another_recipe_are_refused(tmp_path: Path) -> None:
     with pytest.raises(lowmed.LowmedError, match="the run is finished"):
         lowmed.resume_training(run)
     assert lowmed.train(recipe, run.folder, resume=True) == run
+
+
+def test_the_changed_rows_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    save_images(folder, *(f"{number}.png" for number in range(20)))
+    lines = [row(number, "", images=[f"{number}.png"], kind="closed") for number in range(20)]
+    table = jsonl(folder / "samples.jsonl", *({k: v for k, v in line.items() if k != "image"} for line in lines))
+    text = table.read_text()
+    recipe = lowmed.load_recipe(
+        "rl-plain", ["data.source=folder", f"data.path={folder}", "data.split_by=image"], nano=True
+    )
+    run = create_run(recipe, "changed", out=str(tmp_path / "run"))
+    data_split = for_recipe(recipe).split
+    run.update(status="stopped", data_digest=data_split.digest)
+    store_data(run.folder, data_split)
+    first, *others = text.splitlines(keepends=True)
+    make_image(99).save(folder / "5.png")
+    table.write_text("".join(others).replace("a mass, 7?", "a nodule, 7?") + first.replace("q0", "q20"))
+    with pytest.raises(lowmed.LowmedError, match="the data have changed since this run started") as caught:
+        lowmed.resume_training(run)
+    assert caught.value.where.splitlines()[1:] == [
+        "1 row with another question, answer or other text: q7",
+        "1 row with other images: q5",
+    ]

@@ -9,7 +9,10 @@ from typer.testing import CliRunner, Result
 
 from lowmed.cli.data import app
 from lowmed.data.ingest import pseudonyms
+from lowmed.data.load import load
+from lowmed.data.split import split_data
 from lowmed.errors import DataError, LowmedError, RecipeError, SetupError
+from lowmed.recipe import DataSpec
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +131,26 @@ def test_the_salt_is_generated_once_and_readable_by_its_owner_only(
     file.write_bytes(b"short")
     with pytest.raises(SetupError, match="too short"):
         pseudonyms.read_salt()
+
+
+def test_two_machines_make_the_same_split_from_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    references = [f"{number}.png" for number in range(60)]
+    save_images(tmp_path, *references)
+    rows = [
+        {"image": image, "question": question, "answer": answer, "patient": f"Patient {number // 2}"}
+        for number, image in enumerate(references)
+        for question, answer in (("Is there a mass?", "yes" if number % 3 else "no"), ("Is it large?", "no"))
+    ]
+    splits, groups = [], []
+    for machine, table in (("a", rows), ("b", rows[::-1])):
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / machine))
+        jsonl(tmp_path / f"{machine}.jsonl", *table)
+        assert run("prepare", tmp_path / f"{machine}.jsonl", "--out", tmp_path / f"data-{machine}").exit_code == 0
+        spec = DataSpec(source="folder", path=str(tmp_path / f"data-{machine}"))
+        splits.append(split_data(load("folder", spec.path), spec, 0))
+        groups.append({sample.group for sample in splits[-1].train})
+    assert groups[0].isdisjoint(groups[1])  # the pseudonyms differ
+    parts = [{(row.images, row.question) for row in split.held_out["held-out"]} for split in splits]
+    assert parts[0] == parts[1]
+    assert len(parts[0]) == 24
+    assert splits[0].digest == splits[1].digest

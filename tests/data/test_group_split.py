@@ -1,10 +1,14 @@
-"""Splits by group: no two parts share a patient or an image, and later rows do not move others."""
+"""Splits by group: no two parts share a patient or an image, and all have their exact shares."""
+
+import random
+from collections import Counter
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowmed.data.group_split import by_group, shared_images
+from lowmed.data.group_split import by_group, connected_groups, draw, shared_images
 from lowmed.errors import DataError, RecipeError
 from lowmed.sample import Sample
 
@@ -36,22 +40,79 @@ def test_no_two_parts_share_a_group_or_an_image(samples: list[Sample], seed: int
     assert sorted(row.id for side in splits.values() for row in side) == sorted(row.id for row in samples)
 
 
-def test_rows_added_later_do_not_move_others() -> None:
-    first = [sample(number, f"patient {number}") for number in range(200)]
-    more = [sample(number, f"patient {number}") for number in range(500)]
-    before, after = by_group(first, HALVES, 1), by_group(more[::-1], HALVES, 1)
-    for name in HALVES:
-        assert set(before[name]) < set(after[name])
+fractions = st.sampled_from([{"train": 0.8, "test": 0.2}, {"train": 0.5, "test": 0.5}, {"train": 0.97, "test": 0.03}])
 
 
-def test_fractions_hold_on_average_and_another_seed_gives_another_split() -> None:
-    samples = [sample(number, f"patient {number}") for number in range(2000)]
-    fractions = {"train": 0.7, "validation": 0.1, "test": 0.2}
-    splits = by_group(samples, fractions, 0)
-    for name, fraction in fractions.items():
-        assert abs(len(splits[name]) / 2000 - fraction) < 0.03
-    assert splits != by_group(samples, fractions, 1)
-    assert splits == by_group(samples, fractions, 0)
+@given(rows, fractions, st.integers(0, 5))
+@settings(max_examples=200)
+def test_each_share_is_exact_within_the_size_of_the_largest_group(
+    samples: list[Sample], shares: dict[str, float], seed: int
+) -> None:
+    try:
+        parts = by_group(samples, shares, seed)
+    except DataError:
+        return
+    largest = max(Counter(connected_groups(samples)[row.group] for row in samples).values())
+    for name, share in shares.items():
+        assert abs(len(parts[name]) - share * len(samples)) < largest
+
+
+def test_a_fifth_of_120_images_is_24_for_every_seed() -> None:
+    samples = [sample(number, f"patient {number}") for number in range(120)]
+    for seed in range(6):
+        parts = by_group(samples, {"train": 0.7, "dev": 0.1, "test": 0.2}, seed)
+        assert {name: len(part) for name, part in parts.items()} == {"train": 84, "dev": 12, "test": 24}
+
+
+def test_answers_kinds_and_modalities_have_their_shares_in_each_part() -> None:
+    draws = random.Random(0)
+    samples = [
+        replace(
+            sample(number, f"patient {number}"),
+            answer=draws.choice(["yes", "yes", "no"]),
+            modality=draws.choice(["CT", "CT", "CT", "MR"]),
+        )
+        for number in range(400)
+    ]
+    for seed in range(5):
+        test = by_group(samples, {"train": 0.8, "test": 0.2}, seed)["test"]
+        for name in ("answer", "modality"):
+            counts = Counter(getattr(row, name) for row in samples)
+            held_out = Counter(getattr(row, name) for row in test)
+            assert all(abs(held_out[value] - count / 5) <= 2 for value, count in counts.items())
+
+
+def test_large_groups_are_in_all_parts() -> None:
+    samples = [
+        sample(number * 100 + row, f"patient {number}") for number in range(100) for row in range(1 + number % 9)
+    ]
+    parts = by_group(samples, {"train": 0.8, "test": 0.2}, 0)
+    sizes = Counter(row.group for row in samples)
+    mean = {name: sum(sizes[row.group] for row in part) / len(part) for name, part in parts.items()}
+    assert abs(mean["train"] - mean["test"]) < 1
+
+
+def test_the_split_depends_on_content_and_seed_not_on_ids_groups_or_order() -> None:
+    samples = [
+        replace(sample(number, f"patient {number // 2}", f"{number}.png"), question=f"Is it {number % 7}?")
+        for number in range(300)
+    ]
+    elsewhere = [replace(row, id=f"x{row.id}", group=f"pseudonym of {row.group}") for row in reversed(samples)]
+    chosen = [{row.images for row in by_group(rows, HALVES, 1)["test"]} for rows in (samples, elsewhere)]
+    assert chosen[0] == chosen[1]
+    assert chosen[0] != {row.images for row in by_group(samples, HALVES, 2)["test"]}
+    assert {row.images for row in draw(samples, 9, 3)} == {row.images for row in draw(elsewhere, 9, 3)}
+    assert len(draw(samples, 9, 3)) == 9
+    renamed = [replace(row, images=(f"{row.images[0]}.jpg",)) for row in samples]
+    pixels = {f"{number}.png{suffix}": str(number) for number in range(300) for suffix in ("", ".jpg")}
+    here, there = (by_group(rows, HALVES, 1, pixels)["test"] for rows in (samples, renamed))
+    assert [row.id for row in here] == [row.id for row in there]
+
+
+def test_every_part_gets_a_group_if_there_are_enough() -> None:
+    two = [sample(1, "a"), sample(2, "b")]
+    parts = by_group(two, {"train": 0.8, "test": 0.2}, 0)
+    assert [len(part) for part in parts.values()] == [1, 1]
 
 
 def test_groups_connected_by_shared_images_stay_together() -> None:
@@ -62,7 +123,7 @@ def test_groups_connected_by_shared_images_stay_together() -> None:
 
 
 def test_an_empty_part_is_an_error() -> None:
-    with pytest.raises(DataError, match="split `train` would be empty"):
+    with pytest.raises(DataError, match="2 parts cannot be made: 0 samples"):
         by_group([], HALVES, 0)
 
 

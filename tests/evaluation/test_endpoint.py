@@ -189,9 +189,12 @@ def test_several_sources_are_marked_by_their_relation_to_training(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     from lowmed.data.load import load
+    from lowmed.data.run_identity import store_data
+    from lowmed.data.split import split_data
 
     run = create_run(load_recipe("rarl", [], nano=True), "rarl-nano", out="run")
     run.update(status="finished", data_digest=load("phantom").digest, seconds=1.0, steps=1, card="CPU", peak_gib=1.0)
+    store_data(run.folder, split_data(load("phantom"), run.recipe.data, run.recipe.seed))
     with _serving(lambda body: _response("<answer>no</answer>")) as (url, _):
         arguments = ("run", "--endpoint", url, "--model", "m", "--questions", "12", "--controls", "0")
         result = _eval(*arguments, "--on", f"phantom,vqa-rad={vqa_rad}")

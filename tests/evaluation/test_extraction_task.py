@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lowmed.data.load import load
+from lowmed.data.run_identity import store_data
 from lowmed.data.split import split_data
 from lowmed.evaluation.target import EvalTarget, open_target, split_to_probe, splits_to_evaluate
 from lowmed.recipe.io import load_recipe
@@ -33,6 +34,7 @@ def trained(folder: Path, task: str) -> Run:
     run = create_run(recipe, "vie", out=str(folder))
     data_split = split_data(load("phantom", None), recipe.data, recipe.seed)
     run.update(status="finished", data_digest=data_split.digest)
+    store_data(run.folder, data_split)
     return run
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from lowmed.cli.data import app as data
 from lowmed.data.load import load
+from lowmed.data.run_identity import store_data
 from lowmed.data.split import split_data
 from lowmed.files import read_json, write_json
 from lowmed.recipe.io import load_recipe
@@ -38,7 +39,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     run = create_run(recipe, "rarl", out="run")
     data_split = split_data(load("folder", "data"), recipe.data, recipe.seed)
     run.update(status="finished", steps=1, seconds=1.0, data_digest=data_split.digest)
-    write_json(run.folder / "split.json", data_split.ids())
+    store_data(run.folder, data_split)
     return run
 
 
@@ -101,7 +102,7 @@ def test_other_data_and_moved_data_are_reported_as_missing(prepared: Run) -> Non
 def test_an_audit_of_other_samples_is_ignored(prepared: Run) -> None:
     samples = Path("data/samples.jsonl")
     samples.write_text(samples.read_text().replace("left lung", "right lung"))
-    prepared.update(data_digest=load("folder", "data").digest)
+    store_data(prepared.folder, split_data(load("folder", "data"), prepared.recipe.data, prepared.recipe.seed))
     assert run_data.data_summary(prepared)["audit"] is None
 
 

@@ -142,24 +142,13 @@ def image_problems(folder: Path, references: Iterable[str]) -> dict[str, str]:
         return {reference: problem for reference, problem in zip(distinct, problems, strict=True) if problem}
 
 
-def same_files(folder: Path, references: Iterable[str]) -> dict[str, str]:
-    """The images whose file has the same content as an earlier one by name, with that earlier one.
+def file_digests(folder: Path, references: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of each image file.
 
     Raises:
         DataError: an image is missing, or outside the folder.
     """
-    by_size: dict[int, list[tuple[str, Path]]] = {}
-    for reference in sorted(set(references)):
-        path = locate(folder, reference)
-        by_size.setdefault(path.stat().st_size, []).append((reference, path))
-    same: dict[str, str] = {}
-    for files in by_size.values():
-        first: dict[bytes, str] = {}
-        for reference, path in files if len(files) > 1 else ():
-            earlier = first.setdefault(hashlib.sha256(path.read_bytes()).digest(), reference)
-            if earlier != reference:
-                same[reference] = earlier
-    return same
+    return {reference: hashlib.sha256(locate(folder, reference).read_bytes()).hexdigest() for reference in references}
 
 
 def unused_images(folder: Path, references: Iterable[str]) -> tuple[str, ...]:

@@ -155,6 +155,15 @@ def damaged_images(folder: Path, references: Iterable[str]) -> dict[str, str]:
     return problems
 
 
+def pixel_digests(folder: Path) -> dict[str, str]:
+    """Image reference -> digest of the original pixels; the smallest one if several files gave one stored image."""
+    digests: dict[str, str] = {}
+    for _, stored in stored_files(folder):
+        for reference, pixels in zip(stored.images, stored.pixels, strict=False):
+            digests[reference] = min(pixels, digests.get(reference, pixels))
+    return digests
+
+
 def _stored_file(row: dict[str, Any]) -> StoredFile:
     sizes = tuple((width, height) for width, height in row.pop("sizes"))
     return StoredFile(images=tuple(row.pop("images")), pixels=tuple(row.pop("pixels")), sizes=sizes, **row)
