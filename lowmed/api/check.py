@@ -91,6 +91,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     """
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
+    from lowmed.evaluation.split_size import describe_split
     from lowmed.rewards import with_corpus
     from lowmed.rewards.abstention import gold_subset
     from lowmed.rewards.check import check_rewards
@@ -104,7 +105,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     return CheckReport(
         recipe_digest=recipe.digest,
         data=data.description,
-        split=tuple(data.split.describe()),
+        split=tuple(describe_split(data.split)),
         allowed=data.allowed,
         abstaining=abstaining,
         rejected=data.rejected,

@@ -113,6 +113,7 @@ def _train(
 
     from lowmed.engine import train as engine
     from lowmed.engine.load import choose_backend
+    from lowmed.evaluation.split_size import describe_split
     from lowmed.run import create_run
 
     log(f"recipe  {recipe.about}")
@@ -121,7 +122,7 @@ def _train(
     if recipe.method.completions_per_prompt:
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
-    log("split   " + "\n        ".join(data.split.describe()))
+    log("split   " + "\n        ".join(describe_split(data.split)))
     if data.filter_effect:
         log("filter  " + "\n        ".join(data.filter_effect))
     for line in data.unexplained_lines:

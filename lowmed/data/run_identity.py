@@ -11,7 +11,6 @@ from lowmed.files import read_jsonl, to_jsonl, write_json, write_text
 
 SPLIT, ROWS = "split.json", "data_rows.jsonl"
 FIX = "copy the file from a backup of the run, or start a new run"
-NO_ROWS = "an earlier version of lowmed started the run, which did not store the digests of its rows"
 
 
 def store_data(folder: Path, data_split: DataSplit) -> None:
@@ -28,11 +27,15 @@ def data_changes(folder: Path, data_split: DataSplit) -> list[str]:
         data_split: the present data, split by the recipe of the run.
 
     Raises:
-        RunError: the stored rows are damaged.
+        RunError: the stored rows are damaged or missing; earlier versions did not store them.
     """
     path = folder / ROWS
     if not path.is_file():
-        return [NO_ROWS]
+        raise RunError(
+            "the run does not say which data it was trained on",
+            f"{path} is missing",
+            "copy it from a backup, use the version of lowmed that is named in run.json, or start a new run",
+        )
     return changes([_row(path, line) for line in read_jsonl(path, fix=FIX)], data_split.rows)
 
 

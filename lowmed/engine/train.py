@@ -97,6 +97,7 @@ def _train(
         in_order=recipe.data.order == "easy_to_hard",
         sample_keys=recipe.data.sample_keys,
     )
+    store_data(run.folder, data_split)  # before the digest, which says that it is complete
     run.update(
         status="running",
         card=loaded.device.card,
@@ -109,7 +110,6 @@ def _train(
         prompt_digests={"train": family.digest, "infer": recipe.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
-    store_data(run.folder, data_split)
     run_rewards = rewards.with_corpus(rewards.for_recipe(recipe), data_split.train)
     size = batch_size(run, loaded)
     dataset = training_data.as_dataset(

@@ -15,7 +15,7 @@ from lowmed.data.group_split import patient_groups
 from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.ingest.prepared_folder import DataCard
-from lowmed.data.run_identity import SPLIT, data_changes
+from lowmed.data.run_identity import ROWS, SPLIT, data_changes
 from lowmed.errors import LowmedError
 from lowmed.files import read_json
 from lowmed.records import read_record
@@ -33,6 +33,8 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     spec = run.recipe.data
     if not (run.folder / SPLIT).is_file():
         return {"missing": "the run stopped before its data were split"}
+    if not (run.folder / ROWS).is_file():
+        return {"missing": "the run does not say which data it was trained on"}
     try:
         data = for_recipe(run.recipe, path=path, filtered=False)
     except LowmedError:  # its text may name a folder or a file

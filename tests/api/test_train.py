@@ -11,11 +11,11 @@ from lowmed.data.run_identity import store_data
 from lowmed.run import create_run
 
 
-def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path: Path) -> None:
+def test_a_run_that_does_not_record_its_data_is_not_resumed(tmp_path: Path) -> None:
     recipe = lowmed.load_recipe("rarl-sft", nano=True)
     run = create_run(recipe, "changed", out=str(tmp_path / "run"))
     run.update(status="stopped", data_digest="0" * 64)
-    with pytest.raises(lowmed.LowmedError, match="the data have changed since this run started"):
+    with pytest.raises(lowmed.LowmedError, match="does not say which data it was trained on"):
         lowmed.resume_training(run)
     assert run.record.status == "stopped"
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lowmed.data.dataset import DataSet
 from lowmed.data.identity import changes
-from lowmed.data.run_identity import NO_ROWS, ROWS, data_changes, store_data
+from lowmed.data.run_identity import ROWS, data_changes, store_data
 from lowmed.data.split import split_data
 from lowmed.errors import RunError
 from lowmed.recipe import DataSpec
@@ -74,7 +74,8 @@ def test_another_published_split_is_named() -> None:
 def test_changed_data_and_another_split_are_noticed(tmp_path: Path) -> None:
     spec = DataSpec(source="s")
     split = split_data(data(), spec, 0)
-    assert data_changes(tmp_path, split) == [NO_ROWS]
+    with pytest.raises(RunError, match="does not say which data"):
+        data_changes(tmp_path, split)
     store_data(tmp_path, split)
     assert data_changes(tmp_path, split) == []
     assert data_changes(tmp_path, split_data(data(ROWS_OF_PATIENTS[::-1]), spec, 0)) == []

@@ -112,3 +112,8 @@ def test_a_reward_without_values_does_not_break_the_page(prepared: Run) -> None:
         [{"step": at, "reward": 0.5, "rewards/accuracy": 0.5, "rewards/reasoning": None} for at in (1, 2)],
     )
     assert "<td>accuracy</td>" in page.render(read(prepared), {}, run_data.data_summary(prepared))
+
+
+def test_a_run_of_an_earlier_version_has_no_figures_of_its_data(prepared: Run) -> None:
+    (prepared.folder / "data_rows.jsonl").unlink()
+    assert run_data.data_summary(prepared) == {"missing": "the run does not say which data it was trained on"}

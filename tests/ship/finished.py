@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from lowmed import nano
 from lowmed.data.load import load
+from lowmed.data.run_identity import store_data
 from lowmed.data.split import split_data
 from lowmed.models import FAMILIES
 from lowmed.recipe.io import load_recipe
@@ -32,6 +33,7 @@ def run(folder: Path, *overrides: str, strength: float = 0.02) -> Run:
     run = create_run(recipe, "made", out=str(folder))
     data = split_data(load("phantom"), recipe.data, recipe.seed)
     run.update(status="finished", steps=1, data_digest=data.digest, precision="fp32", image_pixels=[3136, 200704])
+    store_data(run.folder, data)
     adapter(run.adapter, factors(strength))
     return run
 
