@@ -27,6 +27,7 @@ def evaluate(
     judge_model: str | None = None,
     judge_prices: tuple[float, float] | None = None,
     rescore: bool = False,
+    allow_changed_data: bool = False,
     out: str | PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> "list[EvalReport]":
@@ -49,6 +50,7 @@ def evaluate(
         judge_model: the judge server's name for its model.
         judge_prices: per million prompt and completion tokens.
         rescore: score the stored completions again; loads no model.
+        allow_changed_data: evaluate a run although its data have changed; the table states it.
         out: results directory; default: inside the run, or under runs/.
         progress: shows progress.
 
@@ -70,7 +72,7 @@ def evaluate(
         Judge(judge_url, judge_model)  # reports an invalid URL before any completion is generated
     name = None if target is None else fspath(target)
     opened = open_target(name, base=with_base, served_as=model)
-    splits = splits_to_evaluate(opened, on, path, questions, progress)
+    splits = splits_to_evaluate(opened, on, path, questions, progress, allow_changed_data)
     reports = []
     for data_split, seen in splits:
         folder = _results_folder(

@@ -21,6 +21,7 @@ def train(
     resume: bool = False,
     name: str = "run",
     max_minutes: float | None = None,
+    allow_changed_data: bool = False,
     progress: Progress = silent,
     log: Log = no_log,
 ) -> "Run":
@@ -32,6 +33,7 @@ def train(
         resume: if `out` holds a run of this recipe, resume it, or return it if it is finished.
         name: part of the default directory's name.
         max_minutes: stop with a checkpoint before this time is over, counted from the call.
+        allow_changed_data: resume although the data have changed; every later table states it.
         progress: opens a progress bar.
         log: gets lines of text: model, backend, data, split.
 
@@ -55,13 +57,14 @@ def train(
     if run and run.record.status == "finished":
         log(f"run     {run} is finished; nothing to do")
         return run
-    return _train(recipe, run, out, name, started, max_minutes, progress, log)
+    return _train(recipe, run, out, name, started, max_minutes, allow_changed_data, progress, log)
 
 
 def resume_training(
     run: str | PathLike[str] = "auto",
     *,
     max_minutes: float | None = None,
+    allow_changed_data: bool = False,
     progress: Progress = silent,
     log: Log = no_log,
 ) -> "Run":
@@ -69,7 +72,8 @@ def resume_training(
 
     Args:
         run: the run or its directory; `auto` is the newest unfinished run in `runs/`.
-        max_minutes: as in `train`, like the next two.
+        max_minutes: as in `train`, like the next three.
+        allow_changed_data: resume although the data have changed; every later table states it.
         progress: opens a progress bar.
         log: gets lines of text.
 
@@ -82,7 +86,7 @@ def resume_training(
     opened = open_run(fspath(run))
     if opened.record.status == "finished":
         raise RunError("the run is finished", str(opened), f"evaluate it: lowmed eval {opened}")
-    return _train(opened.recipe, opened, None, "", started, max_minutes, progress, log)
+    return _train(opened.recipe, opened, None, "", started, max_minutes, allow_changed_data, progress, log)
 
 
 def _train(
@@ -92,24 +96,30 @@ def _train(
     name: str,
     started: float,
     max_minutes: float | None,
+    allow_changed_data: bool,
     progress: Progress,
     log: Log,
 ) -> "Run":
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
-    from lowmed.data.run_identity import data_changes
+    from lowmed.data.run_identity import data_changes, keep_earlier_data, warn_of_earlier_data
     from lowmed.engine import device
 
     rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
     abstaining = require_applicable_rewards(recipe, rewards, data.split.train)
-    if run and run.record.data_digest and (changes := data_changes(run.folder, data.split)):
+    data_split, started_before = data.split, bool(run and run.record.data_digest)
+    changes = data_changes(run.folder, data_split) if run and started_before else []
+    if changes and not allow_changed_data:
         raise RunError(
             "the data have changed since this run started",
             "\n".join([recipe.data.path or recipe.data.source, *changes]),
-            "restore the data to resume, or start a new run",
+            "restore the data, start a new run, or go on with --allow-changed-data; every later table then states it",
         )
+
+    if run and started_before:
+        data_split = warn_of_earlier_data(run.folder, data_split)
 
     from lowmed.engine import train as engine
     from lowmed.engine.load import choose_backend
@@ -122,7 +132,7 @@ def _train(
     if recipe.method.completions_per_prompt:
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
-    log("split   " + "\n        ".join(describe_split(data.split)))
+    log("split   " + "\n        ".join(describe_split(data_split)))
     if data.filter_effect:
         log("filter  " + "\n        ".join(data.filter_effect))
     for line in data.unexplained_lines:
@@ -131,13 +141,15 @@ def _train(
         log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
+    if run and changes:
+        keep_earlier_data(run.folder)
     run = run or create_run(recipe, name, out=None if out is None else fspath(out))
     log(f"run     {run.folder}")
     with progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0) as advance:
         engine.train(
             run,
             loaded,
-            data.split,
+            data_split,
             report=lambda step, row: advance(step, _note(row)),
             deadline=started + 60 * max_minutes if max_minutes is not None else None,
             resume=resumed,

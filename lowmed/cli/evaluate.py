@@ -23,6 +23,10 @@ Samples = Annotated[
     int, typer.Option("--samples", min=0, max=64, help="Completions sampled per question: Pass@K, maj@K.")
 ]
 Rescore = Annotated[bool, typer.Option("--rescore", help="Score stored completions again; loads no model.")]
+AllowChangedData = Annotated[
+    bool,
+    typer.Option("--allow-changed-data", help="Evaluate although the run's data have changed; the table states it."),
+]
 Endpoint = Annotated[str | None, typer.Option("--endpoint", help="Evaluate the model served at this URL, .../v1")]
 ServedAs = Annotated[str | None, typer.Option("--model", help="The endpoint's name for its model.")]
 JudgeUrl = Annotated[str | None, typer.Option("--judge-url", help="Judge open answers with the model at this URL.")]
@@ -43,6 +47,7 @@ def evaluate(
     controls: Controls = 200,
     samples: Samples = 0,
     rescore: Rescore = False,
+    allow_changed_data: AllowChangedData = False,
     endpoint: Endpoint = None,
     model: ServedAs = None,
     judge_url: JudgeUrl = None,
@@ -81,6 +86,7 @@ def evaluate(
         judge_model=judge_model,
         judge_prices=judge_prices,
         rescore=rescore,
+        allow_changed_data=allow_changed_data,
         out=out,
         progress=progress,
     )

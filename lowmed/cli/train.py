@@ -19,6 +19,10 @@ Resume = Annotated[
 MaxMinutes = Annotated[
     float | None, typer.Option("--max-minutes", min=0.0, help="Stop with a checkpoint this many minutes from now.")
 ]
+AllowChangedData = Annotated[
+    bool,
+    typer.Option("--allow-changed-data", help="Resume although the data have changed; every later table states it."),
+]
 
 # Method -> help text of its command. The first line is the summary in `lowmed --help`.
 HELP = {
@@ -54,8 +58,9 @@ def command(kind: str) -> Callable[..., None]:
         out: Out = None,
         resume: Resume = None,
         max_minutes: MaxMinutes = None,
+        allow_changed_data: AllowChangedData = False,
     ) -> None:
-        _print(kind, _run(kind, recipe_name, overrides or [], nano, out, resume, max_minutes))
+        _print(kind, _run(kind, recipe_name, overrides or [], nano, out, resume, max_minutes, allow_changed_data))
 
     return train
 
@@ -68,6 +73,7 @@ def _run(
     out: str | None,
     resume: str | None,
     max_minutes: float | None,
+    allow_changed_data: bool,
 ) -> "Run":
     from lowmed.api import train as api
     from lowmed.errors import RecipeError
@@ -80,10 +86,12 @@ def _run(
             raise RecipeError(
                 "a resumed run keeps its recipe",
                 "--resume",
-                "give --resume and --max-minutes alone, or start a new run",
+                "give --resume, --max-minutes and --allow-changed-data alone, or start a new run",
             )
         _require(kind, run.recipe.method.kind)
-        return api.resume_training(run, max_minutes=max_minutes, progress=progress, log=info)
+        return api.resume_training(
+            run, max_minutes=max_minutes, allow_changed_data=allow_changed_data, progress=progress, log=info
+        )
     name = options.require_recipe(name)
     recipe = load_recipe(name, overrides, nano=nano)
     _require(kind, recipe.method.kind)
@@ -93,6 +101,7 @@ def _run(
         resume=bool(resume),
         name=options.run_name(name, nano),
         max_minutes=max_minutes,
+        allow_changed_data=allow_changed_data,
         progress=progress,
         log=info,
     )

@@ -145,3 +145,6 @@ def _line(what: str, ids: Sequence[str]) -> str:
 
 def _hash(content: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:HEX]
+
+
+NO_IMAGES = _hash([])

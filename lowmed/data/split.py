@@ -32,6 +32,7 @@ class DataSplit:
         digest: digest of the data set.
         patients_in_train: for each held-out part, its patients that are also trained on.
         rows: the identity of all rows of the data set, with their part.
+        changed: for each held-out part, a warning if the data have changed since the run started.
     """
 
     source: str
@@ -43,6 +44,7 @@ class DataSplit:
     digest: str
     patients_in_train: Mapping[str, frozenset[str]] = field(default_factory=dict)
     rows: tuple[RowIdentity, ...] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> list[str]:
         """One line for each part: questions, distinct images, and images that are also trained on."""
@@ -56,13 +58,14 @@ class DataSplit:
         return {name: [sample.id for sample in part] for name, part in {"train": self.train, **self.held_out}.items()}
 
     def stamp(self, name: str) -> str:
-        """The warning about shared images and patients that every table of a part must show; "" if there are none."""
+        """The warning for every table of a part: shared images, shared patients, changed data; "" if there is none."""
         warnings = {
             "; {} of them are trained on": self.images_in_train[name],
             "; the published split shares {} with train": self.images_in_published_train[name],
             "; {} of its patients are trained on": self.patients_in_train.get(name, ()),
         }
-        return "".join(warning.format(len(shared)) for warning, shared in warnings.items() if shared)
+        texts = [warning.format(len(shared)) for warning, shared in warnings.items() if shared]
+        return "".join([*texts, f"; {self.changed[name]}" if name in self.changed else ""])
 
 
 def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:

@@ -9,7 +9,7 @@ from lowmed.data import for_recipe
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
-from lowmed.data.run_identity import data_changes
+from lowmed.data.run_identity import data_changes, warn_of_earlier_data
 from lowmed.data.split import (
     DataSplit,
     check_rejected,
@@ -116,7 +116,12 @@ def _base_of(adapter: Path) -> str:
 
 
 def splits_to_evaluate(
-    target: EvalTarget, on: str | None, path: str | None, limit: int | None, progress: Progress | None = None
+    target: EvalTarget,
+    on: str | None,
+    path: str | None,
+    limit: int | None,
+    progress: Progress | None = None,
+    allow_changed_data: bool = False,
 ) -> list[tuple[DataSplit, str]]:
     """The data to evaluate on, each with its relation to the run's training: `seen in training`, `unseen`, or "".
 
@@ -126,6 +131,7 @@ def splits_to_evaluate(
         path: folder of the one source.
         limit: most questions of each held-out part.
         progress: shows the import of a source that is not cached yet.
+        allow_changed_data: accept data of the run that have changed; the split then has a warning.
 
     Raises:
         RecipeError: no source is named, or one folder for several sources.
@@ -143,7 +149,7 @@ def splits_to_evaluate(
         raise RecipeError(
             "one folder for several sources", "--path", "name a folder for each: --on vqa-rad=FOLDER,folder=OTHER"
         )
-    splits = [_load_split(target, name, folder, progress) for name, folder in sources]
+    splits = [_load_split(target, name, folder, progress, allow_changed_data) for name, folder in sources]
     return [(limited(data_split, limit or target.eval.max_questions), seen) for data_split, seen in splits]
 
 
@@ -173,18 +179,24 @@ def split_to_probe(
 
 
 def _load_split(
-    target: EvalTarget, on: str | None, path: str | None, progress: Progress | None
+    target: EvalTarget,
+    on: str | None,
+    path: str | None,
+    progress: Progress | None,
+    allow_changed_data: bool = False,
 ) -> tuple[DataSplit, str]:
     run = target.run
     if run and on in (None, run.recipe.data.source):
         data_split = for_recipe(run.recipe, path=path, filtered=False, progress=progress).split
-        if changes := data_changes(run.folder, data_split):
+        changes = data_changes(run.folder, data_split)
+        if changes and not allow_changed_data:
             raise DataError(
                 "these are not the data that the run was trained on, so its held-out questions are unknown",
                 "\n".join([path or run.recipe.data.path or run.recipe.data.source, *changes]),
-                "name the copy that was used with --path, or evaluate on another source with --on",
+                "name the copy that was used with --path, evaluate on another source with --on, or allow it with "
+                "--allow-changed-data",
             )
-        return data_split, SEEN
+        return warn_of_earlier_data(run.folder, data_split), SEEN
     dataset = _load(target, str(on), path, progress)
     data_split = evaluation_only(as_json_task(dataset) if target.task == "extraction" else dataset)
     return data_split, UNSEEN if run else ""

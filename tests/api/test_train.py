@@ -53,3 +53,45 @@ def test_the_changed_rows_are_named(tmp_path: Path) -> None:
         "1 row with another question, answer or other text: q7",
         "1 row with other images: q5",
     ]
+
+
+def test_a_resumed_run_on_changed_data_says_so_in_every_later_table(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    names = [f"{number}.png" for number in range(30)]
+    save_images(folder, *names)
+    rows = [
+        {
+            "id": str(number),
+            "images": [name],
+            "question": "Is it?",
+            "answer": "yes" if number % 2 else "no",
+            "kind": "closed",
+        }
+        for number, name in enumerate(names)
+    ]
+    jsonl(folder / "samples.jsonl", *rows)
+    keys = [
+        "method.max_steps=2",
+        "method.prompts_per_step=2",
+        "method.num_generations=2",
+        "method.max_completion_length=8",
+    ]
+    recipe = lowmed.load_recipe(
+        "rl-plain",
+        ["data.source=folder", f"data.path={folder}", "data.split_by=image", "eval.max_new_tokens=8", *keys],
+        nano=True,
+    )
+    run = lowmed.train(recipe, tmp_path / "run", max_minutes=0)
+    assert run.record.status == "stopped"
+    jsonl(folder / "samples.jsonl", *rows[3:])
+    with pytest.raises(lowmed.LowmedError, match="the data have changed"):
+        lowmed.resume_training(run)
+    lowmed.resume_training(run, allow_changed_data=True)
+    assert run.record.status == "finished"
+    [report] = lowmed.evaluate(run, controls=0)
+    assert "the data changed; " in report.splits["held-out"].stamp
+    jsonl(folder / "samples.jsonl", *rows[4:])
+    with pytest.raises(lowmed.LowmedError, match="not the data that the run was trained on"):
+        lowmed.evaluate(run, controls=0)
+    [report] = lowmed.evaluate(run, controls=0, allow_changed_data=True, out=tmp_path / "out")
+    assert "the data changed; " in report.splits["held-out"].stamp

@@ -65,11 +65,16 @@ def test_the_published_split_is_refused_until_allowed_by_name(lowmed: Lowmed, wh
 @pytest.mark.parametrize(
     ("kind", "recipe", "small"),
     [
-        ("sft", "rarl-sft", ("method.max_steps=2", "method.prompts_per_step=4")),
+        (
+            "sft",
+            "rarl-sft",
+            ("prompts.train=direct", "prompts.infer=direct", "method.max_steps=2", "method.prompts_per_step=4"),
+        ),
         (
             "grpo",
             "rarl",
             (
+                "method.allow_abstaining=[reasoning]",
                 "method.max_steps=2",
                 "method.num_generations=4",
                 "method.prompts_per_step=2",

@@ -8,8 +8,8 @@ from PIL import Image
 
 from lowmed.data.dataset import DataSet
 from lowmed.data.identity import changes
-from lowmed.data.run_identity import ROWS, data_changes, store_data
-from lowmed.data.split import split_data
+from lowmed.data.run_identity import ROWS, data_changes, keep_earlier_data, store_data, warn_of_earlier_data
+from lowmed.data.split import HELD_OUT, split_data
 from lowmed.errors import RunError
 from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
@@ -81,6 +81,24 @@ def test_changed_data_and_another_split_are_noticed(tmp_path: Path) -> None:
     assert data_changes(tmp_path, split_data(data(ROWS_OF_PATIENTS[::-1]), spec, 0)) == []
     [line] = data_changes(tmp_path, split_data(data(), spec, 1))
     assert "in another part of the run's split" in line
+    assert warn_of_earlier_data(tmp_path, split).stamp(HELD_OUT) == ""
     (tmp_path / ROWS).write_text('{"id": "1"}\n')
     with pytest.raises(RunError, match="a row of the run's data is damaged"):
         data_changes(tmp_path, split)
+
+
+def test_a_split_of_changed_data_counts_the_questions_that_were_trained_on_before(tmp_path: Path) -> None:
+    spec = DataSpec(source="s")
+    first, second = split_data(data(), spec, 0), split_data(data(ROWS_OF_PATIENTS[2:]), spec, 0)
+    store_data(tmp_path, first)
+    trained = {row.images for row in first.train}
+    seen = sum(row.images in trained for row in second.held_out[HELD_OUT])
+    assert seen > 0
+    warning = (
+        f"; the data changed; {seen} of its {len(second.held_out[HELD_OUT])} questions or images were trained on before"
+    )
+    assert warn_of_earlier_data(tmp_path, second).stamp(HELD_OUT) == warning
+    keep_earlier_data(tmp_path)
+    store_data(tmp_path, second)
+    assert data_changes(tmp_path, second) == []
+    assert warn_of_earlier_data(tmp_path, second).stamp(HELD_OUT) == warning  # for ever
