@@ -86,8 +86,8 @@ def test_a_resumed_run_on_changed_data_says_so_in_every_later_table(tmp_path: Pa
     jsonl(folder / "samples.jsonl", *rows[3:])
     with pytest.raises(lowmed.LowmedError, match="the data have changed"):
         lowmed.resume_training(run)
-    lowmed.resume_training(run, allow_changed_data=True)
-    assert run.record.status == "finished"
+    resumed = lowmed.resume_training(run, allow_changed_data=True)
+    assert resumed.record.status == "finished"
     [report] = lowmed.evaluate(run, controls=0)
     assert "the data changed; " in report.splits["held-out"].stamp
     jsonl(folder / "samples.jsonl", *rows[4:])
