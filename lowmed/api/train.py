@@ -119,7 +119,7 @@ def _train(
         )
 
     if run and started_before:
-        data_split = warn_of_earlier_data(run.folder, data_split)
+        data_split = warn_of_earlier_data(run.folder, data_split, changed=bool(changes))
 
     from lowmed.engine import train as engine
     from lowmed.engine.load import choose_backend

@@ -80,6 +80,10 @@ def _run(
     from lowmed.recipe.io import load_recipe
     from lowmed.run import open_run
 
+    if allow_changed_data and not resume:
+        raise RecipeError(
+            "only a resumed run can have changed data", "--allow-changed-data", "add --resume RUN, or leave it out"
+        )
     if resume and not (resume == "auto" and name and out):
         run = open_run(resume)
         if name or overrides or out or (nano and run.recipe.model.name != "nano"):

@@ -117,7 +117,7 @@ def _assign(
     for position, cluster in enumerate(order):
         size = len(clusters[cluster])
         labels = {label: count for label, count in _labels(clusters[cluster]).items() if label in total}
-        names = list(empty) if len(empty) >= len(order) - position else list(fractions)
+        names = sorted(empty) if len(empty) >= len(order) - position else list(fractions)
         fitting = [name for name in names if missing[name][ALL_ROWS] >= size - ROUNDING]
         if fitting:
             lacks = {

@@ -118,12 +118,15 @@ def _without(rows: Sequence[RowIdentity], others: Sequence[RowIdentity]) -> list
 def _pairs(
     lost: Sequence[RowIdentity], gained: Sequence[RowIdentity], name: str
 ) -> list[tuple[RowIdentity, RowIdentity]]:
-    """A lost and a gained row with the same value of the field `name`, if no other lost or gained row has it."""
+    """A lost and a gained row with the same value of the field `name`, if no other lost or gained row has it.
+
+    Having no images does not make two rows one.
+    """
     sides = []
     for rows in (lost, gained):
         count = Counter(getattr(row, name) for row in rows)
         sides.append({getattr(row, name): row for row in rows if count[getattr(row, name)] == 1})
-    return [(row, sides[1][value]) for value, row in sides[0].items() if value in sides[1]]
+    return [(row, sides[1][value]) for value, row in sides[0].items() if value in sides[1] and value != NO_IMAGES]
 
 
 def _less(rows: Sequence[RowIdentity], others: Sequence[RowIdentity]) -> list[RowIdentity]:

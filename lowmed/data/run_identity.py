@@ -45,14 +45,17 @@ def keep_earlier_data(folder: Path) -> None:
     append_jsonl(folder / EARLIER, read_jsonl(folder / ROWS, fix=FIX))
 
 
-def warn_of_earlier_data(folder: Path, data_split: DataSplit) -> DataSplit:
+def warn_of_earlier_data(folder: Path, data_split: DataSplit, *, changed: bool) -> DataSplit:
     """The split with a warning for each held-out part, if the run was trained on other data than these.
 
     The warning counts the questions of the part that were in an earlier training split, or whose images were.
+
+    Args:
+        folder: the folder of the run.
+        data_split: the present data.
+        changed: whether `data_changes` names a change.
     """
-    earlier = _read(folder / EARLIER)
-    if data_changes(folder, data_split):
-        earlier += _read(folder / ROWS)
+    earlier = _read(folder / EARLIER) + (_read(folder / ROWS) if changed else [])
     if not earlier:
         return data_split
     trained = {key for row in earlier if row.part == "train" for key in _keys(row)}

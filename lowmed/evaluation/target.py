@@ -193,10 +193,10 @@ def _load_split(
             raise DataError(
                 "these are not the data that the run was trained on, so its held-out questions are unknown",
                 "\n".join([path or run.recipe.data.path or run.recipe.data.source, *changes]),
-                "name the copy that was used with --path, evaluate on another source with --on, or allow it with "
-                "--allow-changed-data",
+                "name the copy that was used with --path, evaluate on another source with --on, or accept the change: "
+                "lowmed eval --allow-changed-data",
             )
-        return warn_of_earlier_data(run.folder, data_split), SEEN
+        return warn_of_earlier_data(run.folder, data_split, changed=bool(changes)), SEEN
     dataset = _load(target, str(on), path, progress)
     data_split = evaluation_only(as_json_task(dataset) if target.task == "extraction" else dataset)
     return data_split, UNSEEN if run else ""

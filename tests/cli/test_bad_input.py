@@ -57,6 +57,7 @@ def write_data(folder: Path, *changes: dict[str, object], image: bytes | None = 
         ),
         (["grpo", "--recipe", "rarl", "--nano", "prompts.train=poetic"], "rarl.yaml has a mistake"),
         (["grpo", "--resume", "missing"], "the run does not exist"),
+        (["grpo", "--recipe", "rarl", "--nano", "--allow-changed-data"], "only a resumed run can have changed data"),
         (["grpo", "--recipe", "rarl", "--nano", "model.rollout=vllm"], "vllm cannot sample from a 4-bit base"),
         (["grpo", "--recipe", "zhu-msa", "--nano"], "needs a judge, and the recipe configures none"),
         (["plan", "--recipe", "rarl", "--gpu", "T5"], "the GPU `T5` is unknown"),

@@ -81,7 +81,7 @@ def test_changed_data_and_another_split_are_noticed(tmp_path: Path) -> None:
     assert data_changes(tmp_path, split_data(data(ROWS_OF_PATIENTS[::-1]), spec, 0)) == []
     [line] = data_changes(tmp_path, split_data(data(), spec, 1))
     assert "in another part of the run's split" in line
-    assert warn_of_earlier_data(tmp_path, split).stamp(HELD_OUT) == ""
+    assert warn_of_earlier_data(tmp_path, split, changed=False).stamp(HELD_OUT) == ""
     (tmp_path / ROWS).write_text('{"id": "1"}\n')
     with pytest.raises(RunError, match="a row of the run's data is damaged"):
         data_changes(tmp_path, split)
@@ -97,8 +97,14 @@ def test_a_split_of_changed_data_counts_the_questions_that_were_trained_on_befor
     warning = (
         f"; the data changed; {seen} of its {len(second.held_out[HELD_OUT])} questions or images were trained on before"
     )
-    assert warn_of_earlier_data(tmp_path, second).stamp(HELD_OUT) == warning
+    assert warn_of_earlier_data(tmp_path, second, changed=True).stamp(HELD_OUT) == warning
     keep_earlier_data(tmp_path)
     store_data(tmp_path, second)
     assert data_changes(tmp_path, second) == []
-    assert warn_of_earlier_data(tmp_path, second).stamp(HELD_OUT) == warning  # for ever
+    assert warn_of_earlier_data(tmp_path, second, changed=False).stamp(HELD_OUT) == warning  # for ever
+
+
+def test_a_removed_and_an_added_row_without_images_are_not_one_edited_row() -> None:
+    before = tuple(replace(row, images=(), question=f"Is it {row.id}?") for row in ROWS_OF_PATIENTS)
+    after = (*before[1:], replace(before[0], id="new", question="And this?"))
+    assert changes(data(before).rows, data(after).rows) == ["1 row removed: 0", "1 row added: new"]
