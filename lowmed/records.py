@@ -128,11 +128,13 @@ class RunRecord(Record):
     ended: str | None = None
     """UTC time at which training last ended."""
     reason: str | None = None
-    """Why the run stopped before its last step."""
+    """Why the run stopped before its last step, or finished before it."""
     error: str | None = None
     """Why the run failed."""
     steps: int | None = None
     """Optimizer steps done."""
+    adapter_step: int | None = None
+    """Step of the saved adapter: the last one, or the best one by the evaluations during training."""
     seconds: float | None = None
     """Training time over all sessions."""
     peak_gib: float | None = None

@@ -103,6 +103,7 @@ def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
         "Qwen2VLImageProcessor": transformers.Qwen2VLImageProcessor.valid_kwargs.__annotations__,
         "GenerationConfig": vars(transformers.GenerationConfig()),
         "LoraConfig": LoraConfig.__dataclass_fields__,
+        "EarlyStoppingCallback": inspect.signature(transformers.EarlyStoppingCallback).parameters,
     }
     for module, names in (
         (transformers, ("TrainingArguments", "BitsAndBytesConfig")),

@@ -123,6 +123,7 @@ def _train(
 
     from lowmed.engine import train as engine
     from lowmed.engine.load import choose_backend
+    from lowmed.evaluation.dev import describe
     from lowmed.evaluation.split_size import describe_split
     from lowmed.run import create_run
 
@@ -133,6 +134,8 @@ def _train(
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(describe_split(data_split)))
+    for line in describe(recipe, data_split):
+        log(f"dev     {line}")
     if data.filter_effect:
         log("filter  " + "\n        ".join(data.filter_effect))
     for line in data.unexplained_lines:
@@ -153,6 +156,7 @@ def _train(
             report=lambda step, row: advance(step, _note(row)),
             deadline=started + 60 * max_minutes if max_minutes is not None else None,
             resume=resumed,
+            log=log,
         )
     return run
 

@@ -14,7 +14,8 @@ from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
 
-HELD_OUT = "held-out"
+HELD_OUT, DEV = "held-out", "dev"
+PUBLISHED_DEV = ("validation", "dev", "val")  # names of a published part for the evaluation during training
 SHOWN_REJECTED = 3
 
 
@@ -33,6 +34,7 @@ class DataSplit:
         patients_in_train: for each held-out part, its patients that are also trained on.
         rows: the identity of all rows of the data set, with their part.
         changed: for each held-out part, a warning if the data have changed since the run started.
+        dev: the samples that the run is evaluated on during training.
     """
 
     source: str
@@ -45,17 +47,21 @@ class DataSplit:
     patients_in_train: Mapping[str, frozenset[str]] = field(default_factory=dict)
     rows: tuple[RowIdentity, ...] = ()
     changed: Mapping[str, str] = field(default_factory=dict)
+    dev: tuple[Sample, ...] = ()
 
     def describe(self) -> list[str]:
         """One line for each part: questions, distinct images, and images that are also trained on."""
         lines = [f"train     {_count(self.train)}"]
+        if self.dev:
+            lines.append(f"{DEV:<9} {_count(self.dev)}, evaluated during training")
         for name, samples in self.held_out.items():
             lines.append(f"{name:<9} {_count(samples)}{self.stamp(name)}")
         return lines
 
     def ids(self) -> dict[str, list[str]]:
-        """The sample ids of each part, including `train`."""
-        return {name: [sample.id for sample in part] for name, part in {"train": self.train, **self.held_out}.items()}
+        """The sample ids of each part, including `train` and `dev`."""
+        parts = {"train": self.train, **({DEV: self.dev} if self.dev else {}), **self.held_out}
+        return {name: [sample.id for sample in part] for name, part in parts.items()}
 
     def stamp(self, name: str) -> str:
         """The warning for every table of a part: shared images, shared patients, changed data; "" if there is none."""
@@ -63,6 +69,7 @@ class DataSplit:
             "; {} of them are trained on": self.images_in_train[name],
             "; the published split shares {} with train": self.images_in_published_train[name],
             "; {} of its patients are trained on": self.patients_in_train.get(name, ()),
+            "; {} of its images or patients are in dev": _shared(self.dev, self.held_out[name]),
         }
         texts = [warning.format(len(shared)) for warning, shared in warnings.items() if shared]
         return "".join([*texts, f"; {self.changed[name]}" if name in self.changed else ""])
@@ -74,22 +81,32 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     `split_by: image` holds out a share of the training images and keeps a published test split as a further part, with
     a warning if it shares images with training. `official` trains on all training rows and refuses shared images
     unless the recipe allows them. `auto` is `official` if that split shares nothing, else `image`. `task: extraction`
-    first merges the questions about an image. `modality` filters training rows only.
+    first merges the questions about an image. `modality` filters training and dev rows only. `dev` takes a share of the
+    training rows, or the published part `validation`, out for the evaluation during training.
 
     Raises:
-        DataError: no training row is left, more rows are rejected than the recipe allows, or the published split
-            shares images and the recipe does not allow that.
+        DataError: no training row is left, more rows are rejected than the recipe allows, the published split shares
+            images and the recipe does not allow that, or there is no published part for `dev`.
     """
     check_rejected(dataset, spec.max_rejected)
     if spec.task == "extraction":
         dataset = as_json_task(dataset)
     train = _of_modality(dataset.splits.get("train", ()), spec.modality)
     held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
+    dev: tuple[Sample, ...] = ()
+    if spec.dev == "published":
+        name, dev = _published_dev(dataset.source, held_out, spec.modality)
+        del held_out[name]
+    dev_share = 0.0 if spec.dev == "published" else spec.dev
     published = train
     if spec.split_by == "image" or (spec.split_by == "auto" and not _shares_nothing(train, held_out)):
-        parts = by_group(train, {"train": 1 - spec.held_out, HELD_OUT: spec.held_out}, seed, dataset.pixels)
-        train = parts["train"]
+        shares = {"train": 1 - spec.held_out - dev_share, HELD_OUT: spec.held_out, DEV: dev_share}
+        parts = by_group(train, shares, seed, dataset.pixels)
+        train, dev = parts["train"], dev or parts[DEV]
         held_out = {HELD_OUT: parts[HELD_OUT], **held_out} if parts[HELD_OUT] else held_out
+    elif dev_share:
+        parts = by_group(train, {"train": 1 - dev_share, DEV: dev_share}, seed, dataset.pixels)
+        train, dev = parts["train"], parts[DEV]
     if not train:
         raise DataError(
             f"{dataset.source} leaves no training rows",
@@ -104,6 +121,12 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
             f"{len(shared[name])} of the {len(images)} {name} images of {dataset.source} also occur in its train split",
             "data.split_by",
             "split by image (data.split_by=image), or set data.allow_shared_images=true; every table then states it",
+        )
+    if spec.dev == "published" and (leaked := shared_images(train, dev)) and not spec.allow_shared_images:
+        raise DataError(
+            f"{len(leaked)} images of the published dev part of {dataset.source} are trained on",
+            "data.dev",
+            "take a share of the training questions (data.dev=0.1), or set data.allow_shared_images=true",
         )
     if spec.max_train_questions:
         train = draw(train, spec.max_train_questions, seed, dataset.pixels)
@@ -121,7 +144,8 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
         dataset.open_image,
         dataset.digest,
         shared_patients,
-        _with_parts(dataset.rows, held_out),
+        _with_parts(dataset.rows, {**held_out, DEV: dev}),
+        dev=dev,
     )
 
 
@@ -132,6 +156,7 @@ def training_questions_only(data_split: DataSplit, limit: int) -> DataSplit:
     return replace(
         data_split,
         train=(),
+        dev=(),
         held_out=questions,
         images_in_train=none,
         images_in_published_train=none,
@@ -167,7 +192,8 @@ def validate_split(data_split: DataSplit, spec: DataSpec) -> tuple[str, ...]:
     """
     stated = spec.split_by != "official" or spec.allow_shared_images
     allowed = {"shared-images", *(["shared-groups"] if stated else [])}
-    return raise_unless_allowed(find_problems(data_split.train, data_split.held_out), allowed)
+    checked = {**data_split.held_out, **({DEV: data_split.dev} if data_split.dev else {})}
+    return raise_unless_allowed(find_problems(data_split.train, checked), allowed)
 
 
 def limited(data_split: DataSplit, limit: int | None) -> DataSplit:
@@ -178,9 +204,24 @@ def limited(data_split: DataSplit, limit: int | None) -> DataSplit:
 
 
 def _with_parts(rows: Sequence[RowIdentity], held_out: Mapping[str, Sequence[Sample]]) -> tuple[RowIdentity, ...]:
-    """The rows with their part: a held-out part, or `train` for all other rows, whether trained on or left out."""
+    """The rows with their part: dev, a held-out part, or `train` for all others, whether trained on or left out."""
     part_of = {sample.id: name for name, samples in held_out.items() for sample in samples}
     return tuple(replace(row, part=part_of.get(row.id, "train")) for row in rows)
+
+
+def _published_dev(
+    source: str, held_out: Mapping[str, tuple[Sample, ...]], modality: str | None
+) -> tuple[str, tuple[Sample, ...]]:
+    """The name and the samples of the published part for the evaluation during training."""
+    for name in PUBLISHED_DEV:
+        if kept := tuple(sample for sample in held_out.get(name, ()) if modality in (None, sample.modality)):
+            return name, kept
+    of_modality = f" of modality `{modality}`" if modality else ""
+    raise DataError(
+        f"{source} has no published part `{PUBLISHED_DEV[0]}`{of_modality} to evaluate on during training",
+        "data.dev",
+        "take a share of the training questions, e.g. data.dev=0.1",
+    )
 
 
 def _of_modality(train: tuple[Sample, ...], modality: str | None) -> tuple[Sample, ...]:
@@ -231,6 +272,11 @@ def _shares_nothing(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample
 
 def _shared_with(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> dict[str, frozenset[str]]:
     return {name: frozenset(shared_images(train, samples)) for name, samples in held_out.items()}
+
+
+def _shared(dev: Sequence[Sample], samples: Sequence[Sample]) -> set[str]:
+    """The images and patients that dev and a held-out part share."""
+    return shared_images(dev, samples) | (patient_groups(dev) & patient_groups(samples))
 
 
 def _count(samples: tuple[Sample, ...]) -> str:

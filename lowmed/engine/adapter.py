@@ -1,6 +1,8 @@
-"""The folder of a trained adapter: where it is, and whether training can start from it."""
+"""The folder of a trained adapter: where it is, how it is written, and whether training can start from it."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 from lowmed.errors import RecipeError, RunError
 from lowmed.files import read_json
@@ -17,6 +19,35 @@ def adapter_folder(path: str) -> Path:
         if (folder / "adapter_config.json").is_file():
             return folder
     raise RunError("there is no adapter", path, "name a finished run, or a folder with adapter_config.json")
+
+
+def write_adapter(model: Any, folder: Path) -> None:
+    """Write the trained adapter of a model in PEFT's format. The folder appears only when it is complete."""
+    temporary = _temporary(folder)
+    model.save_pretrained(str(temporary), selected_adapters=["default"])  # without TRL's copy for a KL term
+    (temporary / "README.md").unlink(missing_ok=True)  # PEFT's template without any content
+    _replace(temporary, folder)
+
+
+def copy_adapter(source: Path, folder: Path) -> None:
+    """Copy the adapter from another folder or a checkpoint. The folder appears only when it is complete."""
+    temporary = _temporary(folder)
+    temporary.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copyfile(source / name, temporary / name)
+    _replace(temporary, folder)
+
+
+def _temporary(folder: Path) -> Path:
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(exist_ok=True)
+    return temporary
+
+
+def _replace(temporary: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that ended before it recorded what it wrote
+    temporary.replace(folder)
 
 
 def require_start(lora: LoraSpec) -> None:

@@ -28,9 +28,28 @@ def complete(
     temperature: float = 0.0,
     copies: int = 1,
 ) -> Iterator[Completion]:
+    """One greedy completion for each sample, or `copies` sampled ones, as text; arguments as of `generate_ids`."""
+    opening = chat.assistant_start(loaded.processor, family).opening
+    options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "copies": copies}
+    for sample, ids in generate_ids(loaded, samples, family, open_image, **options):
+        yield as_completion(loaded, sample, ids, opening)
+
+
+def generate_ids(
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    family: prompt.Family,
+    open_image: OpenImage,
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    copies: int = 1,
+    batch_size: int | None = None,
+) -> Iterator[tuple[Sample, list[int]]]:
     """One greedy completion for each sample, or `copies` sampled ones. Samples are sorted by length, shortest first.
 
-    Prompts of similar length share a batch, which saves padding. The model reads each prompt once for all copies.
+    Prompts of similar length share a batch, which saves padding. The model reads each prompt once for all copies. The
+    model is left in evaluation mode.
 
     Args:
         loaded: the model.
@@ -40,6 +59,7 @@ def complete(
         max_new_tokens: a longer completion is truncated, with `finish_reason` "length".
         temperature: 0 is greedy.
         copies: completions for each sample.
+        batch_size: completions in one batch; None for as many as fit next to the model alone.
 
     Raises:
         DataError: an image cannot be opened, or is missing in the model's input.
@@ -49,8 +69,7 @@ def complete(
     rows = [sample for sample in sorted(samples, key=_length) for _ in range(copies)]
     options = sampling.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids)
     loaded.model.eval()
-    size = _batch_size(loaded, max_new_tokens)
-    opening = chat.assistant_start(loaded.processor, family).opening
+    size = batch_size or _batch_size(loaded, max_new_tokens)
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
         if loaded.backend == "unsloth" or not decode.supports(sampling.unwrapped(loaded.model)):
@@ -60,8 +79,7 @@ def complete(
             first_rows, prompt_of_row = sampling.deduplicate(keys)
             inputs = encode(loaded, [batch[row] for row in first_rows], family, open_image)
             completions = sampling.generate(loaded.model, inputs, prompt_of_row, options)
-        for sample, ids in zip(batch, completions, strict=True):
-            yield _completion(loaded, sample, ids, opening)
+        yield from zip(batch, completions, strict=True)
 
 
 def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, open_image: OpenImage) -> Any:
@@ -115,7 +133,8 @@ def _length(sample: Sample) -> tuple[int, int]:
     return len(sample.images), len(prompt.question_text(sample))
 
 
-def _completion(loaded: Loaded, sample: Sample, ids: list[int], opening: str) -> Completion:
+def as_completion(loaded: Loaded, sample: Sample, ids: list[int], opening: str) -> Completion:
+    """The text of a completion, with the part of it that its prompt contains."""
     ended = ids[-1] in loaded.end_ids
     text = loaded.processor.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
     return Completion(sample, opening + text, len(ids), "stop" if ended else "length")

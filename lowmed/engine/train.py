@@ -9,21 +9,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, load, patches, training_data
+from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError
+from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
 from lowmed.plan import architecture
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.workload import Batch
+from lowmed.progress import Log, no_log
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import portable_recipe
 from lowmed.run import Run
+
+if TYPE_CHECKING:
+    from lowmed.engine.dev_evaluation import DevEvaluation  # imports transformers; unsloth must be imported first
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
 Report = Callable[[int, dict[str, float]], None]
@@ -53,6 +59,7 @@ def train(
     report: Report,
     deadline: float | None = None,
     resume: bool = False,
+    log: Log = no_log,
 ) -> str:
     """Train and save the adapter.
 
@@ -63,6 +70,7 @@ def train(
         report: called after each step with its number and metrics.
         deadline: `time.monotonic()` at which the run must have stopped, or None.
         resume: continue from the last finished checkpoint.
+        log: gets a line for each evaluation on dev questions.
 
     Returns:
         The status of the run: `finished`, or `stopped` with a checkpoint to resume from.
@@ -71,7 +79,7 @@ def train(
         LowmedError: the disk, the data or the loss prevents training; the status of the run is then `failed`.
     """
     try:
-        return _train(run, loaded, data_split, report, deadline, resume)
+        return _train(run, loaded, data_split, report, deadline, resume, log)
     except KeyboardInterrupt:
         run.update(status="stopped", ended=utc_now(), reason="interrupted twice; resumes from the last checkpoint")
         raise
@@ -82,7 +90,13 @@ def train(
 
 
 def _train(
-    run: Run, loaded: load.Loaded, data_split: DataSplit, report: Report, deadline: float | None, resume: bool
+    run: Run,
+    loaded: load.Loaded,
+    data_split: DataSplit,
+    report: Report,
+    deadline: float | None,
+    resume: bool,
+    log: Log,
 ) -> str:
     from lowmed.engine import callbacks
 
@@ -123,21 +137,51 @@ def _train(
     job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size))
     trainer = _trainer(job)
     stop = callbacks.StopSignal(deadline)
+    dev = _dev_evaluation(job, data_split, log)
+    if dev:
+        trainer.add_callback(dev)
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
     checkpoint = _rewind(run) if resume else None
-    with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    step = checkpoint_step(checkpoint)
+    if dev:
+        dev.rewind(step)
+    stopped_before = bool(dev and dev.stopped)  # the process ended before it recorded that
+    if not stopped_before:
+        with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        step = trainer.state.global_step
     seconds = (run.record.seconds or 0.0) + time.monotonic() - started
     peak = max((run.record.peak_gib or 0.0), device.peak_gib(loaded.device.type))
-    step = trainer.state.global_step
     encoded = (run.record.images_encoded or 0) + (loaded.vision_cache.encoded if loaded.vision_cache else 0)
     run.update(ended=utc_now(), steps=step, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded)
-    if step < recipe.method.max_steps:
+    if step < recipe.method.max_steps and not (dev and dev.stopped):
         run.update(status="stopped", reason=stop.reason)
         return "stopped"
-    save_adapter(loaded.model, run)
-    run.update(status="finished")
+    best = dev.best_adapter() if dev else None
+    with disk_errors(run.folder):
+        if source := best or (checkpoint if stopped_before else None):
+            copy_adapter(source, run.adapter)
+        else:
+            write_adapter(loaded.model, run.adapter)
+    early = f"no higher dev accuracy in {recipe.dev.patience} evaluations" if dev and dev.stopped else None
+    run.update(status="finished", reason=early, adapter_step=checkpoint_step(best) if best else step)
+    if dev:
+        ended = [f"stopped at step {step}: {early}"] if early else []
+        for line in (*ended, *dev_figures.summary(dev.lines, recipe.dev.keep)):
+            log(f"dev     {line}")
+        dev.remove_best_adapters()
     return "finished"
+
+
+def _dev_evaluation(job: TrainingJob, data_split: DataSplit, log: Log) -> "DevEvaluation | None":
+    from lowmed.engine.dev_evaluation import DevEvaluation
+
+    if not data_split.dev:
+        return None
+    questions = dev_figures.dev_questions(data_split, job.recipe)
+    return DevEvaluation(
+        job, questions, dev_figures.questions_digest(data_split, questions), data_split.open_image, log
+    )
 
 
 @contextlib.contextmanager
@@ -216,21 +260,15 @@ def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     return size
 
 
-def save_adapter(model: Any, run: Run) -> None:
-    """Write the adapter in PEFT's format. The folder appears only when it is complete."""
-    temporary = run.folder / ".adapter.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    with disk_errors(run.folder):
-        model.save_pretrained(str(temporary), selected_adapters=["default"])  # without TRL's copy for a KL term
-        (temporary / "README.md").unlink(missing_ok=True)  # PEFT's template without any content
-        shutil.rmtree(run.adapter, ignore_errors=True)  # of a process that ended before it recorded `finished`
-        temporary.replace(run.adapter)
+def checkpoint_step(folder: Path | None) -> int:
+    """The step that the name of a checkpoint or of a best adapter ends with; 0 without one."""
+    return int(folder.name.rpartition("-")[2]) if folder else 0
 
 
 def _rewind(run: Run) -> Path | None:
     """The last finished checkpoint. Unfinished checkpoints and records of later steps are removed."""
     last = run.last_checkpoint()
-    step = int(last.name.rpartition("-")[2]) if last else 0
+    step = checkpoint_step(last)
     for folder in run.checkpoints.glob("checkpoint-*"):
         if not (folder / "complete.json").exists():
             shutil.rmtree(folder)

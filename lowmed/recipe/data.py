@@ -25,6 +25,11 @@ class DataSpec(Section):
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.2, description="share of the questions that `image` holds out, exact within one group"
     )
+    dev: Annotated[float, Field(ge=0, lt=1)] | Literal["published"] = Field(
+        0.0,
+        description="questions for the evaluation during training: a share, exact within one group, or `published`: "
+        "the part `validation` of the source; 0 = none",
+    )
     max_rejected: Share = Field(
         0.0, description="share of invalid rows that are skipped and listed; with more, loading fails"
     )
@@ -55,6 +60,21 @@ class DataSpec(Section):
         False,
         description="allow SFT on reasoning although most questions have no explanation; it trains on the others only",
     )
+
+    @field_validator("dev", mode="before")
+    @classmethod
+    def _share_or_published(cls, value: object) -> object:
+        # Else pydantic reports one mistake for each type of the union.
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if value != "published" and (number is None or not 0 <= number < 1):
+            raise ValueError("should be a share from 0 to below 1, or `published`")
+        return value
+
+    @model_validator(mode="after")
+    def _leave_training_questions(self) -> "DataSpec":
+        if isinstance(self.dev, float) and self.held_out + self.dev >= 1:
+            raise ValueError(f"held_out ({self.held_out:g}) and dev ({self.dev:g}) leave no question to train on")
+        return self
 
     @model_validator(mode="after")
     def _require_pass_counts(self) -> "DataSpec":

@@ -51,6 +51,37 @@ class EvalSpec(Section):
     )
 
 
+class DevSpec(Section):
+    """Evaluation during training, on the questions that `data.dev` reserves for it."""
+
+    eval_steps: Positive = Field(
+        20,
+        description="steps between evaluations; the last step is always evaluated",
+        json_schema_extra=counterpart("TrainingArguments: eval_steps"),
+    )
+    questions: Positive = Field(
+        64, description="evaluate on a fixed random subset of this size, at most all dev questions"
+    )
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="the adapter of the run: that of the evaluation with the highest accuracy, or of the last step",
+        json_schema_extra=counterpart("TrainingArguments: load_best_model_at_end"),
+    )
+    patience: Positive | None = Field(
+        None,
+        description="stop after this many evaluations in a row without a higher accuracy; null = never",
+        json_schema_extra=counterpart("EarlyStoppingCallback: early_stopping_patience"),
+    )
+
+    def is_due(self, step: int, max_steps: int) -> bool:
+        """Whether a step is followed by an evaluation. Step 0 is the model before training."""
+        return step % self.eval_steps == 0 or step == max_steps
+
+    def evaluations(self, max_steps: int) -> int:
+        """The number of evaluations of a whole run."""
+        return sum(self.is_due(step, max_steps) for step in range(max_steps + 1))
+
+
 class Recipe(Section):
     """All settings of one run, and the source of each value."""
 
@@ -65,6 +96,7 @@ class Recipe(Section):
         None, description="GPU for which open batch settings are derived; null = the GPU present"
     )
     judge: JudgeSpec = Field(JudgeSpec(), description="the judge model, if any")
+    dev: DevSpec = Field(DevSpec(), description="evaluation during training; needs `data.dev`")
     eval: EvalSpec = Field(EvalSpec(), description="evaluation on held-out questions")
     seed: Annotated[int, Field(ge=0)] = Field(
         0,
@@ -72,6 +104,12 @@ class Recipe(Section):
         json_schema_extra=counterpart("TrainingArguments: seed"),
     )
     provenance: dict[str, str] = Field({}, description="recipe key -> source of its value")
+
+    @model_validator(mode="after")
+    def _dev_questions_exist(self) -> "Recipe":
+        if self.data.dev == 0 and self.dev != DevSpec():
+            raise ValueError("dev: no questions are reserved for it; set data.dev, e.g. data.dev=0.1")
+        return self
 
     @model_validator(mode="after")
     def _bridge_prompts_exist(self) -> "Recipe":

@@ -107,3 +107,62 @@ def test_evaluation_only_uses_all_held_out_rows_and_states_published_sharing() -
         DataSet("made", {"train": dataset([]).splits["train"]}, (), lambda _: Image.new("RGB", (28, 28)))
     )
     assert set(alone.held_out) == {"all"}
+
+
+def test_a_share_of_the_training_questions_is_reserved_for_dev() -> None:
+    made = dataset(["other-1"])
+    by_image = split_data(made, data(dev=0.1), 0)
+    assert (len(by_image.train), len(by_image.dev), len(by_image.held_out[HELD_OUT])) == (28, 4, 8)
+    published = split_data(made, data(dev=0.1, split_by="official"), 0)
+    assert (len(published.train), len(published.dev), set(published.held_out)) == (36, 4, {"test"})
+    for data_split in (by_image, published):
+        ids = [sample_id for part in data_split.ids().values() for sample_id in part]
+        assert len(ids) == len(set(ids)) == 41
+        assert {row.id for row in data_split.rows if row.part == "dev"} == {each.id for each in data_split.dev}
+
+
+def test_without_dev_the_split_is_the_same_as_before() -> None:
+    assert split_data(dataset(["other"]), data(dev=0), 3).ids() == split_data(dataset(["other"]), data(), 3).ids()
+
+
+def test_the_published_validation_part_becomes_dev_and_is_no_longer_evaluated() -> None:
+    made = dataset(["other-1"])
+    validation = (sample(200, "other-2"), replace(sample(201, "other-3"), modality="CT"))
+    made = replace(made, splits={**made.splits, "validation": validation})
+    data_split = split_data(made, data(dev="published"), 0)
+    assert data_split.dev == validation
+    assert set(data_split.held_out) == {HELD_OUT, "test"}
+    assert set(split_data(made, data(), 0).held_out) == {HELD_OUT, "test", "validation"}
+    with pytest.raises(DataError, match="no published part `validation`"):
+        split_data(dataset(["other-1"]), data(dev="published"), 0)
+
+
+def test_a_published_dev_part_with_training_images_is_refused() -> None:
+    made = dataset(["other-1"])
+    made = replace(made, splits={**made.splits, "validation": (sample(200, "image-1"),)})
+    spec = data(dev="published", split_by="official")
+    with pytest.raises(DataError, match="1 images of the published dev part of made are trained on"):
+        split_data(made, spec, 0)
+
+
+def test_a_published_dev_part_with_the_patient_of_a_training_row_is_refused() -> None:
+    made = dataset(["other-1"])
+    train = (replace(made.splits["train"][0], group="patient-7"), *made.splits["train"][1:])
+    made = replace(made, splits={**made.splits, "train": train, "validation": (sample(200, "other-2", "patient-7"),)})
+    spec = data(dev="published", split_by="official")
+    with pytest.raises(DataError, match="1 of 1 dev groups are trained on"):
+        validate_split(split_data(made, spec, 0), spec)
+
+
+def test_a_test_part_that_shares_images_with_dev_states_it_in_every_table() -> None:
+    made = dataset(["image-1", "image-2", "other"])
+    stamps = {seed: split_data(made, data(dev=0.4), seed).stamp("test") for seed in range(8)}
+    assert any("1 of its images or patients are in dev" in stamp for stamp in stamps.values()), stamps
+
+
+@pytest.mark.parametrize("dev", [-0.1, 1, True, "test", float("nan")])
+def test_dev_is_a_share_or_the_published_part(dev: object) -> None:
+    with pytest.raises(ValueError, match="a share from 0 to below 1, or `published`"):
+        data(dev=dev)
+    with pytest.raises(ValueError, match="leave no question to train on"):
+        data(dev=0.5, held_out=0.5)

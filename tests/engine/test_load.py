@@ -11,7 +11,8 @@ import torch
 
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy
-from lowmed.engine import device, load, train
+from lowmed.engine import device, load
+from lowmed.engine.adapter import write_adapter
 from lowmed.errors import RecipeError, RunError, SetupError
 from lowmed.plan import architecture
 from lowmed.recipe import LoraSpec, ModelSpec
@@ -77,7 +78,7 @@ def test_an_adapter_on_the_tower_is_an_error() -> None:
 def test_an_adapter_that_was_saved_before_the_process_died_is_saved_again(tmp_path: Path) -> None:
     loaded = load.with_trainable_adapter(load.load_base(NANO, CPU), LoraSpec(rank=4), "nano")
     for _ in range(2):
-        train.save_adapter(loaded.model, Run(tmp_path))
+        write_adapter(loaded.model, Run(tmp_path).adapter)
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
