@@ -79,6 +79,11 @@ def mean_rewards(rewards: Sequence[Weighted], completions: Sequence[tuple[Sample
     return result
 
 
+def comparable(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations of the same questions as the last one: the data of a run may have changed."""
+    return [line for line in lines if line["questions_digest"] == lines[-1]["questions_digest"]]
+
+
 def best_line(lines: Sequence[Line]) -> Line | None:
     """The evaluation with the highest accuracy after at least one step, the earliest of equal ones; None if none."""
     return max((line for line in lines if line["step"] > 0), key=lambda line: line["accuracy"], default=None)

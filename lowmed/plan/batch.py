@@ -66,7 +66,8 @@ def choose_batch(
     by_generate = [replace(batch, rows_per_generate=rows) for rows in generate_sizes]
     batch = next((candidate for candidate in by_generate if fits("rollout", candidate)), by_generate[-1])
     by_eval = [replace(batch, eval_batch_size=rows) for rows in _divisors(EVAL_BATCH_SIZE)]
-    return next((candidate for candidate in by_eval if fits("evaluation", candidate)), by_eval[-1])
+    phase = "dev evaluation" if recipe.data.dev else "evaluation"  # the former needs more
+    return next((candidate for candidate in by_eval if fits(phase, candidate)), by_eval[-1])
 
 
 def eval_batch_size(

@@ -242,7 +242,9 @@ def _seconds(result: Estimate, time: speed.Time) -> dict[str, Any]:
         "step": round(time.step, 1),
         "generate": round(time.generate, 1),
         "train": round(time.train, 1),
-        "run": round(time.step * result.workload.recipe.method.max_steps),
+        "run": round(time.run(result.workload.recipe.method.max_steps)),
+        "dev_evaluation": round(time.dev, 1),
+        "dev_evaluations": time.evaluations,
         "calibrated": time.dry_runs > 0,
         "dry_runs": time.dry_runs,
     }
@@ -255,7 +257,8 @@ def _time(result: Estimate) -> str:
     sampling = f" (sampling {_duration(result.time.generate)} at full length)" if result.time.generate else ""
     runs = result.time.dry_runs
     basis = f"calibrated by {_count(runs, 'dry run')}" if runs else "an estimate"
-    return f"{step} per step{sampling}, {run} for {result.workload.recipe.method.max_steps} steps; {basis}"
+    dev = f" and {result.time.evaluations} dev evaluations of {_duration(result.time.dev)}" if result.time.dev else ""
+    return f"{step} per step{sampling}, {run} for {result.workload.recipe.method.max_steps} steps{dev}; {basis}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -265,7 +268,7 @@ def _count(number: int, noun: str) -> str:
 
 def _durations(result: Estimate, time: speed.Time) -> tuple[str, str]:
     about = "" if time.dry_runs else "~"
-    run = time.step * result.workload.recipe.method.max_steps
+    run = time.run(result.workload.recipe.method.max_steps)
     return about + _duration(time.step), about + _duration(run)
 
 

@@ -34,6 +34,8 @@ def phases(workload: Workload) -> dict[str, Terms]:
     questions = workload.batch.eval_batch_size
     sampling = _sampling(workload, questions, questions, workload.recipe.eval.max_new_tokens)
     result["evaluation"] = {**base, "LoRA": trained["LoRA"], **sampling}
+    if workload.recipe.data.dev:  # next to what training keeps in memory
+        result["dev evaluation"] = {**trained, **sampling}
     return result
 
 

@@ -17,22 +17,30 @@ BANDWIDTH_REACHED = 0.6  # share of the memory bandwidth
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of one optimizer step.
+    """Seconds of one optimizer step, and of one evaluation during training.
 
     Attributes:
         generate: seconds for sampling completions.
         train: seconds for everything else.
         dry_runs: number of dry runs on that GPU that scale the estimate; with 0 it is not calibrated.
+        dev: seconds of one evaluation on dev questions; 0 without dev questions.
+        evaluations: number of these evaluations in a run.
     """
 
     generate: float
     train: float
     dry_runs: int = 0
+    dev: float = 0.0
+    evaluations: int = 0
 
     @property
     def step(self) -> float:
         """Seconds of the step."""
         return self.generate + self.train
+
+    def run(self, max_steps: int) -> float:
+        """Seconds of a run of `max_steps` steps, with its evaluations."""
+        return max_steps * self.step + self.evaluations * self.dev
 
 
 def estimate_time(workload: Workload, card: Card, measured: Sequence[MeasuredRun] = ()) -> Time | None:
@@ -46,11 +54,14 @@ def estimate_time(workload: Workload, card: Card, measured: Sequence[MeasuredRun
     if card.speed is None:
         return None
     generate, train = _generate(workload, card.speed), _train(workload, card.speed)
+    recipe = workload.recipe
+    dev = _dev(workload, card.speed) if recipe.data.dev else 0.0
+    evaluations = recipe.dev.evaluations(recipe.method.max_steps) if recipe.data.dev else 0
     runs = [run for run in measured if run.card_name == card.name and run.seconds]
     if not runs:
-        return Time(generate, train)
+        return Time(generate, train, 0, dev, evaluations)
     scale = median(run.seconds["step"] / _step(run.workload, card.speed) for run in runs)
-    return Time(generate * scale, train * scale, len(runs))
+    return Time(generate * scale, train * scale, len(runs), dev * scale, evaluations)
 
 
 def training_seconds(workload: Workload, card: Card) -> float:
@@ -64,19 +75,48 @@ def _step(workload: Workload, speed: Speed) -> float:
 
 def _generate(workload: Workload, speed: Speed) -> float:
     """Seconds of sampling if every completion reaches its maximum length: one decoding step per token and call."""
-    method, model = workload.recipe.method, workload.model
+    method = workload.recipe.method
     if not method.completions_per_prompt:
         return 0.0
-    rows, prompt = workload.batch.rows_per_generate, _prompt(workload)
+    rows = workload.batch.rows_per_generate
     calls = method.rows_per_step / rows
-    bytes_read = phases(workload)["rollout"]["KV cache"] + 2 * model.text_linear
-    token = _launches(workload, speed)
-    token += bytes_read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
-    token += 2 * rows * model.text_linear / (speed.tflops * 1e12)
-    prefill = method.prompts_per_step * (
-        _linear(workload, prompt) + _attention(workload, prompt**2) + _vision(workload)
-    )
+    token = _token(workload, speed, "rollout", rows)
+    prefill = method.prompts_per_step * _prefill(workload)
     return (calls * method.max_sampled_tokens * token + prefill / (speed.tflops * 1e12)) / method.steps_per_batch
+
+
+def _dev(workload: Workload, speed: Speed) -> float:
+    """Seconds of an evaluation during training if every completion reaches its maximum length.
+
+    After that, two forward passes over each row give entropy and KL divergence.
+    """
+    recipe = workload.recipe
+    questions, tokens = recipe.dev.questions, recipe.eval.max_new_tokens
+    calls = -(-questions // workload.batch.eval_batch_size)
+    token = _token(workload, speed, "dev evaluation", workload.batch.eval_batch_size)
+    row = _prompt(workload) + tokens
+    forward = _linear(workload, row) + _attention(workload, row**2) + 2 * tokens * _head(workload)
+    passes = 2 * questions * max(forward / (speed.tflops * 1e12), _launches(workload, speed))
+    return calls * tokens * token + questions * _prefill(workload) / (speed.tflops * 1e12) + passes
+
+
+def _token(workload: Workload, speed: Speed, phase: str, rows: int) -> float:
+    """Seconds of one decoding step of `rows` rows."""
+    model = workload.model
+    bytes_read = phases(workload)[phase]["KV cache"] + 2 * model.text_linear
+    read = bytes_read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
+    return _launches(workload, speed) + read + 2 * rows * model.text_linear / (speed.tflops * 1e12)
+
+
+def _prefill(workload: Workload) -> float:
+    """Operations of reading one prompt with its images."""
+    prompt = _prompt(workload)
+    return _linear(workload, prompt) + _attention(workload, prompt**2) + _vision(workload)
+
+
+def _head(workload: Workload) -> float:
+    """Weights of the head, which gives the logits."""
+    return workload.model.vocabulary * workload.model.hidden
 
 
 def _train(workload: Workload, speed: Speed) -> float:
@@ -90,7 +130,7 @@ def _train(workload: Workload, speed: Speed) -> float:
     dequantized = model.text_linear * (NF4 + 2 * 2) if workload.recipe.model.load_in == "4bit" else 0.0
     one = _pass(workload) / (speed.tflops * 1e12) + dequantized / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
     forwards = method.rows_per_step / batch.per_device_train_batch_size
-    head = (3 + scoring) * 2 * model.vocabulary * model.hidden * workload.lengths.completion
+    head = (3 + scoring) * 2 * _head(workload) * workload.lengths.completion
     rest = method.rows_per_step * head + _encoded_questions(workload, passes) * _vision(workload)
     return forwards * passes * max(one, _launches(workload, speed)) + rest / (speed.tflops * 1e12)
 

@@ -9,7 +9,7 @@ _STEPS = "Write `method.max_steps`: lowmed counts optimizer steps, not epochs."
 _PROMPTS_PER_STEP = "Write `method.prompts_per_step`: lowmed derives gradient accumulation from it."
 _PRECISION = "Leave it out: lowmed uses bf16 where the GPU has it, else fp16."
 _OPTIMIZER = "Leave it out: lowmed uses AdamW without weight decay."
-_EVALUATION = "Leave it out: `lowmed eval RUN` evaluates a finished run."
+_DEV = "Write `data.dev` for the questions, and `dev.eval_steps` for the steps between evaluations."
 _LOGGING = "Leave it out: metrics of every step are written to metrics.jsonl in the run directory."
 _LAYERS = "Leave it out: the adapter covers all linear layers of the language model."
 _OUT = "Use the option `--out`."
@@ -93,8 +93,14 @@ HINTS = {
     "test_size": "Write `data.held_out`: a share of the images.",
     "system_prompt": _PROMPT,
     "prompt_template": _PROMPT,
-    "eval_steps": _EVALUATION,
-    "eval_strategy": _EVALUATION,
+    "eval_steps": _DEV,
+    "eval_strategy": _DEV,
+    "evaluation_strategy": _DEV,
+    "eval_size": _DEV,
+    "val_size": _DEV,
+    "split_dataset_ratio": _DEV,
+    "load_best_model_at_end": "Write `dev.keep`: best or last.",
+    "early_stopping_patience": "Write `dev.patience`.",
     "logging_steps": _LOGGING,
     "report_to": _LOGGING,
     "output_dir": _OUT,

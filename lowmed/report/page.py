@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from lowmed.evaluation import dev
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.report import eval_table, gallery, plots
 from lowmed.report.field_table import field_rows
@@ -37,6 +38,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         }
         for folder, report in content.evaluations.items()
     ]
+    drawings = {**plots.dev_curves(content.dev), **plots.curves(content.metrics)}
     return template.render(
         run=content.run,
         recipe=content.recipe,
@@ -46,7 +48,8 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         rewards=rewards(content),
         rollouts=content.rollouts[:ROLLOUTS_SHOWN],
         # Safe: drawn from numbers, with the names of our own metrics in the legends.
-        plots=[Markup(drawing) for drawing in plots.curves(content.metrics).values()],  # noqa: S704
+        plots=[Markup(drawing) for drawing in drawings.values()],  # noqa: S704
+        dev_summary=dev.summary(content.dev, content.recipe.dev.keep),
         evaluations=evaluations,
         generalization=eval_table.generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,

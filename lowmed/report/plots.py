@@ -22,6 +22,14 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
     "Adapter norm": ("adapter_norm",),
     "Seconds per step": ("seconds",),
 }
+# The same for the evaluations during training. Names are those of dev.jsonl.
+DEV_FIGURES: Mapping[str, tuple[str, ...]] = {
+    "Dev accuracy with 95 % interval": ("accuracy",),
+    "Dev: unread, truncated (share)": ("unread", "truncated"),
+    "Dev reward": ("reward",),
+    "Dev entropy": ("entropy",),
+    "Dev KL to the base model": ("kl_base",),
+}
 
 
 def curves(metrics: Sequence[Row]) -> dict[str, str]:
@@ -39,7 +47,31 @@ def curves(metrics: Sequence[Row]) -> dict[str, str]:
     return result
 
 
-def _draw(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+def dev_curves(evaluations: Sequence[Row]) -> dict[str, str]:
+    """Title -> SVG, for each figure of the evaluations during training."""
+    result = {}
+    for title, names in DEV_FIGURES.items():
+        lines = {name: [(row["step"], row[name]) for row in evaluations if name in row] for name in names}
+        if all(lines.values()):
+            intervals = [(row["step"], row["low"], row["high"]) for row in evaluations] if "accuracy" in names else []
+            result[title] = _draw(title, lines, intervals, window=1)
+    return result
+
+
+def _draw(
+    title: str,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    intervals: Sequence[tuple[float, float, float]] = (),
+    window: int = 9,
+) -> str:
+    """One figure as SVG.
+
+    Args:
+        title: its title.
+        lines: name -> points.
+        intervals: x, lower and upper end of a band.
+        window: points in a trailing mean, which is drawn over the points.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -53,7 +85,10 @@ def _draw(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str
             x, y = zip(*points, strict=True)
             color = COLORS[number % len(COLORS)]
             axes.plot(x, y, color=color, linewidth=0.7, alpha=0.35)
-            axes.plot(x, _smooth(y), color=color, linewidth=1.6, label=name)
+            axes.plot(x, _smooth(y, window), color=color, linewidth=1.6, label=name)
+        if intervals:
+            x, low, high = zip(*intervals, strict=True)
+            axes.fill_between(x, low, high, color=COLORS[0], alpha=0.15, linewidth=0)
         axes.set_title(title, fontsize=9.5, loc="left")
         axes.set_xlabel("step")
         axes.grid(visible=True, color=INK, alpha=0.12)
@@ -70,6 +105,6 @@ def _draw(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str
     return re.sub(r' xmlns(:xlink)?="[^"]*"', "", drawing).replace("xlink:href", "href").replace(INK, "currentColor")
 
 
-def _smooth(values: Sequence[float], window: int = 9) -> list[float]:
+def _smooth(values: Sequence[float], window: int) -> list[float]:
     """Trailing means over a few steps, which show the trend."""
     return [sum(values[max(0, at - window + 1) : at + 1]) / min(window, at + 1) for at in range(len(values))]

@@ -40,7 +40,8 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     except LowmedError:  # its text may name a folder or a file
         return {"missing": "the data are not where the run read them; name a copy with --path"}
     data_split = data.split
-    samples = {sample.id: sample for part in (data_split.train, *data_split.held_out.values()) for sample in part}
+    parts = (data_split.train, data_split.dev, *data_split.held_out.values())
+    samples = {sample.id: sample for part in parts for sample in part}
     ids = read_json(run.folder / SPLIT)
     known = all(sample_id in samples for part in ids.values() for sample_id in part)
     if data_changes(run.folder, data_split) or not known:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowmed.evaluation import results_folder
+from lowmed.evaluation import dev, results_folder
 from lowmed.evaluation.records import EvalReport
 from lowmed.evaluation.report import report
 from lowmed.recipe import Recipe
@@ -19,13 +19,17 @@ PRIVATE_KEYS = ("data.path",)  # the page may be published; a local path of pati
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run's record, recipe, metrics by step, rollouts of the last step, and evaluations by directory."""
+    """A run's record, recipe, metrics by step, rollouts of the last step, and evaluations by directory.
+
+    `dev` are the evaluations during training.
+    """
 
     run: RunRecord
     recipe: Recipe
     metrics: tuple[dict[str, Any], ...]
     rollouts: tuple[dict[str, Any], ...]
     evaluations: Mapping[Path, EvalReport]
+    dev: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def read(run: Run) -> RunReport:
         metrics=(*run.rows("metrics.jsonl"), *run.rows("canaries.jsonl")),
         rollouts=tuple(row for row in rollouts if row["step"] == last),
         evaluations={folder: report(folder) for folder in results_folder.evaluations(run.folder)},
+        dev=tuple(dev.comparable(run.rows(dev.FILE))),
     )
 
 

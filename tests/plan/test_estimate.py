@@ -163,3 +163,19 @@ def test_the_tables_of_the_documentation_are_up_to_date(path: str, mark: str, ta
     inside = text.partition(f"<!-- {mark} -->\n")[2].partition(f"\n<!-- /{mark} -->")[0]
     assert callable(table)
     assert inside == table(), "run `python benchmarks/memory.py`"
+
+
+def test_evaluations_during_training_are_planned_in_time_and_memory() -> None:
+    card = cards.CARDS["T4"]
+    without, with_dev = on(card), on(card, "data.dev=0.1", "dev.eval_steps=50")
+    assert with_dev.time is not None
+    assert without.time is not None
+    assert with_dev.time.evaluations == 4  # before the first step, after 50, 100 and the last of 120 steps
+    assert without.time.run(120) == pytest.approx(120 * without.time.step)
+    assert with_dev.time.run(120) == pytest.approx(120 * without.time.step + 4 * with_dev.time.dev)
+    more = on(card, "data.dev=0.1", "dev.questions=256")
+    assert more.time is not None
+    assert more.time.dev > 3 * with_dev.time.dev
+    # The optimizer stays in memory, which an evaluation after the run does not need.
+    assert with_dev.gib["dev evaluation"] > with_dev.gib["evaluation"]
+    assert any("4 dev evaluations" in line for line in full_lines(with_dev))

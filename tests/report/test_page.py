@@ -21,7 +21,8 @@ from lowmed.errors import RunError
 from lowmed.evaluation.records import Cell, ConditionalShare, JudgeCost, JudgedAccuracy, JudgeScores, ReasoningCells
 from lowmed.judge.records import JudgeIdentity
 from lowmed.nano import phantom
-from lowmed.report import page, plots
+from lowmed.recipe.io import load_recipe
+from lowmed.report import card, page, plots
 from lowmed.report.run_report import read, rewards, settings
 from lowmed.run import Run
 
@@ -225,3 +226,23 @@ def test_strata_and_reasoning_are_on_the_page_with_texts_escaped(finished: Run) 
     assert "TOO FEW DATA for a stable figure: &lt;b&gt;site&lt;/b&gt; A&amp;E" in html
     assert re.search(r"reasoning right: answer right, wrong</td><td>41, 13</td>", html)
     assert "0.760 [0.620, 0.860]" in html
+
+
+def test_the_evaluations_during_training_are_drawn_and_summarized(finished: Run) -> None:
+    assert "Dev accuracy" not in page.render(read(finished), SOURCES, NO_DATA)
+    for step, accuracy in ((0, 0.5), (1, 0.75), (2, 0.625)):
+        line = {"step": step, "accuracy": accuracy, "low": 0.3, "high": 0.9, "unread": 0.1, "truncated": 0.0}
+        finished.append("dev.jsonl", [{**line, "tokens": 20.0, "questions": 8, "questions_digest": "a"}])
+    html = page.render(read(finished), SOURCES, NO_DATA)
+    assert "Dev accuracy with 95 % interval" in html
+    assert "the adapter is that of step 1: dev accuracy 0.750, the highest of 2 evaluations" in html
+    assert "before training 0.500" in html
+    assert "Dev reward" not in html  # no reward was computed
+
+
+def test_the_model_card_names_the_step_of_the_adapter(finished: Run) -> None:
+    assert "dev questions" not in card.render(read(finished))
+    recipe = load_recipe("rarl", ["data.dev=0.1"], nano=True)
+    finished.update(adapter_step=1)
+    chosen = card.render(replace(read(finished), recipe=recipe))
+    assert "the adapter of step 1, chosen by its accuracy on dev questions" in chosen
