@@ -77,7 +77,12 @@ def prepare(
         Literal["lung", "bone", "soft", "brain", "liver"] | None,
         typer.Option("--window", help="Window of CT in DICOM files; default: the file's own."),
     ] = None,
-    text_only: Annotated[bool, typer.Option("--text-only", help="Skip the images: to audit, not to train.")] = False,
+    image_optional: Annotated[
+        bool, typer.Option("--image-optional", help="Keep rows without an image as questions about text.")
+    ] = False,
+    text_only: Annotated[
+        bool, typer.Option("--text-only", help="Skip the images: such rows can be audited, not trained on.")
+    ] = False,
     max_rejected: Annotated[
         float, typer.Option("--max-rejected", min=0, max=1, help="Largest accepted share of rejected rows, 0 to 1.")
     ] = 0.05,
@@ -101,7 +106,9 @@ def prepare(
         source,
         out,
         path=path,
-        options=ImportOptions(options.parse_mapping(mapping), images, language, question, source_format),
+        options=ImportOptions(
+            options.parse_mapping(mapping), images, language, question, source_format, image_optional
+        ),
         max_image_tokens=max_image_tokens or image_budget(recipe),
         frames=frames,
         window=window,

@@ -20,6 +20,8 @@ def strata_of(values: Mapping[str, Any]) -> Strata:
     Raises:
         ValueError: a value is a list or an object.
     """
+    if not values:
+        return ()
     for column, value in values.items():
         if isinstance(value, list | dict | tuple):
             raise ValueError(f"the stratum `{column}` holds a {type(value).__name__} instead of a text")

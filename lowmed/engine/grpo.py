@@ -160,7 +160,8 @@ class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         first_rows, prompt_of_row = deduplicate([_content(messages) for messages in prompts])
         ids, images, fields = super()._tokenize_prompts([prompts[row] for row in first_rows])
         num_images = [len(some or ()) for some in images] if images else [0] * len(ids)
-        images_of_row = [images[prompt] for prompt in prompt_of_row] if images else None
+        # TRL gives None for a prompt without images, which processors refuse next to prompts with images.
+        images_of_row = [images[prompt] or [] for prompt in prompt_of_row] if images else None
         fields = {**fields, "prompt_of_row": prompt_of_row, "num_images": num_images}
         return [ids[prompt] for prompt in prompt_of_row], images_of_row, fields
 

@@ -15,7 +15,7 @@ from lowmed.rewards.weighted import Weighted, with_corpus
 from lowmed.sample import KINDS, Sample
 
 MAX_ABSTAINED = 0.5  # share of the questions of the reward's kinds
-MAX_QUESTIONS = 5000  # of more training questions, a random subset of this size is scored
+MAX_QUESTIONS = 2000  # of more training questions, a random subset of this size is scored
 _SEED = 0
 
 

@@ -207,6 +207,24 @@ def test_a_text_only_folder_can_be_read_but_not_trained_on(tmp_path: Path) -> No
         load("folder", str(tmp_path / "out"))
 
 
+def test_questions_about_text_alone_can_be_trained_on(tmp_path: Path) -> None:
+    bare = [{name: value for name, value in row(n, "").items() if name != "image"} for n in range(3)]
+    for images in (True, False):
+        build(jsonl(tmp_path / "t.jsonl", *bare), tmp_path / "out", images=images)
+        assert [sample.images for sample in load("folder", str(tmp_path / "out")).samples] == [()] * 3
+
+
+def test_an_empty_image_cell_is_a_question_without_an_image_only_if_the_user_says_it(tmp_path: Path) -> None:
+    save_images(tmp_path, "a.png")
+    rows = [row(1, "a.png"), row(2, ""), row(3, "", question="<image>\nIs there a mass?")]
+    table = jsonl(tmp_path / "t.jsonl", *rows)
+    build(table, tmp_path / "out", max_rejected=1)
+    assert [reason for *_, reason in rejected(tmp_path / "out")] == ["no image", "no image"]
+    build(table, tmp_path / "out", max_rejected=1, import_options=ImportOptions(image_optional=True))
+    assert [len(sample["images"]) for sample in samples(tmp_path / "out")] == [1, 0]
+    assert rejected(tmp_path / "out") == [("t.jsonl", 3, "no image")]  # its text says that there is one
+
+
 def test_a_stored_image_that_was_changed_is_rejected(table: Path, tmp_path: Path) -> None:
     build(table, tmp_path / "out")
     (reference,) = samples(tmp_path / "out")[0]["images"]

@@ -1,6 +1,7 @@
 """The GRPO trainer compared with TRL's: equal losses and gradients from fewer and shorter forward passes."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,41 @@ def test_a_stop_waits_for_the_last_step_on_the_same_completions() -> None:
         control, state = TrainerControl(), TrainerState(global_step=step, max_steps=10)
         callback.on_step_end(TrainingArguments(use_cpu=True), state, control)
         assert (control.should_training_stop, control.should_save) == (stops, stops)
+
+
+def test_questions_with_and_without_images_are_scored_in_one_batch_as_alone(nano: load.Loaded, tmp_path: Path) -> None:
+    """TRL passes None for the images of a question without any, which processors refuse."""
+    method = _method(skip_zero_variance_groups=False)
+    with_image, bare, other = phantom.samples("train", 3)
+    samples = [with_image, replace(bare, images=()), other]
+    rows = [training_data.TrainingRow(sample, 0) for sample in samples]
+    dataset = training_data.as_dataset(rows, FAMILY, phantom.open_image, nano.policy, with_completion=False)
+    common = {
+        "output_dir": str(tmp_path), "max_steps": 1, "use_cpu": True, "report_to": "none", "bf16": False,
+        "per_device_train_batch_size": method.rows_per_step, "gradient_accumulation_steps": 1,
+        "gradient_checkpointing": False, "remove_unused_columns": False, "disable_tqdm": True,
+    }  # fmt: skip
+    trainer: Any = grpo.build_trainer(method, nano, dataset, [_nothing], common, QUESTIONS * GROUP)
+    trainer.current_gradient_accumulation_steps = 1
+    nano.model.train()
+    batch = row_selection.split_images_by_row(_batch(trainer), GROUP)
+    assert [len(grid) for grid in batch["image_grid_thw"]] == [1] * GROUP + [0] * GROUP + [1] * GROUP
+
+    def scored(numbers: list[int]) -> torch.Tensor:
+        selected = row_selection.select_rows(
+            {name: value for name, value in batch.items() if _is_by_row(value)}, numbers
+        )
+        ids = torch.cat([selected["prompt_ids"], selected["completion_ids"]], dim=1)
+        mask = torch.cat([selected["prompt_mask"], selected["completion_mask"]], dim=1)
+        images = {name: selected[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
+        width = selected["completion_ids"].shape[1]
+        values: torch.Tensor = trainer._get_per_token_logps_and_entropies(nano.model, ids, mask, width, **images)[0]
+        return values.detach()
+
+    together = scored(list(range(QUESTIONS * GROUP)))
+    alone = torch.cat([scored([number]) for number in range(QUESTIONS * GROUP)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def _is_by_row(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, torch.Tensor) and value.ndim > 0)

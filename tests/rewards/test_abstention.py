@@ -79,7 +79,7 @@ def test_of_many_questions_a_fixed_subset_is_counted() -> None:
     assert chosen == gold_subset(many)
     result = count("reasoning", [replace(sample, explanation="") for sample in many])
     assert (result.questions, result.drawn) == (MAX_QUESTIONS, True)
-    assert "5,000 of 5,000 training questions (drawn at random)" in str(result)
+    assert "2,000 of 2,000 training questions (drawn at random)" in str(result)
 
 
 def recipe(*overrides: str) -> Recipe:

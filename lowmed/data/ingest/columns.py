@@ -104,7 +104,14 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
 
 
 def to_raw_sample(
-    row: Mapping[str, Any], columns: Columns, root: ImageRoot, location: RowLocation, source: str, split: str = "train"
+    row: Mapping[str, Any],
+    columns: Columns,
+    root: ImageRoot,
+    location: RowLocation,
+    source: str,
+    split: str = "train",
+    *,
+    image_optional: bool = False,
 ) -> RawSample:
     """Convert a row of a table.
 
@@ -115,13 +122,15 @@ def to_raw_sample(
         location: where the row is; names an image that a cell holds.
         source: the source's name in the sample.
         split: the split of a row that names none.
+        image_optional: whether a row with an empty image cell is a question without an image.
 
     Raises:
         ValueError: the row has no image although the table has a column of them, or its answer matches none of its
             options.
     """
     cell = {field: row.get(column) for field, column in columns.by_field.items()}
-    question = cells.text(cell.get("question")).replace("<image>", "").strip()
+    text = cells.text(cell.get("question"))
+    question = text.replace("<image>", "").strip()
     options = cells.options(cell["options"]) if cell.get("options") is not None else ()
     if columns.option_columns:
         texts = (cells.text(row.get(name)) for name in columns.option_columns)
@@ -134,7 +143,7 @@ def to_raw_sample(
         answer = cells.gold(answer, options, is_letter=bool(cells.text(cell.get("letter"))))
     value = cell.get("image")
     images = [value] if isinstance(value, dict) else cells.to_list(value, ";|") if "image" in cell else []
-    if "image" in cell and not images:
+    if "image" in cell and not images and (not image_optional or "<image>" in text):
         raise ValueError("no image")
     split_name = cells.text(cell.get("split"))
     lower, upper = cells.text(cell.get("lower")), cells.text(cell.get("upper"))

@@ -32,6 +32,7 @@ class ImportOptions:
         language: the language to keep of a bilingual source.
         question: the question about the images of class folders.
         format: what a folder contains; None to recognize it.
+        image_optional: whether a row of a table with an empty image cell is a question without an image.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class ImportOptions:
     language: Language = "en"
     question: str | None = None
     format: SourceFormat | None = None
+    image_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,27 @@ def stream_rows(
     """
     first = list(islice(lines, ROWS_FOR_COLUMNS))
     mapped = columns.map_columns(tables.column_names(first), options.columns)
-    entries = _convert(chain(first, lines), mapped, root, source, split)
+    entries = _convert(chain(first, lines), mapped, root, source, split, options.image_optional)
     return RowStream(entries, f"columns  {mapped.describe()}", count)
 
 
 def _convert(
-    lines: Iterator[tables.Line], mapped: columns.Columns, root: ImageRoot, source: str, split: str
+    lines: Iterator[tables.Line],
+    mapped: columns.Columns,
+    root: ImageRoot,
+    source: str,
+    split: str,
+    image_optional: bool,
 ) -> Iterator[Entry]:
     for location, row in lines:
         if isinstance(row, str):
             yield location, Rejection(row)
             continue
         try:
-            yield location, columns.to_raw_sample(row, mapped, root, location, source, split)
+            yield (
+                location,
+                columns.to_raw_sample(row, mapped, root, location, source, split, image_optional=image_optional),
+            )
         except ValueError as error:
             yield location, Rejection(str(error))
 

@@ -30,12 +30,13 @@ SHOWN_REASONS = 8
 
 @dataclass
 class PrepareCounts:
-    """Imported rows by split and kind, rejected rows by reason, and the first location of each reason."""
+    """Imported rows by split and kind, rejected rows by reason with their first location, rows that have images."""
 
     splits: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
+    with_images: int = 0
 
     @property
     def rows(self) -> int:
@@ -71,7 +72,7 @@ def prepare(
         out: the folder to build.
         settings: how images are stored.
         about: `source` and further fields of the card.
-        images: False keeps the texts only, which can be audited but not trained on.
+        images: False keeps the texts only. Rows that refer to images can then be audited but not trained on.
         max_rejected: the largest share of rejected rows that is accepted.
         cores: threads that store images; None for one a core.
         advance: called with the number of rows done and a note.
@@ -98,6 +99,7 @@ def prepare(
                 else:
                     counts.splits[split] += 1
                     counts.kinds[sample.kind] += 1
+                    counts.with_images += bool(sample.images)
                     strata.add(sample.strata)
                     samples.write(to_jsonl([prepared_folder.sample_line(sample, split)]))
                 advance(counts.rows + counts.rejected, f"{counts.rejected} rejected")
@@ -145,7 +147,7 @@ def _card(
             "rows": dict(sorted(counts.splits.items())),
             "kinds": dict(sorted(counts.kinds.items())),
             "images": len({reference for stored in used for reference in stored.images}),
-            "has_images": images,
+            "has_images": images or counts.with_images == 0,
             "max_image_tokens": settings.policy.max_image_tokens,
             "frames": settings.frames,
             "window": settings.window,

@@ -33,7 +33,7 @@ class DataCard(BaseModel):
         rows: rows by split.
         kinds: rows by kind.
         images: number of distinct stored images.
-        has_images: False after `--text-only`.
+        has_images: False if rows refer to images that were left out by `--text-only`.
         max_image_tokens: the pixel policy that the images were stored with.
         frames: which frames of a file were stored.
         window: the CT window; None for the file's own.
