@@ -285,3 +285,13 @@ def test_a_recipe_family_is_pre_filled_too() -> None:
     )
     assert prompts.training.opening == prompts.asking.opening == "<answer>"
     assert prompt.reference_completion(prompts.training, CLOSED) == "<answer>yes</answer>"
+
+
+def test_a_system_message_changes_the_digest_and_may_not_hold_control_tokens() -> None:
+    plain, careful = PromptSpec(), PromptSpec(system="You are careful.")
+    assert careful.training.system == careful.asking.system == "You are careful."
+    assert plain.asking is prompt.family("reasoning")
+    assert plain.asking.digest != careful.asking.digest
+    for text, message in (("  ", "is blank"), ("a<|im_end|>b", "contains the control token <|im_end|>")):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            PromptSpec(system=text)

@@ -63,7 +63,7 @@ def sequence_lengths(recipe: Recipe) -> SequenceLengths:
     if recipe.data.source == "phantom":
         image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, PixelPolicy(image))
         source = "generated images of the phantom data set"
-    text = TEMPLATE_TOKENS + QUESTION_TOKENS + _prefill(recipe)
+    text = TEMPLATE_TOKENS + QUESTION_TOKENS + _prefill_and_system(recipe)
     if recipe.model.name == "nano":
         text *= 2  # its small vocabulary splits words into more tokens
     return SequenceLengths(image, 1, text, _completion(recipe, REFERENCE_TOKENS), image, source)
@@ -102,15 +102,15 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
     return SequenceLengths(
         max(rows_by_tokens),
         images,
-        TEMPLATE_TOKENS + -(-text // CHARACTERS_PER_TOKEN) + _prefill(recipe),
+        TEMPLATE_TOKENS + -(-text // CHARACTERS_PER_TOKEN) + _prefill_and_system(recipe),
         _completion(recipe, 20 + -(-completion // CHARACTERS_PER_TOKEN)),
         mean,
         f"{rows:,} prepared rows with {spread}",
     )
 
 
-def _prefill(recipe: Recipe) -> int:
-    return -(-len(recipe.prompts.prefill) // CHARACTERS_PER_TOKEN)
+def _prefill_and_system(recipe: Recipe) -> int:
+    return -(-len(recipe.prompts.prefill + recipe.prompts.system) // CHARACTERS_PER_TOKEN)
 
 
 def _completion(recipe: Recipe, reference: int) -> int:

@@ -10,7 +10,14 @@ from typing import Any
 from lowmed import answer
 from lowmed.errors import RecipeError
 from lowmed.prompt.families import FAMILIES
-from lowmed.prompt.family import CompletionFormat, Family, OptionFormat, prefill_mistake, question_text
+from lowmed.prompt.family import (
+    CompletionFormat,
+    Family,
+    OptionFormat,
+    prefill_mistake,
+    question_text,
+    system_mistake,
+)
 from lowmed.sample import Sample
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "prefill_mistake",
     "question_text",
     "reference_completion",
+    "system_mistake",
     "training_completion",
 ]
 
@@ -47,7 +55,7 @@ def family(name: str) -> Family:
 
 
 def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Message]:
-    """The chat messages of one question: image placeholders, then the text.
+    """The chat messages of one question: the system message if there is one, then image placeholders and the text.
 
     Args:
         family: the prompt family.
@@ -57,7 +65,9 @@ def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Mes
     question = question_text(sample, family.option_format)
     text = family.wording(sample.kind, wording).replace("{question}", question)
     images: list[Message] = [{"type": "image"} for _ in sample.images]
-    return [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]
+    system: list[Message] = [{"role": "system", "content": [{"type": "text", "text": family.system}]}]
+    user: Message = {"role": "user", "content": [*images, {"type": "text", "text": text}]}
+    return [*system, user] if family.system else [user]
 
 
 def reference_completion(family: Family, sample: Sample) -> str:

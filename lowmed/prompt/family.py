@@ -55,6 +55,7 @@ class Family:
         option_format: how options follow the question.
         reference_answer: how a reference completion writes `{answer}` in its tag.
         prefill: the start of the assistant's turn, which is part of the prompt. The model continues it.
+        system: the system message; "" leaves it to the chat template.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Family:
     option_format: OptionFormat = LETTERED_LINES
     reference_answer: str = "{answer}"
     prefill: str = ""
+    system: str = ""
 
     @property
     def opening(self) -> str:
@@ -86,12 +88,23 @@ class Family:
             parts.append(f"reference_answer={self.reference_answer!r}")
         if self.prefill:
             parts += ["prefill", self.prefill]
+        if self.system:
+            parts += ["system", self.system]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def wording(self, kind: Kind, index: int = 0) -> str:
         """The wording for a kind of question, by index modulo the number of wordings."""
         wordings = self.wordings if kind in self.kinds else self.fallback_wordings
         return wordings[index % len(wordings)]
+
+
+def system_mistake(system: str) -> str:
+    """What is wrong with a system message; "" if nothing is."""
+    if system and not system.strip():
+        return "is blank"
+    if control := _CONTROL_TOKEN.search(system):
+        return f"contains the control token {control[0]}"
+    return ""
 
 
 def prefill_mistake(prefill: str, completion_format: CompletionFormat) -> str:

@@ -107,6 +107,7 @@ class PromptSpec(Section):
     families: dict[str, CustomFamily] = Field({}, description="name -> a prompt family of this recipe")
     train: str = Field("diverse", description="family whose wordings training draws from")
     infer: str = Field("reasoning", description="family whose first wording evaluation and probes use")
+    system: str = Field("", description="the system message of every prompt; empty = that of the chat template")
     prefill: str = Field(
         "", description="start of the assistant's turn, e.g. `<think>`; part of the prompt, and the model continues it"
     )
@@ -117,6 +118,13 @@ class PromptSpec(Section):
         if taken := sorted(families.keys() & prompt.FAMILIES.keys()):
             raise ValueError(f"`{taken[0]}` is the name of a shipped family; choose another name")
         return families
+
+    @field_validator("system")
+    @classmethod
+    def _require_plain_text(cls, system: str) -> str:
+        if mistake := prompt.system_mistake(system):
+            raise ValueError(mistake)
+        return system
 
     @field_validator("train", "infer")
     @classmethod
@@ -155,6 +163,12 @@ class PromptSpec(Section):
         custom = self.families.get(name)
         if custom is None:
             family = prompt.family(name)
-            return replace(family, prefill=self.prefill) if self.prefill else family
-        source = "the recipe's own"
-        return prompt.Family(name, custom.wordings, custom.completion_format, source, prefill=self.prefill)
+            return replace(family, prefill=self.prefill, system=self.system) if self.prefill or self.system else family
+        return prompt.Family(
+            name,
+            custom.wordings,
+            custom.completion_format,
+            "the recipe's own",
+            prefill=self.prefill,
+            system=self.system,
+        )

@@ -16,7 +16,10 @@ model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto", device_m
 model = PeftModel.from_pretrained(model, folder)
 question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[2])
 content = [{"type": "image"}, {"type": "text", "text": question}]
-text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+messages = [{"role": "user", "content": content}]
+if system := package["prompts"]["infer"]["system"]:
+    messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+text = processor.apply_chat_template(messages, add_generation_prompt=True)
 text += package["prompts"]["infer"]["prefill"]  # the model continues it
 inputs = processor(text=[text], images=[Image.open(sys.argv[1]).convert("RGB")], return_tensors="pt").to(model.device)
 output = model.generate(**inputs, max_new_tokens=package["max_new_tokens"], do_sample=False)

@@ -13,7 +13,10 @@ processor = AutoProcessor.from_pretrained(folder)
 model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto", device_map="auto")
 question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[2])
 content = [{"type": "image"}, {"type": "text", "text": question}]
-text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+messages = [{"role": "user", "content": content}]
+if system := package["prompts"]["infer"]["system"]:
+    messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+text = processor.apply_chat_template(messages, add_generation_prompt=True)
 text += package["prompts"]["infer"]["prefill"]  # the model continues it
 inputs = processor(text=[text], images=[Image.open(sys.argv[1]).convert("RGB")], return_tensors="pt").to(model.device)
 output = model.generate(**inputs, max_new_tokens=package["max_new_tokens"], do_sample=False)

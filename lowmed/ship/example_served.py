@@ -23,6 +23,8 @@ data_url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[3])
 content = [{"type": "image_url", "image_url": {"url": data_url}}, {"type": "text", "text": question}]
 messages = [{"role": "user", "content": content}]
+if system := package["prompts"]["infer"]["system"]:
+    messages.insert(0, {"role": "system", "content": system})
 if prefill := package["prompts"]["infer"]["prefill"]:  # llama-server continues a last message of the assistant
     messages.append({"role": "assistant", "content": prefill})
 body = {"messages": messages, "temperature": 0, "max_tokens": package["max_new_tokens"]}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,26 @@ def export_ollama(request: ExportRequest) -> ExportReport:
     """Write the GGUF files and a Modelfile.
 
     Raises:
-        LowmedError: the extra `gguf` is missing, the model is not supported, the prompts pre-fill the assistant's turn,
-            or the merge is not possible.
+        LowmedError: the extra `gguf` is missing, the model is not supported, the prompts pre-fill the assistant's turn
+            or have a system message that a Modelfile cannot quote, or the merge is not possible.
     """
-    _require_no_prefill(request)
-    report = export_for_llama_cpp(request, write_modelfile)
+    prompts = _prompts(request)
+    _require_no_prefill(request, prompts["prefill"])
+    _require_quotable(request, prompts["system"])
+    report = export_for_llama_cpp(request, partial(write_modelfile, system=prompts["system"]))
     if not report.passed:
         return report
     return replace(report, instructions=f"ollama create NAME -f {report.out}/{MODELFILE}")
 
 
-def write_modelfile(folder: Path, files: Sequence[Path], out: Path) -> Path:
+def write_modelfile(folder: Path, files: Sequence[Path], out: Path, system: str = "") -> Path:
     """Write `Modelfile`: greedy decoding, with the chat template and the end tokens of training.
 
     Args:
         folder: the merged folder that the files were converted from.
         files: the result of `write_gguf`: language models first, projector last. The first one is served.
         out: the folder that holds the files.
+        system: the system message of training, if it had one.
 
     Raises:
         RunError: lowmed has no Ollama template for the folder's chat template.
@@ -74,15 +78,29 @@ def write_modelfile(folder: Path, files: Sequence[Path], out: Path) -> Path:
             "export to gguf, and write the Modelfile's TEMPLATE by hand",
         )
     path = out / MODELFILE
-    write_text(path, _modelfile(family, processor.tokenizer, folder, files))
+    write_text(path, _modelfile(family, processor.tokenizer, folder, files, system))
     return path
 
 
-def _require_no_prefill(request: ExportRequest) -> None:
+def _require_quotable(request: ExportRequest, system: str) -> None:
+    if '"""' in system or system.endswith('"'):
+        raise RunError(
+            "the system message contains quotes that would end it in a Modelfile",
+            f"{request.source}, prompts.system",
+            "export to gguf, whose example.py sends the system message to llama-server",
+        )
+
+
+def _prompts(request: ExportRequest) -> dict[str, str]:
+    """Prefill and system message of the prompts for inference."""
     if request.is_exported:
-        prefill = read_versioned(Path(request.source) / PACKAGE)["prompts"]["infer"].get("prefill", "")
-    else:
-        prefill = open_run(request.source).recipe.prompts.prefill
+        infer = read_versioned(Path(request.source) / PACKAGE)["prompts"]["infer"]
+        return {name: infer.get(name, "") for name in ("prefill", "system")}
+    prompts = open_run(request.source).recipe.prompts
+    return {"prefill": prompts.prefill, "system": prompts.system}
+
+
+def _require_no_prefill(request: ExportRequest, prefill: str) -> None:
     if prefill:
         raise RunError(
             f"the prompts pre-fill the assistant's turn ({prefill!r}), which lowmed's Ollama template cannot do",
@@ -91,7 +109,7 @@ def _require_no_prefill(request: ExportRequest) -> None:
         )
 
 
-def _modelfile(family: ModelFamily, tokenizer: Any, folder: Path, files: Sequence[Path]) -> str:
+def _modelfile(family: ModelFamily, tokenizer: Any, folder: Path, files: Sequence[Path], system: str) -> str:
     _, most = image_token_limits(folder)
     parameters = {
         "temperature": ["0"],
@@ -105,6 +123,7 @@ def _modelfile(family: ModelFamily, tokenizer: Any, folder: Path, files: Sequenc
         f"# Send images with sides divisible by {TOKEN_SIDE_PX} and at most {most} x {TOKEN_SIDE_PX**2} pixels.",
         *(f"FROM ./{file.name}" for file in (files[0], files[-1])),
         *(f"PARAMETER {name} {value}" for name, values in parameters.items() for value in values),
+        *([f'SYSTEM """{system}"""'] if system else []),
         f'TEMPLATE """{family.ollama_template}"""',
     ]
     return "\n".join(lines) + "\n"

@@ -28,7 +28,8 @@ LARGE_IMAGE_PX = (2000, 1500)
 class PromptInfo:
     """A prompt family as lowmed.json describes it; `question_template` is the wording for inference.
 
-    `prefill` is the start of the assistant's turn, which follows the generation prompt.
+    `prefill` is the start of the assistant's turn, which follows the generation prompt. `system` is the system message;
+    if it is empty, the chat template has its own.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PromptInfo:
     fallback_wordings: tuple[str, ...]
     question_template: str
     prefill: str
+    system: str
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ def _prompt_info(family: prompt.Family) -> PromptInfo:
         fallback_wordings=family.fallback_wordings,
         question_template=family.wording("open"),
         prefill=family.prefill,
+        system=family.system,
     )
 
 

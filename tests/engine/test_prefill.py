@@ -127,3 +127,30 @@ def test_rewards_and_records_of_grpo_see_the_tag(tmp_path: Path) -> None:
     assert all(rollout["completion"].startswith("<think>") for rollout in rollouts)
     digests = run.record.prompt_digests
     assert digests == {"train": prefilled(PREFILL).digest, "infer": prefilled(PREFILL).digest}
+
+
+def test_a_system_message_is_in_every_prompt_in_place_of_that_of_the_template(nano: load.Loaded) -> None:
+    family = replace(REASONING, system="Du bist {{ vorsichtig }}.\n\nSei knapp.")
+    rendered = chat.render(nano.processor, family, SAMPLES[0])
+    system = "<|im_start|>system\nDu bist {{ vorsichtig }}.\n\nSei knapp.<|im_end|>\n"
+    default = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    assert rendered == chat.render(nano.processor, REASONING, SAMPLES[0]).replace(default, system)
+    rows = [training_data.TrainingRow(SAMPLES[0], 0)]
+    dataset = training_data.as_dataset(rows, family, phantom.open_image, nano.policy, with_completion=True)
+    collator = DataCollatorForVisionLanguageModeling(
+        processor=nano.processor, max_length=None, completion_only_loss=True
+    )
+    batch = collator([{name: value for name, value in dataset[0].items() if name != "row"}])
+    prompt_ids = encode(nano, [SAMPLES[0]], family, phantom.open_image)["input_ids"][0]
+    assert torch.equal(batch["input_ids"][0][batch["labels"][0] == -100], prompt_ids.cpu())
+
+
+def test_trl_samples_with_the_system_message(nano: load.Loaded) -> None:
+    from trl.data_utils import prepare_multimodal_messages
+
+    family = replace(REASONING, system="You are careful.")
+    messages = prepare_multimodal_messages(
+        prompt.build_messages(family, SAMPLES[0]), images=[phantom.open_image(SAMPLES[0].images[0])]
+    )
+    by_trl = nano.processor.apply_chat_template(messages, add_generation_prompt=True)
+    assert by_trl == chat.render(nano.processor, family, SAMPLES[0])

@@ -64,13 +64,16 @@ def test_the_scripts_are_short_and_do_not_import_lowmed() -> None:
     for kind in ("merged", "adapter", "served"):
         lines = package.example(kind).read_text().splitlines()
         code = [line for line in lines[1:] if line]
-        assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 18
+        assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 20
         assert not any(line.startswith(("import lowmed", "from lowmed")) for line in code)
 
 
-@pytest.mark.parametrize(("size", "prefill"), [((64, 64), ""), ((900, 700), "<think>"), ((333, 1000), "Step by step:")])
+@pytest.mark.parametrize(
+    ("size", "prefill", "system"),
+    [((64, 64), "", ""), ((900, 700), "<think>", "You are careful."), ((333, 1000), "Step by step:", "")],
+)
 def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
-    tmp_path: Path, size: tuple[int, int], prefill: str
+    tmp_path: Path, size: tuple[int, int], prefill: str, system: str
 ) -> None:
     requests: list[dict[str, Any]] = []
 
@@ -89,7 +92,7 @@ def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
     policy = PixelPolicy(64)
     content = {
         "run": "rarl", "max_new_tokens": 32,
-        "prompts": {"infer": {"question_template": "{question} Answer.", "prefill": prefill}},
+        "prompts": {"infer": {"question_template": "{question} Answer.", "prefill": prefill, "system": system}},
         "pixels": {"max_pixels": policy.max_pixels},
     }  # fmt: skip
     (tmp_path / "lowmed.json").write_text(json.dumps(content))
@@ -105,17 +108,21 @@ def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (0, "<answer>yes</answer>"), done.stderr
-    assert requests[0]["messages"][1:] == ([{"role": "assistant", "content": prefill}] if prefill else [])
-    [image, text] = requests[0]["messages"][0]["content"]
+    messages = requests[0]["messages"]
+    assert [one["content"] for one in messages if one["role"] != "user"] == [text for text in (system, prefill) if text]
+    assert [one["role"] for one in messages] == ["system"] * bool(system) + ["user"] + ["assistant"] * bool(prefill)
+    [image, text] = next(one["content"] for one in messages if one["role"] == "user")
     assert (text["text"], requests[0]["model"], requests[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
     received = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1])))
     assert received.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size
 
 
-def test_a_package_holds_the_prefill_of_the_prompts(tmp_path: Path) -> None:
-    recipe = load_recipe("rarl", ["prompts.prefill='<think>'"], nano=True)
+def test_a_package_holds_prefill_and_system_message_of_the_prompts(tmp_path: Path) -> None:
+    recipe = load_recipe("rarl", ["prompts.prefill='<think>'", "prompts.system=Be careful."], nano=True)
     run = create_run(recipe, "prefilled", out=str(tmp_path / "run"))
     info = package.package_info(run, nano.folder(), "adapter", None, None)
     assert {name: one.prefill for name, one in info.prompts.items()} == {"train": "<think>", "infer": "<think>"}
     for kind in ("merged", "adapter", "served"):
         assert '["prefill"]' in package.example(kind).read_text()
+        assert '["system"]' in package.example(kind).read_text()
+    assert {one.system for one in info.prompts.values()} == {"Be careful."}

@@ -32,6 +32,17 @@ def test_prompts_that_pre_fill_are_refused_before_the_merge(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_the_system_message_of_training_is_that_of_the_modelfile(tmp_path: Path) -> None:
+    files = [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")]
+    assert "SYSTEM" not in write_modelfile(nano.folder(), files, tmp_path).read_text()
+    text = write_modelfile(nano.folder(), files, tmp_path, "You are careful.").read_text()
+    assert '\nSYSTEM """You are careful."""\n' in text
+    recipe = load_recipe("rarl", ['prompts.system=Say "yes"'], nano=True)
+    run = create_run(recipe, "quoted", out=str(tmp_path / "run"))
+    with pytest.raises(RunError, match="quotes that would end it"):
+        export_ollama(ExportRequest("ollama", str(run.folder), tmp_path / "out"))
+
+
 def test_decoding_is_greedy_without_penalty_and_stops_at_the_end_tokens_of_transformers(tmp_path: Path) -> None:
     text = write_modelfile(nano.folder(), [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")], tmp_path).read_text()
     parameters = [line.split(" ", 2)[1:] for line in text.splitlines() if line.startswith("PARAMETER ")]

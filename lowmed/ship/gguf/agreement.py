@@ -24,11 +24,12 @@ from lowmed.ship.gguf.convert import image_token_limits
 
 @dataclass(frozen=True, slots=True)
 class PromptInput:
-    """One user turn: the images, which come first, and the text; and the start of the assistant's turn."""
+    """One user turn: images, which come first, and text; the start of the assistant's turn; the system message."""
 
     text: str
     images: tuple[Image.Image, ...] = ()
     prefill: str = ""
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ class _Completion:
 def _render(processor: Any, question: PromptInput) -> str:
     images: list[dict[str, str]] = [{"type": "image"} for _ in question.images]
     turn = {"role": "user", "content": [*images, {"type": "text", "text": question.text}]}
-    text: str = processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    system = [{"role": "system", "content": [{"type": "text", "text": question.system}]}] if question.system else []
+    text: str = processor.apply_chat_template([*system, turn], tokenize=False, add_generation_prompt=True)
     return text + question.prefill
 
 

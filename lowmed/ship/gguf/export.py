@@ -125,6 +125,7 @@ def _serve_command(out: Path) -> str:
 
 
 def _prompt_input(questions: QuestionSet, sample: Sample, policy: PixelPolicy) -> PromptInput:
-    text = prompt.build_messages(questions.family, sample)[0]["content"][-1]["text"]
+    family = questions.family
+    text = prompt.build_messages(family, sample)[-1]["content"][-1]["text"]
     images = tuple(prepare(questions.open_image(image), policy, image) for image in sample.images)
-    return PromptInput(text, images, questions.family.prefill)
+    return PromptInput(text, images, family.prefill, family.system)
