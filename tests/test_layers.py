@@ -13,7 +13,7 @@ HEAVY = {"torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", 
 HEAVY_LAYERS = ("engine", "ship")
 # Lower layers first. A module may import at its top only from its own layer and those before it.
 ORDER = [
-    "errors", "files", "progress", "records", "section", "sample", "answer", "prompt", "methods", "recipe", "models",
+    "errors", "files", "lock", "progress", "records", "section", "sample", "answer", "prompt", "methods", "recipe", "models",
     "run", "nano", "data", "judge", "rewards", "plan", "evaluation", "report", "engine", "ship", "api", "cli",
 ]  # fmt: skip
 MAX_LINES = 300
