@@ -17,6 +17,7 @@ from lowmed.records import RunRecord, parse_record, read_record
 
 FOLDER = "runs"
 RECORD = "run.json"
+RECIPE = "recipe.yaml"
 LOCK = "lock"
 Status = Literal["running", "interrupted", "stopped", "failed", "finished"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -57,7 +58,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The resolved recipe of the run."""
-        return load_recipe(str(self.folder / "recipe.yaml"))
+        return load_recipe(str(self.folder / RECIPE))
 
     def status(self) -> tuple[Status, str]:
         """What the run is doing, and why: a run that records `running` but holds no lock was interrupted.
@@ -156,7 +157,7 @@ def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
             raise RunError(
                 "the run directory exists", str(folder), f"choose another --out, or resume it with --resume {folder}"
             ) from error
-        write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
+        write_text(folder / RECIPE, dump_recipe(portable_recipe(recipe)))
         record = RunRecord(name=name, status="running", started=utc_now(), recipe_digest=recipe.digest)
         record.write(folder / RECORD)
     return Run(folder)

@@ -104,7 +104,7 @@ def _is_finished(run: "Run") -> bool:
 
 @contextmanager
 def _lock(run: "Run", log: Log) -> Iterator[None]:
-    """Let no other process train or remove the run. Where the file system has no locks, a line says so."""
+    """Let no other process train or remove the run. Where the file system has no locks, a line states that."""
     with run.lock() as held:
         if not held:
             log("lock    none: this file system has no locks; do not resume the run twice at the same time")
