@@ -6,14 +6,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lowmed.errors import RunError
 from lowmed.files import append_jsonl, disk_errors, read_jsonl, to_jsonl, utc_now, write_text
 from lowmed.lock import UNSUPPORTED, HeldError, holder, locked
-from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
 from lowmed.records import RunRecord, parse_record, read_record
+
+if TYPE_CHECKING:  # the list of runs needs no schema
+    from lowmed.recipe import Recipe
 
 FOLDER = "runs"
 RECORD = "run.json"
@@ -56,7 +58,7 @@ class Run:
         return read_record(self.folder / RECORD, RunRecord)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         """The resolved recipe of the run."""
         return load_recipe(str(self.folder / RECIPE))
 
@@ -142,7 +144,7 @@ class Run:
         return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
+def create_run(recipe: "Recipe", name: str, *, out: str | None = None) -> Run:
     """Create a run directory that holds the recipe, with status `running`.
 
     Raises:

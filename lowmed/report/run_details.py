@@ -10,9 +10,10 @@ from lowmed.data.run_identity import EARLIER, SPLIT
 from lowmed.errors import LowmedError, RunError
 from lowmed.files import read_json
 from lowmed.recipe.io import load_recipe, shipped_recipes
-from lowmed.report.eval_table import STEPS_AVERAGED
+from lowmed.report.console import STEPS_AVERAGED
+from lowmed.report.run_evaluations import evaluations
 from lowmed.report.run_records import Checkpoint, EvaluationSummary, RunColumn, RunDetails, RunsComparison, RunSummary
-from lowmed.report.run_summary import evaluations, last_metrics, recipe_values, summary
+from lowmed.report.run_summary import last_metrics, recipe_values, summary
 from lowmed.run import Run
 from lowmed.run_removal import disk_bytes
 

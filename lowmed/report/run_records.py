@@ -2,8 +2,16 @@
 
 from typing import Any, Literal
 
-from lowmed.evaluation.records import Accuracy
 from lowmed.records import Part, Record
+
+
+class StoredAccuracy(Part):
+    """An accuracy as it is stored in the report of an evaluation."""
+
+    accuracy: float
+    """Share of correct questions."""
+    by_image: tuple[float, float]
+    """Its 95 % interval, by image."""
 
 
 class HeldOutAccuracy(Part):
@@ -15,8 +23,8 @@ class HeldOutAccuracy(Part):
     """The held-out part."""
     questions: int
     """Number of questions."""
-    strict: Accuracy
-    """Strict accuracy with its intervals."""
+    strict: StoredAccuracy
+    """Strict accuracy."""
 
 
 class RunSummary(Part):
@@ -62,9 +70,9 @@ class EvaluatedPart(Part):
     """Number of questions."""
     stamp: str
     """Warning about shared images or changed data, or empty."""
-    strict: dict[str, Accuracy]
+    strict: dict[str, StoredAccuracy]
     """Strict accuracy by system: base, tuned or endpoint."""
-    lenient: dict[str, Accuracy]
+    lenient: dict[str, StoredAccuracy]
     """Lenient accuracy by system."""
 
 

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.errors import LowmedError, RunError
-from lowmed.evaluation.compare_inputs import SAME_SETTINGS
-from lowmed.evaluation.records import EvalReport
-from lowmed.evaluation.results_folder import REPORT
 from lowmed.recipe.raw import read_raw
-from lowmed.records import read_record
-from lowmed.report.run_records import EvaluatedPart, EvaluationSummary, HeldOutAccuracy, RunList, RunSummary
+from lowmed.report.run_evaluations import evaluations
+from lowmed.report.run_records import EvaluationSummary, HeldOutAccuracy, RunList, RunSummary
 from lowmed.run import RECIPE, RECORD, Run
 from lowmed.run_removal import disk_bytes, is_leftover
 
@@ -103,37 +100,6 @@ def last_metrics(run: Run) -> dict[str, Any]:
             continue
         return row if isinstance(row, dict) else {}
     return {}
-
-
-def evaluations(run: Run) -> tuple[list[EvaluationSummary], list[str]]:
-    """The stored reports of a run's evaluations, newest first, and why others cannot be read."""
-    result, problems = [], []
-    files = [(file.stat().st_mtime, file) for file in (run.folder / "evals").glob(f"*/{REPORT}")]
-    for _, file in sorted(files, reverse=True):
-        try:
-            result.append(_evaluation(file.parent, read_record(file, EvalReport)))
-        except LowmedError as error:
-            problems.append(f"{file.parent.relative_to(run.folder)}: {error.what}")
-        except OSError as error:
-            problems.append(f"{file.parent.relative_to(run.folder)}: it cannot be read ({error.strerror})")
-    return result, problems
-
-
-def _evaluation(folder: Path, report: EvalReport) -> EvaluationSummary:
-    settings = {name: getattr(report, name) for name in SAME_SETTINGS} | {"rules": report.rules}
-    return EvaluationSummary(
-        folder=str(folder),
-        settings=settings,
-        parts={
-            split: EvaluatedPart(
-                questions=part.questions,
-                stamp=part.stamp,
-                strict={system: result.strict for system, result in part.results.items()},
-                lenient={system: result.lenient for system, result in part.results.items()},
-            )
-            for split, part in report.splits.items()
-        },
-    )
 
 
 def _accuracy(evaluated: list[EvaluationSummary]) -> HeldOutAccuracy | None:

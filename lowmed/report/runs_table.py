@@ -7,8 +7,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.report.eval_table import NOTICE, accuracy, console
-from lowmed.report.run_records import RunColumn, RunDetails, RunList, RunsComparison, RunSummary
+from lowmed.report.console import NOTICE, console, interval
+from lowmed.report.run_records import RunColumn, RunDetails, RunList, RunsComparison, RunSummary, StoredAccuracy
 
 MIB = 1024**2
 VALUE_SHOWN = 40  # characters of a recipe's value
@@ -97,12 +97,16 @@ def text(value: Any) -> str:
 
 def _accuracy(row: RunSummary) -> str:
     held_out = row.accuracy
-    return f"{accuracy(held_out.strict)} {held_out.source} {held_out.split}" if held_out else "-"
+    return f"{_share(held_out.strict)} {held_out.source} {held_out.split}" if held_out else "-"
+
+
+def _share(stored: StoredAccuracy) -> str:
+    return f"{stored.accuracy:.3f} {interval(stored.by_image)}"
 
 
 def _part(column: RunColumn, name: str, split: str) -> str:
     part = column.evaluations[name].parts.get(split) if name in column.evaluations else None
-    return f"{accuracy(part.strict['tuned'])}, n={part.questions}" if part and "tuned" in part.strict else "-"
+    return f"{_share(part.strict['tuned'])}, n={part.questions}" if part and "tuned" in part.strict else "-"
 
 
 def _lines(result: RunDetails) -> list[tuple[str, str]]:
@@ -130,7 +134,7 @@ def _lines(result: RunDetails) -> list[tuple[str, str]]:
         lines += [("evaluation", evaluation.folder)]
         for split, part in evaluation.parts.items():
             for system in part.strict:
-                shares = f"strict {accuracy(part.strict[system])}, lenient {accuracy(part.lenient[system])}"
+                shares = f"strict {_share(part.strict[system])}, lenient {_share(part.lenient[system])}"
                 lines += [("", f"{split}, n={part.questions}, {system}: {shares}")]
     for checkpoint in result.checkpoints:
         state = "" if checkpoint.complete else ", incomplete"
