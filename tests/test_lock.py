@@ -176,9 +176,7 @@ def test_the_lock_of_a_removed_run_says_that_it_does_not_exist(tmp_path: Path) -
         pass
 
 
-def test_a_file_system_without_locks_does_not_prevent_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_does_not_prevent_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the kernel's answer is replaced: no such file system can be mounted here."""
 
     def without_locks(*_: object) -> None:
