@@ -479,7 +479,7 @@ def test_a_folder_that_only_looks_like_a_leftover_is_not_removed(name: str) -> N
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 130, True), ("\n", 130, True), ("y\n", 0, False)])
-def test_a_terminal_is_asked(answer: str, code: int, left: bool) -> None:
+def test_a_terminal_gets_a_question(answer: str, code: int, left: bool) -> None:
     run = made("a")
     shown, ended = on_a_terminal(["runs", "prune", "runs/a"], answer)
     assert "remove  runs/a/checkpoints, 3.8 MiB" in shown
