@@ -68,6 +68,7 @@ def test_modules_stay_short() -> None:
         ["grpo", "--help"],
         ["plan", "--recipe", "rarl"],
         ["rewards", "list"],
+        ["runs"],
     ],
 )
 def test_light_commands_load_no_torch(arguments: list[str]) -> None:

@@ -75,8 +75,8 @@ def compare(runs: Runs, as_json: options.Json = False) -> None:
     \b
     lowmed runs compare runs/rarl runs/rl-plain runs/rarl-sft
 
-    Shows only the recipe keys that differ. A warning names runs that were not evaluated on the same questions. This is
-    an overview, not a test; `lowmed compare A B` tests whether two runs differ.
+    Shows only the recipe keys that differ. A warning states where the runs were not evaluated on the same questions.
+    This is an overview, not a test; `lowmed compare A B` tests whether two runs differ.
     """
     result = api.compare_runs(runs)
     if as_json:

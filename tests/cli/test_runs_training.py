@@ -62,12 +62,12 @@ def test_a_running_run_is_neither_resumed_nor_removed_and_a_killed_one_is_resume
             assert where == "  where  runs/a"
             assert holder.strip().startswith(f"process {first.pid}, since")
             assert fix.startswith("  fix    wait until it ends, or stop it")
-        for command in (
+        for removal in (
             ("rm", "runs/a", "--yes", "--force"),
             ("prune", "runs/a", "--yes"),
             ("prune", "--all", "--yes"),
         ):
-            lowmed("runs", *command)
+            lowmed("runs", *removal)
         assert everything(run) == before
         shutil.copytree(run, tmp_path / "copy")
         first.send_signal(signal.SIGKILL)
