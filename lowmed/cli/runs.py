@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, compare, prune and remove runs.", rich_markup_mode=None)
 
-Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="The folder of the runs; default runs/.")]
+Folder = Annotated[Path | None, typer.Argument(metavar="FOLDER", help="The folder of the runs; default runs/.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN ...", help="Run directories.")]
-Pruned = Annotated[list[Path] | None, typer.Argument(metavar="[RUN ...]", help="Finished runs.")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")]
+Pruned = Annotated[list[Path] | None, typer.Argument(metavar="RUN...", help="Finished runs.")]
 All = Annotated[bool, typer.Option("--all", help="All finished runs in runs/.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Remove without a question.")]
 Force = Annotated[bool, typer.Option("--force", help="Also a damaged run, or one that another run starts from.")]
