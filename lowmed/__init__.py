@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lowmed.api.merge import merge
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
+    from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
@@ -46,16 +47,21 @@ _MODULES = {
     "bridge": "lowmed.api.bridge",
     "check": "lowmed.api.check",
     "compare": "lowmed.api.compare",
+    "compare_runs": "lowmed.api.runs",
     "evaluate": "lowmed.api.evaluate",
     "export": "lowmed.api.export",
+    "list_runs": "lowmed.api.runs",
     "load_recipe": "lowmed.recipe.io",
     "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
     "probe": "lowmed.api.probe",
+    "prune_runs": "lowmed.api.runs",
+    "remove_runs": "lowmed.api.runs",
     "resume_bridge": "lowmed.api.bridge",
     "resume_training": "lowmed.api.train",
     "score": "lowmed.api.score",
+    "show_run": "lowmed.api.runs",
     "train": "lowmed.api.train",
     "verify": "lowmed.api.verify",
 }
@@ -72,16 +78,21 @@ __all__ = [
     "bridge",
     "check",
     "compare",
+    "compare_runs",
     "evaluate",
     "export",
+    "list_runs",
     "load_recipe",
     "merge",
     "open_run",
     "prepare",
     "probe",
+    "prune_runs",
+    "remove_runs",
     "resume_bridge",
     "resume_training",
     "score",
+    "show_run",
     "train",
     "verify",
 ]

@@ -1,19 +1,27 @@
 """The run directory: created once, written atomically, read by every later command."""
 
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lowmed.errors import RunError
 from lowmed.files import append_jsonl, disk_errors, read_jsonl, to_jsonl, utc_now, write_text
-from lowmed.recipe import Recipe
+from lowmed.lock import UNSUPPORTED, HeldError, holder, locked
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
 from lowmed.records import RunRecord, parse_record, read_record
 
+if TYPE_CHECKING:  # the list of runs needs no schema
+    from lowmed.recipe import Recipe
+
 FOLDER = "runs"
 RECORD = "run.json"
+RECIPE = "recipe.yaml"
+LOCK = "lock"
+Status = Literal["running", "interrupted", "stopped", "failed", "finished"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -50,9 +58,60 @@ class Run:
         return read_record(self.folder / RECORD, RunRecord)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         """The resolved recipe of the run."""
-        return load_recipe(str(self.folder / "recipe.yaml"))
+        return load_recipe(str(self.folder / RECIPE))
+
+    def status(self) -> tuple[Status, str]:
+        """What the run is doing, and why: a run that records `running` but holds no lock was interrupted.
+
+        Raises:
+            RunError: the record is damaged, or written by a newer version.
+        """
+        record = self.record
+        if record.status == "finished":
+            return "finished", ""
+        try:
+            process = holder(self.folder / LOCK)
+        except OSError as error:
+            if record.status == "running":
+                return "running", f"its lock cannot be read ({error.strerror}), so it may have been interrupted"
+            process = None
+        if process:
+            return "running", process
+        if record.status == "running":
+            return "interrupted", "its process was killed, or the machine stopped"
+        return record.status, (record.reason if record.status == "stopped" else record.error) or ""
+
+    @contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Keep other processes from training or removing this run, until it ends or this process does.
+
+        Yields:
+            Whether the lock is held: False if the file system has no locks.
+
+        Raises:
+            RunError: another process holds the lock, or the run no longer exists.
+            SetupError: the directory is not writable.
+        """
+        with ExitStack() as stack:
+            held = True
+            try:
+                with disk_errors(self.folder):
+                    stack.enter_context(locked(self.folder / LOCK))
+            except HeldError as error:
+                raise RunError(
+                    "another process is using this run",
+                    f"{self.folder}\n{error}",
+                    "wait until it ends, or stop it: SIGTERM stops training with a checkpoint",
+                ) from error
+            except FileNotFoundError as error:
+                raise _missing(str(self.folder)) from error
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
+                held = False
+            yield held
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json and keep the others.
@@ -85,7 +144,7 @@ class Run:
         return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
+def create_run(recipe: "Recipe", name: str, *, out: str | None = None) -> Run:
     """Create a run directory that holds the recipe, with status `running`.
 
     Raises:
@@ -100,7 +159,7 @@ def create_run(recipe: Recipe, name: str, *, out: str | None = None) -> Run:
             raise RunError(
                 "the run directory exists", str(folder), f"choose another --out, or resume it with --resume {folder}"
             ) from error
-        write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
+        write_text(folder / RECIPE, dump_recipe(portable_recipe(recipe)))
         record = RunRecord(name=name, status="running", started=utc_now(), recipe_digest=recipe.digest)
         record.write(folder / RECORD)
     return Run(folder)
@@ -113,16 +172,20 @@ def open_run(path: str) -> Run:
         RunError: the directory does not exist or is not a run.
     """
     if path == "auto":
-        files = sorted(Path(FOLDER).glob(f"*/{RECORD}"))
+        files = sorted(Path(FOLDER).glob(f"[!.]*/{RECORD}"))  # hidden: half removed
         unfinished = [file.parent for file in files if read_record(file, RunRecord).status != "finished"]
         if not unfinished:
             raise RunError("no unfinished run to resume", f"{FOLDER}/", "start one, or name a directory: --resume RUN")
         return Run(unfinished[-1])
     if not Path(path).exists():
-        raise RunError("the run does not exist", path, f"check the path; `ls {FOLDER}` lists the runs")
+        raise _missing(path)
     if not (Path(path) / RECORD).is_file():
         raise RunError("not a run directory", path, f"name a directory that holds {RECORD}")
     return Run(Path(path))
+
+
+def _missing(path: str) -> RunError:
+    return RunError("the run does not exist", path, "check the path; `lowmed runs` lists the runs")
 
 
 def is_missing_path(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Train an adapter: start a run, or resume one."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ def train(
 
     Raises:
         LowmedError: the recipe, the data, the model or the machine do not allow it; nothing is written then.
-        RunError: `out` exists and is not to be resumed, or holds a run of another recipe, or the data have changed.
+        RunError: `out` exists and is not to be resumed, or holds a run of another recipe or one that another process
+            trains, or the data have changed.
     """
     from lowmed.run import RECORD, open_run
 
@@ -54,10 +56,14 @@ def train(
             str(run),
             f"choose another --out, or resume it with its own recipe: --resume {run}",
         )
-    if run and run.record.status == "finished":
-        log(f"run     {run} is finished; nothing to do")
-        return run
-    return _train(recipe, run, out, name, started, max_minutes, allow_changed_data, progress, log)
+    if run is None:
+        return _train(recipe, None, out, name, started, max_minutes, allow_changed_data, progress, log)
+    if not _is_finished(run):  # a finished run may be on a read-only disk
+        with _lock(run, log):
+            if not _is_finished(run):  # it may have finished since
+                return _train(recipe, run, out, name, started, max_minutes, allow_changed_data, progress, log)
+    log(f"run     {run} is finished; nothing to do")
+    return run
 
 
 def resume_training(
@@ -78,15 +84,31 @@ def resume_training(
         log: gets lines of text.
 
     Raises:
-        RunError: there is no such run, it is finished, or its data have changed.
+        RunError: there is no such run, it is finished, another process trains it, or its data have changed.
     """
     from lowmed.run import open_run
 
     started = time.monotonic()
     opened = open_run(fspath(run))
-    if opened.record.status == "finished":
-        raise RunError("the run is finished", str(opened), f"evaluate it: lowmed eval {opened}")
-    return _train(opened.recipe, opened, None, "", started, max_minutes, allow_changed_data, progress, log)
+    if not _is_finished(opened):
+        with _lock(opened, log):
+            if not _is_finished(opened):  # it may have finished since
+                recipe = opened.recipe
+                return _train(recipe, opened, None, "", started, max_minutes, allow_changed_data, progress, log)
+    raise RunError("the run is finished", str(opened), f"evaluate it: lowmed eval {opened}")
+
+
+def _is_finished(run: "Run") -> bool:
+    return run.record.status == "finished"
+
+
+@contextmanager
+def _lock(run: "Run", log: Log) -> Iterator[None]:
+    """Let no other process train or remove the run. Where the file system has no locks, a line states that."""
+    with run.lock() as held:
+        if not held:
+            log("lock    none: this file system has no locks; do not resume the run twice at the same time")
+        yield
 
 
 def _train(
@@ -148,7 +170,8 @@ def _train(
         keep_earlier_data(run.folder)
     run = run or create_run(recipe, name, out=None if out is None else fspath(out))
     log(f"run     {run.folder}")
-    with progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0) as advance:
+    bar = progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0)
+    with nullcontext() if resumed else _lock(run, log), bar as advance:
         engine.train(
             run,
             loaded,

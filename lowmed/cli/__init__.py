@@ -22,6 +22,7 @@ from lowmed.cli import (
     recipes,
     report,
     rewards,
+    runs,
     score,
     train,
     verify,
@@ -63,6 +64,7 @@ app.command("probe")(probe.probe)
 for _kind, _help in train.HELP.items():
     app.command(_kind, help=_help)(train.command(_kind))
 app.command("bridge")(bridge.bridge)
+app.add_typer(runs.app, name="runs")
 app.command("eval")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)

@@ -16,7 +16,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not ex
 # Headings of `lowmed --help`, with the commands below each. Each training method has a command.
 SECTIONS = {
     "Before training": ("doctor", "data", "recipes", "rewards", "check", "plan", "probe"),
-    "Training": (*METHODS, "bridge"),
+    "Training": (*METHODS, "bridge", "runs"),
     "Evaluation": ("eval", "score", "compare", "judge", "report"),
     "Using the result": ("verify", "merge", "export", "ask", "chat"),
 }
@@ -35,6 +35,11 @@ OTHER_COMMANDS = {
     "push": "`lowmed export RUN --to hub`",
     "upload": "`lowmed export RUN --to hub`",
     "gguf": "`lowmed export RUN --to gguf`",
+    "list": "`lowmed runs`",
+    "ls": "`lowmed runs`",
+    "status": "`lowmed runs`",
+    "rm": "`lowmed runs rm`",
+    "prune": "`lowmed runs prune`",
     "estimate": "`lowmed plan`",
     "info": "`lowmed doctor`",
     "prepare": "`lowmed data prepare`",

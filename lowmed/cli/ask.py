@@ -51,7 +51,7 @@ def ask(
 
 def show(result: "AskResult") -> None:
     """Print reasoning, answer, and the sampled answers."""
-    from lowmed.report.eval_table import NOTICE
+    from lowmed.report.console import NOTICE
 
     if result.reasoning:
         print(f"reasoning   {result.reasoning}")

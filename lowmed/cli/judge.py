@@ -76,7 +76,7 @@ def _show(calibration: "RubricCalibration") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from lowmed.report.eval_table import console, interval
+    from lowmed.report.console import console, interval
 
     judge, usage = calibration.judge, calibration.usage
     shown = console()

@@ -4,12 +4,11 @@ An entry is `$XDG_CACHE_HOME/lowmed/data/<source>-<digest>`. The digest changes 
 and the version of lowmed. Entries are written completely or not at all.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from lowmed.data.ingest.prepare import prepare
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError, RunError, SetupError
 from lowmed.files import disk_errors
+from lowmed.lock import locked
 from lowmed.progress import Progress
 
 FLAG = "data.path"
@@ -98,15 +98,14 @@ def _import(
 @contextmanager
 def _locked(entry: Path) -> Iterator[None]:
     """Wait until no other process writes the entry."""
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        lock = entry.with_name(f"{entry.name}.lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        raise SetupError(
-            f"the data cache cannot be written or locked ({error.strerror})",
-            str(entry.parent),
-            "set XDG_CACHE_HOME to a folder that can be written, on a local disk",
-        ) from error
-    with lock:
+    with ExitStack() as stack:
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(entry.with_name(f"{entry.name}.lock"), wait=True))
+        except OSError as error:
+            raise SetupError(
+                f"the data cache cannot be written or locked ({error.strerror})",
+                str(entry.parent),
+                "set XDG_CACHE_HOME to a folder that can be written, on a local disk",
+            ) from error
         yield

@@ -8,7 +8,7 @@ from jinja2 import Environment, StrictUndefined
 
 from lowmed.data.sources import KNOWN
 from lowmed.evaluation.records import EvalReport, SplitReport
-from lowmed.report import eval_table
+from lowmed.report.console import NOTICE, interval
 from lowmed.report.run_report import RunReport
 
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
@@ -18,7 +18,7 @@ UNKNOWN_LICENSE = "unknown to lowmed; ask the provider of the data"
 def render(content: RunReport) -> str:
     """Render the card as Markdown; texts of data and models are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["interval"] = eval_table.interval
+    environment.filters["interval"] = interval
     source = KNOWN.get(content.recipe.data.source)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     body = template.render(
@@ -29,7 +29,7 @@ def render(content: RunReport) -> str:
         citation=source.citation if source else "",
         embedded=content.recipe.model.name == "nano",
         judged=any(report.judged for report in content.evaluations.values()),
-        notice=eval_table.NOTICE,
+        notice=NOTICE,
     )
     return f"---\n{yaml.safe_dump(metadata(content), sort_keys=False, allow_unicode=True)}---\n\n{body}"
 
@@ -64,7 +64,7 @@ def _result(report: EvalReport, split: str, part: SplitReport) -> dict[str, Any]
         "metrics": [
             {
                 "type": "accuracy",
-                "name": f"{name} accuracy, 95 % {eval_table.interval(accuracy.by_image)}, n={part.questions}",
+                "name": f"{name} accuracy, 95 % {interval(accuracy.by_image)}, n={part.questions}",
                 "value": round(accuracy.accuracy, 4),
             }
             for name, accuracy in (("strict", tuned.strict), ("lenient", tuned.lenient))

@@ -5,7 +5,8 @@ from rich.table import Table
 
 from lowmed.evaluation.paired_tests import LEVEL
 from lowmed.evaluation.records import Comparison, PairedDifference, SourceComparison, StratumDifference
-from lowmed.report.eval_table import FEW, NOTICE, console, interval
+from lowmed.report.console import NOTICE, console, interval
+from lowmed.report.eval_table import FEW
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")
 TEXT_SHOWN = 200  # characters of a completion

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,13 +19,11 @@ from lowmed.evaluation.records import (
     SplitReport,
 )
 from lowmed.evaluation.report import UNSEEN
+from lowmed.report.console import NOTICE, STEPS_AVERAGED, console, interval
 from lowmed.report.field_table import field_rows
 from lowmed.run import Run
 
 TIER_ROWS = {"exact": "exact", "exact or in a sentence": "span"}
-NOTICE = "Research figures; not a diagnostic device, not for clinical use."
-STEPS_AVERAGED = 5  # at each end of training, for the reward or the loss
-WIDTH = 120
 CELLS_SHOWN = 12  # a stratum with more cells is only in report.json
 FEW = " (few)"  # marks a cell under 30 questions or 10 images
 REASONING_ROWS = (
@@ -156,16 +153,6 @@ def few_strata(by_strata: Mapping[str, Mapping[str, Cell | ScoreMetrics]]) -> st
 def accuracy(result: Accuracy | JudgedAccuracy) -> str:
     """An accuracy with its interval by image."""
     return f"{result.accuracy:.3f} {interval(result.by_image)}"
-
-
-def console(width: int = WIDTH) -> Console:
-    """A console wide enough for every table, even without a terminal or in a narrow one."""
-    return Console(highlight=False, soft_wrap=True, width=max(width, Console().width))
-
-
-def interval(bounds: Sequence[float]) -> str:
-    """An interval in brackets."""
-    return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
 def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) -> None:

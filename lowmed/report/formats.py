@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from lowmed.evaluation import records as evaluation
 from lowmed.judge.records import CalibrationFile
 from lowmed.records import Record, RunRecord
+from lowmed.report.run_records import RunDetails, RunList, RunsComparison
 
 # Location of the file -> its record, in the order of the page.
 FILES: dict[str, type] = {
@@ -23,6 +24,9 @@ FILES: dict[str, type] = {
     "probes/SOURCE/probe.json in a run, and `lowmed probe --json`": evaluation.ProbeReport,
     "bridge.json in the directory of a bridge": evaluation.BridgeRecord,
     "`lowmed compare --json`": evaluation.Comparison,
+    "`lowmed runs list --json`": RunList,
+    "`lowmed runs show --json`": RunDetails,
+    "`lowmed runs compare --json`": RunsComparison,
     "summary.json of `lowmed score --out`, and `lowmed score --json`": evaluation.ScoreSummary,
     "scored.jsonl of `lowmed score --out`, one line a completion": evaluation.ScoredCompletion,
     "the file of `lowmed judge calibrate --out`": CalibrationFile,

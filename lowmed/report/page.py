@@ -10,6 +10,7 @@ from markupsafe import Markup
 from lowmed.evaluation import dev
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.report import eval_table, gallery, plots
+from lowmed.report.console import NOTICE, interval
 from lowmed.report.field_table import field_rows
 from lowmed.report.run_report import RunReport, rewards, settings
 
@@ -26,7 +27,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         data: the summary of `run_data.data_summary`.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["interval"] = eval_table.interval
+    environment.filters["interval"] = interval
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     evaluations = [
         {
@@ -59,5 +60,5 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         reasoning_rows=eval_table.REASONING_ROWS,
         conditional_rows=eval_table.CONDITIONAL_ROWS,
         labels=gallery.LABELS,
-        notice=eval_table.NOTICE,
+        notice=NOTICE,
     )

@@ -4,7 +4,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lowmed.evaluation.records import ProbeReport
-from lowmed.report.eval_table import FEW, NOTICE, console, interval
+from lowmed.report.console import NOTICE, console, interval
+from lowmed.report.eval_table import FEW
 
 
 def show(report: ProbeReport) -> None:

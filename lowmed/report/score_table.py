@@ -7,7 +7,8 @@ from rich.table import Table
 
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
 from lowmed.report import eval_table
-from lowmed.report.eval_table import FEW, NOTICE, console, interval
+from lowmed.report.console import NOTICE, console, interval
+from lowmed.report.eval_table import FEW
 from lowmed.report.field_table import field_rows
 
 WIDTH = 160

@@ -12,7 +12,7 @@ from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.errors import RunError
 from lowmed.files import write_text
 from lowmed.models import ModelFamily, family_of
-from lowmed.report.eval_table import NOTICE
+from lowmed.report.console import NOTICE
 from lowmed.run import open_run
 from lowmed.ship.export import ExportRequest
 from lowmed.ship.gguf.convert import image_token_limits

@@ -14,7 +14,7 @@ from lowmed.files import disk_errors, write_json, write_text
 from lowmed.recipe import JudgeSpec, Recipe
 from lowmed.recipe.io import dump_recipe, portable_recipe
 from lowmed.report import card, run_report
-from lowmed.report.eval_table import NOTICE
+from lowmed.report.console import NOTICE
 from lowmed.run import Run
 from lowmed.ship.base_model import hub_commit
 from lowmed.ship.records import FORMAT, PACKAGE, Into, PackageKind, Reference

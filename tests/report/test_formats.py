@@ -19,4 +19,6 @@ def test_every_field_and_object_is_described() -> None:
         assert f" {name}\n" in page
     assert "| `status` | `running`, `stopped`, `failed`, `finished` |" in page
     assert "| `by_image` | interval |" in page
-    assert "folder" not in page  # excluded from the files
+    report = page.partition("## EvalReport\n")[2].partition("\n## ")[0]
+    assert "`splits`" in report
+    assert "folder" not in report  # excluded from the files

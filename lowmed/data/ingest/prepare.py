@@ -5,13 +5,12 @@ The folder holds `samples.jsonl` (one Sample a line, with its split), `rejected.
 renamed when it is complete.
 """
 
-import fcntl
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from lowmed.data.ingest.raw_sample import Entry
 from lowmed.data.strata import StrataCheck
 from lowmed.errors import DataError, LowmedError
 from lowmed.files import to_jsonl
+from lowmed.lock import HeldError, locked
 from lowmed.progress import Advance
 
 SHOWN_REASONS = 8
@@ -168,23 +168,28 @@ def _building(out: Path) -> Iterator[Path]:
         (folder / image_store.FOLDER).mkdir(parents=True, exist_ok=True)
         if replaced.exists() and not out.exists():
             replaced.rename(out)  # a run was killed between the two renames
-        lock = (folder / "lock").open("w")
     except OSError as error:
         raise DataError(f"the folder cannot be written ({error.strerror})", str(out), "choose another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError("another process is writing this data set", str(out), "wait for it") from error
-        except OSError as error:
-            what = f"the folder cannot be locked ({error.strerror})"
-            raise DataError(what, str(out), "choose another --out, on a local disk") from error
+    with _locked(folder, out):
         try:
             yield folder
         except LowmedError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / "lock"))
+        except HeldError as error:
+            raise DataError(f"another process is writing this data set: {error}", str(out), "wait for it") from error
+        except OSError as error:
+            what = f"the folder cannot be locked ({error.strerror})"
+            raise DataError(what, str(out), "choose another --out, on a local disk") from error
+        yield
 
 
 def _move(folder: Path, out: Path) -> None:
