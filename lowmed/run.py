@@ -4,13 +4,16 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lowmed.errors import RunError
 from lowmed.files import append_jsonl, disk_errors, read_jsonl, to_jsonl, utc_now, write_text
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
 from lowmed.records import RunRecord, parse_record, read_record
+
+if TYPE_CHECKING:
+    from lowmed.recipe.track import TrackSpec
 
 FOLDER = "runs"
 RECORD = "run.json"
@@ -63,6 +66,12 @@ class Run:
         """
         file = self.folder / RECORD
         parse_record({**self.record.as_json(), **fields}, file, RunRecord).write(file)
+
+    def track_by(self, track: "TrackSpec") -> None:
+        """Replace the section `track` of the run's recipe, which is no part of its digest."""
+        recipe = self.recipe
+        if recipe.track != track:
+            write_text(self.folder / "recipe.yaml", dump_recipe(recipe.model_copy(update={"track": track})))
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to a JSON-lines file of the run."""

@@ -57,6 +57,8 @@ def train(
     if run and run.record.status == "finished":
         log(f"run     {run} is finished; nothing to do")
         return run
+    if run:
+        run.track_by(recipe.track)
     return _train(recipe, run, out, name, started, max_minutes, allow_changed_data, progress, log)
 
 

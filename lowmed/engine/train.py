@@ -84,7 +84,7 @@ def train(
 def _train(
     run: Run, loaded: load.Loaded, data_split: DataSplit, report: Report, deadline: float | None, resume: bool
 ) -> str:
-    from lowmed.engine import callbacks
+    from lowmed.engine import callbacks, tracking
 
     started = time.monotonic()
     recipe = run.recipe
@@ -125,7 +125,8 @@ def _train(
     stop = callbacks.StopSignal(deadline)
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
     checkpoint = _rewind(run) if resume else None
-    with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards):
+    tracked = tracking.track(run, trainer, _step_of(checkpoint), rows, data_split.open_image)
+    with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards), tracked:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = (run.record.seconds or 0.0) + time.monotonic() - started
     peak = max((run.record.peak_gib or 0.0), device.peak_gib(loaded.device.type))
@@ -227,10 +228,14 @@ def save_adapter(model: Any, run: Run) -> None:
         temporary.replace(run.adapter)
 
 
+def _step_of(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
 def _rewind(run: Run) -> Path | None:
     """The last finished checkpoint. Unfinished checkpoints and records of later steps are removed."""
     last = run.last_checkpoint()
-    step = int(last.name.rpartition("-")[2]) if last else 0
+    step = _step_of(last)
     for folder in run.checkpoints.glob("checkpoint-*"):
         if not (folder / "complete.json").exists():
             shutil.rmtree(folder)
