@@ -106,5 +106,5 @@ def _tool(spec: "TrackSpec") -> Any:
 
 
 def _is_installed(package: str) -> bool:
-    found = importlib.util.find_spec(package)
-    return found is not None and found.origin is not None  # a folder of that name here, e.g. wandb/, has no origin
+    located = importlib.util.find_spec(package)
+    return located is not None and located.origin is not None  # a folder of that name here, e.g. wandb/, has no origin
