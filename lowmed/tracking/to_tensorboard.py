@@ -53,10 +53,10 @@ class TensorBoardTracker:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record values of a step."""
         from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-        summaries = [scalar_pb(name, value) for name, value in values.items()]
-        self._write(step=step, summary=Summary(value=[value for summary in summaries for value in summary.value]))
+        # `simple_value`, as torch writes it: TensorBoard's own reader drops no tensor after a restart.
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(step=step, summary=Summary(value=scalars))
 
     def show(self, step: int, text: str, images: "Sequence[Image]") -> None:
         """Record sample completions of a step."""
