@@ -10,6 +10,7 @@ from lowmed.recipe import DataSpec, EvalSpec, LoraSpec, ModelSpec, PromptSpec, R
 from lowmed.recipe.foreign_keys import HINTS
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe, shipped_recipes
 from lowmed.recipe.raw import read_raw
+from lowmed.recipe.track import TrackSpec
 
 GOOD = """\
 about: a recipe
@@ -186,7 +187,7 @@ def test_every_hint_names_a_key_that_exists() -> None:
     for name in names:
         section, key = name.split(".")
         fields = {"model": ModelSpec, "lora": LoraSpec, "data": DataSpec, "method": GrpoSpec, "eval": EvalSpec,
-                  "prompts": PromptSpec}  # fmt: skip
+                  "prompts": PromptSpec, "track": TrackSpec}  # fmt: skip
         assert key in fields[section].__annotations__ | MethodSpec.__annotations__, name
     assert not HINTS.keys() & Recipe.model_fields.keys()
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lowmed.section import Section, counterpart
+from lowmed.section import Section
 
 
 class TrackSpec(Section):
@@ -13,7 +13,6 @@ class TrackSpec(Section):
     to: Literal["tensorboard", "wandb", "mlflow", "trackio"] | None = Field(
         None,
         description="tool that gets metrics, recipe and digests, into the run directory; null = none",
-        json_schema_extra=counterpart("TrainingArguments: report_to"),
     )
     online: bool = Field(
         False, description="send them to the server of wandb or mlflow instead; without it, nothing leaves the machine"

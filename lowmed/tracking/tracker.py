@@ -96,7 +96,7 @@ def start_tracker(opening: Opening) -> Tracker:
         raise SetupError(
             f"the tracker cannot start: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
             f"track.to={opening.spec.to}",
-            "correct its settings, or leave track.to out",
+            f"correct its settings, or set track.to to null, for a resumed run in {opening.folder.parent}/recipe.yaml",
         ) from error
     return tracker
 

@@ -64,8 +64,8 @@ def mlflow_client(run: Run) -> Any:
 
 def mlflow_run(run: Run) -> Any:
     client = mlflow_client(run)
-    [found] = client.search_runs([client.get_experiment_by_name("lowmed").experiment_id])
-    return found
+    [stored] = client.search_runs([client.get_experiment_by_name("lowmed").experiment_id])
+    return stored
 
 
 def mlflow_series(run: Run, name: str) -> list[tuple[int, float]]:
@@ -74,9 +74,9 @@ def mlflow_series(run: Run, name: str) -> list[tuple[int, float]]:
 
 
 def trackio_series(run: Run, name: str) -> list[tuple[int, float]]:
-    import trackio
+    import trackio  # with the folder of the run that was tracked last
 
-    logs = trackio.SQLiteStorage.get_logs("lowmed", "my-run")
+    logs = trackio.SQLiteStorage.get_logs("lowmed", run.folder.name)
     return sorted((row["step"], row[name]) for row in logs if name in row)
 
 
