@@ -135,9 +135,10 @@ class Follower:
         return f"row {row['row']}, reward {reward:.3f}\n\n" + "\n".join(f"    {line}" for line in lines)
 
     def _stored(self) -> TrackingRecord | None:
-        """The record of earlier sessions with the same tracker."""
+        """The record of earlier sessions with the same tracker, unless its files were deleted."""
         path, spec = self.run.folder / FILE, self.recipe.track
-        record = read_record(path, TrackingRecord) if path.exists() else None
+        exists = path.exists() and (spec.online or (self.run.folder / str(spec.to)).is_dir())
+        record = read_record(path, TrackingRecord) if exists else None
         same = record and (record.to, record.online, record.project) == (spec.to, spec.online, spec.project)
         return record if same else None
 

@@ -54,7 +54,7 @@ def start(opening: Opening) -> "MlflowTracker":
     from mlflow.entities import Param
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # lowmed reports a failure itself, once
     if opening.spec.online:
         address, artifacts = os.environ[_SERVER], None
     else:
