@@ -16,6 +16,7 @@ from lowmed.records import RunRecord, parse_record, read_record
 
 if TYPE_CHECKING:  # the list of runs needs no schema
     from lowmed.recipe import Recipe
+    from lowmed.recipe.track import TrackSpec
 
 FOLDER = "runs"
 RECORD = "run.json"
@@ -122,6 +123,12 @@ class Run:
         """
         file = self.folder / RECORD
         parse_record({**self.record.as_json(), **fields}, file, RunRecord).write(file)
+
+    def track_by(self, track: "TrackSpec") -> None:
+        """Replace the section `track` of the run's recipe, which is no part of its digest."""
+        recipe = self.recipe
+        if recipe.track != track:
+            write_text(self.folder / "recipe.yaml", dump_recipe(recipe.model_copy(update={"track": track})))
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Append rows to a JSON-lines file of the run."""

@@ -20,7 +20,7 @@ _NEEDED_DATA = {
 
 
 def require_trainable(recipe: "Recipe") -> "list[Weighted]":
-    """Check everything but the data: rewards, rollouts, model family, and the adapter to start from.
+    """Check everything but the data: rewards, rollouts, model family, the adapter to start from, and the tracker.
 
     Returns:
         The recipe's rewards.
@@ -32,12 +32,14 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     from lowmed.engine.adapter import require_start
     from lowmed.engine.device import unsupported_error
     from lowmed.plan.architecture import require_trainable_family
+    from lowmed.tracking.tracker import require_tracker
 
     built = rewards.for_recipe(recipe)
     if error := unsupported_error(recipe):
         raise error
     require_trainable_family(recipe.model)
     require_start(recipe.lora)
+    require_tracker(recipe.track)
     return built
 
 

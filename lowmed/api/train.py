@@ -31,7 +31,8 @@ def train(
     Args:
         recipe: all settings; its method decides between SFT and GRPO.
         out: the run directory; default `runs/<time>-<name>`.
-        resume: if `out` holds a run of this recipe, resume it, or return it if it is finished.
+        resume: if `out` holds a run of this recipe, resume it, or return it if it is finished. The recipe's section
+            `track` may differ, and replaces that of the run.
         name: part of the default directory's name.
         max_minutes: stop with a checkpoint before this time is over, counted from the call.
         allow_changed_data: resume although the data have changed; every later table states it.
@@ -61,6 +62,7 @@ def train(
     if not _is_finished(run):  # a finished run may be on a read-only disk
         with _lock(run, log):
             if not _is_finished(run):  # it may have finished since
+                run.track_by(recipe.track)
                 return _train(recipe, run, out, name, started, max_minutes, allow_changed_data, progress, log)
     log(f"run     {run} is finished; nothing to do")
     return run

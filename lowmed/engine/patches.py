@@ -22,6 +22,9 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "UNSLOTH_DISABLE_STATISTICS": "1",
+    "DISABLE_MLFLOW_INTEGRATION": "TRUE",  # TRL would import it, in 2 s, wherever it is installed
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
     "TOKENIZERS_PARALLELISM": "false",
     # torch reads it when it starts its threads. Threads that spin while they wait make a step ten times slower as soon
     # as another process uses a core.

@@ -98,7 +98,7 @@ def _train(
     resume: bool,
     log: Log,
 ) -> str:
-    from lowmed.engine import callbacks
+    from lowmed.engine import callbacks, tracking
 
     started = time.monotonic()
     recipe = run.recipe
@@ -146,15 +146,20 @@ def _train(
     if dev:
         dev.rewind(step)
     stopped_before = bool(dev and dev.stopped)  # the process ended before it recorded that
+
+    def is_finished() -> bool:
+        return trainer.state.global_step >= recipe.method.max_steps or bool(dev and dev.stopped)
+
+    tracked = tracking.track(run, trainer, step, rows, data_split.open_image, is_finished)
     if not stopped_before:
-        with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards):
+        with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards), tracked:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         step = trainer.state.global_step
     seconds = (run.record.seconds or 0.0) + time.monotonic() - started
     peak = max((run.record.peak_gib or 0.0), device.peak_gib(loaded.device.type))
     encoded = (run.record.images_encoded or 0) + (loaded.vision_cache.encoded if loaded.vision_cache else 0)
     run.update(ended=utc_now(), steps=step, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded)
-    if step < recipe.method.max_steps and not (dev and dev.stopped):
+    if not stopped_before and not is_finished():
         run.update(status="stopped", reason=stop.reason)
         return "stopped"
     best = dev.best_adapter() if dev else None

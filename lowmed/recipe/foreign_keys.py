@@ -11,6 +11,7 @@ _PRECISION = "Leave it out: lowmed uses bf16 where the GPU has it, else fp16."
 _OPTIMIZER = "Leave it out: lowmed uses AdamW without weight decay."
 _DEV = "Write `data.dev` for the questions, and `dev.eval_steps` for the steps between evaluations."
 _LOGGING = "Leave it out: metrics of every step are written to metrics.jsonl in the run directory."
+_TRACKER = "Write `track.to`: tensorboard, wandb, mlflow or trackio."
 _LAYERS = "Leave it out: the adapter covers all linear layers of the language model."
 _OUT = "Use the option `--out`."
 _BATCH = "Write `method.per_device_train_batch_size`; `method.prompts_per_step` sets the questions of a step."
@@ -103,7 +104,10 @@ HINTS = {
     "load_best_model_at_end": "Write `dev.keep`: best or last.",
     "early_stopping_patience": "Write `dev.patience`.",
     "logging_steps": _LOGGING,
-    "report_to": _LOGGING,
+    "report_to": _TRACKER,
+    "use_wandb": _TRACKER,
+    "wandb_project": "Write `track.project`, and `track.to: wandb`.",
+    "mlflow_experiment": "Write `track.project`, and `track.to: mlflow`.",
     "output_dir": _OUT,
     "run_name": _OUT,
     "resume_from_checkpoint": "Use the option `--resume`.",

@@ -10,6 +10,7 @@ from lowmed import prompt
 from lowmed.methods import AnyMethod, SftSpec
 from lowmed.recipe.data import DataSpec, PromptSpec
 from lowmed.recipe.model import LoraSpec, ModelSpec
+from lowmed.recipe.track import TrackSpec
 from lowmed.section import Positive, Section, Share, counterpart
 
 
@@ -98,6 +99,7 @@ class Recipe(Section):
     judge: JudgeSpec = Field(JudgeSpec(), description="the judge model, if any")
     dev: DevSpec = Field(DevSpec(), description="evaluation during training; needs `data.dev`")
     eval: EvalSpec = Field(EvalSpec(), description="evaluation on held-out questions")
+    track: TrackSpec = Field(TrackSpec(), description="an experiment tracker, if any; no part of the digest")
     seed: Annotated[int, Field(ge=0)] = Field(
         0,
         description="seed of the split, the order of questions, the prompts' wordings and sampling",
@@ -124,5 +126,5 @@ class Recipe(Section):
     @property
     def digest(self) -> str:
         """The first twelve hex digits of a SHA-256 over everything that can change the result."""
-        settings = self.model_dump(mode="json", exclude={"about", "provenance"})
+        settings = self.model_dump(mode="json", exclude={"about", "provenance", "track"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

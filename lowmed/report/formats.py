@@ -12,10 +12,12 @@ from lowmed.evaluation import records as evaluation
 from lowmed.judge.records import CalibrationFile
 from lowmed.records import Record, RunRecord
 from lowmed.report.run_records import RunDetails, RunList, RunsComparison
+from lowmed.tracking.record import TrackingRecord
 
 # Location of the file -> its record, in the order of the page.
 FILES: dict[str, type] = {
     "run.json in a run": RunRecord,
+    "tracking.json in a run with a tracker": TrackingRecord,
     "evals/SOURCE/settings.json in a run": evaluation.EvalSettings,
     "evals/SOURCE/SYSTEM.jsonl and SYSTEM.CONDITION.jsonl in a run, one line a completion": evaluation.StoredCompletion,
     "evals/SOURCE/verdicts.jsonl in a run, one line a verdict": evaluation.StoredVerdict,

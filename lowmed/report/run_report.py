@@ -74,7 +74,7 @@ def settings(recipe: Recipe) -> list[tuple[str, str, str]]:
                 shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 result.append((key, shown, _provenance(key, recipe.provenance)))
 
-    walk("", recipe.model_dump(mode="json", exclude={"about", "provenance"}))
+    walk("", recipe.model_dump(mode="json", exclude={"about", "provenance", "track"}))
     return result
 
 
