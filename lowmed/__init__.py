@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lowmed.api.compare import compare
     from lowmed.api.evaluate import evaluate
     from lowmed.api.export import export
+    from lowmed.api.extend import extend_training
     from lowmed.api.merge import merge
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
@@ -50,6 +51,7 @@ _MODULES = {
     "compare_runs": "lowmed.api.runs",
     "evaluate": "lowmed.api.evaluate",
     "export": "lowmed.api.export",
+    "extend_training": "lowmed.api.extend",
     "list_runs": "lowmed.api.runs",
     "load_recipe": "lowmed.recipe.io",
     "merge": "lowmed.api.merge",
@@ -81,6 +83,7 @@ __all__ = [
     "compare_runs",
     "evaluate",
     "export",
+    "extend_training",
     "list_runs",
     "load_recipe",
     "merge",

@@ -131,6 +131,8 @@ class RunRecord(Record):
     """Why the run stopped before its last step, or finished before it."""
     error: str | None = None
     """Why the run failed."""
+    continues: str | None = None
+    """Run and step from whose checkpoint this run continues, with more steps."""
     steps: int | None = None
     """Optimizer steps done."""
     adapter_step: int | None = None

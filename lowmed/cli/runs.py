@@ -95,7 +95,8 @@ def prune(runs: Pruned = None, everything: All = False, yes: Yes = False) -> Non
     lowmed runs prune runs/20260101-rarl
     lowmed runs prune --all --yes
 
-    Checkpoints hold optimizer states, which only an unfinished run needs. Adapter, evaluations and records stay.
+    Checkpoints hold optimizer states, which are needed to resume a run or to continue it with more steps. Adapter,
+    evaluations and records stay.
     """
     from lowmed.errors import RunError
 

@@ -44,6 +44,7 @@ HELP = {
     lowmed grpo --recipe rl-plain data.source=vqa-rad data.path=~/vqa-rad
     lowmed grpo --resume auto --max-minutes 500                resume; stop before a session limit
     lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or resume it
+    lowmed grpo --resume runs/r method.max_steps=240 --out runs/r240   more steps, as a new run
     """,
 }
 
@@ -76,6 +77,7 @@ def _run(
     allow_changed_data: bool,
 ) -> "Run":
     from lowmed.api import train as api
+    from lowmed.api.extend import extend_training
     from lowmed.errors import RecipeError
     from lowmed.recipe.io import load_recipe
     from lowmed.run import open_run
@@ -86,13 +88,24 @@ def _run(
         )
     if resume and not (resume == "auto" and name and out):
         run = open_run(resume)
-        if name or overrides or out or (nano and run.recipe.model.name != "nano"):
+        if name or bool(overrides) != bool(out) or (nano and run.recipe.model.name != "nano"):
             raise RecipeError(
                 "a resumed run keeps its recipe",
                 "--resume",
-                "give --resume, --max-minutes and --allow-changed-data alone, or start a new run",
+                "give --resume, --max-minutes and --allow-changed-data alone; for more steps add "
+                "method.max_steps=N --out NEW_RUN",
             )
         _require(kind, run.recipe.method.kind)
+        if out:
+            return extend_training(
+                run,
+                overrides,
+                out,
+                max_minutes=max_minutes,
+                allow_changed_data=allow_changed_data,
+                progress=progress,
+                log=info,
+            )
         return api.resume_training(
             run, max_minutes=max_minutes, allow_changed_data=allow_changed_data, progress=progress, log=info
         )

@@ -87,6 +87,20 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.step_started = time.monotonic()
         self.longest_step = 0.0
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, lr_scheduler: Any = None, **_: Any
+    ) -> None:
+        """Use the learning rate of the present schedule from the first step on.
+
+        A checkpoint holds the one of the schedule under which it was saved, and a continued run has a longer schedule.
+        """
+        scheduler = getattr(lr_scheduler, "scheduler", lr_scheduler)  # accelerate wraps it
+        step = scheduler.last_epoch
+        rates = [rate * factor(step) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = rates  # the value that is logged; there is no public way to set it
+
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock of a step."""
         self.step_started = time.monotonic()

@@ -33,6 +33,8 @@ def details(run: Run) -> RunDetails:
     checkpoints = _checkpoints(run)
     return RunDetails(
         run=row,
+        continues=record.continues,
+        dev=_dev_lines(run),
         recipe_digest=record.recipe_digest,
         shipped_recipe=shipped,
         recipe_changes=changes,
@@ -47,6 +49,13 @@ def details(run: Run) -> RunDetails:
         warnings=tuple(_warnings(run, row, stored, checkpoints, problems)),
         next=_next(run, row, bool(stored)),
     )
+
+
+def _dev_lines(run: Run) -> tuple[str, ...]:
+    from lowmed.evaluation import dev  # loads the answer rules, which a list of runs does not need
+
+    lines = dev.comparable(run.rows(dev.FILE))
+    return tuple(dev.summary(lines, run.recipe.dev.keep)) if lines else ()
 
 
 def comparison(runs: Sequence[Run]) -> RunsComparison:

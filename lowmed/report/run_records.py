@@ -103,6 +103,10 @@ class RunDetails(Record):
 
     run: RunSummary
     """The summary."""
+    continues: str | None = None
+    """Run and step from whose checkpoint it continues."""
+    dev: tuple[str, ...] = ()
+    """What the evaluations during training showed."""
     recipe_digest: str
     """Digest of the resolved recipe."""
     shipped_recipe: str | None

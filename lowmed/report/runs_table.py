@@ -123,6 +123,9 @@ def _lines(result: RunDetails) -> list[tuple[str, str]]:
     if result.parts:
         lines += [("parts", ", ".join(f"{part} {count:,}" for part, count in result.parts.items()))]
     lines += [("steps", steps(row))]
+    if result.continues:
+        lines += [("continues", result.continues)]
+    lines += [("dev", line) for line in result.dev]
     if result.seconds is not None:
         lines += [("time", f"{result.seconds:,.0f} s on {result.card or 'unknown'}")]
     if result.peak_gib is not None:

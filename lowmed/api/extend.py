@@ -1,0 +1,161 @@
+"""Continue a run for more steps, as a new run that starts from a copy of its last checkpoint."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowmed.errors import RecipeError, RunError
+from lowmed.progress import Log, Progress, no_log, silent
+
+if TYPE_CHECKING:
+    from lowmed.recipe import Recipe
+    from lowmed.run import Run
+
+CHANGEABLE = ("method.max_steps", "dev.patience", "dev.keep")
+RECORDS = ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl", "dev.jsonl", "dev_completions.jsonl")
+DATA = ("split.json", "data_rows.jsonl", "earlier_data_rows.jsonl")
+
+
+def extend_training(
+    run: str | PathLike[str],
+    overrides: Sequence[str],
+    out: str | PathLike[str],
+    *,
+    max_minutes: float | None = None,
+    allow_changed_data: bool = False,
+    progress: Progress = silent,
+    log: Log = no_log,
+) -> "Run":
+    """Train a finished or stopped run for more steps in a new run directory. The run itself stays as it is.
+
+    With a constant learning rate the result is that of a run which had this number of steps from the start.
+
+    Args:
+        run: the run to continue.
+        overrides: `method.max_steps=N`, and optionally `dev.patience` and `dev.keep`.
+        out: the new run directory.
+        max_minutes: as in `train`, like the next three.
+        allow_changed_data: go on although the data have changed.
+        progress: opens a progress bar.
+        log: gets lines of text.
+
+    Raises:
+        RecipeError: the overrides change other keys, or leave nothing to train.
+        RunError: the run has no checkpoint, or is being trained, or the new directory exists.
+    """
+    from lowmed.api.train import resume_training
+    from lowmed.run import RECIPE, open_run
+
+    source = open_run(fspath(run))
+    recipe = _extended_recipe(source.folder / RECIPE, source.recipe, overrides)
+    with source.lock():
+        extended = _copy(source, recipe, Path(out), log)
+    return resume_training(
+        extended, max_minutes=max_minutes, allow_changed_data=allow_changed_data, progress=progress, log=log
+    )
+
+
+def _extended_recipe(file: Path, before: "Recipe", overrides: Sequence[str]) -> "Recipe":
+    from lowmed.recipe.io import load_recipe
+
+    after = load_recipe(str(file), overrides)
+    old, new = (recipe.model_dump(mode="json", exclude={"track"}) for recipe in (before, after))
+    changed = [
+        f"{section}.{key}" if isinstance(new[section], dict) else section
+        for section in new
+        for key in (new[section] if isinstance(new[section], dict) else [""])
+        if (new[section][key] != old[section][key] if isinstance(new[section], dict) else new[section] != old[section])
+    ]
+    if others := [key for key in changed if key not in CHANGEABLE]:
+        raise RecipeError(
+            f"a continued run keeps its recipe but for {', '.join(CHANGEABLE)}",
+            ", ".join(others),
+            "leave these out, or start a new run from the adapter: lora.start=RUN",
+        )
+    return after
+
+
+def _copy(source: "Run", recipe: "Recipe", out: Path, log: Log) -> "Run":
+    """A new run directory in the state of the last checkpoint."""
+    from lowmed.engine.adapter import copy_adapter
+    from lowmed.evaluation import dev
+    from lowmed.files import disk_errors, utc_now
+    from lowmed.run import create_run
+
+    record, checkpoint = source.record, source.last_checkpoint()
+    if checkpoint is None:
+        raise RunError(
+            "the run has no checkpoint to continue from",
+            str(source.checkpoints),
+            f"start a new run from its adapter: lora.start={source}",
+        )
+    step = int(checkpoint.name.rpartition("-")[2])
+    if step >= recipe.method.max_steps:
+        raise RecipeError(
+            f"the run has {step} steps already",
+            f"method.max_steps={recipe.method.max_steps}",
+            f"give more, e.g. method.max_steps={2 * step}",
+        )
+    lines = dev.comparable([line for line in source.rows(dev.FILE) if line["step"] <= step])
+    if dev.is_exhausted(lines, recipe.dev.patience):
+        raise RecipeError(
+            f"the run ended early: {record.reason}",
+            f"dev.patience={recipe.dev.patience}",
+            "raise dev.patience too, or set dev.patience=null",
+        )
+    extended = create_run(recipe, record.name, out=str(out))
+    with disk_errors(out):
+        for name in (*DATA, *RECORDS):
+            if (source.folder / name).is_file():
+                shutil.copyfile(source.folder / name, out / name)
+        shutil.copytree(checkpoint, extended.checkpoints / checkpoint.name)
+        best = dev.best_line(lines)
+        if best and (folder := _best_adapter(source, best["step"])):
+            copy_adapter(folder, out / "best" / f"step-{best['step']}")
+    kept = {"recipe_digest", "started", "name", "status", "format"}
+    state = {name: value for name, value in record.as_json().items() if name not in kept}
+    origin = f"{source.folder.resolve().name}, step {step}"
+    extended.update(**state | {"status": "stopped", "reason": None, "error": None, "adapter_step": None})
+    extended.update(steps=step, ended=utc_now(), continues=origin)
+    for line in _schedule_lines(source.recipe, recipe, step):
+        log(line)
+    return extended
+
+
+def _best_adapter(source: "Run", step: int) -> Path | None:
+    """The adapter of a step: that of the finished run, or one that an unfinished run keeps."""
+    if source.record.adapter_step == step and source.adapter.is_dir():
+        return source.adapter
+    folder = source.folder / "best" / f"step-{step}"
+    return folder if folder.is_dir() else None
+
+
+def _schedule_lines(before: "Recipe", after: "Recipe", step: int) -> list[str]:
+    """What happens to the learning rate."""
+    old, new = before.method, after.method
+    if new.lr_scheduler_type == "constant" and not new.warmup_ratio:
+        return [f"extend  from step {step} to {new.max_steps}; the learning rate stays constant"]
+    factor = _learning_rate(old.lr_scheduler_type, old.warmup_ratio, old.max_steps)
+    longer = _learning_rate(new.lr_scheduler_type, new.warmup_ratio, new.max_steps)
+    rates = f"from {old.learning_rate * factor(step):.2g} to {new.learning_rate * longer(step):.2g}"
+    return [
+        f"extend  from step {step} to {new.max_steps}. The schedule ({new.lr_scheduler_type}) now spans all steps:",
+        f"        the learning rate goes {rates}, and the result is not that of an equally long run",
+    ]
+
+
+def _learning_rate(kind: str, warmup_ratio: float, max_steps: int) -> Callable[[int], float]:
+    """The factor of the learning rate at a step, as transformers computes it."""
+    import math
+
+    warmup = round(warmup_ratio * max_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / max(1, warmup)
+        progress = min(1.0, (step - warmup) / max(1, max_steps - warmup))
+        return {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[kind]
+
+    return factor

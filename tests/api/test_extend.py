@@ -1,0 +1,108 @@
+"""Continue a run with more steps: a new run from a copy of its last checkpoint."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lowmed
+from lowmed.api.extend import _learning_rate
+
+SHORT = ["method.prompts_per_step=2", "method.save_steps=2"]
+DEV = ["data.dev=0.1", "dev.eval_steps=1", "dev.questions=6"]
+CONSTANT = ["method.lr_scheduler_type=constant", "method.warmup_ratio=0"]
+
+
+def trained(out: Path, *overrides: str) -> lowmed.Run:
+    return lowmed.train(lowmed.load_recipe("rarl-sft", [*SHORT, *DEV, *overrides], nano=True), out)
+
+
+def weights(run: lowmed.Run) -> bytes:
+    return (run.adapter / "adapter_model.safetensors").read_bytes()
+
+
+def rows(run: lowmed.Run, name: str) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.rows(name)]
+
+
+@pytest.mark.slow
+def test_a_continued_run_is_an_equally_long_run_and_leaves_the_first_one_alone(tmp_path: Path) -> None:
+    short = trained(tmp_path / "short", "method.max_steps=3", *CONSTANT)
+    before = {path: path.read_bytes() for path in short.folder.rglob("*") if path.is_file() and path.name != "lock"}
+    lines: list[str] = []
+    longer = lowmed.extend_training(short, ["method.max_steps=6"], tmp_path / "longer", log=lines.append)
+    expected = trained(tmp_path / "expected", "method.max_steps=6", *CONSTANT)
+    assert weights(longer) == weights(expected)
+    assert rows(longer, "metrics.jsonl") == rows(expected, "metrics.jsonl")
+    assert rows(longer, "dev.jsonl") == rows(expected, "dev.jsonl")
+    assert longer.record.adapter_step == expected.record.adapter_step
+    assert longer.record.continues == "short, step 3"
+    assert longer.record.recipe_digest == longer.recipe.digest == expected.recipe.digest
+    assert "extend  from step 3 to 6; the learning rate stays constant" in lines
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.slow
+def test_a_decayed_learning_rate_is_stated_and_a_pruned_run_is_refused(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", "method.max_steps=2", "method.lr_scheduler_type=linear", "method.warmup_ratio=0")
+    lines: list[str] = []
+    longer = lowmed.extend_training(run, ["method.max_steps=4"], tmp_path / "longer", log=lines.append)
+    assert any("the learning rate goes from 0 to 5e-05" in line for line in lines)
+    assert rows(longer, "metrics.jsonl")[2]["learning_rate"] == pytest.approx(5e-5 * 20)  # 20: of nano
+    shutil.rmtree(run.checkpoints)
+    with pytest.raises(lowmed.LowmedError, match="no checkpoint to continue from"):
+        lowmed.extend_training(run, ["method.max_steps=4"], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_early_needs_more_patience(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", "method.max_steps=8", "dev.patience=1", "method.learning_rate=1e-6")
+    assert (run.record.steps, run.record.adapter_step) == (2, 1)
+    with pytest.raises(lowmed.LowmedError, match="ended early: no higher dev accuracy in 1 evaluations"):
+        lowmed.extend_training(run, ["method.max_steps=9"], tmp_path / "same")
+    longer = lowmed.extend_training(run, ["method.max_steps=4", "dev.patience=9"], tmp_path / "longer")
+    assert (longer.record.steps, longer.record.adapter_step) == (4, 1)
+    assert weights(longer) == weights(run)  # the best adapter is still that of step 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method.learning_rate=3e-5"], "method.learning_rate"),
+        (["method.max_steps=9", "seed=1"], "seed"),
+        (["method.max_steps=9", "data.held_out=0.3"], "data.held_out"),
+        (["method.max_steps=2"], "the run has 2 steps already"),
+    ],
+)
+def test_other_changes_are_refused_before_anything_is_written(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    from lowmed.run import create_run
+
+    run = create_run(lowmed.load_recipe("rarl-sft", [*SHORT], nano=True), "run", out=str(tmp_path / "run"))
+    run.update(status="finished", steps=2)
+    checkpoint = run.checkpoints / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "complete.json").write_text(json.dumps({"step": 2}))
+    with pytest.raises(lowmed.LowmedError) as raised:
+        lowmed.extend_training(run, overrides, tmp_path / "new")
+    assert message in str(raised.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
+def test_the_stated_learning_rate_is_that_of_transformers(kind: str) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    name = "constant_with_warmup" if kind == "constant" else kind
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = get_scheduler(name, optimizer, num_warmup_steps=5, num_training_steps=50)
+    factor = _learning_rate(kind, 0.1, 50)
+    for step in range(50):
+        assert factor(step) == pytest.approx(scheduler.get_last_lr()[0]), step
+        optimizer.step()
+        scheduler.step()
