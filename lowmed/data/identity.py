@@ -56,10 +56,11 @@ def identify(
     """
     rows = [(split, sample) for split, samples in splits.items() for sample in samples]
     texts = [_hash([getattr(sample, name) for name in TEXTS]) for _, sample in rows]
-    images = [
-        _hash([max_image_tokens, *(pixels.get(image, image) for image in sample.images)] if sample.images else [])
-        for _, sample in rows
-    ]
+    by_images = {
+        images: _hash([max_image_tokens, *(pixels.get(image, image) for image in images)] if images else [])
+        for images in {sample.images for _, sample in rows}
+    }
+    images = [by_images[sample.images] for _, sample in rows]
     roots = connected_groups(sample for _, sample in rows)
     members: dict[str, list[str]] = {}
     for (split, sample), text, image in zip(rows, texts, images, strict=True):

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from lowmed import answer
 from lowmed.answer import fields
+from lowmed.answer.equality import has_order
 from lowmed.data.group_split import patient_groups
 from lowmed.errors import DataError
 from lowmed.sample import Sample
@@ -59,11 +61,26 @@ def raise_unless_allowed(problems: Sequence[Problem], allowed: Collection[str] =
 
 def reads_back(sample: Sample) -> bool:
     """Whether the gold answer, as a completion, is read and graded as correct."""
-    if sample.kind == "json" and fields.parse(sample.answer)[0] is None:
+    question = answer.question_of(sample)
+    return _reads_back(
+        question if _text_matters(sample) else answer.Question(question.kind, question.golds, question.options),
+        sample.letter if sample.kind == "choice" else sample.answer,
+    )
+
+
+def _text_matters(sample: Sample) -> bool:
+    """Whether the text of a question can change how its gold answer is read. If not, equal golds are read once."""
+    if sample.kind == "open":
+        return has_order(sample.question)
+    return not (sample.kind == "choice" or (sample.kind == "closed" and answer.is_yes_no(sample.answer)))
+
+
+@lru_cache(maxsize=10_000)
+def _reads_back(question: answer.Question, gold: str) -> bool:
+    if question.kind == "json" and fields.parse(gold)[0] is None:
         return False
-    gold = sample.letter if sample.kind == "choice" else sample.answer
-    read = answer.read(f"<answer>{gold}</answer>", sample)
-    return answer.grade(read, sample).strict_outcome == "correct"
+    read = answer.read(f"<answer>{gold}</answer>", question)
+    return answer.grade(read, question).strict_outcome == "correct"
 
 
 def _images(samples: Sequence[Sample]) -> set[str]:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from lowmed.data.dataset import DataSet, RejectedRow
 from lowmed.data.split import HELD_OUT, evaluation_only, limited, split_data, training_questions_only, validate_split
+from lowmed.data.validate import reads_back
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
@@ -166,3 +167,13 @@ def test_dev_is_a_share_or_the_published_part(dev: object) -> None:
         data(dev=dev)
     with pytest.raises(ValueError, match="leave no question to train on"):
         data(dev=0.5, held_out=0.5)
+
+
+def test_a_gold_answer_that_reads_back_does_not_vouch_for_another_one() -> None:
+    """Equal golds are read once, but not golds of questions that are read differently."""
+    ordered = replace(sample(1, "a"), kind="open", answer="skin, muscle", question="Which layers, from outside in?")
+    assert reads_back(ordered)
+    assert reads_back(replace(ordered, question="Which layers?"))
+    blood = replace(sample(2, "a"), kind="choice", answer="A", options=("B", "A"))
+    assert not reads_back(blood)  # the letter of one option is the text of the other
+    assert reads_back(replace(blood, options=("A", "B")))
