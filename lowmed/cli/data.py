@@ -80,6 +80,10 @@ def prepare(
     image_optional: Annotated[
         bool, typer.Option("--image-optional", help="Keep rows without an image as questions about text.")
     ] = False,
+    turns: Annotated[
+        Literal["all", "last"],
+        typer.Option("--turns", help="Turns of a conversation that become questions; earlier turns are their history."),
+    ] = "all",
     text_only: Annotated[
         bool, typer.Option("--text-only", help="Skip the images: such rows can be audited, not trained on.")
     ] = False,
@@ -96,6 +100,7 @@ def prepare(
     lowmed data prepare vqa-rad --path ~/vqa-rad --out data/vqa-rad
     lowmed data prepare medmnist --path breastmnist.npz --out data/breast
     lowmed data prepare questions.xlsx --map question=Frage,image=Datei --out data/mine
+    lowmed data prepare conversations.json --turns last --out data/chats
     lowmed data prepare ct-slices/ --as dicom --window lung --out data/ct
     lowmed grpo --recipe rl-plain data.source=folder data.path=data/mine
     """
@@ -107,7 +112,7 @@ def prepare(
         out,
         path=path,
         options=ImportOptions(
-            options.parse_mapping(mapping), images, language, question, source_format, image_optional
+            options.parse_mapping(mapping), images, language, question, source_format, image_optional, turns
         ),
         max_image_tokens=max_image_tokens or image_budget(recipe),
         frames=frames,

@@ -129,4 +129,4 @@ def _kinds(samples: tuple[Sample, ...]) -> str:
 
 
 def _repeated(samples: tuple[Sample, ...]) -> int:
-    return len(samples) - len({(sample.images, sample.question) for sample in samples})
+    return len(samples) - len({(sample.images, sample.history, sample.question) for sample in samples})

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from lowmed.answer import normalize
 from lowmed.data.dataset import DataSet
+from lowmed.errors import DataError
 from lowmed.sample import Sample
 
 _HEAD = "Fill in one JSON object with these keys:"
@@ -22,7 +23,17 @@ def as_json_task(data: DataSet) -> DataSet:
     """The data set with one `json` sample for each distinct set of images, in each split.
 
     A repeated question about the same images counts once. Splits and groups do not change.
+
+    Raises:
+        DataError: a question has earlier turns, without which it may mean something else.
     """
+    later = next((sample for sample in data.samples if sample.history), None)
+    if later is not None:
+        raise DataError(
+            "questions with earlier turns cannot be merged into one JSON question",
+            f"data.task=extraction, {data.source}, {later.id}",
+            "prepare the data without earlier turns: lowmed data prepare ... --map history=",
+        )
     return replace(data, splits={split: _merge_by_images(split, samples) for split, samples in data.splits.items()})
 
 

@@ -38,6 +38,7 @@ class Row(BaseModel):
     lower: str = ""
     upper: str = ""
     strata: dict[str, str] = Field(default_factory=dict)
+    history: tuple[tuple[str, str], ...] = ()
     source: str | None = None
     split: str | None = None
 
@@ -46,8 +47,8 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
     """Read `samples.jsonl` in the folder at `path`, or the `.jsonl` file that `path` names.
 
     Lines without `group` are grouped by their first image; lines without `split` are all `train`. A line without an
-    answer, or with an image that does not open, is rejected. Image files with the same content get the same reference,
-    so that a split by image keeps them together.
+    answer, with an image that does not open, or with a history that cannot be used is rejected. Image files with the
+    same content get the same reference, so that a split by image keeps them together.
 
     Args:
         path: the folder, or another file of the same format in it.
@@ -133,6 +134,8 @@ def _describe(mistake: Mapping[str, object]) -> str:
     field = ".".join(str(part) for part in mistake["loc"]) if isinstance(mistake["loc"], tuple) else ""
     if mistake["type"] == "extra_forbidden":
         return f"`{field}` is not a field; the fields are {', '.join(Row.model_fields)}"
+    if field.startswith("history"):
+        return f"{field}: `history` is a list of [user text, assistant text], oldest first"
     return f"{field}: {mistake['msg']}" if field else str(mistake["msg"])
 
 
@@ -151,6 +154,8 @@ def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, st
     for reference in row.images:
         if reference in problems:
             raise ValueError(problems[reference])
+    if row.history and not row.images and not row.group:
+        raise ValueError("no `group`; a history without images needs one, which keeps the conversation together")
     images = tuple(copies.get(reference, reference) for reference in row.images)
     return row.split or "train", Sample(
         id=row.id,
@@ -168,4 +173,5 @@ def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, st
         lower=row.lower,
         upper=row.upper,
         strata=strata_of(row.strata),
+        history=row.history,
     )

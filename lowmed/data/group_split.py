@@ -145,7 +145,15 @@ def _labels(rows: Iterable[Sample]) -> Counter[tuple[str, str]]:
 def _key(rows: Iterable[Sample], seed: int, pixels: Mapping[str, str]) -> str:
     """A digest of the content of rows and of the seed. Ids and groups may be pseudonyms, which differ by machine."""
     contents = sorted(
-        json.dumps([[pixels.get(image, image) for image in row.images], row.question, row.options, row.answer])
+        json.dumps(
+            [
+                [pixels.get(image, image) for image in row.images],
+                row.question,
+                row.options,
+                row.answer,
+                *([row.history] if row.history else []),  # keys of rows without one stay as they were
+            ]
+        )
         for row in rows
     )
     return hashlib.sha256("\n".join([str(seed), *contents]).encode()).hexdigest()

@@ -55,7 +55,7 @@ def identify(
         max_image_tokens: the budget that the images were resized to when they were stored; None if they were not.
     """
     rows = [(split, sample) for split, samples in splits.items() for sample in samples]
-    texts = [_hash([getattr(sample, name) for name in TEXTS]) for _, sample in rows]
+    texts = [_hash(_texts(sample)) for _, sample in rows]
     by_images = {
         images: _hash([max_image_tokens, *(pixels.get(image, image) for image in images)] if images else [])
         for images in {sample.images for _, sample in rows}
@@ -102,6 +102,11 @@ def changes(before: Iterable[RowIdentity], after: Iterable[RowIdentity]) -> list
         lines["grouped with other rows"] = _moved(old, new, "group")
         lines["in another part of the run's split"] = _moved(old, new, "part")
     return [_line(what, ids) for what, ids in lines.items() if ids]
+
+
+def _texts(sample: Sample) -> list[object]:
+    """The texts of a digest. Without a history, it is the digest of earlier versions, which runs have stored."""
+    return [*(getattr(sample, name) for name in TEXTS), *([sample.history] if sample.history else [])]
 
 
 def _without(rows: Sequence[RowIdentity], others: Sequence[RowIdentity]) -> list[RowIdentity]:

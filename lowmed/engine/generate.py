@@ -14,6 +14,7 @@ from lowmed.errors import DataError
 from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.plan import architecture
 from lowmed.plan.batch import eval_batch_size
+from lowmed.plan.sequence_lengths import CHARACTERS_PER_TOKEN
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 
@@ -69,13 +70,14 @@ def generate_ids(
     rows = [sample for sample in sorted(samples, key=_length) for _ in range(copies)]
     options = sampling.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids)
     loaded.model.eval()
-    size = batch_size or _batch_size(loaded, max_new_tokens)
+    history = max((sample.history_characters for sample in samples), default=0)
+    size = batch_size or _batch_size(loaded, max_new_tokens, history)
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
         if loaded.backend == "unsloth" or not decode.supports(sampling.unwrapped(loaded.model)):
             completions = _generate_with_transformers(loaded, encode(loaded, batch, family, open_image), options)
         else:
-            keys = [(prompt.question_text(sample), sample.images) for sample in batch]
+            keys = [(prompt.question_text(sample), sample.images, sample.history) for sample in batch]
             first_rows, prompt_of_row = sampling.deduplicate(keys)
             inputs = encode(loaded, [batch[row] for row in first_rows], family, open_image)
             completions = sampling.generate(loaded.model, inputs, prompt_of_row, options)
@@ -120,17 +122,22 @@ def _generate_with_transformers(loaded: Loaded, inputs: Any, options: sampling.S
     return [sampling.truncate_at_end(ids, options.end_ids) for ids in output[:, prompt_length:].tolist()]
 
 
-def _batch_size(loaded: Loaded, max_new_tokens: int) -> int:
-    """Completions in one batch, as many as fit the memory by the planner's estimate."""
+def _batch_size(loaded: Loaded, max_new_tokens: int, history_characters: int) -> int:
+    """Completions in one batch, as many as fit the memory by the planner's estimate.
+
+    The planner supports no histories. Where they make rows longer, a batch has fewer, and as many tokens.
+    """
     used = loaded.device
     four_bit = getattr(loaded.model, "is_loaded_in_4bit", False)
     spec = ModelSpec(load_in="4bit" if four_bit else "16bit", max_image_tokens=loaded.policy.max_image_tokens)
     sizes = architecture.from_config(loaded.model.config.to_dict())
-    return eval_batch_size(spec, sizes, max_new_tokens, used.memory_gib, card=used.card, precision=used.precision)
+    rows = eval_batch_size(spec, sizes, max_new_tokens, used.memory_gib, card=used.card, precision=used.precision)
+    tokens = spec.max_image_tokens + max_new_tokens
+    return max(1, rows * tokens // (tokens + history_characters // CHARACTERS_PER_TOKEN))
 
 
 def _length(sample: Sample) -> tuple[int, int]:
-    return len(sample.images), len(prompt.question_text(sample))
+    return len(sample.images), sample.history_characters + len(prompt.question_text(sample))
 
 
 def as_completion(loaded: Loaded, sample: Sample, ids: list[int], opening: str) -> Completion:

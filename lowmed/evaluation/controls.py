@@ -6,10 +6,11 @@
 | grey | every pixel gray, same size | drops |
 | shuffled | the image of another group, of the same modality if known | drops |
 | options | the options of a choice in another order, the correct one under another letter | unchanged |
-| flipped | image mirrored, left and right exchanged in question, options and gold answer | unchanged |
+| flipped | image mirrored, left and right exchanged in question, options, gold answer and history | unchanged |
 
 A question is flipped only if its question, options or answer change. A question that names no side is skipped, and so
-is one that names both sides while its answer names none. All images are altered in memory.
+is one that names both sides while its answer names none. All images are altered in memory. A history is kept, also if
+it describes the original image.
 """
 
 import hashlib
@@ -126,12 +127,17 @@ def flipped(sample: Sample) -> Sample | None:
 
     A question that names both sides ("left or right?") fits either image and is not changed.
     """
-    sides = {side.lower() for side in _SIDE.findall(sample.question)}
-    question = _exchanged(sample.question) if len(sides) == 1 else sample.question
+    question = _exchanged_question(sample.question)
     answer, options = _exchanged(sample.answer), tuple(map(_exchanged, sample.options))
     if (question, answer, options) == (sample.question, sample.answer, sample.options):
         return None
-    return replace(sample, question=question, answer=answer, options=options)
+    history = tuple((_exchanged_question(user), _exchanged(assistant)) for user, assistant in sample.history)
+    return replace(sample, question=question, answer=answer, options=options, history=history)
+
+
+def _exchanged_question(text: str) -> str:
+    sides = {side.lower() for side in _SIDE.findall(text)}
+    return _exchanged(text) if len(sides) == 1 else text
 
 
 def _exchanged(text: str) -> str:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lowmed.data.image.policy import PixelPolicy, image_tokens, target_size
 from lowmed.data.ingest import prepared_folder
@@ -15,6 +16,7 @@ TEMPLATE_TOKENS = 70  # chat template and wording around a question
 QUESTION_TOKENS = 20  # assumed length of a question
 REFERENCE_TOKENS = 160  # assumed length of a reference completion
 CHARACTERS_PER_TOKEN = 3  # a low estimate for English medical text
+TURN_TOKENS = 10  # chat template around the two texts of an earlier turn
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
                 row = json.loads(line)
                 rows_by_tokens[sum(tokens_of[reference] for reference in row["images"])] += 1
                 images = max(images, len(row["images"]))
-                text = max(text, len(row["question"]) + sum(map(len, row["options"])))
+                text = max(text, len(row["question"]) + sum(map(len, row["options"])) + _history(row))
                 if not reasoning or row["explanation"]:  # SFT leaves out the other rows
                     completion = max(completion, len(row["answer"]) + len(row["explanation"] if reasoning else ""))
     except (OSError, ValueError, KeyError) as error:
@@ -107,6 +109,12 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
         mean,
         f"{rows:,} prepared rows with {spread}",
     )
+
+
+def _history(row: dict[str, Any]) -> int:
+    """Characters of the earlier turns, with those that the chat template adds."""
+    turns = row.get("history", ())
+    return sum(len(text) for turn in turns for text in turn) + len(turns) * TURN_TOKENS * CHARACTERS_PER_TOKEN
 
 
 def _prefill_and_system(recipe: Recipe) -> int:

@@ -18,7 +18,7 @@ from lowmed.prompt.family import (
     question_text,
     system_mistake,
 )
-from lowmed.sample import Sample
+from lowmed.sample import Sample, Turns
 
 __all__ = [
     "FAMILIES",
@@ -27,6 +27,7 @@ __all__ = [
     "Message",
     "OptionFormat",
     "build_messages",
+    "chat_messages",
     "family",
     "prefill_mistake",
     "question_text",
@@ -55,7 +56,9 @@ def family(name: str) -> Family:
 
 
 def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Message]:
-    """The chat messages of one question: the system message if there is one, then image placeholders and the text.
+    """The chat messages of one question: the system message if there is one, the earlier turns, then the question.
+
+    The image placeholders are in the first user turn. Earlier turns have no wording of the family.
 
     Args:
         family: the prompt family.
@@ -64,10 +67,26 @@ def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Mes
     """
     question = question_text(sample, family.option_format)
     text = family.wording(sample.kind, wording).replace("{question}", question)
-    images: list[Message] = [{"type": "image"} for _ in sample.images]
-    system: list[Message] = [{"role": "system", "content": [{"type": "text", "text": family.system}]}]
-    user: Message = {"role": "user", "content": [*images, {"type": "text", "text": text}]}
-    return [*system, user] if family.system else [user]
+    return chat_messages(text, len(sample.images), sample.history, family.system)
+
+
+def chat_messages(text: str, images: int = 0, history: Turns = (), system: str = "") -> list[Message]:
+    """Chat messages that end with a user's text.
+
+    Args:
+        text: the last user text.
+        images: number of image placeholders, which begin the first user turn.
+        history: earlier pairs of user text and assistant text.
+        system: the system message; "" for none.
+    """
+    earlier = (message for user, assistant in history for message in (("user", user), ("assistant", assistant)))
+    messages = [_message(role, content) for role, content in (*earlier, ("user", text))]
+    messages[0]["content"][:0] = [{"type": "image"} for _ in range(images)]
+    return [_message("system", system), *messages] if system else messages
+
+
+def _message(role: str, text: str) -> Message:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 def reference_completion(family: Family, sample: Sample) -> str:

@@ -55,6 +55,7 @@ def terminal(row: Row) -> str:
     """A sample as lines for the terminal, with the first wording of each family."""
     lines = [f"{row['split']} {row['id']}  {row['kind']}  {row['modality']} {row['topic']}".rstrip()]
     lines += [f"  image   {image}" for image in row["images"]]
+    lines += [f"  earlier {user!r} -> {assistant!r}" for user, assistant in row["history"]]
     lines.append(f"  question {row['question']}")
     lines += [
         f"          {letter}. {option}{'  <- gold' * (option == row['answer'])}"

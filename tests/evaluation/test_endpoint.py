@@ -94,6 +94,17 @@ def test_the_server_receives_the_prompt_and_the_prepared_image(monkeypatch: pyte
     assert image.size == (56, 56)  # 4 tokens of 28 x 28: the pixel policy holds here too
 
 
+def test_earlier_turns_are_sent_with_the_image_in_the_first() -> None:
+    sample = replace(TEST[0], history=(("Which study?", "A CT."),))
+    with _serving(lambda body: _response("<answer>yes</answer>")) as (url, requests):
+        answerer = endpoint.answerer(url, "m", FAMILY, PixelPolicy(4), 32)
+        list(answerer([sample], phantom.open_image, copies=1, temperature=0.0))
+    messages = requests[0]["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert [part["type"] for part in messages[0]["content"]] == ["image_url", "text"]
+    assert messages[1:] == prompt.build_messages(FAMILY, sample)[1:]
+
+
 @pytest.mark.parametrize(
     "response", ["A ring.</think><answer>yes</answer>", "Well.\n<think>A ring.</think><answer>yes</answer>"]
 )

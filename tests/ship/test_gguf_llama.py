@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +19,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from lowmed import nano, prompt
 from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.engine import chat
 from lowmed.errors import LowmedError
 from lowmed.nano import phantom
+from lowmed.ship.gguf import agreement, export
 from lowmed.ship.gguf.agreement import Agreement, PromptInput, compare
 from lowmed.ship.gguf.convert import write_gguf
 
@@ -46,6 +49,15 @@ def questions(count: int, *, images: bool = True) -> list[PromptInput]:
         )
         for sample in phantom.samples("test", count)
     ]
+
+
+def test_the_prompt_with_a_system_message_and_earlier_turns_is_that_of_an_evaluation() -> None:
+    processor = AutoProcessor.from_pretrained(nano.folder())
+    family = replace(prompt.family("reasoning"), system="You are careful.", prefill="<think>")
+    sample = replace(phantom.samples("test", 1)[0], history=(("Which study?", "A CT."),))
+    loaded = SimpleNamespace(samples=[sample], family=family, open_image=phantom.open_image)
+    question = export._prompt_input(loaded, sample, PixelPolicy(64))  # type: ignore[arg-type]
+    assert agreement._render(processor, question) == chat.render(processor, family, sample)
 
 
 class TransformersAsLlama:

@@ -2,9 +2,12 @@
 
 import re
 import struct
+from collections.abc import Iterable
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
+
+from lowmed.sample import Sample
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
@@ -39,7 +42,20 @@ def phi_in_file(content: bytes) -> tuple[str, ...]:
 
 def phi_in_text(text: str) -> str:
     """The kind of text in a path or an id that may identify a patient, or "". A heuristic, for review."""
-    return next((what for what, pattern in _PATTERNS.items() if pattern.search(text)), "")
+    return _first_match(text)[0]
+
+
+def phi_in_histories(samples: Iterable[Sample]) -> dict[str, str]:
+    """What may identify a patient in earlier turns: sample and matching text -> its kind. Equal texts count once."""
+    first = {text: sample.id for sample in reversed(tuple(samples)) for turn in sample.history for text in turn}
+    matches = ((sample_id, *_first_match(text)) for text, sample_id in first.items())
+    return {f"history of {sample_id}: {part}": what for sample_id, what, part in matches if what}
+
+
+def _first_match(text: str) -> tuple[str, str]:
+    """Kind and text of the first match."""
+    matches = ((what, pattern.search(text)) for what, pattern in _PATTERNS.items())
+    return next(((what, match[0]) for what, match in matches if match), ("", ""))
 
 
 def _chunks(content: bytes) -> list[bytes]:

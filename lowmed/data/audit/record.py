@@ -167,7 +167,7 @@ class MetadataImage(Part):
 
 
 class SuspiciousText(Part):
-    """A path or an id that may identify a patient."""
+    """A path, an id or a part of an earlier turn that may identify a patient."""
 
     text: str
     looks_like: str

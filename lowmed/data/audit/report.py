@@ -157,9 +157,10 @@ def gold(samples: Rows) -> record.UnreadableGolds:
 
 def repeats(samples: Rows) -> record.Repeats:
     """Rows that repeat a question about the same images, with the same or with another gold answer."""
-    by_question: dict[tuple[tuple[str, ...], str], list[Sample]] = {}
+    by_question: dict[tuple[object, ...], list[Sample]] = {}
     for sample in samples:
-        by_question.setdefault((sample.images, answer.normalize(sample.question)), []).append(sample)
+        key = (sample.images, sample.history, answer.normalize(sample.question))
+        by_question.setdefault(key, []).append(sample)
     repeated = [rows for rows in by_question.values() if len(rows) > 1]
     conflicts = [rows for rows in repeated if len({answer.normalize(sample.answer) for sample in rows}) > 1]
     return record.Repeats(
@@ -170,14 +171,12 @@ def repeats(samples: Rows) -> record.Repeats:
 
 
 def privacy(samples: Rows, scans: Sequence[image_scan.ImageScan], rejected: Iterable[str] = ()) -> record.Privacy:
-    """Metadata in image files, names in paths and ids (also of rejected files), and images that may show text."""
+    """Metadata in image files, names in paths, ids (also of rejected files) and histories, and images with text."""
     metadata = [record.MetadataImage(image=scan.reference, contains=scan.metadata) for scan in scans if scan.metadata]
     texts = {text for sample in samples for text in (*sample.images, sample.id, sample.group)} | set(rejected)
-    names = [
-        record.SuspiciousText(text=text, looks_like=what)
-        for text in sorted(texts)
-        if (what := phi_patterns.phi_in_text(text))
-    ]
+    suspicious = {text: what for text in sorted(texts) if (what := phi_patterns.phi_in_text(text))}
+    suspicious |= phi_patterns.phi_in_histories(samples)
+    names = [record.SuspiciousText(text=text, looks_like=what) for text, what in suspicious.items()]
     with_text = [record.TextImage(image=scan.reference, boxes=scan.text) for scan in scans if scan.text]
     return record.Privacy(
         metadata=len(metadata),
@@ -275,7 +274,7 @@ def _review(result: record.AuditRecord) -> tuple[str, ...]:
         f"{pairs:,} pairs of images look alike across splits or data sets": pairs,
         f"{repeated.duplicates:,} rows repeat an earlier question about the same images": repeated.duplicates,
         f"{repeated.conflicts:,} questions about the same images have different gold answers": repeated.conflicts,
-        f"{suspicious.names:,} paths or ids may identify a patient": suspicious.names,
+        f"{suspicious.names:,} paths, ids or earlier turns may identify a patient": suspicious.names,
         f"{suspicious.text:,} of {suspicious.images_scanned:,} images may show text": suspicious.text,
         f"{result.data.rejected:,} rows cannot be used": result.data.rejected,
     }

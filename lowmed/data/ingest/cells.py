@@ -10,7 +10,7 @@ from typing import Any
 
 from lowmed.answer import is_number
 from lowmed.data.dataset import is_yes_no
-from lowmed.sample import KINDS, LETTERS, Kind
+from lowmed.sample import KINDS, LETTERS, Kind, Turns
 
 # The letters before options in one text: "A. x B. y", "(A) x (B) y", on one line or several.
 _LETTERED = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*(?=\S)")
@@ -57,6 +57,27 @@ def to_list(cell: Any, separators: str) -> list[Any]:
         if isinstance(parsed, list | dict):
             return to_list(parsed, separators)
     return [part.strip() for part in re.split(f"[{re.escape(separators)}]", content) if part.strip()]
+
+
+def turns(cell: Any) -> Turns:
+    """Earlier turns of a conversation: a list of pairs of user text and assistant text, or JSON of one.
+
+    Raises:
+        ValueError: the cell holds something else.
+    """
+    if isinstance(cell, str) and cell.strip():
+        cell = _parse(cell) or "no list"
+    pairs = cell.tolist() if hasattr(cell, "tolist") else cell or ()
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise ValueError("the history is not a list of [user text, assistant text]")
+    return tuple((text(user), text(assistant)) for user, assistant in pairs)
+
+
+def holds_turns(cell: Any) -> bool:
+    """Whether a cell is made for `turns`. A column `history` may also hold a text, the history of a disease."""
+    return isinstance(cell, list | tuple) or hasattr(cell, "tolist") or str(cell).lstrip().startswith("[[")
 
 
 def options(cell: Any) -> tuple[str, ...]:

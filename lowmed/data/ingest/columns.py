@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lowmed.data.ingest import cells
+from lowmed.data.ingest.conversations import Turn
 from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation
 from lowmed.data.strata import Strata, strata_of
 from lowmed.errors import RecipeError
@@ -35,6 +36,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "lower": ("lower", "lower_limit", "lower_bound", "min_answer"),
     "upper": ("upper", "upper_limit", "upper_bound", "max_answer"),
     "strata": ("strata",),
+    "history": ("history",),
 }  # fmt: skip
 SPLITS = {
     "train": "train", "training": "train", "dev": "validation", "val": "validation", "valid": "validation",
@@ -125,12 +127,21 @@ def to_raw_sample(
         image_optional: whether a row with an empty image cell is a question without an image.
 
     Raises:
-        ValueError: the row has no image although the table has a column of them, or its answer matches none of its
-            options.
+        ValueError: the row has no image although the table has a column of them, its answer matches none of its
+            options, or a later turn of its conversation has an image.
     """
     cell = {field: row.get(column) for field, column in columns.by_field.items()}
     text = cells.text(cell.get("question"))
-    question = text.replace("<image>", "").strip()
+    history = cells.turns(cell.get("history"))
+    if history:
+        if "<image>" in text:
+            what = f"turn {len(history) + 1} of the conversation contains <image>"
+            raise ValueError(f"{what}; the images must be in the first turn")
+        (text_of_image, first_answer), *later = history
+        history = ((_without_placeholder(text_of_image), first_answer), *later)
+    else:
+        text_of_image = text
+    question = _without_placeholder(text)
     options = cells.options(cell["options"]) if cell.get("options") is not None else ()
     if columns.option_columns:
         texts = (cells.text(row.get(name)) for name in columns.option_columns)
@@ -143,7 +154,7 @@ def to_raw_sample(
         answer = cells.gold(answer, options, is_letter=bool(cells.text(cell.get("letter"))))
     value = cell.get("image")
     images = [value] if isinstance(value, dict) else cells.to_list(value, ";|") if "image" in cell else []
-    if "image" in cell and not images and (not image_optional or "<image>" in text):
+    if "image" in cell and not images and (not image_optional or "<image>" in text_of_image):
         raise ValueError("no image")
     split_name = cells.text(cell.get("split"))
     lower, upper = cells.text(cell.get("lower")), cells.text(cell.get("upper"))
@@ -165,7 +176,13 @@ def to_raw_sample(
         upper=upper,
         strata=row_strata(row, columns.by_field.get("strata", "")),
         source=source,
+        history=history,
+        conversation=row.conversation if isinstance(row, Turn) else "",
     )
+
+
+def _without_placeholder(text: str) -> str:
+    return text.replace("<image>", "").strip()
 
 
 def split_columns(field: str, column: str, present: Iterable[str]) -> tuple[str, ...]:

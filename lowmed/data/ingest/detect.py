@@ -8,7 +8,8 @@ from typing import Literal
 
 from lowmed.data.image import dicom
 from lowmed.data.image.files import SUFFIXES as IMAGE_SUFFIXES
-from lowmed.data.ingest import columns, tables
+from lowmed.data.ingest import cells, columns, tables
+from lowmed.data.ingest.conversations import TurnsKept
 from lowmed.data.ingest.raw_sample import Entry, ImageFile, ImageRoot, RawSample, Rejection, RowLocation, read_rows
 from lowmed.errors import DataError
 
@@ -33,6 +34,7 @@ class ImportOptions:
         question: the question about the images of class folders.
         format: what a folder contains; None to recognize it.
         image_optional: whether a row of a table with an empty image cell is a question without an image.
+        turns: the turns of a conversation that become questions.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class ImportOptions:
     question: str | None = None
     format: SourceFormat | None = None
     image_optional: bool = False
+    turns: TurnsKept = "all"
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,17 @@ def stream_rows(
         RecipeError: the columns cannot be recognized.
     """
     first = list(islice(lines, ROWS_FOR_COLUMNS))
-    mapped = columns.map_columns(tables.column_names(first), options.columns)
+    mapped = columns.map_columns(tables.column_names(first), _with_history(options.columns, first))
     entries = _convert(chain(first, lines), mapped, root, source, split, options.image_optional)
     return RowStream(entries, f"columns  {mapped.describe()}", count)
+
+
+def _with_history(mapping: Mapping[str, str], lines: Sequence[tables.Line]) -> Mapping[str, str]:
+    """The mapping without a guessed column of earlier turns, unless some row of the table has a list of them there."""
+    rows = (row for _, row in lines if not isinstance(row, str))
+    if "history" in mapping or any(cells.holds_turns(row.get("history")) for row in rows):
+        return mapping
+    return {**mapping, "history": ""}
 
 
 def _convert(
@@ -128,7 +139,9 @@ def _convert(
 
 def _table(file: Path, options: ImportOptions) -> RowStream:
     root = ImageRoot(options.images or file.parent)
-    return stream_rows(tables.read_table(file), tables.count_rows(file), root, options, SOURCE)
+    return stream_rows(
+        tables.read_table(file, options.turns), tables.count_rows(file, options.turns), root, options, SOURCE
+    )
 
 
 def _only_table(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lowmed.data.ingest import tables
 from lowmed.data.ingest.columns import SPLITS
+from lowmed.data.ingest.conversations import keys_of
 from lowmed.data.ingest.detect import ImportOptions, RowStream, concatenate, stream_rows
 from lowmed.data.ingest.raw_sample import ImageRoot, RowLocation
 from lowmed.errors import SetupError
@@ -34,8 +35,13 @@ def rows(hub_id: str, source: str, options: ImportOptions, instead: str) -> RowS
                 several = not isinstance(feature, ImageFeature)
                 undecoded = ImageFeature(decode=False)
                 table = table.cast_column(name, type(feature)(undecoded) if several else undecoded)
-        lines, split_name = _lines(table, f"{hub_id}/{split}"), SPLITS.get(split.casefold(), split)
-        parts.append(stream_rows(lines, len(table), ImageRoot(Path(hub_id)), options, source, split_name))
+        lines = tables.split_conversations(_lines(table, f"{hub_id}/{split}"), options.turns)
+        split_name = SPLITS.get(split.casefold(), split)
+        keys = keys_of(table.column_names)
+        count = len(table)
+        if keys:
+            count = sum(1 for _ in tables.split_conversations(_lines(table.select_columns(keys), ""), options.turns))
+        parts.append(stream_rows(lines, count, ImageRoot(Path(hub_id)), options, source, split_name))
     return concatenate(parts)
 
 

@@ -141,7 +141,8 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
     patient = next((file.patient for file in stored if file.patient), "")
     # Ids and groups are made from the original pixels, so that they are the same under every pixel policy.
     pixels = tuple(digest for file in stored for digest in file.pixels or (file.file,))
-    content = "\0".join((raw.split, *pixels, raw.question, answer, *raw.options))
+    history = ("history", *(text for turn in raw.history for text in turn)) if raw.history else ()
+    content = "\0".join((raw.split, *pixels, raw.question, answer, *raw.options, *history))
     image_group = f"{IMAGE_GROUP}{pixels[0][:20]}" if pixels else ""
     source_id = pseudonym(raw.id, salt) if _names_a_file(raw) else raw.id
     sample_id = source_id or hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
@@ -150,7 +151,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         question=raw.question,
         answer=answer,
         kind=raw.kind,
-        group=(pseudonym(raw.group, salt) if raw.group else patient) or image_group or sample_id,
+        group=(pseudonym(raw.group, salt) if raw.group else patient) or image_group or raw.conversation or sample_id,
         source=raw.source,
         images=images,
         options=raw.options,
@@ -161,6 +162,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         lower=raw.lower,
         upper=raw.upper,
         strata=raw.strata,
+        history=raw.history,
     )
 
 

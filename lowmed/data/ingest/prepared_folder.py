@@ -89,9 +89,9 @@ def data_card(folder: Path) -> DataCard | None:
 
 
 def sample_line(sample: Sample, split: str) -> dict[str, Any]:
-    """A sample as a line of `samples.jsonl`; without strata the field is left out."""
+    """A sample as a line of `samples.jsonl`; strata and history are left out where there are none."""
     line = {**asdict(sample), "strata": dict(sample.strata), "split": split}
-    return line if sample.strata else {name: value for name, value in line.items() if name != "strata"}
+    return {name: value for name, value in line.items() if value or name not in ("strata", "history")}
 
 
 def samples_digest(file: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from lowmed.data.image.files import inside, locate
 from lowmed.errors import DataError
-from lowmed.sample import Kind
+from lowmed.sample import Kind, Turns
 
 MAX_FILE_BYTES = 2**30  # no usable image needs a larger file
 Row = TypeVar("Row")
@@ -109,6 +109,8 @@ class RawSample:
     strata: tuple[tuple[str, str], ...] = ()
     source: str = ""
     answer_is_modality: bool = False  # the answer is the modality in the image's own DICOM tags
+    history: Turns = ()
+    conversation: str = ""  # equal for all turns of a conversation, which are one group even without an image
 
 
 @dataclass(frozen=True, slots=True)

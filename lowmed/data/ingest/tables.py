@@ -4,9 +4,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lowmed.data.ingest import conversations
 from lowmed.data.ingest.raw_sample import RowLocation
 from lowmed.errors import DataError
 
@@ -17,8 +19,12 @@ Line = tuple[RowLocation, TableRow | str]  # a text states why the line cannot b
 csv.field_size_limit(2**20)  # a longer cell means that a quote was never closed
 
 
-def read_table(file: Path) -> Iterator[Line]:
+def read_table(file: Path, turns: conversations.TurnsKept = "all") -> Iterator[Line]:
     """The rows of a table, one at a time; a row that cannot be read is a text with the reason.
+
+    Args:
+        file: the table.
+        turns: the turns of a conversation that become questions.
 
     Raises:
         DataError: the file as a whole cannot be read.
@@ -29,29 +35,41 @@ def read_table(file: Path) -> Iterator[Line]:
         raise DataError("the table is empty", str(file), "write one question a line")
     match file.suffix.lower():
         case ".jsonl" | ".ndjson":
-            return _json_lines(file)
+            return split_conversations(_json_lines(file), turns)
         case ".json":
-            return _json(file)
+            return split_conversations(_json(file), turns)
         case ".csv" | ".tsv":
             return _separated(file)
         case ".xlsx":
             return _excel(file)
         case ".parquet":
-            return _parquet(file)
+            return split_conversations(_parquet(file), turns)
     raise DataError(f"`{file.suffix}` is not a supported table format", str(file), f"use one of {', '.join(SUFFIXES)}")
 
 
-def count_rows(file: Path) -> int:
-    """About how many rows the table has, for a progress bar; a conversation counts once.
+def split_conversations(lines: Iterable[Line], turns: conversations.TurnsKept) -> Iterator[Line]:
+    """The same lines, with each conversation as the rows of its turns."""
+    for location, row in lines:
+        for question in conversations.questions(dict(row), turns) if not isinstance(row, str) else (row,):
+            yield location, question
+
+
+def count_rows(file: Path, turns: conversations.TurnsKept = "all") -> int:
+    """About how many rows the table has, for a progress bar; arguments as of `read_table`.
 
     Raises:
         DataError: the file as a whole cannot be read.
     """
     match file.suffix.lower():
         case ".json" | ".xlsx":
-            return sum(1 for _ in read_table(file))
+            return sum(1 for _ in read_table(file, turns))
+        case ".jsonl" | ".ndjson" if "history" in column_names(islice(read_table(file), 1)):
+            return sum(1 for _ in read_table(file, turns))
         case ".parquet":
-            return int(_parquet_file(file).metadata.num_rows)
+            content = _parquet_file(file)
+            if keys := conversations.keys_of(content.schema_arrow.names):
+                return sum(1 for _ in split_conversations(_parquet(file, keys), turns))
+            return int(content.metadata.num_rows)
     with file.open("rb") as lines:
         return sum(1 for line in lines if line.strip()) - (file.suffix.lower() in (".csv", ".tsv"))
 
@@ -106,33 +124,7 @@ def _json(file: Path) -> Iterator[Line]:
         if not isinstance(row, dict):
             yield RowLocation(file.name, number), "the row is not a JSON object"
             continue
-        for turn in _turns(row):
-            yield RowLocation(file.name, number), turn
-
-
-def _turns(row: dict[str, Any]) -> Iterator[TableRow | str]:
-    """The questions of a conversation (LLaVA's `conversations`, or `messages`); any other row is one question."""
-    turns = row.get("conversations", row.get("messages"))
-    if not isinstance(turns, list):
-        yield row
-        return
-    messages = [_message(turn) for turn in turns]
-    questions = [text for role, text in messages if role in ("human", "user")]
-    answers = [text for role, text in messages if role in ("gpt", "assistant")]
-    if not questions or len(questions) != len(answers):
-        yield f"the conversation has {len(questions)} questions and {len(answers)} answers"
-        return
-    rest = {name: value for name, value in row.items() if name not in ("conversations", "messages")}
-    for number, (question, answer) in enumerate(zip(questions, answers, strict=True), start=1):
-        numbered = {"id": f"{row['id']}-{number}"} if "id" in row and len(questions) > 1 else {}
-        yield {**rest, **numbered, "question": question, "answer": answer}
-
-
-def _message(turn: Any) -> tuple[str, Any]:
-    """Role and text of one turn."""
-    if not isinstance(turn, dict):
-        return "", None
-    return str(turn.get("from", turn.get("role", ""))), turn.get("value", turn.get("content"))
+        yield RowLocation(file.name, number), row
 
 
 def _separated(file: Path) -> Iterator[Line]:
@@ -201,9 +193,10 @@ def _excel(file: Path) -> Iterator[Line]:
             yield RowLocation(file.name, number), {name: cell for name, cell in zip(header, row, strict=False) if name}
 
 
-def _parquet(file: Path) -> Iterator[Line]:
+def _parquet(file: Path, names: list[str] | None = None) -> Iterator[Line]:
+    """The rows, with these columns alone or all."""
     number = 0
-    for batch in _parquet_file(file).iter_batches(batch_size=64):
+    for batch in _parquet_file(file).iter_batches(batch_size=64, columns=names):
         for row in batch.to_pylist():
             number += 1
             yield RowLocation(file.name, number), row

@@ -17,19 +17,22 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
+from lowmed import prompt
 from lowmed.errors import SetupError
 from lowmed.models import family_of
+from lowmed.sample import Turns
 from lowmed.ship.gguf.convert import image_token_limits
 
 
 @dataclass(frozen=True, slots=True)
 class PromptInput:
-    """One user turn: images, which come first, and text; the start of the assistant's turn; the system message."""
+    """The last user text, the images, the start of the assistant's turn, the system message, and the earlier turns."""
 
     text: str
     images: tuple[Image.Image, ...] = ()
     prefill: str = ""
     system: str = ""
+    history: Turns = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,8 @@ def compare(
     with Llama(language, projector, prompt_tokens + max_new_tokens, limits) as llama:
         for number, (text, question, completion) in enumerate(zip(texts, inputs, completions, strict=True)):
             # llama.cpp adds the tokens around an image, so that its marker replaces the whole placeholder.
-            prompt, logits = llama.prompt(text.replace(placeholder, MARKER), question.images, image_token)
-            same_prompts += prompt == completion.prompt
+            read, logits = llama.prompt(text.replace(placeholder, MARKER), question.images, image_token)
+            same_prompts += read == completion.prompt
             for position, (token, expected) in enumerate(zip(completion.tokens, completion.logits, strict=True)):
                 difference = float(np.abs(logits - expected).max())
                 max_difference, tokens, likeliest = max(max_difference, difference), tokens + 1, int(logits.argmax())
@@ -165,10 +168,8 @@ class _Completion:
 
 
 def _render(processor: Any, question: PromptInput) -> str:
-    images: list[dict[str, str]] = [{"type": "image"} for _ in question.images]
-    turn = {"role": "user", "content": [*images, {"type": "text", "text": question.text}]}
-    system = [{"role": "system", "content": [{"type": "text", "text": question.system}]}] if question.system else []
-    text: str = processor.apply_chat_template([*system, turn], tokenize=False, add_generation_prompt=True)
+    messages = prompt.chat_messages(question.text, len(question.images), question.history, question.system)
+    text: str = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return text + question.prefill
 
 
@@ -185,6 +186,6 @@ def _complete(model: Any, processor: Any, text: str, question: PromptInput, max_
     )
     with torch.inference_mode():
         output = model.generate(**inputs, generation_config=greedy)
-    prompt: list[int] = inputs["input_ids"][0].tolist()
-    tokens: list[int] = output.sequences[0, len(prompt) :].tolist()
-    return _Completion(prompt, tokens, torch.stack(output.logits)[:, 0].numpy())
+    read: list[int] = inputs["input_ids"][0].tolist()
+    tokens: list[int] = output.sequences[0, len(read) :].tolist()
+    return _Completion(read, tokens, torch.stack(output.logits)[:, 0].numpy())

@@ -128,4 +128,4 @@ def _prompt_input(questions: QuestionSet, sample: Sample, policy: PixelPolicy) -
     family = questions.family
     text = prompt.build_messages(family, sample)[-1]["content"][-1]["text"]
     images = tuple(prepare(questions.open_image(image), policy, image) for image in sample.images)
-    return PromptInput(text, images, family.prefill, family.system)
+    return PromptInput(text, images, family.prefill, family.system, sample.history)
