@@ -77,7 +77,7 @@ def _abstention_error(recipe: "Recipe", refused: "Sequence[Abstention]") -> "Rec
     fixes.append(f"allow it: 'method.allow_abstaining=[{allowed}]'")
     return RecipeError(
         "; ".join(map(str, refused)),
-        f"method.rewards, {', '.join(names)}; data.source={recipe.data.source}; prompts.train={recipe.prompts.train}",
+        f"method.rewards, {', '.join(names)}; data: {recipe.data.name}; prompts.train={recipe.prompts.train}",
         "; or ".join(fixes),
     )
 

@@ -102,6 +102,7 @@ def _train(
 ) -> "Run":
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
+    from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import data_changes, keep_earlier_data, warn_of_earlier_data
     from lowmed.engine import device
 
@@ -114,7 +115,7 @@ def _train(
     if changes and not allow_changed_data:
         raise RunError(
             "the data have changed since this run started",
-            "\n".join([recipe.data.path or recipe.data.source, *changes]),
+            "\n".join([recipe.data.location, *changes]),
             "restore the data, start a new run, or go on with --allow-changed-data; every later table then states it",
         )
 
@@ -134,6 +135,7 @@ def _train(
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(describe_split(data_split)))
+    log("draws   " + "\n        ".join(describe_draws(recipe, data_split)))
     for line in describe(recipe, data_split):
         log(f"dev     {line}")
     if data.filter_effect:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
+from lowmed.data import mixture
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, load, patches, training_data
@@ -110,6 +111,8 @@ def _train(
         recipe.seed,
         in_order=recipe.data.order == "easy_to_hard",
         sample_keys=recipe.data.sample_keys,
+        shares=mixture.shares(recipe.data, data_split.train),
+        balance=mixture.balance_within(recipe.data),
     )
     store_data(run.folder, data_split)  # before the digest, which says that it is complete
     run.update(

@@ -16,6 +16,7 @@ _OUT = "Use the option `--out`."
 _BATCH = "Write `method.per_device_train_batch_size`; `method.prompts_per_step` sets the questions of a step."
 _REWARDS = "Write `method.rewards`: a list of {name: ..., weight: ...}."
 _SOURCE = "Write `data.source`, and `data.path` for a local copy."
+_SOURCES = "Write `data.sources`: a list of {source: ..., path: ..., share: ...}."
 _GROUP = "Write `method.num_generations`."
 _ADAPTER = "Write `lora.start`: the run or adapter directory to continue from."
 _PROMPT = "Write `prompts.train` and `prompts.infer`."
@@ -90,6 +91,12 @@ HINTS = {
     "train_dataset": _SOURCE,
     "dataset_path": "Write `data.path`.",
     "data_path": "Write `data.path`.",
+    "datasets": _SOURCES,
+    "train_datasets": _SOURCES,
+    "interleave_probs": _SOURCES,
+    "probabilities": _SOURCES,
+    "mix_strategy": _SOURCES,
+    "mix_temperature": "Write `data.mixing_temperature`.",
     "test_size": "Write `data.held_out`: a share of the images.",
     "system_prompt": _PROMPT,
     "prompt_template": _PROMPT,
