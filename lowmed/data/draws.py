@@ -37,7 +37,11 @@ def describe_draws(recipe: Recipe, data_split: DataSplit) -> list[str]:
 
 def _seen(rows: Sequence[Sample], draws: float) -> str:
     images = {image for row in rows for image in row.images}
-    return f"{len(rows):,} questions on {len(images):,} images, each seen {draws / len(rows):.1f} times"
+    return f"{len(rows):,} questions on {len(images):,} images, each seen {_times(draws / len(rows))} times"
+
+
+def _times(epochs: float) -> str:
+    return f"{epochs:.1f}" if epochs >= 1 else f"{epochs:.2g}"
 
 
 def _often(name: str, rows: Sequence[Sample], draws: float) -> list[str]:
