@@ -25,10 +25,10 @@ REFERENCE = "pixels/"  # begins every reference of a merged data set
 def merge(datasets: Mapping[str, DataSet]) -> DataSet:
     """One data set of several, in their order.
 
-    `Sample.source` becomes the name of the data set. An id that several of them use gets that name as a prefix, in all
-    of them. Training rows are interleaved by size, so that the first rows represent all data sets; other published
-    parts stay apart, as `test (NAME)`. A patient's name that occurs in several data sets is taken for the same patient,
-    because a missed leak is worse than two people who are never separated.
+    `Sample.source` becomes the name of the data set, and a stratum `source` if there are several. An id that several of
+    them use gets that name as a prefix, in all of them. Training rows are interleaved by size, so that the first rows
+    represent all data sets; other published parts stay apart, as `test (NAME)`. A patient's name that occurs in several
+    data sets is taken for the same patient, because a missed leak is worse than two people who are never separated.
 
     Args:
         datasets: the data sets by their unique names.
@@ -43,7 +43,10 @@ def merge(datasets: Mapping[str, DataSet]) -> DataSet:
     parts: dict[str, dict[str, tuple[Sample, ...]]] = {}
     for name, dataset in datasets.items():
         parts[name] = {
-            split: tuple(_renamed(sample, name, ids[name][sample.id], references[name]) for sample in samples)
+            split: tuple(
+                _renamed(sample, name, ids[name][sample.id], references[name], stratum=len(datasets) > 1)
+                for sample in samples
+            )
             for split, samples in dataset.splits.items()
         }
     train = _interleaved([part.get(TRAIN, ()) for part in parts.values()])
@@ -100,11 +103,12 @@ def _unique_id(sample_id: str, name: str, count: Mapping[str, int]) -> str:
     return prefixed
 
 
-def _renamed(sample: Sample, name: str, unique_id: str, references: Mapping[str, str]) -> Sample:
+def _renamed(sample: Sample, name: str, unique_id: str, references: Mapping[str, str], *, stratum: bool) -> Sample:
     """The sample with unique id, merged references, and a group that no unrelated sample of another set has."""
     group = references.get(sample.group, unique_id if sample.group == sample.id else sample.group)
     images = tuple(references[image] for image in sample.images)
-    return replace(sample, id=unique_id, source=name, group=group, images=images)
+    strata = tuple(sorted((dict(sample.strata) | {"source": name}).items())) if stratum else sample.strata
+    return replace(sample, id=unique_id, source=name, group=group, images=images, strata=strata)
 
 
 def _interleaved(parts: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:

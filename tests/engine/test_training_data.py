@@ -58,7 +58,7 @@ def test_each_source_of_a_mixture_has_its_own_epochs() -> None:
         of_source = [row.sample.id for row in rows if row.sample.source == name]
         epochs = [of_source[start : start + size] for start in range(0, len(of_source) - size + 1, size)]
         assert all(len(set(epoch)) == size for epoch in epochs)
-        assert epochs[0] != epochs[1], "an epoch is shuffled anew"
+        assert epochs[0] != epochs[1], "an epoch is shuffled again"
     assert {row.wording for row in rows} == {0, 1, 2, 3}
 
 
