@@ -5,18 +5,17 @@ data set, and no check of leaks or groups has to know that there are several dat
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 
 from PIL import Image
 
 from lowmed.data.dataset import DataSet, RejectedRow
 from lowmed.data.image.policy import one_channel
 from lowmed.data.ingest.image_store import pixel_digest
-from lowmed.data.mixture import TRAIN, interleave, part_of_source
+from lowmed.data.mixture import TRAIN, interleaved, part_of_source
 from lowmed.sample import Sample
 
 REFERENCE = "pixels/"  # begins every reference of a merged data set
@@ -49,7 +48,7 @@ def merge(datasets: Mapping[str, DataSet]) -> DataSet:
             )
             for split, samples in dataset.splits.items()
         }
-    train = _interleaved([part.get(TRAIN, ()) for part in parts.values()])
+    train = interleaved([part.get(TRAIN, ()) for part in parts.values()])
     splits = {TRAIN: train} if train else {}
     for name, part in parts.items():
         splits |= {part_of_source(split, name): rows for split, rows in part.items() if split != TRAIN and rows}
@@ -109,13 +108,6 @@ def _renamed(sample: Sample, name: str, unique_id: str, references: Mapping[str,
     images = tuple(references[image] for image in sample.images)
     strata = tuple(sorted((dict(sample.strata) | {"source": name}).items())) if stratum else sample.strata
     return replace(sample, id=unique_id, source=name, group=group, images=images, strata=strata)
-
-
-def _interleaved(parts: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:
-    filled = [part for part in parts if part]
-    rows = [iter(part) for part in filled]
-    sizes = [len(part) for part in filled]
-    return tuple(next(rows[number]) for number in islice(interleave(sizes), sum(sizes))) if filled else ()
 
 
 def _open(datasets: Mapping[str, DataSet], opened: Mapping[str, tuple[str, str]], reference: str) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import count
+from itertools import count, islice
 
 from lowmed.data.balance import balanced_shares, require_property
 from lowmed.errors import DataError
@@ -83,3 +83,17 @@ def interleave(weights: Sequence[float]) -> Iterator[int]:
         chosen = min(due, key=lambda number: -(-(drawn[number] + 1) * total // units[number]))
         drawn[chosen] += 1
         yield chosen
+
+
+def interleaved(parts: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:
+    """The samples of all parts, each in its order, so that the first ones represent the parts by their sizes."""
+    filled = [part for part in parts if part]
+    rows, sizes = [iter(part) for part in filled], [len(part) for part in filled]
+    return tuple(next(rows[number]) for number in islice(interleave(sizes), sum(sizes))) if filled else ()
+
+
+def by_turns(samples: Sequence[Sample], sources: Sequence[str]) -> tuple[Sample, ...]:
+    """The samples in an order whose first ones represent all sources; unchanged without sources."""
+    if not sources:
+        return tuple(samples)
+    return interleaved([[sample for sample in samples if sample.source == name] for name in sources])

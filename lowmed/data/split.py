@@ -10,7 +10,7 @@ from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.group_split import by_group, draw, patient_groups, shared_images
 from lowmed.data.identity import RowIdentity
-from lowmed.data.mixture import part_of_source
+from lowmed.data.mixture import by_turns, interleaved, part_of_source
 from lowmed.data.validate import check_rejected, find_problems, raise_unless_allowed
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
@@ -103,8 +103,8 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     divide = partial(by_group, seed=seed, pixels=dataset.pixels, by_source=bool(dataset.merged))
     if spec.split_by == "image" or (spec.split_by == "auto" and not _shares_nothing(train, held_out, dataset.merged)):
         parts = divide(train, {"train": 1 - spec.held_out - dev_share, HELD_OUT: spec.held_out, DEV: dev_share})
-        train, dev = parts["train"], dev or parts[DEV]
-        held_out = {HELD_OUT: parts[HELD_OUT], **held_out} if parts[HELD_OUT] else held_out
+        train, dev = parts["train"], dev or by_turns(parts[DEV], dataset.merged)
+        held_out = {HELD_OUT: by_turns(parts[HELD_OUT], dataset.merged), **held_out} if parts[HELD_OUT] else held_out
     elif dev_share:
         parts = divide(train, {"train": 1 - dev_share, DEV: dev_share})
         train, dev = parts["train"], parts[DEV]
@@ -233,12 +233,11 @@ def _with_parts(rows: Sequence[RowIdentity], held_out: Mapping[str, Sequence[Sam
 def _limited_training(
     train: tuple[Sample, ...], spec: DataSpec, seed: int, pixels: Mapping[str, str]
 ) -> tuple[Sample, ...]:
-    """The training samples within the limits of each source and of the whole."""
-    for name, entry in zip(spec.names, spec.sources, strict=False):
-        if entry.train_limit:
-            drawn = draw([sample for sample in train if sample.source == name], entry.train_limit, seed, pixels)
-            kept = {sample.id for sample in drawn}
-            train = tuple(sample for sample in train if sample.source != name or sample.id in kept)
+    """The training samples within the limits of each source and of all; the first ones represent all sources."""
+    if spec.sources:
+        by_source = {name: [sample for sample in train if sample.source == name] for name in spec.names}
+        limits = {name: entry.train_limit for name, entry in zip(spec.names, spec.sources, strict=True)}
+        train = interleaved([draw(rows, limits[name] or len(rows), seed, pixels) for name, rows in by_source.items()])
     return draw(train, spec.max_train_questions, seed, pixels) if spec.max_train_questions else train
 
 
