@@ -35,6 +35,7 @@ def recipe_file(folder: Path, data: str) -> str:
         ("{sources: [{source: folder, name: a}, {source: slake, name: a}]}", "are named `a`"),
         ("{sources: [{source: folder, name: ../a}]}", "'../a' should have 1 to 40 letters"),
         ("{sources: [{source: phantom, shares: 0.5}]}", "Did you mean `share`?"),
+        ("{sources: [phantom]}", "must be a mapping: write {source: phantom}"),
         ("{sources: [{source: phantom, train_limit: 0}]}", "greater than or equal to 1"),
         (f"{{sources: [{TWO}], balance: source}}", "keep one of them"),
         ("{source: phantom, balance: kind, order: easy_to_hard, difficulty: x}", "balance repeats and omits rows"),

@@ -10,6 +10,7 @@ from lowmed.sample import Sample
 
 MAX_REPEATS = 4  # a row is drawn at most this many times as often as without balance
 SHOWN = 6
+FIELDS = ("answer", "kind", "modality", "topic", "source")
 Cell = tuple[str, str]  # the rows among which values are balanced, and a value
 
 
@@ -95,16 +96,20 @@ def require_property(samples: Sequence[Sample], name: str) -> None:
     Raises:
         DataError: they do not, so that there is nothing to balance.
     """
-    values = {property_of(sample, name) for sample in samples} - {""}
+    values = _values(samples, name)
     if len(values) > 1:
         return
     columns = sorted({column for sample in samples for column, _ in sample.strata})
-    known = ["answer", "kind", "modality", "topic", "source", *columns]
+    known = [other for other in dict.fromkeys((*FIELDS, *columns)) if len(_values(samples, other)) > 1]
     raise DataError(
         f"the training questions have {'one value' if values else 'no value'} of `{name}` to balance",
         f"data.balance={name}",
-        f"use one of {', '.join(known)}, or leave data.balance out",
+        f"use one of {', '.join(known)}, or leave data.balance out" if known else "leave data.balance out",
     )
+
+
+def _values(samples: Sequence[Sample], name: str) -> set[str]:
+    return {property_of(sample, name) for sample in samples} - {""}
 
 
 def describe_balance(samples: Sequence[Sample], name: str) -> list[str]:

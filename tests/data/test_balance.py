@@ -82,4 +82,4 @@ def test_a_property_without_two_values_is_refused_with_the_columns_that_exist() 
     for name in ("scanner", "modality"):
         with pytest.raises(DataError) as caught:
             require_property(samples, name)
-        assert "site" in caught.value.fix
+        assert caught.value.fix == "use one of site, or leave data.balance out"
