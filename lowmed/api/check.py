@@ -104,6 +104,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
 
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
+    recipe = recipe.with_steps_for(len(data.split.train))
     built = with_corpus(built, data.split.train)
     abstaining = require_applicable_rewards(recipe, built, data.split.train)
     gold = gold_subset(data.split.train)

@@ -109,6 +109,10 @@ def _train(
     rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
+    if run:  # it keeps its steps, even if the data have changed
+        recipe = recipe.model_copy(update={"method": run.recipe.method})
+    else:
+        recipe = recipe.with_steps_for(len(data.split.train))
     abstaining = require_applicable_rewards(recipe, rewards, data.split.train)
     data_split, started_before = data.split, bool(run and run.record.data_digest)
     changes = data_changes(run.folder, data_split) if run and started_before else []

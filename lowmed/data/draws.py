@@ -18,7 +18,7 @@ def describe_draws(recipe: Recipe, data_split: DataSplit) -> list[str]:
         recipe: the recipe.
         data_split: its data, ready to train on.
     """
-    spec, draws = recipe.data, recipe.method.max_steps * recipe.method.prompts_per_step
+    spec, draws = recipe.data, recipe.method.draws
     balance, known = balance_within(spec), shares(spec, data_split.train)
     if not known:
         lines = [f"{draws:,} draws from {_seen(data_split.train, draws)}", *_often(spec.name, data_split.train, draws)]
@@ -48,4 +48,4 @@ def _often(name: str, rows: Sequence[Sample], draws: float) -> list[str]:
     epochs = draws / len(rows)
     if epochs <= MANY_EPOCHS:
         return []
-    return [f"{name} is repeated very often ({epochs:.0f} times); lower its share or method.max_steps"]
+    return [f"{name} is repeated very often ({epochs:.0f} times); lower its share or train for fewer steps"]

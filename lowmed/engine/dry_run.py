@@ -47,7 +47,9 @@ def dry_run(recipe: Recipe) -> MeasuredRun:
         LowmedError: the device or the model does not support the recipe.
     """
     hardware = device.find_device(recipe.model)
-    method = recipe.method.training_every_row().model_copy(update={"max_steps": STEPS, "save_steps": STEPS})
+    method = recipe.method.training_every_row().model_copy(
+        update={"max_steps": STEPS, "epochs": None, "save_steps": STEPS}
+    )
     recipe = recipe.model_copy(update={"method": method, "hardware": None})
     model = architecture.read_architecture(recipe.model)
     planned = sequence_lengths.sequence_lengths(recipe)

@@ -242,7 +242,7 @@ def _seconds(result: Estimate, time: speed.Time) -> dict[str, Any]:
         "step": round(time.step, 1),
         "generate": round(time.generate, 1),
         "train": round(time.train, 1),
-        "run": round(time.step * result.workload.recipe.method.max_steps),
+        "run": round(_run_seconds(result, time)) if result.workload.recipe.steps_are_known else None,
         "calibrated": time.dry_runs > 0,
         "dry_runs": time.dry_runs,
     }
@@ -255,7 +255,11 @@ def _time(result: Estimate) -> str:
     sampling = f" (sampling {_duration(result.time.generate)} at full length)" if result.time.generate else ""
     runs = result.time.dry_runs
     basis = f"calibrated by {_count(runs, 'dry run')}" if runs else "an estimate"
-    return f"{step} per step{sampling}, {run} for {result.workload.recipe.method.max_steps} steps; {basis}"
+    recipe = result.workload.recipe
+    steps = f"{run} for {recipe.method.max_steps} steps"
+    if not recipe.steps_are_known:
+        steps = f"the steps of method.epochs={recipe.method.epochs:g} depend on the data (`lowmed check`)"
+    return f"{step} per step{sampling}, {steps}; {basis}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -265,8 +269,12 @@ def _count(number: int, noun: str) -> str:
 
 def _durations(result: Estimate, time: speed.Time) -> tuple[str, str]:
     about = "" if time.dry_runs else "~"
-    run = time.step * result.workload.recipe.method.max_steps
-    return about + _duration(time.step), about + _duration(run)
+    run = about + _duration(_run_seconds(result, time)) if result.workload.recipe.steps_are_known else "?"
+    return about + _duration(time.step), run
+
+
+def _run_seconds(result: Estimate, time: speed.Time) -> float:
+    return time.step * result.workload.recipe.method.max_steps
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ _LENGTH = (
     "Leave it out: prompts are never truncated. `method.max_completion_length` limits completions, "
     "`model.max_image_tokens` limits images."
 )
-_STEPS = "Write `method.max_steps`: lowmed counts optimizer steps, not epochs."
+_EPOCHS = "Write `method.epochs`, or `method.max_steps` for optimizer steps."
 _PROMPTS_PER_STEP = "Write `method.prompts_per_step`: lowmed derives gradient accumulation from it."
 _PRECISION = "Leave it out: lowmed uses bf16 where the GPU has it, else fp16."
 _OPTIMIZER = "Leave it out: lowmed uses AdamW without weight decay."
@@ -28,10 +28,10 @@ HINTS = {
     "lr_scheduler": "Write `method.lr_scheduler_type`.",
     "scheduler": "Write `method.lr_scheduler_type`.",
     "warmup_steps": "Write `method.warmup_ratio`: a share of the steps.",
-    "epochs": _STEPS,
-    "num_epochs": _STEPS,
-    "max_epochs": _STEPS,
-    "num_train_epochs": _STEPS,
+    "epochs": _EPOCHS,
+    "num_epochs": _EPOCHS,
+    "max_epochs": _EPOCHS,
+    "num_train_epochs": _EPOCHS,
     "steps": "Write `method.max_steps`.",
     "batch_size": _BATCH,
     "train_batch_size": _BATCH,

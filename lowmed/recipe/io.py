@@ -22,6 +22,10 @@ NANO_KEEPS = ("task", "sample_keys")  # keys of `data` that set the form of the 
 # An override of a key replaces what the recipe file says in these other forms. Two overrides do not replace each other.
 ALTERNATIVES = {
     "data.source": ("data.sources", "data.mixing_temperature"),
+    "method.max_steps": ("method.epochs",),
+    "method.epochs": ("method.max_steps",),
+    "bridge.sft.max_steps": ("bridge.sft.epochs",),
+    "bridge.sft.epochs": ("bridge.sft.max_steps",),
     "data.sources": ("data.source", "data.path", "data.mixing_temperature"),
 }
 
@@ -89,8 +93,16 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, nano: bool = False)
 
 
 def dump_recipe(recipe: "Recipe") -> str:
-    """The recipe as YAML with every default written out. `load_recipe` reads it back to an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120, allow_unicode=True)
+    """The recipe as YAML with every default written out. `load_recipe` reads it back to an equal recipe.
+
+    `max_steps` is left out where `epochs` decides and the data are not known yet.
+    """
+    values = recipe.model_dump(mode="json")
+    if not recipe.steps_are_known:
+        del values["method"]["max_steps"]
+    if recipe.bridge and recipe.bridge.sft.epochs is not None:
+        del values["bridge"]["sft"]["max_steps"]
+    return yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True)
 
 
 def portable_recipe(recipe: "Recipe") -> "Recipe":
@@ -176,11 +188,21 @@ def _apply(raw: RawRecipe, override: str) -> None:
 def _replace_alternatives(raw: RawRecipe, overridden: Sequence[str]) -> None:
     """Drop the values of the file that an override replaces in another form."""
     for key in overridden:
-        for other in ALTERNATIVES.get(key, ()):
-            section, _, name = other.partition(".")
-            if other not in overridden and name in (values := _mapping(raw.values.get(section))):
-                raw.values[section] = {kept: value for kept, value in values.items() if kept != name}
+        section, name = _section_of(raw, key)
+        others = ALTERNATIVES.get(key, ()) if section.get(name) else ()  # null replaces nothing
+        for other in set(others) - set(overridden):
+            section, name = _section_of(raw, other)
+            if section.pop(name, None) is not None:
                 _forget_sources(raw, other)
+
+
+def _section_of(raw: RawRecipe, key: str) -> tuple[dict[str, Any], str]:
+    """The section that holds a key, and the last part of the key; an empty section if there is none."""
+    *path, name = key.split(".")
+    section: Any = raw.values
+    for part in path:
+        section = section.get(part) if isinstance(section, dict) else None
+    return section if isinstance(section, dict) else {}, name
 
 
 def _forget_sources(raw: RawRecipe, *replaced: str) -> None:
