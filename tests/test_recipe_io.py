@@ -287,7 +287,7 @@ def test_listing_mistakes_does_not_run_a_custom_reward(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_epochs_replace_the_steps_of_the_file_and_both_are_a_mistake(tmp_path: Path) -> None:
+def test_epochs_replace_the_steps_of_the_file_and_both_are_a_mistake() -> None:
     recipe = load_recipe("rarl", ["method.epochs=2"])
     assert not recipe.steps_are_known
     assert "method.max_steps" not in recipe.provenance

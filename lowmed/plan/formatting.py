@@ -87,6 +87,8 @@ def short_lines(estimates: Sequence[Estimate]) -> list[str]:
         memory = f"{result.card.gib:.1f}", f"{about}{result.peak_gib:.1f}"
         lines.append(_table_row(result.card.name, *memory, result.peak_phase, result.verdict, rows, *times))
     lines += ["", "rows/pass: rows in one forward pass; step: time of an optimizer step; run: time of the training run"]
+    if not all(result.workload.recipe.steps_are_known for result in estimates):
+        lines.append("?: method.epochs needs the data; `lowmed check` derives the steps")
     if not all(result.calibrated for result in estimates):
         lines.append(UNCALIBRATED)
     lines.append("`--gpu NAME` prints the details of one GPU")

@@ -115,6 +115,11 @@ class DataSpec(Section):
         """One name for all the data: `source`, or the names of `sources` joined by a plus sign."""
         return "+".join(self.names)
 
+    @property
+    def key(self) -> str:
+        """The recipe key that names the data, for error messages."""
+        return "data.sources" if self.sources else "data.source"
+
     def named(self, name: str | None) -> tuple[str, ...]:
         """The names of the data sets that a name means: all for None and for `self.name`, else by name or source."""
         if name in (None, self.name):
