@@ -164,27 +164,6 @@ def training_questions_only(data_split: DataSplit, limit: int) -> DataSplit:
     )
 
 
-def of_sources(data_split: DataSplit, names: Sequence[str]) -> DataSplit:
-    """The split with the held-out questions of some of the merged data sets; it is trained on all of them."""
-    held_out = {
-        name: kept
-        for name, samples in data_split.held_out.items()
-        if (kept := tuple(sample for sample in samples if sample.source in names))
-    }
-    images = {name: {image for row in rows for image in row.images} for name, rows in held_out.items()}
-    groups = {name: {row.group for row in rows} for name, rows in held_out.items()}
-    return replace(
-        data_split,
-        source="+".join(names),
-        held_out=held_out,
-        images_in_train={name: data_split.images_in_train[name] & images[name] for name in held_out},
-        images_in_published_train={
-            name: data_split.images_in_published_train[name] & images[name] for name in held_out
-        },
-        patients_in_train={name: data_split.patients_in_train[name] & groups[name] for name in held_out},
-    )
-
-
 def evaluation_only(dataset: DataSet) -> DataSplit:
     """A data set to evaluate a model on that was trained on other data.
 

@@ -9,12 +9,12 @@ from lowmed.data import for_recipe
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
+from lowmed.data.of_sources import of_sources
 from lowmed.data.run_identity import data_changes, warn_of_earlier_data
 from lowmed.data.split import (
     DataSplit,
     evaluation_only,
     limited,
-    of_sources,
     split_data,
     training_questions_only,
 )

@@ -11,7 +11,8 @@ from PIL import Image
 
 from lowmed.data import for_recipe
 from lowmed.data.load import load_data
-from lowmed.data.split import HELD_OUT, of_sources, split_data, validate_split
+from lowmed.data.of_sources import of_sources
+from lowmed.data.split import HELD_OUT, split_data, validate_split
 from lowmed.errors import DataError, RecipeError
 from lowmed.recipe import DataSpec
 from lowmed.recipe.io import load_recipe
@@ -254,8 +255,9 @@ def test_a_part_of_the_sources_keeps_its_warnings(tmp_path: Path) -> None:
     data = spec(*two_folders(tmp_path), split_by="official", allow_shared_images=True)
     split = split_data(load_data(data, max_image_tokens=TOKENS), data, 0)
     only = of_sources(split, ["b"])
-    assert (only.source, set(only.held_out), len(only.train)) == ("b", {"test (b)"}, len(split.train))
-    assert only.stamp("test (b)") == split.stamp("test (b)")
+    assert (only.source, set(only.held_out), len(only.train)) == ("b", {"test"}, len(split.train))
+    assert only.stamp("test") == split.stamp("test (b)")
+    assert set(of_sources(split, ["a", "b"]).held_out) == {"test (b)"}
     assert not of_sources(split, ["a"]).held_out
 
 
