@@ -26,7 +26,7 @@ def describe_overlap(samples: Iterable[Sample]) -> list[str]:
     lines = []
     if shared:
         names = ", ".join(sorted(set().union(*shared)))
-        lines.append(f"in several sources: {len(shared):,} images ({names}); a split by image keeps their questions together")
+        lines.append(f"in several sources: {len(shared):,} images ({names}); a split by image never parts them")
     if repeated:
         lines.append(f"in several sources: {len(repeated):,} questions about the same images")
     if conflicts:
