@@ -159,6 +159,8 @@ class RunRecord(Record):
     """Package versions."""
     data_digest: str | None = None
     """Digest of the data and its split."""
+    source_shares: dict[str, float] | None = None
+    """Share of each of several data sets in the training draws; null for a single one."""
     prompt_digests: dict[str, str] | None = None
     """Digests of the prompts for training (`train`) and for evaluation (`infer`)."""
     image_pixels: tuple[int, int] | None = None

@@ -153,7 +153,7 @@ def test_a_recipe_whose_custom_reward_is_gone_still_loads() -> None:
     ("override", "hint"),
     [
         ("learning_rate=1e-4", "Write `method.learning_rate`."),
-        ("method.num_train_epochs=3", "Write `method.max_steps`: lowmed counts optimizer steps, not epochs."),
+        ("method.num_train_epochs=3", "Write `method.epochs`, or `method.max_steps` for optimizer steps."),
         ("lora.r=8", "Write `lora.rank`."),
         ("rank=8", "Write `lora.rank`."),
         ("model.max_pixels=200704", "Write `model.max_image_tokens`"),
@@ -285,3 +285,50 @@ def test_listing_mistakes_does_not_run_a_custom_reward(tmp_path: Path) -> None:
     with pytest.raises(RecipeError):
         load_recipe("rarl", [f"method.rewards=[{{name: '{tmp_path}/mine.py:f'}}]", "lora.rnak=3"], nano=True)
     assert not (tmp_path / "ran").exists()
+
+
+def test_epochs_replace_the_steps_of_the_file_and_both_are_a_mistake() -> None:
+    recipe = load_recipe("rarl", ["method.epochs=2"])
+    assert not recipe.steps_are_known
+    assert "method.max_steps" not in recipe.provenance
+    known = recipe.with_steps_for(101)
+    assert known.method.max_steps == -(-2 * 101 // recipe.method.prompts_per_step)
+    assert known.digest == recipe.digest != load_recipe("rarl", ["method.epochs=3"]).digest
+    for overrides in (["method.epochs=2", "method.max_steps=5"], ["method.max_steps=5", "method.epochs=2"]):
+        with pytest.raises(RecipeError) as caught:
+            load_recipe("rarl", overrides)
+        assert "method has both max_steps and epochs" in caught.value.where
+
+
+def test_a_derived_number_of_steps_is_stored_and_derived_again_for_other_data(tmp_path: Path) -> None:
+    recipe = load_recipe("rarl", ["method.epochs=0.5", "method.prompts_per_step=4"]).with_steps_for(100)
+    assert recipe.method.max_steps == 13
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    again = load_recipe(str(file))
+    assert again == recipe
+    assert again.with_steps_for(40).method.max_steps == 5
+    assert load_recipe(str(file), ["method.max_steps=7"]).with_steps_for(40).method.max_steps == 7
+    changed = load_recipe(str(file), ["method.epochs=1"])
+    assert not changed.steps_are_known
+    file.write_text(dump_recipe(changed))
+    assert load_recipe(str(file)).with_steps_for(40).method.max_steps == 10
+
+
+def test_an_override_with_null_replaces_no_other_key() -> None:
+    assert load_recipe("vqa-rad-sft", ["method.epochs=null"]).method.max_steps == 340
+
+
+def test_epochs_of_the_rounds_of_a_bridge_survive_writing(tmp_path: Path) -> None:
+    recipe = load_recipe("medbridge", ["bridge.sft.epochs=2"])
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    bridge = load_recipe(str(file)).bridge
+    assert bridge is not None
+    assert bridge.sft.epochs == 2
+
+
+def test_completions_that_are_used_several_times_count_once() -> None:
+    recipe = load_recipe("rl-plain", ["method.epochs=1", "method.prompts_per_step=4", "method.num_iterations=3"])
+    known = recipe.with_steps_for(20)
+    assert (known.method.max_steps, known.method.draws) == (15, 20)

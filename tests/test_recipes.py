@@ -93,6 +93,7 @@ def test_the_page_of_recipe_keys_is_up_to_date() -> None:
 def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
     import inspect
 
+    import datasets
     import transformers
     import trl
     from peft import LoraConfig, PeftModel
@@ -102,6 +103,7 @@ def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
         "PeftModel.from_pretrained": inspect.signature(PeftModel.from_pretrained).parameters,
         "Qwen2VLImageProcessor": transformers.Qwen2VLImageProcessor.valid_kwargs.__annotations__,
         "GenerationConfig": vars(transformers.GenerationConfig()),
+        "interleave_datasets": inspect.signature(datasets.interleave_datasets).parameters,
         "LoraConfig": LoraConfig.__dataclass_fields__,
         "EarlyStoppingCallback": inspect.signature(transformers.EarlyStoppingCallback).parameters,
     }

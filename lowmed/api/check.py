@@ -40,6 +40,7 @@ class CheckReport:
         recipe_digest: digest of the recipe.
         data: rows, images and kinds of the data set, as lines.
         split: one line for each part of the split.
+        draws: what is drawn from each data set, as lines.
         dev: the evaluation during training, as lines; empty without one.
         allowed: problems of the split that the recipe allows by name.
         abstaining: rewards that abstain on most training questions, which the recipe allows by name.
@@ -58,6 +59,7 @@ class CheckReport:
     recipe_digest: str
     data: tuple[str, ...]
     split: tuple[str, ...]
+    draws: tuple[str, ...]
     dev: tuple[str, ...]
     allowed: tuple[str, ...]
     abstaining: "tuple[Abstention, ...]"
@@ -93,6 +95,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     """
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
+    from lowmed.data.draws import describe_draws
     from lowmed.evaluation import dev
     from lowmed.evaluation.split_size import describe_split
     from lowmed.rewards import with_corpus
@@ -101,6 +104,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
 
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
+    recipe = recipe.with_steps_for(len(data.split.train))
     built = with_corpus(built, data.split.train)
     abstaining = require_applicable_rewards(recipe, built, data.split.train)
     gold = gold_subset(data.split.train)
@@ -109,6 +113,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         recipe_digest=recipe.digest,
         data=data.description,
         split=tuple(describe_split(data.split)),
+        draws=tuple(describe_draws(recipe, data.split)),
         dev=tuple(dev.describe(recipe, data.split)),
         allowed=data.allowed,
         abstaining=abstaining,

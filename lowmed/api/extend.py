@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lowmed.recipe import Recipe
     from lowmed.run import Run
 
-CHANGEABLE = ("method.max_steps", "dev.patience", "dev.keep")
+CHANGEABLE = ("method.max_steps", "method.epochs", "dev.patience", "dev.keep")
 RECORDS = ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl", "dev.jsonl", "dev_completions.jsonl")
 DATA = ("split.json", "data_rows.jsonl", "earlier_data_rows.jsonl")
 
@@ -61,7 +61,7 @@ def _extended_recipe(file: Path, before: "Recipe", overrides: Sequence[str]) -> 
     from lowmed.recipe.io import load_recipe
 
     after = load_recipe(str(file), overrides)
-    old, new = (recipe.model_dump(mode="json", exclude={"track"}) for recipe in (before, after))
+    old, new = (recipe.model_dump(mode="json", exclude={"about", "provenance", "track"}) for recipe in (before, after))
     changed = [
         f"{section}.{key}" if isinstance(new[section], dict) else section
         for section in new

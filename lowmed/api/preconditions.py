@@ -72,14 +72,14 @@ def require_applicable_rewards(
 def _abstention_error(recipe: "Recipe", refused: "Sequence[Abstention]") -> "RecipeError":
     from lowmed.errors import RecipeError
 
-    names = [result.reward for result in refused]
+    names, data = [result.reward for result in refused], recipe.data
     fixes = [_without(recipe, names)]
     fixes += [_NEEDED_DATA[result.reward] for result in refused if result.reward in _NEEDED_DATA]
     allowed = ", ".join([*recipe.method.abstaining_allowed, *names])
     fixes.append(f"allow it: 'method.allow_abstaining=[{allowed}]'")
     return RecipeError(
         "; ".join(map(str, refused)),
-        f"method.rewards, {', '.join(names)}; data.source={recipe.data.source}; prompts.train={recipe.prompts.train}",
+        f"method.rewards, {', '.join(names)}; {data.key}={data.name}; prompts.train={recipe.prompts.train}",
         "; or ".join(fixes),
     )
 

@@ -58,12 +58,14 @@ def report(
 
 def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":
     """Data source -> function that opens its images: phantom's always, the run's data only on request."""
-    from lowmed.data.load import load
+    from lowmed.data.load import load_data
     from lowmed.nano import phantom
 
+    spec = recipe.data
     result: dict[str, OpenImage] = {"phantom": phantom.open_image}
-    if with_images and recipe.data.source not in result:
-        tokens = recipe.model.max_image_tokens
-        dataset = load(recipe.data.source, path or recipe.data.path, max_image_tokens=tokens)
-        result[recipe.data.source] = dataset.open_image
+    if spec.sources:  # images of merged data sets have other references
+        result = {name: opener for name, opener in result.items() if name not in spec.names}
+    if with_images and spec.name not in result:
+        dataset = load_data(spec, path, max_image_tokens=recipe.model.max_image_tokens)
+        result |= dict.fromkeys((spec.name, *spec.names), dataset.open_image)
     return result

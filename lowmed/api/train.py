@@ -126,19 +126,24 @@ def _train(
 ) -> "Run":
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
+    from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import data_changes, keep_earlier_data, warn_of_earlier_data
     from lowmed.engine import device
 
     rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
+    if run:  # it keeps its steps, even if the data have changed
+        recipe = recipe.model_copy(update={"method": run.recipe.method})
+    else:
+        recipe = recipe.with_steps_for(len(data.split.train))
     abstaining = require_applicable_rewards(recipe, rewards, data.split.train)
     data_split, started_before = data.split, bool(run and run.record.data_digest)
     changes = data_changes(run.folder, data_split) if run and started_before else []
     if changes and not allow_changed_data:
         raise RunError(
             "the data have changed since this run started",
-            "\n".join([recipe.data.path or recipe.data.source, *changes]),
+            "\n".join([recipe.data.location, *changes]),
             "restore the data, start a new run, or go on with --allow-changed-data; every later table then states it",
         )
 
@@ -158,6 +163,7 @@ def _train(
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(describe_split(data_split)))
+    log("draws   " + "\n        ".join(describe_draws(recipe, data_split)))
     for line in describe(recipe, data_split):
         log(f"dev     {line}")
     if data.filter_effect:

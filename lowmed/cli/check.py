@@ -45,6 +45,7 @@ def _print(name: str, report: "CheckReport") -> None:
     print(f"recipe   {name}: valid, digest {report.recipe_digest}")
     _print_lines("data", report.data)
     _print_lines("split", report.split)
+    _print_lines("draws", report.draws)
     _print_lines("dev", report.dev)
     _print_lines("allowed", tuple(map(str, report.abstaining)))
     _print_lines("filter", report.difficulty)

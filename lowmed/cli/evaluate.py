@@ -13,7 +13,7 @@ Target = Annotated[
     str | None, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")
 ]
 On = Annotated[str | None, typer.Option("--on", help="Data sources, a,b=FOLDER; default: the run's held-out data.")]
-PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source.")]
+PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source; NAME=FOLDER,... of several.")]
 WithBase = Annotated[bool, typer.Option("--with-base", help="Also evaluate the untrained base model of the run.")]
 Questions = Annotated[
     int | None, typer.Option("--questions", min=1, help="Limit the questions of each split; takes the first ones.")

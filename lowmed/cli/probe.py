@@ -10,7 +10,7 @@ from lowmed.cli.progress import info, progress
 
 Target = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")]
 On = Annotated[str | None, typer.Option("--on", help="Data source; default: the run's training data.")]
-PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source.")]
+PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source; NAME=FOLDER,... of several.")]
 Questions = Annotated[
     int, typer.Option("--questions", min=1, help="Number of training questions; takes the first ones.")
 ]

@@ -14,7 +14,9 @@ Out = Annotated[Path | None, typer.Option("--out", help="File of the page; defau
 WithImages = Annotated[
     bool, typer.Option("--with-images", help="Embed the images of the cases, which may be patients' images.")
 ]
-PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the data, if it has moved.")]
+PathTo = Annotated[
+    str | None, typer.Option("--path", help="Local copy of the data, if moved; NAME=FOLDER,... of several.")
+]
 
 
 def report(

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lowmed.answer.lexicon import ALL
 from lowmed.data import identity
+from lowmed.data.overlap import describe_overlap
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -35,7 +36,9 @@ class DataSet:
         open_image: takes a reference of `Sample.images` and returns the decoded image, or raises DataError.
         unused: image files that no sample refers to.
         pixels: a digest for each image reference, equal for equal images; a reference without one counts by its name.
-        max_image_tokens: the budget that the images were resized to when they were stored; None if they were not.
+        max_image_tokens: the budget that the images were resized to when they were stored; None if they were not, and a
+            text if it differs between merged data sets.
+        merged: the names of the data sets that were merged into this one; empty if it is a single one.
     """
 
     source: str
@@ -44,7 +47,8 @@ class DataSet:
     open_image: Callable[[str], Image.Image]
     unused: tuple[str, ...] = ()
     pixels: Mapping[str, str] = field(default_factory=dict)
-    max_image_tokens: int | None = None
+    max_image_tokens: int | str | None = None
+    merged: tuple[str, ...] = ()
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -54,7 +58,7 @@ class DataSet:
     @cached_property
     def rows(self) -> tuple[identity.RowIdentity, ...]:
         """The digests of all rows, in the order of `samples`."""
-        return identity.identify(self.splits, self.pixels, self.max_image_tokens)
+        return identity.identify(self.splits, self.pixels, self.max_image_tokens, by_source=bool(self.merged))
 
     @property
     def digest(self) -> str:
@@ -70,6 +74,8 @@ class DataSet:
         repeated = _repeated(self.samples)
         if repeated:
             lines.append(f"  repeated: {repeated:,} rows repeat an earlier question about the same images")
+        if self.merged:
+            lines += [f"  {line}" for line in describe_overlap(self.samples)]
         lines.append(f"  rejected: {len(self.rejected):,} rows")
         by_reason = Counter(row.reason for row in self.rejected)
         for reason, count in by_reason.most_common():

@@ -34,6 +34,6 @@ def keep_trainable(samples: Sequence[Sample], recipe: Recipe) -> tuple[Sample, .
     raise RecipeError(
         f"{missing:,} of {len(samples):,} training questions have no explanation, and the prompts "
         f"`{family.name}` request reasoning, which SFT would have to invent",
-        f"prompts.train={family.name}, data.source={recipe.data.source}",
+        f"prompts.train={family.name}, {recipe.data.key}={recipe.data.name}",
         "; or ".join(fixes),
     )

@@ -22,7 +22,8 @@ _ONLY = "Give these keys alone:"
 def as_json_task(data: DataSet) -> DataSet:
     """The data set with one `json` sample for each distinct set of images, in each split.
 
-    A repeated question about the same images counts once. Splits and groups do not change.
+    A repeated question about the same images counts once. Splits and groups do not change, and questions of merged data
+    sets stay apart.
 
     Raises:
         DataError: a question has earlier turns, without which it may mean something else.
@@ -34,7 +35,10 @@ def as_json_task(data: DataSet) -> DataSet:
             f"data.task=extraction, {data.source}, {later.id}",
             "prepare the data without earlier turns: lowmed data prepare ... --map history=",
         )
-    return replace(data, splits={split: _merge_by_images(split, samples) for split, samples in data.splits.items()})
+    splits = {
+        split: _merge_by_images(split, samples, by_source=bool(data.merged)) for split, samples in data.splits.items()
+    }
+    return replace(data, splits=splits)
 
 
 def with_key_subset(sample: Sample, draw: random.Random) -> Sample:
@@ -52,21 +56,22 @@ def with_key_subset(sample: Sample, draw: random.Random) -> Sample:
     return replace(sample, question=_question_about(sample.question, gold, kept), answer=_json(answer))
 
 
-def _merge_by_images(split: str, samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    by_images: dict[tuple[str, ...], list[Sample]] = {}
+def _merge_by_images(split: str, samples: Sequence[Sample], *, by_source: bool) -> tuple[Sample, ...]:
+    by_images: dict[tuple[str, tuple[str, ...]], list[Sample]] = {}
     for sample in samples:
-        by_images.setdefault(sample.images or (sample.id,), []).append(sample)
-    return tuple(_merge(split, group) for group in by_images.values())
+        prefix = f"{sample.source}:{split}" if by_source else split
+        by_images.setdefault((prefix, sample.images or (sample.id,)), []).append(sample)
+    return tuple(_merge(prefix, group) for (prefix, _), group in by_images.items())
 
 
-def _merge(split: str, samples: Sequence[Sample]) -> Sample:
+def _merge(prefix: str, samples: Sequence[Sample]) -> Sample:
     first = samples[0]
     by_question = {sample.question: sample for sample in reversed(samples)}
     keyed = _by_key([by_question[question] for question in dict.fromkeys(sample.question for sample in samples)])
     lines = [f"{_json(key)}: {_description(sample)}" for key, sample in keyed.items()]
     return replace(
         first,
-        id=f"{split}:{'+'.join(first.images) or first.id}",
+        id=f"{prefix}:{'+'.join(first.images) or first.id}",
         question="\n".join([_HEAD, *lines]),
         answer=_json({key: _value(sample) for key, sample in keyed.items()}),
         kind="json",

@@ -43,7 +43,7 @@ class Row(BaseModel):
     split: str | None = None
 
 
-def load(path: str | None, source: str = "folder", *, images: bool = True) -> DataSet:
+def load(path: str | None, source: str = "folder", *, images: bool = True, flag: str = "data.path") -> DataSet:
     """Read `samples.jsonl` in the folder at `path`, or the `.jsonl` file that `path` names.
 
     Lines without `group` are grouped by their first image; lines without `split` are all `train`. A line without an
@@ -54,6 +54,7 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
         path: the folder, or another file of the same format in it.
         source: the source's name, for lines that name none.
         images: whether to check that the images open; an audit has its own check.
+        flag: the recipe key that names the path, for errors.
 
     Raises:
         DataError: there is no such file, a line cannot be parsed, or the images are required and the folder was
@@ -63,7 +64,7 @@ def load(path: str | None, source: str = "folder", *, images: bool = True) -> Da
     if named is not None and named.is_file() and named.suffix == ".jsonl":
         folder, file = named.parent, named
     else:
-        folder = require_folder(path, source, FILE)
+        folder = require_folder(path, source, FILE, flag)
         file = folder / FILE
     if not file.is_file():
         raise DataError(f"no {FILE} in the folder", str(folder), f"write one question a line: {_EXAMPLE}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from lowmed.data.dataset import RejectedRow
 from lowmed.data.difficulty import Selection, filter_by_difficulty
 from lowmed.data.explanations import keep_trainable
-from lowmed.data.load import load
+from lowmed.data.load import load_data
+from lowmed.data.mixture import require_draws
 from lowmed.data.split import DataSplit, split_data, validate_split
 from lowmed.progress import Progress
 from lowmed.recipe import Recipe
@@ -48,11 +49,11 @@ class RecipeData:
 def for_recipe(
     recipe: Recipe, *, path: str | None = None, filtered: bool = True, progress: Progress | None = None
 ) -> RecipeData:
-    """Load the recipe's source, split it, validate the split, then filter and order the training samples.
+    """Load the recipe's data, split them, validate the split, then filter and order the training samples.
 
     Args:
         recipe: the recipe.
-        path: a folder to read in place of `data.path`.
+        path: a folder to read in place of `data.path`; with `data.sources`, NAME=FOLDER for each one that has moved.
         filtered: whether to leave out training samples by `data.difficulty` and, for SFT, those without an explanation
             that the prompts need. A finished run is evaluated without these filters.
         progress: shows the preparation of a data set that is not cached yet.
@@ -64,11 +65,13 @@ def for_recipe(
     """
     spec, tokens = recipe.data, recipe.model.max_image_tokens
     with _collector_paused():
-        dataset = load(spec.source, path or spec.path, max_image_tokens=tokens, progress=progress)
+        dataset = load_data(spec, path, max_image_tokens=tokens, progress=progress)
         data_split = split_data(dataset, spec, recipe.seed)
         allowed = validate_split(data_split, spec)
     selection = filter_by_difficulty(data_split.train, spec) if filtered else Selection(data_split.train, {})
     kept = keep_trainable(selection.kept, recipe) if filtered else selection.kept
+    if filtered:
+        require_draws(spec, kept)
     return RecipeData(
         split=replace(data_split, train=kept),
         description=tuple(dataset.describe().splitlines()),

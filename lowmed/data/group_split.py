@@ -17,7 +17,12 @@ ROUNDING = 1e-9  # a part with room for 2.9999999999 rows has room for 3
 
 
 def by_group(
-    samples: Iterable[Sample], fractions: Mapping[str, float], seed: int, pixels: Mapping[str, str] = NO_PIXELS
+    samples: Iterable[Sample],
+    fractions: Mapping[str, float],
+    seed: int,
+    pixels: Mapping[str, str] = NO_PIXELS,
+    *,
+    by_source: bool = False,
 ) -> dict[str, tuple[Sample, ...]]:
     """Split samples by group. Groups that share an image stay together, and samples keep their order.
 
@@ -33,6 +38,7 @@ def by_group(
         fractions: the fraction of the samples in each part, by its name; they add up to 1.
         seed: selects one of all splits.
         pixels: a digest for each image reference; a reference without one counts by its name.
+        by_source: give each part about the same shares of the sources too.
 
     Raises:
         RecipeError: the fractions do not add up to 1.
@@ -54,7 +60,7 @@ def by_group(
             "data.split_by",
             "add groups (patients or images), or use an official split",
         )
-    part_of = _assign(clusters, used, seed, pixels)
+    part_of = _assign(clusters, used, seed, pixels, by_source)
     splits: dict[str, list[Sample]] = {name: [] for name in fractions}
     for row in rows:
         splits[part_of[roots[row.group]]].append(row)
@@ -102,10 +108,14 @@ def connected_groups(samples: Iterable[Sample]) -> dict[str, str]:
 
 
 def _assign(
-    clusters: Mapping[str, Sequence[Sample]], fractions: Mapping[str, float], seed: int, pixels: Mapping[str, str]
+    clusters: Mapping[str, Sequence[Sample]],
+    fractions: Mapping[str, float],
+    seed: int,
+    pixels: Mapping[str, str],
+    by_source: bool,
 ) -> dict[str, str]:
     """The part of each cluster."""
-    total = _labels(row for rows in clusters.values() for row in rows)
+    total = _labels((row for rows in clusters.values() for row in rows), by_source)
     smallest = min(fractions.values())
     total = Counter({label: count for label, count in total.items() if count * smallest >= 1 or label == ALL_ROWS})
     wanted = {name: {label: fraction * count for label, count in total.items()} for name, fraction in fractions.items()}
@@ -116,7 +126,7 @@ def _assign(
     part_of: dict[str, str] = {}
     for position, cluster in enumerate(order):
         size = len(clusters[cluster])
-        labels = {label: count for label, count in _labels(clusters[cluster]).items() if label in total}
+        labels = {label: count for label, count in _labels(clusters[cluster], by_source).items() if label in total}
         names = sorted(empty) if len(empty) >= len(order) - position else list(fractions)
         fitting = [name for name in names if missing[name][ALL_ROWS] >= size - ROUNDING]
         if fitting:
@@ -134,11 +144,13 @@ def _assign(
     return part_of
 
 
-def _labels(rows: Iterable[Sample]) -> Counter[tuple[str, str]]:
-    """How many rows there are, and how many of each kind, answer and modality."""
+def _labels(rows: Iterable[Sample], by_source: bool) -> Counter[tuple[str, str]]:
+    """How many rows there are, and how many of each kind, answer, modality and, if required, source."""
     counts: Counter[tuple[str, str]] = Counter()
     for row in rows:
         counts.update((ALL_ROWS, ("kind", row.kind), ("answer", row.answer), ("modality", row.modality)))
+        if by_source:
+            counts["source", row.source] += 1
     return counts
 
 

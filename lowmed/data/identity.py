@@ -45,7 +45,11 @@ class RowIdentity:
 
 
 def identify(
-    splits: Mapping[str, Sequence[Sample]], pixels: Mapping[str, str], max_image_tokens: int | None = None
+    splits: Mapping[str, Sequence[Sample]],
+    pixels: Mapping[str, str],
+    max_image_tokens: int | str | None = None,
+    *,
+    by_source: bool = False,
 ) -> tuple[RowIdentity, ...]:
     """The digests of all rows, split after split.
 
@@ -53,8 +57,13 @@ def identify(
         splits: the samples by their published split.
         pixels: a digest for each image reference; a reference without one is its own digest.
         max_image_tokens: the budget that the images were resized to when they were stored; None if they were not.
+        by_source: whether the rows of several data sets were merged; a row's data set is then part of its split.
     """
-    rows = [(split, sample) for split, samples in splits.items() for sample in samples]
+    rows = [
+        (f"{split}, {sample.source}" if by_source else split, sample)
+        for split, samples in splits.items()
+        for sample in samples
+    ]
     texts = [_hash(_texts(sample)) for _, sample in rows]
     by_images = {
         images: _hash([max_image_tokens, *(pixels.get(image, image) for image in images)] if images else [])

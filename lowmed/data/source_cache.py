@@ -26,10 +26,15 @@ from lowmed.files import disk_errors
 from lowmed.lock import locked
 from lowmed.progress import Progress
 
-FLAG = "data.path"
 
-
-def load(source: Source, path: str | None, max_image_tokens: int, progress: Progress | None = None) -> DataSet:
+def load(
+    source: Source,
+    path: str | None,
+    max_image_tokens: int,
+    progress: Progress | None = None,
+    *,
+    flag: str = "data.path",
+) -> DataSet:
     """The data set of a known source, imported into the cache on first use.
 
     Args:
@@ -37,6 +42,7 @@ def load(source: Source, path: str | None, max_image_tokens: int, progress: Prog
         path: its local copy; None for the hub.
         max_image_tokens: the pixel policy that the images are stored with.
         progress: shows the import.
+        flag: the recipe key that names the path, for errors.
 
     Raises:
         DataError: the local copy is missing or wrong, or no row of it can be used.
@@ -44,13 +50,13 @@ def load(source: Source, path: str | None, max_image_tokens: int, progress: Prog
     """
     options = ImportOptions()
     settings = ImageStoreSettings(PixelPolicy(max_image_tokens), salt=pseudonyms.read_salt())
-    identity = f"{__version__} {source.fingerprint(path, flag=FLAG)} {settings.digest} {options}"
+    identity = f"{__version__} {source.fingerprint(path, flag=flag)} {settings.digest} {options}"
     entry = cache_folder() / f"{source.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     with _locked(entry):
         dataset = _read(source, entry)
         if dataset is None:
             shutil.rmtree(entry, ignore_errors=True)
-            _import(source, path, entry, settings, progress)
+            _import(source, path, entry, settings, progress, flag)
             dataset = folder.load(str(entry), source.name)
         rejected = (*prepared_folder.rejected_rows(entry), *dataset.rejected)
     return replace(dataset, rejected=rejected)
@@ -76,9 +82,14 @@ def cache_folder() -> Path:
 
 
 def _import(
-    source: Source, path: str | None, entry: Path, settings: ImageStoreSettings, progress: Progress | None
+    source: Source,
+    path: str | None,
+    entry: Path,
+    settings: ImageStoreSettings,
+    progress: Progress | None,
+    flag: str,
 ) -> None:
-    rows = source.rows(path, ImportOptions(), flag=FLAG)
+    rows = source.rows(path, ImportOptions(), flag=flag)
     shown = progress(f"prepare {source.name}", max(rows.count, 1)) if progress else nullcontext(lambda done, note: None)
     try:
         with disk_errors(entry), shown as advance:
@@ -91,7 +102,7 @@ def _import(
         reasons = error.where.partition("\n")[2]
         where = str(path or source.hub_id) + (f"\n{reasons}" if reasons else "")
         raise DataError(
-            f"no row can be used: {error.what}", where, "correct the rows, or set data.path to another copy"
+            f"no row can be used: {error.what}", where, f"correct the rows, or set {flag} to another copy"
         ) from error
 
 

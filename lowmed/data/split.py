@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from PIL import Image
 
@@ -9,14 +10,14 @@ from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.group_split import by_group, draw, patient_groups, shared_images
 from lowmed.data.identity import RowIdentity
-from lowmed.data.validate import find_problems, raise_unless_allowed
+from lowmed.data.mixture import by_turns, interleaved, part_of_source
+from lowmed.data.validate import check_rejected, find_problems, raise_unless_allowed
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
 
 HELD_OUT, DEV = "held-out", "dev"
 PUBLISHED_DEV = ("validation", "dev", "val")  # names of a published part for the evaluation during training
-SHOWN_REJECTED = 3
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,17 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     held_out = {name: samples for name, samples in dataset.splits.items() if name != "train" and samples}
     dev: tuple[Sample, ...] = ()
     if spec.dev == "published":
-        name, dev = _published_dev(dataset.source, held_out, spec.modality)
-        del held_out[name]
+        names, dev = _published_dev(dataset, held_out, spec.modality)
+        held_out = {name: samples for name, samples in held_out.items() if name not in names}
     dev_share = 0.0 if spec.dev == "published" else spec.dev
     published = train
-    if spec.split_by == "image" or (spec.split_by == "auto" and not _shares_nothing(train, held_out)):
-        shares = {"train": 1 - spec.held_out - dev_share, HELD_OUT: spec.held_out, DEV: dev_share}
-        parts = by_group(train, shares, seed, dataset.pixels)
-        train, dev = parts["train"], dev or parts[DEV]
-        held_out = {HELD_OUT: parts[HELD_OUT], **held_out} if parts[HELD_OUT] else held_out
+    divide = partial(by_group, seed=seed, pixels=dataset.pixels, by_source=bool(dataset.merged))
+    if spec.split_by == "image" or (spec.split_by == "auto" and not _shares_nothing(train, held_out, dataset.merged)):
+        parts = divide(train, {"train": 1 - spec.held_out - dev_share, HELD_OUT: spec.held_out, DEV: dev_share})
+        train, dev = parts["train"], dev or by_turns(parts[DEV], dataset.merged)
+        held_out = {HELD_OUT: by_turns(parts[HELD_OUT], dataset.merged), **held_out} if parts[HELD_OUT] else held_out
     elif dev_share:
-        parts = by_group(train, {"train": 1 - dev_share, DEV: dev_share}, seed, dataset.pixels)
+        parts = divide(train, {"train": 1 - dev_share, DEV: dev_share})
         train, dev = parts["train"], parts[DEV]
     if not train:
         raise DataError(
@@ -128,9 +129,8 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
             "data.dev",
             "take a share of the training questions (data.dev=0.1), or set data.allow_shared_images=true",
         )
-    if spec.max_train_questions:
-        train = draw(train, spec.max_train_questions, seed, dataset.pixels)
-        shared = _shared_with(train, held_out)
+    train = _limited_training(train, spec, seed, dataset.pixels)
+    shared = _shared_with(train, held_out)
     # The held-out part is taken from the published training split, so the two share nothing by definition.
     published_shared = _shared_with(published, held_out) | {HELD_OUT: frozenset()}
     patients = patient_groups(train)
@@ -209,16 +209,33 @@ def _with_parts(rows: Sequence[RowIdentity], held_out: Mapping[str, Sequence[Sam
     return tuple(replace(row, part=part_of.get(row.id, "train")) for row in rows)
 
 
+def _limited_training(
+    train: tuple[Sample, ...], spec: DataSpec, seed: int, pixels: Mapping[str, str]
+) -> tuple[Sample, ...]:
+    """The training samples within the limits of each source and of all; the first ones represent all sources."""
+    if spec.sources:
+        by_source = {name: [sample for sample in train if sample.source == name] for name in spec.names}
+        limits = {name: entry.train_limit for name, entry in zip(spec.names, spec.sources, strict=True)}
+        train = interleaved([draw(rows, limits[name] or len(rows), seed, pixels) for name, rows in by_source.items()])
+    return draw(train, spec.max_train_questions, seed, pixels) if spec.max_train_questions else train
+
+
 def _published_dev(
-    source: str, held_out: Mapping[str, tuple[Sample, ...]], modality: str | None
-) -> tuple[str, tuple[Sample, ...]]:
-    """The name and the samples of the published part for the evaluation during training."""
-    for name in PUBLISHED_DEV:
-        if kept := tuple(sample for sample in held_out.get(name, ()) if modality in (None, sample.modality)):
-            return name, kept
+    dataset: DataSet, held_out: Mapping[str, tuple[Sample, ...]], modality: str | None
+) -> tuple[set[str], tuple[Sample, ...]]:
+    """The names and the samples of the published parts for the evaluation during training, one of each data set."""
+    samples_of: dict[str, tuple[Sample, ...]] = {}
+    for name in dataset.merged or [""]:
+        for published in PUBLISHED_DEV:
+            part = part_of_source(published, name) if name else published
+            if kept := tuple(sample for sample in held_out.get(part, ()) if modality in (None, sample.modality)):
+                samples_of[part] = kept
+                break
+    if samples_of:
+        return set(samples_of), tuple(sample for samples in samples_of.values() for sample in samples)
     of_modality = f" of modality `{modality}`" if modality else ""
     raise DataError(
-        f"{source} has no published part `{PUBLISHED_DEV[0]}`{of_modality} to evaluate on during training",
+        f"{dataset.source} has no published part `{PUBLISHED_DEV[0]}`{of_modality} to evaluate on during training",
         "data.dev",
         "take a share of the training questions, e.g. data.dev=0.1",
     )
@@ -237,37 +254,12 @@ def _of_modality(train: tuple[Sample, ...], modality: str | None) -> tuple[Sampl
     )
 
 
-def check_rejected(
-    dataset: DataSet, max_rejected: float, exclude: str = "leave them out with data.max_rejected={share:g}"
-) -> None:
-    """Refuse a data set with too many rows that cannot be used.
-
-    Args:
-        dataset: the data set.
-        max_rejected: the largest accepted share of such rows.
-        exclude: how to leave them out, for the error message; `{share}` is the share that would be accepted.
-
-    Raises:
-        DataError: the share is larger.
-    """
-    rejected, total = dataset.rejected, len(dataset.samples) + len(dataset.rejected)
-    if len(rejected) <= max_rejected * total:
-        return
-    lines = [f"{row.where}: {row.reason}" for row in rejected[:SHOWN_REJECTED]]
-    more = len(rejected) - len(lines)
-    share = -(-1000 * len(rejected) // total) / 1000  # rounded up
-    raise DataError(
-        f"{len(rejected):,} of {total:,} rows of {dataset.source} cannot be used",
-        "\n".join([*lines, *([f"and {more:,} more"] if more else [])]),
-        f"correct them, or {exclude.format(share=share)}",
-    )
-
-
-def _shares_nothing(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> bool:
-    """Whether there are held-out samples, and none of their images and groups is trained on."""
+def _shares_nothing(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]], merged: Sequence[str]) -> bool:
+    """Whether there are held-out samples, of each merged source, and none of their images and groups is trained on."""
     groups = {sample.group for sample in train}
     others = [sample for samples in held_out.values() for sample in samples]
-    return bool(others) and not shared_images(train, others) and groups.isdisjoint(sample.group for sample in others)
+    complete = bool(others) and {sample.source for sample in others}.issuperset(merged)
+    return complete and not shared_images(train, others) and groups.isdisjoint(sample.group for sample in others)
 
 
 def _shared_with(train: Sequence[Sample], held_out: Mapping[str, tuple[Sample, ...]]) -> dict[str, frozenset[str]]:

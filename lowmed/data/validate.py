@@ -8,10 +8,12 @@ from typing import Literal
 from lowmed import answer
 from lowmed.answer import fields
 from lowmed.answer.equality import has_order
+from lowmed.data.dataset import DataSet
 from lowmed.data.group_split import patient_groups
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
+SHOWN_REJECTED = 3
 ProblemName = Literal["shared-images", "shared-groups", "unreadable-gold"]
 
 
@@ -26,7 +28,8 @@ class Problem:
 def find_problems(train: Sequence[Sample], held_out: Mapping[str, Sequence[Sample]]) -> tuple[Problem, ...]:
     """Images and groups that are both trained on and held out, and gold answers that cannot be read back.
 
-    In a prepared folder, equal images have equal references, so that comparing references compares pixels.
+    In a prepared folder and in merged data sets, equal images have equal references, so that comparing references
+    compares pixels.
     """
     problems: list[Problem] = []
     train_images, train_groups = _images(train), patient_groups(train)
@@ -57,6 +60,32 @@ def raise_unless_allowed(problems: Sequence[Problem], allowed: Collection[str] =
             "split by image (data.split_by=image), run `lowmed data audit DIR --resplit image`, or correct the rows",
         )
     return tuple(problem.what for problem in problems)
+
+
+def check_rejected(
+    dataset: DataSet, max_rejected: float, exclude: str = "leave them out with data.max_rejected={share:g}"
+) -> None:
+    """Refuse a data set with too many rows that cannot be used.
+
+    Args:
+        dataset: the data set.
+        max_rejected: the largest accepted share of such rows.
+        exclude: how to leave them out, for the error message; `{share}` is the share that would be accepted.
+
+    Raises:
+        DataError: the share is larger.
+    """
+    rejected, total = dataset.rejected, len(dataset.samples) + len(dataset.rejected)
+    if len(rejected) <= max_rejected * total:
+        return
+    lines = [f"{row.where}: {row.reason}" for row in rejected[:SHOWN_REJECTED]]
+    more = len(rejected) - len(lines)
+    share = -(-1000 * len(rejected) // total) / 1000  # rounded up
+    raise DataError(
+        f"{len(rejected):,} of {total:,} rows of {dataset.source} cannot be used",
+        "\n".join([*lines, *([f"and {more:,} more"] if more else [])]),
+        f"correct them, or {exclude.format(share=share)}",
+    )
 
 
 def reads_back(sample: Sample) -> bool:

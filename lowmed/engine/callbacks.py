@@ -147,6 +147,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             for name, value in logs.items()
             if name.startswith("rewards/") and name.endswith("/mean")
         }
+        row |= {name: value for name, value in logs.items() if name.startswith("source/")}
         row["adapter_norm"] = adapter_norm(model)
         self.run.append("metrics.jsonl", [{"step": state.global_step, **row}])
         # In fp16 the gradient scaler starts too high on purpose: it skips the steps that overflow, and halves itself.

@@ -47,7 +47,9 @@ def dry_run(recipe: Recipe) -> MeasuredRun:
         LowmedError: the device or the model does not support the recipe.
     """
     hardware = device.find_device(recipe.model)
-    method = recipe.method.training_every_row().model_copy(update={"max_steps": STEPS, "save_steps": STEPS})
+    method = recipe.method.training_every_row().model_copy(
+        update={"max_steps": STEPS, "epochs": None, "save_steps": STEPS}
+    )
     recipe = recipe.model_copy(update={"method": method, "hardware": None})
     model = architecture.read_architecture(recipe.model)
     planned = sequence_lengths.sequence_lengths(recipe)
@@ -122,7 +124,8 @@ def _context_gib(device_type: str) -> float:
 def _without_paths(recipe: Recipe) -> Recipe:
     """The recipe without folders of this machine and without its provenance."""
     model = recipe.model.model_copy(update={"name": Path(recipe.model.name).name})
-    data = recipe.data.model_copy(update={"source": "phantom", "path": None, "difficulty": None})
+    replaced = {"source": "phantom", "path": None, "sources": (), "mixing_temperature": None, "difficulty": None}
+    data = recipe.data.model_copy(update=replaced)
     lora = recipe.lora.model_copy(update={"start": None})
     return recipe.model_copy(update={"model": model, "data": data, "lora": lora, "provenance": {}})
 

@@ -31,7 +31,8 @@ def reward_functions(
 
     TRL calls them one after the other for each batch. The first one scores the batch with all rewards and records it
     in rollouts.jsonl: a gate changes the values of the other rewards, and a judge gets all completions at once. Each
-    function returns the value after gates; the record contains both values.
+    function returns the value after gates; the record contains both values. With several sources (`data.sources`), the
+    mean reward of each source in the batch becomes a metric, `source/NAME/reward`.
 
     Args:
         rewards: rewards of the recipe.
@@ -52,6 +53,7 @@ def reward_functions(
         row: list[int],
         trainer_state: Any,
         images: list[Any] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
         **_others: Any,
     ) -> None:
         texts = [opening + messages[0]["content"] for messages in completions]
@@ -63,6 +65,9 @@ def reward_functions(
         ]
         scores = _scores(rewards, rows, row, rollouts)
         paid_values[:] = [values_after_gates(rewards, by_reward) for by_reward in scores]
+        if log_metric and run.recipe.data.sources:
+            for source, value in _means_by_source(rewards, rows, row, paid_values).items():
+                log_metric(f"source/{source}/reward", value)
         step = trainer_state.global_step + 1
         reasons = ["stop" if ids and ids[-1] in end_ids else "length" for ids in completion_ids]
         run.append(
@@ -106,6 +111,20 @@ def _scores(
     return scores
 
 
+def _means_by_source(
+    rewards: Sequence[Weighted],
+    rows: Sequence[TrainingRow],
+    numbers: Sequence[int],
+    paid_values: Sequence[Mapping[str, float | None]],
+) -> dict[str, float]:
+    """The mean weighted sum of the rewards over the completions of each source."""
+    sums: dict[str, list[float]] = {}
+    for number, paid in zip(numbers, paid_values, strict=True):
+        value = sum(reward.weight * (paid[reward.name] or 0.0) for reward in rewards)
+        sums.setdefault(rows[number].sample.source, []).append(value)
+    return {source: sum(values) / len(values) for source, values in sums.items()}
+
+
 def _record(
     step: int,
     number: int,
@@ -120,6 +139,7 @@ def _record(
         "step": step,
         "row": number,
         "id": row.sample.id,
+        "source": row.sample.source,
         "wording": row.wording,
         "completion": rollout.text,
         "tokens": rollout.tokens,

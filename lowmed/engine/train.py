@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
+from lowmed.data import mixture
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, load, patches, training_data
@@ -103,6 +104,7 @@ def _train(
     started = time.monotonic()
     recipe = run.recipe
     family = recipe.prompts.training
+    shares = mixture.shares(recipe.data, data_split.train)
     rows = training_data.schedule(
         data_split.train,
         recipe.method.max_steps * recipe.method.prompts_per_step,
@@ -110,6 +112,8 @@ def _train(
         recipe.seed,
         in_order=recipe.data.order == "easy_to_hard",
         sample_keys=recipe.data.sample_keys,
+        shares=shares,
+        balance=mixture.balance_within(recipe.data),
     )
     store_data(run.folder, data_split)  # before the digest, which says that it is complete
     run.update(
@@ -121,6 +125,7 @@ def _train(
         python=platform.python_version(),
         versions={name: version(name) for name in PACKAGES},
         data_digest=data_split.digest,
+        source_shares={name: round(share, 4) for name, share in shares.items()} or None,
         prompt_digests={"train": family.digest, "infer": recipe.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )

@@ -2,18 +2,23 @@
 
 import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
 
 from lowmed import prompt
+from lowmed.data.balance import balanced_epochs
 from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.data.mixture import interleave
 from lowmed.engine.chat import NO_START, AssistantStart
 from lowmed.sample import Sample
 
+NO_SHARES: Mapping[str, float] = MappingProxyType({})
 CACHED_IMAGES = 512  # prepared images in memory: every completion of a group requests the same image
 
 
@@ -33,10 +38,13 @@ def schedule(
     *,
     in_order: bool = False,
     sample_keys: bool = False,
+    shares: Mapping[str, float] = NO_SHARES,
+    balance: str | None = None,
 ) -> list[TrainingRow]:
     """The rows of a run: epochs over the samples, each with new random wordings.
 
-    The result depends on the arguments only, so that a resumed run has the same rows at the same steps.
+    With `shares`, each source has its own epochs, and the first rows of any number have the shares within one row. The
+    result depends on the arguments only, so that a resumed run has the same rows at the same steps.
 
     Args:
         samples: to train on.
@@ -45,18 +53,39 @@ def schedule(
         seed: seed of the order, the wordings and the keys.
         in_order: keep the order of the samples in each epoch instead of shuffling, e.g. from easy to hard.
         sample_keys: each row requests a random subset of the keys of a JSON answer.
+        shares: source -> its share of the rows; empty for samples of one data set.
+        balance: a property whose values are drawn equally often, within each source (`data.balance`).
     """
-    draw = random.Random(seed)
-    rows: list[TrainingRow] = []
-    while len(rows) < count:
-        order = list(range(len(samples)))
-        if not in_order:
-            draw.shuffle(order)
-        rows += [TrainingRow(samples[index], draw.randrange(wordings)) for index in order]
+    if shares:
+        streams = [
+            _rows([row for row in samples if row.source == name], wordings, f"{seed} {name}", in_order, balance)
+            for name in shares
+        ]
+        rows = [next(streams[number]) for number in islice(interleave(list(shares.values())), count)]
+    else:
+        rows = list(islice(_rows(samples, wordings, seed, in_order, balance), count))
     if sample_keys:
         keys = random.Random(f"keys {seed}")
-        rows = [TrainingRow(with_key_subset(row.sample, keys), row.wording) for row in rows[:count]]
-    return rows[:count]
+        rows = [TrainingRow(with_key_subset(row.sample, keys), row.wording) for row in rows]
+    return rows
+
+
+def _rows(
+    samples: Sequence[Sample], wordings: int, seed: int | str, in_order: bool, balance: str | None
+) -> Iterator[TrainingRow]:
+    """Endless rows of one source, epoch after epoch."""
+    draw = random.Random(seed)
+    epochs = balanced_epochs(samples, balance, draw) if balance else _epochs(len(samples), draw, in_order)
+    for order in epochs:
+        yield from [TrainingRow(samples[index], draw.randrange(wordings)) for index in order]
+
+
+def _epochs(count: int, draw: random.Random, in_order: bool) -> Iterator[list[int]]:
+    while True:
+        order = list(range(count))
+        if not in_order:
+            draw.shuffle(order)
+        yield order
 
 
 def as_dataset(

@@ -86,8 +86,9 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         by_topic=cells["topic"],
         **{name: value for name, value in by_kind_only.items() if value},
         by_strata={
-            column: {value: _cell(cell) for value, cell in strata(rows, key).items()}
+            column: {value: _cell(cell) for value, cell in by_value.items()}
             for column, key in strata_keys(rows).items()
+            if len(by_value := strata(rows, key)) > 1 or column != "source"  # a published part is of one source anyway
         },
         **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
     )

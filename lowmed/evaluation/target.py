@@ -1,6 +1,6 @@
 """The target of an evaluation: its models, its prompts and its data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,15 +9,16 @@ from lowmed.data import for_recipe
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
+from lowmed.data.of_sources import of_sources
 from lowmed.data.run_identity import data_changes, warn_of_earlier_data
 from lowmed.data.split import (
     DataSplit,
-    check_rejected,
     evaluation_only,
     limited,
     split_data,
     training_questions_only,
 )
+from lowmed.data.validate import check_rejected
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluation.report import SEEN, UNSEEN
 from lowmed.files import read_json
@@ -168,8 +169,11 @@ def split_to_probe(
     Raises:
         RecipeError, DataError: as `splits_to_evaluate`.
     """
-    if target.run and on in (None, target.run.recipe.data.source):
-        data_split, seen = _load_split(target, None, path, progress)
+    if target.run and (own := target.run.recipe.data.named(on)):
+        data_split, seen = _load_split(target, on, path, progress)
+        if len(own) < len(target.run.recipe.data.names):
+            train = tuple(sample for sample in data_split.train if sample.source in own)
+            data_split = replace(data_split, train=train)
     elif on is None:
         raise RecipeError("no data to probe on", "--on", "name a source, e.g. --on phantom, or probe a run directory")
     else:
@@ -186,17 +190,20 @@ def _load_split(
     allow_changed_data: bool = False,
 ) -> tuple[DataSplit, str]:
     run = target.run
-    if run and on in (None, run.recipe.data.source):
+    if run and (own := run.recipe.data.named(on)):
+        if on is not None and path and run.recipe.data.sources and "=" not in path:
+            path = ",".join(f"{name}={path}" for name in own)
         data_split = for_recipe(run.recipe, path=path, filtered=False, progress=progress).split
         changes = data_changes(run.folder, data_split)
         if changes and not allow_changed_data:
             raise DataError(
                 "these are not the data that the run was trained on, so its held-out questions are unknown",
-                "\n".join([path or run.recipe.data.path or run.recipe.data.source, *changes]),
+                "\n".join([path or run.recipe.data.location, *changes]),
                 "name the copy that was used with --path, evaluate on another source with --on, or accept the change: "
                 "lowmed eval --allow-changed-data",
             )
-        return warn_of_earlier_data(run.folder, data_split, changed=bool(changes)), SEEN
+        data_split = warn_of_earlier_data(run.folder, data_split, changed=bool(changes))
+        return data_split if own == run.recipe.data.names else of_sources(data_split, own), SEEN
     dataset = _load(target, str(on), path, progress)
     data_split = evaluation_only(as_json_task(dataset) if target.task == "extraction" else dataset)
     return data_split, UNSEEN if run else ""

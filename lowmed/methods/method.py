@@ -3,6 +3,7 @@
 Planner and engine use this interface and never test which method a recipe uses.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -43,6 +44,12 @@ class MethodSpec(Section):
     kind: str
     max_steps: Positive = Field(
         120, description="number of optimizer steps", json_schema_extra=counterpart("TrainingArguments: max_steps")
+    )
+    epochs: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="passes over the training questions, in place of `max_steps`, which is derived when the data are "
+        "known; with several data sets as many draws as questions",
+        json_schema_extra=counterpart("TrainingArguments: num_train_epochs"),
     )
     prompts_per_step: Positive = Field(
         8,
@@ -86,6 +93,16 @@ class MethodSpec(Section):
         description="recompute activations in the backward pass; null = derived from the GPU",
         json_schema_extra=counterpart("TrainingArguments: gradient_checkpointing"),
     )
+
+    @property
+    def draws(self) -> int:
+        """Questions that a run draws: those of a step, once for all steps on the same rows."""
+        return self.prompts_per_step * -(-self.max_steps // self.steps_per_batch)
+
+    def steps_for(self, questions: int) -> int:
+        """The optimizer steps of `epochs` passes over a number of questions, rounded up."""
+        passes = 1.0 if self.epochs is None else self.epochs
+        return max(1, math.ceil(passes * questions / self.prompts_per_step)) * self.steps_per_batch
 
     @property
     def rows_per_step(self) -> int:

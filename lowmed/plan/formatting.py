@@ -87,6 +87,8 @@ def short_lines(estimates: Sequence[Estimate]) -> list[str]:
         memory = f"{result.card.gib:.1f}", f"{about}{result.peak_gib:.1f}"
         lines.append(_table_row(result.card.name, *memory, result.peak_phase, result.verdict, rows, *times))
     lines += ["", "rows/pass: rows in one forward pass; step: time of an optimizer step; run: time of the training run"]
+    if not all(result.workload.recipe.steps_are_known for result in estimates):
+        lines.append("?: method.epochs needs the data; `lowmed check` derives the steps")
     if not all(result.calibrated for result in estimates):
         lines.append(UNCALIBRATED)
     lines.append("`--gpu NAME` prints the details of one GPU")
@@ -242,9 +244,9 @@ def _seconds(result: Estimate, time: speed.Time) -> dict[str, Any]:
         "step": round(time.step, 1),
         "generate": round(time.generate, 1),
         "train": round(time.train, 1),
-        "run": round(time.run(result.workload.recipe.method.max_steps)),
+        "run": round(_run_seconds(result, time)) if result.workload.recipe.steps_are_known else None,
         "dev_evaluation": round(time.dev, 1),
-        "dev_evaluations": time.evaluations,
+        "dev_evaluations": time.evaluations if result.workload.recipe.steps_are_known else None,
         "calibrated": time.dry_runs > 0,
         "dry_runs": time.dry_runs,
     }
@@ -257,8 +259,12 @@ def _time(result: Estimate) -> str:
     sampling = f" (sampling {_duration(result.time.generate)} at full length)" if result.time.generate else ""
     runs = result.time.dry_runs
     basis = f"calibrated by {_count(runs, 'dry run')}" if runs else "an estimate"
-    dev = f" and {result.time.evaluations} dev evaluations of {_duration(result.time.dev)}" if result.time.dev else ""
-    return f"{step} per step{sampling}, {run} for {result.workload.recipe.method.max_steps} steps{dev}; {basis}"
+    recipe, time = result.workload.recipe, result.time
+    dev = f" and {time.evaluations} dev evaluations of {_duration(time.dev)}" if time.dev else ""
+    steps = f"{run} for {recipe.method.max_steps} steps{dev}"
+    if not recipe.steps_are_known:
+        steps = f"the steps of method.epochs={recipe.method.epochs:g} depend on the data (`lowmed check`)"
+    return f"{step} per step{sampling}, {steps}; {basis}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -268,8 +274,12 @@ def _count(number: int, noun: str) -> str:
 
 def _durations(result: Estimate, time: speed.Time) -> tuple[str, str]:
     about = "" if time.dry_runs else "~"
-    run = time.run(result.workload.recipe.method.max_steps)
-    return about + _duration(time.step), about + _duration(run)
+    run = about + _duration(_run_seconds(result, time)) if result.workload.recipe.steps_are_known else "?"
+    return about + _duration(time.step), run
+
+
+def _run_seconds(result: Estimate, time: speed.Time) -> float:
+    return time.run(result.workload.recipe.method.max_steps)
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from lowmed.data.ingest import prepared_folder
 from lowmed.errors import DataError
 from lowmed.nano.paint import SIDE_PIXELS
 from lowmed.recipe import Recipe
+from lowmed.recipe.sources import SourceSpec
 
 TEMPLATE_TOKENS = 70  # chat template and wording around a question
 QUESTION_TOKENS = 20  # assumed length of a question
@@ -51,18 +52,32 @@ class SequenceLengths:
 
 
 def sequence_lengths(recipe: Recipe) -> SequenceLengths:
-    """The lengths of a recipe's rows. No image is opened.
+    """The lengths of a recipe's rows; of several data sets the largest ones. No image is opened.
 
     Raises:
         DataError: the directory of a prepared data set is damaged.
     """
-    folder = Path(recipe.data.path).expanduser() if recipe.data.path else None
+    if not recipe.data.sources:
+        return _of_source(recipe, recipe.data.entries[0])
+    each = [_of_source(recipe, entry) for entry in recipe.data.sources]
+    return SequenceLengths(
+        max(lengths.image for lengths in each),
+        max(lengths.images for lengths in each),
+        max(lengths.text for lengths in each),
+        max(lengths.completion for lengths in each),
+        max(lengths.mean_image for lengths in each),  # the shares by size are unknown without the data
+        "; ".join(f"{name}: {one.source}" for name, one in zip(recipe.data.names, each, strict=True)),
+    )
+
+
+def _of_source(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
+    folder = Path(entry.path).expanduser() if entry.path else None
     card = prepared_folder.data_card(folder) if folder else None
     if folder and card and card.has_images:
         return _of_prepared_data(recipe, folder, card.max_image_tokens)
     image = recipe.model.max_image_tokens
     source = "upper bound: one image per question at model.max_image_tokens; the data set is not prepared"
-    if recipe.data.source == "phantom":
+    if entry.source == "phantom":
         image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, PixelPolicy(image))
         source = "generated images of the phantom data set"
     text = TEMPLATE_TOKENS + QUESTION_TOKENS + _prefill_and_system(recipe)

@@ -1,22 +1,33 @@
 """The questions of a recipe: which are trained on, and with which prompts."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lowmed import prompt
+from lowmed.recipe.sources import SourceSpec, mistake_in_sources, unique_names
 from lowmed.section import Positive, Section, Share, counterpart
 
 
 class DataSpec(Section):
     """Training and held-out questions. No key can turn a test split into training data."""
 
-    source: str = Field(
-        description="name of a known data set, or `folder`",
+    source: str | None = Field(
+        None,
+        description="name of a known data set, or `folder`; either this or `sources` is required",
         json_schema_extra=counterpart("GRPOTrainer: train_dataset", "SFTTrainer: train_dataset"),
     )
     path: str | None = Field(None, description="local copy of the source")
+    sources: tuple[SourceSpec, ...] = Field(
+        (), description="several data sets in place of `source` and `path`; without shares each counts by its size"
+    )
+    mixing_temperature: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="instead of shares: proportional to rows ** (1 / temperature); 1 = by size, large = equal. "
+        "T5's temperature-scaled mixing",
+    )
     split_by: Literal["image", "official", "auto"] = Field(
         "image",
         description="`image`: hold out a share of the training images; `official`: the published split; "
@@ -48,6 +59,11 @@ class DataSpec(Section):
         "shuffled",
         description="`easy_to_hard` sorts each epoch by the pass rates of `difficulty`, equal ones in a fixed shuffle",
     )
+    balance: str | None = Field(
+        None,
+        description="`answer`, `kind`, `modality`, `topic`, `source` or a column of the strata: each of its values is "
+        "drawn equally often, within each of `sources`; a row at most 4 times as often as without; null = by rows",
+    )
     modality: str | None = Field(None, description="train only on questions of this modality; null = all")
     task: Literal["questions", "extraction"] = Field(
         "questions", description="`extraction` asks for everything known about an image as one JSON object"
@@ -71,9 +87,75 @@ class DataSpec(Section):
         return value
 
     @model_validator(mode="after")
+    def _name_the_data_once(self) -> "DataSpec":
+        if self.source and self.sources:
+            raise ValueError("has both source and sources; keep source with path, or sources")
+        if not self.source and not self.sources:
+            raise ValueError("names no data; set source (and path), or sources for several data sets")
+        if self.sources and self.path:
+            raise ValueError("has a path besides sources; each entry of sources has its own path")
+        if self.mixing_temperature is not None and not self.sources:
+            raise ValueError("mixing_temperature mixes several data sets; list them in sources")
+        if mistake := mistake_in_sources(self.sources, mixing_temperature=self.mixing_temperature):
+            raise ValueError(mistake)
+        return self
+
+    @property
+    def entries(self) -> tuple[SourceSpec, ...]:
+        """The data sets as entries of `sources`; exactly one if the recipe has `source`."""
+        return self.sources or (SourceSpec(source=str(self.source), path=self.path),)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The unique name of each data set."""
+        return unique_names(self.entries)
+
+    @property
+    def name(self) -> str:
+        """One name for all the data: `source`, or the names of `sources` joined by a plus sign."""
+        return "+".join(self.names)
+
+    @property
+    def key(self) -> str:
+        """The recipe key that names the data, for error messages."""
+        return "data.sources" if self.sources else "data.source"
+
+    def named(self, name: str | None) -> tuple[str, ...]:
+        """The names of the data sets that a name means: all for None and for `self.name`, else by name or source."""
+        if name in (None, self.name):
+            return self.names
+        pairs = zip(self.names, self.entries, strict=True)
+        return tuple(own for own, entry in pairs if name in (own, entry.source))
+
+    @property
+    def location(self) -> str:
+        """Where the data are, for error messages: the path or the name of each data set."""
+        return ", ".join(entry.path or name for entry, name in zip(self.entries, self.names, strict=True))
+
+    def with_paths(self, replaced: Callable[[str], str | None]) -> "DataSpec":
+        """The same data with other paths, e.g. to publish a recipe without any.
+
+        Args:
+            replaced: takes a path and returns the one to write in its place.
+        """
+        sources = tuple(
+            entry.model_copy(update={"path": entry.path and replaced(entry.path)}) for entry in self.sources
+        )
+        return self.model_copy(update={"path": self.path and replaced(self.path), "sources": sources})
+
+    @model_validator(mode="after")
     def _leave_training_questions(self) -> "DataSpec":
         if isinstance(self.dev, float) and self.held_out + self.dev >= 1:
             raise ValueError(f"held_out ({self.held_out:g}) and dev ({self.dev:g}) leave no question to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _balance_alone(self) -> "DataSpec":
+        if self.balance is not None and self.order != "shuffled":
+            raise ValueError("balance repeats and omits rows, which order=easy_to_hard does not; keep one of the two")
+        derived = self.mixing_temperature is not None or any(entry.share for entry in self.sources)
+        if self.balance == "source" and derived:
+            raise ValueError("balance=source and shares or mixing_temperature both set the shares; keep one of them")
         return self
 
     @model_validator(mode="after")

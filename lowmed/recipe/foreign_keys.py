@@ -5,7 +5,7 @@ _LENGTH = (
     "Leave it out: prompts are never truncated. `method.max_completion_length` limits completions, "
     "`model.max_image_tokens` limits images."
 )
-_STEPS = "Write `method.max_steps`: lowmed counts optimizer steps, not epochs."
+_EPOCHS = "Write `method.epochs`, or `method.max_steps` for optimizer steps."
 _PROMPTS_PER_STEP = "Write `method.prompts_per_step`: lowmed derives gradient accumulation from it."
 _PRECISION = "Leave it out: lowmed uses bf16 where the GPU has it, else fp16."
 _OPTIMIZER = "Leave it out: lowmed uses AdamW without weight decay."
@@ -17,6 +17,7 @@ _OUT = "Use the option `--out`."
 _BATCH = "Write `method.per_device_train_batch_size`; `method.prompts_per_step` sets the questions of a step."
 _REWARDS = "Write `method.rewards`: a list of {name: ..., weight: ...}."
 _SOURCE = "Write `data.source`, and `data.path` for a local copy."
+_SOURCES = "Write `data.sources`: a list of {source: ..., path: ..., share: ...}."
 _GROUP = "Write `method.num_generations`."
 _ADAPTER = "Write `lora.start`: the run or adapter directory to continue from."
 _PROMPT = "Write `prompts.train` and `prompts.infer`."
@@ -28,10 +29,10 @@ HINTS = {
     "lr_scheduler": "Write `method.lr_scheduler_type`.",
     "scheduler": "Write `method.lr_scheduler_type`.",
     "warmup_steps": "Write `method.warmup_ratio`: a share of the steps.",
-    "epochs": _STEPS,
-    "num_epochs": _STEPS,
-    "max_epochs": _STEPS,
-    "num_train_epochs": _STEPS,
+    "epochs": _EPOCHS,
+    "num_epochs": _EPOCHS,
+    "max_epochs": _EPOCHS,
+    "num_train_epochs": _EPOCHS,
     "steps": "Write `method.max_steps`.",
     "batch_size": _BATCH,
     "train_batch_size": _BATCH,
@@ -91,6 +92,12 @@ HINTS = {
     "train_dataset": _SOURCE,
     "dataset_path": "Write `data.path`.",
     "data_path": "Write `data.path`.",
+    "datasets": _SOURCES,
+    "train_datasets": _SOURCES,
+    "interleave_probs": _SOURCES,
+    "probabilities": _SOURCES,
+    "mix_strategy": _SOURCES,
+    "mix_temperature": "Write `data.mixing_temperature`.",
     "test_size": "Write `data.held_out`: a share of the images.",
     "system_prompt": "Write `prompts.system`.",
     "system_message": "Write `prompts.system`.",

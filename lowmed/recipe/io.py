@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:  # building the schema takes longer than printing the list of 
 NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learning_rate_scale": 20.0}
 NANO_DATA = {"source": "phantom", "split_by": "auto"}
 NANO_KEEPS = ("task", "sample_keys")  # keys of `data` that set the form of the questions, not their source
+# An override of a key replaces what the recipe file says in these other forms. Two overrides do not replace each other.
+ALTERNATIVES = {
+    "data.source": ("data.sources", "data.mixing_temperature"),
+    "method.max_steps": ("method.epochs",),
+    "method.epochs": ("method.max_steps",),
+    "bridge.sft.max_steps": ("bridge.sft.epochs",),
+    "bridge.sft.epochs": ("bridge.sft.max_steps",),
+    "data.sources": ("data.source", "data.path", "data.mixing_temperature"),
+}
 
 
 def recipes_folder() -> Path:
@@ -75,15 +84,25 @@ def load_recipe(name: str, overrides: Iterable[str] = (), *, nano: bool = False)
     raw = read_raw(find_recipe(name))
     if nano:
         _use_nano(raw)
-    for override in overrides:
+    texts = list(overrides)
+    for override in texts:
         _apply(raw, override)
         _forget_sources(raw, override.partition("=")[0].strip())
+    _replace_alternatives(raw, [text.partition("=")[0].strip() for text in texts])
     return _validate(raw)
 
 
 def dump_recipe(recipe: "Recipe") -> str:
-    """The recipe as YAML with every default written out. `load_recipe` reads it back to an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120, allow_unicode=True)
+    """The recipe as YAML with every default written out. `load_recipe` reads it back to an equal recipe.
+
+    `max_steps` is left out where `epochs` decides and the data are not known yet.
+    """
+    values = recipe.model_dump(mode="json")
+    if not recipe.steps_are_known:
+        del values["method"]["max_steps"]
+    if recipe.bridge and recipe.bridge.sft.epochs is not None:
+        del values["bridge"]["sft"]["max_steps"]
+    return yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True)
 
 
 def portable_recipe(recipe: "Recipe") -> "Recipe":
@@ -91,11 +110,8 @@ def portable_recipe(recipe: "Recipe") -> "Recipe":
     data, lora, model, judge = recipe.data, recipe.lora, recipe.model, recipe.judge
     return recipe.model_copy(
         update={
-            "data": data.model_copy(
-                update={
-                    "path": data.path and portable_path(data.path),
-                    "difficulty": data.difficulty and portable_path(data.difficulty),
-                }
+            "data": data.with_paths(portable_path).model_copy(
+                update={"difficulty": data.difficulty and portable_path(data.difficulty)}
             ),
             "lora": lora.model_copy(update={"start": lora.start and portable_path(lora.start)}),
             "model": model.model_copy(update={"name": portable_path(model.name)}),
@@ -167,6 +183,26 @@ def _apply(raw: RawRecipe, override: str) -> None:
     for replaced in [other for other in raw.places if other[: len(path)] == path]:
         del raw.places[replaced]
     raw.places[path] = override
+
+
+def _replace_alternatives(raw: RawRecipe, overridden: Sequence[str]) -> None:
+    """Drop the values of the file that an override replaces in another form."""
+    for key in overridden:
+        section, name = _section_of(raw, key)
+        others = ALTERNATIVES.get(key, ()) if section.get(name) else ()  # null replaces nothing
+        for other in set(others) - set(overridden):
+            section, name = _section_of(raw, other)
+            if section.pop(name, None) is not None:
+                _forget_sources(raw, other)
+
+
+def _section_of(raw: RawRecipe, key: str) -> tuple[dict[str, Any], str]:
+    """The section that holds a key, and the last part of the key; an empty section if there is none."""
+    *path, name = key.split(".")
+    section: Any = raw.values
+    for part in path:
+        section = section.get(part) if isinstance(section, dict) else None
+    return section if isinstance(section, dict) else {}, name
 
 
 def _forget_sources(raw: RawRecipe, *replaced: str) -> None:

@@ -15,6 +15,7 @@ from lowmed.section import Section
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 REWARDS: KeyPath = ("method", "rewards")
+SOURCES: KeyPath = ("data", "sources")
 
 
 def all_mistakes(raw: RawRecipe, error: ValidationError | None) -> list[str]:
@@ -121,6 +122,8 @@ def _explain(raw: RawRecipe, path: KeyPath, problem: dict[str, Any]) -> str:
             return str(problem["ctx"]["error"])
         case "model_type" if path[:-1] == REWARDS and isinstance(problem["input"], str):
             return f"must be a mapping: write {{name: {problem['input']}}}"
+        case "model_type" if path[:-1] == SOURCES and isinstance(problem["input"], str):
+            return f"must be a mapping: write {{source: {problem['input']}}}"
         case "tuple_type":
             return f"({_short(problem['input'])}) must be a list"
         case "model_type" | "model_attributes_type" | "dict_type":

@@ -13,6 +13,8 @@ from lowmed.recipe.model import LoraSpec, ModelSpec
 from lowmed.recipe.track import TrackSpec
 from lowmed.section import Positive, Section, Share, counterpart
 
+STEPS, DERIVED = "method.max_steps", "method.epochs"
+
 
 class BridgeSpec(Section):
     """Settings of `lowmed bridge`: RL if the probe shows support, otherwise a round of SFT and another probe."""
@@ -108,6 +110,32 @@ class Recipe(Section):
     provenance: dict[str, str] = Field({}, description="recipe key -> source of its value")
 
     @model_validator(mode="after")
+    def _steps_or_epochs(self) -> "Recipe":
+        methods = {"method": self.method} | ({"bridge.sft": self.bridge.sft} if self.bridge else {})
+        for key, method in methods.items():
+            both = method.epochs is not None and "max_steps" in method.model_fields_set
+            if both and not (key == "method" and self.steps_are_known):
+                raise ValueError(f"{key} has both max_steps and epochs; keep one of them")
+        return self
+
+    @property
+    def steps_are_known(self) -> bool:
+        """Whether `method.max_steps` was set, or derived from `method.epochs`, which its provenance then states."""
+        return self.method.epochs is None or self.provenance.get(STEPS, "").startswith(DERIVED)
+
+    def with_steps_for(self, questions: int) -> "Recipe":
+        """The recipe with `max_steps` derived from `epochs`; unchanged without `epochs`.
+
+        Args:
+            questions: the number of training questions.
+        """
+        if self.method.epochs is None:
+            return self
+        method = self.method.model_copy(update={"max_steps": self.method.steps_for(questions)})
+        source = f"{DERIVED}={method.epochs:g} passes over {questions:,} questions"
+        return self.model_copy(update={"method": method, "provenance": self.provenance | {STEPS: source}})
+
+    @model_validator(mode="after")
     def _dev_questions_exist(self) -> "Recipe":
         if self.data.dev == 0 and self.dev != DevSpec():
             raise ValueError("dev: no questions are reserved for it; set data.dev, e.g. data.dev=0.1")
@@ -127,4 +155,6 @@ class Recipe(Section):
     def digest(self) -> str:
         """The first twelve hex digits of a SHA-256 over everything that can change the result."""
         settings = self.model_dump(mode="json", exclude={"about", "provenance", "track"})
+        if self.method.epochs is not None:
+            del settings["method"]["max_steps"]  # it follows from the data
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

@@ -19,14 +19,15 @@ def render(content: RunReport) -> str:
     """Render the card as Markdown; texts of data and models are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["interval"] = interval
-    source = KNOWN.get(content.recipe.data.source)
+    spec = content.recipe.data
+    sources = {name: KNOWN.get(entry.source) for name, entry in zip(spec.names, spec.entries, strict=True)}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     body = template.render(
         run=content.run,
         recipe=content.recipe,
         evaluations=list(content.evaluations.values()),
-        license=source.license if source else UNKNOWN_LICENSE,
-        citation=source.citation if source else "",
+        licenses=[(name, source.license if source else UNKNOWN_LICENSE) for name, source in sources.items()],
+        citations=[(name, source.citation) for name, source in sources.items() if source],
         embedded=content.recipe.model.name == "nano",
         judged=any(report.judged for report in content.evaluations.values()),
         notice=NOTICE,

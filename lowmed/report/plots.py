@@ -12,6 +12,7 @@ COLORS = ("#2a7de1", "#e07b28", "#2f9e63", "#b04ac0", "#d1495b")
 FIGURES: Mapping[str, tuple[str, ...]] = {
     "Loss": ("loss",),
     "Reward": ("reward", "rewards/"),
+    "Reward by source": ("source/",),
     "Token accuracy": ("token_accuracy",),
     "Reward spread within groups": ("reward_std",),
     "Zero-variance groups, clipped completions (share)": ("zero_spread_groups", "clipped"),

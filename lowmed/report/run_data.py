@@ -47,7 +47,7 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
     if data_changes(run.folder, data_split) or not known:
         return {"missing": "these are not the data that the run was trained on; name another copy with --path"}
     splits = {name: [samples[sample_id] for sample_id in part] for name, part in ids.items() if part}
-    folder = Path(path or spec.path or "").expanduser()
+    folder = Path("" if spec.sources else path or spec.path or "").expanduser()
     root, audit_name = (folder.parent, f"audit.{folder.stem}.json") if folder.is_file() else (folder, "audit.json")
     card = prepared_folder.data_card(root) if spec.source == "folder" else None
     stored = [file for _, file in prepared_folder.stored_files(root)] if card else []

@@ -74,7 +74,11 @@ def settings(recipe: Recipe) -> list[tuple[str, str, str]]:
                 shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 result.append((key, shown, _provenance(key, recipe.provenance)))
 
-    walk("", recipe.model_dump(mode="json", exclude={"about", "provenance", "track"}))
+    public = recipe.model_copy(update={"data": recipe.data.with_paths(lambda _: None)})
+    values = public.model_dump(mode="json", exclude={"about", "provenance", "track"})
+    for entry in values["data"]["sources"]:
+        del entry["path"]
+    walk("", values)
     return result
 
 

@@ -69,3 +69,15 @@ def rejected(out: Path) -> list[tuple[str, int | None, str]]:
 def everything(folder: Path) -> Sequence[bytes]:
     """The bytes of every file below a folder."""
     return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def slake_with_images(folder: Path) -> Path:
+    """The questions of the real SLAKE in the fixtures, with generated images."""
+    names = set()
+    folder.mkdir(parents=True)
+    for file in (FIXTURES / "slake").glob("*.json"):
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        names |= {row["img_name"] for row in rows}
+        (folder / file.name).write_text(json.dumps(rows), encoding="utf-8")
+    save_images(folder / "imgs", *sorted(names))
+    return folder

@@ -21,7 +21,7 @@ def test_a_nan_loss_at_the_first_step_is_an_error_and_is_recorded(tmp_path: Path
         if name.endswith("language_model.norm.weight"):
             weight.data.fill_(math.nan)
     run = create_run(recipe, "broken", out=str(tmp_path / "run"))
-    data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    data_split = split_data(load_data(recipe.data.name, recipe.data.path), recipe.data, recipe.seed)
     with pytest.raises(SetupError, match="NaN or infinite at the first step"):
         train.train(run, loaded, data_split, report=lambda _step, _row: None)
     assert [math.isnan(row["loss"]) for row in run.rows("metrics.jsonl")] == [True]  # and not 0

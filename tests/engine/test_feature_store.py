@@ -87,7 +87,7 @@ def trained(method: str, folder: Path) -> tuple[Run, load.Loaded]:
     """Two steps of nano."""
     common = ["method.prompts_per_step=2", "method.max_steps=2", "data.max_train_questions=4", "model.load_in=16bit"]
     recipe = load_recipe(method, [*common, *SETTINGS[method]], nano=True)
-    data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    data_split = split_data(load_data(recipe.data.name, recipe.data.path), recipe.data, recipe.seed)
     loaded = train.load_for_training(recipe)
     run = create_run(recipe, "tower", out=str(folder))
     assert train.train(run, loaded, data_split, report=lambda _step, _row: None) == "finished"

@@ -94,7 +94,7 @@ def test_half_precision_as_on_a_t4_trains(
     fp16 = replace(device.find_device(recipe.model), precision="fp16")
     monkeypatch.setattr(device, "find_device", lambda _model: fp16)
     run = create_run(recipe, "half", out=str(tmp_path / "run"))
-    data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    data_split = split_data(load_data(recipe.data.name, recipe.data.path), recipe.data, recipe.seed)
     loaded = train.load_for_training(recipe)
     assert train.train(run, loaded, data_split, report=lambda _step, _row: None) == "finished"
     print([(row["loss"], row["grad_norm"]) for row in rows(run.folder)])  # inf: the scaler skipped this step

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,23 @@ def call(functions: list[Any], rows: list[int], texts: list[str], step: int = 1,
 
 def right(row: int) -> str:
     return prompt.reference_completion(FAMILY, ROWS[row].sample)
+
+
+def test_rewards_of_several_sources_are_logged_by_source(tmp_path: Path) -> None:
+    sources = "data.sources=[{source: phantom, name: a}, {source: phantom, name: b}]"
+    run = create_run(load_recipe("rarl", [sources], nano=True), "mixed", out=str(tmp_path / "run"))
+    rows = [TrainingRow(replace(row.sample, source="ab"[number % 2]), 0) for number, row in enumerate(ROWS)]
+    built = rewards.build([("accuracy", 2.0, {}), ("format", 0.5, {})])
+    logged: dict[str, float] = {}
+    functions = rollouts.reward_functions(built, rows, [END], run)
+    call(functions, [0, 0, 3], [right(0), "no tags", "no tags"], log_metric=logged.__setitem__)
+    assert logged == {"source/a/reward": 1.25, "source/b/reward": 0.0}
+    assert [row["source"] for row in run.rows("rollouts.jsonl")] == ["a", "a", "b"]
+
+
+def test_rewards_of_one_source_are_not_logged_by_source(run: Run) -> None:
+    functions = rollouts.reward_functions(rewards.build([("accuracy", 1.0, {})]), ROWS, [END], run)
+    call(functions, [0], [right(0)], log_metric=lambda name, _: pytest.fail(name))
 
 
 def test_each_function_returns_its_reward_and_all_scores_are_recorded(run: Run) -> None:

@@ -274,7 +274,7 @@ def test_two_steps_of_grpo_encode_each_distinct_image_once(tmp_path: Path) -> No
              "model.load_in=16bit",
              "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false"]  # fmt: skip
     recipe = load_recipe("rarl", small, nano=True)
-    data_split = split_data(load_data(recipe.data.source, recipe.data.path), recipe.data, recipe.seed)
+    data_split = split_data(load_data(recipe.data.name, recipe.data.path), recipe.data, recipe.seed)
     loaded = train.load_for_training(recipe)
     run = create_run(recipe, "tower", out=str(tmp_path / "run"))
     assert train.train(run, loaded, data_split, report=lambda _step, _row: None) == "finished"
