@@ -67,7 +67,7 @@ def _summary(run: Run, size: int) -> RunSummary:
         reason=reason,
         recipe=record.name,
         method=str(_inner(recipe, "method", "kind") or ""),
-        source=str(_inner(recipe, "data", "source") or ""),
+        source=_source(recipe),
         steps=last if isinstance(last, int) and status != "finished" else record.steps or 0,
         max_steps=max_steps if isinstance(max_steps, int) else None,
         accuracy=_accuracy(evaluations(run)[0]),
@@ -111,6 +111,14 @@ def _accuracy(evaluated: list[EvaluationSummary]) -> HeldOutAccuracy | None:
                     source=source, split=split, questions=part.questions, strict=part.strict["tuned"]
                 )
     return None
+
+
+def _source(recipe: Any) -> str:
+    """The name of the data set, or the names of several, joined by +."""
+    several = _inner(recipe, "data", "sources")
+    entries = several if isinstance(several, list) else []
+    names = [entry.get("name") or entry.get("source") for entry in entries if isinstance(entry, dict)]
+    return "+".join(map(str, names)) or str(_inner(recipe, "data", "source") or "")
 
 
 def _inner(values: Mapping[str, Any], section: str, key: str) -> Any:

@@ -18,7 +18,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def parameters(run: Run) -> dict[str, str]:
     """The settings of a run by dotted key, its digests, and the version of lowmed."""
     record = run.record
-    settings = run.recipe.model_dump(mode="json", exclude={"about", "provenance", "track"})
+    recipe = run.recipe
+    public = recipe.model_copy(update={"data": recipe.data.with_paths(lambda _: None)})
+    settings = public.model_dump(mode="json", exclude={"about", "provenance", "track"})
     return {
         "recipe_digest": record.recipe_digest,
         "data_digest": record.data_digest or "",
