@@ -115,7 +115,10 @@ def _assign(
     by_source: bool,
 ) -> dict[str, str]:
     """The part of each cluster."""
-    total = _labels((row for rows in clusters.values() for row in rows), by_source)
+    of_cluster = {name: _labels(rows, by_source) for name, rows in clusters.items()}
+    total: Counter[tuple[str, str]] = Counter()
+    for counts in of_cluster.values():
+        total.update(counts)
     smallest = min(fractions.values())
     total = Counter({label: count for label, count in total.items() if count * smallest >= 1 or label == ALL_ROWS})
     wanted = {name: {label: fraction * count for label, count in total.items()} for name, fraction in fractions.items()}
@@ -126,7 +129,7 @@ def _assign(
     part_of: dict[str, str] = {}
     for position, cluster in enumerate(order):
         size = len(clusters[cluster])
-        labels = {label: count for label, count in _labels(clusters[cluster], by_source).items() if label in total}
+        labels = {label: count for label, count in of_cluster[cluster].items() if label in total}
         names = sorted(empty) if len(empty) >= len(order) - position else list(fractions)
         fitting = [name for name in names if missing[name][ALL_ROWS] >= size - ROUNDING]
         if fitting:
