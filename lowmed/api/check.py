@@ -41,6 +41,7 @@ class CheckReport:
         data: rows, images and kinds of the data set, as lines.
         split: one line for each part of the split.
         draws: what is drawn from each data set, as lines.
+        start: held-out parts that the starting adapter was trained on, as lines.
         dev: the evaluation during training, as lines; empty without one.
         allowed: problems of the split that the recipe allows by name.
         abstaining: rewards that abstain on most training questions, which the recipe allows by name.
@@ -60,6 +61,7 @@ class CheckReport:
     data: tuple[str, ...]
     split: tuple[str, ...]
     draws: tuple[str, ...]
+    start: tuple[str, ...]
     dev: tuple[str, ...]
     allowed: tuple[str, ...]
     abstaining: "tuple[Abstention, ...]"
@@ -96,6 +98,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
+    from lowmed.data.run_identity import rows_of_start, warnings_of_start
     from lowmed.evaluation import dev
     from lowmed.evaluation.split_size import describe_split
     from lowmed.rewards import with_corpus
@@ -109,11 +112,13 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     abstaining = require_applicable_rewards(recipe, built, data.split.train)
     gold = gold_subset(data.split.train)
     reward_report = check_rewards(built, gold, recipe.prompts.training) if built else None
+    by_start = warnings_of_start(rows_of_start(recipe.lora.start), data.split)
     return CheckReport(
         recipe_digest=recipe.digest,
         data=data.description,
         split=tuple(describe_split(data.split)),
         draws=tuple(describe_draws(recipe, data.split)),
+        start=tuple(f"{part}: {warning}" for part, warning in by_start.items()),
         dev=tuple(dev.describe(recipe, data.split)),
         allowed=data.allowed,
         abstaining=abstaining,

@@ -127,7 +127,14 @@ def _train(
     from lowmed.api.preconditions import require_applicable_rewards, require_trainable
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
-    from lowmed.data.run_identity import data_changes, keep_earlier_data, warn_of_earlier_data
+    from lowmed.data.run_identity import (
+        data_changes,
+        keep_earlier_data,
+        rows_of_start,
+        store_start,
+        warn_of_earlier_data,
+        warnings_of_start,
+    )
     from lowmed.engine import device
 
     rewards = require_trainable(recipe)
@@ -163,6 +170,10 @@ def _train(
         log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(describe_split(data_split)))
+    start_rows = rows_of_start(recipe.lora.start) if run is None else []
+    by_start = warnings_of_start(start_rows, data_split)
+    for part, warning in by_start.items():
+        log(f"WARNING {part}: {warning}; every table of the run states it")
     log("draws   " + "\n        ".join(describe_draws(recipe, data_split)))
     for line in describe(recipe, data_split):
         log(f"dev     {line}")
@@ -177,6 +188,8 @@ def _train(
     if run and changes:
         keep_earlier_data(run.folder)
     run = run or create_run(recipe, name, out=None if out is None else fspath(out))
+    if by_start:
+        store_start(run.folder, start_rows)
     log(f"run     {run.folder}")
     bar = progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0)
     with nullcontext() if resumed else _lock(run, log), bar as advance:

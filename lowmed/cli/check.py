@@ -46,6 +46,7 @@ def _print(name: str, report: "CheckReport") -> None:
     _print_lines("data", report.data)
     _print_lines("split", report.split)
     _print_lines("draws", report.draws)
+    _print_lines("WARNING", report.start)
     _print_lines("dev", report.dev)
     _print_lines("allowed", tuple(map(str, report.abstaining)))
     _print_lines("filter", report.difficulty)

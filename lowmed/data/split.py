@@ -34,7 +34,8 @@ class DataSplit:
         digest: digest of the data set.
         patients_in_train: for each held-out part, its patients that are also trained on.
         rows: the identity of all rows of the data set, with their part.
-        changed: for each held-out part, a warning if the data have changed since the run started.
+        changed: for each held-out part, a warning if the data have changed since the run started, or if the starting
+            adapter was trained on the part.
         dev: the samples that the run is evaluated on during training.
     """
 

@@ -8,7 +8,16 @@ from PIL import Image
 
 from lowmed.data.dataset import DataSet
 from lowmed.data.identity import changes
-from lowmed.data.run_identity import ROWS, data_changes, keep_earlier_data, store_data, warn_of_earlier_data
+from lowmed.data.run_identity import (
+    ROWS,
+    data_changes,
+    keep_earlier_data,
+    rows_of_start,
+    store_data,
+    store_start,
+    warn_of_earlier_data,
+    warnings_of_start,
+)
 from lowmed.data.split import HELD_OUT, split_data
 from lowmed.errors import RunError
 from lowmed.recipe import DataSpec
@@ -102,6 +111,33 @@ def test_a_split_of_changed_data_counts_the_questions_that_were_trained_on_befor
     store_data(tmp_path, second)
     assert data_changes(tmp_path, second) == []
     assert warn_of_earlier_data(tmp_path, second, changed=False).stamp(HELD_OUT) == warning  # for ever
+
+
+def test_held_out_questions_that_the_starting_adapter_was_trained_on_are_stated(tmp_path: Path) -> None:
+    spec = DataSpec(source="s")
+    first, same, other = (split_data(data(), spec, seed) for seed in (0, 0, 1))
+    (tmp_path / "first" / "adapter").mkdir(parents=True)
+    store_data(tmp_path / "first", first)
+    rows = rows_of_start(str(tmp_path / "first"))
+    assert rows == rows_of_start(str(tmp_path / "first" / "adapter"))
+    assert {row.id for row in rows} == {sample.id for sample in first.train}
+    assert warnings_of_start(rows, same) == {}
+    trained = {sample.images for sample in first.train}
+    seen = sum(sample.images in trained for sample in other.held_out[HELD_OUT])
+    assert seen > 0
+    warning = f"the starting adapter was trained on {seen} of its {len(other.held_out[HELD_OUT])} questions or images"
+    assert warnings_of_start(rows, other) == {HELD_OUT: warning}
+    (tmp_path / "second").mkdir()
+    store_data(tmp_path / "second", other)
+    store_start(tmp_path / "second", rows)
+    assert warn_of_earlier_data(tmp_path / "second", other, changed=False).stamp(HELD_OUT) == f"; {warning}"
+    # A third run, whose split is that of the first one, starts from the second: the first run's training counts too.
+    after_both = warnings_of_start(rows_of_start(str(tmp_path / "second")), other)
+    assert after_both == {HELD_OUT: warning}
+
+
+def test_the_training_of_an_adapter_without_a_run_is_unknown(tmp_path: Path) -> None:
+    assert rows_of_start(None) == rows_of_start(str(tmp_path)) == rows_of_start("owner/adapter") == []
 
 
 def test_a_removed_and_an_added_row_without_images_are_not_one_edited_row() -> None:
