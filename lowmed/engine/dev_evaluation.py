@@ -13,9 +13,10 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lowmed.engine import chat, generate
-from lowmed.engine.adapter import write_adapter
+from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
+from lowmed.errors import RunError
 from lowmed.evaluation import dev
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.evaluation.metrics import prediction, scored
@@ -70,12 +71,26 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]  # transformers is u
         return dev.is_exhausted(self.lines, self.job.recipe.dev.patience)
 
     def rewind(self, step: int) -> None:
-        """Forget everything after a step, from which the run resumes."""
+        """Forget everything after a step, from which the run resumes.
+
+        Raises:
+            RunError: the best adapter until then is missing.
+        """
         for name in (dev.FILE, dev.COMPLETIONS):
             self.job.run.rewind(name, step)
         for folder in self._best_folders():
             if _step(folder) > step:
                 shutil.rmtree(folder)
+        best, record = self.best_adapter(), self.job.run.record
+        if best is None or best.is_dir():
+            return
+        if record.adapter_step != _step(best) or not self.job.run.adapter.is_dir():
+            raise RunError(
+                "the best adapter so far is missing",
+                str(best),
+                "restore the folder, or start a new run; dev.keep=last would not need it",
+            )
+        copy_adapter(self.job.run.adapter, best)  # the run had finished
 
     def remove_best_adapters(self) -> None:
         """Remove the best adapters, because the run has its own copy of the one that it keeps."""

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,9 +14,11 @@ import pytest
 from conftest import Lowmed
 from PIL import Image
 
+import lowmed
 from lowmed.data import for_recipe
 from lowmed.data.split import DataSplit
 from lowmed.engine import train
+from lowmed.errors import RunError
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import load_recipe
 from lowmed.run import Run, create_run
@@ -155,3 +158,16 @@ def test_a_run_killed_at_ten_random_points_ends_with_the_same_best_adapter(tmp_p
     assert rows(resumed, "dev.jsonl") == rows(expected, "dev.jsonl")
     assert json.loads((resumed.folder / "run.json").read_text())["status"] == "finished"
     assert not (resumed.folder / "best").exists()
+
+
+def test_a_run_that_finished_without_recording_it_finishes_again_with_the_same_adapter(tmp_path: Path) -> None:
+    recipe = load_recipe("rarl-sft", [*SFT, *DEV], nano=True)
+    run = trained(recipe, for_recipe(recipe).split, tmp_path / "run")
+    before = weights(run)
+    run.update(status="running")
+    assert lowmed.resume_training(run).record.status == "finished"
+    assert weights(run) == before
+    shutil.rmtree(run.adapter)
+    run.update(status="running")
+    with pytest.raises(RunError, match="the best adapter so far is missing"):
+        lowmed.resume_training(run)
