@@ -1,6 +1,10 @@
 """The run directory: created once, written atomically, read by every later command."""
 
+import errno
+import logging
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -159,17 +163,30 @@ def create_run(recipe: "Recipe", name: str, *, out: str | None = None) -> Run:
         SetupError: it cannot be written.
     """
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    # Built aside and renamed, so that a killed process leaves no directory that is neither a run nor free.
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     with disk_errors(folder):
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError as error:
-            raise RunError(
-                "the run directory exists", str(folder), f"choose another --out, or resume it with --resume {folder}"
-            ) from error
-        write_text(folder / RECIPE, dump_recipe(portable_recipe(recipe)))
+        if os.path.lexists(folder):
+            raise _existing(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        write_text(aside / RECIPE, dump_recipe(portable_recipe(recipe)))
         record = RunRecord(name=name, status="running", started=utc_now(), recipe_digest=recipe.digest)
-        record.write(folder / RECORD)
+        record.write(aside / RECORD)
+        try:
+            aside.rename(folder)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # created in the meantime
+                raise _existing(folder) from error
+            raise
     return Run(folder)
+
+
+def _existing(folder: Path) -> RunError:
+    return RunError(
+        "the run directory exists", str(folder), f"choose another --out, or resume it with --resume {folder}"
+    )
 
 
 def open_run(path: str) -> Run:
@@ -180,7 +197,7 @@ def open_run(path: str) -> Run:
     """
     if path == "auto":
         files = sorted(Path(FOLDER).glob(f"[!.]*/{RECORD}"))  # hidden: half removed
-        unfinished = [file.parent for file in files if read_record(file, RunRecord).status != "finished"]
+        unfinished = [file.parent for file in files if _is_unfinished(file)]
         if not unfinished:
             raise RunError("no unfinished run to resume", f"{FOLDER}/", "start one, or name a directory: --resume RUN")
         return Run(unfinished[-1])
@@ -189,6 +206,15 @@ def open_run(path: str) -> Run:
     if not (Path(path) / RECORD).is_file():
         raise RunError("not a run directory", path, f"name a directory that holds {RECORD}")
     return Run(Path(path))
+
+
+def _is_unfinished(file: Path) -> bool:
+    """Whether a run can be resumed, by its record. A damaged one is skipped with a warning."""
+    try:
+        return read_record(file, RunRecord).status != "finished"
+    except RunError as error:
+        logging.getLogger("lowmed").warning(f"skipped {file.parent}: {error.what}")
+        return False
 
 
 def _missing(path: str) -> RunError:

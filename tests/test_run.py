@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,54 @@ def test_a_run_can_be_read_back(tmp_path: Path) -> None:
     assert run.record.recipe_digest == run.recipe.digest
     run.update(steps=7)
     assert (run.record.seconds, run.record.steps, run.record.peak_gib) == (3.0, 7, None)
+
+
+def test_a_process_killed_while_it_creates_a_run_leaves_its_name_free(tmp_path: Path) -> None:
+    """Killed at each file operation in turn: afterwards there is no run, or a whole one that can be resumed."""
+    statuses = set()
+    for count in range(1, 20):
+        folder = tmp_path / str(count) / "run"
+        pid = os.fork()
+        if pid == 0:
+            _kill_at(count, tmp_path / str(count))
+            fresh(folder)
+            os._exit(0)
+        killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        if folder.exists():
+            assert open_run(str(folder)).record.status == "running"
+        else:
+            assert killed
+            assert fresh(folder).recipe.method.kind == "grpo"
+        statuses.add(killed)
+    assert statuses == {True, False}
+
+
+def _kill_at(count: int, inside: Path) -> None:
+    left = count
+
+    def watch(event: str, details: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in ("open", "os.mkdir", "os.rename") and str(details[0]).startswith(str(inside)):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def test_a_damaged_run_does_not_keep_the_others_from_resuming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = fresh(Path("runs/20260101-good"))
+    damaged = fresh(Path("runs/20260202-damaged"))
+    (damaged.folder / "run.json").write_text("{")
+    Path("runs/20260303-empty").mkdir()
+    assert open_run("auto").folder == good.folder
+    assert "skipped runs/20260202-damaged: the file is not JSON" in caplog.text
+    good.update(status="finished")
+    with pytest.raises(RunError, match="no unfinished run to resume"):
+        open_run("auto")
 
 
 @pytest.mark.parametrize(

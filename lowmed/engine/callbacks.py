@@ -1,6 +1,7 @@
 """Trainer callback: metrics, finished checkpoints, graceful stop, progress."""
 
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -34,11 +35,11 @@ METRICS = {
 
 
 class StopSignal:
-    """Whether to stop after the current step: on Ctrl-C, on SIGTERM or before a deadline.
+    """Whether to stop after the current step: on Ctrl-C, SIGTERM or SIGHUP, or before a deadline.
 
     Attributes:
         deadline: in `time.monotonic()`, or None.
-        reason: `SIGINT`, `SIGTERM` or `time`; empty during training.
+        reason: `SIGINT`, `SIGTERM`, `SIGHUP` or `time`; empty during training.
     """
 
     def __init__(self, deadline: float | None) -> None:
@@ -57,14 +58,20 @@ class StopSignal:
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
-        """On the first Ctrl-C or SIGTERM stop after the current step; on the second one end the process as usual."""
+        """On the first Ctrl-C, SIGTERM or SIGHUP stop after the current step; on the second one end as usual.
+
+        SIGHUP says that the terminal is gone, e.g. a lost ssh connection. A process that ignores it (nohup) still does.
+        """
 
         def stop(number: int, _frame: FrameType | None) -> None:
             self.reason = signal.Signals(number).name
+            if number == signal.SIGHUP:
+                _leave_terminal()
             for other in before:
                 signal.signal(other, before[other])
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
         for number in before:
             signal.signal(number, stop)
         try:
@@ -72,6 +79,22 @@ class StopSignal:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _leave_terminal() -> None:
+    """Write to nowhere instead of to a terminal that is gone: an error there would end the run without a checkpoint."""
+    with Path(os.devnull).open("w") as nowhere:
+        for descriptor in (1, 2):
+            if os.isatty(descriptor) or not _is_open(descriptor):
+                os.dup2(nowhere.fileno(), descriptor)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped

@@ -1,9 +1,13 @@
 """A killed run resumes to the same result as an uninterrupted one."""
 
+import contextlib
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -109,3 +113,37 @@ def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, 
     repeated = lowmed("sft", "--resume", "run")
     assert repeated.returncode == 2
     assert "the run is finished" in repeated.stderr
+
+
+def test_a_lost_terminal_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-m", "lowmed", "sft", *SMALL["sft"], *LONGER, "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=inside, stdout=inside, stderr=inside)
+    os.close(inside)
+    reader = threading.Thread(target=_read_all, args=(terminal,), daemon=True)
+    reader.start()
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()):
+        assert process.poll() is None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.02)
+    process.send_signal(signal.SIGHUP)
+    os.close(terminal)  # from here on every write to the terminal fails
+    process.wait(timeout=120)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["reason"]) == ("stopped", "SIGHUP")
+    assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{record['steps']}" / "complete.json").exists()
+
+
+def _read_all(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+def test_a_run_under_nohup_survives_the_terminal(tmp_path: Path) -> None:
+    command = ["nohup", sys.executable, "-m", "lowmed", "sft", *SMALL["sft"], *SHORT, "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stop_after(process, tmp_path / "run", 1, signal.SIGHUP)
+    assert process.returncode == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
