@@ -82,11 +82,11 @@ class StopSignal:
 
 
 def _leave_terminal() -> None:
-    """Write to nowhere instead of to a terminal that is gone: an error there would end the run without a checkpoint."""
-    with Path(os.devnull).open("w") as nowhere:
+    """Discard the output of a terminal that is gone: an error there would end the run without a checkpoint."""
+    with Path(os.devnull).open("w") as discarded:
         for descriptor in (1, 2):
             if os.isatty(descriptor) or not _is_open(descriptor):
-                os.dup2(nowhere.fileno(), descriptor)
+                os.dup2(discarded.fileno(), descriptor)
 
 
 def _is_open(descriptor: int) -> bool:
