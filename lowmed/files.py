@@ -27,8 +27,10 @@ def write_text(path: Path, text: str) -> None:
     """Write a file atomically: to a temporary file in the same directory, then rename it.
 
     Raises:
-        SetupError: the disk is full or not writable; an existing file is then unchanged.
+        SetupError: the disk is full or not writable, or the path is a device or a folder. What exists is unchanged.
     """
+    if path.exists() and not path.is_file():  # root could rename a file over a device
+        raise SetupError("this is not a file", str(path), "choose another path")
     temporary = path.with_name(f".{path.name}.tmp")
     with disk_errors(path):
         try:

@@ -207,3 +207,22 @@ def test_a_new_run_contains_no_path_of_this_machine(tmp_path: Path) -> None:
     text = "".join(path.read_text() for path in run.folder.iterdir())
     assert str(tmp_path) not in text
     assert json.loads((run.folder / "run.json").read_text())["status"] == "running"
+
+
+@pytest.mark.parametrize("kind", ["device", "folder", "pipe", "link to a device"])
+def test_nothing_but_a_file_is_replaced(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    match kind:
+        case "device":
+            path = Path("/dev/null")
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case _:
+            path.symlink_to("/dev/null")
+    mode = path.stat().st_mode
+    with pytest.raises(SetupError, match="this is not a file"):
+        write_json(path, {})
+    assert path.stat().st_mode == mode
+    assert not list(tmp_path.glob(".x*"))
