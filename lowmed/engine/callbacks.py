@@ -108,6 +108,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.report = report
         self.steps_per_batch = steps_per_batch  # on the same completions, which a checkpoint does not contain
         self.step_started = time.monotonic()
+        self.step_seconds = 0.0
         self.longest_step = 0.0
 
     def on_train_begin(
@@ -127,6 +128,10 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock of a step."""
         self.step_started = time.monotonic()
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Stop the clock of a step, before an evaluation follows."""
+        self.step_seconds = time.monotonic() - self.step_started
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -164,7 +169,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         if logs is None or "loss" not in logs:
             return  # the summary at the end
         row = {name: logs[trl_name] for trl_name, name in METRICS.items() if logs.get(trl_name) is not None}
-        row.setdefault("seconds", time.monotonic() - self.step_started)
+        row.setdefault("seconds", self.step_seconds)
         row |= {
             name.removesuffix("/mean"): value
             for name, value in logs.items()
