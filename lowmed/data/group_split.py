@@ -100,10 +100,12 @@ def connected_groups(samples: Iterable[Sample]) -> dict[str, str]:
 
     owner: dict[str, str] = {}
     for sample in samples:
+        group = root(sample.group)
         for reference in sample.images:
-            first, second = sorted((root(sample.group), root(owner.setdefault(reference, sample.group))))
-            parent[second] = first
-        root(sample.group)
+            other = root(owner.setdefault(reference, sample.group))
+            if other != group:
+                group, second = sorted((group, other))
+                parent[second] = group
     return {group: root(group) for group in parent}
 
 

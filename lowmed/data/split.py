@@ -207,7 +207,9 @@ def limited(data_split: DataSplit, limit: int | None) -> DataSplit:
 def _with_parts(rows: Sequence[RowIdentity], held_out: Mapping[str, Sequence[Sample]]) -> tuple[RowIdentity, ...]:
     """The rows with their part: dev, a held-out part, or `train` for all others, whether trained on or left out."""
     part_of = {sample.id: name for name, samples in held_out.items() for sample in samples}
-    return tuple(replace(row, part=part_of.get(row.id, "train")) for row in rows)
+    return tuple(
+        RowIdentity(row.id, row.split, row.text, row.images, row.group, part_of.get(row.id, "train")) for row in rows
+    )
 
 
 def _limited_training(
