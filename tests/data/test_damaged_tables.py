@@ -258,6 +258,17 @@ def test_parquet_columns_of_any_type_are_read_or_refused(tmp_path: Path) -> None
             run(file)
 
 
+def test_a_large_value_that_stands_in_every_row_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet as writer
+
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int32()), pa.array(["x" * 20_000_000]))
+    content = io.BytesIO()
+    writer.write_table(pa.table({f"c{number}": repeated for number in range(16)}), content, compression="zstd")
+    assert len(content.getvalue()) < 20_000
+    assert "over 1000 times its size" in refused(tmp_path / "t.parquet", content.getvalue())
+
+
 def test_repeated_columns_of_parquet_are_read_or_refused(tmp_path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet as writer

@@ -17,7 +17,9 @@ MAX_ELEMENTS = 10_000_000  # of its XML; a cell has two
 MAX_ELEMENTS_OF_ROW = 100_000
 MAX_ROWS = 2**20  # of Excel itself
 MAX_CELLS = 50_000_000
-BATCH_ROWS = 64
+MAX_BATCH_ROWS = 64  # of Parquet
+MAX_BATCH_BYTES = 256 * 2**20  # if every row were as large as its row group; Python needs several times as much
+MAX_RATIO = 1000  # unpacked over stored bytes of a row group of more than MAX_BATCH_BYTES
 _CHUNK = 2**20
 
 
@@ -131,7 +133,7 @@ def parquet_rows(file: Path, names: list[str] | None = None) -> Iterator[dict[st
     content = open_parquet(file)
     number = 0
     with library_errors(file, "the Parquet file cannot be read"):
-        batches = content.iter_batches(batch_size=BATCH_ROWS, columns=names)
+        batches = content.iter_batches(batch_size=_batch_rows(file, content.metadata), columns=names)
     while True:
         with library_errors(file, f"the Parquet file cannot be read after row {number}"):
             batch = next(batches, None)
@@ -140,6 +142,20 @@ def parquet_rows(file: Path, names: list[str] | None = None) -> Iterator[dict[st
             return
         number += len(rows)
         yield from rows
+
+
+def _batch_rows(file: Path, metadata: Any) -> int:
+    """Rows to unpack at once. A value that is stored once, in a dictionary, may stand in every row."""
+    largest = 1
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = [group.column(at) for at in range(group.num_columns)]
+        unpacked = sum(column.total_uncompressed_size for column in columns)
+        if unpacked > max(MAX_BATCH_BYTES, MAX_RATIO * sum(column.total_compressed_size for column in columns)):
+            what = f"row group {number} of the Parquet file unpacks to over {MAX_RATIO} times its size"
+            raise DataError(what, str(file), "write it again, without the same value of many megabytes in every row")
+        largest = max(largest, unpacked)
+    return max(1, min(MAX_BATCH_ROWS, MAX_BATCH_BYTES // largest))
 
 
 def open_parquet(file: Path) -> Any:
