@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.engine import patches
-from lowmed.engine.adapter import adapter_folder, require_start
+from lowmed.engine.adapter import lora_folder, require_start
 from lowmed.engine.device import Device
 from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError
@@ -179,7 +179,7 @@ def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Lo
         loaded.model = module.add_adapter(loaded.model, lora)
     else:
         require_start(lora)
-        loaded.model = module.load_adapter(loaded.model, str(adapter_folder(lora.start)), trainable=True)
+        loaded.model = module.load_adapter(loaded.model, lora_folder(lora.start), trainable=True)
     loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not a path of this machine
     patches.skip_vocabulary_check(loaded.model)
     check_trainable(loaded.model)
@@ -197,7 +197,7 @@ def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
         RunError: there is no adapter in the folder.
     """
     module = _import_backend(loaded.backend)
-    loaded.model = module.load_adapter(loaded.model, str(adapter_folder(str(folder))), trainable=False)
+    loaded.model = module.load_adapter(loaded.model, lora_folder(str(folder)), trainable=False)
     return loaded
 
 

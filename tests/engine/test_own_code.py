@@ -14,8 +14,9 @@ import pytest
 from ship import finished
 
 from lowmed import nano
+from lowmed.engine.adapter import lora_folder
 from lowmed.engine.own_code import own_code_refused
-from lowmed.errors import LowmedError, SetupError
+from lowmed.errors import LowmedError, RunError, SetupError
 
 ROOT = Path(__file__).parent.parent.parent
 REFUSED = "needs code of its own (auto_map), which lowmed does not run"
@@ -132,6 +133,22 @@ def test_a_malformed_auto_map_runs_nothing(tmp_path: Path, file: str, auto_map: 
         load(model)
         raise SetupError("loaded without the code", "", "")
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        finished.CONFIG | {"megatron_config": {"a": 1}, "megatron_core": "antigravity"},
+        finished.CONFIG | {"peft_type": "PROMPT_TUNING", "prompt_tuning_init": "TEXT", "tokenizer_name_or_path": "m"},
+        {"peft_type": ["LORA"]}, {}, [], 5, None,
+    ],
+)  # fmt: skip
+def test_an_adapter_that_is_no_plain_lora_is_refused(tmp_path: Path, config: object) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError):
+        lora_folder(str(tmp_path))
+    (tmp_path / "adapter_config.json").write_text(json.dumps(finished.CONFIG))
+    assert lora_folder(str(tmp_path)) == str(tmp_path)
 
 
 def test_only_the_refusal_of_code_is_translated() -> None:
