@@ -98,9 +98,11 @@ def write_weights(model: str, folder: str) -> None:
 
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    random_model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(model), dtype=torch.bfloat16)
+    random_model = AutoModelForImageTextToText.from_config(
+        AutoConfig.from_pretrained(model, trust_remote_code=False), dtype=torch.bfloat16, trust_remote_code=False
+    )
     random_model.save_pretrained(folder, max_shard_size="2GB")  # several files with an index
-    AutoProcessor.from_pretrained(model).save_pretrained(folder)
+    AutoProcessor.from_pretrained(model, trust_remote_code=False).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,9 @@ def train_with_trl(
         patches.use_torch_log_probs()
     source = str(nano.folder()) if recipe.model.name == "nano" else recipe.model.name
     max_pixels = recipe.model.max_image_tokens * 28 * 28
-    processor = transformers.AutoProcessor.from_pretrained(source, min_pixels=56 * 56, max_pixels=max_pixels)
+    processor = transformers.AutoProcessor.from_pretrained(
+        source, min_pixels=56 * 56, max_pixels=max_pixels, trust_remote_code=False
+    )
     processor.tokenizer.padding_side = "left"
     base = backend.load(source, recipe.model, used)
     transformers.set_seed(recipe.seed)

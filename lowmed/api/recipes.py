@@ -25,8 +25,9 @@ def show_recipe(name: str) -> str:
         RecipeError: there is no such recipe.
     """
     from lowmed.recipe.io import find_recipe
+    from lowmed.recipe.raw import read_text
 
-    text = find_recipe(name).read_text(encoding="utf-8")
+    text = read_text(find_recipe(name))
     return "".join(f"# {column:<13} {cell}\n" for column, cell in _table_row(name).items()) + text
 
 
@@ -43,10 +44,11 @@ def copy_recipe(name: str, path: Path) -> None:
     """
     from lowmed.files import write_text
     from lowmed.recipe.io import find_recipe
+    from lowmed.recipe.raw import read_text
 
     if path.exists():
         raise RunError("the file exists", str(path), "choose another name; nothing was written")
-    write_text(path, find_recipe(name).read_text(encoding="utf-8"))
+    write_text(path, read_text(find_recipe(name)))
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -21,6 +21,27 @@ def adapter_folder(path: str) -> Path:
     raise RunError("there is no adapter", path, "name a finished run, or a folder with adapter_config.json")
 
 
+def lora_folder(path: str) -> str:
+    """The adapter folder as of `adapter_folder`, if its adapter is a LoRA.
+
+    PEFT imports a module that the config names (`megatron_core`), and loads a tokenizer for other kinds of adapters.
+
+    Raises:
+        RunError: there is no adapter, its config is damaged, or it is of another kind.
+    """
+    folder = adapter_folder(path)
+    try:
+        config = read_json(folder / "adapter_config.json")
+        is_lora = config["peft_type"] == "LORA" and not config.get("megatron_config")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(
+            f"the adapter's config is damaged ({type(error).__name__})", str(folder), "copy the adapter again"
+        ) from error
+    if not is_lora:
+        raise RunError("the adapter is not a plain LoRA", str(folder), "train one with lowmed, or name another")
+    return str(folder)
+
+
 def write_adapter(model: Any, folder: Path) -> None:
     """Write the trained adapter of a model in PEFT's format. The folder appears only when it is complete."""
     temporary = _temporary(folder)

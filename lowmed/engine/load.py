@@ -8,19 +8,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.engine import patches
-from lowmed.engine.adapter import adapter_folder, require_start
+from lowmed.engine.adapter import lora_folder, require_start
 from lowmed.engine.device import Device
+from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError
 from lowmed.models import PATCHES_PER_TOKEN, ModelFamily, family_of, require_trainable
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
     from lowmed.engine.vision.cache import VisionCache  # imports transformers, and unsloth must be imported first
+
+# What transformers raises on a config or a weight file with values of another type or shape.
+DAMAGED = (AttributeError, IndexError, KeyError, TypeError, SafetensorError, StrictDataclassError)
 
 
 @dataclass
@@ -144,10 +149,12 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     source = str(nano.folder()) if spec.name == "nano" else spec.name
     policy = PixelPolicy(spec.max_image_tokens)
     try:
-        require_trainable(AutoConfig.from_pretrained(source, revision=spec.revision or "main").model_type, spec.name)
-        processor = load_processor(source, spec.revision, policy)
-        model = module.load(source, spec, device)
-    except (OSError, ValueError, SafetensorError) as error:
+        with own_code_refused(source):
+            config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
+            require_trainable(config.model_type, spec.name)
+            processor = load_processor(source, spec.revision, policy)
+            model = module.load(source, spec, device)
+    except (OSError, ValueError, *DAMAGED) as error:
         raise _load_error(spec, error) from error
     check_quantized(model, spec)
     from lowmed.engine.vision import cache
@@ -172,7 +179,7 @@ def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Lo
         loaded.model = module.add_adapter(loaded.model, lora)
     else:
         require_start(lora)
-        loaded.model = module.load_adapter(loaded.model, str(adapter_folder(lora.start)), trainable=True)
+        loaded.model = module.load_adapter(loaded.model, lora_folder(lora.start), trainable=True)
     loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not a path of this machine
     patches.skip_vocabulary_check(loaded.model)
     check_trainable(loaded.model)
@@ -190,7 +197,7 @@ def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
         RunError: there is no adapter in the folder.
     """
     module = _import_backend(loaded.backend)
-    loaded.model = module.load_adapter(loaded.model, str(adapter_folder(str(folder))), trainable=False)
+    loaded.model = module.load_adapter(loaded.model, lora_folder(str(folder)), trainable=False)
     return loaded
 
 
@@ -203,14 +210,19 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> An
         policy: limits of image sizes.
 
     Raises:
-        SetupError: it does not follow the pixel policy.
+        SetupError: it needs code of its own, or does not follow the pixel policy.
     """
     from PIL import Image
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(
-        source, revision=revision or "main", min_pixels=policy.min_pixels, max_pixels=policy.max_pixels
-    )
+    with own_code_refused(source):
+        processor = AutoProcessor.from_pretrained(
+            source,
+            revision=revision or "main",
+            min_pixels=policy.min_pixels,
+            max_pixels=policy.max_pixels,
+            trust_remote_code=False,
+        )
     processor.tokenizer.padding_side = "left"  # right padding misaligns image positions without an error
     width, height = 2000, 1500
     grid = processor.image_processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"]

@@ -22,7 +22,9 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
         spec: weights, revision and quantization.
         device: where the model is put, and its precision.
     """
-    family = family_of(AutoConfig.from_pretrained(source, revision=spec.revision or "main").model_type)
+    family = family_of(
+        AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False).model_type
+    )
     options: dict[str, Any] = {
         "dtype": DTYPES[device.precision],
         "device_map": {"": 0 if device.type == "cuda" else "cpu"},
@@ -41,7 +43,7 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
         model = _random(source, options)
     else:
         model = AutoModelForImageTextToText.from_pretrained(
-            source, revision=spec.revision or "main", use_safetensors=True, **options
+            source, revision=spec.revision or "main", use_safetensors=True, trust_remote_code=False, **options
         )
     patches.keep_4bit_layers_trainable(model)
     return model
@@ -67,9 +69,9 @@ def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
 
 def _random(source: str, options: dict[str, Any]) -> Any:
     """The architecture of a config folder with random weights from torch's global generator."""
-    config = AutoConfig.from_pretrained(source)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     with torch.device("meta"):
-        empty = AutoModelForImageTextToText.from_config(config)
+        empty = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     state = {}
     for name, weight in empty.state_dict().items():
         if name in empty.all_tied_weights_keys:  # with weights of its own the head would no longer be tied
@@ -78,4 +80,4 @@ def _random(source: str, options: dict[str, Any]) -> Any:
             state[name] = torch.empty(weight.shape, dtype=torch.bfloat16).normal_(0.0, 0.02)
         else:  # scales and biases
             state[name] = (torch.ones if name.endswith("weight") else torch.zeros)(weight.shape, dtype=torch.bfloat16)
-    return type(empty).from_pretrained(None, config=config, state_dict=state, **options)
+    return type(empty).from_pretrained(None, config=config, state_dict=state, trust_remote_code=False, **options)

@@ -77,7 +77,9 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
         device: supplies the precision.
     """
     with contextlib.redirect_stdout(sys.stderr):
-        model, _processor = FastVisionModel.from_pretrained(**load_arguments(source, spec, device))
+        model, _processor = FastVisionModel.from_pretrained(
+            **load_arguments(source, spec, device), trust_remote_code=False
+        )
     return model
 
 

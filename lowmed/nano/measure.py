@@ -40,12 +40,12 @@ def load(folder: Path, four_bit: bool) -> tuple[Any, Any]:
         llm_int8_skip_modules=list(QWEN2_VL.keep_16bit),
     )
     model = Qwen2VLForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.bfloat16, quantization_config=quantization if four_bit else None
+        folder, dtype=torch.bfloat16, quantization_config=quantization if four_bit else None, trust_remote_code=False
     )
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False  # as `patches.keep_4bit_layers_trainable` does
-    return model.eval(), AutoProcessor.from_pretrained(folder)
+    return model.eval(), AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 
 
 def completions(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lowmed.errors import RecipeError
-from lowmed.recipe.raw import NEXT_STEP, RawRecipe, parse_value, read_raw
+from lowmed.recipe.raw import NEXT_STEP, RawRecipe, parse_value, problem, read_raw
+from lowmed.recipe.yaml_limits import MAX_DEPTH
 
 if TYPE_CHECKING:  # building the schema takes longer than printing the list of recipes
     from lowmed.recipe.schema import Recipe
@@ -52,7 +53,7 @@ def find_recipe(name: str) -> Path:
         RecipeError: there is no such file.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(name):  # noqa: PTH113  # Path.is_file raises an error for a name that is too long
         return path
     if path.suffix in (".yaml", ".yml"):
         raise RecipeError(
@@ -160,12 +161,17 @@ def _use_nano(raw: RawRecipe) -> None:
 def _apply(raw: RawRecipe, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"`{override}` is not an override", override, "write key=value, e.g. lora.rank=32")
+        raise RecipeError(
+            f"`{_start(override)}` is not an override", _start(override), "write key=value, e.g. lora.rank=32"
+        )
     try:
         value = parse_value(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"the value of `{override}` is not valid YAML", override, "quote the value") from error
+        what = f"the value of `{_start(override)}` is not valid YAML: {problem(error)}"
+        raise RecipeError(what, _start(override), "quote the value") from error
     path = tuple(key.strip().split("."))
+    if len(path) > MAX_DEPTH:
+        raise RecipeError(f"the key has {len(path)} parts", _start(override), NEXT_STEP)
     section: dict[str, Any] = raw.values
     for depth, part in enumerate(path[:-1], 1):
         inner = section.get(part)
@@ -183,6 +189,12 @@ def _apply(raw: RawRecipe, override: str) -> None:
     for replaced in [other for other in raw.places if other[: len(path)] == path]:
         del raw.places[replaced]
     raw.places[path] = override
+
+
+def _start(override: str) -> str:
+    """An override as part of an error: in one line, and not longer than a few."""
+    text = override.replace("\n", "\\n")
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _replace_alternatives(raw: RawRecipe, overridden: Sequence[str]) -> None:

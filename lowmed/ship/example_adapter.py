@@ -10,9 +10,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 folder = Path(__file__).parent
 package = json.loads((folder / "lowmed.json").read_text(encoding="utf-8"))
-processor = AutoProcessor.from_pretrained(folder)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
 base = sys.argv[3] if len(sys.argv) > 3 else package["base"]
-model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto", device_map="auto")
+model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto", device_map="auto", trust_remote_code=False)
 model = PeftModel.from_pretrained(model, folder)
 question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[2])
 content = [{"type": "image"}, {"type": "text", "text": question}]

@@ -9,8 +9,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 folder = Path(__file__).parent
 package = json.loads((folder / "lowmed.json").read_text(encoding="utf-8"))
-processor = AutoProcessor.from_pretrained(folder)
-model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto", device_map="auto")
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto", device_map="auto", trust_remote_code=False)
 question = package["prompts"]["infer"]["question_template"].replace("{question}", sys.argv[2])
 content = [{"type": "image"}, {"type": "text", "text": question}]
 messages = [{"role": "user", "content": content}]

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
 from lowmed.data.image.policy import TOKEN_SIDE_PX
+from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import RunError
 from lowmed.files import write_text
 from lowmed.models import ModelFamily, family_of
@@ -67,8 +68,9 @@ def write_modelfile(folder: Path, files: Sequence[Path], out: Path, system: str 
         RunError: lowmed has no Ollama template for the folder's chat template.
         SetupError: the disk does not allow it.
     """
-    family = family_of(AutoConfig.from_pretrained(folder).model_type, str(folder))
-    processor = AutoProcessor.from_pretrained(folder)
+    with own_code_refused(folder):
+        family = family_of(AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type, str(folder))
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     rendering = processor.apply_chat_template(_EXAMPLE_CHAT, tokenize=False, add_generation_prompt=True)
     expected = _EXAMPLE_RENDERING.format(system=family.system_turn, image=family.image_placeholder)
     if family.ollama_template is None or rendering != expected:

@@ -216,7 +216,7 @@ def _check_pixel_policy(out: Path, processor: Any) -> None:
     from PIL import Image
     from transformers import AutoProcessor
 
-    saved = AutoProcessor.from_pretrained(out)
+    saved = AutoProcessor.from_pretrained(out, trust_remote_code=False)
     image = Image.new("RGB", LARGE_IMAGE_PX)
     grids = [
         one.image_processor(images=[image], return_tensors="pt")["image_grid_thw"].tolist()

@@ -27,7 +27,12 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
             llm_int8_skip_modules=job["keep_16bit"],
         )
     base = AutoModelForImageTextToText.from_pretrained(
-        job["base"], dtype=dtype, device_map={"": job["device"]}, attn_implementation="sdpa", **options
+        job["base"],
+        dtype=dtype,
+        device_map={"": job["device"]},
+        attn_implementation="sdpa",
+        trust_remote_code=False,
+        **options,
     )
     for module in base.modules():
         # On some CPUs bitsandbytes would repack the 4-bit weights. lowmed does not, and the results must be the same.
@@ -35,7 +40,11 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
             module.support_avx512bf16_for_cpu = False
     model = PeftModel.from_pretrained(base, job["adapter"]).eval()
     processor = AutoProcessor.from_pretrained(
-        job["base"], min_pixels=job["min_pixels"], max_pixels=job["max_pixels"], padding_side="left"
+        job["base"],
+        min_pixels=job["min_pixels"],
+        max_pixels=job["max_pixels"],
+        padding_side="left",
+        trust_remote_code=False,
     )
     images = [Image.open(path) for path in job["images"]]
     inputs = processor(text=job["texts"], images=images or None, padding=True, return_tensors="pt").to(model.device)

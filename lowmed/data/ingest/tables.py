@@ -1,14 +1,13 @@
 """Read tables of questions from any common file format, as rows with their location."""
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lowmed.data.ingest import conversations
+from lowmed.data.ingest import binary_tables, conversations
 from lowmed.data.ingest.raw_sample import RowLocation
 from lowmed.errors import DataError
 
@@ -16,6 +15,9 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx", ".parquet")
 TableRow = Mapping[str, Any]
 Line = tuple[RowLocation, TableRow | str]  # a text states why the line cannot be read
 
+MAX_LINE_BYTES = 64 * 2**20
+MAX_JSON_BYTES = 512 * 2**20
+MAX_DEPTH = 32  # of lists and objects in a row
 csv.field_size_limit(2**20)  # a longer cell means that a quote was never closed
 
 
@@ -49,9 +51,21 @@ def read_table(file: Path, turns: conversations.TurnsKept = "all") -> Iterator[L
 
 def split_conversations(lines: Iterable[Line], turns: conversations.TurnsKept) -> Iterator[Line]:
     """The same lines, with each conversation as the rows of its turns."""
-    for location, row in lines:
+    for location, read in lines:
+        row = "the row is nested too deeply" if _is_deep(read) else read
         for question in conversations.questions(dict(row), turns) if not isinstance(row, str) else (row,):
             yield location, question
+
+
+def _is_deep(row: TableRow | str) -> bool:
+    """Whether lists and objects are nested deeper than any column that lowmed reads. Printing them could fail."""
+    level: list[Any] = [row]
+    for _ in range(MAX_DEPTH):
+        nested = [value for value in level if isinstance(value, dict | list | tuple)]
+        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
+        if not level:
+            return False
+    return True
 
 
 def count_rows(file: Path, turns: conversations.TurnsKept = "all") -> int:
@@ -66,12 +80,11 @@ def count_rows(file: Path, turns: conversations.TurnsKept = "all") -> int:
         case ".jsonl" | ".ndjson" if "history" in column_names(islice(read_table(file), 1)):
             return sum(1 for _ in read_table(file, turns))
         case ".parquet":
-            content = _parquet_file(file)
+            content = binary_tables.open_parquet(file)
             if keys := conversations.keys_of(content.schema_arrow.names):
                 return sum(1 for _ in split_conversations(_parquet(file, keys), turns))
             return int(content.metadata.num_rows)
-    with file.open("rb") as lines:
-        return sum(1 for line in lines if line.strip()) - (file.suffix.lower() in (".csv", ".tsv"))
+    return sum(1 for line in _lines(file) if line.strip()) - (file.suffix.lower() in (".csv", ".tsv"))
 
 
 def column_names(lines: Iterable[Line]) -> list[str]:
@@ -81,14 +94,24 @@ def column_names(lines: Iterable[Line]) -> list[str]:
 
 def _decoded(file: Path) -> Iterator[tuple[int, str | None]]:
     """Number and text of each line; None for a line that is not UTF-8."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise DataError("the table is UTF-16", str(file), "save it as UTF-8 (in Excel: CSV UTF-8)")
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                yield number, None
+    for number, line in enumerate(_lines(file), start=1):
+        if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError("the table is UTF-16", str(file), "save it as UTF-8 (in Excel: CSV UTF-8)")
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            yield number, None
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as content:
+        number = 0
+        while line := content.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                what = f"a line is longer than {MAX_LINE_BYTES // 2**20} MiB"
+                raise DataError(what, f"{file}:{number}", "write one question a line; a quote may not be closed")
+            yield line
 
 
 def _json_lines(file: Path) -> Iterator[Line]:
@@ -109,6 +132,9 @@ def _object(line: str) -> TableRow | str:
 
 
 def _json(file: Path) -> Iterator[Line]:
+    if file.stat().st_size > MAX_JSON_BYTES:
+        what = f"the JSON file is larger than {MAX_JSON_BYTES // 2**20} MiB"
+        raise DataError(what, str(file), "write JSON lines: one object a line, in a file that ends in .jsonl")
     try:
         content = json.loads(file.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -173,41 +199,15 @@ def _record(lines: list[tuple[int, str | None]], start: int, separator: str) -> 
 
 
 def _excel(file: Path) -> Iterator[Line]:
-    from zipfile import BadZipFile
-
-    try:
-        from openpyxl import load_workbook  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise DataError(
-            "reading Excel files needs openpyxl, which is not installed", str(file), "save it as CSV"
-        ) from error
-    try:
-        book = load_workbook(io.BytesIO(file.read_bytes()), read_only=True, data_only=True)
-        rows = list(book.worksheets[0].iter_rows(values_only=True))
-    except (BadZipFile, KeyError, ValueError, OSError, IndexError, EOFError, TypeError, AttributeError) as error:
-        what = f"this file is not an Excel workbook ({type(error).__name__})"
-        raise DataError(what, str(file), "save it again as .xlsx, or as CSV") from error
-    header = [str(name).strip() if name is not None else "" for name in rows[0]] if rows else []
-    for number, row in enumerate(rows[1:], start=2):
-        if any(cell is not None for cell in row):
+    header: list[str] | None = None
+    for number, row in binary_tables.excel_rows(file):
+        if header is None:
+            header = [str(name).strip() if name is not None else "" for name in row]
+        elif any(cell is not None for cell in row):
             yield RowLocation(file.name, number), {name: cell for name, cell in zip(header, row, strict=False) if name}
 
 
 def _parquet(file: Path, names: list[str] | None = None) -> Iterator[Line]:
     """The rows, with these columns alone or all."""
-    number = 0
-    for batch in _parquet_file(file).iter_batches(batch_size=64, columns=names):
-        for row in batch.to_pylist():
-            number += 1
-            yield RowLocation(file.name, number), row
-
-
-def _parquet_file(file: Path) -> Any:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
-    try:
-        return parquet.ParquetFile(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        what = f"this file is not a Parquet file ({type(error).__name__})"
-        raise DataError(what, str(file), "copy it again") from error
+    for number, row in enumerate(binary_tables.parquet_rows(file, names), start=1):
+        yield RowLocation(file.name, number), row

@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from lowmed import prompt
+from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError
 from lowmed.models import family_of
 from lowmed.sample import Turns
@@ -118,8 +119,9 @@ def compare(
         raise SetupError("llama-cpp-python is not installed", "comparing GGUF files", "pip install llama-cpp-python")
     from lowmed.ship.gguf.llama_cpp import MARKER, Llama
 
-    processor = AutoProcessor.from_pretrained(folder)
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    with own_code_refused(folder):
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
     texts = [_render(processor, question) for question in inputs]
     completions = [_complete(model, processor, *one, max_new_tokens) for one in zip(texts, inputs, strict=True)]
     image_token = model.config.image_token_id

@@ -81,7 +81,7 @@ def open_source(folder: Path) -> GgufSource:
     if "quantization_config" in raw:
         raise RunError("the weights are already quantized", str(config_file), f"{_MERGE_AGAIN} in 16 bits")
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
         raise RunError(f"transformers rejects the config: {error}", str(config_file), _MERGE_AGAIN) from error
     files = _tensor_files(folder)
@@ -149,7 +149,7 @@ def _tensor_files(folder: Path) -> dict[str, Path]:
 
 def _check_tensors(source: GgufSource) -> None:
     with torch.device("meta"):
-        empty = AutoModelForImageTextToText.from_config(source.config)
+        empty = AutoModelForImageTextToText.from_config(source.config, trust_remote_code=False)
     expected = {published_name(name, source.family): tuple(weight.shape) for name, weight in empty.state_dict().items()}
     if source.config.tie_word_embeddings:
         del expected["lm_head.weight"]
