@@ -25,5 +25,5 @@ def own_code_refused(source: str | Path) -> Iterator[None]:
         raise SetupError(
             "the model needs code of its own (auto_map), which lowmed does not run",
             str(source),
-            "use a model whose code is part of transformers, such as Qwen/Qwen2-VL-2B-Instruct",
+            "use a model whose code is part of transformers; `lowmed recipes show rarl` names one",
         ) from error
