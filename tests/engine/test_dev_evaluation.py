@@ -78,7 +78,7 @@ def test_no_test_question_and_no_test_image_is_touched(tmp_path: Path) -> None:
 
 def test_eval_of_the_same_questions_gives_the_accuracy_of_the_best_step(tmp_path: Path) -> None:
     """The adapter on disk is the one that was measured, and both commands read answers alike."""
-    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "dev.questions=100"], nano=True)
+    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "dev.questions=100", "dev.eval_steps=4"], nano=True)
     data_split = for_recipe(recipe).split
     run = trained(recipe, data_split, tmp_path / "run")
     lines = rows(run, "dev.jsonl")
@@ -133,7 +133,7 @@ for count in counts:
 
 def test_a_run_killed_at_ten_random_points_ends_with_the_same_best_adapter(tmp_path: Path, lowmed: Lowmed) -> None:
     # With these settings the best adapter changes several times before training stops early.
-    changed = ["method.max_steps=40", "method.learning_rate=6e-4", "dev.questions=20", "dev.patience=5"]
+    changed = ["method.max_steps=40", "method.learning_rate=6e-4", "dev.questions=10", "dev.patience=5"]
     settings = ["--recipe", "rarl-sft", "--nano", *SFT, *DEV, *changed]
     uninterrupted = lowmed("sft", *settings, "--out", "uninterrupted")
     assert uninterrupted.returncode == 0, uninterrupted.stderr
