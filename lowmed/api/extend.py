@@ -6,6 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed.data.run_identity import EARLIER, ROWS, SPLIT, START
 from lowmed.errors import RecipeError, RunError
 from lowmed.progress import Log, Progress, no_log, silent
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from lowmed.recipe import Recipe
     from lowmed.run import Run
 
-CHANGEABLE = ("method.max_steps", "method.epochs", "dev.patience", "dev.keep")
+CHANGEABLE = ("method.max_steps", "dev.patience", "dev.keep")
 RECORDS = ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl", "dev.jsonl", "dev_completions.jsonl")
-DATA = ("split.json", "data_rows.jsonl", "earlier_data_rows.jsonl")
+DATA = (SPLIT, ROWS, EARLIER, START)
 
 
 def extend_training(
@@ -59,16 +60,16 @@ def extend_training(
 
 def _extended_recipe(file: Path, before: "Recipe", overrides: Sequence[str]) -> "Recipe":
     from lowmed.recipe.io import load_recipe
+    from lowmed.report.run_details import flat
 
     after = load_recipe(str(file), overrides)
-    old, new = (recipe.model_dump(mode="json", exclude={"about", "provenance", "track"}) for recipe in (before, after))
-    changed = [
-        f"{section}.{key}" if isinstance(new[section], dict) else section
-        for section in new
-        for key in (new[section] if isinstance(new[section], dict) else [""])
-        if (new[section][key] != old[section][key] if isinstance(new[section], dict) else new[section] != old[section])
-    ]
-    if others := [key for key in changed if key not in CHANGEABLE]:
+    old, new = (
+        flat(recipe.model_dump(mode="json", exclude={"about", "provenance", "track"})) for recipe in (before, after)
+    )
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    # A number of steps replaces `epochs`, from which the steps of the run were derived.
+    allowed = (*CHANGEABLE, *(["method.epochs"] if after.method.epochs is None else []))
+    if others := [key for key in changed if key not in allowed]:
         raise RecipeError(
             f"a continued run keeps its recipe but for {', '.join(CHANGEABLE)}",
             ", ".join(others),

@@ -45,6 +45,26 @@ def test_a_continued_run_is_an_equally_long_run_and_leaves_the_first_one_alone(t
 
 
 @pytest.mark.slow
+def test_a_continued_run_still_states_what_its_starting_adapter_was_trained_on(tmp_path: Path) -> None:
+    by_image = ["data.split_by=image", "method.max_steps=1"]
+    start = trained(tmp_path / "start", *by_image, "seed=1")
+    run = trained(tmp_path / "run", *by_image, f"lora.start={start}")
+    longer = lowmed.extend_training(run, ["method.max_steps=2"], tmp_path / "longer")
+    for each in (run, longer):
+        [report] = lowmed.evaluate(each, questions=4)
+        assert "the starting adapter was trained on" in report.splits["held-out"].stamp
+    assert start.rows("start_data_rows.jsonl") == []
+
+
+@pytest.mark.slow
+def test_steps_replace_epochs(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", "method.epochs=0.005", *CONSTANT)
+    longer = lowmed.extend_training(run, [f"method.max_steps={(run.record.steps or 0) + 1}"], tmp_path / "longer")
+    assert longer.recipe.method.epochs is None
+    assert longer.record.steps == (run.record.steps or 0) + 1
+
+
+@pytest.mark.slow
 def test_a_decayed_learning_rate_is_stated_and_a_pruned_run_is_refused(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "method.max_steps=2", "method.lr_scheduler_type=linear", "method.warmup_ratio=0")
     lines: list[str] = []
@@ -75,6 +95,7 @@ def test_a_run_that_stopped_early_needs_more_patience(tmp_path: Path) -> None:
         (["method.max_steps=9", "seed=1"], "seed"),
         (["method.max_steps=9", "data.held_out=0.3"], "data.held_out"),
         (["method.max_steps=2"], "the run has 2 steps already"),
+        (["method.epochs=9"], "method.epochs"),
     ],
 )
 def test_other_changes_are_refused_before_anything_is_written(
