@@ -1,7 +1,7 @@
 """Continue a run for more steps, as a new run that starts from a copy of its last checkpoint."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,13 +135,31 @@ def _best_adapter(source: "Run", step: int) -> Path | None:
 
 def _schedule_lines(before: "Recipe", after: "Recipe", step: int) -> list[str]:
     """What happens to the learning rate."""
-    from lowmed.engine.callbacks import learning_rate
-
     old, new = before.method, after.method
     if new.lr_scheduler_type == "constant" and not new.warmup_ratio:
         return [f"extend  from step {step} to {new.max_steps}; the learning rate stays constant"]
-    rates = f"from {learning_rate(old, step):.2g} to {learning_rate(new, step):.2g}"
+    factor = _learning_rate(old.lr_scheduler_type, old.warmup_ratio, old.max_steps)
+    longer = _learning_rate(new.lr_scheduler_type, new.warmup_ratio, new.max_steps)
+    rates = f"from {old.learning_rate * factor(step):.2g} to {new.learning_rate * longer(step):.2g}"
     return [
         f"extend  from step {step} to {new.max_steps}. The schedule ({new.lr_scheduler_type}) now spans all steps:",
         f"        the learning rate goes {rates}, and the result is not that of an equally long run",
     ]
+
+
+def _learning_rate(kind: str, warmup_ratio: float, max_steps: int) -> Callable[[int], float]:
+    """The factor of the learning rate at a step, as transformers computes it.
+
+    It is computed here because transformers must not be imported before unsloth, which may train the run.
+    """
+    import math
+
+    warmup = round(warmup_ratio * max_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / max(1, warmup)
+        progress = min(1.0, (step - warmup) / max(1, max_steps - warmup))
+        return {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}[kind]
+
+    return factor

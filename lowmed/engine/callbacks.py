@@ -10,12 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lowmed.errors import RunError, SetupError
 from lowmed.files import write_json
-from lowmed.methods import MethodSpec
 from lowmed.run import Run
 
 # Name in TRL's log -> name in metrics.jsonl. Other values are not recorded.
@@ -196,21 +194,6 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
                 "lower method.learning_rate, then --resume from the last checkpoint",
             )
         self.report(state.global_step, row)
-
-
-def schedule(method: MethodSpec) -> tuple[str, int]:
-    """The name that transformers has for the schedule of the learning rate, and its warmup steps."""
-    warmup = round(method.warmup_ratio * method.max_steps)
-    constant = "constant_with_warmup" if warmup else "constant"
-    return constant if method.lr_scheduler_type == "constant" else method.lr_scheduler_type, warmup
-
-
-def learning_rate(method: MethodSpec, step: int) -> float:
-    """The learning rate of a recipe's method after a number of steps."""
-    name, warmup = schedule(method)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=method.learning_rate)
-    scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=method.max_steps)
-    return method.learning_rate * float(scheduler.lr_lambdas[0](step))
 
 
 def adapter_norm(model: Any) -> float:

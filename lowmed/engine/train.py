@@ -227,17 +227,16 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
         run: where checkpoints are written.
         size: how a step is divided into forward passes.
     """
-    from lowmed.engine.callbacks import schedule
-
     method = recipe.method
-    scheduler, warmup = schedule(method)
+    warmup = round(method.warmup_ratio * method.max_steps)
+    constant = "constant_with_warmup" if warmup else "constant"
     return {
         "output_dir": str(run.checkpoints),
         "max_steps": method.max_steps,
         "per_device_train_batch_size": size.per_device_train_batch_size,
         "gradient_accumulation_steps": method.rows_per_step // size.per_device_train_batch_size,
         "learning_rate": method.learning_rate * recipe.model.learning_rate_scale,
-        "lr_scheduler_type": scheduler,
+        "lr_scheduler_type": constant if method.lr_scheduler_type == "constant" else method.lr_scheduler_type,
         "warmup_steps": warmup,
         "max_grad_norm": method.max_grad_norm,
         "weight_decay": 0.0,

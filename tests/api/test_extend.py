@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lowmed
+from lowmed.api.extend import _learning_rate
 
 SHORT = ["method.prompts_per_step=2", "method.save_steps=2"]
 DEV = ["data.dev=0.1", "dev.eval_steps=1", "dev.questions=6"]
@@ -111,3 +112,18 @@ def test_other_changes_are_refused_before_anything_is_written(
         lowmed.extend_training(run, overrides, tmp_path / "new")
     assert message in str(raised.value)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
+def test_the_stated_learning_rate_is_that_of_transformers(kind: str) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    name = "constant_with_warmup" if kind == "constant" else kind
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = get_scheduler(name, optimizer, num_warmup_steps=5, num_training_steps=50)
+    factor = _learning_rate(kind, 0.1, 50)
+    for step in range(50):
+        assert factor(step) == pytest.approx(scheduler.get_last_lr()[0]), step
+        optimizer.step()
+        scheduler.step()
