@@ -1,14 +1,15 @@
 """A sample: one question about zero or more images, with its gold answer."""
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
+
+from lowmed.control_tokens import control_token
 
 Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Turns = tuple[tuple[str, str], ...]
-_MARKUP = re.compile(r"<\|[^<>|]*\|>|<(?:image|video)>", re.IGNORECASE)
+PLACEHOLDER = "<image>"  # in a question or an earlier user text: the place of the next image
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Sample:
 
     Attributes:
         id: unique within the data set. All output files refer to a sample by its id.
-        question: the text of the question, without options.
+        question: the text of the question, without options. Images come first, unless `<image>` marks their places.
         answer: the gold answer. It is a text, never a letter; for `choice` it is one of `options`.
         kind: how the answer is graded.
         group: patient, or image where patients are unknown. All samples of a group are in the same part of a split.
@@ -31,11 +32,13 @@ class Sample:
         lower: the smallest right number of a `number`; with `upper` empty, only the answer itself is right.
         upper: the largest right number of a `number`.
         strata: further columns for accuracies by stratum, such as site or sex: pairs of column and value.
-        history: the earlier turns of the conversation, oldest first: pairs of user text and assistant text. The images
-            belong to the first user turn.
+        history: the earlier turns of the conversation, oldest first: pairs of user text and assistant text. Images
+            that no `<image>` marks belong to the first user turn.
+        accepted: further gold answers that are graded as correct. Not for a `choice`.
 
     Raises:
-        ValueError: a field is missing, the options do not fit the answer, or a turn of the history cannot be used.
+        ValueError: a field is missing, the options do not fit the answer, a turn of the history cannot be used, a text
+            contains a control token of a model, or the numbers of `<image>` and images differ.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Sample:
     upper: str = ""
     strata: tuple[tuple[str, str], ...] = ()
     history: Turns = ()
+    accepted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -66,7 +70,9 @@ class Sample:
                 raise ValueError(f"{len(self.options)} options; a choice needs 2 to {len(LETTERS)}")
             if self.options.count(self.answer) != 1:
                 raise ValueError(f"the answer {self.answer!r} is not exactly one of the options")
-        if mistake := history_mistake(self.history):
+            if self.accepted:
+                raise ValueError("several options are right; a choice has one")
+        if mistake := _turn_mistake(self.history) or _markup_mistake(self):
             raise ValueError(mistake)
 
     @property
@@ -80,15 +86,40 @@ class Sample:
         return sum(len(text) for turn in self.history for text in turn)
 
 
-def history_mistake(history: Turns) -> str:
-    """What is wrong with earlier turns; "" if nothing is.
+def without_images(sample: Sample) -> Sample:
+    """The same question without its images, for a control that shows none."""
+    history = tuple((_unmarked(user), assistant) for user, assistant in sample.history)
+    return replace(sample, images=(), question=_unmarked(sample.question), history=history)
 
-    A control token or an image placeholder in a text would end the turn or count as an image.
-    """
+
+def _unmarked(text: str) -> str:
+    return " ".join(text.replace(PLACEHOLDER, " ").split()) if PLACEHOLDER in text else text
+
+
+def _turn_mistake(history: Turns) -> str:
+    """What is wrong with earlier turns; "" if nothing is."""
     for number, turn in enumerate(history, start=1):
         for role, text in zip(("user", "assistant"), turn, strict=True):
             if not text.strip():
                 return f"turn {number} of the history has no {role} text"
-            if markup := _MARKUP.search(text):
-                return f"the {role} text of turn {number} of the history contains {markup[0]}"
+    return ""
+
+
+def _markup_mistake(sample: Sample) -> str:
+    """The control token or the placeholder in a text that would end a turn, or count as an image; "" without one."""
+    users = {f"the user text of turn {number} of the history": turn[0] for number, turn in enumerate(sample.history, 1)}
+    marked = {"the question": sample.question, **users}
+    places = sum(text.count(PLACEHOLDER) for text in marked.values())
+    if places and places != len(sample.images):
+        return f"the question has {places} {PLACEHOLDER} placeholders and {len(sample.images)} images"
+    texts = {name: text.replace(PLACEHOLDER, " ") for name, text in marked.items()}
+    for number, (_, text) in enumerate(sample.history, start=1):
+        texts[f"the assistant text of turn {number} of the history"] = text
+    texts["an option"] = "\n".join(sample.options)
+    texts["the answer"] = "\n".join((sample.answer, *sample.accepted))
+    texts["the explanation"] = sample.explanation
+    texts["the unit"] = sample.unit
+    for name, text in texts.items():
+        if token := control_token(text):
+            return f"{name} contains the control token {token}"
     return ""

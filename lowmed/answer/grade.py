@@ -61,7 +61,9 @@ class Grade:
 def question_of(sample: Sample) -> Question:
     """The question of a sample, as the reader takes it."""
     limits = (sample.lower, sample.upper)
-    return Question(sample.kind, (sample.answer,), sample.options, sample.question, sample.unit, limits)
+    return Question(
+        sample.kind, (sample.answer, *sample.accepted), sample.options, sample.question, sample.unit, limits
+    )
 
 
 @lru_cache(maxsize=256)  # each reward of a recipe reads the same completions

@@ -12,8 +12,6 @@ from lowmed.progress import Log, Progress, no_log, silent
 if TYPE_CHECKING:
     from lowmed.data.ingest.detect import ImportOptions, RowStream
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
-
 
 @dataclass(frozen=True)
 class RejectedReason:
@@ -34,6 +32,7 @@ class PrepareReport:
         rows: imported rows by split.
         kinds: imported rows by kind.
         rejected: rejected rows by reason, most frequent first.
+        notes: imported rows by what was changed in them, or left out.
     """
 
     folder: str
@@ -41,6 +40,7 @@ class PrepareReport:
     rows: dict[str, int]
     kinds: dict[str, int]
     rejected: tuple[RejectedReason, ...] = field(default=())
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def rejected_rows(self) -> int:
@@ -109,6 +109,7 @@ def prepare(
         rejected=tuple(
             RejectedReason(reason, number, counts.first[reason]) for reason, number in counts.reasons.most_common()
         ),
+        notes=dict(counts.notes.most_common()),
     )
 
 
@@ -116,6 +117,7 @@ def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["Row
     """The rows of the source, and the fields of the card that describe it."""
     from lowmed.data.ingest import hub
     from lowmed.data.ingest.detect import open_source
+    from lowmed.data.ingest.tables import SUFFIXES
     from lowmed.data.sources import KNOWN
     from lowmed.errors import RecipeError
 
@@ -129,7 +131,7 @@ def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["Row
             "name the table or folder as SOURCE",
         )
     file = Path(source).expanduser()
-    if file.exists() or file.suffix.lower() in TABLE_SUFFIXES:
+    if file.exists() or file.suffix.lower() in (*SUFFIXES, ".zip"):
         return open_source(file, options), {"source": "own"}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return hub.rows(source, source, options, "download it and name its folder"), {"source": source}

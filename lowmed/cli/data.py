@@ -45,7 +45,8 @@ def sources(as_json: options.Json = False) -> None:
         print(f"  files    {row['files']}{'  ' + row['url'] if row['url'] else ''}")
         print(f"  local    {row['available']}{', hub id ' + row['hub_id'] if row['hub_id'] else ''}\n")
     print("Train on one by name: data.source=NAME data.path=FOLDER")
-    print("Your own: a .csv, .tsv, .xlsx, .jsonl, .json or .parquet file, class folders, DICOM files, or a hub id.")
+    print("Your own: a .csv, .tsv, .xlsx, .jsonl, .json, .parquet or .arrow file, a .zip with one,")
+    print("class folders, DICOM files, or a hub id.")
 
 
 @app.command()
@@ -84,6 +85,14 @@ def prepare(
         Literal["all", "last"],
         typer.Option("--turns", help="Turns of a conversation that become questions; earlier turns are their history."),
     ] = "all",
+    encoding: Annotated[
+        str | None,
+        typer.Option("--encoding", help="Encoding of a text table that is not UTF-8, e.g. windows-1252 or gb18030."),
+    ] = None,
+    boxes: Annotated[
+        Literal["pixels", "relative", "thousandths"] | None,
+        typer.Option("--boxes", help="Unit of boxes in the answers; those in pixels are scaled with their image."),
+    ] = None,
     text_only: Annotated[
         bool, typer.Option("--text-only", help="Skip the images: such rows can be audited, not trained on.")
     ] = False,
@@ -112,7 +121,15 @@ def prepare(
         out,
         path=path,
         options=ImportOptions(
-            options.parse_mapping(mapping), images, language, question, source_format, image_optional, turns
+            options.parse_mapping(mapping),
+            images,
+            language,
+            question,
+            source_format,
+            image_optional,
+            turns,
+            encoding,
+            boxes,
         ),
         max_image_tokens=max_image_tokens or image_budget(recipe),
         frames=frames,
@@ -140,6 +157,8 @@ def _print_prepared(report: "PrepareReport") -> None:
     print(f"{report.folder}: {rows:,} rows")
     print(f"  splits    {', '.join(f'{name} {count:,}' for name, count in report.rows.items())}")
     print(f"  kinds     {', '.join(f'{name} {count:,}' for name, count in report.kinds.items())}")
+    for note, count in report.notes.items():
+        print(f"  changed   {count:,} rows: {note}")
     print(f"  rejected  {report.rejected_rows:,} rows ({share:.1f} %), each in rejected.jsonl")
     for reason in report.rejected:
         print(f"    {reason.rows:,} x {reason.reason} (first: {reason.first})")

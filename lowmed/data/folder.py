@@ -39,6 +39,7 @@ class Row(BaseModel):
     upper: str = ""
     strata: dict[str, str] = Field(default_factory=dict)
     history: tuple[tuple[str, str], ...] = ()
+    accepted: tuple[str, ...] = ()
     source: str | None = None
     split: str | None = None
 
@@ -175,4 +176,5 @@ def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, st
         upper=row.upper,
         strata=strata_of(row.strata),
         history=row.history,
+        accepted=row.accepted,
     )

@@ -114,8 +114,13 @@ def changes(before: Iterable[RowIdentity], after: Iterable[RowIdentity]) -> list
 
 
 def _texts(sample: Sample) -> list[object]:
-    """The texts of a digest. Without a history, it is the digest of earlier versions, which runs have stored."""
-    return [*(getattr(sample, name) for name in TEXTS), *([sample.history] if sample.history else [])]
+    """The texts of a digest. Without history and accepted answers, they are those of earlier versions."""
+    more = [sample.history] if sample.history else []
+    return [
+        *(getattr(sample, name) for name in TEXTS),
+        *more,
+        *([{"accepted": sample.accepted}] if sample.accepted else []),
+    ]
 
 
 def _without(rows: Sequence[RowIdentity], others: Sequence[RowIdentity]) -> list[RowIdentity]:

@@ -18,7 +18,7 @@ from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
-from lowmed.errors import LowmedError
+from lowmed.errors import LowmedError, RunError
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
 from lowmed.plan import architecture
@@ -160,6 +160,9 @@ def _train(
         with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards), tracked:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         step = trainer.state.global_step
+        if not is_finished() and not stop.reason:  # e.g. a StopIteration, which the trainer takes for the end of data
+            what = f"training ended after step {step} of {recipe.method.max_steps} without an error"
+            raise RunError(what, str(run.folder), "report it with the last lines of the terminal")
     seconds = (run.record.seconds or 0.0) + time.monotonic() - started
     peak = max((run.record.peak_gib or 0.0), device.peak_gib(loaded.device.type))
     encoded = (run.record.images_encoded or 0) + (loaded.vision_cache.encoded if loaded.vision_cache else 0)

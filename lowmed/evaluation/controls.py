@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from lowmed.answer.lexicon import ALL, one_of
 from lowmed.evaluation.answerer import OpenImage
-from lowmed.sample import Sample
+from lowmed.sample import Sample, without_images
 
 REAL, SAMPLED, SAMPLED_BLIND = "real", "sampled", "sampled-blind"
 CONTROLS = ("blind", "grey", "shuffled", "options", "flipped")
@@ -76,11 +76,6 @@ def conditions(split: str, samples: Sequence[Sample], pool: Sequence[Sample], op
         Condition(name, split, tuple(sample for sample in altered_samples if sample), open_altered)
         for name, (altered_samples, open_altered) in altered.items()
     ]
-
-
-def without_images(sample: Sample) -> Sample:
-    """The question without its images."""
-    return replace(sample, images=())
 
 
 def grey(image: Image.Image) -> Image.Image:

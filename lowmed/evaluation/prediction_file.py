@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.data.ingest import cells, columns, tables
+from lowmed.data.ingest.listed_options import listed_options
 from lowmed.data.strata import check_strata
 from lowmed.errors import DataError, RecipeError
 from lowmed.evaluation.score import FIX
+from lowmed.sample import LETTERS
 
 ROWS_FOR_FIELDS = 50  # rows whose fields are collected before they are mapped
 SHOWN_IDS = 5
@@ -202,11 +204,14 @@ def _convert(
         result["question"] = _bare_prompt(result["question"])
     if fields["answer"] != "answer":
         result["answer"] = _single(result.get("answer"))
-    options = [cells.text(row.get(name)) for name in option_columns]
-    if any(options):
-        result["options"] = list(filter(None, options))
-    elif isinstance(values.get("options"), str | dict):
-        result["options"] = list(cells.options(values["options"]))
+    options = cells.labelled([cells.text(row.get(name)) for name in option_columns])
+    if isinstance(values.get("options"), str | dict):
+        options = cells.options(values["options"])
+    if options.texts:
+        result["options"] = list(options.texts)
+        label = str(result.get("answer")).strip().upper()
+        if label in options.labels and options.labels != tuple(LETTERS[: len(options.labels)]):
+            result["answer"] = options.texts[options.labels.index(label)]
     if "kind" in fields and fields["kind"] != "kind":
         result["kind"] = _kind(result)
     if strata := columns.row_strata(row, fields.get("strata", "")):
@@ -245,7 +250,7 @@ def _kind(row: Mapping[str, Any]) -> str | None:
     label, gold = row.get("kind"), row.get("answer")
     if not isinstance(label, str) or not isinstance(gold, str) or row.get("options"):
         return None
-    if cells.lettered_options(str(row.get("question")))[0]:
+    if listed_options(str(row.get("question"))):
         return None
     return cells.kind(label, gold, ())
 

@@ -15,13 +15,12 @@ from lowmed.evaluation.controls import (
     Condition,
     choose_questions,
     conditions,
-    without_images,
 )
 from lowmed.evaluation.metrics import prediction
 from lowmed.evaluation.records import EvalSettings
 from lowmed.progress import Advance
 from lowmed.records import read_record
-from lowmed.sample import Sample
+from lowmed.sample import Sample, without_images
 
 
 def list_conditions(

@@ -1,5 +1,6 @@
 """Grade stored completions, from any source, by the rules of `lowmed.answer`; no model and no images."""
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -10,6 +11,8 @@ from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
 from lowmed.answer.quantity import parse_quantity
 from lowmed.data.ingest import cells
+from lowmed.data.ingest.golds import chosen_option
+from lowmed.data.ingest.listed_options import ListedOptions, read_listed
 from lowmed.errors import DataError
 from lowmed.evaluation.field_metrics import RowFields, count_fields
 from lowmed.sample import KINDS, LETTERS, Kind
@@ -136,11 +139,16 @@ def _options_in_question(question: str, golds: tuple[str, ...]) -> tuple[str, tu
 
     Without options in the question, or with a gold answer that is not one of them, there are no options.
     """
-    options, bare = cells.lettered_options(question)
-    try:
-        return bare or question, options, tuple(cells.gold(gold.strip(), options, is_letter=True) for gold in golds)
-    except ValueError:
-        return question, (), golds
+    golds_of: dict[ListedOptions, tuple[str, ...]] = {}
+
+    def names_each(listed: ListedOptions) -> bool:
+        options = cells.Options(listed.options, listed.labels)
+        with contextlib.suppress(ValueError):
+            golds_of[listed] = tuple(chosen_option([gold.strip()], options, is_letter=True) for gold in golds)
+        return listed in golds_of
+
+    bare, listed, _ = read_listed(question, names_each)
+    return (bare, listed.options, golds_of[listed]) if listed else (question, (), golds)
 
 
 def _golds(gold: Any, where: str) -> tuple[str, ...]:
@@ -181,7 +189,8 @@ def _option(gold: str, options: tuple[str, ...], letters: bool, where: str) -> s
     if by_text or by_letter:
         return by_text or by_letter or ""
     try:
-        return cells.gold(letter, options, is_letter=letters)  # "b", or "B. MRI"
+        shown = cells.labelled(options)
+        return chosen_option([letter], shown, is_letter=letters)  # "b", or "B. MRI"
     except ValueError:
         what = f"the gold answer {gold!r} is not among the options"
         raise DataError(what, where, "correct the answer or the options") from None

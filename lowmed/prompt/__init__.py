@@ -18,7 +18,7 @@ from lowmed.prompt.family import (
     question_text,
     system_mistake,
 )
-from lowmed.sample import Sample, Turns
+from lowmed.sample import PLACEHOLDER, Sample, Turns
 
 __all__ = [
     "FAMILIES",
@@ -58,7 +58,8 @@ def family(name: str) -> Family:
 def build_messages(family: Family, sample: Sample, wording: int = 0) -> list[Message]:
     """The chat messages of one question: the system message if there is one, the earlier turns, then the question.
 
-    The image placeholders are in the first user turn. Earlier turns have no wording of the family.
+    Images are where the texts have `<image>`, else they begin the first user turn. Earlier turns have no wording of the
+    family.
 
     Args:
         family: the prompt family.
@@ -75,18 +76,30 @@ def chat_messages(text: str, images: int = 0, history: Turns = (), system: str =
 
     Args:
         text: the last user text.
-        images: number of image placeholders, which begin the first user turn.
+        images: number of images. They begin the first user turn, unless the user texts mark their places.
         history: earlier pairs of user text and assistant text.
         system: the system message; "" for none.
     """
-    earlier = (message for user, assistant in history for message in (("user", user), ("assistant", assistant)))
-    messages = [_message(role, content) for role, content in (*earlier, ("user", text))]
-    messages[0]["content"][:0] = [{"type": "image"} for _ in range(images)]
+    messages = [
+        message for user, assistant in history for message in (_user_message(user), _message("assistant", assistant))
+    ]
+    messages.append(_user_message(text))
+    if not any(part["type"] == "image" for message in messages for part in message["content"]):
+        messages[0]["content"][:0] = [{"type": "image"} for _ in range(images)]
     return [_message("system", system), *messages] if system else messages
 
 
 def _message(role: str, text: str) -> Message:
     return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def _user_message(text: str) -> Message:
+    """A user's turn, with an image at each placeholder."""
+    first, *others = text.split(PLACEHOLDER)
+    content = [{"type": "text", "text": first}]
+    for other in others:
+        content += [{"type": "image"}, {"type": "text", "text": other}]
+    return {"role": "user", "content": [part for part in content if part.get("text") != ""]}
 
 
 def reference_completion(family: Family, sample: Sample) -> str:

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from lowmed.control_tokens import control_token
 from lowmed.sample import KINDS, LETTERS, Kind, Sample
 
 CompletionFormat = Literal["think_answer", "answer"]
@@ -37,7 +38,6 @@ class OptionFormat:
 
 LETTERED_LINES = OptionFormat()
 _TAG = re.compile(r"</?\s*(?:think(?:ing)?|answer)\s*>", re.IGNORECASE)
-_CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def system_mistake(system: str) -> str:
     """What is wrong with a system message; "" if nothing is."""
     if system and not system.strip():
         return "is blank"
-    if control := _CONTROL_TOKEN.search(system):
-        return f"contains the control token {control[0]}"
+    if control := control_token(system):
+        return f"contains the control token {control}"
     return ""
 
 
@@ -114,8 +114,8 @@ def prefill_mistake(prefill: str, completion_format: CompletionFormat) -> str:
     """
     if prefill and not prefill.strip():
         return "is blank"
-    if control := _CONTROL_TOKEN.search(prefill):
-        return f"contains the control token {control[0]}"
+    if control := control_token(prefill):
+        return f"contains the control token {control}"
     tags = _TAG.findall(prefill)
     first = "<answer>" if completion_format == "answer" else "<think>"
     if tags and not (tags == [first] and prefill.rstrip().endswith(first)):

@@ -1,5 +1,7 @@
-"""Options and gold answers in all common forms."""
+"""Texts and options of table cells, in all common forms."""
 
+import datetime
+import re
 from typing import Any
 
 import pytest
@@ -28,50 +30,37 @@ TWO = ("left lung", "right lung")
     ],
 )
 def test_options_are_read_in_every_form(cell: Any) -> None:
-    assert cells.options(cell) == TWO
+    assert cells.options(cell) == cells.Options(TWO, ("A", "B"))
+
+
+def test_labels_of_options_are_those_of_the_table() -> None:
+    assert cells.options({"1": "a", "10": "c", "2": "b"}) == cells.Options(("a", "b", "c"), ("1", "2", "10"))
+    assert cells.labelled(["CT", "", "X-ray"]) == cells.Options(("CT", "X-ray"), ("A", "C"))
+    assert cells.labelled(["1.5 T", "2.5 T"]).texts == ("1.5 T", "2.5 T")
 
 
 @pytest.mark.parametrize(
-    ("question", "bare"),
+    ("cell", "reason"),
     [
-        ("Which side?\nA. left lung\nB. right lung", "Which side?"),
-        ("Which side? Answer Choices: (A) left lung (B) right lung", "Which side?"),
-        ("Which side? Options: A) left lung B) right lung", "Which side?"),
-    ],
-)
-def test_options_in_the_question_are_removed_from_it(question: str, bare: str) -> None:
-    assert cells.lettered_options(question) == (TWO, bare)
-
-
-@pytest.mark.parametrize(
-    "question", ["Is vitamin A. good?", "B. first A. second", "Hepatitis A: is it?", "A. B. C.", ""]
-)
-def test_text_that_resembles_options_is_unchanged(question: str) -> None:
-    assert cells.lettered_options(question) == ((), question)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("right lung", "right lung"), ("Right Lung", "right lung"), ("B", "right lung"), ("b", "right lung"),
-        ("(B)", "right lung"), ("B.", "right lung"), ("B: right lung", "right lung"), ("A) left lung", "left lung"),
+        (datetime.datetime(2025, 3, 4), "the date 2025-03-04"), (datetime.date(2025, 3, 4), "the date 2025-03-04"),
+        (datetime.time(3, 4), "the time 03:04"), ("#N/A", "#N/A, the error of a spreadsheet"), ("#REF!", "#REF!"),
+        ("#DIV/0!", "#DIV/0!"), ("#NV", "#NV"), (" #NAME? ", "#NAME?"),
     ],
 )  # fmt: skip
-def test_a_gold_is_a_text_or_a_letter(answer: str, expected: str) -> None:
-    assert cells.gold(answer, TWO, is_letter=False) == expected
+def test_what_a_spreadsheet_destroyed_is_refused(cell: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        cells.text(cell)
 
 
-@pytest.mark.parametrize("answer", ["C", "lung", "left", "A: right lung", "1", "", "AB"])
-def test_a_gold_answer_that_is_not_an_option_is_rejected(answer: str) -> None:
-    with pytest.raises(ValueError, match="answer"):
-        cells.gold(answer, TWO, is_letter=False)
+def test_a_date_that_is_meant_is_a_text() -> None:
+    assert cells.text(datetime.datetime(2025, 3, 4), dates=True) == "2025-03-04"
+    assert cells.plain(datetime.date(2025, 3, 4)) == "2025-03-04"
+    assert cells.plain("#N/A") == "#N/A"
 
 
-def test_an_option_that_is_the_letter_of_another_is_rejected_unless_the_column_holds_letters() -> None:
-    choices = ("C", "D", "A", "B")
-    with pytest.raises(ValueError, match="text of one option and the letter of another"):
-        cells.gold("C", choices, is_letter=False)
-    assert cells.gold("C", choices, is_letter=True) == "A"
+@pytest.mark.parametrize("text", ["#1", "# of lesions", "#", "#3 rib", "C#"])
+def test_a_text_with_a_number_sign_is_no_error(text: str) -> None:
+    assert cells.text(text) == text
 
 
 @pytest.mark.parametrize(

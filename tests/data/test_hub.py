@@ -86,7 +86,7 @@ def test_rows_of_several_splits_keep_their_own_images(tmp_path: Path) -> None:
 
 
 def test_ids_survive_another_order_of_the_rows(tmp_path: Path) -> None:
-    questions: Table = {"image": [image(9), image(200)], "question": ["One?", "Two?"], "answer": ["a", "b"]}
+    questions: Table = {"image": [image(9), image(200)], "question": ["One?", "Two?"], "answer": ["mass", "cyst"]}
     reversed_rows = {name: cells[::-1] for name, cells in questions.items()}
     there = read(publish(tmp_path / "there", "train", questions), tmp_path / "one")
     back = read(publish(tmp_path / "back", "train", reversed_rows), tmp_path / "two")
@@ -113,7 +113,7 @@ def test_rows_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
     columns: Table = {
         "image": [image(9), None, {"bytes": b"not an image", "path": None}, image(9), image(9)],
         "question": ["One?", "Two?", "Three?", "Four?", "One?"],
-        "answer": ["a", "b", "c", None, "a"],
+        "answer": ["mass", "cyst", "scar", None, "mass"],
     }
     where = publish(tmp_path / "hub", "train", columns)
     assert len(read(where, tmp_path / "out", max_rejected=0.9)) == 1
@@ -145,7 +145,7 @@ def test_a_hub_that_cannot_be_reached_is_a_setup_error_that_names_the_folder(mon
 def test_a_hub_data_set_is_imported_into_the_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    columns: Table = {"image": [image(9), image(30)], "question": ["One?", "Two?"], "answer": ["a", "b"]}
+    columns: Table = {"image": [image(9), image(30)], "question": ["One?", "Two?"], "answer": ["mass", "cyst"]}
     source = replace(KNOWN["vqa-rad"], hub_id=publish(tmp_path / "hub", "train", columns))
     monkeypatch.setitem(KNOWN, "vqa-rad", source)
     first = load("vqa-rad")

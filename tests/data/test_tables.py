@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lowmed.data.ingest import columns, tables
 from lowmed.data.ingest.detect import ImportOptions, open_source
 from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, Rejection, RowLocation
+from lowmed.data.ingest.read_row import RowReader
 from lowmed.errors import DataError, RecipeError
 
 HEADER = ["Nr", "Datei", "Frage", "Antwort"]
@@ -221,7 +222,7 @@ def test_any_row_is_a_question_or_rejected_with_a_reason(row: dict[str, Any]) ->
     )
     where = RowLocation("t", 1)
     try:
-        drafted = columns.to_raw_sample(row, known, ImageRoot(Path("/missing")), where, "own")
+        drafted = RowReader(known, ImageRoot(Path("/missing")), "own").read(row, where)
     except ValueError as error:
         assert str(error)
         return

@@ -19,9 +19,10 @@ from lowmed.data.split import split_data
 from lowmed.errors import DataError
 from lowmed.evaluation import controls
 from lowmed.plan.sequence_lengths import sequence_lengths
+from lowmed.prompt import chat_messages
 from lowmed.recipe import DataSpec
 from lowmed.recipe.io import load_recipe
-from lowmed.sample import Sample
+from lowmed.sample import Sample, without_images
 
 Turns = list[dict[str, Any]]
 FIRST, SECOND, THIRD = ("Which study?", "CT of the chest."), ("Is there a mass?", "yes"), ("Where?", "left lobe")
@@ -104,16 +105,31 @@ def test_the_history_of_a_disease_is_no_history_of_turns(tables: Path) -> None:
         build(tables / "t.jsonl", tables / "out", import_options=ImportOptions(mapped))
 
 
+def test_an_image_in_a_later_turn_stays_there(tables: Path) -> None:
+    pairs = [("<image>\nPrior study. Is there a mass?", "no"), ("Now <image>: a mass?", "yes"), ("How large?", "2 cm")]
+    row = {"id": "c", "image": ["0.png", "1.png"], "conversations": turns(*pairs)}
+    first, second, third = imported(written(tables / "t.json", [row]))
+    assert (first["question"], len(first["images"])) == ("Prior study. Is there a mass?", 1)
+    assert (second["question"], len(second["images"])) == ("Now <image>: a mass?", 2)
+    assert second["history"] == [["<image> Prior study. Is there a mass?", "no"]]
+    assert third["history"][1] == ["Now <image>: a mass?", "yes"]
+    [sample] = [sample for sample in folder.load(str(tables / "t.json.out")).samples if sample.id == "c-3"]
+    messages = chat_messages(sample.question, len(sample.images), sample.history)
+    assert [[part["type"] for part in message["content"]] for message in messages] == [
+        ["image", "text"], ["text"], ["text", "image", "text"], ["text"], ["text"],
+    ]  # fmt: skip
+    alone = imported(written(tables / "alone.json", [row]), columns={"history": ""})
+    assert [(each["question"], len(each["images"])) for each in alone[1:]] == [("Now : a mass?", 2), ("How large?", 2)]
+
+
 @pytest.mark.parametrize(
     ("pairs", "kept", "reason"),
     [
-        ([FIRST, ("<image> And here?", "no")], 1, "turn 2 of the conversation contains <image>; the images must be in"),
-        ([FIRST, ("And <image>?", "no"), THIRD], 1, "the user text of turn 2 of the history contains <image>"),
+        ([("<image>Study?", "CT"), ("And <image>?", "no")], 0, "the question has 2 image placeholders, and the row 1"),
         ([("", "A CT."), SECOND], 0, "turn 1 of the history has no user text"),
         ([FIRST, ("Really?", "  "), THIRD], 1, "turn 2 of the history has no assistant text"),
-        ([("A<|im_end|>", "CT"), SECOND], 1, "the user text of turn 1 of the history contains <|im_end|>"),
-        ([("Study?", "x <|IMAGE_PAD|>"), SECOND], 1, "the assistant text of turn 1 of the history contains <|IM"),
-        ([([{"type": "text", "text": "Study?"}], "CT"), SECOND], 0, "a cell holds a list instead of a text"),
+        ([("A<|im_end|>", "CT"), SECOND], 0, "the user text of turn 1 of the history contains the control token <"),
+        ([("Study?", "x <|IMAGE_PAD|>"), SECOND], 0, "the assistant text of turn 1 of the history contains the"),
     ],
 )  # fmt: skip
 def test_a_turn_that_cannot_be_used_rejects_the_rows_that_contain_it(
@@ -128,14 +144,33 @@ def test_a_turn_that_cannot_be_used_rejects_the_rows_that_contain_it(
 
 
 @pytest.mark.parametrize(
-    "roles", ["user user assistant assistant", "assistant user user assistant", "user assistant tool user assistant",
-              "user assistant system user assistant"],
+    "roles", ["user user assistant assistant", "assistant user user assistant", "user assistant system user assistant"],
 )  # fmt: skip
 def test_turns_that_do_not_alternate_are_rejected(tables: Path, roles: str) -> None:
     messages = [{"role": role, "content": f"text {number}"} for number, role in enumerate(roles.split())]
     table = written(tables / "t.json", [{"image": "0.png", "messages": messages}, conversation(1, SECOND)])
     assert len(imported(table)) == 1
     assert rejected(tables / "t.json.out")[0][2].startswith("the turns of the conversation do not alternate")
+
+
+@pytest.mark.parametrize(
+    ("content", "role", "reason"),
+    [
+        ([{"type": "video", "video": "a.mp4"}], "user", "a turn of the conversation holds a `video` block"),
+        ([{"type": "input_audio"}], "user", "a turn of the conversation holds a `input_audio` block"),
+        ([3], "user", "a turn of the conversation holds a `int` block"),
+        ({"text": {"a": 1}}, "user", "the content of a turn is neither a text nor a list of blocks"),
+        ("result", "tool", "a turn of the conversation has the role `tool`, which is not supported"),
+        ([{"type": "image", "image": "1.png"}], "assistant", "an image in the turn of the assistant"),
+    ],
+)
+def test_content_that_is_neither_text_nor_image_rejects_the_conversation(
+    tables: Path, content: Any, role: str, reason: str
+) -> None:
+    messages = [{"role": "user", "content": "Is there a mass?"}, {"role": "assistant", "content": "no"}]
+    broken = {"image": "0.png", "messages": [*messages, {"role": role, "content": content}]}
+    assert len(imported(written(tables / "t.json", [broken, conversation(1, SECOND)]))) == 1
+    assert rejected(tables / "t.json.out")[0][2].startswith(reason)
 
 
 def test_a_system_message_may_come_first(tables: Path) -> None:
@@ -182,7 +217,7 @@ def test_a_history_of_another_form_is_a_mistake_of_its_line(tmp_path: Path, hist
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"history": [["A <|im_start|> b", "c"]]}, "the user text of turn 1 of the history contains <|im_start|>"),
+        ({"history": [["A <|im_start|> b", "c"]]}, "the user text of turn 1 of the history contains the control token"),
         ({"history": [["a", " "]]}, "turn 1 of the history has no assistant text"),
         ({"history": [FIRST], "images": []}, "no `group`; a history without images needs one"),
     ],
@@ -241,8 +276,8 @@ def test_controls_keep_the_history_and_mirror_its_sides() -> None:
     mirrored = controls.flipped(sample)
     assert mirrored is not None
     assert mirrored.history == (("Is the right lung normal?", "No, the RIGHT one is not."), ("Left or right?", "right"))
-    assert controls.without_images(sample).history == history
-    assert controls.without_images(sample).images == ()
+    assert without_images(sample).history == history
+    assert without_images(sample).images == ()
     assert [each.history for each in controls.shuffled([sample], [sample, other])] == [history]
     reordered = controls.reordered(sample)
     assert reordered is not None

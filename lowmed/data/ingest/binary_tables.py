@@ -1,8 +1,9 @@
-"""Excel workbooks and Parquet files, which others may have damaged or made to exhaust memory.
+"""Excel workbooks, Parquet and Arrow files, which others may have damaged or made to exhaust memory.
 
 A library may raise anything on such a file, so everything that it raises is a DataError here, and not in other modules.
 """
 
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ MAX_BATCH_ROWS = 64  # of Parquet
 MAX_BATCH_BYTES = 256 * 2**20  # if every row were as large as its row group; Python needs several times as much
 MAX_RATIO = 1000  # unpacked over stored bytes of a row group of more than MAX_BATCH_BYTES
 _CHUNK = 2**20
+_QUOTED = re.compile(r'"([^"]*)"')  # text that the format of a number adds, such as 0.0" cm"
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def excel_rows(file: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
         with library_errors(file, what, fix):
             sheet = book.worksheets[0]
             sheet.reset_dimensions()  # a wrong one would be filled with empty cells
-            rows = sheet.iter_rows(values_only=True)
+            rows = sheet.iter_rows()
         number = cells = 0
         while True:
             with library_errors(file, f"row {number + 1} of the Excel sheet cannot be read", fix):
@@ -77,9 +79,21 @@ def excel_rows(file: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
             cells += len(row)
             if number > MAX_ROWS or cells > MAX_CELLS:
                 raise _too_large(file, f"more than {MAX_ROWS} rows or {MAX_CELLS} cells")
-            yield number, row
+            yield number, tuple(map(_shown_value, row))
     finally:
         book.close()
+
+
+def _shown_value(cell: Any) -> Any:
+    """The value of a cell; as text if its format adds a percent sign or a unit to a number."""
+    value = cell.value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    shown = str(cell.number_format).partition(";")[0]
+    unit = "".join(_QUOTED.findall(shown))
+    if "%" in _QUOTED.sub("", shown):
+        return f"{round(value * 100, 10):g}%{unit}"
+    return f"{value:.15g}{unit}" if unit.strip() else value
 
 
 def _check_workbook(file: Path) -> None:
@@ -137,11 +151,65 @@ def parquet_rows(file: Path, names: list[str] | None = None) -> Iterator[dict[st
     while True:
         with library_errors(file, f"the Parquet file cannot be read after row {number}"):
             batch = next(batches, None)
-            rows = [] if batch is None else batch.to_pylist()
+            rows = [] if batch is None else _with_date_texts(batch).to_pylist()
         if batch is None:
             return
         number += len(rows)
         yield from rows
+
+
+def arrow_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of an Arrow or Feather file, as `save_to_disk` of the `datasets` library writes it.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    number = 0
+    for batch in _arrow_batches(file):
+        for start in range(0, batch.num_rows, MAX_BATCH_ROWS):
+            with library_errors(file, f"the Arrow file cannot be read after row {number}"):
+                rows = _with_date_texts(batch.slice(start, MAX_BATCH_ROWS)).to_pylist()
+            number += len(rows)
+            yield from rows
+
+
+def count_arrow_rows(file: Path) -> int:
+    """The number of rows of an Arrow or Feather file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    return sum(batch.num_rows for batch in _arrow_batches(file))
+
+
+def _arrow_batches(file: Path) -> Iterator[Any]:
+    import pyarrow  # type: ignore[import-untyped]
+
+    with library_errors(file, "this file is not an Arrow file", "copy it again"):
+        mapped = pyarrow.memory_map(str(file))
+        is_file = mapped.read(6) == b"ARROW1"
+        mapped.seek(0)
+        content = pyarrow.ipc.open_file(mapped) if is_file else pyarrow.ipc.open_stream(mapped)
+        batches = map(content.get_batch, range(content.num_record_batches)) if is_file else iter(content)
+    while True:
+        with library_errors(file, "the Arrow file cannot be read"):
+            batch = next(batches, None)
+            if batch is not None:
+                batch.validate()
+        if batch is None:
+            return
+        yield batch
+
+
+def _with_date_texts(batch: Any) -> Any:
+    """The batch with texts in place of typed dates, which no spreadsheet made."""
+    import pyarrow
+
+    for at, field in enumerate(batch.schema):
+        if pyarrow.types.is_temporal(field.type):
+            texts = [None if value is None else str(value).removesuffix(" 00:00:00") for value in batch[at].to_pylist()]
+            batch = batch.set_column(at, pyarrow.field(field.name, pyarrow.string()), pyarrow.array(texts))
+    return batch
 
 
 def _batch_rows(file: Path, metadata: Any) -> int:
@@ -164,7 +232,7 @@ def open_parquet(file: Path) -> Any:
     Raises:
         DataError: it is not a Parquet file.
     """
-    from pyarrow import parquet  # type: ignore[import-untyped]
+    from pyarrow import parquet
 
     with library_errors(file, "this file is not a Parquet file", "copy it again"):
         content = parquet.ParquetFile(file)

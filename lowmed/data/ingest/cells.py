@@ -1,22 +1,34 @@
 """Parse table cells: texts, options in every common form, and a gold answer that may be a letter."""
 
 import ast
+import datetime
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lowmed.answer import is_number
 from lowmed.data.dataset import is_yes_no
+from lowmed.data.ingest.listed_options import ListedOptions, listed_options
 from lowmed.sample import KINDS, LETTERS, Kind, Turns
 
-# The letters before options in one text: "A. x B. y", "(A) x (B) y", on one line or several.
-_LETTERED = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s*(?=\S)")
-_LETTERED_LOWER = re.compile(r"(?:^|(?<=\s))\(?([a-z])[.)]\s*(?=\S)")
-_LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:[.):]|\s*[-–]\s)\s*(.*)", re.DOTALL)
-_LEAD_IN = re.compile(r"\s*\(?(?:answer )?(?:options|choices)(?: are)?\)?\s*:?\s*$", re.IGNORECASE)
+_LABEL_AND_TEXT = re.compile(
+    r"[(\[（【]?(?:([A-Za-z])[.):\]）】．：、]|(\d{1,2})[.):\]）】．：、](?!\d)|([A-Za-z]|\d{1,2})\s*[-–]\s)\s*(.*)",
+    re.DOTALL,
+)
+# What a spreadsheet writes in place of a value that it could not compute, in any language.
+_CELL_ERROR = re.compile(r"#(?:N/A|[A-ZÄÖÜÉ]{2,}(?:/[0-9A-Z]+)?[!?]?(?:_[A-Z]+)?)")
+_MONTHS = "jan|feb|mar|mrz|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez"
+# What a spreadsheet makes of "3-4": 04-Mar, Mar-04, 4. Mrz, or the date with its time.
+_MADE_DATE = re.compile(
+    rf"\d{{1,2}}[-./ ]{{1,2}}(?:{_MONTHS})\.?(?:[-./ ]\d{{2,4}})?|(?:{_MONTHS})\.?[-./ ]\d{{1,4}}"
+    r"|\d{4}-\d\d-\d\d[ T]00:00:00(?:\.0+)?",
+    re.IGNORECASE,
+)
+MAX_CHARACTERS = 200_000  # of a text
+_SPREADSHEET = "; a spreadsheet may have made it from a text such as 3-4: store the column as text"
 _KINDS: dict[str, Kind] = {
     "closed": "closed", "close": "closed", "close-ended": "closed", "closed-ended": "closed", "yes/no": "closed",
     "yesno": "closed", "binary": "closed", "open": "open", "open-ended": "open", "choice": "choice", "mcq": "choice",
@@ -26,21 +38,74 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def text(cell: Any) -> str:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a question.
+
+    Attributes:
+        texts: their texts, in the order in which they are shown.
+        labels: the label of each in its table or question, such as A or 1.
+    """
+
+    texts: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+def text(cell: Any, *, dates: bool = False) -> str:
     """A cell as text without stray white space; "" for an empty one.
 
+    Args:
+        cell: the cell.
+        dates: whether a date is meant. If not, a spreadsheet may have made it from a text such as 3-4.
+
     Raises:
-        ValueError: the cell holds a list or an object.
+        ValueError: the cell holds a list, an object or a date, or what a spreadsheet writes for an error.
     """
+    return " ".join(lines(cell, dates=dates).split())
+
+
+def lines(cell: Any, *, dates: bool = False) -> str:
+    """As `text`, with the line ends of the cell."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return ""
+    if isinstance(cell, datetime.date | datetime.time | datetime.timedelta):
+        if not dates:
+            raise ValueError(f"a cell holds the {_kind_of(cell)} {cell}{_SPREADSHEET}")
+        return str(cell).removesuffix(" 00:00:00")
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     if isinstance(cell, bytes | list | tuple | dict | set) or hasattr(cell, "shape"):
         raise ValueError(f"a cell holds a {type(cell).__name__} instead of a text")
-    return " ".join(str(cell).replace("\0", "").encode(errors="ignore").decode().split())
+    content = str(cell).replace("\0", "").encode(errors="ignore").decode()
+    if len(content) > MAX_CHARACTERS:
+        raise ValueError(f"a cell holds a text of {len(content):,} characters; at most {MAX_CHARACTERS:,} are read")
+    if "#" in content[:4] and _CELL_ERROR.fullmatch(content.strip()):
+        raise ValueError(f"a cell holds {content.strip()}, the error of a spreadsheet")
+    return content
+
+
+def plain(cell: Any) -> str:
+    """A cell that names something, such as a patient or a site, as text; dates and errors are names too."""
+    try:
+        return text(cell, dates=True)
+    except ValueError:
+        return str(cell) if isinstance(cell, str) else text(cell, dates=True)
+
+
+def require_no_made_date(answer: str) -> None:
+    """Refuse an answer that looks like a date which a spreadsheet made.
+
+    Raises:
+        ValueError: it does.
+    """
+    if _MADE_DATE.fullmatch(answer):
+        raise ValueError(f"the answer is {answer}{_SPREADSHEET}")
+
+
+def _kind_of(cell: Any) -> str:
+    return "date" if isinstance(cell, datetime.date) else "time"
 
 
 def to_list(cell: Any, separators: str) -> list[Any]:
@@ -48,12 +113,12 @@ def to_list(cell: Any, separators: str) -> list[Any]:
     if hasattr(cell, "tolist"):
         cell = cell.tolist()
     if isinstance(cell, Mapping):
-        return [cell[key] for key in sorted(cell, key=str)]
+        return [cell[key] for key in sorted(cell, key=_natural)]
     if isinstance(cell, list | tuple):
         return list(cell)
     content = text(cell)
     if content[:1] in ("[", "{"):
-        parsed = _parse(str(cell))
+        parsed = parse(str(cell))
         if isinstance(parsed, list | dict):
             return to_list(parsed, separators)
     return [part.strip() for part in re.split(f"[{re.escape(separators)}]", content) if part.strip()]
@@ -66,7 +131,7 @@ def turns(cell: Any) -> Turns:
         ValueError: the cell holds something else.
     """
     if isinstance(cell, str) and cell.strip():
-        cell = _parse(cell) or "no list"
+        cell = parse(cell) or "no list"
     pairs = cell.tolist() if hasattr(cell, "tolist") else cell or ()
     if not isinstance(pairs, list | tuple) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
@@ -80,77 +145,49 @@ def holds_turns(cell: Any) -> bool:
     return isinstance(cell, list | tuple) or hasattr(cell, "tolist") or str(cell).lstrip().startswith("[[")
 
 
-def options(cell: Any) -> tuple[str, ...]:
-    """The options of one cell: a list, a dict by letter, JSON, or one text with letters or separators."""
+def options(cell: Any) -> Options:
+    """The options of one cell: a list, a dict by label, JSON, or one text with labels or separators."""
     if isinstance(cell, str):
-        lettered, _ = lettered_options(cell)
-        if lettered:
-            return lettered
-    return without_letters(filter(None, (text(value) for value in to_list(cell, "|;\n"))))
+        listed = max(listed_options(cell), key=_length, default=None)
+        if listed and not listed.question and not listed.text_after:
+            return Options(listed.options, listed.labels)
+        parsed = parse(cell) if cell.lstrip()[:1] == "{" else None
+        cell = parsed if isinstance(parsed, dict) else cell
+    if isinstance(cell, Mapping):
+        keys = sorted(cell, key=_natural)
+        return labelled([text(cell[key]) for key in keys], [str(key).strip().upper() for key in keys])
+    return labelled([text(value) for value in to_list(cell, "|;\n")])
 
 
-def without_letters(texts: Iterable[str]) -> tuple[str, ...]:
-    """The options without their letters, if every option begins with its own ("A: x", "B: y")."""
-    texts = tuple(texts)
-    parts = [_LETTER_AND_TEXT.fullmatch(option) for option in texts]
-    if len(texts) > 1 and all(part and part[1].upper() == LETTERS[at] for at, part in enumerate(parts) if at < 26):
-        return tuple(part[2].strip() for part in parts if part)
-    return texts
-
-
-def lettered_options(question: str) -> tuple[tuple[str, ...], str]:
-    """The lettered options inside a question's text, and the question without them."""
-    starts = _in_order(_LETTERED.finditer(question))
-    if len(starts) < 2:
-        starts = _in_order(_LETTERED_LOWER.finditer(question))
-    if len(starts) < 2:
-        return (), question
-    ends = [start.start() for start in starts[1:]] + [_end_of_last(question, starts)]
-    parts = tuple(text(question[start.end() : end]).rstrip(",;") for start, end in zip(starts, ends, strict=True))
-    if not all(parts):
-        return (), question
-    return parts, text(_LEAD_IN.sub("", question[: starts[0].start()]))
-
-
-def _in_order(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
-    """The matches that continue the alphabet from its first letter."""
-    starts: list[re.Match[str]] = []
-    for match in matches:
-        if match[1].upper() == LETTERS[len(starts)] and len(starts) < len(LETTERS) - 1:
-            starts.append(match)
-    return starts
-
-
-def _end_of_last(question: str, starts: list[re.Match[str]]) -> int:
-    """Where the last option ends: at its line, if no other option takes several lines. An instruction may follow it."""
-    others = [question[start.end() : end.start()].strip() for start, end in pairwise(starts)]
-    line = question.find("\n", starts[-1].end())
-    return len(question) if line < 0 or any("\n" in option for option in others) else line
-
-
-def gold(answer: str, choices: tuple[str, ...], *, is_letter: bool) -> str:
-    """The text of the correct option, from its text or its letter.
+def labelled(texts: Sequence[str], labels: Sequence[str] = tuple(LETTERS)) -> Options:
+    """The options that have a text, with their labels; a label that begins its own text is removed from all of them.
 
     Args:
-        answer: the cell of the answer.
-        choices: the options.
-        is_letter: whether the column holds letters.
-
-    Raises:
-        ValueError: the answer matches no option, or one option by its text and another by its letter.
+        texts: the texts in order; "" for an unused option.
+        labels: the labels in order.
     """
-    parts = _LETTER_AND_TEXT.fullmatch(answer)
-    by_letter = _by_letter(answer.strip("().: "), choices)
-    by_text = next((option for option in choices if option.casefold() == answer.casefold()), None)
-    if is_letter and by_letter:
-        return by_letter
-    if by_text and by_letter and by_text != by_letter:
-        raise ValueError(f"the answer {answer!r} is the text of one option and the letter of another")
-    if by_text or by_letter:
-        return by_text or by_letter or ""
-    if parts and (option := _by_letter(parts[1], choices)) and option.casefold() == parts[2].strip().casefold():
-        return option
-    raise ValueError("the answer is neither one of the options nor the letter of one" if answer else "no answer")
+    parts = [label_and_text(option) for option in texts]
+    if len(texts) > 1 and all(_is_label(label, at) for at, (label, _) in enumerate(parts)):
+        labels, texts = [label for label, _ in parts], [rest for _, rest in parts]
+    used = [(option, label) for option, label in zip(texts, labels, strict=False) if option]
+    used += [(option, "") for option in texts[len(labels) :] if option]
+    return Options(tuple(option for option, _ in used), tuple(label for _, label in used))
+
+
+def label_and_text(answer: str) -> tuple[str, str]:
+    """The label and the text of an answer such as `B. MRI`; "" and the answer if it begins with no label."""
+    parts = _LABEL_AND_TEXT.fullmatch(answer)
+    return ((parts[1] or parts[2] or parts[3]).upper(), parts[4].strip()) if parts else ("", answer)
+
+
+def _natural(key: Any) -> tuple[int, str]:
+    """A sort key that puts 2 before 10."""
+    name = str(key)
+    return (int(name) if name.isdecimal() else 0), name
+
+
+def _length(listed: ListedOptions) -> int:
+    return len(listed.options)
 
 
 def kind(label: str, answer: str, choices: tuple[str, ...]) -> Kind:
@@ -165,15 +202,15 @@ def kind(label: str, answer: str, choices: tuple[str, ...]) -> Kind:
     return "closed" if is_yes_no(answer) else "open"
 
 
-def _by_letter(letter: str, choices: tuple[str, ...]) -> str | None:
-    at = LETTERS.find(letter.upper()) if len(letter) == 1 else -1
-    return choices[at] if 0 <= at < len(choices) else None
+def _is_label(label: str, at: int) -> bool:
+    return label == str(at + 1) or (at < len(LETTERS) and label.upper() == LETTERS[at])
 
 
-def _parse(cell: str) -> Any:
-    for parse in (json.loads, ast.literal_eval):
+def parse(cell: str) -> Any:
+    """The value that a cell holds as JSON or as a Python literal; None if it holds neither."""
+    for read in (json.loads, ast.literal_eval):
         try:
-            return parse(cell)
+            return read(cell)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return None

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lowmed.data.ingest import cells
-from lowmed.data.ingest.conversations import Turn
-from lowmed.data.ingest.raw_sample import ImageRoot, RawSample, RowLocation
 from lowmed.data.strata import Strata, strata_of
 from lowmed.errors import RecipeError
 
@@ -105,86 +103,6 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
     return Columns(by_field, () if without else option_columns(present), frozenset(guessed))
 
 
-def to_raw_sample(
-    row: Mapping[str, Any],
-    columns: Columns,
-    root: ImageRoot,
-    location: RowLocation,
-    source: str,
-    split: str = "train",
-    *,
-    image_optional: bool = False,
-) -> RawSample:
-    """Convert a row of a table.
-
-    Args:
-        row: the row.
-        columns: its column mapping.
-        root: where the images are.
-        location: where the row is; names an image that a cell holds.
-        source: the source's name in the sample.
-        split: the split of a row that names none.
-        image_optional: whether a row with an empty image cell is a question without an image.
-
-    Raises:
-        ValueError: the row has no image although the table has a column of them, its answer matches none of its
-            options, or a later turn of its conversation has an image.
-    """
-    cell = {field: row.get(column) for field, column in columns.by_field.items()}
-    text = cells.text(cell.get("question"))
-    history = cells.turns(cell.get("history"))
-    if history:
-        if "<image>" in text:
-            what = f"turn {len(history) + 1} of the conversation contains <image>"
-            raise ValueError(f"{what}; the images must be in the first turn")
-        (text_of_image, first_answer), *later = history
-        history = ((_without_placeholder(text_of_image), first_answer), *later)
-    else:
-        text_of_image = text
-    question = _without_placeholder(text)
-    options = cells.options(cell["options"]) if cell.get("options") is not None else ()
-    if columns.option_columns:
-        texts = (cells.text(row.get(name)) for name in columns.option_columns)
-        options = cells.without_letters(option for option in texts if option)
-    in_question, bare_question = cells.lettered_options(question)
-    if in_question and (not options or in_question == options):
-        question, options = (bare_question, in_question) if bare_question else (question, options or in_question)
-    answer = cells.text(cell.get("letter")) or cells.text(cell.get("answer"))
-    if options:
-        answer = cells.gold(answer, options, is_letter=bool(cells.text(cell.get("letter"))))
-    value = cell.get("image")
-    images = [value] if isinstance(value, dict) else cells.to_list(value, ";|") if "image" in cell else []
-    if "image" in cell and not images and (not image_optional or "<image>" in text_of_image):
-        raise ValueError("no image")
-    split_name = cells.text(cell.get("split"))
-    lower, upper = cells.text(cell.get("lower")), cells.text(cell.get("upper"))
-    label = cells.text(cell.get("kind")) or ("number" if lower and upper else "")
-    return RawSample(
-        question=question,
-        answer=answer,
-        kind=cells.kind(label, answer, options),
-        images=tuple(root.image(image, f"{location}-{number}") for number, image in enumerate(images)),
-        split=SPLITS.get(split_name.casefold(), split_name) or split,
-        id=cells.text(cell.get("id")),
-        group=cells.text(cell.get("group")),
-        options=options,
-        explanation=cells.text(cell.get("explanation")),
-        modality=cells.text(cell.get("modality")),
-        topic=cells.text(cell.get("topic")),
-        unit=cells.text(cell.get("unit")),
-        lower=lower,
-        upper=upper,
-        strata=row_strata(row, columns.by_field.get("strata", "")),
-        source=source,
-        history=history,
-        conversation=row.conversation if isinstance(row, Turn) else "",
-    )
-
-
-def _without_placeholder(text: str) -> str:
-    return text.replace("<image>", "").strip()
-
-
 def split_columns(field: str, column: str, present: Iterable[str]) -> tuple[str, ...]:
     """The columns that one entry of a mapping names: several for `strata`, joined by `+`."""
     return tuple(column.split("+")) if field == "strata" and column not in present else (column,)
@@ -200,7 +118,7 @@ def row_strata(row: Mapping[str, Any], column: str) -> Strata:
     if isinstance(value, Mapping):
         return strata_of(value)
     names = split_columns("strata", column, row) if column else ()
-    return strata_of({name: cells.text(row.get(name)) for name in names})
+    return strata_of({name: cells.plain(row.get(name)) for name in names})
 
 
 def plain_name(name: str) -> str:

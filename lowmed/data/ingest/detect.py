@@ -8,9 +8,11 @@ from typing import Literal
 
 from lowmed.data.image import dicom
 from lowmed.data.image.files import SUFFIXES as IMAGE_SUFFIXES
-from lowmed.data.ingest import cells, columns, tables
+from lowmed.data.ingest import cells, columns, table_files, tables
+from lowmed.data.ingest.boxes import BoxUnit
 from lowmed.data.ingest.conversations import TurnsKept
 from lowmed.data.ingest.raw_sample import Entry, ImageFile, ImageRoot, RawSample, Rejection, RowLocation, read_rows
+from lowmed.data.ingest.read_row import RowReader
 from lowmed.errors import DataError
 
 SourceFormat = Literal["table", "classes", "dicom"]
@@ -35,6 +37,8 @@ class ImportOptions:
         format: what a folder contains; None to recognize it.
         image_optional: whether a row of a table with an empty image cell is a question without an image.
         turns: the turns of a conversation that become questions.
+        encoding: of a table in a text file; None to recognize UTF-8 and UTF-16.
+        boxes: unit of the boxes in questions and answers; None if there are none.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +48,8 @@ class ImportOptions:
     format: SourceFormat | None = None
     image_optional: bool = False
     turns: TurnsKept = "all"
+    encoding: str | None = None
+    boxes: BoxUnit | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,12 @@ def open_source(path: Path, options: ImportOptions) -> RowStream:
         RecipeError: the columns cannot be recognized.
     """
     if path.is_file():
-        return _table(path, options)
+        return _archive(path, options) if path.suffix.lower() == ".zip" else _table(path, options)
     if not path.is_dir():
         raise DataError("no such file or folder", str(path), "check the name; a hub id looks like owner/name")
     source_format = options.format or _recognize(path)
     if source_format == "table":
-        return _table(_only_table(path), options)
+        return _tables_in(path, options)
     return _class_folders(path, options) if source_format == "classes" else _dicom_files(path)
 
 
@@ -103,8 +109,12 @@ def stream_rows(
         RecipeError: the columns cannot be recognized.
     """
     first = list(islice(lines, ROWS_FOR_COLUMNS))
+    if first and all(isinstance(row, str) for _, row in first):
+        location, reason = first[0]
+        raise DataError(f"no row can be read: {reason}", str(location), "correct the table, or export it again")
     mapped = columns.map_columns(tables.column_names(first), _with_history(options.columns, first))
-    entries = _convert(chain(first, lines), mapped, root, source, split, options.image_optional)
+    reader = RowReader(mapped, root, source, split, image_optional=options.image_optional, boxes=options.boxes)
+    entries = _convert(chain(first, lines), reader)
     return RowStream(entries, f"columns  {mapped.describe()}", count)
 
 
@@ -116,46 +126,47 @@ def _with_history(mapping: Mapping[str, str], lines: Sequence[tables.Line]) -> M
     return {**mapping, "history": ""}
 
 
-def _convert(
-    lines: Iterator[tables.Line],
-    mapped: columns.Columns,
-    root: ImageRoot,
-    source: str,
-    split: str,
-    image_optional: bool,
-) -> Iterator[Entry]:
+def _convert(lines: Iterator[tables.Line], reader: RowReader) -> Iterator[Entry]:
     for location, row in lines:
         if isinstance(row, str):
             yield location, Rejection(row)
             continue
         try:
-            yield (
-                location,
-                columns.to_raw_sample(row, mapped, root, location, source, split, image_optional=image_optional),
-            )
+            yield location, reader.read(row, location)
         except ValueError as error:
             yield location, Rejection(str(error))
 
 
-def _table(file: Path, options: ImportOptions) -> RowStream:
-    root = ImageRoot(options.images or file.parent)
-    return stream_rows(
-        tables.read_table(file, options.turns), tables.count_rows(file, options.turns), root, options, SOURCE
-    )
+def _table(file: Path, options: ImportOptions, images: Path | None = None, split: str = "train") -> RowStream:
+    """The rows of one table; its images are in `images`, else in the folder of the table."""
+    lines = tables.read_table(file, options.turns, options.encoding)
+    count = tables.count_rows(file, options.turns, options.encoding)
+    return stream_rows(lines, count, ImageRoot(options.images or images or file.parent), options, SOURCE, split)
 
 
-def _only_table(folder: Path) -> Path:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in tables.SUFFIXES)
-    preferred = [path for path in files if path.name == "samples.jsonl"] or files
-    if len(preferred) != 1:
-        what = f"{len(preferred)} tables in the folder" if preferred else "no table in the folder"
-        raise DataError(what, str(folder), "name the table itself, e.g. FOLDER/questions.csv")
-    return preferred[0]
+def _tables_in(folder: Path, options: ImportOptions) -> RowStream:
+    """The rows of the tables in a folder: a single one, or one or more for each split."""
+    files = table_files.in_folder(folder)
+    root = folder / "data" if files[0][0].parent.name == "data" and (folder / "data").is_dir() else folder
+    return concatenate([_table(file, options, root, split) for file, split in files])
+
+
+def _archive(file: Path, options: ImportOptions) -> RowStream:
+    """The rows of the tables in a zip archive, whose images are read in place."""
+    unpacked = table_files.unpack(file)
+    files = table_files.in_folder(Path(unpacked.name))
+    parts = concatenate([_table(table, options, file, split) for table, split in files])
+
+    def entries() -> Iterator[Entry]:
+        with unpacked:
+            yield from parts.entries
+
+    return replace(parts, entries=entries())
 
 
 def _recognize(folder: Path) -> SourceFormat:
     """The format of a folder. DICOM takes precedence over classes: its folders may have patients' names."""
-    if any(path.suffix.lower() in tables.SUFFIXES for path in folder.iterdir()):
+    if table_files.has_table(folder):
         return "table"
     files = _files(folder)
     dicom_count = sum(map(_is_dicom, files[:FILES_FOR_FORMAT]))

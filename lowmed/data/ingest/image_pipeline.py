@@ -10,7 +10,9 @@ from typing import IO
 
 from lowmed.data.group_split import IMAGE_GROUP
 from lowmed.data.image.dicom import pseudonym
+from lowmed.data.image.policy import PixelPolicy, target_size
 from lowmed.data.ingest import image_store, prepared_folder
+from lowmed.data.ingest.boxes import fit_boxes, has_boxes
 from lowmed.data.ingest.image_store import ImageStoreSettings, StoredFile
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, ImageFile, ImageSource, RawSample, Rejection, RowLocation
 from lowmed.errors import DataError
@@ -97,25 +99,25 @@ class ImagePipeline:
 
 def run_pipeline(
     entries: Iterable[Entry], pipeline: ImagePipeline
-) -> Iterator[tuple[RowLocation, Sample | None, str, str]]:
-    """Yield location, sample, split and "" for each row in order; for a rejected row None, "" and the reason."""
+) -> Iterator[tuple[RowLocation, Sample | None, str, str, tuple[str, ...]]]:
+    """Yield location, sample, split, "" and notes for each row in order; for a rejected row None, "" and the reason."""
     waiting: deque[tuple[RowLocation, RawSample | Rejection, list[StoreJob]]] = deque()
     ids: set[str] = set()
 
-    def finish_oldest() -> tuple[RowLocation, Sample | None, str, str]:
+    def finish_oldest() -> tuple[RowLocation, Sample | None, str, str, tuple[str, ...]]:
         location, entry, jobs = waiting.popleft()
         try:
             if isinstance(entry, Rejection):
                 raise ValueError(entry.reason)
             stored = [pipeline.result(job) for job in jobs]
-            sample = _to_sample(entry, stored, pipeline.settings.salt)
+            sample = _to_sample(_with_boxes(entry, stored, pipeline.settings.policy), stored, pipeline.settings.salt)
             if sample.id in ids:
                 raise ValueError(SAME_ID if entry.id else SAME_ROW)
         except ValueError as error:
-            return location, None, "", str(error)
+            return location, None, "", str(error), ()
         ids.add(sample.id)
         pipeline.used |= {file.file: file for file in stored}
-        return location, sample, entry.split, ""
+        return location, sample, entry.split, "", entry.notes
 
     for location, entry in entries:
         images = entry.images if isinstance(entry, RawSample) else ()
@@ -130,6 +132,19 @@ def run_pipeline(
 def _without_content(raw: RawSample) -> RawSample:
     images = (replace(image, content=b"") if isinstance(image, ImageBytes) else image for image in raw.images)
     return replace(raw, images=tuple(images))
+
+
+def _with_boxes(raw: RawSample, stored: list[StoredFile], policy: PixelPolicy) -> RawSample:
+    """The row with its boxes in pixels of the stored images.
+
+    Raises:
+        ValueError: as `fit_boxes`.
+    """
+    if not has_boxes(raw.question, raw.answer):
+        return raw
+    sizes = [(size, target_size(*size, policy)) for file in stored for size in file.sizes]
+    question, answer, *accepted = fit_boxes([raw.question, raw.answer, *raw.accepted], raw.question, raw.boxes, sizes)
+    return replace(raw, question=question, answer=answer, accepted=tuple(accepted))
 
 
 def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
@@ -163,6 +178,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         upper=raw.upper,
         strata=raw.strata,
         history=raw.history,
+        accepted=raw.accepted,
     )
 
 

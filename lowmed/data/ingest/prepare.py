@@ -30,10 +30,11 @@ SHOWN_REASONS = 8
 
 @dataclass
 class PrepareCounts:
-    """Imported rows by split and kind, rejected rows by reason with their first location, rows that have images."""
+    """Imported rows by split, kind and what was changed in them; rejected rows by reason with their first location."""
 
     splits: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     with_images: int = 0
@@ -91,7 +92,7 @@ def prepare(
             (folder / prepared_folder.PROGRESS).open("a", encoding="utf-8") as progress,
         ):
             pipeline = ImagePipeline(pool, folder, settings, known, progress, images)
-            for location, sample, split, reason in run_pipeline(entries, pipeline):
+            for location, sample, split, reason, notes in run_pipeline(entries, pipeline):
                 if sample is None:
                     counts.reasons[reason] += 1
                     counts.first.setdefault(reason, str(location))
@@ -100,6 +101,7 @@ def prepare(
                     counts.splits[split] += 1
                     counts.kinds[sample.kind] += 1
                     counts.with_images += bool(sample.images)
+                    counts.notes.update(notes)
                     strata.add(sample.strata)
                     samples.write(to_jsonl([prepared_folder.sample_line(sample, split)]))
                 advance(counts.rows + counts.rejected, f"{counts.rejected} rejected")
@@ -152,6 +154,7 @@ def _card(
             "frames": settings.frames,
             "window": settings.window,
             "rejected": dict(counts.reasons.most_common()),
+            "notes": dict(counts.notes.most_common()),
             "samples_sha256": prepared_folder.samples_digest(folder / prepared_folder.SAMPLES),
             "lowmed": __version__,
         }

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +18,7 @@ from lowmed.sample import Sample
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
 PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
 FORMAT = 1
+_LEFT_OUT = ("strata", "history", "accepted")  # of a line, if they are empty
 
 
 class DataCard(BaseModel):
@@ -38,6 +38,7 @@ class DataCard(BaseModel):
         frames: which frames of a file were stored.
         window: the CT window; None for the file's own.
         rejected: rejected rows by reason.
+        notes: imported rows by what was changed in them, or left out.
         unused_images: image files of a known source that no row refers to.
         samples_sha256: digest of `samples.jsonl`.
         lowmed: the version that wrote the folder.
@@ -58,6 +59,7 @@ class DataCard(BaseModel):
     frames: str
     window: str | None
     rejected: dict[str, int]
+    notes: dict[str, int] = {}
     unused_images: tuple[str, ...] = ()
     samples_sha256: str
     lowmed: str
@@ -89,9 +91,10 @@ def data_card(folder: Path) -> DataCard | None:
 
 
 def sample_line(sample: Sample, split: str) -> dict[str, Any]:
-    """A sample as a line of `samples.jsonl`; strata and history are left out where there are none."""
-    line = {**asdict(sample), "strata": dict(sample.strata), "split": split}
-    return {name: value for name, value in line.items() if value or name not in ("strata", "history")}
+    """A sample as a line of `samples.jsonl`; strata, history and accepted answers are left out where there are none."""
+    fields = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
+    line = {**fields, "strata": dict(sample.strata), "split": split}
+    return {name: value for name, value in line.items() if value or name not in _LEFT_OUT}
 
 
 def samples_digest(file: Path) -> str:

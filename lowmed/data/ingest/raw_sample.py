@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from lowmed.data.image.files import inside, locate
+from lowmed.data.ingest.boxes import BoxUnit
 from lowmed.errors import DataError
 from lowmed.sample import Kind, Turns
 
@@ -110,6 +111,9 @@ class RawSample:
     source: str = ""
     answer_is_modality: bool = False  # the answer is the modality in the image's own DICOM tags
     history: Turns = ()
+    accepted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was changed or left out, for the user
+    boxes: BoxUnit | None = None  # unit of boxes in question and answer
     conversation: str = ""  # equal for all turns of a conversation, which are one group even without an image
 
 
@@ -155,7 +159,7 @@ class ImageRoot:
         if not isinstance(name, str) or not name.strip():
             raise ValueError("no image")
         name = name.strip()
-        return ZipMember(self.path, name) if self.path.suffix == ".zip" else ImageFile(self.path, name)
+        return ZipMember(self.path, name) if self.path.suffix.lower() == ".zip" else ImageFile(self.path, name)
 
 
 def image_root(folder: Path, *names: str) -> ImageRoot:

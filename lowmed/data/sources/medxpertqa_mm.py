@@ -10,6 +10,7 @@ from typing import Any
 from lowmed.data.ingest import columns, tables
 from lowmed.data.ingest.detect import ImportOptions, RowStream
 from lowmed.data.ingest.raw_sample import RawSample, RowLocation, image_root, read_rows
+from lowmed.data.ingest.read_row import RowReader
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -42,7 +43,7 @@ def open_folder(folder: Path, options: ImportOptions) -> RowStream:
         location, split, row = entry
         if isinstance(row, str):
             raise ValueError(row)
-        return columns.to_raw_sample(row, COLUMNS, images, location, "medxpertqa-mm", split)
+        return RowReader(COLUMNS, images, "medxpertqa-mm", split).read(row, location)
 
     return RowStream(read_rows(rows(), read), f"columns  {COLUMNS.describe()}", sum(map(tables.count_rows, files)))
 

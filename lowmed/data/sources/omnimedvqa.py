@@ -10,6 +10,7 @@ from typing import Any
 from lowmed.data.ingest import columns, tables
 from lowmed.data.ingest.detect import ImportOptions, RowStream
 from lowmed.data.ingest.raw_sample import RawSample, RowLocation, image_root, read_rows
+from lowmed.data.ingest.read_row import RowReader
 from lowmed.data.sources.source import Source
 from lowmed.errors import DataError
 
@@ -42,7 +43,7 @@ def open_folder(folder: Path, options: ImportOptions) -> RowStream:
         if isinstance(row, str):
             raise ValueError(row)
         renamed = {"modality_type": row.get("modality"), **row}  # one published row calls the column `modality`
-        return columns.to_raw_sample(renamed, COLUMNS, images, location, "omnimedvqa", "test")
+        return RowReader(COLUMNS, images, "omnimedvqa", "test").read(renamed, location)
 
     return RowStream(
         read_rows(rows(), read),

@@ -1,0 +1,166 @@
+"""Convert a row of a table to a raw sample: the one reader behind every container and every form of a record."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lowmed.data.ingest import cells, golds, placeholders
+from lowmed.data.ingest.boxes import BoxUnit
+from lowmed.data.ingest.columns import SPLITS, Columns, row_strata
+from lowmed.data.ingest.conversations import Turn
+from lowmed.data.ingest.golds import chosen_option
+from lowmed.data.ingest.image_cells import ImageReader
+from lowmed.data.ingest.listed_options import ListedOptions, one_line, read_listed
+from lowmed.data.ingest.raw_sample import ImageRoot, ImageSource, RawSample, RowLocation
+from lowmed.sample import PLACEHOLDER, Turns
+
+INSTRUCTION_CUT = "an instruction how to answer was removed from the question"
+
+
+class RowReader:
+    """Reads the rows of one table."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        root: ImageRoot,
+        source: str,
+        split: str = "train",
+        *,
+        image_optional: bool = False,
+        boxes: BoxUnit | None = None,
+    ) -> None:
+        """Set up the reader.
+
+        Args:
+            columns: the column mapping.
+            root: where the images are.
+            source: the source's name in the samples.
+            split: the split of a row that names none.
+            image_optional: whether a row with an empty image cell is a question without an image.
+            boxes: unit of the boxes in questions and answers.
+        """
+        self.boxes = boxes
+        self.columns, self.source, self.split, self.image_optional = columns, source, split, image_optional
+        self.images = ImageReader(root)
+
+    def read(self, row: Mapping[str, Any], location: RowLocation) -> RawSample:
+        """Convert a row.
+
+        Args:
+            row: the row.
+            location: where the row is; names an image that a cell holds.
+
+        Raises:
+            ValueError: a text is destroyed, images are missing or differ in number from their placeholders, the answer
+                matches none of the options, or it is a letter without options.
+        """
+        cell = {field: row.get(column) for field, column in self.columns.by_field.items()}
+        label = cells.text(cell.get("kind"))
+        row_id = cells.plain(cell.get("id"))
+        images = self.images.read(cell.get("image"), str(location), row_id) if "image" in cell else []
+        history, question, images = self._place(row, cell, images)
+        read = _read_texts(row, cell, self.columns, question, label)
+        split_name = cells.plain(cell.get("split"))
+        lower, upper = cells.text(cell.get("lower")), cells.text(cell.get("upper"))
+        return replace(
+            read,
+            kind=cells.kind(label or ("number" if lower and upper else ""), read.answer, read.options),
+            images=tuple(images),
+            split=SPLITS.get(split_name.casefold(), split_name) or self.split,
+            id=row_id,
+            group=cells.plain(cell.get("group")),
+            modality=cells.plain(cell.get("modality")),
+            topic=cells.plain(cell.get("topic")),
+            unit=cells.text(cell.get("unit")),
+            lower=lower,
+            upper=upper,
+            strata=row_strata(row, self.columns.by_field.get("strata", "")),
+            source=self.source,
+            history=history,
+            boxes=self.boxes,
+            conversation=row.conversation if isinstance(row, Turn) else "",
+            notes=(*read.notes, *(row.notes if isinstance(row, Turn) else ())),
+        )
+
+    def _place(
+        self, row: Mapping[str, Any], cell: Mapping[str, Any], images: list[ImageSource]
+    ) -> tuple[Turns, str, list[ImageSource]]:
+        """The earlier turns, the question with its line ends, and the images up to it, each at its place."""
+        history = cells.turns(cell.get("history"))
+        users = (*(user for user, _ in history), cells.lines(cell.get("question")))
+        number = len(history)
+        if isinstance(row, Turn):
+            users, number = row.users, len(row["history"])
+        marked = any(map(placeholders.marks_images, users))
+        if "image" in cell and not images and (not self.image_optional or marked):
+            raise ValueError("no image")
+        everywhere = placeholders.place_images(users, len(images))
+        placed = everywhere[: number + 1]
+        if any(PLACEHOLDER in text for text in everywhere):
+            images = images[: sum(text.count(PLACEHOLDER) for text in placed)]
+        if not history:  # of a conversation whose earlier turns are left out, all images come first
+            earlier_images = sum(text.count(PLACEHOLDER) for text in placed[:-1])
+            placed = (placed[-1].replace(PLACEHOLDER, " ") if earlier_images else placed[-1],)
+        *earlier, question = placeholders.images_first(placed)
+        answers = (assistant for _, assistant in history)
+        return tuple(zip(map(one_line, earlier), answers, strict=True)), question, images
+
+
+def _read_texts(
+    row: Mapping[str, Any], cell: Mapping[str, Any], columns: Columns, question: str, label: str
+) -> RawSample:
+    """Question, answers, options and explanation of a row; the kind is not determined yet."""
+    dates = label.casefold() == "date"
+    answers = golds.gold_texts(cell.get("answer"), dates=dates)
+    letters = golds.gold_texts(cell.get("letter"), dates=dates)
+    if not dates:
+        for text in answers:
+            cells.require_no_made_date(text)
+    options = cells.options(cell["options"]) if cell.get("options") is not None else cells.Options()
+    if columns.option_columns:
+        options = cells.labelled([cells.text(row.get(name)) for name in columns.option_columns])
+
+    def names_an_option(listed: ListedOptions) -> bool:
+        if options.texts:
+            return listed.options == options.texts
+        return _names_one(letters or answers, listed, is_letter=bool(letters))
+
+    question, listed, instruction = read_listed(question, names_an_option)
+    if listed and not options.texts:
+        if listed.text_after:
+            raise ValueError(f"text follows the last option in the question: {listed.text_after[:60]}")
+        options = cells.Options(listed.options, listed.labels)
+    if options.texts:
+        answer = chosen_option(letters or answers, options, is_letter=bool(letters))
+        if letters and answers and answers[0] in options.texts and answers[0] != answer:
+            raise ValueError("the letter and the text of the answer name two options")
+        answers = (answer,)
+    else:
+        answers = answers or letters
+        golds.require_no_lone_letter(answers)
+    thought = golds.split_tags(str(cell["answer"]))[1] if isinstance(cell.get("answer"), str) else ""
+    return RawSample(
+        question=question,
+        answer=answers[0] if answers else "",
+        kind="open",
+        options=tuple(map(placeholders.without_marks, options.texts)),
+        accepted=answers[1:],
+        explanation=cells.text(_explanation(cell.get("explanation"))) or thought,
+        notes=(INSTRUCTION_CUT,) if instruction else (),
+    )
+
+
+def _explanation(cell: Any) -> Any:
+    """An explanation cell, which may repeat the answer in tags: the reasoning of it."""
+    thought = golds.split_tags(cell)[1] if isinstance(cell, str) else ""
+    return thought or cell
+
+
+def _names_one(answers: tuple[str, ...], listed: ListedOptions, *, is_letter: bool) -> bool:
+    """Whether the gold answers name options of this list; several right ones are refused later."""
+    try:
+        chosen_option(answers, cells.Options(listed.options, listed.labels), is_letter=is_letter)
+    except ValueError as error:
+        return str(error) == golds.SEVERAL
+    return True
