@@ -49,6 +49,7 @@ class CheckReport:
         difficulty: effect of the difficulty filter, as lines; empty if the recipe has no difficulty file.
         explanations: the questions that SFT leaves out because they have no explanation, as lines; and whether the SFT
             rounds of a bridge can use the data.
+        lengths: prompts, gold answers and reference completions that are too long in tokens, as lines.
         images: tokens of the first training images.
         memory: the GPUs on which the run is estimated to fit, as lines.
         rewards: the report of `lowmed rewards check`; None if the method has no rewards.
@@ -68,6 +69,7 @@ class CheckReport:
     rejected: "tuple[RejectedRow, ...]"
     difficulty: tuple[str, ...]
     explanations: tuple[str, ...]
+    lengths: tuple[str, ...]
     images: ImageCheck
     memory: tuple[str, ...]
     rewards: "RewardsReport | None"
@@ -99,7 +101,9 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import rows_of_start, warnings_of_start
+    from lowmed.engine.tokenizer import local_tokens
     from lowmed.evaluation import dev
+    from lowmed.evaluation.row_lengths import describe_row_lengths
     from lowmed.evaluation.split_size import describe_split
     from lowmed.rewards import with_corpus
     from lowmed.rewards.abstention import gold_subset
@@ -125,6 +129,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         rejected=data.rejected,
         difficulty=data.filter_effect,
         explanations=(*data.unexplained_lines, *_bridge_lines(recipe, data.split.train)),
+        lengths=tuple(describe_row_lengths(recipe, data.split, lambda: local_tokens(recipe.model))),
         images=_image_check(recipe, data.split),
         memory=_memory_lines(recipe),
         rewards=reward_report,

@@ -51,6 +51,7 @@ def _print(name: str, report: "CheckReport") -> None:
     _print_lines("allowed", tuple(map(str, report.abstaining)))
     _print_lines("filter", report.difficulty)
     _print_lines("SFT", report.explanations)
+    _print_lines("too long", report.lengths)
     images = report.images
     print(f"images   {images.opened} opened, at most {images.most_tokens} tokens of {images.budget} each")
     _print_lines("memory", report.memory)

@@ -37,11 +37,16 @@ class Accuracy:
 
 
 def _overlap(sample: Sample, value: str, written: str) -> Score:
-    if opposites := answer.contradictions(value, sample.answer):
+    scores = [_overlap_with(gold, sample, value, written) for gold in (sample.answer, *sample.accepted)]
+    return max(scores, key=lambda score: score.value or 0.0)  # the first of the best: the gold answer before others
+
+
+def _overlap_with(gold: str, sample: Sample, value: str, written: str) -> Score:
+    if opposites := answer.contradictions(value, gold):
         return Score(0.0, f"contradicts the gold answer ({', '.join(opposites)})", value)
-    if lists_more(written, sample.answer):
+    if lists_more(written, gold):
         return Score(0.0, "lists more than the gold answer", value)
-    return Score(overlap(value, sample.answer, sample), "token-F1 with the gold answer", value)
+    return Score(overlap(value, gold, sample), "token-F1 with the gold answer", value)
 
 
 def lists_more(written: str, gold: str) -> bool:

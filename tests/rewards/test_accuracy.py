@@ -8,6 +8,7 @@ from lowmed.sample import Sample
 CHOICE = Sample("c", "Which?", "MRI", "choice", "g", "t", options=("CT", "MRI", "X-ray"))
 CLOSED = Sample("y", "Is it normal?", "no", "closed", "g", "t")
 OPEN = Sample("o", "Where?", "left lower lobe", "open", "g", "t")
+ALSO = Sample("a", "Where?", "left lower lobe", "open", "g", "t", accepted=("base of the left lung", "left base"))
 COUNT = Sample("n", "How many?", "2", "open", "g", "t")
 
 
@@ -31,6 +32,9 @@ COUNT = Sample("n", "How many?", "2", "open", "g", "t")
         (CLOSED, "<answer>yes and no</answer>", 0.0),
         (OPEN, "<answer>The left-lower lobe</answer>", 1.0),
         (OPEN, "<answer>left lower lobe, right lower lobe</answer>", 0.0),
+        (ALSO, "<answer>left base</answer>", 1.0),
+        (ALSO, "<answer>Base of the left lung.</answer>", 1.0),
+        (ALSO, "<answer>right base</answer>", 0.0),
         (COUNT, "<answer>two</answer>", 1.0),
         (COUNT, "<answer>3</answer>", 0.0),
         (OPEN, "", 0.0),
