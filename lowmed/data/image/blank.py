@@ -1,0 +1,19 @@
+"""Images that show one value, or nearly: failed exports, empty slices, transparency without content."""
+
+from PIL import Image
+
+EQUAL_SHARE = 0.999  # of the pixels: a mark of fewer pixels shows nothing that a question could be about
+EQUAL_RANGE = 8  # grey levels: noise, and what JPEG adds to one value
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether nearly all pixels of an image of 8 bits lie within a few grey levels, in every channel."""
+    counts = image.histogram()
+    return all(_is_narrow(counts[start : start + 256]) for start in range(0, len(counts), 256))
+
+
+def _is_narrow(counts: list[int]) -> bool:
+    """Whether some range of a few levels holds nearly all pixels."""
+    total = sum(counts)
+    windows = (sum(counts[low : low + EQUAL_RANGE + 1]) for low in range(256))
+    return max(windows) >= EQUAL_SHARE * total
