@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from data.made import SALT, build, jsonl, lines, make_image, rejected, row, samples
 from PIL import Image, ImageDraw
+from typer.testing import CliRunner
 
+from lowmed.cli.data import app
 from lowmed.data.audit.report import audit
 from lowmed.data.image import deep_colour, other_files
 from lowmed.data.image.blank import is_blank
@@ -282,6 +284,26 @@ def test_unused_frames_are_counted_and_a_preview_is_none(tmp_path: Path) -> None
         assert build(table, tmp_path / which, settings).images.partly_used == 0
 
 
+def test_the_command_states_unused_frames_and_blank_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    stack(tmp_path / "cine.gif")
+    noisy(0, 0).save(tmp_path / "black.png")
+    table = jsonl(tmp_path / "t.jsonl", row(1, "cine.gif"), row(2, "black.png"))
+    command = ["prepare", str(table), "--out", str(tmp_path / "out")]
+    plain = CliRunner().invoke(app, command)
+    assert "look at   1 image shows one value, or nearly (first: t.jsonl:2)" in plain.stdout
+    assert "of 1 file with several frames only the first frame is used, 3 are not (first: t.jsonl:1)" in plain.stdout
+    assert "--frames middle|all|montage" in plain.stdout
+    sheet = CliRunner().invoke(app, [*command, "--frames", "montage", "--json"])
+    assert sheet.exit_code == 0
+    notes = json.loads(sheet.stdout[sheet.stdout.index("{") :])["look_at"]
+    assert len(notes) == 1
+    audited = CliRunner().invoke(app, ["audit", str(tmp_path / "out")])
+    (stored,) = [line["images"][0] for line in lines(tmp_path / "out/images.jsonl") if line["blank"] == [True]]
+    assert f"no question about them can be answered: {stored}" in audited.stdout
+    assert stored in (tmp_path / "out/audit.html").read_text()
+
+
 @pytest.mark.parametrize("name", ["cine.gif", "stack.tif"])
 def test_a_montage_shows_every_frame_in_reading_order(tmp_path: Path, name: str) -> None:
     content = stack(tmp_path / name).read_bytes()
@@ -305,6 +327,17 @@ def test_a_montage_of_dicom_frames_and_of_one_frame() -> None:
     single = read_images(film(volume[0]), "x.dcm", Selection("montage"), SALT)
     assert single.images[0].size == (32, 32)
     assert single.unused == 0
+
+
+def test_deep_grey_frames_of_a_montage_have_one_scale(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((20, 20), value, np.uint16)) for value in (100, 200, 300, 400)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    (sheet,) = read_images((tmp_path / "stack.tif").read_bytes(), "stack.tif", Selection("montage"), SALT).images
+    assert sorted(set(sheet.tobytes())) == [0, 85, 170, 255]
+    bad = Image.fromarray(np.full((20, 20), np.nan, np.float32))
+    bad.save(tmp_path / "bad.tif", save_all=True, append_images=[bad])
+    with pytest.raises(DataError, match="not finite"):
+        read_images((tmp_path / "bad.tif").read_bytes(), "bad.tif", Selection("montage"), SALT)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 1000])

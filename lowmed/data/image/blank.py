@@ -1,5 +1,8 @@
 """Images that show one value, or nearly: failed exports, empty slices, transparency without content."""
 
+from itertools import accumulate
+from operator import sub
+
 from PIL import Image
 
 EQUAL_SHARE = 0.999  # of the pixels: a mark of fewer pixels shows nothing that a question could be about
@@ -14,6 +17,7 @@ def is_blank(image: Image.Image) -> bool:
 
 def _is_narrow(counts: list[int]) -> bool:
     """Whether some range of a few levels holds nearly all pixels."""
-    total = sum(counts)
-    windows = (sum(counts[low : low + EQUAL_RANGE + 1]) for low in range(256))
-    return max(windows) >= EQUAL_SHARE * total
+    below = list(accumulate(counts, initial=0))
+    wide = EQUAL_RANGE + 1
+    most: int = max(map(sub, below[wide:], below))
+    return most >= EQUAL_SHARE * below[-1]

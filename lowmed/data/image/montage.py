@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from lowmed.data.image.policy import one_channel
@@ -22,11 +23,16 @@ def montage(frames: Sequence[Image.Image]) -> Image.Image:
     """The frames as one image of nearly equal numbers of rows and columns, on black, in 8 bits.
 
     Args:
-        frames: at least one image; smaller ones are centred in the cell of the largest.
+        frames: at least one image; smaller ones are centred in the cell of the largest. Grey frames of more than 8
+            bits get one scale, from the darkest to the brightest value of all of them.
+
+    Raises:
+        ValueError: some pixels are not finite numbers.
     """
     if len(frames) == 1:
         return frames[0]
-    shown = [one_channel(frame) for frame in frames]
+    deep = all(frame.mode in ("I", "F") or frame.mode.startswith("I;") for frame in frames)
+    shown = _on_one_scale(frames) if deep else [one_channel(frame) for frame in frames]
     wide, high = (max(frame.size[side] for frame in shown) for side in (0, 1))
     columns = _columns(len(shown), wide, high)
     rows = math.ceil(len(shown) / columns)
@@ -40,6 +46,15 @@ def montage(frames: Sequence[Image.Image]) -> Image.Image:
         left, top = (number % columns) * cell[0], (number // columns) * cell[1]
         sheet.paste(small.convert(mode), (left + (cell[0] - size[0]) // 2, top + (cell[1] - size[1]) // 2))
     return sheet
+
+
+def _on_one_scale(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    values = [np.asarray(frame, np.float64) for frame in frames]
+    low, high = min(each.min() for each in values), max(each.max() for each in values)
+    if not np.isfinite(high - low):
+        raise ValueError("some pixels are not finite numbers")
+    scale = 255 / (high - low) if high > low else 0.0
+    return [Image.fromarray(((each - low) * scale).round().astype(np.uint8)) for each in values]
 
 
 def _columns(count: int, wide: int, high: int) -> int:

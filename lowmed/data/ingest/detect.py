@@ -138,7 +138,7 @@ def _convert(
 
 
 def _table(file: Path, options: ImportOptions) -> RowStream:
-    root = ImageRoot(options.images or file.parent)
+    root = ImageRoot(options.images or file.parent, named=options.images is not None)
     return stream_rows(
         tables.read_table(file, options.turns), tables.count_rows(file, options.turns), root, options, SOURCE
     )
