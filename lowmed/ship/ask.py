@@ -3,13 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
 from lowmed import answer, prompt
 from lowmed.data.image.files import decode
+from lowmed.data.image.other_files import HEAD_BYTES
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.data.image.read import Selection, is_volume, read_images
 from lowmed.errors import DataError
@@ -120,9 +120,11 @@ def _open_image(path: str) -> Image.Image:
     if not file.is_file():
         raise DataError("the image does not exist", path, f"name image files, then the question: {USAGE}")
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+        content = file.read_bytes() if is_volume(head, path) else b""
     except OSError as error:
         raise DataError(f"the image cannot be read: {error.strerror}", path, "check its permissions") from error
-    if is_volume(content, path):
+    if content:
         return read_images(content, path, Selection("middle"), b"").images[0]
-    return decode(BytesIO(content), path)
+    return decode(file, path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.made import SALT, build, jsonl, lines, make_image, rejected, row, samples
+from data.made import FIXTURES, SALT, build, jsonl, lines, make_image, rejected, row, samples
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
@@ -239,6 +239,14 @@ def dotted(count: int) -> Image.Image:
 )  # fmt: skip
 def test_images_of_nearly_one_value_are_not_faint_ones(image: Image.Image, expected: bool) -> None:
     assert is_blank(image) == expected
+
+
+def test_no_real_radiograph_is_blank() -> None:
+    files = sorted((FIXTURES / "vqa-rad/images").iterdir())
+    assert len(files) == 61
+    for file in files:
+        with Image.open(file) as image:
+            assert not is_blank(prepare(image, PixelPolicy(16)))
 
 
 def test_blank_images_are_counted_by_prepare_and_named_by_the_audit(tmp_path: Path) -> None:

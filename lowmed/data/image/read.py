@@ -61,13 +61,12 @@ def read_images(content: bytes, where: str, selection: Selection, salt: bytes) -
     return DicomImage((sheet,), result.modality, result.view, result.patient, result.frames, len(result.images))
 
 
-def is_volume(content: bytes, name: str) -> bool:
-    """Whether a file is DICOM or NIfTI, which a question may name although it contains several images.
+def is_volume(head: bytes, name: str) -> bool:
+    """Whether a file with these first bytes is DICOM or NIfTI, of which a question may name one with several images.
 
     Raises:
         DataError: as `read_images` for a file of another kind.
     """
-    head = content[: other_files.HEAD_BYTES]
     return _is_dicom(head, name) or other_files.is_nifti(head)
 
 
