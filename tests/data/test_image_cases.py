@@ -397,6 +397,7 @@ def nothing_like_an_image() -> dict[str, tuple[bytes, str]]:
         "coded.png": (b"iVBORw0KGgoAAAANSUhEUgAA", "base64 text"),
         "._scan.png": (b"\0\x05\x16\x07\0\x02\0\0" + bytes(99), "macOS"),
         "zeros.png": (bytes(500), "zero bytes only"),
+        "start.png": (b"\x89PNG\r\n\x1a\n", "damaged at its beginning"),
         "empty.png": (b"", "empty"),
         "random.png": (np.random.default_rng(0).bytes(3000), "cannot be decoded"),
     }

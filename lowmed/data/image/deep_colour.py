@@ -31,7 +31,7 @@ def is_deep(image: ImageFile) -> bool:
     if image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         if tags.get(_PLANAR_CONFIGURATION) == _SEPARATE and max(tags.get(258, (8,))) > 8:
-            raise ValueError("its channels of 16 bits are stored one after another")
+            raise ValueError("its channels of 16 bits are stored one after another: save it as PNG")
     return bool(names) and all(_DEEP.fullmatch(name) for name in names)
 
 

@@ -139,7 +139,10 @@ def _opened(source: Path | IO[bytes], where: str) -> Iterator[ImageFile.ImageFil
     try:
         image = Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:
-        what = other_files.describe(_head(source))
+        head = _head(source)
+        what = other_files.describe(head)
+        if not what and other_files.begins_as_image(head):
+            what = "the image is damaged at its beginning, or of a kind that is not read: save it again, as PNG"
         if not what:
             raise
         raise DataError(what, where, "replace the file by the image, or leave its rows out") from error
