@@ -36,12 +36,17 @@ def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def deep_png(values: Array, transparent: bytes = b"", exif: bytes = b"") -> bytes:
-    """A PNG of 16 bits: grey, grey with alpha, RGB or RGBA."""
+WHOLE = ((0, 0, 1, 1),)
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def deep_png(values: Array, transparent: bytes = b"", exif: bytes = b"", passes: Any = WHOLE) -> bytes:
+    """A PNG of 16 bits: grey, grey with alpha, RGB or RGBA; interlaced if it is written in the seven PASSES."""
     high, wide = values.shape[:2]
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[1 if values.ndim == 2 else values.shape[2]]
-    body = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
-    chunks = chunk(b"IHDR", struct.pack(">IIBBBBB", wide, high, 16, kind, 0, 0, 0))
+    parts = (values[top::down, left::across] for left, top, across, down in passes)
+    body = b"".join(b"\0" + line.astype(">u2").tobytes() for part in parts for line in part)
+    chunks = chunk(b"IHDR", struct.pack(">IIBBBBB", wide, high, 16, kind, 0, 0, len(passes) > 1))
     chunks += chunk(b"tRNS", transparent) if transparent else b""
     chunks += chunk(b"eXIf", exif) if exif else b""
     return b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
@@ -173,6 +178,12 @@ def test_the_same_colours_in_8_and_in_16_bits_give_the_same_image() -> None:
     eight = np.random.default_rng(1).integers(0, 256, (40, 48, 3), dtype=np.uint8)
     eight[0, 0], eight[0, 1] = 0, 255
     assert np.array_equal(np.asarray(opened(deep_png(eight.astype(np.uint16) * 257))), eight)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_interlaced_deep_images_are_read_in_full(channels: int) -> None:
+    values = TWELVE_BIT[:21, :35, :channels]
+    assert opened(deep_png(values, passes=PASSES)).tobytes() == opened(deep_png(values)).tobytes()
 
 
 def test_deep_values_under_invisible_pixels_do_not_set_the_scale() -> None:
