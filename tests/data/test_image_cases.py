@@ -252,6 +252,15 @@ def test_images_of_nearly_one_value_are_not_faint_ones(image: Image.Image, expec
     assert is_blank(image) == expected
 
 
+@pytest.mark.parametrize("side", [64, 96, 256, 512, 1024])
+def test_a_single_pixel_is_blank_and_a_line_is_not_after_resizing(side: int) -> None:
+    pixel, line = Image.new("L", (side, side), 30), Image.new("L", (side, side), 255)
+    pixel.putpixel((9, 9), 255)
+    ImageDraw.Draw(line).line([(0, side // 2), (side, side // 2)], fill=0)
+    assert is_blank(prepare(pixel, POLICY))
+    assert not is_blank(prepare(line, POLICY))
+
+
 def test_no_real_radiograph_is_blank() -> None:
     files = sorted((FIXTURES / "vqa-rad/images").iterdir())
     assert len(files) == 61

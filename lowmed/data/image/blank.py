@@ -5,7 +5,7 @@ from operator import sub
 
 from PIL import Image
 
-EQUAL_SHARE = 0.999  # of the pixels: a mark of fewer pixels shows nothing that a question could be about
+EQUAL_SHARE = 0.998  # of the stored pixels: single pixels, which resizing spreads, show nothing to ask about
 EQUAL_RANGE = 8  # grey levels: noise, and what JPEG adds to one value
 
 
