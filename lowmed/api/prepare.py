@@ -11,6 +11,7 @@ from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
     from lowmed.data.ingest.detect import ImportOptions, RowStream
+    from lowmed.data.ingest.prepare import PrepareCounts
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class PrepareReport:
         kinds: imported rows by kind.
         rejected: rejected rows by reason, most frequent first.
         notes: imported rows by what was changed in them, or left out.
+        look_at: points about the images for a person to review.
     """
 
     folder: str
@@ -41,6 +43,7 @@ class PrepareReport:
     kinds: dict[str, int]
     rejected: tuple[RejectedReason, ...] = field(default=())
     notes: dict[str, int] = field(default_factory=dict)
+    look_at: tuple[str, ...] = field(default=())
 
     @property
     def rejected_rows(self) -> int:
@@ -59,7 +62,8 @@ def prepare(
     path: str | None = None,
     options: "ImportOptions | None" = None,
     max_image_tokens: int | None = None,
-    frames: Literal["first", "middle", "all"] = "first",
+    frames: Literal["first", "middle", "all", "montage"] = "first",
+    plane: Literal["axial", "coronal", "sagittal"] = "axial",
     window: str | None = None,
     images: bool = True,
     max_rejected: float = 0.05,
@@ -74,8 +78,9 @@ def prepare(
         path: local copy of a known source.
         options: how to read the source.
         max_image_tokens: pixel policy of the stored images; None for the default of recipes.
-        frames: which frames of a file with several images.
-        window: CT window for DICOM files; None for the file's own.
+        frames: which frames of a file with several images; `montage` shows up to 16 of them as one image.
+        plane: plane of the slices of NIfTI volumes.
+        window: CT window for DICOM and NIfTI files; None for the file's own.
         images: False imports the texts only.
         max_rejected: the largest share of rejected rows that is accepted, 0 to 1.
         progress: shows the import.
@@ -96,7 +101,7 @@ def prepare(
     rows, about = _open(source, path, options or ImportOptions())
     log(rows.description)
     policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
-    settings = ImageStoreSettings(policy, frames, window, pseudonyms.read_salt())
+    settings = ImageStoreSettings(policy, frames, window, pseudonyms.read_salt(), plane)
     with progress("prepare", max(rows.count, 1)) as advance:
         counts = build(
             rows.entries, Path(out), settings, about, images=images, max_rejected=max_rejected, advance=advance
@@ -110,7 +115,27 @@ def prepare(
             RejectedReason(reason, number, counts.first[reason]) for reason, number in counts.reasons.most_common()
         ),
         notes=dict(counts.notes.most_common()),
+        look_at=_look_at(counts, frames),
     )
+
+
+def _look_at(counts: "PrepareCounts", frames: str) -> tuple[str, ...]:
+    notes = counts.images
+    result = []
+    if notes.blank:
+        images = "1 image shows" if notes.blank == 1 else f"{notes.blank:,} images show"
+        result.append(
+            f"{images} one value, or nearly (first: {counts.first['blank']}); no question about that can be answered"
+        )
+    if notes.partly_used:
+        files = "1 file" if notes.partly_used == 1 else f"{notes.partly_used:,} files"
+        others = "|".join(name for name in ("first", "middle", "all", "montage") if name != frames)
+        used = "up to 16 of the frames are" if frames == "montage" else f"only the {frames} frame is"
+        result.append(
+            f"of {files} with several frames {used} used, {notes.unused_frames:,} are not "
+            f"(first: {counts.first['unused']}); choose with --frames {others}"
+        )
+    return tuple(result)
 
 
 def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["RowStream", dict[str, Any]]:

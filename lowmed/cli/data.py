@@ -72,11 +72,15 @@ def prepare(
     recipe: options.Recipe = None,
     max_image_tokens: Budget = None,
     frames: Annotated[
-        Literal["first", "middle", "all"], typer.Option("--frames", help="Images to take from a file with several.")
+        Literal["first", "middle", "all", "montage"],
+        typer.Option("--frames", help="Images to take from a file with several; montage: up to 16 as one image."),
     ] = "first",
+    plane: Annotated[
+        Literal["axial", "coronal", "sagittal"], typer.Option("--plane", help="Plane of the slices of NIfTI volumes.")
+    ] = "axial",
     window: Annotated[
         Literal["lung", "bone", "soft", "brain", "liver"] | None,
-        typer.Option("--window", help="Window of CT in DICOM files; default: the file's own."),
+        typer.Option("--window", help="Window of CT in DICOM and NIfTI files; default: the file's own."),
     ] = None,
     image_optional: Annotated[
         bool, typer.Option("--image-optional", help="Keep rows without an image as questions about text.")
@@ -133,6 +137,7 @@ def prepare(
         ),
         max_image_tokens=max_image_tokens or image_budget(recipe),
         frames=frames,
+        plane=plane,
         window=window,
         images=not text_only,
         max_rejected=max_rejected,
@@ -162,4 +167,6 @@ def _print_prepared(report: "PrepareReport") -> None:
     print(f"  rejected  {report.rejected_rows:,} rows ({share:.1f} %), each in rejected.jsonl")
     for reason in report.rejected:
         print(f"    {reason.rows:,} x {reason.reason} (first: {reason.first})")
+    for note in report.look_at:
+        print(f"  look at   {note}")
     print(f"next: lowmed data audit {report.folder}")

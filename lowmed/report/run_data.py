@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from lowmed.data import for_recipe
-from lowmed.data.audit import leaks, report
+from lowmed.data.audit import image_figures, leaks, report
 from lowmed.data.audit.record import AuditRecord
 from lowmed.data.group_split import patient_groups
 from lowmed.data.image.policy import image_tokens
@@ -89,7 +89,7 @@ def _sizes(splits: Mapping[str, Sequence[Sample]], stored: Sequence[Any], budget
     if not sizes:
         return None
     widths, heights = [width for width, _ in sizes], [height for _, height in sizes]
-    over = sum(image_tokens(width, height, report.NATIVE) > budget for width, height in sizes)
+    over = sum(image_tokens(width, height, image_figures.NATIVE) > budget for width, height in sizes)
     return {
         "images": len(sizes),
         "width": (min(widths), median(widths), max(widths)),

@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from lowmed import answer, prompt
-from lowmed.data.image import dicom
 from lowmed.data.image.files import decode
+from lowmed.data.image.other_files import HEAD_BYTES
 from lowmed.data.image.policy import PixelPolicy, prepare
+from lowmed.data.image.read import Selection, is_volume, read_images
 from lowmed.errors import DataError
 from lowmed.evaluation.answerer import Answerer, Completion
 from lowmed.sample import Sample
@@ -50,7 +51,7 @@ def question_sample(question: str, images: Sequence[str]) -> Sample:
 def open_images(paths: Sequence[str], policy: PixelPolicy) -> Callable[[str], Image.Image]:
     """Decode every image once and check it against the pixel policy; returns a function from path to image.
 
-    Of a DICOM file with several frames the middle one is used.
+    Of a DICOM file with several frames, and of a NIfTI volume, the middle one is used.
 
     Raises:
         DataError: a file is missing, is not an image, or has an unusable size.
@@ -119,10 +120,10 @@ def _open_image(path: str) -> Image.Image:
         raise DataError("the image does not exist", path, f"name image files, then the question: {USAGE}")
     try:
         with file.open("rb") as stream:
-            header = stream.read(132)
-        content = file.read_bytes() if dicom.is_dicom(header) or file.suffix.lower() in dicom.SUFFIXES else b""
+            head = stream.read(HEAD_BYTES)
+        content = file.read_bytes() if is_volume(head, path) else b""
     except OSError as error:
         raise DataError(f"the image cannot be read: {error.strerror}", path, "check its permissions") from error
     if content:
-        return dicom.read(content, path, frames="middle", window=None, salt=b"").images[0]
+        return read_images(content, path, Selection("middle"), b"").images[0]
     return decode(file, path)

@@ -93,11 +93,19 @@ def test_a_row_without_an_answer_is_named(lowmed: Lowmed, tmp_path: Path) -> Non
     assert "samples.jsonl:2: no answer" in expect_error(result, "1 of 2 rows of folder cannot be used", tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
-def test_an_image_that_cannot_be_opened_is_named(content: bytes, lowmed: Lowmed, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "an empty file"),
+        (b"no image", "a text, not an image"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer: run git lfs pull"),
+        (b"\x89PNG\r\n\x1a\n", "the image is damaged at its beginning"),
+    ],
+)
+def test_an_image_that_cannot_be_opened_is_named(content: bytes, reason: str, lowmed: Lowmed, tmp_path: Path) -> None:
     write_data(tmp_path, image=content)
     result = lowmed("check", "--recipe", "rarl", "data.source=folder", "data.path=data")
-    assert "a.png" in expect_error(result, "no row can be used", tmp_path)
+    assert "samples.jsonl:1" in expect_error(result, f"no row can be used; 1 x {reason}", tmp_path)
 
 
 def test_a_share_of_broken_rows_can_be_allowed(lowmed: Lowmed, tmp_path: Path) -> None:

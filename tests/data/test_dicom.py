@@ -180,6 +180,19 @@ def test_without_a_window_the_full_range_is_shown() -> None:
     assert not shown(film(np.full((16, 16), 77)))[0].any()
 
 
+def test_colour_of_more_than_8_bits_is_scaled_from_its_darkest_to_its_brightest_value() -> None:
+    values = np.random.default_rng(0).integers(300, 3841, (32, 32, 3)).astype("<u2")
+    data = pydicom.dcmread(BytesIO(film(values[..., 0])))
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", 0
+    data.PixelRepresentation, data.PixelData = 0, values.tobytes()
+    written = BytesIO()
+    data.save_as(written)
+    (pixels,) = shown(written.getvalue())
+    exact = ((values - 300.0) * (255 / 3540)).round()
+    assert (values.min(), values.max()) == (300, 3840)
+    assert np.array_equal(pixels, exact)
+
+
 def test_monochrome1_is_inverted() -> None:
     (turned,) = shown(film(RAMP, PhotometricInterpretation="MONOCHROME1"))
     assert np.array_equal(turned, 255 - shown(film(RAMP))[0].astype(int))
@@ -195,7 +208,7 @@ def test_frames_are_chosen(frames: str, expected: list[int]) -> None:
 
 
 def test_too_many_frames_are_refused() -> None:
-    with pytest.raises(DataError, match="number of frames"):
+    with pytest.raises(DataError, match=r"300 frames; at most 256.*--frames middle or montage"):
         shown(film(np.zeros((300, 16, 16), np.int16)), frames="all")
 
 

@@ -143,7 +143,7 @@ def test_nan_and_infinite_pixels_are_refused() -> None:
         prepare(Image.fromarray(values), POLICY, "scan.tif")
 
 
-def test_transparency_is_composited_on_black() -> None:
+def test_bright_content_on_transparency_is_composited_on_black() -> None:
     white = Image.new("RGBA", (56, 56), (255, 255, 255, 0))
     white.paste((255, 255, 255, 255), (0, 0, 28, 56))
     seen = np.asarray(prepare(white, POLICY))

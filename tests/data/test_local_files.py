@@ -83,7 +83,7 @@ def test_a_sixteen_bit_tiff_with_white_zero_is_inverted(tmp_path: Path) -> None:
 def test_postscript_is_not_run(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "drawing.eps")
     (tmp_path / "drawing.eps").rename(tmp_path / "drawing.png")
-    with pytest.raises(DataError, match="cannot identify"):
+    with pytest.raises(DataError, match="a PostScript file, not an image"):
         open_in(tmp_path, "drawing.png")
 
 

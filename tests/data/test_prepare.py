@@ -59,7 +59,7 @@ def test_a_second_run_gives_the_same_bytes_and_decodes_nothing(
     build(table, tmp_path / "out")
     before = everything(tmp_path / "out")
     monkeypatch.setattr(
-        "lowmed.data.ingest.image_store.read_frames", lambda *_: pytest.fail("a known image was decoded again")
+        "lowmed.data.ingest.image_store.read_images", lambda *_: pytest.fail("a known image was decoded again")
     )
     build(table, tmp_path / "out")
     assert everything(tmp_path / "out") == before

@@ -106,7 +106,7 @@ def test_a_dicom_file_is_opened_with_and_without_suffix(tmp_path: Path) -> None:
         (["what is <|image_pad|> here?"], "control token"),
         (["missing.png", QUESTION], "the image does not exist"),
         (["{image}"], None),
-        (["{image}", "{text}", QUESTION], "cannot be decoded"),
+        (["{image}", "{text}", QUESTION], "a text, not an image"),
         (["{folder}", QUESTION], "the image does not exist"),
         (["{narrow}", QUESTION], "too narrow|narrow"),
     ],

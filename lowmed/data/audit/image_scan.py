@@ -11,6 +11,7 @@ from pathlib import Path
 from lowmed.data.audit.burned_in_text import Box, text_rows
 from lowmed.data.audit.near_duplicates import perceptual_hash
 from lowmed.data.audit.phi_patterns import phi_in_file
+from lowmed.data.image.blank import is_blank
 from lowmed.data.image.files import decode, locate
 from lowmed.data.image.policy import PixelPolicy, one_channel, prepare
 from lowmed.data.ingest.image_store import pixel_digest
@@ -35,6 +36,7 @@ class ImageScan:
     size: tuple[int, int] = (0, 0)
     phash: int = 0
     text: tuple[Box, ...] = ()
+    blank: bool = False
     metadata: tuple[str, ...] = ()
 
 
@@ -53,6 +55,7 @@ def scan(folder: Path, reference: str) -> ImageScan:
         size=image.size,
         phash=perceptual_hash(prepared),
         text=tuple(text_rows(prepared)),
+        blank=is_blank(prepared),
         metadata=phi_in_file(content),
     )
 

@@ -75,6 +75,10 @@ class ImageFigures(Part):
         token_histogram: the same, in bins.
         budget: `max_image_tokens` of the pixel policy.
         over_budget: share of the images with more tokens than the budget.
+        blank: images that show one value, or nearly.
+        blank_shown: the first of them.
+        partly_used: source files with frames that no image shows.
+        unused_frames: these frames.
     """
 
     expected: int
@@ -88,6 +92,10 @@ class ImageFigures(Part):
     token_histogram: tuple[TokenBin, ...]
     budget: int
     over_budget: float
+    blank: int = 0
+    blank_shown: tuple[str, ...] = ()
+    partly_used: int = 0
+    unused_frames: int = 0
 
 
 class ShownSample(Part):

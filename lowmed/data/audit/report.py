@@ -2,24 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 from lowmed import answer
 from lowmed.data import folder, validate
 from lowmed.data.answer_prior import AnswerPrior
-from lowmed.data.audit import image_scan, leaks, near_duplicates, phi_patterns, record
-from lowmed.data.image.policy import PixelPolicy, image_tokens
+from lowmed.data.audit import image_figures, image_scan, leaks, near_duplicates, phi_patterns, record
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.ingest import prepared_folder
-from lowmed.data.ingest.image_store import StoredFile
 from lowmed.progress import Advance
 from lowmed.sample import KINDS, Sample
 
 SHOWN = 12  # rows, images or pairs of each kind in the record
 SHOWN_PAIRS = 200
-NATIVE = PixelPolicy(16384)  # so large that images keep their original size
-TOKEN_BINS = (0, 64, 128, 256, 512, 1024, 2048, 4096, 16385)
 Splits = Mapping[str, Sequence[Sample]]
 Rows = Sequence[Sample]
 
@@ -63,7 +58,7 @@ def audit(
         ),
         counts={split: counts(samples) for split, samples in data.splits.items()},
         baselines=baselines(data.splits),
-        images=images(references, scans, stored, policy, text_only),
+        images=image_figures.figures(references, scans, stored, policy, text_only),
         gold=gold(data.samples),
         repeats=repeats(data.samples),
         leaks=tuple(leak.record for leak in shared),
@@ -116,37 +111,6 @@ def baselines(splits: Splits) -> dict[str, dict[str, dict[str, float]]]:
         for split, samples in splits.items()
         if split != "train"
     }
-
-
-def images(
-    references: Sequence[str],
-    scans: Sequence[image_scan.ImageScan],
-    stored: Iterable[StoredFile],
-    policy: PixelPolicy,
-    text_only: bool,
-) -> record.ImageFigures:
-    """Images loaded and expected, their original sizes, and their tokens at these sizes."""
-    broken = [record.BrokenImage(image=scan.reference, problem=scan.problem) for scan in scans if scan.problem]
-    original = {image: size for file in stored for image, size in zip(file.images, file.sizes, strict=False)}
-    sizes = [original.get(scan.reference, scan.size) for scan in scans if not scan.problem]
-    tokens = [image_tokens(width, height, NATIVE) for width, height in sizes]
-    over = sum(count > policy.max_image_tokens for count in tokens)
-    return record.ImageFigures(
-        expected=len(references),
-        loaded=len(sizes),
-        text_only=text_only,
-        broken=tuple(broken[:SHOWN]),
-        width=_spread([width for width, _ in sizes]),
-        height=_spread([height for _, height in sizes]),
-        aspect=_spread([round(max(size) / min(size), 2) for size in sizes]),
-        tokens=_spread(tokens),
-        token_histogram=tuple(
-            record.TokenBin(low=low, below=below, images=sum(low <= count < below for count in tokens))
-            for low, below in pairwise(TOKEN_BINS)
-        ),
-        budget=policy.max_image_tokens,
-        over_budget=round(over / len(tokens), 4) if tokens else 0.0,
-    )
 
 
 def gold(samples: Rows) -> record.UnreadableGolds:
@@ -270,7 +234,14 @@ def _reasons(result: record.AuditRecord, shared: Sequence[leaks.Leak]) -> tuple[
 def _review(result: record.AuditRecord) -> tuple[str, ...]:
     """Points for a person to review before training."""
     pairs, repeated, suspicious = result.near.pairs, result.repeats, result.privacy
+    figures = result.images
+    named = ", ".join(figures.blank_shown) + (", ..." if figures.blank > len(figures.blank_shown) else "")
     notes = {
+        f"{figures.blank:,} images show one value, or nearly; no question about them can be answered: {named}": (
+            figures.blank
+        ),
+        f"{figures.partly_used:,} source files have frames that no image shows, {figures.unused_frames:,} in all; "
+        "lowmed data prepare --frames chooses": figures.partly_used,
         f"{pairs:,} pairs of images look alike across splits or data sets": pairs,
         f"{repeated.duplicates:,} rows repeat an earlier question about the same images": repeated.duplicates,
         f"{repeated.conflicts:,} questions about the same images have different gold answers": repeated.conflicts,
@@ -284,10 +255,6 @@ def _review(result: record.AuditRecord) -> tuple[str, ...]:
         if part.top_answers[0].share > 0.5
     ]
     return (*(note for note, count in notes.items() if count), *skewed)
-
-
-def _spread(values: Sequence[float]) -> record.Spread | None:
-    return record.Spread(min=min(values), median=median(values), max=max(values)) if values else None
 
 
 def _shown(sample: Sample) -> record.ShownSample:

@@ -7,6 +7,7 @@ Name, number and dates of the patient never leave this module; the patient becom
 import hashlib
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lowmed.data.image.files import Frames, frame_range
+from lowmed.data.image.files import Frames, frame_numbers
 from lowmed.data.image.policy import check_shape
 from lowmed.errors import DataError
 
@@ -42,12 +43,22 @@ VIEWS = frozenset({"AP", "PA", "LL", "RL", "LAT", "LATERAL", "MLO", "CC", "ML", 
 
 @dataclass(frozen=True, slots=True)
 class DicomImage:
-    """A file's images in 8 bits, and the tags that may be kept: modality, view, and a pseudonym of the patient."""
+    """A file's images, and the tags that may be kept: modality, view, and a pseudonym of the patient.
+
+    `frames` of the file's images exist, and `shown` of them are in `images`; 0 if that is the number of images.
+    """
 
     images: tuple[Image.Image, ...]
     modality: str
     view: str
     patient: str
+    frames: int = 1
+    shown: int = 0
+
+    @property
+    def unused(self) -> int:
+        """The number of the file's frames that no image shows."""
+        return self.frames - (self.shown or len(self.images))
 
 
 def is_dicom(content: bytes) -> bool:
@@ -61,7 +72,7 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
     Args:
         content: the file.
         where: names the file in errors.
-        frames: the first, the middle, or all frames.
+        frames: the first, the middle, all frames, or those of a montage.
         window: a name of WINDOWS, applied to CT, whose values are Hounsfield units. Otherwise the file's own window
             is used, else its range from the darkest to the brightest value.
         salt: salt of the patient's pseudonym.
@@ -72,7 +83,8 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
     data = _parse(content, where)
     try:
         check_shape(int(data.get("Columns", 0) or 0), int(data.get("Rows", 0) or 0))
-        numbers = frame_range(int(data.get("NumberOfFrames", 1) or 1), frames)
+        count = int(data.get("NumberOfFrames", 1) or 1)
+        numbers = frame_numbers(count, frames)
     except DataError as error:
         raise DataError(error.what, where, error.fix) from error
     except (ValueError, TypeError) as error:
@@ -84,7 +96,8 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
         raise
     except Exception as error:  # pydicom and numpy raise nearly any exception if tags contradict the pixels
         raise _damaged(where, f"its tags contradict its pixels, {type(error).__name__}") from error
-    return DicomImage(images, MODALITIES.get(_code(data, "Modality"), ""), _view(data), _patient(data, salt))
+    modality = MODALITIES.get(_code(data, "Modality"), "")
+    return DicomImage(images, modality, _view(data), _patient(data, salt), count)
 
 
 def _parse(content: bytes, where: str) -> "Dataset":
@@ -107,7 +120,7 @@ def _parse(content: bytes, where: str) -> "Dataset":
     return data
 
 
-def _decode(data: "Dataset", numbers: range, where: str) -> list[npt.NDArray[Any]]:
+def _decode(data: "Dataset", numbers: Sequence[int], where: str) -> list[npt.NDArray[Any]]:
     """The frames. Errors do not repeat the message of pydicom, which may quote the file's tags."""
     from pydicom.pixels.utils import iter_pixels
 
@@ -149,20 +162,22 @@ def _missing_codec(syntax: Any) -> str:
 
 def _to_image(values: npt.NDArray[Any], data: "Dataset", window: str | None) -> Image.Image:
     if values.ndim == 3:
-        return Image.fromarray(_eight_bit_colour(values, int(data.BitsStored)))
+        return Image.fromarray(_own_range(values) if int(data.BitsStored) > 8 else values.astype(np.uint8))
     if data.PhotometricInterpretation == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
 
-        return Image.fromarray(_eight_bit_colour(apply_color_lut(values, data)[..., :3], 0))
+        colour = apply_color_lut(values, data)[..., :3]
+        return Image.fromarray((colour >> 8 * (colour.dtype.itemsize - 1)).astype(np.uint8))
     grey = _window(_rescale(values, data), data, window)
     if data.PhotometricInterpretation == "MONOCHROME1":  # its lowest value is white
         grey = 1 - grey
     return Image.fromarray((grey * 255).round().astype(np.uint8))
 
 
-def _eight_bit_colour(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
-    depth = bits or values.dtype.itemsize * 8
-    return (values if depth <= 8 else values >> (depth - 8)).astype(np.uint8)
+def _own_range(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """All channels from the darkest to the brightest value, as in other images of more than 8 bits."""
+    low, span = float(values.min()), float(values.max()) - float(values.min())
+    return ((values - low) * (255 / (span or 1))).round().astype(np.uint8)
 
 
 def _rescale(values: npt.NDArray[Any], data: "Dataset") -> npt.NDArray[np.float64]:

@@ -1,16 +1,19 @@
 """Image files in folders: locate and decode them, and find those that do not open."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from lowmed.data.image.policy import apply_orientation, check_shape, errors_naming
+from lowmed.data.image import deep_colour, other_files
+from lowmed.data.image.montage import montage_numbers
+from lowmed.data.image.policy import ORIENTATION, apply_orientation, check_shape, errors_naming
 from lowmed.errors import DataError
 
 # Formats that Pillow decodes without an external program (it would start Ghostscript for EPS).
@@ -19,7 +22,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", 
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag and value
 
-Frames = Literal["first", "middle", "all"]
+Frames = Literal["first", "middle", "all", "montage"]
 MAX_FRAMES = 256
 
 
@@ -68,7 +71,7 @@ def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Im
     Raises:
         DataError: the file is empty, damaged, not an image, has several images, or an unsupported size.
     """
-    with errors_naming(where), Image.open(source, formats=FORMATS) as image:
+    with errors_naming(where), _opened(source, where) as image:
         check_shape(*image.size)
         frames = _count(image)
         if frames > 1:
@@ -79,47 +82,90 @@ def decode(source: Path | IO[bytes], where: str, *, preview: bool = False) -> Im
             )
         if preview:
             image.draft("L", (1, 1))
-        image.load()
-        return _upright(image)
+            image.load()
+            return _upright(image)
+        return _upright(_loaded(image, source))
 
 
-def read_frames(source: IO[bytes], where: str, which: Frames) -> list[Image.Image]:
-    """The selected images of a file that may contain several, such as a TIFF, decoded and upright.
+def read_frames(source: IO[bytes], where: str, which: Frames) -> tuple[list[Image.Image], int]:
+    """The selected images of a file, such as a TIFF, decoded and upright, and how many the file contains.
 
     Args:
         source: the file.
         where: names the file in errors.
-        which: the first, the middle, or all images.
+        which: the first, the middle, all, or those of a montage.
 
     Raises:
-        DataError: as `decode`, or there are more than 256 of them.
+        DataError: as `decode`, or more than 256 are selected.
     """
-    with errors_naming(where), Image.open(source, formats=FORMATS) as image:
-        frames = []
-        for number in frame_range(_count(image), which):
+    with errors_naming(where), _opened(source, where) as image:
+        frames, count = [], _count(image)
+        for number in frame_numbers(count, which):
             image.seek(number)
             check_shape(*image.size)
-            image.load()
-            frames.append(_upright(image.copy() if _count(image) > 1 else image))
-        return frames
+            loaded = _loaded(image, source)
+            frames.append(_upright(loaded.copy() if count > 1 and loaded is image else loaded))
+        return frames, count
 
 
-def frame_range(count: int, which: Frames) -> range:
+def frame_numbers(count: int, which: Frames) -> Sequence[int]:
     """The numbers of the selected frames.
 
     Args:
         count: frames in the file.
-        which: the first, the middle, or all frames.
+        which: the first, the middle, all, or those of a montage.
 
     Raises:
-        ValueError: there is no frame, or more than 256 are selected.
+        DataError: there is no frame, or more than 256 are selected.
     """
     if count < 1:
-        raise ValueError("the file contains no frame")
+        raise DataError("the file contains no frame", "the number of frames", "export it again, or leave it out")
+    if which == "montage":
+        return montage_numbers(count)
     if which == "all" and count > MAX_FRAMES:
-        raise ValueError(f"the file contains {count} frames; at most {MAX_FRAMES} are read")
+        what = f"the file contains {count} frames; at most {MAX_FRAMES} are read: take --frames middle or montage"
+        raise DataError(what, "the number of frames", "take fewer frames")
     first = count // 2 if which == "middle" else 0
     return range(count) if which == "all" else range(first, first + 1)
+
+
+@contextmanager
+def _opened(source: Path | IO[bytes], where: str) -> Iterator[ImageFile.ImageFile]:
+    """The file, opened by Pillow.
+
+    Raises:
+        DataError: it is not an image, and what it is instead.
+    """
+    try:
+        image = Image.open(source, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        head = _head(source)
+        what = other_files.describe(head)
+        if not what and other_files.begins_as_image(head):
+            what = "the image is damaged at its beginning, or of a kind that is not read: save it again, as PNG"
+        if not what:
+            raise
+        raise DataError(what, where, "replace the file by the image, or leave its rows out") from error
+    with image:
+        yield image
+
+
+def _head(source: Path | IO[bytes]) -> bytes:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return file.read(other_files.HEAD_BYTES)
+    source.seek(0)
+    return source.read(other_files.HEAD_BYTES)
+
+
+def _loaded(image: ImageFile.ImageFile, source: Path | IO[bytes]) -> Image.Image:
+    """The frame at which the image is: the image itself, or another one in 8 bits if Pillow would drop low bytes."""
+    if deep_colour.is_deep(image):
+        shown = deep_colour.read(image, source, FORMATS)
+        shown.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
+        return shown
+    image.load()
+    return image
 
 
 def _count(image: Image.Image) -> int:

@@ -22,6 +22,8 @@ MIN_SIDE_PX = 8  # a narrower image shows no finding, and enlarging it would inv
 MAX_ASPECT = 200  # Qwen2-VL's own limit
 _ADDRESS = re.compile(r" <_io\.\S+ object at 0x[0-9a-f]+>")  # differs from run to run
 MAX_PIXELS = 89_478_485  # a bigger image is more likely a decompression bomb; Pillow begins to warn here
+GROUNDS = (255, 0, 128)  # for transparent images: white, black, grey
+NEAR_GROUND = 32  # grey levels; a pixel that is as near to the ground is hardly visible on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def prepare(image: Image.Image, policy: PixelPolicy, where: str = "an image") ->
     """The image as the model receives it: upright, RGB, of a size that Qwen2-VL's processor does not change.
 
     Images with more than 8 bits are rescaled from their darkest to their brightest value and never clipped.
-    Transparent pixels are composited on black.
+    Transparency is composited on the ground that hides the least: white, or else black, or else grey.
 
     Args:
         image: the image.
@@ -139,7 +141,7 @@ def fit(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Ima
 def one_channel(image: Image.Image) -> Image.Image:
     """The image in 8 bits: one channel if it is grey or its three channels are equal, else RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _eight_bit(image)
+        image = _eight_bit(image)
     if image.mode in ("L", "1") and not image.has_transparency_data:
         return image if image.mode == "L" else image.convert("L")
     colour = _rgb(image)
@@ -211,16 +213,33 @@ def _is_grey_line(image: Image.Image, line: int) -> bool:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
-        shown = image if image.mode == "RGBA" else image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, shown).convert("RGB")
+        return _on_ground(image if image.mode == "RGBA" else image.convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _on_ground(image: Image.Image) -> Image.Image:
+    """An RGBA image on the ground from which the fewest visible pixels hardly differ; white if equal."""
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return image.convert("RGB")
+    brightness = np.asarray(image.convert("RGB").convert("L")).ravel()
+    visible = np.bincount(brightness, np.asarray(alpha).ravel(), 256)
+    lost = [visible[max(0, ground - NEAR_GROUND) : ground + NEAR_GROUND + 1].sum() for ground in GROUNDS]
+    ground = GROUNDS[lost.index(min(lost))]
+    return Image.alpha_composite(Image.new("RGBA", image.size, (ground, ground, ground, 255)), image).convert("RGB")
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
+    """One channel in 8 bits, from the darkest to the brightest value, and alpha if one value is transparent."""
     values = np.asarray(image, dtype=np.float64)
-    low, span = values.min(), values.max() - values.min()
+    transparent = image.info.get("transparency")
+    visible = values != transparent if isinstance(transparent, int) else np.ones(values.shape, dtype=bool)
+    shown = values[visible] if isinstance(transparent, int) and visible.any() else values
+    low, span = shown.min(), shown.max() - shown.min()
     if not np.isfinite(span):
         raise ValueError("some pixels are not finite numbers")
-    scaled = (values - low) * (255 / span) if span > 0 else np.zeros_like(values)
-    return Image.fromarray(scaled.round().astype(np.uint8))
+    scaled = np.clip((values - low) * (255 / span), 0, 255) if span > 0 else np.zeros_like(values)
+    eight = Image.fromarray(scaled.round().astype(np.uint8))
+    if not visible.all():
+        eight.putalpha(Image.fromarray(visible))
+    return eight

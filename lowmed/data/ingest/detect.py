@@ -141,7 +141,8 @@ def _table(file: Path, options: ImportOptions, images: Path | None = None, split
     """The rows of one table; its images are in `images`, else in the folder of the table."""
     lines = tables.read_table(file, options.turns, options.encoding)
     count = tables.count_rows(file, options.turns, options.encoding)
-    return stream_rows(lines, count, ImageRoot(options.images or images or file.parent), options, SOURCE, split)
+    root = ImageRoot(options.images or images or file.parent, named=options.images is not None)
+    return stream_rows(lines, count, root, options, SOURCE, split)
 
 
 def _tables_in(folder: Path, options: ImportOptions) -> RowStream:

@@ -51,6 +51,7 @@ class ImagePipeline:
         self.progress, self.images = progress, images
         self.jobs: dict[ImageSource | str, StoreJob] = {}
         self.used: dict[str, StoredFile] = {}
+        self.first: dict[str, str] = {}
         self.written: set[str] = set()
 
     def submit(self, image: ImageSource) -> StoreJob:
@@ -84,6 +85,15 @@ class ImagePipeline:
             self.progress.write(to_jsonl([{"settings": self.settings.digest, **stored.record}]))
         return stored
 
+    def use(self, stored: list[StoredFile], location: RowLocation) -> None:
+        """Keep the images of a row; `first` names the first row with a blank image, or with unused frames."""
+        for file in stored:
+            self.used[file.file] = file
+            if any(file.blank):
+                self.first.setdefault("blank", str(location))
+            if file.unused:
+                self.first.setdefault("unused", str(location))
+
     def finish(self) -> list[StoredFile]:
         """Write the records of the used files, delete the images that no row uses, and return the records."""
         used = sorted(self.used.values(), key=lambda stored: stored.file)
@@ -116,7 +126,7 @@ def run_pipeline(
         except ValueError as error:
             return location, None, "", str(error), ()
         ids.add(sample.id)
-        pipeline.used |= {file.file: file for file in stored}
+        pipeline.use(stored, location)
         return location, sample, entry.split, "", entry.notes
 
     for location, entry in entries:

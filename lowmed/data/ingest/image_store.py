@@ -11,30 +11,33 @@ from typing import Any
 import xxhash
 from PIL import Image
 
-from lowmed.data.image import dicom
-from lowmed.data.image.files import Frames, read_frames
+from lowmed.data.image.blank import is_blank
+from lowmed.data.image.files import Frames
+from lowmed.data.image.nifti import Plane
 from lowmed.data.image.policy import PixelPolicy, errors_naming, fit, one_channel
+from lowmed.data.image.read import Selection, read_images
 from lowmed.data.ingest.raw_sample import ImageSource
 
 FOLDER = "images"
 COMPRESS_LEVEL = 3  # of zlib: a third of the default's time on grey images, and no larger
-RULES_VERSION = 1  # of all code here that determines a stored pixel
+RULES_VERSION = 2  # of all code here that determines a stored pixel
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStoreSettings:
-    """How images are stored: pixel policy, frames of a file, CT window, and the salt of patients' pseudonyms."""
+    """How images are stored: pixel policy, frames of a file, CT window, salt of pseudonyms, plane of slices."""
 
     policy: PixelPolicy
     frames: Frames = "first"
     window: str | None = None
     salt: bytes = field(default=b"", repr=False)
+    plane: Plane = "axial"
 
     @property
     def digest(self) -> str:
         """Changes with everything that changes a stored image or its record."""
-        settings = f"{RULES_VERSION} {self.policy} {self.frames} {self.window}".encode()
+        settings = f"{RULES_VERSION} {self.policy} {self.frames} {self.window} {self.plane}".encode()
         return hashlib.blake2b(settings, key=self.salt[:64], digest_size=8).hexdigest()
 
 
@@ -50,6 +53,8 @@ class StoredFile:
         modality: from DICOM tags, else "".
         view: from DICOM tags, else "".
         patient: pseudonym of the DICOM patient, else "".
+        blank: for each stored frame, whether it shows one value, or nearly.
+        unused: frames of the file that no stored image shows.
     """
 
     file: str
@@ -59,6 +64,8 @@ class StoredFile:
     modality: str = ""
     view: str = ""
     patient: str = ""
+    blank: tuple[bool, ...] = ()
+    unused: int = 0
 
     @property
     def record(self) -> Record:
@@ -84,17 +91,22 @@ def store_file(
     file = hashlib.sha256(content).hexdigest()
     if file in known and _link(*known[file], folder):
         return known[file][0]
-    suffix = Path(image.name).suffix.lower()
-    if dicom.is_dicom(content) or suffix in dicom.SUFFIXES:
-        decoded = dicom.read(content, image.name, frames=settings.frames, window=settings.window, salt=settings.salt)
-    else:
-        decoded = dicom.DicomImage(tuple(read_frames(BytesIO(content), image.name, settings.frames)), "", "", "")
+    selection = Selection(settings.frames, settings.window, settings.plane)
+    decoded = read_images(content, image.name, selection, settings.salt)
     with errors_naming(image.name):
         frames = [one_channel(frame) for frame in decoded.images]
-    images = tuple(_write(fit(frame, settings.policy, image.name), folder) for frame in frames)
-    pixels = tuple(pixel_digest(frame) for frame in frames)
-    sizes = tuple(frame.size for frame in frames)
-    return StoredFile(file, images, pixels, sizes, decoded.modality, decoded.view, decoded.patient)
+    stored = [fit(frame, settings.policy, image.name) for frame in frames]
+    return StoredFile(
+        file,
+        tuple(_write(each, folder) for each in stored),
+        tuple(pixel_digest(frame) for frame in frames),
+        tuple(frame.size for frame in frames),
+        decoded.modality,
+        decoded.view,
+        decoded.patient,
+        tuple(map(is_blank, stored)),
+        decoded.unused,
+    )
 
 
 def png(image: Image.Image) -> bytes:

@@ -30,7 +30,10 @@ SHOWN_REASONS = 8
 
 @dataclass
 class PrepareCounts:
-    """Imported rows by split, kind and what was changed in them; rejected rows by reason with their first location."""
+    """Imported rows by split, kind and what was changed in them, rejected rows by reason, the first location of each.
+
+    `first` also has the first row with a blank image (`blank`), and with unused frames (`unused`).
+    """
 
     splits: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -38,6 +41,7 @@ class PrepareCounts:
     reasons: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     with_images: int = 0
+    images: prepared_folder.ImageNotes = field(default_factory=prepared_folder.ImageNotes)
 
     @property
     def rows(self) -> int:
@@ -108,6 +112,7 @@ def prepare(
         _check_counts(counts, max_rejected, folder, out)
         strata.finish()
         used = pipeline.finish()
+        counts.images, counts.first = prepared_folder.image_notes(used), counts.first | pipeline.first
         card = _card(folder, about, settings, counts, used, images)
         (folder / prepared_folder.CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _move(folder, out)
@@ -153,6 +158,8 @@ def _card(
             "max_image_tokens": settings.policy.max_image_tokens,
             "frames": settings.frames,
             "window": settings.window,
+            "plane": settings.plane,
+            "image_notes": counts.images,
             "rejected": dict(counts.reasons.most_common()),
             "notes": dict(counts.notes.most_common()),
             "samples_sha256": prepared_folder.samples_digest(folder / prepared_folder.SAMPLES),

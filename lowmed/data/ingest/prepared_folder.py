@@ -21,6 +21,22 @@ FORMAT = 1
 _LEFT_OUT = ("strata", "history", "accepted")  # of a line, if they are empty
 
 
+class ImageNotes(BaseModel):
+    """What a person should know about the stored images.
+
+    Attributes:
+        blank: images that show one value, or nearly.
+        partly_used: source files with frames that no stored image shows.
+        unused_frames: these frames.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    blank: int = 0
+    partly_used: int = 0
+    unused_frames: int = 0
+
+
 class DataCard(BaseModel):
     """`card.json`: where the data come from and how they were imported.
 
@@ -37,6 +53,8 @@ class DataCard(BaseModel):
         max_image_tokens: the pixel policy that the images were stored with.
         frames: which frames of a file were stored.
         window: the CT window; None for the file's own.
+        plane: the plane of the slices of volumes.
+        image_notes: blank images and unused frames.
         rejected: rejected rows by reason.
         notes: imported rows by what was changed in them, or left out.
         unused_images: image files of a known source that no row refers to.
@@ -58,6 +76,8 @@ class DataCard(BaseModel):
     max_image_tokens: int
     frames: str
     window: str | None
+    plane: str = "axial"
+    image_notes: ImageNotes = ImageNotes()
     rejected: dict[str, int]
     notes: dict[str, int] = {}
     unused_images: tuple[str, ...] = ()
@@ -144,6 +164,14 @@ def known_files(settings: str, *folders: Path) -> dict[str, tuple[StoredFile, Pa
     }
 
 
+def image_notes(stored: Iterable[StoredFile]) -> ImageNotes:
+    """Count blank images and unused frames."""
+    files = list(stored)
+    blank = {image for file in files for image, empty in zip(file.images, file.blank, strict=False) if empty}
+    unused = [file.unused for file in files if file.unused]
+    return ImageNotes(blank=len(blank), partly_used=len(unused), unused_frames=sum(unused))
+
+
 def damaged_images(folder: Path, references: Iterable[str]) -> dict[str, str]:
     """The images that are missing or changed. Their names are digests, so that none need be decoded."""
     problems = {}
@@ -169,4 +197,5 @@ def pixel_digests(folder: Path) -> dict[str, str]:
 
 def _stored_file(row: dict[str, Any]) -> StoredFile:
     sizes = tuple((width, height) for width, height in row.pop("sizes"))
-    return StoredFile(images=tuple(row.pop("images")), pixels=tuple(row.pop("pixels")), sizes=sizes, **row)
+    images, pixels, blank = (tuple(row.pop(name, ())) for name in ("images", "pixels", "blank"))
+    return StoredFile(images=images, pixels=pixels, sizes=sizes, blank=blank, **row)

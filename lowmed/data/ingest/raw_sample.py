@@ -2,13 +2,14 @@
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from lowmed.data.image.files import inside, locate
 from lowmed.data.ingest.boxes import BoxUnit
+from lowmed.data.ingest.moved_images import MovedImages, is_elsewhere
 from lowmed.errors import DataError
 from lowmed.sample import Kind, Turns
 
@@ -138,9 +139,14 @@ def read_rows(rows: Iterable[tuple[RowLocation, Row]], read: Callable[[Row], Raw
 
 @dataclass(frozen=True, slots=True)
 class ImageRoot:
-    """The folder or zip archive with the images of a table. A cell may also contain the image."""
+    """The folder or zip archive with the images of a table. A cell may also contain the image.
+
+    If the user `named` it, absolute paths and addresses in the table lead to the files in it with the same last parts.
+    """
 
     path: Path
+    named: bool = False
+    moved: MovedImages = field(default_factory=MovedImages, compare=False)
 
     def image(self, cell: Any, owner: str) -> ImageSource:
         """The image that a cell names or holds; a named image need not exist.
@@ -150,7 +156,8 @@ class ImageRoot:
             owner: names the row, for an image without a file name.
 
         Raises:
-            ValueError: the cell holds no image.
+            ValueError: the cell holds no image, or one elsewhere.
+            DataError: two different paths or addresses lead to the same file.
         """
         name = cell.get("path") if isinstance(cell, dict) else cell
         content = cell.get("bytes") if isinstance(cell, dict) else None
@@ -159,12 +166,38 @@ class ImageRoot:
         if not isinstance(name, str) or not name.strip():
             raise ValueError("no image")
         name = name.strip()
-        return ZipMember(self.path, name) if self.path.suffix.lower() == ".zip" else ImageFile(self.path, name)
+        zipped = self.path.suffix.lower() == ".zip"
+        if is_elsewhere(name):
+            exists = partial(_is_member, self.path) if zipped else partial(_is_file_in, self.path)
+            within = None if zipped else _relative(self.path, name)
+            name = within or self.moved.find(name, exists, self.path if self.named else None)
+        return ZipMember(self.path, name) if zipped else ImageFile(self.path, name)
 
 
 def image_root(folder: Path, *names: str) -> ImageRoot:
     """The first of these folders or archives that exists inside `folder`, else the folder itself."""
     return ImageRoot(next((folder / name for name in names if (folder / name).exists()), folder))
+
+
+def _relative(folder: Path, name: str) -> str | None:
+    """An absolute path inside the folder, relative to it."""
+    absolute = folder.absolute()
+    return str(PurePosixPath(name).relative_to(absolute)) if PurePosixPath(name).is_relative_to(absolute) else None
+
+
+def _is_file_in(folder: Path, name: str) -> bool:
+    try:
+        return locate(folder, name).is_file()
+    except DataError:
+        return False
+
+
+def _is_member(archive: Path, name: str) -> bool:
+    try:
+        inside(_open_archive(archive)[1].get(name, ".."))
+    except DataError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=8)
