@@ -2,15 +2,17 @@
 
 import difflib
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
+    from lowmed.data.image.files import Frames
     from lowmed.data.ingest.detect import ImportOptions, RowStream
+    from lowmed.data.ingest.dicom_join import JoinOptions
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
 
@@ -59,7 +61,8 @@ def prepare(
     path: str | None = None,
     options: "ImportOptions | None" = None,
     max_image_tokens: int | None = None,
-    frames: Literal["first", "middle", "all"] = "first",
+    frames: "Frames | None" = None,
+    join: "JoinOptions | None" = None,
     window: str | None = None,
     images: bool = True,
     max_rejected: float = 0.05,
@@ -74,7 +77,9 @@ def prepare(
         path: local copy of a known source.
         options: how to read the source.
         max_image_tokens: pixel policy of the stored images; None for the default of recipes.
-        frames: which frames of a file with several images.
+        frames: which frames of a file with several images, and which slices of a series in a join. None for the first;
+            in a join for the middle slice of a volume.
+        join: the table that names the studies in the folder `source`, and which of their images are used.
         window: CT window for DICOM files; None for the file's own.
         images: False imports the texts only.
         max_rejected: the largest share of rejected rows that is accepted, 0 to 1.
@@ -93,10 +98,14 @@ def prepare(
     from lowmed.data.ingest.prepare import prepare as build
     from lowmed.recipe import ModelSpec
 
-    rows, about = _open(source, path, options or ImportOptions())
+    salt = pseudonyms.read_salt()
+    if join:
+        rows, about = _join(source, join, options or ImportOptions(), frames, salt, progress), {"source": "own"}
+    else:
+        rows, about = _open(source, path, options or ImportOptions())
     log(rows.description)
     policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
-    settings = ImageStoreSettings(policy, frames, window, pseudonyms.read_salt())
+    settings = ImageStoreSettings(policy, frames or ("middle" if join else "first"), window, salt)
     with progress("prepare", max(rows.count, 1)) as advance:
         counts = build(
             rows.entries, Path(out), settings, about, images=images, max_rejected=max_rejected, advance=advance
@@ -110,6 +119,19 @@ def prepare(
             RejectedReason(reason, number, counts.first[reason]) for reason, number in counts.reasons.most_common()
         ),
     )
+
+
+def _join(
+    source: str, join: "JoinOptions", options: "ImportOptions", frames: "Frames | None", salt: bytes, progress: Progress
+) -> "RowStream":
+    """The rows of the table with the images of the studies in the folder `source`."""
+    from lowmed.data.ingest.dicom_join import joined_rows
+    from lowmed.data.ingest.dicom_studies import all_files
+
+    folder = Path(source).expanduser()
+    join = replace(join, choice=replace(join.choice, frames=frames))
+    with progress("tags", max(len(all_files(folder)) if folder.is_dir() else 0, 1)) as advance:
+        return joined_rows(folder, join, options, salt, advance)
 
 
 def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["RowStream", dict[str, Any]]:

@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", 
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag and value
 
-Frames = Literal["first", "middle", "all"]
+Frames = Literal["first", "middle", "all", "montage"]
 MAX_FRAMES = 256
 
 
@@ -109,17 +109,17 @@ def frame_range(count: int, which: Frames) -> range:
 
     Args:
         count: frames in the file.
-        which: the first, the middle, or all frames.
+        which: the first, the middle, or all frames; `montage` needs all of them.
 
     Raises:
         ValueError: there is no frame, or more than 256 are selected.
     """
     if count < 1:
         raise ValueError("the file contains no frame")
-    if which == "all" and count > MAX_FRAMES:
+    if which in ("all", "montage") and count > MAX_FRAMES:
         raise ValueError(f"the file contains {count} frames; at most {MAX_FRAMES} are read")
     first = count // 2 if which == "middle" else 0
-    return range(count) if which == "all" else range(first, first + 1)
+    return range(count) if which in ("all", "montage") else range(first, first + 1)
 
 
 def _count(image: Image.Image) -> int:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from lowmed.data.image import dicom
 from lowmed.data.image.files import Frames, read_frames
+from lowmed.data.image.montage import montage, spread
 from lowmed.data.image.policy import PixelPolicy, errors_naming, fit, one_channel
-from lowmed.data.ingest.raw_sample import ImageSource
+from lowmed.data.ingest.raw_sample import ImageSource, ImageStack
 
 FOLDER = "images"
 COMPRESS_LEVEL = 3  # of zlib: a third of the default's time on grey images, and no larger
@@ -80,21 +81,26 @@ def store_file(
     Raises:
         DataError: the image is missing, damaged or of an unsupported size, or its decoder is not installed.
     """
-    content = image.read()
-    file = hashlib.sha256(content).hexdigest()
+    contents = [part.read() for part in (image.slices if isinstance(image, ImageStack) else (image,))]
+    file = hashlib.sha256(b"".join(contents)).hexdigest()
     if file in known and _link(*known[file], folder):
         return known[file][0]
-    suffix = Path(image.name).suffix.lower()
-    if dicom.is_dicom(content) or suffix in dicom.SUFFIXES:
-        decoded = dicom.read(content, image.name, frames=settings.frames, window=settings.window, salt=settings.salt)
-    else:
-        decoded = dicom.DicomImage(tuple(read_frames(BytesIO(content), image.name, settings.frames)), "", "", "")
+    parts = [_decode(content, image.name, settings) for content in contents]
+    decoded = parts[0]
     with errors_naming(image.name):
-        frames = [one_channel(frame) for frame in decoded.images]
+        frames = [one_channel(frame) for part in parts for frame in part.images]
+        if settings.frames == "montage" and len(frames) > 1:
+            frames = [montage([frames[number] for number in spread(len(frames))])]
     images = tuple(_write(fit(frame, settings.policy, image.name), folder) for frame in frames)
     pixels = tuple(pixel_digest(frame) for frame in frames)
     sizes = tuple(frame.size for frame in frames)
     return StoredFile(file, images, pixels, sizes, decoded.modality, decoded.view, decoded.patient)
+
+
+def _decode(content: bytes, name: str, settings: ImageStoreSettings) -> dicom.DicomImage:
+    if dicom.is_dicom(content) or Path(name).suffix.lower() in dicom.SUFFIXES:
+        return dicom.read(content, name, frames=settings.frames, window=settings.window, salt=settings.salt)
+    return dicom.DicomImage(tuple(read_frames(BytesIO(content), name, settings.frames)), "", "", "")
 
 
 def png(image: Image.Image) -> bytes:
