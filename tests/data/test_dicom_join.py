@@ -341,6 +341,31 @@ def test_one_question_for_all_studies_suits_a_table_of_reports(tmp_path: Path) -
     assert (sample["question"], sample["answer"]) == ("What does the image show?", "No nodule is seen.")
 
 
+def test_the_labels_of_a_table_are_the_options_of_its_question(tmp_path: Path) -> None:
+    for number in range(4):
+        write(tmp_path / f"in/{number}", 40 * number, **study(f"ACC{number}", f"P{number}"))
+    rows = [{"accession": f"ACC{number}", "label": ("mass", "no mass")[number % 2]} for number in range(4)]
+    options = ImportOptions(question="What does the image show?")
+    result = prepared(join(tmp_path / "in", table(tmp_path / "t.csv", *rows), options=options), tmp_path / "out")
+    assert {(*sample["options"], sample["kind"]) for sample in result} == {("mass", "no mass", "choice")}
+    assert [sample["answer"] for sample in result] == ["mass", "no mass"] * 2
+    for different in (["yes", "no"] * 2, ["1", "2"] * 2, list("abcd"), ["a" * 80, "b"] * 2):
+        rows = [{"accession": f"ACC{number}", "label": label} for number, label in enumerate(different)]
+        plain = prepared(join(tmp_path / "in", table(tmp_path / "t.csv", *rows), options=options), tmp_path / "out")
+        assert {tuple(sample["options"]) for sample in plain} == {()}
+    with pytest.raises(RecipeError, match="no column holds the question") as caught:
+        join(tmp_path / "in", tmp_path / "t.csv")
+    assert "--question TEXT" in caught.value.fix
+
+
+def test_invalid_tags_are_absent_and_do_not_lose_the_image(tmp_path: Path) -> None:
+    scan = study("ACC100", "P1")
+    content = write(tmp_path / "in/x", 50, InstanceNumber=1234, NumberOfFrames=1, **scan).read_bytes()
+    (tmp_path / "in/x").write_bytes(content.replace(b"1234", b"12x4"))
+    result = prepared(join(tmp_path / "in", table(tmp_path / "t.csv", ask(1, accession="ACC100"))), tmp_path / "out")
+    assert levels(tmp_path / "out", result[0]) == [50]
+
+
 def test_a_row_whose_text_names_its_patient_is_rejected(tmp_path: Path) -> None:
     tags = {"PatientName": "MUELLER^Anna^^Dr", "PatientBirthDate": "19500102", "StudyDate": "20200202"}
     write(tmp_path / "in/x", 50, **study("ACC100", "0004711", "1.2.3.4", **tags))

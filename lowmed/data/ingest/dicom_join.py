@@ -16,6 +16,7 @@ from lowmed.data.ingest.conversations import Turn
 from lowmed.data.ingest.detect import ImportOptions, RowStream
 from lowmed.data.ingest.dicom_series import Chosen, SeriesChoice, choose
 from lowmed.data.ingest.dicom_studies import Study, read_studies
+from lowmed.data.ingest.join_labels import labels
 from lowmed.data.ingest.join_report import JoinTable, Outcomes, describe
 from lowmed.data.ingest.raw_sample import (
     Entry,
@@ -28,7 +29,8 @@ from lowmed.data.ingest.raw_sample import (
 from lowmed.errors import DataError, RecipeError
 from lowmed.progress import Advance
 
-IMAGE_COLUMN, QUESTION_COLUMN = "images of the study", "the question"  # columns that the join adds
+# Columns that the join adds.
+IMAGE_COLUMN, QUESTION_COLUMN, OPTIONS_COLUMN = "(images of the study)", "(--question)", "(the different answers)"
 IDENTIFIER = "the row's text contains an identifier of its study (name, number, date or UID)"
 
 
@@ -76,11 +78,20 @@ def joined_rows(
     key = _join_key(join, table, options, studies.studies)
     outcomes = _match(studies.studies, key, table, join.choice)
     mapping = {**options.columns, "image": IMAGE_COLUMN}
+    added: dict[str, Any] = {}
     if options.question is not None:
+        added[QUESTION_COLUMN] = options.question
         mapping["question"] = QUESTION_COLUMN
-    lines = _lines(join, options, outcomes, key)
+        if choices := labels(join.table, options, table.names, QUESTION_COLUMN):
+            added[OPTIONS_COLUMN] = list(choices)
+            mapping["options"] = OPTIONS_COLUMN
+    lines = _lines(join, options, outcomes, key, added)
     count = len(outcomes.problems)
-    rows = detect.stream_rows(lines, count, ImageRoot(folder), replace(options, columns=mapping), detect.SOURCE)
+    try:
+        rows = detect.stream_rows(lines, count, ImageRoot(folder), replace(options, columns=mapping), detect.SOURCE)
+    except RecipeError as error:
+        fix = error.fix if options.question else f"{error.fix}; --question TEXT sets one question for all rows"
+        raise RecipeError(error.what, error.where, fix) from error
     entries = _entries(rows.entries, folder, outcomes, join, "group" in options.columns, salt)
     description = [*describe(studies, key, table, outcomes, salt), rows.description]
     return RowStream(entries, "\n".join(description), count)
@@ -175,7 +186,7 @@ def _images(
 
 
 def _lines(
-    join: JoinOptions, options: ImportOptions, outcomes: Outcomes, key: join_keys.JoinKey
+    join: JoinOptions, options: ImportOptions, outcomes: Outcomes, key: join_keys.JoinKey, added: Mapping[str, Any]
 ) -> Iterator[tables.Line]:
     """The rows of the table without columns of identifiers, with the numbers of their images in a column."""
     for number, (location, row) in enumerate(tables.read_table(join.table, options.turns)):
@@ -188,8 +199,7 @@ def _lines(
         # A row without images becomes a rejection below; until then it shows which columns the table has.
         images = len(chosen.slices) if chosen and join.choice.frames != "montage" else 1
         kept[IMAGE_COLUMN] = [f"{number}/{place}" for place in range(images)]
-        if options.question is not None:
-            kept[QUESTION_COLUMN] = options.question
+        kept |= added
         yield location, Turn(kept, row.conversation) if isinstance(row, Turn) else kept
 
 

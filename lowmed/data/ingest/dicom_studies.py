@@ -189,12 +189,20 @@ def _read_tags(path: Path) -> Any:
     pydicom = dicom.import_pydicom("the folder of studies")
     try:
         tags = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-        read = {name: tags.get(name) for name in _TAGS}
+        read = {name: _value(tags, name) for name in _TAGS}
         return read if any(read.values()) else UNREADABLE
     except MemoryError:
         raise
     except Exception:  # the parser raises nearly any exception on a damaged file
         return UNREADABLE
+
+
+def _value(tags: Any, name: str) -> Any:
+    """A tag; None for one whose value is invalid, such as a number with letters."""
+    try:
+        return tags.get(name)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
 
 
 def _text(tags: Mapping[str, Any], name: str) -> str:
