@@ -36,6 +36,7 @@ class PrepareReport:
         rows: imported rows by split.
         kinds: imported rows by kind.
         rejected: rejected rows by reason, most frequent first.
+        masked: image files in which text was covered; None if no text was searched.
     """
 
     folder: str
@@ -43,6 +44,7 @@ class PrepareReport:
     rows: dict[str, int]
     kinds: dict[str, int]
     rejected: tuple[RejectedReason, ...] = field(default=())
+    masked: int | None = None
 
     @property
     def rejected_rows(self) -> int:
@@ -64,6 +66,7 @@ def prepare(
     frames: "Frames | None" = None,
     join: "JoinOptions | None" = None,
     window: str | None = None,
+    mask_text: bool = False,
     images: bool = True,
     max_rejected: float = 0.05,
     progress: Progress = silent,
@@ -81,6 +84,7 @@ def prepare(
             in a join for the middle slice of a volume.
         join: the table that names the studies in the folder `source`, and which of their images are used.
         window: CT window for DICOM files; None for the file's own.
+        mask_text: cover text in the images; needs the extra `mask`.
         images: False imports the texts only.
         max_rejected: the largest share of rejected rows that is accepted, 0 to 1.
         progress: shows the import.
@@ -89,15 +93,19 @@ def prepare(
     Raises:
         RecipeError: the source or a column is unknown.
         DataError: the source is damaged, or too many rows are rejected; `out` is then unchanged.
-        SetupError: the hub is needed and cannot be reached.
+        SetupError: the hub is needed and cannot be reached, or text is to be covered and the detector is missing.
     """
+    from lowmed.data.image.mask_text import require_detector
     from lowmed.data.image.policy import PixelPolicy
     from lowmed.data.ingest import pseudonyms
     from lowmed.data.ingest.detect import ImportOptions
     from lowmed.data.ingest.image_store import ImageStoreSettings
     from lowmed.data.ingest.prepare import prepare as build
+    from lowmed.data.ingest.prepared_folder import stored_files
     from lowmed.recipe import ModelSpec
 
+    if mask_text:
+        require_detector()
     salt = pseudonyms.read_salt()
     if join:
         rows, about = _join(source, join, options or ImportOptions(), frames, salt, progress), {"source": "own"}
@@ -105,7 +113,7 @@ def prepare(
         rows, about = _open(source, path, options or ImportOptions())
     log(rows.description)
     policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
-    settings = ImageStoreSettings(policy, frames or ("middle" if join else "first"), window, salt)
+    settings = ImageStoreSettings(policy, frames or ("middle" if join else "first"), window, salt, mask_text)
     with progress("prepare", max(rows.count, 1)) as advance:
         counts = build(
             rows.entries, Path(out), settings, about, images=images, max_rejected=max_rejected, advance=advance
@@ -118,6 +126,7 @@ def prepare(
         rejected=tuple(
             RejectedReason(reason, number, counts.first[reason]) for reason, number in counts.reasons.most_common()
         ),
+        masked=sum(any(stored.masked) for _, stored in stored_files(Path(out))) if mask_text else None,
     )
 
 

@@ -96,6 +96,9 @@ def prepare(
         Literal["lung", "bone", "soft", "brain", "liver"] | None,
         typer.Option("--window", help="Window of CT in DICOM files; default: the file's own."),
     ] = None,
+    mask_text: Annotated[
+        bool, typer.Option("--mask-text", help="Cover text in the images, side markers too; needs lowmed[mask].")
+    ] = False,
     image_optional: Annotated[
         bool, typer.Option("--image-optional", help="Keep rows without an image as questions about text.")
     ] = False,
@@ -138,6 +141,7 @@ def prepare(
         frames=frames,
         join=_join_options(join, join_on, modality, series),
         window=window,
+        mask_text=mask_text,
         images=not text_only,
         max_rejected=max_rejected,
         progress=progress,
@@ -180,4 +184,6 @@ def _print_prepared(report: "PrepareReport") -> None:
     print(f"  rejected  {report.rejected_rows:,} rows ({share:.1f} %), each in rejected.jsonl")
     for reason in report.rejected:
         print(f"    {reason.rows:,} x {reason.reason} (first: {reason.first})")
+    if report.masked is not None:
+        print(f"  masked    text in {report.masked:,} image files; some may remain, so look at the page of the audit")
     print(f"next: lowmed data audit {report.folder}")

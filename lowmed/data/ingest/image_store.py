@@ -11,7 +11,7 @@ from typing import Any
 import xxhash
 from PIL import Image
 
-from lowmed.data.image import dicom
+from lowmed.data.image import dicom, mask_text
 from lowmed.data.image.files import Frames, read_frames
 from lowmed.data.image.montage import montage, spread
 from lowmed.data.image.policy import PixelPolicy, errors_naming, fit, one_channel
@@ -25,17 +25,19 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ImageStoreSettings:
-    """How images are stored: pixel policy, frames of a file, CT window, and the salt of patients' pseudonyms."""
+    """How images are stored: pixel policy, frames, CT window, salt of pseudonyms, and whether text is covered."""
 
     policy: PixelPolicy
     frames: Frames = "first"
     window: str | None = None
     salt: bytes = field(default=b"", repr=False)
+    mask_text: bool = False
 
     @property
     def digest(self) -> str:
         """Changes with everything that changes a stored image or its record."""
         settings = f"{RULES_VERSION} {self.policy} {self.frames} {self.window}".encode()
+        settings += f" {mask_text.RULES}".encode() if self.mask_text else b""
         return hashlib.blake2b(settings, key=self.salt[:64], digest_size=8).hexdigest()
 
 
@@ -46,11 +48,12 @@ class StoredFile:
     Attributes:
         file: SHA-256 of the source's file.
         images: references of the stored frames.
-        pixels: digest of each frame's pixels before it was resized.
+        pixels: digest of each frame's pixels before it was resized, after text was covered.
         sizes: width and height of each frame in pixels, before it was resized.
         modality: from DICOM tags, else "".
         view: from DICOM tags, else "".
         patient: pseudonym of the DICOM patient, else "".
+        masked: boxes of covered text in each frame, in its original pixels; empty if no text was searched.
     """
 
     file: str
@@ -60,11 +63,12 @@ class StoredFile:
     modality: str = ""
     view: str = ""
     patient: str = ""
+    masked: tuple[tuple[mask_text.Box, ...], ...] = ()
 
     @property
     def record(self) -> Record:
-        """The record as a JSON object."""
-        return asdict(self)
+        """The record as a JSON object; without `masked` if no text was searched."""
+        return {name: value for name, value in asdict(self).items() if name != "masked" or value}
 
 
 def store_file(
@@ -91,10 +95,14 @@ def store_file(
         frames = [one_channel(frame) for part in parts for frame in part.images]
         if settings.frames == "montage" and len(frames) > 1:
             frames = [montage([frames[number] for number in spread(len(frames))])]
+    masked: tuple[tuple[mask_text.Box, ...], ...] = ()
+    if settings.mask_text:  # before the digest, so that other masks are other images to a run
+        covered = [mask_text.mask_text(frame) for frame in frames]
+        frames, masked = [frame for frame, _ in covered], tuple(boxes for _, boxes in covered)
     images = tuple(_write(fit(frame, settings.policy, image.name), folder) for frame in frames)
     pixels = tuple(pixel_digest(frame) for frame in frames)
     sizes = tuple(frame.size for frame in frames)
-    return StoredFile(file, images, pixels, sizes, decoded.modality, decoded.view, decoded.patient)
+    return StoredFile(file, images, pixels, sizes, decoded.modality, decoded.view, decoded.patient, masked)
 
 
 def _decode(content: bytes, name: str, settings: ImageStoreSettings) -> dicom.DicomImage:

@@ -151,6 +151,7 @@ def _card(
             "max_image_tokens": settings.policy.max_image_tokens,
             "frames": settings.frames,
             "window": settings.window,
+            "mask_text": settings.mask_text,
             "rejected": dict(counts.reasons.most_common()),
             "samples_sha256": prepared_folder.samples_digest(folder / prepared_folder.SAMPLES),
             "lowmed": __version__,

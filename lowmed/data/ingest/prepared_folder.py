@@ -37,6 +37,7 @@ class DataCard(BaseModel):
         max_image_tokens: the pixel policy that the images were stored with.
         frames: which frames of a file were stored.
         window: the CT window; None for the file's own.
+        mask_text: whether text in the images was covered.
         rejected: rejected rows by reason.
         unused_images: image files of a known source that no row refers to.
         samples_sha256: digest of `samples.jsonl`.
@@ -57,6 +58,7 @@ class DataCard(BaseModel):
     max_image_tokens: int
     frames: str
     window: str | None
+    mask_text: bool = False
     rejected: dict[str, int]
     unused_images: tuple[str, ...] = ()
     samples_sha256: str
@@ -166,4 +168,6 @@ def pixel_digests(folder: Path) -> dict[str, str]:
 
 def _stored_file(row: dict[str, Any]) -> StoredFile:
     sizes = tuple((width, height) for width, height in row.pop("sizes"))
-    return StoredFile(images=tuple(row.pop("images")), pixels=tuple(row.pop("pixels")), sizes=sizes, **row)
+    masked = tuple(tuple((a, b, c, d) for a, b, c, d in boxes) for boxes in row.pop("masked", ()))
+    images, pixels = tuple(row.pop("images")), tuple(row.pop("pixels"))
+    return StoredFile(images=images, pixels=pixels, sizes=sizes, masked=masked, **row)
