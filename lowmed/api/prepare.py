@@ -102,11 +102,14 @@ def prepare(
     from lowmed.data.ingest.image_store import ImageStoreSettings
     from lowmed.data.ingest.prepare import prepare as build
     from lowmed.data.ingest.prepared_folder import stored_files
+    from lowmed.errors import RecipeError
     from lowmed.recipe import ModelSpec
 
     if mask_text:
         require_detector()
     salt = pseudonyms.read_salt()
+    if join and path:
+        raise RecipeError("--path is for known sources, not for a join", "--path", "name the studies as SOURCE")
     if join:
         rows, about = _join(source, join, options or ImportOptions(), frames, salt, progress), {"source": "own"}
     else:

@@ -396,16 +396,6 @@ def test_no_identifier_of_tags_or_table_is_in_any_output(tmp_path: Path) -> None
     file = table(tmp_path / "t.csv", *rows)
     command = ["data", "prepare", str(tmp_path / "in"), "--join", str(file), "--map", "answer=answer",
                "--out", str(tmp_path / "out"), "--max-rejected"]  # fmt: skip
-    shown = ""
-    for options in (["0.9"], ["0.9", "--json"], ["0.9", "--frames", "all"], ["0"], ["0.9", "--series", "Lunge"]):
-        result = CliRunner().invoke(app, command + options)
-        assert isinstance(result.exception, DataError) == (options == ["0"]), result.output
-        shown += f"{result.output} {result.stderr} {result.exception}"
-    audited = CliRunner().invoke(app, ["data", "audit", str(tmp_path / "out")])
-    shown += audited.output
-    written = [path.name.encode() + path.read_bytes() for path in tmp_path.rglob("*")
-               if path.is_file() and not path.is_relative_to(tmp_path / "in") and path != file]  # fmt: skip
-    assert len(written) > 5
     secrets = [
         *identifiers,
         "Quastenflosser",
@@ -416,11 +406,22 @@ def test_no_identifier_of_tags_or_table_is_in_any_output(tmp_path: Path) -> None
         "20200202",
         "UNUSED-1",
     ]
-    content = b"\n".join(written) + shown.encode()
-    # The path of the output contains none of them, so that any hit is a leak.
-    assert [secret for secret in secrets if secret.casefold().encode() in content.lower()] == []
-    assert len(samples(tmp_path / "out")) == 2
-    assert json.loads((tmp_path / "out/card.json").read_text())["frames"] == "middle"
+    for options in (["0"], ["0.9", "--json"], ["0.9", "--frames", "all"], ["0.9", "--frames", "montage"],
+                    ["0.9", "--series", "Lunge"], ["0.9", "--text-only"], ["0.9", "--mask-text"]):  # fmt: skip
+        result = CliRunner().invoke(app, command + options)
+        assert isinstance(result.exception, DataError) == (options == ["0"]), result.output
+        audit = CliRunner().invoke(app, ["data", "audit", str(tmp_path / "out")]) if options != ["0"] else result
+        shown = f"{result.output} {result.stderr} {result.exception} {audit.output} {audit.exception}"
+        written = [path.name.encode() + path.read_bytes() for path in tmp_path.rglob("*")
+                   if path.is_file() and not path.is_relative_to(tmp_path / "in") and path != file]  # fmt: skip
+        content = b"\n".join(written) + shown.encode()
+        assert len(written) >= (1 if options == ["0"] else 6)
+        # The path of the output contains none of them, so that any hit is a leak.
+        assert [secret for secret in secrets if secret.casefold().encode() in content.lower()] == []
+        if options != ["0"]:
+            assert [sample["question"] for sample in samples(tmp_path / "out")] == [ask(n)["question"] for n in (1, 2)]
+            assert json.loads((tmp_path / "out/card.json").read_text())["frames"] in ("middle", options[-1])
+            assert samples(tmp_path / "out")[1]["id"] == "q2"
 
 
 def test_damaged_and_odd_tables_are_errors_or_rejected_rows(tmp_path: Path) -> None:
@@ -443,6 +444,8 @@ def test_damaged_and_odd_tables_are_errors_or_rejected_rows(tmp_path: Path) -> N
 
 
 def test_options_of_a_join_need_a_join(tmp_path: Path) -> None:
+    command = ["data", "prepare", str(tmp_path), "--out", str(tmp_path / "out"), "--join", "t.csv", "--path", "x"]
+    assert isinstance(CliRunner().invoke(app, command).exception, RecipeError)
     for option in (["--modality", "CT"], ["--series", "x"], ["--join-on", "a=b"]):
         result = CliRunner().invoke(app, ["data", "prepare", str(tmp_path), "--out", str(tmp_path / "out"), *option])
         assert isinstance(result.exception, RecipeError)

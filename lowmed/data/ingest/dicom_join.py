@@ -71,8 +71,8 @@ def joined_rows(
     """
     if not folder.is_dir():
         raise DataError("--join needs a folder of DICOM studies", str(folder), "name the folder as SOURCE")
-    if options.images or options.columns.get("image"):
-        raise RecipeError("--join takes the images from the studies", "--join", "leave out --images and image=")
+    if options.images or options.columns.get("image") or options.format:
+        raise RecipeError("--join takes the images from the studies", "--join", "leave out --images, --as and image=")
     table = _read_keys(join.table, options)
     studies = read_studies(folder, advance)
     key = _join_key(join, table, options, studies.studies)
@@ -153,7 +153,7 @@ def _match(studies: Sequence[Study], key: join_keys.JoinKey, table: JoinTable, c
             study, chosen, problem = _images(studies, match, choice)
             cache[value] = study, chosen, problem, match.changed
         study, chosen, problem, changed = cache[value]
-        if study and any(values[number] in patients - {study.patient} for values in stated):
+        if study and any(values[number] in patients and values[number] != study.patient for values in stated):
             study, chosen, problem = None, None, "the row names another patient than its study"
         outcomes.studies.append(study)
         outcomes.chosen.append(chosen)
