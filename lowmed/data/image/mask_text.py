@@ -21,7 +21,9 @@ MAP_THRESHOLD, BOX_THRESHOLD = 0.2, 0.3  # lower than RapidOCR's own: a missed n
 LARGEST_LETTER = 0.12  # of the image's shorter side; the detector takes whole organs for letters larger than that
 EDGE_PX = 32  # added around the image, because the detector misses text that touches the edge
 RING_PX = 4  # around a box; their median fills it
-PASSES = 2  # a covered text can reveal its neighbor
+# Factors of each pass: small print is missed at its own size, large print when enlarged. A cover can reveal a neighbor.
+PASSES = ((1.0, 2.0), (1.0,))
+LONGEST_PX = 1900  # of an enlarged image; the detector shrinks larger ones
 _lock = Lock()
 
 
@@ -45,26 +47,31 @@ def mask_text(image: Image.Image) -> tuple[Image.Image, tuple[Box, ...]]:
         SetupError: the detector is not installed.
     """
     boxes: list[Box] = []
-    for _ in range(PASSES):
-        more = find_text(image)
-        if not more:
-            break
-        image = cover(image, more)
-        boxes += more
-    return image, tuple(boxes)
+    for scales in PASSES:
+        # An image that cannot be enlarged is searched once.
+        factors = dict.fromkeys(max(min(scale, LONGEST_PX / max(image.size)), 1.0) for scale in scales)
+        if more := [box for factor in factors for box in find_text(image, factor)]:
+            image = cover(image, more)
+            boxes += more
+    return image, tuple(box for box in dict.fromkeys(boxes) if not any(_within(box, other) for other in boxes))
 
 
-def find_text(image: Image.Image) -> list[Box]:
+def find_text(image: Image.Image, scale: float = 1.0) -> list[Box]:
     """The boxes of all text in an image, with a margin, from top to bottom.
+
+    Args:
+        image: an image with one channel or RGB.
+        scale: enlarge the image by this factor for the search.
 
     Raises:
         SetupError: the detector is not installed.
     """
-    pixels = np.asarray(image.convert("RGB"))[..., ::-1]  # the detector was trained on BGR
+    enlarged = image.resize([round(side * scale) for side in image.size], Image.Resampling.BICUBIC)
+    pixels = np.asarray(enlarged.convert("RGB"))[..., ::-1]  # the detector was trained on BGR
     around = np.pad(pixels, ((EDGE_PX, EDGE_PX), (EDGE_PX, EDGE_PX), (0, 0)), mode="edge")
     with _lock:  # RapidOCR keeps state between calls
         detected = _detector()(around, use_det=True, use_cls=False, use_rec=False).boxes
-    corners = [] if detected is None else [np.asarray(each, np.float64) - EDGE_PX for each in detected]
+    corners = [] if detected is None else [(np.asarray(each, np.float64) - EDGE_PX) / scale for each in detected]
     boxes = (_box(each, image.size) for each in corners if _height(each) <= LARGEST_LETTER * min(image.size))
     return sorted({box for box in boxes if box[0] < box[2] and box[1] < box[3]}, key=lambda box: (box[1], box[0]))
 
@@ -79,6 +86,12 @@ def cover(image: Image.Image, boxes: list[Box]) -> Image.Image:
         ring[above : above + bottom - top, before : before + right - left] = False
         pixels[top:bottom, left:right] = np.median(outer[ring], axis=0) if ring.any() else 0
     return Image.fromarray(pixels)
+
+
+def _within(box: Box, other: Box) -> bool:
+    """Whether the other box is larger and contains this one."""
+    inside = box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
+    return inside and box != other
 
 
 @lru_cache(maxsize=1)
