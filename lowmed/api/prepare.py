@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
+    from lowmed.data.image.files import Frames
     from lowmed.data.ingest.detect import ImportOptions, RowStream
+    from lowmed.data.ingest.dicom_join import JoinOptions
     from lowmed.data.ingest.prepare import PrepareCounts
 
 
@@ -35,6 +37,7 @@ class PrepareReport:
         rejected: rejected rows by reason, most frequent first.
         notes: imported rows by what was changed in them, or left out.
         look_at: points about the images for a person to review.
+        masked: image files in which text was covered; None if no text was searched.
     """
 
     folder: str
@@ -44,6 +47,7 @@ class PrepareReport:
     rejected: tuple[RejectedReason, ...] = field(default=())
     notes: dict[str, int] = field(default_factory=dict)
     look_at: tuple[str, ...] = field(default=())
+    masked: int | None = None
 
     @property
     def rejected_rows(self) -> int:
@@ -62,9 +66,11 @@ def prepare(
     path: str | None = None,
     options: "ImportOptions | None" = None,
     max_image_tokens: int | None = None,
-    frames: Literal["first", "middle", "all", "montage"] = "first",
+    frames: "Frames | None" = None,
     plane: Literal["axial", "coronal", "sagittal"] = "axial",
+    join: "JoinOptions | None" = None,
     window: str | None = None,
+    mask_text: bool = False,
     images: bool = True,
     max_rejected: float = 0.05,
     progress: Progress = silent,
@@ -78,9 +84,12 @@ def prepare(
         path: local copy of a known source.
         options: how to read the source.
         max_image_tokens: pixel policy of the stored images; None for the default of recipes.
-        frames: which frames of a file with several images; `montage` shows up to 16 of them as one image.
+        frames: which frames of a file with several images, and which slices of a series in a join; `montage` shows up
+            to 16 of them as one image. None for the first; in a join for the middle slice of a volume.
         plane: plane of the slices of NIfTI volumes.
+        join: the table that names the studies in the folder `source`, and which of their images are used.
         window: CT window for DICOM and NIfTI files; None for the file's own.
+        mask_text: cover text in the images; needs the extra `mask`.
         images: False imports the texts only.
         max_rejected: the largest share of rejected rows that is accepted, 0 to 1.
         progress: shows the import.
@@ -89,19 +98,31 @@ def prepare(
     Raises:
         RecipeError: the source or a column is unknown.
         DataError: the source is damaged, or too many rows are rejected; `out` is then unchanged.
-        SetupError: the hub is needed and cannot be reached.
+        SetupError: the hub is needed and cannot be reached, or text is to be covered and the detector is missing.
     """
+    from lowmed.data.image.mask_text import require_detector
     from lowmed.data.image.policy import PixelPolicy
     from lowmed.data.ingest import pseudonyms
     from lowmed.data.ingest.detect import ImportOptions
     from lowmed.data.ingest.image_store import ImageStoreSettings
     from lowmed.data.ingest.prepare import prepare as build
+    from lowmed.data.ingest.prepared_folder import stored_files
+    from lowmed.errors import RecipeError
     from lowmed.recipe import ModelSpec
 
-    rows, about = _open(source, path, options or ImportOptions())
+    if mask_text:
+        require_detector()
+    salt = pseudonyms.read_salt()
+    if join and path:
+        raise RecipeError("--path is for known sources, not for a join", "--path", "name the studies as SOURCE")
+    if join:
+        rows, about = _join(source, join, options or ImportOptions(), frames, salt, progress), {"source": "own"}
+    else:
+        rows, about = _open(source, path, options or ImportOptions())
     log(rows.description)
     policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
-    settings = ImageStoreSettings(policy, frames, window, pseudonyms.read_salt(), plane)
+    used_frames = frames or ("middle" if join else "first")
+    settings = ImageStoreSettings(policy, used_frames, window, salt, plane, mask_text)
     with progress("prepare", max(rows.count, 1)) as advance:
         counts = build(
             rows.entries, Path(out), settings, about, images=images, max_rejected=max_rejected, advance=advance
@@ -115,7 +136,8 @@ def prepare(
             RejectedReason(reason, number, counts.first[reason]) for reason, number in counts.reasons.most_common()
         ),
         notes=dict(counts.notes.most_common()),
-        look_at=_look_at(counts, frames),
+        look_at=_look_at(counts, used_frames),
+        masked=sum(any(stored.masked) for _, stored in stored_files(Path(out))) if mask_text else None,
     )
 
 
@@ -136,6 +158,19 @@ def _look_at(counts: "PrepareCounts", frames: str) -> tuple[str, ...]:
             f"(first: {counts.first['unused']}); choose with --frames {others}"
         )
     return tuple(result)
+
+
+def _join(
+    source: str, join: "JoinOptions", options: "ImportOptions", frames: "Frames | None", salt: bytes, progress: Progress
+) -> "RowStream":
+    """The rows of the table with the images of the studies in the folder `source`."""
+    from lowmed.data.ingest.dicom_join import joined_rows
+    from lowmed.data.ingest.dicom_studies import all_files
+
+    folder = Path(source).expanduser()
+    join = replace(join, choice=replace(join.choice, frames=frames))
+    with progress("tags", max(len(all_files(folder)) if folder.is_dir() else 0, 1)) as advance:
+        return joined_rows(folder, join, options, salt, advance)
 
 
 def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["RowStream", dict[str, Any]]:

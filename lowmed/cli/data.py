@@ -12,6 +12,7 @@ from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
     from lowmed.api.prepare import PrepareReport
+    from lowmed.data.ingest.dicom_join import JoinOptions
 
 app = typer.Typer(
     help="List, prepare, audit and show data sets.",
@@ -65,16 +66,33 @@ def prepare(
         Literal["table", "classes", "dicom"] | None,
         typer.Option("--as", help="Format of a folder, if it is not recognized."),
     ] = None,
-    question: Annotated[str | None, typer.Option("--question", help="The question for class folders.")] = None,
+    question: Annotated[
+        str | None, typer.Option("--question", help="The question for class folders, or for all rows of a join.")
+    ] = None,
     language: Annotated[
         Literal["en", "zh", "both"], typer.Option("--language", help="Language of the questions, for slake.")
     ] = "en",
     recipe: options.Recipe = None,
     max_image_tokens: Budget = None,
+    join: Annotated[
+        Path | None,
+        typer.Option("--join", metavar="TABLE", help="Table whose rows name the DICOM studies in the folder SOURCE."),
+    ] = None,
+    join_on: Annotated[
+        str | None,
+        typer.Option("--join-on", metavar="COLUMN=TAG", help="Key of the join, e.g. Fall=AccessionNumber."),
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="In a join, use series of this modality only, e.g. CT, X-ray.")
+    ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option("--series", metavar="TEXT", help="In a join, use series with this text in their description."),
+    ] = None,
     frames: Annotated[
-        Literal["first", "middle", "all", "montage"],
-        typer.Option("--frames", help="Images to take from a file with several; montage: up to 16 as one image."),
-    ] = "first",
+        Literal["first", "middle", "all", "montage"] | None,
+        typer.Option("--frames", help="Images of a file or DICOM series with several; montage: up to 16 as one."),
+    ] = None,
     plane: Annotated[
         Literal["axial", "coronal", "sagittal"], typer.Option("--plane", help="Plane of the slices of NIfTI volumes.")
     ] = "axial",
@@ -82,6 +100,9 @@ def prepare(
         Literal["lung", "bone", "soft", "brain", "liver"] | None,
         typer.Option("--window", help="Window of CT in DICOM and NIfTI files; default: the file's own."),
     ] = None,
+    mask_text: Annotated[
+        bool, typer.Option("--mask-text", help="Cover text in the images, side markers too; needs lowmed[mask].")
+    ] = False,
     image_optional: Annotated[
         bool, typer.Option("--image-optional", help="Keep rows without an image as questions about text.")
     ] = False,
@@ -115,6 +136,7 @@ def prepare(
     lowmed data prepare questions.xlsx --map question=Frage,image=Datei --out data/mine
     lowmed data prepare conversations.json --turns last --out data/chats
     lowmed data prepare ct-slices/ --as dicom --window lung --out data/ct
+    lowmed data prepare studies/ --join reports.xlsx --modality CT --series lung --window lung --out data/ct
     lowmed grpo --recipe rl-plain data.source=folder data.path=data/mine
     """
     from lowmed.api import prepare as api
@@ -138,7 +160,9 @@ def prepare(
         max_image_tokens=max_image_tokens or image_budget(recipe),
         frames=frames,
         plane=plane,
+        join=_join_options(join, join_on, modality, series),
         window=window,
+        mask_text=mask_text,
         images=not text_only,
         max_rejected=max_rejected,
         progress=progress,
@@ -148,6 +172,22 @@ def prepare(
         print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
         _print_prepared(report)
+
+
+def _join_options(
+    table: Path | None, join_on: str | None, modality: str | None, series: str | None
+) -> "JoinOptions | None":
+    from lowmed.data.ingest.dicom_join import JoinOptions
+    from lowmed.data.ingest.dicom_series import SeriesChoice, modality_codes
+    from lowmed.errors import RecipeError
+
+    given = {"--join-on": join_on, "--modality": modality, "--series": series}
+    if table is None:
+        if alone := next((flag for flag, value in given.items() if value is not None), None):
+            raise RecipeError(f"{alone} is for a join", alone, "name the table of the studies with --join TABLE")
+        return None
+    codes = modality_codes(modality) if modality else frozenset()
+    return JoinOptions(table, join_on, SeriesChoice(codes, series or ""))
 
 
 def _log(description: str) -> None:
@@ -169,4 +209,6 @@ def _print_prepared(report: "PrepareReport") -> None:
         print(f"    {reason.rows:,} x {reason.reason} (first: {reason.first})")
     for note in report.look_at:
         print(f"  look at   {note}")
+    if report.masked is not None:
+        print(f"  masked    text in {report.masked:,} image files; some may remain, so look at the page of the audit")
     print(f"next: lowmed data audit {report.folder}")

@@ -78,6 +78,8 @@ def _print_audit(record: "AuditRecord", page: Path) -> None:
             f"{'images':<11} {images.loaded:,} of {images.expected:,} load; {images.tokens.min:g} to "
             f"{images.tokens.max:,g} tokens at full size, {100 * images.over_budget:.0f} % over {images.budget}"
         )
+    if record.masked:
+        print(f"{'masked':<11} text in {record.masked.images:,} of {record.masked.of:,} images")
     for note in record.review:
         print(f"{'look at':<11} {note}")
     for reason in record.reasons:

@@ -35,10 +35,20 @@ def audit_page(record: AuditRecord, folder: Path) -> str:
         {"image": scan.image, "thumbnail": thumbnail(folder, scan.image, scan.boxes)}
         for scan in record.privacy.text_shown[:SHOWN_IMAGES]
     ]
+    masked = [
+        {"image": each.image, "thumbnail": thumbnail(folder, each.image, each.remaining, each.covered)}
+        for each in (record.masked.shown if record.masked else ())
+    ]
     largest_bin = max((token_bin.images for token_bin in record.images.token_histogram), default=0) or 1
     kinds = [kind for kind in ("all", *KINDS) if any(kind in rules["prior"] for rules in record.baselines.values())]
     return _render(
-        "data_audit.html", audit=record, near=near, with_text=with_text, most=largest_bin, baseline_kinds=kinds
+        "data_audit.html",
+        audit=record,
+        near=near,
+        with_text=with_text,
+        masked=masked,
+        most=largest_bin,
+        baseline_kinds=kinds,
     )
 
 
@@ -48,15 +58,18 @@ def show_page(title: str, rows: Iterable[dict[str, Any]], folder: Path) -> str:
     return _render("data_show.html", title=title, samples=samples, letters=LETTERS, no_completion=NO_COMPLETION)
 
 
-def thumbnail(folder: Path, reference: str, boxes: Iterable[Iterable[int]] = ()) -> str:
-    """A small JPEG of an image as a data URL, with boxes drawn on it; "" if it does not open."""
+def thumbnail(
+    folder: Path, reference: str, boxes: Iterable[Iterable[int]] = (), green: Iterable[Iterable[int]] = ()
+) -> str:
+    """A small JPEG of an image as a data URL, with red and green boxes drawn on it; "" if it does not open."""
     try:
         image = open_in(folder, reference).convert("RGB")
     except DataError:
         return ""  # the page shows a text in its place
     drawing = ImageDraw.Draw(image)
-    for box in boxes:
-        drawing.rectangle(tuple(box), outline=(255, 60, 60))
+    for colour, rectangles in (((60, 200, 60), green), ((255, 60, 60), boxes)):
+        for box in rectangles:
+            drawing.rectangle(tuple(box), outline=colour)
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     file = BytesIO()
     image.save(file, "JPEG", quality=80)

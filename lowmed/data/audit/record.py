@@ -200,6 +200,34 @@ class Privacy(Part):
     images_scanned: int
 
 
+class MaskedImage(Part):
+    """An image with covered boxes and boxes where the detector still finds text, in pixels of the stored image."""
+
+    image: str
+    covered: tuple[tuple[int, int, int, int], ...]
+    remaining: tuple[tuple[int, int, int, int], ...]
+
+
+class MaskedText(Part):
+    """Text that `--mask-text` covered.
+
+    Attributes:
+        images: images with covered text.
+        boxes: covered boxes.
+        of: images that were searched for text.
+        searched_again: stored images that the audit searched; 0 if the detector is not installed.
+        remaining: those of them in which it still finds text.
+        shown: the first images, those with remaining text before others.
+    """
+
+    images: int
+    boxes: int
+    of: int
+    searched_again: int
+    remaining: int
+    shown: tuple[MaskedImage, ...]
+
+
 class Resplit(Part):
     """The clean split that was written: by image or patient, its file, and rows by split."""
 
@@ -221,6 +249,7 @@ class AuditRecord(Record):
         leaks: overlaps of the splits with each other and with other data sets.
         near: similar images across splits.
         privacy: texts and metadata that may identify a patient.
+        masked: text that was covered; null for data that were prepared without `--mask-text`.
         reasons: reasons against training on the data.
         review: points for a person to review.
         verdict: `fail` if there are reasons.
@@ -236,6 +265,7 @@ class AuditRecord(Record):
     leaks: tuple[LeakRecord, ...]
     near: NearDuplicates
     privacy: Privacy
+    masked: MaskedText | None = None
     reasons: tuple[str, ...] = ()
     review: tuple[str, ...] = ()
     verdict: Literal["pass", "fail"] = "pass"

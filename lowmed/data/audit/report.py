@@ -7,7 +7,7 @@ from pathlib import Path
 from lowmed import answer
 from lowmed.data import folder, validate
 from lowmed.data.answer_prior import AnswerPrior
-from lowmed.data.audit import image_figures, image_scan, leaks, near_duplicates, phi_patterns, record
+from lowmed.data.audit import image_figures, image_scan, leaks, masked_text, near_duplicates, phi_patterns, record
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.ingest import prepared_folder
 from lowmed.progress import Advance
@@ -66,6 +66,7 @@ def audit(
             pairs=len(pairs), within_bits=near_duplicates.MAX_DISTANCE, shown=tuple(pairs[:SHOWN_PAIRS])
         ),
         privacy=privacy(data.samples, scans, prepared_folder.rejected_files(root)),
+        masked=masked_text.masked_text(root, stored) if card and card.mask_text else None,
     )
     reasons = _reasons(result, shared)
     verdict = "fail" if reasons else "pass"
@@ -249,6 +250,8 @@ def _review(result: record.AuditRecord) -> tuple[str, ...]:
         f"{suspicious.text:,} of {suspicious.images_scanned:,} images may show text": suspicious.text,
         f"{result.data.rejected:,} rows cannot be used": result.data.rejected,
     }
+    if result.masked:
+        notes[masked_text.note(result.masked)] = result.masked.remaining
     skewed = [
         f"{split}: `{part.top_answers[0].answer}` is {100 * part.top_answers[0].share:.0f} % of all answers"
         for split, part in result.counts.items()

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,16 +101,26 @@ def read(content: bytes, where: str, *, frames: Frames, window: str | None, salt
     return DicomImage(images, modality, _view(data), _patient(data, salt), count)
 
 
-def _parse(content: bytes, where: str) -> "Dataset":
+def import_pydicom(where: str) -> ModuleType:
+    """The package pydicom, made silent because its warnings quote tags.
+
+    Raises:
+        DataError: it is not installed.
+    """
     try:
         import pydicom
     except ImportError as error:
         what = "a DICOM file needs pydicom, which is not installed: pip install 'lowmed[dicom]'"
         raise DataError(what, where, "install it, or save the image as PNG") from error
-    warnings.filterwarnings("ignore", module="pydicom")  # its warnings quote tags
+    warnings.filterwarnings("ignore", module="pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    return pydicom
+
+
+def _parse(content: bytes, where: str) -> "Dataset":
+    pydicom = import_pydicom(where)
     try:
-        data = pydicom.dcmread(BytesIO(content), force=True)
+        data: Dataset = pydicom.dcmread(BytesIO(content), force=True)
         present = any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
     except MemoryError:
         raise

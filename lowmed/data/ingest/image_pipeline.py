@@ -63,7 +63,8 @@ class ImagePipeline:
 
     def _store(self, image: ImageSource) -> StoredFile | str:
         if not self.images:
-            digest = hashlib.sha256(image.name.encode()).hexdigest()
+            # With the salt, because names of files may be names of patients.
+            digest = hashlib.blake2b(image.name.encode(errors="surrogatepass"), key=self.settings.salt[:64]).hexdigest()
             return StoredFile(digest, (f"{image_store.FOLDER}/{digest[:20]}.png",), (), ())
         try:
             return image_store.store_file(image, self.settings, self.folder, self.known)

@@ -11,12 +11,14 @@ from typing import Any
 import xxhash
 from PIL import Image
 
+from lowmed.data.image import mask_text
 from lowmed.data.image.blank import is_blank
 from lowmed.data.image.files import Frames
+from lowmed.data.image.montage import montage
 from lowmed.data.image.nifti import Plane
 from lowmed.data.image.policy import PixelPolicy, errors_naming, fit, one_channel
 from lowmed.data.image.read import Selection, read_images
-from lowmed.data.ingest.raw_sample import ImageSource
+from lowmed.data.ingest.raw_sample import ImageSource, ImageStack
 
 FOLDER = "images"
 COMPRESS_LEVEL = 3  # of zlib: a third of the default's time on grey images, and no larger
@@ -26,18 +28,20 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ImageStoreSettings:
-    """How images are stored: pixel policy, frames of a file, CT window, salt of pseudonyms, plane of slices."""
+    """How images are stored: pixel policy, frames, CT window, salt of pseudonyms, plane, whether text is covered."""
 
     policy: PixelPolicy
     frames: Frames = "first"
     window: str | None = None
     salt: bytes = field(default=b"", repr=False)
     plane: Plane = "axial"
+    mask_text: bool = False
 
     @property
     def digest(self) -> str:
         """Changes with everything that changes a stored image or its record."""
         settings = f"{RULES_VERSION} {self.policy} {self.frames} {self.window} {self.plane}".encode()
+        settings += f" {mask_text.RULES}".encode() if self.mask_text else b""
         return hashlib.blake2b(settings, key=self.salt[:64], digest_size=8).hexdigest()
 
 
@@ -48,13 +52,14 @@ class StoredFile:
     Attributes:
         file: SHA-256 of the source's file.
         images: references of the stored frames.
-        pixels: digest of each frame's pixels before it was resized.
+        pixels: digest of each frame's pixels before it was resized, after text was covered.
         sizes: width and height of each frame in pixels, before it was resized.
         modality: from DICOM tags, else "".
         view: from DICOM tags, else "".
         patient: pseudonym of the DICOM patient, else "".
         blank: for each stored frame, whether it shows one value, or nearly.
         unused: frames of the file that no stored image shows.
+        masked: boxes of covered text in each frame, in its original pixels; empty if no text was searched.
     """
 
     file: str
@@ -66,11 +71,12 @@ class StoredFile:
     patient: str = ""
     blank: tuple[bool, ...] = ()
     unused: int = 0
+    masked: tuple[tuple[mask_text.Box, ...], ...] = ()
 
     @property
     def record(self) -> Record:
-        """The record as a JSON object."""
-        return asdict(self)
+        """The record as a JSON object; without `masked` if no text was searched."""
+        return {name: value for name, value in asdict(self).items() if name != "masked" or value}
 
 
 def store_file(
@@ -87,14 +93,19 @@ def store_file(
     Raises:
         DataError: the image is missing, damaged or of an unsupported size, or its decoder is not installed.
     """
-    content = image.read()
-    file = hashlib.sha256(content).hexdigest()
+    contents = [part.read() for part in (image.slices if isinstance(image, ImageStack) else (image,))]
+    file = hashlib.sha256(b"".join(contents)).hexdigest()
     if file in known and _link(*known[file], folder):
         return known[file][0]
     selection = Selection(settings.frames, settings.window, settings.plane)
-    decoded = read_images(content, image.name, selection, settings.salt)
+    parts = [read_images(content, image.name, selection, settings.salt) for content in contents]
+    decoded, read = parts[0], [frame for part in parts for frame in part.images]
     with errors_naming(image.name):
-        frames = [one_channel(frame) for frame in decoded.images]
+        frames = [one_channel(frame) for frame in ([montage(read)] if len(parts) > 1 else read)]
+    masked: tuple[tuple[mask_text.Box, ...], ...] = ()
+    if settings.mask_text:  # before the digest, so that other masks are other images to a run
+        covered = [mask_text.mask_text(frame) for frame in frames]
+        frames, masked = [frame for frame, _ in covered], tuple(boxes for _, boxes in covered)
     stored = [fit(frame, settings.policy, image.name) for frame in frames]
     return StoredFile(
         file,
@@ -105,7 +116,8 @@ def store_file(
         decoded.view,
         decoded.patient,
         tuple(map(is_blank, stored)),
-        decoded.unused,
+        sum(part.unused for part in parts),
+        masked,
     )
 
 

@@ -160,6 +160,7 @@ def _card(
             "window": settings.window,
             "plane": settings.plane,
             "image_notes": counts.images,
+            "mask_text": settings.mask_text,
             "rejected": dict(counts.reasons.most_common()),
             "notes": dict(counts.notes.most_common()),
             "samples_sha256": prepared_folder.samples_digest(folder / prepared_folder.SAMPLES),

@@ -55,6 +55,7 @@ class DataCard(BaseModel):
         window: the CT window; None for the file's own.
         plane: the plane of the slices of volumes.
         image_notes: blank images and unused frames.
+        mask_text: whether text in the images was covered.
         rejected: rejected rows by reason.
         notes: imported rows by what was changed in them, or left out.
         unused_images: image files of a known source that no row refers to.
@@ -78,6 +79,7 @@ class DataCard(BaseModel):
     window: str | None
     plane: str = "axial"
     image_notes: ImageNotes = ImageNotes()
+    mask_text: bool = False
     rejected: dict[str, int]
     notes: dict[str, int] = {}
     unused_images: tuple[str, ...] = ()
@@ -197,5 +199,6 @@ def pixel_digests(folder: Path) -> dict[str, str]:
 
 def _stored_file(row: dict[str, Any]) -> StoredFile:
     sizes = tuple((width, height) for width, height in row.pop("sizes"))
+    masked = tuple(tuple((a, b, c, d) for a, b, c, d in boxes) for boxes in row.pop("masked", ()))
     images, pixels, blank = (tuple(row.pop(name, ())) for name in ("images", "pixels", "blank"))
-    return StoredFile(images=images, pixels=pixels, sizes=sizes, blank=blank, **row)
+    return StoredFile(images=images, pixels=pixels, sizes=sizes, blank=blank, masked=masked, **row)

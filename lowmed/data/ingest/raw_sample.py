@@ -84,7 +84,19 @@ class ImageBytes:
         return self.content
 
 
-ImageSource = ImageFile | ZipMember | ImageBytes
+@dataclass(frozen=True, slots=True)
+class ImageStack:
+    """Slices of a series, which are stored as one image."""
+
+    slices: tuple[ImageFile, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the first slice."""
+        return self.slices[0].name
+
+
+ImageSource = ImageFile | ZipMember | ImageBytes | ImageStack
 
 
 @dataclass(frozen=True, slots=True)
