@@ -315,3 +315,17 @@ def test_a_damaged_card_is_refused_and_that_of_another_program_ignored(tmp_path:
         data_card(out)
     (out / "card.json").write_text('{"title": "a model card"}')
     assert data_card(out) is None
+
+
+def test_golds_that_cannot_be_learnt_are_points_for_review(tmp_path: Path) -> None:
+    save_images(tmp_path, *(f"{number}.png" for number in range(4)))
+    golds = ["B", "[10, 20, 5000, 40]", "[10, 20, 30, 40]", "yes"]
+    rows_ = [
+        {"id": str(at), "images": [f"{at}.png"], "question": "Where?", "answer": gold, "kind": "open"}
+        for at, gold in enumerate(golds)
+    ]
+    jsonl(tmp_path / "samples.jsonl", *rows_)
+    result = audit(tmp_path, POLICY)
+    assert (result["gold"]["letters"], result["gold"]["outside"]) == (1, 1)
+    assert "1 gold answers are a letter, and the questions have no options" in result["review"]
+    assert "1 gold answers hold a box outside of the stored image" in result["review"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lowmed.data.ingest.placeholders import images_first, place_images, without_marks
+from lowmed.data.ingest.placeholders import expand, images_first, place_images, without_marks
 
 MARKS = (
     "<image>", "<Image>", "<ImageHere>", "<image_here>", "<img>", "<image_placeholder>", "<image_token>", "<image/>",
@@ -62,3 +62,10 @@ def test_other_text_is_no_placeholder(text: str) -> None:
 def test_options_name_images_by_words() -> None:
     assert without_marks("<image 2>") == "image 2"
     assert without_marks("CT") == "CT"
+
+
+def test_a_file_with_several_images_takes_several_places() -> None:
+    counts = iter([1, 3, 2])
+    assert expand("Prior: <image> Stack: <image>", counts) == "Prior: <image> Stack: <image><image><image>"
+    assert expand("Now <image>", counts) == "Now <image><image>"
+    assert expand("No image", iter([])) == "No image"

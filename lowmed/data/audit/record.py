@@ -108,10 +108,19 @@ class ShownSample(Part):
 
 
 class UnreadableGolds(Part):
-    """Gold answers that do not read back as themselves, and the first of them."""
+    """Gold answers that do not read back as themselves, and the first of them; gold answers that cannot be learnt.
+
+    Attributes:
+        unread: gold answers that do not read back.
+        shown: the first of them.
+        letters: questions without options whose gold answer is a letter.
+        outside: gold answers with a box outside of the stored image.
+    """
 
     unread: int
     shown: tuple[ShownSample, ...]
+    letters: int = 0
+    outside: int = 0
 
 
 class Repeats(Part):

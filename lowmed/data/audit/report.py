@@ -10,6 +10,8 @@ from lowmed.data.answer_prior import AnswerPrior
 from lowmed.data.audit import image_figures, image_scan, leaks, masked_text, near_duplicates, phi_patterns, record
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.ingest import prepared_folder
+from lowmed.data.ingest.boxes import is_outside
+from lowmed.data.ingest.golds import is_lone_letter
 from lowmed.progress import Advance
 from lowmed.sample import KINDS, Sample
 
@@ -59,7 +61,7 @@ def audit(
         counts={split: counts(samples) for split, samples in data.splits.items()},
         baselines=baselines(data.splits),
         images=image_figures.figures(references, scans, stored, policy, text_only),
-        gold=gold(data.samples),
+        gold=gold(data.samples, scans),
         repeats=repeats(data.samples),
         leaks=tuple(leak.record for leak in shared),
         near=record.NearDuplicates(
@@ -114,10 +116,19 @@ def baselines(splits: Splits) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def gold(samples: Rows) -> record.UnreadableGolds:
-    """Gold answers that do not read back as themselves."""
+def gold(samples: Rows, scans: Sequence[image_scan.ImageScan] = ()) -> record.UnreadableGolds:
+    """Gold answers that do not read back as themselves, letters without options, and boxes outside of their image."""
     unread = [sample for sample in samples if not validate.reads_back(sample)]
-    return record.UnreadableGolds(unread=len(unread), shown=tuple(_shown(sample) for sample in unread[:SHOWN]))
+    sizes = {scan.reference: scan.size for scan in scans if not scan.problem}
+    return record.UnreadableGolds(
+        unread=len(unread),
+        shown=tuple(_shown(sample) for sample in unread[:SHOWN]),
+        letters=sum(not sample.options and is_lone_letter(sample.answer) for sample in samples),
+        outside=sum(
+            is_outside(sample.answer, sample.question, [sizes[image] for image in sample.images if image in sizes])
+            for sample in samples
+        ),
+    )
 
 
 def repeats(samples: Rows) -> record.Repeats:
@@ -246,6 +257,8 @@ def _review(result: record.AuditRecord) -> tuple[str, ...]:
         f"{pairs:,} pairs of images look alike across splits or data sets": pairs,
         f"{repeated.duplicates:,} rows repeat an earlier question about the same images": repeated.duplicates,
         f"{repeated.conflicts:,} questions about the same images have different gold answers": repeated.conflicts,
+        f"{result.gold.letters:,} gold answers are a letter, and the questions have no options": result.gold.letters,
+        f"{result.gold.outside:,} gold answers hold a box outside of the stored image": result.gold.outside,
         f"{suspicious.names:,} paths, ids or earlier turns may identify a patient": suspicious.names,
         f"{suspicious.text:,} of {suspicious.images_scanned:,} images may show text": suspicious.text,
         f"{result.data.rejected:,} rows cannot be used": result.data.rejected,

@@ -41,6 +41,26 @@ def fit_boxes(
     return [_fit(text, question, unit, sizes) for text in texts]
 
 
+def is_outside(answer: str, question: str, sizes: Sequence[Size]) -> bool:
+    """Whether an answer holds a box that no image contains, in pixels or thousandths.
+
+    Args:
+        answer: the gold answer.
+        question: its question.
+        sizes: width and height of each image in pixels.
+    """
+    pattern = _marks(answer, question)
+    if pattern is None or not sizes:
+        return False
+    numbers = _numbers(pattern, answer)
+    side = max((*(width for width, _ in sizes), *(height for _, height in sizes), 1000))
+    return min(numbers) < 0 or max(numbers) > side
+
+
+def _numbers(pattern: re.Pattern[str], text: str) -> list[float]:
+    return [float(number) for mark in pattern.finditer(text) for number in mark.groups() if number is not None]
+
+
 def _marks(text: str, question: str) -> re.Pattern[str] | None:
     if _BOX.search(text):
         return _BOX
@@ -53,7 +73,7 @@ def _fit(text: str, question: str, unit: BoxUnit | None, sizes: Sequence[tuple[S
     pattern = _marks(text, question)
     if pattern is None or not sizes:
         return text
-    numbers = [float(number) for mark in pattern.finditer(text) for number in mark.groups() if number is not None]
+    numbers = _numbers(pattern, text)
     if unit is None and max(numbers) <= 1:
         unit = "relative"
     (before, after), *_ = sizes

@@ -107,6 +107,10 @@ def require_no_lone_letter(golds: Sequence[str]) -> None:
     Raises:
         ValueError: a gold answer is one letter, and no short form of yes or no.
     """
-    for gold in golds:
-        if _LONE_LETTER.fullmatch(gold) and not is_yes_no(gold.strip("()[].:,")):
-            raise ValueError("the answer is a letter, and the row has no options")
+    if any(map(is_lone_letter, golds)):
+        raise ValueError("the answer is a letter, and the row has no options")
+
+
+def is_lone_letter(gold: str) -> bool:
+    """Whether a gold answer is one letter, and no short form of yes or no."""
+    return _LONE_LETTER.fullmatch(gold) is not None and not is_yes_no(gold.strip("()[].:,"))

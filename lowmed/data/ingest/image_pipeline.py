@@ -14,6 +14,7 @@ from lowmed.data.image.policy import PixelPolicy, target_size
 from lowmed.data.ingest import image_store, prepared_folder
 from lowmed.data.ingest.boxes import fit_boxes, has_boxes
 from lowmed.data.ingest.image_store import ImageStoreSettings, StoredFile
+from lowmed.data.ingest.placeholders import expand
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, ImageFile, ImageSource, RawSample, Rejection, RowLocation
 from lowmed.errors import DataError
 from lowmed.files import to_jsonl
@@ -160,6 +161,9 @@ def _with_boxes(raw: RawSample, stored: list[StoredFile], policy: PixelPolicy) -
 
 def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
     images = tuple(reference for file in stored for reference in file.images)
+    counts = iter([len(file.images) for file in stored])
+    earlier = tuple((expand(user, counts), assistant) for user, assistant in raw.history)
+    question = expand(raw.question, counts)
     modality = next((file.modality for file in stored if file.modality), "")
     if raw.answer_is_modality and not modality:
         raise ValueError("the file names no known modality, which would be the answer")
@@ -174,7 +178,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
     sample_id = source_id or hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
     return Sample(
         id=sample_id,
-        question=raw.question,
+        question=question,
         answer=answer,
         kind=raw.kind,
         group=(pseudonym(raw.group, salt) if raw.group else patient) or image_group or raw.conversation or sample_id,
@@ -188,7 +192,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         lower=raw.lower,
         upper=raw.upper,
         strata=raw.strata,
-        history=raw.history,
+        history=earlier,
         accepted=raw.accepted,
     )
 

@@ -1,7 +1,7 @@
 """The image placeholders of data sets and models, converted to lowmed's `<image>` and counted against the images."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lowmed.sample import PLACEHOLDER
 
@@ -70,6 +70,17 @@ def images_first(texts: Sequence[str]) -> tuple[str, ...]:
     first, *later = texts
     bare = re.sub(rf"\A(?:\s|{PLACEHOLDER})+", "", first)
     return tuple(texts) if any(PLACEHOLDER in text for text in (bare, *later)) else (bare, *later)
+
+
+def expand(text: str, counts: Iterator[int]) -> str:
+    """The text with several placeholders for a file that gives several images.
+
+    Args:
+        text: a text with `<image>` placeholders, one a file.
+        counts: the images of each file; the placeholders of the text take theirs.
+    """
+    first, *others = text.split(PLACEHOLDER)
+    return first + "".join(PLACEHOLDER * next(counts) + other for other in others)
 
 
 def _number(mark: re.Match[str]) -> int | None:
