@@ -132,6 +132,26 @@ def test_letters_that_name_images_are_no_options(place: Path) -> None:
     assert reasons(place, {**row, "answer": "B"}) == ["the answer is a letter, and the row has no options"]
 
 
+def test_a_letter_beyond_the_options_in_the_question_is_refused(place: Path) -> None:
+    row = {"image": "im0.png", "question": LISTED, "answer": "E"}
+    assert reasons(place, row) == ["the answer is none of the options in the question"]
+
+
+def test_a_column_for_each_image_is_a_list_of_images(place: Path) -> None:
+    images = {"image_1": "im0.png", "image_2": "im1.png", "image_3": "im2.png", "image_4": None}
+    row = {"question": "<image 1> Which is alike?", "options": "['<image 2>', '<image 3>']", "answer": "B", **images}
+    [sample] = imported(place, row)
+    assert (len(sample["images"]), sample["options"]) == (3, ["image 2", "image 3"])
+    assert (sample["question"], sample["answer"]) == ("image 1 Which is alike?", "image 3")
+    with pytest.raises(DataError, match="1 of 1 rows"):
+        imported(place, {**row, "options": "['<image 2>', 'none']"})
+
+
+def test_names_of_images_may_be_separated_by_commas(place: Path) -> None:
+    [sample] = imported(place, {"image": "im0.png, im1.png", "question": "Same?", "answer": "no"})
+    assert len(sample["images"]) == 2
+
+
 def test_several_answers_are_all_accepted(place: Path) -> None:
     [sample] = imported(place, {"image": "im0.png", "question": "What is seen?", "answer": ["effusion", "fluid"]})
     assert (sample["answer"], sample["accepted"]) == ("effusion", ["fluid"])

@@ -116,11 +116,11 @@ def to_list(cell: Any, separators: str) -> list[Any]:
         return [cell[key] for key in sorted(cell, key=_natural)]
     if isinstance(cell, list | tuple):
         return list(cell)
-    content = text(cell)
-    if content[:1] in ("[", "{"):
-        parsed = parse(str(cell))
+    if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
+        parsed = parse(cell)
         if isinstance(parsed, list | dict):
             return to_list(parsed, separators)
+    content = text(cell)
     return [part.strip() for part in re.split(f"[{re.escape(separators)}]", content) if part.strip()]
 
 

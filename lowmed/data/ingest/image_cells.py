@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from lowmed.data.image.files import SUFFIXES
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.raw_sample import ImageBytes, ImageRoot, ImageSource
 
@@ -28,7 +29,11 @@ def image_values(cell: Any) -> list[Any]:
         return [cell] if cell else []
     if isinstance(cell, str) and (_DATA_URI.match(cell.lstrip()) or is_base64(cell)):
         return [cell]
-    return [value for value in cells.to_list(cell, ";|") if value not in (None, "", b"", {})]
+    values = [value for value in cells.to_list(cell, ";|") if value not in (None, "", b"", {})]
+    if len(values) == 1 and isinstance(values[0], str) and "," in values[0]:
+        names = [name.strip() for name in values[0].split(",")]
+        return names if all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names) else values
+    return values
 
 
 def is_base64(text: str) -> bool:

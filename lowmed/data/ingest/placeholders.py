@@ -26,7 +26,7 @@ def marks_images(text: str) -> bool:
     return _MARK.search(text) is not None
 
 
-def place_images(texts: Sequence[str], images: int) -> tuple[str, ...]:
+def place_images(texts: Sequence[str], images: int, options: str = "") -> tuple[str, ...]:
     """The user texts of a conversation with `<image>` where each image belongs.
 
     A number that does more than count the images in order, such as a second `<image 1>`, becomes the words `image 1`.
@@ -34,6 +34,7 @@ def place_images(texts: Sequence[str], images: int) -> tuple[str, ...]:
     Args:
         texts: the user texts, oldest first.
         images: number of images of the conversation.
+        options: the options, which may name images by number.
 
     Raises:
         ValueError: the numbers of placeholders and images differ, or a number names no image.
@@ -41,8 +42,10 @@ def place_images(texts: Sequence[str], images: int) -> tuple[str, ...]:
     numbers = [_number(mark) for text in texts for mark in _MARK.finditer(text)]
     named = [number for number in numbers if number is not None]
     plain = len(numbers) - len(named)
-    if not numbers:
+    by_options = [number for mark in _MARK.finditer(options) if (number := _number(mark)) is not None]
+    if not numbers and not by_options:
         return tuple(texts)
+    named += by_options
     first = 0 if 0 in named else 1
     every = list(range(first, first + images))
     if plain and plain != images:
@@ -51,7 +54,7 @@ def place_images(texts: Sequence[str], images: int) -> tuple[str, ...]:
         raise ValueError(_mismatch(len(set(named)), images))
     if not set(named) <= set(every):
         raise ValueError(f"a placeholder names image {max(named)}, and the row has {_count(images, 'image')}")
-    in_place = not plain and named == every
+    in_place = not plain and not by_options and named == every
 
     def replaced(mark: re.Match[str]) -> str:
         number = _number(mark)

@@ -10,7 +10,7 @@ from lowmed.data.ingest.columns import SPLITS, Columns, row_strata
 from lowmed.data.ingest.conversations import Turn
 from lowmed.data.ingest.golds import chosen_option
 from lowmed.data.ingest.image_cells import ImageReader
-from lowmed.data.ingest.listed_options import ListedOptions, one_line, read_listed
+from lowmed.data.ingest.listed_options import ListedOptions, listed_options, one_line, read_listed
 from lowmed.data.ingest.raw_sample import ImageRoot, ImageSource, RawSample, RowLocation
 from lowmed.sample import PLACEHOLDER, Turns
 
@@ -95,7 +95,8 @@ class RowReader:
         marked = any(map(placeholders.marks_images, users))
         if "image" in cell and not images and (not self.image_optional or marked):
             raise ValueError("no image")
-        everywhere = placeholders.place_images(users, len(images))
+        option_cells = [cell.get("options"), *(row.get(name) for name in self.columns.option_columns)]
+        everywhere = placeholders.place_images(users, len(images), " ".join(map(str, option_cells)))
         placed = everywhere[: number + 1]
         if any(PLACEHOLDER in text for text in everywhere):
             images = images[: sum(text.count(PLACEHOLDER) for text in placed)]
@@ -138,14 +139,16 @@ def _read_texts(
         answers = (answer,)
     else:
         answers = answers or letters
+        if any(map(golds.is_lone_letter, answers)) and listed_options(question):
+            raise ValueError("the answer is none of the options in the question")
         golds.require_no_lone_letter(answers)
     thought = golds.split_tags(str(cell["answer"]))[1] if isinstance(cell.get("answer"), str) else ""
     return RawSample(
         question=question,
-        answer=answers[0] if answers else "",
+        answer=placeholders.without_marks(answers[0]) if answers else "",
         kind="open",
         options=tuple(map(placeholders.without_marks, options.texts)),
-        accepted=answers[1:],
+        accepted=tuple(map(placeholders.without_marks, answers[1:])),
         explanation=cells.text(_explanation(cell.get("explanation"))) or thought,
         notes=(INSTRUCTION_CUT,) if instruction else (),
     )

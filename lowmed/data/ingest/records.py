@@ -1,12 +1,13 @@
 """The rows of other tools' data sets as rows with plain columns: one question each."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lowmed.data.ingest import cells, conversations
 from lowmed.data.ingest.conversations import TurnsKept
 
-COLUMNS = ("instruction", "input", "reward_model", "extra_info", "query", *conversations.KEYS)
+_NUMBERED_IMAGE = re.compile(r"(?:image|img)[ _-]?(\d{1,2})", re.IGNORECASE)
 
 
 def questions(row: Mapping[str, Any], keep: TurnsKept = "all") -> Iterator[Mapping[str, Any] | str]:
@@ -19,7 +20,17 @@ def questions(row: Mapping[str, Any], keep: TurnsKept = "all") -> Iterator[Mappi
     Returns:
         Rows, or one text that states why there are none.
     """
-    return conversations.questions(_with_input(_with_ground_truth(dict(row))), keep)
+    return conversations.questions(_with_images(_with_input(_with_ground_truth(dict(row)))), keep)
+
+
+def _with_images(row: dict[str, Any]) -> dict[str, Any]:
+    """Some data sets have a column for each image of a question: `image_1`, `image_2` ..."""
+    numbered = sorted((int(match[1]), name) for name in row if (match := _NUMBERED_IMAGE.fullmatch(name)))
+    if not numbered or "images" in row or "image" in row:
+        return row
+    names = {name for _, name in numbered}
+    images = [row[name] for _, name in numbered if row[name] not in (None, "")]
+    return {**{name: value for name, value in row.items() if name not in names}, "images": images}
 
 
 def _with_ground_truth(row: dict[str, Any]) -> dict[str, Any]:
