@@ -10,11 +10,11 @@ import torch
 from ship import finished
 
 from lowmed import nano
+from lowmed.adapter.intake import read_adapter
 from lowmed.cli.merge import merge as command
 from lowmed.errors import LowmedError, RecipeError, RunError, SetupError
 from lowmed.run import Run
 from lowmed.ship import preflight
-from lowmed.ship.adapter import read_adapter
 from lowmed.ship.base_model import base_tensors, check_revision
 from lowmed.ship.records import Requirements
 
