@@ -4,6 +4,7 @@ PEFT builds the layer under the name that it had at training, from the adapter's
 formula are PEFT's. Only the selection of layers is left out: it can hold expressions that take years.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ def peft_delta(adapter: Adapter, module: str, reference: torch.Tensor | None) ->
     fields = {name: stored[name] for name in _FIELDS if stored.get(name) is not None}
     config = LoraConfig(target_modules=[layer.trained], init_lora_weights=True, **fields)
     root = _tree(layer, reference)
-    inject_adapter_in_model(config, root, adapter_name=_ADAPTER)
+    with warnings.catch_warnings(action="ignore"):  # the patterns of the other layers match nothing here
+        inject_adapter_in_model(config, root, adapter_name=_ADAPTER)
     state = {
         f"{layer.trained}.{part}{'' if part == 'lora_magnitude_vector' else '.weight'}": value
         for part, value in factors(adapter, module).items()

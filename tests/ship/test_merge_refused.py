@@ -66,9 +66,8 @@ def test_an_existing_output_folder_is_unchanged(run: Run, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"use_dora": True}, "not a plain LoRA"),
         ({"modules_to_save": ["lm_head"]}, "not a plain LoRA"),
-        ({"alpha_pattern": {"q_proj": 1}}, "not a plain LoRA"),
+        ({"lora_bias": True}, "not a plain LoRA"),
         ({"peft_type": "IA3"}, "not a plain LoRA"),
     ],
 )
