@@ -17,16 +17,19 @@ from lowmed.errors import RunError
 from lowmed.models import FAMILIES
 
 SECONDS = 5
+MAX_EXPRESSIONS = 10_000  # of one field; EVA writes one for each layer
 MAX_LENGTH = 100_000  # characters of one expression; unsloth writes about a thousand
 _LITERAL = re.compile(r"[\w.^$\\-]*")
 _OWN = frozenset(family.lora_pattern for family in FAMILIES.values())
 _MATCH = """
 import json, re, sys
 job = json.load(sys.stdin)
-compiled = re.compile(job["expression"])
-match = getattr(compiled, job["how"])
-matched = ((name, match(name)) for name in job["names"])
-json.dump({name: one.groupdict().get("index") for name, one in matched if one}, sys.stdout)
+results = []
+for expression, how in job["expressions"]:
+    match = getattr(re.compile(expression), how)
+    pairs = ((name, match(name)) for name in job["names"])
+    results.append({name: one.groupdict().get("index") for name, one in pairs if one})
+json.dump(results, sys.stdout)
 """
 
 
@@ -60,17 +63,34 @@ def matches(expression: Expression, names: Sequence[str]) -> dict[str, str | Non
     Raises:
         RunError: it is no regular expression, or matching takes too long.
     """
-    received = expression.received
-    if len(received) > MAX_LENGTH:
-        raise _refused(f"has {len(received):,} characters", expression)
-    if not _LITERAL.fullmatch(received) and received not in _OWN:
-        return _matched_elsewhere(expression, names)
-    try:
-        match = getattr(re.compile(expression.full), expression.how)
-    except re.error as error:
-        raise _refused(f"is no regular expression ({error})", expression) from error
-    matched = ((name, match(name)) for name in names)
-    return {name: one.groupdict().get("index") for name, one in matched if one}
+    return all_matches([expression], names)[0]
+
+
+def all_matches(expressions: Sequence[Expression], names: Sequence[str]) -> list[dict[str, str | None]]:
+    """The names that each expression matches, as `matches`, within one time limit.
+
+    Raises:
+        RunError: one is no regular expression, there are too many, or matching takes too long.
+    """
+    if len(expressions) > MAX_EXPRESSIONS:
+        raise _refused(f"is one of {len(expressions):,} expressions", expressions[0])
+    results: list[dict[str, str | None]] = []
+    slow = []
+    for expression in expressions:
+        if len(expression.received) > MAX_LENGTH:
+            raise _refused(f"has {len(expression.received):,} characters", expression)
+        try:
+            match = getattr(re.compile(expression.full), expression.how)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise _refused(f"is no regular expression ({error})", expression) from error
+        is_fast = _LITERAL.fullmatch(expression.received) or expression.received in _OWN
+        matched = ((name, match(name)) for name in names) if is_fast else ()
+        results.append({name: one.groupdict().get("index") for name, one in matched if one})
+        slow += [] if is_fast else [len(results) - 1]
+    if slow:
+        for place, hits in zip(slow, _matched_elsewhere([expressions[at] for at in slow], names), strict=True):
+            results[place] = hits
+    return results
 
 
 def first_key(keys: Iterable[str], names: Sequence[str], *, key: str, config: Path) -> dict[str, str]:
@@ -88,30 +108,31 @@ def first_key(keys: Iterable[str], names: Sequence[str], *, key: str, config: Pa
     Raises:
         RunError: a key is no regular expression, or matching takes too long.
     """
+    expressions = [Expression(one, f"{key}: {one[:60]}", config, r"(.*\.)?({})$") for one in keys]
     matched: dict[str, str] = {}
-    for pattern in keys:
-        expression = Expression(pattern, f"{key}: {pattern[:60]}", config, r"(.*\.)?({})$")
-        matched |= dict.fromkeys(matches(expression, [name for name in names if name not in matched]), pattern)
+    for expression, hits in zip(expressions, all_matches(expressions, names) if expressions else (), strict=True):
+        matched = dict.fromkeys(hits, expression.received) | matched
     return matched
 
 
-def _matched_elsewhere(expression: Expression, names: Sequence[str]) -> dict[str, str | None]:
-    job = json.dumps({"expression": expression.full, "names": list(names), "how": expression.how})
+def _matched_elsewhere(expressions: Sequence[Expression], names: Sequence[str]) -> list[dict[str, str | None]]:
+    job = {"expressions": [[one.full, one.how] for one in expressions], "names": list(names)}
+    where = expressions[0]
     try:
         process = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _MATCH],
-            input=job,
+            input=json.dumps(job),
             capture_output=True,
             text=True,
             timeout=SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise _refused(f"takes more than {SECONDS} s to match", expression) from error
+        raise _refused(f"takes more than {SECONDS} s to match", where) from error
     if process.returncode:
         reason = next(iter(reversed(process.stderr.strip().splitlines())), "no message")[:200]
-        raise _refused(f"is no regular expression ({reason})", expression)
-    result: dict[str, str | None] = json.loads(process.stdout)
+        raise _refused(f"cannot be matched ({reason})", where)
+    result: list[dict[str, str | None]] = json.loads(process.stdout)
     return result
 
 

@@ -11,6 +11,7 @@ from lowmed.adapter.copy import write_plain_copy
 from lowmed.adapter.fit import language_layers, require_complete
 from lowmed.adapter.intake import Adapter, read_adapter
 from lowmed.errors import RecipeError, RunError, SetupError
+from lowmed.models import FAMILIES
 from lowmed.plan.architecture import read_architecture
 from lowmed.recipe import LoraSpec, ModelSpec
 
@@ -121,10 +122,11 @@ def require_start(lora: LoraSpec, model: ModelSpec | None = None) -> Adapter | N
     if lora.start is None:
         return None
     adapter = read_adapter(lora.start)
-    if adapter.vision_layers or adapter.config.use_dora:
-        problem = f"is on the vision tower ({adapter.vision_layers[0]})" if adapter.vision_layers else "is a DoRA"
+    others = [name for name in adapter.layers if not any(one.in_language_model(name) for one in FAMILIES.values())]
+    if others or adapter.config.use_dora:
+        problem = f"is also on {min(others)}" if others else "is a DoRA"
         raise RunError(
-            f"the starting adapter {problem}; lowmed trains plain LoRA on the language model",
+            f"the starting adapter {problem}; lowmed trains plain LoRA on the layers of the language model",
             str(adapter.folder),
             "merge it into its base, and name the merged folder as model.name",
         )

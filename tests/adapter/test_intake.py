@@ -319,5 +319,10 @@ def test_training_starts_from_plain_adapters_of_the_recipes_rank_only(tmp_path: 
     vision = {f"base_model.model.model.visual.blocks.0.attn.qkv.lora_{side}.weight": b for side, b in
               (("A", torch.ones(8, 128)), ("B", torch.ones(384, 8)))}  # fmt: skip
     finished.adapter(tmp_path / "e", FACTORS | vision)
-    with pytest.raises(RunError, match="is on the vision tower"):
+    with pytest.raises(RunError, match=r"is also on model\.visual"):
         require_start(LoraSpec(rank=8, start=str(tmp_path / "e")), model)
+
+
+def test_thousands_of_expressions_are_matched_within_one_limit_and_more_are_refused(tmp_path: Path) -> None:
+    require_complete(read_adapter(str(made(tmp_path, rank_pattern={f"layer.*{n}x": 9 for n in range(2000)}))), SHAPES)
+    refused(made(tmp_path, rank_pattern={f"layer{n}": 9 for n in range(10_001)}), "one of 10,001 expressions")
