@@ -32,10 +32,13 @@ def verify(
     Raises:
         LowmedError: the run, the adapter, the base or the merged folder is missing or damaged.
     """
+    from lowmed.adapter.intake import read_adapter
     from lowmed.engine import device
 
+    target = _open_target(fspath(run), base)
+    merged = _existing(against)
+    adapter = read_adapter(fspath(run))  # an error comes before torch is imported
     device.silence_libraries()  # before transformers is imported
-    from lowmed.adapter.intake import read_adapter
     from lowmed.ship.adapter import target_tensors
     from lowmed.ship.base_model import base_tensors, check_revision, find_base
     from lowmed.ship.layer_checks import check_merged_layers
@@ -43,9 +46,6 @@ def verify(
     from lowmed.ship.merge_job import load_questions
     from lowmed.ship.verify import check_adapter, check_files, measure_parity, parity_check, retained_check
 
-    target = _open_target(fspath(run), base)
-    merged = _existing(against)
-    adapter = read_adapter(fspath(run))
     folder = find_base(target.model)
     if target.run:
         check_revision(folder, target.run.record.base_commit)

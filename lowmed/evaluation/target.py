@@ -6,7 +6,7 @@ from typing import Literal
 
 from lowmed import prompt
 from lowmed.adapter.config import CONFIG_FILE as ADAPTER_CONFIG
-from lowmed.adapter.config import base_name
+from lowmed.adapter.config import read_config
 from lowmed.data import for_recipe
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
@@ -106,7 +106,7 @@ def require_model(target: str) -> None:
 
 
 def _base_of(adapter: Path) -> str:
-    name = base_name(adapter)
+    name = read_config(adapter).base
     if not name:
         raise RunError(
             "the adapter does not name its base model",
