@@ -141,6 +141,7 @@ def test_a_merge_with_a_doubled_layer_fails_though_all_answers_agree(
     save_file(result, tmp_path / "merged" / "model.safetensors", {"format": "pt"})
     failed = checks(capsys, run.folder, against=tmp_path / "merged")
     assert f"first {name}: it holds 2.0" in failed["every layer is merged"]
+    assert failed.keys() == {"every layer is merged"}  # the answers agree
 
 
 def test_a_merged_tower_is_in_the_projector_of_the_gguf_files(run: Run, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from ship import finished, trained
+from transformers import AutoModelForImageTextToText
 
 from lowmed import nano
 from lowmed.adapter.intake import read_adapter
@@ -162,6 +164,22 @@ def test_a_doubled_a_dropped_and_an_added_layer_are_named(tmp_path: Path) -> Non
     dequantized = MergeInputs(job.folder, job.base, job.adapter, job.targets, "dequantized")
     merge.write_shards(dequantized, tmp_path / "other", lambda _done, _note: None)
     assert "over the dequantized base" in layer_checks.check_merged_layers(job, tmp_path / "other").detail
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_merge_of_peft_passes_and_a_doubled_weak_layer_fails(tmp_path: Path, dtype: torch.dtype) -> None:
+    """bf16 rounds away four tenths of an adapter this weak."""
+    finished.adapter(tmp_path / "adapter", finished.factors(0.0005))
+    base = AutoModelForImageTextToText.from_pretrained(nano.folder(), dtype=dtype)
+    PeftModel.from_pretrained(base, tmp_path / "adapter").merge_and_unload().save_pretrained(tmp_path / "out")
+    job = inputs(tmp_path / "adapter")
+    assert layer_checks.check_merged_layers(job, tmp_path / "out").passed
+    file, name = tmp_path / "out" / "model.safetensors", "model.layers.1.self_attn.q_proj.weight"
+    tensor = merge.merge_tensor(job, name)
+    twice = {name: (tensor.reference + 2 * tensor.delta).to(dtype)}
+    save_file(load_file(file) | twice, file, {"format": "pt"})
+    check = layer_checks.check_merged_layers(job, tmp_path / "out")
+    assert f"first {name}" in check.detail
 
 
 def test_a_change_of_the_scale_is_no_rounding_for_the_comparison_with_peft(
