@@ -91,6 +91,11 @@ class LoraConfig:
     layers_pattern: tuple[str, ...]
 
 
+def shown(text: object) -> str:
+    """A received text for an error: one line, without control characters, and not long."""
+    return "".join(character if character.isprintable() else "?" for character in str(text)[:120])
+
+
 def read_object(folder: Path) -> dict[str, Any]:
     """The object in the adapter_config.json of a folder.
 
@@ -104,6 +109,7 @@ def read_object(folder: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it is a JSON {type(content).__name__}, not an object")
+        json.dumps(content, ensure_ascii=False).encode()  # fails on half a character, which no file can hold
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"the adapter's config cannot be read: {error}", str(file), "copy the adapter again") from error
     return content
@@ -150,7 +156,7 @@ def _require_supported(content: Mapping[str, Any], folder: Path) -> None:
     where = str(folder / CONFIG_FILE)
     kind = content.get("peft_type")
     if kind != "LORA":
-        raise RunError(f"the adapter is not a plain LoRA: its type is {str(kind)[:40]}", where, MERGE_WITH_PEFT)
+        raise RunError(f"the adapter is not a plain LoRA: its type is {shown(kind)}", where, MERGE_WITH_PEFT)
     for field, value in content.items():
         empty = not value or (field == "bias" and value == "none")
         if empty or field in HARMLESS or field in SUPPORTED:
@@ -158,7 +164,7 @@ def _require_supported(content: Mapping[str, Any], folder: Path) -> None:
         if field in REFUSED:
             raise RunError(f"the adapter is not a plain LoRA: {REFUSED[field]} (`{field}`)", where, MERGE_WITH_PEFT)
         raise RunError(
-            f"lowmed does not know the field `{field[:60]}` of the adapter's config, which may change what it does",
+            f"lowmed does not know the field `{shown(field)}` of the adapter's config, which may change what it does",
             where,
             f"{MERGE_WITH_PEFT}; or remove the field if it changes nothing",
         )
@@ -172,12 +178,12 @@ def _require_plain_init(init: Any, where: str) -> None:
     for start, (name, fix) in _CHANGED_BASE.items():
         if isinstance(value, str) and value.startswith(start):
             raise RunError(
-                f"the adapter was initialized with {name} (`init_lora_weights: {init[:40]}`), which changed the "
+                f"the adapter was initialized with {name} (`init_lora_weights: {shown(init)}`), which changed the "
                 "weights of the base: it does not belong to the base as published",
                 where,
                 fix,
             )
-    raise RunError(f"the adapter's `init_lora_weights` is unknown: {str(init)[:40]}", where, MERGE_WITH_PEFT)
+    raise RunError(f"the adapter's `init_lora_weights` is unknown: {shown(init)}", where, MERGE_WITH_PEFT)
 
 
 class _Reader:
@@ -188,9 +194,8 @@ class _Reader:
         self.file = file
 
     def wrong(self, field: str, value: Any, needed: str) -> RunError:
-        shown = repr(value)[:40]
         return RunError(
-            f"the adapter's config is damaged: `{field[:60]}` is {shown}, not {needed}",
+            f"the adapter's config is damaged: `{shown(field)}` is {repr(value)[:40]}, not {needed}",
             str(self.file),
             "copy the adapter again",
         )

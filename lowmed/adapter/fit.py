@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lowmed.adapter import names, patterns
-from lowmed.adapter.config import LoraConfig
+from lowmed.adapter.config import LoraConfig, shown
 from lowmed.adapter.intake import Adapter, by
 from lowmed.errors import RunError
 from lowmed.models import FAMILIES, Architecture
@@ -33,8 +33,8 @@ def require_fit(adapter: Adapter, shapes: Mapping[str, Shape]) -> None:
                 else "is not in the base"
             )
             raise RunError(
-                f"the adapter belongs to another base: {module} {problem}",
-                f"{adapter.folder}, trained on {adapter.config.base}",
+                f"the adapter belongs to another base: {shown(module)} {problem}",
+                f"{adapter.folder}, trained on {shown(adapter.config.base)}",
                 "name the base that it was trained on with --base",
             )
 

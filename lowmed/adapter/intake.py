@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lowmed.adapter import names, patterns
-from lowmed.adapter.config import CONFIG_FILE, MERGE_WITH_PEFT, LoraConfig, read_config
+from lowmed.adapter.config import CONFIG_FILE, MERGE_WITH_PEFT, LoraConfig, read_config, shown
 from lowmed.adapter.extra import PICKLE_FILE, WEIGHTS_FILE, pickle_error, require_no_extra_weights
 from lowmed.adapter.tensor_file import TensorLocation, file_tensors
 from lowmed.errors import RunError
@@ -146,21 +146,25 @@ def _parts(tensors: Mapping[str, TensorLocation], folder: Path) -> dict[str, _Pa
         parts = matched.setdefault(factor.module, _Parts(factor.trained, {}))
         if factor.part in parts.keys:
             raise RunError(
-                f"two tensors of the adapter have one place: {parts.keys[factor.part]} and {key}",
+                f"two tensors of the adapter have one place: {shown(parts.keys[factor.part])} and {shown(key)}",
                 where,
                 "keep one adapter in the file",
             )
         parts.keys[factor.part] = key
     if others:
         raise RunError(
-            f"{len(others)} tensors of the adapter are no LoRA factors, first {others[0][:120]}: "
+            f"{len(others)} tensors of the adapter are no LoRA factors, first {shown(others[0])}: "
             f"{names.why_not_lora(others[0])}",
             where,
             MERGE_WITH_PEFT,
         )
     single = [module for module, parts in matched.items() if not {"lora_A", "lora_B"} <= parts.keys.keys()]
     if single or not matched:
-        problem = f"{len(single)} layers have one factor only, first {single[0]}" if single else "holds no layer at all"
+        problem = (
+            f"{len(single)} layers have one factor only, first {shown(single[0])}"
+            if single
+            else "it holds no layer at all"
+        )
         raise RunError(f"the adapter is incomplete: {problem}", where, "copy the adapter again")
     return matched
 
@@ -178,7 +182,7 @@ def _layers(
         problem = _problem(down, up, rank, tensors[magnitude] if magnitude else None, config)
         if problem:
             raise RunError(
-                f"the adapter's weights do not fit its config: {module} {problem}",
+                f"the adapter's weights do not fit its config: {shown(module)} {problem}",
                 str(folder),
                 "copy both files again, from one and the same checkpoint",
             )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lowmed.adapter.config import shown
 from lowmed.errors import RunError
 from lowmed.models import FAMILIES
 
@@ -82,7 +83,7 @@ def all_matches(expressions: Sequence[Expression], names: Sequence[str]) -> list
         try:
             match = getattr(re.compile(expression.full), expression.how)
         except (re.error, OverflowError, RecursionError) as error:
-            raise _refused(f"is no regular expression ({error})", expression) from error
+            raise _refused(f"is no regular expression ({shown(error)})", expression) from error
         is_fast = _LITERAL.fullmatch(expression.received) or expression.received in _OWN
         matched = ((name, match(name)) for name in names) if is_fast else ()
         results.append({name: one.groupdict().get("index") for name, one in matched if one})
@@ -131,14 +132,14 @@ def _matched_elsewhere(expressions: Sequence[Expression], names: Sequence[str]) 
         raise _refused(f"takes more than {SECONDS} s to match", where) from error
     if process.returncode:
         reason = next(iter(reversed(process.stderr.strip().splitlines())), "no message")[:200]
-        raise _refused(f"cannot be matched ({reason})", where)
+        raise _refused(f"cannot be matched ({shown(reason)})", where)
     result: list[dict[str, str | None]] = json.loads(process.stdout)
     return result
 
 
 def _refused(problem: str, expression: Expression) -> RunError:
     return RunError(
-        f"`{expression.key}` of the adapter's config {problem}",
+        f"`{shown(expression.key)}` of the adapter's config {problem}",
         str(expression.config),
         "replace the expression by a list of the names of layers that it means",
     )

@@ -100,7 +100,8 @@ def test_a_config_that_lowmed_cannot_follow_is_refused(tmp_path: Path, fields: d
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "5", "null", "{", '"a"', "[" * 100_000, "{}", '{"peft_type": ["LORA"]}', "\xff"]
+    "content",
+    ["[]", "5", "null", "{", '"a"', "[" * 100_000, "{}", '{"peft_type": ["LORA"]}', "\xff", '{"a": "\\ud800"}'],
 )
 def test_a_config_that_is_no_object_is_refused(tmp_path: Path, content: str) -> None:
     made(tmp_path)
@@ -326,3 +327,10 @@ def test_training_starts_from_plain_adapters_of_the_recipes_rank_only(tmp_path: 
 def test_thousands_of_expressions_are_matched_within_one_limit_and_more_are_refused(tmp_path: Path) -> None:
     require_complete(read_adapter(str(made(tmp_path, rank_pattern={f"layer.*{n}x": 9 for n in range(2000)}))), SHAPES)
     refused(made(tmp_path, rank_pattern={f"layer{n}": 9 for n in range(10_001)}), "one of 10,001 expressions")
+
+
+def test_control_characters_of_a_received_file_are_not_printed(tmp_path: Path) -> None:
+    key = f"{FIRST}\x1b[31m\n.lora_A.weight"
+    tensors(lambda values: values.update({key: torch.zeros(8, 192)}))(made(tmp_path))
+    refused(tmp_path, r"no LoRA factors, first .*q_proj\?\[31m\?\.lora_A")
+    refused(made(tmp_path, **{"a\nb\x1b": 1}), r"the field `a\?b\?`")
