@@ -80,3 +80,19 @@ def test_the_first_steps_equal_those_of_plain_trl_completion_for_completion(tmp_
         [row["grad_norm"] for row in other["updates"]], rel=1e-3
     )
     assert ours["correct"] == other["correct"]
+
+
+def test_the_table_of_adapters_has_every_kind_and_refuses_only_what_merge_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stored results are those of the kinds that the tests build, and the page shows them."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import adapters
+    from ship import trained
+
+    results = json.loads((BENCHMARKS / "results" / "adapters.json").read_text(encoding="utf-8"))["kinds"]
+    kinds = [row["kind"] for row in results]
+    assert kinds == [*trained.TAKEN, *(f"names: {name}" for name in trained.NAMES), *trained.REFUSED]
+    assert {row["kind"] for row in results if row["commands"]["merge"] != "yes"} == trained.REFUSED.keys()
+    assert max(row.get("largest_error", 0.0) for row in results) < 1e-5
+    assert adapters.table(results) in (BENCHMARKS.parent / "docs" / "export.md").read_text(encoding="utf-8")

@@ -38,7 +38,7 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     if error := unsupported_error(recipe):
         raise error
     require_trainable_family(recipe.model)
-    require_start(recipe.lora)
+    require_start(recipe.lora, recipe.model)
     require_tracker(recipe.track)
     return built
 

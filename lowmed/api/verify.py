@@ -32,29 +32,32 @@ def verify(
     Raises:
         LowmedError: the run, the adapter, the base or the merged folder is missing or damaged.
     """
+    from lowmed.adapter.intake import read_adapter
     from lowmed.engine import device
 
+    target = _open_target(fspath(run), base)
+    merged = _existing(against)
+    adapter = read_adapter(fspath(run))  # an error comes before torch is imported
     device.silence_libraries()  # before transformers is imported
-    from lowmed.ship.adapter import read_adapter, target_tensors
+    from lowmed.ship.adapter import target_tensors
     from lowmed.ship.base_model import base_tensors, check_revision, find_base
+    from lowmed.ship.layer_checks import check_merged_layers
     from lowmed.ship.merge import MergeInputs, retained_in_folder
     from lowmed.ship.merge_job import load_questions
     from lowmed.ship.verify import check_adapter, check_files, measure_parity, parity_check, retained_check
 
-    target = _open_target(fspath(run), base)
-    merged = _existing(against)
-    adapter = read_adapter(fspath(run))
     folder = find_base(target.model)
     if target.run:
         check_revision(folder, target.run.record.base_commit)
     tensors = base_tensors(folder)
-    checks = check_files(adapter, tensors)
+    checks = check_files(adapter, folder, tensors)
     if not all(check.passed for check in checks):
         return VerifyReport(tuple(checks), measured=False)
     question_set = load_questions(target, on or (None if target.run else "phantom"), path, questions)
     if merged:
         inputs = MergeInputs(folder, tensors, adapter, target_tensors(adapter, tensors), "original")
         checks.append(retained_check(retained_in_folder(inputs, merged), "merged"))
+        checks.append(check_merged_layers(inputs, merged))
     adapter_checks, outputs = check_adapter(target.model, folder, adapter.folder, question_set)
     checks += adapter_checks
     parity = None
@@ -76,9 +79,8 @@ def _existing(folder: str | PathLike[str] | None) -> Path | None:
 
 def _open_target(path: str, base: str | None) -> "EvalTarget":
     """The run, or an adapter folder with default settings."""
-    import json
-
     from lowmed import prompt
+    from lowmed.adapter.config import base_name
     from lowmed.errors import RunError
     from lowmed.evaluation.target import EvalTarget
     from lowmed.recipe import EvalSpec, ModelSpec, PromptSpec
@@ -87,10 +89,7 @@ def _open_target(path: str, base: str | None) -> "EvalTarget":
     config = Path(path) / "adapter_config.json"
     if not config.is_file():
         return open_finished_run(path, base)[1]
-    try:
-        name = base or json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except ValueError as error:
-        raise RunError("the adapter's config cannot be read", str(config), "copy the adapter again") from error
-    if not isinstance(name, str):
+    name = base or base_name(Path(path))
+    if name is None:
         raise RunError("the adapter's config does not name its base", path, "name it with --base")
     return EvalTarget(ModelSpec(name=name), prompt.family(PromptSpec().infer), EvalSpec(), None, {})

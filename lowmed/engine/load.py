@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,10 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from lowmed import nano
+from lowmed.adapter.intake import read_adapter
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.engine import patches
-from lowmed.engine.adapter import lora_folder, require_start
+from lowmed.engine.adapter import add_trained_adapter, require_start
 from lowmed.engine.device import Device
 from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError
@@ -172,14 +174,15 @@ def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Lo
 
     Raises:
         RecipeError: the rank of the starting adapter differs from the recipe.
-        RunError: there is no starting adapter.
+        RunError: there is no starting adapter, or lowmed cannot train it.
     """
     module = _import_backend(loaded.backend)
-    if lora.start is None:
+    start = require_start(lora)
+    if start is None:
         loaded.model = module.add_adapter(loaded.model, lora)
     else:
-        require_start(lora)
-        loaded.model = module.load_adapter(loaded.model, lora_folder(lora.start), trainable=True)
+        trained = partial(module.load_adapter, loaded.model, trainable=True)
+        loaded.model = add_trained_adapter(loaded.model, start, trained)
     loaded.model.peft_config["default"].base_model_name_or_path = base_name  # not a path of this machine
     patches.skip_vocabulary_check(loaded.model)
     check_trainable(loaded.model)
@@ -194,10 +197,11 @@ def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
         folder: a run directory or an adapter folder.
 
     Raises:
-        RunError: there is no adapter in the folder.
+        RunError: there is no adapter in the folder, or it cannot be used.
     """
     module = _import_backend(loaded.backend)
-    loaded.model = module.load_adapter(loaded.model, lora_folder(str(folder)), trainable=False)
+    frozen = partial(module.load_adapter, loaded.model, trainable=False)
+    loaded.model = add_trained_adapter(loaded.model, read_adapter(str(folder)), frozen)
     return loaded
 
 

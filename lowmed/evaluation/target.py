@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed import prompt
+from lowmed.adapter.config import CONFIG_FILE as ADAPTER_CONFIG
+from lowmed.adapter.config import read_config
 from lowmed.data import for_recipe
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
@@ -21,13 +23,11 @@ from lowmed.data.split import (
 from lowmed.data.validate import check_rejected
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluation.report import SEEN, UNSEEN
-from lowmed.files import read_json
 from lowmed.progress import Progress
 from lowmed.recipe import DataSpec, EvalSpec, ModelSpec, PromptSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.run import FOLDER, RECORD, Run, is_missing_path, open_run
 
-ADAPTER_CONFIG = "adapter_config.json"
 MAX_REJECTED = 0.05  # of the rows of other data; `lowmed data prepare` accepts the same share
 
 
@@ -106,14 +106,14 @@ def require_model(target: str) -> None:
 
 
 def _base_of(adapter: Path) -> str:
-    name = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    name = read_config(adapter).base
     if not name:
         raise RunError(
             "the adapter does not name its base model",
             str(adapter),
             f"set base_model_name_or_path in {ADAPTER_CONFIG}, or name the run",
         )
-    return str(name)
+    return name
 
 
 def splits_to_evaluate(

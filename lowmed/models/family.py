@@ -1,5 +1,6 @@
 """A family of vision-language models: one record holds everything that differs between families."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,26 @@ class ModelFamily:
     def in_language_model(self, name: str) -> bool:
         """Whether a module or weight belongs to the language model. `name` may have the prefixes that PEFT adds."""
         return f".{self.language_model.rpartition('.')[2]}." in f".{name}."
+
+    def loaded_module(self, name: str) -> str:
+        """The name of a module in the loaded model, from the name that any version of transformers gave it.
+
+        Versions differ in the prefixes of the language model and of the vision tower. Other names stay as they are.
+        """
+        language, tower = self.language_model.rpartition(".")[2], self.vision_tower.rpartition(".")[2]
+        if match := re.fullmatch(rf"(?:model\.|{language}\.)*((?:layers\.\d+\..+)|embed_tokens|norm)", name):
+            return f"{self.language_model}.{match[1]}"
+        if match := re.fullmatch(rf"(?:model\.)*{tower}\.(.+)", name):
+            return f"{self.vision_tower}.{match[1]}"
+        return "lm_head" if re.fullmatch(rf"(?:model\.|{language}\.)*lm_head", name) else name
+
+    def published_module(self, name: str) -> str:
+        """The name of a module of the loaded model in versions of transformers before `renamed_prefixes`."""
+        dotted = f"{name}."
+        for published, loaded in self.renamed_prefixes.items():
+            if dotted.startswith(loaded):
+                return (published + dotted.removeprefix(loaded)).removesuffix(".")
+        return name
 
     @property
     def lora_pattern(self) -> str:

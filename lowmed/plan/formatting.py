@@ -5,8 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
+from lowmed.adapter.tensor_file import file_tensors
 from lowmed.models import FAMILIES, Architecture, ModelFamily
 from lowmed.plan import architecture, cards, speed
 from lowmed.plan.calibration import MeasuredRun
@@ -211,8 +210,7 @@ def _table_row(*cells: str) -> str:
 def _adapts_vision(start: Path, family: ModelFamily) -> bool:
     for path in (start / "adapter_model.safetensors", start / "adapter" / "adapter_model.safetensors"):
         if path.is_file():
-            with safe_open(path, "numpy") as weights:
-                return any(family.in_vision_tower(name) for name in weights.keys())  # noqa: SIM118  # not a mapping
+            return any(family.in_vision_tower(name) for name in file_tensors(path))
     return False
 
 

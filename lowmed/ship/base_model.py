@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from lowmed import nano
+from lowmed.adapter.tensor_file import TensorLocation
 from lowmed.errors import RunError, SetupError
 from lowmed.recipe import ModelSpec
 from lowmed.ship.target import require_base
-from lowmed.ship.weights import FLOATS, TensorLocation, tensor_locations
+from lowmed.ship.weights import FLOATS, tensor_locations
 
 NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "LICENSE*", "NOTICE*"]
 

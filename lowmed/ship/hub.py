@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed.adapter.copy import write_plain_copy
 from lowmed.errors import LowmedError, RecipeError, RunError, SetupError
 from lowmed.files import disk_errors, write_json
 from lowmed.ship.export import ExportRequest, list_files
@@ -72,6 +73,8 @@ def stage_adapter(job: "MergeJob") -> tuple[VerifyReport, Path]:
     with disk_errors(staging):
         for file in job.run.adapter.iterdir():
             shutil.copyfile(file, staging / file.name)
+    if job.inputs.adapter.renamed:  # PEFT ignores layers whose names it does not know
+        write_plain_copy(job.inputs.adapter, staging)
     checks = list(job.checks)
     if job.questions:
         checks += check_adapter(job.model, job.inputs.folder, job.run.adapter, job.questions)[0]

@@ -12,15 +12,16 @@ import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from safetensors import safe_open
 
+from lowmed.adapter.intake import Adapter
+from lowmed.adapter.tensor_file import TensorLocation
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, read_json, write_json
 from lowmed.progress import Advance
-from lowmed.ship.adapter import WEIGHTS_FILE, Adapter, weight_delta
+from lowmed.ship.adapter import weight_delta
 from lowmed.ship.records import Reference
 from lowmed.ship.weights import (
     FLOATS,
     INDEX,
-    TensorLocation,
     file_digest,
     is_language_linear,
     loaded_name,
@@ -62,7 +63,7 @@ class MergeInputs:
     @property
     def digest(self) -> str:
         """Digest of all inputs. A killed merge resumes only if it is unchanged."""
-        inputs: list[Any] = [self.reference, file_digest(self.adapter.folder / WEIGHTS_FILE), self.adapter.scaling]
+        inputs: list[Any] = [self.reference, file_digest(self.adapter.file), file_digest(self.adapter.config.file)]
         inputs += [(name, location.file, location.shape) for name, location in sorted(self.base.items())]
         times = [(file, (self.folder / file).stat().st_mtime_ns) for file in shard_files(self.base)]
         return hashlib.sha256(json.dumps([inputs, times]).encode()).hexdigest()
@@ -102,7 +103,7 @@ def merge_tensor(inputs: MergeInputs, name: str) -> MergedTensor:
     if inputs.reference == "dequantized" and is_language_linear(name, inputs.base[name]):
         reference = round_to_nf4(reference)
     module = inputs.targets.get(name)
-    delta = weight_delta(inputs.adapter, module) if module else torch.zeros(())
+    delta = weight_delta(inputs.adapter, module, reference) if module else torch.zeros(())
     return MergedTensor((reference + delta).to(weight.dtype), reference, delta)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from lowmed.adapter.intake import read_adapter
 from lowmed.engine import device
 from lowmed.errors import RecipeError
 from lowmed.evaluation.target import EvalTarget, splits_to_evaluate
@@ -14,7 +15,7 @@ from lowmed.progress import Advance, Log, no_log
 from lowmed.recipe import ModelSpec
 from lowmed.run import Run
 from lowmed.ship import preflight, verify
-from lowmed.ship.adapter import read_adapter, target_tensors
+from lowmed.ship.adapter import target_tensors
 from lowmed.ship.base_model import base_tensors, check_revision, find_base
 from lowmed.ship.completions import QuestionSet
 from lowmed.ship.export import ExportRequest, export_report, require_absent
@@ -104,7 +105,7 @@ def plan_merge(
     inputs = MergeInputs(base, tensors, adapter, target_tensors(adapter, tensors), reference or default)
     requirements = preflight.estimate(tensors, inputs.changed, out, four_bit=into == "4bit")
     preflight.require_space(requirements, out, ram=preflight.free_ram(), disk=preflight.free_disk(out))
-    checks = tuple(verify.check_files(adapter, tensors))
+    checks = tuple(verify.check_files(adapter, base, tensors))
     return MergeJob(run, model, inputs, into, out, questions, checks, requirements)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
 
+from lowmed.adapter.tensor_file import file_tensors
 from lowmed.data.audit.phi_patterns import phi_in_text
 from lowmed.data.image import dicom, files
-from lowmed.ship.weights import file_tensors
 
 WEIGHTS = (".safetensors", ".gguf")
 # Vocabularies and templates of the base: public texts that contain many names.

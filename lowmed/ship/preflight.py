@@ -8,9 +8,9 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from lowmed.adapter.tensor_file import TensorLocation
 from lowmed.errors import SetupError
 from lowmed.ship.records import Requirements
-from lowmed.ship.weights import TensorLocation
 
 MIB = 2**20
 # Resident size of torch and its libraries. A slow test compares the whole estimate with a measured peak.

@@ -1,21 +1,25 @@
 """Checks of an adapter and of a merged model: is the adapter intact, does it have an effect, does the merge agree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from lowmed import answer
+from lowmed.adapter.fit import layer_problems, require_fit
+from lowmed.adapter.intake import Adapter, read_adapter
+from lowmed.adapter.tensor_file import TensorLocation
 from lowmed.engine import chat, device, load
+from lowmed.engine.adapter import for_peft
 from lowmed.recipe import ModelSpec
 from lowmed.ship import completions
-from lowmed.ship.adapter import WEIGHTS_FILE, Adapter, missing_layers, target_tensors
+from lowmed.ship.adapter import base_shapes, factors
 from lowmed.ship.completions import QuestionSet
+from lowmed.ship.layer_checks import check_against_peft
 from lowmed.ship.merge import MergeInputs, merge_tensor
 from lowmed.ship.records import Check, Parity
-from lowmed.ship.weights import TensorLocation, is_language_linear, loaded_name
+from lowmed.ship.weights import is_language_linear, loaded_name
 
 MIN_SAME_ANSWERS = 0.9  # share of answers on which adapter and merged model must agree; lowmed's own choice
 MIN_RETAINED = 0.5  # share of the adapter that rounding must leave; lowmed's own choice
@@ -30,25 +34,33 @@ class AdapterOutputs:
     logits: list[torch.Tensor]
 
 
-def check_files(adapter: Adapter, base: dict[str, TensorLocation]) -> list[Check]:
-    """Checks that need no model: keys and values of the adapter's weights.
+def check_files(adapter: Adapter, base: Path, tensors: Mapping[str, TensorLocation]) -> list[Check]:
+    """Checks that need no model: layers and values of the adapter's weights, and PEFT's change of every layer.
+
+    Args:
+        adapter: the adapter.
+        base: folder of the base.
+        tensors: its tensors.
 
     Raises:
         RunError: the adapter belongs to another base.
     """
-    target_tensors(adapter, base)
-    missing = missing_layers(adapter, base)
-    problems = [*adapter.unknown_keys, *missing]
-    keys = f"{len(adapter.factors)} layers, {len(adapter.unknown_keys)} unknown keys, {len(missing)} layers missing"
+    shapes = base_shapes(tensors)
+    require_fit(adapter, shapes)
+    problems = layer_problems(adapter, shapes)
+    keys = f"{len(adapter.layers)} layers, {adapter.kind}"
     zero, not_finite = [], []
-    with safe_open(adapter.folder / WEIGHTS_FILE, "pt") as stream:
-        for module in sorted(adapter.factors):
-            down, up = (stream.get_tensor(f"base_model.model.{module}.lora_{side}.weight") for side in "AB")
-            zero += [] if up.any() else [module]
-            not_finite += [] if down.isfinite().all() and up.isfinite().all() else [module]
-    count = len(adapter.factors)
-    return [
-        Check("keys match the base", not problems and count > 0, f"{keys}, first {problems[0]}" if problems else keys),
+    for module in sorted(adapter.layers):
+        parts = factors(adapter, module)
+        zero += [] if parts["lora_B"].any() and parts["lora_A"].any() else [module]
+        not_finite += [] if all(part.isfinite().all() for part in parts.values()) else [module]
+    count = len(adapter.layers)
+    checks = [
+        Check(
+            "keys match the base",
+            not problems,
+            f"{keys}; {len(problems)} differ, first: {problems[0]}" if problems else keys,
+        ),
         Check(
             "LoRA B is not zero",
             len(zero) < count,
@@ -62,6 +74,7 @@ def check_files(adapter: Adapter, base: dict[str, TensorLocation]) -> list[Check
             else f"all {count} layers",
         ),
     ]
+    return checks if not_finite else [*checks, check_against_peft(adapter, base, tensors)]
 
 
 def check_adapter(
@@ -85,7 +98,11 @@ def check_adapter(
         base_logits = completions.completion_logits(loaded, questions, tuned)
     differences = [float((one - other).abs().max()) for one, other in zip(logits, base_logits, strict=True)]
     changed = sum(difference > 0 for difference in differences)
-    by_peft = completions.completions_with_peft(loaded, questions, base, folder, four_bit=model.load_in == "4bit")
+    adapter = read_adapter(str(folder))
+    with for_peft(adapter) as plain:
+        by_peft = completions.completions_with_peft(
+            loaded, questions, base, Path(plain), four_bit=model.load_in == "4bit"
+        )
     same = sum(one == other for one, other in zip(by_peft, tuned, strict=False))
     checks = [
         Check(
@@ -96,7 +113,8 @@ def check_adapter(
         Check(
             "PEFT alone gives the same tokens",
             same == len(by_peft),
-            f"{same} of {len(by_peft)} completions are the same",
+            f"{same} of {len(by_peft)} completions are the same"
+            + (", with its layers renamed: under their old names PEFT ignores them" if adapter.renamed else ""),
         ),
     ]
     outputs = AdapterOutputs(tuned, read_answers(loaded, questions, tuned), logits)

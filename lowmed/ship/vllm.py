@@ -5,12 +5,13 @@ import shlex
 import shutil
 from pathlib import Path
 
+from lowmed.adapter.copy import write_plain_copy
+from lowmed.adapter.intake import Adapter
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, write_text
 from lowmed.recipe import Recipe
 from lowmed.run import Run
-from lowmed.ship.adapter import Adapter
 from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.merge_job import run_merge
 from lowmed.ship.records import ExportReport
@@ -50,20 +51,21 @@ def require_servable(adapter: Adapter) -> None:
     those of a model that was never evaluated.
 
     Raises:
-        RunError: the adapter changes the vision tower, or its rank is above vLLM's maximum.
+        RunError: the adapter changes the vision tower, is a DoRA, or has ranks that vLLM does not serve.
     """
+    fix = "serve the merged model: lowmed export RUN --to merged"
     if adapter.vision_layers:
-        raise RunError(
-            f"vLLM silently ignores an adapter's layers on the vision tower ({len(adapter.vision_layers)} layers)",
-            str(adapter.folder),
-            "serve the merged model: lowmed export RUN --to merged",
-        )
-    if adapter.config["r"] > RANKS[-1]:
-        raise RunError(
-            f"vLLM serves adapters up to rank {RANKS[-1]}, this one has rank {adapter.config['r']}",
-            str(adapter.folder),
-            "serve the merged model: lowmed export RUN --to merged",
-        )
+        count = len(adapter.vision_layers)
+        problem = f"vLLM silently ignores an adapter's layers on the vision tower ({count} layers)"
+    elif adapter.config.use_dora:
+        problem = "vLLM does not serve DoRA adapters"
+    elif len({(layer.rank, layer.alpha) for layer in adapter.layers.values()}) > 1:
+        problem = "vLLM scales all layers alike, and this adapter's have ranks or alphas of their own"
+    elif adapter.ranks[-1] > RANKS[-1]:
+        problem = f"vLLM serves adapters up to rank {RANKS[-1]}, this one has rank {adapter.ranks[-1]}"
+    else:
+        return
+    raise RunError(problem, str(adapter.folder), fix)
 
 
 def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter: Adapter | None, half: bool) -> str:
@@ -90,7 +92,7 @@ def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter
         f"--mm-processor-kwargs {shlex.quote(pixels)}",
     ]
     if adapter:
-        rank = next(rank for rank in RANKS if rank >= adapter.config["r"])
+        rank = next(rank for rank in RANKS if rank >= adapter.ranks[-1])
         parts += ["--enable-lora", f"--max-lora-rank {rank}", f"--lora-modules {shlex.quote(name)}=./{ADAPTER}"]
     else:
         parts.append(f"--served-model-name {shlex.quote(name)}")
@@ -120,6 +122,7 @@ def write_serve_scripts(out: Path, run: Run, adapter: Adapter, *, images: int) -
     adapter_command = serve_command(base, name, recipe, images=images, adapter=adapter, half=half)
     with disk_errors(out):
         shutil.copytree(adapter.folder, out / ADAPTER, dirs_exist_ok=True)
+    write_plain_copy(adapter, out / ADAPTER)  # vLLM also ignores layers whose names it does not know
     write_text(out / SERVE, _HEADER.format(title="The merged model.", usage=usage) + merged_command + "\n")
     title = "The adapter on its 16-bit base. First check that its answers differ from the base's."
     write_text(out / SERVE_ADAPTER, _HEADER.format(title=title, usage=usage) + adapter_command + "\n")

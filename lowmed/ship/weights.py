@@ -2,35 +2,16 @@
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
+from lowmed.adapter.tensor_file import TensorLocation, file_tensors
 from lowmed.errors import RunError
 from lowmed.models import FAMILIES, ModelFamily
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 FLOATS = frozenset({"BF16", "F16", "F32"})
-
-
-@dataclass(frozen=True, slots=True)
-class TensorLocation:
-    """The file of a tensor, its dtype and shape, and its byte range in that file."""
-
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.end - self.start
 
 
 def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
@@ -61,34 +42,6 @@ def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
             "download the model again",
         )
     return locations
-
-
-def file_tensors(file: Path) -> dict[str, TensorLocation]:
-    """Every tensor of one safetensors file.
-
-    The format documents the layout: eight bytes of header length, a JSON header, the data.
-
-    Raises:
-        RunError: the file is damaged or truncated.
-    """
-    try:
-        with safe_open(file, "np"):
-            pass  # checks the header against the size of the file
-    except (SafetensorError, OSError) as error:
-        raise RunError(
-            f"the weights are damaged or truncated: {error}", str(file), "copy or download the file again"
-        ) from error
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    data_start = 8 + length
-    return {
-        name: TensorLocation(
-            file.name, entry["dtype"], tuple(entry["shape"]), *(data_start + at for at in entry["data_offsets"])
-        )
-        for name, entry in header.items()
-    }
 
 
 def shard_files(tensors: Mapping[str, TensorLocation]) -> list[str]:

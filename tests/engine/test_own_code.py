@@ -14,7 +14,7 @@ import pytest
 from ship import finished
 
 from lowmed import nano
-from lowmed.engine.adapter import lora_folder
+from lowmed.adapter.intake import read_adapter
 from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import LowmedError, RunError, SetupError
 
@@ -146,9 +146,9 @@ def test_a_malformed_auto_map_runs_nothing(tmp_path: Path, file: str, auto_map: 
 def test_an_adapter_that_is_no_plain_lora_is_refused(tmp_path: Path, config: object) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(RunError):
-        lora_folder(str(tmp_path))
-    (tmp_path / "adapter_config.json").write_text(json.dumps(finished.CONFIG))
-    assert lora_folder(str(tmp_path)) == str(tmp_path)
+        read_adapter(str(tmp_path))
+    finished.adapter(tmp_path, finished.factors(0.02))
+    assert read_adapter(str(tmp_path)).folder == tmp_path
 
 
 def test_only_the_refusal_of_code_is_translated() -> None:

@@ -15,12 +15,13 @@ from PIL import Image
 from ship import finished
 
 from lowmed import nano
+from lowmed.adapter.intake import read_adapter
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.nano import phantom
 from lowmed.recipe.io import load_recipe
 from lowmed.run import Run, create_run
 from lowmed.ship import merge, package
-from lowmed.ship.adapter import read_adapter, target_tensors
+from lowmed.ship.adapter import target_tensors
 from lowmed.ship.base_model import base_tensors
 
 WITHOUT_LOWMED = "import runpy, sys; sys.modules['lowmed'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"

@@ -16,11 +16,11 @@ from huggingface_hub import constants
 from PIL import Image
 from ship import finished
 
+from lowmed.adapter.intake import Adapter, read_adapter
 from lowmed.cli.export import export as command
 from lowmed.errors import RecipeError, RunError, SetupError
 from lowmed.run import Run
 from lowmed.ship import hub, vllm
-from lowmed.ship.adapter import read_adapter
 from lowmed.ship.export import TARGETS, export_function
 
 
@@ -48,12 +48,17 @@ def test_vllm_serves_merged_model_and_adapter_with_the_pixel_limits_of_the_run(r
     assert "--enable-lora" not in merged
     assert adapter[adapter.index("--max-lora-rank") + 1] == "8"
     assert adapter[adapter.index("--lora-modules") + 1] == "made=./adapter"
-    assert read_adapter(str(out / "adapter")).factors.keys() == read_adapter(str(run.folder)).factors.keys()
+    assert read_adapter(str(out / "adapter")).layers.keys() == read_adapter(str(run.folder)).layers.keys()
+
+
+def with_rank(run: Run, rank: int) -> Adapter:
+    adapter = read_adapter(str(run.folder))
+    return replace(adapter, layers={name: replace(layer, rank=rank) for name, layer in adapter.layers.items()})
 
 
 @pytest.mark.parametrize(("rank", "served"), [(1, "1"), (4, "8"), (33, "64"), (257, "320"), (512, "512")])
 def test_the_rank_is_rounded_up_to_one_of_vllm(run: Run, rank: int, served: str) -> None:
-    adapter = replace(read_adapter(str(run.folder)), config={"r": rank})
+    adapter = with_rank(run, rank)
     vllm.require_servable(adapter)
     written = shlex.split(vllm.serve_command(".", "name", run.recipe, images=2, adapter=adapter, half=True))
     assert written[written.index("--max-lora-rank") + 1] == served
@@ -62,13 +67,13 @@ def test_the_rank_is_rounded_up_to_one_of_vllm(run: Run, rank: int, served: str)
 
 def test_an_adapter_that_vllm_cannot_serve_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="up to rank 512"):
-        vllm.require_servable(replace(read_adapter(str(run.folder)), config={"r": 513}))
+        vllm.require_servable(with_rank(run, 513))
     vision = {
         "base_model.model.model.visual.blocks.0.attn.proj.lora_A.weight": torch.ones(8, 128),
         "base_model.model.model.visual.blocks.0.attn.proj.lora_B.weight": torch.ones(128, 8),
     }
     other = finished.run(tmp_path / "run")
-    finished.adapter(other.adapter, finished.factors(0.02) | vision, target_modules=["q_proj", "proj"])
+    finished.adapter(other.adapter, finished.factors(0.02) | vision, target_modules="all-linear")
     with pytest.raises(RunError, match="vision tower"):
         command(str(other.folder), "vllm", tmp_path / "out", questions=0)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -16,13 +16,14 @@ from ship import finished
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from lowmed import nano
+from lowmed.adapter.intake import read_adapter
 from lowmed.cli.merge import merge as command
 from lowmed.engine import device, load
 from lowmed.evaluation.target import open_target
 from lowmed.recipe import ModelSpec
 from lowmed.run import Run
 from lowmed.ship import merge, merge_job, weights
-from lowmed.ship.adapter import read_adapter, target_tensors
+from lowmed.ship.adapter import target_tensors
 from lowmed.ship.base_model import base_tensors
 from lowmed.ship.merge import MergeInputs
 from lowmed.ship.records import Parity, Reference
@@ -63,7 +64,7 @@ def test_merged_weights_equal_those_of_peft(run: Run, tmp_path: Path) -> None:
         # Another order of additions may round the last of the eight bits differently.
         torch.testing.assert_close(tensor, expected[weights.loaded_name(name)], rtol=2**-7, atol=1e-6)
         changed += not torch.equal(tensor, before[name])
-    assert changed == len(read_adapter(str(run.folder)).factors) == 28
+    assert changed == len(read_adapter(str(run.folder)).layers) == 28
     assert retained == pytest.approx(1, abs=0.05)
 
 
@@ -205,7 +206,8 @@ def test_peak_memory_stays_within_the_estimate(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from lowmed.ship import merge, preflight\n"
-        "from lowmed.ship.adapter import read_adapter, target_tensors\n"
+        "from lowmed.adapter.intake import read_adapter\n"
+        "from lowmed.ship.adapter import target_tensors\n"
         "from lowmed.ship.base_model import base_tensors\n"
         "from lowmed.engine.device import peak_gib\n"
         "base, folder, out = map(Path, sys.argv[1:])\n"

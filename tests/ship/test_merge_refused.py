@@ -10,11 +10,11 @@ import torch
 from ship import finished
 
 from lowmed import nano
+from lowmed.adapter.intake import read_adapter
 from lowmed.cli.merge import merge as command
 from lowmed.errors import LowmedError, RecipeError, RunError, SetupError
 from lowmed.run import Run
 from lowmed.ship import preflight
-from lowmed.ship.adapter import read_adapter
 from lowmed.ship.base_model import base_tensors, check_revision
 from lowmed.ship.records import Requirements
 
@@ -66,9 +66,8 @@ def test_an_existing_output_folder_is_unchanged(run: Run, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"use_dora": True}, "not a plain LoRA"),
         ({"modules_to_save": ["lm_head"]}, "not a plain LoRA"),
-        ({"alpha_pattern": {"q_proj": 1}}, "not a plain LoRA"),
+        ({"lora_bias": True}, "not a plain LoRA"),
         ({"peft_type": "IA3"}, "not a plain LoRA"),
     ],
 )

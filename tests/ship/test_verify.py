@@ -11,11 +11,11 @@ import typer
 from ship import finished
 
 from lowmed import nano
+from lowmed.adapter.intake import read_adapter
 from lowmed.cli.verify import verify as command
 from lowmed.errors import RunError
 from lowmed.run import Run
 from lowmed.ship import completions, verify
-from lowmed.ship.adapter import read_adapter
 from lowmed.ship.base_model import base_tensors
 
 
@@ -45,13 +45,15 @@ def test_an_intact_adapter_passes_and_the_unchanged_base_fails_as_its_merge(
 ) -> None:
     """A merge that lost the adapter equals the base."""
     result = document(capsys, run.folder, passes=False, against=nano.folder())
-    assert "rounding keeps the adapter" in failed(result)
-    assert set(failed(result)) <= {"rounding keeps the adapter", "adapter and merged model agree"}
+    assert failed(result)[:2] == ["rounding keeps the adapter", "every layer is merged"]
+    assert set(failed(result)[2:]) <= {"adapter and merged model agree"}
     assert [check["name"] for check in result["checks"]] == [
         "keys match the base",
         "LoRA B is not zero",
         "weights are finite",
+        "PEFT changes every layer alike",
         "rounding keeps the adapter",
+        "every layer is merged",
         "logits differ from the base",
         "PEFT alone gives the same tokens",
         "adapter and merged model agree",
@@ -59,7 +61,7 @@ def test_an_intact_adapter_passes_and_the_unchanged_base_fails_as_its_merge(
 
 
 def checks(folder: Path) -> dict[str, bool]:
-    result = verify.check_files(read_adapter(str(folder)), base_tensors(nano.folder()))
+    result = verify.check_files(read_adapter(str(folder)), nano.folder(), base_tensors(nano.folder()))
     return {check.name: check.passed for check in result}
 
 
@@ -70,19 +72,17 @@ def test_an_adapter_that_was_never_trained_fails(tmp_path: Path, capsys: pytest.
     assert "28 of 28 layers are zero" in result["checks"][1]["detail"]
 
 
-def test_keys_that_peft_would_ignore_are_reported(tmp_path: Path) -> None:
-    renamed = {name.replace("language_model.", ""): value for name, value in finished.factors(0.02).items()}
-    finished.adapter(tmp_path, renamed)  # as another version of transformers names them
-    with pytest.raises(RunError, match="belongs to another base"):
-        checks(tmp_path)
+def test_missing_layers_and_tensors_that_are_no_factors_are_reported(tmp_path: Path) -> None:
     finished.adapter(tmp_path, finished.factors(0.02) | {"some.other.weight": torch.ones(1)})
-    assert not checks(tmp_path)["keys match the base"]
+    with pytest.raises(RunError, match=r"1 tensors of the adapter are no LoRA factors, first some\.other\.weight"):
+        checks(tmp_path)
     fewer = dict(list(finished.factors(0.02).items())[2:])
     finished.adapter(tmp_path, fewer)
     assert not checks(tmp_path)["keys match the base"]
     half = dict(list(finished.factors(0.02).items())[1:])
     finished.adapter(tmp_path, half)
-    assert not checks(tmp_path)["keys match the base"]
+    with pytest.raises(RunError, match="1 layers have one factor only"):
+        checks(tmp_path)
     finished.adapter(tmp_path, finished.factors(0.02))
     assert all(checks(tmp_path).values())
 

@@ -42,7 +42,7 @@ def gold_texts(cell: Any, *, dates: bool = False) -> tuple[str, ...]:
     if isinstance(cell, str):
         cell = split_tags(cell)[0]
     if isinstance(cell, Mapping):
-        return (json.dumps(cell, ensure_ascii=False),) if cell else ()
+        return (json.dumps(cell, ensure_ascii=False, default=str),) if cell else ()
     if isinstance(cell, list | tuple | set):
         values = list(cell)
         if len(values) > 1 and not all(isinstance(value, str) for value in values):
