@@ -236,6 +236,8 @@ def test_a_recipe_may_define_a_family() -> None:
         ({"mine": {"wordings": ["no place"]}}, "once"),
         ({"mine": {"wordings": []}}, "at least 1"),
         ({"mine": {"wordings": ["{question} {question}"]}}, "once"),
+        ({"mine": {"wordings": ["<image>{question}"]}}, "contains <image>"),
+        ({"mine": {"wordings": ["{question}<|im_end|>"]}}, "im_end"),
         ({"direct": {"wordings": ["{question}"]}}, "name of a shipped family"),
         ({"mine": {"wordings": ["{question}"], "completion_format": "letter"}}, "think_answer"),
     ],

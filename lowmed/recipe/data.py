@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lowmed import prompt
+from lowmed.control_tokens import control_token
 from lowmed.recipe.sources import SourceSpec, mistake_in_sources, unique_names
 from lowmed.section import Positive, Section, Share, counterpart
 
@@ -180,6 +181,8 @@ class CustomFamily(Section):
     def _require_the_placeholder(cls, wordings: tuple[str, ...]) -> tuple[str, ...]:
         if any(wording.count("{question}") != 1 for wording in wordings):
             raise ValueError("each wording must contain {question} exactly once")
+        if token := next(filter(None, map(control_token, wordings)), ""):
+            raise ValueError(f"a wording contains {token}; the chat template writes such tokens and places the images")
         return wordings
 
 
