@@ -17,6 +17,7 @@ from lowmed.recipe import LoraSpec, ModelSpec
 
 FAMILY = replace(prompt.family("direct"), system="You are careful.")
 FIRST, OTHER = phantom.samples("train", 2)
+BOTH = (*FIRST.images, *OTHER.images)
 TURNS = (("What kind of study is this?", "A schematic CT."), ("Is it normal?", "No, <answer>it</answer> is not."))
 SAMPLES = (
     replace(FIRST, history=TURNS),
@@ -24,6 +25,8 @@ SAMPLES = (
     FIRST,
     replace(OTHER, history=TURNS[:1]),
     replace(OTHER, id="text", images=(), history=TURNS),
+    replace(FIRST, id="placed", images=BOTH, question=f"Prior: <image> Current: <image> {FIRST.question}"),
+    replace(OTHER, id="later", images=BOTH, question="And <image> now?", history=(("Seen <image>?", "yes."),)),
 )
 GROUP = 2
 
