@@ -11,10 +11,27 @@ from typing import Any
 
 from lowmed.errors import LowmedError, RunError, SetupError
 
+MAX_JSON_BYTES = 256 * 2**20
+
+
+def load_json(path: Path) -> Any:
+    """The content of a JSON file, which somebody else may have written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON in UTF-8, is nested too deeply, or is larger than 256 MiB.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"it is larger than {MAX_JSON_BYTES // 2**20} MiB")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read the object in a JSON file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Read the object in a JSON file; errors as of `load_json`."""
+    content: dict[str, Any] = load_json(path)
     return content
 
 

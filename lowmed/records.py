@@ -1,13 +1,12 @@
 """Typed, versioned records: the base class of every JSON file that lowmed reads back, and the records of a run."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.errors import LowmedError, RunError
-from lowmed.files import require_format, write_json
+from lowmed.files import load_json, require_format, write_json
 
 
 class Part(BaseModel):
@@ -51,10 +50,10 @@ def read_record(path: Path, cls: type[AnyRecord], *, error: type[LowmedError] = 
     """
     repair = "restore the file, or delete it and repeat the command that wrote it"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except FileNotFoundError:
         raise error("the file does not exist", str(path), repair) from None
-    except (ValueError, RecursionError) as reason:
+    except ValueError as reason:
         raise error(f"the file is not JSON: {reason}", str(path), repair) from None
     return parse_record(content, path, cls, error=error)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lowmed import nano
 from lowmed.errors import SetupError
+from lowmed.files import load_json
 from lowmed.models import FAMILIES, Architecture, family_of, require_trainable
 from lowmed.recipe import ModelSpec
 from lowmed.run import is_missing_path
@@ -63,7 +64,7 @@ def read_architecture(model: ModelSpec) -> Architecture:
     folder = nano.folder() if model.name == "nano" else Path(model.name).expanduser()
     if folder.is_dir():
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = load_json(folder / "config.json")
         except (OSError, ValueError) as error:
             raise SetupError(
                 f"config.json of the model cannot be read ({type(error).__name__})",

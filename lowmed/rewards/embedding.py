@@ -1,6 +1,5 @@
 """Similarity of texts by a sentence-embedding model, on the scale that its calibration measured."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowmed.errors import RecipeError, SetupError
+from lowmed.files import load_json
 
 Vector = npt.NDArray[np.float32]
 MAX_CACHED = 65536
@@ -46,7 +46,7 @@ def load_scale(path: str, model: str) -> CosineScale:
     if not model or not path:
         raise RecipeError("an embedding reward needs `model` and `calibration`", "method.rewards", fix)
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = load_json(Path(path))
         scale = CosineScale(str(document["model"]), float(document["unrelated"]), float(document["threshold"]))
         is_usable = bool(document["usable"])
     except (OSError, ValueError, KeyError, TypeError) as error:

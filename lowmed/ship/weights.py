@@ -1,12 +1,12 @@
 """The safetensors files of a model folder: the location of every tensor, and checks that no file is incomplete."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from lowmed.adapter.tensor_file import TensorLocation, file_tensors
 from lowmed.errors import RunError
+from lowmed.files import load_json
 from lowmed.models import FAMILIES, ModelFamily
 
 INDEX = "model.safetensors.index.json"
@@ -26,8 +26,8 @@ def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
             raise RunError("there are no safetensors weights", str(folder), "name a folder with 16-bit weights")
         return file_tensors(folder / SINGLE)
     try:
-        weight_map: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError) as error:
+        weight_map: Mapping[str, str] = load_json(index)["weight_map"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError("the shard index cannot be read", str(index), "download the model again") from error
     locations: dict[str, TensorLocation] = {}
     for file in sorted(set(weight_map.values())):

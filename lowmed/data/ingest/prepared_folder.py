@@ -12,7 +12,7 @@ from lowmed.data.dataset import RejectedRow
 from lowmed.data.image.files import locate
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
-from lowmed.files import read_jsonl, require_format
+from lowmed.files import load_json, read_jsonl, require_format
 from lowmed.sample import Sample
 
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
@@ -97,7 +97,7 @@ def data_card(folder: Path) -> DataCard | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except ValueError as error:
         raise DataError("the card is not JSON", str(path), "run `lowmed data prepare` again") from error
     if not isinstance(content, dict) or "format" not in content:

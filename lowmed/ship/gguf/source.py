@@ -1,6 +1,5 @@
 """The merged Hugging Face folder that GGUF files are converted from: settings, tokenizer and tensors."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from lowmed.errors import RunError
+from lowmed.files import load_json
 from lowmed.models import FAMILIES, ModelFamily
 from lowmed.ship.weights import published_name
 
@@ -99,7 +99,7 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
         RunError: the file is missing or does not hold a JSON object.
     """
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = load_json(folder / name)
     except (OSError, ValueError) as error:
         raise RunError(f"{name} cannot be read: {error}", str(folder), _MERGE_AGAIN) from error
     if not isinstance(content, dict):

@@ -1,0 +1,59 @@
+"""JSON files of runs, models and data folders that somebody else made deep, huge or half."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowmed.data.ingest.prepared_folder import data_card
+from lowmed.errors import LowmedError
+from lowmed.files import load_json
+from lowmed.plan.architecture import read_architecture
+from lowmed.recipe import ModelSpec
+from lowmed.records import RunRecord, read_record
+from lowmed.ship.gguf.source import read_object
+from lowmed.ship.weights import tensor_locations
+
+CONTENTS = [
+    "[" * 200_000,
+    '{"a":' * 200_000,
+    "",
+    "{",
+    "[]",
+    "null",
+    "3",
+    '"text"',
+    "\ufeff{}",
+    "{}\0",
+    '{"format": 1e999}',
+    "NaN",
+]
+READERS: dict[str, Callable[[Path], Any]] = {
+    "run.json": lambda file: read_record(file, RunRecord),
+    "card.json": lambda file: data_card(file.parent),
+    "config.json": lambda file: read_architecture(ModelSpec(name=str(file.parent))),
+    "model.safetensors.index.json": lambda file: tensor_locations(file.parent),
+    "tokenizer_config.json": lambda file: read_object(file.parent, file.name),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
+def test_a_broken_json_file_is_named(tmp_path: Path, name: str, content: str) -> None:
+    file = tmp_path / name
+    file.write_text(content)
+    try:
+        READERS[name](file)
+    except LowmedError as error:
+        assert str(tmp_path) in error.where
+        assert len(str(error)) < 1000
+
+
+def test_the_size_of_a_json_file_is_limited_before_it_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text("{")
+    os.truncate(file, 2**40)
+    with pytest.raises(ValueError, match="larger than 256 MiB"):
+        load_json(file)
