@@ -216,6 +216,8 @@ def _convert(
         result["kind"] = _kind(result)
     if strata := columns.row_strata(row, fields.get("strata", "")):
         result["strata"] = dict(strata)
+    else:
+        result.pop("strata", None)
     if "group" in values:
         result["group"] = _group(values["group"])
     for field in ("group", "kind", "modality", "topic"):

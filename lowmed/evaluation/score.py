@@ -47,7 +47,7 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
     completion = row["completion"]
     if completion is not None and not isinstance(completion, str):
         raise DataError(f"completion is {type(completion).__name__}, not a text", where, FIX)
-    finish_reason = "length" if row.get("finish_reason") in TRUNCATED else "stop"
+    finish_reason = "length" if is_truncated(row) else "stop"
     extracted = answer.read(completion or "", question, finish_reason)
     grade = answer.grade(extracted, question)
     f1, contradiction = _overlap(extracted.value, question, grade.outcome)
@@ -66,6 +66,11 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
         "fields": _fields(completion or "", question, finish_reason),
         "contradiction": list(contradiction),
     }
+
+
+def is_truncated(row: Row) -> bool:
+    """Whether the token limit cut the completion of a row."""
+    return str(row.get("finish_reason")) in TRUNCATED
 
 
 def _tier(completion: str, question: Question, finish_reason: str, outcome: str) -> answer.Tier:

@@ -12,7 +12,7 @@ from lowmed.evaluation.open_tiers import open_tiers
 from lowmed.evaluation.pass_at_k import guess_rate
 from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
-from lowmed.evaluation.score import TRUNCATED, question_of_row
+from lowmed.evaluation.score import is_truncated, question_of_row
 
 Row = Mapping[str, Any]
 _OUTCOMES = ("correct", "incorrect", "unread")
@@ -62,7 +62,7 @@ def _metrics(rows: Sequence[Row]) -> ScoreMetrics:
         most_frequent_gold=share(_most_frequent_gold(rows)),
         chance=share(sum(map(_guess_rate, rows))),
         unread_rate=share(lenient["unread"]),
-        truncated_rate=share(sum(row.get("finish_reason") in TRUNCATED for row in rows)),
+        truncated_rate=share(sum(is_truncated(row) for row in rows)),
         token_f1=sum(f1) / len(f1) if f1 else None,
         token_f1_by_image=_interval(f1, graded),
         laterality_error_rate=share(flags["laterality"]),
