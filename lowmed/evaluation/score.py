@@ -11,7 +11,7 @@ from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
 from lowmed.answer.quantity import parse_quantity
 from lowmed.data.ingest import cells
-from lowmed.data.ingest.golds import chosen_option
+from lowmed.data.ingest.golds import chosen_option, split_tags
 from lowmed.data.ingest.listed_options import ListedOptions, read_listed
 from lowmed.errors import DataError
 from lowmed.evaluation.field_metrics import RowFields, count_fields
@@ -54,7 +54,7 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
     in_question = question.kind == "choice" and not row.get("options") and question.options != tuple(LETTERS)
     return {
         **row,
-        **({"options": list(question.options)} if in_question else {}),
+        **({"options": list(question.options), "answer": _texts(row["answer"], question)} if in_question else {}),
         "kind": question.kind,
         "outcome": grade.outcome,
         "strict_outcome": grade.strict_outcome,
@@ -66,6 +66,12 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
         "fields": _fields(completion or "", question, finish_reason),
         "contradiction": list(contradiction),
     }
+
+
+def _texts(gold: Any, question: Question) -> Any:
+    """The gold answer of a choice as texts, if it names options by numbers; letters stay."""
+    is_letter = isinstance(gold, str) and gold.strip("()[]. ").isalpha()
+    return gold if is_letter else question.golds[0] if len(question.golds) == 1 else list(question.golds)
 
 
 def is_truncated(row: Row) -> bool:
@@ -158,11 +164,11 @@ def _options_in_question(question: str, golds: tuple[str, ...]) -> tuple[str, tu
 
 def _golds(gold: Any, where: str) -> tuple[str, ...]:
     if isinstance(gold, list) and all(isinstance(text, str) for text in gold):
-        golds = tuple(gold)
+        golds = tuple(split_tags(text)[0] for text in gold)
     elif isinstance(gold, bool):
         golds = ("yes" if gold else "no",)
     elif isinstance(gold, str | int | float):
-        golds = (str(gold),)
+        golds = (split_tags(str(gold))[0],)
     elif isinstance(gold, dict | list):
         golds = (json.dumps(gold, ensure_ascii=False),)
     else:
