@@ -9,6 +9,7 @@ from lowmed.progress import Progress, silent
 
 if TYPE_CHECKING:
     from lowmed.data.audit.record import AuditRecord, Resplit
+    from lowmed.recipe import Recipe
 
 
 def audit(
@@ -17,6 +18,7 @@ def audit(
     against: Sequence[Path] = (),
     max_image_tokens: int | None = None,
     resplit: Literal["image", "patient"] | None = None,
+    recipe: "Recipe | None" = None,
     progress: Progress = silent,
 ) -> "AuditRecord":
     """Audit the data set in `folder` and write `audit.json` and `audit.html` there.
@@ -26,6 +28,7 @@ def audit(
         against: further data sets to compare with.
         max_image_tokens: the pixel policy that image sizes are compared with; None for the default of recipes.
         resplit: also write a clean split by image or by patient.
+        recipe: rows that are too long for its limits and its model are points for review.
         progress: shows the scan of the images.
 
     Raises:
@@ -44,11 +47,23 @@ def audit(
     total = sum(1 for _ in (root / "images").iterdir()) if (root / "images").is_dir() else 0
     with progress("audit", max(total, 1)) as advance:
         record = run_audit(path, policy, against, advance)
+    if recipe:
+        record = record.model_copy(update={"review": (*record.review, *_row_lengths(recipe, path))})
     if resplit:
         record = record.model_copy(update={"resplit": _write_resplit(path, root, resplit)})
     write_text(audit_file(path), record.model_dump_json(indent=2) + "\n")
     write_text(audit_file(path).with_suffix(".html"), audit_page(record, root))
     return record
+
+
+def _row_lengths(recipe: "Recipe", path: Path) -> list[str]:
+    from lowmed.data import folder
+    from lowmed.engine.tokenizer import local_tokens
+    from lowmed.evaluation.row_lengths import describe_row_lengths
+
+    splits = folder.load(str(path), images=False).splits
+    held_out = [sample for split, samples in splits.items() if split != "train" for sample in samples]
+    return describe_row_lengths(recipe, splits.get("train", ()), held_out, lambda: local_tokens(recipe.model))
 
 
 def audit_file(folder: Path) -> Path:

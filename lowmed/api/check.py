@@ -101,9 +101,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import rows_of_start, warnings_of_start
-    from lowmed.engine.tokenizer import local_tokens
     from lowmed.evaluation import dev
-    from lowmed.evaluation.row_lengths import describe_row_lengths
     from lowmed.evaluation.split_size import describe_split
     from lowmed.rewards import with_corpus
     from lowmed.rewards.abstention import gold_subset
@@ -129,7 +127,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         rejected=data.rejected,
         difficulty=data.filter_effect,
         explanations=(*data.unexplained_lines, *_bridge_lines(recipe, data.split.train)),
-        lengths=tuple(describe_row_lengths(recipe, data.split, lambda: local_tokens(recipe.model))),
+        lengths=_row_lengths(recipe, data.split),
         images=_image_check(recipe, data.split),
         memory=_memory_lines(recipe),
         rewards=reward_report,
@@ -151,6 +149,14 @@ def _bridge_lines(recipe: "Recipe", samples: "Sequence[Sample]") -> tuple[str, .
     except RecipeError as error:
         return (f"`lowmed bridge` refuses these data: {error.what}", f"fix: {error.fix}")
     return (f"SFT rounds of `lowmed bridge` train on {len(kept):,} of {len(samples):,} questions",)
+
+
+def _row_lengths(recipe: "Recipe", data_split: "DataSplit") -> tuple[str, ...]:
+    from lowmed.engine.tokenizer import local_tokens
+    from lowmed.evaluation.row_lengths import describe_row_lengths
+
+    held_out = [sample for part in data_split.held_out.values() for sample in part]
+    return tuple(describe_row_lengths(recipe, data_split.train, held_out, lambda: local_tokens(recipe.model)))
 
 
 def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:

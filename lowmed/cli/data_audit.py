@@ -45,15 +45,18 @@ def audit(
     lowmed data audit data/vqa-rad
     lowmed data audit data/mine --against data/vqa-rad --against data/slake
     lowmed data audit data/vqa-rad --resplit image
+    lowmed data audit data/mine --recipe rarl
     lowmed grpo -r rl-plain data.source=folder data.path=data/vqa-rad/samples.by-image.jsonl data.split_by=official
     """
     from lowmed.api import audit as api
+    from lowmed.recipe.io import load_recipe
 
     record = api.audit(
         folder,
         against=against or [],
         max_image_tokens=max_image_tokens or image_budget(recipe),
         resplit=resplit,
+        recipe=load_recipe(recipe) if recipe else None,
         progress=progress,
     )
     if as_json:

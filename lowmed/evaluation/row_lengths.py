@@ -13,7 +13,6 @@ from lowmed.prompt import Family
 from lowmed.sample import Sample
 
 if TYPE_CHECKING:
-    from lowmed.data.split import DataSplit
     from lowmed.recipe import Recipe
 
 MIN_CONTEXT = 8192  # tokens; every supported base has this context or a larger one
@@ -23,16 +22,16 @@ Tokens = tuple[CountTokens, int]  # of a model: counts the tokens of a text; its
 
 
 def describe_row_lengths(
-    recipe: "Recipe", data_split: "DataSplit", load_tokens: Callable[[], Tokens | None]
+    recipe: "Recipe", train: Sequence[Sample], held_out: Sequence[Sample], load_tokens: Callable[[], Tokens | None]
 ) -> list[str]:
     """Lines about prompts, gold answers and reference completions that are too long; none if all fit.
 
     Args:
         recipe: the recipe, whose limits count.
-        data_split: the rows.
+        train: the questions to train on.
+        held_out: the questions to evaluate on.
         load_tokens: loads the tokenizer of the recipe's model; returns None if it is not on this machine.
     """
-    train, held_out = data_split.train, [sample for part in data_split.held_out.values() for sample in part]
     asking, training = recipe.prompts.asking, recipe.prompts.training
     longest = recipe.method.max_sampled_tokens
     checks = [

@@ -20,6 +20,7 @@ from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.ingest.prepared_folder import data_card
 from lowmed.data.load import load
 from lowmed.errors import DataError
+from lowmed.recipe.io import load_recipe
 from lowmed.records import read_record
 from lowmed.report.data_page import audit_page, show_page
 from lowmed.report.data_sheet import rows, terminal
@@ -329,3 +330,14 @@ def test_golds_that_cannot_be_learnt_are_points_for_review(tmp_path: Path) -> No
     assert (result["gold"]["letters"], result["gold"]["outside"]) == (1, 1)
     assert "1 gold answers are a letter, and the questions have no options" in result["review"]
     assert "1 gold answers hold a box outside of the stored image" in result["review"]
+
+
+def test_rows_that_are_too_long_for_a_recipe_are_points_for_review(tmp_path: Path) -> None:
+    save_images(tmp_path, "0.png", "1.png")
+    rows_ = [
+        {"id": str(at), "images": [f"{at}.png"], "question": "Where?", "answer": answer, "kind": "open", "split": split}
+        for at, (answer, split) in enumerate([("left", "train"), ("The mass is on the left. " * 200, "test")])
+    ]
+    jsonl(tmp_path / "samples.jsonl", *rows_)
+    result = api.audit(tmp_path, recipe=load_recipe("rarl", nano=True))
+    assert any(note.startswith("1 held-out answers need more than the 256 tokens") for note in result.review)

@@ -10,6 +10,7 @@ from lowmed.engine.tokenizer import local_tokens
 from lowmed.evaluation.row_lengths import Tokens, describe_row_lengths
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import load_recipe
+from lowmed.sample import Sample
 
 
 def split_of(recipe: Recipe, **changes: str) -> DataSplit:
@@ -20,7 +21,11 @@ def split_of(recipe: Recipe, **changes: str) -> DataSplit:
 
 
 def lines(recipe: Recipe, data_split: DataSplit) -> list[str]:
-    return describe_row_lengths(recipe, data_split, lambda: local_tokens(recipe.model))
+    return describe_row_lengths(recipe, data_split.train, held_out(data_split), lambda: local_tokens(recipe.model))
+
+
+def held_out(data_split: DataSplit) -> list[Sample]:
+    return [sample for part in data_split.held_out.values() for sample in part]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,8 @@ def test_rows_that_fit_need_no_tokenizer(rarl: Recipe) -> None:
     def load() -> Tokens | None:
         raise AssertionError("the tokenizer was loaded")
 
-    assert describe_row_lengths(rarl, for_recipe(rarl).split, load) == []
+    data_split = for_recipe(rarl).split
+    assert describe_row_lengths(rarl, data_split.train, held_out(data_split), load) == []
 
 
 def test_an_answer_that_no_completion_can_hold_is_named(rarl: Recipe) -> None:
@@ -57,5 +63,5 @@ def test_reference_completions_that_evaluation_truncates_are_named() -> None:
 def test_without_the_tokenizer_long_rows_are_counted(rarl: Recipe) -> None:
     spec = rarl.model.model_copy(update={"name": "nobody/has-this-model"})
     assert local_tokens(spec) is None
-    [line] = describe_row_lengths(rarl, split_of(rarl, answer="mass " * 400), lambda: None)
+    [line] = describe_row_lengths(rarl, split_of(rarl, answer="mass " * 400).train, [], lambda: None)
     assert line.startswith("1 long rows were not counted in tokens")
