@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lowmed.api.merge import merge
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
+    from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
     from lowmed.api.train import resume_training, train
@@ -65,6 +66,7 @@ _MODULES = {
     "score": "lowmed.api.score",
     "show_run": "lowmed.api.runs",
     "train": "lowmed.api.train",
+    "trust_reward": "lowmed.api.rewards",
     "verify": "lowmed.api.verify",
 }
 
@@ -97,6 +99,7 @@ __all__ = [
     "score",
     "show_run",
     "train",
+    "trust_reward",
     "verify",
 ]
 

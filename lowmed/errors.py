@@ -38,3 +38,7 @@ class SetupError(LowmedError):
 
 class RunError(LowmedError):
     """A run directory is missing, already exists, or does not fit the command."""
+
+
+class JudgeUnavailableError(RunError):
+    """The judge fails too often, or does not finish in time. A training run stops with a checkpoint and can resume."""

@@ -156,6 +156,11 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise
 
 
+def config_folder() -> Path:
+    """The folder of the user's private files, `$XDG_CONFIG_HOME/lowmed`; it may not exist yet."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "lowmed"
+
+
 def utc_now() -> str:
     """The UTC time in ISO format, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -103,16 +103,19 @@ def resume_bridge(
 
     Raises:
         RunError: the directory contains no bridge, or its bridge.json is damaged or of a newer format.
+        RecipeError: the user has not approved the file of a custom reward.
     """
     from lowmed.evaluation.records import BridgeRecord
     from lowmed.recipe.io import load_recipe
     from lowmed.records import read_record
+    from lowmed.rewards import require_trusted
 
     started, folder = time.monotonic(), Path(folder)
     if not (folder / RECORD).is_file():
         raise RunError("not a bridge directory", str(folder), f"name a directory that holds {RECORD}")
     read_record(folder / RECORD, BridgeRecord)
     recipe = load_recipe(str(folder / "recipe.yaml"))
+    require_trusted(recipe.method.reward_specs)  # before hours of stages that need no rewards
     return _walk(folder, recipe, Clock(started, max_minutes), progress, log)
 
 

@@ -47,10 +47,12 @@ def extend_training(
         RunError: the run has no checkpoint, or is being trained, or the new directory exists.
     """
     from lowmed.api.train import resume_training
+    from lowmed.rewards import require_trusted
     from lowmed.run import RECIPE, open_run
 
     source = open_run(fspath(run))
     recipe = _extended_recipe(source.folder / RECIPE, source.recipe, overrides)
+    require_trusted(recipe.method.reward_specs)  # before anything is copied
     with source.lock():
         extended = _copy(source, recipe, Path(out), log)
     return resume_training(

@@ -4,6 +4,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lowmed.progress import Progress, silent
+
 if TYPE_CHECKING:
     from lowmed.judge.records import RubricCalibration
 
@@ -16,6 +18,7 @@ def calibrate(
     rubric: Literal["answer", "clinical"] = "answer",
     judge_prices: tuple[float, float] | None = None,
     out: str | PathLike[str] | None = None,
+    progress: Progress = silent,
 ) -> "RubricCalibration":
     """Measure a judge's agreement with human labels, and its resistance to attacks.
 
@@ -26,6 +29,7 @@ def calibrate(
         rubric: what is judged.
         judge_prices: per million prompt and completion tokens.
         out: file for the result, for `judge.calibration` of a recipe.
+        progress: opens a progress bar.
 
     Raises:
         DataError: the file is missing, or a row is invalid.
@@ -37,7 +41,7 @@ def calibrate(
     chosen = RUBRICS[rubric]
     rows, skipped = judge_calibration.read(Path(labeled), chosen)
     judge = Judge(judge_url, judge_model, prices=judge_prices)
-    result = judge_calibration.calibrate(judge, chosen, rows, skipped_rows=skipped)
+    result = judge_calibration.calibrate(judge, chosen, rows, skipped_rows=skipped, progress=progress)
     if out:
         calibration.write(Path(out), judge, chosen, result)
     return result

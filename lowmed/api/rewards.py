@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import asdict, dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from lowmed.recipe import Recipe
     from lowmed.rewards.check import RewardsReport
     from lowmed.rewards.embedding_calibration import EmbeddingCalibration
+    from lowmed.rewards.trust import RewardFile
     from lowmed.sample import Sample
 
 
@@ -98,6 +100,37 @@ def check_rewards(recipe: "Recipe") -> "RewardsReport":
     report = check.check_rewards(built, gold_subset(samples), family)
     searched = search.search_hacks(built, gold_subset(samples), family)
     return replace(report, search=searched, failures=(*report.failures, *searched.failures))
+
+
+def reward_file(path: str | PathLike[str]) -> "RewardFile":
+    """Read a file with custom rewards, without executing it.
+
+    Raises:
+        RecipeError: there is no such file, or it is no Python file of a normal size.
+    """
+    from lowmed.rewards.trust import read_reward_file
+
+    return read_reward_file(Path(fspath(path)), "the file with rewards")
+
+
+def trust_reward(file: "RewardFile | str | PathLike[str]") -> str:
+    """Allow a Python file to run as a custom reward on this machine, without a question, until its content changes.
+
+    Args:
+        file: the file; read it first, because it runs with all of your rights.
+
+    Returns:
+        The SHA-256 of its content.
+
+    Raises:
+        RecipeError: as `reward_file`.
+        SetupError: the list of approved files cannot be written.
+    """
+    from lowmed.rewards.trust import RewardFile, approve
+
+    read = file if isinstance(file, RewardFile) else reward_file(file)
+    approve(read)
+    return read.digest
 
 
 def calibrate_embedding(recipe: "Recipe", model: str, out: Path | None = None) -> "EmbeddingCalibration":

@@ -18,7 +18,8 @@ def chat(target: Target, port: Port = 7860) -> None:
     lowmed chat nano --port 7861
 
     For a run, the page shows the answers of the base and of the tuned model side by side. Needs the extra `ui`.
-    The page is bound to 127.0.0.1, without share link or analytics. Uploaded images are removed at the end.
+    The page is bound to 127.0.0.1, without share link or analytics. Open the printed URL: without its token, and from
+    other pages or hosts, every request is refused. Uploaded images are removed at the end.
     """
     import signal
 
@@ -26,9 +27,9 @@ def chat(target: Target, port: Port = 7860) -> None:
 
     device.silence_libraries()
     from lowmed.evaluation.target import open_target
-    from lowmed.ship.chat import HOST, serve_page
+    from lowmed.ship.chat import serve_page
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM also removes the uploaded images
-    with serve_page(open_target(target), port) as page:
-        info(f"page    http://{HOST}:{port}   (Ctrl-C ends it)")
-        page.block_thread()
+    with serve_page(open_target(target), port) as served:
+        info(f"page    {served.url}   (Ctrl-C ends it)")
+        served.page.block_thread()

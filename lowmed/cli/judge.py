@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lowmed.cli import options
-from lowmed.cli.progress import info
+from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
     from lowmed.judge.records import RubricCalibration
@@ -61,7 +61,9 @@ def calibrate(
     """
     from lowmed.api.judge import calibrate as run_calibration
 
-    calibration = run_calibration(labeled, judge_url, judge_model, rubric=rubric, judge_prices=judge_prices, out=out)
+    calibration = run_calibration(
+        labeled, judge_url, judge_model, rubric=rubric, judge_prices=judge_prices, out=out, progress=progress
+    )
     if as_json:
         print(json.dumps(calibration.model_dump(mode="json"), indent=2))
     else:

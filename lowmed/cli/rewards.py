@@ -1,6 +1,7 @@
 """`lowmed rewards`: list and describe the rewards, and check those of a recipe."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,7 @@ SHOWN_CHARACTERS = 160
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List, describe, check and calibrate rewards.",
+    help="List, describe, check, calibrate and trust rewards.",
 )
 
 
@@ -131,6 +132,34 @@ def calibrate(
         print(f"written to {out}" + ("" if result.usable else ", although the model is not usable as a reward"))
     if not result.usable:
         raise typer.Exit(1)
+
+
+@app.command()
+def trust(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file with rewards, FILE.py.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Allow a Python file to run as a reward on this machine.
+
+    \b
+    lowmed rewards trust mine.py
+    lowmed rewards trust mine.py --yes
+
+    Read the file first: it runs with all of your rights. Every command refuses a file that was not allowed, or that
+    has changed since. Digest and path are stored in ~/.config/lowmed/trusted_rewards.jsonl.
+    """
+    from lowmed.api import rewards
+    from lowmed.errors import SetupError
+
+    read = rewards.reward_file(file)
+    path = "".join(character if character.isprintable() else "?" for character in str(read.path.resolve()))
+    typer.echo(f"file    {path}\nsize    {len(read.content):,} bytes\nSHA-256 {read.digest}", err=True)
+    if not yes and not sys.stdin.isatty():
+        raise SetupError("nothing was allowed: there is no terminal to ask on", path, "add --yes")
+    if not yes:
+        typer.confirm("Did you read the file, and may it run on this machine?", abort=True, err=True)
+    rewards.trust_reward(read)
+    typer.echo("trusted until its content changes", err=True)
 
 
 def _search_lines(report: "SearchReport") -> Iterable[str]:

@@ -139,6 +139,7 @@ def _print(kind: str, run: "Run") -> None:
         steps = f"{record.steps} of {run.recipe.method.max_steps}"
         info(f"stopped ({record.reason}) after step {steps}; nothing is lost")
         info(f"next    lowmed {kind} --resume {run.folder}")
-        raise typer.Exit(0 if record.reason == "time" else 130)
+        by_signal = (record.reason or "").startswith("SIG")
+        raise typer.Exit(0 if record.reason == "time" else 130 if by_signal else 1)
     info(f"done    {record.seconds:.0f} s, peak {record.peak_gib:.2f} GiB, adapter in {run.adapter}")
     info(f"next    lowmed eval {run.folder} --with-base")

@@ -18,7 +18,7 @@ from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
-from lowmed.errors import LowmedError, RunError
+from lowmed.errors import JudgeUnavailableError, LowmedError, RunError
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
 from lowmed.plan import architecture
@@ -99,7 +99,7 @@ def _train(
     resume: bool,
     log: Log,
 ) -> str:
-    from lowmed.engine import callbacks, tracking
+    from lowmed.engine import callbacks, pause, tracking
 
     started = time.monotonic()
     recipe = run.recipe
@@ -146,6 +146,8 @@ def _train(
     if dev:
         trainer.add_callback(dev)
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
+    step_start = pause.StepStart()
+    trainer.add_callback(step_start)
     checkpoint = _rewind(run) if resume else None
     step = checkpoint_step(checkpoint)
     if dev:
@@ -158,7 +160,12 @@ def _train(
     tracked = tracking.track(run, trainer, step, rows, data_split.open_image, is_finished)
     if not stopped_before:
         with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards), tracked:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            try:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            except JudgeUnavailableError as error:
+                step_start.save_checkpoint(trainer)
+                stop.reason = error.what
+                log(f"judge   {error.what}\n        at {error.where}; {error.fix}")
         step = trainer.state.global_step
         if not is_finished() and not stop.reason:  # e.g. a StopIteration, which the trainer takes for the end of data
             what = f"training ended after step {step} of {recipe.method.max_steps} without an error"

@@ -16,11 +16,14 @@ from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import SetupError
 from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
 from lowmed.judge import openai_client
+from lowmed.judge.job import Job, JobEndedError
 from lowmed.sample import Sample
 
 CONCURRENT_REQUESTS = 8
 PAUSES_SECONDS = (0.5, 2.0, 8.0)  # before each retry of a busy server
 SECONDS_PER_COMPLETION = 600
+SECONDS_PER_JOB = 900.0  # and those of its completions, which a slow server on a CPU takes
+JOB_SECONDS_PER_COMPLETION = 120.0
 KEY = "LOWMED_API_KEY"
 # vLLM continues the last message with these. llama.cpp always continues one of the assistant.
 CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}
@@ -44,6 +47,9 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
     def answer(
         samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
     ) -> Iterator[Completion]:
+        total = len(samples) * copies
+        job = Job(SECONDS_PER_JOB + JOB_SECONDS_PER_COMPLETION * total / CONCURRENT_REQUESTS)
+
         def one(number: int) -> Completion:
             sample = samples[number // copies]
             body = {
@@ -53,13 +59,15 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
                 "temperature": temperature,
                 **(CONTINUE if family.prefill else {}),
             }
-            return _completion(sample, _post(client, url, body), url, family)
+            return _completion(sample, _post(client, url, body, job), url, family)
 
         with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
-            for start in range(
-                0, len(samples) * copies, CONCURRENT_REQUESTS
-            ):  # in batches, so that a failure stops soon
-                yield from pool.map(one, range(start, min(start + CONCURRENT_REQUESTS, len(samples) * copies)))
+            try:
+                for start in range(0, total, CONCURRENT_REQUESTS):  # in batches, so that a failure stops soon
+                    yield from pool.map(one, range(start, min(start + CONCURRENT_REQUESTS, total)))
+            except BaseException:
+                job.end()  # the other requests, which may last for minutes
+                raise
 
     return answer
 
@@ -86,14 +94,17 @@ def _png(open_image: OpenImage, reference: str, policy: PixelPolicy) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _post(client: httpx.Client, url: str, body: dict[str, Any]) -> Any:
+def _post(client: httpx.Client, url: str, body: dict[str, Any], job: Job) -> Any:
     """The server's response, retried while the server is busy.
 
     Raises:
-        SetupError: it does not respond, or rejects the request.
+        SetupError: it does not respond, rejects the request, or is too slow for the whole evaluation.
     """
     try:
-        return openai_client.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_COMPLETION)
+        return openai_client.complete(client, url, body, pauses=PAUSES_SECONDS, seconds=SECONDS_PER_COMPLETION, job=job)
+    except JobEndedError as error:
+        fix = "use a faster server, then repeat the command; the stored completions are kept"
+        raise SetupError(f"the endpoint is too slow: {error}", url, fix) from error
     except openai_client.NoResponseError as error:
         start = "start the server, then repeat the command"
         fix = start if error.status is None else "check --endpoint and --model; the stored completions are kept"
@@ -108,7 +119,7 @@ def _completion(sample: Sample, content: Any, url: str, family: prompt.Family) -
         finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
     except (KeyError, IndexError, TypeError) as error:
         raise SetupError(
-            f"the endpoint's response is not a chat completion: {str(content)[:200]}",
+            f"the endpoint's response is not a chat completion: {openai_client.shown(str(content))}",
             url,
             "set --endpoint to the OpenAI-compatible URL, .../v1",
         ) from error

@@ -13,6 +13,7 @@ from lowmed.evaluation.score import question_of_row
 from lowmed.judge import ANSWER, CLINICAL, Judge, Query, Rubric, Verdict
 from lowmed.judge.calibration import faults
 from lowmed.judge.records import Agreement, Attacks, Disagreement, Rate, RubricCalibration
+from lowmed.progress import Progress, silent
 from lowmed.records import printable
 from lowmed.rewards.format import thought, thought_fault
 
@@ -79,7 +80,14 @@ def _labeled(row: Mapping[str, Any], rubric: Rubric, where: str) -> LabeledAnswe
     return LabeledAnswer(Query(rubric, str(row["question"]), question.golds, judged), label)
 
 
-def calibrate(judge: Judge, rubric: Rubric, rows: Sequence[LabeledAnswer], *, skipped_rows: int) -> RubricCalibration:
+def calibrate(
+    judge: Judge,
+    rubric: Rubric,
+    rows: Sequence[LabeledAnswer],
+    *,
+    skipped_rows: int,
+    progress: Progress = silent,
+) -> RubricCalibration:
     """Measure a judge on labeled rows.
 
     Rules settle many rows without a request, so agreement over all rows says little about the model. It is therefore
@@ -90,12 +98,15 @@ def calibrate(judge: Judge, rubric: Rubric, rows: Sequence[LabeledAnswer], *, sk
         rubric: its rubric.
         rows: the labeled rows.
         skipped_rows: number of rows that were left out.
+        progress: opens a progress bar.
 
     Raises:
         RunError, SetupError: the judge fails too often, or the server rejects the request.
     """
     queries = [row.query for row in rows if row.query]
-    judged = iter(judge.ask_all(queries, strict=True))
+    with progress("judge", len(queries)) as advance:
+        judged = iter(judge.ask_all(queries, strict=True, advance=advance))
+        advance(len(queries), "")  # equal ones are sent once
     no_text = Verdict(False, _NO_TEXT, "rule")
     verdicts = [next(judged) if row.query else no_text for row in rows]
     pairs = [(row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict.value is not None]

@@ -32,11 +32,12 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
         advance: called with the number of open completions done and the system's name.
 
     Raises:
-        RunError: no completions, or the judge fails too often.
+        RunError: no completions, or the judge fails too often or is too slow.
         SetupError: the server rejects the request.
     """
     done = 0
     identity = _identity_key(judge.identity(ANSWER).model_dump())
+    job = judge.job(sum(len(open_rows(folder, system)) for system in judged_systems(folder)))
     try:
         for system in judged_systems(folder):
             stored = {
@@ -50,7 +51,12 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
             for start in range(0, len(new), QUERIES_PER_WRITE):
                 part = new[start : start + QUERIES_PER_WRITE]
                 last = start + QUERIES_PER_WRITE >= len(new)
-                verdicts = judge.ask_all([query for _, query in part], strict=last)
+                before = done
+
+                def note(number: int, counts: str, before: int = before, system: str = system) -> None:
+                    advance(before + number, f"{system}: {counts}")
+
+                verdicts = judge.ask_all([query for _, query in part], strict=last, job=job, advance=note)
                 lines: list[StoredVerdict] = [
                     {
                         "system": system,

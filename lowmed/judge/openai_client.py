@@ -12,9 +12,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from lowmed.errors import SetupError
+from lowmed.judge.job import Job
 
+KEYS = ("LOWMED_JUDGE_KEY", "LOWMED_API_KEY")
 MAX_WAIT_SECONDS = 60.0  # upper bound on a busy server's Retry-After
 MAX_RESPONSE_BYTES = 4_000_000
+SHOWN_CHARACTERS = 200
+SHORTEST_KEY = 6  # a shorter one is no secret, and may be a part of any text
 
 
 class NoResponseError(Exception):
@@ -63,9 +67,26 @@ def client(url: str, option: str, key: str) -> httpx.Client:
     """
     host(url, option)
     secret = os.environ.get(key, "").strip()
-    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-    # Requests to this machine never go through a proxy.
-    return httpx.Client(headers=headers, trust_env=not _is_this_machine(url))
+    headers = {"Accept-Encoding": "identity"}  # a few compressed bytes could fill the memory
+    if secret:
+        headers["Authorization"] = f"Bearer {secret}"
+    # Requests to this machine never go through a proxy. Each request has its own connection, which its limit can end.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(headers=headers, trust_env=not _is_this_machine(url), limits=limits)
+
+
+def redacted(text: str) -> str:
+    """A server's text without the keys, which it may repeat."""
+    for key in (os.environ.get(name, "").strip() for name in KEYS):
+        if len(key) >= SHORTEST_KEY:
+            text = text.replace(key, "[key]")
+    return text
+
+
+def shown(text: str) -> str:
+    """A server's text for a message: one short line without keys and control characters."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in redacted(text)).split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
 
 
 def complete(
@@ -75,6 +96,7 @@ def complete(
     *,
     pauses: Sequence[float],
     seconds: float,
+    job: Job,
     retry_on: tuple[type[Exception], ...] = (),
 ) -> Any:
     """The server's response to one chat request, retried while it is busy, once per pause.
@@ -84,49 +106,83 @@ def complete(
         url: URL of the API, .../v1
         body: the request.
         pauses: seconds before each retry; a busy server may ask for more by `Retry-After`.
-        seconds: timeout of one try, however slowly the response arrives.
+        seconds: timeout of one try, however slowly the response arrives. After it there is no other try.
+        job: the job of the request, whose end also ends the request and its pauses.
         retry_on: connection errors that are retried too.
 
     Raises:
         NoResponseError: no usable response after all tries.
+        JobEndedError: the time of the job is over.
     """
     address = f"{url.rstrip('/')}/chat/completions"
     for pause in (*pauses, None):
+        left = job.left()
         try:
-            status, content, wait = _send(client, address, body, seconds)
+            status, content, wait = _send(client, address, body, min(seconds, left), job)
         except httpx.RequestError as error:
-            if pause is None or not isinstance(error, retry_on):
-                raise NoResponseError(f"does not respond: {str(error) or type(error).__name__}") from error
+            job.left()
+            if pause is None or not isinstance(error, retry_on) or isinstance(error, httpx.ReadTimeout):
+                why = shown(str(error)) or type(error).__name__
+                raise NoResponseError(f"does not respond: {why}") from error
             wait = 0.0
         else:
             if pause is None or not (status == 429 or status >= 500):
                 return _document(status, content)
-        time.sleep(min(MAX_WAIT_SECONDS, max(wait, pause * random.uniform(0.8, 1.2))))
+        job.pause(min(MAX_WAIT_SECONDS, max(wait, pause * random.uniform(0.8, 1.2))))
     raise AssertionError("the last try returns or raises")
 
 
-def _send(client: httpx.Client, address: str, body: dict[str, Any], seconds: float) -> tuple[int, bytes, float]:
+def _send(
+    client: httpx.Client, address: str, body: dict[str, Any], seconds: float, job: Job
+) -> tuple[int, bytes, float]:
     end = time.monotonic() + seconds
-    with client.stream("POST", address, json=body, timeout=seconds) as response:
-        content = b""
-        for piece in response.iter_bytes():
-            content += piece
-            if time.monotonic() > end:
-                raise httpx.ReadTimeout(f"not done after {seconds:g} s")
-            if len(content) > MAX_RESPONSE_BYTES:
-                raise NoResponseError(f"sends more than {MAX_RESPONSE_BYTES} bytes", response.status_code)
+    with job.limit(seconds) as watch:
+
+        def trace(event: str, info: dict[str, Any]) -> None:
+            if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+                watch(info["return_value"].get_extra_info("socket"))
+
+        try:
+            with client.stream("POST", address, json=body, timeout=seconds, extensions={"trace": trace}) as response:
+                content = _content(response)
+        except httpx.RequestError as error:
+            if time.monotonic() >= end:  # the limit shut the connection down
+                raise httpx.ReadTimeout(f"not done after {seconds:.3g} s") from error
+            raise
         wait = response.headers.get("Retry-After", "")
-        return response.status_code, content, float(wait) if wait.isdecimal() else 0.0
+        return response.status_code, content, float(wait[:9]) if wait.isascii() and wait.isdecimal() else 0.0
+
+
+def _content(response: httpx.Response) -> bytes:
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise NoResponseError("sends compressed data, which was not requested", response.status_code)
+    content = b""
+    for piece in response.iter_raw():
+        content += piece
+        if len(content) > MAX_RESPONSE_BYTES:
+            raise NoResponseError(f"sends more than {MAX_RESPONSE_BYTES} bytes", response.status_code)
+    return content
 
 
 def _document(status: int, content: bytes) -> Any:
-    shown = f"responds with {status}: {content[:300].decode(errors='replace')}"
+    message = f"responds with {status}: {shown(content[:4000].decode(errors='replace'))}"
     if not 200 <= status < 300:
-        raise NoResponseError(shown, status)
+        raise NoResponseError(message, status)
     try:
-        return json.loads(content)
+        return _without_keys(json.loads(content))
     except (ValueError, RecursionError) as error:
-        raise NoResponseError(shown, status) from error
+        raise NoResponseError(message, status) from error
+
+
+def _without_keys(document: Any) -> Any:
+    match document:
+        case str():
+            return redacted(document)
+        case list():
+            return [_without_keys(part) for part in document]
+        case dict():
+            return {redacted(key): _without_keys(part) for key, part in document.items()}
+    return document
 
 
 def _is_this_machine(url: str) -> bool:

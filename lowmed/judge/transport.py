@@ -1,11 +1,13 @@
 """One query sent to a judge's server, with retries."""
 
 import threading
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lowmed.errors import SetupError
 from lowmed.judge import verdict
+from lowmed.judge.job import Job, JobEndedError
 from lowmed.judge.rubric import PARAMETERS, Query
 from lowmed.judge.usage import Usage
 from lowmed.judge.verdict import Verdict
@@ -15,7 +17,7 @@ if TYPE_CHECKING:  # httpx takes 0.2 s to import, and most commands use no judge
 
 KEY = "LOWMED_JUDGE_KEY"
 OPTION = "--judge-url"
-PAUSES_SECONDS = (0.5, 2.0, 8.0, 20.0)  # before each retry of a busy or silent server
+PAUSES_SECONDS = (0.5, 2.0, 8.0, 20.0)  # before each retry of a busy or unreachable server
 ATTEMPTS = 2  # a malformed verdict is requested once more, with another code
 
 
@@ -33,11 +35,15 @@ class Transport:
         self.url, self.model, self.seconds, self.usage = url, model, seconds, usage
         self._lock = threading.Lock()
 
-    def send(self, query: Query) -> Verdict:
+    def send(self, query: Query, job: Job) -> Verdict:
         """The judge's verdict; its value is None, with the reason, if the judge failed.
 
+        Args:
+            query: the query.
+            job: the job that it belongs to.
+
         Raises:
-            RunError: more than 5 % of the queries so far failed.
+            JudgeUnavailableError: too many queries failed, or the time of the job is over.
             SetupError: the server rejects the request.
         """
         from lowmed.judge import openai_client
@@ -46,10 +52,12 @@ class Transport:
         why = ""
         for attempt in range(ATTEMPTS):
             try:
-                return self._request(query, query.code(attempt))
+                return self._request(query, query.code(attempt), job)
             except verdict.MalformedError as error:
                 self.usage.add(malformed=1)
-                why = str(error)
+                why = openai_client.shown(str(error))
+            except JobEndedError as error:
+                raise self.usage.late(str(error)) from error
             except openai_client.NoResponseError as error:
                 if error.status is not None and 300 <= error.status < 500 and error.status not in (408, 429):
                     fix = f"check {OPTION}, --judge-model and {KEY}"
@@ -57,10 +65,10 @@ class Transport:
                 why = str(error)
                 break
         self.usage.add(unanswered=1)
-        self.usage.stop_if_failing()
+        self.usage.stop_if_failing(last=why)
         return Verdict(None, why, "failed")
 
-    def _request(self, query: Query, code: str) -> Verdict:
+    def _request(self, query: Query, code: str, job: Job) -> Verdict:
         import httpx
 
         from lowmed.judge import openai_client
@@ -75,13 +83,19 @@ class Transport:
             **PARAMETERS,
         }
         content = openai_client.complete(
-            client, self.url, body, pauses=PAUSES_SECONDS, seconds=self.seconds, retry_on=(httpx.RequestError,)
+            client,
+            self.url,
+            body,
+            pauses=PAUSES_SECONDS,
+            seconds=self.seconds,
+            job=job,
+            retry_on=(httpx.RequestError,),
         )
         prompt_tokens, completion_tokens = verdict.tokens(content)
         self.usage.add(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         result = verdict.read(content, query, code)
         self.usage.add(answered=1)
-        return result
+        return replace(result, why=openai_client.redacted(result.why))
 
     @cached_property
     def _client(self) -> "httpx.Client":

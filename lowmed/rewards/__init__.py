@@ -3,7 +3,7 @@
 A value of None means that the reward abstains; 0 is a verdict.
 """
 
-from lowmed.rewards.registry import REWARDS, build, for_recipe, needs, needs_of
+from lowmed.rewards.registry import REWARDS, build, for_recipe, needs, needs_of, require_trusted
 from lowmed.rewards.score import Need, Reward, Rollout, Score
 from lowmed.rewards.weighted import Weighted, total, values_after_gates, with_corpus
 
@@ -18,6 +18,7 @@ __all__ = [
     "for_recipe",
     "needs",
     "needs_of",
+    "require_trusted",
     "total",
     "values_after_gates",
     "with_corpus",

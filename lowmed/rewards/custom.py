@@ -1,11 +1,12 @@
-"""Custom rewards: a function in a Python file, named in a recipe as `FILE.py:FUNCTION`."""
+"""Custom rewards: a function in a Python file, named in a recipe as `FILE.py:FUNCTION`, and approved by the user."""
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from lowmed.errors import RecipeError
 from lowmed.rewards.score import Reward, Score
+from lowmed.rewards.trust import RewardFile, read_reward_file, require_approved
 from lowmed.sample import Sample
 
 
@@ -40,20 +41,23 @@ def is_custom(name: str) -> bool:
     return ".py:" in name
 
 
-def require_file(name: str) -> Path:
+def require_file(name: str) -> RewardFile:
     """The file of the reward `FILE.py:FUNCTION`, without executing it.
 
     Raises:
-        RecipeError: the file does not exist.
+        RecipeError: the file does not exist, or is no Python file.
     """
-    path = name.rpartition(":")[0]
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise RecipeError(
-            f"there is no file {path}",
-            f"method.rewards, {name}",
-            "correct the path; it is relative to the directory in which you run the command",
-        )
+    return read_reward_file(Path(name.rpartition(":")[0]), f"method.rewards, {name}")
+
+
+def require_trusted(name: str) -> RewardFile:
+    """The file of the reward `FILE.py:FUNCTION`, whose content the user has approved, without executing it.
+
+    Raises:
+        RecipeError: as `require_file`, or the user has not approved the file.
+    """
+    file = require_file(name)
+    require_approved(file, f"method.rewards, {name}")
     return file
 
 
@@ -61,16 +65,15 @@ def load(name: str) -> CustomReward:
     """Load the reward `FILE.py:FUNCTION`. This executes the file.
 
     Raises:
-        RecipeError: the file or the function does not exist, or the file raises an exception.
+        RecipeError: as `require_trusted`; or the function does not exist, or the file raises an exception.
     """
+    file = require_trusted(name)
     path, _, function = name.rpartition(":")
-    file = require_file(name)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None  # a path that ends in .py always has a loader
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(file.path.stem)
+    module.__file__ = str(file.path)
     try:
-        spec.loader.exec_module(module)
+        # The content that was approved, not the file, which may change, nor a compiled copy in `__pycache__`.
+        exec(compile(file.content, str(file.path), "exec"), module.__dict__)  # noqa: S102
     except Exception as error:  # the user's code may raise anything
         raise RecipeError(
             f"the file does not run: {type(error).__name__}: {error}", f"method.rewards, {name}", "correct the file"

@@ -90,16 +90,28 @@ def build(
         max_new_tokens: the length at which completions are truncated, in tokens.
 
     Raises:
-        RecipeError: a reward is unknown or named twice, an option is unknown or has a wrong value, or a reward needs a
-            judge and there is none.
+        RecipeError: a reward is unknown or named twice, an option is unknown or has a wrong value, a reward needs a
+            judge and there is none, or the user has not approved the file of a custom reward.
     """
     rewards = [_as_spec(spec) for spec in specs]
     _require_distinct(rewards)
     for spec in rewards:  # all of them before a custom reward is executed
         _require_valid_options(spec)
         _require_judge(spec, judge)
+    require_trusted(rewards)
     settings = {"completion_format": completion_format, "judge": judge, "max_new_tokens": max_new_tokens}
     return [Weighted(spec.name, spec.weight, _construct(spec, settings), spec.gate, needs_of(spec)) for spec in rewards]
+
+
+def require_trusted(specs: Sequence[RewardSpec]) -> None:
+    """Check that the user has approved the files of all custom rewards, without executing one.
+
+    Raises:
+        RecipeError: a file is missing, has not been approved on this machine, or has changed since.
+    """
+    for spec in specs:
+        if custom.is_custom(spec.name):
+            custom.require_trusted(spec.name)
 
 
 def options(name: str) -> dict[str, tuple[Any, Any]]:

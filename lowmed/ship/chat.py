@@ -1,9 +1,11 @@
 """A local web page to ask a model: images, a question, and the answers of base and tuned model side by side."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lowmed.errors import LowmedError, SetupError
 from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
 from lowmed.evaluation.target import EvalTarget
 from lowmed.sample import Sample
+from lowmed.ship import chat_guard
 from lowmed.ship.ask import ask_model, open_images, question_sample
 from lowmed.ship.records import AskResult
 
@@ -65,9 +68,24 @@ class ChatModel:
         return answer
 
 
+@dataclass(frozen=True)
+class ServedPage:
+    """A page that is being served.
+
+    Attributes:
+        page: gradio's Blocks.
+        url: its address, with the token without which every request is refused.
+    """
+
+    page: Any
+    url: str
+
+
 @contextmanager
-def serve_page(target: EvalTarget, port: int) -> Iterator[Any]:
+def serve_page(target: EvalTarget, port: int) -> Iterator[ServedPage]:
     """Serve the page. Uploaded images are kept in a private folder that is removed at the end.
+
+    Requests from other hosts or pages, and requests without the token, are refused.
 
     Args:
         target: the model.
@@ -83,7 +101,9 @@ def serve_page(target: EvalTarget, port: int) -> Iterator[Any]:
             import gradio
         except ImportError as error:
             raise SetupError("the page needs gradio", "lowmed chat", "pip install 'lowmed[ui]'") from error
-        page = build_page(ChatModel(target), gradio)
+        from starlette.middleware import Middleware
+
+        page, token = build_page(ChatModel(target), gradio), secrets.token_urlsafe(32)
         try:
             page.launch(
                 server_name=HOST,
@@ -93,13 +113,15 @@ def serve_page(target: EvalTarget, port: int) -> Iterator[Any]:
                 footer_links=[],
                 theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
                 prevent_thread_lock=True,
+                app_kwargs={"middleware": [Middleware(chat_guard.Guard, token=token)]},
+                ssr_mode=False,  # a second server, in Node, would be outside of the guard
             )
         except OSError as error:
             raise SetupError(
                 f"the page cannot be served: {error}", f"http://{HOST}:{port}", "choose another --port"
             ) from error
         try:
-            yield page
+            yield ServedPage(page, f"http://{HOST}:{port}/?token={token}")
         finally:
             page.close(verbose=False)
 

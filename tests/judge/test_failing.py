@@ -126,7 +126,7 @@ def test_a_hanging_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
         result = Judge(server.url, "m", seconds=0.2).verdict(Q, "effusion", "fluid")
         assert result.value is None
         assert "does not respond" in result.why
-        assert len(server.requests) == 2
+        assert len(server.requests) == 1  # another one would only wait as long again
     assert Judge("http://127.0.0.1:9/v1", "m").verdict(Q, "effusion", "fluid").value is None  # nothing listens there
 
 

@@ -138,6 +138,7 @@ def test_the_command_exits_with_1_if_the_rewards_fail(tmp_path: Path) -> None:
         "from lowmed.rewards import Score\n\n\n"
         "def echo(sample, completion):\n    return Score(float(sample.answer in completion), 'anywhere')\n"
     )
+    assert run("trust", f"{tmp_path}/mine.py", "--yes").exit_code == 0
     fooled = run("check", "--recipe", "rarl", "--nano", f'method.rewards=[{{name: "{tmp_path}/mine.py:echo"}}]')
     assert fooled.exit_code == 1
     assert "fails    'two answers' earns 1.00" in fooled.stdout

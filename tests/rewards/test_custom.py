@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lowmed import trust_reward
 from lowmed.errors import RecipeError, RunError
 from lowmed.rewards import build
 from lowmed.sample import Sample
@@ -14,6 +15,7 @@ SAMPLE = Sample(id="1", question="Which side?", answer="left", kind="open", grou
 def reward_file(folder: Path, body: str) -> str:
     file = folder / "mine.py"
     file.write_text(f"from lowmed.rewards import Score\n\n\ndef side(sample, completion):\n    {body}\n")
+    trust_reward(file)
     return f"{file}:side"
 
 
@@ -48,6 +50,7 @@ def test_a_missing_or_broken_file_or_function_is_a_mistake_in_the_recipe(tmp_pat
     with pytest.raises(RecipeError, match="there is no file"):
         build([(str(tmp_path / "missing.py") + ":side", 1.0, {})])
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
+    trust_reward(tmp_path / "broken.py")
     with pytest.raises(RecipeError, match="the file does not run: ModuleNotFoundError"):
         build([(str(tmp_path / "broken.py") + ":side", 1.0, {})])
     with pytest.raises(RecipeError, match="has no option `strength`"):

@@ -2,9 +2,9 @@
 
 import os
 import secrets
-from pathlib import Path
 
 from lowmed.errors import SetupError
+from lowmed.files import config_folder
 
 LENGTH_BYTES = 32
 
@@ -17,7 +17,7 @@ def read_salt() -> bytes:
     Raises:
         SetupError: the file cannot be written, or is too short.
     """
-    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "lowmed" / "salt"
+    path = config_folder() / "salt"
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
