@@ -1,7 +1,7 @@
 """The pages of `lowmed data`: each is one self-contained HTML file without scripts."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,22 @@ SHOWN_PAIRS = 24
 SHOWN_IMAGES = 12
 
 
-def audit_page(record: AuditRecord, folder: Path) -> str:
-    """The page of an audit, with thumbnails of the images in the data set's folder."""
+def audit_page(record: AuditRecord, folder: Path, others: Mapping[str, Path] | None = None) -> str:
+    """The page of an audit, with thumbnails of the images in the data set's folder.
+
+    Args:
+        record: the audit.
+        folder: the data set.
+        others: the data sets that it was compared with, by their labels in the record.
+    """
+    folders = {label: path if path.is_dir() else path.parent for label, path in (others or {}).items()}
     near = [
         {
             "bits": pair.bits,
             "a": pair.a,
-            "b": f"{pair.b_folder} {pair.b}".strip(),
+            "b": f"{pair.b_data} {pair.b}".strip(),
             "left": thumbnail(folder, pair.a),
-            "right": thumbnail(Path(pair.b_folder or folder), pair.b),
+            "right": thumbnail(folders.get(pair.b_data, folder), pair.b),
         }
         for pair in record.near.shown[:SHOWN_PAIRS]
     ]

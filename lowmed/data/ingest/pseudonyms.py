@@ -9,6 +9,11 @@ from lowmed.errors import SetupError
 LENGTH_BYTES = 32
 
 
+def config_folder() -> Path:
+    """The user's folder for what is private to lowmed."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "lowmed"
+
+
 def read_salt() -> bytes:
     """The user's salt, from `$XDG_CONFIG_HOME/lowmed/salt`; generated on first use, readable by its owner only.
 
@@ -17,7 +22,7 @@ def read_salt() -> bytes:
     Raises:
         SetupError: the file cannot be written, or is too short.
     """
-    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "lowmed" / "salt"
+    path = config_folder() / "salt"
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
