@@ -195,7 +195,7 @@ def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["Row
             "name the table or folder as SOURCE",
         )
     file = Path(source).expanduser()
-    if file.exists() or file.suffix.lower() in (*SUFFIXES, ".zip"):
+    if file.exists() or file.is_symlink() or file.suffix.lower() in (*SUFFIXES, ".zip"):
         return open_source(file, options), {"source": "own"}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return hub.rows(source, source, options, "download it and name its folder"), {"source": source}

@@ -12,6 +12,7 @@ from lowmed.data.audit.record import AuditRecord
 from lowmed.data.image.files import open_in
 from lowmed.errors import DataError
 from lowmed.report.data_sheet import NO_COMPLETION
+from lowmed.report.escape import CONTENT_SECURITY_POLICY
 from lowmed.sample import KINDS, LETTERS
 
 THUMBNAIL_PX = 180
@@ -89,4 +90,4 @@ def _render(template: str, **content: Any) -> str:
     pages = Environment(
         loader=PackageLoader("lowmed.report", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return pages.get_template(template).render(**content)
+    return pages.get_template(template).render(content_security_policy=CONTENT_SECURITY_POLICY, **content)

@@ -18,7 +18,7 @@ from lowmed.errors import SetupError
 
 _DIGEST = re.compile(r"file-[0-9a-f]{12}")
 _QUOTED = re.compile(r"[`'\"(\[].*[`'\")\]]", re.DOTALL)
-MAX_NAME_CHARACTERS = 80  # of the folder, in the name of the private file
+MAX_NAME_CHARACTERS = 40  # of the folder, in the name of the private file
 
 
 def digest_of(name: str, salt: bytes) -> str:
