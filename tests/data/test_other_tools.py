@@ -211,7 +211,7 @@ def test_images_stay_at_their_places_in_the_prompt(place: Path) -> None:
     ("answer", "expected"),
     [
         (datetime.datetime(2025, 3, 4), "a cell holds the date `2025-03-04"),
-        (datetime.time(3, 4), "a cell holds the time `03:04`"),
+        (datetime.time(3, 4), "a cell holds the time `03:04"),
         ("#N/A", "a cell holds #N/A, the error of a spreadsheet"),
         ("#REF!", "a cell holds #REF!"),
         ("04-Mar", "the answer is `04-Mar`; a spreadsheet may have made it"),
