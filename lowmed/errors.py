@@ -1,5 +1,19 @@
 """Errors that a user can fix. Each has three parts: what is wrong, where, and the fix."""
 
+LONGEST_LINE, MOST_LINES = 1000, 200  # of each part; a library's message may have a megabyte
+
+
+def cut(text: str) -> str:
+    """A text without the middle of lines that are too long, and without lines that are too many."""
+    if len(text) <= LONGEST_LINE:
+        return text
+    lines = text.split("\n", MOST_LINES)
+    kept = [
+        line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 200]} ... {line[-190:]}"
+        for line in lines[:MOST_LINES]
+    ]
+    return "\n".join([*kept, "..."] if len(lines) > MOST_LINES else kept)
+
 
 class LowmedError(Exception):
     """Base class of all errors that a user can fix.
@@ -11,10 +25,8 @@ class LowmedError(Exception):
     """
 
     def __init__(self, what: str, where: str, fix: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.fix = fix
+        self.what, self.where, self.fix = cut(what), cut(where), cut(fix)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         where = self.where.replace("\n", "\n         ")

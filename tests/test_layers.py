@@ -13,8 +13,9 @@ HEAVY = {"torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", 
 HEAVY_LAYERS = ("engine", "ship")
 # Lower layers first. A module may import at its top only from its own layer and those before it.
 ORDER = [
-    "errors", "files", "lock", "progress", "records", "section", "control_tokens", "sample", "answer", "prompt",
-    "methods", "recipe", "models", "adapter", "run", "run_removal", "tracking", "nano", "data", "judge", "rewards",
+    "errors", "terminal", "files", "lock", "progress", "records", "section", "control_tokens", "sample", "answer",
+    "prompt", "methods", "recipe", "models", "adapter", "run", "run_removal", "tracking", "nano", "data", "judge",
+    "rewards",
     "plan", "evaluation", "report", "engine", "ship", "api", "cli",
 ]  # fmt: skip
 MAX_LINES = 300

@@ -36,6 +36,7 @@ def audit(
         SetupError: the folder cannot be written.
     """
     from lowmed.data.audit.report import audit as run_audit
+    from lowmed.data.audit.report import other_data
     from lowmed.data.image.policy import PixelPolicy
     from lowmed.files import write_text
     from lowmed.recipe import ModelSpec
@@ -52,7 +53,7 @@ def audit(
     if resplit:
         record = record.model_copy(update={"resplit": _write_resplit(path, root, resplit)})
     write_text(audit_file(path), record.model_dump_json(indent=2) + "\n")
-    write_text(audit_file(path).with_suffix(".html"), audit_page(record, root))
+    write_text(audit_file(path).with_suffix(".html"), audit_page(record, root, other_data(against)))
     return record
 
 

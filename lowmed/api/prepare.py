@@ -38,6 +38,7 @@ class PrepareReport:
         notes: imported rows by what was changed in them, or left out.
         look_at: points about the images for a person to review.
         masked: image files in which text was covered; None if no text was searched.
+        names: the private file with the names of source files, which the folder gives as digests; None if none is.
     """
 
     folder: str
@@ -48,6 +49,7 @@ class PrepareReport:
     notes: dict[str, int] = field(default_factory=dict)
     look_at: tuple[str, ...] = field(default=())
     masked: int | None = None
+    names: str | None = None
 
     @property
     def rejected_rows(self) -> int:
@@ -107,6 +109,7 @@ def prepare(
     from lowmed.data.ingest.image_store import ImageStoreSettings
     from lowmed.data.ingest.prepare import prepare as build
     from lowmed.data.ingest.prepared_folder import stored_files
+    from lowmed.data.ingest.source_names import names_file
     from lowmed.errors import RecipeError
     from lowmed.recipe import ModelSpec
 
@@ -138,6 +141,7 @@ def prepare(
         notes=dict(counts.notes.most_common()),
         look_at=_look_at(counts, used_frames),
         masked=sum(any(stored.masked) for _, stored in stored_files(Path(out))) if mask_text else None,
+        names=str(names_file(Path(out))) if names_file(Path(out)).is_file() else None,
     )
 
 
@@ -191,7 +195,7 @@ def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["Row
             "name the table or folder as SOURCE",
         )
     file = Path(source).expanduser()
-    if file.exists() or file.suffix.lower() in (*SUFFIXES, ".zip"):
+    if file.exists() or file.is_symlink() or file.suffix.lower() in (*SUFFIXES, ".zip"):
         return open_source(file, options), {"source": "own"}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return hub.rows(source, source, options, "download it and name its folder"), {"source": source}

@@ -1,10 +1,11 @@
 """The command line: one command a module, nothing heavy imported before a command runs."""
 
+import errno
 import sys
 
 import typer
 
-from lowmed import __version__
+from lowmed import __version__, terminal
 from lowmed.cli import (
     ask,
     bridge,
@@ -80,17 +81,28 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run a command; a mistake is three lines on stderr and exit code 2, an interruption exit code 130."""
+    terminal.set_up()
     try:
         sys.exit(app(prog_name="lowmed", standalone_mode=False) or 0)
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         else:
-            print(f"error: {usage_error(error)}", file=sys.stderr)
+            _print_error(usage_error(error))
         raise SystemExit(2) from None
     except LowmedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(error)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        what = "the name of a file or folder is too long for this file system"
+        _print_error(LowmedError(what, str(error.filename), "give it a shorter name, at most 255 bytes"))
         raise SystemExit(2) from None
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _print_error(error: LowmedError) -> None:
+    print(f"error: {terminal.visible(str(error))}", file=sys.stderr)

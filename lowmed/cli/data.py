@@ -205,6 +205,8 @@ def _print_prepared(report: "PrepareReport") -> None:
     for note, count in report.notes.items():
         print(f"  changed   {count:,} rows: {note}")
     print(f"  rejected  {report.rejected_rows:,} rows ({share:.1f} %), each in rejected.jsonl")
+    if report.names:
+        print(f"  private   {report.names} has file names and whole reasons; {report.folder} has none")
     for reason in report.rejected:
         print(f"    {reason.rows:,} x {reason.reason} (first: {reason.first})")
     for note in report.look_at:

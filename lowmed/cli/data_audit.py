@@ -62,6 +62,8 @@ def audit(
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
+        for number, other in enumerate(against or [], start=1):
+            print(f"other data {number}: {other}")
         _print_audit(record, api.audit_file(folder).with_suffix(".html"))
     if record.verdict == "fail":
         raise typer.Exit(1)
@@ -124,7 +126,7 @@ def show(
     families = prompt_families(prompts, recipe)
     shown = rows(data, policy, families, questions=questions, seed=seed, split=split)
     page = root / "show.html"
-    write_text(page, show_page(f"{len(shown)} samples of {folder.name}", shown, root))
+    write_text(page, show_page(f"{len(shown)} samples", shown, root))
     if as_json:
         print(json.dumps(shown, indent=2, ensure_ascii=False))
         return

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lowmed.progress import Advance
+from lowmed.terminal import visible
 
 SECONDS_BETWEEN_LINES = 20
 
 
 def info(text: str = "") -> None:
     """Print a line on stderr, so that stdout holds only results."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -32,17 +33,17 @@ def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
     )
 
     columns = (
-        TextColumn(label),
+        TextColumn(visible(label), markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=start, note="")
-        yield lambda done, note: bar.update(task, completed=done, note=note)
+        yield lambda done, note: bar.update(task, completed=done, note=visible(note))
 
 
 def _lines(label: str, total: int, start: int) -> Advance:

@@ -16,7 +16,7 @@ from lowmed import __version__
 from lowmed.data import folder
 from lowmed.data.dataset import DataSet
 from lowmed.data.image.policy import PixelPolicy
-from lowmed.data.ingest import prepared_folder, pseudonyms
+from lowmed.data.ingest import prepared_folder, pseudonyms, source_names
 from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.ingest.prepare import prepare
@@ -59,7 +59,8 @@ def load(
             _import(source, path, entry, settings, progress, flag)
             dataset = folder.load(str(entry), source.name)
         rejected = (*prepared_folder.rejected_rows(entry), *dataset.rejected)
-    return replace(dataset, rejected=rejected)
+        names = source_names.read_names(entry)
+    return replace(dataset, rejected=rejected, unused=tuple(names.get(image, image) for image in dataset.unused))
 
 
 def _read(source: Source, entry: Path) -> DataSet | None:

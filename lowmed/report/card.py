@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from lowmed.data.sources import KNOWN
 from lowmed.evaluation.records import EvalReport, SplitReport
 from lowmed.report.console import NOTICE, interval
+from lowmed.report.escape import code, markdown
 from lowmed.report.run_report import RunReport
 
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
@@ -18,7 +19,7 @@ UNKNOWN_LICENSE = "unknown to lowmed; ask the provider of the data"
 def render(content: RunReport) -> str:
     """Render the card as Markdown; texts of data and models are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["interval"] = interval
+    environment.filters |= {"interval": interval, "md": markdown, "code": code}
     spec = content.recipe.data
     sources = {name: KNOWN.get(entry.source) for name, entry in zip(spec.names, spec.entries, strict=True)}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

@@ -1,17 +1,29 @@
 """What all terminal tables share: the console, intervals, and the notice below every result."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
+
+from lowmed.terminal import unescaped_stdout, visible
 
 NOTICE = "Research figures; not a diagnostic device, not for clinical use."
 STEPS_AVERAGED = 5  # at each end of training, for the reward or the loss
 WIDTH = 120
 
 
+class EscapingConsole(Console):
+    """A console whose texts cannot control the terminal. Markup in texts of data is escaped by the caller."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does it, for every text and cell."""
+        return super().render_str(visible(text), **options)
+
+
 def console(width: int = WIDTH) -> Console:
     """A console wide enough for every table, even without a terminal or in a narrow one."""
-    return Console(highlight=False, soft_wrap=True, width=max(width, Console().width))
+    return EscapingConsole(highlight=False, soft_wrap=True, width=max(width, Console().width), file=unescaped_stdout())
 
 
 def interval(bounds: Sequence[float]) -> str:

@@ -1,7 +1,7 @@
 """The pages of `lowmed data`: each is one self-contained HTML file without scripts."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lowmed.data.audit.record import AuditRecord
 from lowmed.data.image.files import open_in
 from lowmed.errors import DataError
 from lowmed.report.data_sheet import NO_COMPLETION
+from lowmed.report.escape import CONTENT_SECURITY_POLICY
 from lowmed.sample import KINDS, LETTERS
 
 THUMBNAIL_PX = 180
@@ -19,15 +20,22 @@ SHOWN_PAIRS = 24
 SHOWN_IMAGES = 12
 
 
-def audit_page(record: AuditRecord, folder: Path) -> str:
-    """The page of an audit, with thumbnails of the images in the data set's folder."""
+def audit_page(record: AuditRecord, folder: Path, others: Mapping[str, Path] | None = None) -> str:
+    """The page of an audit, with thumbnails of the images in the data set's folder.
+
+    Args:
+        record: the audit.
+        folder: the data set.
+        others: the data sets that it was compared with, by their labels in the record.
+    """
+    folders = {label: path if path.is_dir() else path.parent for label, path in (others or {}).items()}
     near = [
         {
             "bits": pair.bits,
             "a": pair.a,
-            "b": f"{pair.b_folder} {pair.b}".strip(),
+            "b": f"{pair.b_data} {pair.b}".strip(),
             "left": thumbnail(folder, pair.a),
-            "right": thumbnail(Path(pair.b_folder or folder), pair.b),
+            "right": thumbnail(folders.get(pair.b_data, folder), pair.b),
         }
         for pair in record.near.shown[:SHOWN_PAIRS]
     ]
@@ -82,4 +90,4 @@ def _render(template: str, **content: Any) -> str:
     pages = Environment(
         loader=PackageLoader("lowmed.report", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return pages.get_template(template).render(**content)
+    return pages.get_template(template).render(content_security_policy=CONTENT_SECURITY_POLICY, **content)

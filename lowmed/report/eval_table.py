@@ -67,7 +67,7 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
             shown.print(f"\n{escape(split)}: {escape(warning)}")
     for system, controls in report.controls.items():
         if controls.verdict:
-            shown.print(f"\n{system}: {controls.verdict}")
+            shown.print(f"\n{system}: {escape(controls.verdict)}")
     shown.print("\nAccuracy is lenient unless called strict. Intervals are 95 %, for questions that share images.")
     shown.print("(few): under 30 questions or 10 images. macro: mean of the cells, each counted once.")
     for change in report.changes:
@@ -94,7 +94,7 @@ def show_generalization(reports: Sequence[EvalReport]) -> None:
     for heading in ("data", "training", "n", *(f"{system}, lenient accuracy" for system in reports[0].systems)):
         table.add_column(heading)
     for name, seen, questions, values in generalization(reports):
-        table.add_row(name, seen, questions, *values)
+        table.add_row(escape(name), escape(seen), questions, *values)
     shown.print(table)
 
 
@@ -161,7 +161,7 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
     if part.seen.startswith("unseen m"):
         table.add_row(f"  {escape(part.seen)}")
     if part.stamp:
-        table.add_row(f"  {part.stamp}")
+        table.add_row(f"  {escape(part.stamp)}")
     for name in ("strict", "lenient"):
         accuracies: list[Accuracy] = [getattr(result, name) for result in results]
         table.add_row(f"  {name} accuracy", *map(accuracy, accuracies))
@@ -222,7 +222,7 @@ def _add_fields(table: Table, results: Sequence[Metrics]) -> None:
     if documents := next((result.documents for result in by_field if result), 0):
         table.add_row(f"  fields of {documents} JSON answers, intervals by image")
     for label, cells in field_rows(by_field):
-        table.add_row(f"    {label}", *cells)
+        table.add_row(f"    {escape(label)}", *cells)
 
 
 def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems: list[str]) -> None:

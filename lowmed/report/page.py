@@ -11,6 +11,7 @@ from lowmed.evaluation import dev
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.report import eval_table, gallery, plots
 from lowmed.report.console import NOTICE, interval
+from lowmed.report.escape import CONTENT_SECURITY_POLICY
 from lowmed.report.field_table import field_rows
 from lowmed.report.run_report import RunReport, rewards, settings
 
@@ -41,6 +42,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
     ]
     drawings = {**plots.dev_curves(content.dev), **plots.curves(content.metrics)}
     return template.render(
+        content_security_policy=CONTENT_SECURITY_POLICY,
         run=content.run,
         recipe=content.recipe,
         settings=settings(content.recipe),

@@ -35,11 +35,11 @@ def show(report: ProbeReport) -> None:
             f"{stratum.mixed:.3f}",
             f"{stratum.format_failure:.3f}",
             f"{stratum.unique_answers:.1f}",
-            stratum.verdict,
+            escape(stratum.verdict),
         )
     shown.print()
     shown.print(table)
-    shown.print(f"\n[bold]{overall.verdict}[/bold]: {overall.reason}")
+    shown.print(f"\n[bold]{overall.verdict}[/bold]: {escape(overall.reason)}")
     shown.print("support: share of questions correct more often than guessing and the blind model (no image) explain.")
     shown.print("mixed: share of questions with both correct and incorrect completions. unique: different answers.")
     shown.print("Intervals: 95 %, by image. (few): under 30 questions or 10 images.")

@@ -42,7 +42,7 @@ def show(summary: ScoreSummary) -> None:
     if summary.fields:
         shown.print(f"\nfields of {summary.fields.documents} JSON answers, 95 % intervals by image")
         for label, by_field in field_rows([summary.fields]):
-            shown.print(f"  {label:<36}{by_field[0]}")
+            shown.print(f"  {escape(f'{label:<36}')}{by_field[0]}")
     if summary.reasoning:
         cells_table = Table(box=None, pad_edge=False, show_header=False)
         eval_table.add_reasoning(cells_table, [summary.reasoning])

@@ -86,7 +86,7 @@ def ask_model(
     return AskResult(
         model=model,
         question=sample.question,
-        images=tuple(Path(image).name for image in sample.images),
+        images=tuple(f"image {number}" for number in range(1, len(sample.images) + 1)),
         prompt=family.name,
         prompt_digest=family.digest,
         completion=completion.completion,

@@ -177,7 +177,7 @@ class AskResult:
     Attributes:
         model: the run, model folder or hub id.
         question: as given.
-        images: file names, without their folders.
+        images: `image 1`, `image 2` ..., because names of files may be names of patients.
         prompt: name of the prompt family.
         prompt_digest: digest of the prompt family.
         completion: the greedy completion.

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.ingest import source_names
 from lowmed.data.ingest.detect import ImportOptions, RowStream, open_source
 from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.ingest.prepare import PrepareCounts, prepare
@@ -63,7 +64,10 @@ def samples(out: Path) -> list[Row]:
 
 
 def rejected(out: Path) -> list[tuple[str, int | None, str]]:
-    return [(each["file"], each["line"], each["reason"]) for each in lines(out / "rejected.jsonl")]
+    """The rejected rows with the names and reasons that are kept outside of the folder."""
+    rows = [(each["file"], each["line"], each["reason"]) for each in lines(out / "rejected.jsonl")]
+    names, reasons = source_names.read_names(out), source_names.read_reasons(out)
+    return [(names[file], line, reasons[file, line, reason]) for file, line, reason in rows]
 
 
 def everything(folder: Path) -> Sequence[bytes]:

@@ -42,8 +42,8 @@ def test_labels_of_options_are_those_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        (datetime.datetime(2025, 3, 4), "the date 2025-03-04"), (datetime.date(2025, 3, 4), "the date 2025-03-04"),
-        (datetime.time(3, 4), "the time 03:04"), ("#N/A", "#N/A, the error of a spreadsheet"), ("#REF!", "#REF!"),
+        (datetime.datetime(2025, 3, 4), "the date `2025-03-04"), (datetime.date(2025, 3, 4), "the date `2025-03-04"),
+        (datetime.time(3, 4), "the time `03:04"), ("#N/A", "#N/A, the error of a spreadsheet"), ("#REF!", "#REF!"),
         ("#DIV/0!", "#DIV/0!"), ("#NV", "#NV"), (" #NAME? ", "#NAME?"),
     ],
 )  # fmt: skip

@@ -210,13 +210,13 @@ def test_images_stay_at_their_places_in_the_prompt(place: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (datetime.datetime(2025, 3, 4), "a cell holds the date 2025-03-04"),
-        (datetime.time(3, 4), "a cell holds the time 03:04"),
+        (datetime.datetime(2025, 3, 4), "a cell holds the date `2025-03-04"),
+        (datetime.time(3, 4), "a cell holds the time `03:04"),
         ("#N/A", "a cell holds #N/A, the error of a spreadsheet"),
         ("#REF!", "a cell holds #REF!"),
-        ("04-Mar", "the answer is 04-Mar; a spreadsheet may have made it"),
-        ("Mar-04", "the answer is Mar-04"),
-        ("2025-03-04 00:00:00", "the answer is 2025-03-04 00:00:00"),
+        ("04-Mar", "the answer is `04-Mar`; a spreadsheet may have made it"),
+        ("Mar-04", "the answer is `Mar-04`"),
+        ("2025-03-04 00:00:00", "the answer is `2025-03-04 00:00:00`"),
     ],
 )
 def test_answers_that_excel_destroyed_are_refused_by_name(place: Path, answer: Any, expected: str) -> None:

@@ -1,5 +1,6 @@
 """The model card."""
 
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -48,3 +49,13 @@ def test_a_hub_base_is_named_and_loaded_at_the_training_resolution(finished: Run
     assert _block(card_text)["base_model"] == "Qwen/Qwen2-VL-2B-Instruct"
     assert 'PeftModel.from_pretrained(base, "this folder")' in card_text
     assert "max_pixels=200704" in card_text
+
+
+def test_no_text_of_a_recipe_acts_in_the_card(finished: Run) -> None:
+    content = read(finished)
+    about = "A recipe [click](javascript:x) ![x](https://tracker/x.png) <img src=x>\n\n# Heading\n\n| a | b |"
+    text = card.render(replace(content, recipe=content.recipe.model_copy(update={"about": about})))
+    [shown] = [line for line in text.splitlines() if line.startswith("A recipe")]
+    assert shown == (
+        r"A recipe \[click\](javascript:x) !\[x\](https://tracker/x.png) &lt;img src=x&gt; # Heading \| a \| b \|"
+    )

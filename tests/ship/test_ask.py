@@ -36,7 +36,8 @@ def test_a_run_answers_about_two_images_and_counts_sampled_answers(
     run = finished.run(tmp_path / "run", strength=0.001)
     command(str(run.folder), [image, image, QUESTION], samples=4, as_json=True)
     result = json.loads(capsys.readouterr().out)
-    assert result["images"] == ["image.png", "image.png"]
+    assert result["images"] == ["image 1", "image 2"]
+    assert "image.png" not in json.dumps(result)
     assert result["prompt"] == "reasoning"
     assert result["format"] == 1
     assert result["reasoning"] in result["completion"]

@@ -7,9 +7,8 @@ from lowmed.records import Part, Record
 
 
 class AuditedData(Part):
-    """The audited folder: its name, its card if it was prepared, its rows, and the digest of the file of samples."""
+    """The audited data: the card if they were prepared, their rows, and the digest of the file of samples."""
 
-    folder: str
     card: DataCard | None
     rows: int
     rejected: int
@@ -160,12 +159,12 @@ class LeakRecord(Part):
 
 
 class NearPair(Part):
-    """Two images that look alike: distance in bits, and the folder of `b` if it is another data set."""
+    """Two images that look alike: distance in bits, and which of the other data sets `b` is in, e.g. `other data 1`."""
 
     a: str
     b: str
     bits: int
-    b_folder: str
+    b_data: str
 
 
 class NearDuplicates(Part):

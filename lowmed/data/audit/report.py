@@ -46,13 +46,12 @@ def audit(
     parts = leaks.parts(data.splits)
     shared = leaks.within(parts, digests)
     pairs = _near_within(data.splits, scans)
-    for other in against:
-        other_parts, other_digests, hashes = _other(other)
+    for label, other in other_data(against).items():
+        other_parts, other_digests, hashes = _other(other, label)
         shared += leaks.across(parts, digests, other_parts, other_digests)
-        pairs += _near_across(scans, hashes, other)
+        pairs += _near_across(scans, hashes, label)
     result = record.AuditRecord(
         data=record.AuditedData(
-            folder=path.name,
             card=card,
             rows=len(data.samples),
             rejected=len(data.rejected),
@@ -73,6 +72,11 @@ def audit(
     reasons = _reasons(result, shared)
     verdict = "fail" if reasons else "pass"
     return result.model_copy(update={"reasons": reasons, "review": _review(result), "verdict": verdict})
+
+
+def other_data(against: Sequence[Path]) -> dict[str, Path]:
+    """The data sets to compare with, by a label in place of their names, which may be names of patients."""
+    return {f"other data {number}": path for number, path in enumerate(against, start=1)}
 
 
 def counts(samples: Rows) -> record.SplitCounts:
@@ -201,21 +205,19 @@ def _near_within(splits: Splits, scans: Sequence[image_scan.ImageScan]) -> list[
 
 
 def _near_across(
-    scans: Sequence[image_scan.ImageScan], hashes: list[tuple[str, int]], other: Path
+    scans: Sequence[image_scan.ImageScan], hashes: list[tuple[str, int]], label: str
 ) -> list[record.NearPair]:
-    return _pairs([scan for scan in scans if not scan.problem], hashes, str(other))
+    return _pairs([scan for scan in scans if not scan.problem], hashes, label)
 
 
-def _pairs(
-    left: Sequence[image_scan.ImageScan], right: list[tuple[str, int]], other_folder: str
-) -> list[record.NearPair]:
+def _pairs(left: Sequence[image_scan.ImageScan], right: list[tuple[str, int]], other: str) -> list[record.NearPair]:
     near = near_duplicates.near_pairs([scan.phash for scan in left], [phash for _, phash in right])
     pairs = [(left[row].reference, right[column][0], bits) for row, column, bits in near]
     different = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: (pair[2], pair[:2]))
-    return [record.NearPair(a=a, b=b, bits=bits, b_folder=other_folder) for a, b, bits in different]
+    return [record.NearPair(a=a, b=b, bits=bits, b_data=other) for a, b, bits in different]
 
 
-def _other(path: Path) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple[str, int]]]:
+def _other(path: Path, label: str) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple[str, int]]]:
     """The parts, digests and perceptual hashes of a data set to compare with."""
     data = folder.load(str(path), images=False)
     root = path if path.is_dir() else path.parent
@@ -225,7 +227,7 @@ def _other(path: Path) -> tuple[list[leaks.Part], leaks.ImageDigests, list[tuple
     scans = list(image_scan.scan_all(root, references)) if with_images else []
     hashes = [(scan.reference, scan.phash) for scan in scans if not scan.problem]
     digests = leaks.image_digests([file for _, file in prepared_folder.stored_files(root)], scans)
-    return leaks.parts(data.splits, path.name), digests, hashes
+    return leaks.parts(data.splits, label), digests, hashes
 
 
 def _reasons(result: record.AuditRecord, shared: Sequence[leaks.Leak]) -> tuple[str, ...]:

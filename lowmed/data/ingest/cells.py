@@ -70,7 +70,7 @@ def lines(cell: Any, *, dates: bool = False) -> str:
         return ""
     if isinstance(cell, datetime.date | datetime.time | datetime.timedelta):
         if not dates:
-            raise ValueError(f"a cell holds the {_kind_of(cell)} {cell}{_SPREADSHEET}")
+            raise ValueError(f"a cell holds the {_kind_of(cell)} `{cell}`{_SPREADSHEET}")
         return str(cell).removesuffix(" 00:00:00")
     if isinstance(cell, bool):
         return "yes" if cell else "no"
@@ -101,7 +101,7 @@ def require_no_made_date(answer: str) -> None:
         ValueError: it does.
     """
     if _MADE_DATE.fullmatch(answer):
-        raise ValueError(f"the answer is {answer}{_SPREADSHEET}")
+        raise ValueError(f"the answer is `{answer}`{_SPREADSHEET}")
 
 
 def _kind_of(cell: Any) -> str:

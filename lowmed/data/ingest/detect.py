@@ -200,6 +200,8 @@ def _class_folders(folder: Path, options: ImportOptions) -> RowStream:
             "put the images of each class into a folder with its name, or write a table",
         )
     names = {label: label.replace("_", " ").strip() for label in labels}
+    if any(label.encode(errors="replace").decode() != label for label in labels):
+        raise DataError("the name of a class folder is not UTF-8", str(folder), "rename it; it becomes an answer")
     question = options.question or CLASS_QUESTION
 
     def rows() -> Iterator[tuple[RowLocation, tuple[str, str, str]]]:

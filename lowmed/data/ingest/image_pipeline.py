@@ -15,13 +15,14 @@ from lowmed.data.ingest import image_store, prepared_folder
 from lowmed.data.ingest.boxes import fit_boxes, has_boxes
 from lowmed.data.ingest.image_store import ImageStoreSettings, StoredFile
 from lowmed.data.ingest.placeholders import expand
-from lowmed.data.ingest.raw_sample import Entry, ImageBytes, ImageFile, ImageSource, RawSample, Rejection, RowLocation
+from lowmed.data.ingest.raw_sample import Entry, ImageBytes, ImageSource, RawSample, Rejection, RowLocation
 from lowmed.errors import DataError
 from lowmed.files import to_jsonl
 from lowmed.sample import Sample
 
 SAME_ID, SAME_ROW = "an earlier row has the same id", "an earlier row has the same images, question and answer"
 IN_FLIGHT = 64  # rows whose images are being stored; bounds the memory
+OWN = "own"  # `Sample.source` of a user's data
 SHORTEST_NAME = 4  # characters of a file name that an id must contain to identify the file
 StoreJob = Future[StoredFile | str]  # a text states why the image cannot be used
 
@@ -198,6 +199,12 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
 
 
 def _names_a_file(raw: RawSample) -> bool:
-    """Whether the id contains the name of an image file, which may be a patient's name."""
-    names = (PurePosixPath(image.name.replace("\\", "/")).stem for image in raw.images if isinstance(image, ImageFile))
+    """Whether the id contains the name of an image file, which may be a patient's name, or the patient's own.
+
+    In a user's own data the names of the file's folders count too; known sources have folders such as `train`.
+    """
+    files = [image for image in raw.images if not isinstance(image, ImageBytes)]
+    paths = [PurePosixPath(image.name.replace("\\", "/")).with_suffix("") for image in files]
+    own = raw.source == OWN
+    names = [raw.group] * own + [part for path in paths for part in (path.parts if own else (path.name,))]
     return any(len(name) >= SHORTEST_NAME and name.casefold() in raw.id.casefold() for name in names)

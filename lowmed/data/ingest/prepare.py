@@ -2,7 +2,7 @@
 
 The folder holds `samples.jsonl` (one Sample a line, with its split), `rejected.jsonl` (rejected rows with the reason),
 `images/`, `images.jsonl` (a record of each source image file) and `card.json`. It is built in a temporary sibling and
-renamed when it is complete.
+renamed when it is complete. No file of it names a file of the user: `source_names` keeps these names elsewhere.
 """
 
 import os
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import __version__
-from lowmed.data.ingest import image_store, prepared_folder
+from lowmed.data.ingest import image_store, prepared_folder, source_names
 from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline
-from lowmed.data.ingest.raw_sample import Entry
+from lowmed.data.ingest.raw_sample import Entry, RowLocation
 from lowmed.data.strata import StrataCheck
 from lowmed.errors import DataError, LowmedError
 from lowmed.files import to_jsonl
@@ -42,6 +42,7 @@ class PrepareCounts:
     first: dict[str, str] = field(default_factory=dict)
     with_images: int = 0
     images: prepared_folder.ImageNotes = field(default_factory=prepared_folder.ImageNotes)
+    rejections: list[tuple[RowLocation, str]] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -92,7 +93,6 @@ def prepare(
         with (
             ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool,
             (folder / prepared_folder.SAMPLES).open("w", encoding="utf-8") as samples,
-            (folder / prepared_folder.REJECTED).open("w", encoding="utf-8") as rejected,
             (folder / prepared_folder.PROGRESS).open("a", encoding="utf-8") as progress,
         ):
             pipeline = ImagePipeline(pool, folder, settings, known, progress, images)
@@ -100,7 +100,7 @@ def prepare(
                 if sample is None:
                     counts.reasons[reason] += 1
                     counts.first.setdefault(reason, str(location))
-                    rejected.write(to_jsonl([{"file": location.file, "line": location.line, "reason": reason}]))
+                    counts.rejections.append((location, reason))
                 else:
                     counts.splits[split] += 1
                     counts.kinds[sample.kind] += 1
@@ -109,31 +109,47 @@ def prepare(
                     strata.add(sample.strata)
                     samples.write(to_jsonl([prepared_folder.sample_line(sample, split)]))
                 advance(counts.rows + counts.rejected, f"{counts.rejected} rejected")
-        _check_counts(counts, max_rejected, folder, out)
+        _check_counts(counts, max_rejected, out)
         strata.finish()
         used = pipeline.finish()
         counts.images, counts.first = prepared_folder.image_notes(used), counts.first | pipeline.first
+        about = _without_names(folder, out, about, counts, settings.salt)
         card = _card(folder, about, settings, counts, used, images)
         (folder / prepared_folder.CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _move(folder, out)
     return counts
 
 
-def _check_counts(counts: PrepareCounts, max_rejected: float, folder: Path, out: Path) -> None:
+def _without_names(
+    folder: Path, out: Path, about: Mapping[str, Any], counts: PrepareCounts, salt: bytes
+) -> dict[str, Any]:
+    """Write the rejected rows, and return the card's fields, both with digests of names; the names are stored."""
+    unused = about.get("unused_images", ())
+    names = dict.fromkeys((*(location.file for location, _ in counts.rejections), *unused))
+    digests = {name: source_names.digest_of(name, salt) for name in names}
+    rows = [{"file": digests[where.file], "line": where.line, "reason": reason} for where, reason in counts.rejections]
+    source_names.write_names(out, names, rows, salt)
+    rows = [{**row, "reason": source_names.without_contents(str(row["reason"]))} for row in rows]
+    (folder / prepared_folder.REJECTED).write_text(to_jsonl(rows), encoding="utf-8")
+    return {**about, "unused_images": tuple(digests[name] for name in unused)}
+
+
+def _check_counts(counts: PrepareCounts, max_rejected: float, out: Path) -> None:
     if counts.rows and counts.rejected_share <= max_rejected:
         return
     total = counts.rows + counts.rejected
     if not total:
         raise DataError("the source contains no row", str(out), "use another copy of the source")
     copy = out.with_name(f"{out.name}.rejected.jsonl")
-    shutil.copyfile(folder / prepared_folder.REJECTED, copy)
+    rows = ({"file": where.file, "line": where.line, "reason": reason} for where, reason in counts.rejections)
+    source_names.write_private(copy, to_jsonl(rows, ascii_only=True))
     reasons = "\n".join(
         f"{count:,} x {reason} (first: {counts.first[reason]})"
         for reason, count in counts.reasons.most_common(SHOWN_REASONS)
     )
     raise DataError(
         f"{counts.rejected:,} of {total:,} rows are rejected",
-        f"{copy} lists them all\n{reasons}",
+        f"{copy} lists them all, with the names of your files; do not share it\n{reasons}",
         "correct the rows, or allow them with a larger --max-rejected"
         if counts.rows
         else "correct the rows; none can be used",
@@ -161,12 +177,19 @@ def _card(
             "plane": settings.plane,
             "image_notes": counts.images,
             "mask_text": settings.mask_text,
-            "rejected": dict(counts.reasons.most_common()),
+            "rejected": _public(counts.reasons),
             "notes": dict(counts.notes.most_common()),
             "samples_sha256": prepared_folder.samples_digest(folder / prepared_folder.SAMPLES),
             "lowmed": __version__,
         }
     )
+
+
+def _public(reasons: Counter[str]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for reason, rows in reasons.items():
+        counts[source_names.without_contents(reason)] += rows
+    return dict(counts.most_common())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lowmed.data.dataset import RejectedRow
 from lowmed.data.image.files import locate
+from lowmed.data.ingest import source_names
 from lowmed.data.ingest.image_store import StoredFile
 from lowmed.errors import DataError
 from lowmed.files import load_json, read_jsonl, require_format
@@ -58,7 +59,7 @@ class DataCard(BaseModel):
         mask_text: whether text in the images was covered.
         rejected: rejected rows by reason.
         notes: imported rows by what was changed in them, or left out.
-        unused_images: image files of a known source that no row refers to.
+        unused_images: image files of a known source that no row refers to, by digests of their names.
         samples_sha256: digest of `samples.jsonl`.
         lowmed: the version that wrote the folder.
     """
@@ -139,16 +140,21 @@ def stored_files(folder: Path, name: str = IMAGES) -> Iterator[tuple[str, Stored
 
 
 def rejected_rows(folder: Path) -> tuple[RejectedRow, ...]:
-    """The rows that import rejected, in order."""
+    """The rows that import rejected, in order; with names of files and whole reasons where this machine has them."""
+    names, reasons = source_names.read_names(folder), source_names.read_reasons(folder)
+    rows = [(row["file"], row["line"], row["reason"]) for row in _rejected(folder)]
     return tuple(
-        RejectedRow(row["file"] if row["line"] is None else f"{row['file']}:{row['line']}", row["reason"])
-        for row in _rejected(folder)
+        RejectedRow(
+            names.get(file, file) if line is None else f"{names.get(file, file)}:{line}",
+            reasons.get((file, line, reason), reason),
+        )
+        for file, line, reason in rows
     )
 
 
 def rejected_files(folder: Path) -> set[str]:
-    """The names of the source files with rejected rows."""
-    return {str(row["file"]) for row in _rejected(folder)}
+    """The names of source files with rejected rows, in a folder that an earlier version wrote."""
+    return {str(row["file"]) for row in _rejected(folder) if not source_names.is_digest(str(row["file"]))}
 
 
 def _rejected(folder: Path) -> list[dict[str, Any]]:
