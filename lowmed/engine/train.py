@@ -3,19 +3,17 @@
 import contextlib
 import importlib
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
 from lowmed.data import mixture
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
-from lowmed.engine import chat, device, load, patches, training_data
+from lowmed.engine import chat, checkpoints, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
 from lowmed.errors import LowmedError, RunError
@@ -146,8 +144,10 @@ def _train(
     if dev:
         trainer.add_callback(dev)
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
-    checkpoint = _rewind(run) if resume else None
-    step = checkpoint_step(checkpoint)
+    checkpoint = checkpoints.rewind(run, loaded.model, log) if resume else None
+    step = checkpoints.step_of(checkpoint)
+    if checkpoint:
+        checkpoints.translate_errors(trainer, checkpoint)
     if dev:
         dev.rewind(step)
     stopped_before = bool(dev and dev.stopped)  # the process ended before it recorded that
@@ -177,7 +177,7 @@ def _train(
         else:
             write_adapter(loaded.model, run.adapter)
     early = f"no higher dev accuracy in {recipe.dev.patience} evaluations" if dev and dev.stopped else None
-    run.update(status="finished", reason=early, adapter_step=checkpoint_step(best) if best else step)
+    run.update(status="finished", reason=early, adapter_step=checkpoints.step_of(best) if best else step)
     if dev:
         ended = [f"stopped at step {step}: {early}"] if early else []
         for line in (*ended, *dev_figures.summary(dev.lines, recipe.dev.keep)):
@@ -271,20 +271,3 @@ def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)
     run.update(batch=asdict(size))
     return size
-
-
-def checkpoint_step(folder: Path | None) -> int:
-    """The step that the name of a checkpoint or of a best adapter ends with; 0 without one."""
-    return int(folder.name.rpartition("-")[2]) if folder else 0
-
-
-def _rewind(run: Run) -> Path | None:
-    """The last finished checkpoint. Unfinished checkpoints and records of later steps are removed."""
-    last = run.last_checkpoint()
-    step = checkpoint_step(last)
-    for folder in run.checkpoints.glob("checkpoint-*"):
-        if not (folder / "complete.json").exists():
-            shutil.rmtree(folder)
-    for name in ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl"):
-        run.rewind(name, step)
-    return last
