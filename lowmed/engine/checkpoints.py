@@ -71,14 +71,19 @@ def rewind(run: Run, model: Any, log: Log) -> Path | None:
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
             log(f"resume  {folder.name} is damaged ({reason}); renamed to {aside.name}")
-        for folder in run.checkpoints.glob("checkpoint-*"):
-            if folder.is_dir() and not folder.is_symlink() and not (folder / COMPLETE).exists():
-                shutil.rmtree(folder)
+    remove_unfinished(run)
     if reasons and last:
         log(f"resume  training goes back to {last.name}")
     for name in ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl"):
         run.rewind(name, step_of(last))
     return last
+
+
+def remove_unfinished(run: Run) -> None:
+    """Remove the checkpoints without complete.json."""
+    for folder in run.checkpoints.glob("checkpoint-*"):
+        if folder.is_dir() and not folder.is_symlink() and not (folder / COMPLETE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def damage(folder: Path, model: Any) -> str | None:

@@ -16,7 +16,7 @@ from lowmed.data.split import DataSplit
 from lowmed.engine import chat, checkpoints, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
-from lowmed.errors import LowmedError, RunError
+from lowmed.errors import LowmedError, RunError, SetupError
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
 from lowmed.plan import architecture
@@ -84,7 +84,9 @@ def train(
         raise
     except BaseException as error:  # record every failure, then raise it again
         what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
-        run.update(status="failed", ended=utc_now(), error=what)
+        checkpoints.remove_unfinished(run)  # it may have filled the disk
+        with contextlib.suppress(SetupError):  # without space the record stays, and `lowmed runs` calls it interrupted
+            run.update(status="failed", ended=utc_now(), error=what)
         raise
 
 
