@@ -48,6 +48,25 @@ def write_text(path: Path, text: str) -> None:
             raise
 
 
+def require_own(path: Path, mark: str) -> None:
+    """Refuse to replace a file that lowmed did not write.
+
+    Args:
+        path: where a file will be written; it may not exist.
+        mark: what the first 4 KiB of such a file contain.
+
+    Raises:
+        RunError: something else is there: a file, a folder, a device or a dangling link.
+    """
+    if not os.path.lexists(path):
+        return
+    if path.is_file():
+        with disk_errors(path), path.open("rb") as file:
+            if mark.encode() in file.read(4096):
+                return
+    raise RunError("this exists and lowmed did not write it", str(path), "choose another --out, or remove it")
+
+
 def read_jsonl(
     path: Path, *, fix: str = "restore the file, or delete the line", repair: bool = False
 ) -> list[dict[str, Any]]:
