@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from lowmed.errors import LowmedError, RunError, SetupError
 
+# What safetensors and torch say of a full disk; their errors have no errno.
+_FULL = ("No space left on device", "PytorchStreamWriter failed", "fail at inline_container.cc")
 MAX_JSON_BYTES = 256 * 2**20
 
 
@@ -59,6 +62,25 @@ def write_text(path: Path, text: str) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def require_own(path: Path, mark: str) -> None:
+    """Refuse to replace a file that lowmed did not write.
+
+    Args:
+        path: where a file will be written; it may not exist.
+        mark: what the first 4 KiB of such a file contain.
+
+    Raises:
+        RunError: something else is there: a file, a folder, a device or a dangling link.
+    """
+    if not os.path.lexists(path):
+        return
+    if path.is_file():
+        with disk_errors(path), path.open("rb") as file:
+            if mark.encode() in file.read(4096):
+                return
+    raise RunError("this exists and lowmed did not write it", str(path), "choose another --out, or remove it")
 
 
 def read_jsonl(
@@ -141,16 +163,18 @@ def require_format(content: Any, newest: int, path: Path, *, error: type[LowmedE
 
 @contextlib.contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Turn disk-full and permission errors into a SetupError."""
+    """Turn errors of a full disk, of too large a file and of permissions into a SetupError."""
     try:
         yield
-    except Exception as error:  # of any library that writes; raised again unless it is one of these two
+    except Exception as error:  # of any library that writes; raised again unless it is one of these
         number = getattr(error, "errno", None)
-        # safetensors and torch raise their own errors for a full disk, without an errno.
-        full = any(words in str(error) for words in ("No space left on device", "PytorchStreamWriter failed"))
+        full = any(words in str(error) for words in _FULL)
         if number in (errno.ENOSPC, errno.EDQUOT) or full:
             fix = "free some space, then repeat the command or --resume the run"
             raise SetupError("the disk is full", str(where), fix) from error
+        if number == errno.EFBIG:
+            fix = "choose another --out, on a disk for large files, or raise `ulimit -f`"
+            raise SetupError("the file is too large for this disk or this shell", str(where), fix) from error
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise SetupError("the directory is not writable", str(where), "choose another --out") from error
         raise
@@ -159,6 +183,33 @@ def disk_errors(where: Path) -> Iterator[None]:
 def config_folder() -> Path:
     """The folder of the user's private files, `$XDG_CONFIG_HOME/lowmed`; it may not exist yet."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "lowmed"
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Build a folder aside and rename it, so that it is there only if it is complete.
+
+    Args:
+        folder: it must not exist.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        SetupError: the disk is full or not writable. Nothing is left then.
+    """
+    aside = folder.with_name(f".{folder.name[:200]}.tmp")
+    with disk_errors(folder):
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            aside.mkdir(parents=True)
+            yield aside
+            aside.rename(folder)
+        except BaseException as error:
+            if isinstance(error, LowmedError):
+                error.where = str(folder)
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
 
 
 def utc_now() -> str:

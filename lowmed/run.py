@@ -26,7 +26,9 @@ FOLDER = "runs"
 RECORD = "run.json"
 RECIPE = "recipe.yaml"
 LOCK = "lock"
+COMPLETE = "complete.json"  # the last file of a checkpoint
 Status = Literal["running", "interrupted", "stopped", "failed", "finished"]
+_CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,12}")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -146,13 +148,21 @@ class Run:
         """Drop the rows of a JSON-lines file written after a step, and a last line that is incomplete."""
         path = self.folder / name
         if path.exists():
-            kept = [row for row in read_jsonl(path) if row["step"] <= step]
+            try:
+                kept = [row for row in read_jsonl(path) if row["step"] <= step]
+            except (KeyError, TypeError) as error:
+                raise RunError("a line of the run's record has no step", str(path), "delete the line") from error
             write_text(path, to_jsonl(kept))
 
     def last_checkpoint(self) -> Path | None:
         """The newest complete checkpoint."""
-        complete = [path.parent for path in self.checkpoints.glob("checkpoint-*/complete.json")]
-        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+        return next(iter(self.complete_checkpoints()), None)
+
+    def complete_checkpoints(self) -> list[Path]:
+        """All complete checkpoints, newest first."""
+        complete = [path.parent for path in self.checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
+        named = [path for path in complete if _CHECKPOINT.fullmatch(path.name)]
+        return sorted(named, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
 
 def create_run(recipe: "Recipe", name: str, *, out: str | None = None) -> Run:

@@ -36,8 +36,11 @@ def calibrate(
         SetupError, RunError: the server is unusable, or the judge fails too often.
     """
     from lowmed.evaluation import judge_calibration
+    from lowmed.files import require_own
     from lowmed.judge import RUBRICS, Judge, calibration
 
+    if out:
+        require_own(Path(out), '"rubrics"')
     chosen = RUBRICS[rubric]
     rows, skipped = judge_calibration.read(Path(labeled), chosen)
     judge = Judge(judge_url, judge_model, prices=judge_prices)

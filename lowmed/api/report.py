@@ -36,16 +36,18 @@ def report(
         path: local copy of the data, if it has moved.
 
     Raises:
-        LowmedError: the run does not exist, an evaluation lacks completions, or the disk is not writable.
+        LowmedError: the run does not exist, an evaluation lacks completions, the disk is not writable, or `out` is
+            something that lowmed did not write.
     """
-    from lowmed.files import disk_errors, write_text
+    from lowmed.files import disk_errors, require_own, write_text
     from lowmed.report import card, page, run_data, run_report
     from lowmed.run import open_run
 
     opened = open_run(fspath(run))
+    file = Path(out) if out else opened.folder / "report.html"
+    require_own(file, "- lowmed report</title>")
     content = run_report.read(opened)
     html = page.render(content, _openers(content.recipe, path, with_images), run_data.data_summary(opened, path))
-    file = Path(out) if out else opened.folder / "report.html"
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, html)

@@ -12,8 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lowmed.engine.checkpoints import mark_complete
 from lowmed.errors import RunError, SetupError
-from lowmed.files import write_json
 from lowmed.run import Run
 
 # Name in TRL's log -> name in metrics.jsonl. Other values are not recorded.
@@ -149,7 +149,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         """Write complete.json last. A checkpoint without it is ignored."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's template without any content
-        write_json(folder / "complete.json", {"step": state.global_step})
+        mark_complete(folder, state.global_step)
 
     def on_log(
         self,

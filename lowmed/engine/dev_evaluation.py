@@ -121,7 +121,7 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Remove the best adapters that no checkpoint needs."""
-        checkpoints = {_step(path.parent) for path in self.job.run.checkpoints.glob("checkpoint-*/complete.json")}
+        checkpoints = {_step(folder) for folder in self.job.run.complete_checkpoints()}
         needed = set()
         for checkpoint in (*checkpoints, state.global_step):
             if best := dev.best_line([line for line in self.lines if line["step"] <= checkpoint]):

@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from lowmed import prompt
 from lowmed.engine import chat
+from lowmed.engine.checkpoints import load_errors
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import packing
 from lowmed.engine.training_data import TrainingRow
@@ -80,8 +81,9 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
             if not file.is_file():
                 raise RunError("the checkpoint has no EMA copy of the adapter", str(file), "start a new run")
-            saved = load_file(str(file))
-            self.weights = {name: saved[name].to(weight) for name, weight in self.weights.items()}
+            with load_errors(file.parent):
+                saved = load_file(str(file))
+                self.weights = {name: saved[name].to(weight) for name, weight in self.weights.items()}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Update the average every `options.every` steps."""

@@ -21,6 +21,7 @@ from lowmed.engine.device import Device
 from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError
 from lowmed.models import PATCHES_PER_TOKEN, ModelFamily, family_of, require_trainable
+from lowmed.models.chat_template import require_renderable
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -227,6 +228,8 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> An
             max_pixels=policy.max_pixels,
             trust_remote_code=False,
         )
+    for holder in (processor, processor.tokenizer):
+        require_renderable(holder.chat_template, source)
     processor.tokenizer.padding_side = "left"  # right padding misaligns image positions without an error
     width, height = 2000, 1500
     grid = processor.image_processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"]

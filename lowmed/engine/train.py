@@ -3,22 +3,20 @@
 import contextlib
 import importlib
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
 from lowmed.data import mixture
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
-from lowmed.engine import chat, device, load, patches, training_data
+from lowmed.engine import chat, checkpoints, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
-from lowmed.errors import JudgeUnavailableError, LowmedError, RunError
+from lowmed.errors import JudgeUnavailableError, LowmedError, RunError, SetupError
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
 from lowmed.plan import architecture
@@ -86,7 +84,9 @@ def train(
         raise
     except BaseException as error:  # record every failure, then raise it again
         what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
-        run.update(status="failed", ended=utc_now(), error=what)
+        checkpoints.remove_unfinished(run)  # it may have filled the disk
+        with contextlib.suppress(SetupError):  # without space the record stays, and `lowmed runs` calls it interrupted
+            run.update(status="failed", ended=utc_now(), error=what)
         raise
 
 
@@ -148,8 +148,10 @@ def _train(
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
     step_start = pause.StepStart()
     trainer.add_callback(step_start)
-    checkpoint = _rewind(run) if resume else None
-    step = checkpoint_step(checkpoint)
+    checkpoint = checkpoints.rewind(run, loaded.model, log) if resume else None
+    step = checkpoints.step_of(checkpoint)
+    if checkpoint:
+        checkpoints.translate_errors(trainer, checkpoint)
     if dev:
         dev.rewind(step)
     stopped_before = bool(dev and dev.stopped)  # the process ended before it recorded that
@@ -184,7 +186,7 @@ def _train(
         else:
             write_adapter(loaded.model, run.adapter)
     early = f"no higher dev accuracy in {recipe.dev.patience} evaluations" if dev and dev.stopped else None
-    run.update(status="finished", reason=early, adapter_step=checkpoint_step(best) if best else step)
+    run.update(status="finished", reason=early, adapter_step=checkpoints.step_of(best) if best else step)
     if dev:
         ended = [f"stopped at step {step}: {early}"] if early else []
         for line in (*ended, *dev_figures.summary(dev.lines, recipe.dev.keep)):
@@ -278,20 +280,3 @@ def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)
     run.update(batch=asdict(size))
     return size
-
-
-def checkpoint_step(folder: Path | None) -> int:
-    """The step that the name of a checkpoint or of a best adapter ends with; 0 without one."""
-    return int(folder.name.rpartition("-")[2]) if folder else 0
-
-
-def _rewind(run: Run) -> Path | None:
-    """The last finished checkpoint. Unfinished checkpoints and records of later steps are removed."""
-    last = run.last_checkpoint()
-    step = checkpoint_step(last)
-    for folder in run.checkpoints.glob("checkpoint-*"):
-        if not (folder / "complete.json").exists():
-            shutil.rmtree(folder)
-    for name in ("metrics.jsonl", "rollouts.jsonl", "canaries.jsonl"):
-        run.rewind(name, step)
-    return last

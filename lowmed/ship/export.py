@@ -4,6 +4,7 @@ An export function takes an `ExportRequest` and returns an `ExportReport`. It wr
 renames that to the output folder at the end, so that an output folder is always complete.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -127,7 +128,7 @@ def require_absent(out: Path) -> None:
     Raises:
         RunError: it exists.
     """
-    if out.exists():
+    if os.path.lexists(out):  # also a dangling link
         raise RunError("the output folder exists", str(out), "choose another --out, or remove the folder")
 
 

@@ -21,7 +21,7 @@ from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline
 from lowmed.data.ingest.raw_sample import Entry, RowLocation
 from lowmed.data.strata import StrataCheck
 from lowmed.errors import DataError, LowmedError
-from lowmed.files import to_jsonl
+from lowmed.files import disk_errors, to_jsonl
 from lowmed.lock import HeldError, locked
 from lowmed.progress import Advance
 
@@ -87,7 +87,7 @@ def prepare(
         DataError: no row is left, or more than `max_rejected` of them are rejected. `out` is then unchanged, and
             `<out>.rejected.jsonl` names the rejected rows.
     """
-    with _building(out) as folder:
+    with disk_errors(out), _building(out) as folder:  # outside: a retry goes on with the stored images
         known = prepared_folder.known_files(settings.digest, out, folder)
         counts, strata = PrepareCounts(), StrataCheck("--map strata")
         with (

@@ -9,11 +9,6 @@ from lowmed.files import config_folder
 LENGTH_BYTES = 32
 
 
-def config_folder() -> Path:
-    """The user's folder for what is private to lowmed."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "lowmed"
-
-
 def read_salt() -> bytes:
     """The user's salt, from `$XDG_CONFIG_HOME/lowmed/salt`; generated on first use, readable by its owner only.
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.data.image.dicom import pseudonym
-from lowmed.data.ingest.pseudonyms import config_folder
 from lowmed.errors import SetupError
+from lowmed.files import config_folder
 
 _DIGEST = re.compile(r"file-[0-9a-f]{12}")
 _QUOTED = re.compile(r"[`'\"(\[].*[`'\")\]]", re.DOTALL)
