@@ -95,7 +95,8 @@ def test_a_run_stops_above_five_percent_failures_and_keeps_its_verdicts() -> Non
         assert all(result.value for result in results)
         kept = sum(result.by == "cache" for result in results)
         assert kept > 0
-        assert len(server.requests) - count == 200 - kept
+        late = len(server.requests) - count - (200 - kept)  # of the first job, which were on their way when it ended
+        assert 0 <= late <= 8
 
 
 def test_a_few_failures_stop_a_short_batch_only_if_it_is_the_last() -> None:
