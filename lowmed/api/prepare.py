@@ -184,6 +184,7 @@ def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["Row
     from lowmed.data.ingest.tables import SUFFIXES
     from lowmed.data.sources import KNOWN
     from lowmed.errors import RecipeError
+    from lowmed.run import is_missing_path
 
     if source in KNOWN:
         rows = KNOWN[source].rows(path, options)
@@ -195,7 +196,8 @@ def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["Row
             "name the table or folder as SOURCE",
         )
     file = Path(source).expanduser()
-    if file.exists() or file.is_symlink() or file.suffix.lower() in (*SUFFIXES, ".zip"):
+    is_path = file.exists() or file.is_symlink() or ("/" in source and is_missing_path(source))
+    if is_path or file.suffix.lower() in (*SUFFIXES, ".zip"):
         return open_source(file, options), {"source": "own"}
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return hub.rows(source, source, options, "download it and name its folder"), {"source": source}

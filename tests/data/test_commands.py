@@ -154,3 +154,12 @@ def test_two_machines_make_the_same_split_from_the_same_table(tmp_path: Path, mo
     assert parts[0] == parts[1]
     assert len(parts[0]) == 24
     assert splits[0].digest == splits[1].digest
+
+
+def test_a_missing_file_in_a_folder_is_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    error = refused("prepare", "data/gone", "--out", tmp_path / "out")
+    assert (error.what, error.where) == ("no such file or folder", "data/gone")
