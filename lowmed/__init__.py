@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lowmed.api.evaluate import evaluate
     from lowmed.api.export import export
     from lowmed.api.extend import extend_training
+    from lowmed.api.inspect import inspect
     from lowmed.api.merge import merge
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
@@ -66,6 +67,7 @@ _MODULES = {
     "score": "lowmed.api.score",
     "show_run": "lowmed.api.runs",
     "train": "lowmed.api.train",
+    "inspect": "lowmed.api.inspect",
     "trust_reward": "lowmed.api.rewards",
     "verify": "lowmed.api.verify",
 }
@@ -86,6 +88,7 @@ __all__ = [
     "evaluate",
     "export",
     "extend_training",
+    "inspect",
     "list_runs",
     "load_recipe",
     "merge",

@@ -16,6 +16,7 @@ from lowmed.cli import (
     doctor,
     evaluate,
     export,
+    inspect,
     judge,
     merge,
     plan,
@@ -57,6 +58,7 @@ def _options(
 
 
 app.command("check")(check.check)
+app.command("inspect")(inspect.inspect)
 app.command("plan")(plan.plan)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(rewards.app, name="rewards")

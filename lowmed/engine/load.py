@@ -14,14 +14,14 @@ from safetensors import SafetensorError
 
 from lowmed import nano
 from lowmed.adapter.intake import read_adapter
-from lowmed.data.image.policy import PixelPolicy, image_tokens
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine import patches
 from lowmed.engine.adapter import add_trained_adapter, require_start
 from lowmed.engine.device import Device
 from lowmed.engine.own_code import own_code_refused
+from lowmed.engine.processor import load_processor
 from lowmed.errors import SetupError
-from lowmed.models import PATCHES_PER_TOKEN, ModelFamily, family_of, require_trainable
-from lowmed.models.chat_template import require_renderable
+from lowmed.models import ModelFamily, family_of, require_trainable
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -204,47 +204,6 @@ def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
     frozen = partial(module.load_adapter, loaded.model, trainable=False)
     loaded.model = add_trained_adapter(loaded.model, read_adapter(str(folder)), frozen)
     return loaded
-
-
-def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> Any:
-    """The processor with the pixel policy applied, padding on the left.
-
-    Args:
-        source: hub id or folder.
-        revision: branch, tag or commit on the hub.
-        policy: limits of image sizes.
-
-    Raises:
-        SetupError: it needs code of its own, or does not follow the pixel policy.
-    """
-    from PIL import Image
-    from transformers import AutoProcessor
-
-    with own_code_refused(source):
-        processor = AutoProcessor.from_pretrained(
-            source,
-            revision=revision or "main",
-            min_pixels=policy.min_pixels,
-            max_pixels=policy.max_pixels,
-            trust_remote_code=False,
-        )
-    for holder in (processor, processor.tokenizer):
-        require_renderable(holder.chat_template, source)
-    processor.tokenizer.padding_side = "left"  # right padding misaligns image positions without an error
-    width, height = 2000, 1500
-    grid = processor.image_processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"]
-    tokens = int(grid.prod()) // PATCHES_PER_TOKEN
-    expected = image_tokens(width, height, policy)
-    if tokens != expected:
-        raise SetupError(
-            f"the processor makes {tokens} tokens of a {width} x {height} image, the pixel policy {expected}",
-            source,
-            "this version of transformers ignores the image budget; install the pinned one",
-        )
-    from lowmed.engine.vision.processor_cache import cache_processed_images
-
-    cache_processed_images(processor)
-    return processor
 
 
 def check_quantized(model: Any, spec: ModelSpec) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lowmed import answer, prompt
 from lowmed.data.image.policy import PixelPolicy
-from lowmed.engine.load import load_processor
+from lowmed.engine.processor import load_processor
 from lowmed.errors import SetupError
 from lowmed.files import disk_errors, write_json, write_text
 from lowmed.recipe import JudgeSpec, Recipe

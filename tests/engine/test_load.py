@@ -13,6 +13,7 @@ from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine import device, load
 from lowmed.engine.adapter import write_adapter
+from lowmed.engine.processor import load_processor
 from lowmed.errors import RecipeError, RunError, SetupError
 from lowmed.plan import architecture
 from lowmed.recipe import LoraSpec, ModelSpec
@@ -98,7 +99,7 @@ def test_a_run_can_start_from_an_adapter_of_the_same_rank_only(tmp_path: Path) -
 
 @pytest.mark.parametrize("tokens", [4, 64, 256, 1024])
 def test_the_processor_follows_the_pixel_policy(tokens: int) -> None:
-    processor = load.load_processor(str(nano.folder()), None, PixelPolicy(tokens))
+    processor = load_processor(str(nano.folder()), None, PixelPolicy(tokens))
     assert processor.tokenizer.padding_side == "left"
 
 
@@ -112,7 +113,7 @@ def test_a_processor_that_ignores_the_image_budget_is_an_error(monkeypatch: pyte
 
     monkeypatch.setattr(AutoProcessor, "from_pretrained", forgetful)
     with pytest.raises(SetupError, match="the pixel policy"):
-        load.load_processor(str(nano.folder()), None, PixelPolicy(64))
+        load_processor(str(nano.folder()), None, PixelPolicy(64))
 
 
 def test_vision_tokens_are_never_sampled() -> None:

@@ -1,0 +1,50 @@
+"""The processor of a model: its tokenizer, chat template and image processor, checked before use."""
+
+from typing import Any
+
+from lowmed.data.image.policy import PixelPolicy, image_tokens
+from lowmed.engine.own_code import own_code_refused
+from lowmed.errors import SetupError
+from lowmed.models import PATCHES_PER_TOKEN
+from lowmed.models.chat_template import require_renderable
+
+
+def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> Any:
+    """The processor with the pixel policy applied, padding on the left.
+
+    Args:
+        source: hub id or folder.
+        revision: branch, tag or commit on the hub.
+        policy: limits of image sizes.
+
+    Raises:
+        SetupError: it needs code of its own, or does not follow the pixel policy.
+    """
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    with own_code_refused(source):
+        processor = AutoProcessor.from_pretrained(
+            source,
+            revision=revision or "main",
+            min_pixels=policy.min_pixels,
+            max_pixels=policy.max_pixels,
+            trust_remote_code=False,
+        )
+    for holder in (processor, processor.tokenizer):
+        require_renderable(holder.chat_template, source)
+    processor.tokenizer.padding_side = "left"  # right padding misaligns image positions without an error
+    width, height = 2000, 1500
+    grid = processor.image_processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"]
+    tokens = int(grid.prod()) // PATCHES_PER_TOKEN
+    expected = image_tokens(width, height, policy)
+    if tokens != expected:
+        raise SetupError(
+            f"the processor makes {tokens} tokens of a {width} x {height} image, the pixel policy {expected}",
+            source,
+            "this version of transformers ignores the image budget; install the pinned one",
+        )
+    from lowmed.engine.vision.processor_cache import cache_processed_images
+
+    cache_processed_images(processor)
+    return processor
