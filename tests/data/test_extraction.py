@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lowmed.control_tokens import control_token
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task, with_key_subset
 from lowmed.data.load import load
@@ -63,7 +64,10 @@ def test_a_question_without_image_is_not_merged() -> None:
     assert len(gathered(*texts)) == 3
 
 
-@given(st.dictionaries(st.text(min_size=1).filter(str.strip), st.text(), min_size=2), st.integers(0, 99))
+texts = st.text().filter(lambda text: not control_token(text))
+
+
+@given(st.dictionaries(texts.filter(str.strip), texts, min_size=2), st.integers(0, 99))
 def test_the_gold_answer_has_the_keys_of_the_question(gold: dict[str, str], seed: int) -> None:
     sample = Sample("1", "Report what you see.", json.dumps(gold), "json", "g", "t")
     fewer = with_key_subset(sample, random.Random(seed))
