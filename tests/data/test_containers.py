@@ -14,9 +14,12 @@ import pytest
 from data.made import build, make_image, samples, save_images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.data.ingest.detect import ImportOptions, open_source
 from lowmed.data.ingest.raw_sample import RawSample, Rejection
+from lowmed.errors import DataError
 
 Rows = list[dict[str, Any]]
 
@@ -216,12 +219,27 @@ def test_a_folder_of_shards_and_splits_is_one_data_set(tmp_path: Path) -> None:
     (hub / "README.md").write_text("---\n")
     saved = tmp_path / "saved"
     DatasetDict({"train": Dataset.from_list(rows[:2]), "test": Dataset.from_list(rows[2:])}).save_to_disk(str(saved))
+    image_of = {f"Is there a mass, {number}?": pixels_of(png(number)) for number in range(4)}
     for folder in (hub, saved):
         build(folder, tmp_path / "out")
         imported = samples(tmp_path / "out")
         assert sorted((each["question"], each["split"]) for each in imported) == sorted(
             (row["question"], "train" if at < 2 else "test") for at, row in enumerate(rows)
         )
+        for each in imported:  # tables of several splits have one name, and their images must not be mixed up
+            assert pixels_of((tmp_path / "out" / each["images"][0]).read_bytes()) == image_of[each["question"]]
+
+
+def pixels_of(content: bytes) -> bytes:
+    return prepare(Image.open(io.BytesIO(content)), PixelPolicy(64)).tobytes()
+
+
+def test_an_archive_with_tables_in_two_folders_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        for folder in ("a", "b"):
+            archive.writestr(f"{folder}/train.json", json.dumps([{"question": "Why?", "answer": folder * 3}]))
+    with pytest.raises(DataError, match="several folders of the archive have tables"):
+        read(tmp_path / "t.zip")
 
 
 def test_an_index_in_the_place_of_an_image_names_the_row_that_holds_it(tmp_path: Path) -> None:

@@ -138,8 +138,14 @@ def _convert(lines: Iterator[tables.Line], reader: RowReader) -> Iterator[Entry]
 
 
 def _table(file: Path, options: ImportOptions, images: Path | None = None, split: str = "train") -> RowStream:
-    """The rows of one table; its images are in `images`, else in the folder of the table."""
+    """The rows of one table; its images are in `images`, else in the folder of the table.
+
+    Each split of `save_to_disk` has a table of the same name. Locations, by which images in cells are known, name both.
+    """
     lines = tables.read_table(file, options.turns, options.encoding)
+    if images and images.is_dir() and file.parent not in (images, images / "data"):
+        name = file.relative_to(images).as_posix()
+        lines = ((replace(location, file=name), row) for location, row in lines)
     count = tables.count_rows(file, options.turns, options.encoding)
     root = ImageRoot(options.images or images or file.parent, named=options.images is not None)
     return stream_rows(lines, count, root, options, SOURCE, split)

@@ -61,9 +61,11 @@ def unpack(archive: Path) -> "tempfile.TemporaryDirectory[str]":
             if sum(member.file_size for member in members) > MAX_UNPACKED_BYTES:
                 what = f"the tables of the archive need over {MAX_UNPACKED_BYTES // 2**30} GiB"
                 raise DataError(what, str(archive), "unpack it and name the folder")
-            top = min((len(PurePosixPath(member.filename).parts) for member in members), default=0)
-            for member in members:
-                path = inside(member.filename)
+            paths = [inside(member.filename) for member in members]
+            top = min((len(path.parts) for path in paths), default=0)
+            if len({path.parent for path in paths if len(path.parts) == top}) > 1:
+                raise DataError("several folders of the archive have tables", str(archive), "unpack it and name one")
+            for member, path in zip(members, paths, strict=True):
                 if len(path.parts) == top:
                     (Path(folder.name) / path.name).write_bytes(content.read(member))
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, NotImplementedError) as error:
