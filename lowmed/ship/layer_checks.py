@@ -9,12 +9,11 @@ from safetensors import safe_open
 
 from lowmed.adapter.intake import Adapter
 from lowmed.adapter.tensor_file import TensorLocation
-from lowmed.errors import RunError
 from lowmed.ship.adapter import target_tensors, weight_delta
-from lowmed.ship.merge import MergedTensor, MergeInputs, merge_tensor
+from lowmed.ship.merge import MergedTensor, MergeInputs, merge_tensor, merged_tensors
 from lowmed.ship.peft_delta import peft_delta
 from lowmed.ship.records import Check
-from lowmed.ship.weights import FLOATS, loaded_name, tensor_locations
+from lowmed.ship.weights import loaded_name
 
 ROUNDING = 1e-5  # largest error in float32, as a share of the layer's largest change
 STEP = 4 * 2.0**-24  # rounding of a float32 weight, for DoRA, whose change is a difference of two weights
@@ -93,12 +92,7 @@ def merged_differences(inputs: MergeInputs, folder: Path) -> Iterator[LayerDiffe
     Raises:
         RunError: its weights are damaged, lack a layer of the adapter, or are quantized.
     """
-    locations = tensor_locations(folder)
-    by_loaded_name = {loaded_name(name): name for name in locations}
-    missing = [name for name in inputs.targets if loaded_name(name) not in by_loaded_name]
-    if missing or any(location.dtype not in FLOATS for location in locations.values()):
-        problem = f"lacks {len(missing)} layers of the adapter, first {missing[0]}" if missing else "is quantized"
-        raise RunError(f"the merged model {problem}", str(folder), "name a merged 16-bit folder of the same base")
+    locations, by_loaded_name = merged_tensors(inputs, folder)
     for name in sorted(inputs.base):
         stored = by_loaded_name.get(loaded_name(name))
         if stored is None:

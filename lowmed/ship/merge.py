@@ -166,11 +166,11 @@ def retained_share(inputs: MergeInputs, weights: Iterable[tuple[str, torch.Tenso
     return projection.retained
 
 
-def retained_in_folder(inputs: MergeInputs, folder: Path) -> float:
-    """The share of the adapter that a merged 16-bit folder retains, whichever program merged it.
+def merged_tensors(inputs: MergeInputs, folder: Path) -> tuple[Mapping[str, TensorLocation], dict[str, str]]:
+    """The tensors of a merged 16-bit folder, and their names by the name that each has in the loaded model.
 
     Raises:
-        RunError: its weights are damaged, lack a layer, or are quantized.
+        RunError: its weights are damaged, lack a layer of the adapter, or are quantized.
     """
     locations = tensor_locations(folder)
     by_loaded_name = {loaded_name(name): name for name in locations}
@@ -178,6 +178,16 @@ def retained_in_folder(inputs: MergeInputs, folder: Path) -> float:
     if missing or any(location.dtype not in FLOATS for location in locations.values()):
         problem = f"lacks {len(missing)} layers of the adapter, first {missing[0]}" if missing else "is quantized"
         raise RunError(f"the merged model {problem}", str(folder), "name a merged 16-bit folder of the same base")
+    return locations, by_loaded_name
+
+
+def retained_in_folder(inputs: MergeInputs, folder: Path) -> float:
+    """The share of the adapter that a merged 16-bit folder retains, whichever program merged it.
+
+    Raises:
+        RunError: its weights are damaged, lack a layer, or are quantized.
+    """
+    locations, by_loaded_name = merged_tensors(inputs, folder)
 
     def weights() -> Iterator[tuple[str, torch.Tensor]]:
         for name in inputs.targets:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lowmed.data.ingest.cells import Options, labelled
-from lowmed.data.ingest.golds import chosen_option, gold_texts, require_no_lone_letter, split_tags
+from lowmed.data.ingest.golds import chosen_option, gold_texts, require_agreement, require_no_lone_letter, split_tags
 
 TWO = labelled(["left lung", "right lung"])
 FOUR = labelled(["effusion", "mass", "fracture", "normal"])
@@ -83,3 +83,14 @@ def test_a_letter_without_options_is_no_gold(gold: str) -> None:
 @pytest.mark.parametrize("gold", ["y", "N", "2", "CT", "vitamin C", "Grade A", "A mass"])
 def test_other_short_golds_are_no_letters(gold: str) -> None:
     require_no_lone_letter([gold])
+
+
+@pytest.mark.parametrize("golds", [["effusion", "fluid"], ["left base", "base of the left lung"], ["no", "No."], []])
+def test_answers_that_agree_are_accepted(golds: list[str]) -> None:
+    require_agreement(golds)
+
+
+@pytest.mark.parametrize("golds", [["yes", "no"], ["left", "right"], ["mass", "no mass"], ["yes", "yes", "no"]])
+def test_answers_that_contradict_each_other_are_refused(golds: list[str]) -> None:
+    with pytest.raises(ValueError, match="contradict each other"):
+        require_agreement(golds)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowmed.answer import is_yes_no, normalize
+from lowmed.answer import contradictions, is_yes_no, normalize
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.cells import Options
 
@@ -109,6 +109,17 @@ def require_no_lone_letter(golds: Sequence[str]) -> None:
     """
     if any(map(is_lone_letter, golds)):
         raise ValueError("the answer is a letter, and the row has no options")
+
+
+def require_agreement(golds: Sequence[str]) -> None:
+    """Refuse accepted answers that contradict each other, such as yes and no: every completion would be right.
+
+    Raises:
+        ValueError: a gold answer contradicts the first one.
+    """
+    for other in golds[1:]:
+        if kinds := contradictions(other, golds[0]):
+            raise ValueError(f"the accepted answers contradict each other ({', '.join(kinds)})")
 
 
 def is_lone_letter(gold: str) -> bool:

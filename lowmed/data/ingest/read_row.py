@@ -142,6 +142,7 @@ def _read_texts(
         if any(map(golds.is_lone_letter, answers)) and listed_options(question):
             raise ValueError("the answer is none of the options in the question")
         golds.require_no_lone_letter(answers)
+        golds.require_agreement(answers)
     thought = golds.split_tags(str(cell["answer"]))[1] if isinstance(cell.get("answer"), str) else ""
     return RawSample(
         question=question,
