@@ -1,12 +1,14 @@
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commands import Commands, Started, in_new_process
+from commands import server as commands_server
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., Started]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -21,21 +23,31 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    """A server that imports the libraries once for all commands of this process."""
+    with commands_server() as running:
+        yield running
+
+
 @pytest.fixture
-def lowmed(tmp_path: Path) -> Lowmed:
+def start(commands: Commands, tmp_path: Path) -> Iterator[Start]:
+    """Start the command in an empty folder."""
+    yield lambda *arguments: commands.start(tmp_path, *arguments)
+    commands.kill_running()
+
+
+@pytest.fixture
+def lowmed(commands: Commands, tmp_path: Path) -> Iterator[Lowmed]:
     """Run the command as a user would, in an empty folder."""
+    yield lambda *arguments, **environment: commands.run(tmp_path, *arguments, **environment)
+    commands.kill_running()
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "lowmed", *arguments],
-            cwd=tmp_path,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
-    return run
+@pytest.fixture
+def new_process(tmp_path: Path) -> Lowmed:
+    """The same with imports and a hash seed of its own."""
+    return lambda *arguments, **environment: in_new_process(tmp_path, *arguments, **environment)
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Lowmed
+from commands import Started
+from conftest import Lowmed, Start
 
 pytestmark = pytest.mark.slow
 RECIPE = ("sft", "--recipe", "rarl-sft", "--nano", "data.max_train_questions=16", "method.prompts_per_step=2")
@@ -19,20 +19,19 @@ START = (*RECIPE, "method.max_steps=14", "method.save_steps=2", "--out", "runs/a
 
 
 @contextlib.contextmanager
-def training(folder: Path, steps: int, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def training(start: Start, folder: Path, steps: int, *arguments: str) -> Iterator[Started]:
     """A training process, paused as soon as that many steps are recorded."""
     metrics = folder / "runs/a/metrics.jsonl"
-    command = [sys.executable, "-m", "lowmed", *arguments]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while not metrics.exists() or len(metrics.read_text().splitlines()) < steps:
-                assert process.poll() is None, process.communicate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=0.02)
-            process.send_signal(signal.SIGSTOP)
-            yield process
-        finally:
-            process.kill()
+    process = start(*arguments)
+    try:
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < steps:
+            assert process.poll() is None, process.communicate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.02)
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
 
 
 def listed(lowmed: Lowmed) -> dict[str, Any]:
@@ -46,10 +45,10 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_a_running_run_is_neither_resumed_nor_removed_and_a_killed_one_is_resumed(
-    tmp_path: Path, lowmed: Lowmed
+    tmp_path: Path, lowmed: Lowmed, start: Start, new_process: Lowmed
 ) -> None:
     run = tmp_path / "runs/a"
-    with training(tmp_path, 3, *START) as first:
+    with training(start, tmp_path, 3, *START) as first:
         before = everything(run)
         row = listed(lowmed)
         assert row["status"] == "running"
@@ -77,7 +76,7 @@ def test_a_running_run_is_neither_resumed_nor_removed_and_a_killed_one_is_resume
     assert row["status"] == "interrupted"
     assert row["steps"] >= 3
 
-    with training(tmp_path, row["steps"] + 1, "sft", "--resume", "runs/a") as resumed:
+    with training(start, tmp_path, row["steps"] + 1, "sft", "--resume", "runs/a") as resumed:
         second = lowmed("sft", "--resume", "runs/a")
         assert f"process {resumed.pid}, since" in second.stderr
         resumed.send_signal(signal.SIGCONT)
@@ -88,7 +87,7 @@ def test_a_running_run_is_neither_resumed_nor_removed_and_a_killed_one_is_resume
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 14
     assert (run / "lock").read_bytes() == b""
 
-    copied = lowmed("sft", "--resume", "copy")  # of the running run, as to another machine
+    copied = new_process("sft", "--resume", "copy")  # of the running run, as to another machine
     assert copied.returncode == 0, copied.stderr
     weights = "adapter/adapter_model.safetensors"
     assert (tmp_path / "copy" / weights).read_bytes() == (run / weights).read_bytes()

@@ -11,7 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Lowmed
+from commands import Started
+from conftest import Lowmed, Start
 
 pytestmark = pytest.mark.slow
 SMALL = {
@@ -42,12 +43,7 @@ SHORT = ["--nano", "method.max_steps=6", "method.save_steps=2"]
 LONGER = ["--nano", "method.max_steps=40", "method.save_steps=20"]
 
 
-def start(kind: str, *arguments: str, folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "lowmed", kind, *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def stop_after(process: subprocess.Popen[bytes], run: Path, steps: int, number: signal.Signals) -> None:
+def stop_after(process: Started | subprocess.Popen[bytes], run: Path, steps: int, number: signal.Signals) -> None:
     """Send the signal as soon as that many steps are recorded."""
     metrics = run / "metrics.jsonl"
     while process.poll() is None:
@@ -67,18 +63,20 @@ def adapter(run: Path) -> bytes:
 
 
 @pytest.mark.parametrize("case", ["grpo", "several steps on a batch, with a KL term", "sft"])
-def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(case: str, tmp_path: Path, lowmed: Lowmed) -> None:
+def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(
+    case: str, tmp_path: Path, lowmed: Lowmed, start: Start, new_process: Lowmed
+) -> None:
     kind = "sft" if case == "sft" else "grpo"
     uninterrupted = lowmed(kind, *SHORT, *SMALL[case], "--out", "uninterrupted")
     assert uninterrupted.returncode == 0, uninterrupted.stderr
 
-    process = start(kind, *SHORT, *SMALL[case], "--out", "killed", folder=tmp_path)
+    process = start(kind, *SHORT, *SMALL[case], "--out", "killed")
     stop_after(process, tmp_path / "killed", 3, signal.SIGKILL)
     record = json.loads((tmp_path / "killed" / "run.json").read_text())
     assert record["status"] == "running"  # the process had no time to change it
     assert not (tmp_path / "killed" / "adapter").exists()
 
-    resumed = lowmed(kind, "--resume", "killed")
+    resumed = new_process(kind, "--resume", "killed")
     assert resumed.returncode == 0, resumed.stderr
     assert adapter(tmp_path / "killed") == adapter(tmp_path / "uninterrupted")
     for name in ("metrics.jsonl", *(["rollouts.jsonl"] if kind == "grpo" else [])):
@@ -89,8 +87,8 @@ def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(case: str, tmp_p
         assert resumed_rows == all_rows
 
 
-def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, lowmed: Lowmed) -> None:
-    process = start("sft", *SMALL["sft"], *LONGER, "--out", "run", folder=tmp_path)
+def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, lowmed: Lowmed, start: Start) -> None:
+    process = start("sft", *SMALL["sft"], *LONGER, "--out", "run")
     stop_after(process, tmp_path / "run", 1, signal.SIGINT)
     assert process.returncode == 130
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -99,7 +97,7 @@ def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, 
     step = record["steps"]
     assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "complete.json").exists()
 
-    process = start("sft", "--resume", "run", folder=tmp_path)
+    process = start("sft", "--resume", "run")
     stop_after(process, tmp_path / "run", step + 1, signal.SIGTERM)
     assert process.returncode == 130
     assert json.loads((tmp_path / "run" / "run.json").read_text())["reason"] == "SIGTERM"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Lowmed
+from conftest import Lowmed, Start
 from data.made import jsonl, save_images
 from tracking.test_follower import events, mlflow_run, mlflow_series
 
@@ -45,8 +45,10 @@ def recorded(run: Path) -> dict[str, list[tuple[int, float]]]:
     return result
 
 
-def test_tracking_changes_nothing_and_tensorboard_shows_every_metric(tmp_path: Path, lowmed: Lowmed) -> None:
-    plain = lowmed("grpo", "--recipe", "rarl", *SMALL, "--out", "my-run")
+def test_tracking_changes_nothing_and_tensorboard_shows_every_metric(
+    tmp_path: Path, lowmed: Lowmed, new_process: Lowmed
+) -> None:
+    plain = new_process("grpo", "--recipe", "rarl", *SMALL, "--out", "my-run")
     assert plain.returncode == 0, plain.stderr
     (tmp_path / "my-run").rename(tmp_path / "plain")
     tracked = lowmed(
@@ -68,13 +70,10 @@ def test_tracking_changes_nothing_and_tensorboard_shows_every_metric(tmp_path: P
     assert [event.step for event in read.Images("completions/1")] == [2, 4, 5]
 
 
-def test_a_killed_run_is_tracked_once_each_step_after_its_resume(tmp_path: Path, lowmed: Lowmed) -> None:
+def test_a_killed_run_is_tracked_once_each_step_after_its_resume(tmp_path: Path, lowmed: Lowmed, start: Start) -> None:
     arguments = ["grpo", "--recipe", "rarl", *SMALL, "--out", "my-run", "method.max_steps=12", "method.save_steps=4"]
     arguments.append("track.to=tensorboard")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lowmed", *arguments],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start(*arguments)
     state = tmp_path / "my-run" / "tracking.json"
     while not state.exists() or json.loads(state.read_text())["rows"].get("metrics.jsonl", 0) < 6:
         assert process.poll() is None

@@ -1,0 +1,122 @@
+"""A server that imports torch and the other libraries once, and runs each command of a test in a fork of itself.
+
+It runs as a script; `commands.py` starts it and talks to it. A message has the arguments, the folder, the environment,
+the first entry of `sys.path` and the three standard streams of a command. The answers are its process id and, when it
+has ended, its exit code.
+"""
+
+import atexit
+import contextlib
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+LONGEST_MESSAGE = 2**20
+LIBRARIES = (
+    "lowmed.api.bridge", "lowmed.api.merge", "lowmed.api.verify", "lowmed.engine.dev_evaluation",
+    "lowmed.engine.evaluator", "lowmed.engine.grpo", "lowmed.engine.sft", "lowmed.engine.train",
+    "lowmed.engine.transformers_backend", "lowmed.ship.merge_job", "lowmed.ship.verify",
+    "transformers.models.qwen2_vl", "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer",
+)  # fmt: skip
+
+
+def import_libraries() -> None:
+    """Import what commands import, with the settings under which they do."""
+    from lowmed.engine import device, patches
+
+    # CUDA does not work in a fork of a process that has looked for a GPU, and imports look for it.
+    if Path("/dev/nvidiactl").exists():
+        return
+    device.silence_libraries()
+    patches.interpret_triton()
+    for name in LIBRARIES:
+        import_module(name)
+
+
+def serve(listener: socket.socket) -> None:
+    """Accept messages until the process of the tests has ended. Returns in the process of a command."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        ready, _, _ = select.select([listener.fileno(), 0], [], [])
+        if 0 in ready:
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            message, streams, _, _ = socket.recv_fds(connection, LONGEST_MESSAGE, 3)
+            if message:
+                pid = os.fork()
+                if pid == 0:
+                    connection.close()
+                    become(json.loads(message), streams)
+                    return
+                report(connection, pid, streams)
+            os._exit(0)
+        connection.close()
+
+
+def report(connection: socket.socket, pid: int, streams: list[int]) -> NoReturn:
+    """Send the process id, wait for the end, send the exit code."""
+    for stream in streams:
+        os.close(stream)  # a reader of a pipe waits for all its writers
+    connection.send(str(pid).encode())
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def become(command: dict[str, Any], streams: list[int]) -> None:
+    """Turn this process into one that Python has just started for lowmed."""
+    for target, stream in enumerate(streams):
+        os.dup2(stream, target)
+        os.close(stream)
+    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
+    os.chdir(command["folder"])
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    sys.path[0] = command["path"]
+    sys.argv = ["lowmed", *command["arguments"]]
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()  # as a new process: from the entropy of the system
+
+
+def run() -> int:
+    """Run the command and end as Python does, but let the kernel free the libraries, which takes Python a second."""
+    code: object = 0
+    try:
+        runpy.run_module("lowmed", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    assert isinstance(code, int)
+    return code & 0xFF
+
+
+if __name__ == "__main__":
+    import_libraries()
+    import lowmed.cli  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    os._exit(run())  # only the process of a command comes here

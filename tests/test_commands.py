@@ -1,0 +1,90 @@
+"""A command in a fork of the server of commands is to its user what it is in a new process."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import Lowmed, Start
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], [], ["--help"], ["grpo", "--recipe", "ralr"], ["check", "--recipe", "rl-plain", "--nano"]],
+    ids=str,
+)
+def test_output_and_exit_code_are_those_of_a_new_process(
+    arguments: list[str], lowmed: Lowmed, new_process: Lowmed
+) -> None:
+    forked, new = lowmed(*arguments), new_process(*arguments)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (new.returncode, new.stdout, new.stderr)
+
+
+REWARD = """
+import os, sys, numpy, random, pathlib
+def score(sample, completion): return 1.0
+pathlib.Path("seen").write_text(repr((os.getcwd(), sys.path[0], os.environ.get("GIVEN"), "trl" in sys.modules)))
+with open("drawn", "a") as file:
+    print(numpy.random.random(), random.random(), file=file)
+if pathlib.Path("end").exists():
+    exec(pathlib.Path("end").read_text())
+"""
+
+
+@pytest.fixture
+def reward(tmp_path: Path, lowmed: Lowmed) -> list[str]:
+    """A command that runs code of the folder."""
+    (tmp_path / "mine.py").write_text(REWARD)
+    assert lowmed("rewards", "trust", "mine.py", "--yes").returncode == 0
+    return ["check", "--recipe", "rl-plain", "--nano", "method.rewards=[{name: 'mine.py:score'}]"]
+
+
+def seen(folder: Path) -> list[object]:
+    return list(eval((folder / "seen").read_text()))  # noqa: S307
+
+
+def test_a_command_has_the_folder_the_environment_and_draws_of_its_own(
+    reward: list[str], lowmed: Lowmed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        lowmed(*reward)
+    assert seen(tmp_path)[:3] == [str(tmp_path), str(tmp_path), None]
+    lowmed(*reward, GIVEN="as argument")
+    assert seen(tmp_path)[2:] == ["as argument", False]
+    monkeypatch.setenv("GIVEN", "of the test")
+    lowmed(*reward)
+    assert seen(tmp_path)[2:] == ["of the test", False]
+    drawn = (tmp_path / "drawn").read_text().split()
+    assert len(drawn) == len(set(drawn)) == 8
+
+
+AT_EXIT = (
+    "import threading, time, atexit; atexit.register(print, 'at exit', file=sys.stderr); "
+    "threading.Thread(target=lambda: (time.sleep(0.1), print('a thread', file=sys.stderr))).start()"
+)
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "text"),
+    [
+        ("os.kill(os.getpid(), 9)", -9, ""),
+        ("sys.exit(300)", 300 & 0xFF, ""),
+        ("sys.exit('a text')", 1, "a text"),
+        (f"{AT_EXIT}; sys.exit(0)", 0, "a thread\nat exit"),
+    ],
+)  # fmt: skip
+def test_every_end_is_reported(
+    end: str, code: int, text: str, reward: list[str], lowmed: Lowmed, new_process: Lowmed, tmp_path: Path
+) -> None:
+    (tmp_path / "end").write_text(end)
+    forked, new = lowmed(*reward), new_process(*reward)
+    assert forked.returncode == new.returncode == code
+    assert text in forked.stderr
+    assert forked.stderr == new.stderr
+
+
+def test_a_started_command_has_an_output_and_ends_once(start: Start) -> None:
+    process = start("judge", "calibrate", "missing.jsonl", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m")
+    assert process.wait() == 2
+    assert "the file does not exist" in process.communicate()[1]
+    process.send_signal(signal.SIGKILL)  # has ended: nothing happens
+    assert process.poll() == 2
