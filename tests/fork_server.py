@@ -81,7 +81,12 @@ def become(command: dict[str, Any], streams: list[int]) -> None:
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
         os.close(stream)
-    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        of_server = getattr(sys, name)
+        lines = 1 if name == "stderr" or os.isatty(number) else -1
+        mode = "w" if number else "r"
+        stream = open(number, mode, lines, of_server.encoding, of_server.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
     os.chdir(command["folder"])
     os.environ.clear()
     os.environ.update(command["environment"])

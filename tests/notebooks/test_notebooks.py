@@ -7,6 +7,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
+from commands import Commands
 
 FOLDER = Path(__file__).parent.parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -18,6 +19,18 @@ TRIAL = {
     "MPLBACKEND": "agg",
 }
 MAX_LINES = 8
+
+# The program `lowmed` of the notebooks: it hands its command line to the server of commands, with its streams.
+CLIENT = f"""#!{sys.executable} -IS
+import json, os, socket, sys
+environment = dict(os.environ)
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+    server.connect(environment.pop("COMMANDS"))
+    command = {{"arguments": sys.argv[1:], "folder": os.getcwd(), "path": {str(Path(sys.executable).parent)!r}}}
+    socket.send_fds(server, [json.dumps(command | {{"environment": environment}}).encode()], [0, 1, 2])
+    server.recv(100)
+    sys.exit(int(server.recv(100)))
+"""
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -50,10 +63,17 @@ def test_a_shell_line_uses_variables_of_the_environment_alone(path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_runs_from_top_to_bottom(
+    path: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    programs = tmp_path_factory.mktemp("programs")
+    (programs / "lowmed").write_text(CLIENT)
+    (programs / "lowmed").chmod(0o755)
+    monkeypatch.setenv("COMMANDS", commands.address)
     for name, value in TRIAL.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]))
     notebook = read(path)
     notebook.metadata.kernelspec.name = "python3"
     for cell in notebook.cells:
