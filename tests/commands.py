@@ -16,6 +16,8 @@ from lowmed.engine import patches
 
 # What tests in this process change in its environment without asking for it; the server imports under the same values.
 OF_LIBRARIES = {*patches.ENVIRONMENT, "TRITON_INTERPRET", "PYTEST_CURRENT_TEST"}
+# lowmed reads them when it needs them. Nothing that the server imports does: the tests set HF_HOME.
+READ_LATER = {"XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
 
 
 def in_new_process(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,13 +35,18 @@ def in_new_process(folder: Path, *arguments: str, **environment: str) -> subproc
 class Started:
     """A command that runs in a fork, as far as possible like `subprocess.Popen`."""
 
-    def __init__(self, server: socket.socket, folder: Path, arguments: tuple[str, ...]):
+    def __init__(self, server: socket.socket, folder: Path, arguments: tuple[str, ...], environment: dict[str, str]):
         self.args = ["lowmed", *arguments]
         self.returncode: int | None = None
         self.stdout: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.stderr: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._server = server
-        command = {"arguments": arguments, "folder": str(folder), "path": str(folder), "environment": dict(os.environ)}
+        command = {
+            "arguments": arguments,
+            "folder": str(folder),
+            "path": str(folder),
+            "environment": os.environ | environment,
+        }
         socket.send_fds(server, [dumps(command).encode()], [0, self.stdout.fileno(), self.stderr.fileno()])
         self.pid = self._answer()
 
@@ -87,21 +94,21 @@ class Commands:
 
     @staticmethod
     def _imported_under() -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if name not in OF_LIBRARIES}
+        return {name: value for name, value in os.environ.items() if name not in OF_LIBRARIES | READ_LATER}
 
-    def start(self, folder: Path, *arguments: str) -> Started:
+    def start(self, folder: Path, *arguments: str, **environment: str) -> Started:
         """Start the command in a folder."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.connect(self.address)
         self._running = [command for command in self._running if command.returncode is None]
-        self._running.append(Started(connection, folder, arguments))
+        self._running.append(Started(connection, folder, arguments, environment))
         return self._running[-1]
 
     def run(self, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a folder; in a new process if libraries might read another environment in it."""
-        if environment or self._imported_under() != self._environment:
+        if environment.keys() - READ_LATER or self._imported_under() != self._environment:
             return in_new_process(folder, *arguments, **environment)
-        started = self.start(folder, *arguments)
+        started = self.start(folder, *arguments, **environment)
         out, errors = started.communicate()
         return subprocess.CompletedProcess(started.args, started.wait(), out, errors)
 

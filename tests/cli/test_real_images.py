@@ -25,7 +25,7 @@ def test_check_prints_the_published_counts(lowmed: Lowmed, whole_vqa_rad: Path) 
 
 
 def test_check_reads_the_part_of_vqa_rad_and_uses_the_cache_the_second_time(
-    lowmed: Lowmed, vqa_rad: Path, tmp_path: Path
+    lowmed: Lowmed, new_process: Lowmed, vqa_rad: Path, tmp_path: Path
 ) -> None:
     arguments = ("check", "--recipe", "rl-plain", "--nano", *source(vqa_rad), "--json")
     first = lowmed(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
@@ -36,7 +36,7 @@ def test_check_reads_the_part_of_vqa_rad_and_uses_the_cache_the_second_time(
     assert "test: 81 rows, 37 images" in text
     assert "the published split shares 36 with train" in text
     assert all(line["below_full"] == 0 for line in report["rewards"]["gold"])
-    second = lowmed(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    second = new_process(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
     assert {path.name for path in (tmp_path / "cache/lowmed").iterdir()} == {"data"}
 

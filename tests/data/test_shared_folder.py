@@ -2,22 +2,22 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Commands
 from data.made import FIXTURES, lines, make_image
 from data.test_dicom_join import study, write
 from PIL import Image, PngImagePlugin
 
 from lowmed.data.ingest import source_names
+
+Run = Callable[..., str]
 
 
 class Plants:
@@ -201,20 +201,19 @@ def place(tmp_path: Path) -> Iterator[tuple[Plants, Path]]:
     yield plants, folder
 
 
-def run(home: Path, *arguments: str) -> str:
+@pytest.fixture
+def run(commands: Commands) -> Run:
     """The output of a command, which need not succeed; run in an empty folder with caches of its own."""
-    work = home / "work"
-    work.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "lowmed", *arguments],
-        cwd=work,
-        env=os.environ | {"XDG_CACHE_HOME": str(home / "cache"), "XDG_CONFIG_HOME": str(home / "config")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout + done.stderr
+
+    def output(home: Path, *arguments: str) -> str:
+        work = home / "work"
+        work.mkdir(exist_ok=True)
+        caches = {"XDG_CACHE_HOME": str(home / "cache"), "XDG_CONFIG_HOME": str(home / "config")}
+        done = commands.run(work, *arguments, **caches)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout + done.stderr
+
+    return output
 
 
 def written(*folders: Path) -> dict[str, bytes]:
@@ -224,7 +223,7 @@ def written(*folders: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
-def test_no_file_of_a_prepared_folder_holds_an_identifier(make: Any, place: tuple[Plants, Path]) -> None:
+def test_no_file_of_a_prepared_folder_holds_an_identifier(make: Any, place: tuple[Plants, Path], run: Run) -> None:
     plants, user = place
     home = user.parent
     source = make(plants, user)
@@ -256,7 +255,9 @@ def test_the_search_finds_what_is_planted(place: tuple[Plants, Path]) -> None:
     assert source[0].endswith(".csv")
 
 
-def test_the_names_are_in_one_private_file(place: tuple[Plants, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_are_in_one_private_file(
+    place: tuple[Plants, Path], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plants, user = place
     home = user.parent
     source = own_table(plants, user)
@@ -277,7 +278,7 @@ def test_the_names_are_in_one_private_file(place: tuple[Plants, Path], monkeypat
     assert listed.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_data_set_without_rejected_rows_has_no_private_file(tmp_path: Path) -> None:
+def test_a_data_set_without_rejected_rows_has_no_private_file(tmp_path: Path, run: Run) -> None:
     make_image(1).save(tmp_path / "a.png")
     good = {"image": "a.png", "question": "Is there a mass?", "answer": "no"}
     for rows, exists in (([good, {**good, "answer": ""}], True), ([good], False)):
@@ -287,7 +288,7 @@ def test_a_data_set_without_rejected_rows_has_no_private_file(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_run_its_evaluation_and_its_report_hold_no_identifier(place: tuple[Plants, Path]) -> None:
+def test_a_run_its_evaluation_and_its_report_hold_no_identifier(place: tuple[Plants, Path], run: Run) -> None:
     plants, user = place
     home = user.parent
     source = own_table(plants, user)
@@ -309,7 +310,7 @@ def test_a_run_its_evaluation_and_its_report_hold_no_identifier(place: tuple[Pla
     assert plants.leaks({"list": json.dumps(sorted(files)).replace(str(home), "").encode()}) == set()
 
 
-def test_unused_files_of_a_known_source_are_digests(tmp_path: Path) -> None:
+def test_unused_files_of_a_known_source_are_digests(tmp_path: Path, run: Run) -> None:
     plants = Plants()
     copy = tmp_path / "rad"
     shutil.copytree(FIXTURES / "vqa-rad", copy)
