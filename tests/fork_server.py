@@ -85,8 +85,8 @@ def become(command: dict[str, Any], streams: list[int]) -> None:
         of_server = getattr(sys, name)
         lines = 1 if name == "stderr" or os.isatty(number) else -1
         mode = "w" if number else "r"
-        stream = open(number, mode, lines, of_server.encoding, of_server.errors, closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
+        own = open(number, mode, lines, of_server.encoding, of_server.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, own)
     os.chdir(command["folder"])
     os.environ.clear()
     os.environ.update(command["environment"])

@@ -58,8 +58,8 @@ def test_a_command_has_the_folder_the_environment_and_draws_of_its_own(
 
 
 AT_EXIT = (
-    "import threading, time, atexit; atexit.register(print, 'at exit', file=sys.stderr); "
-    "threading.Thread(target=lambda: (time.sleep(0.1), print('a thread', file=sys.stderr))).start()"
+    "import threading, atexit; atexit.register(print, 'at exit', file=sys.stderr); "
+    "threading.Thread(target=lambda: (threading.main_thread().join(), print('a thread', file=sys.stderr))).start()"
 )
 
 
