@@ -73,7 +73,7 @@ def kill(case, points):
     shutil.copytree(out, f"{out}.0")
     total = reports[0][0]
     step = -(-total // points) if points else 1
-    for point in range(1, total + 1, step):
+    for point in range(max(1, step // 2), total + 1, step):
         shutil.rmtree(out)
         run(first, folder, point)
         def again(kill_at):
