@@ -12,8 +12,8 @@ from typing import Any
 
 from lowmed.errors import LowmedError, RunError, SetupError
 
-# What safetensors and torch say of a full disk; their errors have no errno.
-_FULL = ("No space left on device", "PytorchStreamWriter failed", "fail at inline_container.cc")
+# What safetensors, torch and numpy say of a full disk; their errors have no errno.
+_FULL = ("No space left on device", "PytorchStreamWriter failed", "fail at inline_container.cc", " requested and ")
 MAX_JSON_BYTES = 256 * 2**20
 
 

@@ -150,6 +150,8 @@ class RunRecord(Record):
     """transformers or unsloth."""
     batch: dict[str, Any] | None = None
     """Fields of the planner's `Batch`; a resumed run keeps them."""
+    batch_halved_after: int | None = None
+    """Step after which GPU memory ran out; `batch` has had at most half the rows in a forward pass since."""
     base_commit: str | None = None
     """Hub commit of the base model."""
     python: str | None = None

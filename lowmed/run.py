@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,35 +90,9 @@ class Run:
             return "interrupted", "its process was killed, or the machine stopped"
         return record.status, (record.reason if record.status == "stopped" else record.error) or ""
 
-    @contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Keep other processes from training or removing this run, until it ends or this process does.
-
-        Yields:
-            Whether the lock is held: False if the file system has no locks.
-
-        Raises:
-            RunError: another process holds the lock, or the run no longer exists.
-            SetupError: the directory is not writable.
-        """
-        with ExitStack() as stack:
-            held = True
-            try:
-                with disk_errors(self.folder):
-                    stack.enter_context(locked(self.folder / LOCK))
-            except HeldError as error:
-                raise RunError(
-                    "another process is using this run",
-                    f"{self.folder}\n{error}",
-                    "wait until it ends, or stop it: SIGTERM stops training with a checkpoint",
-                ) from error
-            except FileNotFoundError as error:
-                raise _missing(str(self.folder)) from error
-            except OSError as error:
-                if error.errno not in UNSUPPORTED:
-                    raise
-                held = False
-            yield held
+    def lock(self) -> AbstractContextManager[bool]:
+        """Keep other processes from training or removing this run; see `lock_folder`."""
+        return lock_folder(self.folder, "run")
 
     def update(self, **fields: Any) -> None:
         """Set fields of run.json and keep the others.
@@ -163,6 +137,41 @@ class Run:
         complete = [path.parent for path in self.checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
         named = [path for path in complete if _CHECKPOINT.fullmatch(path.name)]
         return sorted(named, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+
+
+@contextmanager
+def lock_folder(folder: Path, what: str) -> Iterator[bool]:
+    """Keep other processes from using a folder, until the block or this process ends.
+
+    Args:
+        folder: a run, or the directory of a bridge.
+        what: `run` or `bridge`, for error messages.
+
+    Yields:
+        Whether the lock is held: False if the file system has no locks.
+
+    Raises:
+        RunError: another process holds the lock, or the folder no longer exists.
+        SetupError: the directory is not writable.
+    """
+    with ExitStack() as stack:
+        held = True
+        try:
+            with disk_errors(folder):
+                stack.enter_context(locked(folder / LOCK))
+        except HeldError as error:
+            raise RunError(
+                f"another process is using this {what}",
+                f"{folder}\n{error}",
+                "wait until it ends, or stop it: SIGTERM stops training with a checkpoint",
+            ) from error
+        except FileNotFoundError as error:
+            raise _missing(str(folder)) from error
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            held = False
+        yield held
 
 
 def create_run(recipe: "Recipe", name: str, *, out: str | None = None) -> Run:

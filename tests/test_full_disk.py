@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,7 @@ def test_a_command_that_could_not_write_can_be_repeated(
         OSError(errno.EDQUOT, "x"),
         RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 572544 vs 572432"),
         RuntimeError("PytorchStreamWriter failed writing file data/0"),
+        OSError("98304 requested and 86016 written"),
     ],
     ids=str,
 )
@@ -92,3 +94,29 @@ def test_unfinished_checkpoints_give_their_space_back(tmp_path: Path) -> None:
     (run.checkpoints / "checkpoint-6").symlink_to(tmp_path)
     checkpoints.remove_unfinished(run)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint-2", "checkpoint-6"]
+
+
+@pytest.mark.slow
+def test_a_merge_and_an_export_that_could_not_write_can_be_repeated(tmp_path: Path) -> None:
+    from ship import finished
+
+    import lowmed
+
+    run = finished.run(tmp_path / "run")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    commands: tuple[Callable[[], Any], ...] = (
+        lambda: lowmed.merge(run, tmp_path / "merged", questions=0),
+        lambda: lowmed.export(tmp_path / "merged", "gguf", tmp_path / "gguf"),
+    )
+    for command, out in zip(commands, ("merged", "gguf"), strict=True):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+        try:
+            with pytest.raises(SetupError, match=r"the disk is full|too large for this disk") as raised:
+                command()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        assert out in raised.value.where
+        assert not (tmp_path / out).exists()
+        assert command().passed
+        assert (tmp_path / out / "lowmed.json").is_file()
+    assert not list(tmp_path.glob(".*"))

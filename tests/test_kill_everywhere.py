@@ -8,28 +8,30 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data.made import jsonl, row, save_images
+from ship import finished
 
 pytestmark = pytest.mark.slow
 POINTS = 2  # operations at which a test kills, at equal distances
 ALL = bool(os.environ.get("LOWMED_KILL_ALL"))
 
-# Reads commands from a file, and runs each in a child process that may be killed at its N-th file operation inside a
-# folder. The imports are shared, because they take longer than the commands.
+# Reads cases from a file. For each one it runs a command undisturbed, and then again and again in child processes that
+# are killed at their N-th file operation inside a folder. The imports are shared: they take longer than the commands.
 RUNNER = """
 import contextlib, io, json, os, shutil, signal, sys
+from lowmed.api import bridge  # noqa: F401
 from lowmed.cli import main
 from lowmed.engine import dev_evaluation, evaluator, grpo, sft, train  # noqa: F401
 from lowmed.ship import merge_job, verify  # noqa: F401
+from lowmed.ship.gguf import export  # noqa: F401
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.copyfile"}
-job = json.load(open(sys.argv[1]))
-folder = os.path.abspath(job["folder"])
 
-def child(arguments, kill_at, report):
+def child(arguments, folder, kill_at, report):
     count = 0
     def watch(event, details):
         nonlocal count
@@ -47,62 +49,81 @@ def child(arguments, kill_at, report):
             main()
     except SystemExit as end:
         code = end.code or 0
-    text = f"{count} {code}\\n" + (out.getvalue()[-2000:] if code else "")
     with open(report, "w") as file:
-        file.write(text)
+        json.dump([count, code, out.getvalue()[-2000:]], file)
     os._exit(0)
 
-for number, (arguments, kill_at, before) in enumerate(job["commands"]):
-    for path in before:
-        shutil.rmtree(path, ignore_errors=True)
+def run(arguments, folder, kill_at=0):
+    report = f"{sys.argv[1]}.report"
     pid = os.fork()
     if pid == 0:
-        child(arguments, kill_at, f"{sys.argv[1]}.{number}")
+        child(arguments, folder, kill_at, report)
     os.waitpid(pid, 0)
-    if number in job["keep"]:
-        shutil.copytree(job["out"], f"{job['out']}.{number}")
+    if not os.path.exists(report):
+        return None  # killed
+    with open(report) as file:
+        result = json.load(file)
+    os.remove(report)
+    return result
+
+def kill(case, points):
+    first, out = case["first"], case["out"]
+    folder = os.path.dirname(out)
+    reports = [run(first, folder)]
+    shutil.copytree(out, f"{out}.0")
+    total = reports[0][0]
+    step = -(-total // points) if points else 1
+    for point in range(max(1, step // 2), total + 1, step):
+        shutil.rmtree(out)
+        run(first, folder, point)
+        def again(kill_at):
+            return run(case["again"] if os.path.exists(out) else first, folder, kill_at)
+        reports.append([point, again(max(1, point // 2)), again(0)])
+        shutil.copytree(out, f"{out}.{point}")
+    return reports
+
+with open(sys.argv[1]) as file:
+    cases, points = json.load(file)
+results = [kill(case, points) for case in cases]
+with open(sys.argv[1], "w") as file:
+    json.dump(results, file)
 """
-Command = tuple[list[str], int, list[str]]
 
 
-def run(place: Path, commands: list[Command], folder: Path, out: Path, keep: list[int]) -> list[str]:
-    """The number of operations, the exit code and the output of each command; "" for a killed one."""
-    job = place / "job.json"
-    job.write_text(json.dumps({"commands": commands, "folder": str(folder), "out": str(out), "keep": keep}))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", RUNNER, str(job)], cwd=place, check=True, env=environment)
-    reports = [Path(f"{job}.{number}") for number in range(len(commands))]
-    texts = [report.read_text() if report.exists() else "" for report in reports]
-    for report in reports:
-        report.unlink(missing_ok=True)
-    return texts
+@dataclass(frozen=True)
+class Case:
+    """A command, how to repeat it once `out` exists, what has to be equal then, and its exit code."""
+
+    out: Path
+    first: list[str]
+    again: list[str]
+    content: Callable[[Path], Any]
+    code: int = 0
 
 
-def killed_everywhere(
-    place: Path, out: Path, first: list[str], again: list[str], content: Callable[[Path], Any]
-) -> int:
+def killed_everywhere(place: Path, *cases: Case, points: int = POINTS) -> int:
     """Kill `first`, then `again`, at the same operations; repeat `again`; compare with an undisturbed run.
 
     Returns:
-        The number of operations of an undisturbed run.
+        The number of operations of all undisturbed runs.
     """
-    [report] = run(place, [(first, 0, [])], out.parent, out, [0])
-    total, code = map(int, report.split("\n")[0].split())
-    print(f"{total} operations")
-    assert code == 0, report
-    expected = content(Path(f"{out}.0"))
-    points = range(1, total + 1)
-    if not ALL:
-        points = range(1, total + 1, -(-total // POINTS))
-    commands: list[Command] = []
-    for point in points:
-        commands += [(first, point, [str(out)]), (again, max(1, point // 2), []), (again, 0, [])]
-    keep = list(range(2, len(commands), 3))
-    reports = run(place, commands, out.parent, out, keep)
-    for point, number in zip(points, keep, strict=True):
-        assert reports[number].split("\n")[0].split()[1:] == ["0"], f"killed at {point} of {total}: {reports[number]}"
-        assert content(Path(f"{out}.{number}")) == expected, f"killed at {point} of {total}"
-    return total
+    job = place / "job.json"
+    described = [{"out": str(case.out), "first": case.first, "again": case.again} for case in cases]
+    job.write_text(json.dumps([described, 0 if ALL else points]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", RUNNER, str(job)], cwd=place, check=True, env=environment)
+    operations = 0
+    for case, ((total, code, output), *killed) in zip(cases, json.loads(job.read_text()), strict=True):
+        assert code == case.code, output
+        print(f"{case.first[:2]}: {total} operations")
+        operations += total
+        expected = case.content(Path(f"{case.out}.0"))
+        for point, second, third in killed:
+            where = f"killed at {point} of {total}: {third}"
+            if not (second and second[1] == code and "exists" in third[2]):  # nothing was left to do
+                assert third[1] == code, where
+            assert case.content(Path(f"{case.out}.{point}")) == expected, where
+    return operations
 
 
 def every_byte(folder: Path) -> dict[str, bytes]:
@@ -120,7 +141,7 @@ def test_prepare_killed_anywhere_gives_the_same_folder(tmp_path: Path) -> None:
     out = tmp_path / "work/out"
     out.parent.mkdir()
     command = ["data", "prepare", str(tmp_path / "in/t.jsonl"), "--out", str(out)]
-    assert killed_everywhere(tmp_path, out, command, command, every_byte) > 10
+    assert killed_everywhere(tmp_path, Case(out, command, command, every_byte)) > 10
 
 
 def trained(folder: Path) -> Any:
@@ -145,4 +166,55 @@ def test_training_killed_anywhere_gives_the_same_adapter(tmp_path: Path, setting
     out = tmp_path / "work/run"
     out.parent.mkdir()
     command = [*settings, "--nano", "method.max_steps=3", "method.save_steps=1", "--out", str(out), "--resume", "auto"]
-    assert killed_everywhere(tmp_path, out, command, command, trained) > 20
+    assert killed_everywhere(tmp_path, Case(out, command, command, trained)) > 20
+
+
+def shipped(folder: Path) -> dict[str, bytes]:
+    """All files but the measured memory and time. Nothing hidden may stay next to them."""
+    assert list(folder.parent.glob(f".{folder.stem}*")) == []
+    files = every_byte(folder)
+    parity = json.loads(files.pop("parity.json"))
+    del parity["peak_memory_gib"], parity["requirements"]
+    return files | {"parity.json": json.dumps(parity).encode()}
+
+
+def test_eval_merge_and_export_killed_anywhere_give_the_same_files(tmp_path: Path) -> None:
+    run = finished.run(tmp_path / "work/run", "eval.max_new_tokens=8")
+    evaluation, merged, gguf = run.folder / "evals/phantom", tmp_path / "merge/merged", tmp_path / "export/gguf"
+    for out in (merged, gguf):
+        out.parent.mkdir()
+    evaluate = ["eval", str(run), "--questions", "2", "--controls", "2"]
+    merge = ["merge", str(run), "--out", str(merged), "--questions", "2"]
+    export = ["export", str(run), "--to", "gguf", "--out", str(gguf), "--questions", "0"]
+    cases = (
+        Case(evaluation, evaluate, evaluate, every_byte),
+        Case(merged, merge, merge, shipped),
+        Case(gguf, export, export, shipped),
+    )
+    assert killed_everywhere(tmp_path, *cases, points=1) > 30
+
+
+BRIDGE = [
+    "bridge", "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "bridge.questions=2", "bridge.samples=2",
+    "bridge.rounds=1", "bridge.sft.max_steps=1", "bridge.sft.prompts_per_step=2", "method.num_generations=2",
+    "eval.max_new_tokens=8", "method.rewards=[{name: accuracy}, {name: format}]",
+]  # fmt: skip
+
+
+def bridged(folder: Path) -> Any:
+    """The stages, and the questions of each probe. Sampled completions differ after a kill."""
+    record = json.loads((folder / "bridge.json").read_text())
+    probes = {
+        str(file.relative_to(folder)): sorted(json.loads(line).get("id") for line in file.read_text().splitlines())
+        for file in sorted(folder.glob("*-probe/*.jsonl"))
+    }
+    runs = [json.loads(file.read_text())["status"] for file in sorted(folder.glob("*/run.json"))]
+    adapters = [file.parent.parent.name for file in folder.glob("*/adapter/adapter_model.safetensors")]
+    return record["status"], [stage["stage"] for stage in record["stages"]], probes, runs, adapters
+
+
+def test_a_bridge_killed_anywhere_ends_with_the_same_stages(tmp_path: Path) -> None:
+    out = tmp_path / "work/bridge"
+    out.parent.mkdir()
+    case = Case(out, [*BRIDGE, "--out", str(out)], ["bridge", "--resume", str(out)], bridged, code=1)
+    assert killed_everywhere(tmp_path, case, points=1) > 30

@@ -69,20 +69,25 @@ def bridge(
         RunError: the directory exists.
     """
     from lowmed.evaluation.bridge_rule import bridge_spec
-    from lowmed.files import disk_errors, write_text
+    from lowmed.files import new_folder, write_text
     from lowmed.recipe.io import dump_recipe, portable_recipe
     from lowmed.run import FOLDER
 
     started = time.monotonic()
     bridge_spec(recipe)
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
+    exists = RunError("the directory exists", str(folder), f"choose another --out, or --resume {folder}")
     if folder.exists():
-        raise RunError("the directory exists", str(folder), f"choose another --out, or --resume {folder}")
+        raise exists
     _require_trainable_stages(recipe)  # a mistake must show before anything is written
-    with disk_errors(folder):
-        folder.mkdir(parents=True)
-        write_text(folder / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
-        _record(folder, [], "running")
+    try:
+        with new_folder(folder) as aside:  # a killed process leaves a bridge to resume, or nothing
+            write_text(aside / "recipe.yaml", dump_recipe(portable_recipe(recipe)))
+            _record(aside, [], "running")
+    except OSError as error:
+        if folder.exists():  # created in the meantime
+            raise exists from error
+        raise
     return _walk(folder, recipe, Clock(started, max_minutes), progress, log)
 
 
@@ -102,7 +107,8 @@ def resume_bridge(
         log: gets lines of text.
 
     Raises:
-        RunError: the directory contains no bridge, or its bridge.json is damaged or of a newer format.
+        RunError: the directory contains no bridge, its bridge.json is damaged or of a newer format, or another process
+            uses the bridge.
         RecipeError: the user has not approved the file of a custom reward.
     """
     from lowmed.evaluation.records import BridgeRecord
@@ -158,6 +164,15 @@ class Clock:
 
 def _walk(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log: Log) -> BridgeReport:
     """Run all stages in turn; finished stages are read, not repeated."""
+    from lowmed.run import lock_folder
+
+    with lock_folder(folder, "bridge") as held:
+        if not held:
+            log("lock    none: this file system has no locks; do not resume the bridge twice at the same time")
+        return _stages(folder, recipe, clock, progress, log)
+
+
+def _stages(folder: Path, recipe: "Recipe", clock: Clock, progress: Progress, log: Log) -> BridgeReport:
     from lowmed.evaluation.bridge_rule import Step, bridge_spec, next_step, probe_stage, stage_recipe
     from lowmed.evaluation.records import TrainingStage
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,6 +160,7 @@ def _train(
 
     from lowmed.engine import train as engine
     from lowmed.engine.load import choose_backend
+    from lowmed.engine.out_of_memory import SmallerBatchError, free
     from lowmed.evaluation.dev import describe
     from lowmed.evaluation.split_size import describe_split
     from lowmed.run import create_run
@@ -192,16 +194,24 @@ def _train(
         store_start(run.folder, start_rows)
     log(f"run     {run.folder}")
     bar = progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0)
+    smaller_batch = False
     with nullcontext() if resumed else _lock(run, log), bar as advance:
-        engine.train(
+        fit = partial(
+            engine.train,
             run,
-            loaded,
-            data_split,
+            data_split=data_split,
             report=lambda step, row: advance(step, _note(row)),
             deadline=started + 60 * max_minutes if max_minutes is not None else None,
-            resume=resumed,
             log=log,
         )
+        try:
+            fit(loaded, resume=resumed)
+        except SmallerBatchError:
+            smaller_batch = True
+        if smaller_batch:  # as in a new process, because trainers leave their changes in a model
+            del loaded
+            free()
+            fit(engine.load_for_training(recipe), resume=True)
     return run
 
 

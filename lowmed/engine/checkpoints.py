@@ -18,6 +18,7 @@ from lowmed.run import COMPLETE, Run
 
 # Without one of them a resumed run would differ, or not start.
 NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+SCALER = "scaler.pt"
 FOREIGN = ("model.safetensors", "pytorch_model.bin", "config.json", "adapter_model.bin", "optimizer.bin")
 DAMAGED = "damaged-"  # a damaged checkpoint gets this prefix; nothing reads it again
 _LOADERS = ("_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_scaler", "_load_rng_state")
@@ -33,6 +34,21 @@ def mark_complete(folder: Path, step: int) -> None:
 def step_of(folder: Path | None) -> int:
     """The step that the name of a checkpoint or of a best adapter ends with; 0 without one."""
     return int(folder.name.rpartition("-")[2]) if folder else 0
+
+
+def require_precision(run: Run, precision: str) -> None:
+    """Check that the last checkpoint of a run can be loaded in a precision. Only fp16 has a scaler of the loss.
+
+    Raises:
+        RunError: the run was trained in fp16, and this machine computes in another precision.
+    """
+    last = run.last_checkpoint()
+    if last and precision != "fp16" and (last / SCALER).is_file():
+        raise RunError(
+            f"the run was trained in fp16 on {run.record.card}, and this machine computes in {precision}",
+            str(last / SCALER),
+            f"resume it on a GPU without bf16, or start a new run from its adapter: lora.start={last}",
+        )
 
 
 def rewind(run: Run, model: Any, log: Log) -> Path | None:

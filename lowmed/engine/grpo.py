@@ -18,6 +18,7 @@ from lowmed.engine.prefix.decode_compiled import CompiledDecoder
 from lowmed.engine.prefix.sampling import Sampling, deduplicate, generate, unwrapped
 from lowmed.engine.rollouts import RewardFunction, reward_functions
 from lowmed.engine.row_selection import Inputs
+from lowmed.errors import SetupError
 from lowmed.methods import GrpoSpec
 
 
@@ -180,6 +181,13 @@ class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
                 ids = [prompt_ids[start + row] for row in first_rows]
                 inputs = self._pad_prompts(ids, fields, [prompt_of_row[start + row] for row in first_rows])
                 completions += generate(self.model, inputs, prompt_of_chunk, self.sampling)
+        except torch.OutOfMemoryError as error:
+            raise SetupError(
+                f"the GPU ran out of memory while it sampled up to {self.rows_per_generate} completions at once",
+                f"step {self.state.global_step + 1}",
+                "free GPU memory and --resume, or start a new run with a lower method.max_completion_length or "
+                "method.num_generations or model.max_image_tokens",
+            ) from error
         finally:
             self.model.train(training)
         return completions, None

@@ -76,9 +76,14 @@ def train(
 
     Raises:
         LowmedError: the disk, the data or the loss prevents training; the status of the run is then `failed`.
+        SmallerBatchError: an update ran out of memory; resume the run, with its model loaded again.
     """
+    from lowmed.engine.out_of_memory import SmallerBatchError
+
     try:
         return _train(run, loaded, data_split, report, deadline, resume, log)
+    except SmallerBatchError:
+        raise
     except KeyboardInterrupt:
         run.update(status="stopped", ended=utc_now(), reason="interrupted twice; resumes from the last checkpoint")
         raise
@@ -99,9 +104,13 @@ def _train(
     resume: bool,
     log: Log,
 ) -> str:
-    from lowmed.engine import callbacks, pause, tracking
+    import torch
+
+    from lowmed.engine import callbacks, out_of_memory, pause, tracking
 
     started = time.monotonic()
+    if resume:
+        checkpoints.require_precision(run, loaded.device.precision)
     recipe = run.recipe
     family = recipe.prompts.training
     shares = mixture.shares(recipe.data, data_split.train)
@@ -168,6 +177,8 @@ def _train(
                 step_start.save_checkpoint(trainer)
                 stop.reason = error.what
                 log(f"judge   {error.what}\n        at {error.where}; {error.fix}")
+            except torch.OutOfMemoryError as error:
+                raise out_of_memory.stopped_by(trainer, run, step_start, log) from error
         step = trainer.state.global_step
         if not is_finished() and not stop.reason:  # e.g. a StopIteration, which the trainer takes for the end of data
             what = f"training ended after step {step} of {recipe.method.max_steps} without an error"

@@ -99,6 +99,17 @@ def eval_batch_size(
     return choose_batch(recipe, model, card_gib, card=card, precision=precision).eval_batch_size
 
 
+def halved(batch: Batch, rows_per_step: int) -> Batch | None:
+    """The batch with at most half the rows in a forward pass, or None if it has one row.
+
+    Args:
+        batch: the batch.
+        rows_per_step: rows of an optimizer step, which stay the same.
+    """
+    rows = batch.per_device_train_batch_size // 2
+    return replace(batch, per_device_train_batch_size=next(_divisors(rows_per_step, rows))) if rows else None
+
+
 def _training_batches(recipe: Recipe) -> list[Batch]:
     """Batches that the recipe allows, the smallest last. unsloth always uses gradient checkpointing."""
     method = recipe.method

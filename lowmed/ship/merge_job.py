@@ -218,9 +218,10 @@ def run_merge(job: MergeJob, advance: Advance, finish: Callable[[Path], None] | 
     if finish:
         finish(folder)
     (folder / PROGRESS).unlink(missing_ok=True)
+    if folder != job.staging:  # first, so that a killed merge leaves nothing hidden next to its folder
+        shutil.rmtree(job.staging, ignore_errors=True)
     with disk_errors(job.out):
         folder.replace(job.out)
-    shutil.rmtree(job.staging, ignore_errors=True)
     return replace(report, out=str(job.out))
 
 

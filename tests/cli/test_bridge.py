@@ -1,6 +1,7 @@
 """The bridge: RL if the probe finds support, else SFT first. Each stage has its own run directory."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lowmed.cli.bridge import bridge
 from lowmed.errors import LowmedError, RecipeError, RunError
 from lowmed.evaluation.bridge_rule import bridge_spec, next_step, stage_recipe
 from lowmed.recipe.io import dump_recipe, load_recipe
+from lowmed.run import lock_folder
 
 TINY = [
     "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "bridge.questions=12", "bridge.samples=4",
@@ -104,3 +106,15 @@ def test_a_resumed_bridge_keeps_its_recipe(tmp_path: Path) -> None:
     (folder / "bridge.json").write_text("{}")
     (folder / "recipe.yaml").write_text(dump_recipe(load_recipe("medbridge", nano=True)))
     assert "keeps its recipe" in refused("--resume", str(folder), "method.max_steps=3").what
+
+
+def test_two_processes_cannot_work_on_one_bridge(tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    folder.mkdir()
+    (folder / "bridge.json").write_text(json.dumps({"format": 1, "status": "running", "stages": []}))
+    (folder / "recipe.yaml").write_text(dump_recipe(load_recipe("medbridge", nano=True)))
+    with lock_folder(folder, "bridge"):
+        error = refused("--resume", str(folder))
+    assert error.what == "another process is using this bridge"
+    assert f"process {os.getpid()}" in error.where
+    assert not (folder / "1-probe").exists()

@@ -1,7 +1,8 @@
 """Export target `gguf`: GGUF files for llama.cpp, compared with transformers if llama.cpp is installed."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lowmed.files import disk_errors, write_json
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 from lowmed.ship.completions import QuestionSet
-from lowmed.ship.export import ExportRequest, export_report, require_absent
+from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.gguf.agreement import PromptInput, compare
 from lowmed.ship.gguf.convert import Kind, can_quantize, write_gguf
 from lowmed.ship.merge_job import run_merge
@@ -47,18 +48,18 @@ def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = No
         LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
     """
     out = request.new_folder()
-    if request.is_exported:
-        convert_folder(Path(request.source), out, None, add_files)
-        return export_report(request.target, None, out)
-    merged = out.with_name(f".{out.name}.merged")
-    shutil.rmtree(merged, ignore_errors=True)  # of an export that was killed after its merge
-    job = request.plan_merge(merged)
-    with request.progress("merge", job.shards) as advance:
-        report = run_merge(job, advance)
-    if not report.passed:
-        return export_report(request.target, report)
-    agreement = convert_folder(merged, out, job.questions, add_files)
-    shutil.rmtree(merged)
+    with _temporary(out, "exporting") as staging:
+        if request.is_exported:
+            _convert(Path(request.source), staging, None, add_files)
+            return export_report(request.target, None, _moved(staging, out))
+        with _temporary(out, "merged") as merged:
+            job = request.plan_merge(merged)
+            with request.progress("merge", job.shards) as advance:
+                report = run_merge(job, advance)
+            if not report.passed:
+                return export_report(request.target, report)
+            agreement = _convert(merged, staging, job.questions, add_files)
+        _moved(staging, out)  # last, so that a killed export leaves nothing hidden next to its folder
     if agreement:
         request.log(
             f"llama.cpp gave the same completion to {agreement['same_completions']} "
@@ -67,14 +68,30 @@ def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = No
     return export_report(request.target, report, out)
 
 
-def convert_folder(
-    merged: Path, out: Path, questions: QuestionSet | None, add_files: AddFiles | None = None
+@contextmanager
+def _temporary(out: Path, what: str) -> Iterator[Path]:
+    """The path of a hidden folder next to `out`. It is removed, also that of a killed export."""
+    folder = out.with_name(f".{out.name}.{what}")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _moved(staging: Path, out: Path) -> Path:
+    with disk_errors(out):
+        return staging.replace(out)
+
+
+def _convert(
+    merged: Path, staging: Path, questions: QuestionSet | None, add_files: AddFiles | None
 ) -> dict[str, Any] | None:
     """Convert a merged folder; compare llama.cpp with transformers if it is installed and there are questions.
 
     Args:
         merged: the merged folder.
-        out: the folder to create.
+        staging: the folder to create.
         questions: for the comparison, or None.
         add_files: as in `export_for_llama_cpp`.
 
@@ -82,16 +99,13 @@ def convert_folder(
         The comparison, which is also written to llama_cpp.json; None without one.
 
     Raises:
-        LowmedError: the extra `gguf` is missing, the model is not supported, or the folder exists.
+        LowmedError: the extra `gguf` is missing, or the model is not supported.
     """
     package = read_versioned(merged / PACKAGE)
     if package["kind"] != "merged":
         raise RunError(
             "only a merged folder can be converted to GGUF", str(merged), "export the run: lowmed export RUN --to gguf"
         )
-    require_absent(out)
-    staging = out.with_name(f".{out.name}.exporting")
-    shutil.rmtree(staging, ignore_errors=True)
     kinds: tuple[Kind, ...] = ("f16", "q8_0", "q4_k_m") if can_quantize() else ("f16", "q8_0")
     files = write_gguf(merged, staging, kinds, name=package["run"])
     if add_files:
@@ -108,7 +122,6 @@ def convert_folder(
             if (merged / name).is_file():
                 shutil.copyfile(merged / name, staging / name)
         shutil.copyfile(example("served"), staging / EXAMPLE)
-        staging.replace(out)
     return agreement
 
 
