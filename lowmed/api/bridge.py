@@ -69,15 +69,14 @@ def bridge(
         RunError: the directory exists.
     """
     from lowmed.evaluation.bridge_rule import bridge_spec
-    from lowmed.files import disk_errors, write_text
+    from lowmed.files import disk_errors, require_absent, write_text
     from lowmed.recipe.io import dump_recipe, portable_recipe
     from lowmed.run import FOLDER
 
     started = time.monotonic()
     bridge_spec(recipe)
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
-    if folder.exists():
-        raise RunError("the directory exists", str(folder), f"choose another --out, or --resume {folder}")
+    require_absent(folder, "the directory", f"choose another --out, or --resume {folder}")
     _require_trainable_stages(recipe)  # a mistake must show before anything is written
     with disk_errors(folder):
         folder.mkdir(parents=True)

@@ -9,11 +9,11 @@ from typing import Any
 from lowmed import prompt
 from lowmed.data.image.policy import TOKEN_SIDE_PX, PixelPolicy, prepare
 from lowmed.errors import RunError
-from lowmed.files import disk_errors, write_json
+from lowmed.files import disk_errors, require_absent, write_json
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 from lowmed.ship.completions import QuestionSet
-from lowmed.ship.export import ExportRequest, export_report, require_absent
+from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.gguf.agreement import PromptInput, compare
 from lowmed.ship.gguf.convert import Kind, can_quantize, write_gguf
 from lowmed.ship.merge_job import run_merge
