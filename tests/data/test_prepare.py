@@ -248,5 +248,5 @@ def test_a_folder_that_cannot_be_written_is_named(table: Path, tmp_path: Path) -
     else:
         (tmp_path / "locked").mkdir(mode=0o500)
         target = tmp_path / "locked" / "out"
-    with pytest.raises(DataError):
+    with pytest.raises(LowmedError):
         build(table, target)
