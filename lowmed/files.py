@@ -54,7 +54,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with disk_errors(path):
         try:
-            with temporary.open("w", encoding="utf-8") as file:
+            temporary.unlink(missing_ok=True)  # of a killed process, or a link that somebody planted
+            with temporary.open("x", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -72,15 +73,66 @@ def require_own(path: Path, mark: str) -> None:
         mark: what the first 4 KiB of such a file contain.
 
     Raises:
-        RunError: something else is there: a file, a folder, a device or a dangling link.
+        RunError: something else is there: a file, a folder, a device or a link; or a folder above it is not a folder.
     """
     if not os.path.lexists(path):
+        _require_possible(path)
         return
-    if path.is_file():
+    if path.is_file() and not path.is_symlink():
         with disk_errors(path), path.open("rb") as file:
             if mark.encode() in file.read(4096):
                 return
-    raise RunError("this exists and lowmed did not write it", str(path), "choose another --out, or remove it")
+    raise _not_own(path)
+
+
+def require_own_folder(folder: Path, *marks: str) -> None:
+    """Refuse to write into a folder that lowmed did not write.
+
+    Args:
+        folder: where files will be written; it may not exist, or be empty but for leftovers of a killed process.
+        marks: patterns of a file that such a folder has.
+
+    Raises:
+        RunError: something else is there: a file, a device, a link, a folder with other content, `.`, `..` or `/`; or a
+            folder above it is not a folder.
+    """
+    if not os.path.lexists(folder):
+        _require_possible(folder)
+        return
+    if folder.name in ("", "..") or folder.is_symlink() or not folder.is_dir():
+        raise _not_own(folder)
+    with disk_errors(folder):
+        content = [path.name for path in folder.iterdir()]
+    leftovers = [name for name in content if name.startswith(".") and name.endswith(".tmp")]
+    if len(content) > len(leftovers) and not any(any(folder.glob(mark)) for mark in marks):
+        raise _not_own(folder)
+
+
+def require_absent(path: Path, what: str = "the output folder", fix: str = "") -> None:
+    """Refuse to write where something exists.
+
+    Args:
+        path: what will be created.
+        what: its name in the error.
+        fix: the fix in the error.
+
+    Raises:
+        RunError: something is there, also a dangling link; or a folder above it is not a folder.
+    """
+    if os.path.lexists(path):
+        raise RunError(f"{what} exists", str(path), fix or "choose another --out, or remove it")
+    _require_possible(path)
+
+
+def _require_possible(path: Path) -> None:
+    """Refuse a path below something that is not a folder."""
+    above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if path.name in ("", "..") or not above.is_dir():
+        raise RunError("no folder can be created there", f"{path}: {above} is not a folder", "choose another --out")
+
+
+def _not_own(path: Path) -> RunError:
+    return RunError("this exists and lowmed did not write it", str(path), "choose another --out, or move it away")
 
 
 def read_jsonl(
@@ -96,22 +148,27 @@ def read_jsonl(
         repair: remove a last line without a newline from the file, so that the row is written again.
 
     Raises:
-        RunError: any other line is not JSON.
+        RunError: any other line is not a JSON object.
     """
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
+    row: Any
     *lines, last = path.read_bytes().split(b"\n")  # bytes: the last line may end within a character
     for number, line in enumerate(lines, 1):
         try:
-            rows += [json.loads(line.decode())] if line else []
-        except ValueError as error:
+            row = json.loads(line.decode()) if line else None
+        except (ValueError, RecursionError) as error:
             raise RunError("the line is not JSON", f"{path}:{number}", fix) from error
+        if line and not isinstance(row, dict):
+            raise RunError("the line is not a JSON object", f"{path}:{number}", fix)
+        rows += [row] if line else []
     if last and repair:
         write_text(path, "".join(f"{line.decode()}\n" for line in lines))
     elif last:
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(last.decode()))
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(last.decode())
+            rows += [row] if isinstance(row, dict) else []
     return rows
 
 
@@ -124,8 +181,10 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], *, ascii_only: b
         ascii_only: as in `to_jsonl`.
 
     Raises:
-        SetupError: the disk is full or not writable.
+        SetupError: the disk is full or not writable, or the file is a link, which somebody else may have planted.
     """
+    if path.is_symlink():
+        raise SetupError("this is a link, not a file", str(path), "replace it by the file itself")
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.writelines(to_jsonl([row], ascii_only=ascii_only) for row in rows)
 

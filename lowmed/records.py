@@ -1,9 +1,11 @@
 """Typed, versioned records: the base class of every JSON file that lowmed reads back, and the records of a run."""
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lowmed.errors import LowmedError, RunError
 from lowmed.files import load_json, require_format, write_json
@@ -81,6 +83,79 @@ def parse_record(content: Any, path: Path, cls: type[AnyRecord], *, error: type[
             str(path),
             "restore the file, or delete it and repeat the command that wrote it",
         ) from None
+
+
+class Line(BaseModel):
+    """The fields of a line of a JSON-lines file that lowmed reads, with their types; a line may have others."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+
+class StepLine(Line):
+    """A line of a training step."""
+
+    step: int = Field(ge=0, le=10**9)
+
+
+class MetricsLine(StepLine):
+    """A line of metrics.jsonl or canaries.jsonl: numbers only, or null where a reward does not apply."""
+
+    __pydantic_extra__: dict[str, float | None]
+
+
+class DevLine(StepLine):
+    """A line of dev.jsonl: an evaluation during training."""
+
+    __pydantic_extra__: dict[str, float | None]
+    questions_digest: str
+    accuracy: float = Field(ge=0, le=1)
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    unread: float = Field(allow_inf_nan=False)
+    tokens: float = Field(allow_inf_nan=False)
+
+
+class ScoreOfLine(Line):
+    """The value of a reward, before the gates, and its reason."""
+
+    value: float | None
+    why: str
+    paid: float | None = None
+
+
+class RolloutLine(StepLine):
+    """A line of rollouts.jsonl: one sampled completion with its scores."""
+
+    row: int
+    id: str
+    completion: str
+    scores: dict[str, ScoreOfLine]
+
+
+def check_lines(rows: Sequence[Any], path: Path, cls: type[BaseModel], *, fix: str) -> None:
+    """Check the fields of the rows of a JSON-lines file.
+
+    Args:
+        rows: the rows.
+        path: the file, for error messages.
+        cls: the fields of a row.
+        fix: the fix in the error.
+
+    Raises:
+        RunError: a field is missing or has another type.
+    """
+    try:
+        _list_of(cls).validate_python(rows)
+    except ValidationError as reason:
+        first = reason.errors(include_input=False, include_url=False)[0]
+        number, *field = first["loc"]
+        what = f"a row of the file is damaged: {'.'.join(map(str, field)) or 'the row'}: {first['msg']}"
+        raise RunError(what[:300], f"{path}, row {int(number) + 1}", fix) from None
+
+
+@functools.cache
+def _list_of(cls: type[BaseModel]) -> TypeAdapter[list[BaseModel]]:
+    return TypeAdapter(list[cls])  # type: ignore[valid-type]
 
 
 def printable(text: str) -> str:

@@ -13,10 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lowmed.errors import RunError
-from lowmed.files import append_jsonl, disk_errors, read_jsonl, to_jsonl, utc_now, write_text
+from lowmed.files import append_jsonl, disk_errors, read_jsonl, require_absent, to_jsonl, utc_now, write_text
 from lowmed.lock import UNSUPPORTED, HeldError, holder, locked
 from lowmed.recipe.io import dump_recipe, load_recipe, portable_recipe
-from lowmed.records import RunRecord, parse_record, read_record
+from lowmed.records import (
+    DevLine,
+    MetricsLine,
+    RolloutLine,
+    RunRecord,
+    StepLine,
+    check_lines,
+    parse_record,
+    read_record,
+)
 
 if TYPE_CHECKING:  # the list of runs needs no schema
     from lowmed.recipe import Recipe
@@ -28,6 +37,10 @@ RECIPE = "recipe.yaml"
 LOCK = "lock"
 COMPLETE = "complete.json"  # the last file of a checkpoint
 Status = Literal["running", "interrupted", "stopped", "failed", "finished"]
+_LINES: dict[str, type[StepLine]] = {
+    "metrics.jsonl": MetricsLine, "canaries.jsonl": MetricsLine, "dev.jsonl": DevLine, "rollouts.jsonl": RolloutLine,
+}  # fmt: skip
+_FIX = "restore the file, or delete the line"
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,12}")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -115,18 +128,21 @@ class Run:
         append_jsonl(self.folder / name, rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Read a JSON-lines file of the run; an empty list if it does not exist."""
-        return read_jsonl(self.folder / name)
+        """Read a JSON-lines file of the run; an empty list if it does not exist.
+
+        Raises:
+            RunError: a line is damaged.
+        """
+        path = self.folder / name
+        rows = read_jsonl(path, fix=_FIX)
+        check_lines(rows, path, _LINES.get(name, StepLine), fix=_FIX)
+        return rows
 
     def rewind(self, name: str, step: int) -> None:
         """Drop the rows of a JSON-lines file written after a step, and a last line that is incomplete."""
         path = self.folder / name
         if path.exists():
-            try:
-                kept = [row for row in read_jsonl(path) if row["step"] <= step]
-            except (KeyError, TypeError) as error:
-                raise RunError("a line of the run's record has no step", str(path), "delete the line") from error
-            write_text(path, to_jsonl(kept))
+            write_text(path, to_jsonl(row for row in self.rows(name) if row["step"] <= step))
 
     def last_checkpoint(self) -> Path | None:
         """The newest complete checkpoint."""
@@ -184,9 +200,8 @@ def create_run(recipe: "Recipe", name: str, *, out: str | None = None) -> Run:
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
     # Built aside and renamed, so that a killed process leaves no directory that is neither a run nor free.
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    require_new_run(folder)
     with disk_errors(folder):
-        if os.path.lexists(folder):
-            raise _existing(folder)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         write_text(aside / RECIPE, dump_recipe(portable_recipe(recipe)))
@@ -200,6 +215,17 @@ def create_run(recipe: "Recipe", name: str, *, out: str | None = None) -> Run:
                 raise _existing(folder) from error
             raise
     return Run(folder)
+
+
+def require_new_run(folder: Path) -> None:
+    """Refuse to create a run where something exists.
+
+    Raises:
+        RunError: something is there, or a folder above it is not a folder.
+    """
+    if os.path.lexists(folder):
+        raise _existing(folder)
+    require_absent(folder)
 
 
 def _existing(folder: Path) -> RunError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lowmed.errors import RunError, SetupError
-from lowmed.files import disk_errors, read_json, write_json
+from lowmed.files import append_jsonl, disk_errors, read_json, write_json
 from lowmed.recipe.io import load_recipe
 from lowmed.records import RunRecord, read_record
 from lowmed.run import Run, create_run, open_run
@@ -126,22 +126,19 @@ def test_the_default_directory_is_named_by_time_and_recipe(tmp_path: Path, monke
     assert run.folder.name.endswith("-rarl")
 
 
-def test_a_full_disk_keeps_the_old_file_and_raises(tmp_path: Path) -> None:
-    """The temporary file is a link to the device that is always full: a real ENOSPC."""
-    target = tmp_path / "run.json"
-    write_json(target, {"status": "running"})
-    (tmp_path / ".run.json.tmp").symlink_to("/dev/full")
-    with pytest.raises(SetupError, match="disk is full"):
-        write_json(target, {"status": "finished"})
-    assert read_json(target) == {"status": "running"}
+def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
+    target, letter = tmp_path / "run.json", tmp_path / "letter.txt"
+    letter.write_text("Dear colleague")
+    (tmp_path / ".run.json.tmp").symlink_to(letter)
+    write_json(target, {"status": "finished"})
+    assert read_json(target) == {"status": "finished"}
+    assert letter.read_text() == "Dear colleague"
     assert not (tmp_path / ".run.json.tmp").is_symlink()
 
 
-def test_a_full_disk_while_rollouts_are_appended_raises(tmp_path: Path) -> None:
-    run = fresh(tmp_path / "run")
-    (run.folder / "rollouts.jsonl").symlink_to("/dev/full")
+def test_a_full_disk_while_rows_are_appended_raises() -> None:
     with pytest.raises(SetupError, match="disk is full"):
-        run.append("rollouts.jsonl", [{"step": 1}])
+        append_jsonl(Path("/dev/full"), [{"step": 1}])
 
 
 def test_other_disk_errors_are_not_swallowed(tmp_path: Path) -> None:
@@ -161,16 +158,16 @@ def test_rewinding_drops_rows_after_the_checkpoint_and_an_incomplete_line(tmp_pa
 
 def test_a_last_line_that_ends_within_a_character_is_incomplete(tmp_path: Path) -> None:
     run = fresh(tmp_path / "run")
-    run.append("rollouts.jsonl", [{"step": 1, "completion": "größer"}, {"step": 2, "completion": "größer"}])
-    file = run.folder / "rollouts.jsonl"
+    run.append("dev_completions.jsonl", [{"step": 1, "completion": "größer"}, {"step": 2, "completion": "größer"}])
+    file = run.folder / "dev_completions.jsonl"
     content = file.read_bytes()
     file.write_bytes(content[: content.rindex("ö".encode()) + 1])
-    assert run.rows("rollouts.jsonl") == [{"step": 1, "completion": "größer"}]
-    run.rewind("rollouts.jsonl", 1)
-    assert run.rows("rollouts.jsonl") == [{"step": 1, "completion": "größer"}]
+    assert run.rows("dev_completions.jsonl") == [{"step": 1, "completion": "größer"}]
+    run.rewind("dev_completions.jsonl", 1)
+    assert run.rows("dev_completions.jsonl") == [{"step": 1, "completion": "größer"}]
     file.write_bytes(file.read_bytes() + b'{"step": "\xff"}\n')
     with pytest.raises(RunError, match="not JSON"):
-        run.rows("rollouts.jsonl")
+        run.rows("dev_completions.jsonl")
 
 
 def test_only_complete_checkpoints_count(tmp_path: Path) -> None:

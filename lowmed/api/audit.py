@@ -33,17 +33,20 @@ def audit(
 
     Raises:
         DataError: a folder contains no data set.
+        RunError: lowmed did not write the files that the audit replaces.
         SetupError: the folder cannot be written.
     """
     from lowmed.data.audit.report import audit as run_audit
     from lowmed.data.audit.report import other_data
     from lowmed.data.image.policy import PixelPolicy
-    from lowmed.files import write_text
+    from lowmed.files import require_own, write_text
     from lowmed.recipe import ModelSpec
     from lowmed.report.data_page import audit_page
 
     path = Path(folder)
     root = path if path.is_dir() else path.parent
+    require_own(audit_file(path), '"data": {\n    "card":')
+    require_own(audit_file(path).with_suffix(".html"), "<title>Audit of a data set</title>")
     policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
     total = sum(1 for _ in (root / "images").iterdir()) if (root / "images").is_dir() else 0
     with progress("audit", max(total, 1)) as advance:

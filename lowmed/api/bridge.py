@@ -69,16 +69,15 @@ def bridge(
         RunError: the directory exists.
     """
     from lowmed.evaluation.bridge_rule import bridge_spec
-    from lowmed.files import new_folder, write_text
+    from lowmed.files import new_folder, require_absent, write_text
     from lowmed.recipe.io import dump_recipe, portable_recipe
     from lowmed.run import FOLDER
 
     started = time.monotonic()
     bridge_spec(recipe)
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
-    exists = RunError("the directory exists", str(folder), f"choose another --out, or --resume {folder}")
-    if folder.exists():
-        raise exists
+    fix = f"choose another --out, or --resume {folder}"
+    require_absent(folder, "the directory", fix)
     _require_trainable_stages(recipe)  # a mistake must show before anything is written
     try:
         with new_folder(folder) as aside:  # a killed process leaves a bridge to resume, or nothing
@@ -86,7 +85,7 @@ def bridge(
             _record(aside, [], "running")
     except OSError as error:
         if folder.exists():  # created in the meantime
-            raise exists from error
+            raise RunError("the directory exists", str(folder), fix) from error
         raise
     return _walk(folder, recipe, Clock(started, max_minutes), progress, log)
 

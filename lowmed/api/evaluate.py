@@ -57,8 +57,13 @@ def evaluate(
     Raises:
         LowmedError: invalid arguments, or a problem with the run, the data, the model or a server.
     """
-    from lowmed.engine import evaluator
     from lowmed.errors import RecipeError
+    from lowmed.evaluation.results_folder import SETTINGS
+    from lowmed.files import require_own_folder
+
+    if out:  # before the data and the model are loaded; several data sources have a folder each
+        require_own_folder(Path(out), SETTINGS, f"*/{SETTINGS}")
+    from lowmed.engine import evaluator
     from lowmed.evaluation.target import open_target, splits_to_evaluate
     from lowmed.judge import Judge
 

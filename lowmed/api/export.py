@@ -47,6 +47,10 @@ def export(
     Raises:
         LowmedError: the export is not possible.
     """
+    from lowmed.files import require_absent
+
+    if out is not None:
+        require_absent(Path(out))  # before torch is imported
     from lowmed.engine import device
 
     device.silence_libraries()  # before transformers is imported

@@ -48,9 +48,10 @@ def extend_training(
     """
     from lowmed.api.train import resume_training
     from lowmed.rewards import require_trusted
-    from lowmed.run import RECIPE, open_run
+    from lowmed.run import RECIPE, open_run, require_new_run
 
     source = open_run(fspath(run))
+    require_new_run(Path(out))
     recipe = _extended_recipe(source.folder / RECIPE, source.recipe, overrides)
     require_trusted(recipe.method.reward_specs)  # before anything is copied
     with source.lock():

@@ -37,6 +37,9 @@ def merge(
     Raises:
         LowmedError: the merge is not possible.
     """
+    from lowmed.files import require_absent
+
+    require_absent(Path(out))  # before torch is imported
     from lowmed.engine import device
 
     device.silence_libraries()  # before transformers is imported

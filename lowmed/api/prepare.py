@@ -99,7 +99,8 @@ def prepare(
 
     Raises:
         RecipeError: the source or a column is unknown.
-        DataError: the source is damaged, or too many rows are rejected; `out` is then unchanged.
+        DataError: the source is damaged, or too many rows are rejected, or `out` holds other files; `out` is unchanged.
+        RunError: `out` exists and is not a data set of lowmed.
         SetupError: the hub is needed and cannot be reached, or text is to be covered and the detector is missing.
     """
     from lowmed.data.image.mask_text import require_detector
@@ -108,11 +109,13 @@ def prepare(
     from lowmed.data.ingest.detect import ImportOptions
     from lowmed.data.ingest.image_store import ImageStoreSettings
     from lowmed.data.ingest.prepare import prepare as build
+    from lowmed.data.ingest.prepare import require_replaceable
     from lowmed.data.ingest.prepared_folder import stored_files
     from lowmed.data.ingest.source_names import names_file
     from lowmed.errors import RecipeError
     from lowmed.recipe import ModelSpec
 
+    require_replaceable(Path(out))  # before the source is read
     if mask_text:
         require_detector()
     salt = pseudonyms.read_salt()

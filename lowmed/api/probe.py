@@ -38,6 +38,11 @@ def probe(
     Raises:
         LowmedError: a problem with the run, the data or the model.
     """
+    from lowmed.evaluation.results_folder import SETTINGS
+    from lowmed.files import require_own_folder
+
+    if out:  # before the data and the model are loaded
+        require_own_folder(Path(out), SETTINGS)
     from lowmed.engine import evaluator
     from lowmed.evaluation.target import open_target, split_to_probe
     from lowmed.run import FOLDER

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from lowmed.errors import RunError
-
 
 def list_recipes() -> dict[str, dict[str, str]]:
     """Name of each shipped recipe -> its `method` and what it is `about`."""
@@ -42,13 +40,15 @@ def copy_recipe(name: str, path: Path) -> None:
         RecipeError: there is no such recipe.
         RunError: the file exists.
     """
-    from lowmed.files import write_text
+    from lowmed.files import disk_errors, require_absent, write_text
     from lowmed.recipe.io import find_recipe
     from lowmed.recipe.raw import read_text
 
-    if path.exists():
-        raise RunError("the file exists", str(path), "choose another name; nothing was written")
-    write_text(path, read_text(find_recipe(name)))
+    require_absent(path, "the file", "choose another name; nothing was written")
+    text = read_text(find_recipe(name))
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
 
 
 def recipe_schema() -> dict[str, Any]:

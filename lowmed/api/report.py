@@ -46,14 +46,15 @@ def report(
     opened = open_run(fspath(run))
     file = Path(out) if out else opened.folder / "report.html"
     require_own(file, "- lowmed report</title>")
+    model_card = opened.adapter / "README.md" if opened.adapter.is_dir() and not opened.adapter.is_symlink() else None
+    if model_card:
+        require_own(model_card, "- lowmed\n")
     content = run_report.read(opened)
     html = page.render(content, _openers(content.recipe, path, with_images), run_data.data_summary(opened, path))
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, html)
-    model_card = None
-    if opened.adapter.is_dir():
-        model_card = opened.adapter / "README.md"
+    if model_card:
         write_text(model_card, card.render(content))
     return WrittenReport(content, file, model_card)
 

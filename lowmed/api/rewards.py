@@ -145,13 +145,15 @@ def calibrate_embedding(recipe: "Recipe", model: str, out: Path | None = None) -
         DataError: the data cannot be loaded, or have too few different open answers.
         SetupError: the model cannot be loaded, or the file cannot be written.
     """
-    from lowmed.files import require_own, write_json
+    from lowmed.files import disk_errors, require_own, write_json
     from lowmed.rewards import embedding_calibration
 
     if out is not None:
         require_own(out, '"pairs_of_one_question"')
     result = embedding_calibration.calibrate_embedding(_training_samples(recipe), model)
     if out is not None:
+        with disk_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, result.as_json())
     return result
 

@@ -1,6 +1,5 @@
 """Grade stored completions from any source, as `lowmed score` does."""
 
-import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -29,16 +28,15 @@ def score(
         RunError: `out` exists.
         SetupError: the disk is full or not writable; no folder is left then.
     """
-    from lowmed.errors import RunError
     from lowmed.evaluation.compare_inputs import SCORED, SUMMARY
     from lowmed.evaluation.prediction_file import read_predictions
     from lowmed.evaluation.score import score_rows
     from lowmed.evaluation.score_summary import summarize
-    from lowmed.files import new_folder, to_jsonl, write_text
+    from lowmed.files import new_folder, require_absent, to_jsonl, write_text
 
     folder = Path(out) if out else None
-    if folder and os.path.lexists(folder):
-        raise RunError("the directory exists", str(folder), "choose another --out, or remove it to score again")
+    if folder:
+        require_absent(folder, "the directory", "choose another --out, or remove it to score again")
     predictions = read_predictions(Path(path), fields)
     rows = list(score_rows(predictions.rows, str(path)))
     summary = summarize(rows).model_copy(update={"field_names": dict(predictions.fields)})

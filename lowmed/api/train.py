@@ -48,7 +48,7 @@ def train(
         RunError: `out` exists and is not to be resumed, or holds a run of another recipe or one that another process
             trains, or the data have changed.
     """
-    from lowmed.run import RECORD, open_run
+    from lowmed.run import RECORD, open_run, require_new_run
 
     started = time.monotonic()
     run = open_run(fspath(out)) if resume and out and (Path(out) / RECORD).is_file() else None
@@ -59,6 +59,8 @@ def train(
             f"choose another --out, or resume it with its own recipe: --resume {run}",
         )
     if run is None:
+        if out:
+            require_new_run(Path(out))  # before the data and the model are loaded
         return _train(recipe, None, out, name, started, max_minutes, allow_changed_data, progress, log)
     if not _is_finished(run):  # a finished run may be on a read-only disk
         with _lock(run, log):

@@ -116,16 +116,17 @@ def show(
     """
     from lowmed.data import folder as data_folder
     from lowmed.data.image.policy import PixelPolicy
-    from lowmed.files import write_text
+    from lowmed.files import require_own, write_text
     from lowmed.report.data_page import show_page
     from lowmed.report.data_sheet import rows, terminal
 
     root = folder if folder.is_dir() else folder.parent
+    page = root / "show.html"
+    require_own(page, " samples</title>")
     data = data_folder.load(str(folder), images=False)
     policy = PixelPolicy(max_image_tokens or image_budget(recipe))
     families = prompt_families(prompts, recipe)
     shown = rows(data, policy, families, questions=questions, seed=seed, split=split)
-    page = root / "show.html"
     write_text(page, show_page(f"{len(shown)} samples", shown, root))
     if as_json:
         print(json.dumps(shown, indent=2, ensure_ascii=False))

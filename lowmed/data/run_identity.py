@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from lowmed.data.identity import NO_IMAGES, RowIdentity, changes
 from lowmed.data.split import DEV, DataSplit
@@ -115,8 +116,11 @@ def _read(path: Path) -> list[RowIdentity]:
     return [_row(path, line) for line in read_jsonl(path, fix=FIX)]
 
 
-def _row(path: Path, line: Mapping[str, str]) -> RowIdentity:
+def _row(path: Path, line: Mapping[str, Any]) -> RowIdentity:
     try:
-        return RowIdentity(**line)
+        row = RowIdentity(**line)
+        if not all(isinstance(value, str) for value in line.values()):
+            raise TypeError("a value is not text")
     except TypeError as error:
         raise RunError("a row of the run's data is damaged", str(path), FIX) from error
+    return row

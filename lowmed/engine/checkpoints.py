@@ -6,6 +6,7 @@ The Trainer ignores a missing optimizer or generator, and fails on a damaged one
 import contextlib
 import functools
 import hashlib
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,10 @@ NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_stat
 SCALER = "scaler.pt"
 FOREIGN = ("model.safetensors", "pytorch_model.bin", "config.json", "adapter_model.bin", "optimizer.bin")
 DAMAGED = "damaged-"  # a damaged checkpoint gets this prefix; nothing reads it again
+_STATE_NUMBERS = (
+    "epoch", "max_steps", "num_train_epochs", "total_flos", "num_input_tokens_seen", "logging_steps", "eval_steps",
+    "save_steps",
+)  # fmt: skip
 _LOADERS = ("_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_scaler", "_load_rng_state")
 
 
@@ -259,14 +264,20 @@ def _check_generators(file: Path, _model: Any) -> str | None:
     return None
 
 
-def _check_state(file: Path, _model: Any) -> str | None:
+def check_state(file: Path, _model: Any = None) -> str | None:
+    """What is wrong with a trainer_state.json, or None; any exception says that it is damaged, too."""
     from transformers import TrainerState
 
     state = TrainerState.load_from_json(str(file))
-    numbers = (state.epoch, state.max_steps, state.num_train_epochs, state.total_flos, state.num_input_tokens_seen)
-    if state.global_step != step_of(file.parent) or not all(isinstance(number, int | float) for number in numbers):
+    if state.global_step != step_of(file.parent):
         return "it is of another step"
-    return None if isinstance(state.log_history, list) else "it has no log"
+    numbers = [state.global_step, *(getattr(state, name) for name in _STATE_NUMBERS)]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        return "a number is missing"
+    if state.train_batch_size is not None and (type(state.train_batch_size) is not int or state.train_batch_size < 1):
+        return "its batch size is not a number"
+    is_log = isinstance(state.log_history, list) and all(isinstance(row, dict) for row in state.log_history)
+    return None if is_log else "it has no log"
 
 
 _CHECKS: dict[str, Callable[[Path, Any], str | None]] = {
@@ -275,5 +286,5 @@ _CHECKS: dict[str, Callable[[Path, Any], str | None]] = {
     "optimizer.pt": _check_optimizer,
     "scheduler.pt": _check_scheduler,
     "rng_state.pth": _check_generators,
-    "trainer_state.json": _check_state,
+    "trainer_state.json": check_state,
 }

@@ -1,6 +1,6 @@
 """One side of a comparison: stored completions with their settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def load_systems(path: Path) -> dict[str, ComparedRun]:
     elif (path / SCORED).is_file():
         summary = path / SUMMARY
         rules = read_record(summary, ScoreSummary).rules_version if summary.is_file() else None
-        side = ComparedRun(str(path), None, rules, _rows(path / SCORED))
+        side = ComparedRun(str(path), None, rules, _rows(results_folder.read_scored(path / SCORED)))
     else:
         raise RunError("no completions to compare", str(path), _FIX)
     return {side.source: side}
@@ -79,10 +79,10 @@ def _evaluation(folder: Path, system: str | None) -> ComparedRun:
     chosen = system or ("tuned" if "tuned" in stored else stored[0])
     report = folder / results_folder.REPORT
     rules = read_record(report, EvalReport).rules if report.is_file() else RULES_VERSION
-    rows = _rows(results_folder.completions_file(folder, chosen, REAL))
+    rows = _rows(results_folder.read_rows(results_folder.completions_file(folder, chosen, REAL)))
     verdicts = judge_scores.verdicts_by_judge(folder, chosen, rows)
     return ComparedRun(f"{folder} ({chosen})", settings, rules, rows, verdicts)
 
 
-def _rows(file: Path) -> tuple[dict[str, Any], ...]:
-    return tuple({"split": "", "group": row["id"], **row} for row in scored(results_folder.read_rows(file)))
+def _rows(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple({"split": "", "group": row["id"], **row} for row in scored(rows))

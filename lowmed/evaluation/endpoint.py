@@ -15,7 +15,7 @@ from lowmed import prompt
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import SetupError
 from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
-from lowmed.judge import openai_client
+from lowmed.judge import openai_client, verdict
 from lowmed.judge.job import Job, JobEndedError
 from lowmed.sample import Sample
 
@@ -59,7 +59,7 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
                 "temperature": temperature,
                 **(CONTINUE if family.prefill else {}),
             }
-            return _completion(sample, _post(client, url, body, job), url, family)
+            return completion(sample, _post(client, url, body, job), url, family)
 
         with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
             try:
@@ -111,18 +111,31 @@ def _post(client: httpx.Client, url: str, body: dict[str, Any], job: Job) -> Any
         raise SetupError(f"the endpoint {error}", url, fix) from error
 
 
-def _completion(sample: Sample, content: Any, url: str, family: prompt.Family) -> Completion:
+def completion(sample: Sample, content: Any, url: str, family: prompt.Family) -> Completion:
+    """The completion in a server's response.
+
+    Args:
+        sample: the question.
+        content: the parsed response.
+        url: URL of the API, for the error message.
+        family: the prompts.
+
+    Raises:
+        SetupError: the response is not a chat completion.
+    """
     try:
         choice = content["choices"][0]
         text = choice["message"]["content"] or ""
-        tokens = int((content.get("usage") or {}).get("completion_tokens", 0))
+        if not isinstance(text, str):
+            raise TypeError("the completion is not text")
         finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
-    except (KeyError, IndexError, TypeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise SetupError(
             f"the endpoint's response is not a chat completion: {openai_client.shown(str(content))}",
             url,
             "set --endpoint to the OpenAI-compatible URL, .../v1",
         ) from error
+    _, tokens = verdict.tokens(content)
     # Some servers return the continued message as a whole.
     text = family.opening + text.removeprefix(family.prefill).removeprefix(family.opening)
     return Completion(sample, text, tokens, finish_reason)

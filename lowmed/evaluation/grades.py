@@ -1,19 +1,29 @@
 """The grades of an evaluation by question, so that scoring it again by other rules shows what changed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lowmed.answer import RULES_VERSION
 from lowmed.evaluation.records import GradeChange
 from lowmed.files import read_jsonl, to_jsonl, write_text
+from lowmed.records import Line, check_lines
 
 FILE = "grades.jsonl"
+_FIX = "delete the file; the next evaluation writes it again"
 EXAMPLES = 5
 
 Row = Mapping[str, Any]
 Grades = dict[tuple[str, str, str], tuple[str, str]]
+
+
+class _GradeLine(Line):
+    system: str
+    split: str
+    id: str
+    outcome: str
+    strict: str
 
 
 def changed_grades(folder: Path, rows: Mapping[str, Sequence[Row]]) -> tuple[GradeChange, ...]:
@@ -55,5 +65,6 @@ def _grades(rows: Mapping[str, Sequence[Row]]) -> Grades:
 def _stored(folder: Path) -> Grades:
     if not (folder / FILE).is_file():
         return {}
-    lines: Iterable[Row] = read_jsonl(folder / FILE, fix="delete the file; the next evaluation writes it again")
+    lines = read_jsonl(folder / FILE, fix=_FIX)
+    check_lines(lines, folder / FILE, _GradeLine, fix=_FIX)
     return {(line["system"], line["split"], line["id"]): (line["outcome"], line["strict"]) for line in lines}

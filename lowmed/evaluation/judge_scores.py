@@ -42,7 +42,7 @@ def collect_verdicts(folder: Path, judge: Judge, advance: Callable[[int, str], N
         for system in judged_systems(folder):
             stored = {
                 _row_key(row, row["system"]): row
-                for row in results_folder.read_rows(folder / VERDICTS)
+                for row in results_folder.read_verdicts(folder / VERDICTS)
                 if _identity_key(row["judge"]) == identity
             }
             rows = [(row, _query(row)) for row in open_rows(folder, system)]
@@ -105,8 +105,8 @@ def judge_scores(folder: Path, rows: Mapping[str, Sequence[Row]]) -> list[JudgeS
         folder: folder of the evaluation.
         rows: scored completions by system.
     """
-    stored = results_folder.read_rows(folder / VERDICTS)
-    usage = results_folder.read_rows(folder / USAGE)
+    stored = results_folder.read_verdicts(folder / VERDICTS)
+    usage = results_folder.read_usage(folder / USAGE)
     result = []
     for key in dict.fromkeys(_identity_key(row["judge"]) for row in stored):
         verdicts = {_row_key(row, row["system"]): row for row in stored if _identity_key(row["judge"]) == key}
@@ -127,7 +127,7 @@ def verdicts_by_judge(folder: Path, system: str, rows: Sequence[Row]) -> dict[st
     """Current verdicts on a system's open completions: judge identity as JSON -> (split, id) -> accepted."""
     queries = {(row["split"], row["id"]): _query(row) for row in rows if row["kind"] in OPEN}
     result: dict[str, dict[tuple[str, str], bool]] = {}
-    for row in results_folder.read_rows(folder / VERDICTS):
+    for row in results_folder.read_verdicts(folder / VERDICTS):
         query = queries.get((row["split"], row["id"]))
         if row["system"] == system and query and _is_current(row, query):
             result.setdefault(_identity_key(row["judge"]), {})[row["split"], row["id"]] = bool(row["value"])

@@ -107,6 +107,14 @@ def _scored_rows(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
                 str(folder),
                 "repeat the same `lowmed eval` without --rescore; it generates the missing completions",
             )
+        known = {(row["split"], row["id"]) for row in by_condition[REAL]}
+        for condition, controls in by_condition.items():
+            if other := next((row for row in controls if (row["split"], row["id"]) not in known), None):
+                raise RunError(
+                    f"`{condition}` has a completion for a question that the evaluation does not have: {other['id']}",
+                    str(results_folder.completions_file(folder, system, condition)),
+                    "delete the line, or restore the file",
+                )
     return rows
 
 

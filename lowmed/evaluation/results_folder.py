@@ -4,11 +4,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field
+
 from lowmed.errors import RunError
 from lowmed.evaluation.controls import REAL
-from lowmed.evaluation.records import EvalSettings
-from lowmed.files import append_jsonl, disk_errors, read_jsonl
-from lowmed.records import read_record
+from lowmed.evaluation.records import EvalSettings, TimedJudgeUsage
+from lowmed.files import append_jsonl, disk_errors, read_jsonl, require_own_folder
+from lowmed.judge.records import JudgeIdentity
+from lowmed.records import Line, check_lines, read_record
+from lowmed.sample import Kind
 
 SETTINGS = "settings.json"
 REPORT = "report.json"
@@ -33,9 +37,7 @@ def open_folder(folder: Path, settings: EvalSettings) -> None:
                 "choose another --out, or remove that directory",
             )
         return
-    # A killed process may have left the hidden temporary file of the settings.
-    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise RunError("the directory is not empty and not an evaluation", str(folder), "choose another --out")
+    require_own_folder(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     settings.write(file)
@@ -73,13 +75,75 @@ def conditions(folder: Path, system: str) -> list[str]:
     return [name.removeprefix(".") or REAL for name in names]
 
 
+class _CompletionLine(Line):
+    """The fields of a stored completion that its grade depends on."""
+
+    id: str
+    split: str
+    kind: Kind
+    question: str
+    answer: str
+    group: str
+    completion: str
+    tokens: int
+    finish_reason: str
+    options: list[str] = Field(default_factory=list)
+    images: list[str] = Field(default_factory=list)
+    modality: str = ""
+    topic: str = ""
+    strata: dict[str, str] = Field(default_factory=dict)
+    prior: str | None = None
+
+
+class _ScoredLine(Line):
+    """The fields of a row of `lowmed score --out` by which rows are paired; its scores are computed again."""
+
+    id: str
+    split: str = ""
+    group: str = ""
+
+
+class _VerdictLine(Line):
+    """The fields of a stored verdict."""
+
+    system: str
+    split: str
+    id: str
+    judge: JudgeIdentity
+    query: str
+    value: bool
+    by: str
+
+
 def read_rows(file: Path) -> list[dict[str, Any]]:
-    """Read a JSON-lines file of an evaluation. An incomplete last line is removed from it, to be generated again.
+    """Read the completions of an evaluation. An incomplete last line is removed from it, to be generated again.
 
     Raises:
         RunError: another line is damaged.
     """
-    return read_jsonl(file, fix="delete the line and repeat the command, which generates it again", repair=True)
+    return _read(file, _CompletionLine)
+
+
+def read_scored(file: Path) -> list[dict[str, Any]]:
+    """Read the rows of `lowmed score --out`; errors as of `read_rows`."""
+    return _read(file, _ScoredLine)
+
+
+def read_verdicts(file: Path) -> list[dict[str, Any]]:
+    """Read the verdicts of judges; errors as of `read_rows`."""
+    return _read(file, _VerdictLine)
+
+
+def read_usage(file: Path) -> list[dict[str, Any]]:
+    """Read the requests to judges; errors as of `read_rows`."""
+    return _read(file, TimedJudgeUsage)
+
+
+def _read(file: Path, fields: type[BaseModel]) -> list[dict[str, Any]]:
+    fix = "delete the line and repeat the command, which generates it again"
+    rows = read_jsonl(file, fix=fix, repair=True)
+    check_lines(rows, file, fields, fix=fix)
+    return rows
 
 
 def append_rows(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:

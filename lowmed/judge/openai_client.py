@@ -127,7 +127,7 @@ def complete(
             wait = 0.0
         else:
             if pause is None or not (status == 429 or status >= 500):
-                return _document(status, content)
+                return document(status, content)
         job.pause(min(MAX_WAIT_SECONDS, max(wait, pause * random.uniform(0.8, 1.2))))
     raise AssertionError("the last try returns or raises")
 
@@ -164,7 +164,12 @@ def _content(response: httpx.Response) -> bytes:
     return content
 
 
-def _document(status: int, content: bytes) -> Any:
+def document(status: int, content: bytes) -> Any:
+    """The JSON document of a response, without the keys that it may repeat.
+
+    Raises:
+        NoResponseError: the status is that of a failure, or the content is not JSON.
+    """
     message = f"responds with {status}: {shown(content[:4000].decode(errors='replace'))}"
     if not 200 <= status < 300:
         raise NoResponseError(message, status)

@@ -9,6 +9,7 @@ from lowmed import answer
 from lowmed.judge.rubric import ANSWER, Query
 
 LONGEST_REASON_CHARACTERS = 500
+MOST_TOKENS = 10**9  # a server that counts more of them does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +90,5 @@ def tokens(content: Any) -> tuple[int, int]:
     """Prompt and completion tokens as the server counted them; 0 if it did not."""
     usage = content.get("usage") if isinstance(content, dict) else None
     counts = [usage.get(key) if isinstance(usage, dict) else 0 for key in ("prompt_tokens", "completion_tokens")]
-    prompt, completion = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
+    prompt, completion = (count if type(count) is int and 0 < count < MOST_TOKENS else 0 for count in counts)
     return prompt, completion

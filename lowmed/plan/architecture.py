@@ -16,6 +16,7 @@ from lowmed.recipe import ModelSpec
 from lowmed.run import is_missing_path
 
 SHIPPED = Path(__file__).with_name("architectures.json")
+LARGEST = 10**9  # no dimension of a model is larger
 _NEEDED = f"give a config.json of {', '.join(family.title for family in FAMILIES.values())}"
 
 
@@ -36,10 +37,10 @@ def from_config(config: Mapping[str, Any], where: str = "model.name") -> Archite
         result = family.architecture(config)
     except KeyError as error:
         raise SetupError(f"config.json has no {error}", where, _NEEDED) from error
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise _invalid(where) from error
     dimensions = [value for name, value in vars(result).items() if name != "family"]
-    valid = all(isinstance(value, int) and value >= 0 for value in dimensions)
+    valid = all(isinstance(value, int) and 0 <= value <= LARGEST for value in dimensions)
     if not valid or not result.layers * result.kv_heads:
         raise _invalid(where)
     return result

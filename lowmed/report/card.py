@@ -1,10 +1,11 @@
 """The adapter's model card: README.md with a Hugging Face metadata block, rendered from the run's records."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from lowmed.data.sources import KNOWN
 from lowmed.evaluation.records import EvalReport, SplitReport
@@ -18,12 +19,9 @@ UNKNOWN_LICENSE = "unknown to lowmed; ask the provider of the data"
 
 def render(content: RunReport) -> str:
     """Render the card as Markdown; texts of data and models are escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"interval": interval, "md": markdown, "code": code}
     spec = content.recipe.data
     sources = {name: KNOWN.get(entry.source) for name, entry in zip(spec.names, spec.entries, strict=True)}
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    body = template.render(
+    body = _template().render(
         run=content.run,
         recipe=content.recipe,
         evaluations=list(content.evaluations.values()),
@@ -34,6 +32,13 @@ def render(content: RunReport) -> str:
         notice=NOTICE,
     )
     return f"---\n{yaml.safe_dump(metadata(content), sort_keys=False, allow_unicode=True)}---\n\n{body}"
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"interval": interval, "md": markdown, "code": code}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
 def metadata(content: RunReport) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The run's report page: one self-contained HTML file that fetches nothing."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from lowmed.evaluation import dev
@@ -27,9 +28,6 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         images: how to open the images of a data source; images of other sources are left out.
         data: the summary of `run_data.data_summary`.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["interval"] = interval
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     evaluations = [
         {
             "report": report,
@@ -41,7 +39,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         for folder, report in content.evaluations.items()
     ]
     drawings = {**plots.dev_curves(content.dev), **plots.curves(content.metrics)}
-    return template.render(
+    return _template().render(
         content_security_policy=CONTENT_SECURITY_POLICY,
         run=content.run,
         recipe=content.recipe,
@@ -64,3 +62,10 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         labels=gallery.LABELS,
         notice=NOTICE,
     )
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["interval"] = interval
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

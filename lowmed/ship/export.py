@@ -4,14 +4,14 @@ An export function takes an `ExportRequest` and returns an `ExportReport`. It wr
 renames that to the output folder at the end, so that an output folder is always complete.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowmed.errors import RecipeError, RunError
+from lowmed.errors import RecipeError
+from lowmed.files import require_absent
 from lowmed.progress import Log, Progress, no_log, silent
 from lowmed.ship.records import PACKAGE, ExportReport, MergeReport, Report
 
@@ -120,16 +120,6 @@ def export_function(target: str) -> Callable[[ExportRequest], ExportReport]:
     module, _, name = TARGETS[target].partition(":")
     function: Callable[[ExportRequest], ExportReport] = getattr(import_module(module), name)
     return function
-
-
-def require_absent(out: Path) -> None:
-    """Refuse to write into a folder that exists.
-
-    Raises:
-        RunError: it exists.
-    """
-    if os.path.lexists(out):  # also a dangling link
-        raise RunError("the output folder exists", str(out), "choose another --out, or remove the folder")
 
 
 def export_report(

@@ -10,7 +10,7 @@ from lowmed.adapter.intake import read_adapter
 from lowmed.engine import device
 from lowmed.errors import RecipeError
 from lowmed.evaluation.target import EvalTarget, splits_to_evaluate
-from lowmed.files import disk_errors, write_json
+from lowmed.files import disk_errors, require_absent, write_json
 from lowmed.progress import Advance, Log, no_log
 from lowmed.recipe import ModelSpec
 from lowmed.run import Run
@@ -18,7 +18,7 @@ from lowmed.ship import preflight, verify
 from lowmed.ship.adapter import target_tensors
 from lowmed.ship.base_model import base_tensors, check_revision, find_base
 from lowmed.ship.completions import QuestionSet
-from lowmed.ship.export import ExportRequest, export_report, require_absent
+from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.merge import PROGRESS, MergeInputs, dequantize, retained_share, write_shards
 from lowmed.ship.package import write_package
 from lowmed.ship.records import PARITY, Check, ExportReport, Into, MergeReport, Parity, Reference, Requirements
@@ -83,16 +83,15 @@ def plan_merge(
     Args:
         run: the run to merge.
         target: its evaluation settings; the model may point at another copy of the base.
-        out: the folder to create; it must not exist.
+        out: the folder to create.
         reference: weights that the adapter is added to. None is `original`, or for 4 bits `dequantized`.
         into: precision of the result.
         questions: answered by adapter and merged model, or None to leave the comparison out.
 
     Raises:
-        LowmedError: another base, damaged files, insufficient memory or disk, or `out` exists.
+        LowmedError: another base, damaged files, or insufficient memory or disk.
     """
     model = target.model
-    require_absent(out)
     if reference == "dequantized" and model.load_in == "16bit":
         raise RecipeError("the run was not trained in 4 bits", "--reference dequantized", "omit --reference")
     if questions:
@@ -141,6 +140,7 @@ def prepare_merge(
         raise RecipeError(f"there is no reference `{reference}`", "--reference", "use original or dequantized")
     if into not in ("16bit", "4bit"):
         raise RecipeError(f"there is no precision `{into}`", "--into", "use 16bit or 4bit")
+    require_absent(out)
     opened, target = open_finished_run(run, base)
     question_set = load_questions(target, on, path, questions) if questions else None
     job = plan_merge(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lowmed.adapter.tensor_file import TensorLocation, file_tensors
 from lowmed.errors import RunError
@@ -26,7 +27,9 @@ def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
             raise RunError("there are no safetensors weights", str(folder), "name a folder with 16-bit weights")
         return file_tensors(folder / SINGLE)
     try:
-        weight_map: Mapping[str, str] = load_json(index)["weight_map"]
+        weight_map: Mapping[str, Any] = dict(load_json(index)["weight_map"])
+        if not all(isinstance(file, str) and Path(file).name == file for file in weight_map.values()):
+            raise ValueError("a shard has no plain file name")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError("the shard index cannot be read", str(index), "download the model again") from error
     locations: dict[str, TensorLocation] = {}

@@ -26,7 +26,7 @@ from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.data.load import load
-from lowmed.errors import DataError
+from lowmed.errors import DataError, LowmedError, RunError
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_two_processes_do_not_write_one_folder(table: Path, tmp_path: Path) -> N
 def test_a_folder_of_other_files_is_not_overwritten(table: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="was not written by"):
+    with pytest.raises(RunError, match="lowmed did not write it"):
         build(table, tmp_path / "out")
     assert (tmp_path / "out/thesis.txt").read_text() == "years of work"
 
@@ -248,5 +248,5 @@ def test_a_folder_that_cannot_be_written_is_named(table: Path, tmp_path: Path) -
     else:
         (tmp_path / "locked").mkdir(mode=0o500)
         target = tmp_path / "locked" / "out"
-    with pytest.raises(DataError):
+    with pytest.raises(LowmedError):
         build(table, target)

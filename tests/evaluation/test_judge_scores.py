@@ -86,7 +86,7 @@ def test_open_answers_are_judged_once_and_used_by_no_other_metric() -> None:
         shown = _eval(server).stdout
         assert f"open, n=7, judged by m ({ANSWER.digest})" in shown
         assert "No other metric uses its verdicts." in shown
-    rows = results_folder.read_rows(Path("e/verdicts.jsonl"))
+    rows = results_folder.read_verdicts(Path("e/verdicts.jsonl"))
     assert [row["id"] for row in rows] == ["0", "1", "2", "3", "4", "5", "6"]
     assert rows[1]["text"] == "effusion in the pleural space"
 

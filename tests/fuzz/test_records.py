@@ -1,10 +1,10 @@
 """Any record in any form is a question, or rejected with a reason; nothing else is raised."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from fuzz.mutate import search
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed.data.ingest import columns, records, tables
@@ -17,11 +17,6 @@ from lowmed.data.ingest.raw_sample import ImageRoot, RowLocation
 from lowmed.data.ingest.read_row import RowReader
 from lowmed.errors import RecipeError
 
-# `LOWMED_FUZZ_EXAMPLES=10000 pytest tests/fuzz` searches longer.
-EXAMPLES = int(os.environ.get("LOWMED_FUZZ_EXAMPLES", "150"))
-SETTINGS = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 150, suppress_health_check=list(HealthCheck)
-)
 PIECES = (
     "<image>", "<image 1>", "<image 2>", "<|vision_start|><|image_pad|><|vision_end|>", "<|im_end|>", "A) CT B) MRI",
     "a. x b. y", "1) 2) 3)", "(A)", "[1, 2, 3, 4]", "(1,2),(3,4)", "<answer>A</answer>", "<think>", "\\boxed{", "#N/A",
@@ -55,7 +50,7 @@ rows = st.builds(
 )
 
 
-@SETTINGS
+@search(150)
 @given(st.lists(rows, min_size=1, max_size=3))
 def test_any_record_is_a_question_or_rejected_with_a_reason(raw: list[dict[str, Any]]) -> None:
     questions = [question for row in raw for question in records.questions(row)]
@@ -75,7 +70,7 @@ def test_any_record_is_a_question_or_rejected_with_a_reason(raw: list[dict[str, 
         assert sample.kind != "choice" or sample.answer in sample.options
 
 
-@SETTINGS
+@search(150)
 @given(texts, st.integers(0, 4))
 def test_any_text_of_a_question_is_read(text: str, images: int) -> None:
     cut_instruction(text, with_options=True)
@@ -87,7 +82,7 @@ def test_any_text_of_a_question_is_read(text: str, images: int) -> None:
     assert sum(part.count("<image>") for part in images_first(placed)) in (0, images) or images == 0
 
 
-@SETTINGS
+@search(150)
 @given(texts, texts, st.sampled_from([None, "pixels", "relative", "thousandths"]))
 def test_any_box_is_scaled_or_refused(question: str, answer: str, unit: Any) -> None:
     if has_boxes(question, answer):

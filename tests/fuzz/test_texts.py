@@ -1,12 +1,11 @@
 """Mutated recipes, overrides, prediction files and tables: each is read, or refused in three lines."""
 
 import json
-import os
-import random
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from fuzz.mutate import PIECES, mutated, search
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed.errors import LowmedError
@@ -15,39 +14,10 @@ from lowmed.evaluation.score import score_rows
 from lowmed.evaluation.score_summary import summarize
 from lowmed.recipe.io import load_recipe
 
-EXAMPLES = int(os.environ.get("LOWMED_FUZZ_EXAMPLES", "100"))
-SETTINGS = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 100, suppress_health_check=list(HealthCheck)
-)
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
-PIECES = (
-    "&a [*a]", "*a", "!!int 'a'", "!!python/object:os.system", "{{", "[" * 30, ": :", "\t", "\0", "- ", "1e999",
-    "null", "<<: *a", "? ", "|", "'", '"', "é", "\u2028", ".inf", "0x1F", "2001-01-01", "yes", "~", "%YAML 1.3\n",
-    "---\n",
-)  # fmt: skip
 
 
-def mutated(text: str, seed: int) -> str:
-    """The text with one to six random edits."""
-    generator = random.Random(seed)
-    for _ in range(generator.randint(1, 6)):
-        at = generator.randrange(len(text) + 1)
-        match generator.randrange(4):
-            case 0:
-                text = text[:at] + generator.choice(PIECES) + text[at:]
-            case 1:
-                text = text[:at] + text[at + generator.randint(1, 40) :]
-            case 2:
-                other = generator.randrange(len(text) + 1)
-                text = text[:at] + text[other : other + 60] + text[at:]
-            case _:
-                lines = text.splitlines(keepends=True) or [""]
-                generator.shuffle(lines)
-                text = "".join(lines)
-    return text
-
-
-@SETTINGS
+@search(100)
 @given(st.sampled_from(RECIPES), st.integers(0, 2**32))
 def test_a_mutated_recipe_is_read_or_refused(tmp_path_factory: Any, recipe: Path, seed: int) -> None:
     file = tmp_path_factory.mktemp("recipe") / "r.yaml"
@@ -64,7 +34,7 @@ keys = st.sampled_from(
 )
 
 
-@SETTINGS
+@search(100)
 @given(keys, st.sampled_from(["", "=", "=="]), st.text(max_size=12) | st.sampled_from(PIECES))
 def test_any_override_is_read_or_refused(key: str, sign: str, value: str) -> None:
     try:
@@ -87,7 +57,7 @@ names = st.sampled_from(
 )  # fmt: skip
 
 
-@SETTINGS
+@search(100)
 @given(st.lists(st.dictionaries(names, cells, max_size=8), min_size=1, max_size=3))
 def test_any_prediction_file_is_scored_or_refused(tmp_path_factory: Any, rows: list[dict[str, Any]]) -> None:
     file = tmp_path_factory.mktemp("predictions") / "p.jsonl"

@@ -21,7 +21,7 @@ from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline
 from lowmed.data.ingest.raw_sample import Entry, RowLocation
 from lowmed.data.strata import StrataCheck
 from lowmed.errors import DataError, LowmedError
-from lowmed.files import disk_errors, to_jsonl
+from lowmed.files import disk_errors, require_own_folder, to_jsonl
 from lowmed.lock import HeldError, locked
 from lowmed.progress import Advance
 
@@ -192,12 +192,24 @@ def _public(reasons: Counter[str]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def require_replaceable(out: Path) -> None:
+    """Refuse an output folder that is not a data set of lowmed, or holds other files, which would be lost.
+
+    Raises:
+        RunError: something else is there.
+        DataError: the folder also holds files that lowmed did not write.
+    """
+    require_own_folder(out, prepared_folder.CARD)
+    if others := prepared_folder.other_files(out):
+        what = f"the data set there also holds other files, which would be lost: {', '.join(others[:SHOWN_REASONS])}"
+        raise DataError(what, str(out), "move them away, or choose another --out")
+
+
 @contextmanager
 def _building(out: Path) -> Iterator[Path]:
     """A sibling of `out` to build in, locked. It continues with the images that a killed run left there."""
+    require_replaceable(out)
     folder, replaced = _hidden(out, "building"), _hidden(out, "replaced")
-    if out.exists() and not (out / prepared_folder.CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError("this exists and was not written by `lowmed data prepare`", str(out), "choose another --out")
     try:
         (folder / image_store.FOLDER).mkdir(parents=True, exist_ok=True)
         if replaced.exists() and not out.exists():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +20,10 @@ from lowmed.sample import Sample
 SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jsonl", "card.json"
 PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
 FORMAT = 1
+_OWN = re.compile(
+    r"(samples|rejected|images|progress)\.jsonl|card\.json|images|lock|audit(\..+)?\.(json|html)|show\.html"
+    r"|samples\.by-(image|patient)\.jsonl|\..+\.tmp|\.DS_Store"
+)
 _LEFT_OUT = ("strata", "history", "accepted")  # of a line, if they are empty
 
 
@@ -86,6 +91,12 @@ class DataCard(BaseModel):
     unused_images: tuple[str, ...] = ()
     samples_sha256: str
     lowmed: str
+
+
+def other_files(folder: Path) -> list[str]:
+    """The names of files and folders in a data set that no command of lowmed writes there."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in names if not _OWN.fullmatch(name)]
 
 
 def data_card(folder: Path) -> DataCard | None:

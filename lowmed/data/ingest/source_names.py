@@ -86,7 +86,9 @@ def write_names(folder: Path, names: Iterable[str], rejected: Sequence[Mapping[s
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read; whole or not at all."""
     temporary = path.with_name(f".{os.getpid()}.tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(
+        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)
     temporary.replace(path)
 

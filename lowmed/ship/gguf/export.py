@@ -10,7 +10,7 @@ from typing import Any
 from lowmed import prompt
 from lowmed.data.image.policy import TOKEN_SIDE_PX, PixelPolicy, prepare
 from lowmed.errors import RunError
-from lowmed.files import disk_errors, write_json
+from lowmed.files import disk_errors, require_absent, write_json
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 from lowmed.ship.completions import QuestionSet
