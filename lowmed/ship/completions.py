@@ -71,7 +71,7 @@ def completion_logits(loaded: Loaded, questions: QuestionSet, completions: Seque
 def decode(loaded: Loaded, completion: list[int], opening: str) -> tuple[str, str]:
     """A completion as text after its opening, and its finish reason: `stop`, or `length` if it was truncated."""
     ended = bool(completion) and completion[-1] in loaded.end_ids
-    text = loaded.processor.tokenizer.decode(completion, skip_special_tokens=True)
+    text = loaded.tokenizer.decode(completion, skip_special_tokens=True)
     return opening + text, "stop" if ended else "length"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import answer, prompt
-from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine.processor import load_processor
 from lowmed.errors import SetupError
 from lowmed.files import disk_errors, write_json, write_text
+from lowmed.plan.architecture import pixel_policy
 from lowmed.recipe import JudgeSpec, Recipe
 from lowmed.recipe.io import dump_recipe, portable_recipe
 from lowmed.report import card, run_report
@@ -107,7 +107,7 @@ def write_package(
         SetupError: the disk does not allow it, or the saved processor loses its pixel policy.
     """
     recipe = run.recipe
-    policy = PixelPolicy(recipe.model.max_image_tokens)
+    policy = pixel_policy(recipe.model.model_copy(update={"name": str(base)}))
     processor = load_processor(str(base), None, policy)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def package_info(
 ) -> PackageInfo:
     """The content of lowmed.json for a run."""
     recipe, run_record = run.recipe, run.record
-    policy = PixelPolicy(recipe.model.max_image_tokens)
+    policy = pixel_policy(recipe.model.model_copy(update={"name": str(base)}))
     return PackageInfo(
         format=FORMAT,
         lowmed=version("lowmed"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lowmed.adapter.copy import write_plain_copy
 from lowmed.adapter.intake import Adapter
-from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, write_text
+from lowmed.plan.architecture import pixel_policy
 from lowmed.recipe import Recipe
 from lowmed.run import Run
 from lowmed.ship.export import ExportRequest, export_report
@@ -79,7 +79,7 @@ def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter
         adapter: the adapter in `adapter/`, or None for a merged model.
         half: serve in fp16, for GPUs without bf16.
     """
-    policy = PixelPolicy(recipe.model.max_image_tokens)
+    policy = pixel_policy(recipe.model)
     tokens = policy.max_image_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
     pixels = json.dumps({"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels})
     limits = json.dumps({"image": images, "video": 0})
