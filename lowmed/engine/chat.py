@@ -36,20 +36,13 @@ class AssistantStart:
 NO_START = AssistantStart()
 
 
-def messages_for(messages: list[prompt.Message], text_only: bool) -> list[dict[str, Any]]:
-    """The messages in the form that chat templates read: those of text-only models expect texts, not lists of parts."""
-    if not text_only:
-        return [dict(message) for message in messages]
-    return [{**message, "content": "".join(part["text"] for part in message["content"])} for message in messages]
-
-
 def render(processor: Any, family: prompt.Family, sample: Sample, wording: int = 0) -> str:
     """The prompt of a sample as text, up to the point where the completion begins."""
     return _rendered(processor, prompt.build_messages(family, sample, wording)) + family.prefill
 
 
 def _rendered(processor: Any, messages: list[prompt.Message]) -> str:
-    chat = messages_for(messages, text_only=not hasattr(processor, "image_processor"))
+    chat = messages if hasattr(processor, "image_processor") else prompt.as_texts(messages)
     return str(processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
 
 

@@ -170,7 +170,14 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
         raise _load_error(spec, error) from error
     check_quantized(model, spec)
     if family.text_only:
-        return Loaded(model, processor, policy, device, backend)
+        loaded = Loaded(model, processor, policy, device, backend)
+        if processor.eos_token_id not in loaded.end_ids:
+            raise SetupError(
+                f"the tokenizer ends a turn with {processor.eos_token}, and the model's generation does not stop there",
+                source,
+                "correct `eos_token` in tokenizer_config.json or `eos_token_id` in generation_config.json",
+            )
+        return loaded
     from lowmed.engine.vision import cache
 
     return Loaded(model, processor, policy, device, backend, cache.cache_vision_tower(model))

@@ -26,7 +26,7 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     if not tokenizer.chat_template or not tokenizer.eos_token:
         missing = "chat template" if tokenizer.eos_token else "end token"
         raise SetupError(f"the tokenizer has no {missing}", source, "use the instruction-tuned version of the model")
-    require_renderable(tokenizer.chat_template, source)
+    require_renderable(tokenizer.chat_template, source, text_only=True)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere

@@ -15,7 +15,7 @@ from lowmed.data.balance import balanced_epochs
 from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.data.mixture import interleave
-from lowmed.engine.chat import NO_START, AssistantStart, messages_for, training_ids
+from lowmed.engine.chat import NO_START, AssistantStart, training_ids
 from lowmed.sample import Sample
 
 NO_SHARES: Mapping[str, float] = MappingProxyType({})
@@ -132,7 +132,7 @@ def as_dataset(
             ]
             return {"input_ids": [ids for ids, _ in pairs], "completion_mask": [mask for _, mask in pairs]}
         columns: dict[str, list[Any]] = {
-            "prompt": [messages_for(chat, text_only=tokenizer is not None) for chat in chats],
+            "prompt": chats if tokenizer is None else [prompt.as_texts(chat) for chat in chats],
             "row": batch["row"],
         }
         if tokenizer is None:  # TRL takes rows with this column for those of a vision-language model

@@ -55,5 +55,5 @@ def require_readable(family: ModelFamily, samples: Iterable[Sample], where: str)
         raise DataError(
             f"{len(with_images):,} questions have images, first {with_images[0]}, and {family.title} reads text only",
             where,
-            "use a vision-language model, or prepare the rows without their images: lowmed data prepare --text-only",
+            "use a vision-language model, or prepare the table without its images: lowmed data prepare --map image=",
         )

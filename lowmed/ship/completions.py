@@ -108,6 +108,7 @@ def completions_with_peft(
             "max_pixels": loaded.policy.max_pixels,
             "texts": [chat.render(loaded.processor, questions.family, sample) for sample in samples],
             "images": images,
+            "text_only": loaded.family.text_only,
             "max_new_tokens": questions.max_new_tokens,
             "suppressed": loaded.suppressed,
         }

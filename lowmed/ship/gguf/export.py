@@ -16,6 +16,7 @@ from lowmed.ship.completions import QuestionSet
 from lowmed.ship.export import ExportRequest, export_report, require_absent
 from lowmed.ship.gguf.agreement import PromptInput, compare
 from lowmed.ship.gguf.convert import Kind, can_quantize, write_gguf
+from lowmed.ship.gguf.source import require_gguf_family
 from lowmed.ship.merge_job import run_merge
 from lowmed.ship.package import EXAMPLE, example
 from lowmed.ship.records import PACKAGE, PARITY, ExportReport, read_versioned
@@ -53,6 +54,7 @@ def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = No
     merged = out.with_name(f".{out.name}.merged")
     shutil.rmtree(merged, ignore_errors=True)  # of an export that was killed after its merge
     job = request.plan_merge(merged)
+    require_gguf_family(job.inputs.folder)  # now, and not after minutes of merging
     with request.progress("merge", job.shards) as advance:
         report = run_merge(job, advance)
     if not report.passed:
