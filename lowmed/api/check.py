@@ -167,7 +167,7 @@ def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:
     policy = pixel_policy(recipe.model)
     first = list(dict.fromkeys(image for sample in data_split.train for image in sample.images))[:IMAGES_OPENED]
     tokens = [image_tokens(*data_split.open_image(image).size, policy) for image in first]
-    return ImageCheck(len(tokens), max(tokens, default=0), policy.max_image_tokens)
+    return ImageCheck(len(tokens), max(tokens, default=0), policy.most_tokens)
 
 
 def _memory_lines(recipe: "Recipe") -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
     card = prepared_folder.data_card(folder) if folder else None
     if folder and card and card.has_images:
         return _of_prepared_data(recipe, folder, card.max_image_tokens)
-    image = recipe.model.max_image_tokens
+    image = pixel_policy(recipe.model).most_tokens
     source = "upper bound: one image per question at model.max_image_tokens; the data set is not prepared"
     if entry.source == "phantom":
         image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, pixel_policy(recipe.model))

@@ -8,16 +8,15 @@ import io
 import json
 import sys
 import urllib.request
-from math import isqrt, sqrt
+from math import sqrt
 from pathlib import Path
 
 from PIL import Image
 
 package = json.loads((Path(__file__).parent / "lowmed.json").read_text(encoding="utf-8"))
-image = Image.open(sys.argv[2]).convert("RGB")  # resized as in training, to whole tokens
-token = isqrt(package["pixels"]["max_pixels"] // package["pixels"]["max_image_tokens"])  # its side in pixels
+image = Image.open(sys.argv[2]).convert("RGB")  # resized as in training: one token covers 28 x 28 pixels
 scale = min(1.0, sqrt(package["pixels"]["max_pixels"] / (image.width * image.height)))
-size = [max(1, int(side * scale / token + (0.5 if scale == 1.0 else 0.0))) * token for side in image.size]
+size = [max(1, int(side * scale / 28 + (0.5 if scale == 1.0 else 0.0))) * 28 for side in image.size]
 png = io.BytesIO()
 image.resize((size[0], size[1]), Image.Resampling.BICUBIC).save(png, "PNG")
 data_url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()

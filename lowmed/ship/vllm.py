@@ -82,7 +82,7 @@ def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter
         half: serve in fp16, for GPUs without bf16.
     """
     policy = pixel_policy(recipe.model)
-    tokens = policy.max_image_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
+    tokens = policy.most_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
     pixels = json.dumps({"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels})
     limits = json.dumps({"image": images, "video": 0})
     parts = [

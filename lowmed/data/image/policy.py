@@ -2,8 +2,8 @@
 
 Training, generation, evaluation and the planner all use `prepare` and `image_tokens`, so that a model is always
 evaluated at the resolution that it was trained at. Follows Qwen2-VL's `smart_resize`: patches of 14 pixels, merged two
-by two, so that one token is 28 x 28 pixels. A token of Qwen3-VL is 32 x 32 pixels. Data folders always count in tokens
-of 28 x 28 pixels.
+by two, so that one token is 28 x 28 pixels. Budgets count these tokens for every family, so that models with equal
+budgets see equal pixels: 256 of them are 196 tokens of 32 x 32 pixels in Qwen3-VL.
 """
 
 import math
@@ -29,11 +29,11 @@ NEAR_GROUND = 32  # grey levels; a pixel that is as near to the ground is hardly
 
 @dataclass(frozen=True, slots=True)
 class PixelPolicy:
-    """The most tokens of an image; the fewest are derived from it.
+    """The most pixels of an image, in tokens of 28 x 28; the fewest are derived from it.
 
     Attributes:
-        max_image_tokens: the most tokens of an image.
-        token_side: side in pixels of the square that one token covers.
+        max_image_tokens: the most pixels of an image, in tokens of 28 x 28.
+        token_side: side in pixels of the square that one token of the model covers.
 
     Raises:
         RecipeError: the maximum is under 4.
@@ -60,12 +60,17 @@ class PixelPolicy:
     @property
     def min_pixels(self) -> int:
         """The processor's `min_pixels` (`size.shortest_edge`), in pixels of area."""
-        return self.min_image_tokens * self.token_side**2
+        return self.min_image_tokens * TOKEN_SIDE_PX**2
 
     @property
     def max_pixels(self) -> int:
         """The processor's `max_pixels` (`size.longest_edge`), in pixels of area."""
-        return self.max_image_tokens * self.token_side**2
+        return self.max_image_tokens * TOKEN_SIDE_PX**2
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens of an image in the model."""
+        return self.max_pixels // self.token_side**2
 
 
 def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:
@@ -132,10 +137,10 @@ def fit(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Ima
         colour = one_channel(apply_orientation(image))
         size = target_size(*colour.size, policy)
         tokens = size[0] * size[1] // policy.token_side**2
-        if tokens > policy.max_image_tokens:
+        if tokens > policy.most_tokens:
             raise DataError(
                 f"a strip of {colour.width} x {colour.height} pixels has {tokens} tokens, "
-                f"more than the {policy.max_image_tokens} allowed",
+                f"more than the {policy.most_tokens} allowed",
                 where,
                 f"crop it, or set model.max_image_tokens to {_enough(*colour.size, policy)}",
             )
@@ -205,7 +210,7 @@ def errors_naming(where: str) -> Iterator[None]:
 def _enough(width: int, height: int, policy: PixelPolicy) -> int:
     """The smallest budget, in tokens, that this strip fits into; a larger budget also enlarges the strip."""
     budget = policy.max_image_tokens
-    while image_tokens(width, height, PixelPolicy(budget, policy.token_side)) > budget:
+    while image_tokens(width, height, larger := PixelPolicy(budget, policy.token_side)) > larger.most_tokens:
         budget += 1
     return budget
 
