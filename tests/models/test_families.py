@@ -67,11 +67,11 @@ def test_a_text_only_run_is_verified_merged_and_served(tmp_path: Path, lowmed: L
         assert "--limit-mm" not in (tmp_path / "served" / name).read_text()
     package = json.loads((tmp_path / "served/lowmed.json").read_text())
     assert package["pixels"] == {}
-    asked = subprocess.run(
+    example = subprocess.run(
         [sys.executable, str(tmp_path / "served/example.py"), "A dose of 5 mg, twice a day?"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert asked.returncode == 0, asked.stderr
+    assert example.returncode == 0, example.stderr
     refused = lowmed("export", "run", "--to", "gguf", "--out", "gguf")
     assert refused.returncode == 2
     assert "GGUF export supports `qwen2_vl`, not `llama`" in refused.stderr
