@@ -35,7 +35,7 @@ from lowmed.ship import layer_checks, merge, verify, vllm  # noqa: E402
 from lowmed.ship.adapter import target_tensors, weight_delta  # noqa: E402
 from lowmed.ship.base_model import base_tensors  # noqa: E402
 from lowmed.ship.gguf.convert import write_gguf  # noqa: E402
-from lowmed.ship.weights import loaded_name  # noqa: E402
+from lowmed.ship.weights import loaded_names  # noqa: E402
 
 NANO = ModelSpec(name="nano", load_in="16bit")
 COMMANDS = ("verify", "merge", "gguf", "vllm", "eval", "lora.start")
@@ -90,9 +90,8 @@ def finished_package(merged: Path) -> None:
 
 
 def largest_error(folder: Path, model: Any) -> float:
-    weights = {
-        loaded_name(name): value.float() for name, value in load_file(nano.folder() / "model.safetensors").items()
-    }
+    stored = load_file(nano.folder() / "model.safetensors")
+    weights = {loaded: stored[name].float() for name, loaded in loaded_names(stored).items()}
     adapter, errors = read_adapter(str(folder)), []
     for module, expected in trained.deltas(model).items():
         ours = weight_delta(adapter, module, weights[f"{module}.weight"])

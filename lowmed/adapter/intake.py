@@ -1,7 +1,7 @@
 """The one intake of adapters, used by every command: reads, checks and names what the weights file holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lowmed.adapter import names, patterns
@@ -9,7 +9,7 @@ from lowmed.adapter.config import CONFIG_FILE, MERGE_WITH_PEFT, LoraConfig, read
 from lowmed.adapter.extra import PICKLE_FILE, WEIGHTS_FILE, pickle_error, require_no_extra_weights
 from lowmed.adapter.tensor_file import TensorLocation, file_tensors
 from lowmed.errors import RunError
-from lowmed.models import FAMILIES
+from lowmed.models import FAMILIES, ModelFamily
 
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 
@@ -67,6 +67,16 @@ class Adapter:
     def renamed(self) -> bool:
         """Whether layers had other names at training: PEFT alone would silently ignore them."""
         return any(layer.trained != layer.module for layer in self.layers.values())
+
+    def named_for(self, family: ModelFamily) -> "Adapter":
+        """The adapter with the layer names of a base: without one, they are those of vision-language models."""
+        if not family.text_only:
+            return self
+        layers = {}
+        for layer in self.layers.values():
+            module = layer.module.replace("model.language_model.", f"{family.language_model}.", 1)
+            layers[module] = replace(layer, module=module)
+        return replace(self, layers=layers)
 
     @property
     def ranks(self) -> list[int]:

@@ -97,7 +97,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     Raises:
         RecipeError, DataError, SetupError: the same error that training would raise.
     """
-    from lowmed.api.preconditions import require_applicable_rewards, require_trainable
+    from lowmed.api.preconditions import require_applicable_rewards, require_readable_data, require_trainable
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import rows_of_start, warnings_of_start
@@ -109,6 +109,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
 
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
+    require_readable_data(recipe, data.split)
     recipe = recipe.with_steps_for(len(data.split.train))
     built = with_corpus(built, data.split.train)
     abstaining = require_applicable_rewards(recipe, built, data.split.train)
@@ -160,12 +161,13 @@ def _row_lengths(recipe: "Recipe", data_split: "DataSplit") -> tuple[str, ...]:
 
 
 def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:
-    from lowmed.data.image.policy import PixelPolicy, image_tokens
+    from lowmed.data.image.policy import image_tokens
+    from lowmed.plan.architecture import pixel_policy
 
-    budget = recipe.model.max_image_tokens
+    policy = pixel_policy(recipe.model)
     first = list(dict.fromkeys(image for sample in data_split.train for image in sample.images))[:IMAGES_OPENED]
-    tokens = [image_tokens(*data_split.open_image(image).size, PixelPolicy(budget)) for image in first]
-    return ImageCheck(len(tokens), max(tokens, default=0), budget)
+    tokens = [image_tokens(*data_split.open_image(image).size, policy) for image in first]
+    return ImageCheck(len(tokens), max(tokens, default=0), policy.most_tokens)
 
 
 def _memory_lines(recipe: "Recipe") -> tuple[str, ...]:

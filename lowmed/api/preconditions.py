@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lowmed.data.split import DataSplit
     from lowmed.errors import RecipeError
     from lowmed.recipe import Recipe
     from lowmed.rewards import Weighted
@@ -31,16 +32,34 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     from lowmed import rewards
     from lowmed.engine.adapter import require_start
     from lowmed.engine.device import unsupported_error
-    from lowmed.plan.architecture import require_trainable_family
+    from lowmed.plan.architecture import require_known_family
     from lowmed.tracking.tracker import require_tracker
 
     built = rewards.for_recipe(recipe)
     if error := unsupported_error(recipe):
         raise error
-    require_trainable_family(recipe.model)
+    require_known_family(recipe.model)
     require_start(recipe.lora, recipe.model)
     require_tracker(recipe.track)
     return built
+
+
+def require_readable_data(recipe: "Recipe", split: "DataSplit") -> None:
+    """Check that no question has an image if the recipe's model reads text only.
+
+    Args:
+        recipe: the recipe.
+        split: its questions.
+
+    Raises:
+        DataError: a question has an image.
+    """
+    from lowmed.models import require_readable
+    from lowmed.plan.architecture import known_family
+
+    if family := known_family(recipe.model):
+        samples = (sample for part in (split.train, *split.held_out.values()) for sample in part)
+        require_readable(family, samples, f"model.name: {recipe.model.name}")
 
 
 def require_applicable_rewards(

@@ -127,7 +127,7 @@ def _train(
     progress: Progress,
     log: Log,
 ) -> "Run":
-    from lowmed.api.preconditions import require_applicable_rewards, require_trainable
+    from lowmed.api.preconditions import require_applicable_rewards, require_readable_data, require_trainable
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import (
@@ -143,6 +143,7 @@ def _train(
     rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
+    require_readable_data(recipe, data.split)
     if run:  # it keeps its steps, even if the data have changed
         recipe = recipe.model_copy(update={"method": run.recipe.method})
     else:

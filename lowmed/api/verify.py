@@ -40,7 +40,7 @@ def verify(
     adapter = read_adapter(fspath(run))  # an error comes before torch is imported
     device.silence_libraries()  # before transformers is imported
     from lowmed.ship.adapter import target_tensors
-    from lowmed.ship.base_model import base_tensors, check_revision, find_base
+    from lowmed.ship.base_model import base_family, base_tensors, check_revision, find_base
     from lowmed.ship.layer_checks import check_merged_layers
     from lowmed.ship.merge import MergeInputs, retained_in_folder
     from lowmed.ship.merge_job import load_questions
@@ -50,6 +50,7 @@ def verify(
     if target.run:
         check_revision(folder, target.run.record.base_commit)
     tensors = base_tensors(folder)
+    adapter = adapter.named_for(base_family(folder))
     checks = check_files(adapter, folder, tensors)
     if not all(check.passed for check in checks):
         return VerifyReport(tuple(checks), measured=False)

@@ -70,7 +70,7 @@ def merge(
         show_merge(report)
         if report.passed:
             info(f"done    {report.out}")
-            info(f'next    python {report.out}/example.py IMAGE "QUESTION"')
+            info(f"next    {report.out}/example.py states how to ask the model")
     if not report.passed:
         raise typer.Exit(1)
 

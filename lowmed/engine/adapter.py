@@ -41,6 +41,8 @@ def add_trained_adapter(model: Any, adapter: Adapter, load_adapter: Callable[[st
     Raises:
         RunError: the adapter belongs to another base, is incomplete, or holds NaN or infinity.
     """
+    if family := FAMILIES.get(model.config.model_type):
+        adapter = adapter.named_for(family)
     require_complete(adapter, base_shapes(model))
     with for_peft(adapter) as folder:
         try:
@@ -136,5 +138,7 @@ def require_start(lora: LoraSpec, model: ModelSpec | None = None) -> Adapter | N
         raise RecipeError(f"the starting adapter has rank {ranks}, the recipe {lora.rank}", lora.start, fix)
     if model:
         with contextlib.suppress(SetupError):  # the model of an unknown hub id is checked when it is loaded
-            require_complete(adapter, language_layers(read_architecture(model)))
+            architecture = read_architecture(model)
+            adapter = adapter.named_for(FAMILIES[architecture.family])
+            require_complete(adapter, language_layers(architecture))
     return adapter

@@ -14,7 +14,6 @@ from lowmed.errors import RecipeError
 from lowmed.sample import Sample
 
 _OPEN_TAG_AT_END = re.compile(r"<(?:think|answer)>\s*\Z")
-_QUESTION = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,39 @@ NO_START = AssistantStart()
 
 def render(processor: Any, family: prompt.Family, sample: Sample, wording: int = 0) -> str:
     """The prompt of a sample as text, up to the point where the completion begins."""
-    messages = prompt.build_messages(family, sample, wording)
-    return str(processor.apply_chat_template(messages, add_generation_prompt=True)) + family.prefill
+    return _rendered(processor, prompt.build_messages(family, sample, wording)) + family.prefill
+
+
+def _rendered(processor: Any, messages: list[prompt.Message]) -> str:
+    chat = messages if hasattr(processor, "image_processor") else prompt.as_texts(messages)
+    return str(processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+
+
+def training_ids(
+    tokenizer: Any, messages: list[prompt.Message], prefill: str, completion: str
+) -> tuple[list[int], list[int]]:
+    """The tokens of a training row of a text-only model, and a mask that is 1 where the loss counts.
+
+    Prompt and completion are tokenized separately, as in generation, and the completion is not rendered by the chat
+    template: that of Qwen3 would add an empty think block to it.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        messages: the prompt.
+        prefill: the start of the assistant's turn that the prompt family writes.
+        completion: what follows the prompt.
+    """
+    parts = _rendered(tokenizer, messages) + prefill, completion + turn_end(tokenizer)
+    first, second = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
+    return [*first, *second], [0] * len(first) + [1] * len(second)
+
+
+def turn_end(tokenizer: Any) -> str:
+    """What a chat template writes after the assistant's text, up to its end token."""
+    mark = "END OF TEXT"
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
+    rest = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition(mark)[2]
+    return f"{rest.partition(tokenizer.eos_token)[0]}{tokenizer.eos_token}"
 
 
 def assistant_start(processor: Any, family: prompt.Family) -> AssistantStart:
@@ -49,8 +79,7 @@ def assistant_start(processor: Any, family: prompt.Family) -> AssistantStart:
     Raises:
         RecipeError: both open a tag.
     """
-    rendered = str(processor.apply_chat_template(_QUESTION, add_generation_prompt=True))
-    match = _OPEN_TAG_AT_END.search(rendered)
+    match = _OPEN_TAG_AT_END.search(_rendered(processor, prompt.chat_messages("?")))
     by_template = match[0] if match else ""
     if by_template and family.opening:
         raise RecipeError(

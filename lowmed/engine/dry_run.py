@@ -18,7 +18,6 @@ from typing import Any
 from PIL import Image
 
 from lowmed import prompt
-from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, patches, train
 from lowmed.engine.load import Loaded
@@ -134,7 +133,8 @@ def _generated_data(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -
     """Generated questions, with images of the planned number of tokens."""
     tokens = max(4, planned.image // max(1, planned.images))
     width = isqrt(tokens)
-    size = (width * TOKEN_SIDE_PX, tokens // width * TOKEN_SIDE_PX)
+    side = architecture.pixel_policy(recipe.model).token_side
+    size = (width * side, tokens // width * side)
 
     def open_image(reference: str) -> Image.Image:
         return phantom.open_image(reference).resize(size)
@@ -152,7 +152,7 @@ def _measured_lengths(
     family = recipe.prompts.training
 
     def count(text: str) -> int:
-        return len(loaded.processor.tokenizer(text)["input_ids"])
+        return len(loaded.tokenizer(text)["input_ids"])
 
     def rendered(sample: Sample, wording: int) -> str:
         return chat.render(loaded.processor, family, sample, wording)

@@ -129,7 +129,7 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             for number, group in groupby(range(len(numbers)), key=lambda index: numbers[index]):
                 row = self.rows[number]
                 right = [index for index in group if Accuracy()(row.sample, texts[index]).value == 1]
-                spans = {index: answer_span(processor.tokenizer, ids[index], opening) for index in right}
+                spans = {index: answer_span(self.loaded.tokenizer, ids[index], opening) for index in right}
                 scored = [index for index in right if spans[index]]
                 for start in range(0, len(scored), self.per_device_train_batch_size):
                     batch = scored[start : start + self.per_device_train_batch_size]
@@ -147,7 +147,10 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         """The likelihood of the answers in completions of one prompt, which is read once for all of them."""
         processor, device = self.loaded.processor, self.loaded.model.device
         text = chat.render(processor, self.family, row.sample, row.wording)
-        encoded = processor(text=[text], images=[*images] if images else None, return_tensors="pt")
+        if self.loaded.family.text_only:
+            encoded = processor([text], add_special_tokens=False, return_tensors="pt")
+        else:
+            encoded = processor(text=[text], images=[*images] if images else None, return_tensors="pt")
         count, longest = len(completions), max(map(len, completions))
         padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in completions])
         mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in completions])

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 from lowmed import prompt
-from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.split import DataSplit
 from lowmed.evaluation import difficulty, endpoint, results_folder, runner
 from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
@@ -16,6 +15,7 @@ from lowmed.evaluation.probe import probe as probe_metrics
 from lowmed.evaluation.records import EvalReport, ProbeReport
 from lowmed.evaluation.report import eval_settings, write_report
 from lowmed.evaluation.target import EvalTarget
+from lowmed.plan.architecture import pixel_policy
 from lowmed.progress import Progress
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
@@ -170,6 +170,6 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
 def _load_answerer(target: EvalTarget, adapter: Path | None, url: str | None) -> Answerer:
     tokens = target.eval.max_new_tokens
     if url:
-        policy = PixelPolicy(target.model.max_image_tokens)
+        policy = pixel_policy(target.model)
         return endpoint.answerer(url, target.model.name, target.family, policy, tokens)
     return answerer(target.model, adapter, target.family, tokens)

@@ -12,6 +12,7 @@ from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, sampling
 from lowmed.errors import DataError
 from lowmed.evaluation.answerer import Completion, OpenImage
+from lowmed.models import require_readable
 from lowmed.plan import architecture
 from lowmed.plan.batch import eval_batch_size
 from lowmed.plan.sequence_lengths import CHARACTERS_PER_TOKEN
@@ -97,6 +98,11 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
         DataError: an image cannot be opened, or is missing in the model's input.
     """
     texts = [chat.render(loaded.processor, family, sample) for sample in samples]
+    if loaded.family.text_only:
+        require_readable(loaded.family, samples, "model.name")
+        # The chat template has written the special tokens at the start.
+        encoded_texts = loaded.tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
+        return encoded_texts.to(loaded.model.device)
     images = [prepare(open_image(reference), loaded.policy) for sample in samples for reference in sample.images]
     inputs = loaded.processor(text=texts, images=images or None, padding=True, return_tensors="pt")
     encoded = len(inputs["image_grid_thw"]) if images else 0
@@ -143,5 +149,5 @@ def _length(sample: Sample) -> tuple[int, int]:
 def as_completion(loaded: Loaded, sample: Sample, ids: list[int], opening: str) -> Completion:
     """The text of a completion, with the part of it that its prompt contains."""
     ended = ids[-1] in loaded.end_ids
-    text = loaded.processor.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
+    text = loaded.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
     return Completion(sample, opening + text, len(ids), "stop" if ended else "length")

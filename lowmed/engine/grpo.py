@@ -283,6 +283,8 @@ class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
 
 def _content(messages: list[Any]) -> tuple[Any, ...]:
     """A key that is equal for equal prompts only: every text, and every pixel of every image."""
+    if all(isinstance(message["content"], str) for message in messages):  # of a text-only model
+        return tuple((message["role"], message["content"]) for message in messages)
     parts = [part for message in messages for part in (message["role"], *message["content"])]
     return tuple(
         part

@@ -19,9 +19,9 @@ from lowmed.engine import patches
 from lowmed.engine.adapter import add_trained_adapter, require_start
 from lowmed.engine.device import Device
 from lowmed.engine.own_code import own_code_refused
-from lowmed.engine.processor import load_processor
+from lowmed.engine.processor import load_processor, load_tokenizer
 from lowmed.errors import SetupError
-from lowmed.models import ModelFamily, family_of, require_trainable
+from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Loaded:
 
     Attributes:
         model: a transformers model, or a PeftModel around it.
-        processor: its processor; pads on the left and follows the pixel policy.
+        processor: its processor, which follows the pixel policy, or the tokenizer of a text-only model; pads on the
+            left.
         policy: limits of image sizes.
         device: device of the model.
         backend: `transformers` or `unsloth`.
@@ -57,9 +58,14 @@ class Loaded:
         return family_of(self.model.config.model_type)
 
     @property
+    def tokenizer(self) -> Any:
+        """The tokenizer."""
+        return self.processor if self.family.text_only else self.processor.tokenizer
+
+    @property
     def suppressed(self) -> list[int]:
         """Ids of the tokens that are never sampled."""
-        return list(self.processor.tokenizer.convert_tokens_to_ids(list(self.family.never_sampled)))
+        return list(self.tokenizer.convert_tokens_to_ids(list(self.family.never_sampled)))
 
     @property
     def end_ids(self) -> list[int]:
@@ -150,16 +156,28 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     from transformers import AutoConfig
 
     source = str(nano.folder()) if spec.name == "nano" else spec.name
-    policy = PixelPolicy(spec.max_image_tokens)
     try:
         with own_code_refused(source):
             config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
-            require_trainable(config.model_type, spec.name)
-            processor = load_processor(source, spec.revision, policy)
+            family = family_of(config.model_type, spec.name)
+            policy = PixelPolicy(spec.max_image_tokens, family.token_side)
+            if family.text_only:
+                processor = load_tokenizer(source, spec.revision)
+            else:
+                processor = load_processor(source, spec.revision, policy)
             model = module.load(source, spec, device)
     except (OSError, ValueError, *DAMAGED) as error:
         raise _load_error(spec, error) from error
     check_quantized(model, spec)
+    if family.text_only:
+        loaded = Loaded(model, processor, policy, device, backend)
+        if processor.eos_token_id not in loaded.end_ids:
+            raise SetupError(
+                f"the tokenizer ends a turn with {processor.eos_token}, and the model's generation does not stop there",
+                source,
+                "correct `eos_token` in tokenizer_config.json or `eos_token_id` in generation_config.json",
+            )
+        return loaded
     from lowmed.engine.vision import cache
 
     return Loaded(model, processor, policy, device, backend, cache.cache_vision_tower(model))

@@ -9,6 +9,30 @@ from lowmed.models import PATCHES_PER_TOKEN
 from lowmed.models.chat_template import require_renderable
 
 
+def load_tokenizer(source: str, revision: str | None) -> Any:
+    """The tokenizer of a text-only model, padding on the left, with its end token as padding if it has none.
+
+    Args:
+        source: hub id or folder.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        SetupError: it needs code of its own, or has no chat template or no end token.
+    """
+    from transformers import AutoTokenizer
+
+    with own_code_refused(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+    if not tokenizer.chat_template or not tokenizer.eos_token:
+        missing = "chat template" if tokenizer.eos_token else "end token"
+        raise SetupError(f"the tokenizer has no {missing}", source, "use the instruction-tuned version of the model")
+    require_renderable(tokenizer.chat_template, source, text_only=True)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere
+    return tokenizer
+
+
 def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> Any:
     """The processor with the pixel policy applied, padding on the left.
 

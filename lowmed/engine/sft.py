@@ -1,5 +1,7 @@
 """SFT: TRL's trainer with the recipe's settings and the loss on the completion only."""
 
+from typing import Any
+
 from trl import SFTConfig, SFTTrainer
 
 from lowmed.engine import chat
@@ -7,11 +9,13 @@ from lowmed.engine.job import TrainingJob
 
 
 def build(job: TrainingJob) -> SFTTrainer:
-    """The trainer. Its dataset has the columns `prompt`, `completion` and `images`."""
+    """The trainer. Its dataset has the columns that `training_data.as_dataset` describes."""
+    ready: dict[str, Any] = {"skip_prepare_dataset": True} if job.loaded.family.text_only else {}
     arguments = SFTConfig(
         max_length=None,  # truncation would cut image tokens
         completion_only_loss=True,
         train_sampling_strategy="sequential",  # the rows are in training order already
+        dataset_kwargs=ready,
         **job.arguments,
     )
     return SFTTrainer(

@@ -19,6 +19,7 @@ from lowmed.engine.job import TrainingJob
 from lowmed.errors import JudgeUnavailableError, LowmedError, RunError, SetupError
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
+from lowmed.models import require_readable
 from lowmed.plan import architecture
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.workload import Batch
@@ -113,6 +114,7 @@ def _train(
         checkpoints.require_precision(run, loaded.device.precision)
     recipe = run.recipe
     family = recipe.prompts.training
+    require_readable(loaded.family, data_split.train, "model.name")
     shares = mixture.shares(recipe.data, data_split.train)
     rows = training_data.schedule(
         data_split.train,
@@ -147,6 +149,7 @@ def _train(
         loaded.policy,
         with_completion=recipe.method.with_completion,
         start=chat.assistant_start(loaded.processor, family),
+        tokenizer=loaded.tokenizer if loaded.family.text_only else None,
     )
     job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size))
     trainer = _trainer(job)

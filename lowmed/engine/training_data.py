@@ -15,7 +15,7 @@ from lowmed.data.balance import balanced_epochs
 from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.data.mixture import interleave
-from lowmed.engine.chat import NO_START, AssistantStart
+from lowmed.engine.chat import NO_START, AssistantStart, training_ids
 from lowmed.sample import Sample
 
 NO_SHARES: Mapping[str, float] = MappingProxyType({})
@@ -96,6 +96,7 @@ def as_dataset(
     *,
     with_completion: bool,
     start: AssistantStart = NO_START,
+    tokenizer: Any = None,
 ) -> Any:
     """The rows as a datasets.Dataset that renders prompts and opens images on access.
 
@@ -106,10 +107,12 @@ def as_dataset(
         policy: limits of image sizes.
         with_completion: add the column `completion`: the assistant's turn, of which SFT trains on what follows `start`.
         start: the start of the turn that the prompts contain.
+        tokenizer: that of a text-only model, else None.
 
     Returns:
         Columns: `prompt` (messages), `images` (list of RGB images within the pixel policy), `row` (index of the row),
-        and with `with_completion` also `completion` (messages).
+        and with `with_completion` also `completion` (messages). For a text-only model there are no `images`, and with
+        `with_completion` only `input_ids` and `completion_mask`: TRL does not tokenize rows that are made on access.
     """
     from datasets import Dataset
 
@@ -119,14 +122,23 @@ def as_dataset(
 
     def render(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         selected = [rows[index] for index in batch["row"]]
+        chats = [prompt.build_messages(family, row.sample, row.wording) for row in selected]
+        turns = [start.completed_by(_training_completion(family, row.sample)) for row in selected if with_completion]
+        if tokenizer is not None and with_completion:
+            completions = [turn.removeprefix(start.text) for turn in turns]
+            pairs = [
+                training_ids(tokenizer, chat, family.prefill, completion)
+                for chat, completion in zip(chats, completions, strict=True)
+            ]
+            return {"input_ids": [ids for ids, _ in pairs], "completion_mask": [mask for _, mask in pairs]}
         columns: dict[str, list[Any]] = {
-            "prompt": [prompt.build_messages(family, row.sample, row.wording) for row in selected],
-            "images": [[image(reference) for reference in row.sample.images] for row in selected],
+            "prompt": chats if tokenizer is None else [prompt.as_texts(chat) for chat in chats],
             "row": batch["row"],
         }
+        if tokenizer is None:  # TRL takes rows with this column for those of a vision-language model
+            columns["images"] = [[image(reference) for reference in row.sample.images] for row in selected]
         if with_completion:
-            completions = [start.completed_by(_training_completion(family, row.sample)) for row in selected]
-            columns["completion"] = [[{"role": "assistant", "content": completion}] for completion in completions]
+            columns["completion"] = [[{"role": "assistant", "content": turn}] for turn in turns]
         return columns
 
     return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(_Transform(render))

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, BitsAndBytesConfig
 
 from lowmed.engine import patches
 from lowmed.engine.device import Device
-from lowmed.models import family_of
+from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -40,13 +40,18 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
             llm_int8_skip_modules=list(family.keep_16bit),
         )
     if spec.weights == "random":
-        model = _random(source, options)
+        model = _random(auto_class(family), source, options)
     else:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model = auto_class(family).from_pretrained(
             source, revision=spec.revision or "main", use_safetensors=True, trust_remote_code=False, **options
         )
     patches.keep_4bit_layers_trainable(model)
     return model
+
+
+def auto_class(family: ModelFamily) -> Any:
+    """The class of transformers that loads models of a family."""
+    return AutoModelForCausalLM if family.text_only else AutoModelForImageTextToText
 
 
 def add_adapter(model: Any, lora: LoraSpec) -> Any:
@@ -67,11 +72,11 @@ def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
-def _random(source: str, options: dict[str, Any]) -> Any:
+def _random(auto: Any, source: str, options: dict[str, Any]) -> Any:
     """The architecture of a config folder with random weights from torch's global generator."""
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     with torch.device("meta"):
-        empty = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        empty = auto.from_config(config, trust_remote_code=False)
     state = {}
     for name, weight in empty.state_dict().items():
         if name in empty.all_tied_weights_keys:  # with weights of its own the head would no longer be tied

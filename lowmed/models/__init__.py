@@ -1,13 +1,24 @@
 """The supported model families. To add one, define its record in a module of this package and list it in `FAMILIES`."""
 
-from lowmed.errors import SetupError
+from collections.abc import Iterable
+
+from lowmed.errors import DataError, SetupError
 from lowmed.models.architecture import PATCHES_PER_TOKEN, Architecture
 from lowmed.models.family import ModelFamily
 from lowmed.models.qwen_vl import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
+from lowmed.models.text import LLAMA, QWEN2, QWEN3
+from lowmed.sample import Sample
 
-FAMILIES = {family.model_type: family for family in (QWEN2_VL, QWEN2_5_VL, QWEN3_VL)}
+FAMILIES = {family.model_type: family for family in (QWEN2_VL, QWEN2_5_VL, QWEN3_VL, LLAMA, QWEN2, QWEN3)}
 
-__all__ = ["FAMILIES", "PATCHES_PER_TOKEN", "Architecture", "ModelFamily", "family_of", "require_trainable"]
+__all__ = [
+    "FAMILIES",
+    "PATCHES_PER_TOKEN",
+    "Architecture",
+    "ModelFamily",
+    "family_of",
+    "require_readable",
+]
 
 
 def family_of(model_type: str, where: str = "model.name") -> ModelFamily:
@@ -27,21 +38,22 @@ def family_of(model_type: str, where: str = "model.name") -> ModelFamily:
     )
 
 
-def require_trainable(model_type: str, where: str) -> None:
-    """Check that models of a `model_type` can be loaded, not only planned for.
+def require_readable(family: ModelFamily, samples: Iterable[Sample], where: str) -> None:
+    """Check that a text-only model gets no question about an image.
 
     Args:
-        model_type: the value in config.json.
-        where: the model named in the error.
+        family: the model's family.
+        samples: its questions.
+        where: the data or the model named in the error.
 
     Raises:
-        SetupError: the family is not supported, or only its memory and time are.
+        DataError: a question has an image.
     """
-    family = family_of(model_type, where)
-    if not family.trainable:
-        usable = ", ".join(known.model_type for known in FAMILIES.values() if known.trainable)
-        raise SetupError(
-            f"lowmed cannot load {family.title} models yet; it only estimates their memory and time",
+    if not family.text_only:
+        return
+    if with_images := [sample.id for sample in samples if sample.images]:
+        raise DataError(
+            f"{len(with_images):,} questions have images, first {with_images[0]}, and {family.title} reads text only",
             where,
-            f"use a model of type {usable}",
+            "use a vision-language model, or prepare the table without its images: lowmed data prepare --map image=",
         )

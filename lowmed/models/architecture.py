@@ -1,4 +1,4 @@
-"""The dimensions of a vision-language model, from its config.json."""
+"""The dimensions of a model, from its config.json."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ PATCHES_PER_TOKEN = 4  # the vision tower merges 2 x 2 patches into one token
 
 @dataclass(frozen=True)
 class Architecture:
-    """The dimensions of a language model and its vision tower.
+    """The dimensions of a language model and its vision tower, if it has one.
 
     Attributes:
         family: `model_type` in config.json.
@@ -27,7 +27,8 @@ class Architecture:
         positions: learned position embeddings of the tower; 0 for rotary ones.
         deepstack: number of tower blocks whose features are also merged into the language model.
         gated_vision: whether the tower has gated MLPs and RMSNorms; otherwise plain MLPs and LayerNorms.
-        qk_norm: whether attention normalizes queries and keys; otherwise it has biases.
+        qk_norm: whether attention normalizes queries and keys.
+        qkv_bias: whether the projections to queries, keys and values have biases.
         patch_bias: whether the patch embedding has a bias.
     """
 
@@ -40,15 +41,16 @@ class Architecture:
     head_dim: int
     vocabulary: int
     tied: bool
-    vision_depth: int
-    vision_width: int
-    vision_intermediate: int
-    vision_out: int
-    patch_values: int
+    vision_depth: int = 0
+    vision_width: int = 0
+    vision_intermediate: int = 0
+    vision_out: int = 0
+    patch_values: int = 0
     positions: int = 0
     deepstack: int = 0
     gated_vision: bool = False
     qk_norm: bool = False
+    qkv_bias: bool = True
     patch_bias: bool = False
 
     @property
@@ -67,9 +69,9 @@ class Architecture:
     @property
     def text_rest(self) -> int:
         """Number of weights in norms and biases of the language model."""
-        biases = (self.heads + 2 * self.kv_heads) * self.head_dim
-        attention = 2 * self.head_dim if self.qk_norm else biases
-        return self.layers * (2 * self.hidden + attention) + self.hidden
+        biases = (self.heads + 2 * self.kv_heads) * self.head_dim if self.qkv_bias else 0
+        norms = 2 * self.head_dim if self.qk_norm else 0
+        return self.layers * (2 * self.hidden + biases + norms) + self.hidden
 
     @property
     def embedding(self) -> int:

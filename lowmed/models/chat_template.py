@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lowmed.errors import SetupError
-from lowmed.prompt import chat_messages
+from lowmed.prompt import as_texts, chat_messages
 
 # The templates of nano, of Qwen2-VL and Qwen2.5-VL, and of Qwen3-VL, without space at both ends.
 KNOWN = frozenset(
@@ -35,12 +35,13 @@ def is_known(template: str) -> bool:
     return hashlib.sha256(template.strip().encode("utf-8", "surrogatepass")).hexdigest() in KNOWN
 
 
-def require_renderable(template: Any, source: str) -> None:
+def require_renderable(template: Any, source: str, *, text_only: bool = False) -> None:
     """Check that a chat template ends in time and memory. A known one is not rendered.
 
     Args:
         template: a text, several by name, or None.
         source: the model, for the error.
+        text_only: whether the model reads text only, whose template expects texts as contents.
 
     Raises:
         SetupError: it does not, or it is no template.
@@ -52,17 +53,20 @@ def require_renderable(template: Any, source: str) -> None:
         if not isinstance(text, str):
             raise _error("is not a text", source)
         if not is_known(text):
-            _render(text, source)
+            _render(text, source, text_only)
 
 
-def _render(template: str, source: str) -> None:
+def _render(template: str, source: str, text_only: bool) -> None:
     if len(template) > MAX_CHARACTERS:
         raise _error(f"is longer than {MAX_CHARACTERS:,} characters", source)
-    chats = [
-        chat_messages("Is it grey?", images=1),
-        chat_messages("Is it grey?", images=2, history=_TURNS, system="Answer the question."),
+    images = 0 if text_only else 1
+    chats: list[Any] = [
+        chat_messages("Is it grey?", images),
+        chat_messages("Is it grey?", 2 * images, history=_TURNS, system="Answer the question."),
         chat_messages("Is it grey?"),
     ]
+    if text_only:
+        chats = [as_texts(chat) for chat in chats]
     job = {"template": template, "chats": chats, "seconds": _SECONDS, "bytes": _BYTES, "characters": MAX_CHARACTERS}
     try:
         ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""A family of vision-language models: one record holds everything that differs between families."""
+"""A family of models: one record holds everything that differs between families."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ class ModelFamily:
         title: the name that its authors use.
         architecture: reads the dimensions from a config.json. Raises KeyError, TypeError or ValueError if the config
             does not fit the family.
-        trainable: False if lowmed only plans memory and time for it.
         language_model: name of the module with the decoder layers.
-        vision_tower: name of the module that encodes images.
+        vision_tower: name of the module that encodes images; "" in a text-only model.
+        token_side: side in pixels of the square that one image token covers.
         lora_targets: linear layers of the language model that carry the adapter.
         keep_16bit: modules that stay in 16 bits when the language layers are loaded in 4 bits.
         never_sampled: tokens that are suppressed in sampling. An untrained model could sample an image placeholder, and
@@ -39,9 +39,9 @@ class ModelFamily:
     model_type: str
     title: str
     architecture: Callable[[Config], Architecture]
-    trainable: bool = True
     language_model: str = "model.language_model"
     vision_tower: str = "model.visual"
+    token_side: int = 28
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     keep_16bit: tuple[str, ...] = ("lm_head", "model.visual")
     never_sampled: tuple[str, ...] = ()
@@ -56,11 +56,12 @@ class ModelFamily:
 
     def in_vision_tower(self, name: str) -> bool:
         """Whether a module or weight belongs to the vision tower. `name` may have the prefixes that PEFT adds."""
-        return f".{self.vision_tower.rpartition('.')[2]}." in f".{name}."
+        return not self.text_only and f".{self.vision_tower.rpartition('.')[2]}." in f".{name}."
 
     def in_language_model(self, name: str) -> bool:
         """Whether a module or weight belongs to the language model. `name` may have the prefixes that PEFT adds."""
-        return f".{self.language_model.rpartition('.')[2]}." in f".{name}."
+        last = self.language_model.rpartition(".")[2]
+        return f".{last}." in f".{name}." and not f".{name}".endswith(".lm_head")
 
     def loaded_module(self, name: str) -> str:
         """The name of a module in the loaded model, from the name that any version of transformers gave it.
@@ -81,6 +82,11 @@ class ModelFamily:
             if dotted.startswith(loaded):
                 return (published + dotted.removeprefix(loaded)).removesuffix(".")
         return name
+
+    @property
+    def text_only(self) -> bool:
+        """Whether the model reads no images."""
+        return not self.vision_tower
 
     @property
     def lora_pattern(self) -> str:

@@ -81,6 +81,7 @@ def _qwen3_vl(config: Config) -> Architecture:
         positions=vision.get("num_position_embeddings", 0),
         deepstack=len(vision.get("deepstack_visual_indexes", ())),
         qk_norm=True,
+        qkv_bias=False,
         patch_bias=True,
     )
 
@@ -109,12 +110,13 @@ QWEN2_5_VL = ModelFamily(
     vision_cache=True,
     renamed_prefixes=RENAMED_PREFIXES,
 )
-# Not trainable yet: a token of Qwen3-VL covers 32 x 32 pixels, and its tower feeds features to several decoder layers.
 QWEN3_VL = ModelFamily(
     model_type="qwen3_vl",
     title="Qwen3-VL",
     architecture=_qwen3_vl,
-    trainable=False,
+    token_side=32,
     never_sampled=NEVER_SAMPLED,
     image_placeholder=IMAGE_PLACEHOLDER,
+    shared_prefix=True,
+    vision_cache=True,
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import nano
+from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import SetupError
 from lowmed.files import load_json
-from lowmed.models import FAMILIES, Architecture, family_of, require_trainable
+from lowmed.models import FAMILIES, Architecture, ModelFamily, family_of
 from lowmed.recipe import ModelSpec
 from lowmed.run import is_missing_path
 
@@ -85,13 +86,33 @@ def read_architecture(model: ModelSpec) -> Architecture:
     )
 
 
-def require_trainable_family(model: ModelSpec) -> None:
+def known_family(model: ModelSpec) -> ModelFamily | None:
+    """The family of a recipe's model, or None for a hub id whose config.json is read when the model is loaded."""
+    try:
+        return family_of(read_architecture(model).family)
+    except SetupError:
+        return None
+
+
+def pixel_policy(model: ModelSpec) -> PixelPolicy:
+    """The pixel policy of a recipe's model, with tokens of 28 x 28 pixels where its family is unknown."""
+    family = known_family(model)
+    return PixelPolicy(model.max_image_tokens, family.token_side) if family else PixelPolicy(model.max_image_tokens)
+
+
+def reads_text_only(model: ModelSpec) -> bool:
+    """Whether a recipe's model is known to read no images."""
+    family = known_family(model)
+    return family is not None and family.text_only
+
+
+def require_known_family(model: ModelSpec) -> None:
     """Check the family of a recipe's model, as far as it is known without a download.
 
     Raises:
-        SetupError: the model folder is missing or damaged, or its family is unknown or only planned.
+        SetupError: the model folder is missing or damaged, or its family is unknown.
     """
     folder = Path(model.name).expanduser()
     if model.name != "nano" and not folder.is_dir() and not is_missing_path(model.name) and model.name not in shipped():
         return  # a hub id: its config.json is read when the model is loaded
-    require_trainable(read_architecture(model).family, f"model.name: {model.name}")
+    read_architecture(model)

@@ -128,8 +128,6 @@ def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None =
     lines = [card.note] if card and card.note else []
     if recipe.lora.start and _adapts_vision(Path(recipe.lora.start), family):
         lines.append(f"{recipe.lora.start} adapts the vision tower; servers cannot load such an adapter")
-    if not family.trainable:
-        lines.append(f"lowmed cannot train {family.title} yet; this is only an estimate")
     if recipe.model.rollout == "vllm":
         lines.append("the memory that vLLM reserves is not included")
     return lines

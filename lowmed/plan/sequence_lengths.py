@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from lowmed.data.image.policy import PixelPolicy, image_tokens, target_size
 from lowmed.data.ingest import prepared_folder
 from lowmed.errors import DataError
 from lowmed.nano.paint import SIDE_PIXELS
+from lowmed.plan.architecture import pixel_policy, reads_text_only
 from lowmed.recipe import Recipe
 from lowmed.recipe.sources import SourceSpec
 
@@ -71,14 +72,21 @@ def sequence_lengths(recipe: Recipe) -> SequenceLengths:
 
 
 def _of_source(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
+    lengths = _with_images(recipe, entry)
+    if not reads_text_only(recipe.model):
+        return lengths
+    return replace(lengths, image=0, images=0, mean_image=0.0)
+
+
+def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
     folder = Path(entry.path).expanduser() if entry.path else None
     card = prepared_folder.data_card(folder) if folder else None
     if folder and card and card.has_images:
         return _of_prepared_data(recipe, folder, card.max_image_tokens)
-    image = recipe.model.max_image_tokens
+    image = pixel_policy(recipe.model).most_tokens
     source = "upper bound: one image per question at model.max_image_tokens; the data set is not prepared"
     if entry.source == "phantom":
-        image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, PixelPolicy(image))
+        image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, pixel_policy(recipe.model))
         source = "generated images of the phantom data set"
     text = TEMPLATE_TOKENS + QUESTION_TOKENS + _prefill_and_system(recipe)
     if recipe.model.name == "nano":
@@ -88,7 +96,7 @@ def _of_source(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
 
 def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> SequenceLengths:
     """The lengths from image sizes and texts that `lowmed data prepare` stored."""
-    stored, current = PixelPolicy(stored_tokens), PixelPolicy(recipe.model.max_image_tokens)
+    stored, current = PixelPolicy(stored_tokens), pixel_policy(recipe.model)
     tokens_of: dict[str, int] = {}
     for _, file in prepared_folder.stored_files(folder):
         for reference, (width, height) in zip(file.images, file.sizes, strict=True):

@@ -17,7 +17,8 @@ def pixels(workload: Workload, questions: int) -> float:
         questions: number of questions whose images are held.
     """
     model, tokens = workload.model, questions * workload.lengths.image
-    return tokens * (PATCHES_PER_TOKEN * model.patch_values * 4 + model.vision_out * workload.value_bytes)
+    features = (1 + model.deepstack) * model.vision_out * workload.value_bytes
+    return tokens * (PATCHES_PER_TOKEN * model.patch_values * 4 + features)
 
 
 def encoding(workload: Workload, questions: int, *, training: bool = False) -> float:

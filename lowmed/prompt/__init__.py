@@ -89,6 +89,11 @@ def chat_messages(text: str, images: int = 0, history: Turns = (), system: str =
     return [_message("system", system), *messages] if system else messages
 
 
+def as_texts(messages: list[Message]) -> list[dict[str, str]]:
+    """The messages with texts as contents, as the chat templates of text-only models expect them. Has no images."""
+    return [{**message, "content": "".join(part["text"] for part in message["content"])} for message in messages]
+
+
 def _message(role: str, text: str) -> Message:
     return {"role": role, "content": [{"type": "text", "text": text}]}
 

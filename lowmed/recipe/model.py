@@ -34,7 +34,7 @@ class ModelSpec(Section):
     )
     max_image_tokens: Annotated[int, Field(ge=4, le=16384)] = Field(
         256,
-        description="larger images are downscaled to this many tokens; one token covers 28 x 28 pixels",
+        description="larger images are downscaled to this many tokens of 28 x 28 pixels, for every model",
         json_schema_extra=counterpart("Qwen2VLImageProcessor: max_pixels / 784"),
     )
     rollout: Literal["auto", "transformers", "compiled", "vllm"] = Field(

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from lowmed.adapter.fit import require_fit
 from lowmed.adapter.intake import Adapter
 from lowmed.adapter.tensor_file import TensorLocation
-from lowmed.ship.weights import loaded_name
+from lowmed.ship.weights import loaded_names
 
 
 def base_shapes(base: Mapping[str, TensorLocation]) -> dict[str, tuple[int, ...]]:
@@ -56,4 +56,8 @@ def weight_delta(adapter: Adapter, module: str, reference: torch.Tensor) -> torc
 
 def _weights(base: Mapping[str, TensorLocation]) -> dict[str, str]:
     """Layer by its name in the loaded model -> tensor of its weight."""
-    return {loaded_name(name).removesuffix(".weight"): name for name in base if name.endswith(".weight")}
+    return {loaded.removesuffix(".weight"): name for name, loaded in loaded_names(base).items() if _is_weight(name)}
+
+
+def _is_weight(name: str) -> bool:
+    return name.endswith(".weight")

@@ -5,6 +5,8 @@ from pathlib import Path
 from lowmed import nano
 from lowmed.adapter.tensor_file import TensorLocation
 from lowmed.errors import RunError, SetupError
+from lowmed.models import FAMILIES, ModelFamily
+from lowmed.plan.architecture import read_architecture
 from lowmed.recipe import ModelSpec
 from lowmed.ship.target import require_base
 from lowmed.ship.weights import FLOATS, tensor_locations
@@ -34,6 +36,15 @@ def find_base(model: ModelSpec) -> Path:
             model.name,
             "download it on another machine and name it with --base FOLDER",
         ) from error
+
+
+def base_family(folder: Path) -> ModelFamily:
+    """The family of a base.
+
+    Raises:
+        SetupError: its config.json cannot be read, or the family is not supported.
+    """
+    return FAMILIES[read_architecture(ModelSpec(name=str(folder))).family]
 
 
 def hub_commit(folder: Path) -> str | None:

@@ -71,7 +71,7 @@ def completion_logits(loaded: Loaded, questions: QuestionSet, completions: Seque
 def decode(loaded: Loaded, completion: list[int], opening: str) -> tuple[str, str]:
     """A completion as text after its opening, and its finish reason: `stop`, or `length` if it was truncated."""
     ended = bool(completion) and completion[-1] in loaded.end_ids
-    text = loaded.processor.tokenizer.decode(completion, skip_special_tokens=True)
+    text = loaded.tokenizer.decode(completion, skip_special_tokens=True)
     return opening + text, "stop" if ended else "length"
 
 
@@ -108,6 +108,7 @@ def completions_with_peft(
             "max_pixels": loaded.policy.max_pixels,
             "texts": [chat.render(loaded.processor, questions.family, sample) for sample in samples],
             "images": images,
+            "text_only": loaded.family.text_only,
             "max_new_tokens": questions.max_new_tokens,
             "suppressed": loaded.suppressed,
         }

@@ -13,7 +13,7 @@ from lowmed.ship.adapter import target_tensors, weight_delta
 from lowmed.ship.merge import MergedTensor, MergeInputs, merge_tensor, merged_tensors
 from lowmed.ship.peft_delta import peft_delta
 from lowmed.ship.records import Check
-from lowmed.ship.weights import loaded_name
+from lowmed.ship.weights import loaded_names
 
 ROUNDING = 1e-5  # largest error in float32, as a share of the layer's largest change
 STEP = 4 * 2.0**-24  # rounding of a float32 weight, for DoRA, whose change is a difference of two weights
@@ -93,8 +93,8 @@ def merged_differences(inputs: MergeInputs, folder: Path) -> Iterator[LayerDiffe
         RunError: its weights are damaged, lack a layer of the adapter, or are quantized.
     """
     locations, by_loaded_name = merged_tensors(inputs, folder)
-    for name in sorted(inputs.base):
-        stored = by_loaded_name.get(loaded_name(name))
+    for name, loaded in sorted(loaded_names(inputs.base).items()):
+        stored = by_loaded_name.get(loaded)
         if stored is None:
             yield LayerDifference(name, "it is missing")
             continue

@@ -24,7 +24,7 @@ from lowmed.ship.weights import (
     INDEX,
     file_digest,
     is_language_linear,
-    loaded_name,
+    loaded_names,
     shard_files,
     tensor_locations,
 )
@@ -173,8 +173,9 @@ def merged_tensors(inputs: MergeInputs, folder: Path) -> tuple[Mapping[str, Tens
         RunError: its weights are damaged, lack a layer of the adapter, or are quantized.
     """
     locations = tensor_locations(folder)
-    by_loaded_name = {loaded_name(name): name for name in locations}
-    missing = [name for name in inputs.targets if loaded_name(name) not in by_loaded_name]
+    by_loaded_name = {loaded: name for name, loaded in loaded_names(locations).items()}
+    loaded_as = loaded_names(inputs.base)
+    missing = [name for name in inputs.targets if loaded_as[name] not in by_loaded_name]
     if missing or any(location.dtype not in FLOATS for location in locations.values()):
         problem = f"lacks {len(missing)} layers of the adapter, first {missing[0]}" if missing else "is quantized"
         raise RunError(f"the merged model {problem}", str(folder), "name a merged 16-bit folder of the same base")
@@ -188,10 +189,11 @@ def retained_in_folder(inputs: MergeInputs, folder: Path) -> float:
         RunError: its weights are damaged, lack a layer, or are quantized.
     """
     locations, by_loaded_name = merged_tensors(inputs, folder)
+    loaded_as = loaded_names(inputs.base)
 
     def weights() -> Iterator[tuple[str, torch.Tensor]]:
         for name in inputs.targets:
-            stored_name = by_loaded_name[loaded_name(name)]
+            stored_name = by_loaded_name[loaded_as[name]]
             with safe_open(folder / locations[stored_name].file, "pt") as stream:
                 yield name, stream.get_tensor(stored_name).float()
 

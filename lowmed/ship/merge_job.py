@@ -16,14 +16,14 @@ from lowmed.recipe import ModelSpec
 from lowmed.run import Run
 from lowmed.ship import preflight, verify
 from lowmed.ship.adapter import target_tensors
-from lowmed.ship.base_model import base_tensors, check_revision, find_base
+from lowmed.ship.base_model import base_family, base_tensors, check_revision, find_base
 from lowmed.ship.completions import QuestionSet
 from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.merge import PROGRESS, MergeInputs, dequantize, retained_share, write_shards
 from lowmed.ship.package import write_package
 from lowmed.ship.records import PARITY, Check, ExportReport, Into, MergeReport, Parity, Reference, Requirements
 from lowmed.ship.target import open_finished_run
-from lowmed.ship.weights import loaded_name, shard_files
+from lowmed.ship.weights import loaded_names, shard_files
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def plan_merge(
     base = find_base(model)
     check_revision(base, run.record.base_commit)
     tensors = base_tensors(base)
-    adapter = read_adapter(str(run.adapter))
+    adapter = read_adapter(str(run.adapter)).named_for(base_family(base))
     default: Reference = "dequantized" if into == "4bit" and model.load_in == "4bit" else "original"
     inputs = MergeInputs(base, tensors, adapter, target_tensors(adapter, tensors), reference or default)
     requirements = preflight.estimate(tensors, inputs.changed, out, four_bit=into == "4bit")
@@ -261,6 +261,6 @@ def _quantize(job: MergeJob) -> tuple[Path, float]:
     with disk_errors(out):
         shutil.copytree(job.staging, out, ignore=shutil.ignore_patterns("*.safetensors", "*.index.json", PROGRESS))
         model.save_pretrained(out)
-    parameters = dict(model.named_parameters())
-    weights = ((name, dequantize(parameters[loaded_name(name)])) for name in job.inputs.targets)
+    parameters, loaded_as = dict(model.named_parameters()), loaded_names(job.inputs.base)
+    weights = ((name, dequantize(parameters[loaded_as[name]])) for name in job.inputs.targets)
     return out, retained_share(job.inputs, weights)

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import answer, prompt
-from lowmed.data.image.policy import PixelPolicy
-from lowmed.engine.processor import load_processor
+from lowmed.engine.processor import load_processor, load_tokenizer
 from lowmed.errors import SetupError
 from lowmed.files import disk_errors, write_json, write_text
+from lowmed.plan.architecture import pixel_policy
 from lowmed.recipe import JudgeSpec, Recipe
 from lowmed.recipe.io import dump_recipe, portable_recipe
 from lowmed.report import card, run_report
 from lowmed.report.console import NOTICE
 from lowmed.run import Run
-from lowmed.ship.base_model import hub_commit
+from lowmed.ship.base_model import base_family, hub_commit
 from lowmed.ship.records import FORMAT, PACKAGE, Into, PackageKind, Reference
 
 CONFIGS = ("config.json", "generation_config.json")
@@ -59,7 +59,7 @@ class PackageInfo:
         base_commit: as resolved by the hub.
         trained_load_in: precision of the base in training.
         prompts: `train` and `infer`.
-        pixels: limits of an image: area in pixels, and tokens.
+        pixels: limits of an image: area in pixels, and tokens; empty for a text-only model.
         max_new_tokens: maximum number of tokens of a completion in evaluation.
         rules_version: version of the rules that read answers.
         reference: weights that the adapter was added to, for a merge.
@@ -106,20 +106,22 @@ def write_package(
     Raises:
         SetupError: the disk does not allow it, or the saved processor loses its pixel policy.
     """
-    recipe = run.recipe
-    policy = PixelPolicy(recipe.model.max_image_tokens)
-    processor = load_processor(str(base), None, policy)
+    recipe, text_only = run.recipe, base_family(base).text_only
+    policy = pixel_policy(recipe.model.model_copy(update={"name": str(base)}))
+    processor = load_tokenizer(str(base), None) if text_only else load_processor(str(base), None, policy)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         processor.save_pretrained(out)
-        processor.image_processor.save_pretrained(out)  # servers read preprocessor_config.json
+        if not text_only:
+            processor.image_processor.save_pretrained(out)  # servers read preprocessor_config.json
         for name in CONFIGS if kind == "merged" else ():
             if (base / name).is_file():
                 shutil.copyfile(base / name, out / name)
         for file in (*base.glob("LICENSE*"), *base.glob("NOTICE*")):
             shutil.copyfile(file, out / file.name)
-        shutil.copyfile(example(kind), out / EXAMPLE)
-    _check_pixel_policy(out, processor)
+        shutil.copyfile(example("text" if text_only else kind), out / EXAMPLE)
+    if not text_only:
+        _check_pixel_policy(out, processor)
     write_json(out / PACKAGE, asdict(package_info(run, base, kind, reference, into)))
     write_text(out / "recipe.yaml", dump_recipe(public_recipe(recipe, kind)))
     write_text(out / "README.md", _model_card(run, kind))
@@ -128,7 +130,7 @@ def write_package(
 
 
 def example(kind: str) -> Path:
-    """The example script for `merged` weights, an `adapter`, or a `served` model."""
+    """The example script for `merged` weights, an `adapter`, a `served` model, or either of a `text`-only model."""
     return Path(__file__).with_name(f"example_{kind}.py")
 
 
@@ -137,7 +139,12 @@ def package_info(
 ) -> PackageInfo:
     """The content of lowmed.json for a run."""
     recipe, run_record = run.recipe, run.record
-    policy = PixelPolicy(recipe.model.max_image_tokens)
+    policy = pixel_policy(recipe.model.model_copy(update={"name": str(base)}))
+    pixels = {
+        "min_pixels": policy.min_pixels,
+        "max_pixels": policy.max_pixels,
+        "max_image_tokens": policy.max_image_tokens,
+    }
     return PackageInfo(
         format=FORMAT,
         lowmed=version("lowmed"),
@@ -150,11 +157,7 @@ def package_info(
         base_commit=hub_commit(base),
         trained_load_in=recipe.model.load_in,
         prompts={"train": _prompt_info(recipe.prompts.training), "infer": _prompt_info(recipe.prompts.asking)},
-        pixels={
-            "min_pixels": policy.min_pixels,
-            "max_pixels": policy.max_pixels,
-            "max_image_tokens": policy.max_image_tokens,
-        },
+        pixels={} if base_family(base).text_only else pixels,
         max_new_tokens=recipe.eval.max_new_tokens,
         rules_version=answer.RULES_VERSION,
         reference=reference,

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 from peft import PeftModel
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
 
 def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
@@ -26,7 +32,8 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=job["keep_16bit"],
         )
-    base = AutoModelForImageTextToText.from_pretrained(
+    auto = AutoModelForCausalLM if job["text_only"] else AutoModelForImageTextToText
+    base = auto.from_pretrained(
         job["base"],
         dtype=dtype,
         device_map={"": job["device"]},
@@ -39,15 +46,7 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     model = PeftModel.from_pretrained(base, job["adapter"]).eval()
-    processor = AutoProcessor.from_pretrained(
-        job["base"],
-        min_pixels=job["min_pixels"],
-        max_pixels=job["max_pixels"],
-        padding_side="left",
-        trust_remote_code=False,
-    )
-    images = [Image.open(path) for path in job["images"]]
-    inputs = processor(text=job["texts"], images=images or None, padding=True, return_tensors="pt").to(model.device)
+    inputs = _inputs(job).to(model.device)
     with torch.inference_mode():
         output = model.generate(
             **inputs,
@@ -57,6 +56,23 @@ def answer_with_peft(job: dict[str, Any]) -> list[list[int]]:
         )
     completions: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
     return completions
+
+
+def _inputs(job: dict[str, Any]) -> Any:
+    """The questions as tensors, padded on the left."""
+    if job["text_only"]:
+        tokenizer = AutoTokenizer.from_pretrained(job["base"], padding_side="left", trust_remote_code=False)
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        return tokenizer(job["texts"], add_special_tokens=False, padding=True, return_tensors="pt")
+    processor = AutoProcessor.from_pretrained(
+        job["base"],
+        min_pixels=job["min_pixels"],
+        max_pixels=job["max_pixels"],
+        padding_side="left",
+        trust_remote_code=False,
+    )
+    images = [Image.open(path) for path in job["images"]]
+    return processor(text=job["texts"], images=images or None, padding=True, return_tensors="pt")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from lowmed.ship.completions import QuestionSet
 from lowmed.ship.layer_checks import check_against_peft
 from lowmed.ship.merge import MergeInputs, merge_tensor
 from lowmed.ship.records import Check, Parity
-from lowmed.ship.weights import is_language_linear, loaded_name
+from lowmed.ship.weights import is_language_linear, loaded_names
 
 MIN_SAME_ANSWERS = 0.9  # share of answers on which adapter and merged model must agree; lowmed's own choice
 MIN_RETAINED = 0.5  # share of the adapter that rounding must leave; lowmed's own choice
@@ -98,7 +98,7 @@ def check_adapter(
         base_logits = completions.completion_logits(loaded, questions, tuned)
     differences = [float((one - other).abs().max()) for one, other in zip(logits, base_logits, strict=True)]
     changed = sum(difference > 0 for difference in differences)
-    adapter = read_adapter(str(folder))
+    adapter = read_adapter(str(folder)).named_for(loaded.family)
     with for_peft(adapter) as plain:
         by_peft = completions.completions_with_peft(
             loaded, questions, base, Path(plain), four_bit=model.load_in == "4bit"
@@ -157,9 +157,10 @@ def measure_parity(
     if other_reference:
         parameters = dict(loaded.model.named_parameters())
         with torch.no_grad():
+            loaded_as = loaded_names(other_reference.base)
             linear = {name for name, location in other_reference.base.items() if is_language_linear(name, location)}
             for name in sorted(linear | set(other_reference.targets)):
-                parameters[loaded_name(name)].copy_(merge_tensor(other_reference, name).merged)
+                parameters[loaded_as[name]].copy_(merge_tensor(other_reference, name).merged)
         results.append(_parity(other_reference.reference, loaded, questions, outputs))
     del loaded
     if torch.cuda.is_available():

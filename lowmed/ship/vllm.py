@@ -7,11 +7,12 @@ from pathlib import Path
 
 from lowmed.adapter.copy import write_plain_copy
 from lowmed.adapter.intake import Adapter
-from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, write_text
+from lowmed.plan.architecture import pixel_policy
 from lowmed.recipe import Recipe
 from lowmed.run import Run
+from lowmed.ship.base_model import base_family
 from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.merge_job import run_merge
 from lowmed.ship.records import ExportReport
@@ -36,7 +37,8 @@ def export_vllm(request: ExportRequest) -> ExportReport:
     adapter = job.inputs.adapter
     require_servable(adapter)
     samples = job.questions.samples if job.questions else ()
-    images = max([1, *(len(sample.images) for sample in samples)])
+    text_only = base_family(job.inputs.folder).text_only
+    images = 0 if text_only else max([1, *(len(sample.images) for sample in samples)])
     with request.progress("merge", job.shards) as advance:
         report = run_merge(job, advance, lambda out: write_serve_scripts(out, job.run, adapter, images=images))
     folder = Path(report.out or job.out)
@@ -75,12 +77,12 @@ def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter
         model: folder or hub id, quoted for the shell.
         name: model name for clients.
         recipe: recipe of the run.
-        images: maximum number of images of one question.
+        images: maximum number of images of one question; 0 for a text-only model.
         adapter: the adapter in `adapter/`, or None for a merged model.
         half: serve in fp16, for GPUs without bf16.
     """
-    policy = PixelPolicy(recipe.model.max_image_tokens)
-    tokens = policy.max_image_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
+    policy = pixel_policy(recipe.model)
+    tokens = policy.most_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
     pixels = json.dumps({"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels})
     limits = json.dumps({"image": images, "video": 0})
     parts = [
@@ -88,9 +90,9 @@ def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter
         "--host 127.0.0.1 --port 8000",
         f"--dtype {'half' if half else 'bfloat16'}",
         f"--max-model-len {tokens}",
-        f"--limit-mm-per-prompt {shlex.quote(limits)}",
-        f"--mm-processor-kwargs {shlex.quote(pixels)}",
     ]
+    if images:
+        parts += [f"--limit-mm-per-prompt {shlex.quote(limits)}", f"--mm-processor-kwargs {shlex.quote(pixels)}"]
     if adapter:
         rank = next(rank for rank in RANKS if rank >= adapter.ranks[-1])
         parts += ["--enable-lora", f"--max-lora-rank {rank}", f"--lora-modules {shlex.quote(name)}=./{ADAPTER}"]

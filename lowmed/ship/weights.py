@@ -1,7 +1,7 @@
 """The safetensors files of a model folder: the location of every tensor, and checks that no file is incomplete."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,23 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def loaded_name(name: str) -> str:
-    """The name of a tensor in the loaded model; published checkpoints may still use older names."""
+def reads_text_only(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are those of a text-only model."""
+    return not any(family.in_vision_tower(name) for name in names for family in FAMILIES.values())
+
+
+def loaded_names(names: Iterable[str]) -> dict[str, str]:
+    """Tensor of a checkpoint -> its name in the loaded model.
+
+    Published checkpoints of vision-language models may still use older names, which are those of text-only models.
+    """
+    names = list(names)
+    if reads_text_only(names):
+        return {name: name for name in names}
+    return {name: _loaded_name(name) for name in names}
+
+
+def _loaded_name(name: str) -> str:
     for family in FAMILIES.values():
         for published, loaded in family.renamed_prefixes.items():
             if name.startswith(published):
@@ -68,7 +83,7 @@ def loaded_name(name: str) -> str:
 
 
 def published_name(name: str, family: ModelFamily) -> str:
-    """The name of a tensor in a published checkpoint of the family: the inverse of `loaded_name`."""
+    """The name of a tensor in a published checkpoint of the family: the inverse of `loaded_names`."""
     for published, loaded in family.renamed_prefixes.items():
         if name.startswith(loaded):
             return published + name.removeprefix(loaded)
@@ -78,4 +93,4 @@ def published_name(name: str, family: ModelFamily) -> str:
 def is_language_linear(name: str, location: TensorLocation) -> bool:
     """Whether a tensor is the weight of a linear layer of the language model: those are in 4 bits during training."""
     layers = tuple(f"{family.language_model}.layers." for family in FAMILIES.values())
-    return loaded_name(name).startswith(layers) and len(location.shape) == 2
+    return name.startswith(layers) and len(location.shape) == 2

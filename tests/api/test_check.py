@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from models import tiny
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -129,8 +130,8 @@ def model_of_an_unknown_family(folder: Path) -> Arguments:
     return [f"model.name={folder}"]
 
 
-def model_that_is_only_planned(_folder: Path) -> Arguments:
-    return ["model.name=Qwen/Qwen3-VL-2B-Instruct"]
+def images_for_a_text_only_model(folder: Path) -> Arguments:
+    return [f"model.name={tiny.save('llama', folder / 'llama')}"]
 
 
 BROKEN: list[Callable[[Path], Arguments]] = [
@@ -153,7 +154,7 @@ BROKEN: list[Callable[[Path], Arguments]] = [
     damaged_starting_adapter,
     missing_model_folder,
     model_of_an_unknown_family,
-    model_that_is_only_planned,
+    images_for_a_text_only_model,
 ]
 
 

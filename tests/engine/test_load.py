@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from models import tiny
+from PIL import Image
 
 from lowmed import nano
-from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.image.policy import PixelPolicy, image_tokens, prepare
 from lowmed.engine import device, load
 from lowmed.engine.adapter import write_adapter
 from lowmed.engine.processor import load_processor
-from lowmed.errors import RecipeError, RunError, SetupError
+from lowmed.errors import DataError, RecipeError, RunError, SetupError
 from lowmed.plan import architecture
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.run import Run
@@ -60,12 +62,11 @@ def test_only_the_language_adapter_trains_and_it_has_the_recipes_rank() -> None:
     assert loaded.model.peft_config["default"].base_model_name_or_path == "nano"
 
 
-def test_a_family_that_is_only_planned_for_is_an_error(tmp_path: Path) -> None:
-    config = json.loads(architecture.SHIPPED.read_text())["Qwen/Qwen3-VL-2B-Instruct"]
+def test_an_unknown_family_is_an_error(tmp_path: Path) -> None:
+    config = json.loads(architecture.SHIPPED.read_text())["Qwen/Qwen3-VL-2B-Instruct"] | {"model_type": "mllama"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(SetupError, match="cannot load Qwen3-VL models yet") as raised:
+    with pytest.raises(SetupError, match="models of type `mllama` are not supported"):
         load.load_base(ModelSpec(name=str(tmp_path)), CPU)
-    assert raised.value.fix == "use a model of type qwen2_vl, qwen2_5_vl"
 
 
 def test_an_adapter_on_the_tower_is_an_error() -> None:
@@ -101,6 +102,21 @@ def test_a_run_can_start_from_an_adapter_of_the_same_rank_only(tmp_path: Path) -
 def test_the_processor_follows_the_pixel_policy(tokens: int) -> None:
     processor = load_processor(str(nano.folder()), None, PixelPolicy(tokens))
     assert processor.tokenizer.padding_side == "left"
+
+
+@pytest.mark.parametrize("budget", [4, 5, 9, 64, 256, 1024])
+def test_the_processor_of_qwen3_keeps_prepared_images_and_their_tokens(budget: int, tmp_path: Path) -> None:
+    policy = PixelPolicy(budget, token_side=32)
+    processor = load_processor(str(tiny.save("qwen3_vl", tmp_path)), None, policy)
+    for width, height in ((2000, 1500), (300, 40), (33, 31), (64, 4000), (90, 90)):
+        try:
+            image = prepare(Image.new("RGB", (width, height)), policy)
+        except DataError:  # a strip with more tokens than the budget
+            continue
+        grid = processor.image_processor(images=[image], return_tensors="pt")["image_grid_thw"][0].tolist()
+        assert [grid[2] * 16, grid[1] * 16] == list(image.size)
+        assert grid[1] * grid[2] // 4 == image_tokens(width, height, policy) <= policy.most_tokens
+        assert image.width * image.height <= policy.max_pixels
 
 
 def test_a_processor_that_ignores_the_image_budget_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

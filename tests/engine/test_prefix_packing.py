@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from models import tiny
 from PIL import Image
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from lowmed import prompt
 from lowmed.engine import device, load, patches, transformers_backend
 from lowmed.engine.prefix import packing
+from lowmed.models import FAMILIES
 from lowmed.nano import phantom
 from lowmed.recipe import LoraSpec, ModelSpec
 
@@ -255,33 +256,26 @@ def test_nothing_to_score_is_a_zero_with_a_gradient_of_zeros(loaded: load.Loaded
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
-def test_qwen25_scores_are_those_of_whole_rows(gradient_checkpointing: bool) -> None:
+@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "qwen3_vl", "llama", "qwen2", "qwen3"])
+def test_scores_of_every_family_are_those_of_whole_rows(model_type: str, gradient_checkpointing: bool) -> None:
     torch.manual_seed(0)
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "vocab_size": 400,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
-        },
-        vision_config={
-            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64,
-            "fullatt_block_indexes": [1],
-        },
-        image_token_id=301, video_token_id=302, vision_start_token_id=303, vision_end_token_id=304,
-    )  # fmt: skip
-    base = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    config = tiny.config(model_type)
+    base = transformers_backend.auto_class(FAMILIES[model_type]).from_config(config, attn_implementation="sdpa")
     model = moved(transformers_backend.add_adapter(base, LoraSpec()))
     patches.use_torch_log_probs()
+    with_images = hasattr(config, "vision_config")
+    values = 2 * 3 * config.vision_config.patch_size**2 if with_images else 0
     prompts = []
     for text, grids in ((5, [[1, 4, 6]]), (9, []), (3, [[1, 8, 4], [1, 4, 4]]), (11, [[1, 4, 4]])):
         ids = [torch.randint(32, 256, (text,))]
-        for _, height, width in grids:
-            ids += [torch.tensor([303]), torch.full((height * width // 4,), 301), torch.tensor([304])]
+        for _, height, width in grids if with_images else ():
+            ids += [torch.tensor([595]), torch.full((height * width // 4,), 598), torch.tensor([596])]
         encoded = {"input_ids": torch.cat([*ids, torch.randint(32, 256, (4,))])[None]}
-        encoded["mm_token_type_ids"] = (encoded["input_ids"] == 301).int()
-        if grids:
+        if with_images:
+            encoded["mm_token_type_ids"] = (encoded["input_ids"] == 598).int()
+        if grids and with_images:
             encoded["image_grid_thw"] = torch.tensor(grids)
-            encoded["pixel_values"] = torch.randn(int(encoded["image_grid_thw"].prod(1).sum()), 1176)
+            encoded["pixel_values"] = torch.randn(int(encoded["image_grid_thw"].prod(1).sum()), values)
         prompts.append(encoded)
     inputs, completions = batch_of(prompts, 256)
     scores, _ = expected(model, prompts, completions)

@@ -250,6 +250,28 @@ def test_qwen_2_5_with_its_windows_gives_the_stock_features() -> None:
     assert torch.allclose(result, together, atol=1e-6)
 
 
+def test_qwen3_gives_the_stock_features_of_every_depth_also_from_the_cache() -> None:
+    from models import tiny
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(tiny.config("qwen3_vl")).eval()
+    grids = torch.tensor([[1, 6, 8], [1, 10, 4], [1, 6, 8]])
+    pixels = torch.randn(48 + 40 + 48, 1536)
+    with torch.no_grad():
+        stock = model.model.visual(pixels, grid_thw=grids)
+    vision_cache = cache.cache_vision_tower(model)
+    assert vision_cache is not None
+    for encoded in (3, 3):  # encoded, then from the cache
+        result = model.model.visual(pixels, grid_thw=grids)
+        assert vision_cache.encoded == encoded
+        assert len(result.deepstack_features) == len(stock.deepstack_features) == 2
+        assert torch.allclose(result.pooler_output, stock.pooler_output, atol=1e-6)
+        for ours, expected in zip(result.deepstack_features, stock.deepstack_features, strict=True):
+            assert torch.allclose(ours, expected, atol=1e-6)
+            assert not torch.allclose(ours, result.pooler_output, atol=1e-3)
+
+
 def test_names_copies_and_saved_folders_are_unchanged(tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText
 

@@ -146,11 +146,6 @@ def test_the_verdict_is_one_line() -> None:
     assert "RTX 3090" in verdict_lines(recipe)[0]
 
 
-def test_a_family_that_cannot_be_trained_is_warned_about() -> None:
-    recipe = load_recipe("rarl", ["model.name=Qwen/Qwen3-VL-2B-Instruct"])
-    assert any("cannot train Qwen3-VL" in line for line in verdict_lines(recipe, cards.CARDS["L4"]))
-
-
 @pytest.mark.parametrize(
     ("path", "mark", "table"),
     [

@@ -42,10 +42,12 @@ def factors(strength: float, folder: Path | None = None) -> Tensors:
     """A and B of every linear layer of the language model of a base."""
     generator = torch.Generator().manual_seed(0)
     result: Tensors = {}
-    for name, location in weights.tensor_locations(folder or nano.folder()).items():
+    locations = weights.tensor_locations(folder or nano.folder())
+    loaded = weights.loaded_names(locations)
+    for name, location in locations.items():
         if weights.is_language_linear(name, location):
             outputs, inputs = location.shape
-            module = f"base_model.model.{weights.loaded_name(name).removesuffix('.weight')}"
+            module = f"base_model.model.{loaded[name].removesuffix('.weight')}"
             result[f"{module}.lora_A.weight"] = torch.randn(RANK, inputs, generator=generator) * 0.05
             result[f"{module}.lora_B.weight"] = torch.randn(outputs, RANK, generator=generator) * strength
     return result

@@ -2,7 +2,8 @@
 
 Training, generation, evaluation and the planner all use `prepare` and `image_tokens`, so that a model is always
 evaluated at the resolution that it was trained at. Follows Qwen2-VL's `smart_resize`: patches of 14 pixels, merged two
-by two, so that one token is 28 x 28 pixels.
+by two, so that one token is 28 x 28 pixels. Budgets count these tokens for every family, so that models with equal
+budgets see equal pixels: 256 of them are 196 tokens of 32 x 32 pixels in Qwen3-VL.
 """
 
 import math
@@ -28,13 +29,18 @@ NEAR_GROUND = 32  # grey levels; a pixel that is as near to the ground is hardly
 
 @dataclass(frozen=True, slots=True)
 class PixelPolicy:
-    """The most tokens of an image; the fewest are derived from it.
+    """The most pixels of an image, in tokens of 28 x 28; the fewest are derived from it.
+
+    Attributes:
+        max_image_tokens: the most pixels of an image, in tokens of 28 x 28.
+        token_side: side in pixels of the square that one token of the model covers.
 
     Raises:
         RecipeError: the maximum is under 4.
     """
 
     max_image_tokens: int
+    token_side: int = TOKEN_SIDE_PX
 
     def __post_init__(self) -> None:
         if self.max_image_tokens < 4:
@@ -61,9 +67,14 @@ class PixelPolicy:
         """The processor's `max_pixels` (`size.longest_edge`), in pixels of area."""
         return self.max_image_tokens * TOKEN_SIDE_PX**2
 
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens of an image in the model."""
+        return self.max_pixels // self.token_side**2
+
 
 def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:
-    """The width and height in pixels that Qwen2-VL's `smart_resize` gives an image: multiples of 28, shape kept.
+    """The width and height in pixels that Qwen2-VL's `smart_resize` gives an image: whole tokens, shape kept.
 
     A strip narrower than a token stays one token thick, so that it may have more tokens than the maximum.
 
@@ -76,15 +87,14 @@ def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]
             "the image's shape",
             "crop it to the relevant part, or leave it out",
         )
-    wide, high = (round(side / TOKEN_SIDE_PX) * TOKEN_SIDE_PX for side in (width, height))
+    token = policy.token_side
+    wide, high = (round(side / token) * token for side in (width, height))
     if wide * high > policy.max_pixels:
         shrink = math.sqrt(height * width / policy.max_pixels)
-        wide, high = (
-            max(TOKEN_SIDE_PX, math.floor(side / shrink / TOKEN_SIDE_PX) * TOKEN_SIDE_PX) for side in (width, height)
-        )
+        wide, high = (max(token, math.floor(side / shrink / token) * token) for side in (width, height))
     elif wide * high < policy.min_pixels:
         grow = math.sqrt(policy.min_pixels / (height * width))
-        wide, high = (math.ceil(side * grow / TOKEN_SIDE_PX) * TOKEN_SIDE_PX for side in (width, height))
+        wide, high = (math.ceil(side * grow / token) * token for side in (width, height))
     return wide, high
 
 
@@ -95,7 +105,7 @@ def image_tokens(width: int, height: int, policy: PixelPolicy) -> int:
         DataError: as `target_size`.
     """
     wide, high = target_size(width, height, policy)
-    return wide * high // TOKEN_SIDE_PX**2
+    return wide * high // policy.token_side**2
 
 
 def prepare(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Image.Image:
@@ -126,11 +136,11 @@ def fit(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Ima
         check_shape(*image.size)
         colour = one_channel(apply_orientation(image))
         size = target_size(*colour.size, policy)
-        tokens = size[0] * size[1] // TOKEN_SIDE_PX**2
-        if tokens > policy.max_image_tokens:
+        tokens = size[0] * size[1] // policy.token_side**2
+        if tokens > policy.most_tokens:
             raise DataError(
                 f"a strip of {colour.width} x {colour.height} pixels has {tokens} tokens, "
-                f"more than the {policy.max_image_tokens} allowed",
+                f"more than the {policy.most_tokens} allowed",
                 where,
                 f"crop it, or set model.max_image_tokens to {_enough(*colour.size, policy)}",
             )
@@ -200,7 +210,7 @@ def errors_naming(where: str) -> Iterator[None]:
 def _enough(width: int, height: int, policy: PixelPolicy) -> int:
     """The smallest budget, in tokens, that this strip fits into; a larger budget also enlarges the strip."""
     budget = policy.max_image_tokens
-    while image_tokens(width, height, PixelPolicy(budget)) > budget:
+    while image_tokens(width, height, larger := PixelPolicy(budget, policy.token_side)) > larger.most_tokens:
         budget += 1
     return budget
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lowmed.engine import patches
-from lowmed.engine.prefix.decode import language_model
+from lowmed.engine.prefix.decode import language_model, rotary_embedding
 from lowmed.engine.prefix.sampling import unwrapped
 
 NAME = "shared_prompt"  # of the attention function in transformers' registry
@@ -97,17 +97,24 @@ def hidden_states(
     core = unwrapped(model)
     language = language_model(core)
     hidden = language.embed_tokens(ids[None])
+    deepstack: list[torch.Tensor] = []
     if images:
-        features = torch.cat(core.model.get_image_features(**images).pooler_output).to(hidden)
-        hidden = hidden.masked_scatter((ids == core.config.image_token_id)[None, :, None], features)
-    position_embeddings = language.rotary_emb(hidden, positions[:, None])
-    for layer in language.layers:
+        outputs = core.model.get_image_features(**images)
+        placeholders = ids == core.config.image_token_id
+        hidden = hidden.masked_scatter(placeholders[None, :, None], torch.cat(outputs.pooler_output).to(hidden))
+        # Qwen3-VL adds features of further depths of its tower to the outputs of its first layers.
+        deepstack = getattr(outputs, "deepstack_features", None) or []
+        indices_of_images = placeholders.nonzero().squeeze(1) if deepstack else ids[:0]
+    position_embeddings = rotary_embedding(core, hidden, positions[:, None])
+    for number, layer in enumerate(language.layers):
         inputs = layer, language.config, hidden, position_embeddings, blocks
         if gradient_checkpointing and torch.is_grad_enabled():
             # No layer draws random numbers, so their state need not be stored.
             hidden = checkpoint(_layer, *inputs, use_reentrant=False, preserve_rng_state=False)
         else:
             hidden = _layer(*inputs)
+        if number < len(deepstack):
+            hidden = hidden.index_add(1, indices_of_images, deepstack[number].to(hidden)[None])
     states: torch.Tensor = language.norm(hidden[0].index_select(0, indices))
     return states
 

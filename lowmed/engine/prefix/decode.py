@@ -4,9 +4,10 @@ transformers reallocates the cache at every token, wraps every layer, and comput
 token per row this costs as much as the arithmetic. Here a step is one function of tensors, which writes into tensors of
 fixed length, so that it can also be compiled (`decode_compiled.py`).
 
-This package has its own loop over the decoder layers of the Qwen-VL families. It relies on their modules
-(`embed_tokens`, `layers`, `norm`, `rotary_emb`, `lm_head`), on their attention and MLP layers, and on
-`get_rope_index` and `get_image_features`. A supported family sets `ModelFamily.shared_prefix`.
+This package has its own loop over the decoder layers of the Qwen-VL families, of Llama and of the text models of Qwen.
+It relies on their modules (`embed_tokens`, `layers`, `norm`, `rotary_emb`, `lm_head`), on their attention and MLP
+layers, and in vision-language models on `get_rope_index` and `get_image_features`. A supported family sets
+`ModelFamily.shared_prefix`.
 """
 
 from collections.abc import Callable
@@ -50,7 +51,11 @@ class KVCache:
 def supports(core: Any) -> bool:
     """Whether `decode_step` can run a model: its family supports it, and all its layers have full attention."""
     family = FAMILIES.get(core.config.model_type)
-    return bool(family and family.shared_prefix) and set(core.config.text_config.layer_types) == {"full_attention"}
+    if family is None or not family.shared_prefix:
+        return False
+    # Llama's config has no layer types, because all its layers have full attention.
+    types = getattr(core.config.get_text_config(), "layer_types", None) or ["full_attention"]
+    return set(types) == {"full_attention"}
 
 
 def language_model(core: Any) -> Any:
@@ -69,9 +74,22 @@ def rotary(core: Any, positions: torch.Tensor, like: torch.Tensor) -> torch.Tens
     Returns:
         [steps, 2, rows, 1, width].
     """
-    cos, sin = language_model(core).rotary_emb(like, positions.expand(3, -1, -1))
+    cos, sin = rotary_embedding(core, like, positions.expand(3, -1, -1))
     sin[..., : sin.shape[-1] // 2].neg_()
     return torch.stack((cos, sin)).permute(2, 0, 1, 3)[:, :, :, None].contiguous()
+
+
+def rotary_embedding(core: Any, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of positions [3, rows, tokens]; all three are equal where a model has one position per token.
+
+    Args:
+        core: the model.
+        like: a tensor with the dtype of the keys.
+        positions: of time, height and width.
+    """
+    text_only = FAMILIES[core.config.model_type].text_only
+    cos, sin = language_model(core).rotary_emb(like, positions[0] if text_only else positions)
+    return cos, sin
 
 
 class Decoder:
@@ -186,14 +204,20 @@ def decode_step(
     Returns:
         Logits [rows, vocabulary].
     """
-    language, rows = core.model.language_model, len(tokens)  # by attribute: torch.compile traces this function
+    # By attribute, because torch.compile traces this function. A text-only model is its own language model.
+    language, rows = getattr(core.model, "language_model", core.model), len(tokens)
     (cos, sin), (_, key_heads, _, width) = rotation, keys[0].shape
     hidden = embedding(tokens, language.embed_tokens.weight)
     for layer, key, value in zip(language.layers, keys, values, strict=True):
         attention, mlp = layer.self_attn, layer.mlp
         normed = _norm(layer.input_layernorm, hidden)
-        query = linear(attention.q_proj, normed)
-        heads = torch.cat((query, linear(attention.k_proj, normed)), dim=1).view(rows, -1, width)
+        query, new_key = linear(attention.q_proj, normed), linear(attention.k_proj, normed)
+        if hasattr(attention, "q_norm"):  # Qwen3 normalizes each head
+            query, new_key = (
+                _norm(norm, tensor.view(rows, -1, width))
+                for norm, tensor in ((attention.q_norm, query), (attention.k_norm, new_key))
+            )
+        heads = torch.cat((query.view(rows, -1, width), new_key.view(rows, -1, width)), dim=1)
         heads = heads * cos + heads.roll(width // 2, dims=2) * sin
         key.index_copy_(2, position, heads[:, -key_heads:, None])
         value.index_copy_(2, position, linear(attention.v_proj, normed).view(rows, key_heads, 1, width))
@@ -238,6 +262,6 @@ def _lora_linear(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Qwen2's RMS norm: 32-bit up to the multiplication by its weight."""
+    """The RMS norm of Llama and Qwen: 32-bit up to the multiplication by its weight."""
     normed = rms_norm(hidden.float(), hidden.shape[-1:], eps=module.variance_epsilon)
     return module.weight * normed.to(hidden.dtype)  # type: ignore[no-any-return]  # transformers is untyped

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lowmed.engine.prefix import attention, logprobs
-from lowmed.engine.prefix.sampling import mrope_positions, unwrapped
+from lowmed.engine.prefix.sampling import token_positions, unwrapped
 
 Inputs = dict[str, Any]
 IMAGE_INPUTS = ("pixel_values", "image_grid_thw")
@@ -57,8 +57,8 @@ def pack(model: Any, inputs: Inputs, completion_length: int) -> PackedBatch:
     prompts = {"input_ids": ids[first_rows, :width], "attention_mask": mask[first_rows, :width]}
     prompts |= {"mm_token_type_ids": kinds[0][first_rows, :width]} if kinds else {}
     prompts |= {"image_grid_thw": images["image_grid_thw"].cpu()} if images else {}
-    prompt_positions = mrope_positions(core.model, prompts)
-    text = core.config.text_config
+    prompt_positions = token_positions(core, prompts)
+    text = core.config.get_text_config()
     heads_per_key = text.num_attention_heads // text.num_key_value_heads
     lengths = mask[:, width:].sum(dim=1).tolist()
     blocks: list[attention.PrefixBlock] = []

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 from lowmed.engine.prefix import decode
 from lowmed.errors import SetupError
+from lowmed.models import FAMILIES
 
 # Tokens between checks for finished completions. A check makes the CPU wait for the GPU; on a CPU it is free.
 CHECK_EVERY = {"cpu": 1, "cuda": 8}
@@ -69,8 +70,9 @@ def generate(
     device = inputs["input_ids"].device
     prompts = torch.tensor(prompt_of_row, device=device)
     prefill = DynamicCache(config=core.config)
-    positions = mrope_positions(core.model, inputs)
-    hidden = core.model(**inputs, position_ids=positions, past_key_values=prefill, use_cache=True).last_hidden_state
+    positions = token_positions(core, inputs)
+    read = positions[0] if FAMILIES[core.config.model_type].text_only else positions
+    hidden = core.model(**inputs, position_ids=read, past_key_values=prefill, use_cache=True).last_hidden_state
     logits = core.lm_head(hidden[:, -1])
     check_finite(logits)
     steps = torch.arange(sampling.max_new_tokens - 1, device=device)
@@ -80,7 +82,9 @@ def generate(
     del prefill  # the rows have copies of it
     linear = decode.choose_linear(core)
     logits = logits[prompts]
-    end_ids, suppressed = (torch.tensor(list(ids), device=device) for ids in (sampling.end_ids, sampling.suppressed))
+    end_ids, suppressed = (
+        torch.tensor(list(ids), dtype=torch.long, device=device) for ids in (sampling.end_ids, sampling.suppressed)
+    )
     completions = torch.full((len(prompts), sampling.max_new_tokens), int(end_ids[0]), device=device)
     active = torch.arange(len(prompts), device=device)  # the completion of each row of the batch
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=device)  # for each row of the batch
@@ -123,11 +127,17 @@ def unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def mrope_positions(body: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
-    """M-RoPE positions [3, prompts, tokens]; those of padding are 0."""
+def token_positions(core: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Positions of time, height and width [3, prompts, tokens]; those of padding are 0.
+
+    In a text-only model all three are equal.
+    """
     ids = inputs["input_ids"]
+    if FAMILIES[core.config.model_type].text_only:
+        counted: torch.Tensor = inputs["attention_mask"].long().cumsum(-1) - 1
+        return counted.clamp(min=0).expand(3, -1, -1)
     kinds = inputs.get("mm_token_type_ids")
-    positions, _deltas = body.get_rope_index(
+    positions, _deltas = core.model.get_rope_index(
         ids,
         mm_token_type_ids=torch.zeros_like(ids) if kinds is None else kinds,
         image_grid_thw=inputs.get("image_grid_thw"),

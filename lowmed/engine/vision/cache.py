@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import xxhash
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from lowmed.engine import patches
 from lowmed.engine.vision.feature_store import FeatureStore, open_feature_store
@@ -33,7 +34,7 @@ class VisionCache:
 
     Attributes:
         module: the vision tower.
-        features: cached features by digest of the image, on the CPU.
+        features: cached features by digest of the image, on the CPU. Those of several depths are side by side.
         requested: images in all calls so far, including copies.
         encoded: images that the tower encoded.
         uncached_calls: calls of the tower's own forward because it is trained.
@@ -49,6 +50,8 @@ class VisionCache:
         self.uncached_calls = 0
         self.store: FeatureStore | None = None
         self._calls_since_encoding = 0
+        # The width of the language model; Qwen2-VL's config calls it otherwise.
+        self._width: int = getattr(module.config, "out_hidden_size", module.config.hidden_size)
         self._weight_count = len(list(module.parameters()))
         self._weight_state: tuple[tuple[int, int], ...] = ()
 
@@ -61,8 +64,9 @@ class VisionCache:
             options: passed to the tower's own forward, which is called only if the tower is trained.
 
         Returns:
-            `pooler_output` [image tokens, width of the language model], without a graph. `last_hidden_state` is None,
-            because the language model does not read it.
+            `pooler_output` [image tokens, width of the language model], and in Qwen3-VL `deepstack_features`, a list of
+            tensors of the same shape; without a graph. `last_hidden_state` is None, because the language model does not
+            read it.
         """
         if self.is_trained():
             if not self.uncached_calls:
@@ -82,7 +86,10 @@ class VisionCache:
             self._calls_since_encoding += 1
             features = torch.cat(self._features_of(hidden_states, grid_thw))
         assert features.requires_grad is False
-        return BaseModelOutputWithPooling(pooler_output=features)
+        pooled, *deepstack = torch.split(features, self._width, dim=1)
+        if not deepstack:
+            return BaseModelOutputWithPooling(pooler_output=pooled)
+        return BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=deepstack)
 
     def is_trained(self) -> bool:
         """Whether a weight of the tower is trained, or the tower has more weights than at the start (an adapter)."""
@@ -132,7 +139,7 @@ class VisionCache:
         finally:
             self.module.train(training)
         features: torch.Tensor = outputs.pooler_output
-        return features
+        return torch.cat([features, *(getattr(outputs, "deepstack_features", None) or ())], dim=1)
 
     def _move_weights(self, device: torch.device) -> None:
         """Move all layers but the small first one, from which transformers infers the device of the whole model."""

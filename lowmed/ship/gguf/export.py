@@ -10,13 +10,14 @@ from typing import Any
 from lowmed import prompt
 from lowmed.data.image.policy import TOKEN_SIDE_PX, PixelPolicy, prepare
 from lowmed.errors import RunError
-from lowmed.files import disk_errors, require_absent, write_json
+from lowmed.files import disk_errors, write_json
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 from lowmed.ship.completions import QuestionSet
 from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.gguf.agreement import PromptInput, compare
 from lowmed.ship.gguf.convert import Kind, can_quantize, write_gguf
+from lowmed.ship.gguf.source import require_gguf_family
 from lowmed.ship.merge_job import run_merge
 from lowmed.ship.package import EXAMPLE, example
 from lowmed.ship.records import PACKAGE, PARITY, ExportReport, read_versioned
@@ -54,6 +55,7 @@ def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = No
             return export_report(request.target, None, _moved(staging, out))
         with _temporary(out, "merged") as merged:
             job = request.plan_merge(merged)
+            require_gguf_family(job.inputs.folder)  # now, and not after minutes of merging
             with request.progress("merge", job.shards) as advance:
                 report = run_merge(job, advance)
             if not report.passed:

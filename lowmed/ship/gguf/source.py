@@ -69,15 +69,8 @@ def open_source(folder: Path) -> GgufSource:
         RunError: llama.cpp does not support the model or one of its settings, or the folder is incomplete.
     """
     config_file = folder / "config.json"
+    family = require_gguf_family(folder)
     raw = read_object(folder, "config.json")
-    family = FAMILIES.get(str(raw.get("model_type")))
-    if family is None or family.gguf_architecture is None:
-        supported = ", ".join(f"`{one.model_type}`" for one in FAMILIES.values() if one.gguf_architecture)
-        raise RunError(
-            f"GGUF export supports {supported}, not `{raw.get('model_type')}`",
-            str(config_file),
-            "convert this model with llama.cpp's convert_hf_to_gguf.py",
-        )
     if "quantization_config" in raw:
         raise RunError("the weights are already quantized", str(config_file), f"{_MERGE_AGAIN} in 16 bits")
     try:
@@ -90,6 +83,24 @@ def open_source(folder: Path) -> GgufSource:
     _check_settings(source)
     image_settings(folder)
     return source
+
+
+def require_gguf_family(folder: Path) -> ModelFamily:
+    """The family of a model folder that can become GGUF files.
+
+    Raises:
+        RunError: config.json cannot be read, or lowmed does not convert the family.
+    """
+    model_type = str(read_object(folder, "config.json").get("model_type"))
+    family = FAMILIES.get(model_type)
+    if family is None or family.gguf_architecture is None:
+        supported = ", ".join(f"`{one.model_type}`" for one in FAMILIES.values() if one.gguf_architecture)
+        raise RunError(
+            f"GGUF export supports {supported}, not `{model_type}`",
+            str(folder / "config.json"),
+            "merge the run, and convert the folder with llama.cpp's convert_hf_to_gguf.py",
+        )
+    return family
 
 
 def read_object(folder: Path, name: str) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Every family passes check, trains by SFT and GRPO from the commands, and is evaluated; text-only ones are merged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Lowmed
+from models import tiny
+
+from lowmed.models import FAMILIES
+
+VISION = ("qwen2_5_vl", "qwen3_vl")
+TEXT = ("llama", "qwen2", "qwen3")
+SMALL = ("method.max_steps=1", "method.prompts_per_step=2", "eval.max_new_tokens=8")
+GROUPS = ("method.num_generations=2", "method.max_completion_length=8")
+
+
+def text_rows(folder: Path) -> str:
+    """A folder of questions without images."""
+    folder.mkdir(parents=True)
+    rows = [
+        {"id": f"r{number}", "question": f"A dose of {number} mg, twice a day. How many mg a day?",
+         "answer": str(2 * number), "kind": "open", "group": f"g{number}", "explanation": f"2 times {number}."}
+        for number in range(10, 40)
+    ]  # fmt: skip
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder)
+
+
+def of(family: str, folder: Path) -> list[str]:
+    """The model and the data of a family's runs."""
+    model = [f"model.name={tiny.save(family, folder / family)}"]
+    if FAMILIES[family].text_only:
+        return [*model, "data.source=folder", f"data.path={text_rows(folder / 'rows')}", "data.split_by=image"]
+    return [*model, "data.source=phantom", "data.max_train_questions=8"]
+
+
+def passes(result: subprocess.CompletedProcess[str]) -> None:
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_tests_cover_every_family() -> None:
+    assert {*VISION, *TEXT, "qwen2_vl"} == set(FAMILIES)  # nano is the one of qwen2_vl
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*VISION, *TEXT])
+def test_a_family_passes_check_and_trains(family: str, tmp_path: Path, lowmed: Lowmed) -> None:
+    chosen = of(family, tmp_path)
+    passes(lowmed("check", "--recipe", "rarl-sft", *chosen))
+    passes(lowmed("sft", "--recipe", "rarl-sft", *chosen, *SMALL, "model.load_in=4bit", "--out", "sft"))
+    passes(lowmed("grpo", "--recipe", "rl-plain", *chosen, *SMALL, *GROUPS, "model.load_in=4bit",
+                  f"lora.start={tmp_path / 'sft'}", "--out", "grpo"))  # fmt: skip
+    passes(lowmed("eval", "grpo", "--with-base", "--questions", "4", "--controls", "0"))
+    norm = json.loads((tmp_path / "sft/metrics.jsonl").read_text().splitlines()[-1])["adapter_norm"]
+    assert norm > 0
+
+
+@pytest.mark.slow
+def test_a_text_only_run_is_verified_merged_and_served(tmp_path: Path, lowmed: Lowmed) -> None:
+    passes(lowmed("sft", "--recipe", "rarl-sft", *of("llama", tmp_path), *SMALL, "model.load_in=16bit", "--out", "run"))
+    passes(lowmed("verify", "run"))
+    passes(lowmed("export", "run", "--to", "vllm", "--out", "served"))
+    for name in ("serve.sh", "serve-adapter.sh"):
+        assert "--limit-mm" not in (tmp_path / "served" / name).read_text()
+    package = json.loads((tmp_path / "served/lowmed.json").read_text())
+    assert package["pixels"] == {}
+    example = subprocess.run(
+        [sys.executable, str(tmp_path / "served/example.py"), "A dose of 5 mg, twice a day?"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert example.returncode == 0, example.stderr
+    refused = lowmed("export", "run", "--to", "gguf", "--out", "gguf")
+    assert refused.returncode == 2
+    assert "GGUF export supports `qwen2_vl`, not `llama`" in refused.stderr
+    assert not (tmp_path / "gguf").exists()
