@@ -23,6 +23,10 @@ from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, find_recipe, load_recipe, shipped_recipes
 from lowmed.recipe.raw import read_raw
 from lowmed.report import recipe_keys
+from lowmed.rewards.check import score_completion
+from lowmed.rewards.registry import for_recipe
+from lowmed.rewards.weighted import total
+from lowmed.sample import Sample
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parent.parent
@@ -160,6 +164,31 @@ def test_format_is_a_gate_without_weight_in_medvlthinker() -> None:
     assert isinstance(method, GrpoSpec)
     form = next(reward for reward in method.rewards if reward.name == "format")
     assert (form.gate, form.weight) == (True, 0)
+
+
+def test_the_advantages_of_ehr_medcalc_are_those_of_ehrmind() -> None:
+    """EHRMind pays -2 for a broken form, 0 for a wrong and 1.1 for a right answer; GRPO subtracts the group's mean."""
+    rewards = for_recipe(load_recipe("ehr-medcalc"))
+    sample = Sample("1", "What is it?", "22.145", "number", "g", "t", lower="21.038", upper="23.252")
+    thought = "<think>I divide the weight by the square.</think>"
+    published = {
+        f"{thought}<answer>22.1 kg/m2</answer>": 1.1,
+        f"{thought}<answer>30</answer>": 0.0,
+        f"{thought}<answer>cannot tell</answer>": 0.0,
+        f"{thought}<answer>22.1</answer> So 22.1.": -2.0,
+        f"{thought}{thought}<answer>22.1</answer>": -2.0,
+        f"{thought}22.1": -2.0,
+        "<answer>22.1</answer>": -2.0,
+        thought.removesuffix("</think>"): -2.0,
+    }
+    totals = [total(rewards, score_completion(rewards, sample, text)) for text in published]
+    assert totals == pytest.approx([value + 2 for value in published.values()])
+
+
+def test_both_stages_of_ehr_medcalc_have_the_same_prompts_data_and_adapter() -> None:
+    first, then = load_recipe("ehr-medcalc-sft"), load_recipe("ehr-medcalc")
+    assert (first.model, first.lora, first.data, first.prompts) == (then.model, then.lora, then.data, then.prompts)
+    assert then.prompts.training.opening == "<think>"
 
 
 def test_nano_keeps_the_task_of_the_data() -> None:
