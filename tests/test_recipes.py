@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from data.test_medcalc import rows, write
 from judge.served import serving, verdict
+from models import tiny
 from typer.testing import CliRunner
 
 from lowmed.cli import train
@@ -251,6 +253,29 @@ def test_every_recipe_runs_on_nano(name: str, tmp_path: Path, monkeypatch: pytes
     if isinstance(recipe.method, GrpoSpec):
         scores = [json.loads(line)["scores"] for line in Path("run/rollouts.jsonl").read_text().splitlines()]
         assert {tuple(score) for score in scores} == {tuple(reward.name for reward in recipe.method.rewards)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ehr-medcalc-sft", "ehr-medcalc"])
+def test_the_stages_of_ehr_medcalc_run_on_a_text_only_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(
+        tmp_path / "notes", train=rows() + [{**row, "Patient Note": f"{row['Patient Note']} Again."} for row in rows()]
+    )
+    kind = load_recipe(name).method.kind
+    app = typer.Typer()
+    app.command()(train.command(kind))
+    model = [f"model.name={tiny.save('llama', tmp_path / 'llama')}", "model.load_in=16bit"]
+    data = ["data.path=notes", "method.max_steps=2", "eval.max_new_tokens=32"]
+    arguments = ["--recipe", name, *model, *data, *SMALL[kind], "--out", "run"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("run/run.json").read_text())["status"] == "finished"
+    if kind == "grpo":
+        rollouts = [json.loads(line) for line in Path("run/rollouts.jsonl").read_text().splitlines()]
+        assert all(rollout["completion"].startswith("<think>") for rollout in rollouts)
 
 
 @pytest.mark.parametrize("name", JUDGED)

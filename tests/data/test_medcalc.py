@@ -1,11 +1,10 @@
 """MedCalc-Bench and medical-o1 from small files of their published columns; the notes are made up."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from data.made import SETTINGS, SHARED, rejected, samples
 
@@ -35,7 +34,7 @@ GOLDS = [
 ]
 
 
-def row(number: int, note: str, gold: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+def row(number: int, note: str, gold: Sequence[str], **changes: Any) -> dict[str, Any]:
     category, output_type, answer, lower, upper = gold
     return {
         "Row Number": number, "Calculator ID": 6, "Calculator Name": "made up", "Category": category,
@@ -47,9 +46,11 @@ def row(number: int, note: str, gold: tuple[str, ...], **changes: Any) -> dict[s
 
 
 def write(folder: Path, **tables: list[dict[str, Any]]) -> Path:
+    from datasets import Dataset
+
     folder.mkdir(exist_ok=True)
     for name, rows in tables.items():
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}-00000-of-00001.parquet")
+        Dataset.from_list(rows).to_parquet(folder / f"{name}-00000-of-00001.parquet")
     return folder
 
 
