@@ -17,6 +17,9 @@ from lowmed.data.sources import KNOWN
 from lowmed.data.split import split_data, validate_split
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
+from lowmed.recipe.io import load_recipe
+from lowmed.rewards.format import Format
+from lowmed.rewards.registry import for_recipe
 from lowmed.sample import Sample
 
 NOTES = {
@@ -192,6 +195,20 @@ def test_the_real_rows_are_all_read_within_their_limits() -> None:
     assert {sample.topic for sample in result} == {
         "lab test", "physical", "date", "dosage", "risk", "severity", "diagnosis",
     }  # fmt: skip
+
+
+def test_solutions_that_repeat_their_sentences_are_in_form_but_loops_are_not() -> None:
+    (form, _) = for_recipe(load_recipe("ehr-medcalc"))
+    sample = Sample("1", "What is it?", "3", "number", "g", "t", lower="3", upper="3")
+    items = ("gout", "a cough", "a fall", "pain", "fever", "anaemia")
+    steps = "".join(
+        f"The patient does not have {item}, so we do not add a point and the total stays at 3. " for item in items
+    )
+    assert form(sample, f"<think>{steps}</think><answer>3</answer>").value == 1
+    assert Format()(sample, f"<think>{steps * 2}</think><answer>3</answer>").value == 0
+    assert form(sample, f"<think>{'we add a point ' * 40}</think><answer>3</answer>").value == 0
+    with pytest.raises(ValueError, match="share above 0"):
+        Format(distinct=0.0)
 
 
 def medical_o1(folder: Path, name: str, question: str) -> None:
