@@ -23,6 +23,7 @@ JSON = Sample("4", 'Fill in "side".', '{"side": "left"}', "json", "img", "test",
 DIGESTS = {
     "reasoning": "12afda39d444",
     "diverse": "f2e2ec4144f8",
+    "text-reasoning": "bcb1637f9cff",
     "direct": "e40d5877993c",
     "nothink": "6019c43c7818",
     "medvlm-r1": "6af7ea47a642",
@@ -30,6 +31,7 @@ DIGESTS = {
     "med-r1-nothink": "386639d948ef",
     "med-r1-eval": "b61ab4e8a8dc",
     "med-r1-nothink-eval": "3dd5574b4ecf",
+    "ehrmind": "5b42badf15a4",
     "medbridge": "ed19b6e50d57",
     "medbridge-eval": "aa5f1dbf3255",
     "medvlthinker": "08898efcf079",
@@ -204,6 +206,19 @@ def test_published_texts_are_exact() -> None:
     assert text_of(prompt.build_messages(prompt.family("medbridge"), CLOSED)).endswith(
         "i.e., <think> reasoning process here </think><answer> answer here </answer>"
     )
+
+
+def test_the_prompt_of_ehrmind_is_published_but_for_its_json() -> None:
+    family = prompt.family("ehrmind")
+    text = text_of(prompt.build_messages(family, CLOSED))
+    assert text.startswith(
+        "You are a helpful assistant for calculating a score for a given patient note. Please think step-by-step to "
+        "solve the question and then generate the required score.\nIs there a mass?\nPlease show your entire reasoning "
+        "process in **a single** <think> </think> block (do not open or close the tag more than once). "
+    )
+    assert text.endswith("</answer>.\n\nDo not output anything after the </answer> tag.")
+    assert "JSON" not in text
+    assert "image" not in text + text_of(prompt.build_messages(prompt.family("text-reasoning"), CLOSED))
 
 
 def test_every_family_has_a_source_and_a_wording_for_every_kind() -> None:

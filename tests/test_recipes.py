@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from data.test_medcalc import rows, write
 from judge.served import serving, verdict
+from models import tiny
 from typer.testing import CliRunner
 
 from lowmed.cli import train
@@ -23,6 +25,10 @@ from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, find_recipe, load_recipe, shipped_recipes
 from lowmed.recipe.raw import read_raw
 from lowmed.report import recipe_keys
+from lowmed.rewards.check import score_completion
+from lowmed.rewards.registry import for_recipe
+from lowmed.rewards.weighted import total
+from lowmed.sample import Sample
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parent.parent
@@ -162,6 +168,31 @@ def test_format_is_a_gate_without_weight_in_medvlthinker() -> None:
     assert (form.gate, form.weight) == (True, 0)
 
 
+def test_the_advantages_of_ehr_medcalc_are_those_of_ehrmind() -> None:
+    """EHRMind pays -2 for a broken form, 0 for a wrong and 1.1 for a right answer; GRPO subtracts the group's mean."""
+    rewards = for_recipe(load_recipe("ehr-medcalc"))
+    sample = Sample("1", "What is it?", "22.145", "number", "g", "t", lower="21.038", upper="23.252")
+    thought = "<think>I divide the weight by the square.</think>"
+    published = {
+        f"{thought}<answer>22.1 kg/m2</answer>": 1.1,
+        f"{thought}<answer>30</answer>": 0.0,
+        f"{thought}<answer>cannot tell</answer>": 0.0,
+        f"{thought}<answer>22.1</answer> So 22.1.": -2.0,
+        f"{thought}{thought}<answer>22.1</answer>": -2.0,
+        f"{thought}22.1": -2.0,
+        "<answer>22.1</answer>": -2.0,
+        thought.removesuffix("</think>"): -2.0,
+    }
+    totals = [total(rewards, score_completion(rewards, sample, text)) for text in published]
+    assert totals == pytest.approx([value + 2 for value in published.values()])
+
+
+def test_both_stages_of_ehr_medcalc_have_the_same_prompts_data_and_adapter() -> None:
+    first, then = load_recipe("ehr-medcalc-sft"), load_recipe("ehr-medcalc")
+    assert (first.model, first.lora, first.data, first.prompts) == (then.model, then.lora, then.data, then.prompts)
+    assert then.prompts.training.opening == "<think>"
+
+
 def test_nano_keeps_the_task_of_the_data() -> None:
     nano = load_recipe("vie", nano=True)
     assert (nano.data.source, nano.data.task, nano.data.sample_keys) == ("phantom", "extraction", True)
@@ -222,6 +253,29 @@ def test_every_recipe_runs_on_nano(name: str, tmp_path: Path, monkeypatch: pytes
     if isinstance(recipe.method, GrpoSpec):
         scores = [json.loads(line)["scores"] for line in Path("run/rollouts.jsonl").read_text().splitlines()]
         assert {tuple(score) for score in scores} == {tuple(reward.name for reward in recipe.method.rewards)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ehr-medcalc-sft", "ehr-medcalc"])
+def test_the_stages_of_ehr_medcalc_run_on_a_text_only_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(
+        tmp_path / "notes", train=rows() + [{**row, "Patient Note": f"{row['Patient Note']} Again."} for row in rows()]
+    )
+    kind = load_recipe(name).method.kind
+    app = typer.Typer()
+    app.command()(train.command(kind))
+    model = [f"model.name={tiny.save('llama', tmp_path / 'llama')}", "model.load_in=16bit"]
+    data = ["data.path=notes", "method.max_steps=2", "eval.max_new_tokens=32"]
+    arguments = ["--recipe", name, *model, *data, *SMALL[kind], "--out", "run"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("run/run.json").read_text())["status"] == "finished"
+    if kind == "grpo":
+        rollouts = [json.loads(line) for line in Path("run/rollouts.jsonl").read_text().splitlines()]
+        assert all(rollout["completion"].startswith("<think>") for rollout in rollouts)
 
 
 @pytest.mark.parametrize("name", JUDGED)

@@ -42,6 +42,9 @@ _STATED = re.compile(
 _ALTERNATIVE = re.compile(rf"\s*(?:{UNIT}\s*)?,?\s*\bor\b")
 _EXPLANATION = re.compile(r":|\bbecause\b|\bsince\b|\bwhich\b|\bas\b")
 _BRACKETS = re.compile(r"[(\[][^()\[\]]*[)\]]")
+# "'14 weeks', '4 days'" and "14 weeks 4 days" are written as "14 weeks, 4 days".
+_QUOTES = re.compile(r"(?<![^\W_])['\"’‘](?=\d)|(?<=[\w%])['\"’‘](?!\w)")
+_MIXED_UNITS = re.compile(r"(\d\s?(?:years?|months?|weeks?|wks?))\s(?=\d+\s?(?:months?|weeks?|days?)\b)")
 _STATEMENT_END = re.compile(r"(?<=[^\d]\.)\s|(?<=\d)\.\s|[;\n]|(?<=[!?])\s")
 
 
@@ -91,6 +94,7 @@ def _read_date(text: str) -> tuple[str | None, str]:
 
 
 def _read_sequence(prepared: str, length: int) -> tuple[str | None, str]:
+    prepared = _MIXED_UNITS.sub(r"\1, ", _QUOTES.sub("", prepared))
     number = rf"{NUMBER}(?:\s?{UNIT})?"
     runs = re.findall(rf"(?<![\w.])({number}(?:(?:\s*(?:x|by|/|,|;|and)\s*){number})+)", prepared)
     sequences = {parse_sequence(run) for run in runs}

@@ -8,15 +8,18 @@ from typing import Any
 
 from lowmed.data.image.policy import PixelPolicy, image_tokens, target_size
 from lowmed.data.ingest import prepared_folder
+from lowmed.data.sources import KNOWN
+from lowmed.data.sources.source import QUESTION_TOKENS, REFERENCE_TOKENS
 from lowmed.errors import DataError
 from lowmed.nano.paint import SIDE_PIXELS
 from lowmed.plan.architecture import pixel_policy, reads_text_only
 from lowmed.recipe import Recipe
 from lowmed.recipe.sources import SourceSpec
 
-TEMPLATE_TOKENS = 70  # chat template and wording around a question
-QUESTION_TOKENS = 20  # assumed length of a question
-REFERENCE_TOKENS = 160  # assumed length of a reference completion
+TEMPLATE_TOKENS = 70  # chat template and a short wording around a question
+CHAT_TOKENS = 30  # chat template alone, with its system message
+CHARACTERS_PER_WORDING_TOKEN = 4  # wordings are plain English
+NOT_PREPARED = "assumed for the longest rows; the data set is not prepared"
 CHARACTERS_PER_TOKEN = 3  # a low estimate for English medical text
 TURN_TOKENS = 10  # chat template around the two texts of an earlier turn
 
@@ -75,7 +78,8 @@ def _of_source(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
     lengths = _with_images(recipe, entry)
     if not reads_text_only(recipe.model):
         return lengths
-    return replace(lengths, image=0, images=0, mean_image=0.0)
+    source = NOT_PREPARED if lengths.source.startswith("upper bound") else lengths.source
+    return replace(lengths, image=0, images=0, mean_image=0.0, source=source)
 
 
 def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
@@ -88,10 +92,12 @@ def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
     if entry.source == "phantom":
         image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, pixel_policy(recipe.model))
         source = "generated images of the phantom data set"
-    text = TEMPLATE_TOKENS + QUESTION_TOKENS + _prefill_and_system(recipe)
+    known = KNOWN.get(entry.source)
+    text = _around_the_question(recipe) + (known.question_tokens if known else QUESTION_TOKENS)
     if recipe.model.name == "nano":
         text *= 2  # its small vocabulary splits words into more tokens
-    return SequenceLengths(image, 1, text, _completion(recipe, REFERENCE_TOKENS), image, source)
+    completion = _completion(recipe, known.reference_tokens if known else REFERENCE_TOKENS)
+    return SequenceLengths(image, 1, text, completion, image, source)
 
 
 def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> SequenceLengths:
@@ -127,7 +133,7 @@ def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> Seque
     return SequenceLengths(
         max(rows_by_tokens),
         images,
-        TEMPLATE_TOKENS + -(-text // CHARACTERS_PER_TOKEN) + _prefill_and_system(recipe),
+        _around_the_question(recipe) + -(-text // CHARACTERS_PER_TOKEN),
         _completion(recipe, 20 + -(-completion // CHARACTERS_PER_TOKEN)),
         mean,
         f"{rows:,} prepared rows with {spread}",
@@ -140,8 +146,12 @@ def _history(row: dict[str, Any]) -> int:
     return sum(len(text) for turn in turns for text in turn) + len(turns) * TURN_TOKENS * CHARACTERS_PER_TOKEN
 
 
-def _prefill_and_system(recipe: Recipe) -> int:
-    return -(-len(recipe.prompts.prefill + recipe.prompts.system) // CHARACTERS_PER_TOKEN)
+def _around_the_question(recipe: Recipe) -> int:
+    """Tokens of chat template, longest wording, system message and prefill."""
+    prompts = recipe.prompts
+    longest = max(map(len, (*prompts.training.wordings, *prompts.training.fallback_wordings)))
+    wording = max(TEMPLATE_TOKENS, CHAT_TOKENS + -(-longest // CHARACTERS_PER_WORDING_TOKEN))
+    return wording + -(-len(prompts.prefill + prompts.system) // CHARACTERS_PER_TOKEN)
 
 
 def _completion(recipe: Recipe, reference: int) -> int:

@@ -18,6 +18,12 @@ _TOOLKIT = (
         "think_answer",
         "toolkit's wordings; RARL mixes explanation-required, short-form and open-ended ones, texts not published",
     ),
+    Family(
+        "text-reasoning",
+        ("{question}\nThink step by step, then answer. " + _TAGS,),
+        "think_answer",
+        "toolkit's wording, without an image",
+    ),
     Family("direct", ("{question}\nReply as <answer>answer</answer>.",), "answer", "toolkit's wording"),
     Family(
         "nothink",
@@ -115,7 +121,26 @@ _EXTRACT_JSON = (
     "First output the thinking process in <think> </think> tags and then output the final answer in <answer> "
     "</answer> tags. Output the final answer in JSON format."
 )
+_EHRMIND = """You are a helpful assistant for calculating a score for a given patient note. \
+Please think step-by-step to solve the question and then generate the required score.
+{question}
+Please show your entire reasoning process in **a single** <think> </think> block \
+(do not open or close the tag more than once). Your final response must be within <answer> </answer> tags. For example,
+<think>
+[entire reasoning process here]
+</think>
+<answer>
+short and direct answer of the question
+</answer>.
+
+Do not output anything after the </answer> tag."""
 _OTHERS = (
+    Family(
+        "ehrmind",
+        (_EHRMIND,),
+        "think_answer",
+        "EHRMind (arXiv 2505.24105), its repository: MedCalc; the toolkit leaves out the JSON inside the answer tag",
+    ),
     Family(
         "medbridge",
         (_MEDBRIDGE,),

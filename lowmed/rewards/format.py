@@ -21,6 +21,7 @@ _ANSWER = regex.compile(r"\s*<answer>(.*)</answer>\s*", regex.DOTALL)
 _WORD = regex.compile(r"\p{Han}|[^\W_\p{Han}]+")
 _MAX_ANSWER_WORDS = 32
 _MIN_THOUGHT_WORDS = 3
+_MIN_DISTINCT = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,18 @@ class Format:
     """1 for a completion in the requested form, else 0.
 
     `think_answer` is one think block and then one answer tag, with nothing else. The think block needs at least three
-    different words and must not loop. `answer` is the answer tag alone. The answer has at most 32 words, or as many as
-    the gold answer. To a question of kind `json`, it is one JSON object or list with at least one filled field, of any
-    length.
+    different words and must not loop: at least the share `distinct` of its word pairs differ. `answer` is the answer
+    tag alone. The answer has at most 32 words, or as many as the gold answer. To a question of kind `json`, it is one
+    JSON object or list with at least one filled field, of any length.
     """
 
     pays_form: ClassVar[bool] = True
     completion_format: CompletionFormat = "think_answer"
+    distinct: float = _MIN_DISTINCT
+
+    def __post_init__(self) -> None:
+        if not 0 < self.distinct <= 1:
+            raise ValueError("distinct is a share above 0 and at most 1")
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
@@ -47,7 +53,7 @@ class Format:
         if not match:
             return "not exactly the requested tags"
         fault = answer_fault(sample, match[tag_count // 2])
-        return fault or (thought_fault(match[1]) if self.completion_format == "think_answer" else "")
+        return fault or (thought_fault(match[1], self.distinct) if self.completion_format == "think_answer" else "")
 
 
 def answer_fault(sample: Sample, text: str) -> str:
@@ -78,13 +84,18 @@ def words(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def thought_fault(thought: str) -> str:
-    """Why a think block counts as empty; "" if it does not."""
+def thought_fault(thought: str, distinct: float = _MIN_DISTINCT) -> str:
+    """Why a think block counts as empty; "" if it does not.
+
+    Args:
+        thought: the text of the block.
+        distinct: the smallest share of its word pairs that must differ.
+    """
     thought_words = words(thought)
     if len(set(thought_words)) < _MIN_THOUGHT_WORDS:
         return "empty think block"
     pairs = list(pairwise(thought_words))
-    return "think block repeats itself" if len(set(pairs)) * 3 < len(pairs) else ""
+    return "think block repeats itself" if len(set(pairs)) < distinct * len(pairs) else ""
 
 
 def thought(completion: str) -> str | None:

@@ -33,7 +33,7 @@ def png(seed: int) -> bytes:
 def test_every_known_source_is_documented() -> None:
     assert set(KNOWN) == {
         "vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019", "medxpertqa-mm",
-        "medmnist", "phantom",
+        "medmnist", "medcalc-bench", "medical-o1", "phantom",
     }  # fmt: skip
     for name, source in KNOWN.items():
         assert source.name == name
@@ -53,7 +53,18 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["slake", "pmc-vqa", "medxpertqa-mm", "omnimedvqa", "path-vqa", "silvar-med", "vqa-rad"]
+    "name",
+    [
+        "slake",
+        "pmc-vqa",
+        "medxpertqa-mm",
+        "omnimedvqa",
+        "path-vqa",
+        "silvar-med",
+        "vqa-rad",
+        "medcalc-bench",
+        "medical-o1",
+    ],
 )
 def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOWMED_OFFLINE", "1")

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SHARED
@@ -15,19 +16,15 @@ SHIPPED = json.loads(architecture.SHIPPED.read_text())
 @pytest.mark.parametrize("name", SHIPPED)
 def test_parameter_counts_agree_with_transformers(name: str) -> None:
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     values = dict(SHIPPED[name])
-    text = values.get("text_config") or {key: value for key, value in values.items() if key != "vision_config"}
-    tied = values["tie_word_embeddings"]
-    config = AutoConfig.for_model(
-        values["model_type"],
-        text_config={**text, "model_type": f"{values['model_type']}_text"},
-        vision_config=values["vision_config"],
-        tie_word_embeddings=tied,
-    )
+    if "vision_config" not in values:
+        config, auto = AutoConfig.for_model(**values), AutoModelForCausalLM
+    else:
+        config, auto = _with_tower(values), AutoModelForImageTextToText
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
+        model = auto.from_config(config)
     model.tie_weights()
     counted = dict.fromkeys(("text", "embedding", "vision"), 0)
     for part, weight in model.named_parameters():
@@ -39,6 +36,39 @@ def test_parameter_counts_agree_with_transformers(name: str) -> None:
         "embedding": result.embedding,
         "vision": result.vision,
     }
+
+
+def _with_tower(values: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    text = values.get("text_config") or {key: value for key, value in values.items() if key != "vision_config"}
+    return AutoConfig.for_model(
+        values["model_type"],
+        text_config={**text, "model_type": f"{values['model_type']}_text"},
+        vision_config=values["vision_config"],
+        tie_word_embeddings=values["tie_word_embeddings"],
+    )
+
+
+# Millions of parameters, and of those outside the embeddings, as far as the model cards have them.
+PUBLISHED = {
+    "meta-llama/Llama-3.2-1B-Instruct": (1230, None), "meta-llama/Llama-3.2-3B-Instruct": (3210, None),
+    "meta-llama/Llama-3.1-8B-Instruct": (8030, None), "Qwen/Qwen2.5-0.5B-Instruct": (490, 360),
+    "Qwen/Qwen2.5-1.5B-Instruct": (1540, 1310), "Qwen/Qwen2.5-3B-Instruct": (3090, 2770),
+    "Qwen/Qwen2.5-7B-Instruct": (7610, 6530), "Qwen/Qwen3-0.6B": (600, 440), "Qwen/Qwen3-1.7B": (1700, 1400),
+    "Qwen/Qwen3-4B": (4000, 3600), "Qwen/Qwen3-8B": (8200, 6950), "HuggingFaceTB/SmolLM2-135M-Instruct": (135, None),
+    "HuggingFaceTB/SmolLM2-360M-Instruct": (360, None), "HuggingFaceTB/SmolLM2-1.7B-Instruct": (1710, None),
+}  # fmt: skip
+
+
+def test_text_only_models_have_the_published_sizes() -> None:
+    known = architecture.shipped()
+    assert {name for name, one in known.items() if not one.vision} == set(PUBLISHED)
+    for name, (parameters, others) in PUBLISHED.items():
+        assert known[name].parameters / 1e6 == pytest.approx(parameters, rel=0.013)
+        if others:
+            rest = known[name].text_linear + known[name].text_rest
+            assert rest / 1e6 == pytest.approx(others, rel=0.011)
 
 
 def test_qwen2_vl_2b_has_the_published_parameters() -> None:

@@ -63,3 +63,14 @@ def test_a_damaged_folder_is_reported(content: str, tmp_path: Path) -> None:
     (out / "samples.jsonl").write_text(content)
     with pytest.raises(DataError, match="prepared data set"):
         of(out)
+
+
+def test_a_long_wording_and_the_known_length_of_a_source_count() -> None:
+    short = sequence_lengths.sequence_lengths(load_recipe("text-cot", ["data.source=phantom"]))
+    long = sequence_lengths.sequence_lengths(load_recipe("text-cot", ["data.source=phantom", "prompts.train=ehrmind"]))
+    assert short.text == sequence_lengths.TEMPLATE_TOKENS + 20
+    assert long.text > short.text + 80
+    notes = sequence_lengths.sequence_lengths(load_recipe("ehr-medcalc-sft"))
+    assert notes.text > 3800
+    assert (notes.image, notes.images, notes.completion) == (0, 0, 1700)
+    assert "image" not in notes.source

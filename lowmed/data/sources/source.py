@@ -11,6 +11,8 @@ from lowmed.data.image.files import require_folder
 from lowmed.data.ingest import hub
 from lowmed.data.ingest.detect import ImportOptions, RowStream
 
+QUESTION_TOKENS = 20
+REFERENCE_TOKENS = 160
 Open = Callable[[Path, ImportOptions], RowStream]
 
 
@@ -32,6 +34,8 @@ class Source:
         hub_id: id of a copy on the Hugging Face hub; "" if there is none.
         hub_files: the files of that copy to download; empty if `datasets` reads it as tables.
         generated: whether the rows are generated, without any file.
+        question_tokens: length of the longest questions, for plans before the data are prepared.
+        reference_tokens: length of the longest explanations and answers, likewise.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Source:
     hub_id: str = ""
     hub_files: tuple[str, ...] = ()
     generated: bool = False
+    question_tokens: int = QUESTION_TOKENS
+    reference_tokens: int = REFERENCE_TOKENS
 
     def rows(self, path: str | None, options: ImportOptions, *, flag: str = "--path") -> RowStream:
         """Read the rows of a local copy or, if no path is given, of the copy on the hub.
