@@ -21,7 +21,9 @@ from lowmed import prompt
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, patches, train
 from lowmed.engine.load import Loaded
+from lowmed.engine.out_of_memory import SmallerBatchError
 from lowmed.engine.profiler import Profiler
+from lowmed.errors import SetupError
 from lowmed.nano import phantom
 from lowmed.plan import architecture, sequence_lengths
 from lowmed.plan.batch import SMALL_MODEL, choose_batch
@@ -69,7 +71,15 @@ def dry_run(recipe: Recipe) -> MeasuredRun:
     with tempfile.TemporaryDirectory(prefix="lowmed-dry-run-") as folder:
         run = create_run(recipe, "dry-run", out=str(Path(folder) / "run"))
         with patches.before_training(lambda trainer: _measure_phases(profiler, trainer)):
-            train.train(run, loaded, data_split, report=lambda *_: None)
+            try:
+                train.train(run, loaded, data_split, report=lambda *_: None)
+            except SmallerBatchError as error:
+                rows = f"{batch.per_device_train_batch_size} rows in a forward pass"
+                raise SetupError(
+                    f"the GPU ran out of memory in the dry run, with {rows}",
+                    hardware.card,
+                    "lower method.per_device_train_batch_size, or model.max_image_tokens",
+                ) from error
     if hardware.type == "cuda" or model.parameters < SMALL_MODEL:  # else the completions take an hour on a CPU
         profiler.timing = False
         gc.collect()  # frees the trainer and its optimizer, which an evaluation does not have
@@ -141,7 +151,7 @@ def _generated_data(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -
 
     count = max(STEPS * recipe.method.prompts_per_step, CPU_EVAL_BATCH_SIZE)
     samples = phantom.samples("train", count, recipe.seed)
-    train_rows = tuple(replace(sample, images=sample.images * max(1, planned.images)) for sample in samples)
+    train_rows = tuple(replace(sample, images=sample.images * planned.images) for sample in samples)
     return DataSplit("dry run", train_rows, {}, {}, {}, open_image, "dry run")
 
 

@@ -182,6 +182,11 @@ def as_document(result: Estimate) -> dict[str, Any]:
     }
 
 
+def _error(planned: float, measured: float) -> str:
+    """The error of an estimate; a phase of a tiny model may take less memory than the measurement resolves."""
+    return f"({planned / measured - 1:+.0%})" if measured else "(too small to compare)"
+
+
 def dry_run_lines(run: MeasuredRun) -> list[str]:
     """Measured values of a dry run next to the uncalibrated estimate."""
     batch = run.batch
@@ -195,7 +200,7 @@ def dry_run_lines(run: MeasuredRun) -> list[str]:
     ]
     for phase, planned in run.planned_gib.items():
         gib = run.gib[phase]
-        lines.append(f"{phase:<16}measured {gib:6.2f} GiB, estimated {planned:6.2f} ({planned / gib - 1:+.0%})")
+        lines.append(f"{phase:<16}measured {gib:6.2f} GiB, estimated {planned:6.2f} {_error(planned, gib)}")
     seconds = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in run.seconds.items())
     return [*lines, "", f"time     {seconds}"]
 

@@ -45,6 +45,22 @@ def test_the_tests_cover_every_family() -> None:
     assert {*VISION, *TEXT, "qwen2_vl"} == set(FAMILIES)  # nano is the one of qwen2_vl
 
 
+def test_the_page_of_bases_states_what_the_families_support() -> None:
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in page.splitlines()
+        if line.startswith("| ") and "model_type" not in line and "---" not in line
+    ]
+    assert [row[1].strip("`") for row in rows] == list(FAMILIES)
+    for _title, model_type, check, train, shared, cache, asking, merging, gguf in rows:
+        family = FAMILIES[model_type.strip("`")]
+        assert check == train == asking == merging == "yes"
+        assert shared == ("yes" if family.shared_prefix else "no")
+        assert cache == ("text only" if family.text_only else "yes" if family.vision_cache else "no")
+        assert gguf == ("yes" if family.gguf_architecture else "no")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", [*VISION, *TEXT])
 def test_a_family_passes_check_and_trains(family: str, tmp_path: Path, lowmed: Lowmed) -> None:
