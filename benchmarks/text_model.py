@@ -43,7 +43,7 @@ def convert(out: Path) -> None:
 
 def questions() -> list[dict[str, str]]:
     """Each English question of SLAKE once, with its first answer."""
-    rows = {}
+    rows: dict[str, dict[str, str]] = {}
     for name in ("train", "validate", "test"):
         for row in json.loads((SLAKE / f"{name}.json").read_text(encoding="utf-8")):
             text = row["question"].lower().strip(" ?.")
