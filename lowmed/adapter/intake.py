@@ -74,7 +74,7 @@ class Adapter:
             return self
         layers = {}
         for layer in self.layers.values():
-            module = layer.module.replace("model.language_model.", f"{family.language_model}.", 1)
+            module = family.own_module(layer.module)
             layers[module] = replace(layer, module=module)
         return replace(self, layers=layers)
 

@@ -97,9 +97,9 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
     Raises:
         DataError: an image cannot be opened, or is missing in the model's input.
     """
+    require_readable(loaded.family, samples, "model.name")
     texts = [chat.render(loaded.processor, family, sample) for sample in samples]
     if loaded.family.text_only:
-        require_readable(loaded.family, samples, "model.name")
         # The chat template has written the special tokens at the start.
         encoded_texts = loaded.tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
         return encoded_texts.to(loaded.model.device)

@@ -98,9 +98,9 @@ class _CompletionLine(Line):
 class _ScoredLine(Line):
     """The fields of a row of `lowmed score --out` by which rows are paired; its scores are computed again."""
 
-    id: str
+    id: str | int
     split: str = ""
-    group: str = ""
+    group: str | int = ""
 
 
 class _VerdictLine(Line):

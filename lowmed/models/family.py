@@ -8,6 +8,7 @@ from typing import Any
 from lowmed.models.architecture import Architecture
 
 Config = Mapping[str, Any]
+_LANGUAGE_MODEL = "model.language_model"  # in vision-language models
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ModelFamily:
     model_type: str
     title: str
     architecture: Callable[[Config], Architecture]
-    language_model: str = "model.language_model"
+    language_model: str = _LANGUAGE_MODEL
     vision_tower: str = "model.visual"
     token_side: int = 28
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -61,7 +62,11 @@ class ModelFamily:
     def in_language_model(self, name: str) -> bool:
         """Whether a module or weight belongs to the language model. `name` may have the prefixes that PEFT adds."""
         last = self.language_model.rpartition(".")[2]
-        return f".{last}." in f".{name}." and not f".{name}".endswith(".lm_head")
+        return any(f".{last}.{part}." in f".{name}." for part in ("layers", "embed_tokens", "norm"))
+
+    def own_module(self, name: str) -> str:
+        """The name of a module in this family's models, from its name in vision-language models."""
+        return name.replace(f"{_LANGUAGE_MODEL}.", f"{self.language_model}.", 1) if self.text_only else name
 
     def loaded_module(self, name: str) -> str:
         """The name of a module in the loaded model, from the name that any version of transformers gave it.

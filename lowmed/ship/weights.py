@@ -12,6 +12,7 @@ from lowmed.models import FAMILIES, ModelFamily
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+NAME_LENGTH = 255  # the longest name that file systems take
 FLOATS = frozenset({"BF16", "F16", "F32"})
 
 
@@ -34,8 +35,8 @@ def tensor_locations(folder: Path) -> dict[str, TensorLocation]:
         raise RunError("the shard index cannot be read", str(index), "download the model again") from error
     locations: dict[str, TensorLocation] = {}
     for file in sorted(set(weight_map.values())):
-        if not (folder / file).is_file():
-            raise RunError("a shard of the model is missing", str(folder / file), "download the model again")
+        if len(file) > NAME_LENGTH or not (folder / file).is_file():
+            raise RunError("a shard of the model is missing", str(folder / file)[:300], "download the model again")
         locations |= file_tensors(folder / file)
     missing = sorted(weight_map.keys() - locations.keys())
     if missing:

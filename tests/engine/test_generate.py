@@ -105,6 +105,8 @@ def test_images_missing_in_the_models_input_are_an_error(nano: load.Loaded, monk
     original = nano.processor
 
     class Losing:
+        image_processor = original.image_processor
+
         def apply_chat_template(self, *arguments: Any, **more: Any) -> Any:
             return original.apply_chat_template(*arguments, **more)
 
