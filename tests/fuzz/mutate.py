@@ -1,5 +1,6 @@
 """Random edits of texts and of JSON documents, each decided by a seed."""
 
+import copy
 import json
 import os
 import random
@@ -88,20 +89,25 @@ def _edited(document: Any, generator: random.Random) -> Any:
     """The document with another value at one place."""
     holders = list(_holders(document))
     if not holders or generator.random() < 0.03:
-        return generator.choice(ODD)
+        return _odd(generator)
     holder = generator.choice(holders)
     key = generator.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
     match generator.randrange(5):
         case 0:
             del holder[key]
         case 1 if isinstance(holder, dict):
-            holder[str(generator.choice(ODD))[:9]] = holder[key]
+            holder[str(generator.choice(ODD))[:9]] = copy.deepcopy(holder[key])
         case 2:
             other = generator.choice(holders)
             holder[key] = json.loads(json.dumps(generator.choice(list(_values(other)))))
         case _:
-            holder[key] = generator.choice(ODD)
+            holder[key] = _odd(generator)
     return document
+
+
+def _odd(generator: random.Random) -> Any:
+    """A copy, because later edits change lists and objects in place."""
+    return copy.deepcopy(generator.choice(ODD))
 
 
 def _holders(document: Any) -> Any:
