@@ -207,13 +207,15 @@ def _require_trainable_stages(recipe: "Recipe") -> None:
     Raises:
         LowmedError: the RL stage or an SFT round would fail.
     """
-    from lowmed.api.preconditions import require_applicable_rewards, require_trainable
+    from lowmed.api.preconditions import require_applicable_rewards, require_readable_data, require_trainable
     from lowmed.data import for_recipe
     from lowmed.data.explanations import keep_trainable
     from lowmed.evaluation.bridge_rule import stage_recipe
 
     rewards = require_trainable(recipe)
-    samples = for_recipe(recipe).split.train
+    split = for_recipe(recipe).split
+    require_readable_data(recipe, split)
+    samples = split.train
     require_applicable_rewards(recipe, rewards, samples)
     keep_trainable(samples, stage_recipe(recipe, "sft", None))
 

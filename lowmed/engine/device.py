@@ -9,6 +9,7 @@ from typing import Literal
 from lowmed import rewards
 from lowmed.engine import patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
+from lowmed.plan.architecture import reads_text_only
 from lowmed.recipe import ModelSpec, Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -118,6 +119,12 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
 
 
 def _unsloth_error(recipe: Recipe) -> LowmedError | None:
+    if reads_text_only(recipe.model):
+        return RecipeError(
+            "lowmed loads vision-language models with unsloth, no text-only ones",
+            "model.backend and model.name",
+            "use model.backend=transformers",
+        )
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
     if names := [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]:

@@ -1,5 +1,6 @@
 """The transformers backend: load the base model and add an adapter, with peft and bitsandbytes."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 from lowmed.engine import patches
 from lowmed.engine.device import Device
+from lowmed.errors import SetupError
 from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
@@ -42,11 +44,38 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
     if spec.weights == "random":
         model = _random(auto_class(family), source, options)
     else:
-        model = auto_class(family).from_pretrained(
-            source, revision=spec.revision or "main", use_safetensors=True, trust_remote_code=False, **options
+        model, keys = auto_class(family).from_pretrained(
+            source,
+            revision=spec.revision or "main",
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
         )
+        _require_own_weights(keys, family, source)
     patches.keep_4bit_layers_trainable(model)
     return model
+
+
+def _require_own_weights(keys: Mapping[str, Collection[str]], family: ModelFamily, source: str) -> None:
+    """Refuse weights of another model: transformers leaves out what its class has no place for, with a warning.
+
+    Args:
+        keys: `missing_keys` and `unexpected_keys` of `from_pretrained`.
+        family: the family of the model.
+        source: the model, for the error.
+
+    Raises:
+        SetupError: a weight is missing, or a weight of the language model has no place.
+    """
+    extra = [name for name in keys["unexpected_keys"] if family.in_language_model(family.loaded_module(name))]
+    for names, problem in ((keys["missing_keys"], "are missing"), (extra, "have no place in the model")):
+        if names:
+            raise SetupError(
+                f"{len(names)} weights {problem}, first {min(names)}",
+                source,
+                "use a folder whose weights and config.json belong to one model",
+            )
 
 
 def auto_class(family: ModelFamily) -> Any:

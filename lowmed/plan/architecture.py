@@ -110,9 +110,45 @@ def require_known_family(model: ModelSpec) -> None:
     """Check the family of a recipe's model, as far as it is known without a download.
 
     Raises:
-        SetupError: the model folder is missing or damaged, or its family is unknown.
+        SetupError: the model folder is missing, damaged or incomplete, or its family is unknown.
     """
     folder = Path(model.name).expanduser()
+    if folder.is_file():
+        raise SetupError(
+            "the model is a file, and lowmed trains folders of Hugging Face models",
+            f"model.name: {model.name}",
+            "give the folder of the original model; a GGUF file holds rounded weights",
+        )
     if model.name != "nano" and not folder.is_dir() and not is_missing_path(model.name) and model.name not in shipped():
         return  # a hub id: its config.json is read when the model is loaded
-    read_architecture(model)
+    family = FAMILIES[read_architecture(model).family]
+    if folder.is_dir():
+        _require_files(folder, family)
+
+
+def _require_files(folder: Path, family: ModelFamily) -> None:
+    """Check that a model folder has a tokenizer, a chat template and, for images, an image processor.
+
+    Raises:
+        SetupError: one of them is missing.
+    """
+    needed = {"tokenizer": ("tokenizer.json", "vocab.json", "tokenizer.model")}
+    if not family.text_only:
+        needed["image processor"] = ("preprocessor_config.json", "processor_config.json")
+    if not _has_template(folder):
+        needed["chat template"] = ("chat_template.jinja", "chat_template.json")
+    for part, names in needed.items():
+        if not any((folder / name).is_file() for name in names):
+            raise SetupError(
+                f"the model folder has no {part}: neither {' nor '.join(names)}",
+                str(folder),
+                "use a complete folder of the instruction-tuned model",
+            )
+
+
+def _has_template(folder: Path) -> bool:
+    """Whether the settings of the tokenizer hold a chat template, as in older folders."""
+    try:
+        return bool(load_json(folder / "tokenizer_config.json").get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False

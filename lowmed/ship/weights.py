@@ -59,18 +59,13 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def reads_text_only(names: Iterable[str]) -> bool:
-    """Whether tensors of these names are those of a text-only model."""
-    return not any(family.in_vision_tower(name) for name in names for family in FAMILIES.values())
-
-
 def loaded_names(names: Iterable[str]) -> dict[str, str]:
     """Tensor of a checkpoint -> its name in the loaded model.
 
     Published checkpoints of vision-language models may still use older names, which are those of text-only models.
     """
     names = list(names)
-    if reads_text_only(names):
+    if not any(family.in_vision_tower(name) for name in names for family in FAMILIES.values()):
         return {name: name for name in names}
     return {name: _loaded_name(name) for name in names}
 

@@ -130,6 +130,27 @@ def model_of_an_unknown_family(folder: Path) -> Arguments:
     return [f"model.name={folder}"]
 
 
+def model_in_a_gguf_file(folder: Path) -> Arguments:
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    return [f"model.name={folder / 'model.gguf'}"]
+
+
+def model_without_a_chat_template(folder: Path) -> Arguments:
+    (tiny.save("llama", folder / "llama") / "chat_template.jinja").unlink()
+    return [f"model.name={folder / 'llama'}"]
+
+
+def model_without_an_image_processor(folder: Path) -> Arguments:
+    model = tiny.save("qwen3_vl", folder / "qwen3")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (model / name).unlink()
+    return [f"model.name={model}"]
+
+
+def text_only_model_with_unsloth(folder: Path) -> Arguments:
+    return [f"model.name={tiny.save('llama', folder / 'llama')}", "model.backend=unsloth"]
+
+
 def images_for_a_text_only_model(folder: Path) -> Arguments:
     return [f"model.name={tiny.save('llama', folder / 'llama')}"]
 
@@ -154,6 +175,10 @@ BROKEN: list[Callable[[Path], Arguments]] = [
     damaged_starting_adapter,
     missing_model_folder,
     model_of_an_unknown_family,
+    model_in_a_gguf_file,
+    model_without_a_chat_template,
+    model_without_an_image_processor,
+    text_only_model_with_unsloth,
     images_for_a_text_only_model,
 ]
 

@@ -69,6 +69,28 @@ def test_an_unknown_family_is_an_error(tmp_path: Path) -> None:
         load.load_base(ModelSpec(name=str(tmp_path)), CPU)
 
 
+@pytest.mark.parametrize(
+    ("config", "weights", "problem"),
+    [("llama", "qwen3", "have no place in the model, first model.layers.0"), ("qwen3", "llama", "are missing")],
+)
+@pytest.mark.parametrize("load_in", ["4bit", "16bit"])
+def test_weights_of_another_class_are_an_error(
+    config: str, weights: str, problem: str, load_in: str, tmp_path: Path
+) -> None:
+    folder = tiny.save(config, tmp_path / config)
+    other = tiny.save(weights, tmp_path / weights)
+    (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(SetupError, match=problem):
+        load.load_base(ModelSpec(name=str(folder), load_in=load_in), CPU)
+
+
+def test_the_tokenizer_must_end_a_turn_where_generation_stops(tmp_path: Path) -> None:
+    file = tiny.save("llama", tmp_path) / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token": "<|im_start|>"}))
+    with pytest.raises(SetupError, match="generation does not stop there"):
+        load.load_base(ModelSpec(name=str(tmp_path)), CPU)
+
+
 def test_an_adapter_on_the_tower_is_an_error() -> None:
     from peft import LoraConfig, get_peft_model
 

@@ -70,6 +70,7 @@ def test_a_family_passes_check_and_trains(family: str, tmp_path: Path, lowmed: L
     passes(lowmed("grpo", "--recipe", "rl-plain", *chosen, *SMALL, *GROUPS, "model.load_in=4bit",
                   f"lora.start={tmp_path / 'sft'}", "--out", "grpo"))  # fmt: skip
     passes(lowmed("eval", "grpo", "--with-base", "--questions", "4", "--controls", "0"))
+    passes(lowmed("merge", "grpo", "--out", "merged", "--questions", "2"))
     norm = json.loads((tmp_path / "sft/metrics.jsonl").read_text().splitlines()[-1])["adapter_norm"]
     assert norm > 0
 

@@ -80,16 +80,20 @@ def rotary(core: Any, positions: torch.Tensor, like: torch.Tensor) -> torch.Tens
 
 
 def rotary_embedding(core: Any, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of positions [3, rows, tokens]; all three are equal where a model has one position per token.
+    """Cosine and sine of positions.
 
     Args:
         core: the model.
         like: a tensor with the dtype of the keys.
-        positions: of time, height and width.
+        positions: [3, rows, tokens], of time, height and width.
     """
-    text_only = FAMILIES[core.config.model_type].text_only
-    cos, sin = language_model(core).rotary_emb(like, positions[0] if text_only else positions)
+    cos, sin = language_model(core).rotary_emb(like, position_ids(core, positions))
     return cos, sin
+
+
+def position_ids(core: Any, positions: torch.Tensor) -> torch.Tensor:
+    """Positions [3, rows, tokens] as the model takes them; a text-only model takes one of the three equal ones."""
+    return positions[0] if FAMILIES[core.config.model_type].text_only else positions
 
 
 class Decoder:

@@ -71,8 +71,8 @@ def generate(
     prompts = torch.tensor(prompt_of_row, device=device)
     prefill = DynamicCache(config=core.config)
     positions = token_positions(core, inputs)
-    read = positions[0] if FAMILIES[core.config.model_type].text_only else positions
-    hidden = core.model(**inputs, position_ids=read, past_key_values=prefill, use_cache=True).last_hidden_state
+    position_ids = decode.position_ids(core, positions)
+    hidden = core.model(**inputs, position_ids=position_ids, past_key_values=prefill, use_cache=True).last_hidden_state
     logits = core.lm_head(hidden[:, -1])
     check_finite(logits)
     steps = torch.arange(sampling.max_new_tokens - 1, device=device)
