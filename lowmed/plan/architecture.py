@@ -132,7 +132,7 @@ def _require_files(folder: Path, family: ModelFamily) -> None:
     Raises:
         SetupError: one of them is missing.
     """
-    needed = {"tokenizer": ("tokenizer.json", "vocab.json", "tokenizer.model")}
+    needed: dict[str, tuple[str, ...]] = {"tokenizer": ("tokenizer.json", "vocab.json", "tokenizer.model")}
     if not family.text_only:
         needed["image processor"] = ("preprocessor_config.json", "processor_config.json")
     if not _has_template(folder):
