@@ -23,7 +23,7 @@ def plan(
 ) -> None:
     """Estimate memory and time of a run.
 
-    Nothing is downloaded. Exits with 1 if the run does not fit the GPU.
+    Nothing is downloaded. Exits with 1 if the run does not fit the GPU or cannot run on it.
 
     \b
     lowmed plan --recipe rarl                                  the GPU present, else all known GPUs
@@ -49,5 +49,5 @@ def plan(
         first = result.estimates[0]
         details = full_lines(first) if result.one_card else short_lines(result.estimates)
         print("\n".join([f"recipe   {name}: {result.recipe.about}", *header_lines(first), *details]))
-    if result.one_card and result.estimates[0].verdict == "does not fit":
+    if result.one_card and result.estimates[0].verdict in ("does not fit", "needs bf16"):
         raise typer.Exit(1)

@@ -73,7 +73,7 @@ def base_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     for name, module in model.named_modules():
         if hasattr(module, "in_features") and hasattr(module, "out_features"):
             shapes[name] = (module.out_features, module.in_features)
-        elif hasattr(module, "kernel_size"):
+        elif hasattr(module, "out_channels"):  # a convolution
             shapes[name] = tuple(module.weight.shape)
     return shapes
 

@@ -9,7 +9,7 @@ from typing import Literal
 from lowmed import rewards
 from lowmed.engine import patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
-from lowmed.plan.architecture import reads_text_only
+from lowmed.plan.architecture import known_family, reads_text_only
 from lowmed.recipe import ModelSpec, Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -37,7 +37,7 @@ def find_device(model: ModelSpec) -> Device:
     """The GPU, or the CPU if the model is small enough for it.
 
     Raises:
-        SetupError: the model needs a CUDA GPU, and there is none or torch cannot use it.
+        SetupError: the model needs a CUDA GPU or bf16, and there is none or torch cannot use it.
     """
     silence_libraries()
     import torch
@@ -45,6 +45,13 @@ def find_device(model: ModelSpec) -> Device:
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
         bf16 = torch.cuda.get_device_capability(0) >= (8, 0)  # older GPUs emulate bf16, slowly
+        family = known_family(model)
+        if not bf16 and family and not family.fp16:
+            raise SetupError(
+                f"{family.title} overflows in fp16, and {gpu.name} has no bf16",
+                "model.name",
+                "use a GPU from Ampere on (RTX 30, A10, L4, A100), or a model of another family",
+            )
         return Device("cuda", gpu.name, gpu.total_memory / 2**30, "bf16" if bf16 else "fp16")
     patches.interpret_triton()
     if model.name == "nano" or _is_small(Path(model.name)):
@@ -114,8 +121,28 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     elif model.backend == "unsloth":
         return _unsloth_error(recipe)
     else:
-        return None
+        return _own_trainer_error(recipe)
     return RecipeError(what, where, fix)
+
+
+def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
+    """The error if a family whose layers lowmed does not run meets a setting that needs lowmed's forward pass."""
+    family = known_family(recipe.model)
+    if family is None or family.shared_prefix:
+        return None
+    if recipe.model.rollout == "compiled":
+        return RecipeError(
+            f"{family.title} samples with transformers' own code, which lowmed does not compile",
+            "model.rollout",
+            "use model.rollout=transformers",
+        )
+    if names := [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]:
+        return RecipeError(
+            f"the reward `{names[0]}` needs lowmed's forward pass, which does not run {family.title}",
+            "method.rewards and model.name",
+            "leave that reward out, or use a model of another family",
+        )
+    return None
 
 
 def _unsloth_error(recipe: Recipe) -> LowmedError | None:

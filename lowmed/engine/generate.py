@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from lowmed import prompt
-from lowmed.data.image.policy import prepare
+from lowmed.data.image.policy import image_tokens, prepare
 from lowmed.engine import chat
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, sampling
+from lowmed.engine.processor import count_image_tokens
 from lowmed.errors import DataError
 from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.models import require_readable
@@ -103,12 +104,15 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
         # The chat template has written the special tokens at the start.
         encoded_texts = loaded.tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
         return encoded_texts.to(loaded.model.device)
-    images = [prepare(open_image(reference), loaded.policy) for sample in samples for reference in sample.images]
-    inputs = loaded.processor(text=texts, images=images or None, padding=True, return_tensors="pt")
-    encoded = len(inputs["image_grid_thw"]) if images else 0
-    if encoded != len(images):
+    images = [[prepare(open_image(reference), loaded.policy) for reference in one.images] for one in samples]
+    flat = [image for some in images for image in some]
+    nested = images if loaded.family.fixed_size else flat
+    inputs = loaded.processor(text=texts, images=nested if flat else None, padding=True, return_tensors="pt")
+    encoded = count_image_tokens(loaded.processor, loaded.family, inputs["input_ids"].tolist())
+    expected = sum(image_tokens(*image.size, loaded.policy) for image in flat)
+    if encoded != expected:
         raise DataError(
-            f"the samples have {len(images)} images, the model's input has {encoded}",
+            f"the samples have images of {expected} tokens, the model's input has {encoded}",
             samples[0].id,
             f"the processor does not fit a {loaded.family.title} model; use another model",
         )

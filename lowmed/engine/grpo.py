@@ -16,6 +16,7 @@ from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, packing
 from lowmed.engine.prefix.decode_compiled import CompiledDecoder
 from lowmed.engine.prefix.sampling import Sampling, deduplicate, generate, unwrapped
+from lowmed.engine.resumable import ResumableTrainer
 from lowmed.engine.rollouts import RewardFunction, reward_functions
 from lowmed.engine.row_selection import Inputs
 from lowmed.errors import SetupError
@@ -63,7 +64,7 @@ def build_trainer(
     rows_per_generate: int,
     compiled: bool = False,
 ) -> GRPOTrainer:
-    """The trainer: `SharedPrefixTrainer` for families that support it, otherwise TRL's own.
+    """The trainer: `SharedPrefixTrainer` for families that support it, otherwise TRL's own with a correction.
 
     Args:
         method: settings of the recipe.
@@ -111,10 +112,11 @@ def build_trainer(
         _check_kl_reference(trainer)
         return trainer
     if not shares_prefix:
-        logging.getLogger("lowmed").warning(
-            f"prompts are not shared for `{loaded.model.config.model_type}`: every completion reads its own prompt"
-        )
-        return GRPOTrainer(**options)
+        if loaded.vision_cache or loaded.family.text_only:  # otherwise this was stated when the model was loaded
+            logging.getLogger("lowmed").warning(
+                f"prompts are not shared for `{loaded.model.config.model_type}`: every completion reads its own prompt"
+            )
+        return ResumableTrainer(**options)
     trainer = SharedPrefixTrainer(**options)
     decoder = CompiledDecoder() if compiled else decode.Decoder()
     trainer.sampling = Sampling(
@@ -137,7 +139,7 @@ def _check_kl_reference(trainer: GRPOTrainer) -> None:
         raise kl_reference_error()
 
 
-class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
+class SharedPrefixTrainer(ResumableTrainer):
     """TRL's trainer with the same results and less work.
 
     It overrides these methods of TRL and transformers:
@@ -146,9 +148,6 @@ class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
     - `_prepare_inputs` and `_compute_loss`: rows without a gradient skip the forward pass. The other rows of a batch
       are sorted by length instead of shuffled, which saves padding. All count in the same optimizer step.
     - `_get_per_token_logps_and_entropies`: completions are scored with each prompt read once.
-    - `_load_from_checkpoint`: transformers loads only adapters in subfolders if there are any, since
-      https://github.com/huggingface/transformers/pull/30505. TRL saves the copy for a KL term in a subfolder, and the
-      trained adapter next to it. No report of this problem known.
     """
 
     sampling: Sampling
@@ -228,12 +227,6 @@ class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             batch = row_selection.split_images_by_row(batch, self.num_generations)
             self._buffered_inputs = split_tensor_dict(row_selection.select_rows(batch, order), steps)
         return self._buffered_inputs[self._step % steps]
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if "ref" in self.model.peft_config:
-            self.model.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
-            self.model.set_adapter("default")
 
     def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
         if "skipped" not in inputs:

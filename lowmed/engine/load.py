@@ -21,7 +21,8 @@ from lowmed.engine.device import Device
 from lowmed.engine.own_code import own_code_refused
 from lowmed.engine.processor import load_processor, load_tokenizer
 from lowmed.errors import SetupError
-from lowmed.models import ModelFamily, family_of
+from lowmed.models import ModelFamily, family_of, require_packages
+from lowmed.plan.architecture import from_config, policy_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -160,11 +161,12 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
         with own_code_refused(source):
             config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
             family = family_of(config.model_type, spec.name)
-            policy = PixelPolicy(spec.max_image_tokens, family.token_side)
+            require_packages(family, spec.name)
+            policy = policy_of(spec, from_config(config.to_dict(), spec.name))
             if family.text_only:
                 processor = load_tokenizer(source, spec.revision)
             else:
-                processor = load_processor(source, spec.revision, policy)
+                processor = load_processor(source, spec.revision, policy, family)
             model = module.load(source, spec, device)
     except (OSError, ValueError, *DAMAGED) as error:
         raise _load_error(spec, error) from error

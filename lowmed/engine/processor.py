@@ -1,11 +1,12 @@
 """The processor of a model: its tokenizer, chat template and image processor, checked before use."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from lowmed.data.image.policy import PixelPolicy, image_tokens
 from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError
-from lowmed.models import PATCHES_PER_TOKEN
+from lowmed.models import ModelFamily
 from lowmed.models.chat_template import require_renderable
 
 
@@ -33,13 +34,14 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     return tokenizer
 
 
-def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> Any:
+def load_processor(source: str, revision: str | None, policy: PixelPolicy, family: ModelFamily) -> Any:
     """The processor with the pixel policy applied, padding on the left.
 
     Args:
         source: hub id or folder.
         revision: branch, tag or commit on the hub.
         policy: limits of image sizes.
+        family: the model's family.
 
     Raises:
         SetupError: it needs code of its own, or does not follow the pixel policy.
@@ -47,20 +49,21 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> An
     from PIL import Image
     from transformers import AutoProcessor
 
+    limits = {} if family.fixed_size else {"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels}
     with own_code_refused(source):
         processor = AutoProcessor.from_pretrained(
-            source,
-            revision=revision or "main",
-            min_pixels=policy.min_pixels,
-            max_pixels=policy.max_pixels,
-            trust_remote_code=False,
+            source, revision=revision or "main", trust_remote_code=False, **limits
         )
+    for name, value in family.image_settings.items():
+        setattr(processor.image_processor, name, value)
     for holder in (processor, processor.tokenizer):
         require_renderable(holder.chat_template, source)
     processor.tokenizer.padding_side = "left"  # right padding misaligns image positions without an error
+    # Chat templates write the start token. TRL's GRPO would add a second one, and shift `token_type_ids` by one.
+    processor.tokenizer.add_bos_token = False
     width, height = 2000, 1500
-    grid = processor.image_processor(images=[Image.new("RGB", (width, height))], return_tensors="pt")["image_grid_thw"]
-    tokens = int(grid.prod()) // PATCHES_PER_TOKEN
+    inputs = processor(text=[family.image_placeholder], images=[[Image.new("RGB", (width, height))]])
+    tokens = count_image_tokens(processor, family, inputs["input_ids"])
     expected = image_tokens(width, height, policy)
     if tokens != expected:
         raise SetupError(
@@ -68,7 +71,14 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy) -> An
             source,
             "this version of transformers ignores the image budget; install the pinned one",
         )
-    from lowmed.engine.vision.processor_cache import cache_processed_images
+    if family.vision_cache:
+        from lowmed.engine.vision.processor_cache import cache_processed_images
 
-    cache_processed_images(processor)
+        cache_processed_images(processor)
     return processor
+
+
+def count_image_tokens(processor: Any, family: ModelFamily, input_ids: Iterable[Iterable[int]]) -> int:
+    """The number of tokens of rendered prompts that stand for a feature of an image."""
+    token = processor.tokenizer.convert_tokens_to_ids(family.image_pad)
+    return sum(int(number) == token for row in input_ids for number in row)

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-PATCHES_PER_TOKEN = 4  # the vision tower merges 2 x 2 patches into one token
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -30,6 +28,11 @@ class Architecture:
         qk_norm: whether attention normalizes queries and keys.
         qkv_bias: whether the projections to queries, keys and values have biases.
         patch_bias: whether the patch embedding has a bias.
+        patches_per_token: patches of the vision tower that become one token.
+        image_side: side in pixels that every image is resized to; 0 if sizes vary.
+        image_tokens: tokens of every image; 0 if they vary.
+        layer_norms: norms of one decoder layer, without those of queries and keys.
+        vision_others: parameters of the vision part outside patches, positions and blocks, with `image_side`.
     """
 
     family: str
@@ -52,6 +55,11 @@ class Architecture:
     qk_norm: bool = False
     qkv_bias: bool = True
     patch_bias: bool = False
+    patches_per_token: int = 4
+    image_side: int = 0
+    image_tokens: int = 0
+    layer_norms: int = 2
+    vision_others: int = 0
 
     @property
     def layer_shapes(self) -> tuple[tuple[int, int], ...]:
@@ -71,7 +79,7 @@ class Architecture:
         """Number of weights in norms and biases of the language model."""
         biases = (self.heads + 2 * self.kv_heads) * self.head_dim if self.qkv_bias else 0
         norms = 2 * self.head_dim if self.qk_norm else 0
-        return self.layers * (2 * self.hidden + biases + norms) + self.hidden
+        return self.layers * (self.layer_norms * self.hidden + biases + norms) + self.hidden
 
     @property
     def embedding(self) -> int:
@@ -85,11 +93,13 @@ class Architecture:
         norm = width if self.gated_vision else 2 * width
         attention = width * 3 * width + 3 * width + width * width + width
         mlp = 3 * width * inner + 2 * inner + width if self.gated_vision else 2 * width * inner + inner + width
-        wide = PATCHES_PER_TOKEN * width
-        merger = wide * wide + wide + wide * self.vision_out + self.vision_out
         patches = self.patch_values * width + (width if self.patch_bias else 0) + self.positions * width
-        mergers = merger + norm + self.deepstack * (merger + 2 * wide)
-        return patches + self.vision_depth * (attention + mlp + 2 * norm) + mergers
+        tower = patches + self.vision_depth * (attention + mlp + 2 * norm)
+        if self.image_side:
+            return tower + self.vision_others
+        wide = self.patches_per_token * width
+        merger = wide * wide + wide + wide * self.vision_out + self.vision_out
+        return tower + merger + norm + self.deepstack * (merger + 2 * wide)
 
     @property
     def parameters(self) -> int:

@@ -18,8 +18,8 @@ class ModelFamily:
     Attributes:
         model_type: as in config.json.
         title: the name that its authors use.
-        architecture: reads the dimensions from a config.json. Raises KeyError, TypeError or ValueError if the config
-            does not fit the family.
+        architecture: reads the dimensions from a config.json. Raises KeyError, IndexError, TypeError, ValueError
+            or ArithmeticError if the config does not fit the family.
         language_model: name of the module with the decoder layers.
         vision_tower: name of the module that encodes images; "" in a text-only model.
         token_side: side in pixels of the square that one image token covers.
@@ -28,6 +28,10 @@ class ModelFamily:
         never_sampled: tokens that are suppressed in sampling. An untrained model could sample an image placeholder, and
             the next forward pass would find more placeholders than images.
         image_placeholder: text of one image in a rendered prompt.
+        image_pad: the token that stands for one feature of an image.
+        image_settings: settings of the image processor that keep every image in one piece, where images have one size.
+        processor_packages: packages that the processor needs and that lowmed does not install.
+        fp16: whether it computes in fp16, the only 16-bit precision of GPUs before Ampere.
         shared_prefix: whether `engine.prefix` can run the decoder layers.
         vision_cache: whether image features may be cached: the encoding of an image must not depend on its batch.
         gguf_architecture: name in llama.cpp, or None if GGUF export is not supported.
@@ -47,6 +51,10 @@ class ModelFamily:
     keep_16bit: tuple[str, ...] = ("lm_head", "model.visual")
     never_sampled: tuple[str, ...] = ()
     image_placeholder: str = ""
+    image_pad: str = ""
+    image_settings: Mapping[str, Any] = field(default_factory=dict)
+    processor_packages: tuple[str, ...] = ()
+    fp16: bool = True
     shared_prefix: bool = False
     vision_cache: bool = False
     gguf_architecture: str | None = None
@@ -92,6 +100,11 @@ class ModelFamily:
     def text_only(self) -> bool:
         """Whether the model reads no images."""
         return not self.vision_tower
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether the processor resizes every image to one size."""
+        return bool(self.image_settings)
 
     @property
     def lora_pattern(self) -> str:

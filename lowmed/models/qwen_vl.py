@@ -4,6 +4,7 @@ from typing import Any
 
 from lowmed.models.architecture import Architecture
 from lowmed.models.family import Config, ModelFamily
+from lowmed.models.text import text_dimensions
 
 # Published checkpoints of Qwen2-VL and Qwen2.5-VL have module names from older versions of transformers.
 RENAMED_PREFIXES = {
@@ -32,16 +33,10 @@ def _architecture(config: Config, **differences: Any) -> Architecture:
     vision: Config = config["vision_config"]
     patch = vision["patch_size"] ** 2 * vision.get("temporal_patch_size", 2)
     return Architecture(
-        hidden=text["hidden_size"],
-        intermediate=text["intermediate_size"],
-        layers=text["num_hidden_layers"],
-        heads=text["num_attention_heads"],
-        kv_heads=text["num_key_value_heads"],
-        head_dim=text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"],
-        vocabulary=text["vocab_size"],
         tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
         vision_depth=vision["depth"],
         patch_values=vision.get("in_channels", vision.get("in_chans", 3)) * patch,
+        **text_dimensions(text),
         **differences,
     )
 
@@ -92,6 +87,7 @@ QWEN2_VL = ModelFamily(
     architecture=_qwen2_vl,
     never_sampled=NEVER_SAMPLED,
     image_placeholder=IMAGE_PLACEHOLDER,
+    image_pad="<|image_pad|>",
     shared_prefix=True,
     vision_cache=True,
     gguf_architecture="qwen2vl",
@@ -106,6 +102,7 @@ QWEN2_5_VL = ModelFamily(
     architecture=_qwen2_5_vl,
     never_sampled=NEVER_SAMPLED,
     image_placeholder=IMAGE_PLACEHOLDER,
+    image_pad="<|image_pad|>",
     shared_prefix=True,
     vision_cache=True,
     renamed_prefixes=RENAMED_PREFIXES,
@@ -117,6 +114,7 @@ QWEN3_VL = ModelFamily(
     token_side=32,
     never_sampled=NEVER_SAMPLED,
     image_placeholder=IMAGE_PLACEHOLDER,
+    image_pad="<|image_pad|>",
     shared_prefix=True,
     vision_cache=True,
 )

@@ -1,5 +1,6 @@
 """Text-only families: Llama (SmolLM2 too), Qwen2 and Qwen2.5, Qwen3."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -7,19 +8,22 @@ from lowmed.models.architecture import Architecture
 from lowmed.models.family import Config, ModelFamily
 
 
+def text_dimensions(config: Config) -> Mapping[str, Any]:
+    """The dimensions of the language model, under the names that all families use."""
+    kv_heads = config.get("num_key_value_heads")
+    return {
+        "hidden": config["hidden_size"],
+        "intermediate": config["intermediate_size"],
+        "layers": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
+        "kv_heads": config["num_attention_heads"] if kv_heads is None else kv_heads,
+        "head_dim": config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
+        "vocabulary": config["vocab_size"],
+    }
+
+
 def _architecture(config: Config, **differences: Any) -> Architecture:
-    """The architecture from the fields that all three families share, and `differences`."""
-    return Architecture(
-        hidden=config["hidden_size"],
-        intermediate=config["intermediate_size"],
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
-        head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
-        vocabulary=config["vocab_size"],
-        tied=bool(config.get("tie_word_embeddings", False)),
-        **differences,
-    )
+    return Architecture(tied=bool(config.get("tie_word_embeddings", False)), **text_dimensions(config), **differences)
 
 
 def _family(model_type: str, title: str, **dimensions: Any) -> ModelFamily:

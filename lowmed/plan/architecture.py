@@ -12,11 +12,12 @@ from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import SetupError
 from lowmed.files import load_json
-from lowmed.models import FAMILIES, Architecture, ModelFamily, family_of
+from lowmed.models import FAMILIES, Architecture, ModelFamily, family_of, require_packages
 from lowmed.recipe import ModelSpec
 from lowmed.run import is_missing_path
 
 SHIPPED = Path(__file__).with_name("architectures.json")
+TUNES = Path(__file__).with_name("tunes.json")
 LARGEST = 10**9  # no dimension of a model is larger
 _NEEDED = f"give a config.json of {', '.join(family.title for family in FAMILIES.values())}"
 
@@ -38,7 +39,7 @@ def from_config(config: Mapping[str, Any], where: str = "model.name") -> Archite
         result = family.architecture(config)
     except KeyError as error:
         raise SetupError(f"config.json has no {error}", where, _NEEDED) from error
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         raise _invalid(where) from error
     dimensions = [value for name, value in vars(result).items() if name != "family"]
     valid = all(isinstance(value, int) and 0 <= value <= LARGEST for value in dimensions)
@@ -55,6 +56,12 @@ def shipped() -> dict[str, Architecture]:
     """Hub id of each published model -> its architecture."""
     configs: dict[str, dict[str, Any]] = json.loads(SHIPPED.read_text(encoding="utf-8"))
     return {name: from_config(config, name) for name, config in configs.items()}
+
+
+def tunes() -> dict[str, str | None]:
+    """Hub id of each known medical tune -> the shipped model of its dimensions; None if it needs code of its own."""
+    content: dict[str, str | None] = json.loads(TUNES.read_text(encoding="utf-8"))
+    return content
 
 
 def read_architecture(model: ModelSpec) -> Architecture:
@@ -75,10 +82,18 @@ def read_architecture(model: ModelSpec) -> Architecture:
             ) from error
         return from_config(config, str(folder / "config.json"))
     known = shipped()
+    of_tunes = tunes()
     if is_missing_path(model.name):
         raise SetupError("the model folder does not exist", model.name, "correct model.name")
-    if model.name in known:
-        return known[model.name]
+    if model.name in of_tunes and of_tunes[model.name] is None:
+        raise SetupError(
+            "the model needs code of its own, which lowmed never runs",
+            f"model.name: {model.name}",
+            "use a model that transformers loads itself, for example lingshu-medical-mllm/Lingshu-7B",
+        )
+    name = of_tunes.get(model.name) or model.name
+    if name in known:
+        return known[name]
     raise SetupError(
         f"the architecture of {model.name} is unknown",
         "model.name",
@@ -96,8 +111,15 @@ def known_family(model: ModelSpec) -> ModelFamily | None:
 
 def pixel_policy(model: ModelSpec) -> PixelPolicy:
     """The pixel policy of a recipe's model, with tokens of 28 x 28 pixels where its family is unknown."""
-    family = known_family(model)
-    return PixelPolicy(model.max_image_tokens, family.token_side) if family else PixelPolicy(model.max_image_tokens)
+    try:
+        return policy_of(model, read_architecture(model))
+    except SetupError:
+        return PixelPolicy(model.max_image_tokens)
+
+
+def policy_of(model: ModelSpec, sizes: Architecture) -> PixelPolicy:
+    """The pixel policy of a recipe's model with these dimensions."""
+    return PixelPolicy(model.max_image_tokens, family_of(sizes.family).token_side, sizes.image_side, sizes.image_tokens)
 
 
 def reads_text_only(model: ModelSpec) -> bool:
@@ -119,9 +141,19 @@ def require_known_family(model: ModelSpec) -> None:
             f"model.name: {model.name}",
             "give the folder of the original model; a GGUF file holds rounded weights",
         )
-    if model.name != "nano" and not folder.is_dir() and not is_missing_path(model.name) and model.name not in shipped():
+    if (
+        model.name != "nano"
+        and not folder.is_dir()
+        and not is_missing_path(model.name)
+        and model.name
+        not in {
+            *shipped(),
+            *tunes(),
+        }
+    ):
         return  # a hub id: its config.json is read when the model is loaded
     family = FAMILIES[read_architecture(model).family]
+    require_packages(family, model.name)
     if folder.is_dir():
         _require_files(folder, family)
 

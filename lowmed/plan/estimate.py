@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lowmed.models import Architecture
+from lowmed.models import FAMILIES, Architecture
 from lowmed.plan import calibration, cards, memory, speed
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.calibration import MeasuredRun, MemoryScale
@@ -18,7 +18,7 @@ MAX_SUGGESTIONS = 3
 MIN_SAVING_GIB = 0.05
 SFT_BACKWARD = "SFT backward"  # the phase of the SFT rounds of `lowmed bridge`
 MAX_ROWS = 4096
-Verdict = Literal["fits", "tight", "does not fit"]
+Verdict = Literal["fits", "tight", "does not fit", "needs bf16"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class Estimate:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the run fits."""
+        """Whether the run fits, or why the GPU cannot compute it."""
+        if self.card.precision == "fp16" and not FAMILIES[self.workload.model.family].fp16:
+            return "needs bf16"
         if self.free_gib < 0:
             return "does not fit"
         return "tight" if self.free_gib < TIGHT * self.card.gib else "fits"

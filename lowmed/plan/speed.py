@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lowmed.models import PATCHES_PER_TOKEN
 from lowmed.plan import cards, vision_memory
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.cards import Card, Speed
@@ -172,7 +171,7 @@ def _attention(workload: Workload, pairs: float) -> float:
 def _vision(workload: Workload) -> float:
     """Operations of encoding the images of one question."""
     model, lengths = workload.model, workload.lengths
-    patches = PATCHES_PER_TOKEN * lengths.mean_image
+    patches = model.patches_per_token * lengths.mean_image
     attention = 4 * model.vision_depth * model.vision_width * patches**2 / max(1, lengths.images)
     return 2 * model.vision * patches + attention
 

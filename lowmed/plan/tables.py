@@ -8,7 +8,7 @@ from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import estimate_all
 from lowmed.recipe.io import load_recipe, shipped_recipes
 
-SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
+SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no", "needs bf16": "needs bf16"}
 
 
 def recipes_table() -> str:

@@ -1,6 +1,6 @@
 """Bytes of images: their pixels, their features, and the working memory of the vision tower."""
 
-from lowmed.models import FAMILIES, PATCHES_PER_TOKEN
+from lowmed.models import FAMILIES
 from lowmed.plan.workload import Workload
 
 
@@ -18,7 +18,7 @@ def pixels(workload: Workload, questions: int) -> float:
     """
     model, tokens = workload.model, questions * workload.lengths.image
     features = (1 + model.deepstack) * model.vision_out * workload.value_bytes
-    return tokens * (PATCHES_PER_TOKEN * model.patch_values * 4 + features)
+    return tokens * (model.patches_per_token * model.patch_values * 4 + features)
 
 
 def encoding(workload: Workload, questions: int, *, training: bool = False) -> float:
@@ -35,8 +35,8 @@ def encoding(workload: Workload, questions: int, *, training: bool = False) -> f
     inner = (3 if model.gated_vision else 2) * model.vision_intermediate
     working = 2 * (10 * model.vision_width + inner) * width / 2
     if uses_vision_cache(workload):
-        return PATCHES_PER_TOKEN * workload.lengths.image / max(1, workload.lengths.images) * working
-    patches = PATCHES_PER_TOKEN * workload.lengths.image * questions
+        return model.patches_per_token * workload.lengths.image / max(1, workload.lengths.images) * working
+    patches = model.patches_per_token * workload.lengths.image * questions
     if training and workload.batch.gradient_checkpointing:
         # The hooks of gradient checkpointing make the frozen tower build a graph and recompute each block.
         return patches * model.vision_width * width * (model.vision_depth + 1.7 * 16.2)

@@ -60,7 +60,7 @@ def completion_logits(loaded: Loaded, questions: QuestionSet, completions: Seque
         tokens = torch.tensor([completion[:LOGIT_TOKENS]], device=inputs["input_ids"].device)
         prompt_length = inputs["input_ids"].shape[1]
         inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens], dim=1)
-        for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
+        for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0), ("token_type_ids", 0)):
             if name in inputs:
                 inputs[name] = torch.cat([inputs[name], torch.full_like(tokens, value)], dim=1)
         with torch.inference_mode():
@@ -93,10 +93,13 @@ def completions_with_peft(
     samples = questions.samples[:BATCH_SIZE]
     with tempfile.TemporaryDirectory() as name:  # readable by this user only, and removed: images may be patients'
         folder = Path(name)
-        images = []
-        for number, reference in enumerate(image for sample in samples for image in sample.images):
-            images.append(str(folder / f"{number}.png"))
-            prepare(questions.open_image(reference), loaded.policy, reference).save(images[-1])
+        images: list[list[str]] = []
+        for sample in samples:
+            images.append([])
+            for reference in sample.images:
+                path = str(folder / f"{len(images)}-{len(images[-1])}.png")
+                prepare(questions.open_image(reference), loaded.policy, reference).save(path)
+                images[-1].append(path)
         job: dict[str, Any] = {
             "base": str(base.absolute()),
             "adapter": str(adapter.absolute()),
@@ -104,8 +107,10 @@ def completions_with_peft(
             "keep_16bit": list(loaded.family.keep_16bit),
             "dtype": str(loaded.model.dtype).removeprefix("torch."),
             "device": str(loaded.model.device),
-            "min_pixels": loaded.policy.min_pixels,
-            "max_pixels": loaded.policy.max_pixels,
+            "limits": {}
+            if loaded.family.fixed_size
+            else {"min_pixels": loaded.policy.min_pixels, "max_pixels": loaded.policy.max_pixels},
+            "image_settings": dict(loaded.family.image_settings),
             "texts": [chat.render(loaded.processor, questions.family, sample) for sample in samples],
             "images": images,
             "text_only": loaded.family.text_only,

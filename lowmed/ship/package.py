@@ -59,7 +59,7 @@ class PackageInfo:
         base_commit: as resolved by the hub.
         trained_load_in: precision of the base in training.
         prompts: `train` and `infer`.
-        pixels: limits of an image: area in pixels, and tokens; empty for a text-only model.
+        pixels: limits of an image: area in pixels, and tokens; empty for text only and for one image size.
         max_new_tokens: maximum number of tokens of a completion in evaluation.
         rules_version: version of the rules that read answers.
         reference: weights that the adapter was added to, for a merge.
@@ -106,9 +106,10 @@ def write_package(
     Raises:
         SetupError: the disk does not allow it, or the saved processor loses its pixel policy.
     """
-    recipe, text_only = run.recipe, base_family(base).text_only
+    recipe, family = run.recipe, base_family(base)
+    text_only = family.text_only
     policy = pixel_policy(recipe.model.model_copy(update={"name": str(base)}))
-    processor = load_tokenizer(str(base), None) if text_only else load_processor(str(base), None, policy)
+    processor = load_tokenizer(str(base), None) if text_only else load_processor(str(base), None, policy, family)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         processor.save_pretrained(out)
@@ -140,6 +141,7 @@ def package_info(
     """The content of lowmed.json for a run."""
     recipe, run_record = run.recipe, run.record
     policy = pixel_policy(recipe.model.model_copy(update={"name": str(base)}))
+    family = base_family(base)
     pixels = {
         "min_pixels": policy.min_pixels,
         "max_pixels": policy.max_pixels,
@@ -157,7 +159,7 @@ def package_info(
         base_commit=hub_commit(base),
         trained_load_in=recipe.model.load_in,
         prompts={"train": _prompt_info(recipe.prompts.training), "infer": _prompt_info(recipe.prompts.asking)},
-        pixels={} if base_family(base).text_only else pixels,
+        pixels={} if family.text_only or family.fixed_size else pixels,
         max_new_tokens=recipe.eval.max_new_tokens,
         rules_version=answer.RULES_VERSION,
         reference=reference,
@@ -221,13 +223,13 @@ def _check_pixel_policy(out: Path, processor: Any) -> None:
 
     saved = AutoProcessor.from_pretrained(out, trust_remote_code=False)
     image = Image.new("RGB", LARGE_IMAGE_PX)
-    grids = [
-        one.image_processor(images=[image], return_tensors="pt")["image_grid_thw"].tolist()
+    shapes = [
+        list(one.image_processor(images=[image], return_tensors="pt")["pixel_values"].shape)
         for one in (processor, saved)
     ]
-    if grids[0] != grids[1]:
+    if shapes[0] != shapes[1]:
         raise SetupError(
-            f"the saved processor makes {grids[1]} patches of an image, the run's processor {grids[0]}",
+            f"the saved processor makes {shapes[1]} pixel values of an image, the run's processor {shapes[0]}",
             str(out),
             "this version of transformers loses the image budget; install the pinned one",
         )

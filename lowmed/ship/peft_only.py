@@ -65,14 +65,20 @@ def _inputs(job: dict[str, Any]) -> Any:
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return tokenizer(job["texts"], add_special_tokens=False, padding=True, return_tensors="pt")
     processor = AutoProcessor.from_pretrained(
-        job["base"],
-        min_pixels=job["min_pixels"],
-        max_pixels=job["max_pixels"],
-        padding_side="left",
-        trust_remote_code=False,
+        job["base"], padding_side="left", trust_remote_code=False, **job["limits"]
     )
-    images = [Image.open(path) for path in job["images"]]
-    return processor(text=job["texts"], images=images or None, padding=True, return_tensors="pt")
+    for name, value in job["image_settings"].items():
+        setattr(processor.image_processor, name, value)
+    images: list[Any] = [[Image.open(path) for path in paths] for paths in job["images"]]
+    if not job["image_settings"]:
+        images = [image for some in images for image in some]
+    return processor(
+        text=job["texts"],
+        images=images if any(job["images"]) else None,
+        add_special_tokens=False,  # the chat template has written them
+        padding=True,
+        return_tensors="pt",
+    )
 
 
 if __name__ == "__main__":

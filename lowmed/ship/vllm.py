@@ -9,7 +9,7 @@ from lowmed.adapter.copy import write_plain_copy
 from lowmed.adapter.intake import Adapter
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, write_text
-from lowmed.plan.architecture import pixel_policy
+from lowmed.plan.architecture import known_family, pixel_policy
 from lowmed.recipe import Recipe
 from lowmed.run import Run
 from lowmed.ship.base_model import base_family
@@ -83,7 +83,9 @@ def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter
     """
     policy = pixel_policy(recipe.model)
     tokens = policy.most_tokens * images + QUESTION_TOKENS + recipe.eval.max_new_tokens
-    pixels = json.dumps({"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels})
+    family = known_family(recipe.model)
+    settings = family.image_settings if family else {}
+    pixels = json.dumps(settings or {"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels})
     limits = json.dumps({"image": images, "video": 0})
     parts = [
         f"vllm serve {model}",

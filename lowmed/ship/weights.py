@@ -87,6 +87,11 @@ def published_name(name: str, family: ModelFamily) -> str:
 
 
 def is_language_linear(name: str, location: TensorLocation) -> bool:
-    """Whether a tensor is the weight of a linear layer of the language model: those are in 4 bits during training."""
+    """Whether a tensor is the weight of a linear layer of the language model: those are in 4 bits during training.
+
+    Args:
+        name: its name in a checkpoint, published or saved from the loaded model.
+        location: its shape.
+    """
     layers = tuple(f"{family.language_model}.layers." for family in FAMILIES.values())
-    return name.startswith(layers) and len(location.shape) == 2
+    return _loaded_name(name).startswith(layers) and len(location.shape) == 2

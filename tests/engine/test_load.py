@@ -17,6 +17,7 @@ from lowmed.engine import device, load
 from lowmed.engine.adapter import write_adapter
 from lowmed.engine.processor import load_processor
 from lowmed.errors import DataError, RecipeError, RunError, SetupError
+from lowmed.models import FAMILIES
 from lowmed.plan import architecture
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.run import Run
@@ -122,14 +123,14 @@ def test_a_run_can_start_from_an_adapter_of_the_same_rank_only(tmp_path: Path) -
 
 @pytest.mark.parametrize("tokens", [4, 64, 256, 1024])
 def test_the_processor_follows_the_pixel_policy(tokens: int) -> None:
-    processor = load_processor(str(nano.folder()), None, PixelPolicy(tokens))
+    processor = load_processor(str(nano.folder()), None, PixelPolicy(tokens), FAMILIES["qwen2_vl"])
     assert processor.tokenizer.padding_side == "left"
 
 
 @pytest.mark.parametrize("budget", [4, 5, 9, 64, 256, 1024])
 def test_the_processor_of_qwen3_keeps_prepared_images_and_their_tokens(budget: int, tmp_path: Path) -> None:
     policy = PixelPolicy(budget, token_side=32)
-    processor = load_processor(str(tiny.save("qwen3_vl", tmp_path)), None, policy)
+    processor = load_processor(str(tiny.save("qwen3_vl", tmp_path)), None, policy, FAMILIES["qwen3_vl"])
     for width, height in ((2000, 1500), (300, 40), (33, 31), (64, 4000), (90, 90)):
         try:
             image = prepare(Image.new("RGB", (width, height)), policy)
@@ -151,7 +152,7 @@ def test_a_processor_that_ignores_the_image_budget_is_an_error(monkeypatch: pyte
 
     monkeypatch.setattr(AutoProcessor, "from_pretrained", forgetful)
     with pytest.raises(SetupError, match="the pixel policy"):
-        load_processor(str(nano.folder()), None, PixelPolicy(64))
+        load_processor(str(nano.folder()), None, PixelPolicy(64), FAMILIES["qwen2_vl"])
 
 
 def test_vision_tokens_are_never_sampled() -> None:

@@ -12,6 +12,7 @@ from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine.processor import load_processor
 from lowmed.engine.vision import processor_cache
+from lowmed.models.qwen_vl import QWEN2_VL
 
 POLICY = PixelPolicy(64)
 
@@ -23,7 +24,7 @@ def stock() -> Any:
 
 
 def once() -> Any:
-    return load_processor(str(nano.folder()), None, POLICY).image_processor
+    return load_processor(str(nano.folder()), None, POLICY, QWEN2_VL).image_processor
 
 
 def gradient(width: int, height: int, red: int = 0) -> Image.Image:
@@ -84,7 +85,7 @@ def test_tensors_bypass_the_cache() -> None:
 
 
 def test_a_saved_processor_is_unchanged(tmp_path: Path) -> None:
-    processor = load_processor(str(nano.folder()), None, POLICY)
+    processor = load_processor(str(nano.folder()), None, POLICY, QWEN2_VL)
     processor.image_processor([gradient(56, 56)], return_tensors="pt")
     processor.save_pretrained(tmp_path / "ours")
     AutoProcessor.from_pretrained(

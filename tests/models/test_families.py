@@ -11,7 +11,7 @@ from models import tiny
 
 from lowmed.models import FAMILIES
 
-VISION = ("qwen2_5_vl", "qwen3_vl")
+VISION = ("qwen2_5_vl", "qwen3_vl", "gemma3", "internvl", "smolvlm")
 TEXT = ("llama", "qwen2", "qwen3")
 SMALL = ("method.max_steps=1", "method.prompts_per_step=2", "eval.max_new_tokens=8")
 GROUPS = ("method.num_generations=2", "method.max_completion_length=8")

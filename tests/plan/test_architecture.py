@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from conftest import SHARED
 
+from lowmed.data.image.policy import image_tokens
 from lowmed.errors import SetupError
+from lowmed.models import FAMILIES
 from lowmed.plan import architecture
 from lowmed.recipe import ModelSpec
 
@@ -28,7 +30,8 @@ def test_parameter_counts_agree_with_transformers(name: str) -> None:
     model.tie_weights()
     counted = dict.fromkeys(("text", "embedding", "vision"), 0)
     for part, weight in model.named_parameters():
-        kind = "vision" if "visual" in part else "embedding" if "embed_tokens" in part or "lm_head" in part else "text"
+        of_vision = any(name in part for name in ("visual", "vision_", "multi_modal_projector", "connector"))
+        kind = "vision" if of_vision else "embedding" if "embed_tokens" in part or "lm_head" in part else "text"
         counted[kind] += weight.numel()
     result = architecture.shipped()[name]
     assert counted == {
@@ -41,6 +44,8 @@ def test_parameter_counts_agree_with_transformers(name: str) -> None:
 def _with_tower(values: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
+    if FAMILIES[values["model_type"]].fixed_size:
+        return AutoConfig.for_model(**values)
     text = values.get("text_config") or {key: value for key, value in values.items() if key != "vision_config"}
     return AutoConfig.for_model(
         values["model_type"],
@@ -59,6 +64,39 @@ PUBLISHED = {
     "Qwen/Qwen3-4B": (4000, 3600), "Qwen/Qwen3-8B": (8200, 6950), "HuggingFaceTB/SmolLM2-135M-Instruct": (135, None),
     "HuggingFaceTB/SmolLM2-360M-Instruct": (360, None), "HuggingFaceTB/SmolLM2-1.7B-Instruct": (1710, None),
 }  # fmt: skip
+
+
+# Parameters of the files on the hub, as its pages count them.
+FIXED_SIZE = {
+    "google/gemma-3-4b-it": 4_300_079_472, "google/gemma-3-12b-it": 12_187_325_040,
+    "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": 256_484_928,
+    "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": 507_482_304, "HuggingFaceTB/SmolVLM2-2.2B-Instruct": 2_246_784_880,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIXED_SIZE)
+def test_models_with_one_image_size_have_the_published_sizes(name: str) -> None:
+    assert architecture.shipped()[name].parameters == FIXED_SIZE[name]
+
+
+def test_tunes_have_the_dimensions_of_shipped_models_or_are_refused() -> None:
+    for name, base in architecture.tunes().items():
+        if base is None:
+            with pytest.raises(SetupError, match="code of its own"):
+                architecture.require_known_family(ModelSpec(name=name))
+        else:
+            assert architecture.read_architecture(ModelSpec(name=name)) == architecture.shipped()[base]
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [("google/medgemma-4b-it", 256), ("OpenGVLab/InternVL3-2B-hf", 256), ("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 81),
+     ("HuggingFaceTB/SmolVLM2-500M-Video-Instruct", 64)],
+)  # fmt: skip
+def test_every_image_of_a_model_with_one_image_size_has_the_same_tokens(name: str, tokens: int) -> None:
+    policy = architecture.pixel_policy(ModelSpec(name=name, max_image_tokens=64))
+    assert policy.most_tokens == tokens
+    assert {image_tokens(width, height, policy) for width, height in ((8, 8), (20, 3000), (5000, 4000))} == {tokens}
 
 
 def test_text_only_models_have_the_published_sizes() -> None:
@@ -132,6 +170,34 @@ SMALL = {
     "vocab_size": 10,
     "vision_config": {"depth": 1, "embed_dim": 2, "patch_size": 14, "hidden_size": 8},
 }
+
+
+VISION = {"hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14}
+FIXED = {
+    "model_type": "internvl",
+    "text_config": {name: value for name, value in SMALL.items() if isinstance(value, int)},
+    "vision_config": VISION,
+    "image_seq_length": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        FIXED | {"text_config": 5},
+        FIXED | {"vision_config": VISION | {"image_size": []}},
+        FIXED | {"vision_config": VISION | {"patch_size": 0}},
+        FIXED | {"image_seq_length": 0},
+        FIXED | {"image_seq_length": "many"},
+        FIXED | {"downsample_ratio": 0},
+    ],
+)
+def test_invalid_dimensions_of_a_model_with_one_image_size_are_rejected(wrong: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(FIXED))
+    assert architecture.read_architecture(ModelSpec(name=str(tmp_path))).image_tokens == 1
+    (tmp_path / "config.json").write_text(json.dumps(wrong))
+    with pytest.raises(SetupError, match="invalid dimensions"):
+        architecture.read_architecture(ModelSpec(name=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

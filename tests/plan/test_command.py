@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from conftest import Lowmed
 from typer.testing import CliRunner
 
 from lowmed.cli import plan
@@ -94,3 +95,21 @@ def test_planning_does_not_import_torch() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_gpus_without_bf16_are_no_choice_for_gemma(lowmed: Lowmed) -> None:
+    medgemma = ("plan", "--recipe", "rarl", "model.name=google/medgemma-4b-it", "--gpu")
+    refused = lowmed(*medgemma, "T4")
+    assert refused.returncode == 1
+    assert "verdict  needs bf16" in refused.stdout
+    assert lowmed(*medgemma, "L4").returncode == 0
+
+
+def test_settings_that_need_the_forward_pass_of_lowmed_are_refused_for_gemma(lowmed: Lowmed) -> None:
+    check = ("check", "--recipe", "rarl", "model.name=google/medgemma-4b-it", "data.source=phantom")
+    compiled = lowmed(*check, "model.rollout=compiled", "model.load_in=16bit")
+    assert compiled.returncode == 2
+    assert "Gemma 3 samples with transformers' own code" in compiled.stderr
+    consistency = lowmed(*check, "method.rewards=[{name: consistency}]")
+    assert consistency.returncode == 2
+    assert "the reward `consistency` needs lowmed's forward pass, which does not run Gemma 3" in consistency.stderr

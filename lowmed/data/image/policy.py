@@ -31,9 +31,14 @@ NEAR_GROUND = 32  # grey levels; a pixel that is as near to the ground is hardly
 class PixelPolicy:
     """The most pixels of an image, in tokens of 28 x 28; the fewest are derived from it.
 
+    Some models resize every image to one square. Their images keep their size here, up to twice that square in both
+    directions, and the maximum of the recipe does not apply.
+
     Attributes:
         max_image_tokens: the most pixels of an image, in tokens of 28 x 28.
         token_side: side in pixels of the square that one token of the model covers.
+        fixed_side: side in pixels that the model's processor resizes every image to; 0 if it does not.
+        fixed_tokens: tokens of such an image.
 
     Raises:
         RecipeError: the maximum is under 4.
@@ -41,6 +46,8 @@ class PixelPolicy:
 
     max_image_tokens: int
     token_side: int = TOKEN_SIDE_PX
+    fixed_side: int = 0
+    fixed_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.max_image_tokens < 4:
@@ -65,17 +72,20 @@ class PixelPolicy:
     @property
     def max_pixels(self) -> int:
         """The processor's `max_pixels` (`size.longest_edge`), in pixels of area."""
+        if self.fixed_side:
+            return (2 * self.fixed_side) ** 2
         return self.max_image_tokens * TOKEN_SIDE_PX**2
 
     @property
     def most_tokens(self) -> int:
         """The most tokens of an image in the model."""
-        return self.max_pixels // self.token_side**2
+        return self.fixed_tokens or self.max_pixels // self.token_side**2
 
 
 def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:
     """The width and height in pixels that Qwen2-VL's `smart_resize` gives an image: whole tokens, shape kept.
 
+    Where the model has one size for all images, only images that are much larger are reduced.
     A strip narrower than a token stays one token thick, so that it may have more tokens than the maximum.
 
     Raises:
@@ -87,6 +97,9 @@ def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]
             "the image's shape",
             "crop it to the relevant part, or leave it out",
         )
+    if policy.fixed_side:
+        shrink = max(1.0, math.sqrt(height * width / policy.max_pixels))
+        return max(1, int(width / shrink)), max(1, int(height / shrink))
     token = policy.token_side
     wide, high = (round(side / token) * token for side in (width, height))
     if wide * high > policy.max_pixels:
@@ -105,7 +118,7 @@ def image_tokens(width: int, height: int, policy: PixelPolicy) -> int:
         DataError: as `target_size`.
     """
     wide, high = target_size(width, height, policy)
-    return wide * high // policy.token_side**2
+    return policy.fixed_tokens or wide * high // policy.token_side**2
 
 
 def prepare(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Image.Image:
@@ -136,7 +149,7 @@ def fit(image: Image.Image, policy: PixelPolicy, where: str = "an image") -> Ima
         check_shape(*image.size)
         colour = one_channel(apply_orientation(image))
         size = target_size(*colour.size, policy)
-        tokens = size[0] * size[1] // policy.token_side**2
+        tokens = image_tokens(*colour.size, policy)
         if tokens > policy.most_tokens:
             raise DataError(
                 f"a strip of {colour.width} x {colour.height} pixels has {tokens} tokens, "

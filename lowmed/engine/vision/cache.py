@@ -170,7 +170,8 @@ def cache_vision_tower(model: Any) -> VisionCache | None:
     family = FAMILIES.get(model_type)
     if family is None or not family.vision_cache:
         logging.getLogger("lowmed").warning(
-            f"the vision cache does not support `{model_type}`: every image is encoded again in every pass"
+            f"`{model_type}` trains with TRL's own trainers: every pass encodes its images again, and in GRPO every "
+            "completion reads its own prompt"
         )
         return None
     module = model.get_submodule(family.vision_tower)
