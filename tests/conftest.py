@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import Commands, Started, in_new_process
+from commands import Commands, Started, imported_under, in_new_process
 from commands import server as commands_server
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
@@ -21,6 +21,14 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name)))
         yield
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """With a variable that a test leaves, every later command would be a new process, which imports for seconds."""
+    before = imported_under()
+    yield
+    assert imported_under() == before
 
 
 @pytest.fixture(scope="session")
