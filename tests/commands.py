@@ -15,9 +15,18 @@ from typing import IO
 from lowmed.engine import patches
 
 # What tests in this process change in its environment without asking for it; the server imports under the same values.
-OF_LIBRARIES = {*patches.ENVIRONMENT, "TRITON_INTERPRET", "PYTEST_CURRENT_TEST"}
+OF_LIBRARIES = {
+    *patches.ENVIRONMENT, "TRITON_INTERPRET", "PYTEST_CURRENT_TEST",
+    # sklearn and torch's compiler set these while they are imported or used.
+    "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR", "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",
+}  # fmt: skip
 # lowmed reads them when it needs them. Nothing that the server imports does: the tests set HF_HOME.
 READ_LATER = {"XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
+
+
+def imported_under() -> dict[str, str]:
+    """The environment as far as a library might read it when it is imported."""
+    return {name: value for name, value in os.environ.items() if name not in OF_LIBRARIES | READ_LATER}
 
 
 def in_new_process(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -89,12 +98,8 @@ class Commands:
 
     def __init__(self, address: str):
         self.address = address
-        self._environment = self._imported_under()
+        self._environment = imported_under()
         self._running: list[Started] = []
-
-    @staticmethod
-    def _imported_under() -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if name not in OF_LIBRARIES | READ_LATER}
 
     def start(self, folder: Path, *arguments: str, **environment: str) -> Started:
         """Start the command in a folder."""
@@ -106,7 +111,7 @@ class Commands:
 
     def run(self, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a folder; in a new process if libraries might read another environment in it."""
-        if environment.keys() - READ_LATER or self._imported_under() != self._environment:
+        if environment.keys() - READ_LATER or imported_under() != self._environment:
             return in_new_process(folder, *arguments, **environment)
         started = self.start(folder, *arguments, **environment)
         out, errors = started.communicate()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import Commands, Started, in_new_process
+from commands import Commands, Started, imported_under, in_new_process
 from commands import server as commands_server
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
@@ -21,6 +21,16 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name)))
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Undo what a test leaves in the environment, with which every later command would be a new process."""
+    before = imported_under()
+    yield
+    for name in imported_under().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

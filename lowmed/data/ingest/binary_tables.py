@@ -21,7 +21,9 @@ MAX_CELLS = 50_000_000
 MAX_BATCH_ROWS = 64  # of Parquet
 MAX_BATCH_BYTES = 256 * 2**20  # if every row were as large as its row group; Python needs several times as much
 MAX_RATIO = 1000  # unpacked over stored bytes of a row group of more than MAX_BATCH_BYTES
+_SHEET_LIMIT = f"more than {MAX_ROWS} rows or {MAX_CELLS} cells"
 _CHUNK = 2**20
+_LETTERS = re.compile("[A-Z]{0,3}")
 _QUOTED = re.compile(r'"([^"]*)"')  # text that the format of a number adds, such as 0.0" cm"
 
 
@@ -78,7 +80,7 @@ def excel_rows(file: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
             number += 1
             cells += len(row)
             if number > MAX_ROWS or cells > MAX_CELLS:
-                raise _too_large(file, f"more than {MAX_ROWS} rows or {MAX_CELLS} cells")
+                raise _too_large(file, _SHEET_LIMIT)
             yield number, tuple(map(_shown_value, row))
     finally:
         book.close()
@@ -112,12 +114,20 @@ def _check_workbook(file: Path) -> None:
 
 
 def _count_elements(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    counted = in_row = 0
+    counted = in_row = cells = 0
+    last_cell = ""
 
-    def start(name: str, _attributes: object) -> None:
-        nonlocal counted, in_row
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal counted, in_row, cells, last_cell
         counted += 1
-        in_row = 0 if name.rpartition(":")[2] in ("row", "si") else in_row + 1
+        kind = name.rpartition(":")[2]
+        in_row = 0 if kind in ("row", "si") else in_row + 1
+        if kind == "c":
+            last_cell = attributes.get("r", "")
+        elif kind == "row":  # openpyxl fills missing rows, and rows up to their last cell
+            cells, last_cell = cells + _column(last_cell), ""
+            if _row_number(attributes.get("r", "")) > MAX_ROWS or cells > MAX_CELLS:
+                raise _too_large(file, _SHEET_LIMIT)
         if counted > MAX_ELEMENTS or in_row > MAX_ELEMENTS_OF_ROW:
             raise _too_large(file, f"more than {MAX_ELEMENTS_OF_ROW} XML elements in a row, or {MAX_ELEMENTS} in all")
 
@@ -132,6 +142,22 @@ def _count_elements(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInf
             parser.Parse(chunk)
     parser.Parse(b"", True)
     return counted
+
+
+def _row_number(text: str) -> float:
+    """The number of a row; 0 if it has none or a wrong one, which openpyxl reports."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _column(cell: str) -> int:
+    """The number of the column in a reference such as `AB12`; 0 if there is none."""
+    number = 0
+    for letter in _LETTERS.match(cell.upper())[0]:  # type: ignore[index]
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
 
 
 def _too_large(file: Path, limit: str) -> DataError:
