@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from lowmed.sample import Sample
 
 IMAGES_OPENED = 32
+MODEL = "whether model.name can be loaded, and its number of text tokens: it is not on this machine"
+WEIGHTS = "the weights of model.name; its other files were read, with one question"
 NOT_CHECKED = (
-    "whether model.name can be loaded, and its number of text tokens",
     "memory and time on a GPU: the figures are estimates, not measurements",
     f"images beyond the first {IMAGES_OPENED}, unless the source opens every image when it is loaded",
 )
@@ -75,7 +76,7 @@ class CheckReport:
     rewards: "RewardsReport | None"
     gold_drawn_from: int | None
     verdict: Literal["ready to train", "the rewards do not hold"]
-    not_checked: tuple[str, ...] = NOT_CHECKED
+    not_checked: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
@@ -97,7 +98,12 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     Raises:
         RecipeError, DataError, SetupError: the same error that training would raise.
     """
-    from lowmed.api.preconditions import require_applicable_rewards, require_readable_data, require_trainable
+    from lowmed.api.preconditions import (
+        require_applicable_rewards,
+        require_readable_data,
+        require_readable_question,
+        require_trainable,
+    )
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import rows_of_start, warnings_of_start
@@ -110,6 +116,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
     require_readable_data(recipe, data.split)
+    read = require_readable_question(recipe, data.split, local_only=True)
     recipe = recipe.with_steps_for(len(data.split.train))
     built = with_corpus(built, data.split.train)
     abstaining = require_applicable_rewards(recipe, built, data.split.train)
@@ -134,6 +141,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         rewards=reward_report,
         gold_drawn_from=len(data.split.train) if len(gold) < len(data.split.train) else None,
         verdict="the rewards do not hold" if reward_report and reward_report.failures else "ready to train",
+        not_checked=(WEIGHTS if read else MODEL, *NOT_CHECKED),
     )
 
 

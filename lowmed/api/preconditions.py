@@ -62,6 +62,29 @@ def require_readable_data(recipe: "Recipe", split: "DataSplit") -> None:
         require_readable(family, samples, f"model.name: {recipe.model.name}")
 
 
+def require_readable_question(recipe: "Recipe", split: "DataSplit", *, local_only: bool) -> bool:
+    """Check with the model's own files that it can read a training question.
+
+    Args:
+        recipe: the recipe.
+        split: its questions.
+        local_only: download nothing.
+
+    Returns:
+        False if nothing was checked: the model is not on this machine.
+
+    Raises:
+        LowmedError: the model cannot read it.
+    """
+    if recipe.model.name == "nano":  # it ships with lowmed
+        return True
+    from lowmed.engine import first_question
+    from lowmed.engine.device import silence_libraries
+
+    silence_libraries()
+    return first_question.require_readable_question(recipe, split.train, split.open_image, local_only=local_only)
+
+
 def require_applicable_rewards(
     recipe: "Recipe", rewards: "Sequence[Weighted]", samples: "Sequence[Sample]"
 ) -> "tuple[Abstention, ...]":

@@ -127,7 +127,12 @@ def _train(
     progress: Progress,
     log: Log,
 ) -> "Run":
-    from lowmed.api.preconditions import require_applicable_rewards, require_readable_data, require_trainable
+    from lowmed.api.preconditions import (
+        require_applicable_rewards,
+        require_readable_data,
+        require_readable_question,
+        require_trainable,
+    )
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import (
@@ -144,6 +149,10 @@ def _train(
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
     require_readable_data(recipe, data.split)
+    from lowmed.engine.load import choose_backend
+
+    if choose_backend(recipe.model, gpu)[0] == "transformers":  # unsloth must be imported before transformers
+        require_readable_question(recipe, data.split, local_only=False)
     if run:  # it keeps its steps, even if the data have changed
         recipe = recipe.model_copy(update={"method": run.recipe.method})
     else:
@@ -162,7 +171,6 @@ def _train(
         data_split = warn_of_earlier_data(run.folder, data_split, changed=bool(changes))
 
     from lowmed.engine import train as engine
-    from lowmed.engine.load import choose_backend
     from lowmed.engine.out_of_memory import SmallerBatchError, free
     from lowmed.evaluation.dev import describe
     from lowmed.evaluation.split_size import describe_split

@@ -9,27 +9,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-
-from lowmed import nano
 from lowmed.adapter.intake import read_adapter
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine import patches
 from lowmed.engine.adapter import add_trained_adapter, require_start
 from lowmed.engine.device import Device
+from lowmed.engine.model_files import first_line, load_errors, read_files, source_of
 from lowmed.engine.own_code import own_code_refused
-from lowmed.engine.processor import load_processor, load_tokenizer
 from lowmed.errors import SetupError
-from lowmed.models import ModelFamily, family_of, require_packages
-from lowmed.plan.architecture import from_config, policy_of
+from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
     from lowmed.engine.vision.cache import VisionCache  # imports transformers, and unsloth must be imported first
-
-# What transformers raises on a config or a weight file with values of another type or shape.
-DAMAGED = (AttributeError, IndexError, KeyError, TypeError, SafetensorError, StrictDataclassError)
 
 
 @dataclass
@@ -135,7 +127,7 @@ def _import_backend(name: str) -> ModuleType:
         return importlib.import_module(f"lowmed.engine.{name}_backend")
     except (ImportError, NotImplementedError, RuntimeError) as error:  # unsloth's checks of GPU and versions
         raise SetupError(
-            f"cannot import the {name} backend: {_first_line(error)}",
+            f"cannot import the {name} backend: {first_line(error)}",
             "model.backend",
             "use model.backend=transformers, or the versions in constraints.txt",
         ) from error
@@ -154,35 +146,33 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     backend, _reason = choose_backend(spec, device)
     module = _import_backend(backend)  # unsloth must be imported before transformers
     patches.silence_transformers()
-    from transformers import AutoConfig
-
-    source = str(nano.folder()) if spec.name == "nano" else spec.name
-    try:
-        with own_code_refused(source):
-            config = AutoConfig.from_pretrained(source, revision=spec.revision or "main", trust_remote_code=False)
-            family = family_of(config.model_type, spec.name)
-            require_packages(family, spec.name)
-            policy = policy_of(spec, from_config(config.to_dict(), spec.name))
-            if family.text_only:
-                processor = load_tokenizer(source, spec.revision)
-            else:
-                processor = load_processor(source, spec.revision, policy, family)
-            model = module.load(source, spec, device)
-    except (OSError, ValueError, *DAMAGED) as error:
-        raise _load_error(spec, error) from error
+    _config, processor, policy = read_files(spec)
+    source = source_of(spec)
+    with load_errors(spec), own_code_refused(source):
+        model = module.load(source, spec, device)
     check_quantized(model, spec)
-    if family.text_only:
-        loaded = Loaded(model, processor, policy, device, backend)
-        if processor.eos_token_id not in loaded.end_ids:
-            raise SetupError(
-                f"the tokenizer ends a turn with {processor.eos_token}, and the model's generation does not stop there",
-                source,
-                "correct `eos_token` in tokenizer_config.json or `eos_token_id` in generation_config.json",
-            )
-        return loaded
-    from lowmed.engine.vision import cache
+    loaded = Loaded(model, processor, policy, device, backend)
+    require_end_token(loaded, source)
+    if not loaded.family.text_only:
+        from lowmed.engine.vision import cache
 
-    return Loaded(model, processor, policy, device, backend, cache.cache_vision_tower(model))
+        loaded.vision_cache = cache.cache_vision_tower(model)
+    return loaded
+
+
+def require_end_token(loaded: Loaded, source: str) -> None:
+    """Check that generation stops at the token with which the tokenizer of a text-only model ends a turn.
+
+    Raises:
+        SetupError: it does not.
+    """
+    if loaded.family.text_only and loaded.tokenizer.eos_token_id not in loaded.end_ids:
+        raise SetupError(
+            f"the tokenizer ends a turn with {loaded.tokenizer.eos_token}, "
+            "and the model's generation does not stop there",
+            source,
+            "correct `eos_token` in tokenizer_config.json or `eos_token_id` in generation_config.json",
+        )
 
 
 def with_trainable_adapter(loaded: Loaded, lora: LoraSpec, base_name: str) -> Loaded:
@@ -265,18 +255,3 @@ def check_trainable(model: Any) -> None:
             others[0] if others else "lora",
             "use an adapter on the language model's layers only",
         )
-
-
-def _load_error(spec: ModelSpec, error: Exception) -> SetupError:
-    first = _first_line(error)
-    if Path(spec.name).is_dir():
-        return SetupError(f"cannot load the model folder: {first}", spec.name, "use a complete Hugging Face folder")
-    return SetupError(
-        f"{spec.name} is not a local folder and cannot be downloaded from the hub: {first}",
-        "model.name",
-        f"download it elsewhere and give the folder: model.name=/path/to/{Path(spec.name).name}",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

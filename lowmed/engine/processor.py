@@ -10,12 +10,13 @@ from lowmed.models import ModelFamily
 from lowmed.models.chat_template import require_renderable
 
 
-def load_tokenizer(source: str, revision: str | None) -> Any:
+def load_tokenizer(source: str, revision: str | None, *, local_only: bool = False) -> Any:
     """The tokenizer of a text-only model, padding on the left, with its end token as padding if it has none.
 
     Args:
         source: hub id or folder.
         revision: branch, tag or commit on the hub.
+        local_only: download nothing.
 
     Raises:
         SetupError: it needs code of its own, or has no chat template or no end token.
@@ -23,7 +24,9 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     with own_code_refused(source):
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=revision or "main", local_files_only=local_only, trust_remote_code=False
+        )
     if not tokenizer.chat_template or not tokenizer.eos_token:
         missing = "chat template" if tokenizer.eos_token else "end token"
         raise SetupError(f"the tokenizer has no {missing}", source, "use the instruction-tuned version of the model")
@@ -34,7 +37,9 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     return tokenizer
 
 
-def load_processor(source: str, revision: str | None, policy: PixelPolicy, family: ModelFamily) -> Any:
+def load_processor(
+    source: str, revision: str | None, policy: PixelPolicy, family: ModelFamily, *, local_only: bool = False
+) -> Any:
     """The processor with the pixel policy applied, padding on the left.
 
     Args:
@@ -42,6 +47,7 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy, famil
         revision: branch, tag or commit on the hub.
         policy: limits of image sizes.
         family: the model's family.
+        local_only: download nothing.
 
     Raises:
         SetupError: it needs code of its own, or does not follow the pixel policy.
@@ -52,7 +58,7 @@ def load_processor(source: str, revision: str | None, policy: PixelPolicy, famil
     limits = {} if family.fixed_size else {"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels}
     with own_code_refused(source):
         processor = AutoProcessor.from_pretrained(
-            source, revision=revision or "main", trust_remote_code=False, **limits
+            source, revision=revision or "main", local_files_only=local_only, trust_remote_code=False, **limits
         )
     for name, value in family.image_settings.items():
         setattr(processor.image_processor, name, value)
