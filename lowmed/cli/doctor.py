@@ -37,16 +37,17 @@ def doctor(as_json: options.Json = False) -> None:
 def inspect_environment() -> dict[str, Any]:
     """Versions, GPU, memory, disk and known problems of this machine."""
     versions = {name: _version(name) for name in PACKAGES}
+    card, gpu_problems = _gpu()
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": versions,
-        "card": _gpu(),
+        "card": card,
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "cores": os.cpu_count(),
         "disk_free": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB in this directory",
         "offline": [name for name in ("LOWMED_OFFLINE", "HF_HUB_OFFLINE") if os.environ.get(name) == "1"],
-        "problems": problems(versions),
+        "problems": problems(versions) + gpu_problems,
     }
 
 
@@ -74,16 +75,28 @@ def _version(name: str) -> str:
         return "-"
 
 
-def _gpu() -> str:
+def _gpu() -> tuple[str, list[str]]:
+    """The GPU in words, and why torch cannot use it."""
     try:
         import torch
     except ImportError:
-        return "unknown: torch is not installed"
+        return "unknown: torch is not installed", []
+    from lowmed.engine import gpu_support
     from lowmed.engine.device import driver_present
 
+    driver, cuda = gpu_support.driver_version(), torch.version.cuda
+    wrong = [problem] if (problem := gpu_support.driver_problem(driver, cuda)) else []
     if not torch.cuda.is_available():
-        unusable = f"a driver is installed, but torch (CUDA {torch.version.cuda}) cannot use it"
-        return unusable if driver_present() else "none"
-    gpu = torch.cuda.get_device_properties(0)
-    bf16 = "bf16" if torch.cuda.get_device_capability(0) >= (8, 0) else "no bf16"
-    return f"{gpu.name}, {gpu.total_memory / 2**30:.1f} GiB, {bf16}, CUDA {torch.version.cuda}"
+        unusable = f"a driver ({driver or 'of unknown version'}) is installed, but torch (CUDA {cuda}) cannot use it"
+        return unusable if driver_present() else "none", wrong
+    gpu, capability = torch.cuda.get_device_properties(0), torch.cuda.get_device_capability(0)
+    if error := gpu_support.kernels_error(gpu.name, capability, torch.cuda.get_arch_list(), torch.__version__):
+        wrong.append(f"{error.what}; {error.fix}")
+    bf16 = "bf16" if capability >= (8, 0) else "no bf16"
+    return (
+        (
+            f"{gpu.name}, {gpu.total_memory / 2**30:.1f} GiB, compute capability {capability[0]}.{capability[1]}, {bf16}, "
+            f"driver {driver or 'of unknown version'}, CUDA {cuda}"
+        ),
+        wrong,
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed import rewards
-from lowmed.engine import patches
+from lowmed.engine import gpu_support, patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
 from lowmed.plan.architecture import known_family, reads_text_only
 from lowmed.recipe import ModelSpec, Recipe
@@ -37,14 +37,17 @@ def find_device(model: ModelSpec) -> Device:
     """The GPU, or the CPU if the model is small enough for it.
 
     Raises:
-        SetupError: the model needs a CUDA GPU or bf16, and there is none or torch cannot use it.
+        SetupError: the model needs a CUDA GPU or bf16 and there is none, or torch cannot use the GPU.
     """
     silence_libraries()
     import torch
 
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
-        bf16 = torch.cuda.get_device_capability(0) >= (8, 0)  # older GPUs emulate bf16, slowly
+        capability = torch.cuda.get_device_capability(0)
+        if error := gpu_support.kernels_error(gpu.name, capability, torch.cuda.get_arch_list(), torch.__version__):
+            raise error
+        bf16 = capability >= (8, 0)  # older GPUs emulate bf16, slowly
         family = known_family(model)
         if not bf16 and family and not family.fp16:
             raise SetupError(
@@ -64,7 +67,7 @@ def find_device(model: ModelSpec) -> Device:
         raise SetupError(
             f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use the installed NVIDIA driver",
             "torch.cuda.is_available() is False although a driver is installed",
-            "update the driver, or install a torch built for it; `lowmed doctor` shows both versions",
+            f"update the driver, or {gpu_support.OTHER_BUILD}; `lowmed doctor` shows both versions",
         )
     raise SetupError(
         f"{model.name} needs a CUDA GPU, and none was found",

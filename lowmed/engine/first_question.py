@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lowmed.engine import chat
+from lowmed.engine import chat, patches
 from lowmed.engine.device import Device
 from lowmed.engine.generate import encode
 from lowmed.engine.load import Loaded, require_end_token
@@ -49,6 +49,7 @@ def require_readable_question(
     spec = recipe.model
     if spec.name == "nano" or not samples:
         return True
+    patches.silence_transformers()
     try:
         config, processor, policy = read_files(spec, local_only=local_only)
     except SetupError:

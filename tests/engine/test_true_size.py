@@ -14,7 +14,7 @@ COMMON = (
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("large")  # 11 GiB each: never two at the same time
+@pytest.mark.xdist_group("large")  # up to 14 GiB each: never two at the same time
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
 @pytest.mark.parametrize(
     ("kind", "recipe", "small"),
