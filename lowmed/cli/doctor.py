@@ -93,10 +93,12 @@ def _gpu() -> tuple[str, list[str]]:
     if error := gpu_support.kernels_error(gpu.name, capability, torch.cuda.get_arch_list(), torch.__version__):
         wrong.append(f"{error.what}; {error.fix}")
     bf16 = "bf16" if capability >= (8, 0) else "no bf16"
-    return (
-        (
-            f"{gpu.name}, {gpu.total_memory / 2**30:.1f} GiB, compute capability {capability[0]}.{capability[1]}, {bf16}, "
-            f"driver {driver or 'of unknown version'}, CUDA {cuda}"
-        ),
-        wrong,
+    parts = (
+        gpu.name,
+        f"{gpu.total_memory / 2**30:.1f} GiB",
+        f"compute capability {capability[0]}.{capability[1]}",
+        bf16,
+        f"driver {driver or 'of unknown version'}",
+        f"CUDA {cuda}",
     )
+    return ", ".join(parts), wrong
