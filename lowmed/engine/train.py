@@ -70,7 +70,7 @@ def train(
         report: called after each step with its number and metrics.
         deadline: `time.monotonic()` at which the run must have stopped, or None.
         resume: continue from the last finished checkpoint.
-        log: gets a line for each evaluation on dev questions.
+        log: gets a line for each evaluation on dev questions, and for long waits for a judge.
 
     Returns:
         The status of the run: `finished`, or `stopped` with a checkpoint to resume from.
@@ -173,7 +173,7 @@ def _train(
 
     tracked = tracking.track(run, trainer, step, rows, data_split.open_image, is_finished)
     if not stopped_before:
-        with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards), tracked:
+        with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards, log), tracked:
             try:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             except JudgeUnavailableError as error:
@@ -221,10 +221,12 @@ def _dev_evaluation(job: TrainingJob, data_split: DataSplit, log: Log) -> "DevEv
 
 
 @contextlib.contextmanager
-def _record_judge(run: Run, run_rewards: list[rewards.Weighted]) -> Iterator[None]:
-    """Record the address and usage of the judge in the run, even if training fails."""
+def _record_judge(run: Run, run_rewards: list[rewards.Weighted], log: Log) -> Iterator[None]:
+    """Record the address and usage of the judge in the run, even if training fails. Long waits for it are logged."""
     judges = (getattr(weighted.reward, "judge", None) for weighted in run_rewards)
     judge = next((judge for judge in judges if judge), None)
+    if judge:
+        judge.log = log
     try:
         yield
     finally:
