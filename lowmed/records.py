@@ -239,6 +239,8 @@ class RunRecord(Record):
     """Share of each of several data sets in the training draws; null for a single one."""
     prompt_digests: dict[str, str] | None = None
     """Digests of the prompts for training (`train`) and for evaluation (`infer`)."""
+    reward_code: tuple[dict[str, str], ...] = ()
+    """SHA-256 of each file of the custom rewards, and of the modules of its folder that it imports."""
     image_pixels: tuple[int, int] | None = None
     """Smallest and largest number of pixels of a prepared image."""
     judge_usage: tuple[JudgeUsage, ...] = ()

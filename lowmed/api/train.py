@@ -127,7 +127,12 @@ def _train(
     progress: Progress,
     log: Log,
 ) -> "Run":
-    from lowmed.api.preconditions import require_applicable_rewards, require_readable_data, require_trainable
+    from lowmed.api.preconditions import (
+        require_applicable_rewards,
+        require_readable_data,
+        require_same_rewards,
+        require_trainable,
+    )
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
     from lowmed.data.run_identity import (
@@ -140,6 +145,8 @@ def _train(
     )
     from lowmed.engine import device
 
+    if run:
+        require_same_rewards(run)
     rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, checkpoints, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
+from lowmed.engine.checkpoint_damage import step_of
 from lowmed.engine.job import TrainingJob
+from lowmed.engine.run_rewards import recorded
 from lowmed.errors import JudgeUnavailableError, LowmedError, RunError, SetupError
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
@@ -161,7 +163,7 @@ def _train(
     step_start = pause.StepStart()
     trainer.add_callback(step_start)
     checkpoint = checkpoints.rewind(run, loaded.model, log) if resume else None
-    step = checkpoints.step_of(checkpoint)
+    step = step_of(checkpoint)
     if checkpoint:
         checkpoints.translate_errors(trainer, checkpoint)
     if dev:
@@ -173,7 +175,7 @@ def _train(
 
     tracked = tracking.track(run, trainer, step, rows, data_split.open_image, is_finished)
     if not stopped_before:
-        with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards, log), tracked:
+        with stop.handle_signals(), disk_errors(run.folder), recorded(run, run_rewards, log), tracked:
             try:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             except JudgeUnavailableError as error:
@@ -200,7 +202,7 @@ def _train(
         else:
             write_adapter(loaded.model, run.adapter)
     early = f"no higher dev accuracy in {recipe.dev.patience} evaluations" if dev and dev.stopped else None
-    run.update(status="finished", reason=early, adapter_step=checkpoints.step_of(best) if best else step)
+    run.update(status="finished", reason=early, adapter_step=step_of(best) if best else step)
     if dev:
         ended = [f"stopped at step {step}: {early}"] if early else []
         for line in (*ended, *dev_figures.summary(dev.lines, recipe.dev.keep)):
@@ -218,20 +220,6 @@ def _dev_evaluation(job: TrainingJob, data_split: DataSplit, log: Log) -> "DevEv
     return DevEvaluation(
         job, questions, dev_figures.questions_digest(data_split, questions), data_split.open_image, log
     )
-
-
-@contextlib.contextmanager
-def _record_judge(run: Run, run_rewards: list[rewards.Weighted], log: Log) -> Iterator[None]:
-    """Record the address and usage of the judge in the run, even if training fails. Long waits for it are logged."""
-    judges = (getattr(weighted.reward, "judge", None) for weighted in run_rewards)
-    judge = next((judge for judge in judges if judge), None)
-    if judge:
-        judge.log = log
-    try:
-        yield
-    finally:
-        if judge:
-            run.update(judge_usage=[*run.record.judge_usage, judge.usage()])
 
 
 def _trainer(job: TrainingJob) -> Any:
@@ -289,8 +277,8 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
 
 def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     """The split of a step into forward passes: from the planner, or as recorded in a resumed run."""
-    if recorded := run.record.batch:
-        return Batch(**recorded)
+    if batch := run.record.batch:
+        return Batch(**batch)
     used = loaded.device
     sizes = architecture.from_config(loaded.model.config.to_dict())
     size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)
