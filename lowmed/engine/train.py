@@ -153,7 +153,7 @@ def _train(
         start=chat.assistant_start(loaded.processor, family),
         tokenizer=loaded.tokenizer if loaded.family.text_only else None,
     )
-    job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size))
+    job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size), log)
     trainer = _trainer(job)
     stop = callbacks.StopSignal(deadline)
     dev = _dev_evaluation(job, data_split, log)
@@ -182,6 +182,9 @@ def _train(
                 step_start.save_checkpoint(trainer)
                 stop.reason = error.what
                 log(f"judge   {error.what}\n        at {error.where}; {error.fix}")
+            except out_of_memory.SamplingError:
+                step_start.save_checkpoint(trainer)
+                raise
             except torch.OutOfMemoryError as error:
                 raise out_of_memory.stopped_by(trainer, run, step_start, log) from error
         step = trainer.state.global_step
