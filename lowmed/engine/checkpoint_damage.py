@@ -16,6 +16,7 @@ _STATE_NUMBERS = (
     "epoch", "max_steps", "num_train_epochs", "total_flos", "num_input_tokens_seen", "logging_steps", "eval_steps",
     "save_steps",
 )  # fmt: skip
+_SCHEDULER_FLAGS = ("_is_initial", "_get_lr_called_within_step", "verbose")
 
 
 def step_of(folder: Path | None) -> int:
@@ -98,15 +99,26 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
-def _trained_shapes(model: Any) -> list[tuple[int, ...]]:
-    return [tuple(weight.shape) for weight in model.parameters() if weight.requires_grad]
+def _trained_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of the trained weights by the names that PEFT stores, in the order of the optimizer."""
+    trained = ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+    return {name.replace(".default.", "."): tuple(weight.shape) for name, weight in trained}
 
 
-def _load(file: Path) -> Any:
-    """The content of a file of torch: tensors and plain values only, never code."""
+def load_torch(file: Path) -> Any:
+    """The content of a file of torch: tensors and plain values only, never code.
+
+    Raises:
+        ValueError: it is larger in memory than on the disk.
+    """
+    import zipfile
+
     import torch
     from transformers.trainer_pt_utils import safe_globals
 
+    with zipfile.ZipFile(file) as archive:
+        if any(member.file_size > member.compress_size for member in archive.infolist()):
+            raise ValueError("it is compressed")
     with safe_globals():  # numpy's generator state
         return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -115,31 +127,62 @@ def _check_weights(file: Path, model: Any) -> str | None:
     from safetensors import safe_open
 
     with safe_open(str(file), framework="pt") as opened:
-        shapes = sorted(tuple(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
-    return None if shapes == sorted(_trained_shapes(model)) else "its shapes are not those of the adapter"
+        names = {name.replace(".default.", "."): name for name in opened.keys()}  # noqa: SIM118
+        shapes = {name: tuple(opened.get_slice(stored).get_shape()) for name, stored in names.items()}
+    return None if shapes == _trained_shapes(model) else "its weights are not those of the adapter"
 
 
 def _check_optimizer(file: Path, model: Any) -> str | None:
-    state = _load(file)
-    left = _trained_shapes(model)
-    if sum(len(group["params"]) for group in state["param_groups"]) != len(left):
+    import torch
+
+    state, shapes = load_torch(file), list(_trained_shapes(model).values())
+    if set(state) != {"state", "param_groups"}:
+        return "it is not the state of an optimizer"
+    for group in state["param_groups"]:
+        if not {"lr", "betas", "eps", "weight_decay"} <= set(group) or not all(map(_is_setting, group.items())):
+            return "settings are missing, or others"
+    if [number for group in state["param_groups"] for number in group["params"]] != list(range(len(shapes))):
         return "it is of another adapter"
-    if not all({"lr", "betas", "eps", "weight_decay"} <= set(group) for group in state["param_groups"]):
-        return "settings are missing"
-    for values in state["state"].values():  # a weight that had no gradient yet has none
-        shapes = {tuple(values[name].shape) for name in ("exp_avg", "exp_avg_sq")}
-        values["step"].item()
-        if len(shapes) != 1 or not shapes <= set(left):
+    for number, values in state["state"].items():  # a weight that had no gradient yet has none
+        first, second, step = values["exp_avg"], values["exp_avg_sq"], values["step"]
+        tensors = all(isinstance(value, torch.Tensor) and value.is_floating_point() for value in values.values())
+        if not tensors or {*values} != {"exp_avg", "exp_avg_sq", "step"} or step.numel() != 1 or step.dim():
+            return "its values are not those of AdamW"
+        if type(number) is not int or not tuple(first.shape) == tuple(second.shape) == shapes[number]:
             return "its shapes are not those of the adapter"
-        left.remove(shapes.pop())
     return None
 
 
+def _is_setting(item: tuple[Any, Any]) -> bool:
+    """Whether a setting of an optimizer is one that AdamW of torch has in training. Its other settings are numbers."""
+    name, value = item
+    if name == "params":
+        return isinstance(value, list)
+    if name == "betas":
+        return len(value) == 2 and all(type(one) in (int, float) and 0 <= one < 1 for one in value)
+    if name == "decoupled_weight_decay":
+        return value is True
+    if name in ("amsgrad", "maximize", "capturable", "differentiable"):
+        return value is False
+    if name in ("foreach", "fused"):
+        return value is None or isinstance(value, bool)
+    return isinstance(name, str) and type(value) in (int, float) and 0 <= value < math.inf
+
+
 def _check_scheduler(file: Path, _model: Any) -> str | None:
-    state = _load(file)
+    state = load_torch(file)
+    required = {"base_lrs", "last_epoch", "_step_count", "_last_lr", "lr_lambdas"}
+    if not required <= set(state) <= {*required, *_SCHEDULER_FLAGS}:
+        return "it is not the state of a scheduler"
+    if not all(function in (None, {}) for function in state["lr_lambdas"]):
+        return "it is not the state of a scheduler"
     numbers = [state["last_epoch"], state["_step_count"], *state["base_lrs"], *state["_last_lr"]]
-    is_plain = all(isinstance(number, int | float) for number in numbers)
-    return None if is_plain and state["last_epoch"] == step_of(file.parent) else "it is of another step"
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        return "a number is missing"
+    groups = len(load_torch(file.with_name("optimizer.pt"))["param_groups"])
+    if any(len(state[name]) != groups for name in ("base_lrs", "_last_lr", "lr_lambdas")):
+        return "it is of another optimizer"
+    return None if state["last_epoch"] == step_of(file.parent) else "it is of another step"
 
 
 def _check_generators(file: Path, _model: Any) -> str | None:
@@ -148,7 +191,7 @@ def _check_generators(file: Path, _model: Any) -> str | None:
     import numpy as np
     import torch
 
-    state = _load(file)
+    state = load_torch(file)
     random.Random().setstate(state["python"])
     np.random.RandomState().set_state(state["numpy"])
     torch.Generator().set_state(state["cpu"])
