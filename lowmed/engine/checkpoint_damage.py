@@ -11,6 +11,7 @@ from lowmed.run import COMPLETE
 
 # Without one of them a resumed run would differ, or not start.
 NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+MOST = 2**53  # a larger integer may be no float
 FOREIGN = ("model.safetensors", "pytorch_model.bin", "config.json", "adapter_model.bin", "optimizer.bin")
 _STATE_NUMBERS = (
     "epoch", "max_steps", "num_train_epochs", "total_flos", "num_input_tokens_seen", "logging_steps", "eval_steps",
@@ -166,7 +167,7 @@ def _is_setting(item: tuple[Any, Any]) -> bool:
         return value is False
     if name in ("foreach", "fused"):
         return value is None or isinstance(value, bool)
-    return isinstance(name, str) and type(value) in (int, float) and 0 <= value < math.inf
+    return isinstance(name, str) and type(value) in (int, float) and 0 <= value < MOST
 
 
 def _check_scheduler(file: Path, _model: Any) -> str | None:
@@ -177,7 +178,7 @@ def _check_scheduler(file: Path, _model: Any) -> str | None:
     if not all(function in (None, {}) for function in state["lr_lambdas"]):
         return "it is not the state of a scheduler"
     numbers = [state["last_epoch"], state["_step_count"], *state["base_lrs"], *state["_last_lr"]]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+    if not all(type(number) in (int, float) and 0 <= number < MOST for number in numbers):
         return "a number is missing"
     groups = len(load_torch(file.with_name("optimizer.pt"))["param_groups"])
     if any(len(state[name]) != groups for name in ("base_lrs", "_last_lr", "lr_lambdas")):

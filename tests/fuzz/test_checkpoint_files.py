@@ -190,6 +190,7 @@ CASES: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ("optimizer.pt", "settings are missing", with_content(lambda state: state["param_groups"][0].update(amsgrad=True))),
     ("optimizer.pt", "settings are missing", with_content(lambda state: state["param_groups"][0].update(foreach=1.5))),
     ("optimizer.pt", "settings are missing", with_content(lambda state: state["param_groups"][0].update(betas=[2, 2]))),
+    ("optimizer.pt", "settings are missing", with_content(lambda state: state["param_groups"][0].update(eps=2**70))),
     ("optimizer.pt", "another adapter", with_content(lambda state: state["param_groups"][0].update(params=[1, 0]))),
     ("optimizer.pt", "another adapter", with_content(lambda state: state["param_groups"][0].update(params=[{}, 1]))),
     ("optimizer.pt", "not those of AdamW", with_content(lambda state: state["state"][0].update(step=torch.ones(2)))),
