@@ -217,8 +217,9 @@ def bridged(folder: Path) -> Any:
         str(file.relative_to(folder)): sorted(json.loads(line).get("id") for line in file.read_text().splitlines())
         for file in sorted(folder.glob("*-probe/*.jsonl"))
     }
-    runs = [json.loads(file.read_text())["status"] for file in sorted(folder.glob("*/run.json"))]
-    adapters = [file.parent.parent.name for file in folder.glob("*/adapter/adapter_model.safetensors")]
+    # A run that is killed while it is created may leave a hidden folder.
+    runs = [json.loads(file.read_text())["status"] for file in sorted(folder.glob("[!.]*/run.json"))]
+    adapters = [file.parent.parent.name for file in sorted(folder.glob("[!.]*/adapter/adapter_model.safetensors"))]
     return record["status"], [stage["stage"] for stage in record["stages"]], probes, runs, adapters
 
 
