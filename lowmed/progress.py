@@ -6,6 +6,7 @@ from typing import Protocol
 
 Advance = Callable[[int, str], None]  # called with the number of items done, and a note
 Log = Callable[[str], None]
+SECONDS_BETWEEN_LINES = 20.0  # where no bar is shown
 
 
 class Progress(Protocol):

@@ -227,6 +227,10 @@ class RunRecord(Record):
     """Fields of the planner's `Batch`; a resumed run keeps them."""
     batch_halved_after: int | None = None
     """Step after which GPU memory ran out; `batch` has had at most half the rows in a forward pass since."""
+    sampling_halved_after: int | None = None
+    """Step after which GPU memory ran out in sampling; `batch` has had half the completions at once since."""
+    rows_per_draw: int | None = None
+    """Completions whose random numbers are drawn together since then, so that the tokens stay the same."""
     base_commit: str | None = None
     """Hub commit of the base model."""
     python: str | None = None
@@ -239,6 +243,8 @@ class RunRecord(Record):
     """Share of each of several data sets in the training draws; null for a single one."""
     prompt_digests: dict[str, str] | None = None
     """Digests of the prompts for training (`train`) and for evaluation (`infer`)."""
+    reward_code: tuple[dict[str, str], ...] = ()
+    """SHA-256 of each file of the custom rewards, and of the modules of its folder that it imports."""
     image_pixels: tuple[int, int] | None = None
     """Smallest and largest number of pixels of a prepared image."""
     judge_usage: tuple[JudgeUsage, ...] = ()

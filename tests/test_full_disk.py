@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def limited(folder: Path, size: int, *arguments: str) -> subprocess.CompletedPro
         [sys.executable, "-m", "lowmed", *arguments],
         cwd=folder,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # Python would keep half a compiled module
         capture_output=True,
         text=True,
         check=False,

@@ -31,13 +31,14 @@ from lowmed.ship import merge_job, verify  # noqa: F401
 from lowmed.ship.gguf import export  # noqa: F401
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.copyfile"}
 
-def child(arguments, folder, kill_at, report):
+def child(arguments, folder, within, kill_at, report):
     count = 0
     def watch(event, details):
         nonlocal count
         if event in EVENTS and isinstance(details[0], (str, os.PathLike)):
             writes = event != "open" or (isinstance(details[2], int) and details[2] & (os.O_WRONLY | os.O_RDWR))
-            if writes and os.path.abspath(os.fspath(details[0])).startswith(folder):
+            path = os.path.abspath(os.fspath(details[0])) if writes else ""
+            if path.startswith(folder) and within in path:
                 count += 1
                 if count == kill_at:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -53,11 +54,11 @@ def child(arguments, folder, kill_at, report):
         json.dump([count, code, out.getvalue()[-2000:]], file)
     os._exit(0)
 
-def run(arguments, folder, kill_at=0):
+def run(arguments, folder, within, kill_at=0):
     report = f"{sys.argv[1]}.report"
     pid = os.fork()
     if pid == 0:
-        child(arguments, folder, kill_at, report)
+        child(arguments, folder, within, kill_at, report)
     os.waitpid(pid, 0)
     if not os.path.exists(report):
         return None  # killed
@@ -66,25 +67,24 @@ def run(arguments, folder, kill_at=0):
     os.remove(report)
     return result
 
-def kill(case, points):
-    first, out = case["first"], case["out"]
+def kill(case):
+    first, out, within, points = case["first"], case["out"], case["within"], case["points"]
     folder = os.path.dirname(out)
-    reports = [run(first, folder)]
+    reports = [run(first, folder, within)]
     shutil.copytree(out, f"{out}.0")
     total = reports[0][0]
     step = -(-total // points) if points else 1
     for point in range(max(1, step // 2), total + 1, step):
         shutil.rmtree(out)
-        run(first, folder, point)
+        run(first, folder, within, point)
         def again(kill_at):
-            return run(case["again"] if os.path.exists(out) else first, folder, kill_at)
+            return run(case["again"] if os.path.exists(out) else first, folder, within, kill_at)
         reports.append([point, again(max(1, point // 2)), again(0)])
         shutil.copytree(out, f"{out}.{point}")
     return reports
 
 with open(sys.argv[1]) as file:
-    cases, points = json.load(file)
-results = [kill(case, points) for case in cases]
+    results = [kill(case) for case in json.load(file)]
 with open(sys.argv[1], "w") as file:
     json.dump(results, file)
 """
@@ -92,24 +92,33 @@ with open(sys.argv[1], "w") as file:
 
 @dataclass(frozen=True)
 class Case:
-    """A command, how to repeat it once `out` exists, what has to be equal then, and its exit code."""
+    """A command, how to repeat it once `out` exists, what has to be equal then, its exit code, and where it is killed.
+
+    It is killed at this number of points. Only operations on paths that contain the text `within` count.
+    """
 
     out: Path
     first: list[str]
     again: list[str]
     content: Callable[[Path], Any]
     code: int = 0
+    within: str = ""
+    points: int = POINTS
 
 
-def killed_everywhere(place: Path, *cases: Case, points: int = POINTS) -> int:
+def killed_everywhere(place: Path, *cases: Case) -> int:
     """Kill `first`, then `again`, at the same operations; repeat `again`; compare with an undisturbed run.
 
     Returns:
         The number of operations of all undisturbed runs.
     """
     job = place / "job.json"
-    described = [{"out": str(case.out), "first": case.first, "again": case.again} for case in cases]
-    job.write_text(json.dumps([described, 0 if ALL else points]))
+    described = [
+        {"out": str(case.out), "first": case.first, "again": case.again, "within": case.within,
+         "points": 0 if ALL else case.points}
+        for case in cases
+    ]  # fmt: skip
+    job.write_text(json.dumps(described))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", RUNNER, str(job)], cwd=place, check=True, env=environment)
     operations = 0
@@ -187,17 +196,17 @@ def test_eval_merge_and_export_killed_anywhere_give_the_same_files(tmp_path: Pat
     merge = ["merge", str(run), "--out", str(merged), "--questions", "2"]
     export = ["export", str(run), "--to", "gguf", "--out", str(gguf), "--questions", "0"]
     cases = (
-        Case(evaluation, evaluate, evaluate, every_byte),
-        Case(merged, merge, merge, shipped),
-        Case(gguf, export, export, shipped),
+        Case(evaluation, evaluate, evaluate, every_byte, points=1),
+        Case(merged, merge, merge, shipped, points=1),
+        Case(gguf, export, export, shipped, points=1),
     )
-    assert killed_everywhere(tmp_path, *cases, points=1) > 30
+    assert killed_everywhere(tmp_path, *cases) > 30
 
 
 BRIDGE = [
     "bridge", "--recipe", "medbridge", "--nano", "prompts.train=reasoning", "bridge.questions=2", "bridge.samples=2",
     "bridge.rounds=1", "bridge.sft.max_steps=1", "bridge.sft.prompts_per_step=2", "method.num_generations=2",
-    "eval.max_new_tokens=8", "method.rewards=[{name: accuracy}, {name: format}]",
+    "method.rewards=[{name: accuracy}, {name: format}]",
 ]  # fmt: skip
 
 
@@ -208,13 +217,30 @@ def bridged(folder: Path) -> Any:
         str(file.relative_to(folder)): sorted(json.loads(line).get("id") for line in file.read_text().splitlines())
         for file in sorted(folder.glob("*-probe/*.jsonl"))
     }
-    runs = [json.loads(file.read_text())["status"] for file in sorted(folder.glob("*/run.json"))]
-    adapters = [file.parent.parent.name for file in folder.glob("*/adapter/adapter_model.safetensors")]
+    # A run that is killed while it is created may leave a hidden folder.
+    runs = [json.loads(file.read_text())["status"] for file in sorted(folder.glob("[!.]*/run.json"))]
+    adapters = [file.parent.parent.name for file in sorted(folder.glob("[!.]*/adapter/adapter_model.safetensors"))]
     return record["status"], [stage["stage"] for stage in record["stages"]], probes, runs, adapters
 
 
-def test_a_bridge_killed_anywhere_ends_with_the_same_stages(tmp_path: Path) -> None:
-    out = tmp_path / "work/bridge"
-    out.parent.mkdir()
-    case = Case(out, [*BRIDGE, "--out", str(out)], ["bridge", "--resume", str(out)], bridged, code=1)
-    assert killed_everywhere(tmp_path, case, points=1) > 30
+RL = ["bridge.support=0", "bridge.questions=4", "eval.max_new_tokens=32", "method.prompts_per_step=2",
+      "method.max_steps=2", "method.save_steps=1", "method.max_completion_length=8"]  # fmt: skip
+
+
+def reinforced(folder: Path) -> Any:
+    """What `bridged` compares, and the whole result of the RL stage: it does not depend on the probe's completions."""
+    return bridged(folder), trained(folder / "2-grpo"), (folder / "2-grpo/rollouts.jsonl").read_bytes()
+
+
+def test_a_bridge_killed_anywhere_ends_with_the_same_stages_and_the_same_adapter(tmp_path: Path) -> None:
+    refused, ready = tmp_path / "work/bridge", tmp_path / "rl/bridge"
+
+    def case(out: Path, settings: list[str], content: Callable[[Path], Any], **options: Any) -> Case:
+        out.parent.mkdir()
+        return Case(out, [*BRIDGE, *settings, "--out", str(out)], ["bridge", "--resume", str(out)], content, **options)
+
+    cases = (
+        case(refused, ["eval.max_new_tokens=8"], bridged, code=1, points=1),
+        case(ready, RL, reinforced, within="2-grpo"),
+    )
+    assert killed_everywhere(tmp_path, *cases) > 150

@@ -44,8 +44,10 @@ def extend_training(
 
     Raises:
         RecipeError: the overrides change other keys, or leave nothing to train.
-        RunError: the run has no checkpoint, or is being trained, or the new directory exists.
+        RunError: the run has no checkpoint, or is being trained, or the new directory exists, or
+            the code of its rewards has changed.
     """
+    from lowmed.api.preconditions import require_same_rewards
     from lowmed.api.train import resume_training
     from lowmed.rewards import require_trusted
     from lowmed.run import RECIPE, open_run, require_new_run
@@ -53,6 +55,7 @@ def extend_training(
     source = open_run(fspath(run))
     require_new_run(Path(out))
     recipe = _extended_recipe(source.folder / RECIPE, source.recipe, overrides)
+    require_same_rewards(source)
     require_trusted(recipe.method.reward_specs)  # before anything is copied
     with source.lock():
         extended = _copy(source, recipe, Path(out), log)
@@ -88,13 +91,7 @@ def _copy(source: "Run", recipe: "Recipe", out: Path, log: Log) -> "Run":
     from lowmed.files import disk_errors, utc_now
     from lowmed.run import create_run
 
-    record, checkpoint = source.record, source.last_checkpoint()
-    if checkpoint is None:
-        raise RunError(
-            "the run has no checkpoint to continue from",
-            str(source.checkpoints),
-            f"start a new run from its adapter: lora.start={source}",
-        )
+    record, checkpoint = source.record, _intact_checkpoint(source, log)
     step = int(checkpoint.name.rpartition("-")[2])
     if step >= recipe.method.max_steps:
         raise RecipeError(
@@ -109,15 +106,22 @@ def _copy(source: "Run", recipe: "Recipe", out: Path, log: Log) -> "Run":
             f"dev.patience={recipe.dev.patience}",
             "raise dev.patience too, or set dev.patience=null",
         )
+    best = dev.best_line(lines)
+    best_adapter = _best_adapter(source, best["step"]) if best else None
+    if best and best_adapter is None and recipe.dev.keep == "best":
+        raise RecipeError(
+            f"the adapter with the highest dev accuracy, that of step {best['step']}, was not kept",
+            f"dev.keep=best, {source}",
+            "extend it with dev.keep=last",
+        )
     extended = create_run(recipe, record.name, out=str(out))
     with disk_errors(out):
         for name in (*DATA, *RECORDS):
             if (source.folder / name).is_file():
                 shutil.copyfile(source.folder / name, out / name)
         shutil.copytree(checkpoint, extended.checkpoints / checkpoint.name)
-        best = dev.best_line(lines)
-        if best and (folder := _best_adapter(source, best["step"])):
-            copy_adapter(folder, out / "best" / f"step-{best['step']}")
+        if best and best_adapter:
+            copy_adapter(best_adapter, out / "best" / f"step-{best['step']}")
     kept = {"recipe_digest", "started", "name", "status", "format"}
     state = {name: value for name, value in record.as_json().items() if name not in kept}
     origin = f"{source.folder.resolve().name}, step {step}"
@@ -128,12 +132,43 @@ def _copy(source: "Run", recipe: "Recipe", out: Path, log: Log) -> "Run":
     return extended
 
 
+def _intact_checkpoint(source: "Run", log: Log) -> Path:
+    """The last intact checkpoint; a line names damaged ones, which stay where they are.
+
+    Raises:
+        RunError: there is none.
+    """
+    from lowmed.engine.checkpoint_damage import change
+    from lowmed.engine.checkpoints import none_intact
+
+    reasons: dict[Path, str] = {}
+    for checkpoint in source.complete_checkpoints():
+        if reason := change(checkpoint):
+            reasons[checkpoint] = reason
+            continue
+        if reasons:
+            damaged = ", ".join(f"{folder.name} is damaged ({why})" for folder, why in reasons.items())
+            log(f"extend  {damaged}; it starts from {checkpoint.name}")
+        return checkpoint
+    if reasons:
+        raise none_intact(source, reasons)
+    raise RunError(
+        "the run has no checkpoint to continue from",
+        str(source.checkpoints),
+        f"start a new run from its adapter: lora.start={source}",
+    )
+
+
 def _best_adapter(source: "Run", step: int) -> Path | None:
-    """The adapter of a step: that of the finished run, or one that an unfinished run keeps."""
+    """The adapter of a step: of the finished run, one that an unfinished run keeps, or that of a checkpoint."""
+    from lowmed.engine.checkpoint_damage import change
+
     if source.record.adapter_step == step and source.adapter.is_dir():
         return source.adapter
-    folder = source.folder / "best" / f"step-{step}"
-    return folder if folder.is_dir() else None
+    folder, checkpoint = source.folder / "best" / f"step-{step}", source.checkpoints / f"checkpoint-{step}"
+    if folder.is_dir():
+        return folder
+    return checkpoint if checkpoint in source.complete_checkpoints() and not change(checkpoint) else None
 
 
 def _schedule_lines(before: "Recipe", after: "Recipe", step: int) -> list[str]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lowmed.recipe import Recipe
     from lowmed.rewards import Weighted
     from lowmed.rewards.abstention import Abstention
+    from lowmed.run import Run
     from lowmed.sample import Sample
 
 # What the training questions lack if a reward abstains on them, as part of a fix.
@@ -42,6 +43,23 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     require_start(recipe.lora, recipe.model)
     require_tracker(recipe.track)
     return built
+
+
+def require_same_rewards(run: "Run") -> None:
+    """Check that the code of a run's custom rewards, and of their local modules, is still the same.
+
+    Raises:
+        RunError: it has changed. Nothing of it was executed.
+    """
+    from lowmed.errors import RunError
+    from lowmed.rewards import code_changes
+
+    if changes := code_changes(run.record.reward_code, run.recipe.method.reward_specs):
+        raise RunError(
+            "the code of the rewards has changed since this run started",
+            "\n".join(changes),
+            "restore these files, whose SHA-256 are under reward_code in run.json, or start a new run",
+        )
 
 
 def require_readable_data(recipe: "Recipe", split: "DataSplit") -> None:

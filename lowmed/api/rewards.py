@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lowmed.recipe import Recipe
     from lowmed.rewards.check import RewardsReport
     from lowmed.rewards.embedding_calibration import EmbeddingCalibration
-    from lowmed.rewards.trust import RewardFile
+    from lowmed.rewards.local_code import RewardCode
     from lowmed.sample import Sample
 
 
@@ -102,35 +102,39 @@ def check_rewards(recipe: "Recipe") -> "RewardsReport":
     return replace(report, search=searched, failures=(*report.failures, *searched.failures))
 
 
-def reward_file(path: str | PathLike[str]) -> "RewardFile":
-    """Read a file with custom rewards, without executing it.
+def reward_code(path: str | PathLike[str]) -> "RewardCode":
+    """Read a file with custom rewards and the modules of its folder that it imports, without executing any.
 
     Raises:
-        RecipeError: there is no such file, or it is no Python file of a normal size.
+        RecipeError: there is no such file, or one of them is no Python file of a normal size.
     """
-    from lowmed.rewards.trust import read_reward_file
+    from lowmed.rewards.local_code import read_reward_code
 
-    return read_reward_file(Path(fspath(path)), "the file with rewards")
+    return read_reward_code(Path(fspath(path)), "the file with rewards")
 
 
-def trust_reward(file: "RewardFile | str | PathLike[str]") -> str:
+def trust_reward(file: "RewardCode | str | PathLike[str]") -> str:
     """Allow a Python file to run as a custom reward on this machine, without a question, until its content changes.
 
+    The modules of its folder that it imports are allowed too.
+
     Args:
-        file: the file; read it first, because it runs with all of your rights.
+        file: the file; read it and these modules first, because they run with all of your rights.
 
     Returns:
         The SHA-256 of its content.
 
     Raises:
-        RecipeError: as `reward_file`.
+        RecipeError: there is no such file, or it is no Python file of a normal size.
         SetupError: the list of approved files cannot be written.
     """
-    from lowmed.rewards.trust import RewardFile, approve
+    from lowmed.rewards.local_code import RewardCode
+    from lowmed.rewards.trust import approve
 
-    read = file if isinstance(file, RewardFile) else reward_file(file)
-    approve(read)
-    return read.digest
+    code = file if isinstance(file, RewardCode) else reward_code(file)
+    for read in code.files:
+        approve(read)
+    return code.main.digest
 
 
 def calibrate_embedding(recipe: "Recipe", model: str, out: Path | None = None) -> "EmbeddingCalibration":

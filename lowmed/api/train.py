@@ -131,6 +131,7 @@ def _train(
         require_applicable_rewards,
         require_readable_data,
         require_readable_question,
+        require_same_rewards,
         require_trainable,
     )
     from lowmed.data import for_recipe
@@ -145,6 +146,8 @@ def _train(
     )
     from lowmed.engine import device
 
+    if run:
+        require_same_rewards(run)
     rewards = require_trainable(recipe)
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)

@@ -8,6 +8,8 @@ from lowmed.ship.records import VerifyReport
 
 if TYPE_CHECKING:
     from lowmed.evaluation.target import EvalTarget
+    from lowmed.run import Run
+    from lowmed.ship.records import Check
 
 
 def verify(
@@ -54,6 +56,8 @@ def verify(
     checks = check_files(adapter, folder, tensors)
     if not all(check.passed for check in checks):
         return VerifyReport(tuple(checks), measured=False)
+    if target.run:
+        checks += reward_checks(target.run)
     question_set = load_questions(target, on or (None if target.run else "phantom"), path, questions)
     if merged:
         inputs = MergeInputs(folder, tensors, adapter, target_tensors(adapter, tensors), "original")
@@ -66,6 +70,19 @@ def verify(
         [parity] = measure_parity(target.model, merged, question_set, outputs)
         checks.append(parity_check(parity))
     return VerifyReport(tuple(checks), measured=True, parity=parity)
+
+
+def reward_checks(run: "Run") -> "list[Check]":
+    """Whether the code of custom rewards is that of the run. Files that are not on this machine are not compared."""
+    from lowmed.rewards import code_changes
+    from lowmed.rewards.custom import file_of, is_custom
+    from lowmed.ship.records import REWARD_CODE, Check
+
+    names = [spec.name for spec in run.recipe.method.reward_specs if is_custom(spec.name)]
+    if not run.record.reward_code or not any(file_of(name).expanduser().is_file() for name in names):
+        return []
+    changes = code_changes(run.record.reward_code, run.recipe.method.reward_specs)
+    return [Check(REWARD_CODE, not changes, "; ".join(changes) or f"{', '.join(names)}, with their modules")]
 
 
 def _existing(folder: str | PathLike[str] | None) -> Path | None:

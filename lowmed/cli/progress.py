@@ -5,10 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lowmed.progress import Advance
+from lowmed.progress import SECONDS_BETWEEN_LINES, Advance
 from lowmed.terminal import visible
-
-SECONDS_BETWEEN_LINES = 20
 
 
 def info(text: str = "") -> None:

@@ -145,21 +145,27 @@ def trust(
     lowmed rewards trust mine.py
     lowmed rewards trust mine.py --yes
 
-    Read the file first: it runs with all of your rights. Every command refuses a file that was not allowed, or that
-    has changed since. Digest and path are stored in ~/.config/lowmed/trusted_rewards.jsonl.
+    Read the file first: it runs with all of your rights. The modules of its folder that it imports are listed and
+    allowed too. Every command refuses a file that was not allowed, or that has changed since. Digests and paths are
+    stored in ~/.config/lowmed/trusted_rewards.jsonl.
     """
     from lowmed.api import rewards
     from lowmed.errors import SetupError
 
-    read = rewards.reward_file(file)
-    path = "".join(character if character.isprintable() else "?" for character in str(read.path.resolve()))
-    typer.echo(f"file    {path}\nsize    {len(read.content):,} bytes\nSHA-256 {read.digest}", err=True)
+    code = rewards.reward_code(file)
+    paths = [
+        "".join(character if character.isprintable() else "?" for character in str(one.path.resolve()))
+        for one in code.files
+    ]
+    for read, path, label in zip(code.files, paths, ["file", *["imports"] * len(code.modules)], strict=True):
+        typer.echo(f"{label:7} {path}\nsize    {len(read.content):,} bytes\nSHA-256 {read.digest}", err=True)
+    them, they = ("these files", "they") if code.modules else ("the file", "it")
     if not yes and not sys.stdin.isatty():
-        raise SetupError("nothing was allowed: there is no terminal to ask on", path, "add --yes")
+        raise SetupError("nothing was allowed: there is no terminal to ask on", paths[0], "add --yes")
     if not yes:
-        typer.confirm("Did you read the file, and may it run on this machine?", abort=True, err=True)
-    rewards.trust_reward(read)
-    typer.echo("trusted until its content changes", err=True)
+        typer.confirm(f"Did you read {them}, and may {they} run on this machine?", abort=True, err=True)
+    rewards.trust_reward(code)
+    typer.echo("trusted until the content changes", err=True)
 
 
 def _search_lines(report: "SearchReport") -> Iterable[str]:

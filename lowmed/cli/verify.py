@@ -9,6 +9,7 @@ import typer
 from lowmed.cli import options
 from lowmed.cli.merge import Base, On, PathTo, show_checks
 from lowmed.cli.progress import info
+from lowmed.ship.records import REWARD_CODE
 
 Target = Annotated[
     str, typer.Argument(metavar="RUN|ADAPTER", help="A finished run, or a folder with adapter_config.json.")
@@ -44,6 +45,10 @@ def verify(
         print(json.dumps(report.as_json(), indent=2))
     else:
         show_checks(report)
-        info("the adapter passed every check" if report.passed else "do not use this adapter: a check failed")
+        failed = [check.name for check in report.checks if not check.passed]
+        if failed == [REWARD_CODE]:
+            info("the adapter passed every check, but the code of its rewards has changed since it was trained")
+        else:
+            info("do not use this adapter: a check failed" if failed else "the adapter passed every check")
     if not report.passed:
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ from lowmed import prompt
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, patches, train
 from lowmed.engine.load import Loaded
-from lowmed.engine.out_of_memory import SmallerBatchError
+from lowmed.engine.out_of_memory import SmallerBatchError, sampling_error
 from lowmed.engine.profiler import Profiler
 from lowmed.errors import SetupError
 from lowmed.nano import phantom
@@ -80,6 +80,8 @@ def dry_run(recipe: Recipe) -> MeasuredRun:
                     hardware.card,
                     "lower method.per_device_train_batch_size, or model.max_image_tokens",
                 ) from error
+            if run.record.sampling_halved_after is not None:
+                raise sampling_error(run.record.sampling_halved_after, run.record.rows_per_draw or 0)
     if hardware.type == "cuda" or model.parameters < SMALL_MODEL:  # else the completions take an hour on a CPU
         profiler.timing = False
         gc.collect()  # frees the trainer and its optimizer, which an evaluation does not have

@@ -123,8 +123,8 @@ def probe(
         rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=SUPPORT if support is None else support
     )
     result = ProbeReport(**dict(settings), **figures, folder=folder)
-    result.write(folder / PROBE_FILE)
     difficulty.write(folder / difficulty.FILE, rows[SAMPLED])
+    result.write(folder / PROBE_FILE)  # the last one: a resumed bridge takes it for the end of the probe
     return result
 
 

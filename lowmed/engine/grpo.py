@@ -2,24 +2,25 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed.engine import chat, row_selection
+from lowmed.engine import chat, out_of_memory, row_selection
 from lowmed.engine.device import choose_rollout, kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, packing
 from lowmed.engine.prefix.decode_compiled import CompiledDecoder
-from lowmed.engine.prefix.sampling import Sampling, deduplicate, generate, unwrapped
+from lowmed.engine.prefix.sampling import Sampling, deduplicate, unwrapped
 from lowmed.engine.resumable import ResumableTrainer
 from lowmed.engine.rollouts import RewardFunction, reward_functions
 from lowmed.engine.row_selection import Inputs
-from lowmed.errors import SetupError
+from lowmed.engine.sampler import Sampler
 from lowmed.methods import GrpoSpec
 
 
@@ -50,6 +51,9 @@ def build(job: TrainingJob) -> GRPOTrainer:
         job.size.rows_per_generate,
         compiled,
     )
+    if isinstance(trainer, SharedPrefixTrainer):
+        trainer.sampler.rows_per_draw = job.run.record.rows_per_draw
+        trainer.sampler.sample_less = partial(out_of_memory.sample_less, job.run, job.log)
     if ema:
         trainer.add_callback(ema)
     return trainer
@@ -119,10 +123,10 @@ def build_trainer(
         return ResumableTrainer(**options)
     trainer = SharedPrefixTrainer(**options)
     decoder = CompiledDecoder() if compiled else decode.Decoder()
-    trainer.sampling = Sampling(
+    sampling = Sampling(
         method.max_completion_length, method.temperature, loaded.suppressed, trainer.eos_token_ids, decoder
     )
-    trainer.rows_per_generate = rows_per_generate
+    trainer.sampler = Sampler(sampling, rows_per_generate)
     trainer.gradient_checkpointing = gradient_checkpointing
     trainer.skip_zero_variance = method.skip_zero_variance_groups and method.beta == 0
     return trainer
@@ -150,8 +154,7 @@ class SharedPrefixTrainer(ResumableTrainer):
     - `_get_per_token_logps_and_entropies`: completions are scored with each prompt read once.
     """
 
-    sampling: Sampling
-    rows_per_generate: int
+    sampler: Sampler
     skip_zero_variance: bool
     gradient_checkpointing: bool
     _buffered_inputs: list[Inputs] | None
@@ -171,25 +174,12 @@ class SharedPrefixTrainer(ResumableTrainer):
         del images, num_generations  # the fields contain both
         prompt_of_row = multimodal_fields["prompt_of_row"]
         fields = split_pixel_values_by_grid(multimodal_fields)
-        training = self.model.training
-        self.model.eval()  # gradient checkpointing would turn off the KV cache
-        completions: list[list[int]] = []
-        try:
-            for start in range(0, len(prompt_of_row), self.rows_per_generate):
-                first_rows, prompt_of_chunk = deduplicate(prompt_of_row[start : start + self.rows_per_generate])
-                ids = [prompt_ids[start + row] for row in first_rows]
-                inputs = self._pad_prompts(ids, fields, [prompt_of_row[start + row] for row in first_rows])
-                completions += generate(self.model, inputs, prompt_of_chunk, self.sampling)
-        except torch.OutOfMemoryError as error:
-            raise SetupError(
-                f"the GPU ran out of memory while it sampled up to {self.rows_per_generate} completions at once",
-                f"step {self.state.global_step + 1}",
-                "free GPU memory and --resume, or start a new run with a lower method.max_completion_length or "
-                "method.num_generations or model.max_image_tokens",
-            ) from error
-        finally:
-            self.model.train(training)
-        return completions, None
+
+        def inputs_of(rows: list[int]) -> dict[str, torch.Tensor]:
+            return self._pad_prompts([prompt_ids[row] for row in rows], fields, [prompt_of_row[row] for row in rows])
+
+        sampled = self.sampler.completions(self.model, prompt_of_row, inputs_of, self.state.global_step)
+        return sampled, None
 
     def _pad_prompts(self, ids: list[list[int]], fields: Inputs, prompts: list[int]) -> dict[str, torch.Tensor]:
         """The model inputs of some of the distinct prompts, padded on the left."""

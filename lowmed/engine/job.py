@@ -7,6 +7,7 @@ from typing import Any
 from lowmed.engine.load import Loaded
 from lowmed.engine.training_data import TrainingRow
 from lowmed.plan.workload import Batch
+from lowmed.progress import Log, no_log
 from lowmed.recipe import Recipe
 from lowmed.rewards import Weighted
 from lowmed.run import Run
@@ -25,6 +26,7 @@ class TrainingJob:
         rewards: the recipe's rewards; empty if the method has none.
         size: how a step is divided into forward passes.
         arguments: the training arguments that all methods share.
+        log: gets lines of text.
     """
 
     recipe: Recipe
@@ -35,3 +37,4 @@ class TrainingJob:
     rewards: list[Weighted]
     size: Batch
     arguments: dict[str, Any]
+    log: Log = no_log

@@ -1,7 +1,7 @@
-"""GPU memory that runs out in an update: the run goes on, once, with half the rows in a forward pass."""
+"""GPU memory that runs out: the run goes on, once, with half the rows in a forward pass, or half the completions."""
 
 import gc
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from lowmed.errors import SetupError
@@ -51,6 +51,47 @@ def stopped_by(trainer: Any, run: Run, step_start: "StepStart", log: Log) -> Exc
     less = smaller.per_device_train_batch_size
     log(f"memory  ran out in step {step + 1}; going on with {less} instead of {rows} rows in a forward pass")
     return SmallerBatchError()
+
+
+class SamplingError(SetupError):
+    """Sampling ran out of memory, and cannot go on with fewer completions at once."""
+
+
+def sample_less(run: Run, log: Log, step: int, rows: int) -> int:
+    """How many completions to sample at once after memory ran out. The tokens stay those of one call.
+
+    Args:
+        run: its record gets the smaller number, if it never did.
+        log: gets a line.
+        step: the last whole step.
+        rows: completions that were sampled at once.
+
+    Returns:
+        Half of them.
+
+    Raises:
+        SamplingError: the number was halved before, or is 1.
+    """
+    record = run.record
+    if rows == 1 or record.sampling_halved_after is not None:
+        raise sampling_error(step, rows)
+    batch = replace(Batch(**record.batch or {}), rows_per_generate=-(-rows // 2))
+    run.update(batch=asdict(batch), sampling_halved_after=step, rows_per_draw=rows)
+    log(
+        f"memory  ran out in step {step + 1} while sampling; going on with {batch.rows_per_generate} instead of {rows} "
+        "completions at once"
+    )
+    return batch.rows_per_generate
+
+
+def sampling_error(step: int, rows: int) -> SamplingError:
+    """The error of a run that cannot sample fewer completions at once."""
+    return SamplingError(
+        f"the GPU ran out of memory while it sampled {rows} completion{'s' * (rows > 1)} at once",
+        f"step {step + 1}",
+        "free GPU memory and --resume, or start a new run with a lower method.max_completion_length or "
+        "method.num_generations or model.max_image_tokens",
+    )
 
 
 def free() -> None:

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, checkpoints, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
+from lowmed.engine.checkpoint_damage import step_of
 from lowmed.engine.job import TrainingJob
+from lowmed.engine.run_rewards import recorded
 from lowmed.errors import JudgeUnavailableError, LowmedError, RunError, SetupError
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
@@ -70,7 +72,7 @@ def train(
         report: called after each step with its number and metrics.
         deadline: `time.monotonic()` at which the run must have stopped, or None.
         resume: continue from the last finished checkpoint.
-        log: gets a line for each evaluation on dev questions.
+        log: gets a line for each evaluation on dev questions, and for long waits for a judge.
 
     Returns:
         The status of the run: `finished`, or `stopped` with a checkpoint to resume from.
@@ -151,7 +153,7 @@ def _train(
         start=chat.assistant_start(loaded.processor, family),
         tokenizer=loaded.tokenizer if loaded.family.text_only else None,
     )
-    job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size))
+    job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, arguments(recipe, loaded, run, size), log)
     trainer = _trainer(job)
     stop = callbacks.StopSignal(deadline)
     dev = _dev_evaluation(job, data_split, log)
@@ -161,7 +163,7 @@ def _train(
     step_start = pause.StepStart()
     trainer.add_callback(step_start)
     checkpoint = checkpoints.rewind(run, loaded.model, log) if resume else None
-    step = checkpoints.step_of(checkpoint)
+    step = step_of(checkpoint)
     if checkpoint:
         checkpoints.translate_errors(trainer, checkpoint)
     if dev:
@@ -173,13 +175,16 @@ def _train(
 
     tracked = tracking.track(run, trainer, step, rows, data_split.open_image, is_finished)
     if not stopped_before:
-        with stop.handle_signals(), disk_errors(run.folder), _record_judge(run, run_rewards), tracked:
+        with stop.handle_signals(), disk_errors(run.folder), recorded(run, run_rewards, log), tracked:
             try:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             except JudgeUnavailableError as error:
                 step_start.save_checkpoint(trainer)
                 stop.reason = error.what
                 log(f"judge   {error.what}\n        at {error.where}; {error.fix}")
+            except out_of_memory.SamplingError:
+                step_start.save_checkpoint(trainer)
+                raise
             except torch.OutOfMemoryError as error:
                 raise out_of_memory.stopped_by(trainer, run, step_start, log) from error
         step = trainer.state.global_step
@@ -200,7 +205,7 @@ def _train(
         else:
             write_adapter(loaded.model, run.adapter)
     early = f"no higher dev accuracy in {recipe.dev.patience} evaluations" if dev and dev.stopped else None
-    run.update(status="finished", reason=early, adapter_step=checkpoints.step_of(best) if best else step)
+    run.update(status="finished", reason=early, adapter_step=step_of(best) if best else step)
     if dev:
         ended = [f"stopped at step {step}: {early}"] if early else []
         for line in (*ended, *dev_figures.summary(dev.lines, recipe.dev.keep)):
@@ -218,18 +223,6 @@ def _dev_evaluation(job: TrainingJob, data_split: DataSplit, log: Log) -> "DevEv
     return DevEvaluation(
         job, questions, dev_figures.questions_digest(data_split, questions), data_split.open_image, log
     )
-
-
-@contextlib.contextmanager
-def _record_judge(run: Run, run_rewards: list[rewards.Weighted]) -> Iterator[None]:
-    """Record the address and usage of the judge in the run, even if training fails."""
-    judges = (getattr(weighted.reward, "judge", None) for weighted in run_rewards)
-    judge = next((judge for judge in judges if judge), None)
-    try:
-        yield
-    finally:
-        if judge:
-            run.update(judge_usage=[*run.record.judge_usage, judge.usage()])
 
 
 def _trainer(job: TrainingJob) -> Any:
@@ -287,8 +280,8 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
 
 def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     """The split of a step into forward passes: from the planner, or as recorded in a resumed run."""
-    if recorded := run.record.batch:
-        return Batch(**recorded)
+    if batch := run.record.batch:
+        return Batch(**batch)
     used = loaded.device
     sizes = architecture.from_config(loaded.model.config.to_dict())
     size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)

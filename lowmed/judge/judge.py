@@ -3,13 +3,14 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lowmed.judge import verdict
+from lowmed.judge import verdict, waiting
 from lowmed.judge.cache import Cache
 from lowmed.judge.job import Job
 from lowmed.judge.records import JudgeIdentity
@@ -17,6 +18,7 @@ from lowmed.judge.rubric import ANSWER, Query, Rubric
 from lowmed.judge.transport import OPTION, Transport
 from lowmed.judge.usage import Usage
 from lowmed.judge.verdict import Verdict
+from lowmed.progress import Log, no_log
 from lowmed.records import JudgeUsage
 from lowmed.run import FOLDER
 
@@ -30,7 +32,8 @@ SECONDS_PER_QUERY = 30.0
 class Judge:
     """Queries one model on one server, caches its verdicts, and counts requests.
 
-    Thread-safe. A pickled judge starts its counts at zero.
+    Thread-safe. A pickled judge starts its counts at zero. Its attribute `log` gets a line every 20 s while `ask_all`
+    waits.
 
     Args:
         url: URL of an OpenAI-compatible API, .../v1; the key is read from LOWMED_JUDGE_KEY.
@@ -58,6 +61,7 @@ class Judge:
 
         self.url, self.model, self.prices, self.seconds = url.rstrip("/"), model, prices, seconds
         self.job_seconds = job_seconds
+        self.log: Log = no_log
         self.host = openai_client.host(url, OPTION)
         self._cache_path = cache
         self._lock = threading.Lock()
@@ -118,7 +122,8 @@ class Judge:
             queries: the queries.
             strict: no query follows, so the failure limit holds however few were sent.
             job: the job that the queries are a part of; default a job of their own.
-            advance: called after each query with the number of those done, and the counts sent, answered and failed.
+            advance: called after each query with the number of those done, and the counts sent, answered and failed;
+                also every 20 s without one.
 
         Raises:
             JudgeUnavailableError, SetupError: as `ask`; verdicts received by then are cached.
@@ -129,9 +134,16 @@ class Judge:
         limits = job or self.job(len(unique))
         pool = ThreadPoolExecutor(CONCURRENT_REQUESTS)
         verdicts: dict[str, Verdict] = {}
+        started, before = time.monotonic(), self._usage.counts()
+
+        def note_wait() -> None:
+            advance(len(verdicts), self._usage.note())
+            if line := waiting.line(len(verdicts), len(unique), started, limits, self._usage.note(before)):
+                self.log(line)
+
         try:
             futures = {pool.submit(self._stored_or_requested, query, key, limits): key for key, query in unique.items()}
-            for future in as_completed(futures):
+            for future in waiting.completed(futures, note_wait):
                 verdicts[futures[future]] = future.result()
                 advance(len(verdicts), self._usage.note())
         except BaseException:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 from lowmed.errors import JudgeUnavailableError
 from lowmed.records import JudgeUsage
@@ -40,10 +41,19 @@ class Usage:
         with self._lock:
             self._rubrics.add(rubric)
 
-    def note(self) -> str:
-        """How many requests were made, answered and failed so far, for the progress."""
+    def counts(self) -> Counter[str]:
+        """The counters so far."""
         with self._lock:
-            sent, answered, failed = (self._counts[name] for name in ("requests", "answered", "unanswered"))
+            return Counter(self._counts)
+
+    def note(self, before: Mapping[str, int] | None = None) -> str:
+        """How many requests were made, answered and failed so far, for the progress.
+
+        Args:
+            before: the counters at the start, if not all requests count.
+        """
+        now, before = self.counts(), before or {}
+        sent, answered, failed = (now[name] - before.get(name, 0) for name in ("requests", "answered", "unanswered"))
         return f"sent {sent}, answered {answered}, failed {failed}"
 
     def stop_if_failing(self, *, final: bool = False, last: str = "") -> None:

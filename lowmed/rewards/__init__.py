@@ -3,7 +3,16 @@
 A value of None means that the reward abstains; 0 is a verdict.
 """
 
-from lowmed.rewards.registry import REWARDS, build, for_recipe, needs, needs_of, require_trusted
+from lowmed.rewards.registry import (
+    REWARDS,
+    build,
+    code_changes,
+    code_digests,
+    for_recipe,
+    needs,
+    needs_of,
+    require_trusted,
+)
 from lowmed.rewards.score import Need, Reward, Rollout, Score
 from lowmed.rewards.weighted import Weighted, total, values_after_gates, with_corpus
 
@@ -15,6 +24,8 @@ __all__ = [
     "Score",
     "Weighted",
     "build",
+    "code_changes",
+    "code_digests",
     "for_recipe",
     "needs",
     "needs_of",

@@ -114,6 +114,21 @@ def require_trusted(specs: Sequence[RewardSpec]) -> None:
             custom.require_trusted(spec.name)
 
 
+def code_digests(rewards: Sequence[Weighted]) -> list[dict[str, str]]:
+    """The SHA-256 of the files of each custom reward: the file, and the modules of its folder that it imports."""
+    return custom.code_digests([weighted.reward for weighted in rewards])
+
+
+def code_changes(recorded: Sequence[Mapping[str, str]], specs: Sequence[RewardSpec]) -> list[str]:
+    """How the code of custom rewards differs from that of a run, one line a file; nothing is executed.
+
+    Args:
+        recorded: the run's `code_digests`.
+        specs: `method.rewards` of its recipe.
+    """
+    return custom.code_changes(recorded, [spec.name for spec in specs if custom.is_custom(spec.name)])
+
+
 def options(name: str) -> dict[str, tuple[Any, Any]]:
     """The options of a reward that a recipe may set: type and default of each.
 

@@ -84,12 +84,13 @@ def approve(file: RewardFile) -> None:
             os.close(opened)
 
 
-def require_approved(file: RewardFile, where: str) -> None:
+def require_approved(file: RewardFile, where: str, by: Path | None = None) -> None:
     """Check that the user has approved exactly this content on this machine.
 
     Args:
         file: the file.
         where: the key that names it, for the error message.
+        by: the file that imports it, if its approval includes this one.
 
     Raises:
         RecipeError: it has not been approved, or has changed since.
@@ -102,7 +103,7 @@ def require_approved(file: RewardFile, where: str) -> None:
     raise RecipeError(
         f"{file.path} is Python code that {state}; nothing of it was executed",
         where,
-        f"read the file, then allow it: lowmed rewards trust {shlex.quote(str(file.path))}",
+        f"read the file, then allow it: lowmed rewards trust {shlex.quote(str(by or file.path))}",
     )
 
 

@@ -11,6 +11,7 @@ from lowmed.files import read_json, require_format
 FORMAT = 1  # of both files; a change that older versions cannot read raises it
 PARITY = "parity.json"
 PACKAGE = "lowmed.json"
+REWARD_CODE = "reward code is that of the run"  # the only check that is not of the adapter
 
 Reference = Literal["original", "dequantized"]
 Into = Literal["16bit", "4bit"]

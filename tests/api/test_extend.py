@@ -1,6 +1,5 @@
 """Continue a run with more steps: a new run from a copy of its last checkpoint."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 import lowmed
 from lowmed.api.extend import _learning_rate
+from lowmed.errors import RecipeError
 
 SHORT = ["method.prompts_per_step=2", "method.save_steps=2"]
 DEV = ["data.dev=0.1", "dev.eval_steps=1", "dev.questions=6"]
@@ -88,6 +88,62 @@ def test_a_run_that_stopped_early_needs_more_patience(tmp_path: Path) -> None:
     assert weights(longer) == weights(run)  # the best adapter is still that of step 1
 
 
+@pytest.mark.slow
+def test_a_damaged_last_checkpoint_is_passed_over_and_the_best_adapter_is_that_of_a_checkpoint(tmp_path: Path) -> None:
+    rare = ["dev.eval_steps=2", *CONSTANT]
+    run = trained(tmp_path / "run", "method.max_steps=3", "dev.keep=last", *rare)
+    damaged = run.checkpoints / "checkpoint-3/optimizer.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    lines: list[str] = []
+    changes = ["method.max_steps=5", "dev.keep=best"]
+    longer = lowmed.extend_training(run, changes, tmp_path / "longer", log=lines.append)
+    assert "extend  checkpoint-3 is damaged (optimizer.pt has changed); it starts from checkpoint-2" in lines
+    assert damaged.is_file()
+    expected = trained(tmp_path / "expected", "method.max_steps=5", *rare)
+    assert weights(longer) == weights(expected)
+    assert rows(longer, "metrics.jsonl") == rows(expected, "metrics.jsonl")
+    assert longer.record.continues == "run, step 2"
+
+
+def made(out: Path, *settings: str, steps: int = 2) -> lowmed.Run:
+    """A finished run without weights, with a checkpoint of every step."""
+    from lowmed.engine.checkpoint_damage import NEEDED
+    from lowmed.engine.checkpoints import mark_complete
+    from lowmed.run import create_run
+
+    run = create_run(lowmed.load_recipe("rarl-sft", [*SHORT, *settings], nano=True), "run", out=str(out))
+    run.update(status="finished", steps=steps)
+    for step in range(1, steps + 1):
+        checkpoint = run.checkpoints / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        for name in NEEDED:
+            (checkpoint / name).write_text(name)
+        mark_complete(checkpoint, step)
+    return run
+
+
+def test_a_best_adapter_that_was_not_kept_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", *DEV, "dev.keep=last")
+    line = {"questions_digest": "x", "low": 0, "high": 1, "unread": 0, "truncated": 0, "tokens": 3, "questions": 6}
+    line["seconds"] = 1
+    run.append("dev.jsonl", [{**line, "step": step, "accuracy": 0.9 - step / 10} for step in range(3)])
+    shutil.rmtree(run.checkpoints / "checkpoint-1")
+    with pytest.raises(RecipeError, match="the highest dev accuracy, that of step 1, was not kept"):
+        lowmed.extend_training(run, ["method.max_steps=9", "dev.keep=best"], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_without_an_intact_checkpoint_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    (run.checkpoints / "checkpoint-2/optimizer.pt").unlink()
+    (run.checkpoints / "checkpoint-1/complete.json").write_text("{")
+    with pytest.raises(lowmed.LowmedError, match="no checkpoint of the run is intact") as raised:
+        lowmed.extend_training(run, ["method.max_steps=9"], tmp_path / "new")
+    assert "checkpoint-2: optimizer.pt is missing" in str(raised.value)
+    assert "checkpoint-1: complete.json: " in str(raised.value)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -101,13 +157,7 @@ def test_a_run_that_stopped_early_needs_more_patience(tmp_path: Path) -> None:
 def test_other_changes_are_refused_before_anything_is_written(
     overrides: list[str], message: str, tmp_path: Path
 ) -> None:
-    from lowmed.run import create_run
-
-    run = create_run(lowmed.load_recipe("rarl-sft", [*SHORT], nano=True), "run", out=str(tmp_path / "run"))
-    run.update(status="finished", steps=2)
-    checkpoint = run.checkpoints / "checkpoint-2"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "complete.json").write_text(json.dumps({"step": 2}))
+    run = made(tmp_path / "run")
     with pytest.raises(lowmed.LowmedError) as raised:
         lowmed.extend_training(run, overrides, tmp_path / "new")
     assert message in str(raised.value)

@@ -11,7 +11,7 @@ import pytest
 from conftest import Lowmed
 
 import lowmed as package
-from lowmed.engine import checkpoints, train
+from lowmed.engine import checkpoint_damage, checkpoints, train
 from lowmed.errors import RunError, SetupError
 from lowmed.recipe.io import load_recipe
 from lowmed.run import COMPLETE, Run
@@ -96,9 +96,9 @@ def other_adapter(folder: Path) -> None:
 
 
 CHANGES: dict[str, Change] = {
-    **{f"no {name}": remove(name) for name in checkpoints.NEEDED},
-    **{f"half of {name}": truncate(name) for name in checkpoints.NEEDED},
-    **{f"empty {name}": empty(name) for name in checkpoints.NEEDED},
+    **{f"no {name}": remove(name) for name in checkpoint_damage.NEEDED},
+    **{f"half of {name}": truncate(name) for name in checkpoint_damage.NEEDED},
+    **{f"empty {name}": empty(name) for name in checkpoint_damage.NEEDED},
     "optimizer of other shapes": other_shapes,
     "optimizer without groups": state("optimizer.pt", param_groups=[]),
     "optimizer without settings": state("optimizer.pt", param_groups=[{"params": [*range(1000)]}]),
@@ -126,9 +126,9 @@ def test_every_damage_is_found_with_and_without_digests(case: str, digests: bool
     folder = run.checkpoints / "checkpoint-4"
     if not digests:
         forget_digests(folder)
-    assert checkpoints.damage(folder, model) is None
+    assert checkpoint_damage.damage(folder, model) is None
     CHANGES[case](folder)
-    reason = checkpoints.damage(folder, model)
+    reason = checkpoint_damage.damage(folder, model)
     assert reason
     assert "\n" not in reason
 
@@ -141,10 +141,10 @@ def test_a_flipped_bit_in_any_file_is_found(run: Run, model: Any) -> None:
         content = file.read_bytes()
         middle = len(content) // 2
         file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-        assert checkpoints.damage(folder, model) == f"{file.name} has changed"
+        assert checkpoint_damage.damage(folder, model) == f"{file.name} has changed"
         file.write_bytes(content)
     (folder / "more.txt").write_text("x")
-    assert checkpoints.damage(folder, model) == "more.txt does not belong to it"
+    assert checkpoint_damage.damage(folder, model) == "more.txt does not belong to it"
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"])
@@ -153,7 +153,7 @@ def test_a_pickle_of_a_received_run_runs_no_code(name: str, run: Run, tmp_path: 
 
     for folder in run.complete_checkpoints():
         torch.save(Evil(tmp_path / "marker"), folder / name)
-        (folder / COMPLETE).write_text(json.dumps({"step": checkpoints.step_of(folder)}))
+        (folder / COMPLETE).write_text(json.dumps({"step": checkpoint_damage.step_of(folder)}))
     with pytest.raises(RunError) as raised:
         package.resume_training(run)
     assert not (tmp_path / "marker").exists()
@@ -171,7 +171,7 @@ def test_the_arguments_in_a_checkpoint_are_not_read(run: Run, tmp_path: Path) ->
 
     for folder in run.complete_checkpoints():
         torch.save(Evil(tmp_path / "marker"), folder / "training_args.bin")
-        (folder / COMPLETE).write_text(json.dumps({"step": checkpoints.step_of(folder)}))
+        (folder / COMPLETE).write_text(json.dumps({"step": checkpoint_damage.step_of(folder)}))
     assert package.resume_training(run).record.status == "finished"
     assert not (tmp_path / "marker").exists()
 

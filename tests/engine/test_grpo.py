@@ -281,12 +281,12 @@ def test_the_settings_of_the_recipe_are_passed_to_the_trainer(trainers: Builder)
     assert (config.epsilon, config.epsilon_high, config.num_iterations) == (0.1, 0.3, 2)
     assert config.mask_truncated_completions is False
     assert config.multi_objective_aggregation == "normalize_then_sum"
-    assert ours.sampling.end_ids == ours.eos_token_ids
+    assert ours.sampler.sampling.end_ids == ours.eos_token_ids
 
 
 def test_a_group_that_is_divided_into_batches_has_the_same_prompts(trainers: Builder) -> None:
     ours, stock = trainers()
-    ours.rows_per_generate = GROUP
+    ours.sampler.rows_per_generate = GROUP
     assert torch.equal(_batch(ours)["prompt_ids"], _batch(stock)["prompt_ids"])
 
 

@@ -1,12 +1,14 @@
 """A run whose judge dies pauses with a checkpoint, and resumes to the result of a run whose judge lived."""
 
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
 from judge.served import JudgeRequest, serving, verdict
 
 import lowmed
+from lowmed import progress
 from lowmed.evaluation.judge_calibration import agreement
 from lowmed.judge import CLINICAL, Judge, calibration, transport, usage
 from lowmed.judge.records import Attacks, RubricCalibration
@@ -39,9 +41,15 @@ def test_a_run_pauses_when_its_judge_dies_and_resumes_equal(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(transport, "PAUSES_SECONDS", ())
     monkeypatch.setattr(usage, "MAX_FAILED", 0.0)  # a few failures are tolerated, but nano sends a few requests a step
-    dead = False
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.05)
+    dead, shown = False, threading.Event()
+
+    def log_wait(line: str) -> None:
+        if line.startswith("judge   0/"):
+            shown.set()
 
     def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        assert shown.wait(60)
         if dead and lines(Path("paused/metrics.jsonl")) >= steps:
             return 500, b"out of memory"
         return verdict(request, hashlib.sha256(request.candidate.encode()).digest()[0] % 2 == 0)
@@ -50,7 +58,7 @@ def test_a_run_pauses_when_its_judge_dies_and_resumes_equal(
         calibrated(tmp_path / "judge.json", Judge(server.url, "m"))
         settings = [f"judge.url={server.url}", "judge.model=m", "judge.calibration=judge.json", *SHORT]
         recipe = lowmed.load_recipe("zhu-msa", settings, nano=True)
-        complete = lowmed.train(recipe, "complete")
+        complete = lowmed.train(recipe, "complete", log=log_wait)
         (tmp_path / "runs/judge.sqlite").unlink()  # or no request would be sent again
         dead, log = True, list[str]()
         paused = lowmed.train(recipe, "paused", log=log.append)

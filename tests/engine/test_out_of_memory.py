@@ -1,4 +1,4 @@
-"""An update that runs out of memory goes on, once, with half the rows in a forward pass, to the same adapter."""
+"""A run whose memory runs out goes on, once, with half the rows in a forward pass or half the completions at once."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,3 +114,71 @@ def test_one_row_cannot_be_halved(tmp_path: Path) -> None:
     assert raised.value.what == "the GPU ran out of memory in step 1, with 1 row in a forward pass"
     assert raised.value.fix.endswith("with a lower model.max_image_tokens, or method.gradient_checkpointing=true")
     assert Run(tmp_path / "run").record.batch_halved_after is None
+
+
+@contextmanager
+def memory_for(rows: int, when: Callable[[], bool]) -> Iterator[None]:
+    """Raise torch's own error inside a layer that decodes a token of more rows at once."""
+
+    def hook(module: Any, _inputs: Any, output: Any) -> None:
+        decodes = type(module).__name__.startswith("SiLU") and output.dim() == 2  # the prefill has another dimension
+        if decodes and len(output) > rows and when():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+
+    handle = torch.nn.modules.module.register_module_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return lowmed.train(recipe("grpo"), tmp_path_factory.mktemp("undisturbed") / "run")
+
+
+def assert_equal(run: Run, other: Run) -> None:
+    assert run.record.status == "finished"
+    for name in ("rollouts.jsonl", "adapter/adapter_model.safetensors"):
+        assert (run.folder / name).read_bytes() == (other.folder / name).read_bytes()
+
+
+def test_sampling_goes_on_with_half_the_completions_and_the_same_tokens(undisturbed: Run, tmp_path: Path) -> None:
+    log: list[str] = []
+    with memory_for(4, lambda: (tmp_path / "run/metrics.jsonl").exists()):
+        run = lowmed.train(recipe("grpo"), tmp_path / "run", log=log.append)
+    assert [line for line in log if line.startswith("memory")] == [
+        "memory  ran out in step 2 while sampling; going on with 4 instead of 8 completions at once"
+    ]
+    record = run.record
+    assert (record.sampling_halved_after, record.rows_per_draw, record.batch_halved_after) == (1, 8, None)
+    assert record.batch is not None
+    assert record.batch["rows_per_generate"] == 4
+    assert_equal(run, undisturbed)
+
+
+def test_sampling_that_fails_again_leaves_a_checkpoint_and_resumes_equal(undisturbed: Run, tmp_path: Path) -> None:
+    with (
+        memory_for(2, lambda: (tmp_path / "run/metrics.jsonl").exists()),
+        pytest.raises(SetupError) as raised,
+    ):
+        lowmed.train(recipe("grpo"), tmp_path / "run")
+    assert raised.value.what == "the GPU ran out of memory while it sampled 4 completions at once"
+    assert raised.value.where == "step 2"
+    run = Run(tmp_path / "run")
+    assert (run.record.status, run.record.error) == ("failed", raised.value.what)
+    assert run.last_checkpoint() == run.checkpoints / "checkpoint-1"
+    with memory_for(4, lambda: True):  # the smaller number is kept
+        lowmed.resume_training(run)
+    assert_equal(run, undisturbed)
+
+
+def test_one_completion_cannot_be_halved(tmp_path: Path) -> None:
+    from lowmed.engine.out_of_memory import SamplingError, sample_less
+    from lowmed.run import create_run
+
+    run = create_run(recipe("grpo"), "run", out=str(tmp_path / "run"))
+    run.update(batch={"per_device_train_batch_size": 1, "rows_per_generate": 5, "gradient_checkpointing": False})
+    with pytest.raises(SamplingError, match="sampled 1 completion at once"):
+        sample_less(run, lambda _line: None, 0, 1)
+    assert sample_less(run, lambda _line: None, 0, 5) == 3

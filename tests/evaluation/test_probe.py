@@ -12,14 +12,16 @@ from typer.testing import CliRunner
 from lowmed import prompt
 from lowmed.cli.probe import probe as command
 from lowmed.data.difficulty import filter_by_difficulty
-from lowmed.errors import DataError
+from lowmed.data.split import training_questions_only
+from lowmed.errors import DataError, LowmedError
 from lowmed.evaluation import difficulty, results_folder, runner
 from lowmed.evaluation.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
 from lowmed.evaluation.metrics import scored
 from lowmed.evaluation.probe import SUPPORT, probe, supported
 from lowmed.evaluation.report import eval_settings
 from lowmed.nano import phantom
-from lowmed.recipe import DataSpec, ModelSpec
+from lowmed.progress import silent
+from lowmed.recipe import DataSpec, EvalSpec, ModelSpec
 from lowmed.sample import Sample
 
 TRAIN = tuple(phantom.samples("train", 120))
@@ -143,3 +145,24 @@ def test_the_help_text_names_the_default_threshold() -> None:
     app = typer.Typer(rich_markup_mode=None)
     app.command()(command)
     assert f"default {SUPPORT:g}" in " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+
+
+def test_a_probe_whose_pass_counts_are_not_written_is_not_finished(tmp_path: Path) -> None:
+    """A bridge takes a folder with probe.json for a finished probe, and never writes the pass counts again."""
+    from lowmed.engine import evaluator
+    from lowmed.evaluation.target import EvalTarget
+
+    settings = EvalSpec(max_new_tokens=4)
+    target = EvalTarget(ModelSpec(name="nano"), prompt.family("direct"), settings, None, {"base": None})
+    questions = training_questions_only(division((), phantom.samples("train", 1)), 1)
+
+    def probe_it() -> None:
+        evaluator.probe(target, questions, "", tmp_path, samples=2, temperature=1.0, support=None, progress=silent)
+
+    probe_it()
+    (tmp_path / "probe.json").unlink()
+    (tmp_path / difficulty.FILE).unlink()
+    (tmp_path / difficulty.FILE).mkdir()
+    with pytest.raises((LowmedError, OSError)):
+        probe_it()
+    assert not (tmp_path / "probe.json").exists()

@@ -54,6 +54,40 @@ def mutated(text: str, seed: int) -> str:
     return text
 
 
+def mutated_bytes(data: bytes, seed: int) -> bytes:
+    """A file of numbers with one to four random edits: bits, sizes, and parts that are cut, repeated or moved."""
+    generator = random.Random(seed)
+    for _ in range(generator.randint(1, 4)):
+        at = generator.randrange(len(data) + 1)
+        end = min(len(data), at + generator.randint(1, 64))
+        match generator.randrange(6):
+            case 0 if at < len(data):
+                data = data[:at] + bytes([data[at] ^ (1 << generator.randrange(8))]) + data[at + 1 :]
+            case 1:
+                size = generator.choice((4, 8))
+                number = generator.choice((0, 1, 2**20, 2**31 - 1, 2**31, 2 ** (8 * size) - 1, 2 ** (8 * size - 1)))
+                data = data[:at] + number.to_bytes(size, "little") + data[at + size :]
+            case 2:
+                data = data[:at] if generator.random() < 0.3 else data[:at] + data[end:]
+            case 3:
+                data = data[:at] + generator.randbytes(end - at) + data[end:]
+            case 4:
+                data = data[:end] + data[at:]
+            case _:
+                other = generator.randrange(len(data) + 1)
+                data = data[:at] + data[other : other + 64] + data[at + 64 :]
+    return data
+
+
+def mutated_object(value: Any, seed: int) -> Any:
+    """An object of dictionaries and lists with one to three other values, keys or lengths; others stay the same."""
+    generator = random.Random(seed)
+    value = copy.deepcopy(value)
+    for _ in range(generator.randint(1, 3)):
+        value = _edited(value, generator, as_json=False)
+    return value
+
+
 def mutated_json(text: str, seed: int) -> bytes:
     """A JSON document with one to three other values, keys or lengths; sometimes with edits of its text."""
     generator = random.Random(seed)
@@ -85,7 +119,7 @@ def mutated_lines(text: str, seed: int) -> bytes:
     return b"\n".join(lines) + b"\n" * (generator.random() < 0.8)
 
 
-def _edited(document: Any, generator: random.Random) -> Any:
+def _edited(document: Any, generator: random.Random, *, as_json: bool = True) -> Any:
     """The document with another value at one place."""
     holders = list(_holders(document))
     if not holders or generator.random() < 0.03:
@@ -99,7 +133,8 @@ def _edited(document: Any, generator: random.Random) -> Any:
             holder[str(generator.choice(ODD))[:9]] = copy.deepcopy(holder[key])
         case 2:
             other = generator.choice(holders)
-            holder[key] = json.loads(json.dumps(generator.choice(list(_values(other)))))
+            value = generator.choice(list(_values(other)))
+            holder[key] = json.loads(json.dumps(value)) if as_json else copy.deepcopy(value)
         case _:
             holder[key] = _odd(generator)
     return document

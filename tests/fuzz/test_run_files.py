@@ -18,7 +18,7 @@ from lowmed.api.inspect import inspect
 from lowmed.api.runs import compare_runs, list_runs, show_run
 from lowmed.data.identity import RowIdentity
 from lowmed.data.run_identity import data_changes, rows_of_start, store_data, store_start, warn_of_earlier_data
-from lowmed.engine.checkpoints import check_state
+from lowmed.engine.checkpoint_damage import check_state
 from lowmed.errors import LowmedError
 from lowmed.evaluation import dev
 from lowmed.evaluation.compare_inputs import load_systems

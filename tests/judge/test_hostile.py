@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import re
 import socket
 import threading
 import time
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 from judge.served import JudgeRequest, completion, serving, verdict
 
+from lowmed import progress
 from lowmed.errors import JudgeUnavailableError, LowmedError, SetupError
 from lowmed.evaluation import endpoint
-from lowmed.judge import ANSWER, Judge, Query, openai_client, transport
+from lowmed.judge import ANSWER, Judge, Query, openai_client, transport, waiting
 from lowmed.judge.job import Job, JobEndedError
 
 Q = "What is seen in the left lung?"
@@ -154,6 +156,41 @@ def test_a_judge_that_dies_after_many_verdicts_stops_the_job_soon(monkeypatch: p
     assert notes[0][0] == 1
     assert notes[100][1].startswith("sent ")
     assert [done for done, _ in notes] == sorted(done for done, _ in notes)
+
+
+def test_a_wait_is_shown_also_while_no_answer_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.01)
+    lines, notes, shown = list[str](), list[tuple[int, str]](), threading.Event()
+
+    def log(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            shown.set()
+
+    def respond(request: JudgeRequest) -> tuple[int, bytes]:
+        assert shown.wait(60)
+        return verdict(request, True)
+
+    with serving(respond) as server:
+        judge = Judge(server.url, "m")
+        judge.log = log
+        judge.ask_all(QUERIES[:10], advance=lambda done, note: notes.append((done, note)))
+        before = len(lines)
+        judge.ask_all(QUERIES[:10])  # all are cached
+    assert re.fullmatch(r"judge   0/10 verdicts  0 s, at most 33[78] s  sent \d+, answered 0, failed 0", lines[2])
+    assert [done for done, _ in notes[:3]] == [0, 0, 0]
+    assert len(lines) == before
+    assert notes[-1] == (10, "sent 10, answered 10, failed 0")
+
+
+def test_the_line_of_a_wait_gives_the_time_left() -> None:
+    job = Job(100)
+    assert (waiting.line(4, 12, time.monotonic() - 8, job, "sent 6") or "").startswith(
+        "judge   4/12 verdicts  8 s, about 16 s left, at most 100 s  sent 6"
+    )
+    assert "about 100 s left" in (waiting.line(1, 1000, time.monotonic() - 8, job, "") or "")
+    job.end()
+    assert waiting.line(4, 12, time.monotonic(), job, "") is None
 
 
 def test_single_failures_between_verdicts_do_not_stop_a_job() -> None:

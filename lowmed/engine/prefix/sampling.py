@@ -47,7 +47,12 @@ def deduplicate(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
 
 @torch.no_grad()
 def generate(
-    model: Any, inputs: Mapping[str, Any], prompt_of_row: Sequence[int], sampling: Sampling
+    model: Any,
+    inputs: Mapping[str, Any],
+    prompt_of_row: Sequence[int],
+    sampling: Sampling,
+    *,
+    drawn: tuple[int, int] | None = None,
 ) -> list[list[int]]:
     """One completion for each row, with each prompt read once.
 
@@ -59,6 +64,8 @@ def generate(
         inputs: the processor's output for the distinct prompts, padded on the left, on the model's device.
         prompt_of_row: for each completion the row of `inputs` with its prompt.
         sampling: how the completions are sampled.
+        drawn: if these are a part of the rows whose random numbers are drawn together, the first one and the number of
+            all rows.
 
     Returns:
         Token ids of each completion, including the token that ended it, if any.
@@ -86,10 +93,11 @@ def generate(
         torch.tensor(list(ids), dtype=torch.long, device=device) for ids in (sampling.end_ids, sampling.suppressed)
     )
     completions = torch.full((len(prompts), sampling.max_new_tokens), int(end_ids[0]), device=device)
+    first, all_rows = drawn or (0, len(prompts))
     active = torch.arange(len(prompts), device=device)  # the completion of each row of the batch
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=device)  # for each row of the batch
     for step in range(sampling.max_new_tokens):
-        tokens = _sample(logits, suppressed, sampling.temperature, active, len(prompts))
+        tokens = _sample(logits, suppressed, sampling.temperature, first + active, all_rows)
         completions[active, step] = tokens
         finished |= (tokens[:, None] == end_ids).any(dim=1)
         if step + 1 == sampling.max_new_tokens:
@@ -147,16 +155,16 @@ def token_positions(core: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _sample(
-    logits: torch.Tensor, suppressed: torch.Tensor, temperature: float, active: torch.Tensor, completions: int
+    logits: torch.Tensor, suppressed: torch.Tensor, temperature: float, rows: torch.Tensor, drawn: int
 ) -> torch.Tensor:
-    """The next token of each row of the batch."""
+    """The next token of each row of the batch. `rows` are their numbers among all rows of the draw."""
     scores = logits.float().index_fill(1, suppressed, -torch.inf)
     if temperature == 0:
         return scores.argmax(dim=-1)
     probabilities = torch.softmax(scores / temperature, dim=-1)
     # The method of torch.multinomial. Here the noise of a row does not depend on which other rows are finished.
-    noise = torch.empty((completions, probabilities.shape[1]), device=probabilities.device).exponential_(1)
-    return (probabilities / (noise if len(active) == completions else noise[active])).argmax(dim=-1)
+    noise = torch.empty((drawn, probabilities.shape[1]), device=probabilities.device).exponential_(1)
+    return (probabilities / (noise if len(rows) == drawn else noise[rows])).argmax(dim=-1)
 
 
 def truncate_at_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:

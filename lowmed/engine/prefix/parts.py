@@ -1,0 +1,67 @@
+"""Sampling in parts: fewer completions in memory at once, with the tokens of all of them at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lowmed.engine.prefix.sampling import Sampling, deduplicate, generate
+
+InputsOf = Callable[[list[int]], Mapping[str, Any]]
+
+
+def sample_in_parts(
+    model: Any,
+    prompt_of_row: Sequence[int],
+    inputs_of: InputsOf,
+    sampling: Sampling,
+    *,
+    rows_per_generate: int,
+    rows_per_draw: int,
+) -> list[list[int]]:
+    """One completion for each row, in calls of a limited size.
+
+    Every part draws the random numbers of all rows of its draw, from the same state. So its tokens are those of one
+    call, up to rounding.
+
+    Args:
+        model: as of `generate`.
+        prompt_of_row: for each completion the number of its prompt.
+        inputs_of: the model inputs of some rows, which have different prompts.
+        sampling: how the completions are sampled.
+        rows_per_generate: most rows in one call.
+        rows_per_draw: rows whose random numbers are drawn together; at least `rows_per_generate`.
+
+    Returns:
+        Token ids of each completion.
+    """
+    device = model.device
+    completions: list[list[int]] = []
+    for first in range(0, len(prompt_of_row), rows_per_draw):
+        rows = range(first, min(first + rows_per_draw, len(prompt_of_row)))
+        start = end = generator_state(device)
+        longest = 0
+        for part_first in range(0, len(rows), rows_per_generate):
+            part = rows[part_first : part_first + rows_per_generate]
+            first_rows, prompt_of_part = deduplicate([prompt_of_row[row] for row in part])
+            set_generator_state(device, start)
+            inputs = inputs_of([part[row] for row in first_rows])
+            sampled = generate(model, inputs, prompt_of_part, sampling, drawn=(part_first, len(rows)))
+            if longest < (length := max(map(len, sampled))):  # the part that drew most often
+                longest, end = length, generator_state(device)
+            completions += sampled
+        set_generator_state(device, end)
+    return completions
+
+
+def generator_state(device: torch.device) -> torch.Tensor:
+    """The state of the random generator of a device."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_generator_state(device: torch.device, state: torch.Tensor) -> None:
+    """Set the random generator of a device back."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
