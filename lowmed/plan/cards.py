@@ -1,6 +1,7 @@
 """The GPUs that runs are planned for: their memory as torch reports it, and their estimated speed."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lowmed.errors import RecipeError
@@ -65,6 +66,15 @@ TYPICAL = Speed(45, 50, 600)  # assumed for an unknown GPU
 # Value of `hardware` in a recipe -> the GPU whose memory it plans for.
 PRESETS = {"t4": "T4", "24gb": "RTX 4090", "a100-40gb": "A100-40", "80gb": "A100-80"}
 CPU = "CPU"
+
+
+def notes(shown: Iterable[Card]) -> list[str]:
+    """What some of the GPUs need besides memory."""
+    by_note: dict[str, list[str]] = {}
+    for card in shown:
+        if card.note:
+            by_note.setdefault(card.note, []).append(card.name)
+    return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 
 
 def card_by_name(name: str) -> Card:

@@ -1,6 +1,6 @@
 """Estimates as lines for the terminal and as one JSON document."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def short_lines(estimates: Sequence[Estimate]) -> list[str]:
         lines.append(UNCALIBRATED)
     lines.append("`--gpu NAME` prints the details of one GPU")
     lines += [f"note     {line}" for line in extra_memory_lines(estimates[0].workload.recipe)]
-    return lines + [f"note     {line}" for line in _card_notes([result.card for result in estimates])]
+    return lines + [f"note     {line}" for line in cards.notes([result.card for result in estimates])]
 
 
 def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
@@ -114,17 +114,8 @@ def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
         for result in estimate_all(recipe, model, cards.CARDS.values()):
             names_by_verdict.setdefault(result.verdict, []).append(result.card.name)
         lines = [f"{verdict}: {', '.join(names)}" for verdict, names in names_by_verdict.items()]
-        lines += _card_notes(cards.CARDS.values())
+        lines += cards.notes(cards.CARDS.values())
     return lines + [f"warning: {line}" for line in warning_lines(recipe, model, card)]
-
-
-def _card_notes(shown: Iterable[cards.Card]) -> list[str]:
-    """What some of the GPUs need besides memory."""
-    by_note: dict[str, list[str]] = {}
-    for card in shown:
-        if card.note:
-            by_note.setdefault(card.note, []).append(card.name)
-    return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 
 
 def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None = None) -> list[str]:

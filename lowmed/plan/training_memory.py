@@ -48,6 +48,7 @@ def text_bytes_per_token(model: Architecture, value_bytes: int) -> float:
     """
     wide, narrow = model.heads * model.head_dim, model.kv_heads * model.head_dim
     norms = 10.14 if value_bytes == 2 else 3.72  # norms compute in 32 bits and keep 32-bit copies
+    norms *= model.layer_norms / 2  # measured with two of them
     return value_bytes * (4 * model.intermediate + norms * model.hidden + 4 * wide + 3 * narrow)
 
 
