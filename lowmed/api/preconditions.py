@@ -96,10 +96,11 @@ def require_readable_question(recipe: "Recipe", split: "DataSplit", *, local_onl
     """
     if recipe.model.name == "nano":  # it ships with lowmed
         return True
-    from lowmed.engine import first_question
     from lowmed.engine.device import silence_libraries
 
-    silence_libraries()
+    silence_libraries()  # before they are imported
+    from lowmed.engine import first_question
+
     return first_question.require_readable_question(recipe, split.train, split.open_image, local_only=local_only)
 
 
