@@ -33,6 +33,7 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     from lowmed import rewards
     from lowmed.engine.adapter import require_start
     from lowmed.engine.device import unsupported_error
+    from lowmed.engine.room import require_room
     from lowmed.plan.architecture import require_known_family
     from lowmed.tracking.tracker import require_tracker
 
@@ -40,6 +41,7 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     if error := unsupported_error(recipe):
         raise error
     require_known_family(recipe.model)
+    require_room(recipe.model)
     require_start(recipe.lora, recipe.model)
     require_tracker(recipe.track)
     return built

@@ -108,11 +108,12 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
     flat = [image for some in images for image in some]
     nested = images if loaded.family.fixed_size else flat
     inputs = loaded.processor(text=texts, images=nested if flat else None, padding=True, return_tensors="pt")
-    encoded = count_image_tokens(loaded.processor, loaded.family, inputs["input_ids"].tolist())
+    tokens = count_image_tokens(loaded.processor, loaded.family, inputs["input_ids"].tolist())
     expected = sum(image_tokens(*image.size, loaded.policy) for image in flat)
-    if encoded != expected:
+    encoded = len(inputs.get("image_grid_thw", flat))
+    if (tokens, encoded) != (expected, len(flat)):
         raise DataError(
-            f"the samples have images of {expected} tokens, the model's input has {encoded}",
+            f"the samples have {len(flat)} images of {expected} tokens, the model's input has {encoded} of {tokens}",
             samples[0].id,
             f"the processor does not fit a {loaded.family.title} model; use another model",
         )

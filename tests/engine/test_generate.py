@@ -105,7 +105,7 @@ def test_images_missing_in_the_models_input_are_an_error(nano: load.Loaded, monk
     original = nano.processor
 
     class Losing:
-        image_processor = original.image_processor
+        image_processor, tokenizer = original.image_processor, original.tokenizer
 
         def apply_chat_template(self, *arguments: Any, **more: Any) -> Any:
             return original.apply_chat_template(*arguments, **more)
@@ -116,7 +116,7 @@ def test_images_missing_in_the_models_input_are_an_error(nano: load.Loaded, monk
             return inputs
 
     monkeypatch.setattr(nano, "processor", Losing())
-    with pytest.raises(DataError, match="the samples have 2 images, the model's input has 1"):
+    with pytest.raises(DataError, match=r"the samples have 2 images of 18 tokens, the model's input has 1 of 18"):
         encode(nano, phantom.samples("test", 2), FAMILY, phantom.open_image)
 
 
