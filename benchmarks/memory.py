@@ -14,4 +14,5 @@ ROOT = Path(__file__).parents[1]
 
 if __name__ == "__main__":
     put(ROOT / "recipes" / "README.md", "plan", tables.recipes_table())
+    put(ROOT / "docs" / "models.md", "plan", tables.models_table())
     put(ROOT / "docs" / "memory.md", "measured", tables.errors_table(calibration.shipped_runs()))

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lowmed.models import FAMILIES, Architecture
 from lowmed.plan import architecture, calibration, cards
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import estimate_all
+from lowmed.recipe import Recipe
 from lowmed.recipe.io import load_recipe, shipped_recipes
 
 SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no", "needs bf16": "needs bf16"}
@@ -23,12 +25,27 @@ def recipes_table() -> str:
     for name in shipped_recipes():
         recipe = load_recipe(name)
         model = architecture.read_architecture(recipe.model)
-        estimates = estimate_all(recipe, model, cards.CARDS.values(), measured=measured)
-        cells = [
-            f"{SHORT[result.verdict]} {'' if result.calibrated else '~'}{result.peak_gib:.0f}" for result in estimates
-        ]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        lines.append(f"| `{name}` | {' | '.join(_cells(recipe, model, measured))} |")
     return "\n".join(lines)
+
+
+def models_table() -> str:
+    """All models whose dimensions ship with lowmed on all GPUs as Markdown: `rarl`, for text-only ones `text-cot`."""
+    measured = calibration.shipped_runs()
+    lines = [
+        f"| model | recipe | {' | '.join(f'{card.name}, {card.gib:.1f}' for card in cards.CARDS.values())} |",
+        f"| --- | --- |{' --- |' * len(cards.CARDS)}",
+    ]
+    for name, model in architecture.shipped().items():
+        recipe_name = "text-cot" if FAMILIES[model.family].text_only else "rarl"
+        recipe = load_recipe(recipe_name, [f"model.name={name}"])
+        lines.append(f"| {name} | `{recipe_name}` | {' | '.join(_cells(recipe, model, measured))} |")
+    return "\n".join(lines)
+
+
+def _cells(recipe: Recipe, model: Architecture, measured: Sequence[MeasuredRun]) -> list[str]:
+    estimates = estimate_all(recipe, model, cards.CARDS.values(), measured=measured)
+    return [f"{SHORT[result.verdict]} {'' if result.calibrated else '~'}{result.peak_gib:.0f}" for result in estimates]
 
 
 def errors_table(measured: Sequence[MeasuredRun]) -> str:

@@ -150,6 +150,7 @@ def test_the_verdict_is_one_line() -> None:
     ("path", "mark", "table"),
     [
         ("recipes/README.md", "plan", tables.recipes_table),
+        ("docs/models.md", "plan", tables.models_table),
         ("docs/memory.md", "measured", lambda: tables.errors_table(calibration.shipped_runs())),
     ],
 )
