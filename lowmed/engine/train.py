@@ -109,7 +109,7 @@ def _train(
 ) -> str:
     import torch
 
-    from lowmed.engine import callbacks, out_of_memory, pause, tracking
+    from lowmed.engine import callbacks, no_spread, out_of_memory, pause, tracking
 
     started = time.monotonic()
     if resume:
@@ -159,6 +159,7 @@ def _train(
     dev = _dev_evaluation(job, data_split, log)
     if dev:
         trainer.add_callback(dev)
+    trainer.add_callback(no_spread.SpreadWarning(log))
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
     step_start = pause.StepStart()
     trainer.add_callback(step_start)
