@@ -187,7 +187,7 @@ def test_a_completion_ends_at_its_first_end_token() -> None:
 @pytest.mark.xdist_group("large")  # 11 GiB: never two at the same time
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
 def test_the_full_size_samples_the_tokens_of_generate() -> None:
-    spec = ModelSpec(name=str(SKELETON), weights="random", load_in="16bit", max_image_tokens=64)
+    spec = ModelSpec(name=str(SKELETON), weights="random", max_image_tokens=64)
     torch.manual_seed(0)
     loaded = load.load_base(spec, device.find_device(spec))
     sampling = _sampling(loaded, 3, 1.0)
