@@ -54,3 +54,8 @@ class RunError(LowmedError):
 
 class JudgeUnavailableError(RunError):
     """The judge fails too often, or does not finish in time. A training run stops with a checkpoint and can resume."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error of another library, or the name of its type."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -139,13 +139,7 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
             "model.rollout",
             "use model.rollout=transformers",
         )
-    if names := [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]:
-        return RecipeError(
-            f"the reward `{names[0]}` needs lowmed's forward pass, which does not run {family.title}",
-            "method.rewards and model.name",
-            "leave that reward out, or use a model of another family",
-        )
-    return None
+    return _likelihood_error(recipe, family.title, "model.name", "use a model of another family")
 
 
 def _unsloth_error(recipe: Recipe) -> LowmedError | None:
@@ -157,13 +151,19 @@ def _unsloth_error(recipe: Recipe) -> LowmedError | None:
         )
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
-    if names := [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]:
-        return RecipeError(
-            f"the reward `{names[0]}` needs lowmed's forward pass, which does not run unsloth's layers",
-            "model.backend and method.rewards",
-            "use model.backend=transformers, or leave that reward out",
-        )
-    return None
+    return _likelihood_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")
+
+
+def _likelihood_error(recipe: Recipe, layers: str, key: str, fix: str) -> RecipeError | None:
+    """The error if a reward needs likelihoods and lowmed's forward pass does not run the layers, or None."""
+    names = [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]
+    if not names:
+        return None
+    return RecipeError(
+        f"the reward `{names[0]}` needs lowmed's forward pass, which does not run {layers}",
+        f"{key} and method.rewards",
+        f"{fix}, or leave that reward out",
+    )
 
 
 def kl_reference_error() -> RecipeError:

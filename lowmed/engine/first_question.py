@@ -5,6 +5,7 @@ another size. `check` and training find that here, with the same words, and with
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from lowmed.engine import chat, patches
 from lowmed.engine.device import Device
 from lowmed.engine.generate import encode
 from lowmed.engine.load import Loaded, require_end_token
-from lowmed.engine.model_files import first_line, load_errors, read_files, source_of
+from lowmed.engine.model_files import load_errors, read_files, source_of
 from lowmed.engine.transformers_backend import auto_class
-from lowmed.errors import SetupError
+from lowmed.errors import SetupError, first_line
 from lowmed.models import family_of
 from lowmed.recipe import Recipe
 from lowmed.sample import Sample
@@ -39,7 +40,7 @@ def require_readable_question(
         local_only: download nothing.
 
     Returns:
-        False if the model is not on this machine and nothing was checked. The embedded model needs no check.
+        False if files of the model are not on this machine and nothing was checked.
 
     Raises:
         DataError: its image cannot be opened, or is missing in the model's input.
@@ -47,19 +48,20 @@ def require_readable_question(
         SetupError: a file is missing or invalid, or files of several models are mixed.
     """
     spec = recipe.model
-    if spec.name == "nano" or not samples:
+    if not samples:
         return True
     patches.silence_transformers()
     try:
         config, processor, policy = read_files(spec, local_only=local_only)
-    except SetupError:
-        if local_only and not Path(spec.name).expanduser().is_dir():
+    except SetupError as error:
+        # Of a hub id an OSError means that the cache lacks a file. A file that is there and wrong is an error.
+        if local_only and isinstance(error.__cause__, OSError) and not Path(spec.name).expanduser().is_dir():
             return False
         raise
     family = recipe.prompts.training
     chat.require_reasoning_prompts(processor, family)
     with load_errors(spec):
-        model = _one_layer(config, source_of(spec), local_only)
+        model = _one_layer(config, source_of(spec), spec.revision, local_only)
     loaded = Loaded(model, processor, policy, Device("cpu", "CPU", 0.0, "bf16"), "transformers")
     require_end_token(loaded, source_of(spec))
     sample = max(samples, key=lambda one: len(one.images))
@@ -76,7 +78,7 @@ def require_readable_question(
     return True
 
 
-def _one_layer(config: Any, source: str, local_only: bool) -> Any:
+def _one_layer(config: Any, source: str, revision: str | None, local_only: bool) -> Any:
     """The model of a config with one layer in each part. Its weights are whatever the memory holds."""
     from transformers import GenerationConfig
     from transformers.initialization import no_init_weights
@@ -86,9 +88,10 @@ def _one_layer(config: Any, source: str, local_only: bool) -> Any:
         model = auto_class(family_of(config.model_type)).from_config(
             shallow, dtype=torch.bfloat16, trust_remote_code=False
         )
-    if Path(source).is_dir() and not (Path(source) / "generation_config.json").is_file():
-        return model.eval()
-    model.generation_config = GenerationConfig.from_pretrained(source, local_files_only=local_only)
+    with suppress(OSError):  # a model may have no such file; it then keeps the end token of its config
+        model.generation_config = GenerationConfig.from_pretrained(
+            source, revision=revision or "main", local_files_only=local_only
+        )
     return model.eval()
 
 

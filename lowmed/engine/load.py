@@ -14,9 +14,9 @@ from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine import patches
 from lowmed.engine.adapter import add_trained_adapter, require_start
 from lowmed.engine.device import Device
-from lowmed.engine.model_files import first_line, load_errors, read_files, source_of
+from lowmed.engine.model_files import load_errors, read_files, source_of
 from lowmed.engine.own_code import own_code_refused
-from lowmed.errors import SetupError
+from lowmed.errors import SetupError, first_line
 from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 

@@ -12,7 +12,7 @@ from lowmed import nano
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine.own_code import own_code_refused
 from lowmed.engine.processor import load_processor, load_tokenizer
-from lowmed.errors import SetupError
+from lowmed.errors import SetupError, first_line
 from lowmed.models import family_of, require_packages
 from lowmed.plan.architecture import from_config, policy_of
 from lowmed.recipe import ModelSpec
@@ -73,8 +73,3 @@ def _load_error(spec: ModelSpec, error: Exception) -> SetupError:
         "model.name",
         f"download it elsewhere and give the folder: model.name=/path/to/{Path(spec.name).name}",
     )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error of another library, or the name of its type."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

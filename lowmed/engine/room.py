@@ -1,6 +1,5 @@
 """Whether the weights of a model fit the GPU, and the disk that they are downloaded to."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -30,15 +29,16 @@ def require_room(model: ModelSpec) -> None:
         return  # a hub id whose config.json is not known yet
     silence_libraries()
     import torch
+    from huggingface_hub import constants
 
     if not torch.cuda.is_available():
         return
     gpu = torch.cuda.get_device_properties(0)
-    cache = hub_cache()
+    cache = Path(constants.HF_HUB_CACHE)
     missing = model.name != "nano" and not Path(model.name).expanduser().is_dir() and not _is_cached(cache, model.name)
     if error := gpu_error(model, sizes, gpu.name, gpu.total_memory):
         raise error
-    if missing and os.environ.get("HF_HUB_OFFLINE") != "1" and (error := disk_error(model, sizes, cache)):
+    if missing and not constants.HF_HUB_OFFLINE and (error := disk_error(model, sizes, cache)):
         raise error
 
 
@@ -80,12 +80,6 @@ def disk_error(model: ModelSpec, sizes: Architecture, cache: Path) -> SetupError
         str(cache),
         "free some space, or set HF_HOME to a folder on a larger disk",
     )
-
-
-def hub_cache() -> Path:
-    """The folder in which the hub's client keeps models."""
-    home = os.environ.get("HF_HOME") or str(Path.home() / ".cache/huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
 def _is_cached(cache: Path, name: str) -> bool:

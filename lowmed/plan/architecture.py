@@ -141,16 +141,8 @@ def require_known_family(model: ModelSpec) -> None:
             f"model.name: {model.name}",
             "give the folder of the original model; a GGUF file holds rounded weights",
         )
-    if (
-        model.name != "nano"
-        and not folder.is_dir()
-        and not is_missing_path(model.name)
-        and model.name
-        not in {
-            *shipped(),
-            *tunes(),
-        }
-    ):
+    known = {"nano", *shipped(), *tunes()}
+    if model.name not in known and not folder.is_dir() and not is_missing_path(model.name):
         return  # a hub id: its config.json is read when the model is loaded
     family = FAMILIES[read_architecture(model).family]
     require_packages(family, model.name)

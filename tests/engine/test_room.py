@@ -44,18 +44,6 @@ def test_a_download_that_does_not_fit_the_disk_is_refused(tmp_path: Path, monkey
         assert error is None or str(cache) == error.where
 
 
-def test_the_cache_is_where_the_client_of_the_hub_keeps_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    for name in ("HF_HOME", "HF_HUB_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    assert room.hub_cache().name == Path(constants.HF_HUB_CACHE).name == "hub"
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    assert room.hub_cache() == tmp_path / "home/hub"
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    assert room.hub_cache() == tmp_path / "cache"
-
-
 def test_without_a_gpu_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "driver_present", lambda: False)
     room.require_room(ModelSpec(name="Qwen/Qwen2-VL-72B-Instruct", load_in="16bit"))

@@ -1,6 +1,7 @@
 """`check` and training read one question with the model's files, and refuse mixed folders with the same words."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,31 @@ def test_check_and_training_refuse_a_mixed_folder_alike(
     assert trained.stderr.endswith(error)
     assert len(error.splitlines()) == 3
     assert not (tmp_path / "run").exists()
+
+
+def cached(folder: Path, name: str, cache: Path) -> None:
+    """Put a model folder, without its weights, where the client of the hub keeps a model."""
+    model = cache / f"models--{name.replace('/', '--')}"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs/main").write_text("0" * 40)
+    shutil.copytree(folder, model / "snapshots" / ("0" * 40), ignore=shutil.ignore_patterns("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_the_files_of_a_hub_id_in_the_cache_are_checked_too(tmp_path: Path, lowmed: Lowmed) -> None:
+    folder = tiny.save("qwen2_5_vl", tmp_path / "model")
+    (folder / "generation_config.json").unlink()  # a model may have none
+    cached(folder, "some/good", tmp_path / "hub")
+    template_without_images(folder)
+    cached(folder, "some/mixed", tmp_path / "hub")
+    options = ("check", "--recipe", "vqa-rad-sft", "data.source=phantom", "data.max_train_questions=8")
+    environment = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    good = lowmed(*options, "model.name=some/good", **environment)
+    assert good.returncode == 0, good.stderr
+    assert "its other files were read, with one question" in good.stdout
+    mixed = lowmed(*options, "model.name=some/mixed", **environment)
+    assert mixed.returncode == 2
+    assert "images of" in mixed.stderr
+    absent = lowmed(*options, "model.name=some/other", **environment)
+    assert absent.returncode == 0, absent.stderr
+    assert "it is not on this machine" in absent.stdout

@@ -25,7 +25,7 @@ from lowmed.engine.prefix.decode import (
     round_up,
     write_prefill,
 )
-from lowmed.errors import SetupError
+from lowmed.errors import SetupError, first_line
 from lowmed.plan.memory import CACHE_BLOCK_TOKENS
 
 LENGTH_STEP = CACHE_BLOCK_TOKENS["compiled"]
@@ -77,7 +77,7 @@ class CompiledDecoder(Decoder):
             if self._has_run:
                 raise
             raise SetupError(
-                f"cannot compile the decoding step: {_first_line(error)}",
+                f"cannot compile the decoding step: {first_line(getattr(error, 'inner_exception', error))}",
                 "model.rollout=compiled",
                 "use model.rollout=transformers; compiling needs a C++ compiler, and Triton on a GPU",
             ) from error
@@ -94,8 +94,3 @@ class CompiledDecoder(Decoder):
         for tensor in (*cache.keys, *cache.values, cache.bias):
             torch._dynamo.mark_static_address(tensor)  # otherwise CUDA graphs copy it at every step, or are disabled
         return cache
-
-
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "inner_exception", error)  # torch wraps the error of the compiler
-    return next(iter(str(cause).strip().splitlines()), type(cause).__name__)
