@@ -132,3 +132,9 @@ def test_the_files_of_a_hub_id_in_the_cache_are_checked_too(tmp_path: Path, lowm
     absent = lowmed(*options, "model.name=some/other", **environment)
     assert absent.returncode == 0, absent.stderr
     assert "it is not on this machine" in absent.stdout
+
+
+def test_check_claims_nothing_about_files_of_the_embedded_model(lowmed: Lowmed) -> None:
+    result = lowmed("check", "--recipe", "rarl-sft", "--nano")
+    assert result.returncode == 0, result.stderr
+    assert "model.name" not in result.stdout.partition("not checked: ")[2]
