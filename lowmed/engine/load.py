@@ -18,6 +18,7 @@ from lowmed.engine.model_files import load_errors, read_files, source_of
 from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError, first_line
 from lowmed.models import ModelFamily, family_of
+from lowmed.plan.faster import measured_faster
 from lowmed.recipe import LoraSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -67,11 +68,6 @@ class Loaded:
         return list(ends) if isinstance(ends, list) else [ends]
 
 
-# Name of the GPU -> the backend with the faster training step (benchmarks/update.py --against unsloth).
-# Empty: not measured yet.
-FASTER_BACKEND: dict[str, str] = {}
-
-
 def choose_backend(spec: ModelSpec, device: Device) -> tuple[str, str]:
     """The backend, `transformers` or `unsloth`, and the reason.
 
@@ -90,10 +86,13 @@ def choose_backend(spec: ModelSpec, device: Device) -> tuple[str, str]:
     if backend == "auto":
         if device.type == "cpu":
             return "transformers", "the only one without a GPU"
-        if device.card not in FASTER_BACKEND:
+        measured = measured_faster("backend", device.card)
+        if measured is None:
             return "transformers", f"unsloth has not been measured against it on {device.card}"
-        backend, reason = FASTER_BACKEND[device.card], f"measured faster on {device.card}"
-        if backend == "unsloth" and error:
+        if measured == "transformers":
+            return measured, f"unsloth was not measured at least 5 % faster on {device.card}"
+        backend, reason = measured, f"measured faster on {device.card}"
+        if error:
             return "transformers", error.what
     elif error:
         raise error

@@ -18,7 +18,7 @@ from lowmed.engine.adapter import write_adapter
 from lowmed.engine.processor import load_processor
 from lowmed.errors import DataError, RecipeError, RunError, SetupError
 from lowmed.models import FAMILIES
-from lowmed.plan import architecture
+from lowmed.plan import architecture, faster
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.run import Run
 
@@ -198,10 +198,22 @@ def test_the_backend_has_a_reason() -> None:
     assert load.choose_backend(ModelSpec(backend="transformers"), CARD)[0] == "transformers"
 
 
+def measured_backend(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = folder / "faster.json"
+    table.write_text(json.dumps({"some card": {"backend": name}}))
+    monkeypatch.setattr(faster, "TABLE", table)
+
+
+def test_unsloth_that_was_not_faster_is_not_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_backend("transformers", tmp_path, monkeypatch)
+    reason = "unsloth was not measured at least 5 % faster on some card"
+    assert load.choose_backend(ModelSpec(), CARD) == ("transformers", reason)
+
+
 @pytest.fixture
-def unsloth_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+def unsloth_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU on which unsloth was measured faster, in a process that has imported torch only."""
-    monkeypatch.setitem(load.FASTER_BACKEND, "some card", "unsloth")
+    measured_backend("unsloth", tmp_path, monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
     monkeypatch.delitem(sys.modules, "transformers", raising=False)
 
