@@ -26,14 +26,14 @@ from lowmed.errors import LowmedError
 
 TOKENS = (64, 256, 1024)
 GROUPS = (4, 8, 16)
-BATCHES = (1, 32, 128)
+BATCHES = {"cpu": (1, 32, 128), "gpu": (1, 32, 64)}
 HEADS = {
     "prefill": ("a prompt read", "| model | image tokens | G | once, ms | once a completion, ms | × |"),
     "train": ("forward and backward of a group", "| model | image tokens | G | prompt once, ms | TRL, ms | × |"),
     "tower": ("features of an image", "| model | image tokens | stock, ms | encoded, ms | memory, ms | disk, ms |"),
     "decode": (
         "a token of every completion",
-        "| model | completions | computed in | base, ms | compiled, ms | NF4, ms |",
+        "| model | completions | computed in | 16 bit, ms | with graphs, ms | 4 bit, ms | with graphs, ms |",
     ),
 }
 
@@ -53,10 +53,15 @@ def cells(model: str | None) -> dict[str, Cell]:
                     result[f"{part}/{shown}/{tokens}/{group}"] = cell
         for tokens in TOKENS[:2] if few else TOKENS:
             result[f"tower/{shown}/{tokens}"] = common | {"part": "tower", "tokens": tokens}
-        for batch in (32,) if few else BATCHES:
-            cell = common | {"part": "decode", "tokens": 64, "group": batch, "new_tokens": 64 if on_gpu else 16}
-            result[f"decode/{shown}/{batch}"] = cell
+        for batch in (32,) if few else BATCHES["gpu" if on_gpu else "cpu"]:
+            result[f"decode/{shown}/{batch}"] = decoding_cell(name, batch, 32 if on_gpu else 16)
     return result
+
+
+def decoding_cell(model: str, batch: int, new_tokens: int) -> Cell:
+    """The cell that decodes some completions to one prompt."""
+    settings = {"part": "decode", "load_in": "4bit", "tokens": 64, "group": batch, "new_tokens": new_tokens}
+    return {"model": model, **settings}
 
 
 def tables(stored: dict[str, Any]) -> str:
@@ -85,10 +90,25 @@ def _tower(cell: dict[str, Any]) -> list[object]:
 
 
 def _decode(cell: dict[str, Any]) -> list[object]:
-    settings, seconds = cell["settings"], cell["seconds"]
-    ways = (("16bit", "16bit"), ("compiled", "16bit"), ("4bit", "4bit"))
-    per_token = [(seconds[way] - seconds[f"{base} first token"]) / settings["new_tokens"] for way, base in ways]
-    return [settings["model"], settings["group"], cell["precision"], *map(_ms, per_token)]
+    settings = cell["settings"]
+    per_token = [token_s(cell, base, graphs) for base in ("16bit", "4bit") for graphs in (False, True)]
+    shown = ["" if seconds is None else _ms(seconds) for seconds in per_token]
+    return [settings["model"], settings["group"], cell["precision"], *shown]
+
+
+def token_s(cell: dict[str, Any], base: str, graphs: bool) -> float | None:
+    """Seconds of a token of every completion; None without a measurement.
+
+    Args:
+        cell: a measured cell of decoding.
+        base: `4bit` or `16bit`.
+        graphs: whether by CUDA graphs.
+    """
+    seconds: dict[str, float] = cell["seconds"]
+    way = f"{base} graph" if graphs else base
+    if way not in seconds:
+        return None
+    return (seconds[way] - seconds[f"{base} first token"]) / int(cell["settings"]["new_tokens"])
 
 
 def _ms(seconds: float) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from update_cell import Cell, data_of, recipe_of
 from lowmed import prompt
 from lowmed.data.split import DataSplit
 from lowmed.engine import train
-from lowmed.engine.generate import encode
+from lowmed.engine.generate import _generate_with_transformers, encode
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import sampling
+from lowmed.engine.prefix.decode import Decoder
 from lowmed.engine.prefix.decode_compiled import CompiledDecoder
 from lowmed.engine.vision.feature_store import FeatureStore
 from lowmed.recipe import Recipe
@@ -34,12 +36,13 @@ def measure(cell: Cell) -> dict[str, Any]:
     works = PARTS[cell["part"]](cell)
     times = in_turns(works)
     loaded = load(cell["model"], cell["load_in"])
-    return {
+    result = {
         "card": loaded.device.card,
         "precision": loaded.device.precision,
         "rounds": len(next(iter(times.values()))),
         "seconds": {name: statistics.median(result) for name, result in times.items()},
     }
+    return result | ({"equal": _same_tokens(cell)} if cell["part"] == "decode" else {})
 
 
 def in_turns(works: Works) -> dict[str, list[float]]:
@@ -155,17 +158,76 @@ def decoding(cell: Cell) -> Works:
     """Completions of one token, and of `new_tokens` more with each kind of base and decoding step."""
     works: Works = {}
     [question], open_image = _questions(cell, 1)
-    for base, ways in (("16bit", ("16bit", "compiled")), ("4bit", ("4bit",))):
+    for base in ("4bit", "16bit"):
         loaded = load(cell["model"], base)
         loaded.model.eval()
         generate = partial(
             sampling.generate, loaded.model, encode(loaded, [question], FAMILY, open_image), [0] * cell["group"]
         )
         works[f"{base} first token"] = partial(generate, _sampling(loaded, 1))
-        for way in ways:
-            how = _sampling(loaded, 1 + cell["new_tokens"])
-            works[way] = partial(generate, replace(how, decoder=CompiledDecoder()) if way == "compiled" else how)
+        for way, decoder in decoders(base).items():
+            how = replace(_sampling(loaded, 1 + cell["new_tokens"]), decoder=decoder)
+            works[base if way == "eager" else f"{base} {way}"] = partial(generate, how)
     return works
+
+
+def _same_tokens(cell: Cell) -> dict[str, bool]:
+    """Whether the greedy tokens of each other way equal those of the eager step, for every completion."""
+    [question], open_image = _questions(cell, 1)
+    equal: dict[str, bool] = {}
+    for base in ("4bit", "16bit"):
+        loaded = load(cell["model"], base)
+        how = replace(_sampling(loaded, 1 + cell["new_tokens"]), temperature=0.0)
+        inputs, rows = encode(loaded, [question], FAMILY, open_image), [0] * cell["group"]
+        made = {
+            way: sampling.generate(loaded.model, inputs, rows, replace(how, decoder=decoder))
+            for way, decoder in decoders(base).items()
+        }
+        eager = made.pop("eager")
+        equal |= {f"{base} {way}": other == eager for way, other in made.items()}
+    return equal
+
+
+def decoders(base: str) -> dict[str, Decoder]:
+    """The ways to read sampled tokens here: `eager`, and `graph` on a GPU."""
+    if not torch.cuda.is_available() or base == "4bit":
+        return {"eager": Decoder()}
+    return {"eager": Decoder(), "graph": CompiledDecoder()}
+
+
+def agreement(model: str, load_in: str, prompts: int, tokens: int) -> dict[str, Any]:
+    """Greedy completions of every way to decode, compared with those of lowmed's eager step.
+
+    Args:
+        model: `nano`, or a folder with config, tokenizer and processor files.
+        load_in: precision of the base.
+        prompts: questions, each with its own image.
+        tokens: longer completions are truncated.
+
+    Returns:
+        For each other way the share of equal completions, and the first token, from 1, at which any differs.
+    """
+    loaded = load(model, load_in)
+    loaded.model.eval()
+    questions, open_image = _questions({"tokens": 64}, prompts)
+    inputs = encode(loaded, questions, FAMILY, open_image)
+    how = sampling.Sampling(tokens, 0.0, loaded.suppressed, loaded.end_ids)
+    made = {
+        way: sampling.generate(loaded.model, inputs, range(prompts), replace(how, decoder=decoder))
+        for way, decoder in decoders(load_in).items()
+    }
+    made["transformers"] = _generate_with_transformers(loaded, inputs, how)
+    eager = made.pop("eager")
+    return {"prompts": prompts, "tokens": tokens, "ways": {way: _compared(eager, other) for way, other in made.items()}}
+
+
+def _compared(ours: list[list[int]], others: list[list[int]]) -> dict[str, Any]:
+    first = [
+        next((place for place, pair in enumerate(zip_longest(*both), 1) if pair[0] != pair[1]), None)
+        for both in zip(ours, others, strict=True)
+    ]
+    different = [place for place in first if place is not None]
+    return {"equal": 1 - len(different) / len(first), "first_different": min(different, default=None)}
 
 
 PARTS: dict[str, Callable[[Cell], Works]] = {

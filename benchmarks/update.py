@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,12 @@ class Side:
         return self.read()
 
 
-def measure(cell: Cell) -> dict[str, Any]:
+def measure(cell: Cell, report: Callable[[dict[str, Any]], None] = lambda _result: None) -> dict[str, Any]:
     """Measure all sides of a cell, in turns if they fit on the GPU together.
+
+    Args:
+        cell: the settings.
+        report: gets the result so far after each step of GRPO, of the sides that have made one.
 
     Raises:
         SideEndedError: one of them ended early.
@@ -120,6 +125,13 @@ def measure(cell: Cell) -> dict[str, Any]:
     names = ["lowmed", *cell["against"]]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     facts: dict[str, dict[str, Any]] = {}
+
+    def result() -> dict[str, Any]:
+        sides = {
+            name: {"rest_gib": facts[name]["rest_gib"], **_summary(cell, made)} for name, made in rows.items() if made
+        }
+        return {"card": facts["lowmed"]["card"], "parameters": facts["lowmed"]["parameters"], "sides": sides}
+
     groups = [names] if _fits(len(names)) else [[name] for name in names]
     for group in groups:
         with contextlib.ExitStack() as stack:
@@ -128,8 +140,19 @@ def measure(cell: Cell) -> dict[str, Any]:
             for _ in range(cell["updates"]):
                 for name, side in sides.items():
                     rows[name].append(side.update())
-    result = {name: {"rest_gib": facts[name]["rest_gib"], **_summary(cell, rows[name])} for name in names}
-    return {"card": facts["lowmed"]["card"], "parameters": facts["lowmed"]["parameters"], "sides": result}
+                    if cell["task"] == "grpo":  # an epoch of SFT has a figure at its end only
+                        report(result())
+    return result()
+
+
+def written_model(model: str, where: Path) -> str:
+    """A folder with random weights for the model of a config folder, for unsloth, which loads written weights only.
+
+    Another process writes them, because unsloth must be imported first.
+    """
+    folder = where / Path(model).name
+    subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), model, str(folder)], check=True)
+    return str(folder)
 
 
 def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,12 +195,10 @@ def main() -> None:
         return
     path = (options.out or RESULTS) / f"update-{'gpu' if options.model else 'cpu'}.json"
     if options.model and options.against == "unsloth" and not options.table:
-        # Another process writes the weights, because unsloth must be imported first.
         temporary = tempfile.TemporaryDirectory()
-        folder = Path(temporary.name) / Path(options.model).name
-        subprocess.run([sys.executable, str(SIDE.with_name("update_cell.py")), options.model, str(folder)], check=True)
+        written = written_model(options.model, Path(temporary.name))
         for cell in selected.values():
-            cell["model"] = str(folder)
+            cell["model"] = written
     stored: dict[str, Any] = json.loads(path.read_text())["cells"] if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     failed = []

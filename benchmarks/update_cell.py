@@ -15,6 +15,7 @@ from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
 QUESTIONS_PER_IMAGE = 2
+CAP_GIB = 40  # of GPU memory, even if there is more
 # About 64 million parameters, with the depth and width of Qwen2-VL-2B's tower and language model in proportion.
 MID_TEXT = {"hidden_size": 384, "intermediate_size": 2240, "num_hidden_layers": 14, "num_attention_heads": 12,
             "num_key_value_heads": 2}  # fmt: skip

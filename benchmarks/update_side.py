@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from update_cell import data_of, recipe_of
+from update_cell import CAP_GIB, data_of, recipe_of
 from update_meter import Meter, instrument
 
 from lowmed import nano, prompt, rewards
@@ -28,8 +28,6 @@ from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.recipe import Recipe
 from lowmed.run import Run, create_run
 from lowmed.sample import Sample
-
-CAP_GIB = 40  # of GPU memory, even if there is more
 
 
 def train_with_lowmed(recipe: Recipe, data_split: DataSplit, folder: Path, prepare: Callable[[Any], None]) -> Run:

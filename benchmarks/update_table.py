@@ -71,7 +71,7 @@ def _grpo(cell: dict[str, Any], against: str) -> str:
         f"{ours['seconds'][name]:.2f} / {other['seconds'][name]:.2f}" for name in ("generate", "score", "train", "all")
     ]
     ratios = [f"{other['seconds'][name] / ours['seconds'][name]:.2f}" for name in ("train", "all")]
-    timed = max(settings["updates"] - 1, 1)
+    timed = len(ours["completion_tokens"])
     return row([settings["model"], settings["tokens"], settings["group"], timed, *phases, *ratios, _peak(ours, other)])
 
 

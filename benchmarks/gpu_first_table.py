@@ -1,0 +1,84 @@
+"""The table that gpu_first.py prints: one line for each step with its main figures."""
+
+from typing import Any
+
+
+def table(document: dict[str, Any]) -> str:
+    """All steps of a series.
+
+    Args:
+        document: content of gpu_first.json.
+    """
+    card = (document["steps"].get("doctor", {}).get("figures") or {}).get("card", "unknown card")
+    rows = [
+        (name, record["state"], f"{record.get('seconds', 0):.0f}", brief(name, record))
+        for name, record in document["steps"].items()
+    ]
+    widths = [max(len(row[column]) for row in [("step", "state", "s", ""), *rows]) for column in range(3)]
+    lines = [f"{'step':<{widths[0]}}  {'state':<{widths[1]}}  {'s':>{widths[2]}}  {card}, {document['started']}"]
+    lines += [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def brief(name: str, record: dict[str, Any]) -> str:
+    """The main figures of a step in one line, or the last line of its error.
+
+    Args:
+        name: the step.
+        record: its entry in gpu_first.json.
+    """
+    figures = record.get("figures") or {}
+    try:
+        shown = _main(name, figures)
+    except (ImportError, KeyError, TypeError, IndexError, ValueError):  # figures of a step that ended early
+        shown = ""
+    error = (record.get("error") or [""])[-1]
+    return "; ".join(part for part in (shown, error) if part)
+
+
+def _main(name: str, figures: dict[str, Any]) -> str:
+    if name == "doctor":
+        return "; ".join(figures["doctor"]["problems"]) or "no problems"
+    if name == "nano":
+        return f"{figures['steps']} steps, {figures['step_s']:.2f} s each, all finite: {not figures['not_finite']}"
+    if name == "decode":
+        return "; ".join([*map(_decoded, figures["cells"]), *map(_agreed, figures["agreement"])])
+    if name in ("update", "update-same", "unsloth"):
+        return "; ".join(
+            f"{side} {result['seconds']['all']:.2f} s, {result['peak_gib']['all']:.1f} GiB"
+            for cell in figures["cells"]
+            for side, result in cell["sides"].items()
+        )
+    if name.startswith("dry-run"):
+        run = figures["run"]
+        return f"step {run['seconds']['step']:.1f} s, peak {max(run['gib'].values()):.1f} GiB"
+    if name == "precision":
+        return "; ".join(_precise(model) for model in figures["models"])
+    if name == "tests":
+        return ", ".join(f"{count} {state}" for state, count in figures["counts"].items() if count)
+    return ""
+
+
+def _decoded(cell: dict[str, Any]) -> str:
+    from parts import token_s  # imports lowmed, which may be broken
+
+    parts = []
+    for base in ("4bit", "16bit"):
+        times = [token_s(cell, base, graphs) for graphs in (False, True)]
+        parts.append(f"{base} " + " / ".join(f"{1000 * time:.1f}" for time in times if time is not None))
+    different = [way for way, equal in cell["equal"].items() if not equal]
+    return f"{cell['settings']['group']} rows {', '.join(parts)} ms" + (
+        f", other tokens: {different}" * bool(different)
+    )
+
+
+def _agreed(found: dict[str, Any]) -> str:
+    ways = ", ".join(f"{way} {100 * result['equal']:.0f} %" for way, result in found["ways"].items())
+    return f"{found['model']} {found['load_in']} equal: {ways}"
+
+
+def _precise(model: dict[str, Any]) -> str:
+    if "difference" not in model:
+        return f"{model['model']}: finite in {model.get('finite_steps', 0)} steps"
+    difference = ", ".join(f"{key} {100 * value:.2g} %" for key, value in model["difference"].items())
+    return f"{model['model']}: {difference} apart"
