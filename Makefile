@@ -2,6 +2,7 @@
 # make test        install the test extras too, then run all tests that need no GPU
 # make test-fast   the same without the slow tests
 # make lint        ruff, the words of .ci/words.py, mypy
+# make gpu-tables  write the GPU tables of docs/, rows for the planner and lowmed/plan/faster.json from benchmarks/results/gpu
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
@@ -10,7 +11,7 @@ PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constra
 # With this set every process would compile torch, transformers and lowmed again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast lint setup-test nano clean
+.PHONY: demo test test-fast lint setup-test nano gpu-tables clean
 
 demo: $(DEMO)/adapter/adapter_model.safetensors
 	@$(BIN)/lowmed eval $(DEMO) --with-base
@@ -32,6 +33,9 @@ setup-test: .venv/.test
 # Train the embedded model from scratch; takes some minutes on two cores.
 nano: .venv/.run
 	$(BIN)/python -m lowmed.nano.build
+
+gpu-tables: .venv/.run
+	$(BIN)/python benchmarks/gpu_tables.py
 
 # An interrupted demo resumes.
 $(DEMO)/adapter/adapter_model.safetensors: | .venv/.run

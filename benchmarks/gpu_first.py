@@ -92,7 +92,6 @@ class Series:
     def __init__(self, out: Path, work: Path, budget_s: float) -> None:
         self.path, self.log, self.work = out / "gpu_first.json", out / "gpu_first.log", work
         self.started, self.budget_s = time.monotonic(), budget_s
-        self.process: subprocess.Popen[bytes] | None = None
         switches = {name: value for name, value in os.environ.items() if name.startswith(("TORCH_", "PYTORCH_"))}
         self.document: dict[str, Any] = {
             "format": FORMAT,
@@ -121,16 +120,20 @@ class Series:
         figures, output = self.work / f"{step.name}.json", self.work / f"{step.name}.log"
         began, seen = time.monotonic(), None
         record = self.document["steps"][step.name] = {"state": "running", "limit_s": round(limit_s)}
-        with output.open("wb") as sink:
-            self.process = subprocess.Popen(
-                step.command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=self.work,
-                env=os.environ | {"FIGURES": str(figures)}, start_new_session=True,
-            )  # fmt: skip
         state = ""
+        with output.open("wb") as sink:
+            try:
+                process = subprocess.Popen(
+                    step.command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=self.work,
+                    env=os.environ | {"FIGURES": str(figures)}, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                record |= {"state": "failed", "error": [str(error)]}
+                return
         try:
             while not state:
                 try:
-                    code = self.process.wait(min(POLL_S, max(0.01, limit_s - (time.monotonic() - began))))
+                    code = process.wait(min(POLL_S, max(0.01, limit_s - (time.monotonic() - began))))
                     state = {0: "done", SKIPPED: "skipped"}.get(code, "failed")
                 except subprocess.TimeoutExpired:
                     if time.monotonic() - began >= limit_s:
@@ -140,10 +143,10 @@ class Series:
                         record["figures"] = _read(figures)
                         self.store()
         finally:
-            self.end(self.process)
+            self.end(process)
             record |= {"state": state or "killed", "seconds": round(time.monotonic() - began, 1)}
-            if (found := _read(figures)) is not None:
-                record["figures"] = found
+            if (last := _read(figures)) is not None:
+                record["figures"] = last
             if record["state"] != "done":
                 lines = output.read_text(errors="replace").splitlines()
                 kept = lines[-1:] if state == "skipped" else [line for line in lines if line.strip()][-ERROR_LINES:]

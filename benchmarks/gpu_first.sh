@@ -6,7 +6,7 @@
 #
 # OUT gets gpu_first.json, which is rewritten after every step, and gpu_first.log. A step that fails or takes too long
 # does not stop the next one. BUDGET_S (560) limits all steps together. Without a card, a tiny form of each step runs.
-# Afterwards: copy gpu_first.json to benchmarks/results/gpu/NAME.json, and run `make gpu-tables`.
+# Afterwards: copy gpu_first.json into the folder gpu of benchmarks/results, and run `make gpu-tables`.
 set -uo pipefail
 usage='usage: OUT=FOLDER bash benchmarks/gpu_first.sh SITE'
 if [ $# -ne 1 ] || [ -z "${OUT:-}" ]; then echo "$usage"; exit 2; fi

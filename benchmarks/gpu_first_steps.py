@@ -43,9 +43,9 @@ def doctor(_model: str, save: Save) -> None:
     figures: dict[str, Any] = {"machine": about()}
     save(figures)
     if GPU:
-        query = "name,driver_version,memory.total,clocks.max.sm,power.limit"
-        asked = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
-        figures["nvidia-smi"] = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        query = "--query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit"
+        command = ["nvidia-smi", query, "--format=csv,noheader"]
+        figures["nvidia-smi"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         save(figures)
     figures["doctor"] = json.loads(lowmed("doctor", "--json"))
     save(figures)
@@ -86,8 +86,8 @@ def decode(model: str, save: Save) -> None:
         figures["cells"].append({"settings": cell | {"model": shown}, "images": parts_work.IMAGES, **result})
         save(figures)
     for name, base in ((model, "4bit"), ("nano", "16bit"), (model, "16bit")):
-        found = parts_work.agreement(name, base, PROMPTS, GREEDY_TOKENS)
-        figures["agreement"].append({"model": Path(name).name, "load_in": base, **found})
+        result = parts_work.agreement(name, base, PROMPTS, GREEDY_TOKENS)
+        figures["agreement"].append({"model": Path(name).name, "load_in": base, **result})
         save(figures)
 
 

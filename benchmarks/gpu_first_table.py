@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from gpu_results import token_s
+
+ERROR_WIDTH = 120
+
 
 def table(document: dict[str, Any]) -> str:
     """All steps of a series.
@@ -30,9 +34,9 @@ def brief(name: str, record: dict[str, Any]) -> str:
     figures = record.get("figures") or {}
     try:
         shown = _main(name, figures)
-    except (ImportError, KeyError, TypeError, IndexError, ValueError):  # figures of a step that ended early
+    except (KeyError, TypeError, IndexError, ValueError):  # figures of a step that ended early
         shown = ""
-    error = (record.get("error") or [""])[-1]
+    error = (record.get("error") or [""])[-1][:ERROR_WIDTH]
     return "; ".join(part for part in (shown, error) if part)
 
 
@@ -60,8 +64,6 @@ def _main(name: str, figures: dict[str, Any]) -> str:
 
 
 def _decoded(cell: dict[str, Any]) -> str:
-    from parts import token_s  # imports lowmed, which may be broken
-
     parts = []
     for base in ("4bit", "16bit"):
         times = [token_s(cell, base, graphs) for graphs in (False, True)]
@@ -72,9 +74,9 @@ def _decoded(cell: dict[str, Any]) -> str:
     )
 
 
-def _agreed(found: dict[str, Any]) -> str:
-    ways = ", ".join(f"{way} {100 * result['equal']:.0f} %" for way, result in found["ways"].items())
-    return f"{found['model']} {found['load_in']} equal: {ways}"
+def _agreed(compared: dict[str, Any]) -> str:
+    ways = ", ".join(f"{way} {100 * result['equal']:.0f} %" for way, result in compared["ways"].items())
+    return f"{compared['model']} {compared['load_in']} equal: {ways}"
 
 
 def _precise(model: dict[str, Any]) -> str:

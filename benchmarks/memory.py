@@ -12,7 +12,12 @@ from lowmed.plan import calibration, tables
 ROOT = Path(__file__).parents[1]
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write the tables between their marks."""
     put(ROOT / "recipes" / "README.md", "plan", tables.recipes_table())
     put(ROOT / "docs" / "models.md", "plan", tables.models_table())
     put(ROOT / "docs" / "memory.md", "measured", tables.errors_table(calibration.shipped_runs()))
+
+
+if __name__ == "__main__":
+    write()

@@ -13,11 +13,13 @@ stored in results/parts-*.json and skipped; --again measures them again.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import update_table
+from gpu_results import cells as cells_on_gpus
+from gpu_results import token_s
 from machine import RESULTS, about
 from page import put
 from update_cell import Cell
@@ -64,17 +66,25 @@ def decoding_cell(model: str, batch: int, new_tokens: int) -> Cell:
     return {"model": model, **settings}
 
 
-def tables(stored: dict[str, Any]) -> str:
-    """The tables of one device, as Markdown."""
+def tables(stored: Sequence[dict[str, Any]]) -> str:
+    """The tables of the cells of one device, as Markdown."""
     parts = []
     for part, (what, head) in HEADS.items():
-        rows = [ROWS[part](cell) for cell in stored.values() if cell["settings"]["part"] == part]
+        rows = [ROWS[part](cell) for cell in stored if cell["settings"]["part"] == part]
         if rows:
             rule = "| --- " * (head.count("|") - 1) + "|"
             parts.append("\n".join([f"**{what.capitalize()}**", "", head, rule, *map(update_table.row, rows)]))
     if not parts:
         return update_table.NOTHING
-    return "\n\n".join([*parts, update_table.measured_on(list(stored.values()))])
+    return "\n\n".join([*parts, update_table.measured_on(stored)])
+
+
+def write() -> None:
+    """Write the tables between their marks in the page."""
+    file = RESULTS / "parts-cpu.json"
+    on_cpu = list(json.loads(file.read_text())["cells"].values()) if file.exists() else []
+    put(update_table.PAGE, "parts cpu", tables(on_cpu))
+    put(update_table.PAGE, "parts gpu", update_table.by_card(cells_on_gpus("parts"), tables))
 
 
 def _against(cell: dict[str, Any]) -> list[object]:
@@ -94,21 +104,6 @@ def _decode(cell: dict[str, Any]) -> list[object]:
     per_token = [token_s(cell, base, graphs) for base in ("16bit", "4bit") for graphs in (False, True)]
     shown = ["" if seconds is None else _ms(seconds) for seconds in per_token]
     return [settings["model"], settings["group"], cell["precision"], *shown]
-
-
-def token_s(cell: dict[str, Any], base: str, graphs: bool) -> float | None:
-    """Seconds of a token of every completion; None without a measurement.
-
-    Args:
-        cell: a measured cell of decoding.
-        base: `4bit` or `16bit`.
-        graphs: whether by CUDA graphs.
-    """
-    seconds: dict[str, float] = cell["seconds"]
-    way = f"{base} graph" if graphs else base
-    if way not in seconds:
-        return None
-    return (seconds[way] - seconds[f"{base} first token"]) / int(cell["settings"]["new_tokens"])
 
 
 def _ms(seconds: float) -> str:
@@ -160,11 +155,9 @@ def main() -> None:
         path.write_text(json.dumps({"cells": stored}, indent=1) + "\n")
         print(name, *(f"{way} {_ms(seconds)} ms" for way, seconds in result["seconds"].items()), sep="  ", flush=True)
     if options.out:
-        print(tables(stored))
-    for device in () if options.out else ("cpu", "gpu"):
-        file = RESULTS / f"parts-{device}.json"
-        cells_of_device = json.loads(file.read_text())["cells"] if file.exists() else {}
-        put(update_table.PAGE, f"parts {device}", tables(cells_of_device))
+        print(tables(list(stored.values())))
+    else:
+        write()
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 

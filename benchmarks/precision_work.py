@@ -20,9 +20,9 @@ def train_in(precision: device.Precision, model: str, steps: int) -> list[dict[s
         steps: optimizer steps.
     """
     cell = {"task": "sft", "model": model, "load_in": "4bit", "tokens": 64, "seed": 0, "questions": 4, "updates": steps}
-    found = device.find_device
+    stock = device.find_device
     rows: list[dict[str, float]] = []
-    device.find_device = lambda spec: replace(found(spec), precision=precision)  # type: ignore[assignment]
+    device.find_device = lambda spec: replace(stock(spec), precision=precision)  # type: ignore[assignment]
     try:
         with tempfile.TemporaryDirectory() as name:
             recipe = recipe_of(cell, "lowmed", Path(name))
@@ -31,5 +31,5 @@ def train_in(precision: device.Precision, model: str, steps: int) -> list[dict[s
             run = create_run(recipe, "precision", out=str(Path(name) / "run"))
             train.train(run, loaded, data_of(cell), report=lambda _step, row: rows.append(row))
     finally:
-        device.find_device = found
+        device.find_device = stock
     return [{key: row[key] for key in ("loss", "grad_norm")} for row in rows]

@@ -72,6 +72,7 @@ def data_of(cell: Cell) -> DataSplit:
             str(row // per_image),
             "noise",
             (str(row // per_image),),
+            explanation="The answer to the question is yes.",  # SFT trains on no sample without one
         )
         for row in range(count)
     )

@@ -1,10 +1,12 @@
 """Writes the tables of docs/performance.md from the stored results."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gpu_results
 from machine import RESULTS
 from page import put
 
@@ -30,11 +32,9 @@ def line(name: str, cell: dict[str, Any]) -> str:
     return f"{name}  " + "; ".join(shown)
 
 
-def tables(device: str, against: str, results: Path = RESULTS) -> str:
-    """The tables of one device compared with one other side, as Markdown."""
-    path = results / f"update-{device}.json"
-    cells = json.loads(path.read_text())["cells"] if path.exists() else {}
-    compared = [cell for cell in cells.values() if against in cell["sides"]]
+def tables(cells: Sequence[dict[str, Any]], against: str) -> str:
+    """The tables of the cells of one device, compared with one other side, as Markdown."""
+    compared = [cell for cell in cells if {"lowmed", against} <= set(cell["sides"])]
     if not compared:
         return NOTHING
     parts = []
@@ -48,10 +48,26 @@ def tables(device: str, against: str, results: Path = RESULTS) -> str:
     return "\n\n".join([*parts, measured_on(compared)])
 
 
+def by_card(cells: Sequence[dict[str, Any]], table: Callable[[Sequence[dict[str, Any]]], str]) -> str:
+    """The tables of several GPUs, each under its name.
+
+    Args:
+        cells: cells of any GPU.
+        table: makes the table of one GPU.
+    """
+    every = {card: table(group) for card, group in gpu_results.by_card(cells).items()}
+    return "\n\n".join(f"**{card}**\n\n{text}" for card, text in every.items() if text != NOTHING) or NOTHING
+
+
 def write() -> None:
     """Write the tables between their marks in the page."""
-    for device, against in (("cpu", "trl"), ("cpu", "trl-same"), ("gpu", "trl"), ("gpu", "unsloth")):
-        put(PAGE, f"update {device} {against}", tables(device, against))
+    path = RESULTS / "update-cpu.json"
+    on_cpu = list(json.loads(path.read_text())["cells"].values()) if path.exists() else []
+    on_gpus = gpu_results.cells("update")
+    for against in ("trl", "trl-same"):
+        put(PAGE, f"update cpu {against}", tables(on_cpu, against))
+    for against in ("trl", "trl-same", "unsloth"):
+        put(PAGE, f"update gpu {against}", by_card(on_gpus, partial(tables, against=against)))
 
 
 def _ordered(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -92,7 +108,7 @@ def row(values: Iterable[object]) -> str:
     return "| " + " | ".join(str(value) for value in values) + " |"
 
 
-def measured_on(cells: list[dict[str, Any]]) -> str:
+def measured_on(cells: Sequence[dict[str, Any]]) -> str:
     """Machine, date and versions of the measurements."""
     lines: dict[str, None] = {}
     for cell in cells:

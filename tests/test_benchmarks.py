@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lowmed import prompt
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 # A side that is ready at once, reports every step, and dies at its second step if the group has 8 completions.
 DYING = """
@@ -49,6 +51,27 @@ def test_a_cell_that_dies_is_named_and_the_others_are_kept(
     with pytest.raises(SystemExit, match=r"not measured: grpo/nano/64/8$"):
         update.main()
     assert set(json.loads((tmp_path / "update-cpu.json").read_text())["cells"]) == {"grpo/nano/64/4", "grpo/nano/64/16"}
+
+
+def test_sft_trains_on_every_sample_of_a_cell(update: ModuleType) -> None:
+    from update_cell import data_of
+
+    samples = data_of(update.cells(None, "trl")["sft/nano/64"]).train
+    completions = [prompt.training_completion(prompt.family("reasoning"), sample) for sample in samples]
+    assert len(completions) == 32
+    assert None not in completions
+
+
+def test_the_figures_so_far_are_reported_even_if_another_side_dies(
+    update: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    side = tmp_path / "side.py"
+    side.write_text(DYING.replace('cell["group"] == 8', 'sys.argv[2] == "trl"'))
+    monkeypatch.setattr(update, "SIDE", side)
+    reported: list[dict[str, Any]] = []
+    with pytest.raises(update.SideEndedError, match="trl ended with 3"):
+        update.measure(update.cells(None, "trl")["grpo/mid/64/4"] | {"updates": 3}, reported.append)
+    assert [sorted(result["sides"]) for result in reported] == [["lowmed"], ["lowmed", "trl"], ["lowmed", "trl"]]
 
 
 def _side(name: str, completions: list[list[int]], norms: list[float], correct: list[bool]) -> dict[str, Any]:
