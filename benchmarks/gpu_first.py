@@ -52,10 +52,12 @@ class Step:
 LIMITS = {  # in order: name -> most and least seconds; a step is not started with less
     "doctor": (60, 0),
     "nano": (90, 0),
+    "weights": (60, 0),
     "decode": (170, 60),
     "update": (150, 60),
     "dry-run": (130, 60),
     "precision": (90, 30),
+    "attention": (60, 30),
     "update-same": (120, 60),
     "unsloth": (150, 80),
     "dry-run-sft": (90, 50),

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ ROWS = (64, 32, 1) if GPU else (4, 1)  # completions that are decoded together; 
 PROMPTS, GREEDY_TOKENS = (16, 48) if GPU else (3, 6)
 PRECISIONS: "tuple[Precision, Precision]" = ("bf16", "fp16") if GPU else ("fp32", "bf16")  # fp16 needs a GPU
 FP16_STEPS = 4  # loss scaling may skip the first ones
+WEIGHTS = Path("weights")  # in the scratch folder, which all steps share
 TINY_RUN = ["method.num_generations=2", "method.prompts_per_step=2", "method.max_completion_length=8"]
 
 
@@ -73,6 +73,14 @@ def nano(_model: str, save: Save) -> None:
         raise SystemExit(f"{len(rows)} of 10 steps; not finite: {', '.join(infinite) or 'none'}")
 
 
+def weights(model: str, save: Save) -> None:
+    """Random weights for the architecture in a folder, which later steps read like trained ones."""
+    from update import written_model
+
+    folder = Path(written_model(model, WEIGHTS))
+    save({"gib": sum(file.stat().st_size for file in folder.iterdir()) / 2**30})
+
+
 def decode(model: str, save: Save) -> None:
     """Milliseconds a token, eager and by CUDA graph, in 4 and 16 bit; then the greedy tokens of all ways."""
     import parts
@@ -98,8 +106,6 @@ def update(model: str, save: Save, against: str = "trl") -> None:
 
     shown = Path(model).name
     figures: dict[str, Any] = {"machine": about(), "cap_gib": CAP_GIB, "cells": []}
-    if against == "unsloth":
-        model = updates.written_model(model, Path.cwd())
     cell = {
         "model": model, "load_in": "4bit", "seed": 0, "against": [against], "task": "grpo", "questions": 2,
         "tokens": 256 if GPU else 16, "group": 8 if GPU else 2, "updates": 3 if GPU else 2,
@@ -119,6 +125,8 @@ def unsloth(model: str, save: Save) -> None:
         skip("unsloth is not installed; gpu_site.sh FOLDER unsloth includes it")
     if not GPU:
         skip("unsloth needs a CUDA GPU")
+    if not has_weights(model):
+        skip("unsloth needs the step `weights`, which failed")
     update(model, save, "unsloth")
 
 
@@ -126,10 +134,20 @@ def dry_run(model: str, save: Save, recipe: str = "rarl", load_in: str = "4bit")
     """Memory and time by phase, a row for the planner."""
     tiny = [] if GPU else [key for key in TINY_RUN if recipe == "rarl" or "prompts_per_step" in key]
     printed = lowmed(
-        "plan", "--recipe", recipe, "--dry-run", "--json", f"model.name={model}", "model.weights=random",
-        f"model.load_in={load_in}", "data.source=phantom", "data.split_by=official", *tiny,
+        "plan", "--recipe", recipe, "--dry-run", "--json", f"model.name={model}", f"model.load_in={load_in}",
+        "data.source=phantom", "data.split_by=official", *tiny,
+        *([] if has_weights(model) else ["model.weights=random"]),
     )  # fmt: skip
     save({"run": json.loads(printed)})
+
+
+def attention(model: str, save: Save) -> None:
+    """Decoding with the order of attention kernels that torch chooses, which may be cuDNN's first."""
+    os.environ.pop("TORCH_CUDNN_SDPA_DEPRIORITIZED", None)  # torch reads it at the first use of attention
+    import parts_work
+
+    rows, tokens = ROWS[0], 32 if GPU else 4
+    save({"rows": rows, "tokens": tokens, "load_in": "4bit", **parts_work.eager(model, "4bit", rows, tokens)})
 
 
 def precision(model: str, save: Save) -> None:
@@ -181,10 +199,12 @@ def tests(_model: str, save: Save) -> None:
 STEPS: dict[str, Callable[[str, Save], None]] = {
     "doctor": doctor,
     "nano": nano,
+    "weights": weights,
     "decode": decode,
     "update": update,
     "dry-run": dry_run,
     "precision": precision,
+    "attention": attention,
     "update-same": lambda model, save: update(model, save, "trl-same"),
     "unsloth": unsloth,
     "dry-run-sft": lambda model, save: dry_run(model, save, "rarl-sft"),
@@ -215,8 +235,8 @@ def main() -> None:
         temporary.write_text(json.dumps(figures))
         temporary.replace(path)
 
-    shutil.rmtree("nano-run", ignore_errors=True)
-    STEPS[name](model, save)
+    written = (WEIGHTS / Path(model).name).resolve()
+    STEPS[name](str(written) if has_weights(str(written)) else model, save)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ def _main(name: str, figures: dict[str, Any]) -> str:
         return "; ".join(figures["doctor"]["problems"]) or "no problems"
     if name == "nano":
         return f"{figures['steps']} steps, {figures['step_s']:.2f} s each, all finite: {not figures['not_finite']}"
+    if name == "weights":
+        return f"{figures['gib']:.1f} GiB"
+    if name == "attention":
+        times = f"{figures['later_s']:.2f} s, the first time {figures['first_s']:.2f} s"
+        return f"{figures['rows']} rows of {figures['tokens']} tokens {times}"
     if name == "decode":
         return "; ".join([*map(_decoded, figures["cells"]), *map(_agreed, figures["agreement"])])
     if name in ("update", "update-same", "unsloth"):

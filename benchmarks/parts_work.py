@@ -188,6 +188,16 @@ def _same_tokens(cell: Cell) -> dict[str, bool]:
     return equal
 
 
+def eager(model: str, load_in: str, rows: int, tokens: int) -> dict[str, Any]:
+    """Seconds to decode completions to one prompt by the eager step: the first time, and the median of three more."""
+    loaded = load(model, load_in)
+    loaded.model.eval()
+    [question], open_image = _questions({"tokens": 64}, 1)
+    inputs, how = encode(loaded, [question], FAMILY, open_image), _sampling(loaded, 1 + tokens)
+    first, *later = [timed(lambda: sampling.generate(loaded.model, inputs, [0] * rows, how)) for _ in range(4)]
+    return {"first_s": first, "later_s": statistics.median(later)}
+
+
 def decoders(base: str) -> dict[str, Decoder]:
     """The ways to read sampled tokens here: `eager`, and `graph` on a GPU."""
     if not torch.cuda.is_available() or base == "4bit":

@@ -36,7 +36,7 @@ def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
     ]  # fmt: skip
     if cell["model"] != "nano":
         settings += [f"model.name={_mid(folder) if cell['model'] == 'mid' else cell['model']}"]
-        if not (Path(cell["model"]) / "model.safetensors.index.json").exists():
+        if not has_weights(cell["model"]):
             settings += ["model.weights=random"]
     if grpo:
         # Random weights earn no reward: without zero-variance groups and truncated completions no row would be left.
@@ -51,6 +51,11 @@ def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
     return recipe.model_copy(
         update={"method": recipe.method.model_copy(update={"per_device_train_batch_size": forward})}
     )
+
+
+def has_weights(folder: str) -> bool:
+    """Whether a model folder has weights; otherwise they are drawn at random."""
+    return any(Path(folder).glob("*.safetensors"))
 
 
 def data_of(cell: Cell) -> DataSplit:
@@ -100,9 +105,9 @@ def write_weights(model: str, folder: str) -> None:
 
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    random_model = AutoModelForImageTextToText.from_config(
-        AutoConfig.from_pretrained(model, trust_remote_code=False), dtype=torch.bfloat16, trust_remote_code=False
-    )
+    config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # drawing them takes a minute on a CPU
+        random_model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
     random_model.save_pretrained(folder, max_shard_size="2GB")  # several files with an index
     AutoProcessor.from_pretrained(model, trust_remote_code=False).save_pretrained(folder)
 

@@ -93,7 +93,7 @@ def test_the_steps_are_in_the_order_of_their_limits() -> None:
 
     assert list(STEPS) == list(LIMITS)
     assert [one.name for one in gpu_first.steps_for("model")] == list(LIMITS)
-    assert list(LIMITS)[:4] == ["doctor", "nano", "decode", "update"]
+    assert list(LIMITS)[:4] == ["doctor", "nano", "weights", "decode"]
 
 
 def test_the_page_has_every_step_and_its_limit() -> None:
@@ -196,6 +196,8 @@ def test_the_printed_table_has_a_line_for_every_step_even_with_partial_figures()
 RUNS = {  # on a CPU -> words of the printed line
     "doctor": "problems",
     "nano": "10 steps",
+    "weights": "GiB",
+    "attention": "4 rows of 4 tokens",
     "decode": "nano-arch 4bit equal: transformers 100 %",
     "update": "trl ",
     "dry-run": "peak",
