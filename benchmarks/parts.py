@@ -33,7 +33,7 @@ HEADS = {
     "tower": ("features of an image", "| model | image tokens | stock, ms | encoded, ms | memory, ms | disk, ms |"),
     "decode": (
         "a token of every completion",
-        "| model | completions | computed in | base, ms | compiled, ms | NF4, ms |",
+        "| model | completions | computed in | 16-bit, ms | 16-bit graph, ms | NF4, ms | NF4 graph, ms |",
     ),
 }
 
@@ -86,9 +86,11 @@ def _tower(cell: dict[str, Any]) -> list[object]:
 
 def _decode(cell: dict[str, Any]) -> list[object]:
     settings, seconds = cell["settings"], cell["seconds"]
-    ways = (("16bit", "16bit"), ("compiled", "16bit"), ("4bit", "4bit"))
-    per_token = [(seconds[way] - seconds[f"{base} first token"]) / settings["new_tokens"] for way, base in ways]
-    return [settings["model"], settings["group"], cell["precision"], *map(_ms, per_token)]
+    columns = []
+    for way in ("16bit", "16bit graph", "4bit", "4bit graph"):
+        first = seconds[f"{way.split()[0]} first token"]
+        columns.append(_ms((seconds[way] - first) / settings["new_tokens"]) if way in seconds else "")
+    return [settings["model"], settings["group"], cell["precision"], *columns]
 
 
 def _ms(seconds: float) -> str:

@@ -18,7 +18,7 @@ from lowmed.engine import train
 from lowmed.engine.generate import encode
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import sampling
-from lowmed.engine.prefix.decode_compiled import CompiledDecoder
+from lowmed.engine.prefix.decoder import Decoder
 from lowmed.engine.vision.feature_store import FeatureStore
 from lowmed.recipe import Recipe
 from lowmed.run import create_run
@@ -155,16 +155,17 @@ def decoding(cell: Cell) -> Works:
     """Completions of one token, and of `new_tokens` more with each kind of base and decoding step."""
     works: Works = {}
     [question], open_image = _questions(cell, 1)
-    for base, ways in (("16bit", ("16bit", "compiled")), ("4bit", ("4bit",))):
+    for base in ("16bit", "4bit"):
         loaded = load(cell["model"], base)
         loaded.model.eval()
         generate = partial(
             sampling.generate, loaded.model, encode(loaded, [question], FAMILY, open_image), [0] * cell["group"]
         )
         works[f"{base} first token"] = partial(generate, _sampling(loaded, 1))
-        for way in ways:
-            how = _sampling(loaded, 1 + cell["new_tokens"])
-            works[way] = partial(generate, replace(how, decoder=CompiledDecoder()) if way == "compiled" else how)
+        how = _sampling(loaded, 1 + cell["new_tokens"])
+        works[base] = partial(generate, how)
+        if loaded.device.type == "cuda":
+            works[f"{base} graph"] = partial(generate, replace(how, decoder=Decoder(True, keeps_cache=True)))
     return works
 
 
