@@ -125,6 +125,8 @@ def unsloth(model: str, save: Save) -> None:
         skip("unsloth is not installed; gpu_site.sh FOLDER unsloth includes it")
     if not GPU:
         skip("unsloth needs a CUDA GPU")
+    from update_cell import has_weights
+
     if not has_weights(model):
         skip("unsloth needs the step `weights`, which failed")
     update(model, save, "unsloth")
@@ -132,6 +134,8 @@ def unsloth(model: str, save: Save) -> None:
 
 def dry_run(model: str, save: Save, recipe: str = "rarl", load_in: str = "4bit") -> None:
     """Memory and time by phase, a row for the planner."""
+    from update_cell import has_weights
+
     tiny = [] if GPU else [key for key in TINY_RUN if recipe == "rarl" or "prompts_per_step" in key]
     printed = lowmed(
         "plan", "--recipe", recipe, "--dry-run", "--json", f"model.name={model}", f"model.load_in={load_in}",
@@ -236,7 +240,7 @@ def main() -> None:
         temporary.replace(path)
 
     written = (WEIGHTS / Path(model).name).resolve()
-    STEPS[name](str(written) if has_weights(str(written)) else model, save)
+    STEPS[name](str(written) if any(written.glob("*.safetensors")) else model, save)
 
 
 if __name__ == "__main__":

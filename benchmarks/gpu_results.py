@@ -74,7 +74,7 @@ def by_card(every: Iterable[Cell]) -> dict[str, list[Cell]]:
 
 
 def token_s(cell: dict[str, Any], base: str, graphs: bool) -> float | None:
-    """Seconds of a token of every completion; None without a measurement.
+    """Seconds of a token of every completion; None without a measurement, or if a graph could not be captured.
 
     Args:
         cell: a measured cell of decoding.
@@ -83,7 +83,7 @@ def token_s(cell: dict[str, Any], base: str, graphs: bool) -> float | None:
     """
     seconds: dict[str, float] = cell["seconds"]
     way = f"{base} graph" if graphs else base
-    if way not in seconds:
+    if way not in seconds or not cell.get("captured", {}).get(way, True):
         return None
     return (seconds[way] - seconds[f"{base} first token"]) / int(cell["settings"]["new_tokens"])
 
@@ -91,8 +91,8 @@ def token_s(cell: dict[str, Any], base: str, graphs: bool) -> float | None:
 def choices(update_cells: Iterable[Cell], decode_cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
     """The table of lowmed/plan/faster.json: name of a GPU -> setting -> the value that `auto` selects.
 
-    A value is selected instead of the default if it was at least 5 % faster in every measured cell. CUDA graphs must
-    also have made the same tokens. Without a measurement there is no entry.
+    A value is selected instead of the default if it was at least 5 % faster in every measured cell. CUDA graphs, the
+    default of `rollout`, must have made the tokens of the eager step. Without a measurement there is no entry.
 
     Args:
         update_cells: whole steps, for `backend`.
@@ -109,18 +109,17 @@ def choices(update_cells: Iterable[Cell], decode_cells: Iterable[Cell]) -> dict[
         ratios = [sides["lowmed"]["seconds"]["all"] / sides["unsloth"]["seconds"]["all"] for sides in compared]
         choose(card, "backend", "transformers", "unsloth", ratios)
     for card, group in by_card(decode_cells).items():
-        measured = [ratio for cell in group for base in ("4bit", "16bit") for ratio in _graph_ratio(cell, base)]
-        choose(card, "rollout", "transformers", "cuda_graphs", measured)
+        measured = [ratio for cell in group for base in ("4bit", "16bit") for ratio in _eager_ratio(cell, base)]
+        wrong = any(not equal for cell in group for equal in cell["equal"].values())
+        choose(card, "rollout", "cuda_graphs", "transformers", [math.inf] if wrong else measured)
         choose(card, "load_in", "4bit", "16bit", [_token_s(cell, "4bit") / _token_s(cell, "16bit") for cell in group])
     return dict(sorted(table.items()))
 
 
-def _graph_ratio(cell: Cell, base: str) -> list[float]:
-    """How many times as fast a graph is, 0 if its tokens differ; empty if there is no measurement."""
+def _eager_ratio(cell: Cell, base: str) -> list[float]:
+    """How many times as fast the eager step is as a graph; empty if one of them has no measurement."""
     eager, graph = (token_s(cell, base, graphs) for graphs in (False, True))
-    if eager is None or graph is None:
-        return []
-    return [eager / graph if cell["equal"][f"{base} graph"] else 0.0]
+    return [] if eager is None or graph is None else [graph / eager]
 
 
 def _token_s(cell: Cell, base: str) -> float:

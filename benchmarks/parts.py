@@ -35,7 +35,7 @@ HEADS = {
     "tower": ("features of an image", "| model | image tokens | stock, ms | encoded, ms | memory, ms | disk, ms |"),
     "decode": (
         "a token of every completion",
-        "| model | completions | computed in | 16 bit, ms | with graphs, ms | 4 bit, ms | with graphs, ms |",
+        "| model | completions | computed in | 16-bit, ms | 16-bit graph, ms | NF4, ms | NF4 graph, ms |",
     ),
 }
 

@@ -19,8 +19,7 @@ from lowmed.engine import train
 from lowmed.engine.generate import _generate_with_transformers, encode
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import sampling
-from lowmed.engine.prefix.decode import Decoder
-from lowmed.engine.prefix.decode_compiled import CompiledDecoder
+from lowmed.engine.prefix.decoder import Decoder
 from lowmed.engine.vision.feature_store import FeatureStore
 from lowmed.recipe import Recipe
 from lowmed.run import create_run
@@ -32,30 +31,30 @@ MIN_ROUNDS, MAX_ROUNDS, MAX_SECONDS = 3, 15, 4.0
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Median seconds of each variant, and the number of rounds."""
+    """Median seconds of each variant and those of its first round, and the number of further rounds."""
     works = PARTS[cell["part"]](cell)
     times = in_turns(works)
+    first = {name: each.pop(0) for name, each in times.items()}
     loaded = load(cell["model"], cell["load_in"])
     result = {
         "card": loaded.device.card,
         "precision": loaded.device.precision,
         "rounds": len(next(iter(times.values()))),
+        "first_seconds": first,
         "seconds": {name: statistics.median(result) for name, result in times.items()},
     }
-    return result | ({"equal": _same_tokens(cell)} if cell["part"] == "decode" else {})
+    return result | (_greedy(cell) if cell["part"] == "decode" else {})
 
 
 def in_turns(works: Works) -> dict[str, list[float]]:
-    """Seconds of each variant in every round. The first round is a warm-up."""
+    """Seconds of each variant in every round. The first round is a warm-up, and captures graphs."""
     times: dict[str, list[float]] = {name: [] for name in works}
     started = time.perf_counter()
     for number in range(MAX_ROUNDS + 1):
         if number > MIN_ROUNDS and time.perf_counter() - started > MAX_SECONDS:
             break
         for name, work in works.items():
-            seconds = timed(work)
-            if number:
-                times[name].append(seconds)
+            times[name].append(timed(work))
         if number == 0:
             started = time.perf_counter()
     return times
@@ -165,27 +164,32 @@ def decoding(cell: Cell) -> Works:
             sampling.generate, loaded.model, encode(loaded, [question], FAMILY, open_image), [0] * cell["group"]
         )
         works[f"{base} first token"] = partial(generate, _sampling(loaded, 1))
-        for way, decoder in decoders(base).items():
+        for way, decoder in decoders().items():
             how = replace(_sampling(loaded, 1 + cell["new_tokens"]), decoder=decoder)
             works[base if way == "eager" else f"{base} {way}"] = partial(generate, how)
     return works
 
 
-def _same_tokens(cell: Cell) -> dict[str, bool]:
-    """Whether the greedy tokens of each other way equal those of the eager step, for every completion."""
+def _greedy(cell: Cell) -> dict[str, dict[str, bool]]:
+    """For each way by graphs whether all graphs were captured, and whether its greedy tokens are the eager ones.
+
+    A decoder whose graph cannot be captured goes on without graphs; its times would be those of the eager step.
+    """
     [question], open_image = _questions(cell, 1)
-    equal: dict[str, bool] = {}
+    result: dict[str, dict[str, bool]] = {"captured": {}, "equal": {}}
     for base in ("4bit", "16bit"):
         loaded = load(cell["model"], base)
         how = replace(_sampling(loaded, 1 + cell["new_tokens"]), temperature=0.0)
         inputs, rows = encode(loaded, [question], FAMILY, open_image), [0] * cell["group"]
+        ways = decoders()
         made = {
             way: sampling.generate(loaded.model, inputs, rows, replace(how, decoder=decoder))
-            for way, decoder in decoders(base).items()
+            for way, decoder in ways.items()
         }
-        eager = made.pop("eager")
-        equal |= {f"{base} {way}": other == eager for way, other in made.items()}
-    return equal
+        for way in ways.keys() - {"eager"}:
+            result["captured"][f"{base} {way}"] = ways[way].use_graphs
+            result["equal"][f"{base} {way}"] = made[way] == made["eager"]
+    return result
 
 
 def eager(model: str, load_in: str, rows: int, tokens: int) -> dict[str, Any]:
@@ -198,11 +202,12 @@ def eager(model: str, load_in: str, rows: int, tokens: int) -> dict[str, Any]:
     return {"first_s": first, "later_s": statistics.median(later)}
 
 
-def decoders(base: str) -> dict[str, Decoder]:
+def decoders() -> dict[str, Decoder]:
     """The ways to read sampled tokens here: `eager`, and `graph` on a GPU."""
-    if not torch.cuda.is_available() or base == "4bit":
-        return {"eager": Decoder()}
-    return {"eager": Decoder(), "graph": CompiledDecoder()}
+    ways = {"eager": Decoder()}
+    if torch.cuda.is_available():
+        ways["graph"] = Decoder(use_graphs=True, keeps_cache=True)
+    return ways
 
 
 def agreement(model: str, load_in: str, prompts: int, tokens: int) -> dict[str, Any]:
@@ -224,7 +229,7 @@ def agreement(model: str, load_in: str, prompts: int, tokens: int) -> dict[str, 
     how = sampling.Sampling(tokens, 0.0, loaded.suppressed, loaded.end_ids)
     made = {
         way: sampling.generate(loaded.model, inputs, range(prompts), replace(how, decoder=decoder))
-        for way, decoder in decoders(load_in).items()
+        for way, decoder in decoders().items()
     }
     made["transformers"] = _generate_with_transformers(loaded, inputs, how)
     eager = made.pop("eager")

@@ -189,19 +189,26 @@ def test_without_unsloth_the_backend_has_no_entry() -> None:
     ("graph_ms", "equal", "chosen"),
     [
         (10.0, True, "cuda_graphs"),
-        (28.5, True, "cuda_graphs"),
-        (29.0, True, "transformers"),
+        (31.0, True, "cuda_graphs"),
+        (32.0, True, "transformers"),
         (10.0, False, "transformers"),
     ],
 )
-def test_graphs_are_chosen_if_they_are_faster_and_make_the_same_tokens(
+def test_graphs_stay_unless_the_eager_step_is_faster_or_its_tokens_differ(
     graph_ms: float, equal: bool, chosen: str
 ) -> None:
     cells = [
-        decode_cell(1, {"16bit": 30.0, "16bit graph": 5.0, "4bit": 30.0, "4bit graph": 5.0}),
+        decode_cell(1, {"16bit": 30.0, "16bit graph": 40.0, "4bit": 30.0, "4bit graph": 40.0}),
         decode_cell(64, {"16bit": 30.0, "16bit graph": graph_ms, "4bit": 30.0}, equal),
     ]
     assert gpu_results.choices([], cells)[CARD]["rollout"] == chosen
+
+
+def test_graphs_that_could_not_be_captured_are_not_a_measurement() -> None:
+    cell = decode_cell(64, {"4bit": 30.0, "4bit graph": 30.0, "16bit": 30.0, "16bit graph": 30.0})
+    cell["captured"] = {"4bit graph": False, "16bit graph": False}
+    assert "rollout" not in gpu_results.choices([], [cell])[CARD]
+    assert update_table.row(parts.ROWS["decode"](cell)) == "| 2b | 64 | bf16 | 30 |  | 30 |  |"
 
 
 def test_16_bit_is_chosen_if_its_fastest_way_is_faster_than_the_fastest_of_4_bit() -> None:

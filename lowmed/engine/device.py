@@ -82,34 +82,30 @@ def _is_small(folder: Path) -> bool:
     return 0 < sum(sizes) < SMALL_BYTES
 
 
-# GPUs on which compiled decoding of a 16-bit base was measured faster. Empty: not measured yet.
-COMPILED_FASTER: frozenset[str] = frozenset()
-
-
 def choose_rollout(model: ModelSpec, device: Device) -> tuple[str, str]:
-    """The rollout backend, `transformers` or `compiled`, and the reason.
+    """How completions are sampled, `transformers` or `cuda_graphs`, and the reason.
 
     Args:
         model: its `rollout` decides unless it is `auto`.
-        device: for `auto`, the choice that was measured faster on this GPU.
+        device: the device of the run.
     """
+    if device.type == "cpu":
+        return "transformers", "CUDA graphs need a GPU"
     if model.rollout != "auto":
         return model.rollout, "set in the recipe"
-    if model.load_in == "4bit":
-        return "transformers", "a 4-bit base cannot be compiled"
     if model.backend == "unsloth":
         return "transformers", "unsloth samples with its own code"
-    if device.card in COMPILED_FASTER:
-        return "compiled", f"measured faster on {device.card}"
-    return "transformers", f"compiled decoding has not been measured faster on {device.card}"
+    family = known_family(model)
+    if family and not family.shared_prefix:
+        return "transformers", f"{family.title} samples with transformers' own code"
+    return "cuda_graphs", "starting kernels one by one takes longer than they do"
 
 
 def unsupported_error(recipe: Recipe) -> LowmedError | None:
     """The error for a combination of settings that does not work, or None; checked before anything is loaded.
 
     vLLM fails in both cases that lowmed has. With images TRL 1.15 passes prompts whose image tokens vLLM expands again
-    (https://github.com/huggingface/trl/issues/6294). With a 4-bit base it passes packed weights. transformers does not
-    compile a bitsandbytes 4-bit base, and unsloth samples with its own code.
+    (https://github.com/huggingface/trl/issues/6294). With a 4-bit base it passes packed weights.
     """
     model, where, fix = recipe.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
     four_bit = model.load_in == "4bit"
@@ -117,10 +113,8 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
         what = "vllm cannot sample from a 4-bit base in training: TRL sends packed weights, which vllm rejects"
     elif model.rollout == "vllm":
         what = "vllm samples wrong completions: TRL 1.15 sends prompts whose images are expanded a second time"
-    elif model.rollout == "compiled" and four_bit:
-        what, fix = "a 4-bit base cannot be compiled", f"use model.load_in=16bit, or {fix.removeprefix('use ')}"
-    elif model.rollout == "compiled" and model.backend == "unsloth":
-        what = "unsloth samples with its own code, which lowmed does not compile"
+    elif model.rollout == "cuda_graphs" and model.backend == "unsloth":
+        what, fix = "unsloth samples with its own code, which is no CUDA graph", "use model.rollout=auto"
     elif model.backend == "unsloth":
         return _unsloth_error(recipe)
     else:
@@ -133,11 +127,11 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
     family = known_family(recipe.model)
     if family is None or family.shared_prefix:
         return None
-    if recipe.model.rollout == "compiled":
+    if recipe.model.rollout == "cuda_graphs":
         return RecipeError(
-            f"{family.title} samples with transformers' own code, which lowmed does not compile",
+            f"{family.title} samples with transformers' own code, which is no CUDA graph",
             "model.rollout",
-            "use model.rollout=transformers",
+            "use model.rollout=auto",
         )
     return _likelihood_error(recipe, family.title, "model.name", "use a model of another family")
 

@@ -10,6 +10,7 @@ from lowmed.data.image.policy import image_tokens, prepare
 from lowmed.engine import chat
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, sampling
+from lowmed.engine.prefix.decoder import Decoder
 from lowmed.engine.processor import count_image_tokens
 from lowmed.errors import DataError
 from lowmed.evaluation.answerer import Completion, OpenImage
@@ -70,7 +71,8 @@ def generate_ids(
         SetupError: the model produces NaN or infinite logits.
     """
     rows = [sample for sample in sorted(samples, key=_length) for _ in range(copies)]
-    options = sampling.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids)
+    decoder = Decoder(loaded.uses_cuda_graphs, keeps_cache=loaded.uses_cuda_graphs)
+    options = sampling.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids, decoder)
     loaded.model.eval()
     history = max((sample.history_characters for sample in samples), default=0)
     size = batch_size or _batch_size(loaded, max_new_tokens, history)

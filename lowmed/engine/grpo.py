@@ -10,18 +10,19 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
 from lowmed.engine import chat, out_of_memory, row_selection
-from lowmed.engine.device import choose_rollout, kl_reference_error
+from lowmed.engine.device import kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, packing
-from lowmed.engine.prefix.decode_compiled import CompiledDecoder
+from lowmed.engine.prefix.decoder import Decoder
 from lowmed.engine.prefix.sampling import Sampling, deduplicate, unwrapped
 from lowmed.engine.resumable import ResumableTrainer
 from lowmed.engine.rollouts import RewardFunction, reward_functions
 from lowmed.engine.row_selection import Inputs
 from lowmed.engine.sampler import Sampler
 from lowmed.methods import GrpoSpec
+from lowmed.plan.workload import Batch
 
 
 def build(job: TrainingJob) -> GRPOTrainer:
@@ -41,15 +42,13 @@ def build(job: TrainingJob) -> GRPOTrainer:
         likelihood=ema.likelihood if ema else None,
         opening=chat.assistant_start(loaded.processor, family).opening,
     )
-    compiled = choose_rollout(job.recipe.model, loaded.device)[0] == "compiled"
     trainer = build_trainer(
         method,
         replace(loaded, processor=chat.with_prefill(loaded.processor, family)),
         job.dataset,
         functions,
         job.arguments,
-        job.size.rows_per_generate,
-        compiled,
+        job.size,
     )
     if isinstance(trainer, SharedPrefixTrainer):
         trainer.sampler.rows_per_draw = job.run.record.rows_per_draw
@@ -65,8 +64,7 @@ def build_trainer(
     dataset: Any,
     functions: list[RewardFunction],
     common: dict[str, Any],
-    rows_per_generate: int,
-    compiled: bool = False,
+    size: Batch,
 ) -> GRPOTrainer:
     """The trainer: `SharedPrefixTrainer` for families that support it, otherwise TRL's own with a correction.
 
@@ -76,8 +74,7 @@ def build_trainer(
         dataset: columns `prompt`, `images`, `row`, already in training order.
         functions: one for each reward, in the recipe's order.
         common: the training arguments that all methods share.
-        rows_per_generate: most completions that are sampled in one batch.
-        compiled: whether the decoding step is compiled.
+        size: how a step is divided into passes.
 
     Raises:
         RecipeError: unsloth would measure the KL term from the base instead of the starting adapter.
@@ -122,11 +119,14 @@ def build_trainer(
             )
         return ResumableTrainer(**options)
     trainer = SharedPrefixTrainer(**options)
-    decoder = CompiledDecoder() if compiled else decode.Decoder()
     sampling = Sampling(
-        method.max_completion_length, method.temperature, loaded.suppressed, trainer.eos_token_ids, decoder
+        method.max_completion_length,
+        method.temperature,
+        loaded.suppressed,
+        trainer.eos_token_ids,
+        Decoder(loaded.uses_cuda_graphs, size.keeps_kv_cache),
     )
-    trainer.sampler = Sampler(sampling, rows_per_generate)
+    trainer.sampler = Sampler(sampling, size.rows_per_generate)
     trainer.gradient_checkpointing = gradient_checkpointing
     trainer.skip_zero_variance = method.skip_zero_variance_groups and method.beta == 0
     return trainer

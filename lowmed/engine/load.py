@@ -13,7 +13,7 @@ from lowmed.adapter.intake import read_adapter
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine import patches
 from lowmed.engine.adapter import add_trained_adapter, require_start
-from lowmed.engine.device import Device
+from lowmed.engine.device import Device, choose_rollout
 from lowmed.engine.model_files import load_errors, read_files, source_of
 from lowmed.engine.own_code import own_code_refused
 from lowmed.errors import SetupError, first_line
@@ -36,6 +36,7 @@ class Loaded:
         policy: limits of image sizes.
         device: device of the model.
         backend: `transformers` or `unsloth`.
+        uses_cuda_graphs: whether completions are sampled by CUDA graphs.
         vision_cache: encodes each image once; None where the family does not support it.
     """
 
@@ -44,6 +45,7 @@ class Loaded:
     policy: PixelPolicy
     device: Device
     backend: str
+    uses_cuda_graphs: bool = False
     vision_cache: "VisionCache | None" = None
 
     @property
@@ -150,7 +152,7 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     with load_errors(spec), own_code_refused(source):
         model = module.load(source, spec, device)
     check_quantized(model, spec)
-    loaded = Loaded(model, processor, policy, device, backend)
+    loaded = Loaded(model, processor, policy, device, backend, choose_rollout(spec, device)[0] == "cuda_graphs")
     require_end_token(loaded, source)
     if not loaded.family.text_only:
         from lowmed.engine.vision import cache

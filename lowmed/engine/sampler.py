@@ -1,7 +1,6 @@
 """The completions of a training step. If memory runs out, they are sampled again in parts, with the same tokens."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -66,7 +65,7 @@ class Sampler:
                 except torch.OutOfMemoryError:
                     self.rows_per_generate, self.rows_per_draw = self.sample_less(step, rows), rows
                 # Outside of `except`, whose error refers to the tensors of the call. The decoder may have a cache.
-                self.sampling = replace(self.sampling, decoder=type(self.sampling.decoder)())
+                self.sampling.decoder.free()
                 out_of_memory.free()
                 set_generator_state(model.device, state)
         finally:

@@ -65,6 +65,9 @@ def choose_batch(
         generate_sizes = generate_sizes[:1]
     by_generate = [replace(batch, rows_per_generate=rows) for rows in generate_sizes]
     batch = next((candidate for candidate in by_generate if fits("rollout", candidate)), by_generate[-1])
+    kept = replace(batch, keeps_kv_cache=True)
+    if workload.uses_cuda_graphs and fits("backward", kept) and fits("scoring forward", kept):
+        batch = kept
     by_eval = [replace(batch, eval_batch_size=rows) for rows in _divisors(EVAL_BATCH_SIZE)]
     phase = "dev evaluation" if recipe.data.dev else "evaluation"  # the former needs more
     return next((candidate for candidate in by_eval if fits(phase, candidate)), by_eval[-1])

@@ -14,7 +14,8 @@ TABLE = Path(__file__).with_name("faster.json")  # name of a GPU as torch report
 def measured_faster(setting: Setting, card: str) -> str | None:
     """The value of a setting that was measured faster on a GPU; None if it was not measured there.
 
-    A value other than the default is in the table only if it was at least 5 % faster in every measured cell.
+    A value other than the default is in the table only if it was at least 5 % faster in every measured cell, or if CUDA
+    graphs, the default of `rollout`, made other tokens.
 
     Args:
         setting: a key of `model` in a recipe.

@@ -6,9 +6,9 @@ from lowmed.plan.workload import Terms, Workload
 from lowmed.rewards import needs
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight with double quantization
-# The KV cache grows in blocks of this many tokens. GPU attention kernels copy and pad a mask of any other length in
-# every layer, and a compiled step is compiled again for every new length.
-CACHE_BLOCK_TOKENS = {"transformers": 16, "compiled": 256}
+# The KV cache is read in blocks of this many tokens. GPU attention kernels copy and pad a mask of any other length in
+# every layer, and a graph is captured again for every new length.
+CACHE_BLOCK_TOKENS = {"transformers": 16, "cuda_graphs": 128}
 
 
 def phases(workload: Workload) -> dict[str, Terms]:
@@ -25,12 +25,17 @@ def phases(workload: Workload) -> dict[str, Terms]:
         if method.scoring_passes:
             result["scoring forward"] = {**trained, **training_memory.scoring(workload)}
     result["backward"] = {**trained, **training_memory.backward(workload)}
-    if method.completions_per_prompt and workload.recipe.model.rollout == "compiled":
-        # A compiled decoder keeps its KV cache during training.
-        rows = workload.batch.rows_per_generate
-        result["backward"]["KV cache"] = (
-            rows * _cache_tokens(workload, method.max_sampled_tokens) * _cache_bytes_per_token(workload)
-        )
+    if method.completions_per_prompt and workload.batch.keeps_kv_cache:
+        rows, width = workload.batch.rows_per_generate, workload.value_bytes
+        cached = _cache_tokens(workload, method.max_sampled_tokens) * _cache_bytes_per_token(workload)
+        kept = {
+            "KV cache": rows * cached,
+            "decoding graphs": rows * workload.model.vocabulary * width,
+            "LoRA copy": _lora_copy(workload),
+        }
+        for phase in ("scoring forward", "backward"):
+            if phase in result:
+                result[phase] |= kept
     questions = workload.batch.eval_batch_size
     sampling = _sampling(workload, questions, questions, workload.recipe.eval.max_new_tokens)
     result["evaluation"] = {**base, "LoRA": trained["LoRA"], **sampling}
@@ -81,18 +86,24 @@ def _sampling(workload: Workload, rows: int, prompts: int, new_tokens: int) -> T
     token, cached = _cache_bytes_per_token(workload), _cache_tokens(workload, new_tokens)
     mask = prompts * prompt**2 * (1 + width)
     return {
-        # The cache of the prompts, that of all rows, and a copy of one layer while finished rows are removed.
+        # The cache of the prompts, that of all rows, and a copy of one layer while unfinished rows are moved.
         "KV cache": token * (prompts * prompt + rows * cached * (1 + 1 / model.layers)),
         "prefill": prompts * prompt * training_memory.working_bytes_per_token(workload) + mask,
         "logits": rows * model.vocabulary * (width + 5 * 4),
+        "LoRA copy": _lora_copy(workload) if workload.shares_prompts else 0,
         "pixels and features": pixels(workload, rows),
         "image encoding": encoding(workload, rows),
     }
 
 
+def _lora_copy(workload: Workload) -> float:
+    """Bytes of the adapter in the precision of the model, as decoding multiplies with it."""
+    return workload.value_bytes * workload.model.lora(workload.recipe.lora.rank)
+
+
 def _cache_tokens(workload: Workload, new_tokens: int) -> int:
     """Capacity of the KV cache of a row, in tokens."""
-    block = CACHE_BLOCK_TOKENS["compiled" if workload.recipe.model.rollout == "compiled" else "transformers"]
+    block = CACHE_BLOCK_TOKENS["cuda_graphs" if workload.uses_cuda_graphs else "transformers"]
     return -(-(workload.lengths.prompt + new_tokens) // block) * block
 
 

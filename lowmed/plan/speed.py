@@ -12,6 +12,7 @@ from lowmed.plan.workload import Workload
 
 LAYERS_TIMED = 28  # layers of the model that `Speed.decode_ms` refers to
 BANDWIDTH_REACHED = 0.6  # share of the memory bandwidth
+GRAPH_LAUNCHES = 0.05  # of `Speed.decode_ms`, with CUDA graphs: 900 kernels at 2.5 microseconds; an estimate
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,12 @@ def _dev(workload: Workload, speed: Speed) -> float:
 def _token(workload: Workload, speed: Speed, phase: str, rows: int) -> float:
     """Seconds of one decoding step of `rows` rows."""
     model = workload.model
-    bytes_read = phases(workload)[phase]["KV cache"] + 2 * model.text_linear
+    four_bit = workload.recipe.model.load_in == "4bit"
+    weight = NF4 + 2 * 2 if four_bit else 2  # 4-bit weights are written in 16 bit and read again
+    bytes_read = phases(workload)[phase]["KV cache"] + weight * model.text_linear
     read = bytes_read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
-    return _launches(workload, speed) + read + 2 * rows * model.text_linear / (speed.tflops * 1e12)
+    launches = _launches(workload, speed) * (GRAPH_LAUNCHES if workload.uses_cuda_graphs else 1)
+    return launches + read + 2 * rows * model.text_linear / (speed.tflops * 1e12)
 
 
 def _prefill(workload: Workload) -> float:

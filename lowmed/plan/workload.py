@@ -24,12 +24,15 @@ class Batch:
         rows_per_generate: maximum number of rows in one call of generate.
         gradient_checkpointing: whether the backward pass recomputes activations.
         eval_batch_size: questions in one batch of an evaluation.
+        keeps_kv_cache: whether the CUDA graphs of sampling and their KV cache stay in memory during training. Otherwise
+            they are captured again in every step.
     """
 
     per_device_train_batch_size: int
     rows_per_generate: int
     gradient_checkpointing: bool
     eval_batch_size: int = EVAL_BATCH_SIZE
+    keeps_kv_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,24 @@ class Workload:
         return self.value_bytes == 4
 
     @property
+    def shares_prompts(self) -> bool:
+        """Whether lowmed's own loop over the layers runs the model, which reads each prompt once."""
+        return FAMILIES[self.model.family].shared_prefix and self.recipe.model.backend != "unsloth"
+
+    @property
+    def uses_cuda_graphs(self) -> bool:
+        """Whether completions are sampled by CUDA graphs."""
+        return self.shares_prompts and not self.on_cpu and self.recipe.model.rollout in ("auto", "cuda_graphs")
+
+    @property
     def shared_prompts(self) -> int:
         """Distinct prompts in a forward pass that computes each prompt once; 0 if every row computes its own prompt.
 
         Rows are in the order of their groups, but a pass may begin in the middle of a group.
         """
         method, rows = self.recipe.method, self.batch.per_device_train_batch_size
-        supported = FAMILIES[self.model.family].shared_prefix and self.recipe.model.backend != "unsloth"
         group = method.completions_per_prompt
-        if not group or not supported:
+        if not group or not self.shares_prompts:
             return 0
         aligned = rows % group == 0 or group % rows == 0
         return min(rows, -(-rows // group) + (0 if aligned else 1))

@@ -37,9 +37,10 @@ class ModelSpec(Section):
         description="larger images are downscaled to this many tokens of 28 x 28 pixels, for every model",
         json_schema_extra=counterpart("Qwen2VLImageProcessor: max_pixels / 784"),
     )
-    rollout: Literal["auto", "transformers", "compiled", "vllm"] = Field(
+    rollout: Literal["auto", "transformers", "cuda_graphs", "vllm"] = Field(
         "auto",
-        description="how GRPO samples; `compiled` needs a 16-bit base; vllm is rejected where it is known to be wrong",
+        description="how completions are sampled; `auto` uses CUDA graphs where possible; vllm is rejected where it is "
+        "known to be wrong",
         json_schema_extra=counterpart("GRPOConfig: use_vllm"),
     )
     learning_rate_scale: Annotated[float, Field(gt=0)] = Field(

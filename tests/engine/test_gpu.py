@@ -16,7 +16,7 @@ from lowmed.engine import device, load
 from lowmed.engine.generate import complete, encode
 from lowmed.engine.prefix import packing
 from lowmed.engine.prefix import sampling as prefill
-from lowmed.engine.prefix.decode_compiled import CompiledDecoder
+from lowmed.engine.prefix.decoder import Decoder
 from lowmed.engine.prefix.logprobs import TorchLogProb, target_log_probs
 from lowmed.engine.transformers_backend import DTYPES
 from lowmed.nano import phantom
@@ -177,7 +177,7 @@ def test_shared_prompts_give_the_tokens_of_stock_generate(
 
 
 @pytest.mark.parametrize("precision", ["fp32", None])
-def test_compiled_decoding_gives_the_tokens_of_the_eager_step_and_uses_the_changed_adapter(
+def test_decoding_by_graphs_gives_the_tokens_of_the_eager_step_and_uses_the_changed_adapter(
     precision: device.Precision | None,
 ) -> None:
     loaded = on_gpu(precision)
@@ -185,7 +185,7 @@ def test_compiled_decoding_gives_the_tokens_of_the_eager_step_and_uses_the_chang
     prompts, _ = prompts_and_rows(loaded)
     eager = prefill.Sampling(24, 1.3, loaded.suppressed, loaded.end_ids)
     result = []
-    for decoder in (eager.decoder, CompiledDecoder()):
+    for decoder in (eager.decoder, Decoder(use_graphs=True)):
         torch.manual_seed(7)
         for name, weight in loaded.model.named_parameters():
             if "lora_B" in name:
@@ -201,7 +201,7 @@ def test_compiled_decoding_gives_the_tokens_of_the_eager_step_and_uses_the_chang
         assert sampled[0] != sampled[1]
         result.append([ids for completions in sampled for ids in completions])
     same = [one == other for one, other in zip(*result, strict=True)]
-    print(f"compiled, {loaded.device.precision}: {sum(same)} of {len(same)} completions equal those of the eager step")
+    print(f"graphs, {loaded.device.precision}: {sum(same)} of {len(same)} completions equal those of the eager step")
     if precision == "fp32":
         assert all(same)
     else:  # rounding may change one token, and all that follow it

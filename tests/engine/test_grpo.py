@@ -17,6 +17,7 @@ from lowmed.engine.resumable import ResumableTrainer
 from lowmed.errors import RecipeError
 from lowmed.methods import GrpoSpec
 from lowmed.nano import phantom
+from lowmed.plan.workload import Batch
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.recipe.io import load_recipe
 
@@ -80,7 +81,7 @@ def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
             "gradient_checkpointing": gradient_checkpointing, "bf16": False, "remove_unused_columns": False,
             "disable_tqdm": True,
         }  # fmt: skip
-        ours: Any = grpo.build_trainer(method, nano, dataset, [reward], common, QUESTIONS * GROUP)
+        ours: Any = grpo.build_trainer(method, nano, dataset, [reward], common, Batch(1, QUESTIONS * GROUP, False))
         if "ref" in nano.model.peft_config:  # TRL's copy of the adapter for the KL term
             nano.model.delete_adapter("ref")
         stock = GRPOTrainer(
@@ -324,7 +325,7 @@ def test_questions_with_and_without_images_are_scored_in_one_batch_as_alone(nano
         "per_device_train_batch_size": method.rows_per_step, "gradient_accumulation_steps": 1,
         "gradient_checkpointing": False, "remove_unused_columns": False, "disable_tqdm": True,
     }  # fmt: skip
-    trainer: Any = grpo.build_trainer(method, nano, dataset, [_nothing], common, QUESTIONS * GROUP)
+    trainer: Any = grpo.build_trainer(method, nano, dataset, [_nothing], common, Batch(1, QUESTIONS * GROUP, False))
     trainer.current_gradient_accumulation_steps = 1
     nano.model.train()
     batch = row_selection.split_images_by_row(_batch(trainer), GROUP)

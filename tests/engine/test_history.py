@@ -13,6 +13,7 @@ from lowmed.data.image.policy import prepare
 from lowmed.engine import chat, device, generate, grpo, load, patches, row_selection, training_data
 from lowmed.methods import GrpoSpec
 from lowmed.nano import phantom
+from lowmed.plan.workload import Batch
 from lowmed.recipe import LoraSpec, ModelSpec
 
 FAMILY = replace(prompt.family("direct"), system="You are careful.")
@@ -97,7 +98,7 @@ def test_grpo_reads_each_history_as_its_own_prompt_and_scores_its_rows_as_alone(
     def reward(row: list[int], **_: Any) -> list[float | None]:
         return [float(place) for place, _ in enumerate(row)]
 
-    trainer: Any = grpo.build_trainer(method, nano, dataset, [reward], common, len(SAMPLES) * GROUP)
+    trainer: Any = grpo.build_trainer(method, nano, dataset, [reward], common, Batch(1, len(SAMPLES) * GROUP, False))
     trainer.current_gradient_accumulation_steps = 1
     nano.model.train()
     torch.manual_seed(0)

@@ -2,7 +2,7 @@
 
 import ctypes
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from lowmed import nano as embedded
 from lowmed import prompt
 from lowmed.engine import device, load
 from lowmed.engine.generate import encode
-from lowmed.engine.prefix import decode
+from lowmed.engine.prefix import decoder
 from lowmed.engine.prefix import sampling as prefill
 from lowmed.errors import SetupError
 from lowmed.models import FAMILIES
@@ -115,12 +115,12 @@ def shapes(nano: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
     def record(_module: Any, _arguments: Any, options: dict[str, Any]) -> None:
         recorded.append(tuple(options["inputs_embeds"].shape[:2]))
 
-    def step(core: Any, linear: Any, tokens: torch.Tensor, *others: Any) -> torch.Tensor:
+    def step(core: Any, linears: Any, tokens: torch.Tensor, *others: Any) -> torch.Tensor:
         recorded.append((len(tokens), 1))
-        return original(core, linear, tokens, *others)
+        return original(core, linears, tokens, *others)
 
-    original = decode.decode_step
-    monkeypatch.setattr(decode, "decode_step", step)
+    original: Callable[..., torch.Tensor] = decoder.__dict__["decode_step"]
+    monkeypatch.setattr(decoder, "decode_step", step)
     core = prefill.unwrapped(nano.model)
     hook = core.model.language_model.register_forward_pre_hook(record, with_kwargs=True)
     yield recorded

@@ -8,6 +8,7 @@ import torch
 from transformers import DynamicCache
 
 from lowmed.engine.prefix import decode
+from lowmed.engine.prefix.decoder import Decoder
 from lowmed.errors import SetupError
 from lowmed.models import FAMILIES
 
@@ -31,7 +32,7 @@ class Sampling:
     temperature: float
     suppressed: Sequence[int]
     end_ids: Sequence[int]
-    decoder: decode.Decoder = field(default_factory=decode.Decoder)
+    decoder: Decoder = field(default_factory=Decoder)
 
 
 def deduplicate(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
@@ -85,9 +86,9 @@ def generate(
     steps = torch.arange(sampling.max_new_tokens - 1, device=device)
     next_positions = (positions.amax(dim=(0, 2)) + 1)[prompts]
     rotations = decode.rotary(core, next_positions[:, None] + steps, hidden)
-    cache = sampling.decoder.begin(prefill, inputs["attention_mask"].bool(), prompts, len(steps))
+    decoder = sampling.decoder
+    decoder.begin(core, prefill, inputs["attention_mask"].bool(), prompts, len(steps))
     del prefill  # the rows have copies of it
-    linear = decode.choose_linear(core)
     logits = logits[prompts]
     end_ids, suppressed = (
         torch.tensor(list(ids), dtype=torch.long, device=device) for ids in (sampling.end_ids, sampling.suppressed)
@@ -106,12 +107,12 @@ def generate(
             unfinished = torch.nonzero(~finished).squeeze(1)
             if len(unfinished) == 0:
                 break
-            # Each copy has at most half the rows, so that all copies together are at most as large as the first batch.
-            if sampling.decoder.drops_finished_rows and 2 * len(unfinished) <= len(active):
-                cache.keep_rows(unfinished)
+            if 2 * len(unfinished) <= len(active):
+                decoder.keep_rows(unfinished)
                 active, tokens, finished = active[unfinished], tokens[unfinished], finished[unfinished]
                 rotations = rotations[:, :, unfinished]
-        logits = sampling.decoder.read(core, linear, cache, tokens, rotations[step])
+        logits = decoder.read(tokens, rotations[step])
+    decoder.end()
     return [truncate_at_end(completion, sampling.end_ids) for completion in completions.tolist()]
 
 

@@ -1,0 +1,207 @@
+"""Decoding by CUDA graphs gives the tokens of the step without graphs. A CPU can test all but the capture."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lowmed import prompt
+from lowmed.engine import device, load
+from lowmed.engine.generate import encode
+from lowmed.engine.prefix import sampling as prefill
+from lowmed.engine.prefix.decoder import Decoder, _size
+from lowmed.errors import RecipeError
+from lowmed.nano import phantom
+from lowmed.recipe import LoraSpec, ModelSpec
+from lowmed.recipe.io import load_recipe
+
+MODEL = ModelSpec(name="nano", load_in="16bit")
+CPU = device.Device("cpu", "CPU", 0.0, "fp32")
+CARD = device.Device("cuda", "some card", 24.0, "bf16")
+PROMPT_OF_ROW = [0, 0, 1, 1, 2, 2]
+
+
+class Recalled(Decoder):
+    """A decoder whose graphs call the step again, as a replay would run it again with the tensors of its capture."""
+
+    def __init__(self) -> None:
+        super().__init__(use_graphs=True, keeps_cache=True)
+        self.captured: list[tuple[int, int]] = []
+        self.replays = 0
+
+    def _capture(self, step: Callable[[], None]) -> Any:
+        assert step.__closure__ is not None
+        cells = {cell.cell_contents for cell in step.__closure__ if isinstance(cell.cell_contents, int)}
+        rows, length = sorted(cells)
+        self.captured.append((rows, length))
+
+        def replay() -> None:
+            self.replays += 1
+            step()
+
+        return SimpleNamespace(replay=replay)
+
+
+@pytest.fixture(scope="module")
+def nano() -> load.Loaded:
+    return load.with_trainable_adapter(load.load_base(MODEL, device.find_device(MODEL)), LoraSpec(), "nano")
+
+
+def _inputs(loaded: load.Loaded) -> Mapping[str, Any]:
+    first, second, third = phantom.samples("test", 3)
+    samples = [first, replace(second, images=()), replace(third, images=(*third.images, *first.images))]
+    result: Mapping[str, Any] = encode(loaded, samples, prompt.family("reasoning"), phantom.open_image)
+    return result
+
+
+def _both(
+    loaded: load.Loaded, decoder: Decoder, prompt_of_row: list[int], temperature: float, tokens: int = 24
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The completions by a new decoder without graphs, and by another decoder, from the same generator state."""
+    eager = prefill.Sampling(tokens, temperature, loaded.suppressed, loaded.end_ids)
+    result = []
+    for sampling in (eager, replace(eager, decoder=decoder)):
+        torch.manual_seed(3)
+        result.append(prefill.generate(loaded.model, _inputs(loaded), prompt_of_row, sampling))
+    return result[0], result[1]
+
+
+def test_replayed_steps_give_the_same_tokens_while_the_adapter_changes(nano: load.Loaded) -> None:
+    decoder = Recalled()
+    _agrees_while_the_adapter_changes(nano, decoder)
+    assert decoder.use_graphs
+    assert len(decoder.captured) < decoder.replays / 5
+    assert {rows for rows, _length in decoder.captured} <= {7, 6, 4, 3, 2, 1}
+    assert all(length % 128 == 0 for _rows, length in decoder.captured)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("load_in", ["16bit", "4bit"])
+def test_on_a_gpu_the_step_is_replayed_as_a_graph(load_in: str) -> None:
+    spec = MODEL.model_copy(update={"load_in": load_in})
+    fp32 = replace(device.find_device(spec), precision="fp32")  # so that no token depends on rounding
+    loaded = load.with_trainable_adapter(load.load_base(spec, fp32), LoraSpec(), "nano")
+    assert loaded.uses_cuda_graphs
+    decoder = Decoder(use_graphs=True)
+    _agrees_while_the_adapter_changes(loaded, decoder)
+    assert decoder.use_graphs
+    assert decoder._graphs
+
+
+def _agrees_while_the_adapter_changes(nano: load.Loaded, decoder: Decoder) -> None:
+    nano.model.eval()
+    eager, result = _both(nano, decoder, PROMPT_OF_ROW, 0.0)
+    assert result == eager
+    eager, result = _both(nano, decoder, PROMPT_OF_ROW, 1.3)
+    assert result == eager
+    assert len({len(ids) for ids in eager}) > 1  # rows ended at different tokens
+
+    weights = [weight for weight in nano.model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=30.0)
+    inputs = _inputs(nano)
+    nano.model.train()
+    nano.model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    optimizer.step()
+    nano.model.eval()
+    trained, result = _both(nano, decoder, PROMPT_OF_ROW, 1.3)
+    assert result == trained
+    assert trained != eager  # the optimizer step took effect
+
+    nano.model.train()  # the adapter has no dropout, so the mode does not matter
+    assert _both(nano, decoder, PROMPT_OF_ROW, 1.3)[1] == trained
+    nano.model.eval()
+    eager, result = _both(nano, decoder, [1, 0, 0], 1.3)  # fewer rows than the cache has, in another order
+    assert result == eager
+    eager, result = _both(nano, decoder, [*PROMPT_OF_ROW, 0], 1.3, tokens=150)  # a larger cache
+    assert result == eager
+    with nano.model.disable_adapter():
+        eager, result = _both(nano, decoder, PROMPT_OF_ROW, 1.3)
+        assert result == eager != trained
+
+
+def test_the_cache_stays_for_the_next_batch_only_if_it_is_kept(nano: load.Loaded) -> None:
+    kept, freed = Recalled(), Recalled()
+    freed.keeps_cache = False
+    _both(nano, kept, PROMPT_OF_ROW, 0.0)
+    _both(nano, freed, PROMPT_OF_ROW, 0.0)
+    assert freed._cache is None
+    assert not freed._graphs
+    assert kept._cache is not None
+    address, captured = kept._cache.keys[0].data_ptr(), len(kept.captured)
+    _both(nano, kept, [0, 1], 0.0)
+    assert kept._cache.keys[0].data_ptr() == address
+    assert len(kept.captured) <= captured + 2  # for two rows and one
+
+
+class Wrong(Recalled):
+    """A decoder whose graphs compute something else."""
+
+    def _capture(self, step: Callable[[], None]) -> Any:
+        assert self._buffers is not None
+        logits = self._buffers.logits
+        return SimpleNamespace(replay=lambda: logits.fill_(9.0))
+
+
+class NotANumber(Recalled):
+    def _capture(self, step: Callable[[], None]) -> Any:
+        assert self._buffers is not None
+        logits = self._buffers.logits
+        return SimpleNamespace(replay=lambda: logits.fill_(torch.nan))
+
+
+@pytest.mark.parametrize(
+    ("decoder", "reason"),
+    [(Wrong(), "gave other logits"), (NotANumber(), "gave other logits"), (Decoder(use_graphs=True), "")],
+    ids=["wrong", "nan", "no-gpu"],
+)
+def test_without_working_graphs_decoding_goes_on_after_one_line(
+    nano: load.Loaded, decoder: Decoder, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if torch.cuda.is_available() and not reason:
+        pytest.skip("graphs work here")
+    nano.model.eval()
+    with caplog.at_level(logging.WARNING, logger="lowmed"):
+        eager, result = _both(nano, decoder, PROMPT_OF_ROW, 1.3)
+    assert result == eager
+    assert not decoder.use_graphs
+    [line] = [record.getMessage() for record in caplog.records if "CUDA graphs" in record.getMessage()]
+    assert line.startswith("decoding goes on without CUDA graphs, more slowly: ")
+    assert line.endswith(reason)
+
+
+def test_graphs_have_few_sizes() -> None:
+    assert [_size(count, 64) for count in (64, 33, 32, 17, 5, 1)] == [64, 64, 32, 32, 8, 1]
+    assert {_size(count, 100) for count in range(1, 101)} == {100, 50, 25, 13, 7, 4, 2, 1}
+    assert all(_size(count, rows) >= count for rows in range(1, 70) for count in range(1, rows + 1))
+
+
+def test_a_step_of_qwen2_vl_2b_starts_at_most_850_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import decode_kernels
+
+    kernels = decode_kernels.measure()
+    assert kernels["lowmed"]["LoRA"] <= 850
+    assert kernels["lowmed"]["LoRA"] < kernels["transformers"]["LoRA"] / 2
+
+
+def test_graphs_are_selected_on_a_gpu_unless_the_recipe_says_otherwise() -> None:
+    assert device.choose_rollout(ModelSpec(), CARD)[0] == "cuda_graphs"
+    assert device.choose_rollout(ModelSpec(load_in="16bit"), CARD)[0] == "cuda_graphs"
+    assert device.choose_rollout(ModelSpec(rollout="transformers"), CARD) == ("transformers", "set in the recipe")
+    assert device.choose_rollout(ModelSpec(backend="unsloth"), CARD)[0] == "transformers"
+    for rollout in ("auto", "cuda_graphs"):
+        assert device.choose_rollout(ModelSpec(rollout=rollout), CPU) == ("transformers", "CUDA graphs need a GPU")
+
+
+def test_graphs_of_unsloth_are_an_error() -> None:
+    error = device.unsupported_error(load_recipe("rarl", ["model.rollout=cuda_graphs", "model.backend=unsloth"]))
+    assert isinstance(error, RecipeError)
+    assert "unsloth samples with its own code" in error.what
+    assert (error.where, error.fix) == ("model.rollout", "use model.rollout=auto")
+    assert device.unsupported_error(load_recipe("rarl", ["model.rollout=cuda_graphs"])) is None
