@@ -52,7 +52,7 @@ class Step:
 LIMITS = {  # in order: name -> most and least seconds; a step is not started with less
     "doctor": (60, 0),
     "nano": (90, 0),
-    "weights": (60, 0),
+    "weights": (75, 0),
     "decode": (170, 60),
     "update": (150, 60),
     "dry-run": (130, 60),

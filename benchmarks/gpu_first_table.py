@@ -73,14 +73,18 @@ def _decoded(cell: dict[str, Any]) -> str:
     for base in ("4bit", "16bit"):
         times = [token_s(cell, base, graphs) for graphs in (False, True)]
         parts.append(f"{base} " + " / ".join(f"{1000 * time:.1f}" for time in times if time is not None))
-    different = [way for way, equal in cell["equal"].items() if not equal]
-    return f"{cell['settings']['group']} rows {', '.join(parts)} ms" + (
-        f", other tokens: {different}" * bool(different)
-    )
+    shown = f"{cell['settings']['group']} rows {', '.join(parts)} ms"
+    for key, problem in (("captured", "not captured"), ("equal", "other tokens")):
+        wrong = [way for way, right in cell[key].items() if not right]
+        shown += f", {problem}: {', '.join(wrong)}" if wrong else ""
+    return shown
 
 
 def _agreed(compared: dict[str, Any]) -> str:
-    ways = ", ".join(f"{way} {100 * result['equal']:.0f} %" for way, result in compared["ways"].items())
+    ways = ", ".join(
+        f"{way} {100 * result['equal']:.0f} %" if result["captured"] else f"{way} not captured"
+        for way, result in compared["ways"].items()
+    )
     return f"{compared['model']} {compared['load_in']} equal: {ways}"
 
 

@@ -51,7 +51,7 @@ mkdir -p "$out"
 mv "$tmp/site.tar.gz" "$out/site.tar.gz"
 bytes() { wc -c | tr -d ' '; }
 packed=$(bytes < "$out/site.tar.gz")
-checkout=$(cd "$here" && git ls-files -z --cached --others --exclude-standard | xargs -0 cat 2> /dev/null | bytes)
+checkout=$(cd "$here" && git ls-files -z --cached --others --exclude-standard | xargs -0 cat 2> /dev/null | bytes || true)
 mib() { echo "$1" | awk '{printf "%.1f MiB", $1 / 1048576}'; }
 echo "$out: $(mib "$packed"), unpacked $(du -sm "$site" | cut -f1) MiB; the checkout: $(mib "$checkout")"
 if [ $((packed + checkout)) -gt $((limit_mib * 1048576)) ]; then

@@ -59,6 +59,8 @@ def _finite(nano: dict[str, Any]) -> str:
 
 
 def _equal(pair: dict[str, Any], result: dict[str, Any]) -> str:
+    if not result["captured"]:
+        return "no graph could be captured"
     shown = f"{100 * result['equal']:.0f} % of {pair['prompts']} completions of {pair['tokens']} tokens"
     first = result["first_different"]
     return shown if first is None else f"{shown}; the first difference at token {first}"

@@ -220,20 +220,24 @@ def agreement(model: str, load_in: str, prompts: int, tokens: int) -> dict[str, 
         tokens: longer completions are truncated.
 
     Returns:
-        For each other way the share of equal completions, and the first token, from 1, at which any differs.
+        For each other way the share of equal completions, the first token, from 1, at which any differs, and False for
+        graphs that could not be captured.
     """
     loaded = load(model, load_in)
     loaded.model.eval()
     questions, open_image = _questions({"tokens": 64}, prompts)
     inputs = encode(loaded, questions, FAMILY, open_image)
     how = sampling.Sampling(tokens, 0.0, loaded.suppressed, loaded.end_ids)
+    ways = decoders()
     made = {
         way: sampling.generate(loaded.model, inputs, range(prompts), replace(how, decoder=decoder))
-        for way, decoder in decoders().items()
+        for way, decoder in ways.items()
     }
     made["transformers"] = _generate_with_transformers(loaded, inputs, how)
-    eager = made.pop("eager")
-    return {"prompts": prompts, "tokens": tokens, "ways": {way: _compared(eager, other) for way, other in made.items()}}
+    compared = {way: _compared(made["eager"], other) for way, other in made.items() if way != "eager"}
+    for way, result in compared.items():
+        result["captured"] = way != "graph" or ways[way].use_graphs
+    return {"prompts": prompts, "tokens": tokens, "ways": compared}
 
 
 def _compared(ours: list[list[int]], others: list[list[int]]) -> dict[str, Any]:

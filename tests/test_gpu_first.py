@@ -283,3 +283,18 @@ def test_the_site_refuses_unknown_words_other_folders_and_models_without_config(
     kept.mkdir()
     assert "not a folder of this script" in bash(SITE_SCRIPT, str(kept), MODEL=str(model)).stdout
     assert not (tmp_path / "new").exists()
+
+
+def test_the_table_says_which_graphs_failed() -> None:
+    seconds = {"4bit first token": 0.1, "4bit": 0.5, "4bit graph": 0.2, "16bit first token": 0.1, "16bit": 0.3}
+    cell = {"settings": {"group": 64, "new_tokens": 10}, "seconds": seconds, "equal": {}}
+    way = {"equal": 1.0, "first_different": None, "captured": False}
+    figures = {
+        "cells": [cell | {"captured": {"4bit graph": False}}, cell | {"captured": {}, "equal": {"4bit graph": False}}],
+        "agreement": [{"model": "2b", "load_in": "4bit", "ways": {"graph": way}}],
+    }
+    assert gpu_first_table.brief("decode", {"figures": figures}).split("; ") == [
+        "64 rows 4bit 40.0, 16bit 20.0 ms, not captured: 4bit graph",
+        "64 rows 4bit 40.0 / 10.0, 16bit 20.0 ms, other tokens: 4bit graph",
+        "2b 4bit equal: graph not captured",
+    ]

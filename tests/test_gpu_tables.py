@@ -63,14 +63,23 @@ def measured_run(card: str = CARD) -> dict[str, Any]:
 def document() -> dict[str, Any]:
     """What gpu_first.py stores, with a step that was killed and one that failed."""
     graphs = {"4bit": 40.0, "4bit graph": 20.0, "16bit": 30.0, "16bit graph": 10.0}
-    way = {"equal": 0.75, "first_different": 5}
+    failed = {"equal": 1.0, "first_different": None, "captured": False}
+    way = {"equal": 0.75, "first_different": 5, "captured": True}
     figures: dict[str, Any] = {
         "doctor": {"card": CARD},
         "nano": {"steps": 10, "not_finite": [], "step_s": 0.5},
         "decode": {
             "machine": MACHINE,
             "cells": [decode_cell(64, graphs)],
-            "agreement": [{"model": "2b", "load_in": "4bit", "prompts": 16, "tokens": 48, "ways": {"graph": way}}],
+            "agreement": [
+                {
+                    "model": "2b",
+                    "load_in": "4bit",
+                    "prompts": 16,
+                    "tokens": 48,
+                    "ways": {"transformers": way, "graph": failed},
+                }
+            ],
         },
         "update": {"machine": MACHINE, "cells": [update_cell({"lowmed": 2.0, "trl": 8.0})]},
         "update-same": {"machine": MACHINE, "cells": [update_cell({"lowmed": 2.0})]},  # killed before the other side
@@ -104,10 +113,11 @@ def test_the_tables_have_the_figures_of_a_stored_file(tmp_path: Path, document: 
     assert "| 2b | 256 | 8 | 2 | 2.00 / 8.00 |" in compared
     assert "| 4.00 | 4.00 | 4.00 / 4.00 |" in compared
     checks = gpu_tables.checks_table(gpu_results.documents(tmp_path)).splitlines()
-    assert f"| {CARD} | 2030-01-02 | SFT in fp16 against bf16, nano | " in checks[4]
-    assert "loss differs by 0.12 %; grad_norm differs by 3.4 %" in checks[4]
     assert checks[3].endswith("| 75 % of 16 completions of 48 tokens; the first difference at token 5 |")
-    assert checks[5].endswith("| 40 passed, 2 skipped |")
+    assert checks[4].endswith("| no graph could be captured |")
+    assert f"| {CARD} | 2030-01-02 | SFT in fp16 against bf16, nano | " in checks[5]
+    assert "loss differs by 0.12 %; grad_norm differs by 3.4 %" in checks[5]
+    assert checks[6].endswith("| 40 passed, 2 skipped |")
 
 
 def test_a_side_that_was_not_measured_gives_no_table(tmp_path: Path, document: dict[str, Any]) -> None:
