@@ -42,6 +42,7 @@ def find_device(model: ModelSpec) -> Device:
     silence_libraries()
     import torch
 
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it builds a plan for every new shape
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
         capability = torch.cuda.get_device_capability(0)

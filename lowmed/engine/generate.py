@@ -91,6 +91,8 @@ def generate_ids(
 def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, open_image: OpenImage) -> Any:
     """The model inputs of a batch of questions, padded on the left, on the model's device.
 
+    Pixels stay in main memory if the model has a vision cache.
+
     Args:
         loaded: the model.
         samples: the questions.
@@ -119,7 +121,11 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
             samples[0].id,
             f"the processor does not fit a {loaded.family.title} model; use another model",
         )
-    return inputs.to(loaded.model.device)
+    pixels = inputs.pop("pixel_values") if loaded.vision_cache and flat else None  # they stay in main memory
+    inputs = inputs.to(loaded.model.device)
+    if pixels is not None:
+        inputs["pixel_values"] = pixels
+    return inputs
 
 
 def _generate_with_transformers(loaded: Loaded, inputs: Any, options: sampling.Sampling) -> list[list[int]]:

@@ -1,6 +1,7 @@
 """GRPO: TRL's trainer with the recipe's settings. Each prompt is read once, and rows without a gradient are skipped."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -149,6 +150,7 @@ class SharedPrefixTrainer(ResumableTrainer):
     It overrides these methods of TRL and transformers:
     - `_tokenize_prompts` and `_generate_single_turn`: a prompt is tokenized, processed and read by the model once, not
       once for each completion.
+    - `_prepare_input`: pixels stay in main memory. The vision cache moves those that it encodes.
     - `_prepare_inputs` and `_compute_loss`: rows without a gradient skip the forward pass. The other rows of a batch
       are sorted by length instead of shuffled, which saves padding. All count in the same optimizer step.
     - `_get_per_token_logps_and_entropies`: completions are scored with each prompt read once.
@@ -197,8 +199,16 @@ class SharedPrefixTrainer(ResumableTrainer):
             inputs["mm_token_type_ids"] = pad([fields["mm_token_type_ids"][prompt] for prompt in prompts], 0)
         for name in packing.IMAGE_INPUTS:
             if name in fields and any(fields["num_images"][prompt] for prompt in prompts):
-                inputs[name] = torch.cat([fields[name][prompt] for prompt in prompts]).to(device)
+                inputs[name] = torch.cat([fields[name][prompt] for prompt in prompts])
+        if "image_grid_thw" in inputs:
+            inputs["image_grid_thw"] = inputs["image_grid_thw"].to(device)
         return inputs
+
+    def _prepare_input(self, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "pixel_values" not in data:
+            return super()._prepare_input(data)
+        others = {name: value for name, value in data.items() if name != "pixel_values"}
+        return {**super()._prepare_input(others), "pixel_values": data["pixel_values"]}
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         if not self.model.training:

@@ -260,7 +260,7 @@ def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dic
         "warmup_steps": warmup,
         "max_grad_norm": method.max_grad_norm,
         "weight_decay": 0.0,
-        "optim": "adamw_torch",
+        "optim": "adamw_torch_fused" if loaded.device.type == "cuda" else "adamw_torch",
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "bf16": loaded.device.precision == "bf16",

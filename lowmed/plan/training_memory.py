@@ -10,7 +10,10 @@ LAYER_GRADIENTS = 0.7  # gradients of the layer in the backward pass, as a share
 def backward(workload: Workload) -> Terms:
     """Terms of the forward and backward pass of one batch of rows, with the gradients of the adapter."""
     model, width, tokens = workload.model, workload.value_bytes, workload.tokens_per_forward
-    layer = tokens * text_bytes_per_token(model, width) + _attention(workload)
+    saved = text_bytes_per_token(model, width)
+    if workload.shared_prompts and width == 2:  # lowmed's forward pass turns off PEFT's casts of three inputs
+        saved -= 3 * model.hidden * width
+    layer = tokens * saved + _attention(workload)
     if workload.batch.gradient_checkpointing:  # one layer at a time saves its activations again
         kept = tokens * model.layers * model.hidden * width + (1 + LAYER_GRADIENTS) * layer
     else:

@@ -30,9 +30,10 @@ LOSSES = ("dapo", "grpo", "dr_grpo", "bnpo")
 @pytest.fixture(scope="module")
 def nano() -> load.Loaded:
     """nano in 32 bits with a random adapter."""
-    loaded = load.with_trainable_adapter(load.load_base(MODEL, device.find_device(MODEL)), LoraSpec(), "nano")
-    patches.use_torch_log_probs()
+    base = load.load_base(MODEL, device.find_device(MODEL))
     torch.manual_seed(3)
+    loaded = load.with_trainable_adapter(base, LoraSpec(), "nano")
+    patches.use_torch_log_probs()
     for name, weight in loaded.model.named_parameters():
         if "lora_B" in name:
             weight.data.normal_(0.0, 0.02)
@@ -212,6 +213,17 @@ def test_the_same_completions_are_sampled(nano: load.Loaded, trainers: Builder) 
     for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "image_grid_thw"):
         assert torch.equal(result[name], expected[name]), name
     assert nano.model.training
+
+
+def test_pixels_stay_in_main_memory(trainers: Builder) -> None:
+    ours, _stock = trainers()
+
+    batch = {"input_ids": torch.zeros(2, 3), "pixel_values": torch.zeros(4, 5), "image_grid_thw": torch.ones(1, 3)}
+    ours.args._setup_devices = torch.device("meta")  # what `args.device` returns
+    moved = ours._prepare_input(batch)
+    assert {name: value.device.type for name, value in moved.items()} == {
+        "input_ids": "meta", "pixel_values": "cpu", "image_grid_thw": "meta",
+    }  # fmt: skip
 
 
 def test_log_probs_of_mixed_prompts_equal_those_of_separate_rows(nano: load.Loaded, trainers: Builder) -> None:

@@ -33,6 +33,14 @@ def without_a_gpu() -> None:
         device.find_device(NANO)
 
 
+def test_attention_of_cudnn_is_off_because_it_plans_every_new_shape() -> None:
+    device.find_device(NANO)
+    cuda: Any = torch.backends.cuda
+    assert not cuda.cudnn_sdp_enabled()
+    assert cuda.flash_sdp_enabled()
+    assert cuda.mem_efficient_sdp_enabled()
+
+
 def test_language_layers_are_four_bit_and_nothing_else_is() -> None:
     model = load.load_base(NANO, CPU).model
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}

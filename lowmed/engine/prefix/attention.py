@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -20,6 +21,7 @@ from lowmed.engine.prefix.decode import language_model, rotary_embedding
 from lowmed.engine.prefix.sampling import unwrapped
 
 NAME = "shared_prompt"  # of the attention function in transformers' registry
+MASK_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class PrefixBlock:
         padded_index: [rows * longest], for each cell of the padded rows a completion token of the block; for padding an
             arbitrary one.
         real_cells: [completion tokens], the cells that are not padding.
-        mask: [heads per key * longest, prompt + longest], True for the keys that a cell attends to.
+        mask: [heads per key * longest, prompt + longest], added to the attention scores: 0 for the keys that a cell
+            attends to, -inf for all others. GPU kernels would copy it if its width were no multiple of 16.
     """
 
     prompt_tokens: int
@@ -45,7 +48,7 @@ class PrefixBlock:
 
 
 def prefix_block(
-    prompt_tokens: int, completion_tokens: Sequence[int], heads_per_key: int, device: torch.device
+    prompt_tokens: int, completion_tokens: Sequence[int], heads_per_key: int, like: torch.Tensor
 ) -> PrefixBlock:
     """The block of a prompt and its completions.
 
@@ -53,21 +56,24 @@ def prefix_block(
         prompt_tokens: tokens of the prompt.
         completion_tokens: tokens of each completion that the model reads, which are all but its last.
         heads_per_key: query heads that share a key head.
-        device: device of the tensors.
+        like: a tensor with the dtype of the attention scores, on the device of the model.
     """
     lengths = torch.tensor(completion_tokens, dtype=torch.long)
-    longest = max(completion_tokens, default=0)
+    longest, device = max(completion_tokens, default=0), like.device
+    if longest:
+        longest = -(-(prompt_tokens + longest) // MASK_STEP) * MASK_STEP - prompt_tokens
     columns = torch.arange(longest)
     starts = lengths.cumsum(0) - lengths
     index = (starts[:, None] + torch.minimum(columns, lengths[:, None] - 1)).clamp(min=0)
-    causal = torch.ones(longest, prompt_tokens + longest, dtype=torch.bool, device=device).tril(prompt_tokens)
+    # In the first row, -inf begins after the prompt and the first token of the completion.
+    mask = like.new_full((longest, prompt_tokens + longest), -torch.inf).triu(prompt_tokens + 1)
     return PrefixBlock(
         prompt_tokens,
         len(completion_tokens) if longest else 0,
         prompt_tokens + sum(completion_tokens),
         index.flatten().to(device),
         (columns < lengths[:, None]).flatten().nonzero().squeeze(1).to(device),
-        causal.repeat(heads_per_key, 1),
+        mask.repeat(heads_per_key, 1),
     )
 
 
@@ -122,7 +128,10 @@ def hidden_states(
 def _layer(
     layer: Any, config: Any, hidden: torch.Tensor, position_embeddings: Any, blocks: list[PrefixBlock]
 ) -> torch.Tensor:
-    with patches.use_attention(config, NAME):  # set here, so that it also applies when the backward pass runs the layer
+    # Set here, so that both also apply when the backward pass runs the layer. PEFT casts inputs of a 32-bit adapter to
+    # 32 bits, and autocast casts them back: the copies would be kept for the backward pass.
+    autocast = torch.is_autocast_enabled(hidden.device.type)
+    with patches.use_attention(config, NAME), disable_input_dtype_casting(layer, active=autocast):
         outputs: torch.Tensor = layer(hidden, attention_mask=blocks, position_embeddings=position_embeddings)
     return outputs
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lowmed.engine.prefix import attention, logprobs
+from lowmed.engine.prefix.decode import language_model
 from lowmed.engine.prefix.sampling import token_positions, unwrapped
 
 Inputs = dict[str, Any]
@@ -60,6 +61,7 @@ def pack(model: Any, inputs: Inputs, completion_length: int) -> PackedBatch:
     prompt_positions = token_positions(core, prompts)
     text = core.config.get_text_config()
     heads_per_key = text.num_attention_heads // text.num_key_value_heads
+    scores = torch.empty(0, dtype=language_model(core).embed_tokens.weight.dtype, device=device)
     lengths = mask[:, width:].sum(dim=1).tolist()
     blocks: list[attention.PrefixBlock] = []
     tokens, positions = [], []
@@ -81,7 +83,7 @@ def pack(model: Any, inputs: Inputs, completion_length: int) -> PackedBatch:
             previous += [last_of_prompt, *range(start, start + count)][: lengths[row]]
             target_cells += range(row * completion_length, row * completion_length + lengths[row])
             start += count
-        blocks.append(attention.prefix_block(last_of_prompt + 1 - prompt_start, read, heads_per_key, device))
+        blocks.append(attention.prefix_block(last_of_prompt + 1 - prompt_start, read, heads_per_key, scores))
     cells = torch.tensor(target_cells, dtype=torch.long)
     return PackedBatch(
         torch.cat(tokens).to(device),

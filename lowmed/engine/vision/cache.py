@@ -59,7 +59,8 @@ class VisionCache:
         """The features of a batch of images, like the tower's own forward.
 
         Args:
-            hidden_states: [patches, values], normalized pixels of all images, one after the other.
+            hidden_states: [patches, values], normalized pixels of all images, one after the other, in main memory or on
+                the device of the tower.
             grid_thw: [images, 3], patches of each image in time, height and width.
             options: passed to the tower's own forward, which is called only if the tower is trained.
 
@@ -74,10 +75,11 @@ class VisionCache:
                     "the vision tower is trained or has an adapter: every image is encoded again in every pass"
                 )
             self.uncached_calls += 1
-            return type(self.module).forward(self.module, hidden_states, grid_thw=grid_thw, **options)
+            pixels = hidden_states.to(self.device)
+            return type(self.module).forward(self.module, pixels, grid_thw=grid_thw, **options)
         if self._weight_state != (state := self._current_state()):  # the first call, or the weights were changed
             self.features.clear()
-            self.store = open_feature_store(self.module, hidden_states.device)
+            self.store = open_feature_store(self.module, self.device)
             self._weight_state = state
             self._calls_since_encoding = CALLS_BEFORE_OFFLOAD  # all images may be stored
         with torch.inference_mode(False), torch.no_grad():  # features of an evaluation are also used in training
@@ -91,13 +93,19 @@ class VisionCache:
             return BaseModelOutputWithPooling(pooler_output=pooled)
         return BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=deepstack)
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the model: that of the first layer, which is never offloaded."""
+        device: torch.device = next(self.module.parameters()).device
+        return device
+
     def is_trained(self) -> bool:
         """Whether a weight of the tower is trained, or the tower has more weights than at the start (an adapter)."""
         weights = list(self.module.parameters())
         return len(weights) != self._weight_count or any(weight.requires_grad for weight in weights)
 
     def _features_of(self, pixels: torch.Tensor, grid_thw: torch.Tensor) -> list[torch.Tensor]:
-        """The features of each image on the device of the pixels. Copies of an image share one tensor."""
+        """The features of each image on the device of the model. Copies of an image share one tensor."""
         grids = grid_thw.tolist()
         by_key: dict[bytes, torch.Tensor] = {}
         keys = []
@@ -109,9 +117,9 @@ class VisionCache:
             if key in by_key:
                 continue
             if cached := self.features.get(key):
-                by_key[key] = cached[0].to(pixels.device)
+                by_key[key] = cached[0].to(self.device)
             else:
-                by_key[key] = self._load_or_encode(key, image, grid)
+                by_key[key] = self._load_or_encode(key, image.to(self.device), grid)
                 self.features.put(key, by_key[key].cpu())
         self.requested += len(keys)
         return [by_key[key] for key in keys]
