@@ -23,8 +23,6 @@ if [ ! -f "$1/config.json" ]; then echo "$site has no model; benchmarks/gpu_site
 export PYTHONPATH="$work/packages:$here${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export LOWMED_OFFLINE=1 HF_HUB_OFFLINE=1
 unset PYTHONDONTWRITEBYTECODE  # a dozen processes import the same packages
-# With cuDNN's attention every new length of the KV cache would be planned again while tokens are timed.
-export TORCH_CUDNN_SDPA_DEPRIORITIZED=${TORCH_CUDNN_SDPA_DEPRIORITIZED:-1}
 mkdir -p "$OUT" "$work/scratch"
 "${PYTHON:-python3}" "$here/benchmarks/gpu_first.py" "$1" --out "$OUT" --work "$work/scratch" --budget "$budget" &
 driver=$!

@@ -146,12 +146,14 @@ def dry_run(model: str, save: Save, recipe: str = "rarl", load_in: str = "4bit")
 
 
 def attention(model: str, save: Save) -> None:
-    """Decoding with the order of attention kernels that torch chooses, which may be cuDNN's first."""
-    os.environ.pop("TORCH_CUDNN_SDPA_DEPRIORITIZED", None)  # torch reads it at the first use of attention
+    """Eager decoding without and with cuDNN's attention, which lowmed turns off."""
     import parts_work
 
     rows, tokens = ROWS[0], 32 if GPU else 4
-    save({"rows": rows, "tokens": tokens, "load_in": "4bit", **parts_work.eager(model, "4bit", rows, tokens)})
+    figures: dict[str, Any] = {"rows": rows, "tokens": tokens, "load_in": "4bit"}
+    for name in ("off", "on"):
+        figures[name] = parts_work.eager(model, "4bit", rows, tokens, cudnn=name == "on")
+        save(figures)
 
 
 def precision(model: str, save: Save) -> None:

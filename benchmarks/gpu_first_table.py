@@ -48,8 +48,12 @@ def _main(name: str, figures: dict[str, Any]) -> str:
     if name == "weights":
         return f"{figures['gib']:.1f} GiB"
     if name == "attention":
-        times = f"{figures['later_s']:.2f} s, the first time {figures['first_s']:.2f} s"
-        return f"{figures['rows']} rows of {figures['tokens']} tokens {times}"
+        times = [
+            f"cuDNN {name} {figures[name]['later_s']:.2f} s, the first time {figures[name]['first_s']:.2f} s"
+            for name in ("off", "on")
+            if name in figures
+        ]
+        return f"{figures['rows']} rows of {figures['tokens']} tokens: " + "; ".join(times)
     if name == "decode":
         return "; ".join([*map(_decoded, figures["cells"]), *map(_agreed, figures["agreement"])])
     if name in ("update", "update-same", "unsloth"):

@@ -192,9 +192,10 @@ def _greedy(cell: Cell) -> dict[str, dict[str, bool]]:
     return result
 
 
-def eager(model: str, load_in: str, rows: int, tokens: int) -> dict[str, Any]:
+def eager(model: str, load_in: str, rows: int, tokens: int, *, cudnn: bool) -> dict[str, Any]:
     """Seconds to decode completions to one prompt by the eager step: the first time, and the median of three more."""
     loaded = load(model, load_in)
+    torch.backends.cuda.enable_cudnn_sdp(cudnn)
     loaded.model.eval()
     [question], open_image = _questions({"tokens": 64}, 1)
     inputs, how = encode(loaded, [question], FAMILY, open_image), _sampling(loaded, 1 + tokens)

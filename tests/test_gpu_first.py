@@ -197,7 +197,7 @@ RUNS = {  # on a CPU -> words of the printed line
     "doctor": "problems",
     "nano": "10 steps",
     "weights": "GiB",
-    "attention": "4 rows of 4 tokens",
+    "attention": "cuDNN on",
     "decode": "nano-arch 4bit equal: transformers 100 %",
     "update": "trl ",
     "dry-run": "peak",
