@@ -56,12 +56,13 @@ LIMITS = {  # in order: name -> most and least seconds; a step is not started wi
     "decode": (170, 60),
     "update": (150, 60),
     "dry-run": (130, 60),
+    "tests": (80, 20),
     "precision": (90, 30),
     "attention": (60, 30),
     "update-same": (120, 60),
     "unsloth": (150, 80),
     "dry-run-sft": (90, 50),
-    "tests": (150, 20),
+    "test-runs": (150, 30),
     "dry-run-16bit": (130, 60),
 }
 

@@ -179,12 +179,14 @@ def precision(model: str, save: Save) -> None:
         save(figures)
 
 
-def tests(_model: str, save: Save) -> None:
-    """The tests that need a GPU."""
+def tests(_model: str, save: Save, runs: bool = False) -> None:
+    """The tests that need a GPU: those of functions, or those of whole runs, which take minutes."""
     if not GPU:
         skip("the tests need a CUDA GPU")
     files = sorted(
-        str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py") if "mark.gpu" in path.read_text()
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("*.py")
+        if "mark.gpu" in path.read_text() and path.stem.endswith("_runs") == runs
     )
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "--tb=short", "-p", "no:cacheprovider", *files]
     counts: dict[str, int] = {"passed": 0, "failed": 0, "skipped": 0, "error": 0}
@@ -209,12 +211,13 @@ STEPS: dict[str, Callable[[str, Save], None]] = {
     "decode": decode,
     "update": update,
     "dry-run": dry_run,
+    "tests": tests,
     "precision": precision,
     "attention": attention,
     "update-same": lambda model, save: update(model, save, "trl-same"),
     "unsloth": unsloth,
     "dry-run-sft": lambda model, save: dry_run(model, save, "rarl-sft"),
-    "tests": tests,
+    "test-runs": lambda model, save: tests(model, save, runs=True),
     "dry-run-16bit": lambda model, save: dry_run(model, save, "rarl", "16bit"),
 }
 

@@ -67,7 +67,7 @@ def _main(name: str, figures: dict[str, Any]) -> str:
         return f"step {run['seconds']['step']:.1f} s, peak {max(run['gib'].values()):.1f} GiB"
     if name == "precision":
         return "; ".join(_precise(model) for model in figures["models"])
-    if name == "tests":
+    if name in ("tests", "test-runs"):
         return ", ".join(f"{count} {state}" for state, count in figures["counts"].items() if count)
     return ""
 

@@ -46,7 +46,7 @@ def _checks(document: Document) -> list[list[object]]:
     for each in figures(document, "precision"):
         title = " against ".join(reversed(each["pair"]))
         rows += [[*start, f"SFT in {title}, {model['model']}", _difference(model)] for model in each["models"]]
-    for each in figures(document, "tests"):
+    for each in figures(document, "tests", "test-runs"):
         shown = ", ".join(f"{count} {state}" for state, count in each["counts"].items() if count)
         rows.append([*start, "tests that need a GPU", shown])
     return rows

@@ -205,20 +205,23 @@ RUNS = {  # on a CPU -> words of the printed line
     "unsloth": "unsloth",
     "dry-run-sft": "peak",
     "tests": "need a CUDA GPU",
+    "test-runs": "need a CUDA GPU",
 }
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(gpu_first.has_gpu(), reason="with a GPU the steps have their full form")
 @pytest.mark.parametrize("name", RUNS)
 def test_every_step_runs_in_its_tiny_form(tmp_path: Path, model: Path, name: str) -> None:
     [one] = [each for each in gpu_first.steps_for(str(model)) if each.name == name]
     document = run(tmp_path, Step(name, 300, 0, one.command), budget_s=300)
     record = document["steps"][name]
-    assert record["state"] == ("skipped" if name in ("unsloth", "tests") else "done"), record.get("error")
+    assert record["state"] == ("skipped" if name in ("unsloth", "tests", "test-runs") else "done"), record.get("error")
     assert RUNS[name] in gpu_first_table.brief(name, record)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(gpu_first.has_gpu(), reason="with a GPU the steps have their full form")
 def test_the_script_runs_the_steps_with_the_site_and_prints_one_table(tmp_path: Path, site: Path) -> None:
     out = tmp_path / "out"
     ended = bash(SCRIPT, str(site), OUT=str(out), BUDGET_S="20", PYTHON=sys.executable)
