@@ -77,7 +77,8 @@ def weights(model: str, save: Save) -> None:
     """Random weights for the architecture in a folder, which later steps read like trained ones."""
     from update import written_model
 
-    folder = Path(written_model(model, WEIGHTS))
+    partial = Path(written_model(model, WEIGHTS / "partial"))  # a killed step must leave no model
+    folder = partial.rename(WEIGHTS / partial.name)
     save({"gib": sum(file.stat().st_size for file in folder.iterdir()) / 2**30})
 
 
