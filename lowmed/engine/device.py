@@ -116,6 +116,9 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
         what = "vllm samples wrong completions: TRL 1.15 sends prompts whose images are expanded a second time"
     elif model.rollout == "cuda_graphs" and model.backend == "unsloth":
         what, fix = "unsloth samples with its own code, which is no CUDA graph", "use model.rollout=auto"
+    elif model.rollout_dtype == "16bit" and model.backend == "unsloth":
+        what, where = "unsloth samples with the 4-bit weights", "model.rollout_dtype"
+        fix = "use model.rollout_dtype=auto"
     elif model.backend == "unsloth":
         return _unsloth_error(recipe)
     else:
@@ -133,6 +136,12 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
             f"{family.title} samples with transformers' own code, which is no CUDA graph",
             "model.rollout",
             "use model.rollout=auto",
+        )
+    if recipe.model.rollout_dtype == "16bit":
+        return RecipeError(
+            f"{family.title} samples with transformers' own code and the weights that it trains",
+            "model.rollout_dtype",
+            "use model.rollout_dtype=auto",
         )
     return _likelihood_error(recipe, family.title, "model.name", "use a model of another family")
 

@@ -36,11 +36,16 @@ def phases(workload: Workload) -> dict[str, Terms]:
         for phase in ("scoring forward", "backward"):
             if phase in result:
                 result[phase] |= kept
+    if workload.batch.dequantizes_rollouts:
+        for phase in ("rollout", "scoring forward", "backward"):
+            if phase in result:
+                result[phase]["16-bit copy for sampling"] = workload.model.text_linear * workload.value_bytes
     questions = workload.batch.eval_batch_size
     sampling = _sampling(workload, questions, questions, workload.recipe.eval.max_new_tokens)
     result["evaluation"] = {**base, "LoRA": trained["LoRA"], **sampling}
     if workload.recipe.data.dev:  # next to what training keeps in memory
-        result["dev evaluation"] = {**trained, **sampling}
+        copy = {"16-bit copy for sampling": result["backward"].get("16-bit copy for sampling", 0.0)}
+        result["dev evaluation"] = {**trained, **sampling, **copy}
     return result
 
 
