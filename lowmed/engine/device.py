@@ -105,15 +105,15 @@ def choose_rollout(model: ModelSpec, device: Device) -> tuple[str, str]:
 def unsupported_error(recipe: Recipe) -> LowmedError | None:
     """The error for a combination of settings that does not work, or None; checked before anything is loaded.
 
-    vLLM fails in both cases that lowmed has. With images TRL 1.15 passes prompts whose image tokens vLLM expands again
-    (https://github.com/huggingface/trl/issues/6294). With a 4-bit base it passes packed weights.
+    vLLM fails in both cases that lowmed has. On one GPU vLLM runs in TRL's colocate mode, which passes prompts whose
+    image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). TRL's server mode does not. With a 4-bit base it passes packed weights.
     """
     model, where, fix = recipe.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
     four_bit = model.load_in == "4bit"
     if model.rollout == "vllm" and four_bit:
         what = "vllm cannot sample from a 4-bit base in training: TRL sends packed weights, which vllm rejects"
     elif model.rollout == "vllm":
-        what = "vllm samples wrong completions: TRL 1.15 sends prompts whose images are expanded a second time"
+        what = "vllm samples wrong completions: TRL's colocate mode sends prompts whose images are expanded a second time"
     elif model.rollout == "cuda_graphs" and model.backend == "unsloth":
         what, fix = "unsloth samples with its own code, which is no CUDA graph", "use model.rollout=auto"
     elif model.rollout_dtype == "16bit" and model.backend == "unsloth":
