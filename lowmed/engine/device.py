@@ -106,9 +106,10 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     """The error for a combination of settings that does not work, or None; checked before anything is loaded.
 
     vLLM fails in both cases that lowmed has. On one GPU vLLM runs in TRL's colocate mode, which passes prompts whose
-    image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). TRL's server mode does not. With a 4-bit base it passes packed weights.
+    image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). TRL's server mode does
+    not. With a 4-bit base TRL passes packed weights.
     """
-    model, where, fix = recipe.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
+    model, where, fix = recipe.model, "model.rollout", "use model.rollout=auto, which reads each prompt once"
     four_bit = model.load_in == "4bit"
     if model.rollout == "vllm" and four_bit:
         what = "vllm cannot sample from a 4-bit base in training: TRL sends packed weights, which vllm rejects"

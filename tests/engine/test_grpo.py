@@ -309,7 +309,7 @@ def test_vllm_is_an_error_before_anything_is_loaded(load_in: str) -> None:
     error = device.unsupported_error(load_recipe("rarl", ["model.rollout=vllm", f"model.load_in={load_in}"], nano=True))
     assert isinstance(error, RecipeError)
     assert ("4-bit" if load_in == "4bit" else "images") in error.what
-    assert "model.rollout=transformers" in error.fix
+    assert "model.rollout=auto" in error.fix
     assert device.unsupported_error(load_recipe("rarl", nano=True)) is None
 
 
