@@ -114,7 +114,7 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     if model.rollout == "vllm" and four_bit:
         what = "vllm cannot sample from a 4-bit base in training: TRL sends packed weights, which vllm rejects"
     elif model.rollout == "vllm":
-        what = "vllm samples wrong completions: TRL's colocate mode sends prompts whose images are expanded a second time"
+        what = "vllm samples wrong completions: TRL's colocate mode sends prompts whose images are expanded again"
     elif model.rollout == "cuda_graphs" and model.backend == "unsloth":
         what, fix = "unsloth samples with its own code, which is no CUDA graph", "use model.rollout=auto"
     elif model.rollout_dtype == "16bit" and model.backend == "unsloth":

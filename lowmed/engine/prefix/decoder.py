@@ -198,12 +198,16 @@ class Decoder:
 
     def _capture(self, step: Callable[[], None]) -> Any:
         """A CUDA graph of a step. All graphs share their memory, because they run one after the other."""
+        stream = torch.cuda.current_stream()
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Other threads of the process, such as those of a judge, must not break the capture.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            step()
+        try:
+            # Other threads of the process, such as those of a judge, must not break the capture.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                step()
+        finally:
+            torch.cuda.set_stream(stream)  # a failed capture leaves its own
         return graph
 
 
