@@ -84,7 +84,7 @@ def of_lowmed(core: Any) -> Counter[str]:
     layers = core.model.language_model.layers
     shape = ROWS, 2, LENGTH, 128
     keys, values = ([torch.zeros(shape, dtype=torch.bfloat16) for _ in layers] for _ in range(2))
-    linears = [LayerLinears(layer, torch.bfloat16) for layer in layers]
+    linears = [LayerLinears(layer, torch.bfloat16, lambda base: base) for layer in layers]
     tokens, position = torch.zeros(ROWS, dtype=torch.long), torch.zeros(1, dtype=torch.long)
     rotation, bias = (torch.zeros(size, dtype=torch.bfloat16) for size in ((2, ROWS, 1, 128), (ROWS, 1, 1, LENGTH)))
     attention = "scaled_dot_product_attention"

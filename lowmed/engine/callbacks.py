@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lowmed.engine import agreement
 from lowmed.engine.checkpoints import mark_complete
 from lowmed.errors import RunError, SetupError
 from lowmed.run import Run
@@ -31,6 +32,8 @@ METRICS = {
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
     "step_time": "seconds",
+    agreement.MEAN: "logp_difference",
+    agreement.MAX: "logp_difference_max",
 }
 
 

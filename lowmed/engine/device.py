@@ -105,17 +105,21 @@ def choose_rollout(model: ModelSpec, device: Device) -> tuple[str, str]:
 def unsupported_error(recipe: Recipe) -> LowmedError | None:
     """The error for a combination of settings that does not work, or None; checked before anything is loaded.
 
-    vLLM fails in both cases that lowmed has. With images TRL 1.15 passes prompts whose image tokens vLLM expands again
-    (https://github.com/huggingface/trl/issues/6294). With a 4-bit base it passes packed weights.
+    vLLM fails in both cases that lowmed has. On one GPU vLLM runs in TRL's colocate mode, which passes prompts whose
+    image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). TRL's server mode does
+    not. With a 4-bit base TRL passes packed weights.
     """
-    model, where, fix = recipe.model, "model.rollout", "use model.rollout=transformers, which reads each prompt once"
+    model, where, fix = recipe.model, "model.rollout", "use model.rollout=auto, which reads each prompt once"
     four_bit = model.load_in == "4bit"
     if model.rollout == "vllm" and four_bit:
         what = "vllm cannot sample from a 4-bit base in training: TRL sends packed weights, which vllm rejects"
     elif model.rollout == "vllm":
-        what = "vllm samples wrong completions: TRL 1.15 sends prompts whose images are expanded a second time"
+        what = "vllm samples wrong completions: TRL's colocate mode sends prompts whose images are expanded again"
     elif model.rollout == "cuda_graphs" and model.backend == "unsloth":
         what, fix = "unsloth samples with its own code, which is no CUDA graph", "use model.rollout=auto"
+    elif model.rollout_dtype == "16bit" and model.backend == "unsloth":
+        what, where = "unsloth samples with the 4-bit weights", "model.rollout_dtype"
+        fix = "use model.rollout_dtype=auto"
     elif model.backend == "unsloth":
         return _unsloth_error(recipe)
     else:
@@ -133,6 +137,12 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
             f"{family.title} samples with transformers' own code, which is no CUDA graph",
             "model.rollout",
             "use model.rollout=auto",
+        )
+    if recipe.model.rollout_dtype == "16bit":
+        return RecipeError(
+            f"{family.title} samples with transformers' own code and the weights that it trains",
+            "model.rollout_dtype",
+            "use model.rollout_dtype=auto",
         )
     return _likelihood_error(recipe, family.title, "model.name", "use a model of another family")
 

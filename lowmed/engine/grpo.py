@@ -10,7 +10,7 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed.engine import chat, out_of_memory, row_selection
+from lowmed.engine import agreement, chat, out_of_memory, row_selection
 from lowmed.engine.device import kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
 from lowmed.engine.job import TrainingJob
@@ -125,7 +125,7 @@ def build_trainer(
         method.temperature,
         loaded.suppressed,
         trainer.eos_token_ids,
-        Decoder(loaded.uses_cuda_graphs, size.keeps_kv_cache),
+        Decoder(loaded.uses_cuda_graphs, size.keeps_kv_cache, size.dequantizes_rollouts),
     )
     trainer.sampler = Sampler(sampling, size.rows_per_generate)
     trainer.gradient_checkpointing = gradient_checkpointing
@@ -159,6 +159,8 @@ class SharedPrefixTrainer(ResumableTrainer):
     sampler: Sampler
     skip_zero_variance: bool
     gradient_checkpointing: bool
+    _sampled_at: int  # the step before which the present completions were sampled
+    _log_probs: torch.Tensor  # of the last forward pass
     _buffered_inputs: list[Inputs] | None
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
@@ -172,7 +174,7 @@ class SharedPrefixTrainer(ResumableTrainer):
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Inputs, num_generations: int, **_: Any
-    ) -> tuple[list[list[int]], None]:
+    ) -> tuple[list[list[int]], list[list[float]]]:
         del images, num_generations  # the fields contain both
         prompt_of_row = multimodal_fields["prompt_of_row"]
         fields = split_pixel_values_by_grid(multimodal_fields)
@@ -180,8 +182,8 @@ class SharedPrefixTrainer(ResumableTrainer):
         def inputs_of(rows: list[int]) -> dict[str, torch.Tensor]:
             return self._pad_prompts([prompt_ids[row] for row in rows], fields, [prompt_of_row[row] for row in rows])
 
-        sampled = self.sampler.completions(self.model, prompt_of_row, inputs_of, self.state.global_step)
-        return sampled, None
+        self._sampled_at = self.state.global_step
+        return self.sampler.completions(self.model, prompt_of_row, inputs_of, self._sampled_at)
 
     def _pad_prompts(self, ids: list[list[int]], fields: Inputs, prompts: list[int]) -> dict[str, torch.Tensor]:
         """The model inputs of some of the distinct prompts, padded on the left."""
@@ -237,6 +239,8 @@ class SharedPrefixTrainer(ResumableTrainer):
         batch = {name: value for name, value in inputs.items() if name != "skipped"}
         selected = row_selection.select_rows(batch, rows)
         loss = super()._compute_loss(model, selected)
+        if self.state.global_step == self._sampled_at:  # before an optimizer step the model is the one that sampled
+            agreement.record(self._metrics["train"], selected, self._log_probs)
         share_of_rows = len(rows) / len(inputs["skipped"])
         tokens = inputs["completion_mask"].sum().clamp(min=1)
         share_of_tokens = selected["completion_mask"].sum() / tokens
@@ -271,6 +275,7 @@ class SharedPrefixTrainer(ResumableTrainer):
             for start in range(0, len(rows), batch_size or len(rows))
         ]
         log_probs, entropies = (torch.cat(values) for values in zip(*batches, strict=True))
+        self._log_probs = log_probs.detach()
         return log_probs, entropies, None
 
 

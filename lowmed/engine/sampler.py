@@ -35,8 +35,10 @@ class Sampler:
         self.sampling, self.sample_less = sampling, sample_less
         self.rows_per_generate, self.rows_per_draw = rows_per_generate, rows_per_draw
 
-    def completions(self, model: Any, prompt_of_row: Sequence[int], inputs_of: InputsOf, step: int) -> list[list[int]]:
-        """One completion for each row.
+    def completions(
+        self, model: Any, prompt_of_row: Sequence[int], inputs_of: InputsOf, step: int
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """One completion for each row, and the log-probabilities of its tokens.
 
         Args:
             model: the model in training; it is in evaluation mode while it samples.

@@ -45,7 +45,8 @@ def choose_batch(
     if card_gib == 0:
         most = method.rows_per_step if model.parameters < SMALL_MODEL else 2
         rows = method.per_device_train_batch_size or next(_divisors(method.rows_per_step, most))
-        return Batch(rows, _generate_sizes(method)[0], bool(method.gradient_checkpointing), CPU_EVAL_BATCH_SIZE)
+        batch = Batch(rows, _generate_sizes(method)[0], bool(method.gradient_checkpointing), CPU_EVAL_BATCH_SIZE)
+        return replace(batch, dequantizes_rollouts=recipe.model.rollout_dtype == "16bit")
     preset = cards.preset(recipe)
     gib = min(card_gib, preset.gib) if preset else card_gib
     gpu = cards.match_card(card, card_gib)
@@ -65,8 +66,16 @@ def choose_batch(
         generate_sizes = generate_sizes[:1]
     by_generate = [replace(batch, rows_per_generate=rows) for rows in generate_sizes]
     batch = next((candidate for candidate in by_generate if fits("rollout", candidate)), by_generate[-1])
+
+    def fits_everywhere(batch: Batch) -> bool:
+        return all(fits(phase, batch) for phase in ("rollout", "scoring forward", "backward"))
+
+    copied = replace(batch, dequantizes_rollouts=True)
+    wanted = recipe.model.rollout_dtype
+    if workload.can_dequantize_rollouts and (wanted == "16bit" or (wanted == "auto" and fits_everywhere(copied))):
+        batch = copied
     kept = replace(batch, keeps_kv_cache=True)
-    if workload.uses_cuda_graphs and fits("backward", kept) and fits("scoring forward", kept):
+    if workload.uses_cuda_graphs and method.completions_per_prompt and fits_everywhere(kept):
         batch = kept
     by_eval = [replace(batch, eval_batch_size=rows) for rows in _divisors(EVAL_BATCH_SIZE)]
     phase = "dev evaluation" if recipe.data.dev else "evaluation"  # the former needs more

@@ -37,7 +37,10 @@ def full_lines(result: Estimate) -> list[str]:
     method, card, batch = result.workload.recipe.method, result.card, result.workload.batch
     runs = result.scale.dry_runs
     basis = f"calibrated by {_count(runs, 'dry run')} on it" if runs else "an estimate: no dry run was made on it"
-    sampled = f"{batch.rows_per_generate} completions sampled at once; " if method.completions_per_prompt else ""
+    with_copy = " with 16-bit weights" if batch.dequantizes_rollouts else ""
+    kept = ", KV cache kept in training" if batch.keeps_kv_cache else ""
+    sampled = f"{batch.rows_per_generate} completions sampled at once{with_copy}{kept}; "
+    sampled = sampled if method.completions_per_prompt else ""
     lines = [
         f"device   {card.name}, {card.gib:.1f} GiB, {card.precision}; memory is {basis}",
         f"batch    {_batch(result)}",

@@ -17,30 +17,22 @@ def phases(workload: Workload) -> dict[str, Terms]:
     trained = {**base, **_adapter(workload)}
     result = {"load": {**base, **_loading(workload)}}
     method = workload.recipe.method
+    copy = _base_copy(workload)
+    held = {**copy, **_kept_for_sampling(workload)}  # by the decoder while the model trains
     if method.completions_per_prompt:
         rows = workload.batch.rows_per_generate
         sampling = _sampling(workload, rows, -(-rows // method.completions_per_prompt), method.max_sampled_tokens)
         # TRL prepares the pixels of every completion. They are grouped by question only afterwards.
-        result["rollout"] = {**trained, **sampling, "pixels and features": pixels(workload, method.rows_per_step)}
+        images = {"pixels and features": pixels(workload, method.rows_per_step)}
+        result["rollout"] = {**trained, **sampling, **images, **copy}
         if method.scoring_passes:
-            result["scoring forward"] = {**trained, **training_memory.scoring(workload)}
-    result["backward"] = {**trained, **training_memory.backward(workload)}
-    if method.completions_per_prompt and workload.batch.keeps_kv_cache:
-        rows, width = workload.batch.rows_per_generate, workload.value_bytes
-        cached = _cache_tokens(workload, method.max_sampled_tokens) * _cache_bytes_per_token(workload)
-        kept = {
-            "KV cache": rows * cached,
-            "decoding graphs": rows * workload.model.vocabulary * width,
-            "LoRA copy": _lora_copy(workload),
-        }
-        for phase in ("scoring forward", "backward"):
-            if phase in result:
-                result[phase] |= kept
+            result["scoring forward"] = {**trained, **training_memory.scoring(workload), **held}
+    result["backward"] = {**trained, **training_memory.backward(workload), **held}
     questions = workload.batch.eval_batch_size
     sampling = _sampling(workload, questions, questions, workload.recipe.eval.max_new_tokens)
     result["evaluation"] = {**base, "LoRA": trained["LoRA"], **sampling}
     if workload.recipe.data.dev:  # next to what training keeps in memory
-        result["dev evaluation"] = {**trained, **sampling}
+        result["dev evaluation"] = {**trained, **sampling, **held}
     return result
 
 
@@ -94,6 +86,23 @@ def _sampling(workload: Workload, rows: int, prompts: int, new_tokens: int) -> T
         "pixels and features": pixels(workload, rows),
         "image encoding": encoding(workload, rows),
     }
+
+
+def _base_copy(workload: Workload) -> Terms:
+    """The 16-bit copy of a 4-bit base for sampling."""
+    if not workload.batch.dequantizes_rollouts:
+        return {}
+    return {"16-bit copy for sampling": workload.model.text_linear * workload.value_bytes}
+
+
+def _kept_for_sampling(workload: Workload) -> Terms:
+    """What the decoder keeps in memory for its graphs."""
+    if not workload.batch.keeps_kv_cache:
+        return {}
+    rows, tokens = workload.batch.rows_per_generate, workload.recipe.method.max_sampled_tokens
+    logits = rows * workload.model.vocabulary * workload.value_bytes
+    cached = rows * _cache_tokens(workload, tokens) * _cache_bytes_per_token(workload)
+    return {"kept KV cache": cached, "kept logits and LoRA copy": logits + _lora_copy(workload)}
 
 
 def _lora_copy(workload: Workload) -> float:

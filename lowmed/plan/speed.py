@@ -103,7 +103,7 @@ def _dev(workload: Workload, speed: Speed) -> float:
 def _token(workload: Workload, speed: Speed, phase: str, rows: int) -> float:
     """Seconds of one decoding step of `rows` rows."""
     model = workload.model
-    four_bit = workload.recipe.model.load_in == "4bit"
+    four_bit = workload.recipe.model.load_in == "4bit" and not workload.batch.dequantizes_rollouts
     weight = NF4 + 2 * 2 if four_bit else 2  # 4-bit weights are written in 16 bit and read again
     bytes_read = phases(workload)[phase]["KV cache"] + weight * model.text_linear
     read = bytes_read / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)

@@ -26,6 +26,7 @@ class Batch:
         eval_batch_size: questions in one batch of an evaluation.
         keeps_kv_cache: whether the CUDA graphs of sampling and their KV cache stay in memory during training. Otherwise
             they are captured again in every step.
+        dequantizes_rollouts: whether completions are sampled with a 16-bit copy of the weights of a 4-bit base.
     """
 
     per_device_train_batch_size: int
@@ -33,6 +34,7 @@ class Batch:
     gradient_checkpointing: bool
     eval_batch_size: int = EVAL_BATCH_SIZE
     keeps_kv_cache: bool = False
+    dequantizes_rollouts: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class Workload:
     def uses_cuda_graphs(self) -> bool:
         """Whether completions are sampled by CUDA graphs."""
         return self.shares_prompts and not self.on_cpu and self.recipe.model.rollout in ("auto", "cuda_graphs")
+
+    @property
+    def can_dequantize_rollouts(self) -> bool:
+        """Whether a 16-bit copy of the language model could sample the completions."""
+        recipe = self.recipe
+        return bool(recipe.method.completions_per_prompt) and self.shares_prompts and recipe.model.load_in == "4bit"
 
     @property
     def shared_prompts(self) -> int:

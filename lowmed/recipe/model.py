@@ -43,6 +43,11 @@ class ModelSpec(Section):
         "known to be wrong",
         json_schema_extra=counterpart("GRPOConfig: use_vllm"),
     )
+    rollout_dtype: Literal["auto", "same", "16bit"] = Field(
+        "auto",
+        description="`16bit`: GRPO samples with a 16-bit copy of the weights of a 4-bit base, for 2 bytes a weight; "
+        "`auto`: on a GPU with room for it",
+    )
     learning_rate_scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="factor on `method.learning_rate`; a much narrower model needs larger steps"
     )

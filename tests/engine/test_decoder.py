@@ -24,6 +24,7 @@ MODEL = ModelSpec(name="nano", load_in="16bit")
 CPU = device.Device("cpu", "CPU", 0.0, "fp32")
 CARD = device.Device("cuda", "some card", 24.0, "bf16")
 PROMPT_OF_ROW = [0, 0, 1, 1, 2, 2]
+TEXT = ("input_ids", "attention_mask", "mm_token_type_ids")  # the inputs of the question without an image
 
 
 class Recalled(Decoder):
@@ -173,6 +174,41 @@ def test_without_working_graphs_decoding_goes_on_after_one_line(
     [line] = [record.getMessage() for record in caplog.records if "CUDA graphs" in record.getMessage()]
     assert line.startswith("decoding goes on without CUDA graphs, more slowly: ")
     assert line.endswith(reason)
+
+
+def test_a_16_bit_copy_of_a_4_bit_base_gives_the_same_tokens() -> None:
+    spec = MODEL.model_copy(update={"load_in": "4bit"})
+    base = load.load_base(spec, device.find_device(spec))
+    torch.manual_seed(0)
+    loaded = load.with_trainable_adapter(base, LoraSpec(), "nano")
+    for name, weight in loaded.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    loaded.model.eval()
+    decoder = Decoder(dequantizes=True)
+    eager, result = _both(loaded, decoder, PROMPT_OF_ROW, 1.3)
+    assert result == eager
+    layers = prefill.unwrapped(loaded.model).config.text_config.num_hidden_layers
+    assert len(decoder._dequantized) == 7 * layers
+    assert {type(copy) for copy in decoder._dequantized.values()} == {torch.nn.Linear}
+    copies = list(decoder._dequantized.values())
+    _both(loaded, decoder, PROMPT_OF_ROW, 0.0)
+    assert all(one is other for one, other in zip(copies, decoder._dequantized.values(), strict=True))  # made once
+
+
+def test_log_probabilities_are_those_of_the_sampled_tokens(nano: load.Loaded) -> None:
+    nano.model.eval()
+    inputs, temperature = _inputs(nano), 1.3
+    torch.manual_seed(0)
+    how = prefill.Sampling(12, temperature, nano.suppressed, nano.end_ids)
+    [ids], [log_probs] = prefill.sample(nano.model, {k: v[1:2] for k, v in inputs.items() if k in TEXT}, [0], how)
+    assert len(ids) == len(log_probs)
+    row = torch.cat((inputs["input_ids"][1], torch.tensor(ids)))[None]
+    mask = torch.cat((inputs["attention_mask"][1], torch.ones(len(ids), dtype=torch.long)))[None]
+    with torch.no_grad():
+        logits = nano.model(input_ids=row, attention_mask=mask).logits[0, -len(ids) - 1 : -1] / temperature
+    expected = logits.log_softmax(dim=-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
+    assert torch.tensor(log_probs) == pytest.approx(expected, abs=1e-4)
 
 
 def test_graphs_have_few_sizes() -> None:

@@ -54,6 +54,18 @@ def test_a_derived_batch_divides_the_rows_and_leaves_memory_free(card: cards.Car
         assert UNMEASURED.gib(terms[phase]) <= (1 - FREE_SHARE[False]) * card.gib
 
 
+def test_rollouts_use_a_16_bit_copy_and_keep_their_cache_where_there_is_room() -> None:
+    assert chosen(79.2).dequantizes_rollouts and chosen(79.2).keeps_kv_cache
+    assert not chosen(5.0).dequantizes_rollouts and not chosen(5.0).keeps_kv_cache
+    assert not chosen(79.2, "model.rollout_dtype=same").dequantizes_rollouts
+    assert chosen(5.0, "model.rollout_dtype=16bit").dequantizes_rollouts
+    assert not chosen(79.2, "model.rollout=transformers").keeps_kv_cache
+    for overrides in (("model.load_in=16bit",), ("model.backend=unsloth",)):
+        assert not chosen(79.2, *overrides).dequantizes_rollouts
+    assert not chosen(79.2, recipe="rarl-sft").keeps_kv_cache
+    assert not chosen(0.0).dequantizes_rollouts and not chosen(0.0).keeps_kv_cache
+
+
 def test_a_calibrated_gpu_gets_a_larger_batch() -> None:
     recipe = load_recipe("rarl-sft", ["method.gradient_checkpointing=false"])
     model = architecture.read_architecture(recipe.model)

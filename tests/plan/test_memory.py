@@ -108,13 +108,16 @@ def test_the_kl_term_and_consistency_each_keep_a_copy_of_the_adapter() -> None:
     assert not any("adapter" in term for term in result["evaluation"])
 
 
-def test_pixels_are_prepared_per_completion_and_then_kept_per_question() -> None:
+def test_pixels_are_on_the_gpu_per_completion_only_where_trl_moves_them() -> None:
     result = memory.phases(workload("method.beta=0.04"))
-    pixels = 256 * (4 * MODEL.patch_values * 4 + MODEL.vision_out * 2)
-    assert result["rollout"]["pixels and features"] == 64 * pixels
-    assert result["scoring forward"]["pixels and features"] == (64 + 1) * pixels
-    assert result["backward"]["pixels and features"] == (8 + 1) * pixels
+    features = 256 * MODEL.vision_out * 2
+    pixels = features + 256 * 4 * MODEL.patch_values * 4
+    assert result["rollout"]["pixels and features"] == 64 * features
+    assert result["scoring forward"]["pixels and features"] == (64 + 1) * features
+    assert result["backward"]["pixels and features"] == (8 + 1) * features
     assert memory.phases(workload("model.backend=unsloth"))["backward"]["pixels and features"] == 64 * pixels
+    on_cpu = memory.phases(replace(workload(), value_bytes=4))
+    assert on_cpu["backward"]["pixels and features"] > 9 * 256 * 4 * MODEL.patch_values * 4
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,7 +146,7 @@ def test_larger_inputs_never_take_less_memory(
 def test_the_kv_cache_of_graphs_is_larger_and_counts_in_training_if_it_is_kept() -> None:
     graphs, plain = (workload(f"model.rollout={rollout}") for rollout in ("auto", "transformers"))
     kept = replace(graphs, batch=replace(graphs.batch, keeps_kv_cache=True))
-    assert "KV cache" not in memory.phases(graphs)["backward"]
+    assert "kept KV cache" not in memory.phases(graphs)["backward"]
     token = 2 * MODEL.layers * MODEL.kv_heads * MODEL.head_dim * 2
-    assert memory.phases(kept)["backward"]["KV cache"] == 64 * 640 * token  # 346 + 256 tokens, in steps of 128
+    assert memory.phases(kept)["backward"]["kept KV cache"] == 64 * 640 * token  # 346 + 256 tokens, in steps of 128
     assert memory.phases(graphs)["rollout"]["KV cache"] > memory.phases(plain)["rollout"]["KV cache"]

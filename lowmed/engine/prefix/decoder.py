@@ -16,7 +16,7 @@ from transformers import DynamicCache
 
 from lowmed.engine.prefix.decode import decode_step, language_model
 from lowmed.engine.prefix.kv_cache import KVCache, allocate
-from lowmed.engine.prefix.linear import LayerLinears, adapter_state
+from lowmed.engine.prefix.linear import LayerLinears, adapter_state, dequantized
 from lowmed.errors import first_line
 from lowmed.plan.memory import CACHE_BLOCK_TOKENS
 
@@ -46,11 +46,14 @@ class Decoder:
     Args:
         use_graphs: capture steps as CUDA graphs.
         keeps_cache: keep the cache, and the graphs over it, for the next batch of completions.
+        dequantizes: keep the weights of a 4-bit model in 16 bit too, and decode with these.
     """
 
-    def __init__(self, use_graphs: bool = False, keeps_cache: bool = False) -> None:
+    def __init__(self, use_graphs: bool = False, keeps_cache: bool = False, dequantizes: bool = False) -> None:
         self.use_graphs = use_graphs
         self.keeps_cache = keeps_cache
+        self.dequantizes = dequantizes
+        self._dequantized: dict[Any, Any] = {}
         self._core: Any = None
         self._linears: list[LayerLinears] = []
         self._adapters: list[tuple[Any, ...]] = []
@@ -123,7 +126,7 @@ class Decoder:
             self.free()
 
     def free(self) -> None:
-        """Free the cache, the graphs over it and the copies of the adapter."""
+        """Free the cache, the graphs over it and the copies of the adapter. A 16-bit copy of the base stays."""
         self._free_cache()
         self._core, self._linears = None, []
 
@@ -141,7 +144,15 @@ class Decoder:
             return
         self.free()
         self._core, self._adapters = core, state
-        self._linears = [LayerLinears(layer, language.embed_tokens.weight.dtype) for layer in language.layers]
+        dtype = language.embed_tokens.weight.dtype
+        self._linears = [LayerLinears(layer, dtype, self._base_of) for layer in language.layers]
+
+    def _base_of(self, layer: Any) -> Any:
+        if not self.dequantizes:
+            return layer
+        if layer not in self._dequantized:
+            self._dequantized[layer] = dequantized(layer)
+        return self._dequantized[layer]
 
     def _allocate_buffers(self, cache: KVCache, rotation: torch.Tensor) -> _Buffers:
         head = self._core.lm_head.weight
@@ -187,12 +198,16 @@ class Decoder:
 
     def _capture(self, step: Callable[[], None]) -> Any:
         """A CUDA graph of a step. All graphs share their memory, because they run one after the other."""
+        stream = torch.cuda.current_stream()
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Other threads of the process, such as those of a judge, must not break the capture.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            step()
+        try:
+            # Other threads of the process, such as those of a judge, must not break the capture.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                step()
+        finally:
+            torch.cuda.set_stream(stream)  # a failed capture leaves its own
         return graph
 
 

@@ -5,10 +5,13 @@ adapter's weights instead. The copies are those casts, made once for a batch of 
 Layers with a common input (query, key and value; gate and up) share one product with the first LoRA matrices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from bitsandbytes.functional import dequantize_4bit
+
+BaseOf = Callable[[Any], Any]
 
 
 class LinearGroup:
@@ -17,10 +20,12 @@ class LinearGroup:
     Args:
         layers: the layers, of PEFT if they have an adapter.
         dtype: precision of the copies.
+        base_of: the layer that computes what a layer without its adapter does.
     """
 
-    def __init__(self, layers: Sequence[Any], dtype: torch.dtype) -> None:
+    def __init__(self, layers: Sequence[Any], dtype: torch.dtype, base_of: BaseOf) -> None:
         self.layers = list(layers)
+        self.bases = [base_of(layer.base_layer if is_plain_lora(layer) else layer) for layer in layers]
         self.adapted = [layer for layer in layers if is_plain_lora(layer)]
         self._downs = [layer.lora_A[_name(layer)].weight for layer in self.adapted]
         self._ups = [layer.lora_B[_name(layer)].weight for layer in self.adapted]
@@ -45,28 +50,27 @@ class LinearGroup:
             residual: [rows, outputs], added to each output.
         """
         if not self.adapted:
-            return [_add(layer, inputs, residual) for layer in self.layers]
+            return [_add(base, inputs, residual) for base in self.bases]
         low_rank = iter(torch.split(inputs @ self._down.t(), self._ranks, dim=1))
         ups = iter(self._up)
         outputs = []
-        for layer in self.layers:
+        for layer, base in zip(self.layers, self.bases, strict=True):
+            output = _add(base, inputs, residual)
             if layer in self.adapted:
-                base = _add(layer.base_layer, inputs, residual)
-                outputs.append(torch.addmm(base, next(low_rank), next(ups).t(), alpha=layer.scaling[_name(layer)]))
-            else:
-                outputs.append(_add(layer, inputs, residual))
+                output = torch.addmm(output, next(low_rank), next(ups).t(), alpha=layer.scaling[_name(layer)])
+            outputs.append(output)
         return outputs
 
 
 class LayerLinears:
     """The linear layers of one decoder layer, grouped by their inputs."""
 
-    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
+    def __init__(self, layer: Any, dtype: torch.dtype, base_of: BaseOf) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.query_key_value = LinearGroup((attention.q_proj, attention.k_proj, attention.v_proj), dtype)
-        self.output = LinearGroup((attention.o_proj,), dtype)
-        self.gate_up = LinearGroup((mlp.gate_proj, mlp.up_proj), dtype)
-        self.down = LinearGroup((mlp.down_proj,), dtype)
+        self.query_key_value = LinearGroup((attention.q_proj, attention.k_proj, attention.v_proj), dtype, base_of)
+        self.output = LinearGroup((attention.o_proj,), dtype, base_of)
+        self.gate_up = LinearGroup((mlp.gate_proj, mlp.up_proj), dtype, base_of)
+        self.down = LinearGroup((mlp.down_proj,), dtype, base_of)
 
     def renew(self) -> None:
         """Copy the weights of the adapter again."""
@@ -92,6 +96,22 @@ def adapter_state(language: Any) -> list[tuple[Any, ...]]:
         (*one.active_adapters, one.disable_adapters, one.merged, *(id(down.weight) for down in one.lora_A.values()))
         for one in adapted
     ]
+
+
+def dequantized(layer: Any) -> Any:
+    """A layer with the weights of a 4-bit layer in the precision that it computes in; other layers as they are.
+
+    bitsandbytes multiplies many rows with exactly these weights, which it computes again each time.
+    """
+    state = getattr(layer.weight, "quant_state", None)
+    if state is None:
+        return layer
+    with torch.device("meta"):
+        copy = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    weight = dequantize_4bit(layer.weight.data, state).to(layer.compute_dtype or state.dtype)
+    copy.weight = torch.nn.Parameter(weight, requires_grad=False)
+    copy.bias = layer.bias
+    return copy
 
 
 def _name(layer: Any) -> str:

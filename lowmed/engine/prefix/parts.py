@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lowmed.engine.prefix.sampling import Sampling, deduplicate, generate
+from lowmed.engine.prefix.sampling import Sampling, deduplicate, sample
 
 InputsOf = Callable[[list[int]], Mapping[str, Any]]
 
@@ -18,14 +18,14 @@ def sample_in_parts(
     *,
     rows_per_generate: int,
     rows_per_draw: int,
-) -> list[list[int]]:
+) -> tuple[list[list[int]], list[list[float]]]:
     """One completion for each row, in calls of a limited size.
 
     Every part draws the random numbers of all rows of its draw, from the same state. So its tokens are those of one
     call, up to rounding.
 
     Args:
-        model: as of `generate`.
+        model: as of `sample`.
         prompt_of_row: for each completion the number of its prompt.
         inputs_of: the model inputs of some rows, which have different prompts.
         sampling: how the completions are sampled.
@@ -33,10 +33,11 @@ def sample_in_parts(
         rows_per_draw: rows whose random numbers are drawn together; at least `rows_per_generate`.
 
     Returns:
-        Token ids of each completion.
+        Token ids of each completion, and the log-probability of each token.
     """
     device = model.device
     completions: list[list[int]] = []
+    log_probs: list[list[float]] = []
     for first in range(0, len(prompt_of_row), rows_per_draw):
         rows = range(first, min(first + rows_per_draw, len(prompt_of_row)))
         start = end = generator_state(device)
@@ -46,12 +47,13 @@ def sample_in_parts(
             first_rows, prompt_of_part = deduplicate([prompt_of_row[row] for row in part])
             set_generator_state(device, start)
             inputs = inputs_of([part[row] for row in first_rows])
-            sampled = generate(model, inputs, prompt_of_part, sampling, drawn=(part_first, len(rows)))
+            sampled, of_tokens = sample(model, inputs, prompt_of_part, sampling, drawn=(part_first, len(rows)))
             if longest < (length := max(map(len, sampled))):  # the part that drew most often
                 longest, end = length, generator_state(device)
             completions += sampled
+            log_probs += of_tokens
         set_generator_state(device, end)
-    return completions
+    return completions, log_probs
 
 
 def generator_state(device: torch.device) -> torch.Tensor:

@@ -46,15 +46,22 @@ def deduplicate(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
     return [number_of_key.index(number) for number in range(len(numbers))], number_of_key
 
 
-@torch.no_grad()
 def generate(
+    model: Any, inputs: Mapping[str, Any], prompt_of_row: Sequence[int], sampling: Sampling
+) -> list[list[int]]:
+    """Token ids of one completion for each row; arguments and errors as of `sample`."""
+    return sample(model, inputs, prompt_of_row, sampling)[0]
+
+
+@torch.no_grad()
+def sample(
     model: Any,
     inputs: Mapping[str, Any],
     prompt_of_row: Sequence[int],
     sampling: Sampling,
     *,
     drawn: tuple[int, int] | None = None,
-) -> list[list[int]]:
+) -> tuple[list[list[int]], list[list[float]]]:
     """One completion for each row, with each prompt read once.
 
     With the same generator state the completions equal those of transformers' `generate` over repeated prompts, up to
@@ -69,7 +76,8 @@ def generate(
             all rows.
 
     Returns:
-        Token ids of each completion, including the token that ended it, if any.
+        Token ids of each completion, including the token that ended it, if any; and the log-probability of each token
+        at this temperature, over the whole vocabulary.
 
     Raises:
         SetupError: the first logits are NaN or infinite.
@@ -94,11 +102,12 @@ def generate(
         torch.tensor(list(ids), dtype=torch.long, device=device) for ids in (sampling.end_ids, sampling.suppressed)
     )
     completions = torch.full((len(prompts), sampling.max_new_tokens), int(end_ids[0]), device=device)
+    log_probs = torch.zeros(completions.shape, device=device)
     first, all_rows = drawn or (0, len(prompts))
     active = torch.arange(len(prompts), device=device)  # the completion of each row of the batch
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=device)  # for each row of the batch
     for step in range(sampling.max_new_tokens):
-        tokens = _sample(logits, suppressed, sampling.temperature, first + active, all_rows)
+        tokens, log_probs[active, step] = _sample(logits, suppressed, sampling.temperature, first + active, all_rows)
         completions[active, step] = tokens
         finished |= (tokens[:, None] == end_ids).any(dim=1)
         if step + 1 == sampling.max_new_tokens:
@@ -113,7 +122,8 @@ def generate(
                 rotations = rotations[:, :, unfinished]
         logits = decoder.read(tokens, rotations[step])
     decoder.end()
-    return [truncate_at_end(completion, sampling.end_ids) for completion in completions.tolist()]
+    truncated = [truncate_at_end(completion, sampling.end_ids) for completion in completions.tolist()]
+    return truncated, [row[: len(ids)] for row, ids in zip(log_probs.tolist(), truncated, strict=True)]
 
 
 def check_finite(logits: torch.Tensor) -> None:
@@ -157,15 +167,21 @@ def token_positions(core: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
 
 def _sample(
     logits: torch.Tensor, suppressed: torch.Tensor, temperature: float, rows: torch.Tensor, drawn: int
-) -> torch.Tensor:
-    """The next token of each row of the batch. `rows` are their numbers among all rows of the draw."""
-    scores = logits.float().index_fill(1, suppressed, -torch.inf)
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The next token of each row of the batch, and its log-probability over the whole vocabulary.
+
+    `rows` are the numbers of the rows among all rows of the draw.
+    """
+    scores = logits.float() / (temperature or 1.0)
+    allowed = scores.index_fill(1, suppressed, -torch.inf)
     if temperature == 0:
-        return scores.argmax(dim=-1)
-    probabilities = torch.softmax(scores / temperature, dim=-1)
-    # The method of torch.multinomial. Here the noise of a row does not depend on which other rows are finished.
-    noise = torch.empty((drawn, probabilities.shape[1]), device=probabilities.device).exponential_(1)
-    return (probabilities / (noise if len(rows) == drawn else noise[rows])).argmax(dim=-1)
+        tokens = allowed.argmax(dim=-1)
+    else:
+        probabilities = torch.softmax(allowed, dim=-1)
+        # The method of torch.multinomial. Here the noise of a row does not depend on which other rows are finished.
+        noise = torch.empty((drawn, probabilities.shape[1]), device=probabilities.device).exponential_(1)
+        tokens = (probabilities / (noise if len(rows) == drawn else noise[rows])).argmax(dim=-1)
+    return tokens, scores.gather(1, tokens[:, None])[:, 0] - scores.logsumexp(dim=-1)
 
 
 def truncate_at_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
