@@ -66,7 +66,8 @@ def nano(_model: str, save: Save) -> None:
         "not_finite": infinite,
         "step_s": statistics.median(row["seconds"] for row in rows),
         "reward": [rows[0]["reward"], rows[-1]["reward"]],
-        **{name: record.get(name) for name in ("card", "precision", "peak_gib", "backend", "rollout")},
+        "logp_difference": max(row["logp_difference"] for row in rows),  # of sampling and training
+        **{name: record.get(name) for name in ("card", "precision", "peak_gib", "backend", "dequantizes_rollouts")},
     }
     save(figures)
     if infinite or len(rows) != 10:

@@ -44,7 +44,9 @@ def _main(name: str, figures: dict[str, Any]) -> str:
     if name == "doctor":
         return "; ".join(figures["doctor"]["problems"]) or "no problems"
     if name == "nano":
-        return f"{figures['steps']} steps, {figures['step_s']:.2f} s each, all finite: {not figures['not_finite']}"
+        finite = "all finite" if not figures["not_finite"] else f"not finite: {', '.join(figures['not_finite'])}"
+        difference = f"log-probabilities {figures['logp_difference']:.2g} from sampling"
+        return f"{figures['steps']} steps, {figures['step_s']:.2f} s each, {finite}, {difference}"
     if name == "weights":
         return f"{figures['gib']:.1f} GiB"
     if name == "attention":

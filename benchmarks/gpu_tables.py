@@ -55,7 +55,10 @@ def _checks(document: Document) -> list[list[object]]:
 def _finite(nano: dict[str, Any]) -> str:
     if nano["not_finite"]:
         return f"not finite: {', '.join(nano['not_finite'])}"
-    return f"all metrics finite, {nano['step_s']:.2f} s a step"
+    difference = (
+        f"log-probabilities in sampling and training differ by at most {nano['logp_difference']:.2g} on average"
+    )
+    return f"all metrics finite, {nano['step_s']:.2f} s a step; {difference}"
 
 
 def _equal(pair: dict[str, Any], result: dict[str, Any]) -> str:

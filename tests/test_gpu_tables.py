@@ -67,7 +67,7 @@ def document() -> dict[str, Any]:
     way = {"equal": 0.75, "first_different": 5, "captured": True}
     figures: dict[str, Any] = {
         "doctor": {"card": CARD},
-        "nano": {"steps": 10, "not_finite": [], "step_s": 0.5},
+        "nano": {"steps": 10, "not_finite": [], "step_s": 0.5, "logp_difference": 0.012},
         "decode": {
             "machine": MACHINE,
             "cells": [decode_cell(64, graphs)],
@@ -113,6 +113,10 @@ def test_the_tables_have_the_figures_of_a_stored_file(tmp_path: Path, document: 
     assert "| 2b | 256 | 8 | 2 | 2.00 / 8.00 |" in compared
     assert "| 4.00 | 4.00 | 4.00 / 4.00 |" in compared
     checks = gpu_tables.checks_table(gpu_results.documents(tmp_path)).splitlines()
+    assert (
+        "| all metrics finite, 0.50 s a step; log-probabilities in sampling and training differ by at most 0.012"
+        in checks[2]
+    )
     assert checks[3].endswith("| 75 % of 16 completions of 48 tokens; the first difference at token 5 |")
     assert checks[4].endswith("| no graph could be captured |")
     assert f"| {CARD} | 2030-01-02 | SFT in fp16 against bf16, nano | " in checks[5]
