@@ -87,6 +87,7 @@ def decode(model: str, save: Save) -> None:
     """Milliseconds a token, eager and by CUDA graph, in 4 and 16 bit; then the greedy tokens of all ways."""
     import parts
     import parts_work
+    from agreement_work import agreement
 
     figures: dict[str, Any] = {"machine": about(), "cells": [], "agreement": []}
     shown = Path(model).name
@@ -96,7 +97,7 @@ def decode(model: str, save: Save) -> None:
         figures["cells"].append({"settings": cell | {"model": shown}, "images": parts_work.IMAGES, **result})
         save(figures)
     for name, base in ((model, "4bit"), ("nano", "16bit"), (model, "16bit")):
-        result = parts_work.agreement(name, base, PROMPTS, GREEDY_TOKENS)
+        result = agreement(name, base, PROMPTS, GREEDY_TOKENS)
         figures["agreement"].append({"model": Path(name).name, "load_in": base, **result})
         save(figures)
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from update_cell import Cell, data_of, recipe_of
 from lowmed import prompt
 from lowmed.data.split import DataSplit
 from lowmed.engine import train
-from lowmed.engine.generate import _generate_with_transformers, encode
+from lowmed.engine.generate import encode
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import sampling
 from lowmed.engine.prefix.decoder import Decoder
@@ -75,7 +74,7 @@ def prefills(cell: Cell) -> Works:
     """Read the prompt and sample its first token: once for all completions, or once for each completion."""
     loaded, rows = load(cell["model"], cell["load_in"]), cell["group"]
     loaded.model.eval()
-    [question], open_image = _questions(cell, 1)
+    [question], open_image = questions_of(cell, 1)
     one = encode(loaded, [question], FAMILY, open_image)
     each = encode(loaded, [question] * rows, FAMILY, open_image)
     how = _sampling(loaded, 1)
@@ -91,7 +90,7 @@ def training(cell: Cell) -> Works:
 
     loaded, rows, new = load(cell["model"], cell["load_in"]), cell["group"], cell["new_tokens"]
     trainer = _trainer(cell["model"], cell["load_in"])
-    [question], open_image = _questions(cell, 1)
+    [question], open_image = questions_of(cell, 1)
     loaded.model.train()
     inputs = encode(loaded, [question] * rows, FAMILY, open_image)
     device = inputs["input_ids"].device
@@ -124,7 +123,7 @@ def training(cell: Cell) -> Works:
 def tower(cell: Cell) -> Works:
     """The features of some images: by the stock tower, encoded one by one, from memory, and from disk."""
     loaded = load(cell["model"], cell["load_in"])
-    questions, open_image = _questions(cell, IMAGES)
+    questions, open_image = questions_of(cell, IMAGES)
     inputs = encode(loaded, questions, FAMILY, open_image)
     vision_cache = loaded.vision_cache
     assert vision_cache is not None
@@ -156,7 +155,7 @@ def tower(cell: Cell) -> Works:
 def decoding(cell: Cell) -> Works:
     """Completions of one token, and of `new_tokens` more with each kind of base and decoding step."""
     works: Works = {}
-    [question], open_image = _questions(cell, 1)
+    [question], open_image = questions_of(cell, 1)
     for base in ("4bit", "16bit"):
         loaded = load(cell["model"], base)
         loaded.model.eval()
@@ -175,7 +174,7 @@ def _greedy(cell: Cell) -> dict[str, dict[str, bool]]:
 
     A decoder whose graph cannot be captured goes on without graphs; its times would be those of the eager step.
     """
-    [question], open_image = _questions(cell, 1)
+    [question], open_image = questions_of(cell, 1)
     result: dict[str, dict[str, bool]] = {"captured": {}, "equal": {}}
     for base in ("4bit", "16bit"):
         loaded = load(cell["model"], base)
@@ -197,7 +196,7 @@ def eager(model: str, load_in: str, rows: int, tokens: int, *, cudnn: bool) -> d
     loaded = load(model, load_in)
     torch.backends.cuda.enable_cudnn_sdp(cudnn)
     loaded.model.eval()
-    [question], open_image = _questions({"tokens": 64}, 1)
+    [question], open_image = questions_of({"tokens": 64}, 1)
     inputs, how = encode(loaded, [question], FAMILY, open_image), _sampling(loaded, 1 + tokens)
     first, *later = [timed(lambda: sampling.generate(loaded.model, inputs, [0] * rows, how)) for _ in range(4)]
     return {"first_s": first, "later_s": statistics.median(later)}
@@ -209,45 +208,6 @@ def decoders() -> dict[str, Decoder]:
     if torch.cuda.is_available():
         ways["graph"] = Decoder(use_graphs=True, keeps_cache=True)
     return ways
-
-
-def agreement(model: str, load_in: str, prompts: int, tokens: int) -> dict[str, Any]:
-    """Greedy completions of every way to decode, compared with those of lowmed's eager step.
-
-    Args:
-        model: `nano`, or a folder with config, tokenizer and processor files.
-        load_in: precision of the base.
-        prompts: questions, each with its own image.
-        tokens: longer completions are truncated.
-
-    Returns:
-        For each other way the share of equal completions, the first token, from 1, at which any differs, and False for
-        graphs that could not be captured.
-    """
-    loaded = load(model, load_in)
-    loaded.model.eval()
-    questions, open_image = _questions({"tokens": 64}, prompts)
-    inputs = encode(loaded, questions, FAMILY, open_image)
-    how = sampling.Sampling(tokens, 0.0, loaded.suppressed, loaded.end_ids)
-    ways = decoders()
-    made = {
-        way: sampling.generate(loaded.model, inputs, range(prompts), replace(how, decoder=decoder))
-        for way, decoder in ways.items()
-    }
-    made["transformers"] = _generate_with_transformers(loaded, inputs, how)
-    compared = {way: _compared(made["eager"], other) for way, other in made.items() if way != "eager"}
-    for way, result in compared.items():
-        result["captured"] = way != "graph" or ways[way].use_graphs
-    return {"prompts": prompts, "tokens": tokens, "ways": compared}
-
-
-def _compared(ours: list[list[int]], others: list[list[int]]) -> dict[str, Any]:
-    first = [
-        next((place for place, pair in enumerate(zip_longest(*both), 1) if pair[0] != pair[1]), None)
-        for both in zip(ours, others, strict=True)
-    ]
-    different = [place for place in first if place is not None]
-    return {"equal": 1 - len(different) / len(first), "first_different": min(different, default=None)}
 
 
 PARTS: dict[str, Callable[[Cell], Works]] = {
@@ -291,7 +251,8 @@ def _trainer(model: str, load_in: str) -> Any:
     return result[0]
 
 
-def _questions(cell: Cell, count: int) -> tuple[Sequence[Any], Any]:
+def questions_of(cell: Cell, count: int) -> tuple[Sequence[Any], Any]:
+    """Questions with an image of noise each, and the function that opens the images."""
     settings = {"task": "grpo", "questions": count, "updates": 1, "tokens": cell["tokens"]}
     data_split = data_of(settings)
     return data_split.train, data_split.open_image
