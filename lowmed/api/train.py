@@ -181,9 +181,10 @@ def _train(
 
     log(f"recipe  {recipe.about}")
     log(f"model   {recipe.model.name}, {recipe.model.load_in}, on {gpu.card} ({gpu.precision})")
-    log("backend " + ": ".join(choose_backend(recipe.model, gpu)))
+    backend, reason = choose_backend(recipe.model, gpu)
+    log(f"backend {backend}: {reason}")
     if recipe.method.completions_per_prompt:
-        log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu)))
+        log("rollout " + ": ".join(device.choose_rollout(recipe.model, gpu, backend)))
     log("data    " + "\n        ".join(data.description))
     log("split   " + "\n        ".join(describe_split(data_split)))
     start_rows = rows_of_start(recipe.lora.start) if run is None else []

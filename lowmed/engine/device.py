@@ -10,6 +10,7 @@ from lowmed import rewards
 from lowmed.engine import gpu_support, patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
 from lowmed.plan.architecture import known_family, reads_text_only
+from lowmed.plan.faster import measured_faster
 from lowmed.recipe import ModelSpec, Recipe
 
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -83,22 +84,25 @@ def _is_small(folder: Path) -> bool:
     return 0 < sum(sizes) < SMALL_BYTES
 
 
-def choose_rollout(model: ModelSpec, device: Device) -> tuple[str, str]:
+def choose_rollout(model: ModelSpec, device: Device, backend: str = "transformers") -> tuple[str, str]:
     """How completions are sampled, `transformers` or `cuda_graphs`, and the reason.
 
     Args:
         model: its `rollout` decides unless it is `auto`.
         device: the device of the run.
+        backend: the chosen backend.
     """
     if device.type == "cpu":
         return "transformers", "CUDA graphs need a GPU"
+    if backend == "unsloth":
+        return "transformers", "unsloth samples with its own code"
     if model.rollout != "auto":
         return model.rollout, "set in the recipe"
-    if model.backend == "unsloth":
-        return "transformers", "unsloth samples with its own code"
     family = known_family(model)
     if family and not family.shared_prefix:
         return "transformers", f"{family.title} samples with transformers' own code"
+    if measured := measured_faster("rollout", device.card):
+        return measured, f"measured on {device.card}"
     return "cuda_graphs", "starting kernels one by one takes longer than they do"
 
 

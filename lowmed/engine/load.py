@@ -152,7 +152,9 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     with load_errors(spec), own_code_refused(source):
         model = module.load(source, spec, device)
     check_quantized(model, spec)
-    loaded = Loaded(model, processor, policy, device, backend, choose_rollout(spec, device)[0] == "cuda_graphs")
+    loaded = Loaded(
+        model, processor, policy, device, backend, choose_rollout(spec, device, backend)[0] == "cuda_graphs"
+    )
     require_end_token(loaded, source)
     if not loaded.family.text_only:
         from lowmed.engine.vision import cache

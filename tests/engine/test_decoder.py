@@ -230,7 +230,7 @@ def test_graphs_are_selected_on_a_gpu_unless_the_recipe_says_otherwise() -> None
     assert device.choose_rollout(ModelSpec(), CARD)[0] == "cuda_graphs"
     assert device.choose_rollout(ModelSpec(load_in="16bit"), CARD)[0] == "cuda_graphs"
     assert device.choose_rollout(ModelSpec(rollout="transformers"), CARD) == ("transformers", "set in the recipe")
-    assert device.choose_rollout(ModelSpec(backend="unsloth"), CARD)[0] == "transformers"
+    assert device.choose_rollout(ModelSpec(), CARD, "unsloth")[0] == "transformers"
     for rollout in ("auto", "cuda_graphs"):
         assert device.choose_rollout(ModelSpec(rollout=rollout), CPU) == ("transformers", "CUDA graphs need a GPU")
 
