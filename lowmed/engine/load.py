@@ -152,9 +152,8 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     with load_errors(spec), own_code_refused(source):
         model = module.load(source, spec, device)
     check_quantized(model, spec)
-    loaded = Loaded(
-        model, processor, policy, device, backend, choose_rollout(spec, device, backend)[0] == "cuda_graphs"
-    )
+    rollout, _reason = choose_rollout(spec, device, backend)
+    loaded = Loaded(model, processor, policy, device, backend, uses_cuda_graphs=rollout == "cuda_graphs")
     require_end_token(loaded, source)
     if not loaded.family.text_only:
         from lowmed.engine.vision import cache

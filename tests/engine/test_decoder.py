@@ -17,6 +17,7 @@ from lowmed.engine.prefix import sampling as prefill
 from lowmed.engine.prefix.decoder import Decoder, _size
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
+from lowmed.plan import faster
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.recipe.io import load_recipe
 
@@ -233,6 +234,13 @@ def test_graphs_are_selected_on_a_gpu_unless_the_recipe_says_otherwise() -> None
     assert device.choose_rollout(ModelSpec(), CARD, "unsloth")[0] == "transformers"
     for rollout in ("auto", "cuda_graphs"):
         assert device.choose_rollout(ModelSpec(rollout=rollout), CPU) == ("transformers", "CUDA graphs need a GPU")
+
+
+def test_a_measured_choice_of_rollouts_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "faster.json").write_text('{"some card": {"rollout": "transformers"}}')
+    monkeypatch.setattr(faster, "TABLE", tmp_path / "faster.json")
+    assert device.choose_rollout(ModelSpec(), CARD) == ("transformers", "measured on some card")
+    assert device.choose_rollout(ModelSpec(rollout="cuda_graphs"), CARD)[0] == "cuda_graphs"
 
 
 def test_graphs_of_unsloth_are_an_error() -> None:
