@@ -27,6 +27,9 @@ lint: .venv/.test
 	$(BIN)/python .ci/words.py
 	$(BIN)/mypy
 
+test-oldest test-newest: test-%: .venv-%/.test
+	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadgroup $(WINDOW)
+
 setup-test: .venv/.test
 
 # Train the embedded model from scratch; takes some minutes on two cores.
@@ -43,8 +46,13 @@ $(DEMO)/adapter/adapter_model.safetensors: | .venv/.run
 	@touch $@
 
 .venv/.test: pyproject.toml constraints.txt | $(BIN)/uv
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,unsloth]'
 	@touch $@ .venv/.run
+
+.venv-%/.test: pyproject.toml .ci/%.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --constraint .ci/$*.txt --editable '.[dev]'
+	@touch $@
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
