@@ -1,16 +1,20 @@
 # make demo        install the pinned versions into .venv, train the embedded model by GRPO, show what it learned
 # make test        install the test extras too, then run all tests that need no GPU
 # make test-fast   the same without the slow tests
+# make test-oldest, make test-newest
+#                  what loads torch and its libraries, with the versions of .ci/oldest.txt and .ci/newest.txt
 # make lint        ruff, the words of .ci/words.py, mypy
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+# What depends on the versions of torch and its libraries. The full size needs minutes and shows no difference.
+WINDOW := tests/adapter tests/engine tests/models tests/nano tests/plan tests/ship tests/data/test_hub.py -k "not full_size"
 PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 # With this set every process would compile torch, transformers and lowmed again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast lint setup-test nano clean
+.PHONY: demo test test-fast test-oldest test-newest lint setup-test nano clean
 
 demo: $(DEMO)/adapter/adapter_model.safetensors
 	@$(BIN)/lowmed eval $(DEMO) --with-base
@@ -61,4 +65,4 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv .venv-oldest .venv-newest $(DEMO)
