@@ -1,17 +1,21 @@
 # make demo        install the pinned versions into .venv, train the embedded model by GRPO, show what it learned
 # make test        install the test extras too, then run all tests that need no GPU
 # make test-fast   the same without the slow tests
+# make test-oldest, make test-newest
+#                  what loads torch and its libraries, with the versions of .ci/oldest.txt and .ci/newest.txt
 # make lint        ruff, the words of .ci/words.py, mypy
 # make gpu-tables  write the GPU tables of docs/, rows for the planner and lowmed/plan/faster.json from benchmarks/results/gpu
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+# What depends on the versions of torch and its libraries. The full size needs minutes and shows no difference.
+WINDOW := tests/adapter tests/engine tests/models tests/nano tests/plan tests/ship tests/data/test_hub.py -k "not full_size"
 PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 # With this set every process would compile torch, transformers and lowmed again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast lint setup-test nano gpu-tables clean
+.PHONY: demo test test-fast test-oldest test-newest lint setup-test nano gpu-tables clean
 
 demo: $(DEMO)/adapter/adapter_model.safetensors
 	@$(BIN)/lowmed eval $(DEMO) --with-base
@@ -27,6 +31,9 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/words.py
 	$(BIN)/mypy
+
+test-oldest test-newest: test-%: .venv-%/.test
+	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadgroup $(WINDOW)
 
 setup-test: .venv/.test
 
@@ -47,8 +54,13 @@ $(DEMO)/adapter/adapter_model.safetensors: | .venv/.run
 	@touch $@
 
 .venv/.test: pyproject.toml constraints.txt | $(BIN)/uv
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,unsloth]'
 	@touch $@ .venv/.run
+
+.venv-%/.test: pyproject.toml .ci/%.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --constraint .ci/$*.txt --editable '.[dev]'
+	@touch $@
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,4 +69,4 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv .venv-oldest .venv-newest $(DEMO)

@@ -76,15 +76,14 @@ def train_with_trl(
     import transformers
     import trl
 
-    from lowmed.engine import patches, training_data
+    from lowmed.engine import argument_names, patches, training_data
 
     if used.type == "cpu":
         patches.use_torch_log_probs()
     source = str(nano.folder()) if recipe.model.name == "nano" else recipe.model.name
     max_pixels = recipe.model.max_image_tokens * 28 * 28
-    processor = transformers.AutoProcessor.from_pretrained(
-        source, min_pixels=56 * 56, max_pixels=max_pixels, trust_remote_code=False
-    )
+    processor = transformers.AutoProcessor.from_pretrained(source, trust_remote_code=False)
+    processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": max_pixels}
     processor.tokenizer.padding_side = "left"
     base = backend.load(source, recipe.model, used)
     transformers.set_seed(recipe.seed)
@@ -113,7 +112,7 @@ def train_with_trl(
         "report_to": "none",
         "disable_tqdm": True,
         "seed": recipe.seed,
-        **({"gradient_checkpointing": False} if side == "trl-same" else {}),
+        **argument_names.training_arguments({"gradient_checkpointing": False} if side == "trl-same" else {}),
     }
     if isinstance(method, GrpoSpec):
         suppressed = processor.tokenizer.convert_tokens_to_ids(list(QWEN2_VL.never_sampled))

@@ -12,7 +12,7 @@ from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, sampling
 from lowmed.engine.prefix.decoder import Decoder
 from lowmed.engine.processor import count_image_tokens
-from lowmed.errors import DataError
+from lowmed.errors import DataError, first_line
 from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.models import require_readable
 from lowmed.plan import architecture
@@ -111,16 +111,17 @@ def encode(loaded: Loaded, samples: Sequence[Sample], family: prompt.Family, ope
     images = [[prepare(open_image(reference), loaded.policy) for reference in one.images] for one in samples]
     flat = [image for some in images for image in some]
     nested = images if loaded.family.fixed_size else flat
-    inputs = loaded.processor(text=texts, images=nested if flat else None, padding=True, return_tensors="pt")
-    tokens = count_image_tokens(loaded.processor, loaded.family, inputs["input_ids"].tolist())
     expected = sum(image_tokens(*image.size, loaded.policy) for image in flat)
+    have = f"the samples have {len(flat)} images of {expected} tokens"
+    fix = f"the processor does not fit a {loaded.family.title} model; use another model"
+    try:
+        inputs = loaded.processor(text=texts, images=nested if flat else None, padding=True, return_tensors="pt")
+    except ValueError as error:  # later versions of transformers count the images in the text
+        raise DataError(f"{have}, the processor refuses them: {first_line(error)[:200]}", samples[0].id, fix) from error
+    tokens = count_image_tokens(loaded.processor, loaded.family, inputs["input_ids"].tolist())
     encoded = len(inputs.get("image_grid_thw", flat))
     if (tokens, encoded) != (expected, len(flat)):
-        raise DataError(
-            f"the samples have {len(flat)} images of {expected} tokens, the model's input has {encoded} of {tokens}",
-            samples[0].id,
-            f"the processor does not fit a {loaded.family.title} model; use another model",
-        )
+        raise DataError(f"{have}, the model's input has {encoded} of {tokens}", samples[0].id, fix)
     pixels = inputs.pop("pixel_values") if loaded.vision_cache and flat else None  # they stay in main memory
     inputs = inputs.to(loaded.model.device)
     if pixels is not None:

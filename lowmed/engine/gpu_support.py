@@ -9,7 +9,10 @@ from lowmed.errors import SetupError
 DRIVER = Path("/proc/driver/nvidia/version")
 # CUDA's release notes, table of minor version compatibility: major version of CUDA -> the oldest branch of the driver.
 OLDEST_DRIVER = {"12": 525, "13": 580}
-OTHER_BUILD = "install the CUDA 12.6 build of the same version of torch, which supports older GPUs and drivers"
+# PyTorch announced 2.14 as the last version with this build: https://github.com/pytorch/pytorch/issues/190385
+OTHER_BUILD = (
+    "install the CUDA 12.6 build of torch 2.14 or earlier, which supports older GPUs and drivers (docs/platforms.md)"
+)
 
 
 def kernels_error(

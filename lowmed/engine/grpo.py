@@ -10,7 +10,7 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed.engine import agreement, chat, out_of_memory, row_selection
+from lowmed.engine import agreement, argument_names, chat, out_of_memory, row_selection
 from lowmed.engine.device import kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
 from lowmed.engine.job import TrainingJob
@@ -100,7 +100,9 @@ def build_trainer(
         generation_kwargs={"suppress_tokens": loaded.suppressed},
         log_completions=False,  # rollouts.jsonl has them all, and TRL's table would copy the images
         # The forward pass over shared prompts does its own checkpointing.
-        **common | {"gradient_checkpointing": gradient_checkpointing and not shares_prefix},
+        **argument_names.training_arguments(
+            common | {"gradient_checkpointing": gradient_checkpointing and not shares_prefix}
+        ),
     )
     options = {
         "model": loaded.model,

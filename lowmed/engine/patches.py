@@ -51,6 +51,8 @@ def configure_libraries() -> None:
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(bitsandbytes|peft|trl|torch)\b.*")
+    # PEFT 0.21 and TRL 1.16 read this attribute, which transformers 5.24 has renamed.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
 
 def silence_transformers() -> None:

@@ -55,11 +55,12 @@ def load_processor(
     from PIL import Image
     from transformers import AutoProcessor
 
-    limits = {} if family.fixed_size else {"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels}
     with own_code_refused(source):
         processor = AutoProcessor.from_pretrained(
-            source, revision=revision or "main", local_files_only=local_only, trust_remote_code=False, **limits
+            source, revision=revision or "main", local_files_only=local_only, trust_remote_code=False
         )
+    if not family.fixed_size:  # `min_pixels` and `max_pixels` are deprecated
+        processor.image_processor.size = {"shortest_edge": policy.min_pixels, "longest_edge": policy.max_pixels}
     for name, value in family.image_settings.items():
         setattr(processor.image_processor, name, value)
     for holder in (processor, processor.tokenizer):
@@ -75,7 +76,7 @@ def load_processor(
         raise SetupError(
             f"the processor makes {tokens} tokens of a {width} x {height} image, the pixel policy {expected}",
             source,
-            "this version of transformers ignores the image budget; install the pinned one",
+            "this version of transformers ignores the image budget; install one that lowmed was tested with",
         )
     if family.vision_cache:
         from lowmed.engine.vision.processor_cache import cache_processed_images

@@ -4,7 +4,7 @@ from typing import Any
 
 from trl import SFTConfig, SFTTrainer
 
-from lowmed.engine import chat
+from lowmed.engine import argument_names, chat
 from lowmed.engine.job import TrainingJob
 
 
@@ -16,7 +16,7 @@ def build(job: TrainingJob) -> SFTTrainer:
         completion_only_loss=True,
         train_sampling_strategy="sequential",  # the rows are in training order already
         dataset_kwargs=ready,
-        **job.arguments,
+        **argument_names.training_arguments(job.arguments),
     )
     return SFTTrainer(
         model=job.loaded.model,

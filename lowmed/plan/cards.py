@@ -42,7 +42,7 @@ class Card:
     note: str = ""
 
 
-_OLD = "this GPU needs the CUDA 12.6 build of torch 2.11 and later; the default build, CUDA 13, does not support it"
+_OLD = "this GPU needs the CUDA 12.6 build of torch 2.11 to 2.14; the default build, CUDA 13, does not support it"
 CARDS = {
     card.name: card
     for card in (

@@ -107,9 +107,9 @@ def completions_with_peft(
             "keep_16bit": list(loaded.family.keep_16bit),
             "dtype": str(loaded.model.dtype).removeprefix("torch."),
             "device": str(loaded.model.device),
-            "limits": {}
+            "size": None
             if loaded.family.fixed_size
-            else {"min_pixels": loaded.policy.min_pixels, "max_pixels": loaded.policy.max_pixels},
+            else {"shortest_edge": loaded.policy.min_pixels, "longest_edge": loaded.policy.max_pixels},
             "image_settings": dict(loaded.family.image_settings),
             "texts": [chat.render(loaded.processor, questions.family, sample) for sample in samples],
             "images": images,

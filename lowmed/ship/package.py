@@ -231,5 +231,5 @@ def _check_pixel_policy(out: Path, processor: Any) -> None:
         raise SetupError(
             f"the saved processor makes {shapes[1]} pixel values of an image, the run's processor {shapes[0]}",
             str(out),
-            "this version of transformers loses the image budget; install the pinned one",
+            "this version of transformers loses the image budget; install one that lowmed was tested with",
         )

@@ -64,9 +64,9 @@ def _inputs(job: dict[str, Any]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(job["base"], padding_side="left", trust_remote_code=False)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return tokenizer(job["texts"], add_special_tokens=False, padding=True, return_tensors="pt")
-    processor = AutoProcessor.from_pretrained(
-        job["base"], padding_side="left", trust_remote_code=False, **job["limits"]
-    )
+    processor = AutoProcessor.from_pretrained(job["base"], padding_side="left", trust_remote_code=False)
+    if job["size"]:
+        processor.image_processor.size = job["size"]
     for name, value in job["image_settings"].items():
         setattr(processor.image_processor, name, value)
     images: list[Any] = [[Image.open(path) for path in paths] for paths in job["images"]]

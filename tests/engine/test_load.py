@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -150,17 +151,13 @@ def test_the_processor_of_qwen3_keeps_prepared_images_and_their_tokens(budget: i
         assert image.width * image.height <= policy.max_pixels
 
 
-def test_a_processor_that_ignores_the_image_budget_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import AutoProcessor
-
-    original = AutoProcessor.from_pretrained
-
-    def forgetful(source: str, **options: object) -> object:
-        return original(source, revision=options["revision"])  # as transformers 4.57 did
-
-    monkeypatch.setattr(AutoProcessor, "from_pretrained", forgetful)
+def test_a_processor_that_does_not_follow_the_pixel_policy_is_an_error(tmp_path: Path) -> None:
+    folder = shutil.copytree(nano.folder(), tmp_path / "model")
+    settings = json.loads((folder / "processor_config.json").read_text())
+    settings["image_processor"]["merge_size"] = 1
+    (folder / "processor_config.json").write_text(json.dumps(settings))
     with pytest.raises(SetupError, match="the pixel policy"):
-        load_processor(str(nano.folder()), None, PixelPolicy(64), FAMILIES["qwen2_vl"])
+        load_processor(str(folder), None, PixelPolicy(64), FAMILIES["qwen2_vl"])
 
 
 def test_vision_tokens_are_never_sampled() -> None:

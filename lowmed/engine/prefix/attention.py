@@ -109,7 +109,11 @@ def hidden_states(
         placeholders = ids == core.config.image_token_id
         hidden = hidden.masked_scatter(placeholders[None, :, None], torch.cat(outputs.pooler_output).to(hidden))
         # Qwen3-VL adds features of further depths of its tower to the outputs of its first layers.
-        deepstack = getattr(outputs, "deepstack_features", None) or []
+        deepstack = [
+            # Later versions of transformers split the features by image.
+            features if isinstance(features, torch.Tensor) else torch.cat(features)
+            for features in getattr(outputs, "deepstack_features", None) or ()
+        ]
         indices_of_images = placeholders.nonzero().squeeze(1) if deepstack else ids[:0]
     position_embeddings = rotary_embedding(core, hidden, positions[:, None])
     for number, layer in enumerate(language.layers):

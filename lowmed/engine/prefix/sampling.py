@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from lowmed.engine.argument_names import with_cache
 from lowmed.engine.prefix import decode
 from lowmed.engine.prefix.decoder import Decoder
 from lowmed.errors import SetupError
@@ -88,7 +89,8 @@ def sample(
     prefill = DynamicCache(config=core.config)
     positions = token_positions(core, inputs)
     position_ids = decode.position_ids(core, positions)
-    hidden = core.model(**inputs, position_ids=position_ids, past_key_values=prefill, use_cache=True).last_hidden_state
+    options = {"position_ids": position_ids, "use_cache": True, **with_cache(core.model, prefill)}
+    hidden = core.model(**inputs, **options).last_hidden_state
     logits = core.lm_head(hidden[:, -1])
     check_finite(logits)
     steps = torch.arange(sampling.max_new_tokens - 1, device=device)
