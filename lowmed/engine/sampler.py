@@ -71,4 +71,5 @@ class Sampler:
                 out_of_memory.free()
                 set_generator_state(model.device, state)
         finally:
+            self.sampling.decoder.end()
             model.train(training)

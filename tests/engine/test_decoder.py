@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from lowmed import prompt
 from lowmed.engine import device, load
@@ -16,6 +17,7 @@ from lowmed.engine.generate import encode
 from lowmed.engine.prefix import sampling as prefill
 from lowmed.engine.prefix.decoder import Decoder, _size
 from lowmed.errors import RecipeError
+from lowmed.models import FAMILIES
 from lowmed.nano import phantom
 from lowmed.plan import faster
 from lowmed.recipe import LoraSpec, ModelSpec
@@ -195,6 +197,18 @@ def test_a_16_bit_copy_of_a_4_bit_base_gives_the_same_tokens() -> None:
     copies = list(decoder._dequantized.values())
     _both(loaded, decoder, PROMPT_OF_ROW, 0.0)
     assert all(one is other for one, other in zip(copies, decoder._dequantized.values(), strict=True))  # made once
+
+
+def test_a_16_bit_copy_leaves_adapters_that_peft_computes_as_they_are() -> None:
+    spec = MODEL.model_copy(update={"load_in": "4bit"})
+    loaded = load.load_base(spec, device.find_device(spec))
+    torch.manual_seed(0)
+    how = LoraConfig(r=4, use_dora=True, target_modules=FAMILIES["qwen2_vl"].lora_pattern, init_lora_weights=False)
+    loaded.model = get_peft_model(loaded.model, how).eval()
+    eager, result = _both(loaded, Decoder(dequantizes=True), PROMPT_OF_ROW, 0.0)
+    assert result == eager
+    with loaded.model.disable_adapter():
+        assert _both(loaded, Decoder(), PROMPT_OF_ROW, 0.0)[0] != eager
 
 
 def test_log_probabilities_are_those_of_the_sampled_tokens(nano: load.Loaded) -> None:

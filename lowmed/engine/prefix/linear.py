@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
 
 BaseOf = Callable[[Any], Any]
 
@@ -103,9 +104,9 @@ def dequantized(layer: Any) -> Any:
 
     bitsandbytes multiplies many rows with exactly these weights, which it computes again each time.
     """
-    state = getattr(layer.weight, "quant_state", None)
-    if state is None:
+    if not isinstance(layer, Linear4bit):  # PEFT's own layers give the weight of their base as theirs
         return layer
+    state = layer.weight.quant_state
     with torch.device("meta"):
         copy = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
     weight = dequantize_4bit(layer.weight.data, state).to(layer.compute_dtype or state.dtype)

@@ -51,7 +51,9 @@ def generate(
     model: Any, inputs: Mapping[str, Any], prompt_of_row: Sequence[int], sampling: Sampling
 ) -> list[list[int]]:
     """Token ids of one completion for each row; arguments and errors as of `sample`."""
-    return sample(model, inputs, prompt_of_row, sampling)[0]
+    completions, _log_probs = sample(model, inputs, prompt_of_row, sampling)
+    sampling.decoder.end()
+    return completions
 
 
 @torch.no_grad()
@@ -72,7 +74,7 @@ def sample(
         model: one that `decode.supports`, with or without an adapter.
         inputs: the processor's output for the distinct prompts, padded on the left, on the model's device.
         prompt_of_row: for each completion the row of `inputs` with its prompt.
-        sampling: how the completions are sampled.
+        sampling: how the completions are sampled. Its decoder stays ready for more rows, until `Decoder.end`.
         drawn: if these are a part of the rows whose random numbers are drawn together, the first one and the number of
             all rows.
 
@@ -123,7 +125,6 @@ def sample(
                 active, tokens, finished = active[unfinished], tokens[unfinished], finished[unfinished]
                 rotations = rotations[:, :, unfinished]
         logits = decoder.read(tokens, rotations[step])
-    decoder.end()
     truncated = [truncate_at_end(completion, sampling.end_ids) for completion in completions.tolist()]
     return truncated, [row[: len(ids)] for row, ids in zip(log_probs.tolist(), truncated, strict=True)]
 
