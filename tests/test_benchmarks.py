@@ -70,7 +70,7 @@ def test_the_figures_so_far_are_reported_even_if_another_side_dies(
     monkeypatch.setattr(update, "SIDE", side)
     reported: list[dict[str, Any]] = []
     with pytest.raises(update.SideEndedError, match="trl ended with 3"):
-        update.measure(update.cells(None, "trl")["grpo/mid/64/4"] | {"updates": 3}, reported.append)
+        update.measure(update.cells(None, "trl")["grpo/mid/1024/4"] | {"updates": 3}, reported.append)
     assert [sorted(result["sides"]) for result in reported] == [["lowmed"], ["lowmed", "trl"], ["lowmed", "trl"]]
 
 
