@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Started]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 FIXTURES = Path(__file__).parent / "fixtures"
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell; every command would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
