@@ -10,7 +10,8 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed.engine import agreement, argument_names, chat, out_of_memory, row_selection
+from lowmed.engine import argument_names, chat, out_of_memory, row_selection
+from lowmed.engine.agreement import Agreement
 from lowmed.engine.device import kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
 from lowmed.engine.job import TrainingJob
@@ -130,6 +131,7 @@ def build_trainer(
         Decoder(loaded.uses_cuda_graphs, size.keeps_kv_cache, size.dequantizes_rollouts),
     )
     trainer.sampler = Sampler(sampling, size.rows_per_generate)
+    trainer.agreement = Agreement()
     trainer.gradient_checkpointing = gradient_checkpointing
     trainer.skip_zero_variance = method.skip_zero_variance_groups and method.beta == 0
     return trainer
@@ -159,6 +161,7 @@ class SharedPrefixTrainer(ResumableTrainer):
     """
 
     sampler: Sampler
+    agreement: Agreement
     skip_zero_variance: bool
     gradient_checkpointing: bool
     _sampled_at: int  # the step before which the present completions were sampled
@@ -242,7 +245,7 @@ class SharedPrefixTrainer(ResumableTrainer):
         selected = row_selection.select_rows(batch, rows)
         loss = super()._compute_loss(model, selected)
         if self.state.global_step == self._sampled_at:  # before an optimizer step the model is the one that sampled
-            agreement.record(self._metrics["train"], selected, self._log_probs)
+            self.agreement.record(self._metrics["train"], selected, self._log_probs)
         share_of_rows = len(rows) / len(inputs["skipped"])
         tokens = inputs["completion_mask"].sum().clamp(min=1)
         share_of_tokens = selected["completion_mask"].sum() / tokens

@@ -11,8 +11,8 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from lowmed import prompt
-from lowmed.engine import callbacks, device, grpo, load, patches, row_selection, training_data
-from lowmed.engine.prefix import sampling
+from lowmed.engine import agreement, callbacks, device, grpo, load, patches, row_selection, training_data
+from lowmed.engine.prefix import decoder, linear, sampling
 from lowmed.engine.resumable import ResumableTrainer
 from lowmed.errors import RecipeError
 from lowmed.methods import GrpoSpec
@@ -213,6 +213,22 @@ def test_the_same_completions_are_sampled(nano: load.Loaded, trainers: Builder) 
     for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "image_grid_thw"):
         assert torch.equal(result[name], expected[name]), name
     assert nano.model.training
+
+
+def test_log_probabilities_show_a_sampler_without_the_adapter(
+    nano: load.Loaded, trainers: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mean_difference() -> float:
+        ours, _stock = trainers(forwards=1)
+        torch.manual_seed(0)
+        ours._compute_loss(nano.model, ours._prepare_inputs(_rows(ours)))
+        [mean] = ours._metrics["train"][agreement.MEAN]
+        return float(mean)
+
+    assert mean_difference() < 1e-5
+    monkeypatch.setattr(linear, "is_plain_lora", lambda _layer: False)
+    monkeypatch.setattr(decoder.Decoder, "_base_of", lambda _self, layer: layer.base_layer)
+    assert mean_difference() > 1e-4
 
 
 def test_pixels_stay_in_main_memory(trainers: Builder) -> None:
