@@ -198,6 +198,8 @@ def _train(
         log("filter  " + "\n        ".join(data.filter_effect))
     for line in data.unexplained_lines:
         log(f"SFT     {line}")
+    if data.pairs:
+        log("pairs   " + "\n        ".join(data.pairs))
     for abstention in abstaining:
         log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)
@@ -231,5 +233,8 @@ def _train(
 
 
 def _note(metrics: Mapping[str, float]) -> str:
-    shown = {"reward": "reward", "accuracy": "rewards/accuracy", "loss": "loss"}
+    shown = {
+        "reward": "reward", "accuracy": "rewards/accuracy", "loss": "loss", "margin": "rewards/margins",
+        "pairs right": "rewards/accuracies",
+    }  # fmt: skip
     return "  ".join(f"{label} {metrics[key]:.3f}" for label, key in shown.items() if key in metrics)

@@ -1,4 +1,4 @@
-"""`lowmed sft`, `lowmed grpo`: one command per training method."""
+"""`lowmed sft`, `lowmed grpo`, `lowmed dpo`: one command per training method."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +45,18 @@ HELP = {
     lowmed grpo --resume auto --max-minutes 500                resume; stop before a session limit
     lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or resume it
     lowmed grpo --resume runs/r method.max_steps=240 --out runs/r240   more steps, as a new run
+    """,
+    "dpo": """Train an adapter on pairs of completions: DPO, mDPO or SimPO.
+
+    Makes the chosen completion of each pair more likely than the rejected one. mDPO also asks that the chosen one
+    depends on the image.
+
+    \b
+    lowmed probe nano --on phantom --out probe                 sampled completions of training questions
+    lowmed data pairs probe --out pairs.jsonl                  right and wrong ones as pairs
+    lowmed dpo --recipe mdpo --nano data.pairs=pairs.jsonl     no GPU, no download, minutes
+    lowmed dpo --recipe mdpo data.pairs=pairs.csv lora.start=runs/20260101-rarl-sft
+    lowmed dpo --resume auto                                   resume the newest unfinished run
     """,
 }
 

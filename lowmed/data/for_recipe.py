@@ -10,6 +10,7 @@ from lowmed.data.difficulty import Selection, filter_by_difficulty
 from lowmed.data.explanations import keep_trainable
 from lowmed.data.load import load_data
 from lowmed.data.mixture import require_draws
+from lowmed.data.pairs import PairSelection, select_pairs
 from lowmed.data.split import DataSplit, split_data, validate_split
 from lowmed.progress import Progress
 from lowmed.recipe import Recipe
@@ -28,6 +29,7 @@ class RecipeData:
         filter_effect: effect of the difficulty filter, as lines; empty without one.
         unexplained: ids of the training samples that SFT leaves out, because the prompts request reasoning and the
             samples have no explanation.
+        pairs: the pairs of completions, as lines; empty for methods without pairs.
     """
 
     split: DataSplit
@@ -36,6 +38,7 @@ class RecipeData:
     allowed: tuple[str, ...]
     filter_effect: tuple[str, ...]
     unexplained: tuple[str, ...]
+    pairs: tuple[str, ...] = ()
 
     @property
     def unexplained_lines(self) -> tuple[str, ...]:
@@ -54,13 +57,14 @@ def for_recipe(
     Args:
         recipe: the recipe.
         path: a folder to read in place of `data.path`; with `data.sources`, NAME=FOLDER for each one that has moved.
-        filtered: whether to leave out training samples by `data.difficulty` and, for SFT, those without an explanation
-            that the prompts need. A finished run is evaluated without these filters.
+        filtered: whether to leave out training samples by `data.difficulty`, for SFT those without an explanation that
+            the prompts need, and for DPO those without a pair. A finished run is evaluated without these filters.
         progress: shows the preparation of a data set that is not cached yet.
 
     Raises:
-        RecipeError: the source is unknown, or SFT on reasoning lacks explanations for most training samples.
-        DataError: the data are missing or damaged, the split would leak, or no training row is left.
+        RecipeError: the source is unknown, SFT on reasoning lacks explanations for most training samples, or DPO has no
+            pairs.
+        DataError: the data or pairs are missing or damaged, the split would leak, or no training row is left.
         SetupError: the source must be downloaded and the hub cannot be reached.
     """
     spec, tokens = recipe.data, recipe.model.max_image_tokens
@@ -70,15 +74,20 @@ def for_recipe(
         allowed = validate_split(data_split, spec)
     selection = filter_by_difficulty(data_split.train, spec) if filtered else Selection(data_split.train, {})
     kept = keep_trainable(selection.kept, recipe) if filtered else selection.kept
+    selected = PairSelection(kept, {})
+    if filtered and recipe.method.trains_on_pairs:
+        held_out = [*data_split.dev, *(sample for part in data_split.held_out.values() for sample in part)]
+        selected = select_pairs(kept, (*dataset.samples, *data_split.train, *held_out), held_out, spec)
     if filtered:
-        require_draws(spec, kept)
+        require_draws(spec, selected.kept)
     return RecipeData(
-        split=replace(data_split, train=kept),
+        split=replace(data_split, train=selected.kept, pairs=selected.pairs),
         description=tuple(dataset.describe().splitlines()),
         rejected=dataset.rejected,
         allowed=allowed,
         filter_effect=selection.describe(spec) if filtered else (),
         unexplained=_missing_ids(selection.kept, kept),
+        pairs=selected.lines,
     )
 
 

@@ -11,6 +11,7 @@ from lowmed.data.extraction import as_json_task
 from lowmed.data.group_split import by_group, draw, patient_groups, shared_images
 from lowmed.data.identity import RowIdentity
 from lowmed.data.mixture import by_turns, interleaved, part_of_source
+from lowmed.data.pairs import Pairs
 from lowmed.data.validate import check_rejected, find_problems, raise_unless_allowed
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
@@ -37,6 +38,7 @@ class DataSplit:
         changed: for each held-out part, a warning if the data have changed since the run started, or if the starting
             adapter was trained on the part.
         dev: the samples that the run is evaluated on during training.
+        pairs: the pairs of completions of each training sample, by id; empty for methods without pairs.
     """
 
     source: str
@@ -50,6 +52,7 @@ class DataSplit:
     rows: tuple[RowIdentity, ...] = ()
     changed: Mapping[str, str] = field(default_factory=dict)
     dev: tuple[Sample, ...] = ()
+    pairs: Pairs = field(default_factory=dict)
 
     def describe(self) -> list[str]:
         """One line for each part: questions, distinct images, and images that are also trained on."""

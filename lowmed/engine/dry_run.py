@@ -135,7 +135,8 @@ def _context_gib(device_type: str) -> float:
 def _without_paths(recipe: Recipe) -> Recipe:
     """The recipe without folders of this machine and without its provenance."""
     model = recipe.model.model_copy(update={"name": Path(recipe.model.name).name})
-    replaced = {"source": "phantom", "path": None, "sources": (), "mixing_temperature": None, "difficulty": None}
+    removed = dict.fromkeys(("path", "mixing_temperature", "difficulty", "pairs"))
+    replaced = {"source": "phantom", "sources": (), **removed}
     data = recipe.data.model_copy(update=replaced)
     lora = recipe.lora.model_copy(update={"start": None})
     return recipe.model_copy(update={"model": model, "data": data, "lora": lora, "provenance": {}})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lowmed.data.split import DataSplit
 from lowmed.engine.load import Loaded
 from lowmed.engine.training_data import TrainingRow
 from lowmed.plan.workload import Batch
@@ -23,6 +24,7 @@ class TrainingJob:
         run: the run directory.
         rows: the rows of the whole run in training order.
         dataset: the same rows as a datasets.Dataset, with the columns of `training_data.as_dataset`.
+        data_split: the samples of the run and their pairs, and how to open their images.
         rewards: the recipe's rewards; empty if the method has none.
         size: how a step is divided into forward passes.
         arguments: the training arguments that all methods share.
@@ -34,6 +36,7 @@ class TrainingJob:
     run: Run
     rows: Sequence[TrainingRow]
     dataset: Any
+    data_split: DataSplit
     rewards: list[Weighted]
     size: Batch
     arguments: dict[str, Any]

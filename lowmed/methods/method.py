@@ -130,13 +130,38 @@ class MethodSpec(Section):
         return 1
 
     @property
+    def trains_on_pairs(self) -> bool:
+        """Whether a row is a pair of completions, from `data.pairs`."""
+        return False
+
+    @property
+    def completions_per_row(self) -> int:
+        """Completions that the model reads for each row."""
+        return 1
+
+    @property
+    def prompts_per_row(self) -> int:
+        """Distinct prompts of these completions."""
+        return 1
+
+    @property
+    def altered_image(self) -> str | None:
+        """The control of `lowmed eval` with which a row's prompt is repeated; None if it is not."""
+        return None
+
+    @property
     def scoring_passes(self) -> int:
-        """Forward passes without gradients over the rows of a batch, between sampling and training."""
+        """Forward passes without gradients over the rows of a batch, before the one with gradients."""
         return 0
 
     @property
     def keeps_reference(self) -> bool:
         """Whether the method keeps a frozen copy of the initial adapter, e.g. for a KL term."""
+        return False
+
+    @property
+    def base_is_reference(self) -> bool:
+        """Whether the base takes the place of that copy where training starts from a new adapter."""
         return False
 
     @property

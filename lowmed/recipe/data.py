@@ -65,6 +65,15 @@ class DataSpec(Section):
         description="`answer`, `kind`, `modality`, `topic`, `source` or a column of the strata: each of its values is "
         "drawn equally often, within each of `sources`; a row at most 4 times as often as without; null = by rows",
     )
+    pairs: str | None = Field(
+        None,
+        description="pairs of completions for `dpo`: a table with the columns id, chosen and rejected, e.g. of "
+        "`lowmed data pairs`; questions without a pair are skipped",
+        json_schema_extra=counterpart("DPOTrainer: train_dataset"),
+    )
+    allow_wrong_chosen: bool = Field(
+        False, description="allow pairs whose chosen completion has a wrong answer by the reader's rules"
+    )
     modality: str | None = Field(None, description="train only on questions of this modality; null = all")
     task: Literal["questions", "extraction"] = Field(
         "questions", description="`extraction` asks for everything known about an image as one JSON object"

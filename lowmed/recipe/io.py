@@ -112,7 +112,10 @@ def portable_recipe(recipe: "Recipe") -> "Recipe":
     return recipe.model_copy(
         update={
             "data": data.with_paths(portable_path).model_copy(
-                update={"difficulty": data.difficulty and portable_path(data.difficulty)}
+                update={
+                    "difficulty": data.difficulty and portable_path(data.difficulty),
+                    "pairs": data.pairs and portable_path(data.pairs),
+                }
             ),
             "lora": lora.model_copy(update={"start": lora.start and portable_path(lora.start)}),
             "model": model.model_copy(update={"name": portable_path(model.name)}),

@@ -151,6 +151,12 @@ class Recipe(Section):
             self.prompts.require_prefill_for(name)
         return self
 
+    @model_validator(mode="after")
+    def _pairs_fit_the_method(self) -> "Recipe":
+        if self.data.pairs is not None and not self.method.trains_on_pairs:
+            raise ValueError(f"data.pairs: the method {self.method.kind} trains on no pairs; use dpo, or remove it")
+        return self
+
     @property
     def digest(self) -> str:
         """The first twelve hex digits of a SHA-256 over everything that can change the result."""

@@ -17,12 +17,13 @@ targets = torch.randint(0, 70, (11,))
 differences = {}
 for temperature in (1.0, 0.7):
     results = []
-    outputs = ("log_probs", "entropy", "is_top1")
+    outputs = ("log_probs", "entropy", "mean_logits", "is_top1")
     for kernel in (ChunkedLogProbFunction, TorchLogProb):
         hidden = torch.randn(11, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
         out = kernel.apply(hidden, weight, None, targets, temperature, 32, None, 1.0, outputs)
         (out[0] * torch.arange(11.0)).sum().backward()
-        results.append((out[0].detach(), out[1].detach(), out[4].float(), hidden.grad))
+        assert out[4].dtype == torch.bool
+        results.append((out[0].detach(), out[1].detach(), out[3].detach(), out[4].float(), hidden.grad))
     differences[temperature] = [float((a - b).abs().max()) for a, b in zip(*results)]
 print(json.dumps(differences))
 """
@@ -33,8 +34,9 @@ def test_the_replacement_agrees_with_the_kernel() -> None:
     process = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-2000:]
     for differences in json.loads(process.stdout.splitlines()[-1]).values():
-        log_probs, entropy, is_top1, gradient = differences
+        log_probs, entropy, mean_logits, is_top1, gradient = differences
         assert log_probs < 1e-5
+        assert mean_logits < 1e-5
         assert entropy < 1e-5
         assert is_top1 == 0
         assert gradient < 1e-4  # of gradients around 10

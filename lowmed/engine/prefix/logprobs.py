@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import trl.trainer.utils
 
-SUPPORTED_OUTPUTS = {"log_probs", "entropy", "is_top1"}
+SUPPORTED_OUTPUTS = {"log_probs", "entropy", "mean_logits", "is_top1"}
 
 
 class TorchLogProb:
@@ -40,8 +40,9 @@ class TorchLogProb:
             outputs: names of the results to compute; the others are None.
 
         Returns:
-            log_probs [tokens], entropy [tokens], None, None, and is_top1 [tokens] (1 if the target is the most likely
-            token). The two values in the middle are not used in training on Qwen-VL.
+            log_probs, entropy, None, mean_logits (over the vocabulary) and is_top1 (whether the target is the most
+            likely token), each [tokens]. The None stands for the log-sum of squared probabilities, which no method of
+            lowmed uses.
 
         Raises:
             ValueError: an output or option is not supported.
@@ -53,10 +54,11 @@ class TorchLogProb:
         logits = torch.nn.functional.linear(hidden, weight.to(hidden.dtype), bias).float() * (logit_scale / temperature)
         over_vocabulary = torch.log_softmax(logits, dim=-1)
         log_probs = over_vocabulary.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        with torch.no_grad():  # both are logged only
+        with torch.no_grad():  # these are logged only
             entropy = -(over_vocabulary.exp() * over_vocabulary).sum(-1) if "entropy" in outputs else None
-            is_top1 = (over_vocabulary.argmax(-1) == targets).float() if "is_top1" in outputs else None
-        return log_probs, entropy, None, None, is_top1
+            mean_logits = logits.mean(-1) if "mean_logits" in outputs else None
+            is_top1 = over_vocabulary.argmax(-1) == targets if "is_top1" in outputs else None
+        return log_probs, entropy, None, mean_logits, is_top1
 
 
 def target_log_probs(
