@@ -239,6 +239,8 @@ class RunRecord(Record):
     """Package versions."""
     data_digest: str | None = None
     """Digest of the data and its split."""
+    pairs_digest: str | None = None
+    """Digest of the pairs of completions that the run trains on; null for methods without pairs."""
     source_shares: dict[str, float] | None = None
     """Share of each of several data sets in the training draws; null for a single one."""
     prompt_digests: dict[str, str] | None = None

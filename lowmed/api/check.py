@@ -48,6 +48,7 @@ class CheckReport:
         abstaining: rewards that abstain on most training questions, which the recipe allows by name.
         rejected: rows of the source that cannot be used.
         difficulty: effect of the difficulty filter, as lines; empty if the recipe has no difficulty file.
+        pairs: the pairs of completions, as lines; empty for methods without pairs.
         explanations: the questions that SFT leaves out because they have no explanation, as lines; and whether the SFT
             rounds of a bridge can use the data.
         lengths: prompts, gold answers and reference completions that are too long in tokens, as lines.
@@ -69,6 +70,7 @@ class CheckReport:
     abstaining: "tuple[Abstention, ...]"
     rejected: "tuple[RejectedRow, ...]"
     difficulty: tuple[str, ...]
+    pairs: tuple[str, ...]
     explanations: tuple[str, ...]
     lengths: tuple[str, ...]
     images: ImageCheck
@@ -103,6 +105,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         require_readable_data,
         require_readable_question,
         require_trainable,
+        require_usable_pairs,
     )
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
@@ -116,6 +119,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
     require_readable_data(recipe, data.split)
+    pairs = (*data.pairs, *require_usable_pairs(recipe, data.split))
     read = require_readable_question(recipe, data.split, local_only=True)
     recipe = recipe.with_steps_for(len(data.split.train))
     built = with_corpus(built, data.split.train)
@@ -134,6 +138,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         abstaining=abstaining,
         rejected=data.rejected,
         difficulty=data.filter_effect,
+        pairs=pairs,
         explanations=(*data.unexplained_lines, *_bridge_lines(recipe, data.split.train)),
         lengths=_row_lengths(recipe, data.split),
         images=_image_check(recipe, data.split),

@@ -64,6 +64,69 @@ def require_same_rewards(run: "Run") -> None:
         )
 
 
+def require_same_pairs(run: "Run", split: "DataSplit") -> None:
+    """Check that the pairs of a resumed run are still the same.
+
+    Raises:
+        RunError: they have changed.
+    """
+    from lowmed.data.pairs import digest
+    from lowmed.errors import RunError
+
+    if run.record.pairs_digest and run.record.pairs_digest != digest(split.pairs):
+        raise RunError(
+            "the pairs have changed since this run started",
+            f"{run.recipe.data.pairs}; pairs_digest in {run.folder}/run.json",
+            "restore the file, or start a new run",
+        )
+
+
+def require_usable_pairs(recipe: "Recipe", split: "DataSplit") -> tuple[str, ...]:
+    """Check that chosen completions have the form of the prompts, and that a term for the image has images.
+
+    Args:
+        recipe: the recipe.
+        split: its questions with their pairs.
+
+    Returns:
+        Lines about pairs that lack the form, or an image to alter; empty if the method has no pairs.
+
+    Raises:
+        RecipeError: most chosen completions are in another form, or no question has an altered image.
+    """
+    from lowmed.errors import RecipeError
+    from lowmed.evaluation.controls import shuffled
+    from lowmed.rewards.format import Format
+
+    method, family = recipe.method, recipe.prompts.training
+    if not method.trains_on_pairs:
+        return ()
+    form, lines = Format(family.completion_format), []
+    chosen = [(sample, pair.chosen) for sample in split.train for pair in split.pairs[sample.id]]
+    other = sum(not form(sample, text).value for sample, text in chosen if sample.kind != "text")
+    counted = f"{other:,} of {len(chosen):,} chosen completions are not in the form that the prompts request"
+    if other > len(chosen) / 2:
+        raise RecipeError(
+            counted,
+            f"data.pairs={recipe.data.pairs}, prompts.train={family.name}",
+            "set prompts.train and prompts.infer to the prompts of the probe, or make pairs with these prompts",
+        )
+    if other:
+        lines.append(counted)
+    if method.altered_image:
+        with_image = [sample for sample in split.train if sample.images]
+        altered = shuffled(with_image, split.train) if method.altered_image == "shuffled" else with_image
+        if not altered:
+            raise RecipeError(
+                f"no question with a pair has an image {'of another group ' * bool(with_image)}to show in its place",
+                f"method.image_weight, method.image_control={method.altered_image}",
+                "use method.image_control=grey" if with_image else "set method.image_weight=0; that is plain DPO",
+            )
+        if missing := len(split.train) - len(altered):
+            lines.append(f"{missing:,} of {len(split.train):,} questions have no altered image, so no term for it")
+    return tuple(lines)
+
+
 def require_readable_data(recipe: "Recipe", split: "DataSplit") -> None:
     """Check that no question has an image if the recipe's model reads text only.
 

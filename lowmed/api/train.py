@@ -131,8 +131,10 @@ def _train(
         require_applicable_rewards,
         require_readable_data,
         require_readable_question,
+        require_same_pairs,
         require_same_rewards,
         require_trainable,
+        require_usable_pairs,
     )
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
@@ -152,6 +154,9 @@ def _train(
     gpu = device.find_device(recipe.model)
     data = for_recipe(recipe, progress=progress)
     require_readable_data(recipe, data.split)
+    if run:
+        require_same_pairs(run, data.split)
+    pairs = (*data.pairs, *require_usable_pairs(recipe, data.split))
     from lowmed.engine.load import choose_backend
 
     if choose_backend(recipe.model, gpu)[0] == "transformers":  # unsloth must be imported before transformers
@@ -198,8 +203,8 @@ def _train(
         log("filter  " + "\n        ".join(data.filter_effect))
     for line in data.unexplained_lines:
         log(f"SFT     {line}")
-    if data.pairs:
-        log("pairs   " + "\n        ".join(data.pairs))
+    if pairs:
+        log("pairs   " + "\n        ".join(pairs))
     for abstention in abstaining:
         log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)

@@ -1,7 +1,9 @@
 """Pairs of completions that DPO trains on: read from a table, and checked against the questions of a recipe."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from lowmed import answer
@@ -24,6 +26,12 @@ class Pair:
 
 
 Pairs = Mapping[str, tuple[Pair, ...]]  # id of a sample -> its pairs
+
+
+def digest(pairs: Pairs) -> str:
+    """The first 16 hex digits of a SHA-256 over all pairs in their order, by which a resumed run notices other ones."""
+    content = {name: [astuple(pair) for pair in some] for name, some in pairs.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

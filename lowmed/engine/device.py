@@ -158,6 +158,8 @@ def _unsloth_error(recipe: Recipe) -> LowmedError | None:
             "model.backend and model.name",
             "use model.backend=transformers",
         )
+    if recipe.method.trains_on_pairs:
+        return RecipeError("DPO runs with transformers only", "model.backend", "use model.backend=transformers")
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
     return _likelihood_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")

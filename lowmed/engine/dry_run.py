@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from lowmed import prompt
+from lowmed.data.pairs import Pair
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, patches, train
 from lowmed.engine.load import Loaded
@@ -155,7 +156,9 @@ def _generated_data(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -
     count = max(STEPS * recipe.method.prompts_per_step, CPU_EVAL_BATCH_SIZE)
     samples = phantom.samples("train", count, recipe.seed)
     train_rows = tuple(replace(sample, images=sample.images * planned.images) for sample in samples)
-    return DataSplit("dry run", train_rows, {}, {}, {}, open_image, "dry run")
+    texts = {sample.id: prompt.reference_completion(recipe.prompts.training, sample) for sample in train_rows}
+    pairs = {name: (Pair(text, text.replace("<answer>", "<answer>not ")),) for name, text in texts.items()}
+    return DataSplit("dry run", train_rows, {}, {}, {}, open_image, "dry run", pairs=pairs)
 
 
 def _measured_lengths(

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
-from lowmed.data import mixture
+from lowmed.data import mixture, pairs
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, checkpoints, device, load, patches, training_data
@@ -138,6 +138,7 @@ def _train(
         python=platform.python_version(),
         versions={name: version(name) for name in PACKAGES},
         data_digest=data_split.digest,
+        pairs_digest=pairs.digest(data_split.pairs) if data_split.pairs else None,
         source_shares={name: round(share, 4) for name, share in shares.items()} or None,
         prompt_digests={"train": family.digest, "infer": recipe.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],

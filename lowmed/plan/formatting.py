@@ -227,7 +227,8 @@ def _batch(result: Estimate) -> str:
     checkpointing = "on" if batch.gradient_checkpointing else "off"
     size = batch.per_device_train_batch_size
     passes = _count(rows // size, "pass")
-    return f"{_count(size, 'row')} per forward pass, {passes} per step; gradient checkpointing {checkpointing}"
+    unit = "pair" if result.workload.recipe.method.trains_on_pairs else "row"
+    return f"{_count(size, unit)} per forward pass, {passes} per step; gradient checkpointing {checkpointing}"
 
 
 def _peak(result: Estimate) -> str:

@@ -58,7 +58,7 @@ def _adapter(workload: Workload) -> Terms:
     """The 32-bit adapter, the two moments of AdamW, which stay from the first step on, and copies of the adapter."""
     recipe, count = workload.recipe, workload.model.lora(workload.recipe.lora.rank)
     terms: Terms = {"LoRA": 4 * count, "optimizer": 8 * count}
-    if recipe.method.keeps_reference:
+    if recipe.method.keeps_reference and not (recipe.method.base_is_reference and recipe.lora.start is None):
         terms["reference adapter"] = 4 * count
     if "likelihood" in needs(recipe):
         terms["EMA adapter"] = 4 * count

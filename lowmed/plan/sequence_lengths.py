@@ -155,4 +155,6 @@ def _around_the_question(recipe: Recipe) -> int:
 
 
 def _completion(recipe: Recipe, reference: int) -> int:
-    return recipe.method.max_sampled_tokens or reference
+    method = recipe.method
+    # The completions of pairs are those of a probe, which end at the limit of an evaluation.
+    return method.max_sampled_tokens or (recipe.eval.max_new_tokens if method.trains_on_pairs else reference)

@@ -133,14 +133,14 @@ def _train(workload: Workload, speed: Speed) -> float:
     dequantized = model.text_linear * (NF4 + 2 * 2) if workload.recipe.model.load_in == "4bit" else 0.0
     one = _pass(workload) / (speed.tflops * 1e12) + dequantized / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
     forwards = method.rows_per_step / batch.per_device_train_batch_size
-    head = (3 + scoring) * 2 * _head(workload) * workload.lengths.completion
+    head = (3 + scoring) * 2 * _head(workload) * workload.lengths.completion * method.completions_per_row
     rest = method.rows_per_step * head + _encoded_questions(workload, passes) * _vision(workload)
     return forwards * passes * max(one, _launches(workload, speed)) + rest / (speed.tflops * 1e12)
 
 
 def _pass(workload: Workload) -> float:
     """Operations of the decoder layers in one forward pass."""
-    rows, shared = workload.batch.per_device_train_batch_size, workload.shared_prompts
+    rows, shared = workload.completions_per_forward, workload.shared_prompts
     prompt, completion = _prompt(workload), workload.lengths.completion
     row = prompt + completion
     if not shared:
@@ -154,8 +154,8 @@ def _encoded_questions(workload: Workload, passes: float) -> float:
     """Questions whose images are encoded in the training passes. In GRPO the cache has them from sampling."""
     method = workload.recipe.method
     if not vision_memory.uses_vision_cache(workload):
-        return method.rows_per_step * passes
-    return 0 if method.completions_per_prompt else method.rows_per_step
+        return method.rows_per_step * method.completions_per_row * passes
+    return 0 if method.completions_per_prompt else method.rows_per_step * method.prompts_per_row
 
 
 def _prompt(workload: Workload) -> float:

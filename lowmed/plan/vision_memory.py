@@ -12,7 +12,7 @@ def uses_vision_cache(workload: Workload) -> bool:
 def pixels(workload: Workload, questions: int) -> float:
     """Bytes of the normalized 32-bit pixels, and of the features that replace the placeholders in the prompt.
 
-    Where lowmed's own loop runs the model for GRPO, pixels stay in main memory until their image is encoded.
+    Where lowmed's own loop runs the model for GRPO or DPO, pixels stay in main memory until their image is encoded.
 
     Args:
         workload: recipe, model, row lengths and batch.
@@ -20,7 +20,7 @@ def pixels(workload: Workload, questions: int) -> float:
     """
     model, tokens = workload.model, questions * workload.lengths.image
     features = (1 + model.deepstack) * model.vision_out * workload.value_bytes
-    on_device = workload.on_cpu or not (workload.recipe.method.completions_per_prompt and workload.shares_prompts)
+    on_device = workload.on_cpu or not workload.keeps_pixels_in_main_memory
     values = model.patches_per_token * model.patch_values * 4 if on_device or not uses_vision_cache(workload) else 0
     return tokens * (values + features)
 

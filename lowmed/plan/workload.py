@@ -80,12 +80,25 @@ class Workload:
         return bool(recipe.method.completions_per_prompt) and self.shares_prompts and recipe.model.load_in == "4bit"
 
     @property
+    def completions_per_forward(self) -> int:
+        """Completions in one forward pass: one a row, or those of its pair."""
+        return self.batch.per_device_train_batch_size * self.recipe.method.completions_per_row
+
+    @property
+    def keeps_pixels_in_main_memory(self) -> bool:
+        """Whether pixels stay in main memory during training until their image is encoded."""
+        method = self.recipe.method
+        return self.shares_prompts and bool(method.completions_per_prompt or method.trains_on_pairs)
+
+    @property
     def shared_prompts(self) -> int:
         """Distinct prompts in a forward pass that computes each prompt once; 0 if every row computes its own prompt.
 
         Rows are in the order of their groups, but a pass may begin in the middle of a group.
         """
         method, rows = self.recipe.method, self.batch.per_device_train_batch_size
+        if method.trains_on_pairs and self.shares_prompts:
+            return rows * method.prompts_per_row
         group = method.completions_per_prompt
         if not group or not self.shares_prompts:
             return 0
@@ -95,13 +108,14 @@ class Workload:
     @property
     def tokens_per_forward(self) -> int:
         """Tokens that pass through the layers in one forward pass. With shared prompts there is no padding."""
-        rows, lengths = self.batch.per_device_train_batch_size, self.lengths
-        return (self.shared_prompts or rows) * lengths.prompt + rows * lengths.completion
+        completions, lengths = self.completions_per_forward, self.lengths
+        return (self.shared_prompts or completions) * lengths.prompt + completions * lengths.completion
 
     @property
     def questions_on_device(self) -> int:
         """Questions whose pixels are on the device during training. In GRPO these are all questions of a rollout."""
         method = self.recipe.method
         if not method.completions_per_prompt:
-            return self.batch.per_device_train_batch_size
+            rows = self.batch.per_device_train_batch_size
+            return rows * (method.prompts_per_row if self.shares_prompts else method.completions_per_row)
         return method.prompts_per_step if self.shared_prompts else method.rows_per_step

@@ -1,0 +1,248 @@
+"""The DPO trainer: its loss and gradient equal TRL's, and those of mDPO and SimPO equal their formulas."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from torch.nn.functional import logsigmoid
+from trl import DPOTrainer
+
+from lowmed import prompt
+from lowmed.data.pairs import Pair
+from lowmed.data.split import DataSplit
+from lowmed.engine import chat, device, dpo, load, patches, preference_rows, training_data
+from lowmed.engine.job import TrainingJob
+from lowmed.engine.prefix import sampling
+from lowmed.evaluation import controls
+from lowmed.nano import phantom
+from lowmed.plan.workload import Batch
+from lowmed.recipe import LoraSpec, ModelSpec
+from lowmed.recipe.io import load_recipe
+from lowmed.sample import without_images
+
+MODEL = ModelSpec(name="nano", load_in="16bit")
+FAMILY = prompt.family("reasoning")
+QUESTIONS = 3
+BETA = 0.3
+
+
+@pytest.fixture(scope="module")
+def nano() -> load.Loaded:
+    """nano in 32 bits with a random adapter."""
+    base = load.load_base(MODEL, device.find_device(MODEL))
+    torch.manual_seed(3)
+    loaded = load.with_trainable_adapter(base, LoraSpec(), "nano")
+    patches.use_torch_log_probs()
+    move(loaded.model)
+    return loaded
+
+
+def move(model: Any) -> None:
+    for name, weight in model.named_parameters():
+        if "lora_B.default" in name:
+            weight.data.add_(torch.randn_like(weight) * 0.02)
+
+
+def split_of(samples: tuple[Any, ...]) -> DataSplit:
+    """Questions with a pair each; the completions of a pair have different lengths."""
+    texts = {sample.id: prompt.reference_completion(FAMILY, sample) for sample in samples}
+    pairs = {name: (Pair(text, text.replace("<answer>", "<answer>certainly not ")),) for name, text in texts.items()}
+    return DataSplit("phantom", samples, {}, {}, {}, phantom.open_image, "digest", pairs=pairs)
+
+
+Builder = Callable[..., tuple[Any, Any, DataSplit]]
+
+
+@pytest.fixture
+def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
+    """lowmed's trainer, and TRL's with the same settings, pairs, prompts and reference."""
+
+    def build(*settings: str, start: str | None = None) -> tuple[Any, Any, DataSplit]:
+        recipe = load_recipe("dpo", ["data.pairs=x", f"method.beta={BETA}", *settings], nano=True)
+        recipe = recipe.model_copy(update={"lora": LoraSpec(start=start)})
+        split = split_of(tuple(phantom.samples("train", 8)))
+        rows = training_data.schedule(split.train, QUESTIONS, len(FAMILY.wordings), 0)
+        dataset = training_data.as_dataset(rows, FAMILY, phantom.open_image, nano.policy, with_completion=False)
+        common = {
+            "output_dir": str(tmp_path), "max_steps": 4, "use_cpu": True, "report_to": "none", "bf16": False,
+            "per_device_train_batch_size": QUESTIONS, "gradient_checkpointing": False, "remove_unused_columns": False,
+            "disable_tqdm": True,
+        }  # fmt: skip
+        run: Any = None
+        size = Batch(QUESTIONS, 1, False)
+        ours = dpo.build(TrainingJob(recipe, nano, run, rows, dataset, split, [], size, common))
+        if "ref" in nano.model.peft_config:
+            nano.model.delete_adapter("ref")  # TRL adds the same copy again
+        end = chat.turn_end(nano.tokenizer)
+        stock = DPOTrainer(
+            model=nano.model,
+            args=ours.args,
+            train_dataset=Dataset.from_list(
+                [
+                    {
+                        "prompt": chat.render(nano.processor, FAMILY, row.sample),
+                        "chosen": split.pairs[row.sample.id][0].chosen + end,
+                        "rejected": split.pairs[row.sample.id][0].rejected + end,
+                        "images": dataset[number]["images"],
+                    }
+                    for number, row in enumerate(rows)
+                ]
+            ),
+            processing_class=nano.processor,
+        )
+        if start is None:
+            nano.model.delete_adapter("ref")  # the base is the reference
+        nano.model.train()
+        return ours, stock, split
+
+    before = {name: weight.detach().clone() for name, weight in nano.model.named_parameters() if weight.requires_grad}
+    yield build
+    if "ref" in nano.model.peft_config:
+        nano.model.delete_adapter("ref")
+    for name, weight in nano.model.named_parameters():
+        if name in before:
+            weight.data.copy_(before[name])
+
+
+def batch(trainer: Any) -> Any:
+    return trainer.data_collator([trainer.train_dataset[number] for number in range(QUESTIONS)])
+
+
+def gradient(model: Any, loss: torch.Tensor) -> torch.Tensor:
+    model.zero_grad()
+    torch.autograd.backward(loss)
+    return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
+
+
+def require_equal(ours: tuple[torch.Tensor, torch.Tensor], expected: tuple[torch.Tensor, torch.Tensor]) -> None:
+    (loss, slope), (expected_loss, expected_slope) = ours, expected
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
+    assert expected_slope.norm() > 1e-3
+    assert (slope - expected_slope).norm() < 1e-4 * expected_slope.norm()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("start", [None, "adapter"])
+def test_loss_and_gradient_equal_those_of_trl(
+    start: str | None, shared: bool, nano: load.Loaded, trainers: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        if not shared:
+            config = sampling.unwrapped(nano.model).config.text_config
+            patch.setattr(config, "layer_types", ["sliding_attention"] * len(config.layer_types))
+        ours, stock, _ = trainers(start=start)
+    assert ours.shares_prompts == shared
+    move(nano.model)  # away from the copy that is the reference with a starting adapter
+    results = []
+    for trainer in (ours, stock):
+        loss = trainer._compute_loss(nano.model, batch(trainer), False)
+        results.append((loss, gradient(nano.model, loss)))
+    require_equal(*results)
+    for name in ("rewards/margins", "rewards/accuracies", "logps/chosen", "entropy"):
+        assert ours._metrics["train"][name] == pytest.approx(stock._metrics["train"][name], rel=1e-4), name
+    assert ours._metrics["train"]["rewards/margins"][0] != 0
+
+
+def test_a_new_adapter_has_no_copy_and_a_starting_adapter_has_one(nano: load.Loaded, trainers: Builder) -> None:
+    trainers()
+    assert "ref" not in nano.model.peft_config
+    trainers(start="adapter")
+    weights = dict(nano.model.named_parameters())
+    copies = {name: weight for name, weight in weights.items() if ".ref." in name}
+    assert copies
+    assert all(torch.equal(weight, weights[name.replace(".ref.", ".default.")]) for name, weight in copies.items())
+    assert not any(weight.requires_grad for weight in copies.values())
+
+
+def test_every_distinct_image_is_encoded_once(nano: load.Loaded, trainers: Builder) -> None:
+    ours, _, _ = trainers("method.image_weight=1", "method.image_control=shuffled")
+    assert nano.vision_cache
+    nano.vision_cache.features.clear()
+    before = nano.vision_cache.encoded
+    ours._compute_loss(nano.model, batch(ours))
+    shown = {row.sample.images for row in ours.data_collator.rows}
+    shown |= {row.sample.images for row in ours.data_collator.altered.rows if row}
+    assert nano.vision_cache.encoded - before == len(shown)
+
+
+def naive_log_probs(nano: load.Loaded, sample: Any, image: Any, completion: str) -> torch.Tensor:
+    """Log-probability of each token of a completion, by a forward pass of transformers over this row alone."""
+    text = chat.render(nano.processor, FAMILY, sample) + completion + chat.turn_end(nano.tokenizer)
+    count = len(nano.tokenizer(completion + chat.turn_end(nano.tokenizer), add_special_tokens=False)["input_ids"])
+    inputs = nano.processor(text=[text], images=[image] if image else None, return_tensors="pt")
+    logits = nano.model(**inputs).logits[0, :-1].log_softmax(-1)
+    return logits.gather(-1, inputs["input_ids"][0, 1:, None])[-count:, 0]
+
+
+def image_of(nano: load.Loaded, sample: Any) -> Any:
+    return training_data.prepare(phantom.open_image(sample.images[0]), nano.policy)
+
+
+@pytest.mark.parametrize("control", ["blind", "grey", "shuffled"])
+def test_the_loss_of_mdpo_equals_its_formula(control: str, nano: load.Loaded, trainers: Builder) -> None:
+    ours, _, split = trainers(
+        "method.image_weight=0.7", "method.anchor_weight=1.3", f"method.image_control={control}"
+    )
+    loss = ours._compute_loss(nano.model, batch(ours))
+    slope = gradient(nano.model, loss)
+    losses = []
+    for row in ours.data_collator.rows:
+        sample, pair = row.sample, split.pairs[row.sample.id][0]
+        image = image_of(nano, sample)
+        other, other_image = {
+            "blind": lambda: (without_images(sample), None),
+            "grey": lambda: (sample, controls.grey(image)),
+            "shuffled": lambda: (sample, image_of(nano, controls.shuffled([sample], split.train)[0])),
+        }[control]()
+        ratios = []
+        for question, shown, text in (
+            (sample, image, pair.chosen), (sample, image, pair.rejected), (other, other_image, pair.chosen),
+        ):  # fmt: skip
+            with torch.no_grad(), nano.model.disable_adapter():
+                reference = naive_log_probs(nano, question, shown, text).sum()
+            ratios.append(naive_log_probs(nano, question, shown, text).sum() - reference)
+        chosen, rejected, altered = ratios
+        losses.append(
+            -logsigmoid(BETA * (chosen - rejected))
+            - 0.7 * logsigmoid(BETA * (chosen - altered))
+            - 1.3 * logsigmoid(BETA * chosen)
+        )
+    expected = torch.stack(losses).mean()
+    require_equal((loss, slope), (expected, gradient(nano.model, expected)))
+
+
+def test_the_loss_of_simpo_equals_its_formula_and_needs_no_reference(nano: load.Loaded, trainers: Builder) -> None:
+    ours, _, split = trainers("method.loss_type=simpo", "method.beta=2.5", "method.simpo_gamma=1.4", start="adapter")
+    nano.model.delete_adapter("ref")  # that of TRL's trainer
+    loss = ours._compute_loss(nano.model, batch(ours))
+    slope = gradient(nano.model, loss)
+    losses = []
+    for row in ours.data_collator.rows:
+        pair, image = split.pairs[row.sample.id][0], image_of(nano, row.sample)
+        chosen, rejected = (naive_log_probs(nano, row.sample, image, text).mean() for text in (pair.chosen, pair.rejected))
+        losses.append(-logsigmoid(2.5 * chosen - 2.5 * rejected - 1.4))
+    expected = torch.stack(losses).mean()
+    require_equal((loss, slope), (expected, gradient(nano.model, expected)))
+
+
+def test_a_row_without_an_image_has_no_term_for_it(nano: load.Loaded, trainers: Builder) -> None:
+    ours, _, _ = trainers("method.image_weight=1")
+    collator = ours.data_collator
+    rows = [None, *collator.altered.rows[1:]]
+    collator.altered = replace(collator.altered, rows=rows)
+    inputs = batch(ours)
+    assert inputs["altered"].tolist() == list(range(1, QUESTIONS))
+    assert len(inputs["input_ids"]) == 3 * QUESTIONS - 1
+    assert torch.isfinite(ours._compute_loss(nano.model, inputs))
+
+
+def test_a_question_with_several_pairs_uses_the_next_one_each_time() -> None:
+    samples = tuple(phantom.samples("train", 2))
+    pairs = {samples[0].id: (Pair("a", "b"), Pair("c", "d")), samples[1].id: (Pair("e", "f"),)}
+    rows = [training_data.TrainingRow(samples[number], 0) for number in (0, 1, 0, 0, 1)]
+    chosen = [pair.chosen for pair in preference_rows.pair_of_row(rows, pairs)]
+    assert chosen == ["a", "e", "c", "a", "e"]
