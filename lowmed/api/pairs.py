@@ -21,7 +21,7 @@ def make_pairs(
         per_question: most pairs of a question.
 
     Raises:
-        RunError: the folder is no probe, or the file exists.
+        RunError: the folder holds something else than a probe, or the file exists.
         DataError: no question gives a pair.
     """
     from lowmed.evaluation.preference_pairs import pairs_of_probe

@@ -139,13 +139,11 @@ def read_pairs(file: Path) -> list[PairRow]:
     return result
 
 
-def _require_trainable(
-    file: Path, rows: Sequence[PairRow], samples: Mapping[str, Sample], held_out: set[str]
-) -> None:
+def _require_trainable(file: Path, rows: Sequence[PairRow], samples: Mapping[str, Sample], held_out: set[str]) -> None:
     """Refuse pairs of other data, and of questions that are held out."""
     if unknown := [row for row in rows if row.id not in samples]:
         raise DataError(
-            f"{len(unknown):,} of {len(rows):,} pairs name questions that the data do not have, first `{unknown[0].id}`",
+            f"{len(unknown):,} of {len(rows):,} pairs name questions that these data lack, first `{unknown[0].id}`",
             unknown[0].where,
             f"make pairs for these data: {MAKE}",
         )
@@ -168,7 +166,7 @@ def _require_right(file: Path, rows: Sequence[PairRow], samples: Mapping[str, Sa
     ]
     if wrong:
         raise DataError(
-            f"the chosen completion is wrong in {len(wrong):,} of {len(rows):,} pairs: its answer is not the gold answer",
+            f"the chosen completion is wrong in {len(wrong):,} of {len(rows):,} pairs: its answer is not the gold one",
             f"{wrong[0].where}, id {wrong[0].id}; {file}",
             "correct or remove these pairs; or, where the gold answers cannot be graded, data.allow_wrong_chosen=true",
         )

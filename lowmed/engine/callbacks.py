@@ -27,10 +27,19 @@ METRICS = {
     "mean_token_accuracy": "token_accuracy",
     "frac_reward_zero_std": "zero_spread_groups",
     "trained": "trained_share",
-    **{name: name for name in (  # of DPO
-        "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
-        "rewards/image_margins", "rewards/image_accuracies", "logps/chosen", "logps/rejected",
-    )},
+    **{
+        name: name
+        for name in (  # of DPO
+            "rewards/chosen",
+            "rewards/rejected",
+            "rewards/margins",
+            "rewards/accuracies",
+            "rewards/image_margins",
+            "rewards/image_accuracies",
+            "logps/chosen",
+            "logps/rejected",
+        )
+    },
     "completions/mean_length": "tokens",
     "completions/clipped_ratio": "clipped",
     "grad_norm": "grad_norm",

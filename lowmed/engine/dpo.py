@@ -1,4 +1,4 @@
-"""DPO, mDPO and SimPO: TRL's DPO trainer with lowmed's loss and batches. Each prompt is read once for its completions."""
+"""DPO, mDPO and SimPO: TRL's DPO trainer with lowmed's loss. Each prompt is read once for its completions."""
 
 import logging
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from trl.trainer.utils import use_adapter
 
 from lowmed.engine import argument_names, chat
 from lowmed.engine.job import TrainingJob
+from lowmed.engine.preference_rows import Batch, PreferenceCollator, alter, pair_of_row
 from lowmed.engine.prefix import decode, packing
 from lowmed.engine.prefix.sampling import unwrapped
-from lowmed.engine.preference_rows import TYPE_IDS, Batch, PreferenceCollator, alter, pair_of_row
 from lowmed.engine.resumable import LoadsTrainedAdapter
 from lowmed.errors import SetupError
 from lowmed.methods import DpoSpec
@@ -31,9 +31,7 @@ def build(job: TrainingJob) -> "PreferenceTrainer":
     method, loaded, rows = job.recipe.method, job.loaded, job.rows
     assert isinstance(method, DpoSpec)
     if loaded.backend == "unsloth":
-        raise SetupError(
-            "DPO runs with transformers only", "model.backend", "use model.backend=transformers"
-        )
+        raise SetupError("DPO runs with transformers only", "model.backend", "use model.backend=transformers")
     family = job.recipe.prompts.training
     shares_prompts = decode.supports(unwrapped(loaded.model))
     if not shares_prompts and (loaded.vision_cache or loaded.family.text_only):  # else stated when it was loaded
@@ -113,7 +111,10 @@ class PreferenceTrainer(LoadsTrainedAdapter, DPOTrainer):  # type: ignore[misc] 
     def _reference_log_probs(self, inputs: Batch) -> torch.Tensor:
         model = self.accelerator.unwrap_model(self.model)
         name = REFERENCE if REFERENCE in model.peft_config else None  # None: the adapter is off
-        with use_adapter(model, name), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+        with (
+            use_adapter(model, name),
+            disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
+        ):
             log_probs, _entropy = self._log_probs(self.model, inputs)
         return log_probs.sum(dim=1)
 
@@ -135,7 +136,9 @@ class PreferenceTrainer(LoadsTrainedAdapter, DPOTrainer):  # type: ignore[misc] 
             outputs = model(**inputs, labels=labels, fused_lm_head=True, use_cache=False)
         return outputs.log_probs, outputs.entropy
 
-    def _record(self, rewards: torch.Tensor, policy: torch.Tensor, altered: torch.Tensor, entropy: torch.Tensor) -> None:
+    def _record(
+        self, rewards: torch.Tensor, policy: torch.Tensor, altered: torch.Tensor, entropy: torch.Tensor
+    ) -> None:
         """Add the figures of a forward pass to the metrics of the step, under TRL's names."""
         chosen, rejected, other = _parts(rewards.detach(), altered)
         figures = {
@@ -198,5 +201,5 @@ def simpo(means: torch.Tensor, method: DpoSpec) -> tuple[torch.Tensor, torch.Ten
 def _parts(values: torch.Tensor, altered: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Values of the chosen, the rejected, and the chosen completions with altered images."""
     pairs = (len(values) - len(altered)) // 2
-    chosen, rejected, other = values.split([pairs, pairs, len(altered)])
+    chosen, rejected, other = torch.split(values, [pairs, pairs, len(altered)])
     return chosen, rejected, other

@@ -128,7 +128,9 @@ class PreferenceCollator:
             these are lists, one entry for each completion, and prompts are padded on the left.
         """
         numbers = [example["row"] for example in examples]
-        prompts = [(self.rows[number], example.get("images") or []) for number, example in zip(numbers, examples, strict=True)]
+        prompts = [
+            (self.rows[number], example.get("images") or []) for number, example in zip(numbers, examples, strict=True)
+        ]
         completions = [self.pairs[number].chosen for number in numbers]
         completions += [self.pairs[number].rejected for number in numbers]
         prompt_of = [*range(len(numbers)), *range(len(numbers))]
@@ -145,7 +147,9 @@ class PreferenceCollator:
         batch["altered"] = torch.tensor(altered, dtype=torch.long)
         return batch
 
-    def _encode(self, prompts: list[tuple[TrainingRow, list[Any]]], prompt_of: list[int], completions: list[str]) -> Batch:
+    def _encode(
+        self, prompts: list[tuple[TrainingRow, list[Any]]], prompt_of: list[int], completions: list[str]
+    ) -> Batch:
         if not self.shared_prompts:
             prompts, prompt_of = [prompts[number] for number in prompt_of], list(range(len(prompt_of)))
         encoded = self._encode_prompts(prompts)
@@ -156,7 +160,7 @@ class PreferenceCollator:
         pad = self.loaded.tokenizer.pad_token_id
         completion_ids = torch.tensor([[*one, *[pad] * (longest - len(one))] for one in ids])
         mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in ids])
-        joined = {
+        joined: Batch = {
             "input_ids": torch.cat([fields["input_ids"], completion_ids], dim=1),
             "attention_mask": torch.cat([fields["attention_mask"], mask], dim=1),
             **{name: torch.cat([values, torch.zeros_like(mask)], dim=1) for name, values in types.items()},

@@ -9,8 +9,8 @@ class LoadsTrainedAdapter:
     """A trainer with one correction of a method of transformers.
 
     transformers' `_load_from_checkpoint` loads only adapters in subfolders if there are any, since
-    https://github.com/huggingface/transformers/pull/30505. TRL saves its copy of the initial adapter in a subfolder, and
-    the trained adapter next to it. No report of this problem known.
+    https://github.com/huggingface/transformers/pull/30505. TRL saves its copy of the initial adapter in a subfolder,
+    and the trained adapter next to it. No report of this problem known.
     """
 
     model: Any

@@ -26,7 +26,9 @@ from lowmed.sample import Sample
 
 LENGTH_RATIO = 1.5  # of the tokens of the two completions of a pair; our choice
 Row = Mapping[str, Any]
-Use = Literal["right", "wrong", "truncated", "not in full form", "unread", "reasoning comes to another answer", "free text"]
+Use = Literal[
+    "right", "wrong", "truncated", "not in full form", "unread", "reasoning comes to another answer", "free text"
+]
 Lack = Literal["no right completion", "no wrong completion", "none of similar length"]
 
 
@@ -76,7 +78,7 @@ def pairs_of_probe(folder: Path, per_question: int) -> PairsReport:
         per_question: most pairs of a question.
 
     Raises:
-        RunError: it is no probe, or holds completions of held-out questions.
+        RunError: it holds something else than a probe, or completions of held-out questions.
         DataError: no question gives a pair.
     """
     rows, completion_format = _sampled(folder)

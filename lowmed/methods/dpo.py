@@ -43,14 +43,14 @@ class DpoSpec(MethodSpec):
     )
     loss_type: Literal["sigmoid", "simpo"] = Field(
         "sigmoid",
-        description="`sigmoid`: DPO, the pair against the reference; `simpo`: mean log-probabilities per token, without "
-        "a reference",
+        description="`sigmoid`: DPO, the pair against the reference; `simpo`: mean log-probabilities per token, "
+        "without a reference",
         json_schema_extra=counterpart("DPOConfig: loss_type", "CPOConfig: loss_type"),
     )
     beta: Annotated[float, Field(gt=0)] = Field(
         0.1,
-        description="factor of the log-probabilities; a larger one keeps the model nearer to the reference. For `simpo` "
-        "2 to 2.5 are usual",
+        description="factor of the log-probabilities; a larger one keeps the model nearer to the reference. For "
+        "`simpo` 2 to 2.5 are usual",
         json_schema_extra=counterpart("DPOConfig: beta", "CPOConfig: beta"),
     )
     simpo_gamma: Weight = Field(

@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 from trl import DPOTrainer
 
 from lowmed import prompt
+from lowmed.data.image.policy import prepare
 from lowmed.data.pairs import Pair
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, device, dpo, load, patches, preference_rows, training_data
@@ -22,7 +23,7 @@ from lowmed.nano import phantom
 from lowmed.plan.workload import Batch
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.recipe.io import load_recipe
-from lowmed.sample import without_images
+from lowmed.sample import Sample, without_images
 
 MODEL = ModelSpec(name="nano", load_in="16bit")
 FAMILY = prompt.family("reasoning")
@@ -175,29 +176,33 @@ def naive_log_probs(nano: load.Loaded, sample: Any, image: Any, completion: str)
     count = len(nano.tokenizer(completion + chat.turn_end(nano.tokenizer), add_special_tokens=False)["input_ids"])
     inputs = nano.processor(text=[text], images=[image] if image else None, return_tensors="pt")
     logits = nano.model(**inputs).logits[0, :-1].log_softmax(-1)
-    return logits.gather(-1, inputs["input_ids"][0, 1:, None])[-count:, 0]
+    log_probs: torch.Tensor = logits.gather(-1, inputs["input_ids"][0, 1:, None])[-count:, 0]
+    return log_probs
 
 
 def image_of(nano: load.Loaded, sample: Any) -> Any:
-    return training_data.prepare(phantom.open_image(sample.images[0]), nano.policy)
+    return prepare(phantom.open_image(sample.images[0]), nano.policy)
+
+
+def altered_question(nano: load.Loaded, control: str, sample: Sample, split: DataSplit) -> tuple[Sample, Any]:
+    """The question with the altered image of a control, and that image."""
+    if control == "blind":
+        return without_images(sample), None
+    if control == "grey":
+        return sample, controls.grey(image_of(nano, sample))
+    return sample, image_of(nano, controls.shuffled([sample], split.train)[0])
 
 
 @pytest.mark.parametrize("control", ["blind", "grey", "shuffled"])
 def test_the_loss_of_mdpo_equals_its_formula(control: str, nano: load.Loaded, trainers: Builder) -> None:
-    ours, _, split = trainers(
-        "method.image_weight=0.7", "method.anchor_weight=1.3", f"method.image_control={control}"
-    )
+    ours, _, split = trainers("method.image_weight=0.7", "method.anchor_weight=1.3", f"method.image_control={control}")
     loss = ours._compute_loss(nano.model, batch(ours))
     slope = gradient(nano.model, loss)
     losses = []
     for row in ours.data_collator.rows:
         sample, pair = row.sample, split.pairs[row.sample.id][0]
         image = image_of(nano, sample)
-        other, other_image = {
-            "blind": lambda: (without_images(sample), None),
-            "grey": lambda: (sample, controls.grey(image)),
-            "shuffled": lambda: (sample, image_of(nano, controls.shuffled([sample], split.train)[0])),
-        }[control]()
+        other, other_image = altered_question(nano, control, sample, split)
         ratios = []
         for question, shown, text in (
             (sample, image, pair.chosen), (sample, image, pair.rejected), (other, other_image, pair.chosen),
@@ -223,7 +228,8 @@ def test_the_loss_of_simpo_equals_its_formula_and_needs_no_reference(nano: load.
     losses = []
     for row in ours.data_collator.rows:
         pair, image = split.pairs[row.sample.id][0], image_of(nano, row.sample)
-        chosen, rejected = (naive_log_probs(nano, row.sample, image, text).mean() for text in (pair.chosen, pair.rejected))
+        texts = pair.chosen, pair.rejected
+        chosen, rejected = (naive_log_probs(nano, row.sample, image, text).mean() for text in texts)
         losses.append(-logsigmoid(2.5 * chosen - 2.5 * rejected - 1.4))
     expected = torch.stack(losses).mean()
     require_equal((loss, slope), (expected, gradient(nano.model, expected)))
