@@ -58,10 +58,11 @@ def cells(model: str | None, against: str) -> dict[str, Cell]:
                     "task": "grpo", "tokens": tokens, "group": group, "updates": updates,
                     "questions": 1 if name == "mid" else 2, "new_tokens": 64 if small else 128,
                 }  # fmt: skip
-            result[f"sft/{shown}/{tokens}"] = common | {
-                "task": "sft", "tokens": tokens, "group": 0, "questions": 4 if name == "mid" else 8,
-                "updates": 2 * updates,  # two epochs over the same questions
-            }  # fmt: skip
+            for task in ("sft", "dpo"):
+                result[f"{task}/{shown}/{tokens}"] = common | {
+                    "task": task, "tokens": tokens, "group": 0, "questions": 4 if name == "mid" else 8,
+                    "updates": 2 * updates,  # two epochs over the same questions
+                }  # fmt: skip
     if against == "unsloth":
         return {f"{name}/unsloth": cell for name, cell in result.items()}
     return dict(sorted(result.items(), key=lambda item: (item[1]["model"] == "mid", item[1]["tokens"])))
@@ -141,7 +142,7 @@ def measure(cell: Cell, report: Callable[[dict[str, Any]], None] = lambda _resul
             for _ in range(cell["updates"]):
                 for name, side in sides.items():
                     rows[name].append(side.update())
-                    if cell["task"] == "grpo":  # an epoch of SFT has a figure at its end only
+                    if cell["task"] == "grpo":  # an epoch of the others has a figure at its end only
                         report(result())
     return result()
 
@@ -157,7 +158,7 @@ def written_model(model: str, where: Path) -> str:
 
 
 def _summary(cell: Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    if cell["task"] == "sft":  # two epochs: first with new images, then with cached ones
+    if cell["task"] != "grpo":  # two epochs: first with new images, then with cached ones
         half = len(rows) // 2
         passes = rows[1:half] or rows[:half], rows[half:]  # without the first step, if there are more
         epochs = [half * statistics.median(row["seconds"]["all"] for row in of_pass) for of_pass in passes]

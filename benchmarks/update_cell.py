@@ -9,24 +9,30 @@ import numpy
 from PIL import Image
 
 from lowmed import nano
+from lowmed.data.pairs import Pair
 from lowmed.data.split import DataSplit
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
 QUESTIONS_PER_IMAGE = 2
+RECIPES = {"grpo": "rarl", "sft": "rarl-sft", "dpo": "dpo"}
 CAP_GIB = 40  # of GPU memory, even if there is more
 # About 64 million parameters, with the depth and width of Qwen2-VL-2B's tower and language model in proportion.
 MID_TEXT = {"hidden_size": 384, "intermediate_size": 2240, "num_hidden_layers": 14, "num_attention_heads": 12,
             "num_key_value_heads": 2}  # fmt: skip
 MID_VISION = {"depth": 16, "embed_dim": 320, "hidden_size": 384, "num_heads": 16, "mlp_ratio": 4}
 
+# About 60 tokens each.
+_THOUGHT = "The image shows a structure with a clear border, and the density of this structure is lower than around it."
+PAIR = Pair(*(f"<think>{_THOUGHT} {end}</think><answer>{end}</answer>" for end in ("yes", "no")))
+
 Cell = dict[str, Any]
 
 
 def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
     """The recipe of a cell: a shipped one with the changes that a fair comparison needs."""
-    grpo = cell["task"] != "sft"
+    grpo = cell["task"] == "grpo"
     settings = [
         f"model.load_in={cell['load_in']}", f"model.max_image_tokens={max(cell['tokens'], 4)}",
         f"model.backend={'unsloth' if side == 'unsloth' else 'transformers'}",
@@ -45,7 +51,9 @@ def recipe_of(cell: Cell, side: str, folder: Path) -> Recipe:
             "method.skip_zero_variance_groups=false", "method.mask_truncated_completions=false",
             "method.canary_steps=null",
         ]  # fmt: skip
-    recipe = load_recipe("rarl" if grpo else "rarl-sft", settings, nano=cell["model"] == "nano")
+    if cell["task"] == "dpo":
+        settings += ["lora={rank: 8, alpha: 16}"]
+    recipe = load_recipe(RECIPES[cell["task"]], settings, nano=cell["model"] == "nano")
     rows = recipe.method.rows_per_step
     forward = max(size for size in range(1, 9) if rows % size == 0)  # TRL's default is 8
     return recipe.model_copy(
@@ -81,7 +89,8 @@ def data_of(cell: Cell) -> DataSplit:
         )
         for row in range(count)
     )
-    return DataSplit("noise", samples, {}, {}, {}, open_image, "noise")
+    pairs = {sample.id: (PAIR,) for sample in samples}
+    return DataSplit("noise", samples, {}, {}, {}, open_image, "noise", pairs=pairs)
 
 
 def _mid(folder: Path) -> Path:

@@ -23,7 +23,7 @@ from update_meter import Meter, instrument
 from lowmed import nano, prompt, rewards
 from lowmed.data.split import DataSplit
 from lowmed.engine import device
-from lowmed.methods import GrpoSpec
+from lowmed.methods import DpoSpec, GrpoSpec
 from lowmed.models.qwen_vl import QWEN2_VL
 from lowmed.recipe import Recipe
 from lowmed.run import Run, create_run
@@ -132,6 +132,13 @@ def train_with_trl(
             train_dataset=datasets.Dataset.from_list(lines),
             processing_class=processor,
         )
+    elif isinstance(method, DpoSpec):
+        trainer = trl.DPOTrainer(
+            model=model,
+            args=trl.DPOConfig(beta=method.beta, max_length=None, train_sampling_strategy="sequential", **common),
+            train_dataset=datasets.Dataset.from_list([_pair(line, rows, data_split) for line in lines]),
+            processing_class=processor,
+        )
     else:
         trainer = trl.SFTTrainer(
             model=model,
@@ -151,6 +158,13 @@ def _line(number: int, row: Any, family: Any, data_split: DataSplit) -> dict[str
     completion = [{"role": "assistant", "content": prompt.reference_completion(family, row.sample)}]
     images = [data_split.open_image(name).convert("RGB") for name in row.sample.images]
     return {"prompt": [{"role": "user", "content": text}], "completion": completion, "images": images, "row": number}
+
+
+def _pair(line: dict[str, Any], rows: list[Any], data_split: DataSplit) -> dict[str, Any]:
+    [pair] = data_split.pairs[rows[line["row"]].sample.id]
+    texts = {"chosen": pair.chosen, "rejected": pair.rejected}
+    turns = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
+    return {"prompt": line["prompt"], "images": line["images"], **turns}
 
 
 def _functions(recipe: Recipe, rows: list[Any], train: Sequence[Sample]) -> list[Callable[..., list[float | None]]]:

@@ -15,6 +15,7 @@ GRPO = """| model | image tokens | G | steps | generate | score | train | step |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 SFT = """| model | image tokens | steps per epoch | first epoch | later epoch | first × | later × | peak GiB |
 | --- | --- | --- | --- | --- | --- | --- | --- |"""
+DPO = SFT.replace("| model |", "| DPO, model |")
 NOTHING = "Not yet measured."
 
 
@@ -38,7 +39,7 @@ def tables(cells: Sequence[dict[str, Any]], against: str) -> str:
     if not compared:
         return NOTHING
     parts = []
-    for task, head, shown in (("grpo", GRPO, _grpo), ("sft", SFT, _sft)):
+    for task, head, shown in (("grpo", GRPO, _grpo), ("sft", SFT, _epochs), ("dpo", DPO, _epochs)):
         lines = [
             shown(cell, against)
             for cell in _ordered(stored for stored in compared if stored["settings"]["task"] == task)
@@ -91,7 +92,7 @@ def _grpo(cell: dict[str, Any], against: str) -> str:
     return row([settings["model"], settings["tokens"], settings["group"], timed, *phases, *ratios, _peak(ours, other)])
 
 
-def _sft(cell: dict[str, Any], against: str) -> str:
+def _epochs(cell: dict[str, Any], against: str) -> str:
     settings, ours, other = cell["settings"], cell["sides"]["lowmed"], cell["sides"][against]
     pairs = list(zip(ours["epoch_s"], other["epoch_s"], strict=True))
     seconds = [f"{first:.2f} / {second:.2f}" for first, second in pairs]

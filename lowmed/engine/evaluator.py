@@ -39,7 +39,7 @@ def evaluate(
     """Generate the missing completions, and write report.json from all stored ones.
 
     Args:
-        target: the model; a base model next to a tuned one gets no controls.
+        target: the model. A base model next to a tuned one gets controls only if the run was trained to use the image.
         data_split: the questions.
         seen: how they relate to the run's training.
         folder: folder of the evaluation.
@@ -64,7 +64,9 @@ def evaluate(
         results_folder.open_folder(folder, settings)
         for system, adapter in target.adapters.items():
             is_baseline = system == "base" and len(target.adapters) > 1
-            conditions = runner.list_conditions(data_split, controls=0 if is_baseline else controls, samples=samples)
+            reliance_is_the_result = bool(target.run and target.run.recipe.method.altered_image)
+            controlled = 0 if is_baseline and not reliance_is_the_result else controls
+            conditions = runner.list_conditions(data_split, controls=controlled, samples=samples)
             load_answerer = partial(_load_answerer, target, adapter, url)
             with progress(f"eval {system}", runner.total(conditions)) as advance:
                 runner.run_conditions(
