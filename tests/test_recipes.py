@@ -20,7 +20,9 @@ from lowmed.errors import RecipeError
 from lowmed.evaluation.judge_calibration import agreement
 from lowmed.judge import CLINICAL, Judge, calibration
 from lowmed.judge.records import Attacks, RubricCalibration
-from lowmed.methods import GrpoSpec
+from lowmed.methods import DpoSpec, GrpoSpec
+from lowmed.nano import phantom
+from lowmed.prompt import reference_completion
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import dump_recipe, find_recipe, load_recipe, shipped_recipes
 from lowmed.recipe.raw import read_raw
@@ -103,6 +105,7 @@ def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
     import transformers
     import trl
     from peft import LoraConfig, PeftModel
+    from trl.experimental import cpo
 
     arguments = {
         "PreTrainedModel.from_pretrained": inspect.signature(transformers.PreTrainedModel.from_pretrained).parameters,
@@ -115,7 +118,8 @@ def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
     }
     for module, names in (
         (transformers, ("TrainingArguments", "BitsAndBytesConfig")),
-        (trl, ("GRPOConfig", "SFTConfig", "GRPOTrainer", "SFTTrainer")),
+        (trl, ("GRPOConfig", "SFTConfig", "DPOConfig", "GRPOTrainer", "SFTTrainer", "DPOTrainer")),
+        (cpo, ("CPOConfig",)),
     ):
         arguments |= {name: inspect.signature(getattr(module, name)).parameters for name in names}
     rows = recipe_keys.counterparts(Recipe.model_json_schema())
@@ -224,9 +228,11 @@ def test_mistakes_in_a_custom_prompt_family_are_reported_by_line(tmp_path: Path)
     assert edited.digest != recipe.digest
 
 
+PAIRED = ("dpo", "mdpo", "simpo")
 TINY = ["--nano", "method.max_steps=2", "eval.max_new_tokens=32"]
 SMALL = {
     "sft": ["method.prompts_per_step=2"],
+    "dpo": ["method.prompts_per_step=2", "data.pairs=pairs.jsonl"],
     "grpo": ["method.prompts_per_step=2", "method.num_generations=2", "method.max_completion_length=32"],
 }
 
@@ -241,12 +247,36 @@ def trained(name: str, *overrides: str) -> None:
     assert result.exit_code == 0, result.output
 
 
+def write_pairs(file: Path, recipe: Recipe) -> None:
+    texts = {one.id: reference_completion(recipe.prompts.training, one) for one in phantom.samples("train", 8)}
+    rows = [{"id": name, "chosen": text, "rejected": f"{text} No."} for name, text in texts.items()]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def test_recipes_for_pairs_name_the_commands_that_make_them() -> None:
+    paired = [name for name in SHIPPED if load_recipe(name).method.trains_on_pairs]
+    assert paired == sorted(PAIRED)
+    for name in paired:
+        text = find_recipe(name).read_text()
+        assert "lowmed probe" in text
+        assert "lowmed data pairs" in text
+
+
+def test_mdpo_is_dpo_with_two_more_terms() -> None:
+    plain, terms = load_recipe("dpo"), load_recipe("mdpo")
+    assert (plain.model, plain.lora, plain.data, plain.prompts) == (terms.model, terms.lora, terms.data, terms.prompts)
+    changed = {key for key in DpoSpec.model_fields if getattr(plain.method, key) != getattr(terms.method, key)}
+    assert changed == {"image_weight", "anchor_weight"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name not in JUDGED])
 def test_every_recipe_runs_on_nano(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    trained(name)
     recipe = load_recipe(name, nano=True)
+    if recipe.method.trains_on_pairs:
+        write_pairs(tmp_path / "pairs.jsonl", recipe)
+    trained(name)
     record = json.loads(Path("run/run.json").read_text())
     assert (record["status"], record["steps"]) == ("finished", 2)
     assert record["prompt_digests"] == {"train": recipe.prompts.training.digest, "infer": recipe.prompts.asking.digest}

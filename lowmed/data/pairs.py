@@ -93,6 +93,9 @@ def select_pairs(
     ]
     if left := len(rows) - count:
         lines.append(f"{left:,} pairs left out, because their questions are")
+    both = sum(_outcome(pair.rejected, sample) == "correct" for sample in kept for pair in pairs[sample.id])
+    if both:
+        lines.append(f"{both:,} of {count:,} rejected completions have the right answer too; these pairs teach style")
     return PairSelection(kept, pairs, tuple(lines))
 
 
@@ -161,8 +164,7 @@ def _require_right(file: Path, rows: Sequence[PairRow], samples: Mapping[str, Sa
     wrong = [
         row
         for row in rows
-        if (sample := samples[row.id]).kind != "text"
-        and answer.grade(answer.read(row.pair.chosen, sample), sample).outcome == "incorrect"
+        if samples[row.id].kind != "text" and _outcome(row.pair.chosen, samples[row.id]) == "incorrect"
     ]
     if wrong:
         raise DataError(
@@ -170,3 +172,7 @@ def _require_right(file: Path, rows: Sequence[PairRow], samples: Mapping[str, Sa
             f"{wrong[0].where}, id {wrong[0].id}; {file}",
             "correct or remove these pairs; or, where the gold answers cannot be graded, data.allow_wrong_chosen=true",
         )
+
+
+def _outcome(completion: str, sample: Sample) -> answer.Outcome:
+    return answer.grade(answer.read(completion, sample), sample).outcome

@@ -4,7 +4,6 @@ No human labels them: the gold answers do. Both completions are in full form and
 teaches the answer and neither tags nor length.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -153,9 +152,10 @@ def _distinct(rows: Sequence[Row]) -> list[Row]:
 
 def _pairs(right: Sequence[Row], wrong: Sequence[Row], most: int) -> list[PairedRow]:
     def gap(pair: tuple[Row, Row]) -> float:
-        return abs(math.log(pair[0]["tokens"] / pair[1]["tokens"]))
+        shorter, longer = sorted(row["tokens"] for row in pair)
+        return float(longer / shorter)
 
-    candidates = [pair for pair in product(right, wrong) if gap(pair) <= math.log(LENGTH_RATIO)]
+    candidates = [pair for pair in product(right, wrong) if gap(pair) <= LENGTH_RATIO]
     candidates.sort(key=lambda pair: (gap(pair), pair[0]["completion"], pair[1]["completion"]))
     used: set[str] = set()
     result: list[PairedRow] = []

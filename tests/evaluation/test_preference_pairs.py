@@ -1,0 +1,109 @@
+"""Pairs of a probe: which completions become chosen and rejected ones, and from which folders none are made."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lowmed import prompt
+from lowmed.data.split import DataSplit, training_questions_only
+from lowmed.errors import DataError, RunError
+from lowmed.evaluation import results_folder
+from lowmed.evaluation.controls import REAL, SAMPLED
+from lowmed.evaluation.metrics import prediction
+from lowmed.evaluation.preference_pairs import PairsReport, pairs_of_probe
+from lowmed.evaluation.report import eval_settings
+from lowmed.nano import phantom
+from lowmed.recipe import ModelSpec
+from lowmed.sample import Sample
+
+SAMPLE = Sample("1", "Is there a lesion?", "yes", "closed", "g1", "phantom")
+OTHER = Sample("2", "Where is the lesion?", "upper left", "open", "g2", "phantom")
+SPLIT = DataSplit("phantom", (SAMPLE, OTHER), {}, {}, {}, phantom.open_image, "digest")
+Completion = tuple[str, int] | tuple[str, int, str]
+
+
+def said(thought: str, text: str) -> str:
+    return f"<think>{thought}</think><answer>{text}</answer>"
+
+
+RIGHT, WRONG = said("I see a bright lesion.", "yes"), said("I see dark lung only.", "no")
+
+
+def probed(folder: Path, *completions: Sequence[Completion], split: DataSplit = SPLIT) -> Path:
+    """A probe's folder with these completions of the first questions: text, tokens, and finish reason if not stop."""
+    data_split = training_questions_only(split, 10) if split is SPLIT else split
+    settings = eval_settings(ModelSpec(), prompt.family("reasoning"), data_split, max_new_tokens=64, seen="")
+    results_folder.open_folder(folder, settings)
+    [part] = data_split.held_out
+    for sample, of_sample in zip((SAMPLE, OTHER), completions, strict=False):
+        rows = [prediction(sample, part, text, tokens, *(end or ("stop",))) for text, tokens, *end in of_sample]
+        results_folder.append_rows(results_folder.completions_file(folder, "base", SAMPLED), rows)
+        results_folder.append_rows(results_folder.completions_file(folder, "base", REAL), rows[:1])
+    return folder
+
+
+def texts(report: PairsReport) -> list[tuple[str, str]]:
+    return [(row.pair.chosen, row.pair.rejected) for row in report.pairs]
+
+
+def test_right_and_wrong_completions_in_full_form_are_paired_by_length(tmp_path: Path) -> None:
+    longer = said("I see a bright lesion in the middle of it.", "yes")
+    longer_wrong = said("I see dark lung only, on both of the sides.", "no")
+    rows: list[Completion] = [(WRONG, 20), (RIGHT, 19), (longer, 30), (longer_wrong, 31), (RIGHT, 19)]
+    report = pairs_of_probe(probed(tmp_path / "p", rows), per_question=5)
+    assert texts(report) == [(longer, longer_wrong), (RIGHT, WRONG)]
+    assert report.completions == {"right": 3, "wrong": 2}
+    assert texts(pairs_of_probe(tmp_path / "p", per_question=1)) == [(longer, longer_wrong)]
+    assert report.mean_tokens == (24.5, 25.5)
+
+
+@pytest.mark.parametrize(("tokens", "pairs"), [(30, 1), (31, 0)])
+def test_neither_completion_has_more_than_one_and_a_half_times_the_tokens(
+    tokens: int, pairs: int, tmp_path: Path
+) -> None:
+    usable: list[Completion] = [(said("I see it at the top.", "upper left"), 20), (said("I see it here.", "right"), 20)]
+    report = pairs_of_probe(probed(tmp_path / "p", [(RIGHT, 20), (WRONG, tokens)], usable), per_question=2)
+    assert Counter(row.id for row in report.pairs)["1"] == pairs
+    assert report.without == ({} if pairs else {"none of similar length": 1})
+
+
+UNUSED = {
+    "truncated": (RIGHT, 20, "length"),
+    "not in full form": ("<answer>yes</answer>", 20),
+    "unread": (said("I see a bright lesion.", "maybe or maybe not"), 20),
+    "reasoning comes to another answer": (said("There is no lesion. The answer is no.", "yes"), 20),
+}
+
+
+@pytest.mark.parametrize("use", UNUSED)
+def test_other_completions_are_neither_chosen_nor_rejected(use: str, tmp_path: Path) -> None:
+    folder = probed(tmp_path / "p", [UNUSED[use], (RIGHT, 20), (WRONG, 20)])
+    report = pairs_of_probe(folder, per_question=5)
+    assert texts(report) == [(RIGHT, WRONG)]
+    assert report.completions == {use: 1, "right": 1, "wrong": 1}
+
+
+def test_two_tags_are_not_in_full_form(tmp_path: Path) -> None:
+    twice = RIGHT + "<answer>no</answer>"
+    with pytest.raises(DataError, match="no right completion 1"):
+        pairs_of_probe(probed(tmp_path / "p", [(twice, 20), (WRONG, 20)]), per_question=2)
+
+
+def test_completions_of_held_out_questions_are_refused(tmp_path: Path) -> None:
+    held_out = replace(SPLIT, train=(), held_out={"test": (SAMPLE,)}, images_in_train={"test": frozenset()},
+                       images_in_published_train={"test": frozenset()})  # fmt: skip
+    folder = probed(tmp_path / "p", [(RIGHT, 20), (WRONG, 20)], split=held_out)
+    with pytest.raises(RunError, match=r"completions of held-out questions \(test\), which are never trained on"):
+        pairs_of_probe(folder, per_question=2)
+
+
+def test_a_folder_without_a_probe_or_without_its_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        pairs_of_probe(tmp_path, per_question=2)
+    folder = probed(tmp_path / "p", [(RIGHT, 20)])
+    results_folder.completions_file(folder, "base", SAMPLED).unlink()
+    with pytest.raises(RunError, match="no sampled completions"):
+        pairs_of_probe(folder, per_question=2)
