@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lowmed.api.extend import extend_training
     from lowmed.api.inspect import inspect
     from lowmed.api.merge import merge
+    from lowmed.api.pairs import make_pairs
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
     from lowmed.api.rewards import trust_reward
@@ -56,6 +57,7 @@ _MODULES = {
     "extend_training": "lowmed.api.extend",
     "list_runs": "lowmed.api.runs",
     "load_recipe": "lowmed.recipe.io",
+    "make_pairs": "lowmed.api.pairs",
     "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
@@ -91,6 +93,7 @@ __all__ = [
     "inspect",
     "list_runs",
     "load_recipe",
+    "make_pairs",
     "merge",
     "open_run",
     "prepare",

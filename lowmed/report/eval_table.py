@@ -131,13 +131,17 @@ def training(run: Run) -> dict[str, str]:
     """Effect and cost of a run's training, label -> text."""
     record, rows = run.record, run.rows("metrics.jsonl")
     result = {}
-    for name in ("reward", "loss"):
+    shown = {"reward": "reward", "loss": "loss"}
+    if run.recipe.method.trains_on_pairs:
+        shown = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "pairs right"}
+    for name, label in shown.items():
         values = [row[name] for row in rows if name in row]
         if values:
             first, last = values[:STEPS_AVERAGED], values[-STEPS_AVERAGED:]
-            result[f"{name}, first {len(first)} and last {len(last)} steps"] = (
+            result[f"{label}, first {len(first)} and last {len(last)} steps"] = (
                 f"{sum(first) / len(first):.3f} -> {sum(last) / len(last):.3f}"
             )
+        if name == "reward" and values:
             break
     result["training time"] = f"{record.seconds or 0:.0f} s, {record.steps or 0} steps on {record.card or 'unknown'}"
     result["peak memory"] = f"{record.peak_gib or 0:.2f} GiB"

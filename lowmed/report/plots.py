@@ -8,10 +8,13 @@ from typing import Any
 Row = Mapping[str, Any]
 INK = "#010203"  # placeholder for the page's text color, so that one drawing fits light, dark and print
 COLORS = ("#2a7de1", "#e07b28", "#2f9e63", "#b04ac0", "#d1495b")
-# Title -> metrics in it. Names are those of metrics.jsonl; a name that ends in / selects all with that prefix.
+# Title -> metrics in it. Names are those of metrics.jsonl; a name that ends in / selects all others with that prefix.
 FIGURES: Mapping[str, tuple[str, ...]] = {
     "Loss": ("loss",),
     "Reward": ("reward", "rewards/"),
+    "Margin of the chosen completion": ("rewards/margins", "rewards/image_margins"),
+    "Chosen completion ahead (share of pairs)": ("rewards/accuracies", "rewards/image_accuracies"),
+    "Log-probability of a completion": ("logps/",),
     "Reward by source": ("source/",),
     "Token accuracy": ("token_accuracy",),
     "Reward spread within groups": ("reward_std",),
@@ -38,10 +41,10 @@ def curves(metrics: Sequence[Row]) -> dict[str, str]:
     # A reward is None in a step without a sample that it applies to.
     names = list(dict.fromkeys(name for row in metrics for name, value in row.items() if value is not None))
     result = {}
+    listed = {name for wanted in FIGURES.values() for name in wanted}
     for title, wanted in FIGURES.items():
-        drawn = [
-            name for name in names if any(name == one or (one.endswith("/") and name.startswith(one)) for one in wanted)
-        ]
+        prefixes = tuple(one for one in wanted if one.endswith("/"))
+        drawn = [name for name in names if name in wanted or (name.startswith(prefixes) and name not in listed)]
         if drawn:
             lines = {name: [(row["step"], row[name]) for row in metrics if row.get(name) is not None] for name in drawn}
             result[title] = _draw(title, lines)

@@ -25,11 +25,11 @@ SPLIT = DataSplit("phantom", (SAMPLE, OTHER), {}, {}, {}, phantom.open_image, "d
 Completion = tuple[str, int] | tuple[str, int, str]
 
 
-def said(thought: str, text: str) -> str:
+def turn(thought: str, text: str) -> str:
     return f"<think>{thought}</think><answer>{text}</answer>"
 
 
-RIGHT, WRONG = said("I see a bright lesion.", "yes"), said("I see dark lung only.", "no")
+RIGHT, WRONG = turn("I see a bright lesion.", "yes"), turn("I see dark lung only.", "no")
 
 
 def probed(folder: Path, *completions: Sequence[Completion], split: DataSplit = SPLIT) -> Path:
@@ -50,8 +50,8 @@ def texts(report: PairsReport) -> list[tuple[str, str]]:
 
 
 def test_right_and_wrong_completions_in_full_form_are_paired_by_length(tmp_path: Path) -> None:
-    longer = said("I see a bright lesion in the middle of it.", "yes")
-    longer_wrong = said("I see dark lung only, on both of the sides.", "no")
+    longer = turn("I see a bright lesion in the middle of it.", "yes")
+    longer_wrong = turn("I see dark lung only, on both of the sides.", "no")
     rows: list[Completion] = [(WRONG, 20), (RIGHT, 19), (longer, 30), (longer_wrong, 31), (RIGHT, 19)]
     report = pairs_of_probe(probed(tmp_path / "p", rows), per_question=5)
     assert texts(report) == [(longer, longer_wrong), (RIGHT, WRONG)]
@@ -64,7 +64,7 @@ def test_right_and_wrong_completions_in_full_form_are_paired_by_length(tmp_path:
 def test_neither_completion_has_more_than_one_and_a_half_times_the_tokens(
     tokens: int, pairs: int, tmp_path: Path
 ) -> None:
-    usable: list[Completion] = [(said("I see it at the top.", "upper left"), 20), (said("I see it here.", "right"), 20)]
+    usable: list[Completion] = [(turn("I see it at the top.", "upper left"), 20), (turn("I see it here.", "right"), 20)]
     report = pairs_of_probe(probed(tmp_path / "p", [(RIGHT, 20), (WRONG, tokens)], usable), per_question=2)
     assert Counter(row.id for row in report.pairs)["1"] == pairs
     assert report.without == ({} if pairs else {"none of similar length": 1})
@@ -73,8 +73,8 @@ def test_neither_completion_has_more_than_one_and_a_half_times_the_tokens(
 UNUSED = {
     "truncated": (RIGHT, 20, "length"),
     "not in full form": ("<answer>yes</answer>", 20),
-    "unread": (said("I see a bright lesion.", "maybe or maybe not"), 20),
-    "reasoning comes to another answer": (said("There is no lesion. The answer is no.", "yes"), 20),
+    "unread": (turn("I see a bright lesion.", "maybe or maybe not"), 20),
+    "reasoning comes to another answer": (turn("There is no lesion. The answer is no.", "yes"), 20),
 }
 
 
