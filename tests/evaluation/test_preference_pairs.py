@@ -70,7 +70,7 @@ def test_neither_completion_has_more_than_one_and_a_half_times_the_tokens(
     assert report.without == ({} if pairs else {"none of similar length": 1})
 
 
-UNUSED = {
+UNUSED: dict[str, Completion] = {
     "truncated": (RIGHT, 20, "length"),
     "not in full form": ("<answer>yes</answer>", 20),
     "unread": (turn("I see a bright lesion.", "maybe or maybe not"), 20),
