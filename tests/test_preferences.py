@@ -93,6 +93,9 @@ REFUSED = {
     "unsloth": (["--recipe", "dpo", *SMALL, "model.backend=unsloth"], "with transformers only"),
     "mDPO's terms in SimPO": (["--recipe", "simpo", *SMALL, "method.image_weight=1"], "loss_type=simpo has none"),
     "gamma in DPO": (["--recipe", "dpo", *SMALL, "method.simpo_gamma=1"], "margin of loss_type=simpo"),
+    "questions that change": (
+        ["--recipe", "dpo", *SMALL, "data.task=extraction", "data.sample_keys=true"], "the pairs answer the stored one",
+    ),
     "a held-out question": (["--recipe", "dpo", *SMALL, "data.split_by=image", "data.held_out=0.99"], "holds out"),
 }  # fmt: skip
 

@@ -155,6 +155,8 @@ class Recipe(Section):
     def _pairs_fit_the_method(self) -> "Recipe":
         if self.data.pairs is not None and not self.method.trains_on_pairs:
             raise ValueError(f"data.pairs: the method {self.method.kind} trains on no pairs; use dpo, or remove it")
+        if self.method.trains_on_pairs and self.data.sample_keys:
+            raise ValueError("data.sample_keys changes the question of each row, and the pairs answer the stored one")
         return self
 
     @property

@@ -246,6 +246,26 @@ def test_a_row_without_an_image_has_no_term_for_it(nano: load.Loaded, trainers: 
     assert torch.isfinite(ours._compute_loss(nano.model, inputs))
 
 
+def test_tokens_are_the_prompt_with_its_prefill_and_the_rest_of_the_turn(nano: load.Loaded) -> None:
+    family = replace(FAMILY, prefill="<think>")
+    [sample] = phantom.samples("train", 1)
+    [pair] = split_of((sample,)).pairs[sample.id]
+    rows = [training_data.TrainingRow(sample, 0)]
+    image = prepare(phantom.open_image(sample.images[0]), nano.policy)
+    for shared in (True, False):
+        collator = preference_rows.PreferenceCollator(nano, family, rows, [pair], None, shared_prompts=shared)
+        encoded = collator([{"row": 0, "images": [image]}])
+        for ids, mask, completion in zip(
+            encoded["input_ids"], encoded["attention_mask"], (pair.chosen, pair.rejected), strict=True
+        ):
+            text = nano.tokenizer.decode(ids[mask.bool()])
+            assert text.endswith(f"assistant\n{completion}<|im_end|>")
+            assert text.count("<think>") == 1
+        completion_ids = encoded["input_ids"][:, -encoded["completion_mask"].shape[1] :]
+        trained = nano.tokenizer.decode(completion_ids[0][encoded["completion_mask"][0].bool()])
+        assert trained == pair.chosen.removeprefix("<think>") + "<|im_end|>"
+
+
 def test_a_question_with_several_pairs_uses_the_next_one_each_time() -> None:
     samples = tuple(phantom.samples("train", 2))
     pairs = {samples[0].id: (Pair("a", "b"), Pair("c", "d")), samples[1].id: (Pair("e", "f"),)}
