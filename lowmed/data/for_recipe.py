@@ -76,8 +76,9 @@ def for_recipe(
     kept = keep_trainable(selection.kept, recipe) if filtered else selection.kept
     selected = PairSelection(kept, {})
     if filtered and recipe.method.trains_on_pairs:
-        held_out = [*data_split.dev, *(sample for part in data_split.held_out.values() for sample in part)]
-        selected = select_pairs(kept, (*dataset.samples, *data_split.train, *held_out), held_out, spec)
+        held_out = [sample for part in data_split.held_out.values() for sample in part]
+        known = (*dataset.samples, *data_split.train, *data_split.dev, *held_out)
+        selected = select_pairs(kept, known, held_out, spec)
     if filtered:
         require_draws(spec, selected.kept)
     return RecipeData(

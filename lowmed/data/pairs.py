@@ -57,7 +57,7 @@ def select_pairs(
     Args:
         train: the training samples, after the other filters of the recipe.
         known: all samples of the data.
-        held_out: the samples that the recipe holds out, those for `dev` included.
+        held_out: the samples that the recipe holds out. Pairs of those for `dev`, which a probe may have, are left out.
         spec: the data settings of the recipe.
 
     Raises:
@@ -92,7 +92,7 @@ def select_pairs(
         f"{count:,} pairs of {len(kept):,} questions from {spec.pairs}; {len(train) - len(kept):,} questions without"
     ]
     if left := len(rows) - count:
-        lines.append(f"{left:,} pairs left out, because their questions are")
+        lines.append(f"{left:,} pairs left out, because their questions are: for data.dev, or by another key of data")
     both = sum(_outcome(pair.rejected, sample) == "correct" for sample in kept for pair in pairs[sample.id])
     if both:
         lines.append(f"{both:,} of {count:,} rejected completions have the right answer too; these pairs teach style")

@@ -47,7 +47,9 @@ def test_only_questions_with_pairs_are_trained_on(tmp_path: Path) -> None:
 def test_pairs_of_questions_that_the_recipe_leaves_out_are_counted(tmp_path: Path) -> None:
     spec = written(tmp_path, [row(0), row(5), row(6)])
     selection = select_pairs(TRAIN[:4], SAMPLES, HELD_OUT, spec)
-    assert selection.lines[1] == "2 pairs left out, because their questions are"
+    assert (
+        selection.lines[1] == "2 pairs left out, because their questions are: for data.dev, or by another key of data"
+    )
     with pytest.raises(DataError, match="no pair belongs to a question that is trained on"):
         select_pairs(TRAIN[1:4], SAMPLES, HELD_OUT, spec)
 
