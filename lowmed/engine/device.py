@@ -148,7 +148,7 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
             "model.rollout_dtype",
             "use model.rollout_dtype=auto",
         )
-    return _likelihood_error(recipe, family.title, "model.name", "use a model of another family")
+    return _measurement_error(recipe, family.title, "model.name", "use a model of another family")
 
 
 def _unsloth_error(recipe: Recipe) -> LowmedError | None:
@@ -160,12 +160,12 @@ def _unsloth_error(recipe: Recipe) -> LowmedError | None:
         )
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
-    return _likelihood_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")
+    return _measurement_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")
 
 
-def _likelihood_error(recipe: Recipe, layers: str, key: str, fix: str) -> RecipeError | None:
-    """The error if a reward needs likelihoods and lowmed's forward pass does not run the layers, or None."""
-    names = [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]
+def _measurement_error(recipe: Recipe, layers: str, key: str, fix: str) -> RecipeError | None:
+    """The error if a reward needs log-probabilities and lowmed's forward pass does not run the layers, or None."""
+    names = [spec.name for spec in recipe.method.reward_specs if rewards.MEASURED & rewards.needs_of(spec)]
     if not names:
         return None
     return RecipeError(

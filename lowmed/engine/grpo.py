@@ -14,6 +14,7 @@ from lowmed.engine import argument_names, chat, out_of_memory, row_selection
 from lowmed.engine.agreement import Agreement
 from lowmed.engine.device import kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
+from lowmed.engine.image_ratio import image_log_ratio
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, packing
@@ -32,7 +33,10 @@ def build(job: TrainingJob) -> GRPOTrainer:
     method, loaded = job.recipe.method, job.loaded
     assert isinstance(method, GrpoSpec)
     family = job.recipe.prompts.training
-    ema = ema_adapter(job.rewards, loaded, job.rows, family, job.size.per_device_train_batch_size)
+    size = job.size.per_device_train_batch_size
+    ema = ema_adapter(job.rewards, loaded, job.rows, family, size)
+    ratio = image_log_ratio(job.rewards, loaded, job.rows, family, job.open_image, size)
+    measures = {"likelihood": ema.likelihood if ema else None, "image_log_ratio": ratio}
     functions = reward_functions(
         job.rewards,
         job.rows,
@@ -41,7 +45,7 @@ def build(job: TrainingJob) -> GRPOTrainer:
         completion_format=family.completion_format,
         canary_steps=method.canary_steps,
         steps_per_batch=method.steps_per_batch,
-        likelihood=ema.likelihood if ema else None,
+        measures={name: measure for name, measure in measures.items() if measure},
         opening=chat.assistant_start(loaded.processor, family).opening,
     )
     trainer = build_trainer(

@@ -1,8 +1,10 @@
 """The input of a method's trainer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from PIL import Image
 
 from lowmed.engine.load import Loaded
 from lowmed.engine.training_data import TrainingRow
@@ -26,6 +28,7 @@ class TrainingJob:
         rewards: the recipe's rewards; empty if the method has none.
         size: how a step is divided into forward passes.
         arguments: the training arguments that all methods share.
+        open_image: opens the image references of the samples.
         log: gets lines of text.
     """
 
@@ -37,4 +40,5 @@ class TrainingJob:
     rewards: list[Weighted]
     size: Batch
     arguments: dict[str, Any]
+    open_image: Callable[[str], Image.Image]
     log: Log = no_log

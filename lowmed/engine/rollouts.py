@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 from lowmed.engine import canaries
+from lowmed.engine.right_completions import Measure
 from lowmed.engine.training_data import TrainingRow
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import Rollout, Score, Weighted, values_after_gates
 from lowmed.run import Run
 
 RewardFunction = Callable[..., list[float | None]]
-# Row numbers, images of each, completion texts and token ids -> likelihood of each answer, or None.
-Likelihood = Callable[[list[int], list[Any], list[str], list[list[int]]], list[float | None]]
+NO_MEASURES: Mapping[str, Measure] = MappingProxyType({})
 
 
 def reward_functions(
@@ -24,7 +25,7 @@ def reward_functions(
     completion_format: CompletionFormat = "think_answer",
     canary_steps: int | None = None,
     steps_per_batch: int = 1,
-    likelihood: Likelihood | None = None,
+    measures: Mapping[str, Measure] = NO_MEASURES,
     opening: str = "",
 ) -> list[RewardFunction]:
     """One TRL reward function for each reward, in order.
@@ -42,7 +43,7 @@ def reward_functions(
         completion_format: the format that the prompts demand.
         canary_steps: steps between two lines of canaries.jsonl; None for no such lines.
         steps_per_batch: optimizer steps on the same completions.
-        likelihood: computes the likelihood of answers, for rewards that need it.
+        measures: fields of `Rollout` that a reward needs -> their measurement by the model.
         opening: the part of each completion that its prompt contains, e.g. a pre-filled `<think>`.
     """
     paid_values: list[dict[str, float | None]] = []
@@ -57,11 +58,12 @@ def reward_functions(
         **_others: Any,
     ) -> None:
         texts = [opening + messages[0]["content"] for messages in completions]
-        likelihoods = (
-            likelihood(row, images or [None] * len(row), texts, completion_ids) if likelihood else [None] * len(row)
-        )
+        measured = {
+            name: measure(row, images or [None] * len(row), texts, completion_ids) for name, measure in measures.items()
+        }
         rollouts = [
-            Rollout(text, len(ids), value) for text, ids, value in zip(texts, completion_ids, likelihoods, strict=True)
+            Rollout(text, len(ids), **{name: values[index] for name, values in measured.items()})
+            for index, (text, ids) in enumerate(zip(texts, completion_ids, strict=True))
         ]
         scores = _scores(rewards, rows, row, rollouts)
         paid_values[:] = [values_after_gates(rewards, by_reward) for by_reward in scores]

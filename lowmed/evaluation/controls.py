@@ -15,13 +15,13 @@ it describes the original image.
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image, ImageOps
 
 from lowmed.answer.lexicon import ALL, one_of
+from lowmed.data.exchanged_images import exchanged_images
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.sample import Sample, without_images
 
@@ -84,29 +84,9 @@ def grey(image: Image.Image) -> Image.Image:
 
 
 def shuffled(samples: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
-    """Each sample with the images of another group: the same number, the same modality, none of its own.
-
-    The images of a modality form one cycle and each is replaced by the next. So every image is used about as often
-    as before. A sample without a suitable replacement is left out.
-    """
-    cycles: dict[tuple[str, int], dict[tuple[str, ...], str]] = defaultdict(dict)
-    for sample in sorted(pool, key=lambda sample: _rank(" ".join(sample.images))):
-        if sample.images:
-            cycles[sample.modality, len(sample.images)].setdefault(sample.images, sample.group)
-    positions = {key: {images: index for index, images in enumerate(cycle)} for key, cycle in cycles.items()}
-    lists = {key: list(cycle.items()) for key, cycle in cycles.items()}
-    result = []
-    for sample in samples:
-        key = sample.modality, len(sample.images)
-        cycle, start = lists[key], positions[key][sample.images]
-        following = (cycle[(start + step) % len(cycle)] for step in range(1, len(cycle)))
-        replacement = next(
-            (images for images, group in following if group != sample.group and not set(images) & set(sample.images)),
-            None,
-        )
-        if replacement:
-            result.append(replace(sample, images=replacement))
-    return result
+    """Each sample with the images of another group, by the rule of `exchanged_images`; without one it is left out."""
+    others = exchanged_images(samples, pool)
+    return [replace(sample, images=images) for sample, images in zip(samples, others, strict=True) if images]
 
 
 def reordered(sample: Sample) -> Sample | None:

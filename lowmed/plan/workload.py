@@ -6,6 +6,7 @@ from typing import Literal
 from lowmed.models import FAMILIES, Architecture
 from lowmed.plan.sequence_lengths import SequenceLengths
 from lowmed.recipe import Recipe
+from lowmed.rewards import needs
 
 GIB = 2**30
 EVAL_BATCH_SIZE = 64  # questions per evaluation batch, if they fit
@@ -13,6 +14,8 @@ CPU_EVAL_BATCH_SIZE = 128  # the same on a CPU
 
 Terms = dict[str, float]  # name of a memory term -> bytes
 VisionEncoding = Literal["cached", "stock"]
+# Forward passes over the right completions that a need of a reward costs.
+REWARD_PASSES = {"likelihood": 1, "image_log_ratio": 2}
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,20 @@ class Workload:
             return 0
         aligned = rows % group == 0 or group % rows == 0
         return min(rows, -(-rows // group) + (0 if aligned else 1))
+
+    @property
+    def scoring_passes(self) -> int:
+        """Forward passes without gradients over the rows of a step, for the loss and for rewards.
+
+        Rewards read right completions only, so this is their upper bound.
+        """
+        of_rewards = sum(REWARD_PASSES.get(need, 0) for need in needs(self.recipe))
+        return self.recipe.method.scoring_passes + of_rewards
+
+    @property
+    def exchanges_images(self) -> bool:
+        """Whether a reward reads completions with the images of other questions too."""
+        return "image_log_ratio" in needs(self.recipe)
 
     @property
     def tokens_per_forward(self) -> int:
