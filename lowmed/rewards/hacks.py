@@ -71,6 +71,11 @@ def format_completion(thought: str, answer_text: str, completion_format: Complet
     return f"<think>{thought}</think>{tag}" if completion_format == "think_answer" else tag
 
 
+def honest_right_completion(sample: Sample, completion_format: CompletionFormat) -> str:
+    """A completion in the requested form whose reasoning leads to the gold answer."""
+    return format_completion(_honest_thought(sample, sample.answer), gold_text(sample), completion_format)
+
+
 def honest_wrong_completion(sample: Sample, completion_format: CompletionFormat) -> str:
     """A completion in the requested form whose reasoning leads to its answer, which is wrong."""
     wrong = wrong_answer(sample)

@@ -95,8 +95,8 @@ def test_an_answer_tag_can_be_pre_filled(nano: load.Loaded) -> None:
     assert all(completion.completion.startswith("<answer>") for completion in completions)
     assert any(answer.read(one.completion, one.sample).strict for one in completions)
     tokens = nano.processor.tokenizer("yes</answer>")["input_ids"]
-    assert right_completions.tag_span(nano.processor.tokenizer, tokens) is None
-    first, last = right_completions.tag_span(nano.processor.tokenizer, tokens, "<answer>") or (9, 9)
+    assert right_completions.tag_span(nano.processor.tokenizer, tokens, "answer") is None
+    first, last = right_completions.tag_span(nano.processor.tokenizer, tokens, "answer", "<answer>") or (9, 9)
     assert (first, nano.processor.tokenizer.decode(tokens[first:last]).startswith("yes")) == (0, True)
 
 
