@@ -31,6 +31,7 @@ def evaluate(
     folder: Path,
     *,
     controls: int,
+    contrastive: bool,
     samples: int,
     url: str | None,
     rescore: bool,
@@ -44,6 +45,7 @@ def evaluate(
         seen: how they relate to the run's training.
         folder: folder of the evaluation.
         controls: number of questions repeated under controls.
+        contrastive: decode these questions contrastively too.
         samples: sampled completions per question.
         url: URL of the endpoint that serves the model, if any.
         rescore: generate nothing; only score again.
@@ -64,7 +66,12 @@ def evaluate(
         results_folder.open_folder(folder, settings)
         for system, adapter in target.adapters.items():
             is_baseline = system == "base" and len(target.adapters) > 1
-            conditions = runner.list_conditions(data_split, controls=0 if is_baseline else controls, samples=samples)
+            conditions = runner.list_conditions(
+                data_split,
+                controls=0 if is_baseline else controls,
+                contrasted=contrastive and not is_baseline,
+                samples=samples,
+            )
             load_answerer = partial(_load_answerer, target, adapter, url)
             with progress(f"eval {system}", runner.total(conditions)) as advance:
                 runner.run_conditions(
@@ -152,7 +159,12 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
     torch.manual_seed(SEED)
 
     def answer(
-        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
+        samples: Sequence[Sample],
+        open_image: OpenImage,
+        *,
+        copies: int,
+        temperature: float,
+        contrast: OpenImage | None = None,
     ) -> Iterator[Completion]:
         return complete(
             loaded,
@@ -162,6 +174,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
             max_new_tokens=max_new_tokens,
             copies=copies,
             temperature=temperature,
+            contrast=contrast,
         )
 
     return answer

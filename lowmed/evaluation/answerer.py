@@ -27,5 +27,8 @@ class Answerer(Protocol):
     def __call__(
         self, samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
     ) -> Iterator[Completion]:
-        """Yield completions as they are generated; temperature 0 is greedy."""
+        """Yield completions as they are generated; temperature 0 is greedy.
+
+        An answerer with a loaded model also takes `contrast`, which opens the images to decode against.
+        """
         ...

@@ -27,13 +27,17 @@ from lowmed.sample import Sample, without_images
 
 REAL, SAMPLED, SAMPLED_BLIND = "real", "sampled", "sampled-blind"
 CONTROLS = ("blind", "grey", "shuffled", "options", "flipped")
+CONTRASTIVE = "contrastive"  # the same input, decoded against a gray image; run only on request, at twice the cost
 _SIDE = re.compile(rf"\b({one_of((*ALL.left, *ALL.right))})\b", re.IGNORECASE)
 _OTHER = dict((*zip(ALL.left, ALL.right, strict=True), *zip(ALL.right, ALL.left, strict=True)))
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Samples of one split with one kind of input. Their ids stay, so that completions pair with the real ones."""
+    """Samples of one split with one kind of input. Their ids stay, so that completions pair with the real ones.
+
+    With `contrast`, decoding is contrastive, against the images that it opens.
+    """
 
     name: str
     split: str
@@ -41,6 +45,7 @@ class Condition:
     open_image: OpenImage
     copies: int = 1
     temperature: float = 0.0
+    contrast: OpenImage | None = None
 
 
 def choose_questions(held_out: Mapping[str, Sequence[Sample]], questions: int) -> dict[str, tuple[Sample, ...]]:
@@ -76,6 +81,12 @@ def conditions(split: str, samples: Sequence[Sample], pool: Sequence[Sample], op
         Condition(name, split, tuple(sample for sample in altered_samples if sample), open_altered)
         for name, (altered_samples, open_altered) in altered.items()
     ]
+
+
+def contrastive(split: str, samples: Sequence[Sample], open_image: OpenImage) -> Condition:
+    """The questions that have an image, decoded against a gray image of the same size."""
+    with_image = tuple(sample for sample in samples if sample.images)
+    return Condition(CONTRASTIVE, split, with_image, open_image, contrast=lambda reference: grey(open_image(reference)))
 
 
 def grey(image: Image.Image) -> Image.Image:
