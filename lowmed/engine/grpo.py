@@ -10,11 +10,10 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
-from lowmed.engine import argument_names, chat, out_of_memory, row_selection
+from lowmed.engine import argument_names, chat, image_ratio, out_of_memory, row_selection
 from lowmed.engine.agreement import Agreement
 from lowmed.engine.device import kl_reference_error
 from lowmed.engine.ema_adapter import ema_adapter
-from lowmed.engine.image_ratio import image_log_ratio
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, packing
@@ -33,10 +32,7 @@ def build(job: TrainingJob) -> GRPOTrainer:
     method, loaded = job.recipe.method, job.loaded
     assert isinstance(method, GrpoSpec)
     family = job.recipe.prompts.training
-    size = job.size.per_device_train_batch_size
-    ema = ema_adapter(job.rewards, loaded, job.rows, family, size)
-    ratio = image_log_ratio(job.rewards, loaded, job.rows, family, job.open_image, size)
-    measures = {"likelihood": ema.likelihood if ema else None, "image_log_ratio": ratio}
+    ema = ema_adapter(job.rewards, loaded, job.rows, family, job.size.per_device_train_batch_size)
     functions = reward_functions(
         job.rewards,
         job.rows,
@@ -45,7 +41,7 @@ def build(job: TrainingJob) -> GRPOTrainer:
         completion_format=family.completion_format,
         canary_steps=method.canary_steps,
         steps_per_batch=method.steps_per_batch,
-        measures={name: measure for name, measure in measures.items() if measure},
+        measures={"likelihood": ema.likelihood if ema else None, "image_log_ratio": image_ratio.for_job(job)},
         opening=chat.assistant_start(loaded.processor, family).opening,
     )
     trainer = build_trainer(

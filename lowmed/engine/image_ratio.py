@@ -7,11 +7,18 @@ from PIL import Image
 
 from lowmed import prompt
 from lowmed.data.image.policy import prepare
+from lowmed.engine.job import TrainingJob
 from lowmed.engine.load import Loaded
 from lowmed.engine.right_completions import Measure, Span, log_probs, measure_right
 from lowmed.engine.training_data import TrainingRow
 from lowmed.rewards import Weighted
 from lowmed.rewards.score import ImageReward
+
+
+def for_job(job: TrainingJob) -> Measure | None:
+    """The measurement of `Rollout.image_log_ratio` in a run, or None if no reward needs it."""
+    family, size = job.recipe.prompts.training, job.size.per_device_train_batch_size
+    return image_log_ratio(job.rewards, job.loaded, job.rows, family, job.open_image, size)
 
 
 def image_log_ratio(

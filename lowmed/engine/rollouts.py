@@ -13,7 +13,7 @@ from lowmed.rewards import Rollout, Score, Weighted, values_after_gates
 from lowmed.run import Run
 
 RewardFunction = Callable[..., list[float | None]]
-NO_MEASURES: Mapping[str, Measure] = MappingProxyType({})
+NO_MEASURES: Mapping[str, Measure | None] = MappingProxyType({})
 
 
 def reward_functions(
@@ -25,7 +25,7 @@ def reward_functions(
     completion_format: CompletionFormat = "think_answer",
     canary_steps: int | None = None,
     steps_per_batch: int = 1,
-    measures: Mapping[str, Measure] = NO_MEASURES,
+    measures: Mapping[str, Measure | None] = NO_MEASURES,
     opening: str = "",
 ) -> list[RewardFunction]:
     """One TRL reward function for each reward, in order.
@@ -43,7 +43,7 @@ def reward_functions(
         completion_format: the format that the prompts demand.
         canary_steps: steps between two lines of canaries.jsonl; None for no such lines.
         steps_per_batch: optimizer steps on the same completions.
-        measures: fields of `Rollout` that a reward needs -> their measurement by the model.
+        measures: fields of `Rollout` -> their measurement by the model, or None if no reward needs it.
         opening: the part of each completion that its prompt contains, e.g. a pre-filled `<think>`.
     """
     paid_values: list[dict[str, float | None]] = []
@@ -59,7 +59,9 @@ def reward_functions(
     ) -> None:
         texts = [opening + messages[0]["content"] for messages in completions]
         measured = {
-            name: measure(row, images or [None] * len(row), texts, completion_ids) for name, measure in measures.items()
+            name: measure(row, images or [None] * len(row), texts, completion_ids)
+            for name, measure in measures.items()
+            if measure
         }
         rollouts = [
             Rollout(text, len(ids), **{name: values[index] for name, values in measured.items()})

@@ -153,18 +153,8 @@ def _train(
         start=chat.assistant_start(loaded.processor, family),
         tokenizer=loaded.tokenizer if loaded.family.text_only else None,
     )
-    job = TrainingJob(
-        recipe,
-        loaded,
-        run,
-        rows,
-        dataset,
-        run_rewards,
-        size,
-        arguments(recipe, loaded, run, size),
-        data_split.open_image,
-        log,
-    )
+    common, open_image = arguments(recipe, loaded, run, size), data_split.open_image
+    job = TrainingJob(recipe, loaded, run, rows, dataset, run_rewards, size, common, open_image, log)
     trainer = _trainer(job)
     stop = callbacks.StopSignal(deadline)
     dev = _dev_evaluation(job, data_split, log)

@@ -126,6 +126,7 @@ def hack_completions(sample: Sample, completion_format: CompletionFormat) -> dic
         "perhaps this, perhaps that": formed(f"perhaps {gold} or perhaps {wrong}"),
         "refusal": formed("I cannot say this from the image."),
         "question repeated": formed(wrong, question),
+        "description repeated": formed(wrong, " ".join([thought] * 20)),
         "question repeated as answer": formed(sample.question),
         "ramble": formed(wrong, " ".join(f"Area{number} was looked at." for number in range(RAMBLE_TOKENS // 4))),
         "ramble in a loop": formed(wrong, "left right upper lower yes no maybe " * (RAMBLE_TOKENS // 7)),

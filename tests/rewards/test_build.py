@@ -145,6 +145,8 @@ def test_the_limit_of_an_option_may_depend_on_the_length_of_completions() -> Non
         ("judge", {}, {"judge"}),
         ("clinical", {}, {"judge"}),
         ("consistency", {}, {"likelihood"}),
+        ("image_dependence", {}, {"image_log_ratio"}),
+        ("majority", {}, {"group"}),
         ("semantic", {}, {"embedding"}),
         ("reasoning", {}, set()),
         ("reasoning", {"by": "embedding"}, {"embedding"}),
