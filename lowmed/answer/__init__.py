@@ -19,7 +19,7 @@ from lowmed.answer.grade import (
 from lowmed.answer.normalize import normalize, token_f1
 from lowmed.answer.number import another_number
 from lowmed.answer.quantity import is_number
-from lowmed.answer.without_gold import agree, read_without_gold
+from lowmed.answer.without_gold import agree, chance, read_without_gold
 from lowmed.answer.yes_no import is_yes_no
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "agree",
     "another_number",
     "canonical",
+    "chance",
     "contradictions",
     "extract",
     "grade",

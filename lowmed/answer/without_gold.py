@@ -36,6 +36,16 @@ def agree(first: str, second: str, sample: Sample) -> bool:
     return same_answer(first, second, ordered=ordered) and same_answer(second, first, ordered=ordered)
 
 
+def chance(value: str, sample: Sample) -> float:
+    """The probability of an answer if all that the question offers are equally likely; 0 if these are unknown."""
+    if sample.kind == "choice":
+        return 1 / len(sample.options)
+    if value in ("yes", "no"):
+        return 0.5
+    offered = offered_lists(sample.question) if sample.kind == "closed" else []
+    return next((1 / len(answers) for answers in offered if value in map(normalize, answers)), 0.0)
+
+
 def _read(text: str, sample: Sample) -> tuple[str | None, str]:
     if sample.kind == "number":
         return read_number(text, gold=text)  # the answer itself shows whether it is a date or a sequence

@@ -93,7 +93,7 @@ class Majority:
         for other, votes in self._votes.items():
             if other != sample.id:
                 others.update({text: count for (key, text), count in votes.items() if key == space})
-        return (others[value] + group * _chance(sample, value)) / (others.total() + group)
+        return (others[value] + group * answer.chance(value, sample)) / (others.total() + group)
 
 
 def _choices(sample: Sample, value: str) -> Iterator[Choice]:
@@ -103,10 +103,3 @@ def _choices(sample: Sample, value: str) -> Iterator[Choice]:
         yield len(sample.options), LETTERS[sample.options.index(value)]
     else:
         yield "yes/no" if value in ("yes", "no") else sample.kind, value
-
-
-def _chance(sample: Sample, value: str) -> float:
-    """The probability of an answer if all possible ones are equally likely; 0 if these are unknown."""
-    if sample.kind == "choice":
-        return 1 / len(sample.options)
-    return 0.5 if value in ("yes", "no") else 0.0

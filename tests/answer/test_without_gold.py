@@ -62,6 +62,16 @@ def test_the_gold_answer_changes_nothing(sample: Sample, other: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sample", "value", "chance"),
+    [(LESION, "yes", 1 / 2), (SIDE, "left", 1 / 2), (SIDE, "lung", 0), (CHOICE, "liver", 1 / 3), (OPEN, "mass", 0)],
+)
+def test_the_chance_of_an_answer_is_that_among_those_the_question_offers(
+    sample: Sample, value: str, chance: float
+) -> None:
+    assert answer.chance(value, sample) == chance
+
+
+@pytest.mark.parametrize(
     ("kind", "first", "second", "same"),
     [
         ("open", "liver and spleen", "spleen, liver", True),

@@ -44,9 +44,10 @@ def measured(
     nano: load.Loaded,
     completions: list[tuple[int, str]],
     family: prompt.Family = FAMILY,
+    rows_per_pass: int = 3,
     **options: float,
 ) -> list[float | None]:
-    measure = image_log_ratio(built(family, **options), nano, ROWS, family, phantom.open_image, 3)
+    measure = image_log_ratio(built(family, **options), nano, ROWS, family, phantom.open_image, rows_per_pass)
     assert measure is not None
     numbers, texts = [row for row, _ in completions], [text for _, text in completions]
     ids = [nano.tokenizer(text)["input_ids"] for text in texts]
@@ -126,11 +127,15 @@ def test_an_image_that_is_exchanged_for_itself_makes_no_difference(
     assert measured(nano, [(3, prompt.reference_completion(FAMILY, ROWS[3].sample))]) == [None]
 
 
+FILLERS = ("The", "image", "shows", "in", "the", "so", "is", "there", "it", "a", "of", "and")
 HACKS: dict[str, Callable[[Sample], str]] = {
     "description five times": lambda sample: " ".join([sample.explanation] * 5),
     "question copied": lambda sample: sample.question,
     "question, then description": lambda sample: f"{sample.question} {sample.explanation}",
     "description, then ramble": lambda sample: sample.explanation + " It was looked at again, area by area." * 12,
+    "words of the finding alone": lambda sample: " ".join(
+        word for word in sample.explanation.split() if word not in FILLERS
+    ),
     "answer alone": lambda sample: sample.answer,
     "answer in three words": lambda sample: f"It is {sample.answer}",
     "words in order of the alphabet": lambda sample: " ".join(sorted(sample.explanation.split())),
@@ -138,22 +143,20 @@ HACKS: dict[str, Callable[[Sample], str]] = {
 }
 
 
-def test_no_known_hack_is_paid_more_than_a_description_of_the_image(nano: load.Loaded) -> None:
-    [reward] = built()
-
-    def paid(thought: Callable[[Sample], str]) -> float:
-        texts = [(number, thinking(thought(row.sample), row.sample)) for number, row in enumerate(ROWS)]
-        ratios = measured(nano, texts)
-        scores = [
-            reward.of_group(ROWS[number].sample, [rewards.Rollout(text, 9, image_log_ratio=ratio)])[0]
-            for (number, text), ratio in zip(texts, ratios, strict=True)
-        ]
-        return fmean(score.value or 0.0 for score in scores)
-
-    honest = paid(lambda sample: sample.explanation)
-    assert honest > 0.5
-    for name, hack in HACKS.items():
-        assert paid(hack) < honest, name
+def test_no_known_hack_has_a_higher_mean_than_a_description_of_the_image(nano: load.Loaded) -> None:
+    thoughts = {"honest": lambda sample: sample.explanation, **HACKS}
+    texts = [
+        (number, thinking(thought(row.sample), row.sample))
+        for number, row in enumerate(ROWS)
+        for thought in thoughts.values()
+    ]
+    ratios = measured(nano, texts, rows_per_pass=len(thoughts))
+    means = {
+        name: fmean(ratio for ratio in ratios[at :: len(thoughts)] if ratio is not None)
+        for at, name in enumerate(thoughts)
+    }
+    assert means["honest"] > 0.2
+    assert max(means, key=lambda name: means[name]) == "honest"
 
 
 def test_nothing_is_measured_if_no_reward_needs_it(nano: load.Loaded) -> None:
