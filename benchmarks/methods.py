@@ -24,7 +24,7 @@ from lowmed.nano import phantom
 from lowmed.rewards.hacks import detect_hacks
 
 RESULTS = Path(__file__).parent / "results" / "methods.json"
-CONTROLS = "800"  # all held-out questions
+CONTROLS = "400"  # half of the held-out questions
 TWICE = ("method.num_iterations=2", "method.loss_type=grpo")
 
 
@@ -128,7 +128,7 @@ def measure(name: str, seed: int, folder: Path) -> None:
 
 def hacks(run: Path) -> float:
     """The share of the tuned model's completions to the test questions that look like a known reward hack."""
-    samples = {sample.id: sample for split in SPLITS for sample in phantom.samples(split, 600)}
+    samples = {sample.id: sample for split in SPLITS for sample in phantom.samples(cast("phantom.Split", split), 600)}
     [file] = (run / "evals").glob("*/tuned.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     return mean(bool(detect_hacks(samples[row["id"]], row["completion"], "think_answer")) for row in rows)
