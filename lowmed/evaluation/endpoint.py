@@ -135,7 +135,7 @@ def completion(sample: Sample, content: Any, url: str, family: prompt.Family) ->
             url,
             "set --endpoint to the OpenAI-compatible URL, .../v1",
         ) from error
-    _, tokens = verdict.tokens(content)
+    prompt_tokens, tokens = verdict.tokens(content)
     # Some servers return the continued message as a whole.
     text = family.opening + text.removeprefix(family.prefill).removeprefix(family.opening)
-    return Completion(sample, text, tokens, finish_reason)
+    return Completion(sample, text, tokens, finish_reason, prompt_tokens)

@@ -43,6 +43,8 @@ class StoredCompletion(TypedDict, total=False):
     """The answer-prior baseline's answer; real condition only, null if the training answers are unknown."""
     temperature: float
     """Sampling temperature; sampled completions only."""
+    prompt_tokens: int
+    """Prompt length in tokens as a server counted it; absent without a server."""
 
 
 class ScoredCompletion(StoredCompletion, total=False):
