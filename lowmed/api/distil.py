@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
-    from lowmed.distil.records import DistilRecord
-    from lowmed.distil.teacher import OpenTeacher
+    from lowmed.distillation.records import DistilRecord
+    from lowmed.distillation.teacher import OpenTeacher
     from lowmed.evaluation.answerer import Answerer
 
 
@@ -68,10 +68,10 @@ def distil(
     Raises:
         LowmedError: invalid arguments, a problem with the data, the model or the server, or no completion can be kept.
     """
-    from lowmed.distil import estimate, probe_completions, run
-    from lowmed.distil.data import open_data, require_apart, require_sendable
-    from lowmed.distil.record import new_record
-    from lowmed.distil.teacher import open_teacher
+    from lowmed.distillation import estimate, probe_completions, run
+    from lowmed.distillation.data import open_data, require_apart, require_sendable
+    from lowmed.distillation.record import new_record
+    from lowmed.distillation.teacher import open_teacher
     from lowmed.errors import RecipeError
     from lowmed.files import require_own_folder
 

@@ -10,7 +10,7 @@ from lowmed.cli import options
 from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
-    from lowmed.distil.records import DistilRecord, SamplingCounts
+    from lowmed.distillation.records import DistilRecord, SamplingCounts
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A known source, or a data folder.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder of the new data set.")]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lowmed.distil.records import DistilRecord
+from lowmed.distillation.records import DistilRecord
 from lowmed.evaluation import records as evaluation
 from lowmed.judge.records import CalibrationFile
 from lowmed.records import Record, RunRecord

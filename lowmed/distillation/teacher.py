@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lowmed import prompt
-from lowmed.distil import probe_completions
-from lowmed.distil.records import Teacher
+from lowmed.distillation import probe_completions
+from lowmed.distillation.records import Teacher
 from lowmed.errors import RecipeError
 from lowmed.evaluation.target import EvalTarget, open_target
 from lowmed.recipe import EvalSpec, ModelSpec

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from lowmed import prompt
 from lowmed.data.image.policy import PixelPolicy
-from lowmed.distil.hints import with_hint
-from lowmed.distil.records import DistilRecord, SamplingEstimate
+from lowmed.distillation.hints import with_hint
+from lowmed.distillation.records import DistilRecord, SamplingEstimate
 from lowmed.plan.sequence_lengths import CHARACTERS_PER_TOKEN, TURN_TOKENS
 from lowmed.sample import Sample
 

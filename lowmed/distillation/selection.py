@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lowmed.answer import normalize
-from lowmed.distil import filters
-from lowmed.distil.records import SamplingCounts
+from lowmed.distillation import filters
+from lowmed.distillation.records import SamplingCounts
 from lowmed.sample import Sample
 
 DUPLICATE = "repeats another completion of the question"

@@ -1,6 +1,6 @@
 """README.md of a distilled data set."""
 
-from lowmed.distil.records import DistilRecord, SamplingCounts
+from lowmed.distillation.records import DistilRecord, SamplingCounts
 
 _CAUTION = """
 Only rows of `train` differ from the source. Their stratum `distilled` is `sampled`, or `rationalized` if the prompt

@@ -5,11 +5,11 @@ from typing import Any
 
 from lowmed import __version__
 from lowmed.answer import RULES_VERSION
-from lowmed.distil import hints
-from lowmed.distil.data import DistilData
-from lowmed.distil.estimate import Prices, estimate
-from lowmed.distil.records import DistilRecord
-from lowmed.distil.teacher import OpenTeacher
+from lowmed.distillation import hints
+from lowmed.distillation.data import DistilData
+from lowmed.distillation.estimate import Prices, estimate
+from lowmed.distillation.records import DistilRecord
+from lowmed.distillation.teacher import OpenTeacher
 from lowmed.plan.architecture import pixel_policy
 from lowmed.sample import Sample
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowmed.distil import folder, probe_completions, readme, rows
-from lowmed.distil.data import TRAIN, DistilData
-from lowmed.distil.estimate import cost
-from lowmed.distil.hints import with_hint
-from lowmed.distil.records import DistilRecord, DistilResult
-from lowmed.distil.selection import Candidate, candidates, select
-from lowmed.distil.teacher import OpenTeacher
+from lowmed.distillation import folder, probe_completions, readme, rows
+from lowmed.distillation.data import TRAIN, DistilData
+from lowmed.distillation.estimate import cost
+from lowmed.distillation.hints import with_hint
+from lowmed.distillation.records import DistilRecord, DistilResult
+from lowmed.distillation.selection import Candidate, Selection, candidates, select
+from lowmed.distillation.teacher import OpenTeacher
 from lowmed.errors import DataError, RunError
 from lowmed.evaluation import results_folder, runner
 from lowmed.evaluation.answerer import Answerer
@@ -74,35 +74,34 @@ def run(job: DistilJob, load: Load, progress: Progress) -> DistilRecord:
         out.mkdir(parents=True, exist_ok=True)
     with _locked(out), disk_errors(out):
         _start(job)
-        found = _candidates(job, load, progress)
-        selection = select(found, record.keep)
+        selection = select(_candidates(job, load, progress), record.keep)
         rows.require_kept(selection, out / COMPLETIONS)
-        train = rows.training_rows(
-            job.data.train if record.keep_all else job.questions, selection, keep_all=record.keep_all
-        )
-        left_out = len(job.data.train) - (len(job.data.train) if record.keep_all else len(selection.kept))
+        distilled = job.data.train if record.keep_all else job.questions
+        train = rows.training_rows(distilled, selection, keep_all=record.keep_all)
+        left_out = 0 if record.keep_all else len(job.data.train) - len(selection.kept)
         splits = {TRAIN: train, **job.data.others}
-        notes = rows.notes(train, left_out)
-        digest = folder.write(out, job.data.dataset, splits, notes, job.teacher.target.model.max_image_tokens)
-        counts = selection.counts(hinted=False)
-        hinted = selection.counts(hinted=True) if record.hint_digest else None
-        tokens = [
-            sum(getattr(one, name) for one in (counts, hinted) if one)
-            for name in ("prompt_tokens", "completion_tokens")
-        ]
-        result = DistilResult(
-            questions=len(job.questions),
-            questions_kept=len(selection.kept),
-            sampled=counts,
-            rationalized=hinted,
-            rows={split: len(samples) for split, samples in splits.items()},
-            cost=cost(tokens[0], tokens[1], record.prices),
-            samples_sha256=digest,
-        )
-        record = record.model_copy(update={"result": result})
+        notes, tokens = rows.notes(train, left_out), job.teacher.target.model.max_image_tokens
+        digest = folder.write(out, job.data.dataset, splits, notes, tokens)
+        record = record.model_copy(update={"result": _result(job, selection, splits, digest)})
         write_text(out / README, readme.readme(record))
         record.write(out / RECORD)
     return record
+
+
+def _result(job: DistilJob, selection: Selection, splits: folder.Splits, digest: str) -> DistilResult:
+    sampled = selection.counts(hinted=False)
+    rationalized = selection.counts(hinted=True) if job.record.hint_digest else None
+    passes = [counts for counts in (sampled, rationalized) if counts]
+    prompt_tokens, tokens = sum(one.prompt_tokens for one in passes), sum(one.completion_tokens for one in passes)
+    return DistilResult(
+        questions=len(job.questions),
+        questions_kept=len(selection.kept),
+        sampled=sampled,
+        rationalized=rationalized,
+        rows={split: len(samples) for split, samples in splits.items()},
+        cost=cost(prompt_tokens, tokens, job.record.prices),
+        samples_sha256=digest,
+    )
 
 
 def _candidates(job: DistilJob, load: Load, progress: Progress) -> list[Candidate]:
@@ -147,7 +146,7 @@ def _start(job: DistilJob) -> None:
     has_completions = any((job.out / COMPLETIONS).glob("*.jsonl"))
     if has_completions:
         before = read_record(file, DistilRecord)
-        if before.teacher != job.record.teacher:
+        if not before.teacher.same_as(job.record.teacher):
             raise RunError(
                 f"the folder holds completions of another teacher ({before.teacher.name})",
                 str(job.out),
@@ -176,5 +175,8 @@ def _locked(out: Path) -> Iterator[None]:
             stack.enter_context(locked(out / LOCK))
         except HeldError as error:
             raise DataError(f"another process is writing this data set: {error}", str(out), "wait for it") from error
+        except OSError as error:
+            what = f"the folder cannot be locked ({error.strerror})"
+            raise DataError(what, str(out), "choose another --out, on a local disk") from error
+        stack.callback((out / LOCK).unlink, missing_ok=True)
         yield
-        (out / LOCK).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The record of a distillation: teacher, settings, estimate and counts."""
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from lowmed.records import Part, Record
 
@@ -18,6 +19,11 @@ class Teacher(Part):
     """Hub commit of the base model, where a run records it."""
     adapter_sha256: str | None = None
     """Digest of the adapter's weights; null without one."""
+
+    def same_as(self, other: "Teacher") -> bool:
+        """Whether the completions of both may be mixed: the port of a server may differ, its host may not."""
+        hosts = [urlsplit(one.host).hostname if one.host else None for one in (self, other)]
+        return hosts[0] == hosts[1] and self == other.model_copy(update={"host": self.host})
 
 
 class SamplingEstimate(Part):

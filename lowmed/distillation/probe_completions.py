@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import prompt
-from lowmed.distil.data import DistilData
+from lowmed.distillation.data import DistilData
 from lowmed.errors import RunError
 from lowmed.evaluation import results_folder
 from lowmed.evaluation.controls import SAMPLED

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lowmed import answer
 from lowmed.answer.lexicon import ALL
 from lowmed.control_tokens import control_token
-from lowmed.distil.hints import mentions_hint
+from lowmed.distillation.hints import mentions_hint
 from lowmed.rewards.answer_follows import AnswerFollows
 from lowmed.rewards.format import Format, thought, thought_fault, words
 from lowmed.rewards.hacks import detect_hacks, is_attack
@@ -43,9 +43,10 @@ def fault(sample: Sample, completion: str, finish_reason: str, *, hinted: bool =
     """
     if finish_reason == "length":
         return TRUNCATED
-    text = reasoning(completion)
-    if text and (problem := thought_fault(text)):
+    block = thought(completion)
+    if block is not None and (problem := thought_fault(block)):
         return _FAULTS[problem]
+    text = reasoning(completion)
     if _in_form(sample, completion).value != 1:
         return FORM
     read = answer.read(completion, sample)
@@ -57,7 +58,7 @@ def fault(sample: Sample, completion: str, finish_reason: str, *, hinted: bool =
         CONTROL: lambda: bool(control_token(text)),
         HACK: lambda: is_attack(text) or bool(detect_hacks(sample, completion, "think_answer")),
         EMPTY: lambda: len(set(own_words(sample, text))) < MIN_OWN_WORDS,
-        CONTRADICTION: lambda: _follows(sample, completion).value == 0 or _names_other_side(text, sample),
+        CONTRADICTION: lambda: _contradicts(sample, completion, text, str(read.value)),
         HINT: lambda: hinted and mentions_hint(text),
     }
     return next((reason for reason, applies in checks.items() if applies()), "")
@@ -79,12 +80,21 @@ def own_words(sample: Sample, text: str) -> tuple[str, ...]:
     return tuple(word for word in words(text) if word not in known)
 
 
-def _names_other_side(text: str, sample: Sample) -> bool:
-    """Whether the reasoning names one side only, and a short gold answer the other one."""
+def _contradicts(sample: Sample, completion: str, text: str, value: str) -> bool:
+    """Whether the reasoning concludes another answer, ends with the other of yes and no, or names the other side only.
+
+    A number that differs is no contradiction: reasoning names several.
+    """
     if sample.kind in ("json", "text"):
         return False
     stated, gold = (_sides(part) for part in (text, sample.answer))
-    return len(stated) == len(gold) == 1 and stated != gold
+    last = words(text)[-1]
+    ends = "yes" if last in ALL.yes_in_text else "no" if last in ALL.no_in_text else value
+    return (
+        _follows(sample, completion).value == 0
+        or (value in ("yes", "no") and ends != value)
+        or (len(stated) == len(gold) == 1 and stated != gold)
+    )
 
 
 def _sides(text: str) -> set[str]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lowmed.distil import filters
-from lowmed.distil.selection import TEMPLATE, Selection
+from lowmed.distillation import filters
+from lowmed.distillation.selection import TEMPLATE, Selection
 from lowmed.errors import DataError
 from lowmed.sample import Sample
 
@@ -75,7 +75,7 @@ def notes(rows: Sequence[Sample], left_out: int) -> dict[str, int]:
     counts = {
         "the explanation is reasoning of a teacher": marks["sampled"],
         "the explanation is reasoning of a teacher that was shown the answer": marks["rationalized"],
-        "training questions left out, without a kept completion": left_out,
+        "training questions left out: not distilled, or without a kept completion": left_out,
     }
     return {note: count for note, count in counts.items() if count}
 
