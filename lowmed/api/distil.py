@@ -71,12 +71,13 @@ def distil(
     from lowmed.distillation import estimate, probe_completions, run
     from lowmed.distillation.data import open_data, require_apart, require_sendable
     from lowmed.distillation.record import new_record
+    from lowmed.distillation.records import RECORD
     from lowmed.distillation.teacher import open_teacher
     from lowmed.errors import RecipeError
     from lowmed.files import require_own_folder
 
     folder = Path(out)
-    require_own_folder(folder, run.RECORD)  # before the data and the model are loaded
+    require_own_folder(folder, RECORD)  # before the data and the model are loaded
     stored_probe = Path(probe) if probe else None
     if stored_probe and rationalize:
         fix = "remove --rationalize, or name a teacher with --by or --endpoint"
@@ -90,8 +91,9 @@ def distil(
         require_sendable(train, endpoint)
     if stored_probe:
         done = Counter(str(row["id"]) for row in probe_completions.completions_of(stored_probe, data))
+        train = tuple(sample for sample in train if done[sample.id])
         samples = max(done.values(), default=0)
-        done = Counter({sample.id: samples for sample in train})
+        temperature = probe_completions.settings_of(stored_probe).temperature or temperature
     else:
         done = run.stored_completions(folder, teacher.system)
     record = new_record(

@@ -103,8 +103,9 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     dev_share = 0.0 if spec.dev == "published" else spec.dev
     published = train
     divide = partial(by_group, seed=seed, pixels=dataset.pixels, by_source=bool(dataset.merged))
-    needed = {HELD_OUT: held_out.get(HELD_OUT, ())} if spec.split_by == "image" else held_out
-    if spec.split_by != "official" and not _shares_nothing(train, needed, dataset.merged):
+    has_part = _shares_nothing(train, {HELD_OUT: held_out.get(HELD_OUT, ())}, dataset.merged)
+    is_clean = spec.split_by == "auto" and _shares_nothing(train, held_out, dataset.merged)
+    if spec.split_by != "official" and not has_part and not is_clean:
         parts = divide(train, {"train": 1 - spec.held_out - dev_share, HELD_OUT: spec.held_out, DEV: dev_share})
         train, dev = parts["train"], dev or by_turns(parts[DEV], dataset.merged)
         held_out = {HELD_OUT: by_turns(parts[HELD_OUT], dataset.merged), **held_out} if parts[HELD_OUT] else held_out

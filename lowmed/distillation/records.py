@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 from lowmed.records import Part, Record
 
+RECORD = "distil.json"
+
 
 class Teacher(Part):
     """The model whose completions are kept."""
@@ -74,7 +76,7 @@ class DistilResult(Part):
     rows: dict[str, int]
     """Rows of the new data set by split."""
     cost: float | None
-    """Of all completions, in the currency of the prices; null without prices."""
+    """Of the counted completions, in the currency of the prices; null without prices."""
     samples_sha256: str
     """Digest of samples.jsonl."""
 

@@ -11,7 +11,7 @@ from lowmed.distillation import folder, probe_completions, readme, rows
 from lowmed.distillation.data import TRAIN, DistilData
 from lowmed.distillation.estimate import cost
 from lowmed.distillation.hints import with_hint
-from lowmed.distillation.records import DistilRecord, DistilResult
+from lowmed.distillation.records import RECORD, DistilRecord, DistilResult
 from lowmed.distillation.selection import Candidate, Selection, candidates, select
 from lowmed.distillation.teacher import OpenTeacher
 from lowmed.errors import DataError, RunError
@@ -25,7 +25,7 @@ from lowmed.progress import Progress
 from lowmed.records import read_record
 from lowmed.sample import Sample
 
-RECORD, README, COMPLETIONS, LOCK = "distil.json", "README.md", "completions", "lock"
+README, COMPLETIONS, LOCK = "README.md", "completions", "lock"
 RATIONALIZED = "rationalized"
 Load = Callable[[int], Answerer]  # takes the seed
 

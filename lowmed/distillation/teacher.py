@@ -66,6 +66,9 @@ def open_teacher(
         SetupError: the URL is invalid, or names another machine while LOWMED_OFFLINE=1.
     """
     _require_one(by, endpoint, model, probe)
+    if probe and (prompts or max_new_tokens):
+        what = "--prompts and --max-new-tokens are for a teacher that is sampled"
+        raise RecipeError(what, "--probe", "remove them, or --probe")
     if probe:
         target, host = _target_of_probe(probe), None
     else:

@@ -19,6 +19,7 @@ from lowmed.data import folder
 from lowmed.data.explanations import keep_trainable
 from lowmed.data.for_recipe import for_recipe
 from lowmed.data.ingest import prepared_folder
+from lowmed.data.run_identity import store_data
 from lowmed.data.split import HELD_OUT
 from lowmed.distillation import filters, selection
 from lowmed.distillation.data import open_data
@@ -32,6 +33,10 @@ from lowmed.files import read_jsonl, to_jsonl
 from lowmed.recipe import ModelSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.records import read_record
+from lowmed.report import page
+from lowmed.report.run_data import data_summary
+from lowmed.report.run_report import read
+from lowmed.run import create_run
 from lowmed.sample import Sample
 
 SITES = ("apex", "base", "hilum", "pleura", "heart", "aorta", "spine", "rib", "clavicle", "trachea")
@@ -296,6 +301,7 @@ def test_bad_arguments_are_refused_before_anything_is_sent_or_written(data: Path
         {"by": "nano", "probe": "p"},
         {"probe": tmp_path},
         {"probe": tmp_path, "rationalize": True},
+        {"probe": tmp_path, "prompts": "reasoning"},
         {"by": "nano", "prompts": "direct"},
         {"by": "nano", "prompts": "resoning"},
         {"by": str(tmp_path)},
@@ -353,6 +359,22 @@ def test_an_interrupted_distillation_resumes(data: Path, tmp_path: Path, start: 
     assert "16 of 16 have a kept completion" in done.stdout
 
 
+def test_the_page_of_a_run_names_the_teacher_until_the_rows_change(data: Path, tmp_path: Path) -> None:
+    with serving(_honest) as teacher:
+        _distil(data, tmp_path / "out", teacher)
+    recipe = load_recipe("rarl", ["data.source=folder", f"data.path={tmp_path / 'out'}"])
+    run = create_run(recipe, "rarl", out=str(tmp_path / "run"))
+    store_data(run.folder, for_recipe(recipe, filtered=False).split)
+    expected = {"teacher": "m", "questions": 16, "of": 16, "rationalized": 0}
+    assert data_summary(run)["distilled"] == expected
+    assert "reasoning of the model m, kept where its answer was right: 16 of 16" in page.render(
+        read(run), {}, data_summary(run)
+    )
+    samples = tmp_path / "out/samples.jsonl"
+    samples.write_text(samples.read_text() + "\n")
+    assert data_summary(run)["distilled"] is None
+
+
 def _probe(target: Path, source: Path) -> Path:
     """A stored probe of these data, as `lowmed probe` writes it."""
     data = open_data(str(source), None, None, 256)
@@ -380,6 +402,7 @@ def test_the_completions_of_a_probe_are_used_on_its_own_data_only(data: Path, tm
     assert record.result
     assert (record.teacher.kind, record.teacher.name, record.result.questions_kept) == ("probe", "m", 16)
     assert not (tmp_path / "out/completions").exists()
+    assert (record.samples, record.questions, record.estimate.completions) == (2, 16, 0)
     other = _write(tmp_path / "other", [row | {"answer": "no"} for row in _rows()])
     with pytest.raises(RunError, match="other data"):
         package.distil(str(other), tmp_path / "out2", probe=probe)
