@@ -19,7 +19,7 @@ from lowmed.evaluation import results_folder, runner
 from lowmed.evaluation.answerer import Answerer
 from lowmed.evaluation.controls import SAMPLED, Condition
 from lowmed.evaluation.report import eval_settings
-from lowmed.files import disk_errors, write_text
+from lowmed.files import disk_errors, new_folder, write_text
 from lowmed.lock import HeldError, locked
 from lowmed.progress import Progress
 from lowmed.records import read_record
@@ -70,8 +70,9 @@ def run(job: DistilJob, load: Load, progress: Progress) -> DistilRecord:
         DataError: no completion can be kept, or another process writes the folder.
     """
     out, record = job.out, job.record
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    if not out.exists():
+        with new_folder(out) as aside:  # a killed process leaves no folder that the next one would refuse
+            record.write(aside / RECORD)
     with _locked(out), disk_errors(out):
         _start(job)
         selection = select(_candidates(job, load, progress), record.keep)

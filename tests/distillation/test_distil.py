@@ -1,7 +1,6 @@
 """`lowmed data distil` with real teachers: a local server, the stored completions of a probe, and nano."""
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +19,11 @@ from lowmed.data.explanations import keep_trainable
 from lowmed.data.for_recipe import for_recipe
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.run_identity import store_data
+from lowmed.data.sources.phantom import load as generated
 from lowmed.data.split import HELD_OUT
 from lowmed.distillation import filters, selection
 from lowmed.distillation.data import open_data
+from lowmed.distillation.folder import write
 from lowmed.distillation.records import DistilRecord
 from lowmed.errors import DataError, LowmedError, RecipeError, RunError, SetupError
 from lowmed.evaluation import results_folder, runner
@@ -30,6 +31,7 @@ from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.evaluation.controls import SAMPLED, Condition
 from lowmed.evaluation.report import eval_settings
 from lowmed.files import read_jsonl, to_jsonl
+from lowmed.nano import phantom
 from lowmed.recipe import ModelSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.records import read_record
@@ -416,16 +418,40 @@ def test_the_completions_of_a_probe_are_used_on_its_own_data_only(data: Path, tm
 
 
 def test_nano_teaches_itself_and_draws_other_completions_when_it_continues(tmp_path: Path) -> None:
-    record = package.distil("phantom", tmp_path / "out", by="nano", questions=4, samples=2, max_new_tokens=60)
+    rows, images = [], {}
+    for number, sample in enumerate(phantom.samples("train", 12)):
+        row = {"id": sample.id, "question": sample.question, "answer": sample.answer, "kind": sample.kind}
+        rows.append(row | {"options": list(sample.options), "images": [f"im{number}.png"]})
+        images[f"im{number}.png"] = phantom.open_image(sample.images[0])
+    source = _write(tmp_path / "data", rows)
+    for name, image in images.items():
+        image.save(source / name)
+    arguments: dict[str, Any] = {"by": "nano", "questions": 4, "max_new_tokens": 60}
+    record = package.distil(str(source), tmp_path / "out", samples=2, **arguments)
     assert record.result
     assert record.result.sampled.completions == 8
-    more = package.distil("phantom", tmp_path / "out", by="nano", questions=4, samples=4, max_new_tokens=60)
+    more = package.distil(str(source), tmp_path / "out", samples=4, **arguments)
     assert more.result
     assert more.result.sampled.completions == 16
-    rows = read_jsonl(tmp_path / "out/completions/base.sampled.jsonl")
-    assert [row["completion"] for row in rows[:8]] != [row["completion"] for row in rows[8:]]
+    stored = read_jsonl(tmp_path / "out/completions/base.sampled.jsonl")
+    assert [row["completion"] for row in stored[:8]] != [row["completion"] for row in stored[8:]]
     data = folder.load(str(tmp_path / "out"))
+    assert not data.rejected
     assert {split: len(samples) for split, samples in data.splits.items()} == more.result.rows
-    assert all(os.path.exists(tmp_path / "out" / image) for sample in data.samples for image in sample.images)  # noqa: PTH110
     with pytest.raises(RunError, match="other settings"):
-        package.distil("phantom", tmp_path / "out", by="nano", questions=4, temperature=0.5, max_new_tokens=60)
+        package.distil(str(source), tmp_path / "out", temperature=0.5, **arguments)
+
+
+def test_generated_images_are_stored_with_the_pixels_that_a_run_would_see(tmp_path: Path) -> None:
+    dataset = generated({"train": 6, "test": 3})
+    digest = write(tmp_path, dataset, dataset.splits, {}, 256)
+    stored = folder.load(str(tmp_path))
+    card = prepared_folder.data_card(tmp_path)
+    assert card
+    assert (card.source, card.rows, card.images, card.samples_sha256) == ("phantom", {"test": 3, "train": 6}, 9, digest)
+    for before, after in zip(dataset.samples, stored.samples, strict=True):
+        assert before.explanation == after.explanation
+        assert after.group == after.images[0]
+        assert dataset.open_image(before.images[0]).convert("RGB").tobytes() == (
+            stored.open_image(after.images[0]).convert("RGB").tobytes()
+        )
