@@ -70,7 +70,6 @@ def distil(
     """
     from lowmed.distillation import estimate, probe_completions, run
     from lowmed.distillation.data import open_data, require_apart, require_sendable
-    from lowmed.distillation.record import new_record
     from lowmed.distillation.records import RECORD
     from lowmed.distillation.teacher import open_teacher
     from lowmed.errors import RecipeError
@@ -96,7 +95,7 @@ def distil(
         temperature = probe_completions.settings_of(stored_probe).temperature or temperature
     else:
         done = run.stored_completions(folder, teacher.system)
-    record = new_record(
+    record = estimate.new_record(
         teacher,
         data,
         train,

@@ -1,12 +1,17 @@
-"""How much a distillation generates at most, before it starts."""
+"""The record of a distillation before it starts: its settings, and how much it generates at most."""
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from lowmed import prompt
+from lowmed import __version__, prompt
+from lowmed.answer import RULES_VERSION
 from lowmed.data.image.policy import PixelPolicy
-from lowmed.distillation.hints import with_hint
+from lowmed.distillation import hints
+from lowmed.distillation.data import DistilData
 from lowmed.distillation.records import DistilRecord, SamplingEstimate
+from lowmed.distillation.teacher import OpenTeacher
+from lowmed.plan.architecture import pixel_policy
 from lowmed.plan.sequence_lengths import CHARACTERS_PER_TOKEN, TURN_TOKENS
 from lowmed.sample import Sample
 
@@ -40,7 +45,7 @@ def estimate(
     again = copies * len(samples) if rationalize else 0
     prompts = sum(missing[sample.id] * prompt_tokens(sample, family, policy) for sample in samples)
     if rationalize:
-        prompts += copies * sum(prompt_tokens(with_hint(sample), family, policy) for sample in samples)
+        prompts += copies * sum(prompt_tokens(hints.with_hint(sample), family, policy) for sample in samples)
     completions = (sum(missing.values()) + again) * max_new_tokens
     return SamplingEstimate(
         completions=sum(missing.values()),
@@ -48,6 +53,55 @@ def estimate(
         prompt_tokens=prompts,
         completion_tokens=completions,
         cost=cost(prompts, completions, prices),
+    )
+
+
+def new_record(
+    teacher: OpenTeacher,
+    data: DistilData,
+    questions: tuple[Sample, ...],
+    stored: Counter[str],
+    *,
+    samples: int,
+    temperature: float,
+    rationalize: bool,
+    prices: Prices | None,
+    **settings: Any,
+) -> DistilRecord:
+    """The record with settings and estimate.
+
+    Args:
+        teacher: the teacher.
+        data: the data set.
+        questions: the training questions to distill.
+        stored: completions that are stored already, by the id of their question.
+        samples: completions per question.
+        temperature: sampling temperature.
+        rationalize: whether questions without a kept completion are requested again with their answer.
+        prices: per million prompt and completion tokens.
+        settings: further fields of the record.
+    """
+    target = teacher.target
+    tokens = target.eval.max_new_tokens
+    policy = pixel_policy(target.model)
+    return DistilRecord(
+        teacher=teacher.identity,
+        source=data.dataset.source,
+        data_digest=data.dataset.digest,
+        prompts=target.family.name,
+        prompt_digest=target.family.digest,
+        hint_digest=hints.DIGEST if rationalize else None,
+        samples=samples,
+        temperature=temperature,
+        max_new_tokens=tokens,
+        questions=len(questions),
+        prices=prices,
+        estimate=estimate(
+            questions, target.family, policy, samples, tokens, rationalize=rationalize, stored=stored, prices=prices
+        ),
+        answer_rules=RULES_VERSION,
+        lowmed=__version__,
+        **settings,
     )
 
 

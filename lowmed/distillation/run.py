@@ -139,23 +139,22 @@ def _read(out: Path, system: str, name: str) -> list[dict[str, Any]]:
 
 
 def _start(job: DistilJob) -> None:
-    """Write the record, unless the folder has completions of another teacher."""
-    file = job.out / RECORD
-    if job.teacher.probe:
-        job.record.write(file)
-        return
-    has_completions = any((job.out / COMPLETIONS).glob("*.jsonl"))
+    """Check that stored completions are of this teacher and these settings; what is stored stays until the end."""
+    file, folder_of_completions = job.out / RECORD, job.out / COMPLETIONS
+    has_completions = any(folder_of_completions.glob("*.jsonl"))
     if has_completions:
-        before = read_record(file, DistilRecord)
-        if not before.teacher.same_as(job.record.teacher):
+        before = read_record(file, DistilRecord).teacher
+        if not before.same_as(job.teacher.identity):
             raise RunError(
-                f"the folder holds completions of another teacher ({before.teacher.name})",
+                f"the folder holds completions of another teacher ({before.name})",
                 str(job.out),
                 "choose another --out, or remove that folder",
             )
     else:
-        (job.out / COMPLETIONS / results_folder.SETTINGS).unlink(missing_ok=True)
-    job.record.write(file)
+        (folder_of_completions / results_folder.SETTINGS).unlink(missing_ok=True)
+        job.record.write(file)
+    if job.teacher.probe:
+        return
     target = job.teacher.target
     settings = eval_settings(
         target.model,
@@ -166,7 +165,7 @@ def _start(job: DistilJob) -> None:
         endpoint=job.teacher.endpoint is not None,
         temperature=job.record.temperature,
     )
-    results_folder.open_folder(job.out / COMPLETIONS, settings)
+    results_folder.open_folder(folder_of_completions, settings)
 
 
 @contextmanager

@@ -86,9 +86,8 @@ def _honest(text: str, answer: str | None = None) -> str:
 
 
 def _distil(source: Path, out: Path, teacher: TeacherServer, **more: Any) -> DistilRecord:
-    return package.distil(
-        str(source), out, endpoint=teacher.url, prompts="text-reasoning", **{"model": "m", "samples": 2, **more}
-    )
+    settings = {"model": "m", "prompts": "text-reasoning", "samples": 2, **more}
+    return package.distil(str(source), out, endpoint=teacher.url, **settings)
 
 
 def test_right_reasoning_becomes_the_explanation_and_other_splits_stay(data: Path, tmp_path: Path) -> None:
@@ -225,6 +224,25 @@ def test_a_teacher_without_a_usable_completion_is_an_error_with_its_rates(
     assert len(str(error.value).splitlines()) == 3
     assert len(read_jsonl(tmp_path / "out/completions/endpoint.sampled.jsonl")) == 32
     assert not (tmp_path / "out/samples.jsonl").exists()
+
+
+def test_a_failed_second_call_leaves_the_finished_data_set_as_it_was(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with serving(_honest) as teacher:
+        _distil(data, out, teacher)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with serving(lambda text: None) as teacher:
+        for changed, error in (
+            ({"temperature": 0.5}, RunError),
+            ({"model": "other"}, RunError),
+            ({"prompts": "reasoning"}, RunError),
+            ({"samples": 4}, SetupError),
+        ):
+            with pytest.raises(error):
+                _distil(data, out, teacher, **changed)
+    with pytest.raises(RunError, match="another teacher"):
+        package.distil(str(data), out, probe=_probe(tmp_path / "probe", data))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_questions_without_a_kept_completion_are_rationalized_and_marked(data: Path, tmp_path: Path) -> None:
