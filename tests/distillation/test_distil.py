@@ -176,6 +176,34 @@ def test_a_prepared_folder_stays_one_and_shares_its_images(tmp_path: Path) -> No
     assert loaded.pixels.items() <= folder.load(str(tmp_path / "data")).pixels.items()
 
 
+def test_a_known_source_whose_splits_share_images_keeps_both_held_out_parts(vqa_rad: Path, tmp_path: Path) -> None:
+    train = open_data("vqa-rad", str(vqa_rad), None, 256).train
+    drawn = iter(range(10_000))
+
+    def right(text: str) -> str:
+        sample = next(sample for sample in train if sample.question in text)
+        return f"<think>Contour {next(drawn)} is thin, its edge sharp.</think><answer>{sample.answer}</answer>"
+
+    with serving(right) as teacher:
+        record = package.distil(
+            "vqa-rad", tmp_path / "out", path=str(vqa_rad), endpoint=teacher.url, model="m", send_images=True, samples=1
+        )
+    assert record.result
+    assert record.result.questions_kept > 0.5 * len(train)
+    before = load_recipe("rarl-sft", ["data.source=vqa-rad", f"data.path={vqa_rad}"])
+    after = load_recipe("rarl-sft", ["data.source=folder", f"data.path={tmp_path / 'out'}"])
+    old, new = for_recipe(before, filtered=False).split, for_recipe(after).split
+    assert {sample.id for sample in new.train} == {
+        sample.id for sample in folder.load(str(tmp_path / "out")).splits["train"]
+    }
+    assert old.held_out.keys() == new.held_out.keys() == {HELD_OUT, "test"}
+    for name, samples in old.held_out.items():
+        assert [(one.id, one.images, one.answer) for one in samples] == [
+            (one.id, one.images, one.answer) for one in new.held_out[name]
+        ]
+    assert not new.images_in_train[HELD_OUT]
+
+
 def test_a_teacher_that_dies_in_the_middle_loses_nothing(data: Path, tmp_path: Path) -> None:
     left = iter(range(10))
 
