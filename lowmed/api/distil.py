@@ -121,7 +121,7 @@ def _load(teacher: "OpenTeacher", seed: int) -> "Answerer":
         from lowmed.evaluation import endpoint
 
         policy, tokens = pixel_policy(target.model), target.eval.max_new_tokens
-        return endpoint.answerer(teacher.endpoint, target.model.name, target.family, policy, tokens)
+        return endpoint.answerer(teacher.endpoint, target.model.name, target.family, policy, tokens, skip_rejected=True)
     from lowmed.engine import evaluator
 
     return evaluator.answerer(target.model, teacher.adapter, target.family, target.eval.max_new_tokens, seed)

@@ -11,6 +11,7 @@ from lowmed.rewards.format import Format, thought, thought_fault, words
 from lowmed.rewards.hacks import detect_hacks, is_attack
 from lowmed.sample import Sample
 
+REJECTED = "request rejected by the server"
 TRUNCATED = "truncated"
 FORM = "not in the requested form"
 EMPTY = "no reasoning beyond question and answer"
@@ -22,6 +23,8 @@ HACK = "known hack"
 HINT = "mentions the given answer"
 CONTROL = "contains a control token"
 MIN_OWN_WORDS = 3
+REJECTED_REASON = "rejected"  # the finish reason of `evaluation.endpoint`, which imports httpx
+_NO_COMPLETION = {REJECTED_REASON: REJECTED, "length": TRUNCATED}
 _FAULTS = {"empty think block": EMPTY, "think block repeats itself": LOOP}
 _in_form = Format(completion_format="think_answer")
 _follows = AnswerFollows(completion_format="think_answer")
@@ -38,11 +41,11 @@ def fault(sample: Sample, completion: str, finish_reason: str, *, hinted: bool =
     Args:
         sample: the question, without a hint.
         completion: the completion, in the form `think_answer`.
-        finish_reason: `length` if the token limit cut it.
+        finish_reason: `length` if the token limit cut it, `rejected` if a server sent none.
         hinted: whether the prompt showed the gold answer.
     """
-    if finish_reason == "length":
-        return TRUNCATED
+    if finish_reason in _NO_COMPLETION:
+        return _NO_COMPLETION[finish_reason]
     block = thought(completion)
     if block is not None and (problem := thought_fault(block)):
         return _FAULTS[problem]

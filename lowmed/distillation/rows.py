@@ -12,6 +12,7 @@ from lowmed.sample import Sample
 
 STRATUM = "distilled"
 _FIXES = {
+    filters.REJECTED: "read the server's log, and choose another teacher, with another --out",
     filters.TRUNCATED: "raise --max-new-tokens, with another --out",
     filters.FORM: "choose a teacher that writes the tags of the prompts, or --prompts NAME, with another --out",
     filters.UNREAD: "choose another teacher, with another --out",

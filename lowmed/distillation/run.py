@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowmed.distillation import folder, probe_completions, readme, rows
+from lowmed.distillation import filters, folder, probe_completions, readme, rows
 from lowmed.distillation.data import TRAIN, DistilData
 from lowmed.distillation.estimate import cost
 from lowmed.distillation.hints import with_hint
@@ -19,7 +19,7 @@ from lowmed.evaluation import results_folder, runner
 from lowmed.evaluation.answerer import Answerer
 from lowmed.evaluation.controls import SAMPLED, Condition
 from lowmed.evaluation.report import eval_settings
-from lowmed.files import disk_errors, new_folder, write_text
+from lowmed.files import disk_errors, new_folder, to_jsonl, write_text
 from lowmed.lock import HeldError, locked
 from lowmed.progress import Progress
 from lowmed.records import read_record
@@ -51,7 +51,9 @@ class DistilJob:
 
 def stored_completions(out: Path, system: str) -> Counter[str]:
     """How many completions of each question an earlier call stored, by its id; without those with a hint."""
-    return Counter(str(row["id"]) for row in _read(out, system, SAMPLED))
+    return Counter(
+        str(row["id"]) for row in _read(out, system, SAMPLED) if row["finish_reason"] != filters.REJECTED_REASON
+    )
 
 
 def run(job: DistilJob, load: Load, progress: Progress) -> DistilRecord:
@@ -127,7 +129,7 @@ def _sampled(
     condition = Condition(
         name, TRAIN, tuple(questions), job.data.dataset.open_image, record.samples, record.temperature or 0.0
     )
-    seed = len(_read(job.out, system, name))  # a later call must not draw the same completions again
+    seed = _remove_rejected(job.out, system, name)  # a later call must not draw the same completions again
     label = "distil" if name == SAMPLED else "distil, answer shown"
     with progress(label, runner.total([condition])) as advance:
         runner.run_conditions(job.out / COMPLETIONS, system, [condition], lambda: load(seed), train=(), advance=advance)
@@ -136,6 +138,16 @@ def _sampled(
 
 def _read(out: Path, system: str, name: str) -> list[dict[str, Any]]:
     return results_folder.read_rows(results_folder.completions_file(out / COMPLETIONS, system, name))
+
+
+def _remove_rejected(out: Path, system: str, name: str) -> int:
+    """Remove requests that a server rejected, so that they are sent again, and return the number of completions."""
+    stored = _read(out, system, name)
+    kept = [row for row in stored if row["finish_reason"] != filters.REJECTED_REASON]
+    if len(kept) < len(stored):
+        file = results_folder.completions_file(out / COMPLETIONS, system, name)
+        write_text(file, to_jsonl(kept, ascii_only=True))
+    return len(kept)
 
 
 def _start(job: DistilJob) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-Answer = Callable[[str], str | None]  # takes the text of the prompt; None closes the connection
+Answer = Callable[[str], str | int | None]  # takes the prompt; an integer is a status, None closes the connection
 
 
 @dataclass
@@ -38,10 +38,10 @@ def serving(answer: Answer) -> Iterator[TeacherServer]:
             if text is None:
                 self.close_connection = True
                 return
-            choice = {"message": {"content": text}, "finish_reason": "stop"}
+            choice = {"message": {"content": str(text)}, "finish_reason": "stop"}
             usage = {"prompt_tokens": 100, "completion_tokens": 10}
             content = json.dumps({"choices": [choice], "usage": usage}).encode()
-            self.send_response(200)
+            self.send_response(text if isinstance(text, int) else 200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -230,6 +230,22 @@ def test_a_teacher_that_dies_in_the_middle_loses_nothing(data: Path, tmp_path: P
         assert len(teacher.requests) == 32 - stored
 
 
+def test_a_request_that_the_server_rejects_is_dropped_unless_it_rejects_all(data: Path, tmp_path: Path) -> None:
+    with serving(lambda text: 400 if "rib" in text else _honest(text)) as teacher:
+        result = _distil(data, tmp_path / "out", teacher, samples=8).result
+    assert result
+    assert result.sampled.dropped[filters.REJECTED] == 8 * (16 - result.questions_kept) > 0
+    with serving(lambda text: 400) as teacher, pytest.raises(SetupError, match="responds with 400"):
+        _distil(data, tmp_path / "out2", teacher, samples=8)
+    with serving(_honest) as teacher:  # what was rejected is requested again
+        again = _distil(data, tmp_path / "out2", teacher, samples=8).result
+    assert again
+    assert (again.questions_kept, again.sampled.completions) == (16, 128)
+    with serving(lambda text: 404) as teacher, pytest.raises(SetupError, match="responds with 404"):
+        _distil(data, tmp_path / "out3", teacher)
+    assert not (tmp_path / "out3/completions/endpoint.sampled.jsonl").exists()
+
+
 REFUSAL = "I'm sorry, but I can't help with medical images."
 
 

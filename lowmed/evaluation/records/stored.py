@@ -36,7 +36,7 @@ class StoredCompletion(TypedDict, total=False):
     tokens: int
     """Completion length in tokens."""
     finish_reason: str
-    """stop, or length if the token limit cut the completion."""
+    """stop, length if the token limit cut the completion, or rejected if a teacher's server refused the request."""
     prompt_digest: str
     """Digest of the prompt family."""
     prior: str | None
