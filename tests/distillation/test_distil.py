@@ -185,11 +185,12 @@ def test_a_known_source_whose_splits_share_images_keeps_both_held_out_parts(vqa_
         return f"<think>Contour {next(drawn)} is thin, its edge sharp.</think><answer>{sample.answer}</answer>"
 
     with serving(right) as teacher:
+        served: dict[str, Any] = {"endpoint": teacher.url, "model": "m", "send_images": True}
         record = package.distil(
-            "vqa-rad", tmp_path / "out", path=str(vqa_rad), endpoint=teacher.url, model="m", send_images=True, samples=1
+            "vqa-rad", tmp_path / "out", path=str(vqa_rad), samples=1, questions=30, max_new_tokens=32, **served
         )
     assert record.result
-    assert record.result.questions_kept > 0.5 * len(train)
+    assert record.result.questions_kept > 15
     before = load_recipe("rarl-sft", ["data.source=vqa-rad", f"data.path={vqa_rad}"])
     after = load_recipe("rarl-sft", ["data.source=folder", f"data.path={tmp_path / 'out'}"])
     old, new = for_recipe(before, filtered=False).split, for_recipe(after).split
