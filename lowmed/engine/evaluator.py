@@ -128,7 +128,9 @@ def probe(
     return result
 
 
-def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int) -> Answerer:
+def answerer(
+    model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int, seed: int = SEED
+) -> Answerer:
     """Load a model and return an answerer for it.
 
     Args:
@@ -136,6 +138,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
         adapter: directory of the adapter, or None for the base model alone.
         family: the prompts.
         max_new_tokens: completion limit.
+        seed: seed of sampled completions.
 
     Raises:
         LowmedError: a problem with the machine or the model.
@@ -149,7 +152,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
 
     from lowmed.engine.generate import complete
 
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
 
     def answer(
         samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
