@@ -198,6 +198,8 @@ def _train(
         log("filter  " + "\n        ".join(data.filter_effect))
     for line in data.unexplained_lines:
         log(f"SFT     {line}")
+    for note in recipe.method.notes:
+        log(f"note    {note}")
     for abstention in abstaining:
         log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)

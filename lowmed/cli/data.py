@@ -1,4 +1,4 @@
-"""`lowmed data`: sources, prepare, audit, show."""
+"""`lowmed data`: sources, prepare, audit, show, distil."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lowmed.cli import data_audit, options
+from lowmed.cli import data_audit, data_distil, options
 from lowmed.cli.data_audit import Budget, image_budget
 from lowmed.cli.progress import info, progress
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from lowmed.data.ingest.dicom_join import JoinOptions
 
 app = typer.Typer(
-    help="List, prepare, audit and show data sets.",
+    help="List, prepare, audit, show and distil data sets.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.command("audit")(data_audit.audit)
 app.command("show")(data_audit.show)
+app.command("distil")(data_distil.distil)
 
 
 @app.command()

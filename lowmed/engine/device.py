@@ -136,6 +136,8 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
     family = known_family(recipe.model)
     if family is None or family.shared_prefix:
         return None
+    if error := _own_settings_error(recipe, family.title, "use a model of another family"):
+        return error
     if recipe.model.rollout == "cuda_graphs":
         return RecipeError(
             f"{family.title} samples with transformers' own code, which is no CUDA graph",
@@ -160,7 +162,21 @@ def _unsloth_error(recipe: Recipe) -> LowmedError | None:
         )
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
+    if error := _own_settings_error(recipe, "unsloth's layers", "use model.backend=transformers"):
+        return error
     return _measurement_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")
+
+
+def _own_settings_error(recipe: Recipe, layers: str, fix: str) -> RecipeError | None:
+    """The error if the method has a setting that needs lowmed's forward pass, which does not run the layers."""
+    settings = recipe.method.own_trainer_settings
+    if not settings:
+        return None
+    return RecipeError(
+        f"{settings[0]} needs lowmed's forward pass, which does not run {layers}",
+        f"method.{settings[0].partition('=')[0]}",
+        f"{fix}, or leave that setting out",
+    )
 
 
 def _measurement_error(recipe: Recipe, layers: str, key: str, fix: str) -> RecipeError | None:

@@ -135,7 +135,9 @@ def probe(
     return result
 
 
-def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int) -> Answerer:
+def answerer(
+    model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int, seed: int = SEED
+) -> Answerer:
     """Load a model and return an answerer for it.
 
     Args:
@@ -143,6 +145,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
         adapter: directory of the adapter, or None for the base model alone.
         family: the prompts.
         max_new_tokens: completion limit.
+        seed: seed of sampled completions.
 
     Raises:
         LowmedError: a problem with the machine or the model.
@@ -156,7 +159,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
 
     from lowmed.engine.generate import complete
 
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
 
     def answer(
         samples: Sequence[Sample],

@@ -11,6 +11,7 @@ from lowmed.engine.training_data import TrainingRow
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import Rollout, Score, Weighted, values_after_gates
 from lowmed.run import Run
+from lowmed.sample import Sample
 
 RewardFunction = Callable[..., list[float | None]]
 NO_MEASURES: Mapping[str, Measure | None] = MappingProxyType({})
@@ -47,6 +48,7 @@ def reward_functions(
         opening: the part of each completion that its prompt contains, e.g. a pre-filled `<think>`.
     """
     paid_values: list[dict[str, float | None]] = []
+    scheduled = len(rows) - run.recipe.method.spare_draws
 
     def score_batch(
         completions: list[list[dict[str, str]]],
@@ -84,7 +86,12 @@ def reward_functions(
             ],
         )
         # A line is due if it is due at any step of the batch. This needs no state, so that a resumed run agrees.
-        if canary_steps and (step + steps_per_batch - 1) // canary_steps > (step - 1) // canary_steps:
+        # Completions that replace groups come after those of the step.
+        if (
+            canary_steps
+            and row[0] < scheduled
+            and (step + steps_per_batch - 1) // canary_steps > (step - 1) // canary_steps
+        ):
             pairs = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
             run.append("canaries.jsonl", [{"step": step, **canaries.canary_rates(rewards, pairs, completion_format)}])
 
@@ -106,13 +113,23 @@ def _scores(
     """The score of each completion by each reward. Completions of one prompt are adjacent."""
     for reward in rewards:
         reward.prepare([(rows[number].sample, one.text) for number, one in zip(numbers, rollouts, strict=True)])
-    names = [reward.name for reward in rewards]
     scores: list[dict[str, Score]] = []
     for number, indices in groupby(range(len(numbers)), key=lambda index: numbers[index]):
-        group = [rollouts[index] for index in indices]
-        columns = [reward.of_group(rows[number].sample, group) for reward in rewards]
-        scores += [dict(zip(names, of_rollout, strict=True)) for of_rollout in zip(*columns, strict=True)]
+        scores += _of_group(rewards, rows[number].sample, [rollouts[index] for index in indices])
     return scores
+
+
+def group_scores(rewards: Sequence[Weighted], sample: Sample, rollouts: list[Rollout]) -> list[dict[str, Score]]:
+    """The score of each completion of one question by each reward."""
+    for reward in rewards:
+        reward.prepare([(sample, rollout.text) for rollout in rollouts])
+    return _of_group(rewards, sample, rollouts)
+
+
+def _of_group(rewards: Sequence[Weighted], sample: Sample, rollouts: list[Rollout]) -> list[dict[str, Score]]:
+    names = [reward.name for reward in rewards]
+    columns = [reward.of_group(sample, rollouts) for reward in rewards]
+    return [dict(zip(names, of_rollout, strict=True)) for of_rollout in zip(*columns, strict=True)]
 
 
 def _means_by_source(

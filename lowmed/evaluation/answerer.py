@@ -13,12 +13,16 @@ OpenImage = Callable[[str], Image.Image]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The completion of one sample; `finish_reason` is `stop`, or `length` if the token limit cut it."""
+    """The completion of one sample; `finish_reason` is `stop`, `length` if the token limit cut it, or `rejected`.
+
+    `prompt_tokens` is 0 unless a server counted them.
+    """
 
     sample: Sample
     completion: str
     tokens: int
     finish_reason: str
+    prompt_tokens: int = 0
 
 
 class Answerer(Protocol):

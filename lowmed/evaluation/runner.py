@@ -112,6 +112,8 @@ def run_conditions(
                     row["prior"] = prior.answer(completion.sample) if prior else None
                 if condition.copies > 1:
                     row["temperature"] = condition.temperature
+                if completion.prompt_tokens:
+                    row["prompt_tokens"] = completion.prompt_tokens
                 results_folder.append_rows(file, [row])
                 done += 1
                 advance(done, f"{condition.split} {condition.name}")

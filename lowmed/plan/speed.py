@@ -146,8 +146,9 @@ def _pass(workload: Workload) -> float:
     if not shared:
         return rows * (_linear(workload, row) + _attention(workload, row**2))
     # The completions' attention is masked, not causal, so no pair of query and key is skipped.
-    pairs = shared * prompt**2 + rows * 2 * completion * row
-    return _linear(workload, shared * prompt + rows * completion) + _attention(workload, pairs)
+    completions = workload.completions_per_forward
+    pairs = shared * prompt**2 + completions * 2 * completion * row
+    return _linear(workload, shared * prompt + completions * completion) + _attention(workload, pairs)
 
 
 def _encoded_questions(workload: Workload, passes: float) -> float:

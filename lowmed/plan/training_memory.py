@@ -70,7 +70,7 @@ def _attention(workload: Workload) -> float:
     """
     model, copied = workload.model, 0
     if workload.shared_prompts:
-        completions = workload.batch.per_device_train_batch_size * workload.lengths.row * model.kv_heads
+        completions = workload.completions_per_forward * workload.lengths.row * model.kv_heads
         prompts = workload.shared_prompts * workload.lengths.prompt * model.heads
         copied = 2 * model.head_dim * (completions + prompts)
     return workload.value_bytes * (copied + _mask_cells(workload))
@@ -91,7 +91,7 @@ def _mask_cells(workload: Workload) -> float:
 def _logits(workload: Workload) -> float:
     """Bytes of the logits and their gradients. TRL's GPU kernel works in tiles; plain torch on a CPU does not."""
     vocabulary = workload.model.vocabulary
-    tokens = workload.batch.per_device_train_batch_size * workload.lengths.completion
+    tokens = workload.completions_per_forward * workload.lengths.completion
     if workload.on_cpu:
         return tokens * vocabulary * 4 * 6
     return min(tokens, 4096) * min(vocabulary, 32768) * 6 + tokens * workload.model.hidden * 8

@@ -113,7 +113,13 @@ class Workload:
     def tokens_per_forward(self) -> int:
         """Tokens that pass through the layers in one forward pass. With shared prompts there is no padding."""
         rows, lengths = self.batch.per_device_train_batch_size, self.lengths
-        return (self.shared_prompts or rows) * lengths.prompt + rows * lengths.completion
+        return (self.shared_prompts or rows) * lengths.prompt + self.completions_per_forward * lengths.completion
+
+    @property
+    def completions_per_forward(self) -> int:
+        """Completions in one forward pass: its rows, and where the method mixes them in, one reference per prompt."""
+        rows = self.batch.per_device_train_batch_size
+        return rows + (self.shared_prompts if self.recipe.method.mixes_references else 0)
 
     @property
     def questions_on_device(self) -> int:

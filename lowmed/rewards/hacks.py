@@ -142,6 +142,14 @@ def hack_completions(sample: Sample, completion_format: CompletionFormat) -> dic
     return completions | {f"injection: {name}": formed(text) for name, text in _INJECTIONS.items()}
 
 
+def is_attack(text: str) -> bool:
+    """Whether a text is a phrase that judges accept as an answer, or contains an instruction to the grader."""
+    normal = answer.normalize(text)
+    return normal in map(answer.normalize, _MASTER_KEYS.values()) or any(
+        answer.normalize(injection) in normal for injection in _INJECTIONS.values()
+    )
+
+
 def detect_hacks(sample: Sample, completion: str, completion_format: CompletionFormat) -> frozenset[str]:
     """The signs of hacking in a real completion, out of `HACK_SIGNS`."""
     read = answer.read(completion, sample)

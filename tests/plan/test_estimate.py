@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from lowmed.plan import architecture, calibration, cards, tables
 from lowmed.plan.cards import Card
 from lowmed.plan.estimate import Estimate, estimate, suggestions
-from lowmed.plan.formatting import as_document, extra_memory_lines, full_lines, short_lines, verdict_lines
+from lowmed.plan.formatting import as_document, full_lines, note_lines, short_lines, verdict_lines
 from lowmed.recipe.io import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def test_a_bridge_is_estimated_with_its_sft_rounds() -> None:
 
 def test_memory_outside_of_the_plan_is_noted() -> None:
     def notes(*overrides: str, recipe: str = "rarl") -> str:
-        return " ".join(extra_memory_lines(load_recipe(recipe, overrides)))
+        return " ".join(note_lines(load_recipe(recipe, overrides)))
 
     assert notes() == notes(recipe="rarl-sft") == ""
     assert "on the CPU" in notes("method.rewards=[{name: semantic}]")
