@@ -26,14 +26,20 @@ from lowmed.rewards.hacks import detect_hacks
 RESULTS = Path(__file__).parent / "results" / "methods.json"
 CONTROLS = "400"  # half of the held-out questions
 TWICE = ("method.num_iterations=2", "method.loss_type=grpo")
+SELF = ("data distil phantom --by nano {folder}/self",)
+DISTILLED = ("data.source=folder", "data.path={folder}/self", "data.split_by=image")
+PAIRS = (
+    "probe nano --on phantom --questions 400 --samples 8 {folder}/probe",
+    "data pairs {folder}/probe {folder}/pairs.jsonl",
+)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to train: command, recipe and changed keys. `{name}` in a key is the folder of `prepare`.
+    """A way to train: command, recipe and changed keys. `{folder}` stands for the folder of the runs.
 
     Attributes:
-        prepare: commands that are run once for all seeds, each with the file or folder that it makes.
+        prepare: commands that are run once for all seeds; the last word of each is what it makes, by `--out`.
         blind: whether it starts from the blind base.
     """
 
@@ -47,6 +53,12 @@ class Arm:
 ARMS = {
     "rl-plain": Arm("grpo", "rl-plain"),
     "rarl-sft": Arm("sft", "rarl-sft"),
+    "distil-sft": Arm("sft", "rarl-sft", DISTILLED, SELF),
+    "distil-rarl": Arm("grpo", "rarl", DISTILLED, SELF),
+    "dpo": Arm("dpo", "dpo", ("data.pairs={folder}/pairs.jsonl",), PAIRS),
+    "mdpo": Arm("dpo", "mdpo", ("data.pairs={folder}/pairs.jsonl",), PAIRS),
+    "simpo": Arm("dpo", "simpo", ("data.pairs={folder}/pairs.jsonl",), PAIRS),
+    "capo": Arm("grpo", "capo"),
     "dapo": Arm("grpo", "rl-plain", ("method.dynamic_sampling=2",)),
     "grpo-twice": Arm("grpo", "rl-plain", TWICE),
     "gspo": Arm("grpo", "gspo"),
@@ -60,6 +72,11 @@ ARMS = {
 }
 
 COMPARED = (
+    ("`distil-sft` - `rarl-sft`: own right completions against reference explanations", "distil-sft", "rarl-sft"),
+    ("`distil-rarl` - `rl-plain`: RL with the reasoning reward on them", "distil-rarl", "rl-plain"),
+    ("`dpo` - `rl-plain`: pairs of a probe against RL", "dpo", "rl-plain"),
+    ("`mdpo` - `dpo`: the terms of the image and of the anchor", "mdpo", "dpo"),
+    ("`capo` - `rl-plain`: reasoning that depends on the image is rewarded", "capo", "rl-plain"),
     ("`dapo` - `rl-plain`: replaced groups", "dapo", "rl-plain"),
     ("`gspo` - `grpo-twice`: one ratio per completion, the paper's bounds", "gspo", "grpo-twice"),
     ("`gspo-wide` - `grpo-twice`: the same, bounds 100 times wider", "gspo-wide", "grpo-twice"),
@@ -124,7 +141,7 @@ def hacks(run: Path) -> float:
     """The share of the tuned model's completions to the test questions that look like a known reward hack."""
     samples = {sample.id: sample for split in SPLITS for sample in phantom.samples(cast("phantom.Split", split), 600)}
     [file] = (run / "evals").glob("*/tuned.jsonl")
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = [row for line in file.read_text().splitlines() if (row := json.loads(line))["id"] in samples]
     return mean(bool(detect_hacks(samples[row["id"]], row["completion"], "think_answer")) for row in rows)
 
 
