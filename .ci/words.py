@@ -76,6 +76,7 @@ ALLOWED = (
     ("lowmed/evaluation/judge_calibration.py", "*", "attack texts against the judge"),
     ("lowmed/data/ingest/columns.py", "picture", "a column name in tables of users"),
     ("lowmed/rewards/hacks.py", "reply", "a text of an attack"),
+    ("tests/distillation/test_filters.py", "told", "a text that must be refused"),
     ("lowmed/data/ingest/answer_instructions.py", "reply", "a word of instructions in data sets"),
     ("lowmed/data/ingest/placeholders.py", "picture", "a placeholder in data sets"),
     ("tests/data/test_placeholders.py", "picture", "a placeholder in data sets"),

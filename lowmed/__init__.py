@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lowmed.api.bridge import bridge, resume_bridge
     from lowmed.api.check import check
     from lowmed.api.compare import compare
+    from lowmed.api.distil import distil
     from lowmed.api.evaluate import evaluate
     from lowmed.api.export import export
     from lowmed.api.extend import extend_training
@@ -52,6 +53,7 @@ _MODULES = {
     "check": "lowmed.api.check",
     "compare": "lowmed.api.compare",
     "compare_runs": "lowmed.api.runs",
+    "distil": "lowmed.api.distil",
     "evaluate": "lowmed.api.evaluate",
     "export": "lowmed.api.export",
     "extend_training": "lowmed.api.extend",
@@ -87,6 +89,7 @@ __all__ = [
     "check",
     "compare",
     "compare_runs",
+    "distil",
     "evaluate",
     "export",
     "extend_training",

@@ -16,6 +16,15 @@ import pytest
 from data.made import jsonl, row, save_images
 from ship import finished
 
+from lowmed import prompt
+from lowmed.api.prepare import prepare
+from lowmed.distillation.data import open_data
+from lowmed.evaluation import results_folder
+from lowmed.evaluation.controls import SAMPLED
+from lowmed.evaluation.metrics import prediction
+from lowmed.evaluation.report import eval_settings
+from lowmed.recipe import ModelSpec
+
 pytestmark = pytest.mark.slow
 POINTS = 2  # operations at which a test kills, at equal distances
 ALL = bool(os.environ.get("LOWMED_KILL_ALL"))
@@ -144,13 +153,32 @@ def without_times(folder: Path, name: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
 
 
-def test_prepare_killed_anywhere_gives_the_same_folder(tmp_path: Path) -> None:
+def test_prepare_and_distil_killed_anywhere_give_the_same_folder(tmp_path: Path) -> None:
     save_images(tmp_path / "in", *(f"{number}.png" for number in range(4)))
     jsonl(tmp_path / "in/t.jsonl", *(row(number, f"{number}.png") for number in range(4)))
     out = tmp_path / "work/out"
     out.parent.mkdir()
     command = ["data", "prepare", str(tmp_path / "in/t.jsonl"), "--out", str(out)]
-    assert killed_everywhere(tmp_path, Case(out, command, command, every_byte)) > 10
+    prepare(str(tmp_path / "in/t.jsonl"), tmp_path / "data")
+    distilled = tmp_path / "distilled/out"
+    distilled.parent.mkdir()
+    probe = ["--probe", str(probed(tmp_path / "probe", tmp_path / "data"))]
+    distil = ["data", "distil", str(tmp_path / "data"), *probe, "--out", str(distilled)]
+    cases = (Case(out, command, command, every_byte), Case(distilled, distil, distil, every_byte))
+    assert killed_everywhere(tmp_path, *cases) > 30
+
+
+def probed(folder: Path, source: Path) -> Path:
+    """A folder of `lowmed probe` with one right completion of each training question."""
+    data = open_data(str(source), None, None, ModelSpec().max_image_tokens)
+    family = prompt.family("reasoning")
+    settings = eval_settings(ModelSpec(), family, data.questions, max_new_tokens=64, seen="", temperature=1.0)
+    results_folder.open_folder(folder, settings)
+    for sample in data.train:
+        text = f"<think>{sample.id} shows a thin sharp contour.</think><answer>{sample.answer}</answer>"
+        rows = [prediction(sample, "train", text, 9, "stop")]
+        results_folder.append_rows(results_folder.completions_file(folder, "base", SAMPLED), rows)
+    return folder
 
 
 def trained(folder: Path) -> Any:

@@ -16,7 +16,7 @@ ORDER = [
     "errors", "terminal", "files", "lock", "progress", "records", "section", "control_tokens", "sample", "answer",
     "prompt", "methods", "recipe", "models", "adapter", "run", "run_removal", "tracking", "nano", "data", "judge",
     "rewards",
-    "plan", "evaluation", "report", "engine", "ship", "api", "cli",
+    "plan", "evaluation", "distillation", "report", "engine", "ship", "api", "cli",
 ]  # fmt: skip
 MAX_LINES = 300
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -40,6 +40,7 @@ WRITES = {
     "recipes copy": "recipes copy rarl {out}",
     "rewards calibrate": "rewards calibrate --recipe rarl --nano --model missing --out {out}",
     "data prepare": "data prepare predictions.jsonl --out {out}",
+    "data distil": "data distil phantom --by run --out {out}",
     "judge calibrate": "judge calibrate predictions.jsonl --judge-url http://localhost:9 --judge-model m --out {out}",
     "runs rm": "runs rm {out} --yes",
     "runs prune": "runs prune {out} --yes",

@@ -19,6 +19,7 @@ from lowmed.answer.grade import (
 from lowmed.answer.normalize import normalize, token_f1
 from lowmed.answer.number import another_number
 from lowmed.answer.quantity import is_number
+from lowmed.answer.without_gold import agree, chance, read_without_gold
 from lowmed.answer.yes_no import is_yes_no
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "Question",
     "Source",
     "Tier",
+    "agree",
     "another_number",
     "canonical",
+    "chance",
     "contradictions",
     "extract",
     "grade",
@@ -41,6 +44,7 @@ __all__ = [
     "question_of",
     "read",
     "read_text",
+    "read_without_gold",
     "tier",
     "token_f1",
 ]

@@ -133,14 +133,18 @@ def _read_words(statements: Sequence[str], normal: str) -> tuple[str | None, str
 
 def offered_answers(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
     """The answers that a question offers ("lung, liver or heart"); empty unless a gold answer is one of them."""
+    normal_golds = {normalize(gold) for gold in golds}
+    for answers in offered_lists(question):
+        if normal_golds & {normalize(answer) for answer in answers}:
+            return answers
+    return ()
+
+
+def offered_lists(question: str) -> list[tuple[str, ...]]:
+    """Every list of different answers that a question may offer; it may also be a list of something else."""
     candidates: list[list[str]] = []
     if listed := _LISTED.search(question):
         first = _FIRST_LISTED.findall(question[: listed.start()])
         candidates.append([part.strip() for part in (*first, *_LIST_SEPARATOR.split(listed[1])) if part.strip()])
     candidates += [list(pair.groups()) for pair in _PAIR.finditer(question)]
-    normal_golds = {normalize(gold) for gold in golds}
-    for answers in candidates:
-        normal_answers = [normalize(answer) for answer in answers]
-        if len(set(normal_answers)) == len(normal_answers) > 1 and normal_golds & set(normal_answers):
-            return tuple(answers)
-    return ()
+    return [tuple(answers) for answers in candidates if len({*map(normalize, answers)}) == len(answers) > 1]

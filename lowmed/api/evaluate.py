@@ -20,6 +20,7 @@ def evaluate(
     with_base: bool = False,
     questions: int | None = None,
     controls: int = 200,
+    contrastive: bool = False,
     samples: int = 0,
     endpoint: str | None = None,
     model: str | None = None,
@@ -43,6 +44,7 @@ def evaluate(
         with_base: also evaluate the untrained base model of the run.
         questions: limit per split; default: the recipe's `eval.max_questions`.
         controls: number of questions repeated under controls; 0 for none.
+        contrastive: decode these questions contrastively too, as one more control.
         samples: sampled completions per question, for Pass@K and maj@K; 0 for none.
         endpoint: URL of an OpenAI-compatible API that serves the model.
         model: the endpoint's name for its model.
@@ -73,6 +75,18 @@ def evaluate(
         raise RecipeError(
             "--judge-url and --judge-model must be used together", "--judge-url, --judge-model", "set both or neither"
         )
+    if contrastive and endpoint:
+        raise RecipeError(
+            "contrastive decoding needs the logits of the model, which an endpoint does not return",
+            "--contrastive and --endpoint",
+            "evaluate the model without a server, or leave --contrastive out",
+        )
+    if contrastive and not controls:
+        raise RecipeError(
+            "contrastive decoding is a control, and no question is repeated under controls",
+            "--contrastive and --controls 0",
+            "use a larger --controls",
+        )
     if judge_url and judge_model:
         Judge(judge_url, judge_model)  # reports an invalid URL before any completion is generated
     name = None if target is None else fspath(target)
@@ -89,6 +103,7 @@ def evaluate(
             seen,
             folder,
             controls=controls,
+            contrastive=contrastive,
             samples=samples,
             url=endpoint,
             rescore=rescore,

@@ -33,7 +33,7 @@ class RewardInfo:
         name: the name to use in a recipe.
         summary: its formula, in one sentence.
         description: formula, source and limits.
-        needs: its requirements with the default options: `judge`, `embedding`, `likelihood`.
+        needs: its requirements with the default options, of `rewards.Need`.
         options: its options.
         format: version of the JSON form.
     """

@@ -205,6 +205,8 @@ def _train(
         log(f"SFT     {line}")
     if pairs:
         log("pairs   " + "\n        ".join(pairs))
+    for note in recipe.method.notes:
+        log(f"note    {note}")
     for abstention in abstaining:
         log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)

@@ -45,6 +45,8 @@ OTHER_COMMANDS = {
     "info": "`lowmed doctor`",
     "prepare": "`lowmed data prepare`",
     "audit": "`lowmed data audit`",
+    "distil": "`lowmed data distil`",
+    "distill": "`lowmed data distil`",
 }
 
 

@@ -1,4 +1,4 @@
-"""`lowmed data`: sources, prepare, audit, show, pairs."""
+"""`lowmed data`: sources, prepare, audit, show, pairs, distil."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lowmed.cli import data_audit, data_pairs, options
+from lowmed.cli import data_audit, data_distil, data_pairs, options
 from lowmed.cli.data_audit import Budget, image_budget
 from lowmed.cli.progress import info, progress
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from lowmed.data.ingest.dicom_join import JoinOptions
 
 app = typer.Typer(
-    help="List, prepare, audit and show data sets; make pairs for DPO.",
+    help="List, prepare, audit, show and distil data sets; make pairs for DPO.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.command("audit")(data_audit.audit)
 app.command("show")(data_audit.show)
 app.command("pairs")(data_pairs.pairs)
+app.command("distil")(data_distil.distil)
 
 
 @app.command()

@@ -19,6 +19,9 @@ Questions = Annotated[
     int | None, typer.Option("--questions", min=1, help="Limit the questions of each split; takes the first ones.")
 ]
 Controls = Annotated[int, typer.Option("--controls", min=0, help="Questions repeated under controls; 0 = none.")]
+Contrastive = Annotated[
+    bool, typer.Option("--contrastive", help="Decode the control questions against a gray image too; costs two passes.")
+]
 Samples = Annotated[
     int, typer.Option("--samples", min=0, max=64, help="Completions sampled per question: Pass@K, maj@K.")
 ]
@@ -45,6 +48,7 @@ def evaluate(
     base: WithBase = False,
     questions: Questions = None,
     controls: Controls = 200,
+    contrastive: Contrastive = False,
     samples: Samples = 0,
     rescore: Rescore = False,
     allow_changed_data: AllowChangedData = False,
@@ -79,6 +83,7 @@ def evaluate(
         with_base=base,
         questions=questions,
         controls=controls,
+        contrastive=contrastive,
         samples=samples,
         endpoint=endpoint,
         model=model,

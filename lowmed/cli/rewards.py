@@ -217,6 +217,9 @@ def check_lines(report: "RewardsReport") -> list[str]:
         paid = sorted({result.hack for result in report.hacks if result.wins_with_length and not result.wins})
         rewards = ", ".join(f"`{name}`" for name in report.pay_length)
         lines.append(f"known    {rewards} pays length by design, so these hacks pay too: {', '.join(paid) or 'none'}")
+    if report.in_group:
+        assumed = ", ".join(f"`{name}`" for name in report.in_group)
+        lines.append(f"assumed  {assumed}: each text among 7 right completions, with the best possible measurement")
     if report.search:
         lines += _search_lines(report.search)
     return lines

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
@@ -39,6 +40,7 @@ class DataSet:
         max_image_tokens: the budget that the images were resized to when they were stored; None if they were not, and a
             text if it differs between merged data sets.
         merged: the names of the data sets that were merged into this one; empty if it is a single one.
+        folder: the folder that image references are relative to; None if the images are generated or merged.
     """
 
     source: str
@@ -49,6 +51,7 @@ class DataSet:
     pixels: Mapping[str, str] = field(default_factory=dict)
     max_image_tokens: int | str | None = None
     merged: tuple[str, ...] = ()
+    folder: Path | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:

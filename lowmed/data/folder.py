@@ -79,9 +79,8 @@ def load(path: str | None, source: str = "folder", *, images: bool = True, flag:
     splits, rejected = collect_samples(str(folder), iter(rows), partial(_to_sample, source, problems, copies))
     unused = (*(card.unused_images if card else ()), *unused_images(folder, references))
     pixels = prepared_folder.pixel_digests(folder) if card else digests
-    return DataSet(
-        source, splits, rejected, partial(open_in, folder), unused, pixels, card.max_image_tokens if card else None
-    )
+    tokens = card.max_image_tokens if card else None
+    return DataSet(source, splits, rejected, partial(open_in, folder), unused, pixels, tokens, folder=folder)
 
 
 def _image_problems(folder: Path, card: prepared_folder.DataCard | None, references: Set[str]) -> dict[str, str]:

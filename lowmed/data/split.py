@@ -84,7 +84,8 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     """Split a data set as a recipe requires.
 
     `split_by: image` holds out a share of the training images and keeps a published test split as a further part, with
-    a warning if it shares images with training. `official` trains on all training rows and refuses shared images
+    a warning if it shares images with training. Data with a part `held-out` that shares nothing with training keep that
+    part, and no further share is held out. `official` trains on all training rows and refuses shared images
     unless the recipe allows them. `auto` is `official` if that split shares nothing, else `image`. `task: extraction`
     first merges the questions about an image. `modality` filters training and dev rows only. `dev` takes a share of the
     training rows, or the published part `validation`, out for the evaluation during training.
@@ -105,7 +106,9 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
     dev_share = 0.0 if spec.dev == "published" else spec.dev
     published = train
     divide = partial(by_group, seed=seed, pixels=dataset.pixels, by_source=bool(dataset.merged))
-    if spec.split_by == "image" or (spec.split_by == "auto" and not _shares_nothing(train, held_out, dataset.merged)):
+    has_part = _shares_nothing(train, {HELD_OUT: held_out.get(HELD_OUT, ())}, dataset.merged)
+    is_clean = spec.split_by == "auto" and _shares_nothing(train, held_out, dataset.merged)
+    if spec.split_by != "official" and not has_part and not is_clean:
         parts = divide(train, {"train": 1 - spec.held_out - dev_share, HELD_OUT: spec.held_out, DEV: dev_share})
         train, dev = parts["train"], dev or by_turns(parts[DEV], dataset.merged)
         held_out = {HELD_OUT: by_turns(parts[HELD_OUT], dataset.merged), **held_out} if parts[HELD_OUT] else held_out

@@ -47,6 +47,11 @@ METRICS = {
     "step_time": "seconds",
     agreement.MEAN: "logp_difference",
     agreement.MAX: "logp_difference_max",
+    "dynamic_sampling/extra_completions": "extra_completions",
+    "dynamic_sampling/replaced_groups": "replaced_groups",
+    "mix/reference_weight": "reference_weight",
+    "mix/reference_logp": "reference_logp",
+    "mix/reference_advantage": "reference_advantage",
 }
 
 

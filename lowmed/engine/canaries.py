@@ -10,6 +10,7 @@ from lowmed.prompt import CompletionFormat
 from lowmed.rewards import Weighted, total
 from lowmed.rewards.check import score_completion
 from lowmed.rewards.hacks import HACK_SIGNS, detect_hacks, hack_completions, honest_wrong_completion
+from lowmed.rewards.stand_ins import with_stand_ins
 from lowmed.sample import Sample
 
 QUESTIONS = 4  # of a step; all hacks are scored for each
@@ -30,7 +31,7 @@ def canary_rates(
         of the sum of weights. It is negative if every hack earned less. Rewards that pay length by design are left out.
         `canary/<hack>`: the share of the step's completions that look like this hack.
     """
-    strict = [reward for reward in rewards if not reward.pays_length]
+    strict = [reward for reward in with_stand_ins(rewards, completion_format) if not reward.pays_length]
     samples = list({sample.id: sample for sample, _ in completions}.values())[:QUESTIONS]
     texts = [
         (

@@ -136,6 +136,8 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
     family = known_family(recipe.model)
     if family is None or family.shared_prefix:
         return None
+    if error := _own_settings_error(recipe, family.title, "use a model of another family"):
+        return error
     if recipe.model.rollout == "cuda_graphs":
         return RecipeError(
             f"{family.title} samples with transformers' own code, which is no CUDA graph",
@@ -148,7 +150,7 @@ def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
             "model.rollout_dtype",
             "use model.rollout_dtype=auto",
         )
-    return _likelihood_error(recipe, family.title, "model.name", "use a model of another family")
+    return _measurement_error(recipe, family.title, "model.name", "use a model of another family")
 
 
 def _unsloth_error(recipe: Recipe) -> LowmedError | None:
@@ -162,12 +164,26 @@ def _unsloth_error(recipe: Recipe) -> LowmedError | None:
         return RecipeError("DPO runs with transformers only", "model.backend", "use model.backend=transformers")
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
-    return _likelihood_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")
+    if error := _own_settings_error(recipe, "unsloth's layers", "use model.backend=transformers"):
+        return error
+    return _measurement_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")
 
 
-def _likelihood_error(recipe: Recipe, layers: str, key: str, fix: str) -> RecipeError | None:
-    """The error if a reward needs likelihoods and lowmed's forward pass does not run the layers, or None."""
-    names = [spec.name for spec in recipe.method.reward_specs if "likelihood" in rewards.needs_of(spec)]
+def _own_settings_error(recipe: Recipe, layers: str, fix: str) -> RecipeError | None:
+    """The error if the method has a setting that needs lowmed's forward pass, which does not run the layers."""
+    settings = recipe.method.own_trainer_settings
+    if not settings:
+        return None
+    return RecipeError(
+        f"{settings[0]} needs lowmed's forward pass, which does not run {layers}",
+        f"method.{settings[0].partition('=')[0]}",
+        f"{fix}, or leave that setting out",
+    )
+
+
+def _measurement_error(recipe: Recipe, layers: str, key: str, fix: str) -> RecipeError | None:
+    """The error if a reward needs log-probabilities and lowmed's forward pass does not run the layers, or None."""
+    names = [spec.name for spec in recipe.method.reward_specs if rewards.MEASURED & rewards.needs_of(spec)]
     if not names:
         return None
     return RecipeError(

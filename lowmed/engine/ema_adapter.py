@@ -3,10 +3,8 @@
 Only the adapter's tensors exist twice. The EMA copy changes places with the trained adapter for one forward pass.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from itertools import groupby
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,13 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lowmed import prompt
-from lowmed.engine import chat
 from lowmed.engine.checkpoints import load_errors
 from lowmed.engine.load import Loaded
-from lowmed.engine.prefix import packing
+from lowmed.engine.right_completions import Span, log_probs, measure_right
 from lowmed.engine.training_data import TrainingRow
 from lowmed.errors import RunError
 from lowmed.files import disk_errors
 from lowmed.rewards import Weighted
-from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.score import LikelihoodReward
 
 FILE = "ema_adapter.safetensors"
@@ -120,51 +116,25 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         Returns:
             One value for each completion; None if its answer is wrong or has no tag.
         """
-        likelihoods: list[float | None] = [None] * len(numbers)
-        model, processor = self.loaded.model, self.loaded.processor
-        opening = chat.assistant_start(processor, self.family).opening
-        training = model.training
-        model.eval()
-        with self.swapped_in(), torch.no_grad():
-            for number, group in groupby(range(len(numbers)), key=lambda index: numbers[index]):
-                row = self.rows[number]
-                right = [index for index in group if Accuracy()(row.sample, texts[index]).value == 1]
-                spans = {index: answer_span(self.loaded.tokenizer, ids[index], opening) for index in right}
-                scored = [index for index in right if spans[index]]
-                for start in range(0, len(scored), self.per_device_train_batch_size):
-                    batch = scored[start : start + self.per_device_train_batch_size]
-                    values = self._forward(
-                        row, images[batch[0]], [ids[index] for index in batch], [*map(spans.get, batch)]
-                    )
-                    for index, value in zip(batch, values, strict=True):
-                        likelihoods[index] = value
-        model.train(training)
-        return likelihoods
 
-    def _forward(
-        self, row: TrainingRow, images: Any, completions: list[list[int]], answer_spans: list[Any]
-    ) -> list[float]:
-        """The likelihood of the answers in completions of one prompt, which is read once for all of them."""
-        processor, device = self.loaded.processor, self.loaded.model.device
-        text = chat.render(processor, self.family, row.sample, row.wording)
-        if self.loaded.family.text_only:
-            encoded = processor([text], add_special_tokens=False, return_tensors="pt")
-        else:
-            encoded = processor(text=[text], images=[*images] if images else None, return_tensors="pt")
-        count, longest = len(completions), max(map(len, completions))
-        padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in completions])
-        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in completions])
-        columns = {"input_ids": padded, "attention_mask": mask, "mm_token_type_ids": torch.zeros_like(padded)}
-        inputs: dict[str, Any] = {
-            name: torch.cat([encoded[name].expand(count, -1), of_completions], dim=1).to(device)
-            for name, of_completions in columns.items()
-            if name in encoded
-        }
-        inputs |= {name: [encoded[name].to(device)] * count for name in packing.IMAGE_INPUTS if name in encoded}
-        log_probs, _entropy = packing.log_probs(
-            self.loaded.model, inputs, longest, temperature=1.0, gradient_checkpointing=False, autocast=nullcontext()
-        )
-        return [float(line[slice(*span)].mean().exp()) for line, span in zip(log_probs, answer_spans, strict=True)]
+        def likelihoods(
+            row: TrainingRow, first: int, completions: list[list[int]], spans: list[Span]
+        ) -> list[float | None]:
+            lines = log_probs(self.loaded, self.family, row, images[first], completions)
+            return [float(line[slice(*span)].mean().exp()) for line, span in zip(lines, spans, strict=True)]
+
+        with self.swapped_in():
+            return measure_right(
+                self.loaded,
+                self.family,
+                self.rows,
+                numbers,
+                texts,
+                ids,
+                tag="answer",
+                batch_size=self.per_device_train_batch_size,
+                measure=likelihoods,
+            )
 
     def _adapter(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, weight) for name, weight in self.loaded.model.named_parameters() if weight.requires_grad]
@@ -172,23 +142,3 @@ class EmaAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unty
     def _swap(self) -> None:
         for name, weight in self._adapter():
             weight.data, self.weights[name] = self.weights[name], weight.data
-
-
-def answer_span(tokenizer: Any, ids: list[int], opening: str = "") -> tuple[int, int] | None:
-    """The first token of the tagged answer and the token after its last one, or None if there is no such tag.
-
-    A token may contain characters of the tag and of the answer. It belongs to the answer. `opening` is the part of the
-    completion that stands in the prompt.
-    """
-
-    def decoded(count: int) -> str:
-        return opening + str(tokenizer.decode(ids[:count], skip_special_tokens=True))
-
-    text = decoded(len(ids))
-    begin, end = text.rfind("<answer>") + len("<answer>"), text.rfind("</answer>")
-    if begin < len("<answer>") or end <= begin:
-        return None
-    counts = range(len(ids) + 1)
-    first = bisect_right(counts, begin, key=lambda count: len(decoded(count))) - 1  # tokens that end before the answer
-    last = next(count for count in counts[first + 1 :] if decoded(count).startswith(text[:end]))
-    return first, last

@@ -31,6 +31,7 @@ def evaluate(
     folder: Path,
     *,
     controls: int,
+    contrastive: bool,
     samples: int,
     url: str | None,
     rescore: bool,
@@ -44,6 +45,7 @@ def evaluate(
         seen: how they relate to the run's training.
         folder: folder of the evaluation.
         controls: number of questions repeated under controls.
+        contrastive: decode these questions contrastively too.
         samples: sampled completions per question.
         url: URL of the endpoint that serves the model, if any.
         rescore: generate nothing; only score again.
@@ -65,8 +67,12 @@ def evaluate(
         for system, adapter in target.adapters.items():
             is_baseline = system == "base" and len(target.adapters) > 1
             reliance_is_the_result = bool(target.run and target.run.recipe.method.altered_image)
-            controlled = 0 if is_baseline and not reliance_is_the_result else controls
-            conditions = runner.list_conditions(data_split, controls=controlled, samples=samples)
+            conditions = runner.list_conditions(
+                data_split,
+                controls=0 if is_baseline and not reliance_is_the_result else controls,
+                contrasted=contrastive and not is_baseline,
+                samples=samples,
+            )
             load_answerer = partial(_load_answerer, target, adapter, url)
             with progress(f"eval {system}", runner.total(conditions)) as advance:
                 runner.run_conditions(
@@ -130,7 +136,9 @@ def probe(
     return result
 
 
-def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int) -> Answerer:
+def answerer(
+    model: ModelSpec, adapter: Path | None, family: prompt.Family, max_new_tokens: int, seed: int = SEED
+) -> Answerer:
     """Load a model and return an answerer for it.
 
     Args:
@@ -138,6 +146,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
         adapter: directory of the adapter, or None for the base model alone.
         family: the prompts.
         max_new_tokens: completion limit.
+        seed: seed of sampled completions.
 
     Raises:
         LowmedError: a problem with the machine or the model.
@@ -151,10 +160,15 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
 
     from lowmed.engine.generate import complete
 
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
 
     def answer(
-        samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
+        samples: Sequence[Sample],
+        open_image: OpenImage,
+        *,
+        copies: int,
+        temperature: float,
+        contrast: OpenImage | None = None,
     ) -> Iterator[Completion]:
         return complete(
             loaded,
@@ -164,6 +178,7 @@ def answerer(model: ModelSpec, adapter: Path | None, family: prompt.Family, max_
             max_new_tokens=max_new_tokens,
             copies=copies,
             temperature=temperature,
+            contrast=contrast,
         )
 
     return answer

@@ -7,7 +7,7 @@ import torch
 
 from lowmed import prompt
 from lowmed.data.image.policy import image_tokens, prepare
-from lowmed.engine import chat
+from lowmed.engine import chat, contrastive
 from lowmed.engine.load import Loaded
 from lowmed.engine.prefix import decode, sampling
 from lowmed.engine.prefix.decoder import Decoder
@@ -31,11 +31,12 @@ def complete(
     max_new_tokens: int,
     temperature: float = 0.0,
     copies: int = 1,
+    contrast: OpenImage | None = None,
 ) -> Iterator[Completion]:
     """One greedy completion for each sample, or `copies` sampled ones, as text; arguments as of `generate_ids`."""
     opening = chat.assistant_start(loaded.processor, family).opening
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "copies": copies}
-    for sample, ids in generate_ids(loaded, samples, family, open_image, **options):
+    for sample, ids in generate_ids(loaded, samples, family, open_image, **options, contrast=contrast):
         yield as_completion(loaded, sample, ids, opening)
 
 
@@ -49,6 +50,7 @@ def generate_ids(
     temperature: float = 0.0,
     copies: int = 1,
     batch_size: int | None = None,
+    contrast: OpenImage | None = None,
 ) -> Iterator[tuple[Sample, list[int]]]:
     """One greedy completion for each sample, or `copies` sampled ones. Samples are sorted by length, shortest first.
 
@@ -64,6 +66,7 @@ def generate_ids(
         temperature: 0 is greedy.
         copies: completions for each sample.
         batch_size: completions in one batch; None for as many as fit next to the model alone.
+        contrast: opens gray images of the same sizes, against which each completion is decoded (`contrastive.py`).
 
     Raises:
         DataError: an image cannot be opened, or is missing in the model's input.
@@ -76,9 +79,15 @@ def generate_ids(
     loaded.model.eval()
     history = max((sample.history_characters for sample in samples), default=0)
     size = batch_size or _batch_size(loaded, max_new_tokens, history)
+    if contrast:
+        size = max(1, size // 2)
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
-        if loaded.backend == "unsloth" or not decode.supports(sampling.unwrapped(loaded.model)):
+        if contrast:
+            own, others = (encode(loaded, batch, family, opener) for opener in (open_image, contrast))
+            pairs = {name: torch.cat([own[name], others[name]]) for name in own}
+            completions = contrastive.generate(loaded, pairs, max_new_tokens)
+        elif loaded.backend == "unsloth" or not decode.supports(sampling.unwrapped(loaded.model)):
             completions = _generate_with_transformers(loaded, encode(loaded, batch, family, open_image), options)
         else:
             keys = [(prompt.question_text(sample), sample.images, sample.history) for sample in batch]

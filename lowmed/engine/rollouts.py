@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 from lowmed.engine import canaries
+from lowmed.engine.right_completions import Measure
 from lowmed.engine.training_data import TrainingRow
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import Rollout, Score, Weighted, values_after_gates
 from lowmed.run import Run
+from lowmed.sample import Sample
 
 RewardFunction = Callable[..., list[float | None]]
-# Row numbers, images of each, completion texts and token ids -> likelihood of each answer, or None.
-Likelihood = Callable[[list[int], list[Any], list[str], list[list[int]]], list[float | None]]
+NO_MEASURES: Mapping[str, Measure | None] = MappingProxyType({})
 
 
 def reward_functions(
@@ -24,7 +26,7 @@ def reward_functions(
     completion_format: CompletionFormat = "think_answer",
     canary_steps: int | None = None,
     steps_per_batch: int = 1,
-    likelihood: Likelihood | None = None,
+    measures: Mapping[str, Measure | None] = NO_MEASURES,
     opening: str = "",
 ) -> list[RewardFunction]:
     """One TRL reward function for each reward, in order.
@@ -42,10 +44,11 @@ def reward_functions(
         completion_format: the format that the prompts demand.
         canary_steps: steps between two lines of canaries.jsonl; None for no such lines.
         steps_per_batch: optimizer steps on the same completions.
-        likelihood: computes the likelihood of answers, for rewards that need it.
+        measures: fields of `Rollout` -> their measurement by the model, or None if no reward needs it.
         opening: the part of each completion that its prompt contains, e.g. a pre-filled `<think>`.
     """
     paid_values: list[dict[str, float | None]] = []
+    scheduled = len(rows) - run.recipe.method.spare_draws
 
     def score_batch(
         completions: list[list[dict[str, str]]],
@@ -57,11 +60,14 @@ def reward_functions(
         **_others: Any,
     ) -> None:
         texts = [opening + messages[0]["content"] for messages in completions]
-        likelihoods = (
-            likelihood(row, images or [None] * len(row), texts, completion_ids) if likelihood else [None] * len(row)
-        )
+        measured = {
+            name: measure(row, images or [None] * len(row), texts, completion_ids)
+            for name, measure in measures.items()
+            if measure
+        }
         rollouts = [
-            Rollout(text, len(ids), value) for text, ids, value in zip(texts, completion_ids, likelihoods, strict=True)
+            Rollout(text, len(ids), **{name: values[index] for name, values in measured.items()})
+            for index, (text, ids) in enumerate(zip(texts, completion_ids, strict=True))
         ]
         scores = _scores(rewards, rows, row, rollouts)
         paid_values[:] = [values_after_gates(rewards, by_reward) for by_reward in scores]
@@ -80,7 +86,12 @@ def reward_functions(
             ],
         )
         # A line is due if it is due at any step of the batch. This needs no state, so that a resumed run agrees.
-        if canary_steps and (step + steps_per_batch - 1) // canary_steps > (step - 1) // canary_steps:
+        # Completions that replace groups come after those of the step.
+        if (
+            canary_steps
+            and row[0] < scheduled
+            and (step + steps_per_batch - 1) // canary_steps > (step - 1) // canary_steps
+        ):
             pairs = [(rows[number].sample, text) for number, text in zip(row, texts, strict=True)]
             run.append("canaries.jsonl", [{"step": step, **canaries.canary_rates(rewards, pairs, completion_format)}])
 
@@ -102,13 +113,23 @@ def _scores(
     """The score of each completion by each reward. Completions of one prompt are adjacent."""
     for reward in rewards:
         reward.prepare([(rows[number].sample, one.text) for number, one in zip(numbers, rollouts, strict=True)])
-    names = [reward.name for reward in rewards]
     scores: list[dict[str, Score]] = []
     for number, indices in groupby(range(len(numbers)), key=lambda index: numbers[index]):
-        group = [rollouts[index] for index in indices]
-        columns = [reward.of_group(rows[number].sample, group) for reward in rewards]
-        scores += [dict(zip(names, of_rollout, strict=True)) for of_rollout in zip(*columns, strict=True)]
+        scores += _of_group(rewards, rows[number].sample, [rollouts[index] for index in indices])
     return scores
+
+
+def group_scores(rewards: Sequence[Weighted], sample: Sample, rollouts: list[Rollout]) -> list[dict[str, Score]]:
+    """The score of each completion of one question by each reward."""
+    for reward in rewards:
+        reward.prepare([(sample, rollout.text) for rollout in rollouts])
+    return _of_group(rewards, sample, rollouts)
+
+
+def _of_group(rewards: Sequence[Weighted], sample: Sample, rollouts: list[Rollout]) -> list[dict[str, Score]]:
+    names = [reward.name for reward in rewards]
+    columns = [reward.of_group(sample, rollouts) for reward in rewards]
+    return [dict(zip(names, of_rollout, strict=True)) for of_rollout in zip(*columns, strict=True)]
 
 
 def _means_by_source(

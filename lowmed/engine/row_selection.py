@@ -3,10 +3,11 @@
 A batch is a dict as TRL's trainer holds it: tensors or lists with one entry for each row, and scalars.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from trl.trainer.utils import split_pixel_values_by_grid
 
 Inputs = dict[str, Any]
@@ -69,3 +70,55 @@ def select_rows(inputs: Inputs, rows: Sequence[int]) -> Inputs:
         return value[torch.tensor(rows, dtype=torch.long, device=value.device)] if value.ndim else value
 
     return {name: select(value) for name, value in inputs.items()}
+
+
+def replace_groups(
+    batch: Inputs, others: Inputs, places: Mapping[int, int], num_generations: int, pad_token: int
+) -> Inputs:
+    """The batch with some of its groups replaced by groups of another batch.
+
+    Args:
+        batch: rows as of `split_images_by_row`.
+        others: as `batch`, with prompts and completions of another length.
+        places: number of a group in `batch` -> number of the group in `others` that takes its place.
+        num_generations: completions per prompt.
+        pad_token: id of the token that fills rows.
+    """
+    rows = len(batch["prompt_ids"])
+    joined = _concatenate(batch, others, pad_token)
+    order = [
+        (rows + places[group] * num_generations if group in places else group * num_generations) + member
+        for group in range(rows // num_generations)
+        for member in range(num_generations)
+    ]
+    return select_rows(joined, order)
+
+
+def _concatenate(first: Inputs, second: Inputs, pad_token: int) -> Inputs:
+    """The rows of two batches in one. Scalars are those of the first."""
+    counts = [len(batch["prompt_ids"]) for batch in (first, second)]
+    prompt, completion = (
+        max(batch[name].shape[1] for batch in (first, second)) for name in ("prompt_ids", "completion_ids")
+    )
+    joined: Inputs = {}
+    for name in {**first, **second}:
+        known = first[name] if name in first else second[name]
+        if isinstance(known, torch.Tensor) and known.ndim == 0:
+            joined[name] = known
+            continue
+        values: list[Any] = []
+        for batch, count in zip((first, second), counts, strict=True):
+            if name in batch:
+                value = batch[name]
+            elif isinstance(known, list):  # a batch without any image has none of these
+                value = [known[0][:0] if isinstance(known[0], torch.Tensor) else 0] * count
+            else:
+                widths = batch["prompt_ids"].shape[1] + batch["completion_ids"].shape[1]
+                value = known.new_zeros(count, widths)
+            if isinstance(value, torch.Tensor) and value.ndim == 2:
+                left = prompt - batch["prompt_ids"].shape[1] if name.startswith(("prompt", "mm_token")) else 0
+                right = 0 if name.startswith("prompt") else completion - batch["completion_ids"].shape[1]
+                value = pad(value, (left, right), value=pad_token if name.endswith("_ids") and "mm_" not in name else 0)
+            values.append(value)
+        joined[name] = torch.cat(values) if isinstance(known, torch.Tensor) else [*values[0], *values[1]]
+    return joined

@@ -118,16 +118,7 @@ def _train(
     family = recipe.prompts.training
     require_readable(loaded.family, data_split.train, "model.name")
     shares = mixture.shares(recipe.data, data_split.train)
-    rows = training_data.schedule(
-        data_split.train,
-        recipe.method.max_steps * recipe.method.prompts_per_step,
-        len(family.wordings),
-        recipe.seed,
-        in_order=recipe.data.order == "easy_to_hard",
-        sample_keys=recipe.data.sample_keys,
-        shares=shares,
-        balance=mixture.balance_within(recipe.data),
-    )
+    rows = training_data.run_rows(recipe, data_split.train, shares)
     store_data(run.folder, data_split)  # before the digest, which says that it is complete
     run.update(
         status="running",

@@ -14,8 +14,9 @@ from lowmed import prompt
 from lowmed.data.balance import balanced_epochs
 from lowmed.data.extraction import with_key_subset
 from lowmed.data.image.policy import PixelPolicy, prepare
-from lowmed.data.mixture import interleave
+from lowmed.data.mixture import balance_within, interleave
 from lowmed.engine.chat import NO_START, AssistantStart, training_ids
+from lowmed.recipe import Recipe
 from lowmed.sample import Sample
 
 NO_SHARES: Mapping[str, float] = MappingProxyType({})
@@ -30,11 +31,28 @@ class TrainingRow:
     wording: int
 
 
+def run_rows(recipe: Recipe, samples: Sequence[Sample], shares: Mapping[str, float]) -> list[TrainingRow]:
+    """The rows of a run in order, then the spare rows of a method that replaces groups.
+
+    Args:
+        recipe: all settings.
+        samples: to train on.
+        shares: as of `schedule`.
+    """
+    method, spec = recipe.method, recipe.data
+    wordings, balance = len(recipe.prompts.training.wordings), balance_within(spec)
+    in_order = spec.order == "easy_to_hard"
+    options: dict[str, Any] = {"sample_keys": spec.sample_keys, "shares": shares, "balance": balance}
+    count = method.max_steps * method.prompts_per_step
+    rows = schedule(samples, count, wordings, recipe.seed, in_order=in_order, **options)
+    return rows + schedule(samples, method.spare_draws, wordings, f"{recipe.seed} spare", **options)
+
+
 def schedule(
     samples: Sequence[Sample],
     count: int,
     wordings: int,
-    seed: int,
+    seed: int | str,
     *,
     in_order: bool = False,
     sample_keys: bool = False,

@@ -15,25 +15,29 @@ it describes the original image.
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image, ImageOps
 
 from lowmed.answer.lexicon import ALL, one_of
+from lowmed.data.exchanged_images import exchanged_images
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.sample import Sample, without_images
 
 REAL, SAMPLED, SAMPLED_BLIND = "real", "sampled", "sampled-blind"
 CONTROLS = ("blind", "grey", "shuffled", "options", "flipped")
+CONTRASTIVE = "contrastive"  # the same input, decoded against a gray image; run only on request, at twice the cost
 _SIDE = re.compile(rf"\b({one_of((*ALL.left, *ALL.right))})\b", re.IGNORECASE)
 _OTHER = dict((*zip(ALL.left, ALL.right, strict=True), *zip(ALL.right, ALL.left, strict=True)))
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Samples of one split with one kind of input. Their ids stay, so that completions pair with the real ones."""
+    """Samples of one split with one kind of input. Their ids stay, so that completions pair with the real ones.
+
+    With `contrast`, decoding is contrastive, against the images that it opens.
+    """
 
     name: str
     split: str
@@ -41,6 +45,7 @@ class Condition:
     open_image: OpenImage
     copies: int = 1
     temperature: float = 0.0
+    contrast: OpenImage | None = None
 
 
 def choose_questions(held_out: Mapping[str, Sequence[Sample]], questions: int) -> dict[str, tuple[Sample, ...]]:
@@ -78,35 +83,21 @@ def conditions(split: str, samples: Sequence[Sample], pool: Sequence[Sample], op
     ]
 
 
+def contrastive(split: str, samples: Sequence[Sample], open_image: OpenImage) -> Condition:
+    """The questions that have an image, decoded against a gray image of the same size."""
+    with_image = tuple(sample for sample in samples if sample.images)
+    return Condition(CONTRASTIVE, split, with_image, open_image, contrast=lambda reference: grey(open_image(reference)))
+
+
 def grey(image: Image.Image) -> Image.Image:
     """A gray image of the same size."""
     return Image.new("RGB", image.size, (128, 128, 128))
 
 
 def shuffled(samples: Sequence[Sample], pool: Sequence[Sample]) -> list[Sample]:
-    """Each sample with the images of another group: the same number, the same modality, none of its own.
-
-    The images of a modality form one cycle and each is replaced by the next. So every image is used about as often
-    as before. A sample without a suitable replacement is left out.
-    """
-    cycles: dict[tuple[str, int], dict[tuple[str, ...], str]] = defaultdict(dict)
-    for sample in sorted(pool, key=lambda sample: _rank(" ".join(sample.images))):
-        if sample.images:
-            cycles[sample.modality, len(sample.images)].setdefault(sample.images, sample.group)
-    positions = {key: {images: index for index, images in enumerate(cycle)} for key, cycle in cycles.items()}
-    lists = {key: list(cycle.items()) for key, cycle in cycles.items()}
-    result = []
-    for sample in samples:
-        key = sample.modality, len(sample.images)
-        cycle, start = lists[key], positions[key][sample.images]
-        following = (cycle[(start + step) % len(cycle)] for step in range(1, len(cycle)))
-        replacement = next(
-            (images for images, group in following if group != sample.group and not set(images) & set(sample.images)),
-            None,
-        )
-        if replacement:
-            result.append(replace(sample, images=replacement))
-    return result
+    """Each sample with the images of another group, by the rule of `exchanged_images`; without one it is left out."""
+    others = exchanged_images(samples, pool)
+    return [replace(sample, images=images) for sample, images in zip(samples, others, strict=True) if images]
 
 
 def reordered(sample: Sample) -> Sample | None:

@@ -56,13 +56,13 @@ def figures(rows: Sequence[Row]) -> dict[str, float | int]:
 def mean_rewards(rewards: Sequence[Weighted], completions: Sequence[tuple[Sample, str, int]]) -> dict[str, float]:
     """The mean of each reward and of their weighted sum, over single completions.
 
-    Rewards that call a judge or need the likelihood of answers are left out, and so is then the sum.
+    Rewards that call a judge, or need a measurement of the model or a group, are left out, and so is then the sum.
 
     Args:
         rewards: the rewards of the recipe.
         completions: sample, completion and its number of tokens.
     """
-    computed = [reward for reward in rewards if not reward.needs & {"judge", "likelihood"}]
+    computed = [reward for reward in rewards if reward.needs <= {"embedding"}]
     for reward in computed:
         reward.prepare([(sample, text) for sample, text, _ in completions])
     scores = [

@@ -5,6 +5,7 @@ This is the only part of lowmed that sends images, and only to the given URL.
 
 import base64
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,8 @@ from lowmed.judge.job import Job, JobEndedError
 from lowmed.sample import Sample
 
 CONCURRENT_REQUESTS = 8
+REJECTED, REJECTIONS = "rejected", (400, 413, 422)  # statuses that concern one request, not all of them
+MAX_REJECTED_IN_A_ROW = 8
 PAUSES_SECONDS = (0.5, 2.0, 8.0)  # before each retry of a busy server
 SECONDS_PER_COMPLETION = 600
 SECONDS_PER_JOB = 900.0  # and those of its completions, which a slow server on a CPU takes
@@ -29,7 +32,38 @@ KEY = "LOWMED_API_KEY"
 CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}
 
 
-def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, max_new_tokens: int) -> Answerer:
+class RejectedError(SetupError):
+    """The server rejects one request, for example by a content filter."""
+
+
+class _RejectedQuestions:
+    """The questions that a server rejected since it answered one; thread-safe."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._lock = threading.Lock()
+
+    def add(self, question: str) -> int:
+        """Count a question, and return their number."""
+        with self._lock:
+            self._ids.add(question)
+            return len(self._ids)
+
+    def clear(self) -> None:
+        """Count from 0 again."""
+        with self._lock:
+            self._ids.clear()
+
+
+def answerer(
+    url: str,
+    name: str,
+    family: prompt.Family,
+    policy: PixelPolicy,
+    max_new_tokens: int,
+    *,
+    skip_rejected: bool = False,
+) -> Answerer:
     """An answerer for the served model; its key is read from LOWMED_API_KEY.
 
     Args:
@@ -38,6 +72,8 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
         family: the prompts.
         policy: size of the images that are sent.
         max_new_tokens: completion limit.
+        skip_rejected: give an empty completion with the finish reason `rejected` where the server rejects a request,
+            unless it rejects 8 questions in a row.
 
     Raises:
         SetupError: the URL is invalid, or names another machine while LOWMED_OFFLINE=1.
@@ -48,6 +84,7 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
         samples: Sequence[Sample], open_image: OpenImage, *, copies: int, temperature: float
     ) -> Iterator[Completion]:
         total = len(samples) * copies
+        rejected = _RejectedQuestions()
         job = Job(SECONDS_PER_JOB + JOB_SECONDS_PER_COMPLETION * total / CONCURRENT_REQUESTS)
 
         def one(number: int) -> Completion:
@@ -59,7 +96,14 @@ def answerer(url: str, name: str, family: prompt.Family, policy: PixelPolicy, ma
                 "temperature": temperature,
                 **(CONTINUE if family.prefill else {}),
             }
-            return completion(sample, _post(client, url, body, job), url, family)
+            try:
+                content = _post(client, url, body, job)
+            except RejectedError:
+                if not skip_rejected or rejected.add(sample.id) >= MAX_REJECTED_IN_A_ROW:
+                    raise
+                return Completion(sample, "", 0, REJECTED)
+            rejected.clear()
+            return completion(sample, content, url, family)
 
         with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
             try:
@@ -108,7 +152,8 @@ def _post(client: httpx.Client, url: str, body: dict[str, Any], job: Job) -> Any
     except openai_client.NoResponseError as error:
         start = "start the server, then repeat the command"
         fix = start if error.status is None else "check --endpoint and --model; the stored completions are kept"
-        raise SetupError(f"the endpoint {error}", url, fix) from error
+        kind = RejectedError if error.status in REJECTIONS else SetupError
+        raise kind(f"the endpoint {error}", url, fix) from error
 
 
 def completion(sample: Sample, content: Any, url: str, family: prompt.Family) -> Completion:
@@ -135,7 +180,7 @@ def completion(sample: Sample, content: Any, url: str, family: prompt.Family) ->
             url,
             "set --endpoint to the OpenAI-compatible URL, .../v1",
         ) from error
-    _, tokens = verdict.tokens(content)
+    prompt_tokens, tokens = verdict.tokens(content)
     # Some servers return the continued message as a whole.
     text = family.opening + text.removeprefix(family.prefill).removeprefix(family.opening)
-    return Completion(sample, text, tokens, finish_reason)
+    return Completion(sample, text, tokens, finish_reason, prompt_tokens)

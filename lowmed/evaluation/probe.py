@@ -187,7 +187,8 @@ def verdict(
     if acc_at_1 >= SOLVED:
         return "neither", f"greedy accuracy is already {acc_at_1:.2f}; little is left to gain."
     if support < threshold:
-        return "SFT first", f"only {reached}; {threshold:.2f} is required{unsure}."
+        third = "a third way is RL with reference completions in each group (method.mix.kind=luffy)"
+        return "SFT first", f"only {reached}; {threshold:.2f} is required{unsure}; {third}."
     if mixed < MIXED:
         return (
             "neither",

@@ -9,7 +9,7 @@ from lowmed.answer import RULES_VERSION, normalize
 from lowmed.data.split import DataSplit
 from lowmed.errors import RunError
 from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
-from lowmed.evaluation.controls import CONTROLS, REAL, SAMPLED
+from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
 from lowmed.evaluation.metrics import mean, metrics, scored
 from lowmed.evaluation.records import ControlReport, EvalReport, EvalSettings, JudgeScores, SplitReport, SplitSettings
 from lowmed.recipe import ModelSpec
@@ -173,7 +173,7 @@ def _seen(data_split: DataSplit, samples: Sequence[Sample], seen: str) -> str:
 def _controls(by_condition: RowsByCondition) -> ControlReport:
     effects = {
         name: control_effects.control_effect(by_condition[REAL], by_condition[name])
-        for name in CONTROLS
+        for name in (*CONTROLS, CONTRASTIVE)
         if name in by_condition
     }
     if not effects:

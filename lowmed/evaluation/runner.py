@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lowmed.data.answer_prior import AnswerPrior
 from lowmed.data.split import DataSplit
@@ -15,6 +16,7 @@ from lowmed.evaluation.controls import (
     Condition,
     choose_questions,
     conditions,
+    contrastive,
 )
 from lowmed.evaluation.metrics import prediction
 from lowmed.evaluation.records import EvalSettings
@@ -24,13 +26,19 @@ from lowmed.sample import Sample, without_images
 
 
 def list_conditions(
-    data_split: DataSplit, *, controls: int = 0, samples: int = 0, temperature: float = 1.0
+    data_split: DataSplit,
+    *,
+    controls: int = 0,
+    contrasted: bool = False,
+    samples: int = 0,
+    temperature: float = 1.0,
 ) -> list[Condition]:
     """All completions to generate for a system: each question once, some again as controls, and sampled ones.
 
     Args:
         data_split: the questions.
         controls: number of questions repeated under controls, over all splits.
+        contrasted: also decode the questions of the controls contrastively.
         samples: sampled completions per question, in addition to the greedy one.
         temperature: temperature of the sampled completions.
     """
@@ -40,6 +48,8 @@ def list_conditions(
         result.append(Condition(REAL, split, samples_of_split, data_split.open_image))
         if controls:
             result += conditions(split, controlled.get(split, ()), samples_of_split, data_split.open_image)
+        if contrasted:
+            result.append(contrastive(split, controlled.get(split, ()), data_split.open_image))
         if samples:
             result.append(Condition(SAMPLED, split, samples_of_split, data_split.open_image, samples, temperature))
     return result
@@ -86,7 +96,10 @@ def run_conditions(
         done += expected - sum(copies * len(samples) for copies, samples in missing.items())
         for copies, samples in missing.items():
             answerer = answerer or load_answerer()
-            for completion in answerer(samples, condition.open_image, copies=copies, temperature=condition.temperature):
+            options: dict[str, Any] = {"copies": copies, "temperature": condition.temperature}
+            if condition.contrast:
+                options["contrast"] = condition.contrast
+            for completion in answerer(samples, condition.open_image, **options):
                 row = prediction(
                     completion.sample,
                     condition.split,
@@ -99,6 +112,8 @@ def run_conditions(
                     row["prior"] = prior.answer(completion.sample) if prior else None
                 if condition.copies > 1:
                     row["temperature"] = condition.temperature
+                if completion.prompt_tokens:
+                    row["prompt_tokens"] = completion.prompt_tokens
                 results_folder.append_rows(file, [row])
                 done += 1
                 advance(done, f"{condition.split} {condition.name}")

@@ -165,6 +165,26 @@ class MethodSpec(Section):
         return False
 
     @property
+    def spare_draws(self) -> int:
+        """Questions that are scheduled after those of all steps, for steps that need more."""
+        return 0
+
+    @property
+    def mixes_references(self) -> bool:
+        """Whether a method that samples completions also trains on reference completions."""
+        return False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user may not expect of these settings, as lines."""
+        return ()
+
+    @property
+    def own_trainer_settings(self) -> tuple[str, ...]:
+        """The settings in use that need lowmed's forward pass."""
+        return ()
+
+    @property
     def reward_specs(self) -> tuple[RewardSpec, ...]:
         """The rewards of the method; empty where it uses none."""
         return ()

@@ -75,7 +75,7 @@ def full_lines(result: Estimate) -> list[str]:
         lines.append("to save memory:")
         width = max(len(change.override) for change in changes)
         lines += [f"         {change.override:<{width}}  {_effect(change)}" for change in changes]
-    lines += [f"note     {line}" for line in extra_memory_lines(result.workload.recipe)]
+    lines += [f"note     {line}" for line in note_lines(result.workload.recipe)]
     return lines + [f"warning  {line}" for line in warning_lines(result.workload.recipe, result.workload.model, card)]
 
 
@@ -94,7 +94,7 @@ def short_lines(estimates: Sequence[Estimate]) -> list[str]:
     if not all(result.calibrated for result in estimates):
         lines.append(UNCALIBRATED)
     lines.append("`--gpu NAME` prints the details of one GPU")
-    lines += [f"note     {line}" for line in extra_memory_lines(estimates[0].workload.recipe)]
+    lines += [f"note     {line}" for line in note_lines(estimates[0].workload.recipe)]
     return lines + [f"note     {line}" for line in cards.notes([result.card for result in estimates])]
 
 
@@ -118,6 +118,7 @@ def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
             names_by_verdict.setdefault(result.verdict, []).append(result.card.name)
         lines = [f"{verdict}: {', '.join(names)}" for verdict, names in names_by_verdict.items()]
         lines += cards.notes(cards.CARDS.values())
+    lines += [f"note: {line}" for line in recipe.method.notes]
     return lines + [f"warning: {line}" for line in warning_lines(recipe, model, card)]
 
 
@@ -138,9 +139,9 @@ def warning_lines(recipe: Recipe, model: Architecture, card: cards.Card | None =
     return lines
 
 
-def extra_memory_lines(recipe: Recipe) -> list[str]:
-    """Notes on memory of the rewards that the plan does not include."""
-    lines = []
+def note_lines(recipe: Recipe) -> list[str]:
+    """What the plan does not include, and settings without an effect."""
+    lines = list(recipe.method.notes)
     if "embedding" in needs(recipe):
         lines.append("the embedding model of a reward runs on the CPU, in main memory")
     if recipe.judge.url or "judge" in needs(recipe):
@@ -182,7 +183,7 @@ def as_document(result: Estimate) -> dict[str, Any]:
             "max_rounds": recipe.bridge and recipe.bridge.rounds,
             "seconds": result.sft.time and _seconds(result.sft, result.sft.time),
         },
-        "extra_memory": extra_memory_lines(recipe),
+        "extra_memory": note_lines(recipe),
         "warnings": warning_lines(recipe, result.workload.model, result.card),
     }
 

@@ -128,7 +128,7 @@ def _train(workload: Workload, speed: Speed) -> float:
     A pass takes as long as its operations and the dequantization of its weights, or as its kernel launches.
     """
     method, batch, model = workload.recipe.method, workload.batch, workload.model
-    scoring = method.scoring_passes / method.steps_per_batch
+    scoring = workload.scoring_passes / method.steps_per_batch
     passes = (3 if batch.gradient_checkpointing else 2) + scoring
     dequantized = model.text_linear * (NF4 + 2 * 2) if workload.recipe.model.load_in == "4bit" else 0.0
     one = _pass(workload) / (speed.tflops * 1e12) + dequantized / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
@@ -146,16 +146,22 @@ def _pass(workload: Workload) -> float:
     if not shared:
         return rows * (_linear(workload, row) + _attention(workload, row**2))
     # The completions' attention is masked, not causal, so no pair of query and key is skipped.
-    pairs = shared * prompt**2 + rows * 2 * completion * row
-    return _linear(workload, shared * prompt + rows * completion) + _attention(workload, pairs)
+    completions = workload.completions_per_forward
+    pairs = shared * prompt**2 + completions * 2 * completion * row
+    return _linear(workload, shared * prompt + completions * completion) + _attention(workload, pairs)
 
 
 def _encoded_questions(workload: Workload, passes: float) -> float:
-    """Questions whose images are encoded in the training passes. In GRPO the cache has them from sampling."""
+    """Questions whose images are encoded in the training passes. In GRPO the cache has them from sampling.
+
+    Exchanged images are images of other questions, which the cache may not have yet.
+    """
     method = workload.recipe.method
     if not vision_memory.uses_vision_cache(workload):
         return method.rows_per_step * method.completions_per_row * passes
-    return 0 if method.completions_per_prompt else method.rows_per_step * method.prompts_per_row
+    if not method.completions_per_prompt:
+        return method.rows_per_step * method.prompts_per_row
+    return method.prompts_per_step / method.steps_per_batch if workload.exchanges_images else 0
 
 
 def _prompt(workload: Workload) -> float:

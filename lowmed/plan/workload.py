@@ -6,6 +6,7 @@ from typing import Literal
 from lowmed.models import FAMILIES, Architecture
 from lowmed.plan.sequence_lengths import SequenceLengths
 from lowmed.recipe import Recipe
+from lowmed.rewards import needs
 
 GIB = 2**30
 EVAL_BATCH_SIZE = 64  # questions per evaluation batch, if they fit
@@ -13,6 +14,8 @@ CPU_EVAL_BATCH_SIZE = 128  # the same on a CPU
 
 Terms = dict[str, float]  # name of a memory term -> bytes
 VisionEncoding = Literal["cached", "stock"]
+# Forward passes over the right completions that a need of a reward costs.
+REWARD_PASSES = {"likelihood": 1, "image_log_ratio": 2}
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,6 @@ class Workload:
         return bool(recipe.method.completions_per_prompt) and self.shares_prompts and recipe.model.load_in == "4bit"
 
     @property
-    def completions_per_forward(self) -> int:
-        """Completions in one forward pass: one a row, or those of its pair."""
-        return self.batch.per_device_train_batch_size * self.recipe.method.completions_per_row
-
-    @property
     def keeps_pixels_in_main_memory(self) -> bool:
         """Whether pixels stay in main memory during training until their image is encoded."""
         method = self.recipe.method
@@ -106,10 +104,31 @@ class Workload:
         return min(rows, -(-rows // group) + (0 if aligned else 1))
 
     @property
+    def scoring_passes(self) -> int:
+        """Forward passes without gradients over the rows of a step, for the loss and for rewards.
+
+        Rewards read right completions only, so this is their upper bound.
+        """
+        of_rewards = sum(REWARD_PASSES.get(need, 0) for need in needs(self.recipe))
+        return self.recipe.method.scoring_passes + of_rewards
+
+    @property
+    def exchanges_images(self) -> bool:
+        """Whether a reward reads completions with the images of other questions too."""
+        return "image_log_ratio" in needs(self.recipe)
+
+    @property
     def tokens_per_forward(self) -> int:
         """Tokens that pass through the layers in one forward pass. With shared prompts there is no padding."""
         completions, lengths = self.completions_per_forward, self.lengths
         return (self.shared_prompts or completions) * lengths.prompt + completions * lengths.completion
+
+    @property
+    def completions_per_forward(self) -> int:
+        """Completions in one forward pass: those of its rows, and with mixed references one per prompt."""
+        method = self.recipe.method
+        completions = self.batch.per_device_train_batch_size * method.completions_per_row
+        return completions + (self.shared_prompts if method.mixes_references else 0)
 
     @property
     def questions_on_device(self) -> int:

@@ -31,7 +31,8 @@ class DataSpec(Section):
     )
     split_by: Literal["image", "official", "auto"] = Field(
         "image",
-        description="`image`: hold out a share of the training images; `official`: the published split; "
+        description="`image`: hold out a share of the training images, or use the part `held-out` of data that have "
+        "one; `official`: the published split; "
         "`auto`: the published split if no image or group is in two of its parts, else by image",
     )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from lowmed.errors import RecipeError
 from lowmed.methods import METHODS, GrpoSpec, RewardSpec
+from lowmed.methods.mix import MIXES
 from lowmed.recipe.foreign_keys import HINTS
 from lowmed.recipe.raw import KeyPath, RawRecipe
 from lowmed.recipe.schema import Recipe
@@ -16,6 +17,7 @@ from lowmed.section import Section
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 REWARDS: KeyPath = ("method", "rewards")
 SOURCES: KeyPath = ("data", "sources")
+MIX: KeyPath = ("method", "mix")
 
 
 def all_mistakes(raw: RawRecipe, error: ValidationError | None) -> list[str]:
@@ -101,6 +103,8 @@ def _schema_mistake(raw: RawRecipe, problem: dict[str, Any]) -> str:
     path: KeyPath = tuple(problem["loc"])
     if path[:1] == ("method",) and path[1:2] and path[1] in METHODS:
         path = (path[0], *path[2:])  # pydantic adds the kind of the method, which is not a key of the recipe
+    if path[:2] == MIX and path[2:3] and path[2] in MIXES:
+        path = (*MIX, *path[3:])
     return _line(raw, path, _explain(raw, path, problem))
 
 
@@ -115,9 +119,9 @@ def _explain(raw: RawRecipe, path: KeyPath, problem: dict[str, Any]) -> str:
         case "missing":
             return f"is missing{_colon_hint(str(path[-1]), problem['input'])}"
         case "union_tag_not_found":
-            return f"needs {_kinds(METHODS)}"
+            return f"needs {_kinds(_kinds_at(path))}"
         case "union_tag_invalid":
-            return f"has an unknown kind, {_short(problem['ctx']['tag'])}; it needs {_kinds(METHODS)}"
+            return f"has an unknown kind, {_short(problem['ctx']['tag'])}; it needs {_kinds(_kinds_at(path))}"
         case "value_error":
             return str(problem["ctx"]["error"])
         case "model_type" if path[:-1] == REWARDS and isinstance(problem["input"], str):
@@ -138,6 +142,10 @@ def _colon_hint(key: str, mapping: object) -> str:
         [str(written) for written in mapping if str(written).startswith(f"{key}:")] if isinstance(mapping, dict) else []
     )
     return f". Write a space after the colon: `{joined[0].replace(':', ': ', 1)}`" if joined else ""
+
+
+def _kinds_at(path: KeyPath) -> Iterable[str]:
+    return MIXES if path == MIX else METHODS
 
 
 def _kinds(kinds: Iterable[str]) -> str:
@@ -174,6 +182,8 @@ def _section(raw: RawRecipe, path: KeyPath) -> type[BaseModel]:
             method = raw.values.get("method")
             kind = method.get("kind") if isinstance(method, dict) else None
             section = METHODS.get(str(kind), GrpoSpec)
+        elif path[:2] == MIX and part == "mix":
+            section = MIXES[str(raw.values["method"]["mix"]["kind"])]
         elif str(part) in section.model_fields:  # else the name that the recipe gives to a prompt family
             section = next(iter(_sections(section.model_fields[str(part)].annotation)), section)
     return section

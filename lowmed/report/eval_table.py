@@ -41,6 +41,11 @@ CONTROL_LABELS = {
     "shuffled": "another group's image",
     "options": "options reordered",
     "flipped": "mirrored, sides exchanged",
+    "contrastive": "decoded against gray",
+}
+EFFECT_LABELS = {
+    "shuffled": "visual reliance, real - another's",
+    "contrastive": "ordinary - contrastive decoding",
 }
 
 
@@ -257,10 +262,11 @@ def _add_controls(table: Table, report: EvalReport, systems: list[str]) -> None:
         scores = [result.lenient if result else None for result in results]
         cells = (f"{score.real:.3f} -> {score.accuracy:.3f}" if score else "" for score in scores)
         table.add_row(f"  {CONTROL_LABELS[name]}, n={questions}", *cells)
-    shuffled = [by_name["shuffled"].lenient if "shuffled" in by_name else None for by_name in effects]
-    if any(shuffled):
-        cells = (f"{score.effect:+.3f} {interval(score.effect_by_image)}" if score else "" for score in shuffled)
-        table.add_row("  visual reliance, real - another's", *cells)
+    for name, label in EFFECT_LABELS.items():
+        scores = [by_name[name].lenient if name in by_name else None for by_name in effects]
+        if any(scores):
+            cells = (f"{score.effect:+.3f} {interval(score.effect_by_image)}" if score else "" for score in scores)
+            table.add_row(f"  {label}", *cells)
     table.add_row("")
 
 

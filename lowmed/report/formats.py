@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from lowmed.distillation.records import DistilRecord
 from lowmed.evaluation import records as evaluation
 from lowmed.judge.records import CalibrationFile
 from lowmed.records import Record, RunRecord
@@ -24,6 +25,7 @@ FILES: dict[str, type] = {
     "evals/SOURCE/judge_usage.jsonl in a run, one line a command": evaluation.TimedJudgeUsage,
     "evals/SOURCE/report.json in a run, and `lowmed eval --json`": evaluation.EvalReport,
     "probes/SOURCE/probe.json in a run, and `lowmed probe --json`": evaluation.ProbeReport,
+    "distil.json in a folder of `lowmed data distil`, and `lowmed data distil --json`": DistilRecord,
     "bridge.json in the directory of a bridge": evaluation.BridgeRecord,
     "`lowmed compare --json`": evaluation.Comparison,
     "`lowmed runs list --json`": RunList,

@@ -16,6 +16,7 @@ from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.ingest.prepared_folder import DataCard
 from lowmed.data.run_identity import ROWS, SPLIT, data_changes
+from lowmed.distillation.records import RECORD, DistilRecord
 from lowmed.errors import LowmedError
 from lowmed.files import read_json
 from lowmed.records import read_record
@@ -63,6 +64,7 @@ def data_summary(run: Run, path: str | None = None) -> dict[str, Any]:
         "floor": {name: rules["prior"] for name, rules in report.baselines(splits).items()},
         "sizes": _sizes(splits, stored, run.recipe.model.max_image_tokens),
         "prepared": card and _prepared(card),
+        "distilled": _distilled(root) if spec.source == "folder" else None,
         "audit": card and _audit(root / audit_name, folder if folder.is_file() else folder / prepared_folder.SAMPLES),
     }
 
@@ -109,6 +111,23 @@ def _prepared(card: DataCard) -> dict[str, Any]:
         "frames": card.frames,
         "window": card.window,
         "lowmed": card.lowmed,
+    }
+
+
+def _distilled(root: Path) -> dict[str, Any] | None:
+    """The teacher whose reasoning the explanations are; None if they are others, or the samples have changed since."""
+    try:
+        record = read_record(root / RECORD, DistilRecord)
+    except LowmedError:  # missing, damaged, or of another version
+        return None
+    result, samples = record.result, root / prepared_folder.SAMPLES
+    if result is None or not samples.is_file() or result.samples_sha256 != prepared_folder.samples_digest(samples):
+        return None
+    return {
+        "teacher": record.teacher.name,
+        "questions": result.questions_kept,
+        "of": result.questions,
+        "rationalized": result.rationalized.kept if result.rationalized else 0,
     }
 
 

@@ -13,10 +13,11 @@ from lowmed.rewards.registry import (
     needs_of,
     require_trusted,
 )
-from lowmed.rewards.score import Need, Reward, Rollout, Score
+from lowmed.rewards.score import MEASURED, Need, Reward, Rollout, Score
 from lowmed.rewards.weighted import Weighted, total, values_after_gates, with_corpus
 
 __all__ = [
+    "MEASURED",
     "REWARDS",
     "Need",
     "Reward",

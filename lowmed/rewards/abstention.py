@@ -85,8 +85,8 @@ def _abstention(reward: Weighted, samples: Sequence[Sample], family: prompt.Fami
 def _reasons(reward: Weighted, samples: Iterable[Sample], family: prompt.Family) -> Iterable[str]:
     """The reason of each abstention.
 
-    A reward that needs a judge, an embedding model or a likelihood gets an empty completion. It scores that by rule, or
-    abstains if it does not apply to the sample.
+    A reward that needs more than the completion gets an empty one. It scores that by rule, or abstains if it does not
+    apply to the sample.
     """
     for sample in samples:
         score = reward(sample, "" if reward.needs else prompt.reference_completion(family, sample))

@@ -12,6 +12,7 @@ from lowmed.rewards import hacks
 from lowmed.rewards.blind import BlindResult, spread, try_blind_texts
 from lowmed.rewards.score import Score
 from lowmed.rewards.search import SearchReport
+from lowmed.rewards.stand_ins import needs_stand_in, with_stand_ins
 from lowmed.rewards.weighted import Weighted, total, with_corpus
 from lowmed.sample import KINDS, Kind, Sample
 
@@ -85,6 +86,7 @@ class RewardsReport:
         pay_length: names of the rewards that pay length by design.
         failures: failed checks, in words; empty if the rewards passed.
         search: the result of the search for texts that earn too much; None if it was not run.
+        in_group: names of the rewards that were tried with stand-ins for a group and for measurements of the model.
         format: version of the JSON form.
     """
 
@@ -95,6 +97,7 @@ class RewardsReport:
     pay_length: tuple[str, ...]
     failures: tuple[str, ...]
     search: SearchReport | None = None
+    in_group: tuple[str, ...] = ()
     format: int = 1
 
     @property
@@ -115,7 +118,8 @@ def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family
         samples: the samples whose gold answers and questions are used.
         family: the prompt family, which gives the form of completion.
     """
-    rewards = with_corpus(rewards, samples)
+    in_group = tuple(reward.name for reward in rewards if needs_stand_in(reward))
+    rewards = with_stand_ins(with_corpus(rewards, samples), family.completion_format)
     strict = [reward for reward in rewards if not reward.pays_length]
     references = [(sample, prompt.reference_completion(family, sample)) for sample in samples]
     gold = tuple(_check_gold(reward, references) for reward in rewards)
@@ -139,6 +143,7 @@ def check_rewards(rewards: Sequence[Weighted], samples: Sequence[Sample], family
         blind=blind,
         pay_length=tuple(reward.name for reward in rewards if reward.pays_length),
         failures=tuple(_failures(gold, variants, tried, blind)),
+        in_group=in_group,
     )
 
 

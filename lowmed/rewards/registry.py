@@ -19,8 +19,10 @@ from lowmed.rewards.clinical import Clinical
 from lowmed.rewards.consistency import Consistency
 from lowmed.rewards.extraction import Extraction
 from lowmed.rewards.format import Format
+from lowmed.rewards.image_dependence import ImageDependence
 from lowmed.rewards.judge import JudgeReward
 from lowmed.rewards.length import Chain, ChainIfCorrect, Overlong
+from lowmed.rewards.majority import Majority
 from lowmed.rewards.modality import Modality
 from lowmed.rewards.reasoning import Reasoning
 from lowmed.rewards.repetition import Repetition
@@ -39,6 +41,8 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "repetition": Repetition,
     "consistency": Consistency,
     "answer_follows": AnswerFollows,
+    "image_dependence": ImageDependence,
+    "majority": Majority,
     "modality": Modality,
     "extraction": Extraction,
     "judge": JudgeReward,

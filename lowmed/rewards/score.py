@@ -1,13 +1,15 @@
 """The types that rewards exchange: a score, a sampled completion, and the requirements of a reward."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from lowmed.sample import Sample
 
-# What a reward needs beyond the text: the recipe's judge, an embedding model on the CPU, or `Rollout.likelihood`.
-Need = Literal["judge", "embedding", "likelihood"]
+# What a reward needs beyond the text of one completion: the recipe's judge, an embedding model on the CPU, a field of
+# `Rollout` that the engine measures, or the other completions of the group.
+Need = Literal["judge", "embedding", "likelihood", "image_log_ratio", "group"]
+MEASURED: frozenset[Need] = frozenset({"likelihood", "image_log_ratio"})  # by the model, during training
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,14 @@ class Rollout:
     """One sampled completion with the measurements of the engine.
 
     `tokens` counts the generated tokens. `likelihood` is exp of the mean log-probability of the answer's tokens under
-    the EMA copy of the adapter. It is set for right completions only, and only if a reward needs it.
+    the EMA copy of the adapter. `image_log_ratio` is the mean of log p(token | image) - log p(token | exchanged image)
+    under the present adapter. Both are set for right completions only, and only if a reward needs them.
     """
 
     text: str
     tokens: int
     likelihood: float | None = None
+    image_log_ratio: float | None = None
 
 
 @runtime_checkable
@@ -84,3 +88,19 @@ class LikelihoodReward(Protocol):
     @property
     def every(self) -> int:
         """Optimizer steps between two moves of the copy."""
+
+
+class ImageReward(Protocol):
+    """A reward that needs `image_log_ratio`, with the tokens that count and the exchanged images."""
+
+    @property
+    def tag(self) -> Literal["think", "answer"]:
+        """The tag whose tokens count."""
+
+    @property
+    def min_tokens(self) -> int:
+        """A mean over fewer tokens of a think block is taken over this many."""
+
+    @property
+    def exchanged(self) -> Mapping[str, tuple[str, ...]]:
+        """Sample id -> the images that replace those of the sample; samples without a replacement are left out."""

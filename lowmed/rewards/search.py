@@ -13,6 +13,7 @@ from lowmed.rewards import hacks, mutations
 from lowmed.rewards.blind import by_row, content_rewards, mean_of, spread, values_of
 from lowmed.rewards.format import thought
 from lowmed.rewards.search_constant import CONSTANT_ROWS, KEPT, ROUNDS, VARIANTS, ConstantFound, improve_constant
+from lowmed.rewards.stand_ins import with_stand_ins
 from lowmed.rewards.weighted import Weighted, total, with_corpus
 from lowmed.sample import KINDS, Sample
 
@@ -102,7 +103,8 @@ def search_hacks(rewards: Sequence[Weighted], samples: Sequence[Sample], family:
         samples: the rows, whose explanations are the corpus of the rewards.
         family: the prompt family, which gives the form of completion.
     """
-    usable = [reward for reward in with_corpus(rewards, samples) if "judge" not in reward.needs]
+    prepared = with_stand_ins(with_corpus(rewards, samples), family.completion_format)
+    usable = [reward for reward in prepared if "judge" not in reward.needs]
     strict = [reward for reward in usable if not reward.pays_length]
     draw = random.Random(0)
     rows = [row for kind in KINDS for row in spread([one for one in samples if one.kind == kind], ROWS_PER_KIND)]

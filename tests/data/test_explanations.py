@@ -76,3 +76,14 @@ def test_a_finished_run_is_evaluated_with_the_answers_of_all_training_questions(
     recipe = load_recipe("rarl-sft", ["data.max_train_questions=20"], nano=True)
     assert for_recipe(recipe, filtered=False).unexplained == ()
     assert for_recipe(recipe).unexplained_lines == ()
+
+
+def test_grpo_with_references_needs_some_and_trains_on_all_questions() -> None:
+    mixed = ["method.mix.kind=luffy"]
+    recipe = load_recipe("rl-plain", mixed, nano=True)
+    assert keep_trainable(without_explanation(5), recipe) == tuple(without_explanation(5))
+    with pytest.raises(RecipeError, match="10 of 10 training questions have no explanation") as caught:
+        keep_trainable(without_explanation(10), recipe)
+    assert caught.value.fix.startswith("leave method.mix out")
+    allowed = load_recipe("rl-plain", [*mixed, "data.allow_missing_explanations=true"], nano=True)
+    assert keep_trainable(without_explanation(9), allowed) == tuple(without_explanation(9))

@@ -43,6 +43,21 @@ def test_auto_splits_by_image_if_the_official_split_shares_a_patient() -> None:
     assert HELD_OUT in data_split.held_out
 
 
+def test_a_split_by_image_keeps_a_held_out_part_that_shares_nothing() -> None:
+    train = tuple(sample(number, f"{number}.png") for number in range(10))
+    own = tuple(sample(number, f"{number}.png") for number in range(20, 23))
+    parts = {"train": train, HELD_OUT: own, "test": (sample(30, "0.png"),)}
+    made = DataSet("x", parts, (), lambda reference: Image.new("L", (8, 8)))
+    for split_by in ("image", "auto"):
+        split = split_data(made, data(split_by=split_by), seed=0)
+        assert (split.train, split.held_out[HELD_OUT]) == (train, own)
+        assert split.stamp("test")  # which shares an image with training
+        assert split.images_in_train[HELD_OUT] == frozenset()
+    leaking = replace(made, splits={**parts, HELD_OUT: (*own, sample(40, "1.png"))})
+    again = split_data(leaking, data(split_by="image"), seed=0)
+    assert len(again.train) < 10
+
+
 def test_an_official_split_that_shares_images_is_refused_or_stamped() -> None:
     made = dataset(["image-1", "image-2", "other"])
     with pytest.raises(DataError, match="2 of the 3 test images of made also occur in its train split"):

@@ -11,7 +11,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 import lowmed
 from lowmed import answer, prompt
-from lowmed.engine import chat, device, ema_adapter, load, training_data
+from lowmed.engine import chat, device, load, right_completions, training_data
 from lowmed.engine.generate import complete, encode
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom
@@ -95,8 +95,8 @@ def test_an_answer_tag_can_be_pre_filled(nano: load.Loaded) -> None:
     assert all(completion.completion.startswith("<answer>") for completion in completions)
     assert any(answer.read(one.completion, one.sample).strict for one in completions)
     tokens = nano.processor.tokenizer("yes</answer>")["input_ids"]
-    assert ema_adapter.answer_span(nano.processor.tokenizer, tokens) is None
-    first, last = ema_adapter.answer_span(nano.processor.tokenizer, tokens, "<answer>") or (9, 9)
+    assert right_completions.tag_span(nano.processor.tokenizer, tokens, "answer") is None
+    first, last = right_completions.tag_span(nano.processor.tokenizer, tokens, "answer", "<answer>") or (9, 9)
     assert (first, nano.processor.tokenizer.decode(tokens[first:last]).startswith("yes")) == (0, True)
 
 

@@ -65,7 +65,8 @@ def _stock(loaded: load.Loaded, prompt_of_row: list[int], sampling: prefill.Samp
     inputs = encode(loaded, [samples[prompt_number] for prompt_number in prompt_of_row], FAMILY, phantom.open_image)
     how: dict[str, Any] = {"do_sample": False}
     if sampling.temperature:
-        how = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+        limits = {"top_k": sampling.top_k, "top_p": sampling.top_p, "min_p": sampling.min_p}
+        how = {"do_sample": True, "temperature": sampling.temperature, **limits}
     with torch.no_grad():
         result = loaded.model.generate(
             **inputs,
@@ -105,6 +106,18 @@ def test_the_tokens_equal_those_of_generate_greedy_and_sampled(
     torch.manual_seed(5)
     assert _ours(loaded, PROMPT_OF_ROW, sampling) == expected
     assert len({len(ids) for ids in expected}) > 1 or model == "wide"  # rows ended at different tokens
+
+
+@pytest.mark.parametrize("limit", [{"top_p": 0.6}, {"top_k": 2}, {"min_p": 0.3}, {"top_p": 0.9, "top_k": 5}])
+def test_limits_of_sampling_give_the_tokens_of_generate(limit: dict[str, Any], nano: load.Loaded) -> None:
+    nano.model.eval()
+    sampling = replace(_sampling(nano, 30, 2.0), **limit)
+    torch.manual_seed(5)
+    expected = _stock(nano, PROMPT_OF_ROW, sampling)
+    torch.manual_seed(5)
+    assert _ours(nano, PROMPT_OF_ROW, sampling) == expected
+    torch.manual_seed(5)
+    assert _ours(nano, PROMPT_OF_ROW, _sampling(nano, 30, 2.0)) != expected
 
 
 @pytest.fixture

@@ -37,6 +37,10 @@ SMALL = {
             "method.gradient_checkpointing=true",
         ),  # TRL keeps a copy of the starting adapter
     ],
+    "replaced groups and references": [
+        *("--recipe", "rarl", "method.num_generations=2", "method.prompts_per_step=4"),
+        *("method.max_completion_length=48", "method.dynamic_sampling=2", "method.mix.kind=luffy", "method.top_p=0.98"),
+    ],
     "sft": ["--recipe", "rarl-sft", "method.prompts_per_step=4"],
 }
 SHORT = ["--nano", "method.max_steps=6", "method.save_steps=2"]
@@ -62,7 +66,7 @@ def adapter(run: Path) -> bytes:
     return (run / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("case", ["grpo", "several steps on a batch, with a KL term", "sft"])
+@pytest.mark.parametrize("case", SMALL)
 def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(
     case: str, tmp_path: Path, lowmed: Lowmed, start: Start, new_process: Lowmed
 ) -> None:

@@ -14,6 +14,7 @@ from conftest import Lowmed
 from lowmed import prompt, rewards
 from lowmed.data.image.policy import prepare
 from lowmed.engine import device, ema_adapter, load, patches, rollouts
+from lowmed.engine.right_completions import tag_span
 from lowmed.engine.training_data import TrainingRow
 from lowmed.errors import RunError
 from lowmed.methods import RewardSpec
@@ -244,11 +245,11 @@ def test_no_copy_is_made_if_no_reward_needs_it(nano: load.Loaded) -> None:
 def test_the_span_of_an_answer_contains_its_text(nano: load.Loaded, answer: str) -> None:
     tokenizer = nano.processor.tokenizer
     ids = tokenizer(f"<think>The <answer> is near.</think><answer>{answer}</answer>")["input_ids"]
-    span = ema_adapter.answer_span(tokenizer, ids)
+    span = tag_span(tokenizer, ids, "answer")
     assert span is not None
     assert answer.strip() in tokenizer.decode(ids[span[0] : span[1]])
     assert len(tokenizer.decode(ids[span[0] : span[1]])) <= len(answer) + 4
-    assert ema_adapter.answer_span(tokenizer, tokenizer("no tag")["input_ids"]) is None
+    assert tag_span(tokenizer, tokenizer("no tag")["input_ids"], "answer") is None
 
 
 def test_the_record_is_json_lines(run: Run) -> None:

@@ -80,11 +80,16 @@ def test_rewards_of_dev_equal_those_of_the_same_completions() -> None:
     )
 
 
-def test_the_sum_is_left_out_if_a_reward_needs_more_than_the_completion() -> None:
-    rewards = for_recipe(load_recipe("medbridge"))
-    assert any("likelihood" in reward.needs for reward in rewards)
+@pytest.mark.parametrize(
+    ("name", "need"), [("medbridge", "likelihood"), ("capo", "image_log_ratio"), ("ttrl", "group")]
+)
+def test_the_sum_is_left_out_if_a_reward_needs_more_than_the_completion(name: str, need: str) -> None:
+    rewards = for_recipe(load_recipe(name))
+    [left_out] = [reward for reward in rewards if need in reward.needs]
     closed = Sample("1", "Is it?", "yes", "closed", "a", "test")
-    assert "reward" not in dev.mean_rewards(rewards, [(closed, "<answer>yes</answer>", 3)])
+    values = dev.mean_rewards(rewards, [(closed, "<answer>yes</answer>", 3)])
+    assert "rewards/format" in values
+    assert not {"reward", f"rewards/{left_out.name}"} & values.keys()
 
 
 def test_the_summary_says_what_was_kept_and_whether_training_helped() -> None:

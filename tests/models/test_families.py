@@ -15,6 +15,8 @@ VISION = ("qwen2_5_vl", "qwen3_vl", "gemma3", "internvl", "smolvlm")
 TEXT = ("llama", "qwen2", "qwen3")
 SMALL = ("method.max_steps=1", "method.prompts_per_step=2", "eval.max_new_tokens=8")
 GROUPS = ("method.num_generations=2", "method.max_completion_length=8")
+# What needs lowmed's forward pass: groups without different rewards are replaced, references join the others.
+OWN_FORWARD = ("method.max_completion_length=96", "method.dynamic_sampling=1", "method.mix.kind=luffy")
 
 
 def text_rows(folder: Path) -> str:
@@ -68,7 +70,10 @@ def test_a_family_passes_check_and_trains(family: str, tmp_path: Path, lowmed: L
     passes(lowmed("check", "--recipe", "rarl-sft", *chosen))
     passes(lowmed("sft", "--recipe", "rarl-sft", *chosen, *SMALL, "model.load_in=4bit", "--out", "sft"))
     passes(lowmed("grpo", "--recipe", "rl-plain", *chosen, *SMALL, *GROUPS, "model.load_in=4bit",
+                  *(OWN_FORWARD if FAMILIES[family].shared_prefix else ()),
                   f"lora.start={tmp_path / 'sft'}", "--out", "grpo"))  # fmt: skip
+    [step] = map(json.loads, (tmp_path / "grpo/metrics.jsonl").read_text().splitlines())
+    assert ("reference_logp" in step) == ("extra_completions" in step) == FAMILIES[family].shared_prefix
     passes(lowmed("eval", "grpo", "--with-base", "--questions", "4", "--controls", "0"))
     passes(lowmed("merge", "grpo", "--out", "merged", "--questions", "2"))
     norm = json.loads((tmp_path / "sft/metrics.jsonl").read_text().splitlines()[-1])["adapter_norm"]

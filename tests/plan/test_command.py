@@ -113,3 +113,7 @@ def test_settings_that_need_the_forward_pass_of_lowmed_are_refused_for_gemma(low
     consistency = lowmed(*check, "method.rewards=[{name: consistency}]")
     assert consistency.returncode == 2
     assert "the reward `consistency` needs lowmed's forward pass, which does not run Gemma 3" in consistency.stderr
+    dependence = lowmed(*check, "method.rewards=[{name: accuracy}, {name: image_dependence}]")
+    assert dependence.returncode == 2
+    assert "the reward `image_dependence` needs lowmed's forward pass" in dependence.stderr
+    assert lowmed(*check, "method.rewards=[{name: majority}, {name: format}]").returncode == 0

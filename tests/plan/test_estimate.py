@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from lowmed.plan import architecture, calibration, cards, tables
 from lowmed.plan.cards import Card
 from lowmed.plan.estimate import Estimate, estimate, suggestions
-from lowmed.plan.formatting import as_document, extra_memory_lines, full_lines, short_lines, verdict_lines
+from lowmed.plan.formatting import as_document, full_lines, note_lines, short_lines, verdict_lines
 from lowmed.recipe.io import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,20 @@ def test_each_suggestion_saves_what_it_promises(overrides: tuple[str, ...]) -> N
         assert result.peak_gib - changed.peak_gib == pytest.approx(change.saves_gib, abs=0.02), change
 
 
+def test_rewards_that_read_the_completions_again_take_time() -> None:
+    def train(*names: str) -> float:
+        rules = ", ".join(f"{{name: {name}}}" for name in ("accuracy", *names))
+        batch = "method.per_device_train_batch_size=8", "method.gradient_checkpointing=true"
+        time = on(cards.CARDS["L4"], f"method.rewards=[{rules}]", *batch).time
+        assert time is not None
+        return time.train
+
+    plain, once, twice = train("majority"), train("consistency"), train("image_dependence")
+    assert train() == plain < once < twice
+    assert train("consistency", "image_dependence") == pytest.approx(once + twice - plain)
+    assert twice - plain > 2 * (once - plain)  # exchanged images are encoded too
+
+
 def test_max_rows_fit_and_one_more_does_not() -> None:
     card = cards.CARDS["L4"]
     result = on(card, recipe="rarl-sft")
@@ -90,7 +104,7 @@ def test_a_bridge_is_estimated_with_its_sft_rounds() -> None:
 
 def test_memory_outside_of_the_plan_is_noted() -> None:
     def notes(*overrides: str, recipe: str = "rarl") -> str:
-        return " ".join(extra_memory_lines(load_recipe(recipe, overrides)))
+        return " ".join(note_lines(load_recipe(recipe, overrides)))
 
     assert notes() == notes(recipe="rarl-sft") == ""
     assert "on the CPU" in notes("method.rewards=[{name: semantic}]")

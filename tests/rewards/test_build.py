@@ -13,7 +13,7 @@ from lowmed.engine.device import unsupported_error
 from lowmed.errors import RecipeError, RunError
 from lowmed.judge import ANSWER, Judge, Rubric
 from lowmed.methods import RewardSpec
-from lowmed.plan.formatting import extra_memory_lines
+from lowmed.plan.formatting import note_lines
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample
 
@@ -145,6 +145,8 @@ def test_the_limit_of_an_option_may_depend_on_the_length_of_completions() -> Non
         ("judge", {}, {"judge"}),
         ("clinical", {}, {"judge"}),
         ("consistency", {}, {"likelihood"}),
+        ("image_dependence", {}, {"image_log_ratio"}),
+        ("majority", {}, {"group"}),
         ("semantic", {}, {"embedding"}),
         ("reasoning", {}, set()),
         ("reasoning", {"by": "embedding"}, {"embedding"}),
@@ -201,7 +203,7 @@ def test_a_new_reward_states_its_needs_once(monkeypatch: pytest.MonkeyPatch) -> 
     judged = load_recipe("rarl", ["method.rewards=[{name: accuracy}, {name: tone}]"], nano=True)
     with pytest.raises(RecipeError, match="`tone`"):
         rewards.for_recipe(judged)
-    assert any("judge" in line for line in extra_memory_lines(judged))
+    assert any("judge" in line for line in note_lines(judged))
     likely = ["method.rewards=[{name: accuracy}, {name: confidence}]", "model.backend=unsloth"]
     error = unsupported_error(load_recipe("rarl", likely, nano=True))
     assert error is not None

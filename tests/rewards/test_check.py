@@ -31,6 +31,8 @@ HONEST: list[tuple[str, float, dict[str, Any]]] = [
     ("repetition", 0.1, {}),
     ("overlong", 0.1, {}),
     ("consistency", 0.5, {}),
+    ("image_dependence", 0.3, {}),
+    ("majority", 0.3, {}),
 ]
 
 

@@ -29,6 +29,8 @@ BY_TEXT = (
     "repetition",
     "consistency",
     "answer_follows",
+    "image_dependence",
+    "majority",
     "modality",
     "extraction",
     "chain",

@@ -81,6 +81,11 @@ GERMAN = Lexicon(
     list_leads=(
         r"\b(?:jede|jeder|alle|folgenden?|die (?:einzelnen )?)(?: der)? ?(?:option|antwort|möglichkeit|antwortmöglichkeit)\w*[^:]*:$",
     ),
+    given_answers=(
+        r"\b(?:vor|an)?gegebene\w* (?:richtige\w* |korrekte\w* )?(?:antwort|lösung)|\bmusterlösung\b|\bhinweis(?! auf)\b",
+        r"\b(?:antwort|lösung) (?:\w+ ){0,2}(?:vorgegeben|angegeben|mitgeteilt|bekannt)\b|\bwie (?:vorgegeben|angegeben|mitgeteilt)\b",
+        r"\bda (?:richtige |korrekte |die |die richtige )?antwort \w+ (?:ist|lautet)\b|\bmir (?:wurde|ist) (?:\w+ )?(?:gesagt|mitgeteilt|vorgegeben)\b",
+    ),
     left=("links", "linke", "linker", "linken", "linkes", "linksseitig"),
     right=("rechts", "rechte", "rechter", "rechten", "rechtes", "rechtsseitig"),
     both_sides=("beidseits", "beidseitig", "bilateral", "beide", "beiden"),

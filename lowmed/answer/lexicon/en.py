@@ -108,6 +108,21 @@ ENGLISH = Lexicon(
     word_letters=("A", "I"),
     words_after_letters=("and", "or", "is", "which", "would", "was", "not", "over", "here", "rather"),
     reasons=("because", "since", "as", "due", "given"),
+    given_answers=(
+        r"\b(?:given|provided|supplied|reference|gold(?: standard)?|ground truth|known|expected|intended|shown|listed) (?:correct |right )?"
+        r"(?:answer|label|solution)\b",
+        r"\b(?:answer|label|solution|diagnosis|option) (?:is|was|has been|had been|that was|that is) (?:already )?"
+        r"(?:provided|supplied|revealed|known|shown|given(?= (?:as|to|in|above|here|so|and|therefore|hence|thus|i|we|which)\b|$))",
+        r"\b(?:answer|label|solution) (?:shown|provided|supplied|(?:given|stated) (?:above|as|in|to)\b)|\banswer (?:\w+ )?above\b",
+        r"\bas (?:was |is |already )?(?:given|provided|told|specified|instructed)\b",
+        r"\bhints?\b(?! of)|\bground truth\b|\banswer key\b",
+        r"\b(?:i|we) (?:was|were|am|are|have been|ve been|had been) (?:\w+ )?(?:told|given|informed|provided|shown|instructed)\b",
+        r"\b(?:since|because|given that|given|knowing(?: that)?|(?:i|we) know(?: that)?|as) (?:correct |right )?answer (?:is|was|must be|has to be)\b",
+        r"\b(?:according to|based on|consistent with|in line with|matching|matches|to match|agrees with|supports?|to support|justify|justifies|explains?|confirms?)"
+        r" (?:correct|right|stated|above) (?:answer|option|label)\b",
+        r"\b(?:question|prompt|task|user|instructions?) (?:\w+ )?(?:says?|states?|tells?|mentions?|gives?|provides?|indicates?|informs?|specifies)"
+        r" (?:\w+ ){0,4}(?:answer|diagnosis|label)\b",
+    ),
     left=("left",),
     right=("right",),
     both_sides=("both", "bilateral", "bilaterally"),

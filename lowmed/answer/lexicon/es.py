@@ -70,6 +70,10 @@ SPANISH = Lexicon(
     list_leads=(
         r"\b(?:cada (?:una de las )?(?:opci[oó]n(?:es)?|alternativas?)|las (?:siguientes )?opciones|opciones)\b[^:]*:$",
     ),
+    given_answers=(
+        r"\brespuesta (?:correcta )?(?:\w+ ){0,2}(?:dada|proporcionada|indicada|esperada|conocida|facilitada)\b",
+        r"\bcomo se (?:indica|indicó|dio|proporcionó)\b|\bla pista\b|\bse me (?:dijo|indicó|dio|ha dado|ha dicho)\b",
+    ),
     left=("izquierda", "izquierdo", "izquierdas", "izquierdos"),
     right=("derecha", "derecho", "derechas", "derechos"),
     both_sides=("bilateral", "bilaterales", "ambos", "ambas"),

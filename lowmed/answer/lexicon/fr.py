@@ -75,6 +75,10 @@ FRENCH = Lexicon(
     list_leads=(
         r"\b(?:chaque (?:option|proposition|r[eé]ponse|choix)|chacune des (?:options|propositions|r[eé]ponses)|les (?:options|propositions|choix))\b[^:]*:$",
     ),
+    given_answers=(
+        r"\b(?:r[eé]ponse|solution) (?:correcte )?(?:\w+ ){0,2}(?:donn[eé]e|fournie|indiqu[eé]e|attendue|connue|r[eé]v[eé]l[eé]e)\b",
+        r"\bcomme (?:indiqu[eé]|donn[eé]|fourni)\w*|\bl indice\b|\bon m a (?:dit|donn[eé]|indiqu[eé])\b",
+    ),
     left=("gauche", "gauche", "gauches", "gauches"),
     right=("droite", "droit", "droites", "droits"),
     both_sides=("bilatéral", "bilatérale", "bilatéraux", "bilatérales", "deux côtés"),

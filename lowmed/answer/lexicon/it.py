@@ -66,6 +66,10 @@ ITALIAN = Lexicon(
     list_leads=(
         r"\b(?:ciascuna (?:opzione|risposta)|ogni (?:opzione|risposta)|le (?:opzioni|risposte|alternative))\b[^:]*:$",
     ),
+    given_answers=(
+        r"\brisposta (?:corretta )?(?:\w+ ){0,2}(?:data|fornita|indicata|attesa|nota)\b",
+        r"\bcome (?:indicato|fornito)\b|\bil suggerimento\b|\bmi è stat[oa] (?:dett|dat|fornit|indicat)[oa]\b",
+    ),
     left=("sinistra", "sinistro", "sinistre", "sinistri"),
     right=("destra", "destro", "destre", "destri"),
     both_sides=("bilaterale", "bilaterali", "entrambi", "entrambe"),

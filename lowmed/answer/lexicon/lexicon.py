@@ -108,6 +108,9 @@ class Lexicon:
     opposites: tuple[tuple[str, ...], ...] = ()  # of the words of one group at most one is true
     opposite_prefixes: tuple[str, ...] = ()
 
+    # Reasoning that was written with the answer in view.
+    given_answers: tuple[str, ...] = ()  # patterns: mention that the answer was given, "provided answer"
+
     order_cues: tuple[str, ...] = ()  # raw text of a question, patterns: the answer is a list in an order
 
     # Numbers, units, spellings, names.

@@ -68,6 +68,10 @@ PORTUGUESE = Lexicon(
     list_leads=(
         r"\b(?:cada (?:uma das )?(?:op[cç][aã]o|op[cç][oõ]es|alternativas?)|as (?:op[cç][oõ]es|alternativas)|op[cç][oõ]es|alternativas)\b[^:]*:$",
     ),
+    given_answers=(
+        r"\bresposta (?:correta )?(?:\w+ ){0,2}(?:dada|fornecida|indicada|esperada|conhecida)\b",
+        r"\bconforme (?:indicado|dado|fornecido)\b|\ba dica\b|\b(?:me foi|foi me) (?:dito|dada|informado)\b",
+    ),
     left=("esquerda", "esquerdo", "esquerdas", "esquerdos"),
     right=("direita", "direito", "direitas", "direitos"),
     both_sides=("bilateral", "bilaterais", "ambos", "ambas"),

@@ -121,6 +121,28 @@ def store_file(
     )
 
 
+def store_image(image: Image.Image, name: str, policy: PixelPolicy, folder: Path) -> StoredFile:
+    """Store an image that is in no file.
+
+    Args:
+        image: the image.
+        name: its name in errors.
+        policy: pixel policy of the stored image.
+        folder: the data set's folder, which contains `images/`.
+
+    Raises:
+        DataError: the image has an unsupported size.
+    """
+    content, stored = png(image), fit(image, policy, name)
+    return StoredFile(
+        hashlib.sha256(content).hexdigest(),
+        (_write(stored, folder),),
+        (pixel_digest(image),),
+        (image.size,),
+        blank=(is_blank(stored),),
+    )
+
+
 def png(image: Image.Image) -> bytes:
     """The image as a PNG file without metadata."""
     bare = Image.frombytes(image.mode, image.size, image.tobytes())  # a new image, which carries no metadata

@@ -54,11 +54,28 @@ class TorchLogProb:
         logits = torch.nn.functional.linear(hidden, weight.to(hidden.dtype), bias).float() * (logit_scale / temperature)
         over_vocabulary = torch.log_softmax(logits, dim=-1)
         log_probs = over_vocabulary.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        with torch.no_grad():  # these are logged only
-            entropy = -(over_vocabulary.exp() * over_vocabulary).sum(-1) if "entropy" in outputs else None
+        entropy = _Entropy.apply(over_vocabulary) if "entropy" in outputs else None
+        with torch.no_grad():  # logged only
             mean_logits = logits.mean(-1) if "mean_logits" in outputs else None
             is_top1 = over_vocabulary.argmax(-1) == targets if "is_top1" in outputs else None
         return log_probs, entropy, None, mean_logits, is_top1
+
+
+class _Entropy(torch.autograd.Function):
+    """Entropy of log-probabilities over the last dimension. It keeps no tensors of its own for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: torch.Tensor) -> torch.Tensor:
+        """The entropy in nats."""
+        ctx.save_for_backward(log_probs)
+        ctx.set_materialize_grads(False)
+        return -(log_probs.exp() * log_probs).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor | None) -> torch.Tensor | None:
+        """-p (1 + log p) for each log-probability; None where no loss uses the entropy."""
+        [log_probs] = ctx.saved_tensors
+        return None if gradient is None else -gradient.unsqueeze(-1) * log_probs.exp() * (1 + log_probs)
 
 
 def target_log_probs(
@@ -73,7 +90,7 @@ def target_log_probs(
         temperature: divisor of the logits.
 
     Returns:
-        Both [tokens], 32-bit. The entropy has no gradient.
+        Both [tokens], 32-bit.
     """
     chunk = trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE
     kernel = trl.trainer.utils._ChunkedLogProbFunction

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from lowmed.engine.argument_names import with_cache
 from lowmed.engine.prefix import decode
@@ -27,6 +27,9 @@ class Sampling:
         suppressed: ids of tokens that are never sampled.
         end_ids: ids of tokens that end a completion.
         decoder: reads the sampled tokens.
+        top_p: sample from the most likely tokens whose probabilities reach this sum.
+        top_k: sample from this many most likely tokens; 0 = from all.
+        min_p: sample from tokens that have at least this share of the highest probability; None = from all.
     """
 
     max_new_tokens: int
@@ -34,6 +37,20 @@ class Sampling:
     suppressed: Sequence[int]
     end_ids: Sequence[int]
     decoder: Decoder = field(default_factory=Decoder)
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float | None = None
+
+    def limit(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores [rows, vocabulary] with -inf for tokens outside `top_k`, `top_p` and `min_p`, as transformers."""
+        warpers = LogitsProcessorList()
+        if self.top_k:
+            warpers.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1:
+            warpers.append(TopPLogitsWarper(self.top_p))
+        if self.min_p:
+            warpers.append(MinPLogitsWarper(self.min_p))
+        return warpers(None, scores) if warpers else scores
 
 
 def deduplicate(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
@@ -111,7 +128,7 @@ def sample(
     active = torch.arange(len(prompts), device=device)  # the completion of each row of the batch
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=device)  # for each row of the batch
     for step in range(sampling.max_new_tokens):
-        tokens, log_probs[active, step] = _sample(logits, suppressed, sampling.temperature, first + active, all_rows)
+        tokens, log_probs[active, step] = _sample(logits, suppressed, sampling, first + active, all_rows)
         completions[active, step] = tokens
         finished |= (tokens[:, None] == end_ids).any(dim=1)
         if step + 1 == sampling.max_new_tokens:
@@ -169,18 +186,18 @@ def token_positions(core: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _sample(
-    logits: torch.Tensor, suppressed: torch.Tensor, temperature: float, rows: torch.Tensor, drawn: int
+    logits: torch.Tensor, suppressed: torch.Tensor, sampling: Sampling, rows: torch.Tensor, drawn: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The next token of each row of the batch, and its log-probability over the whole vocabulary.
 
     `rows` are the numbers of the rows among all rows of the draw.
     """
-    scores = logits.float() / (temperature or 1.0)
+    scores = logits.float() / (sampling.temperature or 1.0)
     allowed = scores.index_fill(1, suppressed, -torch.inf)
-    if temperature == 0:
+    if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
     else:
-        probabilities = torch.softmax(allowed, dim=-1)
+        probabilities = torch.softmax(sampling.limit(allowed), dim=-1)
         # The method of torch.multinomial. Here the noise of a row does not depend on which other rows are finished.
         noise = torch.empty((drawn, probabilities.shape[1]), device=probabilities.device).exponential_(1)
         tokens = (probabilities / (noise if len(rows) == drawn else noise[rows])).argmax(dim=-1)

@@ -194,12 +194,14 @@ class ControlReport(Part):
     """Options reordered."""
     flipped: ControlEffect | None = None
     """Image mirrored, left and right exchanged in the text."""
+    contrastive: ControlEffect | None = None
+    """The real input, decoded against a gray image. The accuracy of the model is that of ordinary decoding."""
     verdict: str = ""
     """Whether the answers depend on the image."""
 
     def effects(self) -> dict[str, ControlEffect]:
         """The controls that apply to at least one question, by name."""
-        names = ("blind", "grey", "shuffled", "options", "flipped")
+        names = ("blind", "grey", "shuffled", "options", "flipped", "contrastive")
         effects: dict[str, ControlEffect | None] = {name: getattr(self, name) for name in names}
         return {name: effect for name, effect in effects.items() if effect and effect.questions}
 

@@ -36,13 +36,15 @@ class StoredCompletion(TypedDict, total=False):
     tokens: int
     """Completion length in tokens."""
     finish_reason: str
-    """stop, or length if the token limit cut the completion."""
+    """stop, length if the token limit cut the completion, or rejected if a teacher's server refused the request."""
     prompt_digest: str
     """Digest of the prompt family."""
     prior: str | None
     """The answer-prior baseline's answer; real condition only, null if the training answers are unknown."""
     temperature: float
     """Sampling temperature; sampled completions only."""
+    prompt_tokens: int
+    """Prompt length in tokens as a server counted it; absent without a server."""
 
 
 class ScoredCompletion(StoredCompletion, total=False):
