@@ -3,7 +3,7 @@
 Importing this module changes nothing: each change is a function, and its docstring names the caller. The functions
 import the libraries themselves, because unsloth must be imported before transformers, TRL and peft.
 
-Three things are elsewhere. `engine/grpo_trainer.py` and `engine/dpo.py` subclass TRL's trainers and list what they override.
+Three things are elsewhere. `engine/grpo_trainer.py` and `engine/dpo.py` subclass TRL's trainers and list the methods.
 `engine/prefix/attention.py` adds an attention function to transformers' registry, a documented extension point.
 `nano/measure.py` repeats `keep_4bit_layers_trainable`, because the embedded model may not import the engine.
 "No upstream report known" means that a search of the library's issues found none.
