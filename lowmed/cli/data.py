@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lowmed.data.ingest.dicom_join import JoinOptions
 
 app = typer.Typer(
-    help="List, prepare, audit, show and distil data sets; make pairs for DPO.",
+    help="List, prepare, audit and distil data sets; make pairs.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
