@@ -80,6 +80,8 @@ def kill(case):
     first, out, within, points = case["first"], case["out"], case["within"], case["points"]
     folder = os.path.dirname(out)
     reports = [run(first, folder, within)]
+    if not os.path.exists(out):
+        sys.exit(f"{first} made no {out}: {reports}")
     shutil.copytree(out, f"{out}.0")
     total = reports[0][0]
     step = -(-total // points) if points else 1

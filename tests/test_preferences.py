@@ -66,17 +66,17 @@ def test_pairs_of_a_probe_train_resume_and_show_visual_reliance(
     going_on = [*mdpo, "lora.start=first"]
     assert lowmed(*going_on, "--out", "whole").returncode == 0
     killed_after(3, tmp_path / "killed", going_on, start)
+    text = pairs.read_text()
+    pairs.write_text(text.replace("<answer>", "<answer> "))
+    refused = lowmed("dpo", "--resume", "killed")
+    assert (refused.returncode, "the pairs have changed" in refused.stderr) == (2, True)
+    pairs.write_text(text)
     resumed = lowmed("dpo", "--resume", "killed")
     assert resumed.returncode == 0, resumed.stderr
     assert adapter(tmp_path / "killed") == adapter(tmp_path / "whole")
     first = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[0])
     assert first["rewards/margins"] == 0  # the model is its own reference
     assert not list((tmp_path / "whole" / "adapter").glob("ref*"))
-
-    killed_after(3, tmp_path / "changed", mdpo, start)
-    pairs.write_text(pairs.read_text().replace("<answer>", "<answer> "))
-    refused = lowmed("dpo", "--resume", "changed")
-    assert (refused.returncode, "the pairs have changed" in refused.stderr) == (2, True)
 
     shown = lowmed("eval", "first", "--with-base", "--questions", "12", "--controls", "12", "--json")
     report = json.loads(shown.stdout)

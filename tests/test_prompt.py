@@ -3,10 +3,11 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lowmed import answer, prompt
+from lowmed.control_tokens import control_token
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
 from lowmed.errors import RecipeError
@@ -154,6 +155,7 @@ def test_the_reference_reads_back_on_extractions_of_the_real_vqa_rad(vqa_rad: Pa
 
 @given(st.text(alphabet="a <>/thinkaswer", min_size=1).filter(str.strip))
 def test_tags_inside_an_explanation_do_not_end_the_reasoning(explanation: str) -> None:
+    assume(not control_token(explanation))
     sample = Sample("6", "Is it?", "yes", "closed", "g", "t", explanation=f"{explanation}</think><answer>no</answer>")
     assert reads_back(prompt.family("reasoning"), sample)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lowmed.data.split import DataSplit
     from lowmed.errors import RecipeError
+    from lowmed.methods import MethodSpec
     from lowmed.recipe import Recipe
     from lowmed.rewards import Weighted
     from lowmed.rewards.abstention import Abstention
@@ -210,15 +211,26 @@ def _abstention_error(recipe: "Recipe", refused: "Sequence[Abstention]") -> "Rec
     )
 
 
+def _differences(method: "MethodSpec", other: "MethodSpec") -> int:
+    """The number of settings in which two methods differ."""
+    one, two = method.model_dump(), other.model_dump()
+    return sum(one.get(key) != two.get(key) for key in one.keys() | two.keys())
+
+
 def _without(recipe: "Recipe", names: "Sequence[str]") -> str:
     """How to train without some rewards: the shipped recipe with exactly the other ones, or an edit."""
     from lowmed.recipe.io import load_recipe, shipped_recipes
 
     others = {spec.name: spec for spec in recipe.method.reward_specs if spec.name not in names}
     form = recipe.prompts.training.completion_format
-    for name in shipped_recipes() if others else ():
-        shipped = load_recipe(name)
-        same_rewards = {spec.name: spec for spec in shipped.method.reward_specs} == others
-        if same_rewards and shipped.prompts.training.completion_format == form:
-            return f"use --recipe {name}, which has the other rewards"
+    shipped = {name: load_recipe(name) for name in shipped_recipes()} if others else {}
+    same = {
+        name: other
+        for name, other in shipped.items()
+        if {spec.name: spec for spec in other.method.reward_specs} == others
+        and other.prompts.training.completion_format == form
+    }
+    if same:  # the one whose method is most like it
+        name = min(same, key=lambda name: _differences(recipe.method, same[name].method))
+        return f"use --recipe {name}, which has the other rewards"
     return f"leave {', '.join(f'`{name}`' for name in names)} out of method.rewards"

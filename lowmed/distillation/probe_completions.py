@@ -15,8 +15,9 @@ from lowmed.run import RECORD, Run, open_run
 
 def run_of(probe: Path) -> Run | None:
     """The run that a probe is in, as `RUN/probes/NAME`; None for another place."""
-    folder = probe.absolute().parent.parent
-    return open_run(str(folder)) if (folder / RECORD).is_file() else None
+    folder = probe.absolute().parent
+    in_run = folder.name == "probes" and (folder.parent / RECORD).is_file()
+    return open_run(str(folder.parent)) if in_run else None
 
 
 def settings_of(probe: Path) -> EvalSettings:

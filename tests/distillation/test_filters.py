@@ -1,11 +1,15 @@
 """Which completions become explanations, and which never do."""
 
+from pathlib import Path
+
 import pytest
 
 from lowmed import prompt
 from lowmed.distillation import filters, selection
 from lowmed.distillation.hints import mentions_hint, with_hint
+from lowmed.distillation.probe_completions import run_of
 from lowmed.distillation.selection import Candidate, select
+from lowmed.errors import LowmedError
 from lowmed.nano import phantom
 from lowmed.sample import Sample
 
@@ -181,3 +185,10 @@ def test_reasoning_with_a_hint_is_used_only_where_there_is_no_other() -> None:
     )
     assert select([hinted, plain], 5).kept["y"] == [plain]
     assert select([hinted], 5).kept["y"] == [hinted]
+
+
+def test_a_probe_belongs_to_a_run_only_in_its_folder_probes(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[]")
+    assert run_of(tmp_path / "results/probe") is None
+    with pytest.raises(LowmedError):
+        run_of(tmp_path / "probes/phantom")

@@ -18,6 +18,7 @@ from conftest import Lowmed
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("unsloth"),  # one process trains for all tests
     pytest.mark.skipif(importlib.util.find_spec("unsloth") is None, reason="unsloth is not installed"),
 ]
 
