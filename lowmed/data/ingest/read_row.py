@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lowmed.answer import limits
 from lowmed.data.ingest import cells, golds, placeholders
 from lowmed.data.ingest.boxes import BoxUnit
 from lowmed.data.ingest.columns import SPLITS, Columns, row_strata
@@ -63,6 +64,11 @@ class RowReader:
         read = _read_texts(row, cell, self.columns, question, label)
         split_name = cells.plain(cell.get("split"))
         lower, upper = cells.text(cell.get("lower")), cells.text(cell.get("upper"))
+        unit, tolerance = cells.text(cell.get("unit")), cells.text(cell.get("tolerance"))
+        if tolerance:
+            if lower or upper:
+                raise ValueError("it has limits and a tolerance; leave one of them out")
+            lower, upper = limits(read.answer, unit, tolerance)
         return replace(
             read,
             kind=cells.kind(label or ("number" if lower and upper else ""), read.answer, read.options),
@@ -72,7 +78,7 @@ class RowReader:
             group=cells.plain(cell.get("group")),
             modality=cells.plain(cell.get("modality")),
             topic=cells.plain(cell.get("topic")),
-            unit=cells.text(cell.get("unit")),
+            unit=unit,
             lower=lower,
             upper=upper,
             strata=row_strata(row, self.columns.by_field.get("strata", "")),
