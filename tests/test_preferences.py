@@ -56,7 +56,7 @@ def test_pairs_of_a_probe_train_resume_and_show_visual_reliance(
     assert (again.returncode, "already" in again.stderr or "exists" in again.stderr) == (2, True)
 
     checked = lowmed("check", "--recipe", "mdpo", *SMALL)
-    assert f"pairs    {len(lines)} pairs of" in checked.stdout, checked.stderr
+    assert f"trained  {len(lines)} pairs of" in checked.stdout, checked.stderr
     mdpo = ["dpo", "--recipe", "mdpo", *SMALL]
     assert lowmed(*mdpo, "--out", "first").returncode == 0
     row = json.loads((tmp_path / "first" / "metrics.jsonl").read_text().splitlines()[-1])

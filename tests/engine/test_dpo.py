@@ -15,7 +15,7 @@ from lowmed import prompt
 from lowmed.data.image.policy import prepare
 from lowmed.data.pairs import Pair
 from lowmed.data.split import DataSplit
-from lowmed.engine import chat, device, dpo, load, patches, preference_rows, training_data
+from lowmed.engine import chat, completion_batch, device, dpo, load, patches, preference_rows, training_data
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.prefix import sampling
 from lowmed.evaluation import controls
@@ -269,5 +269,5 @@ def test_a_question_with_several_pairs_uses_the_next_one_each_time() -> None:
     samples = tuple(phantom.samples("train", 2))
     pairs = {samples[0].id: (Pair("a", "b"), Pair("c", "d")), samples[1].id: (Pair("e", "f"),)}
     rows = [training_data.TrainingRow(samples[number], 0) for number in (0, 1, 0, 0, 1)]
-    chosen = [pair.chosen for pair in preference_rows.pair_of_row(rows, pairs)]
+    chosen = [pair.chosen for pair in completion_batch.of_each_row(rows, pairs)]
     assert chosen == ["a", "e", "c", "a", "e"]
