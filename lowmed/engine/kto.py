@@ -58,7 +58,7 @@ class KtoTrainer(PreferenceTrainer):
         """Add to the batches of a step what their losses need.
 
         They get `reference` [rows], the log-probabilities of their completions under the reference; `kl`, which is z0;
-        and `good_per_batch` and `bad_per_batch`, the numbers of such completions of the step divided by its batches.
+        and `per_batch`, the numbers of good completions, bad ones and tokens of the step, divided by its batches.
         """
         differences = []
         for batch in batches:
@@ -68,23 +68,21 @@ class KtoTrainer(PreferenceTrainer):
             differences.append(self.scored(inputs["mismatched"], reference=False) - of_mismatched)
         z0 = torch.cat(differences).mean().clamp(min=0)
         labels = torch.cat([batch["label"] for batch in batches])
-        good = labels.sum().item()
+        good, tokens = int(labels.sum()), sum(int(batch["completion_mask"].sum()) for batch in batches)
         for batch in batches:
             batch["kl"] = z0
-            batch["good_per_batch"], batch["bad_per_batch"] = (
-                count / len(batches) for count in (good, len(labels) - good)
-            )
+            batch["per_batch"] = [count / len(batches) for count in (good, len(labels) - good, tokens)]
 
     def _compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False) -> torch.Tensor:
         del return_outputs  # only for TRL's own evaluation
         inputs = {name: value for name, value in inputs.items() if name not in ("mismatched", "scored")}
         label, reference, z0 = (inputs.pop(name) for name in ("label", "reference", "kl"))
-        counts = [inputs.pop(f"{name}_per_batch") for name in ("good", "bad")]
+        *counts, tokens = inputs.pop("per_batch")
         log_probs, entropy = self.log_probs(model, inputs)
         policy = log_probs.sum(dim=1)
         losses, rewards = kto(policy - reference, label, z0, self.method)
-        figures = {"entropy": entropy.sum() / inputs["completion_mask"].sum(), "kl": z0}
-        # A batch may lack one label. Its sums count by the batches of the step, so that their mean is that of the step.
+        # A batch may lack one label. Sums are divided by the numbers per batch, so that their mean is that of the step.
+        figures = {"entropy": entropy.sum() / tokens, "kl": z0}
         for name, count, rows in zip(("chosen", "rejected"), counts, (label, ~label), strict=True):
             if count:
                 figures[f"rewards/{name}"] = rewards.detach()[rows].sum() / count

@@ -22,6 +22,12 @@ class KtoSpec(PreferenceSpec):
     data_key: ClassVar[Literal["pairs", "unpaired"]] = "unpaired"
 
     kind: Literal["kto"] = Field(description="selects the method")
+    epochs: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="passes over the labeled completions, in place of `max_steps`, which is derived when the data are "
+        "known; with several data sets as many draws as completions",
+        json_schema_extra=counterpart("TrainingArguments: num_train_epochs"),
+    )
     prompts_per_step: Annotated[int, Field(ge=2)] = Field(
         32,
         description="labeled completions in one optimizer step; z0 is estimated over all of them",
