@@ -118,7 +118,7 @@ def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
     }
     for module, names in (
         (transformers, ("TrainingArguments", "BitsAndBytesConfig")),
-        (trl, ("GRPOConfig", "SFTConfig", "DPOConfig", "GRPOTrainer", "SFTTrainer", "DPOTrainer")),
+        (trl, [f"{method}{kind}" for method in ("GRPO", "SFT", "DPO", "KTO") for kind in ("Config", "Trainer")]),
         (cpo, ("CPOConfig",)),
     ):
         arguments |= {name: inspect.signature(getattr(module, name)).parameters for name in names}

@@ -58,10 +58,10 @@ HELP = {
     lowmed dpo --recipe mdpo data.pairs=pairs.csv lora.start=runs/20260101-rarl-sft
     lowmed dpo --resume auto                                   resume the newest unfinished run
     """,
-    "kto": """Train an adapter on completions that are labeled good or bad, one by one.
+    "kto": """Train an adapter on completions labeled good or bad.
 
-    For data with verdicts only, e.g. thumbs up or down of a clinician. Makes good completions more likely, and bad
-    ones less.
+    For data without pairs, e.g. thumbs up or down of a clinician: each completion has its own label. KTO makes good
+    ones more likely, and bad ones less.
 
     \b
     lowmed probe nano --on phantom --out probe                 sampled completions of training questions

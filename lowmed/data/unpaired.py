@@ -1,5 +1,6 @@
 """Labeled completions that KTO trains on: read from a table, and checked against the questions of a recipe."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +88,20 @@ def select_unpaired(
     right = sum(not one.label and outcome(one.completion, sample) == "correct" for sample, one in listed)
     if right:
         lines.append(f"{right:,} of {len(listed) - good:,} bad completions have the right answer; these teach style")
-    return replace(selection, lines=tuple(lines))
+    ordered = {name: _mixed(name, some) for name, some in selection.of_sample.items()}
+    return replace(selection, of_sample=ordered, lines=tuple(lines))
+
+
+def _mixed(name: str, completions: Sequence[LabeledCompletion]) -> tuple[LabeledCompletion, ...]:
+    """The completions of a question in an order that does not depend on the file.
+
+    They are drawn one after another. If all files began with the good ones, an epoch would too.
+    """
+
+    def key(one: LabeledCompletion) -> str:
+        return hashlib.sha256(f"{name}\n{one.completion}".encode()).hexdigest()
+
+    return tuple(sorted(completions, key=key))
 
 
 def read_unpaired(file: Path) -> list[Row[LabeledCompletion]]:
@@ -109,7 +123,11 @@ def _label(cell: Any, where: str) -> bool:
         return cell
     label = BOOLEANS.get(cell.strip().lower()) if isinstance(cell, str) else None
     if label is None:
-        raise DataError(f"the label `{str(cell)[:40]}` is neither true nor false", where, "write true for a good one")
+        raise DataError(
+            f"the label `{str(cell)[:40]}` is neither true nor false",
+            where,
+            "write true for a good completion and false for a bad one",
+        )
     return label
 
 
@@ -144,5 +162,6 @@ def _require_both_labels(file: Path, completions: Sequence[LabeledCompletion]) -
         raise DataError(
             f"all {len(completions):,} completions of questions that are trained on are labeled {only}",
             str(file),
-            f"add {other} ones" + ("; `lowmed sft` trains on good ones alone" if only == "good" else ""),
+            f"add {other} ones"
+            + ("; for right completions alone, lowmed data distil makes data for SFT" if only == "good" else ""),
         )

@@ -8,6 +8,7 @@ from lowmed.methods.preference import PreferenceSpec
 from lowmed.section import counterpart
 
 MAX_RATIO = 4 / 3
+ROUNDING = 0.005  # of the weights that the warning recommends
 Weight = Annotated[float, Field(gt=0)]
 
 
@@ -71,7 +72,7 @@ class KtoSpec(PreferenceSpec):
             bad: number of bad ones.
         """
         ratio = self.desirable_weight * good / (self.undesirable_weight * bad)
-        if 1 <= round(ratio, 3) <= round(MAX_RATIO, 3):
+        if 1 - ROUNDING <= ratio <= MAX_RATIO * (1 + ROUNDING):
             return None
         if ratio < 1:
             key, low, high = (
@@ -84,5 +85,5 @@ class KtoSpec(PreferenceSpec):
             key, low, high = "undesirable_weight", weight / MAX_RATIO, weight
         return (
             f"WARNING: desirable_weight * good / (undesirable_weight * bad) is {ratio:.2f}; KTO's authors recommend 1 "
-            f"to 1.33: set method.{key} to a value from {low:.2f} to {high:.2f}"
+            f"to 1.33: set method.{key} to a value from {low:.3g} to {high:.3g}"
         )

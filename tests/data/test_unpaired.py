@@ -13,6 +13,7 @@ from datasets import Dataset
 from lowmed.data.preference_table import PreferenceSelection, digest
 from lowmed.data.split import DataSplit
 from lowmed.data.unpaired import LabeledCompletion, read_unpaired, select_unpaired
+from lowmed.engine import completion_batch, training_data
 from lowmed.errors import DataError, RecipeError
 from lowmed.methods import KtoSpec
 from lowmed.nano import phantom
@@ -60,6 +61,17 @@ def test_an_epoch_draws_each_labeled_completion_once(tmp_path: Path) -> None:
     split = DataSplit("phantom", selection.kept, {}, {}, {}, phantom.open_image, "", unpaired=selection.of_sample)
     assert split.drawn == (SAMPLES[1], SAMPLES[3], SAMPLES[3])
     assert replace(split, unpaired={}).drawn == split.train
+
+
+def test_the_labels_of_an_epoch_are_mixed_if_each_question_begins_with_its_good_ones(tmp_path: Path) -> None:
+    rows = [row for number in range(8) for row in (good(number), bad(number))]
+    selection = select(written(tmp_path, rows))
+    assert {some[0].label for some in selection.of_sample.values()} == {True, False}
+    drawn = training_data.schedule(tuple(sample for sample in TRAIN for _ in range(2)), 16, 1, seed=0)
+    labels = [one.label for one in completion_batch.of_each_row(drawn, selection.of_sample)]
+    assert sum(labels) == 8
+    assert 2 <= sum(labels[:8]) <= 6
+    assert select(written(tmp_path, rows[::-1])).of_sample == selection.of_sample
 
 
 def test_completions_of_questions_that_the_recipe_leaves_out_are_counted(tmp_path: Path) -> None:
@@ -165,7 +177,7 @@ def test_the_digest_depends_on_texts_and_labels() -> None:
 
 
 UNBALANCED = {
-    (100, 200): "is 0.50; KTO's authors recommend 1 to 1.33: set method.desirable_weight to a value from 2.00 to 2.67",
+    (100, 200): "is 0.50; KTO's authors recommend 1 to 1.33: set method.desirable_weight to a value from 2 to 2.67",
     (300, 100): "is 3.00; KTO's authors recommend 1 to 1.33: set method.undesirable_weight to a value from 2.25 to 3",
 }
 
@@ -177,7 +189,9 @@ UNBALANCED = {
         (400, 300, {}, None),
         (100, 200, {"desirable_weight": 2.0}, None),
         *((*counts, {}, advice) for counts, advice in UNBALANCED.items()),
-        (100, 100, {"desirable_weight": 2.0}, "set method.undesirable_weight to a value from 1.50 to 2.00"),
+        (100, 100, {"desirable_weight": 2.0}, "set method.undesirable_weight to a value from 1.5 to 2"),
+        (7, 1234, {}, "set method.desirable_weight to a value from 176 to 235"),
+        (1234, 7, {"undesirable_weight": 0.3}, "set method.undesirable_weight to a value from 132 to 176"),
     ],
 )
 def test_weights_that_do_not_balance_the_labels_get_a_warning_with_weights_that_do(
@@ -191,6 +205,7 @@ def test_weights_that_do_not_balance_the_labels_get_a_warning_with_weights_that_
     assert warning
     assert advice in warning
     words = warning.split()
-    key, low = words[words.index("set") + 1].removeprefix("method."), float(words[words.index("from") + 1])
-    followed = KtoSpec.model_validate({"kind": "kto", **settings, key: low})
-    assert followed.balance_warning(good_count, bad_count) is None
+    key = words[words.index("set") + 1].removeprefix("method.")
+    for weight in (words[words.index("from") + 1], words[-1]):
+        followed = KtoSpec.model_validate({"kind": "kto", **settings, key: float(weight)})
+        assert followed.balance_warning(good_count, bad_count) is None
