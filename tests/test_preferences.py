@@ -111,7 +111,7 @@ def test_labeled_completions_train_and_resume(lowmed: Lowmed, start: Start, tmp_
     assert trained.returncode == 0, trained.stderr
     assert "trained 40 labeled completions of 40 questions" in trained.stderr
     assert "14 good, 26 bad" in trained.stderr
-    assert "is 0.54; KTO's authors recommend 1 to 1.33: set method.desirable_weight" in trained.stderr
+    assert "is 0.54; KTO's authors recommend 1 to 1.5: set method.desirable_weight" in trained.stderr
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert rows[0]["kl"] == 0  # the model is its own reference
     assert {"loss", "kl", "entropy"} <= rows[-1].keys()

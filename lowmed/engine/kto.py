@@ -96,7 +96,7 @@ class KtoTrainer(PreferenceTrainer):
 def kto(
     ratios: torch.Tensor, label: torch.Tensor, z0: torch.Tensor, method: KtoSpec
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of KTO, eq. (7) and (8) of arXiv:2402.01306.
+    """The loss of KTO, eq. (8) of arXiv:2402.01306.
 
     With r = log(policy / reference) it is w (1 - sigmoid of beta (r - z0)) for a good completion, and
     w (1 - sigmoid of beta (z0 - r)) for a bad one.

@@ -7,7 +7,8 @@ from pydantic import Field
 from lowmed.methods.preference import PreferenceSpec
 from lowmed.section import counterpart
 
-MAX_RATIO = 4 / 3
+MAX_RATIO = 3 / 2  # of the paper
+SAFE_RATIO = 4 / 3  # the largest that TRL recommends too
 ROUNDING = 0.005  # of the weights that the warning recommends
 Weight = Annotated[float, Field(gt=0)]
 
@@ -64,8 +65,8 @@ class KtoSpec(PreferenceSpec):
     def balance_warning(self, good: int, bad: int) -> str | None:
         """A warning if the weights leave the range that the paper recommends, with the weights that would not.
 
-        desirable_weight * good / (undesirable_weight * bad) should be from 1 to 4/3: eq. (8) of arXiv:2402.01306, and
-        the section on imbalanced data of TRL's page on KTO.
+        desirable_weight * good / (undesirable_weight * bad) should be from 1 to 3/2 by the paper (arXiv:2402.01306,
+        eq. 9), and from 1 to 4/3 by its first version and TRL's page on KTO. Values for the latter are recommended.
 
         Args:
             good: number of good completions.
@@ -75,15 +76,12 @@ class KtoSpec(PreferenceSpec):
         if 1 - ROUNDING <= ratio <= MAX_RATIO * (1 + ROUNDING):
             return None
         if ratio < 1:
-            key, low, high = (
-                "desirable_weight",
-                self.desirable_weight / ratio,
-                MAX_RATIO * self.desirable_weight / ratio,
-            )
+            weight = self.desirable_weight / ratio
+            key, low, high = "desirable_weight", weight, weight * SAFE_RATIO
         else:
             weight = self.undesirable_weight * ratio
-            key, low, high = "undesirable_weight", weight / MAX_RATIO, weight
+            key, low, high = "undesirable_weight", weight / SAFE_RATIO, weight
         return (
             f"WARNING: desirable_weight * good / (undesirable_weight * bad) is {ratio:.2f}; KTO's authors recommend 1 "
-            f"to 1.33: set method.{key} to a value from {low:.3g} to {high:.3g}"
+            f"to 1.5: set method.{key} to a value from {low:.3g} to {high:.3g}"
         )

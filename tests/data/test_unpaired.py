@@ -177,8 +177,8 @@ def test_the_digest_depends_on_texts_and_labels() -> None:
 
 
 UNBALANCED = {
-    (100, 200): "is 0.50; KTO's authors recommend 1 to 1.33: set method.desirable_weight to a value from 2 to 2.67",
-    (300, 100): "is 3.00; KTO's authors recommend 1 to 1.33: set method.undesirable_weight to a value from 2.25 to 3",
+    (100, 200): "is 0.50; KTO's authors recommend 1 to 1.5: set method.desirable_weight to a value from 2 to 2.67",
+    (300, 100): "is 3.00; KTO's authors recommend 1 to 1.5: set method.undesirable_weight to a value from 2.25 to 3",
 }
 
 
@@ -187,6 +187,7 @@ UNBALANCED = {
     [
         (100, 100, {}, None),
         (400, 300, {}, None),
+        (3, 2, {}, None),
         (100, 200, {"desirable_weight": 2.0}, None),
         *((*counts, {}, advice) for counts, advice in UNBALANCED.items()),
         (100, 100, {"desirable_weight": 2.0}, "set method.undesirable_weight to a value from 1.5 to 2"),
