@@ -27,6 +27,7 @@ class PreferenceTrainer(LoadsTrainedAdapter, DPOTrainer):  # type: ignore[misc] 
     It overrides these methods of TRL and transformers:
     - `_prepare_dataset`: the collator tokenizes.
     - `_prepare_input`: pixels stay in main memory. The vision cache moves those that it encodes.
+    - `get_train_dataloader`: batches stay there until they are used. accelerate moves all those of a step to the GPU.
     """
 
     method: Any  # the settings of the method
@@ -41,6 +42,12 @@ class PreferenceTrainer(LoadsTrainedAdapter, DPOTrainer):  # type: ignore[misc] 
             return super()._prepare_input(data)
         others = {name: value for name, value in data.items() if name != "pixel_values"}
         return {**super()._prepare_input(others), "pixel_values": data["pixel_values"]}
+
+    def get_train_dataloader(self) -> Any:
+        """The batches of the run, as in transformers."""
+        loader = super().get_train_dataloader()
+        loader.device = None  # `_prepare_inputs` moves each batch
+        return loader
 
     @torch.no_grad()
     def scored(self, inputs: Batch, *, reference: bool) -> torch.Tensor:

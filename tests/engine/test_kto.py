@@ -204,6 +204,15 @@ def test_each_prompt_is_read_once_for_both_completions(nano: load.Loaded, build:
     assert nano.vision_cache.encoded - before == QUESTIONS
 
 
+def test_pixels_stay_in_main_memory(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = build()
+    with monkeypatch.context() as patch:
+        patch.setattr(ours.accelerator.state, "device", torch.device("meta"))  # in place of a GPU
+        inputs = next(iter(ours.get_train_dataloader()))
+    parts = (inputs, inputs["mismatched"], *inputs["scored"])
+    assert {pixels.device.type for part in parts for pixels in part["pixel_values"]} == {"cpu"}
+
+
 def spec(**settings: float) -> KtoSpec:
     return KtoSpec.model_validate({"kind": "kto", "beta": 1.0, **settings})
 
