@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lowmed.api.extend import extend_training
     from lowmed.api.inspect import inspect
     from lowmed.api.merge import merge
-    from lowmed.api.pairs import make_pairs
+    from lowmed.api.pairs import make_pairs, make_unpaired
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
     from lowmed.api.rewards import trust_reward
@@ -60,6 +60,7 @@ _MODULES = {
     "list_runs": "lowmed.api.runs",
     "load_recipe": "lowmed.recipe.io",
     "make_pairs": "lowmed.api.pairs",
+    "make_unpaired": "lowmed.api.pairs",
     "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
@@ -97,6 +98,7 @@ __all__ = [
     "list_runs",
     "load_recipe",
     "make_pairs",
+    "make_unpaired",
     "merge",
     "open_run",
     "prepare",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lowmed.data.ingest.dicom_join import JoinOptions
 
 app = typer.Typer(
-    help="List, prepare, audit and distil data sets; make pairs.",
+    help="List, prepare, audit and distil data sets; make pairs and labels.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
