@@ -54,6 +54,7 @@ from lowmed.evaluation.records.stored import (
     StoredVerdict,
     TimedJudgeUsage,
 )
+from lowmed.evaluation.records.vision import VisionProbe, VisionTarget
 
 __all__ = [
     "Accuracy",
@@ -110,6 +111,8 @@ __all__ = [
     "TierShare",
     "TimedJudgeUsage",
     "TrainingStage",
+    "VisionProbe",
+    "VisionTarget",
     "YesNoDifference",
     "YesNoMetrics",
 ]
