@@ -11,7 +11,7 @@ from lowmed.data.image.files import SUFFIXES as IMAGE_SUFFIXES
 from lowmed.data.ingest import cells, columns, table_files, tables
 from lowmed.data.ingest.boxes import BoxUnit
 from lowmed.data.ingest.conversations import TurnsKept
-from lowmed.data.ingest.label_columns import FIELDS, NOT_GUESSED, LabelColumns
+from lowmed.data.ingest.label_columns import FIELDS, LabelColumns
 from lowmed.data.ingest.raw_sample import Entry, ImageFile, ImageRoot, RawSample, Rejection, RowLocation, read_rows
 from lowmed.data.ingest.read_row import RowReader
 from lowmed.errors import DataError, RecipeError
@@ -136,7 +136,7 @@ def stream_rows(
         boxes=options.boxes,
         group_pattern=options.group_pattern,
     )
-    rows = chain(first, lines)
+    rows: Iterator[tables.Line] = chain(first, lines)
     if options.labels:
         rows = options.labels.expand(rows, mapped.by_field.get("id", ""))
         count *= len(options.labels.columns)
