@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lowmed.api.pairs import make_pairs, make_unpaired
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
+    from lowmed.api.probe_vision import probe_vision
     from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
@@ -65,6 +66,7 @@ _MODULES = {
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
     "probe": "lowmed.api.probe",
+    "probe_vision": "lowmed.api.probe_vision",
     "prune_runs": "lowmed.api.runs",
     "remove_runs": "lowmed.api.runs",
     "resume_bridge": "lowmed.api.bridge",
@@ -103,6 +105,7 @@ __all__ = [
     "open_run",
     "prepare",
     "probe",
+    "probe_vision",
     "prune_runs",
     "remove_runs",
     "resume_bridge",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lowmed.errors import RunError
+from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.compare_inputs import ComparedRun
 from lowmed.evaluation.judge_scores import OPEN
 from lowmed.evaluation.metrics import STRATA, correct_flags, groups_of, is_few, strata_keys
@@ -85,6 +86,7 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         **by_stratum,
         by_split=_by(before, after, field, lambda row: str(row["split"])),
         by_strata={column: _by(before, after, field, key) for column, key in strata_keys(before).items()},
+        classification=classification_difference(before, after, field),
         flipped=Flips(to_correct=_flips(before, after, field), to_incorrect=_flips(after, before, field, swapped=True)),
         judged=_judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),
         judges_differ=_judges_differ(first, second),

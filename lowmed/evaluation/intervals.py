@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 ALPHA = 0.05
+MIN_QUESTIONS, MIN_IMAGES = 30, 10  # a part with fewer questions or images is shown and marked
 
 
 def wilson(correct: int, n: int) -> Interval:
@@ -131,6 +132,11 @@ def _intraclass(totals: "NDArray[float64]", sizes: "NDArray[float64]", squares: 
     typical_size = (n - float((sizes**2).sum()) / n) / (images - 1)
     total = between + (typical_size - 1) * within
     return min(1.0, max(0.0, (between - within) / total)) if total > 0 else 0.0
+
+
+def too_few(groups: Sequence[str]) -> bool:
+    """Whether questions with these images or patients are too few for a stable figure."""
+    return len(groups) < MIN_QUESTIONS or len(set(groups)) < MIN_IMAGES
 
 
 def _quantile(n: float) -> float:

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed import answer
+from lowmed.evaluation.classification import classification
 from lowmed.evaluation.field_metrics import field_metrics
-from lowmed.evaluation.intervals import mean_interval, wilson
+from lowmed.evaluation.intervals import mean_interval, too_few, wilson
 from lowmed.evaluation.open_tiers import open_tiers
 from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
 from lowmed.evaluation.score import score_rows
 from lowmed.sample import Sample
 
-MIN_QUESTIONS, MIN_IMAGES = 30, 10  # a cell with fewer questions or images is shown and marked
 Row = Mapping[str, Any]
 
 
@@ -65,7 +65,11 @@ def metrics(rows: Sequence[Row]) -> Metrics:
     """
     graded = [row for row in rows if row["f1"] is not None]
     f1 = [row["f1"] for row in graded]
-    by_kind_only: dict[str, Any] = {"fields": field_metrics(rows), "open_tiers": open_tiers(rows)}
+    by_kind_only: dict[str, Any] = {
+        "fields": field_metrics(rows),
+        "open_tiers": open_tiers(rows),
+        "classification": classification(rows, classification_columns(rows)),
+    }
     cells = {name: {value: _cell(cell) for value, cell in strata(rows, key).items()} for name, key in STRATA.items()}
     return Metrics(
         questions=len(rows),
@@ -103,6 +107,11 @@ def strata_keys(rows: Iterable[Row]) -> dict[str, Callable[[Row], str]]:
     return {column: value_of(column) for column in sorted({name for row in rows for name in row.get("strata") or {}})}
 
 
+def classification_columns(rows: Iterable[Row]) -> dict[str, Callable[[Row], str]]:
+    """Column -> its value in a row, for the columns by which yes/no questions are shown as a test."""
+    return {name: STRATA[name] for name in ("modality", "topic")} | strata_keys(rows)
+
+
 def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
     """Group the rows by `key`; rows with an empty key are left out."""
     cells: dict[str, list[Row]] = defaultdict(list)
@@ -124,7 +133,7 @@ def groups_of(rows: Iterable[Row]) -> list[str]:
 
 def is_few(rows: Sequence[Row]) -> bool:
     """Whether the rows are too few for a stable figure."""
-    return len(rows) < MIN_QUESTIONS or len(set(groups_of(rows))) < MIN_IMAGES
+    return too_few(groups_of(rows))
 
 
 def mean(values: Sequence[float]) -> float:

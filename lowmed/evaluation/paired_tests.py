@@ -4,8 +4,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from lowmed.evaluation.intervals import design_effect, difference_interval, mean_interval
-from lowmed.evaluation.metrics import MIN_IMAGES, MIN_QUESTIONS, mean
+from lowmed.evaluation.intervals import design_effect, difference_interval, mean_interval, too_few
+from lowmed.evaluation.metrics import mean
 from lowmed.evaluation.records import PairedDifference
 
 POWER = 0.8
@@ -94,7 +94,7 @@ def questions_needed(changes: Sequence[int], groups: Sequence[str]) -> int | Non
         None with under 30 questions, 10 images or 10 discordant questions, or without a difference.
     """
     discordant = [float(change != 0) for change in changes]
-    enough = len(changes) >= MIN_QUESTIONS and len(set(groups)) >= MIN_IMAGES and sum(discordant) >= MIN_DISCORDANT
+    enough = not too_few(groups) and sum(discordant) >= MIN_DISCORDANT
     if not enough or sum(changes) == 0:
         return None
     upper = mean_interval(discordant, groups)[1]

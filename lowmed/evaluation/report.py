@@ -9,9 +9,18 @@ from lowmed.answer import RULES_VERSION, normalize
 from lowmed.data.split import DataSplit
 from lowmed.errors import RunError
 from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
+from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
 from lowmed.evaluation.metrics import mean, metrics, scored
-from lowmed.evaluation.records import ControlReport, EvalReport, EvalSettings, JudgeScores, SplitReport, SplitSettings
+from lowmed.evaluation.records import (
+    ClassificationDifference,
+    ControlReport,
+    EvalReport,
+    EvalSettings,
+    JudgeScores,
+    SplitReport,
+    SplitSettings,
+)
 from lowmed.recipe import ModelSpec
 from lowmed.recipe.io import portable_path
 from lowmed.sample import Sample
@@ -135,6 +144,7 @@ def build(
             **dict(known),
             no_image_floor=no_image_floor(next(iter(real.values()))),
             results={system: metrics(split_rows) for system, split_rows in real.items()},
+            **_change(real),
         )
     shared = {name: value for name, value in settings if name in settings.model_fields_set and name != "splits"}
     return EvalReport(
@@ -150,6 +160,16 @@ def build(
         },
         judged=tuple(judged),
     )
+
+
+def _change(rows: Mapping[str, Sequence[Row]]) -> dict[str, ClassificationDifference]:
+    """Tuned minus base of one split, on the questions that both answered; empty without both systems."""
+    if not {"base", "tuned"} <= rows.keys():
+        return {}
+    tuned = {row["id"]: row for row in rows["tuned"]}
+    shared = [row for row in rows["base"] if row["id"] in tuned]
+    difference = classification_difference(shared, [tuned[row["id"]] for row in shared])
+    return {"classification": difference} if difference else {}
 
 
 def no_image_floor(rows: Sequence[Row]) -> float | None:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed import answer
+from lowmed.evaluation.classification import classification
 from lowmed.evaluation.field_metrics import field_metrics
 from lowmed.evaluation.intervals import Interval, mean_interval
-from lowmed.evaluation.metrics import correct_flags, is_few, strata_keys
+from lowmed.evaluation.metrics import classification_columns, correct_flags, is_few, strata_keys
 from lowmed.evaluation.open_tiers import open_tiers
 from lowmed.evaluation.pass_at_k import guess_rate
 from lowmed.evaluation.reasoning_cells import reasoning_cells
@@ -27,6 +28,7 @@ def summarize(scored: Iterable[Row]) -> ScoreSummary:
         independent_rows=sum(not row.get("group") for row in listed),
         **dict(_metrics(rows)),
         reasoning=reasoning_cells(rows),
+        classification=classification(rows, classification_columns(rows)),
         by_kind=_by(rows, lambda row: str(row["kind"])),
         by_modality=_by(rows, lambda row: str(row.get("modality") or "")),
         by_strata={column: _by(rows, key) for column, key in strata_keys(rows).items()},

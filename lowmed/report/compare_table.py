@@ -4,9 +4,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from lowmed.evaluation.paired_tests import LEVEL
-from lowmed.evaluation.records import Comparison, PairedDifference, SourceComparison, StratumDifference
-from lowmed.report.console import NOTICE, console, interval
-from lowmed.report.eval_table import FEW
+from lowmed.evaluation.records import (
+    Comparison,
+    FigureDifference,
+    PairedDifference,
+    SourceComparison,
+    StratumDifference,
+)
+from lowmed.report.classification_table import NOT_DEFINED, difference_rows, difference_text
+from lowmed.report.console import FEW, NOTICE, console, interval
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")
 TEXT_SHOWN = 200  # characters of a completion
@@ -33,6 +39,8 @@ def show(comparison: Comparison) -> None:
             for name, cell in by_value.items():
                 label = f"  {escape(f'{column} {name}')}{FEW if cell.few else ''}"
                 table.add_row(label, *_cells(cell))
+        for label, figure in _figures(part):
+            table.add_row(f"  {escape(label)}", *_figure_cells(figure))
         for judged in part.judged:
             name = f"{judged.judge.model} ({judged.judge.rubric_digest})"
             table.add_row(f"  open, judged by {escape(name)}", *_cells(judged))
@@ -45,8 +53,29 @@ def show(comparison: Comparison) -> None:
     shown.print("n needed: questions for power 0.8, if the true difference is as large as the measured one, as many")
     shown.print("questions are discordant as the data allow (upper limit), and questions share images as here.")
     shown.print("(few): under 30 questions or 10 images.")
-    shown.print("Holm corrects over data sources; strata and judge scores are not corrected for multiple tests.")
+    shown.print(
+        "Holm corrects over data sources; strata, figures of yes/no questions and choices, and judge scores are"
+    )
+    shown.print("not corrected for multiple tests. A figure without p has an interval only.")
     shown.print(NOTICE)
+
+
+def _figures(part: SourceComparison) -> list[tuple[str, PairedDifference | FigureDifference | None]]:
+    """The figures of yes/no questions and of choice tasks."""
+    both = part.classification
+    if both is None:
+        return []
+    yes_no = difference_rows(both.yes_no) if both.yes_no else []
+    return [*yes_no, *(row for task in both.tasks for row in difference_rows(task))]
+
+
+def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[str, ...]:
+    if isinstance(figure, PairedDifference):
+        return _cells(figure)
+    if figure is None:
+        return ("", "", "", "", NOT_DEFINED)
+    values = (f"{figure.first:.3f}", f"{figure.second:.3f}", difference_text(figure))
+    return (str(figure.questions), str(figure.images), *values, *["-"] * 4)
 
 
 def _notes(source: str, part: SourceComparison) -> list[str]:

@@ -9,6 +9,7 @@ from rich.text import Text
 from lowmed.terminal import unescaped_stdout, visible
 
 NOTICE = "Research figures; not a diagnostic device, not for clinical use."
+FEW = " (few)"  # marks a part under 30 questions or 10 images
 STEPS_AVERAGED = 5  # at each end of training, for the reward or the loss
 WIDTH = 120
 

@@ -19,13 +19,13 @@ from lowmed.evaluation.records import (
     SplitReport,
 )
 from lowmed.evaluation.report import UNSEEN
-from lowmed.report.console import NOTICE, STEPS_AVERAGED, console, interval
+from lowmed.report import classification_table
+from lowmed.report.console import FEW, NOTICE, STEPS_AVERAGED, console, interval
 from lowmed.report.field_table import field_rows
 from lowmed.run import Run
 
 TIER_ROWS = {"exact": "exact", "exact or in a sentence": "span"}
 CELLS_SHOWN = 12  # a stratum with more cells is only in report.json
-FEW = " (few)"  # marks a cell under 30 questions or 10 images
 REASONING_ROWS = (
     ("reasoning right", "both_right", "only_reasoning_right"),
     ("reasoning wrong", "only_answer_right", "both_wrong"),
@@ -67,6 +67,11 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
             table.add_row(label, *[""] * (len(systems) - 1), value)
     shown.print(f"[bold]{escape(title(report))}[/bold]\n")
     shown.print(table)
+    blocks = {
+        split: ([part.results[system].classification for system in systems], part.classification)
+        for split, part in report.splits.items()
+    }
+    classification_table.show(shown, blocks, systems)
     for split, part in report.splits.items():
         if warning := few_strata(part.results[systems[0]].by_strata):
             shown.print(f"\n{escape(split)}: {escape(warning)}")

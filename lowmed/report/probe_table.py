@@ -4,8 +4,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lowmed.evaluation.records import ProbeReport
-from lowmed.report.console import NOTICE, console, interval
-from lowmed.report.eval_table import FEW
+from lowmed.report.console import FEW, NOTICE, console, interval
 
 
 def show(report: ProbeReport) -> None:

@@ -6,9 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
-from lowmed.report import eval_table
-from lowmed.report.console import NOTICE, console, interval
-from lowmed.report.eval_table import FEW
+from lowmed.report import classification_table, eval_table
+from lowmed.report.console import FEW, NOTICE, console, interval
 from lowmed.report.field_table import field_rows
 
 WIDTH = 160
@@ -48,6 +47,9 @@ def show(summary: ScoreSummary) -> None:
         eval_table.add_reasoning(cells_table, [summary.reasoning])
         shown.print()
         shown.print(cells_table)
+    if summary.classification:
+        shown.print()
+        classification_table.show(shown, {"": ([summary.classification], None)}, [""])
     if warning := eval_table.few_strata(summary.by_strata):
         shown.print(f"\n{escape(warning)}")
     shown.print("\naccuracy: every answer that can be read without guessing. strict: answers in exactly one tag.")

@@ -1,12 +1,23 @@
 """Records of evaluations: settings, stored completions, report, probe, bridge, comparison, score summary."""
 
 from lowmed.evaluation.records.bridge import BridgeRecord, BridgeStage, ProbeStage, TrainingStage
+from lowmed.evaluation.records.classification import (
+    AnswerCounts,
+    ChoiceTask,
+    ChoiceTaskDifference,
+    Classification,
+    ClassificationDifference,
+    ClassMetrics,
+    Figure,
+    FigureDifference,
+    YesNoDifference,
+    YesNoMetrics,
+)
 from lowmed.evaluation.records.comparison import (
     Comparison,
     Example,
     Flips,
     JudgedDifference,
-    PairedDifference,
     ScoreMetrics,
     ScoreSummary,
     SourceComparison,
@@ -32,6 +43,7 @@ from lowmed.evaluation.records.metrics import (
     SamplingMetrics,
     TierShare,
 )
+from lowmed.evaluation.records.paired import PairedDifference
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.stored import (
     EvalSettings,
@@ -42,13 +54,20 @@ from lowmed.evaluation.records.stored import (
     StoredVerdict,
     TimedJudgeUsage,
 )
+from lowmed.evaluation.records.vision import VisionProbe, VisionTarget
 
 __all__ = [
     "Accuracy",
+    "AnswerCounts",
     "BridgeRecord",
     "BridgeStage",
     "Calibration",
     "Cell",
+    "ChoiceTask",
+    "ChoiceTaskDifference",
+    "ClassMetrics",
+    "Classification",
+    "ClassificationDifference",
     "Comparison",
     "ConditionalShare",
     "ControlAccuracy",
@@ -60,6 +79,8 @@ __all__ = [
     "FieldEstimate",
     "FieldMetrics",
     "FieldScores",
+    "Figure",
+    "FigureDifference",
     "Flips",
     "GradeChange",
     "JudgeCost",
@@ -90,4 +111,8 @@ __all__ = [
     "TierShare",
     "TimedJudgeUsage",
     "TrainingStage",
+    "VisionProbe",
+    "VisionTarget",
+    "YesNoDifference",
+    "YesNoMetrics",
 ]

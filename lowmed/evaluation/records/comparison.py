@@ -4,37 +4,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from lowmed.evaluation.records.classification import Classification, ClassificationDifference
 from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.evaluation.records.metrics import Interval, OpenTiers, ReasoningCells
+from lowmed.evaluation.records.paired import PairedDifference
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
-
-
-class PairedDifference(Part):
-    """Two systems on the same questions; differences are second minus first."""
-
-    questions: int
-    """Questions that both answered."""
-    images: int
-    """Their images (or patients)."""
-    first: float
-    """Accuracy of the first system."""
-    second: float
-    """Accuracy of the second system."""
-    difference: float
-    """`second` - `first`."""
-    by_image: Interval
-    """95 % interval of the paired difference, by image (adjusted Wald on the effective sample size)."""
-    only_first: int
-    """Questions that only the first system answers correctly."""
-    only_second: int
-    """Questions that only the second system answers correctly."""
-    p_by_image: float
-    """Exact two-sided sign-flip test over images; it decides the verdict."""
-    p_mcnemar: float
-    """Exact two-sided McNemar test, which takes the questions as independent."""
-    questions_needed: int | None
-    """Questions needed to detect a difference of this size with power 0.8; null if it is 0 or the data are too few."""
 
 
 class StratumDifference(PairedDifference):
@@ -96,6 +71,8 @@ class SourceComparison(Part):
     """By split."""
     by_strata: dict[str, dict[str, StratumDifference]]
     """By column of the user's choice, then by its value."""
+    classification: ClassificationDifference | None = None
+    """As test results and classes; absent without yes/no questions and choice tasks."""
     flipped: Flips
     """Examples."""
     judged: tuple[JudgedDifference, ...]
@@ -171,6 +148,8 @@ class ScoreSummary(ScoreMetrics, Record):
     """Rows that name no image or patient, taken as independent."""
     reasoning: ReasoningCells | None
     """Reasoning by answer; null if no completion has a think block."""
+    classification: Classification | None = None
+    """Answers as test results and classes; null without yes/no questions and choice tasks."""
     field_names: dict[str, str] = Field(default_factory=dict)
     """lowmed's field -> the file's field, where their names differ."""
     by_kind: dict[str, ScoreMetrics]

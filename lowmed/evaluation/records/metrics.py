@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from lowmed.evaluation.records.classification import Classification
 from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part
@@ -147,6 +148,8 @@ class Metrics(Part):
     """By field; absent without JSON questions."""
     open_tiers: OpenTiers | None = None
     """Open answers in tiers; absent without open questions."""
+    classification: Classification | None = None
+    """Answers as test results and classes; absent without yes/no questions and choice tasks."""
 
 
 class ControlAccuracy(Part):

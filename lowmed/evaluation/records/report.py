@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from lowmed.evaluation.records.classification import ClassificationDifference
 from lowmed.evaluation.records.metrics import ControlReport, Interval, JudgeScores, Metrics, SamplingMetrics
 from lowmed.evaluation.records.stored import SharedSettings, SplitSettings
 from lowmed.records import Part
@@ -17,6 +18,8 @@ class SplitReport(SplitSettings):
     """Accuracy of the answer-prior baseline; null if the training answers are unknown."""
     results: dict[str, Metrics]
     """By system: base, tuned or endpoint."""
+    classification: ClassificationDifference | None = None
+    """Tuned minus base, as test results and classes; absent without both systems."""
 
 
 class GradeChange(Part):
