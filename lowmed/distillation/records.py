@@ -1,9 +1,13 @@
 """The record of a distillation: teacher, settings, estimate and counts."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from lowmed.records import Part, Record
+from lowmed.data.ingest import prepared_folder
+from lowmed.errors import LowmedError
+from lowmed.records import Part, Record, read_record
 
 RECORD = "distil.json"
 
@@ -118,3 +122,22 @@ class DistilRecord(Record):
     """The version that wrote the file."""
     result: DistilResult | None = None
     """Null until the data set is complete."""
+
+
+def read_distilled(folder: Path) -> DistilRecord | None:
+    """The record of a complete distilled data set; None if it is another one, or its samples have changed since."""
+    try:
+        record = read_record(folder / RECORD, DistilRecord)
+    except LowmedError:  # missing, damaged, or of another version
+        return None
+    samples = folder / prepared_folder.SAMPLES
+    if not record.result or not samples.is_file():
+        return None
+    return record if record.result.samples_sha256 == prepared_folder.samples_digest(samples) else None
+
+
+def teachers(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Names of the models whose completions are the explanations of data folders, or of files in them; each once."""
+    folders = [path.parent if path.is_file() else path for path in paths]
+    records = [record for folder in folders if (record := read_distilled(folder))]
+    return tuple(dict.fromkeys(record.teacher.name for record in records))

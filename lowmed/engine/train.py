@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
@@ -14,6 +15,7 @@ from lowmed.data import mixture
 from lowmed.data.preference_table import digest
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
+from lowmed.distillation.records import teachers
 from lowmed.engine import chat, checkpoints, device, load, patches, training_data
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.checkpoint_damage import step_of
@@ -132,6 +134,7 @@ def _train(
         data_digest=data_split.digest,
         pairs_digest=digest(data_split.pairs) if data_split.pairs else None,
         unpaired_digest=digest(data_split.unpaired) if data_split.unpaired else None,
+        explanations_by=teachers(Path(entry.path).expanduser() for entry in recipe.data.entries if entry.path),
         source_shares={name: round(share, 4) for name, share in shares.items()} or None,
         prompt_digests={"train": family.digest, "infer": recipe.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],

@@ -16,7 +16,7 @@ from lowmed.data.image.policy import image_tokens
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.ingest.prepared_folder import DataCard
 from lowmed.data.run_identity import ROWS, SPLIT, data_changes
-from lowmed.distillation.records import RECORD, DistilRecord
+from lowmed.distillation.records import read_distilled
 from lowmed.errors import LowmedError
 from lowmed.files import read_json
 from lowmed.records import read_record
@@ -116,12 +116,8 @@ def _prepared(card: DataCard) -> dict[str, Any]:
 
 def _distilled(root: Path) -> dict[str, Any] | None:
     """The teacher whose reasoning the explanations are; None if they are others, or the samples have changed since."""
-    try:
-        record = read_record(root / RECORD, DistilRecord)
-    except LowmedError:  # missing, damaged, or of another version
-        return None
-    result, samples = record.result, root / prepared_folder.SAMPLES
-    if result is None or not samples.is_file() or result.samples_sha256 != prepared_folder.samples_digest(samples):
+    record = read_distilled(root)
+    if record is None or (result := record.result) is None:
         return None
     return {
         "teacher": record.teacher.name,

@@ -24,7 +24,7 @@ from lowmed.data.split import HELD_OUT
 from lowmed.distillation import filters, selection
 from lowmed.distillation.data import open_data
 from lowmed.distillation.folder import write
-from lowmed.distillation.records import DistilRecord
+from lowmed.distillation.records import DistilRecord, teachers
 from lowmed.errors import DataError, LowmedError, RecipeError, RunError, SetupError
 from lowmed.evaluation import results_folder, runner
 from lowmed.evaluation.answerer import Completion, OpenImage
@@ -436,8 +436,10 @@ def test_the_page_of_a_run_names_the_teacher_until_the_rows_change(data: Path, t
         read(run), {}, data_summary(run)
     )
     samples = tmp_path / "out/samples.jsonl"
+    assert teachers([tmp_path / "out", samples, data]) == ("m",)
     samples.write_text(samples.read_text() + "\n")
     assert data_summary(run)["distilled"] is None
+    assert teachers([tmp_path / "out"]) == ()
 
 
 def _probe(target: Path, source: Path) -> Path:

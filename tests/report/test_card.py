@@ -32,6 +32,13 @@ def test_the_card_states_use_limits_and_results(finished: Run) -> None:
         assert words in text, words
 
 
+def test_the_card_names_the_model_that_wrote_the_explanations(finished: Run) -> None:
+    content = read(finished)
+    assert "explanations |" not in card.render(content)
+    run = content.run.model_copy(update={"explanations_by": ("a|b",)})
+    assert r"| explanations | completions of a\|b, kept where" in card.render(replace(content, run=run))
+
+
 def test_the_metadata_block_holds_metrics_with_intervals_and_no_unloadable_base(finished: Run) -> None:
     block = _block(card.render(read(finished)))
     assert block["library_name"] == "peft"
