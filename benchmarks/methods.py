@@ -32,6 +32,8 @@ PAIRS = (
     "probe nano --on phantom --questions 400 --samples 8 {folder}/probe",
     "data pairs {folder}/probe {folder}/pairs.jsonl",
 )
+UNPAIRED = ("data.unpaired={folder}/unpaired.jsonl",)
+LABELS = (PAIRS[0], "data pairs {folder}/probe --unpaired {folder}/unpaired.jsonl")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ ARMS = {
     "dpo": Arm("dpo", "dpo", ("data.pairs={folder}/pairs.jsonl",), PAIRS),
     "mdpo": Arm("dpo", "mdpo", ("data.pairs={folder}/pairs.jsonl",), PAIRS),
     "simpo": Arm("dpo", "simpo", ("data.pairs={folder}/pairs.jsonl",), PAIRS),
+    "kto": Arm("kto", "kto", UNPAIRED, LABELS),
+    "kto-long": Arm("kto", "kto", (*UNPAIRED, "method.learning_rate=1e-5", "method.epochs=3"), LABELS),
     "capo": Arm("grpo", "capo"),
     "dapo": Arm("grpo", "rl-plain", ("method.dynamic_sampling=2",)),
     "grpo-twice": Arm("grpo", "rl-plain", TWICE),
@@ -76,6 +80,7 @@ COMPARED = (
     ("`distil-rarl` - `rl-plain`: RL with the reasoning reward on them", "distil-rarl", "rl-plain"),
     ("`dpo` - `rl-plain`: pairs of a probe against RL", "dpo", "rl-plain"),
     ("`mdpo` - `dpo`: the terms of the image and of the anchor", "mdpo", "dpo"),
+    ("`kto-long` - `dpo`: all labeled completions of the same probe, one by one", "kto-long", "dpo"),
     ("`capo` - `rl-plain`: reasoning that depends on the image is rewarded", "capo", "rl-plain"),
     ("`dapo` - `rl-plain`: replaced groups", "dapo", "rl-plain"),
     ("`gspo` - `grpo-twice`: one ratio per completion, the paper's bounds", "gspo", "grpo-twice"),
