@@ -271,9 +271,9 @@ def test_the_evaluation_shows_the_figures_and_what_training_changed(
     shown = " ".join(capsys.readouterr().out.split())
     presence = [sample for sample in TEST if sample.topic == "presence"]
     share = sum(sample.answer == "yes" for sample in presence) / len(presence)
-    assert f"test, yes/no, n={len(presence)}, prevalence {share:.3f} base tuned" in shown
-    assert "not defined 1.000 [" in shown  # the base never answers no
-    assert "tuned - base +0.000 [" in shown
+    assert f"test, yes/no, n={len(presence)}, prevalence {share:.3f} base tuned tuned - base" in shown
+    assert "NPV not defined 1.000 [" in shown  # the base never answers no
+    assert "+0.000 [" in shown
     assert "test, 3 classes: CT, MRI, X-ray, n=" in shown
     assert "An unread answer counts as the wrong one" in shown
     part = stored.splits["test"]
