@@ -160,7 +160,9 @@ def figure_text(figure: Figure | None) -> str:
 
 def difference_text(difference: Difference) -> str:
     """A difference with its interval, or `not defined`."""
-    return f"{difference.difference:+.3f} {interval(difference.by_image)}" if difference else NOT_DEFINED
+    return (
+        f"{round(difference.difference, 3) + 0.0:+.3f} {interval(difference.by_image)}" if difference else NOT_DEFINED
+    )
 
 
 def _by_column(known: Sequence[Classification], results: Sequence[Classification | None]) -> list[Row]:

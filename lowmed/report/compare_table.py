@@ -5,6 +5,7 @@ from rich.table import Table
 
 from lowmed.evaluation.paired_tests import LEVEL
 from lowmed.evaluation.records import (
+    AurocDifference,
     Comparison,
     FigureDifference,
     PairedDifference,
@@ -56,17 +57,16 @@ def show(comparison: Comparison) -> None:
     shown.print(
         "Holm corrects over data sources; strata, figures of yes/no questions and choices, and judge scores are"
     )
-    shown.print("not corrected for multiple tests. A figure without p has an interval only.")
+    shown.print("not corrected for multiple tests. A figure without p has an interval only. p of the AUROC: DeLong.")
     shown.print(NOTICE)
 
 
 def _figures(part: SourceComparison) -> list[tuple[str, PairedDifference | FigureDifference | None]]:
     """The figures of yes/no questions and of choice tasks."""
     both = part.classification
-    if both is None:
-        return []
-    yes_no = difference_rows(both.yes_no) if both.yes_no else []
-    return [*yes_no, *(row for task in both.tasks for row in difference_rows(task))]
+    yes_no = difference_rows(both.yes_no) if both and both.yes_no else []
+    auroc = [("yes/no AUROC", part.auroc)] if part.auroc else []
+    return [*yes_no, *auroc, *(row for task in (both.tasks if both else ()) for row in difference_rows(task))]
 
 
 def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[str, ...]:
@@ -75,7 +75,8 @@ def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[s
     if figure is None:
         return ("", "", "", "", NOT_DEFINED)
     values = (f"{figure.first:.3f}", f"{figure.second:.3f}", difference_text(figure))
-    return (str(figure.questions), str(figure.images), *values, *["-"] * 4)
+    p = figure.p_delong if isinstance(figure, AurocDifference) else None
+    return (str(figure.questions), str(figure.images), *values, "-", "-" if p is None else _p(p), "-", "-")
 
 
 def _notes(source: str, part: SourceComparison) -> list[str]:

@@ -44,6 +44,13 @@ from lowmed.evaluation.records.metrics import (
     TierShare,
 )
 from lowmed.evaluation.records.paired import PairedDifference
+from lowmed.evaluation.records.probabilities import (
+    AurocDifference,
+    ProbabilityMetrics,
+    ReliabilityBin,
+    SplitProbabilities,
+    StoredProbabilities,
+)
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.stored import (
     EvalSettings,
@@ -58,6 +65,7 @@ from lowmed.evaluation.records.stored import (
 __all__ = [
     "Accuracy",
     "AnswerCounts",
+    "AurocDifference",
     "BridgeRecord",
     "BridgeStage",
     "Calibration",
@@ -90,11 +98,13 @@ __all__ = [
     "Metrics",
     "OpenTiers",
     "PairedDifference",
+    "ProbabilityMetrics",
     "ProbeAtK",
     "ProbeReport",
     "ProbeStage",
     "ProbeStratum",
     "ReasoningCells",
+    "ReliabilityBin",
     "SampledAtK",
     "SamplingMetrics",
     "ScoreMetrics",
@@ -102,9 +112,11 @@ __all__ = [
     "ScoredCompletion",
     "SharedSettings",
     "SourceComparison",
+    "SplitProbabilities",
     "SplitReport",
     "SplitSettings",
     "StoredCompletion",
+    "StoredProbabilities",
     "StoredVerdict",
     "StratumDifference",
     "TierShare",
