@@ -16,13 +16,14 @@ from lowmed.report.classification_table import NOT_DEFINED, difference_rows, dif
 from lowmed.report.console import FEW, NOTICE, console, interval
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")
+WIDTH = 140  # names of classes are long
 TEXT_SHOWN = 200  # characters of a completion
 EXAMPLES_SHOWN = 2
 
 
 def show(comparison: Comparison) -> None:
     """Print the differences with their tests, by stratum, and examples that changed each way."""
-    shown = console()
+    shown = console(WIDTH)
     shown.print(escape(f"A  {', '.join(comparison.first)}\nB  {', '.join(comparison.second)}"))
     shown.print(f"{comparison.grade} accuracy, B minus A, 95 % interval of the paired difference\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
