@@ -46,7 +46,9 @@ def cover(images: int, pair: tuple[float, float], layout: str, repeats: int) -> 
         held["difference"].append(interval[0] <= true <= interval[1])
         held["plain_difference"].append(abs(difference - true) <= 1.96 * max(0.0, variance) ** 0.5)
         if true == 0:
-            held["p"].append((delong_p(difference, variance) or 0.0) < 0.05)
+            held["p"].append(
+                (delong_p(difference, covariance, positive.tolist(), image.astype(str).tolist()) or 0.0) < 0.05
+            )
     return {name: float(np.mean(values)) for name, values in held.items() if values}
 
 
@@ -60,7 +62,7 @@ def scores(generator: Generator, area: float, positive: Any, shared: Any) -> lis
 def table(cells: list[dict[str, Any]]) -> str:
     """Worst coverage over the layouts, and the highest share of false positives."""
     lines = [
-        "| images | AUROC of A, B | AUROC of B | plain DeLong | difference | plain DeLong | false positives, DeLong |",
+        "| images | AUROC of A, B | AUROC of B | plain DeLong | difference | plain DeLong | false positives of p |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for images in IMAGES:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lowmed.answer import normalize
 from lowmed.errors import RunError
 from lowmed.evaluation.auroc import aurocs, delong_p
 from lowmed.evaluation.classification import choice_case, yes_no_case
@@ -40,9 +41,12 @@ class Prediction:
 
 
 def options_of(row: Row) -> tuple[str, ...]:
-    """The options whose probabilities are measured: yes and no, those of a choice, or none for other questions."""
+    """The options whose probabilities are measured: yes and no, those of a choice, or none for other questions.
+
+    A question whose gold answer is yes or no in another language than English has none.
+    """
     if yes_no_case(row):
-        return YES_NO
+        return YES_NO if normalize(str(row["answer"])) in YES_NO else ()
     return tuple(row["options"]) if row["kind"] == "choice" and row.get("options") else ()
 
 
@@ -74,7 +78,6 @@ def auroc_difference(
     scores = [[side[name].yes for name in shared] for side in (before, after)]
     (first_auroc, second_auroc), covariance = aurocs(scores, golds, groups)
     difference, interval = weighted_sum([second_auroc, first_auroc], [1, -1], (-1.0, 1.0))
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     return AurocDifference(
         questions=len(shared),
         images=len(set(groups)),
@@ -82,7 +85,7 @@ def auroc_difference(
         second=second_auroc.value,
         difference=difference,
         by_image=interval,
-        p_delong=delong_p(difference, variance),
+        p_delong=delong_p(difference, covariance, golds, groups),
     )
 
 

@@ -14,7 +14,7 @@ from lowmed.errors import RunError
 from lowmed.evaluation.auroc import aurocs, delong_p
 from lowmed.evaluation.compare import compare
 from lowmed.evaluation.compare_inputs import load_systems
-from lowmed.evaluation.probabilities import auroc_difference, by_question, reliability, split_probabilities
+from lowmed.evaluation.probabilities import auroc_difference, by_question, options_of, reliability, split_probabilities
 from lowmed.evaluation.records import StoredProbabilities
 from lowmed.evaluation.report import report
 from lowmed.evaluation.score import score_rows
@@ -79,11 +79,11 @@ def test_systems_that_rank_alike_do_not_differ() -> None:
     (_, _), same = aurocs([scores, [3 * score + 7 for score in scores]], positive, ALONE[:120])
     assert same[0, 0] + same[1, 1] - 2 * same[0, 1] == pytest.approx(0, abs=1e-12)
     (good, bad), other = aurocs([scores, worse], positive, ALONE[:120])
-    p = delong_p(bad.value - good.value, float(other[0, 0] + other[1, 1] - 2 * other[0, 1]))
+    p = delong_p(bad.value - good.value, other, positive, ALONE[:120])
     assert p is not None
     assert p < 0.001
-    assert delong_p(0.0, 0.0) == 1
-    assert delong_p(0.5, 0.0) is None
+    assert delong_p(0.0, same, positive, ALONE[:120]) == 1
+    assert delong_p(0.5, same * 0, positive, ALONE[:120]) is None
 
 
 def _row(at: int, gold: str, **more: Any) -> dict[str, Any]:
@@ -130,6 +130,12 @@ def test_the_probability_of_a_choice_is_that_of_its_most_probable_option() -> No
 
 def test_a_probability_of_one_is_in_the_last_bin() -> None:
     assert [part.low for part in reliability([(0.0, False), (1.0, True)])] == [0, 0.9]
+
+
+def test_yes_and_no_of_another_language_have_no_probabilities() -> None:
+    assert options_of(_row(0, "Yes")) == ("yes", "no")
+    assert options_of(_row(0, "nein")) == ()
+    assert options_of(_row(0, "pneumonia", kind="open")) == ()
 
 
 def test_with_one_gold_answer_there_is_no_area() -> None:
