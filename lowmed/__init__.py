@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from lowmed.api.extend import extend_training
     from lowmed.api.inspect import inspect
     from lowmed.api.merge import merge
-    from lowmed.api.pairs import make_pairs
+    from lowmed.api.pairs import make_pairs, make_unpaired
     from lowmed.api.prepare import prepare
     from lowmed.api.probe import probe
+    from lowmed.api.probe_vision import probe_vision
     from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
@@ -60,10 +61,12 @@ _MODULES = {
     "list_runs": "lowmed.api.runs",
     "load_recipe": "lowmed.recipe.io",
     "make_pairs": "lowmed.api.pairs",
+    "make_unpaired": "lowmed.api.pairs",
     "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
     "probe": "lowmed.api.probe",
+    "probe_vision": "lowmed.api.probe_vision",
     "prune_runs": "lowmed.api.runs",
     "remove_runs": "lowmed.api.runs",
     "resume_bridge": "lowmed.api.bridge",
@@ -97,10 +100,12 @@ __all__ = [
     "list_runs",
     "load_recipe",
     "make_pairs",
+    "make_unpaired",
     "merge",
     "open_run",
     "prepare",
     "probe",
+    "probe_vision",
     "prune_runs",
     "remove_runs",
     "resume_bridge",

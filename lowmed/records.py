@@ -241,6 +241,8 @@ class RunRecord(Record):
     """Digest of the data and its split."""
     pairs_digest: str | None = None
     """Digest of the pairs of completions that the run trains on; null for methods without pairs."""
+    unpaired_digest: str | None = None
+    """Digest of the labeled completions that the run trains on; null for methods without them."""
     source_shares: dict[str, float] | None = None
     """Share of each of several data sets in the training draws; null for a single one."""
     prompt_digests: dict[str, str] | None = None

@@ -24,6 +24,7 @@ WRITES = {
     "probe": "probe run --out {out}",
     "sft": "sft --recipe rarl-sft --nano --out {out}",
     "grpo": "grpo --recipe rarl --nano --out {out}",
+    "kto": "kto --recipe kto --nano data.unpaired=unpaired.jsonl --out {out}",
     "dpo": "dpo --recipe dpo --nano data.pairs=pairs.jsonl --out {out}",
     "grpo, resumed": "grpo --recipe rarl --nano --resume auto --out {out}",
     "grpo, longer": "grpo --resume run method.max_steps=900 --out {out}",

@@ -118,7 +118,7 @@ def test_every_counterpart_is_an_argument_of_the_installed_library() -> None:
     }
     for module, names in (
         (transformers, ("TrainingArguments", "BitsAndBytesConfig")),
-        (trl, ("GRPOConfig", "SFTConfig", "DPOConfig", "GRPOTrainer", "SFTTrainer", "DPOTrainer")),
+        (trl, [f"{method}{kind}" for method in ("GRPO", "SFT", "DPO", "KTO") for kind in ("Config", "Trainer")]),
         (cpo, ("CPOConfig",)),
     ):
         arguments |= {name: inspect.signature(getattr(module, name)).parameters for name in names}
@@ -228,11 +228,12 @@ def test_mistakes_in_a_custom_prompt_family_are_reported_by_line(tmp_path: Path)
     assert edited.digest != recipe.digest
 
 
-PAIRED = ("dpo", "mdpo", "simpo")
+PAIRED = ("dpo", "kto", "mdpo", "simpo")
 TINY = ["--nano", "method.max_steps=2", "eval.max_new_tokens=32"]
 SMALL = {
     "sft": ["method.prompts_per_step=2"],
     "dpo": ["method.prompts_per_step=2", "data.pairs=pairs.jsonl"],
+    "kto": ["method.prompts_per_step=2", "data.unpaired=unpaired.jsonl"],
     "grpo": ["method.prompts_per_step=2", "method.num_generations=2", "method.max_completion_length=32"],
 }
 
@@ -247,14 +248,21 @@ def trained(name: str, *overrides: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-def write_pairs(file: Path, recipe: Recipe) -> None:
+def write_preferences(folder: Path, recipe: Recipe) -> None:
     texts = {one.id: reference_completion(recipe.prompts.training, one) for one in phantom.samples("train", 8)}
-    rows = [{"id": name, "chosen": text, "rejected": f"{text} No."} for name, text in texts.items()]
-    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    rows: dict[str, list[dict[str, object]]] = {
+        "pairs": [{"id": name, "chosen": text, "rejected": f"{text} No."} for name, text in texts.items()],
+        "unpaired": [
+            {"id": name, "completion": text, "label": number % 2 == 0}
+            for number, (name, text) in enumerate(texts.items())
+        ],
+    }
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
-def test_recipes_for_pairs_name_the_commands_that_make_them() -> None:
-    paired = [name for name in SHIPPED if load_recipe(name).method.trains_on_pairs]
+def test_recipes_for_pairs_and_labels_name_the_commands_that_make_them() -> None:
+    paired = [name for name in SHIPPED if load_recipe(name).method.preferences]
     assert paired == sorted(PAIRED)
     for name in paired:
         text = find_recipe(name).read_text()
@@ -274,8 +282,7 @@ def test_mdpo_is_dpo_with_two_more_terms() -> None:
 def test_every_recipe_runs_on_nano(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name, nano=True)
-    if recipe.method.trains_on_pairs:
-        write_pairs(tmp_path / "pairs.jsonl", recipe)
+    write_preferences(tmp_path, recipe)
     trained(name)
     record = json.loads(Path("run/run.json").read_text())
     assert (record["status"], record["steps"]) == ("finished", 2)

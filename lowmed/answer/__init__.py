@@ -19,6 +19,7 @@ from lowmed.answer.grade import (
 from lowmed.answer.normalize import normalize, token_f1
 from lowmed.answer.number import another_number
 from lowmed.answer.quantity import is_number
+from lowmed.answer.tolerance import limits
 from lowmed.answer.without_gold import agree, chance, read_without_gold
 from lowmed.answer.yes_no import is_yes_no
 
@@ -40,6 +41,7 @@ __all__ = [
     "grade",
     "is_number",
     "is_yes_no",
+    "limits",
     "normalize",
     "question_of",
     "read",

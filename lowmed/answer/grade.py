@@ -16,7 +16,7 @@ from lowmed.answer.span import in_span
 from lowmed.answer.yes_no import is_yes_no, offered_answers, read_yes_no
 from lowmed.sample import Kind, Sample
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 Outcome = Literal["correct", "incorrect", "unread"]
 Tier = Literal["exact", "span", "none"]

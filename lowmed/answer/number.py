@@ -203,11 +203,11 @@ def same_number(value: str, gold: str, unit: str = "", limits: tuple[str, str] =
     low = target.value if low is None else low
     high = target.value if high is None else high
     return any(
-        min(low, high) - _ROUNDING <= number <= max(low, high) + _ROUNDING for number in _in_unit(answer, target.unit)
+        min(low, high) - _ROUNDING <= number <= max(low, high) + _ROUNDING for number in in_unit(answer, target.unit)
     )
 
 
-def _in_unit(answer: Quantity, unit: str) -> tuple[Decimal, ...]:
+def in_unit(answer: Quantity, unit: str) -> tuple[Decimal, ...]:
     """The number of an answer in the unit of the gold answer: two readings of a share, none in another dimension."""
     if answer.unit == unit:
         return (answer.value,)
@@ -223,6 +223,6 @@ def _in_unit(answer: Quantity, unit: str) -> tuple[Decimal, ...]:
 
 def _same_sequence(answer: tuple[Quantity, ...], expected: tuple[Quantity, ...]) -> bool:
     return len(answer) == len(expected) and all(
-        any(abs(number - other.value) <= _ROUNDING for number in _in_unit(one, other.unit))
+        any(abs(number - other.value) <= _ROUNDING for number in in_unit(one, other.unit))
         for one, other in zip(answer, expected, strict=True)
     )

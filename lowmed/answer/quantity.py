@@ -15,7 +15,9 @@ SIZES: dict[str, tuple[str, Decimal]] = {
     for units in (
         (("mm", "1"), ("cm", "10"), ("m", "1000"), ("um", "0.001")),
         (("mg", "1"), ("g", "1000"), ("kg", "1000000"), ("ug", "0.001")),
-        (("ml", "1"), ("l", "1000"), ("dl", "100")),
+        (("ml", "1"), ("l", "1000"), ("dl", "100"), ("mm3", "0.001")),
+        (("mm2", "1"), ("cm2", "100"), ("m2", "1000000")),
+        (("deg", "1"), ("rad", "57.2957795131")),
         (("day", "1"), ("week", "7")),
         (("month", "1"), ("year", "12")),
         (("minute", "1"), ("hour", "60"), ("second", "0.0166666667")),
@@ -34,7 +36,7 @@ _ALIASES = {
         "g": "gram grams gm",
         "kg": "kilogram kilograms kgs",
         "ug": "µg μg mcg microgram micrograms",
-        "ml": "milliliter milliliters millilitre millilitres cc",
+        "ml": "milliliter milliliters millilitre millilitres cc cm3 ccm",
         "l": "liter liters litre litres",
         "dl": "deciliter deciliters",
         "day": "days",
@@ -46,6 +48,9 @@ _ALIASES = {
         "second": "seconds sec s",
         "%": "percent per-cent pct",
         "point": "points pts score",
+        "deg": "° degree degrees",
+        "rad": "radian radians",
+        "suv": "suvmax suvmean suvpeak",
         "hu": "hounsfield-units",
         "bpm": "beats/min beats/minute beats-per-minute",
         "mmhg": "",
@@ -72,6 +77,7 @@ _WRITTEN_DATE = re.compile(
     rf"\b(?:(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTH}),? (\d{{4}})"
     rf"|({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{4}}))"
 )
+_TEMPERATURE = re.compile(r"\b(?:degrees?|deg\.?|°) ?(c|f)(?:elsius|ahrenheit)?\b")
 _JOINED = re.compile(r"\s*(?:x|×|by|/|,|;|and|\*)\s*")
 
 
@@ -94,6 +100,7 @@ def prepare(text: str) -> str:
     text = (
         text.replace("−", "-").replace("\\times", "x").replace("years old", "years").replace("beats per minute", "bpm")
     )
+    text = _TEMPERATURE.sub(r"°\1", text)
 
     def number(match: re.Match[str]) -> str:
         if match[1]:

@@ -48,7 +48,7 @@ class CheckReport:
         abstaining: rewards that abstain on most training questions, which the recipe allows by name.
         rejected: rows of the source that cannot be used.
         difficulty: effect of the difficulty filter, as lines; empty if the recipe has no difficulty file.
-        pairs: the pairs of completions, as lines; empty for methods without pairs.
+        preferences: the pairs or labeled completions, as lines; empty for methods without them.
         explanations: the questions that SFT leaves out because they have no explanation, as lines; and whether the SFT
             rounds of a bridge can use the data.
         lengths: prompts, gold answers and reference completions that are too long in tokens, as lines.
@@ -70,7 +70,7 @@ class CheckReport:
     abstaining: "tuple[Abstention, ...]"
     rejected: "tuple[RejectedRow, ...]"
     difficulty: tuple[str, ...]
-    pairs: tuple[str, ...]
+    preferences: tuple[str, ...]
     explanations: tuple[str, ...]
     lengths: tuple[str, ...]
     images: ImageCheck
@@ -105,7 +105,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         require_readable_data,
         require_readable_question,
         require_trainable,
-        require_usable_pairs,
+        require_usable_preferences,
     )
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
@@ -119,9 +119,9 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     built = require_trainable(recipe)
     data = for_recipe(recipe, progress=progress)
     require_readable_data(recipe, data.split)
-    pairs = (*data.pairs, *require_usable_pairs(recipe, data.split))
+    preferences = (*data.preferences, *require_usable_preferences(recipe, data.split))
     read = require_readable_question(recipe, data.split, local_only=True)
-    recipe = recipe.with_steps_for(len(data.split.train))
+    recipe = recipe.with_steps_for(len(data.split.drawn))
     built = with_corpus(built, data.split.train)
     abstaining = require_applicable_rewards(recipe, built, data.split.train)
     gold = gold_subset(data.split.train)
@@ -138,7 +138,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         abstaining=abstaining,
         rejected=data.rejected,
         difficulty=data.filter_effect,
-        pairs=pairs,
+        preferences=preferences,
         explanations=(*data.unexplained_lines, *_bridge_lines(recipe, data.split.train)),
         lengths=_row_lengths(recipe, data.split),
         images=_image_check(recipe, data.split),

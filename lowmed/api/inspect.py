@@ -26,7 +26,18 @@ PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _TEXT = frozenset({".json", ".yaml", ".yml", ".jsonl", ".md"})
 _ABSOLUTE = re.compile(r"(?:/|~/|[A-Za-z]:[\\/]|\\\\|file:)\S")
-_PATH_KEYS = ("path", "out", "image", "images", "start", "calibration", "difficulty", "pairs", "judge_calibration")
+_PATH_KEYS = (
+    "path",
+    "out",
+    "image",
+    "images",
+    "start",
+    "calibration",
+    "difficulty",
+    "pairs",
+    "unpaired",
+    "judge_calibration",
+)
 _BASE_KEYS = ("base_model_name_or_path", "_name_or_path")
 _LICENSE = re.compile(r"^license:\s*(\S.{0,80})$", re.MULTILINE)
 

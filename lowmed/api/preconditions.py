@@ -65,67 +65,90 @@ def require_same_rewards(run: "Run") -> None:
         )
 
 
-def require_same_pairs(run: "Run", split: "DataSplit") -> None:
-    """Check that the pairs of a resumed run are still the same.
+def require_same_preferences(run: "Run", split: "DataSplit") -> None:
+    """Check that the pairs or labeled completions of a resumed run are still the same.
 
     Raises:
         RunError: they have changed.
     """
-    from lowmed.data.pairs import digest
+    from lowmed.data.preference_table import digest
     from lowmed.errors import RunError
 
-    if run.record.pairs_digest and run.record.pairs_digest != digest(split.pairs):
-        raise RunError(
-            "the pairs have changed since this run started",
-            f"{run.recipe.data.pairs}; pairs_digest in {run.folder}/run.json",
-            "restore the file, or start a new run",
-        )
+    record, data = run.record, run.recipe.data
+    stored = {
+        "pairs": (record.pairs_digest, split.pairs, data.pairs),
+        "unpaired": (record.unpaired_digest, split.unpaired, data.unpaired),
+    }
+    for key, (before, completions, file) in stored.items():
+        if before and before != digest(completions):
+            raise RunError(
+                f"the {'pairs' if key == 'pairs' else 'labeled completions'} have changed since this run started",
+                f"{file}; {key}_digest in {run.folder}/run.json",
+                "restore the file, or start a new run",
+            )
 
 
-def require_usable_pairs(recipe: "Recipe", split: "DataSplit") -> tuple[str, ...]:
-    """Check that chosen completions have the form of the prompts, and that a term for the image has images.
+def require_usable_preferences(recipe: "Recipe", split: "DataSplit") -> tuple[str, ...]:
+    """Check that the completions to prefer have the form of the prompts, and that a term for the image has images.
 
     Args:
         recipe: the recipe.
-        split: its questions with their pairs.
+        split: its questions with their pairs or labeled completions.
 
     Returns:
-        Lines about pairs that lack the form, or an image to alter; empty if the method has no pairs.
+        Lines about completions that lack the form, an image to alter, or weights that fit the labels; empty if the
+        method has no such completions.
 
     Raises:
-        RecipeError: most chosen completions are in another form, or no question has an altered image.
+        RecipeError: most completions to prefer are in another form, or no question has an altered image.
     """
+    method = recipe.method
+    if not method.preferences:
+        return ()
+    if method.preferences == "pairs":
+        chosen = [(sample, pair.chosen) for sample in split.train for pair in split.pairs[sample.id]]
+        return (*_form_lines(recipe, chosen, "chosen"), *_altered_image_lines(recipe, split))
+    labeled = [(sample, one) for sample in split.train for one in split.unpaired[sample.id]]
+    good = [(sample, one.completion) for sample, one in labeled if one.label]
+    warning = method.balance_warning(len(good), len(labeled) - len(good))
+    return (*_form_lines(recipe, good, "good"), *([warning] if warning else []))
+
+
+def _form_lines(recipe: "Recipe", completions: "Sequence[tuple[Sample, str]]", name: str) -> list[str]:
     from lowmed.errors import RecipeError
-    from lowmed.evaluation.controls import shuffled
     from lowmed.rewards.format import Format
 
-    method, family = recipe.method, recipe.prompts.training
-    if not method.trains_on_pairs:
-        return ()
-    form, lines = Format(family.completion_format), []
-    chosen = [(sample, pair.chosen) for sample in split.train for pair in split.pairs[sample.id]]
-    other = sum(not form(sample, text).value for sample, text in chosen if sample.kind != "text")
-    counted = f"{other:,} of {len(chosen):,} chosen completions are not in the form that the prompts request"
-    if other > len(chosen) / 2:
+    key, family = recipe.method.preferences, recipe.prompts.training
+    form = Format(family.completion_format)
+    other = sum(not form(sample, text).value for sample, text in completions if sample.kind != "text")
+    counted = f"{other:,} of {len(completions):,} {name} completions are not in the form that the prompts request"
+    if other > len(completions) / 2:
+        made = "pairs" if key == "pairs" else "labeled completions"
         raise RecipeError(
             counted,
-            f"data.pairs={recipe.data.pairs}, prompts.train={family.name}",
-            "set prompts.train and prompts.infer to the prompts of the probe, or make pairs with these prompts",
+            f"data.{key}={getattr(recipe.data, str(key))}, prompts.train={family.name}",
+            f"set prompts.train and prompts.infer to the prompts of the probe, or make {made} with these prompts",
         )
-    if other:
-        lines.append(counted)
-    if method.altered_image:
-        with_image = [sample for sample in split.train if sample.images]
-        altered = shuffled(with_image, split.train) if method.altered_image == "shuffled" else with_image
-        if not altered:
-            raise RecipeError(
-                f"no question with a pair has an image {'of another group ' * bool(with_image)}to show in its place",
-                f"method.image_weight, method.image_control={method.altered_image}",
-                "use method.image_control=grey" if with_image else "set method.image_weight=0; that is plain DPO",
-            )
-        if missing := len(split.train) - len(altered):
-            lines.append(f"{missing:,} of {len(split.train):,} questions have no altered image, so no term for it")
-    return tuple(lines)
+    return [counted] if other else []
+
+
+def _altered_image_lines(recipe: "Recipe", split: "DataSplit") -> list[str]:
+    from lowmed.errors import RecipeError
+    from lowmed.evaluation.controls import shuffled
+
+    method = recipe.method
+    if not method.altered_image:
+        return []
+    with_image = [sample for sample in split.train if sample.images]
+    altered = shuffled(with_image, split.train) if method.altered_image == "shuffled" else with_image
+    if not altered:
+        raise RecipeError(
+            f"no question with a pair has an image {'of another group ' * bool(with_image)}to show in its place",
+            f"method.image_weight, method.image_control={method.altered_image}",
+            "use method.image_control=grey" if with_image else "set method.image_weight=0; that is plain DPO",
+        )
+    missing, count = len(split.train) - len(altered), len(split.train)
+    return [f"{missing:,} of {count:,} questions have no altered image, so no term for it"] if missing else []
 
 
 def require_readable_data(recipe: "Recipe", split: "DataSplit") -> None:

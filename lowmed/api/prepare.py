@@ -38,6 +38,7 @@ class PrepareReport:
         notes: imported rows by what was changed in them, or left out.
         look_at: points about the images for a person to review.
         masked: image files in which text was covered; None if no text was searched.
+        left_out: labels of `--labels` that made no question, by reason: `uncertain`, `empty`.
         names: the private file with the names of source files, which the folder gives as digests; None if none is.
     """
 
@@ -50,6 +51,7 @@ class PrepareReport:
     look_at: tuple[str, ...] = field(default=())
     masked: int | None = None
     names: str | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def rejected_rows(self) -> int:
@@ -121,6 +123,9 @@ def prepare(
     salt = pseudonyms.read_salt()
     if join and path:
         raise RecipeError("--path is for known sources, not for a join", "--path", "name the studies as SOURCE")
+    if join and options and (options.labels or options.group_pattern):
+        flag = "--labels" if options.labels else "--group-pattern"
+        raise RecipeError(f"{flag} is for a table with image files, not for a join", flag, "remove it")
     if join:
         rows, about = _join(source, join, options or ImportOptions(), frames, salt, progress), {"source": "own"}
     else:
@@ -145,6 +150,7 @@ def prepare(
         look_at=_look_at(counts, used_frames),
         masked=sum(any(stored.masked) for _, stored in stored_files(Path(out))) if mask_text else None,
         names=str(names_file(Path(out))) if names_file(Path(out)).is_file() else None,
+        left_out=dict(options.labels.left_out) if options and options.labels else {},
     )
 
 

@@ -131,10 +131,10 @@ def _train(
         require_applicable_rewards,
         require_readable_data,
         require_readable_question,
-        require_same_pairs,
+        require_same_preferences,
         require_same_rewards,
         require_trainable,
-        require_usable_pairs,
+        require_usable_preferences,
     )
     from lowmed.data import for_recipe
     from lowmed.data.draws import describe_draws
@@ -155,8 +155,8 @@ def _train(
     data = for_recipe(recipe, progress=progress)
     require_readable_data(recipe, data.split)
     if run:
-        require_same_pairs(run, data.split)
-    pairs = (*data.pairs, *require_usable_pairs(recipe, data.split))
+        require_same_preferences(run, data.split)
+    preferences = (*data.preferences, *require_usable_preferences(recipe, data.split))
     from lowmed.engine.load import choose_backend
 
     if choose_backend(recipe.model, gpu)[0] == "transformers":  # unsloth must be imported before transformers
@@ -164,7 +164,7 @@ def _train(
     if run:  # it keeps its steps, even if the data have changed
         recipe = recipe.model_copy(update={"method": run.recipe.method})
     else:
-        recipe = recipe.with_steps_for(len(data.split.train))
+        recipe = recipe.with_steps_for(len(data.split.drawn))
     abstaining = require_applicable_rewards(recipe, rewards, data.split.train)
     data_split, started_before = data.split, bool(run and run.record.data_digest)
     changes = data_changes(run.folder, data_split) if run and started_before else []
@@ -203,8 +203,8 @@ def _train(
         log("filter  " + "\n        ".join(data.filter_effect))
     for line in data.unexplained_lines:
         log(f"SFT     {line}")
-    if pairs:
-        log("pairs   " + "\n        ".join(pairs))
+    if preferences:
+        log("trained " + "\n        ".join(preferences))
     for note in recipe.method.notes:
         log(f"note    {note}")
     for abstention in abstaining:

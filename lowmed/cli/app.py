@@ -26,7 +26,6 @@ OTHER_COMMANDS = {
     "finetune": "`lowmed sft` or `lowmed grpo`",
     "rl": "`lowmed grpo`",
     "ppo": "`lowmed grpo`",
-    "kto": "`lowmed dpo`",
     "orpo": "`lowmed dpo`",
     "evaluate": "`lowmed eval`",
     "test": "`lowmed eval`",

@@ -50,7 +50,7 @@ def _print(name: str, report: "CheckReport") -> None:
     _print_lines("dev", report.dev)
     _print_lines("allowed", tuple(map(str, report.abstaining)))
     _print_lines("filter", report.difficulty)
-    _print_lines("pairs", report.pairs)
+    _print_lines("trained", report.preferences)
     _print_lines("SFT", report.explanations)
     _print_lines("too long", report.lengths)
     images = report.images

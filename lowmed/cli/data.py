@@ -13,9 +13,10 @@ from lowmed.cli.progress import info, progress
 if TYPE_CHECKING:
     from lowmed.api.prepare import PrepareReport
     from lowmed.data.ingest.dicom_join import JoinOptions
+    from lowmed.data.ingest.label_columns import LabelColumns
 
 app = typer.Typer(
-    help="List, prepare, audit and distil data sets; make pairs.",
+    help="List, prepare, audit and distil data sets; make pairs and labels.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -69,7 +70,7 @@ def prepare(
         typer.Option("--as", help="Format of a folder, if it is not recognized."),
     ] = None,
     question: Annotated[
-        str | None, typer.Option("--question", help="The question for class folders, or for all rows of a join.")
+        str | None, typer.Option("--question", help="The question for class folders, a join, or --labels.")
     ] = None,
     language: Annotated[
         Literal["en", "zh", "both"], typer.Option("--language", help="Language of the questions, for slake.")
@@ -120,6 +121,20 @@ def prepare(
         Literal["pixels", "relative", "thousandths"] | None,
         typer.Option("--boxes", help="Unit of boxes in the answers; those in pixels are scaled with their image."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="COLUMN+...", help="Columns of findings (1, 0, -1): yes/no questions."),
+    ] = None,
+    uncertain: Annotated[
+        Literal["skip", "yes", "no"], typer.Option("--uncertain", help="Answer for a label of -1; skip: no question.")
+    ] = "skip",
+    empty: Annotated[
+        Literal["skip", "no"], typer.Option("--empty", help="Answer for an empty label; skip: no question.")
+    ] = "skip",
+    group_pattern: Annotated[
+        str | None,
+        typer.Option("--group-pattern", metavar="REGEX", help="Patient in the path of an image: 'patient[0-9]+'."),
+    ] = None,
     text_only: Annotated[
         bool, typer.Option("--text-only", help="Skip the images: such rows can be audited, not trained on.")
     ] = False,
@@ -158,6 +173,8 @@ def prepare(
             turns,
             encoding,
             boxes,
+            _label_columns(labels, question, uncertain, empty),
+            group_pattern,
         ),
         max_image_tokens=max_image_tokens or image_budget(recipe),
         frames=frames,
@@ -192,6 +209,21 @@ def _join_options(
     return JoinOptions(table, join_on, SeriesChoice(codes, series or ""))
 
 
+def _label_columns(
+    labels: str | None, question: str | None, uncertain: "Literal['skip', 'yes', 'no']", empty: "Literal['skip', 'no']"
+) -> "LabelColumns | None":
+    from lowmed.data.ingest.label_columns import QUESTION, LabelColumns
+    from lowmed.errors import RecipeError
+
+    if labels is None:
+        for flag, value in (("--uncertain", uncertain), ("--empty", empty)):
+            if value != "skip":
+                raise RecipeError(f"{flag} is for columns of findings", flag, "name the columns with --labels")
+        return None
+    columns = tuple(name.strip() for name in labels.split("+"))
+    return LabelColumns(columns, question or QUESTION, uncertain, empty)
+
+
 def _log(description: str) -> None:
     info(description)
     if "columns" in description and "?" in description:
@@ -206,6 +238,9 @@ def _print_prepared(report: "PrepareReport") -> None:
     print(f"  kinds     {', '.join(f'{name} {count:,}' for name, count in report.kinds.items())}")
     for note, count in report.notes.items():
         print(f"  changed   {count:,} rows: {note}")
+    if report.left_out:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items())
+        print(f"  left out  labels without a question: {counts}")
     print(f"  rejected  {report.rejected_rows:,} rows ({share:.1f} %), each in rejected.jsonl")
     if report.names:
         print(f"  private   {report.names} has file names and whole reasons; {report.folder} has none")

@@ -7,12 +7,17 @@ import typer
 
 from lowmed.cli import options
 from lowmed.cli.progress import info, progress
+from lowmed.errors import RecipeError
 
 Target = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")]
 On = Annotated[str | None, typer.Option("--on", help="Data source; default: the run's training data.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source; NAME=FOLDER,... of several.")]
 Questions = Annotated[
-    int, typer.Option("--questions", min=1, help="Number of training questions; takes the first ones.")
+    int | None,
+    typer.Option("--questions", min=1, help="Number of training questions, the first ones; default 200, or 2000."),
+]
+Vision = Annotated[
+    bool, typer.Option("--vision", help="Classify images by the vision tower's features; sample nothing.")
 ]
 Samples = Annotated[
     int, typer.Option("--samples", min=2, max=64, help="Completions sampled per question, with and without image.")
@@ -21,17 +26,21 @@ Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Sam
 Support = Annotated[
     float | None, typer.Option("--support", min=0, max=1, help="Support required for RL; default 0.25.")
 ]
-Out = Annotated[str | None, typer.Option("--out", help="Directory for completions, probe.json, difficulty.jsonl.")]
+Out = Annotated[str | None, typer.Option("--out", help="Directory of the results.")]
+QUESTIONS = 200
+SAMPLING = ("samples", "temperature", "support")  # options of the completions
 
 
 def probe(
+    context: typer.Context,
     target: Target,
     on: On = None,
     path: PathTo = None,
-    questions: Questions = 200,
+    questions: Questions = None,
     samples: Samples = 16,
     temperature: Temperature = 1.0,
     support: Support = None,
+    vision: Vision = False,
     out: Out = None,
     as_json: options.Json = False,
 ) -> None:
@@ -41,18 +50,24 @@ def probe(
     lowmed probe nano --on phantom
     lowmed probe Qwen/Qwen2-VL-2B-Instruct --on vqa-rad --path ~/vqa-rad --questions 500
     lowmed probe runs/20260101-rarl-sft                        an SFT run, on its own training questions
+    lowmed probe nano --on phantom --vision                    what the vision tower sees, without any prompt
 
     Uses training questions only, so that no test question influences the decision. A question is supported if more of
     its completions are correct than guessing and the same model without the image explain. difficulty.jsonl holds the
     pass counts. Exit code 0 if the verdict is RL, 1 otherwise.
+
+    With --vision, classifiers of the frozen tower's features and of small gray images answer each question that recurs.
     """
+    if vision:
+        _probe_vision(context, target, on, path, questions, out, as_json)
+        return
     from lowmed.api import probe as api
 
     report = api.probe(
         target,
         on=on,
         path=path,
-        questions=questions,
+        questions=questions or QUESTIONS,
         samples=samples,
         temperature=temperature,
         support=support,
@@ -67,3 +82,32 @@ def probe(
         probe_table.show(report)
         info(f"\nprobe.json and difficulty.jsonl  {report.folder}")
     raise typer.Exit(0 if report.all.verdict == "RL" else 1)
+
+
+def _probe_vision(
+    context: typer.Context,
+    target: str,
+    on: str | None,
+    path: str | None,
+    questions: int | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    from lowmed.api import probe_vision as api
+    from lowmed.report import vision_table
+
+    sources = {name: context.get_parameter_source(name) for name in SAMPLING}
+    given = [f"--{name}" for name, source in sources.items() if source and source.name != "DEFAULT"]
+    if given:
+        raise RecipeError(
+            f"{given[0]} belongs to sampled completions, and --vision samples none", given[0], f"remove {given[0]}"
+        )
+    report = api.probe_vision(
+        target, on=on, path=path, questions=questions or api.QUESTIONS, out=out, progress=progress
+    )
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        vision_table.show(report)
+        if out:
+            info(f"\nvision.json  {out}")

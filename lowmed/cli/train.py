@@ -1,4 +1,4 @@
-"""`lowmed sft`, `lowmed grpo`, `lowmed dpo`: one command per training method."""
+"""`lowmed sft`, `lowmed grpo`, `lowmed dpo`, `lowmed kto`: one command per training method."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +57,18 @@ HELP = {
     lowmed dpo --recipe mdpo --nano data.pairs=pairs.jsonl     no GPU, no download, minutes
     lowmed dpo --recipe mdpo data.pairs=pairs.csv lora.start=runs/20260101-rarl-sft
     lowmed dpo --resume auto                                   resume the newest unfinished run
+    """,
+    "kto": """Train an adapter on completions labeled good or bad.
+
+    For data without pairs, e.g. thumbs up or down of a clinician: each completion has its own label. KTO makes good
+    ones more likely, and bad ones less.
+
+    \b
+    lowmed probe nano --on phantom --out probe                 sampled completions of training questions
+    lowmed data pairs probe --unpaired --out unpaired.jsonl    right ones are good, wrong ones bad
+    lowmed kto --recipe kto --nano data.unpaired=unpaired.jsonl
+    lowmed kto --recipe kto data.unpaired=verdicts.csv lora.start=runs/20260101-rarl-sft
+    lowmed kto --resume auto                                   resume the newest unfinished run
     """,
 }
 

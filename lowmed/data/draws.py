@@ -19,25 +19,27 @@ def describe_draws(recipe: Recipe, data_split: DataSplit) -> list[str]:
         data_split: its data, ready to train on.
     """
     spec, draws = recipe.data, recipe.method.draws
-    balance, known = balance_within(spec), shares(spec, data_split.train)
+    samples, unit = data_split.drawn, recipe.method.drawn_unit
+    balance, known = balance_within(spec), shares(spec, samples)
     if not known:
-        lines = [f"{draws:,} draws from {_seen(data_split.train, draws)}", *_often(spec.name, data_split.train, draws)]
-        return lines + (describe_balance(data_split.train, balance) if balance else [])
+        lines = [f"{draws:,} draws from {_seen(samples, draws, unit)}", *_often(spec.name, samples, draws)]
+        return lines + (describe_balance(samples, balance) if balance else [])
     width = max(map(len, known))
     lines, notes = [], []
     for name, share in known.items():
-        rows = [sample for sample in data_split.train if sample.source == name]
+        rows = [sample for sample in samples if sample.source == name]
         held_out = sum(sample.source == name for part in data_split.held_out.values() for sample in part)
         apart = f"held out {held_out:,}" if held_out else "NO question is held out"
-        lines.append(f"{name:<{width}}  share {share:.3f} of {draws:,} draws: {_seen(rows, share * draws)}; {apart}")
+        seen = _seen(rows, share * draws, unit)
+        lines.append(f"{name:<{width}}  share {share:.3f} of {draws:,} draws: {seen}; {apart}")
         notes += _often(name, rows, share * draws)
         notes += [f"{name} {line}" for line in describe_balance(rows, balance)] if balance else []
     return lines + notes
 
 
-def _seen(rows: Sequence[Sample], draws: float) -> str:
+def _seen(rows: Sequence[Sample], draws: float, unit: str) -> str:
     images = {image for row in rows for image in row.images}
-    return f"{len(rows):,} questions on {len(images):,} images, each seen {_times(draws / len(rows))} times"
+    return f"{len(rows):,} {unit} on {len(images):,} images, each seen {_times(draws / len(rows))} times"
 
 
 def _times(epochs: float) -> str:

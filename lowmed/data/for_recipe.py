@@ -4,14 +4,17 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lowmed.data.dataset import RejectedRow
 from lowmed.data.difficulty import Selection, filter_by_difficulty
 from lowmed.data.explanations import keep_trainable
 from lowmed.data.load import load_data
 from lowmed.data.mixture import require_draws
-from lowmed.data.pairs import PairSelection, select_pairs
+from lowmed.data.pairs import select_pairs
+from lowmed.data.preference_table import PreferenceSelection
 from lowmed.data.split import DataSplit, split_data, validate_split
+from lowmed.data.unpaired import select_unpaired
 from lowmed.progress import Progress
 from lowmed.recipe import Recipe
 from lowmed.sample import Sample
@@ -29,7 +32,7 @@ class RecipeData:
         filter_effect: effect of the difficulty filter, as lines; empty without one.
         unexplained: ids of the training samples that SFT leaves out, because the prompts request reasoning and the
             samples have no explanation.
-        pairs: the pairs of completions, as lines; empty for methods without pairs.
+        preferences: the pairs or labeled completions, as lines; empty for methods without them.
     """
 
     split: DataSplit
@@ -38,7 +41,7 @@ class RecipeData:
     allowed: tuple[str, ...]
     filter_effect: tuple[str, ...]
     unexplained: tuple[str, ...]
-    pairs: tuple[str, ...] = ()
+    preferences: tuple[str, ...] = ()
 
     @property
     def unexplained_lines(self) -> tuple[str, ...]:
@@ -58,13 +61,14 @@ def for_recipe(
         recipe: the recipe.
         path: a folder to read in place of `data.path`; with `data.sources`, NAME=FOLDER for each one that has moved.
         filtered: whether to leave out training samples by `data.difficulty`, for SFT those without an explanation that
-            the prompts need, and for DPO those without a pair. A finished run is evaluated without these filters.
+            the prompts need, and for DPO and KTO those without a completion in their file. A finished run is
+            evaluated without these filters.
         progress: shows the preparation of a data set that is not cached yet.
 
     Raises:
-        RecipeError: the source is unknown, SFT on reasoning lacks explanations for most training samples, or DPO has no
-            pairs.
-        DataError: the data or pairs are missing or damaged, the split would leak, or no training row is left.
+        RecipeError: the source is unknown, SFT on reasoning lacks explanations for most training samples, or DPO or
+            KTO has no file of completions.
+        DataError: the data or that file are missing or damaged, the split would leak, or no training row is left.
         SetupError: the source must be downloaded and the hub cannot be reached.
     """
     spec, tokens = recipe.data, recipe.model.max_image_tokens
@@ -74,21 +78,24 @@ def for_recipe(
         allowed = validate_split(data_split, spec)
     selection = filter_by_difficulty(data_split.train, spec) if filtered else Selection(data_split.train, {})
     kept = keep_trainable(selection.kept, recipe) if filtered else selection.kept
-    selected = PairSelection(kept, {})
-    if filtered and recipe.method.trains_on_pairs:
+    selected: PreferenceSelection[Any] = PreferenceSelection(kept, {})
+    key = recipe.method.preferences
+    if filtered and key:
         held_out = [sample for part in data_split.held_out.values() for sample in part]
         known = (*dataset.samples, *data_split.train, *data_split.dev, *held_out)
-        selected = select_pairs(kept, known, held_out, spec)
+        selected = (select_pairs if key == "pairs" else select_unpaired)(kept, known, held_out, spec)
+        completions: dict[str, Any] = {key: selected.of_sample}
+        data_split = replace(data_split, **completions)
     if filtered:
         require_draws(spec, selected.kept)
     return RecipeData(
-        split=replace(data_split, train=selected.kept, pairs=selected.pairs),
+        split=replace(data_split, train=selected.kept),
         description=tuple(dataset.describe().splitlines()),
         rejected=dataset.rejected,
         allowed=allowed,
         filter_effect=selection.describe(spec) if filtered else (),
         unexplained=_missing_ids(selection.kept, kept),
-        pairs=selected.lines,
+        preferences=selected.lines,
     )
 
 

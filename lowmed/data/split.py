@@ -12,6 +12,7 @@ from lowmed.data.group_split import by_group, draw, patient_groups, shared_image
 from lowmed.data.identity import RowIdentity
 from lowmed.data.mixture import by_turns, interleaved, part_of_source
 from lowmed.data.pairs import Pairs
+from lowmed.data.unpaired import Unpaired
 from lowmed.data.validate import check_rejected, find_problems, raise_unless_allowed
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
@@ -39,6 +40,7 @@ class DataSplit:
             adapter was trained on the part.
         dev: the samples that the run is evaluated on during training.
         pairs: the pairs of completions of each training sample, by id; empty for methods without pairs.
+        unpaired: the labeled completions of each training sample, by id; empty for methods without them.
     """
 
     source: str
@@ -53,6 +55,12 @@ class DataSplit:
     changed: Mapping[str, str] = field(default_factory=dict)
     dev: tuple[Sample, ...] = ()
     pairs: Pairs = field(default_factory=dict)
+    unpaired: Unpaired = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> tuple[Sample, ...]:
+        """The training samples as often as an epoch draws them: once, or once for each labeled completion."""
+        return tuple(sample for sample in self.train for _ in self.unpaired.get(sample.id, (None,)))
 
     def describe(self) -> list[str]:
         """One line for each part: questions, distinct images, and images that are also trained on."""

@@ -29,7 +29,7 @@ METRICS = {
     "trained": "trained_share",
     **{
         name: name
-        for name in (  # of DPO
+        for name in (  # of DPO and KTO
             "rewards/chosen",
             "rewards/rejected",
             "rewards/margins",

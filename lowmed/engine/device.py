@@ -160,13 +160,19 @@ def _unsloth_error(recipe: Recipe) -> LowmedError | None:
             "model.backend and model.name",
             "use model.backend=transformers",
         )
-    if recipe.method.trains_on_pairs:
-        return RecipeError("DPO runs with transformers only", "model.backend", "use model.backend=transformers")
+    if recipe.method.preferences:
+        return transformers_only_error(recipe)
     if recipe.lora.start and recipe.method.keeps_reference:
         return kl_reference_error()
     if error := _own_settings_error(recipe, "unsloth's layers", "use model.backend=transformers"):
         return error
     return _measurement_error(recipe, "unsloth's layers", "model.backend", "use model.backend=transformers")
+
+
+def transformers_only_error(recipe: Recipe) -> RecipeError:
+    """The error for a method that trains on completions from a file, if unsloth is the backend."""
+    name = recipe.method.kind.upper()
+    return RecipeError(f"{name} runs with transformers only", "model.backend", "use model.backend=transformers")
 
 
 def _own_settings_error(recipe: Recipe, layers: str, fix: str) -> RecipeError | None:

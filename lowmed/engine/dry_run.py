@@ -20,6 +20,7 @@ from PIL import Image
 from lowmed import prompt
 from lowmed.data.pairs import Pair
 from lowmed.data.split import DataSplit
+from lowmed.data.unpaired import LabeledCompletion
 from lowmed.engine import chat, device, patches, train
 from lowmed.engine.load import Loaded
 from lowmed.engine.out_of_memory import SmallerBatchError, sampling_error
@@ -39,6 +40,7 @@ PHASES = {  # method of a trainer -> phase
     "training_step": "backward",
     "_generate": "rollout",
     "_get_per_token_logps_and_entropies": "scoring forward",
+    "score": "scoring forward",  # of KTO
 }
 
 
@@ -136,7 +138,7 @@ def _context_gib(device_type: str) -> float:
 def _without_paths(recipe: Recipe) -> Recipe:
     """The recipe without folders of this machine and without its provenance."""
     model = recipe.model.model_copy(update={"name": Path(recipe.model.name).name})
-    removed = dict.fromkeys(("path", "mixing_temperature", "difficulty", "pairs"))
+    removed = dict.fromkeys(("path", "mixing_temperature", "difficulty", "pairs", "unpaired"))
     replaced = {"source": "phantom", "sources": (), **removed}
     data = recipe.data.model_copy(update=replaced)
     lora = recipe.lora.model_copy(update={"start": None})
@@ -157,8 +159,14 @@ def _generated_data(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -
     samples = phantom.samples("train", count, recipe.seed)
     train_rows = tuple(replace(sample, images=sample.images * planned.images) for sample in samples)
     texts = {sample.id: prompt.reference_completion(recipe.prompts.training, sample) for sample in train_rows}
+    split = DataSplit("dry run", train_rows, {}, {}, {}, open_image, "dry run")
+    if recipe.method.preferences == "unpaired":
+        labels = {
+            name: (LabeledCompletion(text, number % 2 == 0),) for number, (name, text) in enumerate(texts.items())
+        }
+        return replace(split, unpaired=labels)
     pairs = {name: (Pair(text, text.replace("<answer>", "<answer>not ")),) for name, text in texts.items()}
-    return DataSplit("dry run", train_rows, {}, {}, {}, open_image, "dry run", pairs=pairs)
+    return replace(split, pairs=pairs)
 
 
 def _measured_lengths(
@@ -187,16 +195,18 @@ def _measured_lengths(
 
 def _measure_phases(profiler: Profiler, trainer: Any) -> None:
     """Measure the phases of a trainer: memory in the first steps, time in the last one."""
-    for name, phase in PHASES.items():
+    for name in PHASES:
         if hasattr(trainer, name):
-            setattr(trainer, name, _measured(profiler, trainer, phase, getattr(trainer, name)))
+            setattr(trainer, name, _measured(profiler, trainer, name, getattr(trainer, name)))
 
 
-def _measured(profiler: Profiler, trainer: Any, phase: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _measured(profiler: Profiler, trainer: Any, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     import torch
 
+    phase = PHASES[name]
+
     def call(*args: Any, **options: Any) -> Any:
-        if phase == "scoring forward" and torch.is_grad_enabled():
+        if name == "_get_per_token_logps_and_entropies" and torch.is_grad_enabled():
             return method(*args, **options)  # the same method is the forward pass of training
         if phase == "backward":
             profiler.timing = trainer.state.global_step == STEPS - 1

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lowmed import rewards
-from lowmed.data import mixture, pairs
+from lowmed.data import mixture
+from lowmed.data.preference_table import digest
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.engine import chat, checkpoints, device, load, patches, training_data
@@ -117,8 +118,8 @@ def _train(
     recipe = run.recipe
     family = recipe.prompts.training
     require_readable(loaded.family, data_split.train, "model.name")
-    shares = mixture.shares(recipe.data, data_split.train)
-    rows = training_data.run_rows(recipe, data_split.train, shares)
+    shares = mixture.shares(recipe.data, data_split.drawn)
+    rows = training_data.run_rows(recipe, data_split.drawn, shares)
     store_data(run.folder, data_split)  # before the digest, which says that it is complete
     run.update(
         status="running",
@@ -129,7 +130,8 @@ def _train(
         python=platform.python_version(),
         versions={name: version(name) for name in PACKAGES},
         data_digest=data_split.digest,
-        pairs_digest=pairs.digest(data_split.pairs) if data_split.pairs else None,
+        pairs_digest=digest(data_split.pairs) if data_split.pairs else None,
+        unpaired_digest=digest(data_split.unpaired) if data_split.unpaired else None,
         source_shares={name: round(share, 4) for name, share in shares.items()} or None,
         prompt_digests={"train": family.digest, "infer": recipe.prompts.asking.digest},
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],

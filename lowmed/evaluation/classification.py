@@ -103,7 +103,7 @@ def yes_no_metrics(cases: Sequence[Case]) -> YesNoMetrics:
         gold_yes=_answer_counts(counts, "yes"),
         gold_no=_answer_counts(counts, "no"),
         **{name: _figure(measure(counted)) for name, measure in YES_NO_SHARES.items()},
-        balanced_accuracy=_mean(recalls(counted)),
+        balanced_accuracy=balanced_accuracy(counted),
     )
 
 
@@ -127,7 +127,7 @@ def task_metrics(classes: Sequence[str], cases: Sequence[Case]) -> ChoiceTask:
             for name in classes
         },
         macro_f1=_mean(f1_scores(cases)),
-        balanced_accuracy=_mean(recalls(cases)),
+        balanced_accuracy=balanced_accuracy(cases),
     )
 
 
@@ -169,6 +169,11 @@ YES_NO_SHARES: dict[str, Callable[[Sequence[Case]], Measured | None]] = {
 def recalls(cases: Sequence[Case]) -> list[Measured]:
     """The recall of each gold class, whose mean is the balanced accuracy; empty if there are fewer than two."""
     return _of_classes(cases, sorted({case.gold for case in cases}), recall)
+
+
+def balanced_accuracy(cases: Sequence[Case]) -> Figure | None:
+    """The mean of the recalls; None with fewer than two gold classes."""
+    return _mean(recalls(cases))
 
 
 def f1_scores(cases: Sequence[Case]) -> list[Measured]:

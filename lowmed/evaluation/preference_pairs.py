@@ -9,25 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from lowmed import prompt
 from lowmed.data.pairs import Pair
-from lowmed.errors import DataError, RunError
-from lowmed.evaluation import results_folder
-from lowmed.evaluation.controls import SAMPLED
-from lowmed.evaluation.metrics import scored
-from lowmed.evaluation.pass_at_k import by_question
-from lowmed.evaluation.reasoning_cells import reasoning_outcome
-from lowmed.prompt import CompletionFormat
-from lowmed.rewards.format import Format
-from lowmed.sample import Sample
+from lowmed.errors import DataError
+from lowmed.evaluation.probe_completions import Row, Use, count_uses, distinct, sampled_by_use
 
 LENGTH_RATIO = 1.5  # of the tokens of the two completions of a pair; our choice
-Row = Mapping[str, Any]
-Use = Literal[
-    "right", "wrong", "truncated", "not in full form", "unread", "reasoning comes to another answer", "free text"
-]
 Lack = Literal["no right completion", "no wrong completion", "none of similar length"]
 
 
@@ -80,17 +68,11 @@ def pairs_of_probe(folder: Path, per_question: int) -> PairsReport:
         RunError: it holds something else than a probe, or completions of held-out questions.
         DataError: no question gives a pair.
     """
-    rows, completion_format = _sampled(folder)
-    grouped = by_question(rows)
-    uses: Counter[Use] = Counter()
+    questions = sampled_by_use(folder)
     without: Counter[Lack] = Counter()
     pairs: list[PairedRow] = []
-    for completions in grouped:
-        by_use: dict[Use, list[Row]] = {}
-        for row in completions:
-            by_use.setdefault(_use(row, completion_format), []).append(row)
-        uses.update({use: len(some) for use, some in by_use.items()})
-        right, wrong = _distinct(by_use.get("right", [])), _distinct(by_use.get("wrong", []))
+    for by_use in questions:
+        right, wrong = distinct(by_use.get("right", [])), distinct(by_use.get("wrong", []))
         made = _pairs(right, wrong, per_question)
         pairs += made
         if not made:
@@ -103,51 +85,7 @@ def pairs_of_probe(folder: Path, per_question: int) -> PairsReport:
             str(folder),
             "probe more questions, with more --samples; a model that is never right needs SFT first",
         )
-    return PairsReport(tuple(pairs), len(grouped), dict(uses.most_common()), dict(without.most_common()))
-
-
-def _sampled(folder: Path) -> tuple[list[dict[str, Any]], CompletionFormat]:
-    """The scored sampled completions of a probe, and the form that its prompts request."""
-    settings = results_folder.read_settings(folder)
-    if settings.splits.keys() != {"train"}:
-        held_out = ", ".join(name for name in settings.splits if name != "train")
-        raise RunError(
-            f"these are completions of held-out questions ({held_out}), which are never trained on",
-            str(folder),
-            "name the folder of a probe, which has training questions only: lowmed probe MODEL --on DATA",
-        )
-    system = results_folder.systems(folder)[0]
-    rows = scored(results_folder.read_rows(results_folder.completions_file(folder, system, SAMPLED)))
-    if not rows:
-        raise RunError("the folder has no sampled completions", str(folder), "run `lowmed probe` to its end")
-    family = prompt.FAMILIES.get(settings.prompts)
-    if family:
-        return rows, family.completion_format
-    return rows, "think_answer" if any("<think" in row["completion"] for row in rows) else "answer"
-
-
-def _use(row: Row, completion_format: CompletionFormat) -> Use:
-    if row["kind"] == "text":
-        return "free text"
-    if row["finish_reason"] == "length":
-        return "truncated"
-    if row["strict_outcome"] == "unread" and row["outcome"] == "unread":
-        return "unread"
-    sample = Sample(
-        row["id"], row["question"], row["answer"], row["kind"], row["group"], "probe", options=tuple(row["options"])
-    )
-    if row["strict_outcome"] == "unread" or not Format(completion_format)(sample, row["completion"]).value:
-        return "not in full form"
-    if row["strict_outcome"] == "incorrect":
-        return "wrong"
-    if completion_format == "think_answer" and reasoning_outcome(row) == "incorrect":
-        return "reasoning comes to another answer"
-    return "right"
-
-
-def _distinct(rows: Sequence[Row]) -> list[Row]:
-    """One row of each text."""
-    return list({" ".join(row["completion"].split()): row for row in rows}.values())
+    return PairsReport(tuple(pairs), len(questions), count_uses(questions), dict(without.most_common()))
 
 
 def _pairs(right: Sequence[Row], wrong: Sequence[Row], most: int) -> list[PairedRow]:

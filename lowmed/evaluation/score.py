@@ -3,13 +3,11 @@
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
 from lowmed import answer
 from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
-from lowmed.answer.quantity import parse_quantity
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.golds import chosen_option, split_tags
 from lowmed.data.ingest.listed_options import ListedOptions, read_listed
@@ -131,16 +129,17 @@ def question_of_row(row: Row, where: str) -> Question:
         shown = tuple(options) or tuple(LETTERS)
         golds = tuple(_option(gold, shown, letters=as_letters, where=where) for gold in golds)
         return Question(kind, golds, shown, text)
-    limits = _limits(row, golds[0]) if kind == "number" else ("", "")
+    limits = _limits(row, golds[0], where) if kind == "number" else ("", "")
     return Question(kind, golds, (), text, str(row.get("unit") or ""), limits)
 
 
-def _limits(row: Row, gold: str) -> tuple[str, str]:
-    """The smallest and the largest right number of a row, from its limits or from its relative tolerance."""
-    quantity = parse_quantity(gold)
-    if quantity and row.get("tolerance") is not None:
-        margin = abs(quantity.value) * Decimal(str(row["tolerance"]))
-        return str(quantity.value - margin), str(quantity.value + margin)
+def _limits(row: Row, gold: str, where: str) -> tuple[str, str]:
+    """The smallest and the largest right number of a row, from its limits or from its tolerance."""
+    if row.get("tolerance") not in (None, ""):
+        try:
+            return answer.limits(gold, str(row.get("unit") or ""), str(row["tolerance"]))
+        except ValueError as error:
+            raise DataError(str(error), where, "correct it, or name lower and upper") from error
     lower, upper = (str(row[name]) if row.get(name) is not None else "" for name in ("lower", "upper"))
     return lower, upper
 

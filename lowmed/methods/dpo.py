@@ -4,14 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from lowmed.methods.method import MethodSpec
-from lowmed.section import Positive, Rate, Share, counterpart
+from lowmed.methods.preference import PreferenceSpec
+from lowmed.section import Positive, counterpart
 
 ImageControl = Literal["blind", "grey", "shuffled"]
 Weight = Annotated[float, Field(ge=0)]
 
 
-class DpoSpec(MethodSpec):
+class DpoSpec(PreferenceSpec):
     """DPO: make the chosen completion of each pair more likely than the rejected one, relative to a reference.
 
     The reference is the base, or with `lora.start` that adapter. `image_weight` and `anchor_weight` add the terms of
@@ -19,27 +19,13 @@ class DpoSpec(MethodSpec):
     """
 
     trainer: ClassVar[str] = "dpo"
+    data_key: ClassVar[Literal["pairs", "unpaired"]] = "pairs"
 
     kind: Literal["dpo"] = Field(description="selects the method")
     prompts_per_step: Positive = Field(
         16,
         description="pairs in one optimizer step, each of another question",
         json_schema_extra=counterpart("DPOConfig: per_device_train_batch_size * gradient_accumulation_steps"),
-    )
-    learning_rate: Rate = Field(
-        1e-5,
-        description="peak learning rate of AdamW",
-        json_schema_extra=counterpart("TrainingArguments: learning_rate"),
-    )
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "cosine",
-        description="learning rate schedule; linear and cosine decay to 0",
-        json_schema_extra=counterpart("TrainingArguments: lr_scheduler_type"),
-    )
-    warmup_ratio: Share = Field(
-        0.1,
-        description="share of the steps over which the learning rate rises from 0",
-        json_schema_extra=counterpart("TrainingArguments: warmup_steps / max_steps"),
     )
     loss_type: Literal["sigmoid", "simpo"] = Field(
         "sigmoid",
@@ -73,11 +59,6 @@ class DpoSpec(MethodSpec):
     )
 
     @property
-    def trains_on_pairs(self) -> bool:
-        """Whether a row is a pair of completions, from `data.pairs`."""
-        return True
-
-    @property
     def completions_per_row(self) -> int:
         """The chosen and the rejected completion, and the chosen one again with the altered image."""
         return 2 + (self.image_weight > 0)
@@ -96,11 +77,6 @@ class DpoSpec(MethodSpec):
     def keeps_reference(self) -> bool:
         """Whether the loss needs the reference."""
         return self.loss_type == "sigmoid"
-
-    @property
-    def base_is_reference(self) -> bool:
-        """The base is the reference of a new adapter."""
-        return True
 
     @property
     def altered_image(self) -> ImageControl | None:

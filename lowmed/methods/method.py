@@ -130,9 +130,14 @@ class MethodSpec(Section):
         return 1
 
     @property
-    def trains_on_pairs(self) -> bool:
-        """Whether a row is a pair of completions, from `data.pairs`."""
-        return False
+    def preferences(self) -> Literal["pairs", "unpaired"] | None:
+        """The key of `data` that names the completions to train on, for methods that have such a file."""
+        return None
+
+    @property
+    def drawn_unit(self) -> str:
+        """What a run draws, in the plural."""
+        return "labeled completions" if self.preferences == "unpaired" else "questions"
 
     @property
     def completions_per_row(self) -> int:
@@ -153,6 +158,11 @@ class MethodSpec(Section):
     def scoring_passes(self) -> int:
         """Forward passes without gradients over the rows of a batch, before the one with gradients."""
         return 0
+
+    @property
+    def scored_completions_per_row(self) -> int:
+        """Completions of each row in such a pass, at most."""
+        return self.completions_per_row
 
     @property
     def keeps_reference(self) -> bool:
@@ -193,6 +203,11 @@ class MethodSpec(Section):
     def abstaining_allowed(self) -> tuple[str, ...]:
         """Names of the rewards that may abstain on most training questions."""
         return ()
+
+    def balance_warning(self, good: int, bad: int) -> str | None:
+        """A warning if the weights of good and bad completions do not fit their numbers; None without such weights."""
+        del good, bad
+        return None
 
     def limited_to(self, max_completion_length: int) -> "MethodSpec":
         """The method with shorter completions; unchanged where it samples none."""

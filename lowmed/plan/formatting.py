@@ -228,7 +228,7 @@ def _batch(result: Estimate) -> str:
     checkpointing = "on" if batch.gradient_checkpointing else "off"
     size = batch.per_device_train_batch_size
     passes = _count(rows // size, "pass")
-    unit = "pair" if result.workload.recipe.method.trains_on_pairs else "row"
+    unit = "pair" if result.workload.recipe.method.preferences == "pairs" else "row"
     return f"{_count(size, unit)} per forward pass, {passes} per step; gradient checkpointing {checkpointing}"
 
 

@@ -1,5 +1,7 @@
 """Peak memory of a run by phase and term, in bytes. docs/memory.md has the source of each constant."""
 
+from dataclasses import replace
+
 from lowmed.plan import training_memory
 from lowmed.plan.vision_memory import encoding, pixels
 from lowmed.plan.workload import Terms, Workload
@@ -25,8 +27,9 @@ def phases(workload: Workload) -> dict[str, Terms]:
         # TRL prepares the pixels of every completion. They are grouped by question only afterwards.
         images = {"pixels and features": pixels(workload, method.rows_per_step)}
         result["rollout"] = {**trained, **sampling, **images, **copy}
-        if method.scoring_passes:
-            result["scoring forward"] = {**trained, **training_memory.scoring(workload), **held}
+    reads_more = method.scored_completions_per_row > method.completions_per_row  # else it takes less than the backward
+    if method.scoring_passes and (method.completions_per_prompt or reads_more):
+        result["scoring forward"] = {**trained, **training_memory.scoring(replace(workload, scoring=True)), **held}
     result["backward"] = {**trained, **training_memory.backward(workload), **held}
     questions = workload.batch.eval_batch_size
     sampling = _sampling(workload, questions, questions, workload.recipe.eval.max_new_tokens)

@@ -156,5 +156,5 @@ def _around_the_question(recipe: Recipe) -> int:
 
 def _completion(recipe: Recipe, reference: int) -> int:
     method = recipe.method
-    # The completions of pairs are those of a probe, which end at the limit of an evaluation.
-    return method.max_sampled_tokens or (recipe.eval.max_new_tokens if method.trains_on_pairs else reference)
+    # The completions of a file are those of a probe, which end at the limit of an evaluation.
+    return method.max_sampled_tokens or (recipe.eval.max_new_tokens if method.preferences else reference)

@@ -1,7 +1,7 @@
 """Seconds of an optimizer step: arithmetic over estimated GPU speeds, scaled by dry runs if any exist."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from lowmed.plan import cards, vision_memory
@@ -129,13 +129,18 @@ def _train(workload: Workload, speed: Speed) -> float:
     """
     method, batch, model = workload.recipe.method, workload.batch, workload.model
     scoring = workload.scoring_passes / method.steps_per_batch
-    passes = (3 if batch.gradient_checkpointing else 2) + scoring
+    passes = 3 if batch.gradient_checkpointing else 2
     dequantized = model.text_linear * (NF4 + 2 * 2) if workload.recipe.model.load_in == "4bit" else 0.0
-    one = _pass(workload) / (speed.tflops * 1e12) + dequantized / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
+    read = dequantized / (speed.gb_per_s * 1e9 * BANDWIDTH_REACHED)
+    trained, scored = (
+        max(_pass(one) / (speed.tflops * 1e12) + read, _launches(workload, speed))
+        for one in (workload, replace(workload, scoring=True))
+    )
     forwards = method.rows_per_step / batch.per_device_train_batch_size
-    head = (3 + scoring) * 2 * _head(workload) * workload.lengths.completion * method.completions_per_row
-    rest = method.rows_per_step * head + _encoded_questions(workload, passes) * _vision(workload)
-    return forwards * passes * max(one, _launches(workload, speed)) + rest / (speed.tflops * 1e12)
+    through_head = 3 * method.completions_per_row + scoring * method.scored_completions_per_row
+    head = through_head * 2 * _head(workload) * workload.lengths.completion
+    rest = method.rows_per_step * head + _encoded_questions(workload, passes + scoring) * _vision(workload)
+    return forwards * (passes * trained + scoring * scored) + rest / (speed.tflops * 1e12)
 
 
 def _pass(workload: Workload) -> float:

@@ -32,12 +32,13 @@ def backward(workload: Workload) -> Terms:
 
 def scoring(workload: Workload) -> Terms:
     """Terms of a forward pass without gradients: for the KL term, and for rows that are trained on more than once."""
-    rows = workload.batch.per_device_train_batch_size
+    rows, method = workload.batch.per_device_train_batch_size, workload.recipe.method
+    questions = method.rows_per_step if method.completions_per_prompt else workload.questions_on_device
     layer = workload.tokens_per_forward * working_bytes_per_token(workload) + _attention(workload)
     return {
         "activations": layer + _mask_cells(workload),
         "logits": _logits(workload),
-        "pixels and features": pixels(workload, workload.recipe.method.rows_per_step + workload.shared_prompts),
+        "pixels and features": pixels(workload, questions + workload.shared_prompts),
         "image encoding": encoding(workload, rows),
     }
 

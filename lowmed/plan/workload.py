@@ -52,6 +52,7 @@ class Workload:
         value_bytes: bytes of a value: 2, or 4 where a CPU computes in 32 bits.
         vision: `cached` encodes each distinct image once, without gradients; `stock` is the code of transformers, which
             encodes the images of all rows in every pass.
+        scoring: whether the pass is one without gradients, which may read more completions of each row.
     """
 
     recipe: Recipe
@@ -60,6 +61,7 @@ class Workload:
     batch: Batch
     value_bytes: int = 2
     vision: VisionEncoding = "cached"
+    scoring: bool = False
 
     @property
     def on_cpu(self) -> bool:
@@ -86,7 +88,7 @@ class Workload:
     def keeps_pixels_in_main_memory(self) -> bool:
         """Whether pixels stay in main memory during training until their image is encoded."""
         method = self.recipe.method
-        return self.shares_prompts and bool(method.completions_per_prompt or method.trains_on_pairs)
+        return self.shares_prompts and bool(method.completions_per_prompt or method.preferences)
 
     @property
     def shared_prompts(self) -> int:
@@ -95,7 +97,7 @@ class Workload:
         Rows are in the order of their groups, but a pass may begin in the middle of a group.
         """
         method, rows = self.recipe.method, self.batch.per_device_train_batch_size
-        if method.trains_on_pairs and self.shares_prompts:
+        if method.preferences and self.shares_prompts:
             return rows * method.prompts_per_row
         group = method.completions_per_prompt
         if not group or not self.shares_prompts:
@@ -127,7 +129,7 @@ class Workload:
     def completions_per_forward(self) -> int:
         """Completions in one forward pass: those of its rows, and with mixed references one per prompt."""
         method = self.recipe.method
-        completions = self.batch.per_device_train_batch_size * method.completions_per_row
+        completions = self.batch.per_device_train_batch_size * self._completions_per_row
         return completions + (self.shared_prompts if method.mixes_references else 0)
 
     @property
@@ -136,5 +138,10 @@ class Workload:
         method = self.recipe.method
         if not method.completions_per_prompt:
             rows = self.batch.per_device_train_batch_size
-            return rows * (method.prompts_per_row if self.shares_prompts else method.completions_per_row)
+            return rows * (method.prompts_per_row if self.shares_prompts else self._completions_per_row)
         return method.prompts_per_step if self.shared_prompts else method.rows_per_step
+
+    @property
+    def _completions_per_row(self) -> int:
+        method = self.recipe.method
+        return method.scored_completions_per_row if self.scoring else method.completions_per_row

@@ -72,8 +72,15 @@ class DataSpec(Section):
         "`lowmed data pairs`; questions without a pair are skipped",
         json_schema_extra=counterpart("DPOTrainer: train_dataset"),
     )
+    unpaired: str | None = Field(
+        None,
+        description="labeled completions for `kto`: a table with the columns id, completion and label (true or false), "
+        "e.g. of `lowmed data pairs --unpaired`; questions without one are skipped",
+        json_schema_extra=counterpart("KTOTrainer: train_dataset"),
+    )
     allow_wrong_chosen: bool = Field(
-        False, description="allow pairs whose chosen completion has a wrong answer by the reader's rules"
+        False,
+        description="allow chosen completions, and ones labeled good, that have a wrong answer by the reader's rules",
     )
     modality: str | None = Field(None, description="train only on questions of this modality; null = all")
     task: Literal["questions", "extraction"] = Field(

@@ -115,6 +115,7 @@ def portable_recipe(recipe: "Recipe") -> "Recipe":
                 update={
                     "difficulty": data.difficulty and portable_path(data.difficulty),
                     "pairs": data.pairs and portable_path(data.pairs),
+                    "unpaired": data.unpaired and portable_path(data.unpaired),
                 }
             ),
             "lora": lora.model_copy(update={"start": lora.start and portable_path(lora.start)}),

@@ -123,16 +123,16 @@ class Recipe(Section):
         """Whether `method.max_steps` was set, or derived from `method.epochs`, which its provenance then states."""
         return self.method.epochs is None or self.provenance.get(STEPS, "").startswith(DERIVED)
 
-    def with_steps_for(self, questions: int) -> "Recipe":
+    def with_steps_for(self, drawn: int) -> "Recipe":
         """The recipe with `max_steps` derived from `epochs`; unchanged without `epochs`.
 
         Args:
-            questions: the number of training questions.
+            drawn: what an epoch draws: the number of training questions, or of their labeled completions.
         """
         if self.method.epochs is None:
             return self
-        method = self.method.model_copy(update={"max_steps": self.method.steps_for(questions)})
-        source = f"{DERIVED}={method.epochs:g} passes over {questions:,} questions"
+        method = self.method.model_copy(update={"max_steps": self.method.steps_for(drawn)})
+        source = f"{DERIVED}={method.epochs:g} passes over {drawn:,} {method.drawn_unit}"
         return self.model_copy(update={"method": method, "provenance": self.provenance | {STEPS: source}})
 
     @model_validator(mode="after")
@@ -152,11 +152,17 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _pairs_fit_the_method(self) -> "Recipe":
-        if self.data.pairs is not None and not self.method.trains_on_pairs:
-            raise ValueError(f"data.pairs: the method {self.method.kind} trains on no pairs; use dpo, or remove it")
-        if self.method.trains_on_pairs and self.data.sample_keys:
-            raise ValueError("data.sample_keys changes the question of each row, and the pairs answer the stored one")
+    def _completions_fit_the_method(self) -> "Recipe":
+        kind, trained = self.method.kind, self.method.preferences
+        if self.data.pairs is not None and trained != "pairs":
+            raise ValueError(f"data.pairs: the method {kind} trains on no pairs; use dpo, or remove it")
+        if self.data.unpaired is not None and trained != "unpaired":
+            raise ValueError(
+                f"data.unpaired: the method {kind} trains on no labeled completions; use kto, or remove it"
+            )
+        if trained and self.data.sample_keys:
+            what = "pairs" if trained == "pairs" else "labeled completions"
+            raise ValueError(f"data.sample_keys changes the question of each row, and the {what} answer the stored one")
         return self
 
     @property

@@ -29,7 +29,7 @@ FIGURES = {
 }
 TASK_FIGURES = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
 NOT_DEFINED = "not defined"  # a denominator is 0
-CELLS_SHOWN, TASKS_SHOWN, CLASS_CHARACTERS = 12, 5, 24  # in the terminal; the rest is in the JSON and on the page
+CELLS_SHOWN, TASKS_SHOWN, CLASS_CHARACTERS = 20, 5, 24  # in the terminal; the rest is in the JSON and on the page
 NOTES = (
     "yes/no: yes is the positive answer. An unread answer counts as the wrong one: missed if the gold answer is yes,",
     "a false positive if it is no. PPV and NPV hold only for this prevalence, the share of the gold answer yes.",
@@ -77,20 +77,35 @@ def _add_block(
         table.add_row(f"[bold]{escape(prefix)}yes/no[/bold], {size}", *heads)
         _add_figures(table, FIGURES, tests, change.yes_no if change else None)
         table.add_row("  gold yes; no: yes, no, unread", *map(_counts, tests))
-    for column, by_value in results[0].yes_no_by.items():
-        if column in ("modality", "topic") or len(by_value) > CELLS_SHOWN:  # the strata are the user's choice
-            continue
-        for value, test in by_value.items():
-            label = f"{column} {value}, n={test.questions}, prevalence {test.prevalence:.3f}{FEW if test.few else ''}"
-            table.add_row(f"  {escape(label)}")
-            names = {name: f"  {FIGURES[name]}" for name in ("sensitivity", "specificity")}
-            _add_figures(table, names, [result.yes_no_by[column][value] for result in results], None)
+    _add_columns(table, results)
     for at, task in enumerate(results[0].tasks[:TASKS_SHOWN]):
         label = f"{task_label(task.classes)}, n={task.questions}{FEW if task.few else ''}"
         table.add_row(f"[bold]{escape(prefix)}[/bold]{escape(label)}", *heads)
         _add_figures(
             table, TASK_FIGURES, [result.tasks[at] for result in results], change.tasks[at] if change else None
         )
+
+
+def _add_columns(table: Table, results: Sequence[Classification]) -> None:
+    """Sensitivity and specificity by topic and by each column of the user's choice, such as the finding.
+
+    Intervals are shown for one system; those of several are in the JSON and on the page.
+    """
+    for column, by_value in results[0].yes_no_by.items():
+        if column == "modality" or len(by_value) > CELLS_SHOWN:
+            continue
+        several = len(results) > 1
+        table.add_row(f"  by {escape(column)}: sensitivity, specificity")
+        for value, test in by_value.items():
+            label = f"{value}, n={test.questions}, prevalence {test.prevalence:.3f}{FEW if test.few else ''}"
+            tests = [result.yes_no_by[column][value] for result in results]
+            cells = [_values(one) if several else _pair(one, ("sensitivity", "specificity")) for one in tests]
+            table.add_row(f"    {escape(label)}", *cells)
+
+
+def _values(test: YesNoMetrics) -> str:
+    figures = (test.sensitivity, test.specificity)
+    return ", ".join(f"{figure.value:.3f}" if figure else NOT_DEFINED for figure in figures)
 
 
 def _add_figures(

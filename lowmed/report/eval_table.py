@@ -143,8 +143,8 @@ def training(run: Run) -> dict[str, str]:
     record, rows = run.record, run.rows("metrics.jsonl")
     result = {}
     shown = {"reward": "reward", "loss": "loss"}
-    if run.recipe.method.trains_on_pairs:
-        shown = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "pairs right"}
+    if run.recipe.method.preferences:
+        shown = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "pairs right", "kl": "z0"}
     for name, label in shown.items():
         values = [row[name] for row in rows if name in row]
         if values:

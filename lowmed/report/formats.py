@@ -26,6 +26,7 @@ FILES: dict[str, type] = {
     "evals/SOURCE/judge_usage.jsonl in a run, one line a command": evaluation.TimedJudgeUsage,
     "evals/SOURCE/report.json in a run, and `lowmed eval --json`": evaluation.EvalReport,
     "probes/SOURCE/probe.json in a run, and `lowmed probe --json`": evaluation.ProbeReport,
+    "vision.json of `lowmed probe --vision --out`, and `lowmed probe --vision --json`": evaluation.VisionProbe,
     "distil.json in a folder of `lowmed data distil`, and `lowmed data distil --json`": DistilRecord,
     "bridge.json in the directory of a bridge": evaluation.BridgeRecord,
     "`lowmed compare --json`": evaluation.Comparison,

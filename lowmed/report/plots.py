@@ -21,6 +21,7 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
     "Zero-variance groups, clipped completions (share)": ("zero_spread_groups", "clipped"),
     "Completion length (tokens)": ("tokens",),
     "Entropy": ("entropy",),
+    "Reward of good and bad completions": ("rewards/chosen", "rewards/rejected"),
     "KL to the initial policy": ("kl",),
     "Canaries": ("canary/",),
     "Adapter norm": ("adapter_norm",),

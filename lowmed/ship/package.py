@@ -172,7 +172,9 @@ def public_recipe(recipe: Recipe, kind: PackageKind) -> Recipe:
     portable = portable_recipe(recipe)
     return portable.model_copy(
         update={
-            "data": portable.data.with_paths(lambda _: None).model_copy(update={"difficulty": None, "pairs": None}),
+            "data": portable.data.with_paths(lambda _: None).model_copy(
+                update={"difficulty": None, "pairs": None, "unpaired": None}
+            ),
             "lora": portable.lora.model_copy(update={"start": None}),
             "model": portable.model.model_copy(update={"load_in": "16bit"} if kind == "merged" else {}),
             "judge": JudgeSpec(),

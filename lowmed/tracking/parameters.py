@@ -10,7 +10,15 @@ from lowmed import __version__
 from lowmed.run import Run
 
 # Local paths and addresses. Anything else that looks like a path is replaced too.
-PRIVATE_KEYS = ("data.path", "data.difficulty", "data.pairs", "lora.start", "judge.url", "judge.calibration")
+PRIVATE_KEYS = (
+    "data.path",
+    "data.difficulty",
+    "data.pairs",
+    "data.unpaired",
+    "lora.start",
+    "judge.url",
+    "judge.calibration",
+)
 LOCAL = "(local)"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -17,6 +17,7 @@ from lowmed.data.load import load
 from lowmed.data.sources import KNOWN
 
 POLICY = PixelPolicy(64)
+pytestmark = pytest.mark.xdist_group("audit")  # one process prepares the data
 Document = dict[str, Any]
 
 

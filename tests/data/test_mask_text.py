@@ -21,6 +21,7 @@ from lowmed.data.ingest.image_store import ImageStoreSettings
 from lowmed.errors import SetupError
 
 pytest.importorskip("rapidocr")
+pytestmark = pytest.mark.xdist_group("detector")  # one process loads it
 REAL = SHARED / "data" / "vqa-rad" / "images"
 MASKING = ImageStoreSettings(PixelPolicy(256), salt=SALT, mask_text=True)
 SIZE = (480, 400)

@@ -73,3 +73,23 @@ def test_the_digest_of_data_without_numbers_does_not_depend_on_the_number_fields
 def test_several_numbers_and_ranges_are_no_answer(completion: str) -> None:
     sample = Sample("1", "GFR?", "83.072", "number", "g", "s", unit="mL/min", lower="78.9", upper="87.2")
     assert grade(read(completion, sample), sample).outcome == "unread"
+
+
+def test_a_tolerance_becomes_limits_and_one_that_does_not_fit_rejects_its_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "question,answer,unit,tolerance\n"
+        "How long is it?,12,mm,2 mm\n"
+        "Which angle?,30°,,10%\n"
+        "Which fraction?,35 %,,2 mm\n"
+        "Which side?,left,,5%\n"
+        "How many lesions?,4,,\n"
+    )
+    arguments = ["data", "prepare", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--max-rejected", "0.5"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    length, angle, count = load(str(tmp_path / "out")).samples
+    assert (length.kind, length.lower, length.upper, angle.lower, count.kind) == ("number", "10", "14", "27.00", "open")
+    assert grade(read("<answer>1.35 cm</answer>", length), length).outcome == "correct"
+    assert grade(read("<answer>15 mm</answer>", length), length).outcome == "incorrect"
+    shown = " ".join(result.output.split())
+    assert "the tolerance is in mm and the answer in % (first: t.csv:4)" in shown
+    assert "`left` is not one number, so it has no tolerance of `5%` (first: t.csv:5)" in shown

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lowmed.data.pairs import Pair, PairSelection, digest, read_pairs, select_pairs
+from lowmed.data.pairs import Pair, read_pairs, select_pairs
+from lowmed.data.preference_table import PreferenceSelection, digest
 from lowmed.errors import DataError, RecipeError
 from lowmed.nano import phantom
 from lowmed.recipe import DataSpec
@@ -33,14 +34,14 @@ def written(folder: Path, rows: Sequence[Mapping[str, Any] | str]) -> DataSpec:
     return DataSpec(source="phantom", pairs=str(file))
 
 
-def select(spec: DataSpec) -> PairSelection:
+def select(spec: DataSpec) -> PreferenceSelection[Pair]:
     return select_pairs(TRAIN, SAMPLES, HELD_OUT, spec)
 
 
 def test_only_questions_with_pairs_are_trained_on(tmp_path: Path) -> None:
     selection = select(written(tmp_path, [row(3), row(1), {**row(3), "rejected": "<answer>nothing</answer>"}]))
     assert selection.kept == (SAMPLES[1], SAMPLES[3])
-    assert selection.pairs[SAMPLES[3].id] == (Pair(right(3), WRONG), Pair(right(3), "<answer>nothing</answer>"))
+    assert selection.of_sample[SAMPLES[3].id] == (Pair(right(3), WRONG), Pair(right(3), "<answer>nothing</answer>"))
     assert selection.lines == (f"3 pairs of 2 questions from {tmp_path / 'pairs.jsonl'}; 6 questions without",)
 
 
@@ -61,7 +62,7 @@ def test_a_csv_table_has_the_same_pairs(tmp_path: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     written(tmp_path, rows)
-    pairs = [[(one.id, one.pair) for one in read_pairs(tmp_path / f"pairs.{suffix}")] for suffix in ("csv", "jsonl")]
+    pairs = [[(one.id, one.content) for one in read_pairs(tmp_path / f"pairs.{suffix}")] for suffix in ("csv", "jsonl")]
     assert pairs[0] == pairs[1]
 
 

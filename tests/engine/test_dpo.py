@@ -8,6 +8,19 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from preference_trainers import (
+    BETA,
+    FAMILY,
+    QUESTIONS,
+    batch,
+    gradient,
+    image_of,
+    move,
+    naive_log_probs,
+    nano_with_adapter,
+    require_equal,
+    restored,
+)
 from torch.nn.functional import logsigmoid
 from trl import DPOTrainer
 
@@ -15,37 +28,20 @@ from lowmed import prompt
 from lowmed.data.image.policy import prepare
 from lowmed.data.pairs import Pair
 from lowmed.data.split import DataSplit
-from lowmed.engine import chat, device, dpo, load, patches, preference_rows, training_data
+from lowmed.engine import chat, completion_batch, dpo, load, preference_rows, training_data
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.prefix import sampling
 from lowmed.evaluation import controls
 from lowmed.nano import phantom
 from lowmed.plan.workload import Batch
-from lowmed.recipe import LoraSpec, ModelSpec
+from lowmed.recipe import LoraSpec
 from lowmed.recipe.io import load_recipe
 from lowmed.sample import Sample, without_images
-
-MODEL = ModelSpec(name="nano", load_in="16bit")
-FAMILY = prompt.family("reasoning")
-QUESTIONS = 3
-BETA = 0.3
 
 
 @pytest.fixture(scope="module")
 def nano() -> load.Loaded:
-    """nano in 32 bits with a random adapter."""
-    base = load.load_base(MODEL, device.find_device(MODEL))
-    torch.manual_seed(3)
-    loaded = load.with_trainable_adapter(base, LoraSpec(), "nano")
-    patches.use_torch_log_probs()
-    move(loaded.model)
-    return loaded
-
-
-def move(model: Any) -> None:
-    for name, weight in model.named_parameters():
-        if "lora_B.default" in name:
-            weight.data.add_(torch.randn_like(weight) * 0.02)
+    return nano_with_adapter()
 
 
 def split_of(samples: tuple[Any, ...]) -> DataSplit:
@@ -100,30 +96,8 @@ def trainers(nano: load.Loaded, tmp_path: Path) -> Iterator[Builder]:
         nano.model.train()
         return ours, stock, split
 
-    before = {name: weight.detach().clone() for name, weight in nano.model.named_parameters() if weight.requires_grad}
-    yield build
-    if "ref" in nano.model.peft_config:
-        nano.model.delete_adapter("ref")
-    for name, weight in nano.model.named_parameters():
-        if name in before:
-            weight.data.copy_(before[name])
-
-
-def batch(trainer: Any) -> Any:
-    return trainer.data_collator([trainer.train_dataset[number] for number in range(QUESTIONS)])
-
-
-def gradient(model: Any, loss: torch.Tensor) -> torch.Tensor:
-    model.zero_grad()
-    torch.autograd.backward(loss)
-    return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
-
-
-def require_equal(ours: tuple[torch.Tensor, torch.Tensor], expected: tuple[torch.Tensor, torch.Tensor]) -> None:
-    (loss, slope), (expected_loss, expected_slope) = ours, expected
-    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
-    assert expected_slope.norm() > 1e-3
-    assert (slope - expected_slope).norm() < 1e-4 * expected_slope.norm()
+    with restored(nano.model):
+        yield build
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -168,20 +142,6 @@ def test_every_distinct_image_is_encoded_once(nano: load.Loaded, trainers: Build
     shown = {row.sample.images for row in ours.data_collator.rows}
     shown |= {row.sample.images for row in ours.data_collator.altered.rows if row}
     assert nano.vision_cache.encoded - before == len(shown)
-
-
-def naive_log_probs(nano: load.Loaded, sample: Any, image: Any, completion: str) -> torch.Tensor:
-    """Log-probability of each token of a completion, by a forward pass of transformers over this row alone."""
-    text = chat.render(nano.processor, FAMILY, sample) + completion + chat.turn_end(nano.tokenizer)
-    count = len(nano.tokenizer(completion + chat.turn_end(nano.tokenizer), add_special_tokens=False)["input_ids"])
-    inputs = nano.processor(text=[text], images=[image] if image else None, return_tensors="pt")
-    logits = nano.model(**inputs).logits[0, :-1].log_softmax(-1)
-    log_probs: torch.Tensor = logits.gather(-1, inputs["input_ids"][0, 1:, None])[-count:, 0]
-    return log_probs
-
-
-def image_of(nano: load.Loaded, sample: Any) -> Any:
-    return prepare(phantom.open_image(sample.images[0]), nano.policy)
 
 
 def altered_question(nano: load.Loaded, control: str, sample: Sample, split: DataSplit) -> tuple[Sample, Any]:
@@ -269,5 +229,5 @@ def test_a_question_with_several_pairs_uses_the_next_one_each_time() -> None:
     samples = tuple(phantom.samples("train", 2))
     pairs = {samples[0].id: (Pair("a", "b"), Pair("c", "d")), samples[1].id: (Pair("e", "f"),)}
     rows = [training_data.TrainingRow(samples[number], 0) for number in (0, 1, 0, 0, 1)]
-    chosen = [pair.chosen for pair in preference_rows.pair_of_row(rows, pairs)]
+    chosen = [pair.chosen for pair in completion_batch.of_each_row(rows, pairs)]
     assert chosen == ["a", "e", "c", "a", "e"]

@@ -1,14 +1,11 @@
 """Sampling with one cache for each prompt gives the tokens of transformers' `generate`, with less work."""
 
-import ctypes
-import gc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from conftest import SHARED
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
@@ -26,7 +23,6 @@ from lowmed.sample import Sample
 
 FAMILY = prompt.family("reasoning")
 MODEL = ModelSpec(name="nano")
-SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
 PROMPT_OF_ROW = [0, 0, 0, 1, 2, 2, 3, 3, 0]
 
 
@@ -194,20 +190,3 @@ def test_distinct_keys_keep_the_order_of_first_occurrence() -> None:
 def test_a_completion_ends_at_its_first_end_token() -> None:
     assert prefill.truncate_at_end([5, 6, 9, 7, 9], [9, 8]) == [5, 6, 9]
     assert prefill.truncate_at_end([5, 6], [9]) == [5, 6]
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("large")  # 11 GiB: never two at the same time
-@pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
-def test_the_full_size_samples_the_tokens_of_generate() -> None:
-    spec = ModelSpec(name=str(SKELETON), weights="random", max_image_tokens=64)
-    torch.manual_seed(0)
-    loaded = load.load_base(spec, device.find_device(spec))
-    sampling = _sampling(loaded, 3, 1.0)
-    torch.manual_seed(7)
-    expected = _stock(loaded, [0, 0, 2], sampling)
-    torch.manual_seed(7)
-    assert _ours(loaded, [0, 0, 2], sampling) == expected
-    del loaded  # the next test on this worker is as large
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)

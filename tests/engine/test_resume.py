@@ -38,12 +38,12 @@ SMALL = {
         ),  # TRL keeps a copy of the starting adapter
     ],
     "replaced groups and references": [
-        *("--recipe", "rarl", "method.num_generations=2", "method.prompts_per_step=4"),
+        *("--recipe", "rarl", "method.num_generations=2", "method.prompts_per_step=3"),
         *("method.max_completion_length=48", "method.dynamic_sampling=2", "method.mix.kind=luffy", "method.top_p=0.98"),
     ],
     "sft": ["--recipe", "rarl-sft", "method.prompts_per_step=4"],
 }
-SHORT = ["--nano", "method.max_steps=6", "method.save_steps=2"]
+SHORT = ["--nano", "method.max_steps=4", "method.save_steps=2"]
 LONGER = ["--nano", "method.max_steps=40", "method.save_steps=20"]
 
 

@@ -106,7 +106,7 @@ def test_different_answer_rules_are_rejected(tmp_path: Path) -> None:
     for name in ("a", "b"):
         evaluated(tmp_path / name, division(TEST), perfect, controls=0)
     report(tmp_path / "a").model_copy(update={"rules": 0}).write(tmp_path / "a" / "report.json")
-    with pytest.raises(RunError, match="rules 0 and 2"):
+    with pytest.raises(RunError, match="rules 0 and 3"):
         _both(tmp_path / "a", tmp_path / "b")
 
 

@@ -48,6 +48,23 @@ def test_the_image_term_and_the_reference_cost_time_and_memory() -> None:
     assert len(set(seconds)) == 3
 
 
+def test_kto_reads_one_completion_with_gradients_and_two_without() -> None:
+    planned = workload(load_recipe("kto"))
+    scoring = replace(planned, scoring=True)
+    assert (planned.shared_prompts, planned.completions_per_forward) == (4, 4)
+    assert (scoring.shared_prompts, scoring.completions_per_forward) == (4, 8)
+    terms = memory.phases(planned)
+    assert terms["scoring forward"]["logits"] >= terms["backward"]["logits"]
+    assert "reference adapter" not in terms["backward"]
+    assert memory.phases(workload(load_recipe("kto", ["lora.start=run"])))["backward"]["reference adapter"] > 0
+    pair, one = (speed._train(workload(load_recipe(name)), TYPICAL) for name in ("dpo", "kto"))
+    plain = speed._train(workload(load_recipe("kto"), rows=8), TYPICAL)
+    assert one < 2 * pair
+    assert plain < one
+    other = workload(load_recipe("kto", ["model.name=google/medgemma-4b-it"]))
+    assert replace(other, scoring=True).tokens_per_forward == 2 * other.tokens_per_forward == 8 * other.lengths.row
+
+
 def test_the_batch_divides_the_pairs_of_a_step() -> None:
     recipe = load_recipe("mdpo")
     model = read_architecture(recipe.model)

@@ -33,6 +33,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "unit": ("unit", "units", "answer_unit"),
     "lower": ("lower", "lower_limit", "lower_bound", "min_answer"),
     "upper": ("upper", "upper_limit", "upper_bound", "max_answer"),
+    "tolerance": ("tolerance",),
     "strata": ("strata",),
     "history": ("history",),
 }  # fmt: skip

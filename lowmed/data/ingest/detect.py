@@ -11,9 +11,10 @@ from lowmed.data.image.files import SUFFIXES as IMAGE_SUFFIXES
 from lowmed.data.ingest import cells, columns, table_files, tables
 from lowmed.data.ingest.boxes import BoxUnit
 from lowmed.data.ingest.conversations import TurnsKept
+from lowmed.data.ingest.label_columns import FIELDS, LabelColumns
 from lowmed.data.ingest.raw_sample import Entry, ImageFile, ImageRoot, RawSample, Rejection, RowLocation, read_rows
 from lowmed.data.ingest.read_row import RowReader
-from lowmed.errors import DataError
+from lowmed.errors import DataError, RecipeError
 
 SourceFormat = Literal["table", "classes", "dicom"]
 Language = Literal["en", "zh", "both"]
@@ -39,6 +40,8 @@ class ImportOptions:
         turns: the turns of a conversation that become questions.
         encoding: of a table in a text file; None to recognize UTF-8 and UTF-16.
         boxes: unit of the boxes in questions and answers; None if there are none.
+        labels: the columns of a table that hold one finding each; None if its rows are questions.
+        group_pattern: regular expression of the patient in an image's path, for a table without such a column.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +53,8 @@ class ImportOptions:
     turns: TurnsKept = "all"
     encoding: str | None = None
     boxes: BoxUnit | None = None
+    labels: LabelColumns | None = None
+    group_pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,11 @@ def open_source(path: Path, options: ImportOptions) -> RowStream:
     source_format = options.format or _recognize(path)
     if source_format == "table":
         return _tables_in(path, options)
+    if options.labels or options.group_pattern:
+        flag = "--labels" if options.labels else "--group-pattern"
+        raise RecipeError(
+            f"{flag} is for a table, and this is a folder of images", flag, "remove it, or name the table"
+        )
     return _class_folders(path, options) if source_format == "classes" else _dicom_files(path)
 
 
@@ -112,10 +122,25 @@ def stream_rows(
     if first and all(isinstance(row, str) for _, row in first):
         location, reason = first[0]
         raise DataError(f"no row can be read: {reason}", str(location), "correct the table, or export it again")
-    mapped = columns.map_columns(tables.column_names(first), _with_history(options.columns, first))
-    reader = RowReader(mapped, root, source, split, image_optional=options.image_optional, boxes=options.boxes)
-    entries = _convert(chain(first, lines), reader)
-    return RowStream(entries, f"columns  {mapped.describe()}", count)
+    names, mapping = tables.column_names(first), _with_history(options.columns, first)
+    if options.labels:
+        options.labels.require_usable(names)
+        names, mapping = [*names, *FIELDS.values()], options.labels.mapping(mapping)
+    mapped = columns.map_columns(names, mapping)
+    reader = RowReader(
+        mapped,
+        root,
+        source,
+        split,
+        image_optional=options.image_optional,
+        boxes=options.boxes,
+        group_pattern=options.group_pattern,
+    )
+    rows: Iterator[tables.Line] = chain(first, lines)
+    if options.labels:
+        rows = options.labels.expand(rows, mapped.by_field.get("id", ""))
+        count *= len(options.labels.columns)
+    return RowStream(_convert(rows, reader), f"columns  {mapped.describe()}", count)
 
 
 def _with_history(mapping: Mapping[str, str], lines: Sequence[tables.Line]) -> Mapping[str, str]:

@@ -1,9 +1,11 @@
 """Convert a row of a table to a raw sample: the one reader behind every container and every form of a record."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lowmed.answer import limits
 from lowmed.data.ingest import cells, golds, placeholders
 from lowmed.data.ingest.boxes import BoxUnit
 from lowmed.data.ingest.columns import SPLITS, Columns, row_strata
@@ -12,6 +14,7 @@ from lowmed.data.ingest.golds import chosen_option
 from lowmed.data.ingest.image_cells import ImageReader
 from lowmed.data.ingest.listed_options import ListedOptions, listed_options, one_line, read_listed
 from lowmed.data.ingest.raw_sample import ImageRoot, ImageSource, RawSample, RowLocation
+from lowmed.errors import RecipeError
 from lowmed.sample import PLACEHOLDER, Turns
 
 INSTRUCTION_CUT = "an instruction how to answer was removed from the question"
@@ -29,6 +32,7 @@ class RowReader:
         *,
         image_optional: bool = False,
         boxes: BoxUnit | None = None,
+        group_pattern: str | None = None,
     ) -> None:
         """Set up the reader.
 
@@ -39,8 +43,13 @@ class RowReader:
             split: the split of a row that names none.
             image_optional: whether a row with an empty image cell is a question without an image.
             boxes: unit of the boxes in questions and answers.
+            group_pattern: regular expression of the patient in an image's path; its first group, if it has one.
+
+        Raises:
+            RecipeError: it is not a regular expression, or the table has a column of patients.
         """
         self.boxes = boxes
+        self.group_pattern = _compiled(group_pattern, columns) if group_pattern else None
         self.columns, self.source, self.split, self.image_optional = columns, source, split, image_optional
         self.images = ImageReader(root)
 
@@ -63,16 +72,21 @@ class RowReader:
         read = _read_texts(row, cell, self.columns, question, label)
         split_name = cells.plain(cell.get("split"))
         lower, upper = cells.text(cell.get("lower")), cells.text(cell.get("upper"))
+        unit, tolerance = cells.text(cell.get("unit")), cells.text(cell.get("tolerance"))
+        if tolerance:
+            if lower or upper:
+                raise ValueError("it has limits and a tolerance; leave one of them out")
+            lower, upper = limits(read.answer, unit, tolerance)
         return replace(
             read,
             kind=cells.kind(label or ("number" if lower and upper else ""), read.answer, read.options),
             images=tuple(images),
             split=SPLITS.get(split_name.casefold(), split_name) or self.split,
             id=row_id,
-            group=cells.plain(cell.get("group")),
+            group=self._group(cell),
             modality=cells.plain(cell.get("modality")),
             topic=cells.plain(cell.get("topic")),
-            unit=cells.text(cell.get("unit")),
+            unit=unit,
             lower=lower,
             upper=upper,
             strata=row_strata(row, self.columns.by_field.get("strata", "")),
@@ -82,6 +96,14 @@ class RowReader:
             conversation=row.conversation if isinstance(row, Turn) else "",
             notes=(*read.notes, *(row.notes if isinstance(row, Turn) else ())),
         )
+
+    def _group(self, cell: Mapping[str, Any]) -> str:
+        if self.group_pattern is None:
+            return cells.plain(cell.get("group"))
+        match = self.group_pattern.search(str(cell.get("image") or ""))
+        if match is None:
+            raise ValueError("the path of its image does not match --group-pattern")
+        return match[1] if self.group_pattern.groups and match[1] else match[0]
 
     def _place(
         self, row: Mapping[str, Any], cell: Mapping[str, Any], images: list[ImageSource]
@@ -106,6 +128,20 @@ class RowReader:
         *earlier, question = placeholders.images_first(placed)
         answers = (assistant for _, assistant in history)
         return tuple(zip(map(one_line, earlier), answers, strict=True)), question, images
+
+
+def _compiled(pattern: str, columns: Columns) -> re.Pattern[str]:
+    if "group" in columns.by_field:
+        column = columns.by_field["group"]
+        raise RecipeError(
+            f"the table has patients in its column `{column}`", "--group-pattern", "remove it, or state --map group="
+        )
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise RecipeError(
+            f"not a regular expression: {error}", f"--group-pattern {pattern}", "write e.g. 'patient[0-9]+'"
+        ) from None
 
 
 def _read_texts(

@@ -61,6 +61,7 @@ from lowmed.evaluation.records.stored import (
     StoredVerdict,
     TimedJudgeUsage,
 )
+from lowmed.evaluation.records.vision import VisionProbe, VisionTarget
 
 __all__ = [
     "Accuracy",
@@ -122,6 +123,8 @@ __all__ = [
     "TierShare",
     "TimedJudgeUsage",
     "TrainingStage",
+    "VisionProbe",
+    "VisionTarget",
     "YesNoDifference",
     "YesNoMetrics",
 ]
