@@ -22,6 +22,7 @@ def evaluate(
     controls: int = 200,
     contrastive: bool = False,
     samples: int = 0,
+    probabilities: bool = False,
     endpoint: str | None = None,
     model: str | None = None,
     judge_url: str | None = None,
@@ -46,6 +47,7 @@ def evaluate(
         controls: number of questions repeated under controls; 0 for none.
         contrastive: decode these questions contrastively too, as one more control.
         samples: sampled completions per question, for Pass@K and maj@K; 0 for none.
+        probabilities: also measure the probability of each option of yes/no and choice questions.
         endpoint: URL of an OpenAI-compatible API that serves the model.
         model: the endpoint's name for its model.
         judge_url: URL of a judge for open answers.
@@ -87,6 +89,13 @@ def evaluate(
             "--contrastive and --controls 0",
             "use a larger --controls",
         )
+    if probabilities and (endpoint or rescore):
+        option = "--endpoint" if endpoint else "--rescore"
+        raise RecipeError(
+            "the probabilities of options need the model on this machine",
+            f"--probabilities and {option}",
+            f"leave {option} or --probabilities out; stored probabilities are shown without the option",
+        )
     if judge_url and judge_model:
         Judge(judge_url, judge_model)  # reports an invalid URL before any completion is generated
     name = None if target is None else fspath(target)
@@ -105,6 +114,7 @@ def evaluate(
             controls=controls,
             contrastive=contrastive,
             samples=samples,
+            probabilities=probabilities,
             url=endpoint,
             rescore=rescore,
             progress=progress,

@@ -25,6 +25,9 @@ Contrastive = Annotated[
 Samples = Annotated[
     int, typer.Option("--samples", min=0, max=64, help="Completions sampled per question: Pass@K, maj@K.")
 ]
+Probabilities = Annotated[
+    bool, typer.Option("--probabilities", help="Measure the probability of each option: AUROC, calibration.")
+]
 Rescore = Annotated[bool, typer.Option("--rescore", help="Score stored completions again; loads no model.")]
 AllowChangedData = Annotated[
     bool,
@@ -50,6 +53,7 @@ def evaluate(
     controls: Controls = 200,
     contrastive: Contrastive = False,
     samples: Samples = 0,
+    probabilities: Probabilities = False,
     rescore: Rescore = False,
     allow_changed_data: AllowChangedData = False,
     endpoint: Endpoint = None,
@@ -85,6 +89,7 @@ def evaluate(
         controls=controls,
         contrastive=contrastive,
         samples=samples,
+        probabilities=probabilities,
         endpoint=endpoint,
         model=model,
         judge_url=judge_url,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lowmed import prompt
 from lowmed.data.split import DataSplit
@@ -10,6 +11,7 @@ from lowmed.evaluation import difficulty, endpoint, results_folder, runner
 from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
 from lowmed.evaluation.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
 from lowmed.evaluation.metrics import scored
+from lowmed.evaluation.probabilities import options_of
 from lowmed.evaluation.probe import SUPPORT
 from lowmed.evaluation.probe import probe as probe_metrics
 from lowmed.evaluation.records import EvalReport, ProbeReport
@@ -19,6 +21,9 @@ from lowmed.plan.architecture import pixel_policy
 from lowmed.progress import Progress
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
+
+if TYPE_CHECKING:
+    from lowmed.engine.load import Loaded
 
 SEED = 0  # of sampled completions
 PROBE_FILE = "probe.json"
@@ -33,6 +38,7 @@ def evaluate(
     controls: int,
     contrastive: bool,
     samples: int,
+    probabilities: bool,
     url: str | None,
     rescore: bool,
     progress: Progress,
@@ -47,6 +53,7 @@ def evaluate(
         controls: number of questions repeated under controls.
         contrastive: decode these questions contrastively too.
         samples: sampled completions per question.
+        probabilities: also measure the probability of each option of yes/no and choice questions.
         url: URL of the endpoint that serves the model, if any.
         rescore: generate nothing; only score again.
         progress: shows progress.
@@ -78,6 +85,8 @@ def evaluate(
                 runner.run_conditions(
                     folder, system, conditions, load_answerer, train=data_split.train, advance=advance
                 )
+            if probabilities:
+                _store_probabilities(folder, system, target, adapter, data_split, progress)
     return write_report(folder)
 
 
@@ -151,11 +160,7 @@ def answerer(
     Raises:
         LowmedError: a problem with the machine or the model.
     """
-    from lowmed.engine import device, load
-
-    loaded = load.load_base(model, device.find_device(model))
-    if adapter:
-        loaded = load.with_adapter(loaded, adapter)
+    loaded = _load(model, adapter)
     import torch
 
     from lowmed.engine.generate import complete
@@ -182,6 +187,39 @@ def answerer(
         )
 
     return answer
+
+
+def _store_probabilities(
+    folder: Path, system: str, target: EvalTarget, adapter: Path | None, data_split: DataSplit, progress: Progress
+) -> None:
+    """Measure the probabilities that are not stored yet, and store each question at once."""
+    rows = [row for row in scored(results_folder.read_rows(folder / f"{system}.jsonl")) if options_of(row)]
+    stored = {(line["split"], line["id"]) for line in results_folder.read_probabilities(folder, system)}
+    missing = [row for row in rows if (row["split"], row["id"]) not in stored]
+    if not missing:
+        return
+    loaded = _load(target.model, adapter)
+    from lowmed.engine import patches
+    from lowmed.engine.option_probabilities import option_probabilities
+
+    if loaded.device.type == "cpu":
+        patches.use_torch_log_probs()
+    file = results_folder.probabilities_file(folder, system)
+    with progress(f"probabilities {system}", len(rows), len(rows) - len(missing)) as advance:
+        for split, samples in data_split.held_out.items():
+            by_id = {sample.id: sample for sample in samples}
+            part = [row for row in missing if row["split"] == split]
+            for line in option_probabilities(loaded, target.family, part, by_id, data_split.open_image):
+                results_folder.append_rows(file, [line])
+                stored.add((split, line["id"]))
+                advance(len(stored), split)
+
+
+def _load(model: ModelSpec, adapter: Path | None) -> "Loaded":
+    from lowmed.engine import device, load
+
+    loaded = load.load_base(model, device.find_device(model))
+    return load.with_adapter(loaded, adapter) if adapter else loaded
 
 
 def _load_answerer(target: EvalTarget, adapter: Path | None, url: str | None) -> Answerer:

@@ -163,7 +163,7 @@ def before_training(prepare: Callable[[Any], None]) -> Iterator[None]:
 
 
 def use_torch_log_probs() -> None:
-    """Replace TRL's Triton kernel for log-probabilities by plain torch; called by `train` where there is no GPU.
+    """Replace TRL's Triton kernel for log-probabilities by plain torch; called by `train` and `eval` without a GPU.
 
     Reason: Triton's interpreter takes nine tenths of a step on a CPU. No upstream report known.
     """

@@ -10,6 +10,7 @@ from lowmed.evaluation.compare_inputs import ComparedRun
 from lowmed.evaluation.judge_scores import OPEN
 from lowmed.evaluation.metrics import STRATA, correct_flags, groups_of, is_few, strata_keys
 from lowmed.evaluation.paired_tests import holm, paired_difference
+from lowmed.evaluation.probabilities import auroc_difference
 from lowmed.evaluation.records import (
     Comparison,
     Example,
@@ -87,6 +88,7 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         by_split=_by(before, after, field, lambda row: str(row["split"])),
         by_strata={column: _by(before, after, field, key) for column, key in strata_keys(before).items()},
         classification=classification_difference(before, after, field),
+        auroc=auroc_difference((before, first.probabilities), (after, second.probabilities)),
         flipped=Flips(to_correct=_flips(before, after, field), to_incorrect=_flips(after, before, field, swapped=True)),
         judged=_judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),
         judges_differ=_judges_differ(first, second),

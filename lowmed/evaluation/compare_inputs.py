@@ -10,6 +10,7 @@ from lowmed.errors import RunError
 from lowmed.evaluation import judge_scores, results_folder
 from lowmed.evaluation.controls import REAL
 from lowmed.evaluation.metrics import scored
+from lowmed.evaluation.probabilities import Stored, by_question
 from lowmed.evaluation.records import EvalReport, EvalSettings, ScoreSummary
 from lowmed.records import read_record
 
@@ -23,13 +24,14 @@ _FIX = (
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """Scored completions, their settings and answer rules if known, and verdicts by judge."""
+    """Scored completions, their settings and answer rules if known, verdicts by judge, and stored probabilities."""
 
     where: str
     settings: EvalSettings | None
     rules: int | None
     rows: tuple[dict[str, Any], ...]
     verdicts: Mapping[str, Mapping[tuple[str, str], bool]] = field(default_factory=dict)
+    probabilities: Stored = field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -81,7 +83,8 @@ def _evaluation(folder: Path, system: str | None) -> ComparedRun:
     rules = read_record(report, EvalReport).rules if report.is_file() else RULES_VERSION
     rows = _rows(results_folder.read_rows(results_folder.completions_file(folder, chosen, REAL)))
     verdicts = judge_scores.verdicts_by_judge(folder, chosen, rows)
-    return ComparedRun(f"{folder} ({chosen})", settings, rules, rows, verdicts)
+    probabilities = by_question(results_folder.read_probabilities(folder, chosen))
+    return ComparedRun(f"{folder} ({chosen})", settings, rules, rows, verdicts, probabilities)
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:

@@ -12,6 +12,7 @@ from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, 
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
 from lowmed.evaluation.metrics import mean, metrics, scored
+from lowmed.evaluation.probabilities import Stored, auroc_difference, by_question, split_probabilities
 from lowmed.evaluation.records import (
     ClassificationDifference,
     ControlReport,
@@ -130,13 +131,24 @@ def _scored_rows(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
 def _report(folder: Path, rows: Mapping[str, RowsByCondition]) -> EvalReport:
     settings = results_folder.read_settings(folder)
     judged = judge_scores.judge_scores(folder, {system: by_condition[REAL] for system, by_condition in rows.items()})
-    return build(settings, rows, judged).model_copy(update={"folder": folder})
+    stored = {system: by_question(results_folder.read_probabilities(folder, system)) for system in rows}
+    return build(settings, rows, judged, stored).model_copy(update={"folder": folder})
 
 
 def build(
-    settings: EvalSettings, rows: Mapping[str, RowsByCondition], judged: Sequence[JudgeScores] = ()
+    settings: EvalSettings,
+    rows: Mapping[str, RowsByCondition],
+    judged: Sequence[JudgeScores] = (),
+    stored: Mapping[str, Stored] | None = None,
 ) -> EvalReport:
-    """Build a report from settings, scored rows (system -> condition -> rows) and judge scores."""
+    """Build a report.
+
+    Args:
+        settings: the settings of the evaluation.
+        rows: system -> condition -> scored rows.
+        judged: scores of judges.
+        stored: system -> stored probabilities.
+    """
     splits = {}
     for split, known in settings.splits.items():
         real = {system: _of_split(split, by_condition[REAL]) for system, by_condition in rows.items()}
@@ -145,6 +157,7 @@ def build(
             no_image_floor=no_image_floor(next(iter(real.values()))),
             results={system: metrics(split_rows) for system, split_rows in real.items()},
             **_change(real),
+            **_probabilities(real, stored or {}),
         )
     shared = {name: value for name, value in settings if name in settings.model_fields_set and name != "splits"}
     return EvalReport(
@@ -170,6 +183,19 @@ def _change(rows: Mapping[str, Sequence[Row]]) -> dict[str, ClassificationDiffer
     shared = [row for row in rows["base"] if row["id"] in tuned]
     difference = classification_difference(shared, [tuned[row["id"]] for row in shared])
     return {"classification": difference} if difference else {}
+
+
+def _probabilities(rows: Mapping[str, Sequence[Row]], stored: Mapping[str, Stored]) -> dict[str, Any]:
+    """The metrics of the stored probabilities of one split; empty without any."""
+    by_system = {system: split_probabilities(rows[system], stored[system]) for system in rows if system in stored}
+    result: dict[str, Any] = {}
+    if shown := {system: one for system, one in by_system.items() if one.yes_no or one.choice}:
+        result["probabilities"] = shown
+    if {"base", "tuned"} <= shown.keys():
+        base, tuned = ((rows[system], stored[system]) for system in ("base", "tuned"))
+        if difference := auroc_difference(base, tuned):
+            result["auroc"] = difference
+    return result
 
 
 def no_image_floor(rows: Sequence[Row]) -> float | None:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat
 
 from lowmed.errors import RunError
 from lowmed.evaluation.controls import REAL
-from lowmed.evaluation.records import EvalSettings, TimedJudgeUsage
+from lowmed.evaluation.records import EvalSettings, StoredProbabilities, TimedJudgeUsage
 from lowmed.files import append_jsonl, disk_errors, read_jsonl, require_own_folder
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Line, check_lines, read_record
@@ -95,6 +95,15 @@ class _CompletionLine(Line):
     prior: str | None = None
 
 
+class _ProbabilityLine(Line):
+    """The fields of stored probabilities."""
+
+    split: str
+    id: str
+    options: list[str] = Field(min_length=2)
+    log_probs: list[FiniteFloat] | None
+
+
 class _ScoredLine(Line):
     """The fields of a row of `lowmed score --out` by which rows are paired; its scores are computed again."""
 
@@ -132,6 +141,17 @@ def read_scored(file: Path) -> list[dict[str, Any]]:
 def read_verdicts(file: Path) -> list[dict[str, Any]]:
     """Read the verdicts of judges; errors as of `read_rows`."""
     return _read(file, _VerdictLine)
+
+
+def probabilities_file(folder: Path, system: str) -> Path:
+    """The file with the probabilities of a system's answers."""
+    return folder / f"probabilities.{system}.jsonl"
+
+
+def read_probabilities(folder: Path, system: str) -> list[StoredProbabilities]:
+    """Read the probabilities of a system's answers; errors as of `read_rows`. Empty without the file."""
+    lines: list[Any] = _read(probabilities_file(folder, system), _ProbabilityLine)
+    return lines
 
 
 def read_usage(file: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from lowmed.evaluation.paired_tests import LEVEL
 from lowmed.evaluation.records import (
+    AurocDifference,
     Comparison,
     FigureDifference,
     PairedDifference,
@@ -15,13 +16,14 @@ from lowmed.report.classification_table import NOT_DEFINED, difference_rows, dif
 from lowmed.report.console import FEW, NOTICE, console, interval
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")
+WIDTH = 140  # names of classes are long
 TEXT_SHOWN = 200  # characters of a completion
 EXAMPLES_SHOWN = 2
 
 
 def show(comparison: Comparison) -> None:
     """Print the differences with their tests, by stratum, and examples that changed each way."""
-    shown = console()
+    shown = console(WIDTH)
     shown.print(escape(f"A  {', '.join(comparison.first)}\nB  {', '.join(comparison.second)}"))
     shown.print(f"{comparison.grade} accuracy, B minus A, 95 % interval of the paired difference\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -56,17 +58,16 @@ def show(comparison: Comparison) -> None:
     shown.print(
         "Holm corrects over data sources; strata, figures of yes/no questions and choices, and judge scores are"
     )
-    shown.print("not corrected for multiple tests. A figure without p has an interval only.")
+    shown.print("not corrected for multiple tests. A figure without p has an interval only. p of the AUROC: DeLong.")
     shown.print(NOTICE)
 
 
 def _figures(part: SourceComparison) -> list[tuple[str, PairedDifference | FigureDifference | None]]:
     """The figures of yes/no questions and of choice tasks."""
     both = part.classification
-    if both is None:
-        return []
-    yes_no = difference_rows(both.yes_no) if both.yes_no else []
-    return [*yes_no, *(row for task in both.tasks for row in difference_rows(task))]
+    yes_no = difference_rows(both.yes_no) if both and both.yes_no else []
+    auroc = [("yes/no AUROC", part.auroc)] if part.auroc else []
+    return [*yes_no, *auroc, *(row for task in (both.tasks if both else ()) for row in difference_rows(task))]
 
 
 def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[str, ...]:
@@ -75,7 +76,8 @@ def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[s
     if figure is None:
         return ("", "", "", "", NOT_DEFINED)
     values = (f"{figure.first:.3f}", f"{figure.second:.3f}", difference_text(figure))
-    return (str(figure.questions), str(figure.images), *values, *["-"] * 4)
+    p = figure.p_delong if isinstance(figure, AurocDifference) else None
+    return (str(figure.questions), str(figure.images), *values, "-", "-" if p is None else _p(p), "-", "-")
 
 
 def _notes(source: str, part: SourceComparison) -> list[str]:

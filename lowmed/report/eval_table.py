@@ -19,7 +19,7 @@ from lowmed.evaluation.records import (
     SplitReport,
 )
 from lowmed.evaluation.report import UNSEEN
-from lowmed.report import classification_table
+from lowmed.report import classification_table, probability_table
 from lowmed.report.console import FEW, NOTICE, STEPS_AVERAGED, console, interval
 from lowmed.report.field_table import field_rows
 from lowmed.run import Run
@@ -72,6 +72,7 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
         for split, part in report.splits.items()
     }
     classification_table.show(shown, blocks, systems)
+    probability_table.show(shown, report)
     for split, part in report.splits.items():
         if warning := few_strata(part.results[systems[0]].by_strata):
             shown.print(f"\n{escape(split)}: {escape(warning)}")

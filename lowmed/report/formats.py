@@ -21,6 +21,7 @@ FILES: dict[str, type] = {
     "tracking.json in a run with a tracker": TrackingRecord,
     "evals/SOURCE/settings.json in a run": evaluation.EvalSettings,
     "evals/SOURCE/SYSTEM.jsonl and SYSTEM.CONDITION.jsonl in a run, one line a completion": evaluation.StoredCompletion,
+    "evals/SOURCE/probabilities.SYSTEM.jsonl in a run, one line a question": evaluation.StoredProbabilities,
     "evals/SOURCE/verdicts.jsonl in a run, one line a verdict": evaluation.StoredVerdict,
     "evals/SOURCE/judge_usage.jsonl in a run, one line a command": evaluation.TimedJudgeUsage,
     "evals/SOURCE/report.json in a run, and `lowmed eval --json`": evaluation.EvalReport,

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from lowmed.evaluation import dev
 from lowmed.evaluation.answerer import OpenImage
-from lowmed.report import eval_table, gallery, plots
+from lowmed.report import eval_table, gallery, plots, probability_table
 from lowmed.report.classification_table import figure_text, page_rows
 from lowmed.report.console import NOTICE, interval
 from lowmed.report.escape import CONTENT_SECURITY_POLICY
@@ -58,6 +58,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         field_rows=field_rows,
         classification_rows=page_rows,
         figure_text=figure_text,
+        probability_rows=probability_table.page_rows,
         tier_rows=eval_table.TIER_ROWS,
         few_strata=eval_table.few_strata,
         reasoning_rows=eval_table.REASONING_ROWS,

@@ -271,9 +271,9 @@ def test_the_evaluation_shows_the_figures_and_what_training_changed(
     shown = " ".join(capsys.readouterr().out.split())
     presence = [sample for sample in TEST if sample.topic == "presence"]
     share = sum(sample.answer == "yes" for sample in presence) / len(presence)
-    assert f"test, yes/no, n={len(presence)}, prevalence {share:.3f} base tuned" in shown
-    assert "not defined 1.000 [" in shown  # the base never answers no
-    assert "tuned - base +0.000 [" in shown
+    assert f"test, yes/no, n={len(presence)}, prevalence {share:.3f} base tuned tuned - base" in shown
+    assert "NPV not defined 1.000 [" in shown  # the base never answers no
+    assert "+0.000 [" in shown
     assert "test, 3 classes: CT, MRI, X-ray, n=" in shown
     assert "An unread answer counts as the wrong one" in shown
     part = stored.splits["test"]
@@ -324,7 +324,8 @@ def test_a_finding_in_the_strata_of_samples_is_shown_by_name(
     evaluated(tmp_path / "e", division(samples), question_only, controls=0)
     eval_table.show_eval(report(tmp_path / "e"))
     shown = capsys.readouterr().out
-    assert "finding [b]mass, n=" in shown
+    assert "by finding: sensitivity, specificity" in shown
+    assert "    [b]mass, n=" in shown
 
 
 def test_score_and_compare_show_the_figures(tmp_path: Path) -> None:
@@ -337,7 +338,8 @@ def test_score_and_compare_show_the_figures(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["score", str(tmp_path / f"{name}.jsonl"), "--out", str(tmp_path / name)])
         assert result.exit_code == 0
     assert "yes/no, n=40, prevalence 0.300" in result.output
-    assert "finding x, n=20, prevalence 0.300" in result.output
+    assert "by finding: sensitivity, specificity" in result.output
+    assert " x, n=20, prevalence 0.300 (few) 1.000 [" in " ".join(result.output.split())
     summary = json.loads((tmp_path / "b" / "summary.json").read_text())
     assert summary["classification"]["yes_no"]["gold_no"] == {"yes": 0, "no": 28, "unread": 0}
     compared = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])

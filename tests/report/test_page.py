@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from predictors import constant, division, evaluated
 from typer.testing import CliRunner
 
 from lowmed.cli.report import report as command
@@ -246,3 +247,25 @@ def test_the_model_card_names_the_step_of_the_adapter(finished: Run) -> None:
     finished.update(adapter_step=1)
     chosen = card.render(replace(read(finished), recipe=recipe))
     assert "the adapter of step 1, chosen by its accuracy on dev questions" in chosen
+
+
+def test_figures_of_tests_and_classes_are_on_the_page_with_options_escaped(finished: Run) -> None:
+    choices = [
+        replace(sample, kind="choice", options=("<b>no</b>", "yes"), answer="yes")
+        for sample in phantom.samples("test", 60)
+        if sample.topic in ("presence", "side")
+    ]
+    other = finished.folder / "evals" / "other"
+    evaluated(other, division(choices), constant("<answer>B</answer>"), controls=0, system="tuned")
+    lines = [
+        {"split": "test", "id": sample.id, "options": ["<b>no</b>", "yes"], "log_probs": [-1.0, -0.1]}
+        for sample in choices
+    ]
+    (other / "probabilities.tuned.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    html = page.render(read(finished), SOURCES, NO_DATA)
+    assert "yes/no as a test for yes, n=" in html
+    assert "sensitivity, tuned - base" in html
+    assert "2 classes: &lt;b&gt;no&lt;/b&gt;, yes, n=" in html
+    assert "<th>&lt;b&gt;no&lt;/b&gt;</th>" in html
+    assert "reliability, choices: probability of the most probable option" in html
+    assert "<b>no</b>" not in html

@@ -44,6 +44,13 @@ from lowmed.evaluation.records.metrics import (
     TierShare,
 )
 from lowmed.evaluation.records.paired import PairedDifference
+from lowmed.evaluation.records.probabilities import (
+    AurocDifference,
+    ProbabilityMetrics,
+    ReliabilityBin,
+    SplitProbabilities,
+    StoredProbabilities,
+)
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.stored import (
     EvalSettings,
@@ -59,6 +66,7 @@ from lowmed.evaluation.records.vision import VisionProbe, VisionTarget
 __all__ = [
     "Accuracy",
     "AnswerCounts",
+    "AurocDifference",
     "BridgeRecord",
     "BridgeStage",
     "Calibration",
@@ -91,11 +99,13 @@ __all__ = [
     "Metrics",
     "OpenTiers",
     "PairedDifference",
+    "ProbabilityMetrics",
     "ProbeAtK",
     "ProbeReport",
     "ProbeStage",
     "ProbeStratum",
     "ReasoningCells",
+    "ReliabilityBin",
     "SampledAtK",
     "SamplingMetrics",
     "ScoreMetrics",
@@ -103,9 +113,11 @@ __all__ = [
     "ScoredCompletion",
     "SharedSettings",
     "SourceComparison",
+    "SplitProbabilities",
     "SplitReport",
     "SplitSettings",
     "StoredCompletion",
+    "StoredProbabilities",
     "StoredVerdict",
     "StratumDifference",
     "TierShare",

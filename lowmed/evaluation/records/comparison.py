@@ -8,6 +8,7 @@ from lowmed.evaluation.records.classification import Classification, Classificat
 from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.evaluation.records.metrics import Interval, OpenTiers, ReasoningCells
 from lowmed.evaluation.records.paired import PairedDifference
+from lowmed.evaluation.records.probabilities import AurocDifference
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
 
@@ -72,7 +73,9 @@ class SourceComparison(Part):
     by_strata: dict[str, dict[str, StratumDifference]]
     """By column of the user's choice, then by its value."""
     classification: ClassificationDifference | None = None
-    """As test results and classes; absent without yes/no questions and choice tasks."""
+    """As test results and classes; null without yes/no questions and choice tasks."""
+    auroc: AurocDifference | None = None
+    """Of the yes/no questions; null without stored probabilities of both."""
     flipped: Flips
     """Examples."""
     judged: tuple[JudgedDifference, ...]

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from lowmed.evaluation.records.classification import ClassificationDifference
 from lowmed.evaluation.records.metrics import ControlReport, Interval, JudgeScores, Metrics, SamplingMetrics
+from lowmed.evaluation.records.probabilities import AurocDifference, SplitProbabilities
 from lowmed.evaluation.records.stored import SharedSettings, SplitSettings
 from lowmed.records import Part
 
@@ -20,6 +21,10 @@ class SplitReport(SplitSettings):
     """By system: base, tuned or endpoint."""
     classification: ClassificationDifference | None = None
     """Tuned minus base, as test results and classes; absent without both systems."""
+    probabilities: dict[str, SplitProbabilities] = Field(default_factory=dict)
+    """By system; absent without `--probabilities`."""
+    auroc: AurocDifference | None = None
+    """Tuned minus base; absent without the probabilities of both."""
 
 
 class GradeChange(Part):

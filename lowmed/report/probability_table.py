@@ -1,0 +1,57 @@
+"""Probabilities of answers, AUROC and calibration, as rows of a table."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lowmed.evaluation.records import EvalReport, ProbabilityMetrics, SplitReport
+from lowmed.report.classification_table import NOT_DEFINED, difference_text, figure_text
+
+KINDS = {"yes_no": "yes/no", "choice": "choices"}
+Row = tuple[str, list[str]]
+
+
+def show(shown: Console, report: EvalReport) -> None:
+    """Print the rows of each split; nothing without stored probabilities."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    has_both = any(part.auroc for part in report.splits.values())
+    heads = [*report.systems, *(["tuned - base"] if has_both else [])]
+    for _ in ("label", *heads):
+        table.add_column()
+    for split, part in report.splits.items():
+        if rows := page_rows(part, report.systems):
+            table.add_row(f"[bold]{escape(split)}, probabilities[/bold]", *heads)
+        for label, cells in rows:
+            table.add_row(f"  {label}", *cells)
+    if table.row_count:
+        shown.print()
+        shown.print(table)
+        shown.print("\nProbabilities: each option in place of the answer of its completion. Brier score and expected")
+        shown.print("calibration error (ECE, ten bins): 0 is best. p: DeLong's test. No threshold is fitted.")
+
+
+def page_rows(part: SplitReport, systems: list[str]) -> list[Row]:
+    """Label and cells of each figure: one a system, and one with the difference of base and tuned."""
+    rows: list[Row] = []
+    for kind, title in KINDS.items():
+        results = [getattr(part.probabilities.get(system), kind, None) for system in systems]
+        first: ProbabilityMetrics | None = next(filter(None, results), None)
+        if first is None:
+            continue
+        without = "".join(f", {name} lacks {one.without}" for name, one in _lacking(systems, results).items())
+        if kind == "yes_no":
+            cells = [(figure_text(one.auroc) if one else "") for one in results]
+            if part.auroc:
+                p = NOT_DEFINED if part.auroc.p_delong is None else f"{part.auroc.p_delong:.3g}"
+                cells.append(f"{difference_text(part.auroc)}, p {p}")
+            rows.append((f"{title}, n={first.questions}{without}: AUROC", cells))
+        label = "Brier score, ECE"
+        figures = [f"{one.brier:.3f}, {one.ece:.3f}" if one else "" for one in results]
+        rows.append((label if kind == "yes_no" else f"{title}, n={first.questions}{without}: {label}", figures))
+    return rows
+
+
+def _lacking(systems: list[str], results: list[ProbabilityMetrics | None]) -> Mapping[str, ProbabilityMetrics]:
+    return {name: one for name, one in zip(systems, results, strict=True) if one and one.without}
