@@ -40,6 +40,7 @@ SMALL = {
     "replaced groups and references": [
         *("--recipe", "rarl", "method.num_generations=2", "method.prompts_per_step=3"),
         *("method.max_completion_length=48", "method.dynamic_sampling=2", "method.mix.kind=luffy", "method.top_p=0.98"),
+        "method.rewards=[{name: accuracy}, {name: majority}, {name: image_dependence, weight: 0.5}]",
     ],
     "sft": ["--recipe", "rarl-sft", "method.prompts_per_step=4"],
 }
