@@ -1,6 +1,7 @@
 """The window of versions in pyproject.toml is what the two ends, `make test-oldest` and `make test-newest`, test."""
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -78,3 +79,9 @@ def test_notebooks_keep_an_installed_torch_of_the_window(path: Path) -> None:
     installs = [line for cell in cells for line in cell["source"] if "pip install" in line]
     assert installs
     assert not [line for line in installs if re.search(r"constraint|torch|\s-(c|U)\s|--upgrade", line)]
+
+
+@pytest.mark.xdist_group("versions")
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="tests run in one process")
+def test_the_test_runner_keeps_groups_in_one_process(request: pytest.FixtureRequest) -> None:
+    assert request.node.nodeid.endswith("@versions")

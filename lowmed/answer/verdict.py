@@ -77,6 +77,16 @@ class _Reading:
         self.verdicts.sort(key=lambda verdict: (verdict.statement, verdict.position))
 
     @cached_property
+    def labels(self) -> int:
+        """Number of statements that begin with the label of an option."""
+        return sum(is_kind(one[0], LABEL, LABELLED_TEXT) for one in self.statements)
+
+    @cached_property
+    def listed(self) -> int:
+        """Number of options whose label or bare letter begins a statement."""
+        return len({number_of(one) for one in self.statements if is_kind(one[0], LABEL, LABELLED_TEXT, BARE)})
+
+    @cached_property
     def refusals(self) -> list[int]:
         """The statements that refuse to answer."""
         return [
@@ -198,10 +208,8 @@ class _Reading:
         if index > 0 and ALONE.fullmatch(statement) and patterns.LIST_LEAD.search(self.statements[index - 1]):
             return  # the first option of a list
         is_last = index == len(self.statements) - 1
-        labels = sum(is_kind(one[0], LABEL, LABELLED_TEXT) for one in self.statements)
-        listed = {number_of(one) for one in self.statements if is_kind(one[0], LABEL, LABELLED_TEXT, BARE)}
-        in_item = in_item or (labels == 1 and len(listed) > 2)  # "A. This is ... B. That is ..." in one line
-        if labels == 1 and is_kind(statement[0], LABEL) and len({number_of(one[0]) for one in mentions}) == 1:
+        in_item = in_item or (self.labels == 1 and self.listed > 2)  # "A. This is ... B. That is ..." in one line
+        if self.labels == 1 and is_kind(statement[0], LABEL) and len({number_of(one[0]) for one in mentions}) == 1:
             announced.setdefault(0, ANNOUNCED)
         position = -1 if in_item else singled_out(statement, is_first=index == 0, is_last=is_last)
         if position >= 0 and (is_last or index == 0 or not is_kind(statement[position], BARE)):

