@@ -123,13 +123,14 @@ def measure(name: str, seed: int, folder: Path) -> None:
     report = json.loads(lowmed("eval", str(run), *options))
     record = json.loads((run / "run.json").read_text())
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    shares = [step["trained_share"] for step in steps if "trained_share" in step]  # of steps that sample
     result = {
         "arm": name,
         "seed": seed,
         "recipe_digest": record["recipe_digest"],
         "train_s": record["seconds"],
         "tokens": steps[-1].get("tokens"),
-        "trained_share": mean(step["trained_share"] for step in steps) if "trained_share" in steps[0] else None,
+        "trained_share": mean(shares) if shares else None,
         "extra_completions": sum(step.get("extra_completions", 0) for step in steps),
         "strict": {
             split: {system: part["strict"]["accuracy"] for system, part in report["splits"][split]["results"].items()}
