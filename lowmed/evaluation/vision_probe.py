@@ -152,8 +152,10 @@ def _gain(first: Sequence[Case], second: Sequence[Case]) -> Figure:
 
 
 def verdict(target: VisionTarget) -> str:
-    """What the figures of a question say, in a few words."""
-    best = max(target.linear.by_image[0], target.neighbors.by_image[0])
-    if best <= target.chance:
+    """What the figures of a question say, in a few words.
+
+    The neighbors do not count: a second look would double the share of questions without a signal that are called seen.
+    """
+    if target.linear.by_image[0] <= target.chance:
         return "not seen"
     return "seen" if target.linear_gain.by_image[0] > 0 else "seen, as by pixels"

@@ -41,7 +41,7 @@ def show(report: VisionProbe) -> None:
         )
     shown.print(table)
     shown.print(f"\n{report.left_out:,} questions are in no row: they do not recur, or their answer is rare.")
-    shown.print("seen: an interval is above chance. as by pixels: small gray images do as well, within the interval.")
+    shown.print("seen: the linear interval is above chance. as by pixels: gray pixels do as well, within the interval.")
     shown.print("Intervals: 95 %, by image. Five-fold cross-validation; no image is in training and test of a fold.")
     shown.print(NOTICE)
 

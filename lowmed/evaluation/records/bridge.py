@@ -32,7 +32,7 @@ class ProbeStage(Part):
     support: float
     """Share of questions correct more often than guessing and the blind model explain."""
     support_by_image: Interval
-    """Bootstrap over images."""
+    """Its 95 % interval, by image."""
     support_needed: float
     """Threshold of the verdict."""
     verdict: Literal["RL", "SFT first", "neither"]

@@ -9,7 +9,7 @@ class FieldEstimate(Part):
     value: float
     """The metric."""
     by_image: tuple[float, float]
-    """Bootstrap over images (or patients)."""
+    """Its 95 % interval, by image (or patient)."""
 
 
 class FieldScores(Part):
