@@ -60,12 +60,13 @@ def report(
 
 
 def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":
-    """Data source -> function that opens its images: phantom's always, the run's data only on request."""
+    """Data source -> function that opens its images: generated ones always, the run's data only on request."""
     from lowmed.data.load import load_data
+    from lowmed.data.sources import phantom as generated
     from lowmed.nano import phantom
 
     spec = recipe.data
-    result: dict[str, OpenImage] = {"phantom": phantom.open_image}
+    result: dict[str, OpenImage] = dict.fromkeys(generated.TASKS, phantom.open_image)
     if spec.sources:  # images of merged data sets have other references
         result = {name: opener for name, opener in result.items() if name not in spec.names}
     if with_images and spec.name not in result:

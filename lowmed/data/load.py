@@ -52,10 +52,10 @@ def load(
             f"{key}.source",
             f"use one of {', '.join(names)}; `folder` with {key}.path is for your own data",
         )
-    if source == phantom.PHANTOM.name:
+    if source in phantom.TASKS:
         if path is not None:
-            raise RecipeError("phantom is generated and has no folder", f"{key}.path", f"leave {key}.path out")
-        return phantom.load(sizes, seed)
+            raise RecipeError(f"{source} is generated and has no folder", f"{key}.path", f"leave {key}.path out")
+        return phantom.load(sizes, seed, source)
     tokens = max_image_tokens or ModelSpec().max_image_tokens
     return source_cache.load(KNOWN[source], path, tokens, progress, flag=f"{key}.path")
 

@@ -89,10 +89,10 @@ def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
         return _of_prepared_data(recipe, folder, card.max_image_tokens)
     image = pixel_policy(recipe.model).most_tokens
     source = "upper bound: one image per question at model.max_image_tokens; the data set is not prepared"
-    if entry.source == "phantom":
+    known = KNOWN.get(entry.source)
+    if known and known.generated:
         image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, pixel_policy(recipe.model))
         source = "generated images of the phantom data set"
-    known = KNOWN.get(entry.source)
     text = _around_the_question(recipe) + (known.question_tokens if known else QUESTION_TOKENS)
     if recipe.model.name == "nano":
         text *= 2  # its small vocabulary splits words into more tokens

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # building the schema takes longer than printing the list of 
 # Qwen2-VL-2B, and its adapter must move as far in as few steps. Only a scale of 20 was tried: recipes/README.md.
 NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learning_rate_scale": 20.0}
 NANO_DATA = {"source": "phantom", "split_by": "auto"}
+# prompt family -> the generated data whose questions it is for, in place of phantom
+NANO_SOURCES: Mapping[str, str] = {}
 NANO_KEEPS = ("task", "sample_keys")  # keys of `data` that set the form of the questions, not their source
 # An override of a key replaces what the recipe file says in these other forms. Two overrides do not replace each other.
 ALTERNATIVES = {
@@ -156,7 +158,9 @@ def _validate(raw: RawRecipe) -> "Recipe":
 def _use_nano(raw: RawRecipe) -> None:
     raw.values["model"] = {**_mapping(raw.values.get("model")), **NANO_MODEL}
     data = _mapping(raw.values.get("data"))
-    raw.values["data"] = NANO_DATA | {key: data[key] for key in NANO_KEEPS if key in data}
+    prompts = _mapping(raw.values.get("prompts")).get("infer")
+    source = NANO_SOURCES.get(prompts, NANO_DATA["source"]) if isinstance(prompts, str) else NANO_DATA["source"]
+    raw.values["data"] = NANO_DATA | {"source": source} | {key: data[key] for key in NANO_KEEPS if key in data}
     of_data = [key for key in _mapping(raw.values.get("provenance")) if f"{key}.".startswith("data.")]
     replaced = [key for key in of_data if key.removeprefix("data.") not in NANO_KEEPS]
     _forget_sources(raw, *(f"model.{key}" for key in NANO_MODEL), *replaced)

@@ -1,6 +1,7 @@
 """Phantom, the generated data set: any number of samples of each split, with images drawn on demand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,14 +18,17 @@ Split = Literal["train", "test", "unseen"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 SIZES: Mapping[str, int] = {"train": 960, "test": 600, "unseen": 200}
 SEED = 0
+# source -> its samples. All have the same images; another source asks another question about each.
+TASKS: Mapping[str, Callable[[Split, int, int], Sequence[Sample]]] = {"phantom": phantom.samples}
 
 
-def load(sizes: Mapping[str, int] = SIZES, seed: int = SEED) -> DataSet:
+def load(sizes: Mapping[str, int] = SIZES, seed: int = SEED, name: str = "phantom") -> DataSet:
     """Generate phantom in memory.
 
     Args:
         sizes: samples of each split; `unseen` has the modality that the other splits leave out.
         seed: seed of the generator.
+        name: a key of TASKS.
 
     Raises:
         RecipeError: a split is unknown, or no sample is requested.
@@ -37,23 +41,23 @@ def load(sizes: Mapping[str, int] = SIZES, seed: int = SEED) -> DataSet:
             f"give counts above 0 for {', '.join(SPLITS)}",
         )
     splits: dict[str, tuple[Sample, ...]] = {
-        split: tuple(phantom.samples(split, sizes[split], seed)) for split in SPLITS if sizes.get(split)
+        split: tuple(TASKS[name](split, sizes[split], seed)) for split in SPLITS if sizes.get(split)
     }
-    return DataSet("phantom", splits, (), phantom.open_image)
+    return DataSet(name, splits, (), phantom.open_image)
 
 
-def open_generated(path: Path, options: ImportOptions) -> RowStream:
+def open_generated(name: str, path: Path, options: ImportOptions) -> RowStream:
     """The samples that `--nano` trains on, with their images as PNG files, to try `lowmed data` without a download."""
     del path, options  # phantom has neither a file nor a choice
-    data = load()
+    data = load(name=name)
 
     def entries() -> Iterator[Entry]:
         for split, samples in data.splits.items():
             for number, sample in enumerate(samples, start=1):
-                yield RowLocation(f"phantom/{split}", number), _raw_sample(data, sample, split)
+                yield RowLocation(f"{name}/{split}", number), _raw_sample(data, sample, split)
 
     sizes = ", ".join(f"{split} {count}" for split, count in SIZES.items())
-    return RowStream(entries(), f"phantom  {sizes}, seed {SEED}", sum(SIZES.values()))
+    return RowStream(entries(), f"{name}  {sizes}, seed {SEED}", sum(SIZES.values()))
 
 
 def _raw_sample(data: DataSet, sample: Sample, split: str) -> RawSample:
@@ -86,6 +90,6 @@ PHANTOM = Source(
     citation="lowmed",
     url="",
     files="nothing",
-    open=open_generated,
+    open=partial(open_generated, "phantom"),
     generated=True,
 )
