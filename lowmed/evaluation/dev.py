@@ -154,6 +154,9 @@ def summary(lines: Sequence[Line], keep: str) -> list[str]:
 def _value(row: Row) -> float:
     if row["kind"] == "json":
         return float((row["fields"] or {}).get("f1") or 0.0)
+    if row["kind"] == "boxes":
+        counts = row["boxes"] or {}
+        return float(counts["iou"] or 0.0) if counts.get("gold") else float(counts.get("predicted") == 0)
     if row["kind"] == "text":
         return float(row["f1"] or 0.0)
     return float(row["strict_outcome"] == "correct")

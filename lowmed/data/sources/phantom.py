@@ -19,7 +19,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 SIZES: Mapping[str, int] = {"train": 960, "test": 600, "unseen": 200}
 SEED = 0
 # source -> its samples. All have the same images; another source asks another question about each.
-TASKS: Mapping[str, Callable[[Split, int, int], Sequence[Sample]]] = {"phantom": phantom.samples}
+TASKS: Mapping[str, Callable[[Split, int, int], Sequence[Sample]]] = {
+    "phantom": phantom.samples,
+    "phantom-boxes": phantom.box_samples,
+}
 
 
 def load(sizes: Mapping[str, int] = SIZES, seed: int = SEED, name: str = "phantom") -> DataSet:
@@ -81,6 +84,18 @@ def _raw_sample(data: DataSet, sample: Sample, split: str) -> RawSample:
     )
 
 
+PHANTOM_BOXES = Source(
+    name="phantom-boxes",
+    about="the images of phantom, with the boxes of their lesions",
+    size="1,760 questions, as many images",
+    kinds="boxes",
+    license="Apache-2.0, part of lowmed",
+    citation="lowmed",
+    url="",
+    files="nothing",
+    open=partial(open_generated, "phantom-boxes"),
+    generated=True,
+)
 PHANTOM = Source(
     name="phantom",
     about="generated images that resemble CT, MRI, X-ray and ultrasound, with known answers",
