@@ -51,6 +51,7 @@ from lowmed.evaluation.records.probabilities import (
     ReliabilityBin,
     SplitProbabilities,
     StoredProbabilities,
+    ThresholdMetrics,
 )
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.stored import (
@@ -124,6 +125,7 @@ __all__ = [
     "StoredProbabilities",
     "StoredVerdict",
     "StratumDifference",
+    "ThresholdMetrics",
     "TierShare",
     "TimedJudgeUsage",
     "TrainingStage",
