@@ -36,6 +36,7 @@ DIGESTS = {
     "medbridge": "ed19b6e50d57",
     "medbridge-eval": "aa5f1dbf3255",
     "medvlthinker": "08898efcf079",
+    "boxes": "f0c41e57ef78",
     "extract-json": "e92cd4cf2153",
 }
 CLOSED = Sample("2", "Is there a mass?", "yes", "closed", "img", "test", images=("a",), explanation="A mass is seen.")
