@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from lowmed.control_tokens import control_token
 
-Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text"]
+Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Turns = tuple[tuple[str, str], ...]

@@ -12,6 +12,7 @@ from lowmed.answer.negation import is_noncommittal
 from lowmed.answer.normalize import normalize, strip_markup
 from lowmed.answer.number import read_number, same_number
 from lowmed.answer.quantity import parse_quantity
+from lowmed.answer.report import read_report
 from lowmed.answer.span import in_span
 from lowmed.answer.yes_no import is_yes_no, offered_answers, read_yes_no
 from lowmed.sample import Kind, Sample
@@ -78,7 +79,9 @@ def read(completion: str, question: Sample | Question, finish_reason: str = "sto
     flags = (extracted.problem,) if extracted.problem else ()
     text = extracted.text
     is_json = extracted.source == "json"
-    if extracted.tail and (question.kind == "json" if is_json else question.kind == "choice" or _is_yes_no(question)):
+    if question.kind == "report":
+        text = extracted.tail or text  # a report is everything that was written, whatever phrase or key is in it
+    elif extracted.tail and (question.kind == "json" if is_json else question.kind == "choice" or _is_yes_no(question)):
         text, flags = extracted.tail, ()  # the verdict may stand anywhere, and may be revoked later
     if text is None:
         return Answer(None, extracted.source, extracted.strict, flags)
@@ -93,6 +96,8 @@ def read_text(text: str, question: Question) -> tuple[str | None, str]:
     if question.kind == "json":
         value = canonical(text)
         return value, "" if value is not None else "no_json"
+    if question.kind == "report":
+        return read_report(text)
     if question.kind == "closed":
         answers = _closed_answers(question.golds, question.question)
         if answers == "yes_no":
@@ -159,6 +164,8 @@ def _is_correct(value: str, question: Question) -> bool:
         return value in question.golds
     if question.kind == "json":
         return any(value == canonical(gold) for gold in question.golds)
+    if question.kind == "report":
+        return any(value == read_report(gold)[0] for gold in question.golds)
     if _is_yes_no(question):
         return any(value == read_yes_no(gold)[0] for gold in question.golds)
     if question.kind == "number":

@@ -11,7 +11,7 @@ from lowmed.errors import RunError
 from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
-from lowmed.evaluation.metrics import mean, metrics, scored
+from lowmed.evaluation.metrics import mean, metrics, right_or_wrong, scored
 from lowmed.evaluation.probabilities import Stored, auroc_difference, by_question, split_probabilities
 from lowmed.evaluation.records import (
     ClassificationDifference,
@@ -199,10 +199,14 @@ def _probabilities(rows: Mapping[str, Sequence[Row]], stored: Mapping[str, Store
 
 
 def no_image_floor(rows: Sequence[Row]) -> float | None:
-    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers."""
-    if any(row.get("prior") is None for row in rows):
+    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers.
+
+    Reports do not count; None if there is nothing else.
+    """
+    answered = right_or_wrong(rows)
+    if not answered or any(row.get("prior") is None for row in answered):
         return None
-    return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in rows])
+    return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in answered])
 
 
 def _seen(data_split: DataSplit, samples: Sequence[Sample], seen: str) -> str:

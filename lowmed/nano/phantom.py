@@ -102,6 +102,15 @@ def open_image(reference: str) -> Image.Image:
     return Image.fromarray(np.repeat(paint.expose(grey, draws)[:, :, None], 3, axis=2))
 
 
+def scene_of(reference: str) -> Scene:
+    """The content of the image of a reference.
+
+    Raises:
+        DataError: the reference is not a phantom image.
+    """
+    return _scene(*_open(reference))
+
+
 def _open(reference: str) -> tuple[paint.Draws, str]:
     parts = _REFERENCE.fullmatch(reference)
     if parts is None or max(int(parts[2]), int(parts[3])) >= LIMIT:

@@ -9,19 +9,23 @@ from lowmed.evaluation.records import (
     Accuracy,
     Cell,
     ConditionalShare,
+    ControlEffect,
     EvalReport,
     JudgedAccuracy,
     JudgeScores,
     Metrics,
     OpenTiers,
     ReasoningCells,
+    ReportMetrics,
     ScoreMetrics,
     SplitReport,
 )
 from lowmed.evaluation.report import UNSEEN
+from lowmed.evaluation.report_difference import main_difference
 from lowmed.report import classification_table, probability_table
 from lowmed.report.console import FEW, NOTICE, STEPS_AVERAGED, console, interval
 from lowmed.report.field_table import field_rows
+from lowmed.report.report_rows import LABELS, NOT_APPLICABLE, heading, report_rows
 from lowmed.run import Run
 
 TIER_ROWS = {"exact": "exact", "exact or in a sentence": "span"}
@@ -110,7 +114,10 @@ def show_generalization(reports: Sequence[EvalReport]) -> None:
 
 
 def generalization(reports: Sequence[EvalReport]) -> list[tuple[str, str, str, list[str]]]:
-    """One row per split of each data set, then micro (each question once) and macro (each split once)."""
+    """One row per split of each data set, then micro (each question once) and macro (each split once).
+
+    Splits that have reports alone have no accuracy and do not count in the means.
+    """
     systems = reports[0].systems
     parts = [(f"{report.source} {split}", part) for report in reports for split, part in report.splits.items()]
     lines = []
@@ -118,12 +125,14 @@ def generalization(reports: Sequence[EvalReport]) -> list[tuple[str, str, str, l
         stamp = " IMAGES SHARED" if part.images_trained_on else ""
         values = [accuracy(part.results[system].lenient) for system in systems]
         lines.append((name, part.seen + stamp, str(part.questions), values))
-    total = sum(part.questions for _, part in parts)
-    weights = {"micro": [part.questions / total for _, part in parts], "macro": [1 / len(parts)] * len(parts)}
-    for name, weight in weights.items():
+    counted = [(part.questions, [part.results[system].lenient for system in systems]) for _, part in parts]
+    graded = [(questions, of_part) for questions, of_part in counted if all(of_part)]
+    total = sum(questions for questions, _ in graded)
+    weights = {"micro": [questions / total for questions, _ in graded], "macro": [1 / len(graded) for _ in graded]}
+    for name, weight in weights.items() if graded else ():
         means = [
-            sum(w * part.results[system].lenient.accuracy for w, (_, part) in zip(weight, parts, strict=True))
-            for system in systems
+            sum(w * one.accuracy for w, (_, of_part) in zip(weight, graded, strict=True) if (one := of_part[index]))
+            for index in range(len(systems))
         ]
         lines.append((name, "", str(total), [f"{mean:.3f}" for mean in means]))
     return lines
@@ -165,8 +174,10 @@ def few_strata(by_strata: Mapping[str, Mapping[str, Cell | ScoreMetrics]]) -> st
     return f"TOO FEW DATA for a stable figure: {', '.join(few)} (under 30 questions or 10 images)" if few else ""
 
 
-def accuracy(result: Accuracy | JudgedAccuracy) -> str:
-    """An accuracy with its interval by image."""
+def accuracy(result: Accuracy | JudgedAccuracy | None) -> str:
+    """An accuracy with its interval by image; reports have none."""
+    if result is None:
+        return NOT_APPLICABLE
     return f"{result.accuracy:.3f} {interval(result.by_image)}"
 
 
@@ -177,17 +188,13 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         table.add_row(f"  {escape(part.seen)}")
     if part.stamp:
         table.add_row(f"  {escape(part.stamp)}")
-    for name in ("strict", "lenient"):
-        accuracies: list[Accuracy] = [getattr(result, name) for result in results]
-        table.add_row(f"  {name} accuracy", *map(accuracy, accuracies))
-        table.add_row("    Wilson, if independent", *("      " + interval(result.wilson) for result in accuracies))
-    floor = "unknown" if part.no_image_floor is None else f"{part.no_image_floor:.3f}"
-    table.add_row("  answer-prior baseline", *(floor for _ in results))
+    _add_accuracies(table, part, results)
     table.add_row("  unread, truncated", *(f"{result.unread:.3f}, {result.truncated:.3f}" for result in results))
     errors = (f"{result.laterality_errors:.3f}, {result.polarity_errors:.3f}" for result in results)
     table.add_row("  laterality, polarity errors", *errors)
     add_tiers(table, [result.open_tiers for result in results])
     _add_fields(table, results)
+    add_reports(table, [result.reports for result in results])
     add_reasoning(table, [result.reasoning for result in results])
     for stratum in ("kind", "modality", "topic"):
         cells = [getattr(result, f"by_{stratum}") for result in results]
@@ -198,6 +205,20 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         table.add_row(f"    {stratum} macro", *(f"{macro.lenient:.3f}" for macro in macros))
     for column in results[0].by_strata:
         _add_cells(table, column, [result.by_strata[column] for result in results])
+
+
+def _add_accuracies(table: Table, part: SplitReport, results: Sequence[Metrics]) -> None:
+    if results[0].lenient is None:
+        table.add_row("  accuracy", *(NOT_APPLICABLE for _ in results))
+        return
+    for name in ("strict", "lenient"):
+        accuracies: list[Accuracy | None] = [getattr(result, name) for result in results]
+        without = ", without reports" if results[0].reports else ""
+        table.add_row(f"  {name} accuracy{without}", *map(accuracy, accuracies))
+        bounds = ("      " + interval(result.wilson) if result else "" for result in accuracies)
+        table.add_row("    Wilson, if independent", *bounds)
+    floor = "unknown" if part.no_image_floor is None else f"{part.no_image_floor:.3f}"
+    table.add_row("  answer-prior baseline", *(floor for _ in results))
 
 
 def _add_cells(table: Table, stratum: str, cells: Sequence[Mapping[str, Cell]]) -> None:
@@ -240,6 +261,14 @@ def _add_fields(table: Table, results: Sequence[Metrics]) -> None:
         table.add_row(f"    {escape(label)}", *cells)
 
 
+def add_reports(table: Table, results: Sequence[ReportMetrics | None]) -> None:
+    """Rows of written reports, each figure next to its two baselines; none without reports."""
+    if title := heading(results):
+        table.add_row(f"  {title}")
+    for label, cells in report_rows(results):
+        table.add_row(f"    {escape(label)}", *cells)
+
+
 def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems: list[str]) -> None:
     """Rows of each judge: accepted open answers, next to the exact match of the same completions."""
     for scores in judged:
@@ -266,7 +295,9 @@ def _add_controls(table: Table, report: EvalReport, systems: list[str]) -> None:
         results = [by_name.get(name) for by_name in effects]
         questions = next(result.questions for result in results if result)
         scores = [result.lenient if result else None for result in results]
-        cells = (f"{score.real:.3f} -> {score.accuracy:.3f}" if score else "" for score in scores)
+        cells = [f"{score.real:.3f} -> {score.accuracy:.3f}" if score else "" for score in scores]
+        if not any(scores):
+            cells = [control_cell(result) for result in results]
         table.add_row(f"  {CONTROL_LABELS[name]}, n={questions}", *cells)
     for name, label in EFFECT_LABELS.items():
         scores = [by_name[name].lenient if name in by_name else None for by_name in effects]
@@ -274,6 +305,14 @@ def _add_controls(table: Table, report: EvalReport, systems: list[str]) -> None:
             cells = (f"{score.effect:+.3f} {interval(score.effect_by_image)}" if score else "" for score in scores)
             table.add_row(f"  {label}", *cells)
     table.add_row("")
+
+
+def control_cell(effect: ControlEffect | None) -> str:
+    """What a control does to reports: the figure that decides, with the real and with the altered input."""
+    if not effect or not effect.reports:
+        return ""
+    name, change = main_difference(effect.reports)
+    return f"{change.second:.3f} -> {change.first:.3f} {LABELS[name]}"
 
 
 def _add_sampled(table: Table, report: EvalReport, systems: list[str]) -> None:

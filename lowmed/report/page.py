@@ -15,6 +15,7 @@ from lowmed.report.classification_table import figure_text, page_rows
 from lowmed.report.console import NOTICE, interval
 from lowmed.report.escape import CONTENT_SECURITY_POLICY
 from lowmed.report.field_table import field_rows
+from lowmed.report.report_rows import NOT_APPLICABLE, report_rows
 from lowmed.report.run_report import RunReport, rewards, settings
 
 TEMPLATE = Path(__file__).parent / "page.html.jinja"
@@ -56,6 +57,9 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         generalization=eval_table.generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,
         field_rows=field_rows,
+        report_rows=report_rows,
+        not_applicable=NOT_APPLICABLE,
+        control_cell=eval_table.control_cell,
         classification_rows=page_rows,
         figure_text=figure_text,
         probability_rows=probability_table.page_rows,

@@ -17,13 +17,16 @@ class Accuracy:
     """1 for a right answer in its tag, else 0.
 
     With `graded`, a wrong answer to an open question earns its token-F1 with the gold answer, without the words of the
-    question. It earns 0 if it contradicts the gold answer or lists more than the gold answer does.
+    question. It earns 0 if it contradicts the gold answer or lists more than the gold answer does. The reward abstains
+    on reports.
     """
 
     graded: bool = False
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
+        if sample.kind == "report":
+            return Score(None, "a report is neither right nor wrong")
         read = answer.read(completion, sample)
         if not read.strict:
             return Score(0.0, f"no single answer tag ({', '.join(read.flags) or read.source})", read.value)

@@ -35,6 +35,8 @@ class Consistency:
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score the completions of one question."""
+        if sample.kind == "report":
+            return [Score(None, "a report is neither right nor wrong")] * len(rollouts)
         is_right = [Accuracy()(sample, rollout.text).value == 1 for rollout in rollouts]
         likelihoods = [
             min(rollout.likelihood, self.upper_bound) if right and rollout.likelihood is not None else None

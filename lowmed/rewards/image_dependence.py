@@ -66,6 +66,8 @@ class ImageDependence:
     def _score(self, sample: Sample, rollout: Rollout) -> Score:
         if not sample.images:
             return Score(None, "the question has no image")
+        if sample.kind == "report":
+            return Score(None, "a report is neither right nor wrong")
         if self.corpus is not None and sample.id not in self.corpus:
             return Score(None, "no other group has an image of the same modality")
         if Accuracy()(sample, rollout.text).value != 1:

@@ -15,7 +15,7 @@ class JudgeReward:
     """1 for an answer in its tag that means the same as the gold answer, else 0.
 
     The judge receives the answer and never the reasoning. The reader alone grades closed questions, choices and JSON.
-    The reward abstains if the judge returns no verdict.
+    The reward abstains if the judge returns no verdict, and on reports, to which the rubric does not apply.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
@@ -24,6 +24,8 @@ class JudgeReward:
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
+        if sample.kind == "report":
+            return Score(None, "the rubric is about a single answer, not a report")
         read = answer.read(completion, sample)
         if not read.strict or answer.extract(completion).text is None:
             return Score(0.0, f"no single answer tag ({', '.join(read.flags) or read.source})", read.value)

@@ -62,6 +62,8 @@ class ChainIfCorrect:
         accuracy = Accuracy()(sample, completion)
         if accuracy.value == 1 or length.value is None:
             return length
+        if accuracy.value is None:
+            return accuracy
         return Score(0.0, f"not right: {accuracy.why}", accuracy.parsed)
 
 

@@ -52,6 +52,12 @@ from lowmed.evaluation.records.probabilities import (
     StoredProbabilities,
 )
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
+from lowmed.evaluation.records.report_metrics import (
+    ReportDifference,
+    ReportEstimate,
+    ReportMetrics,
+    ReportScores,
+)
 from lowmed.evaluation.records.stored import (
     EvalSettings,
     ScoredCompletion,
@@ -106,6 +112,10 @@ __all__ = [
     "ProbeStratum",
     "ReasoningCells",
     "ReliabilityBin",
+    "ReportDifference",
+    "ReportEstimate",
+    "ReportMetrics",
+    "ReportScores",
     "SampledAtK",
     "SamplingMetrics",
     "ScoreMetrics",

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from lowmed.evaluation.records.classification import Classification
 from lowmed.evaluation.records.field_metrics import FieldMetrics
+from lowmed.evaluation.records.report_metrics import ReportDifference, ReportMetrics
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part
 
@@ -106,10 +107,10 @@ class Metrics(Part):
     """Number of questions."""
     images: int
     """Number of images (or patients)."""
-    strict: Accuracy
-    """The answer is in exactly one tag and correct, as rewards require it."""
-    lenient: Accuracy
-    """The answer can be read without guessing and is correct."""
+    strict: Accuracy | None
+    """The answer is in exactly one tag and correct, as rewards require it. Reports do not count; null without others."""
+    lenient: Accuracy | None
+    """The answer can be read without guessing and is correct; likewise."""
     tagged: float
     """Share with exactly one answer tag."""
     unread: float
@@ -150,6 +151,8 @@ class Metrics(Part):
     """Open answers in tiers; absent without open questions."""
     classification: Classification | None = None
     """Answers as test results and classes; absent without yes/no questions and choice tasks."""
+    reports: ReportMetrics | None = None
+    """Similarity of written reports; absent without reports."""
 
 
 class ControlAccuracy(Part):
@@ -175,9 +178,11 @@ class ControlEffect(Part):
     questions: int
     """Questions to which the control applies."""
     strict: ControlAccuracy | None = None
-    """Strict grades; absent without questions."""
+    """Strict grades; absent without questions, and null if all are reports."""
     lenient: ControlAccuracy | None = None
-    """Lenient grades; absent without questions."""
+    """Lenient grades; likewise."""
+    reports: dict[str, ReportDifference] | None = None
+    """Real minus altered input, by figure; absent without reports."""
     changed: float | None = None
     """Share of questions whose extracted answer changes."""
     unread: float | None = None

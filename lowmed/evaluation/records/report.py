@@ -16,7 +16,7 @@ class SplitReport(SplitSettings):
     """Results on one split."""
 
     no_image_floor: float | None
-    """Accuracy of the answer-prior baseline; null if the training answers are unknown."""
+    """Accuracy of the answer-prior baseline; null if the training answers are unknown, or all are reports."""
     results: dict[str, Metrics]
     """By system: base, tuned or endpoint."""
     classification: ClassificationDifference | None = None

@@ -14,7 +14,7 @@ class StoredCompletion(TypedDict, total=False):
     split: str
     """Split of the question."""
     kind: str
-    """choice, closed, open, number, ordered, text or json."""
+    """choice, closed, open, number, ordered, text, report or json."""
     question: str
     """The question as shown to the model."""
     options: list[str]
@@ -66,6 +66,8 @@ class ScoredCompletion(StoredCompletion, total=False):
     """Token F1 with the nearest gold answer; open questions only."""
     fields: dict[str, float | None] | None
     """Numbers of `shared`, `predicted` and `gold` fields, `f1` and `tree_similarity`; JSON questions only."""
+    report: dict[str, float | None] | None
+    """`rouge_l`, `google_bleu`, `words` and `reference_words`, and `f1`, `precision` and `recall` of findings; reports only."""
     contradiction: list[str]
     """How the answer contradicts the gold answer: laterality, polarity, ..."""
 
