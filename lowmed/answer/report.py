@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import fsum
 
 from lowmed.answer.extract import extract
 from lowmed.answer.findings import MODALITY, Fact, Finding, is_english, read_findings
@@ -139,10 +140,11 @@ def count_statements(reference: Statements, predicted: Statements, share: Share 
         if (opposite := _opposite(fact)) in predicted.facts and opposite not in reference.facts
     }
     right = {fact for fact in predicted.facts if fact in reference.facts and fact[:2] not in undecided}
-    shared = sum((1 - share(fact)) * (1.0 if predicted.facts[fact] == reference.facts[fact] else 0.5) for fact in right)
-    chance = sum(share(fact) for fact in predicted.facts if fact not in right)
+    certain = {fact: 1.0 if predicted.facts[fact] == reference.facts[fact] else 0.5 for fact in right}
+    shared = fsum((1 - share(fact)) * weight for fact, weight in certain.items())  # equal in any order of the facts
+    chance = fsum(share(fact) for fact in predicted.facts if fact not in right)
     extra = max(0, predicted.disordered - reference.disordered)
-    stated, expected = (sum(1 - share(fact) for fact in one.facts) for one in (predicted, reference))
+    stated, expected = (fsum(1 - share(fact) for fact in one.facts) for one in (predicted, reference))
     return StatementCounts(max(0.0, shared - chance), stated + extra, expected)
 
 

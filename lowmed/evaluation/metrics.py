@@ -88,7 +88,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         polarity_errors=mean(["polarity" in row["contradiction"] for row in rows]),
         token_f1_open=mean(f1) if f1 else None,
         token_f1_open_by_image=mean_interval(f1, groups_of(graded)) if f1 else None,
-        reasoning=reasoning_cells(rows),
+        reasoning=reasoning_cells(answered),
         by_kind=cells["kind"],
         by_modality=cells["modality"],
         by_answer_type=cells["answer_type"],

@@ -28,7 +28,7 @@ def summarize(scored: Iterable[Row]) -> ScoreSummary:
         rules_version=answer.RULES_VERSION,
         independent_rows=sum(not row.get("group") for row in listed),
         **dict(_metrics(rows)),
-        reasoning=reasoning_cells(rows),
+        reasoning=reasoning_cells(right_or_wrong(rows)),
         classification=classification(rows, classification_columns(rows)),
         by_kind=_by(rows, lambda row: str(row["kind"])),
         by_modality=_by(rows, lambda row: str(row.get("modality") or "")),

@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from lowmed import answer
-from lowmed.answer.similarity import google_bleu, rouge_l
+from lowmed.answer.report import read_statements
+from lowmed.answer.similarity import google_bleu, rouge_l, words_of
 from lowmed.rewards.format import report_fault
 from lowmed.rewards.score import Score
 from lowmed.sample import Kind, Sample
+
+
+MAX_DISORDERED = 0.2  # share of the words of a report that may be in an order of no sentence
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class ReportOverlap:
     """Google BLEU or ROUGE-L F1 of a report with its reference, from 0 to 1. 0 without a report in its tag.
 
     Both fall with every word that the reference lacks, so length does not pay. A report with more than twice the words
-    of its reference, or one that repeats itself, earns 0. Google BLEU is one of the rewards of RadVLM-GRPO
+    of its reference, one that repeats itself, and words in an order of no sentence earn 0. Google BLEU is one of the rewards of RadVLM-GRPO
     (2512.10691). Words are compared without case and punctuation. The reward abstains on other kinds of questions.
     """
 
@@ -41,4 +45,13 @@ def report_in_tag(sample: Sample, completion: str) -> tuple[str, str]:
         return "", f"no single answer tag ({', '.join(read.flags) or read.source})"
     if read.value is None:
         return "", "the report has no words"
-    return extracted.text, report_fault(sample.answer, extracted.text)
+    return extracted.text, report_fault(sample.answer, extracted.text) or _order_fault(sample.answer, extracted.text)
+
+
+def _order_fault(reference: str, text: str) -> str:
+    """Why an English text counts as a list of words; "" if it does not, and for other languages."""
+    expected, stated = read_statements(reference), read_statements(text)
+    if expected is None or stated is None:
+        return ""
+    extra = stated.disordered - expected.disordered
+    return "the order of the words makes no sentence" if extra > MAX_DISORDERED * len(words_of(text)) else ""
