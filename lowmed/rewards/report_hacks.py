@@ -21,9 +21,12 @@ SHOWN_FINDINGS = 40  # of a list of all findings
 
 
 def wrong_report(reference: str) -> str:
-    """A report in the words of the reference that states the opposite: other sides, sizes and polarities."""
+    """A report in the words of the reference in which every second side, size and polarity is the opposite."""
+    places = [match.start() for match in _WORDS.finditer(reference)][::2]
 
     def other(match: regex.Match[str]) -> str:
+        if match.start() not in places:
+            return match[0]
         word = _OTHER[match[0].lower()]
         return word.capitalize() if match[0][0].isupper() else word
 

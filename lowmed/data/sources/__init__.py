@@ -1,6 +1,7 @@
 """The known data sets, one module each. To add one: write its module, list it here, and test it."""
 
 from lowmed.data.sources.hub_tables import PATH_VQA, SILVAR_MED
+from lowmed.data.sources.iu_xray import IU_XRAY
 from lowmed.data.sources.medcalc_bench import MEDCALC_BENCH
 from lowmed.data.sources.medical_o1 import MEDICAL_O1
 from lowmed.data.sources.medmnist import MEDMNIST
@@ -25,6 +26,7 @@ KNOWN: dict[str, Source] = {
         VQA_MED_2019,
         MEDXPERTQA_MM,
         MEDMNIST,
+        IU_XRAY,
         MEDCALC_BENCH,
         MEDICAL_O1,
         PHANTOM,
