@@ -62,7 +62,7 @@ class Statements:
 
 @dataclass(frozen=True, slots=True)
 class StatementCounts:
-    """Statements of a predicted and of a reference report, and those that both share; weighted, if they have weights."""
+    """Statements of a predicted and of a reference report, and those that both share, as a sum of their weights."""
 
     shared: float
     predicted: float
@@ -106,8 +106,8 @@ def read_statements(text: str) -> Statements | None:
 def _facts(finding: Finding) -> Iterable[Fact]:
     if finding.kind == "modality":
         return
-    subject = (finding.name, finding.denied and finding.kind != "anatomy")
-    spots = tuple(sorted(place for place in finding.places if " " in place)) or tuple(sorted(finding.sides))
+    subject: Fact = (finding.name, finding.denied and finding.kind != "anatomy")
+    spots: Fact = tuple(sorted(place for place in finding.places if " " in place)) or tuple(sorted(finding.sides))
     if finding.kind == "finding":
         yield subject
     if finding.kind != "anatomy":  # "the left lung" alone says nothing

@@ -9,9 +9,9 @@ from lowmed.evaluation.classification import classification
 from lowmed.evaluation.field_metrics import field_metrics
 from lowmed.evaluation.intervals import mean_interval, too_few, wilson
 from lowmed.evaluation.open_tiers import open_tiers
-from lowmed.evaluation.report_metrics import report_metrics
 from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
+from lowmed.evaluation.report_metrics import report_metrics
 from lowmed.evaluation.score import score_rows
 from lowmed.sample import Sample
 
@@ -97,7 +97,8 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         by_strata={
             column: {value: _cell(cell) for value, cell in by_value.items()}
             for column, key in strata_keys(answered).items()
-            if len(by_value := strata(answered, key)) > 1 or column != "source"  # a published part is of one source anyway
+            if len(by_value := strata(answered, key)) > 1
+            or column != "source"  # a published part is of one source anyway
         },
         **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
     )

@@ -38,14 +38,14 @@ def exchanged_reports(rows: Sequence[Row]) -> list[str | None]:
     cycles: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: hashlib.sha256(str(row["id"]).encode()).hexdigest()):
         cycles[str(row.get("modality") or "")].append(row)
-    found: dict[int, str] = {}
+    by_row: dict[int, str] = {}
     for cycle in cycles.values():
         for index, row in enumerate(cycle):
             following = (cycle[(index + step) % len(cycle)] for step in range(1, len(cycle)))
             other = next((one for one in following if _group(one) != _group(row)), None)
             if other is not None:
-                found[id(row)] = _references(other)[0]
-    return [found.get(id(row)) for row in rows]
+                by_row[id(row)] = _references(other)[0]
+    return [by_row.get(id(row)) for row in rows]
 
 
 def _references(row: Row) -> list[str]:

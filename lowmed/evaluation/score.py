@@ -8,11 +8,11 @@ from typing import Any
 from lowmed import answer
 from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
+from lowmed.answer.report import report_of
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.golds import chosen_option, split_tags
 from lowmed.data.ingest.listed_options import ListedOptions, read_listed
 from lowmed.errors import DataError
-from lowmed.answer.report import report_of
 from lowmed.evaluation.field_metrics import RowFields, count_fields
 from lowmed.evaluation.report_scores import score_report
 from lowmed.sample import KINDS, LETTERS, Kind
@@ -25,11 +25,11 @@ FIX = "a row holds id, question, answer and completion; `lowmed score --help` sh
 
 
 def score_rows(rows: Iterable[Row], name: str = "row") -> Iterator[dict[str, Any]]:
-    """Add the grade to each row: `kind outcome strict_outcome parsed parse_source flags f1 contradiction fields
-    report`.
+    """Add the grade to each row: `kind outcome strict_outcome parsed parse_source flags f1 contradiction fields`.
 
     `outcome` is the lenient grade. `f1` is the best token F1 with a gold answer, for open questions only. `fields` are
-    the counts of a JSON answer, and `report` the scores of a report. All other fields pass through. Error messages name a row by `name` and its number.
+    the counts of a JSON answer, and `report` the scores of a report. All other fields pass through. Error messages name
+    a row by `name` and its number.
 
     Raises:
         DataError: a row lacks a field, or its gold answer is invalid.

@@ -9,23 +9,20 @@ from lowmed.evaluation.records import (
     Accuracy,
     Cell,
     ConditionalShare,
-    ControlEffect,
     EvalReport,
     JudgedAccuracy,
     JudgeScores,
     Metrics,
     OpenTiers,
     ReasoningCells,
-    ReportMetrics,
     ScoreMetrics,
     SplitReport,
 )
 from lowmed.evaluation.report import UNSEEN
-from lowmed.evaluation.report_difference import main_difference
 from lowmed.report import classification_table, probability_table
 from lowmed.report.console import FEW, NOTICE, STEPS_AVERAGED, console, interval
 from lowmed.report.field_table import field_rows
-from lowmed.report.report_rows import LABELS, NOT_APPLICABLE, heading, report_rows
+from lowmed.report.report_rows import NOT_APPLICABLE, add_reports, control_cell
 from lowmed.run import Run
 
 TIER_ROWS = {"exact": "exact", "exact or in a sentence": "span"}
@@ -100,42 +97,6 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
             "No other metric uses its verdicts."
         )
     shown.print(NOTICE)
-
-
-def show_generalization(reports: Sequence[EvalReport]) -> None:
-    """Print the data sets of one evaluation as rows, with their relation to training and their means."""
-    shown = console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("data", "training", "n", *(f"{system}, lenient accuracy" for system in reports[0].systems)):
-        table.add_column(heading)
-    for name, seen, questions, values in generalization(reports):
-        table.add_row(escape(name), escape(seen), questions, *values)
-    shown.print(table)
-
-
-def generalization(reports: Sequence[EvalReport]) -> list[tuple[str, str, str, list[str]]]:
-    """One row per split of each data set, then micro (each question once) and macro (each split once).
-
-    Splits that have reports alone have no accuracy and do not count in the means.
-    """
-    systems = reports[0].systems
-    parts = [(f"{report.source} {split}", part) for report in reports for split, part in report.splits.items()]
-    lines = []
-    for name, part in parts:
-        stamp = " IMAGES SHARED" if part.images_trained_on else ""
-        values = [accuracy(part.results[system].lenient) for system in systems]
-        lines.append((name, part.seen + stamp, str(part.questions), values))
-    counted = [(part.questions, [part.results[system].lenient for system in systems]) for _, part in parts]
-    graded = [(questions, of_part) for questions, of_part in counted if all(of_part)]
-    total = sum(questions for questions, _ in graded)
-    weights = {"micro": [questions / total for questions, _ in graded], "macro": [1 / len(graded) for _ in graded]}
-    for name, weight in weights.items() if graded else ():
-        means = [
-            sum(w * one.accuracy for w, (_, of_part) in zip(weight, graded, strict=True) if (one := of_part[index]))
-            for index in range(len(systems))
-        ]
-        lines.append((name, "", str(total), [f"{mean:.3f}" for mean in means]))
-    return lines
 
 
 def title(report: EvalReport) -> str:
@@ -261,14 +222,6 @@ def _add_fields(table: Table, results: Sequence[Metrics]) -> None:
         table.add_row(f"    {escape(label)}", *cells)
 
 
-def add_reports(table: Table, results: Sequence[ReportMetrics | None]) -> None:
-    """Rows of written reports, each figure next to its two baselines; none without reports."""
-    if title := heading(results):
-        table.add_row(f"  {title}")
-    for label, cells in report_rows(results):
-        table.add_row(f"    {escape(label)}", *cells)
-
-
 def _add_judged(table: Table, split: str, judged: Sequence[JudgeScores], systems: list[str]) -> None:
     """Rows of each judge: accepted open answers, next to the exact match of the same completions."""
     for scores in judged:
@@ -295,24 +248,15 @@ def _add_controls(table: Table, report: EvalReport, systems: list[str]) -> None:
         results = [by_name.get(name) for by_name in effects]
         questions = next(result.questions for result in results if result)
         scores = [result.lenient if result else None for result in results]
-        cells = [f"{score.real:.3f} -> {score.accuracy:.3f}" if score else "" for score in scores]
-        if not any(scores):
-            cells = [control_cell(result) for result in results]
-        table.add_row(f"  {CONTROL_LABELS[name]}, n={questions}", *cells)
+        shown = (f"{score.real:.3f} -> {score.accuracy:.3f}" if score else "" for score in scores)
+        of_reports = map(control_cell, results)
+        table.add_row(f"  {CONTROL_LABELS[name]}, n={questions}", *(shown if any(scores) else of_reports))
     for name, label in EFFECT_LABELS.items():
         scores = [by_name[name].lenient if name in by_name else None for by_name in effects]
         if any(scores):
             cells = (f"{score.effect:+.3f} {interval(score.effect_by_image)}" if score else "" for score in scores)
             table.add_row(f"  {label}", *cells)
     table.add_row("")
-
-
-def control_cell(effect: ControlEffect | None) -> str:
-    """What a control does to reports: the figure that decides, with the real and with the altered input."""
-    if not effect or not effect.reports:
-        return ""
-    name, change = main_difference(effect.reports)
-    return f"{change.second:.3f} -> {change.first:.3f} {LABELS[name]}"
 
 
 def _add_sampled(table: Table, report: EvalReport, systems: list[str]) -> None:

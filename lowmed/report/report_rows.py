@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from lowmed.evaluation.records import ReportDifference, ReportEstimate, ReportMetrics, ReportScores
+from rich.markup import escape
+from rich.table import Table
+
+from lowmed.evaluation.records import ControlEffect, ReportDifference, ReportEstimate, ReportMetrics, ReportScores
+from lowmed.evaluation.report_difference import main_difference
 
 NOT_APPLICABLE = "does not apply to reports"
 LABELS = {
@@ -33,13 +37,29 @@ def report_rows(results: Sequence[ReportMetrics | None]) -> list[tuple[str, list
     return [*rows, ("mean words, of the reference", lengths)]
 
 
-def heading(results: Sequence[ReportMetrics | None]) -> str:
+def reports_title(results: Sequence[ReportMetrics | None]) -> str:
     """How many reports the rows are about; "" without reports."""
     first = next((result for result in results if result), None)
     if first is None:
         return ""
     left_out = f", {first.without_findings} without findings" if first.without_findings else ""
     return f"{first.reports} reports{left_out}, intervals by image"
+
+
+def add_reports(table: Table, results: Sequence[ReportMetrics | None]) -> None:
+    """Rows of written reports, each figure next to its two baselines; none without reports."""
+    if first_line := reports_title(results):
+        table.add_row(f"  {first_line}")
+    for label, cells in report_rows(results):
+        table.add_row(f"    {escape(label)}", *cells)
+
+
+def control_cell(effect: ControlEffect | None) -> str:
+    """What a control does to reports: the figure that decides, with the real and with the altered input."""
+    if not effect or not effect.reports:
+        return ""
+    name, change = main_difference(effect.reports)
+    return f"{change.second:.3f} -> {change.first:.3f} {LABELS[name]}"
 
 
 def difference_rows(differences: Mapping[str, ReportDifference] | None) -> list[tuple[str, ReportDifference]]:

@@ -9,7 +9,7 @@ from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
 from lowmed.report import classification_table, eval_table
 from lowmed.report.console import FEW, NOTICE, console, interval
 from lowmed.report.field_table import field_rows
-from lowmed.report.report_rows import NOT_APPLICABLE
+from lowmed.report.report_rows import NOT_APPLICABLE, add_reports
 
 WIDTH = 160
 HEADINGS = ("", "n", "images", "accuracy", "strict", "most frequent", "chance", "unread", "truncated", "token F1")
@@ -45,7 +45,7 @@ def show(summary: ScoreSummary) -> None:
             shown.print(f"  {escape(f'{label:<36}')}{by_field[0]}")
     if summary.reports:
         reports_table = Table(box=None, pad_edge=False, show_header=False)
-        eval_table.add_reports(reports_table, [summary.reports])
+        add_reports(reports_table, [summary.reports])
         shown.print()
         shown.print(reports_table)
     if summary.reasoning:

@@ -38,9 +38,10 @@ class ReportFindings:
     A statement is a finding of the lexicon, present or absent, or one of its properties: side, place, size, number. It
     weighs 1 minus the share of the training reports that make it, at least 0.05, and a wrong one costs that share. So a
     text that does not depend on the image earns about nothing where the image differs from most others, and listing
-    every finding or every place earns little. A finding that a report states both as present and as absent earns
-    nothing. Words in an order of no sentence count as wrong statements. The reward has the place of RadGraph F1 in RadVLM-GRPO (2512.10691); lexicon, formula and weights are
-    lowmed's. It abstains on other kinds of questions, and on references that state no finding or are not in English.
+    every finding or every place earns little. A finding that is both present and absent earns nothing. Words in an
+    order of no sentence count as wrong statements. The reward has the place of RadGraph F1 in RadVLM-GRPO (2512.10691);
+    lexicon, formula and weights are lowmed's. It abstains on other kinds of questions, and on references that state no
+    finding or are not in English.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("report",)

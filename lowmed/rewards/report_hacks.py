@@ -45,14 +45,16 @@ def hack_reports(reference: str) -> dict[str, str]:
     shuffled = list(words)
     random.Random(0).shuffle(shuffled)
     first = _SENTENCE_END.split(reference)[0]
+    names = list(dict.fromkeys(FINDINGS.values()))
+    padding = " ".join(f"Region {number} was looked at." for number in range(400))
     return {
         "perhaps this, perhaps that": f"Perhaps {wrong_report(reference)} Or perhaps {NORMAL}",
         "every finding": every_finding(),
-        "every finding denied": f"There is no {', no '.join(list(dict.fromkeys(FINDINGS.values()))[:SHOWN_FINDINGS])}.",
-        "every finding, present and absent": " ".join(f"{name}. No {name}." for name in dict.fromkeys(FINDINGS.values())),
+        "every finding denied": f"There is no {', no '.join(names[:SHOWN_FINDINGS])}.",
+        "every finding, present and absent": " ".join(f"{name}. No {name}." for name in names),
         "words of the reference in another order": " ".join(shuffled),
         "words of the reference in alphabetical order": " ".join(sorted(words, key=str.casefold)),
         "first sentence again and again": " ".join([first] * 20),
         "reference ten times": " ".join([reference] * 10),
-        "reference in a long text": f"{reference} {' '.join(f'Region {number} was looked at.' for number in range(400))}",
+        "reference in a long text": f"{reference} {padding}",
     }

@@ -10,7 +10,6 @@ from lowmed.rewards.format import report_fault
 from lowmed.rewards.score import Score
 from lowmed.sample import Kind, Sample
 
-
 MAX_DISORDERED = 0.2  # share of the words of a report that may be in an order of no sentence
 
 
@@ -19,8 +18,9 @@ class ReportOverlap:
     """Google BLEU or ROUGE-L F1 of a report with its reference, from 0 to 1. 0 without a report in its tag.
 
     Both fall with every word that the reference lacks, so length does not pay. A report with more than twice the words
-    of its reference, one that repeats itself, and words in an order of no sentence earn 0. Google BLEU is one of the rewards of RadVLM-GRPO
-    (2512.10691). Words are compared without case and punctuation. The reward abstains on other kinds of questions.
+    of its reference, one that repeats itself, and words in an order of no sentence earn 0. Google BLEU is one of the
+    rewards of RadVLM-GRPO (2512.10691). Words are compared without case and punctuation. The reward abstains on other
+    kinds of questions.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("report",)

@@ -32,7 +32,9 @@ def test_a_report_that_a_doubt_ends_is_read() -> None:
     assert (read.value, read.strict) == ("A small effusion cannot be excluded.", True)
 
 
-@pytest.mark.parametrize("text", ["", "<answer></answer>", "<answer> ... </answer>", "<think>The heart is large.</think>"])
+@pytest.mark.parametrize(
+    "text", ["", "<answer></answer>", "<answer> ... </answer>", "<think>The heart is large.</think>"]
+)
 def test_no_report_is_unread(text: str) -> None:
     assert answer.read(text, sample()).value is None
     assert report_of(text) == ""

@@ -16,7 +16,7 @@ def report_xml(
     number: int, findings: str = "", impression: str = "", images: int = 2, declaration: str = "", major: str = "normal"
 ) -> str:
     """A report with the elements of the published files, and no text of theirs."""
-    pictures = "".join(
+    parents = "".join(
         f'<parentImage id="MADE{number}_IM-{side}"><figureId>F{side}</figureId></parentImage>' for side in range(images)
     )
     return (
@@ -24,7 +24,7 @@ def report_xml(
         f'<Article><Abstract><AbstractText Label="COMPARISON">None.</AbstractText>'
         f'<AbstractText Label="INDICATION">Cough</AbstractText><AbstractText Label="FINDINGS">{findings}</AbstractText>'
         f'<AbstractText Label="IMPRESSION">{impression}</AbstractText></Abstract></Article></MedlineCitation>'
-        f"<MeSH><major>{major}</major></MeSH>{pictures}</eCitation>"
+        f"<MeSH><major>{major}</major></MeSH>{parents}</eCitation>"
     )
 
 
@@ -72,7 +72,9 @@ def test_a_row_is_one_report_with_all_of_its_images(tmp_path: Path, archive: boo
 
 
 def test_sentences_with_a_mark_of_de_identification_are_left_out(tmp_path: Path) -> None:
-    write(tmp_path, {1: report_xml(1, "Compared with XXXX there is no change. The heart is large. XXXX XXXX.", "XXXX.")})
+    write(
+        tmp_path, {1: report_xml(1, "Compared with XXXX there is no change. The heart is large. XXXX XXXX.", "XXXX.")}
+    )
     build(tmp_path, tmp_path / "out")
     assert [sample["answer"] for sample in samples(tmp_path / "out")] == ["Findings: The heart is large."]
 
@@ -83,8 +85,8 @@ def test_reports_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> Non
         1: report_xml(1, "Fine."),
         2: report_xml(2),
         3: report_xml(3, "XXXX.", "XXXX is XXXX."),
-        4: report_xml(4, "No picture.", images=0),
-        5: report_xml(5, "A picture is missing."),
+        4: report_xml(4, "Without one.", images=0),
+        5: report_xml(5, "One is missing."),
         6: report_xml(6, "&a;", declaration=entity),
         7: "<eCitation>",
         8: "x" * (2**20 + 1),

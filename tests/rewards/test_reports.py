@@ -71,7 +71,7 @@ NOTHING = {
     "several tags": completion(ABNORMAL) + completion(NORMAL),
     "the same tag twice": completion(ABNORMAL) * 2,
     "no tag": ABNORMAL,
-    "prompt copied": completion("Write a report. Reply as report."),
+    "prompt copied": completion("Write a report. In the form of a report."),
     "reference twice": completion(f"{ABNORMAL} {ABNORMAL}"),
     "reference ten times": completion(" ".join([ABNORMAL] * 10)),
     "one sentence again and again": completion("The heart is enlarged. " * 12),

@@ -112,8 +112,8 @@ class RowReader:
     ) -> tuple[Turns, str, list[ImageSource]]:
         """The earlier turns, the question with its line ends, and the images up to it, each at its place."""
         history = cells.turns(cell.get("history"))
-        asked = REPORT_QUESTION if self.columns.kind == "report" else ""
-        users = (*(user for user, _ in history), cells.lines(cell.get("question")) or asked)
+        default = REPORT_QUESTION if self.columns.kind == "report" else ""
+        users = (*(user for user, _ in history), cells.lines(cell.get("question")) or default)
         number = len(history)
         if isinstance(row, Turn):
             users, number = row.users, len(row["history"])

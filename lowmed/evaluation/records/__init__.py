@@ -23,15 +23,13 @@ from lowmed.evaluation.records.comparison import (
     SourceComparison,
     StratumDifference,
 )
+from lowmed.evaluation.records.controls import ControlAccuracy, ControlEffect, ControlReport
 from lowmed.evaluation.records.field_metrics import FieldEstimate, FieldMetrics, FieldScores
 from lowmed.evaluation.records.metrics import (
     Accuracy,
     Calibration,
     Cell,
     ConditionalShare,
-    ControlAccuracy,
-    ControlEffect,
-    ControlReport,
     JudgeCost,
     JudgedAccuracy,
     JudgeScores,

@@ -67,7 +67,7 @@ class ScoredCompletion(StoredCompletion, total=False):
     fields: dict[str, float | None] | None
     """Numbers of `shared`, `predicted` and `gold` fields, `f1` and `tree_similarity`; JSON questions only."""
     report: dict[str, float | None] | None
-    """`rouge_l`, `google_bleu`, `words` and `reference_words`, and `f1`, `precision` and `recall` of findings; reports only."""
+    """`rouge_l`, `google_bleu`, `words`, `reference_words`; of findings `f1`, `precision`, `recall`; reports only."""
     contradiction: list[str]
     """How the answer contradicts the gold answer: laterality, polarity, ..."""
 
