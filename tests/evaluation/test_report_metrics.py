@@ -107,7 +107,7 @@ def test_the_constant_is_the_training_report_that_is_most_similar_to_the_others(
 
 
 def test_reports_are_compared_by_their_figures() -> None:
-    sides = [{"data": ComparedRun("x", None, rows)} for rows in (CONSTANT, PERFECT)]
+    sides = [{"data": ComparedRun("x", None, None, tuple(rows))} for rows in (CONSTANT, PERFECT)]
     source = compare(sides[0], sides[1]).sources["data"]
     assert source.all is None
     assert source.reports is not None

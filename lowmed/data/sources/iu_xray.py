@@ -145,4 +145,5 @@ IU_XRAY = Source(
     files=f"{REPORTS}/*.xml or {ARCHIVE}, and the images of NLMCXR_png.tgz, unpacked",
     open=open_folder,
     reference_tokens=300,
+    images=5,  # assumed
 )
