@@ -167,9 +167,9 @@ def build(
         splits=splits,
         controls={system: _controls(by_condition) for system, by_condition in rows.items()},
         sampled={
-            system: pass_at_k.sampling_metrics(by_condition[SAMPLED])
+            system: pass_at_k.sampling_metrics(sampled)
             for system, by_condition in rows.items()
-            if by_condition.get(SAMPLED)
+            if (sampled := right_or_wrong(by_condition.get(SAMPLED, ())))
         },
         judged=tuple(judged),
     )

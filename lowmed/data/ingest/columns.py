@@ -111,6 +111,8 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
         missing = "question" if "question" not in by_field and not reports else "answer"
         alike = next((name for name in present if missing in name.casefold()), "COLUMN")
         fix = f"name the column: --map '{missing}={alike}'"
+        if REPORT in present and missing == "question":
+            fix += ", or state that every row is a report: --map kind=report"
         raise RecipeError(f"no column holds the {missing}; {columns_present}", "the table's columns", fix)
     without = "options" in by_field or mapping.get("options") == ""
     options = () if without or reports else option_columns(present)
