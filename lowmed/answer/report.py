@@ -13,6 +13,8 @@ _WORD = re.compile(r"\w")
 # What de-identification leaves in place of a name, a date or a place: XXXX in Open-i, ___ in MIMIC-CXR.
 _MASK = re.compile(r"X{2,}|_{2,}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?!\d)")
+_SAME = {"pathology": "abnormality"}  # "no acute disease" and "no acute abnormality" state the same of an image
+_SHAPES = frozenset(("size", "contour", "silhouette", "appearance"))  # nouns that describe the part of the body in them
 Share = Callable[[Fact], float]
 
 
@@ -106,14 +108,22 @@ def read_statements(text: str) -> Statements | None:
 def _facts(finding: Finding) -> Iterable[Fact]:
     if finding.kind == "modality":
         return
-    subject: Fact = (finding.name, finding.denied and finding.kind != "anatomy")
+    name = _SAME.get(finding.name, finding.name)
+    subject: Fact = (name, finding.denied and finding.kind != "anatomy")
     spots: Fact = tuple(sorted(place for place in finding.places if " " in place)) or tuple(sorted(finding.sides))
+    properties = sorted(finding.properties)
+    if name == "heart":
+        yield from (("cardiomegaly", denied) for value, denied in properties if value == "enlarged")
+        properties = [(value, denied) for value, denied in properties if value != "enlarged"]
     if finding.kind == "finding":
         yield subject
+    if name in _SHAPES and finding.places:  # "the size of the heart is normal"
+        yield from ((place, False, "is", *one) for place in sorted(finding.places) for one in properties)
+        return
     if finding.kind != "anatomy":  # "the left lung" alone says nothing
         yield from ((*subject, "side", side) for side in sorted(finding.sides))
         yield from ((*subject, "place", place) for place in sorted(finding.places))
-    yield from ((*subject, "is", value, denied, *spots) for value, denied in sorted(finding.properties))
+    yield from ((*subject, "is", value, denied, *spots) for value, denied in properties)
     if finding.count is not None and finding.count != 1:  # "one" is also written as "a"
         yield (*subject, "count", finding.count, *spots)
     yield from ((*subject, dimension, size, *spots) for dimension, size in sorted(finding.measures))

@@ -74,6 +74,20 @@ def test_a_finding_that_is_present_and_absent_is_shared_only_if_the_reference_st
     assert counts(both, both) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("There is cardiomegaly.", "The heart is enlarged."),
+        ("The heart is not enlarged.", "No cardiomegaly."),
+        ("Heart size is normal.", "The heart is normal."),
+        ("No acute disease.", "No acute abnormality."),
+        ("Lungs: clear. Pleura: no effusion.", "The lungs are clear. There is no effusion."),
+    ],
+)
+def test_usual_wordings_of_one_statement_are_equal(first: str, second: str) -> None:
+    assert counts(first, second) == (1.0, 1.0)
+
+
 def test_a_hedge_on_one_side_counts_half() -> None:
     assert counts("There is an effusion.", "There may be an effusion.")[1] == 0.5
 
