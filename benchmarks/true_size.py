@@ -16,15 +16,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from models import tiny  # of the tests
 
-from lowmed.plan import architecture
+from lowmed import architectures
 
 SECTIONS = [24, 20, 20]  # of M-RoPE in Qwen3-VL, for heads of 128
 
 
 def write(name: str, folder: Path) -> None:
     """The folder of a model that ships its dimensions with lowmed."""
-    values: dict[str, Any] = json.loads(architecture.SHIPPED.read_text(encoding="utf-8"))[
-        architecture.tunes().get(name) or name
+    values: dict[str, Any] = json.loads(architectures.SHIPPED.read_text(encoding="utf-8"))[
+        architectures.tunes().get(name) or name
     ]
     tiny.save(values["model_type"], folder)
     (folder / "model.safetensors").unlink()
@@ -36,7 +36,7 @@ def write(name: str, folder: Path) -> None:
     if "mrope_section" in config["text_config"].get("rope_parameters", {}):
         config["text_config"]["rope_parameters"]["mrope_section"] = SECTIONS
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    sizes = architecture.from_config(config)
+    sizes = architectures.from_config(config)
     if sizes.image_side:
         _resize_images(folder, sizes.image_side, sizes.image_tokens)
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from lowmed.boxes import THOUSANDTHS, Size, boxes_text, gold_mistake, on_grid, parse_boxes
 from lowmed.control_tokens import control_token
 
-Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text", "report"]
+Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text", "boxes", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Turns = tuple[tuple[str, str], ...]
@@ -34,7 +35,9 @@ class Sample:
         strata: further columns for accuracies by stratum, such as site or sex: pairs of column and value.
         history: the earlier turns of the conversation, oldest first: pairs of user text and assistant text. Images
             that no `<image>` marks belong to the first user turn.
-        accepted: further gold answers that are graded as correct. Not for a `choice`.
+        accepted: further gold answers that are graded as correct. Not for a `choice` or `boxes`.
+        image_size: width and height in pixels of the image that `boxes` are in, the first one, before it was resized.
+        box_grid: the units across and down in which the model writes boxes.
 
     Raises:
         ValueError: a field is missing, the options do not fit the answer, a turn of the history cannot be used, a text
@@ -58,6 +61,8 @@ class Sample:
     strata: tuple[tuple[str, str], ...] = ()
     history: Turns = ()
     accepted: tuple[str, ...] = ()
+    image_size: Size = (0, 0)
+    box_grid: Size = THOUSANDTHS
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -72,6 +77,8 @@ class Sample:
                 raise ValueError(f"the answer {self.answer!r} is not exactly one of the options")
             if self.accepted:
                 raise ValueError("several options are right; a choice has one")
+        if self.kind == "boxes" and (mistake := _box_mistake(self)):
+            raise ValueError(mistake)
         if mistake := _turn_mistake(self.history) or _markup_mistake(self):
             raise ValueError(mistake)
 
@@ -81,9 +88,26 @@ class Sample:
         return LETTERS[self.options.index(self.answer)]
 
     @property
+    def written_answer(self) -> str:
+        """The gold answer as a completion writes it: the letter of a choice, boxes in units of `box_grid`, else it."""
+        if self.kind == "choice":
+            return self.letter
+        if self.kind == "boxes":
+            boxes, _ = parse_boxes(self.answer)
+            return boxes_text(on_grid(boxes, self.image_size, self.box_grid)) if boxes else "none"
+        return self.answer
+
+    @property
     def history_characters(self) -> int:
         """The length of all texts of the history."""
         return sum(len(text) for turn in self.history for text in turn)
+
+
+def _box_mistake(sample: Sample) -> str:
+    """What is wrong with a question of kind `boxes`; "" if nothing is."""
+    if sample.accepted:
+        return "boxes have one gold answer"
+    return gold_mistake(sample.answer, sample.image_size)
 
 
 def without_images(sample: Sample) -> Sample:

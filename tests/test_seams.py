@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
+from lowmed import architectures
 from lowmed.errors import SetupError
 from lowmed.methods import METHODS, MethodSpec, RewardSpec
 from lowmed.models import FAMILIES, Architecture, ModelFamily
-from lowmed.plan import architecture
 from lowmed.plan.cards import CARDS
 from lowmed.plan.estimate import Estimate, estimate, suggestions
 from lowmed.plan.formatting import as_document, full_lines
@@ -198,7 +198,7 @@ def recipe_with(method: MethodSpec) -> Recipe:
 
 
 def estimated(recipe: Recipe, card: str = "T4") -> Estimate:
-    return estimate(recipe, architecture.read_architecture(recipe.model), CARDS[card], measured=[])
+    return estimate(recipe, architectures.read_architecture(recipe.model), CARDS[card], measured=[])
 
 
 def test_the_planner_estimates_a_sampling_method_that_lowmed_does_not_ship() -> None:
@@ -244,13 +244,13 @@ def toy_architecture(config: Any) -> Architecture:
 def test_a_registered_family_is_read_and_estimated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = {"model_type": "toy_vl", "width": 256, "depth": 3}
     with pytest.raises(SetupError, match="models of type `toy_vl` are not supported"):
-        architecture.from_config(config)
+        architectures.from_config(config)
     monkeypatch.setitem(FAMILIES, "toy_vl", ModelFamily("toy_vl", "Toy-VL", toy_architecture))
-    assert architecture.from_config(config) == toy_architecture(config)
+    assert architectures.from_config(config) == toy_architecture(config)
     with pytest.raises(SetupError, match="no 'depth'"):
-        architecture.from_config({"model_type": "toy_vl", "width": 256})
+        architectures.from_config({"model_type": "toy_vl", "width": 256})
     with pytest.raises(SetupError, match="invalid dimensions"):
-        architecture.from_config({**config, "depth": 0})
+        architectures.from_config({**config, "depth": 0})
     (tmp_path / "config.json").write_text(json.dumps(config))
     for recipe in ("rarl", "rarl-sft"):
         result = estimated(load_recipe(recipe, [f"model.name={tmp_path}"]))

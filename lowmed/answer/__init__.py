@@ -13,6 +13,7 @@ from lowmed.answer.grade import (
     grade,
     question_of,
     read,
+    read_boxes,
     read_text,
     tier,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "normalize",
     "question_of",
     "read",
+    "read_boxes",
     "read_text",
     "read_without_gold",
     "tier",

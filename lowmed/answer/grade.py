@@ -15,6 +15,7 @@ from lowmed.answer.quantity import parse_quantity
 from lowmed.answer.report import read_report
 from lowmed.answer.span import in_span
 from lowmed.answer.yes_no import is_yes_no, offered_answers, read_yes_no
+from lowmed.boxes import THOUSANDTHS, Box, Size, all_right, boxes_text, parse_boxes
 from lowmed.sample import Kind, Sample
 
 RULES_VERSION = 3
@@ -28,6 +29,8 @@ class Question:
     """The parts of a sample that the reader uses. `golds` are the acceptable answers: texts, never letters.
 
     `unit` and `limits`, the smallest and the largest right number, apply to the kind `number`; see `Sample`.
+    `image_size` and `box_grid` apply to the kind `boxes`: an answer is in units of the grid, the gold in pixels.
+    Without a size both are in the same unit.
     """
 
     kind: Kind
@@ -36,6 +39,8 @@ class Question:
     question: str = ""
     unit: str = ""
     limits: tuple[str, str] = ("", "")
+    image_size: Size = (0, 0)
+    box_grid: Size = THOUSANDTHS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,14 @@ def question_of(sample: Sample) -> Question:
     """The question of a sample, as the reader takes it."""
     limits = (sample.lower, sample.upper)
     return Question(
-        sample.kind, (sample.answer, *sample.accepted), sample.options, sample.question, sample.unit, limits
+        sample.kind,
+        (sample.answer, *sample.accepted),
+        sample.options,
+        sample.question,
+        sample.unit,
+        limits,
+        sample.image_size,
+        sample.box_grid,
     )
 
 
@@ -98,6 +110,9 @@ def read_text(text: str, question: Question) -> tuple[str | None, str]:
         return value, "" if value is not None else "no_json"
     if question.kind == "report":
         return read_report(text)
+    if question.kind == "boxes":
+        boxes, problem = read_boxes(text, question)
+        return (boxes_text(boxes) if boxes is not None else None), problem
     if question.kind == "closed":
         answers = _closed_answers(question.golds, question.question)
         if answers == "yes_no":
@@ -109,6 +124,15 @@ def read_text(text: str, question: Question) -> tuple[str | None, str]:
     if question.kind == "number":
         return read_number(text, question.golds[0], question.unit)
     return _read_open(text, question)
+
+
+def read_boxes(text: str, question: Question) -> tuple[tuple[Box, ...] | None, str]:
+    """The boxes of an extracted answer in pixels of the original image; None and the problem if there are none."""
+    boxes, problem = parse_boxes(text)
+    if boxes is None or not min(question.image_size):
+        return boxes, problem
+    across, down = (size / units for size, units in zip(question.image_size, question.box_grid, strict=True))
+    return tuple(box.scaled(across, down) for box in boxes), ""
 
 
 def _is_yes_no(question: Question) -> bool:
@@ -166,6 +190,9 @@ def _is_correct(value: str, question: Question) -> bool:
         return any(value == canonical(gold) for gold in question.golds)
     if question.kind == "report":
         return any(value == read_report(gold)[0] for gold in question.golds)
+    if question.kind == "boxes":
+        predicted = parse_boxes(value)[0] or ()
+        return any(all_right(parse_boxes(gold)[0] or (), predicted) for gold in question.golds)
     if _is_yes_no(question):
         return any(value == read_yes_no(gold)[0] for gold in question.golds)
     if question.kind == "number":

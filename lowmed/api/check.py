@@ -181,8 +181,7 @@ def _row_lengths(recipe: "Recipe", data_split: "DataSplit") -> tuple[str, ...]:
 
 
 def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:
-    from lowmed.data.image.policy import image_tokens
-    from lowmed.plan.architecture import pixel_policy
+    from lowmed.data.image.policy import image_tokens, pixel_policy
 
     policy = pixel_policy(recipe.model)
     first = list(dict.fromkeys(image for sample in data_split.train for image in sample.images))[:IMAGES_OPENED]

@@ -114,7 +114,7 @@ def distil(
 
 
 def _load(teacher: "OpenTeacher", seed: int) -> "Answerer":
-    from lowmed.plan.architecture import pixel_policy
+    from lowmed.data.image.policy import pixel_policy
 
     target = teacher.target
     if teacher.endpoint:

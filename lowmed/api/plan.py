@@ -50,14 +50,15 @@ def estimate_recipe(
         RecipeError: the recipe is invalid, or the GPU is unknown.
         SetupError: the dimensions of the model are unknown.
     """
-    from lowmed.plan import architecture, cards
+    from lowmed import architectures
+    from lowmed.plan import cards
     from lowmed.plan.estimate import estimate_all
     from lowmed.recipe.io import load_recipe
 
     if gpu and gib:
         raise RecipeError("--gpu and --gib cannot be combined", "--gib", "give one of them")
     loaded = load_recipe(recipe, overrides, nano=nano)
-    model = architecture.read_architecture(loaded.model)
+    model = architectures.read_architecture(loaded.model)
     card = _card(loaded, gpu, gib)
     estimates = estimate_all(loaded, model, [card] if card else cards.CARDS.values())
     return RecipeEstimate(loaded, estimates, card is not None)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _NEEDED_DATA = {
     "reasoning": "use data with explanations, or a judge of the reasoning (the reward `clinical`)",
     "extraction": "ask for JSON: data.task=extraction",
+    "boxes": "use data with boxes, e.g. data.source=slake-boxes",
+    "box_iou": "use data with boxes, e.g. data.source=slake-boxes",
     "semantic": "use data with open questions",
     "modality": "use data that state the modality",
 }
@@ -32,10 +34,10 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
         LowmedError: training would fail.
     """
     from lowmed import rewards
+    from lowmed.architectures import require_known_family
     from lowmed.engine.adapter import require_start
     from lowmed.engine.device import unsupported_error
     from lowmed.engine.room import require_room
-    from lowmed.plan.architecture import require_known_family
     from lowmed.tracking.tracker import require_tracker
 
     built = rewards.for_recipe(recipe)
@@ -161,8 +163,8 @@ def require_readable_data(recipe: "Recipe", split: "DataSplit") -> None:
     Raises:
         DataError: a question has an image.
     """
+    from lowmed.architectures import known_family
     from lowmed.models import require_readable
-    from lowmed.plan.architecture import known_family
 
     if family := known_family(recipe.model):
         samples = (sample for part in (split.train, *split.held_out.values()) for sample in part)

@@ -1,6 +1,7 @@
 """`lowmed ask`: one question about a user's images."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,11 +24,17 @@ Samples = Annotated[
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Prompt family; the default is the run's.")]
 
 
+Draw = Annotated[
+    Path | None, typer.Option("--draw", help="Write the first image with the answer's boxes to this new PNG file.")
+]
+
+
 def ask(
     target: Target,
     images_and_question: ImagesAndQuestion,
     samples: Samples = 0,
     prompt: Prompt = None,
+    draw: Draw = None,
     as_json: options.Json = False,
 ) -> None:
     """Ask a model about your own images.
@@ -35,14 +42,15 @@ def ask(
     \b
     lowmed ask runs/20260101-rarl chest.png "Is there a pleural effusion?"
     lowmed ask rarl-merged before.dcm after.dcm "What has changed?" --samples 8
+    lowmed ask runs/20260101-ground chest.png "Where is the heart?" --draw heart.png
 
     Prints reasoning and answer; with --samples also how often each answer was sampled.
-    Research only: this is not a diagnostic device. Nothing is stored, and nothing leaves this machine.
+    Research only: this is not a diagnostic device. Only --draw stores a file, and nothing leaves this machine.
     """
     from lowmed.api import ask as api
 
     *images, question = images_and_question
-    result = api.ask(target, images, question, samples=samples, prompt=prompt)
+    result = api.ask(target, images, question, samples=samples, prompt=prompt, draw=draw)
     if as_json:
         print(json.dumps(result.as_json(), indent=2))
     else:

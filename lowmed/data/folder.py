@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lowmed.answer.report import require_words
+from lowmed.boxes import Size
 from lowmed.data.dataset import DataSet, collect_samples
 from lowmed.data.image.files import file_digests, image_problems, open_in, require_folder, unused_images
 from lowmed.data.ingest import prepared_folder
@@ -41,6 +42,7 @@ class Row(BaseModel):
     strata: dict[str, str] = Field(default_factory=dict)
     history: tuple[tuple[str, str], ...] = ()
     accepted: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
     source: str | None = None
     split: str | None = None
 
@@ -77,7 +79,7 @@ def load(path: str | None, source: str = "folder", *, images: bool = True, flag:
     problems = _image_problems(folder, card, references) if images else {}
     digests = file_digests(folder, references - problems.keys()) if images and card is None else {}
     copies = _copies(digests)
-    splits, rejected = collect_samples(str(folder), iter(rows), partial(_to_sample, source, problems, copies))
+    splits, rejected = collect_samples(str(folder), iter(rows), partial(_to_sample, folder, source, problems, copies))
     unused = (*(card.unused_images if card else ()), *unused_images(folder, references))
     pixels = prepared_folder.pixel_digests(folder) if card else digests
     tokens = card.max_image_tokens if card else None
@@ -152,7 +154,9 @@ def _missing_splits(rows: list[tuple[str, Row]]) -> list[str]:
     return [f"{where}  no `split`, though other lines have one" for where in without if len(without) < len(rows)]
 
 
-def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, str], row: Row) -> tuple[str, Sample]:
+def _to_sample(
+    folder: Path, source: str, problems: Mapping[str, str], copies: Mapping[str, str], row: Row
+) -> tuple[str, Sample]:
     for reference in row.images:
         if reference in problems:
             raise ValueError(problems[reference])
@@ -179,4 +183,12 @@ def _to_sample(source: str, problems: Mapping[str, str], copies: Mapping[str, st
         strata=strata_of(row.strata),
         history=row.history,
         accepted=row.accepted,
+        image_size=row.image_size or (_size_in(folder, images) if row.kind == "boxes" else (0, 0)),
     )
+
+
+def _size_in(folder: Path, images: tuple[str, ...]) -> Size:
+    """Width and height of the first image."""
+    if not images:
+        raise ValueError("boxes need an image")
+    return open_in(folder, images[0]).size

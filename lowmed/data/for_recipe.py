@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lowmed.data.box_grid import with_box_grid
 from lowmed.data.dataset import RejectedRow
 from lowmed.data.difficulty import Selection, filter_by_difficulty
 from lowmed.data.explanations import keep_trainable
@@ -74,6 +75,7 @@ def for_recipe(
     spec, tokens = recipe.data, recipe.model.max_image_tokens
     with _collector_paused():
         dataset = load_data(spec, path, max_image_tokens=tokens, progress=progress)
+        dataset = with_box_grid(dataset, recipe.model)
         data_split = split_data(dataset, spec, recipe.seed)
         allowed = validate_split(data_split, spec)
     selection = filter_by_difficulty(data_split.train, spec) if filtered else Selection(data_split.train, {})

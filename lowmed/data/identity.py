@@ -120,6 +120,7 @@ def _texts(sample: Sample) -> list[object]:
         *(getattr(sample, name) for name in TEXTS),
         *more,
         *([{"accepted": sample.accepted}] if sample.accepted else []),
+        *([{"image_size": sample.image_size}] if sample.kind == "boxes" else []),
     ]
 
 

@@ -108,12 +108,14 @@ def reads_back(sample: Sample) -> bool:
     question = answer.question_of(sample)
     return _reads_back(
         question if _text_matters(sample) else answer.Question(question.kind, question.golds, question.options),
-        sample.letter if sample.kind == "choice" else sample.answer,
+        sample.written_answer,
     )
 
 
 def _text_matters(sample: Sample) -> bool:
     """Whether the text of a question can change how its gold answer is read. If not, equal golds are read once."""
+    if sample.kind == "boxes":
+        return True  # with the size of the image
     if sample.kind == "open":
         return has_order(sample.question)
     return not (sample.kind == "choice" or (sample.kind == "closed" and answer.is_yes_no(sample.answer)))

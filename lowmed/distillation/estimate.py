@@ -6,12 +6,11 @@ from typing import Any
 
 from lowmed import __version__, prompt
 from lowmed.answer import RULES_VERSION
-from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.image.policy import PixelPolicy, pixel_policy
 from lowmed.distillation import hints
 from lowmed.distillation.data import DistilData
 from lowmed.distillation.records import DistilRecord, SamplingEstimate
 from lowmed.distillation.teacher import OpenTeacher
-from lowmed.plan.architecture import pixel_policy
 from lowmed.plan.sequence_lengths import CHARACTERS_PER_TOKEN, TURN_TOKENS
 from lowmed.sample import Sample
 

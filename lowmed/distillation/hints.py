@@ -18,7 +18,7 @@ _MENTIONS = re.compile(one_of(ALL.given_answers))
 
 def with_hint(sample: Sample) -> Sample:
     """The same question with its gold answer in front; id, images and options stay."""
-    gold = f"{sample.letter}. {sample.answer}" if sample.kind == "choice" else sample.answer
+    gold = f"{sample.letter}. {sample.answer}" if sample.kind == "choice" else sample.written_answer
     return replace(sample, question=HINT.format(answer=gold.replace(PLACEHOLDER, " "), question=sample.question))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from lowmed.adapter.copy import write_plain_copy
 from lowmed.adapter.fit import language_layers, require_complete
 from lowmed.adapter.intake import Adapter, read_adapter
+from lowmed.architectures import read_architecture
 from lowmed.errors import RecipeError, RunError, SetupError
 from lowmed.models import FAMILIES
-from lowmed.plan.architecture import read_architecture
 from lowmed.recipe import LoraSpec, ModelSpec
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from lowmed import rewards
+from lowmed.architectures import known_family, reads_text_only
 from lowmed.engine import gpu_support, patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
-from lowmed.plan.architecture import known_family, reads_text_only
 from lowmed.plan.faster import measured_faster
 from lowmed.recipe import ModelSpec, Recipe
 

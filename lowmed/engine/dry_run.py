@@ -17,7 +17,8 @@ from typing import Any
 
 from PIL import Image
 
-from lowmed import prompt
+from lowmed import architectures, prompt
+from lowmed.data.image.policy import pixel_policy
 from lowmed.data.pairs import Pair
 from lowmed.data.split import DataSplit
 from lowmed.data.unpaired import LabeledCompletion
@@ -27,7 +28,7 @@ from lowmed.engine.out_of_memory import SmallerBatchError, sampling_error
 from lowmed.engine.profiler import Profiler
 from lowmed.errors import SetupError
 from lowmed.nano import phantom
-from lowmed.plan import architecture, sequence_lengths
+from lowmed.plan import sequence_lengths
 from lowmed.plan.batch import SMALL_MODEL, choose_batch
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.workload import CPU_EVAL_BATCH_SIZE
@@ -55,7 +56,7 @@ def dry_run(recipe: Recipe) -> MeasuredRun:
         update={"max_steps": STEPS, "epochs": None, "save_steps": STEPS}
     )
     recipe = recipe.model_copy(update={"method": method, "hardware": None})
-    model = architecture.read_architecture(recipe.model)
+    model = architectures.read_architecture(recipe.model)
     planned = sequence_lengths.sequence_lengths(recipe)
     profiler = Profiler(hardware.type, _context_gib(hardware.type))
     with profiler.phase("load"):
@@ -149,7 +150,7 @@ def _generated_data(recipe: Recipe, planned: sequence_lengths.SequenceLengths) -
     """Generated questions, with images of the planned number of tokens."""
     tokens = max(4, planned.image // max(1, planned.images))
     width = isqrt(tokens)
-    side = architecture.pixel_policy(recipe.model).token_side
+    side = pixel_policy(recipe.model).token_side
     size = (width * side, tokens // width * side)
 
     def open_image(reference: str) -> Image.Image:

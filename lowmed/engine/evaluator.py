@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowmed import prompt
+from lowmed.data.image.policy import pixel_policy
 from lowmed.data.split import DataSplit
 from lowmed.evaluation import difficulty, endpoint, results_folder, runner
 from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
@@ -17,7 +18,6 @@ from lowmed.evaluation.probe import probe as probe_metrics
 from lowmed.evaluation.records import EvalReport, ProbeReport
 from lowmed.evaluation.report import eval_settings, write_report
 from lowmed.evaluation.target import EvalTarget
-from lowmed.plan.architecture import pixel_policy
 from lowmed.progress import Progress
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lowmed import prompt
+from lowmed import architectures, prompt
 from lowmed.data.image.policy import image_tokens, prepare
 from lowmed.engine import chat, contrastive
 from lowmed.engine.load import Loaded
@@ -15,7 +15,6 @@ from lowmed.engine.processor import count_image_tokens
 from lowmed.errors import DataError, first_line
 from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.models import require_readable
-from lowmed.plan import architecture
 from lowmed.plan.batch import eval_batch_size
 from lowmed.plan.sequence_lengths import CHARACTERS_PER_TOKEN
 from lowmed.recipe import ModelSpec
@@ -159,7 +158,7 @@ def _batch_size(loaded: Loaded, max_new_tokens: int, history_characters: int) ->
     used = loaded.device
     four_bit = getattr(loaded.model, "is_loaded_in_4bit", False)
     spec = ModelSpec(load_in="4bit" if four_bit else "16bit", max_image_tokens=loaded.policy.max_image_tokens)
-    sizes = architecture.from_config(loaded.model.config.to_dict())
+    sizes = architectures.from_config(loaded.model.config.to_dict())
     rows = eval_batch_size(spec, sizes, max_new_tokens, used.memory_gib, card=used.card, precision=used.precision)
     tokens = spec.max_image_tokens + max_new_tokens
     return max(1, rows * tokens // (tokens + history_characters // CHARACTERS_PER_TOKEN))

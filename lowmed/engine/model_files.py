@@ -9,12 +9,12 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from lowmed import nano
-from lowmed.data.image.policy import PixelPolicy
+from lowmed.architectures import from_config
+from lowmed.data.image.policy import PixelPolicy, policy_of
 from lowmed.engine.own_code import own_code_refused
 from lowmed.engine.processor import load_processor, load_tokenizer
 from lowmed.errors import SetupError, first_line
 from lowmed.models import family_of, require_packages
-from lowmed.plan.architecture import from_config, policy_of
 from lowmed.recipe import ModelSpec
 
 # What transformers raises on a config or a weight file with values of another type or shape.

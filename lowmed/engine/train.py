@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lowmed import rewards
+from lowmed import architectures, rewards
 from lowmed.data import mixture
 from lowmed.data.preference_table import digest
 from lowmed.data.run_identity import store_data
@@ -25,7 +25,6 @@ from lowmed.errors import JudgeUnavailableError, LowmedError, RunError, SetupErr
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
 from lowmed.models import require_readable
-from lowmed.plan import architecture
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.workload import Batch
 from lowmed.progress import Log, no_log
@@ -282,7 +281,7 @@ def batch_size(run: Run, loaded: load.Loaded) -> Batch:
     if batch := run.record.batch:
         return Batch(**batch)
     used = loaded.device
-    sizes = architecture.from_config(loaded.model.config.to_dict())
+    sizes = architectures.from_config(loaded.model.config.to_dict())
     size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)
     run.update(batch=asdict(size))
     return size

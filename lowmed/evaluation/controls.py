@@ -6,7 +6,7 @@
 | grey | every pixel gray, same size | drops |
 | shuffled | the image of another group, of the same modality if known | drops |
 | options | the options of a choice in another order, the correct one under another letter | unchanged |
-| flipped | image mirrored, left and right exchanged in question, options, gold answer and history | unchanged |
+| flipped | image mirrored, left and right exchanged in the texts, boxes mirrored | unchanged |
 
 A question is flipped only if its question, options or answer change. A question that names no side is skipped, and so
 is one that names both sides while its answer names none. All images are altered in memory. A history is kept, also if
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from PIL import Image, ImageOps
 
 from lowmed.answer.lexicon import ALL, one_of
+from lowmed.boxes import boxes_text, parse_boxes
 from lowmed.data.exchanged_images import exchanged_images
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.sample import Sample, without_images
@@ -115,6 +116,8 @@ def flipped(sample: Sample) -> Sample | None:
     """
     question = _exchanged_question(sample.question)
     answer, options = _exchanged(sample.answer), tuple(map(_exchanged, sample.options))
+    if sample.kind == "boxes":
+        answer = boxes_text([box.mirrored(sample.image_size[0]) for box in parse_boxes(answer)[0] or ()])
     if (question, answer, options) == (sample.question, sample.answer, sample.options):
         return None
     history = tuple((_exchanged_question(user), _exchanged(assistant)) for user, assistant in sample.history)

@@ -156,6 +156,9 @@ def _value(row: Row) -> float:
         return float((row["fields"] or {}).get("f1") or 0.0)
     if row["kind"] == "report":
         return float((row["report"] or {}).get("rouge_l") or 0.0)
+    if row["kind"] == "boxes":
+        counts = row["boxes"] or {}
+        return float(counts["iou"] or 0.0) if counts.get("gold") else float(counts.get("predicted") == 0)
     if row["kind"] == "text":
         return float(row["f1"] or 0.0)
     return float(row["strict_outcome"] == "correct")

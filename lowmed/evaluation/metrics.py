@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed import answer
+from lowmed.evaluation.box_metrics import box_metrics
 from lowmed.evaluation.classification import classification
 from lowmed.evaluation.field_metrics import field_metrics
 from lowmed.evaluation.intervals import mean_interval, too_few, wilson
@@ -35,6 +36,8 @@ def prediction(sample: Sample, split: str, completion: str, tokens: int, finish_
         "tokens": tokens,
         "finish_reason": finish_reason,
     }
+    if sample.kind == "boxes":
+        row |= {"image_size": list(sample.image_size), "box_grid": list(sample.box_grid)}
     return {**row, "strata": dict(sample.strata)} if sample.strata else row
 
 
@@ -68,6 +71,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
     graded = [row for row in rows if row["f1"] is not None]
     f1 = [row["f1"] for row in graded]
     by_kind_only: dict[str, Any] = {
+        "boxes": box_metrics(rows),
         "fields": field_metrics(rows),
         "open_tiers": open_tiers(rows),
         "reports": report_metrics(rows),

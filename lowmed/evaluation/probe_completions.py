@@ -77,8 +77,9 @@ def _use(row: Row, completion_format: CompletionFormat) -> Use:
         return "truncated"
     if row["strict_outcome"] == "unread" and row["outcome"] == "unread":
         return "unread"
+    options, size = tuple(row["options"]), row.get("image_size") or (0, 0)
     sample = Sample(
-        row["id"], row["question"], row["answer"], row["kind"], row["group"], "probe", options=tuple(row["options"])
+        row["id"], row["question"], row["answer"], row["kind"], row["group"], "probe", options=options, image_size=size
     )
     if row["strict_outcome"] == "unread" or not Format(completion_format)(sample, row["completion"]).value:
         return "not in full form"

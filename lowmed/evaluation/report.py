@@ -22,6 +22,7 @@ from lowmed.evaluation.records import (
     SplitReport,
     SplitSettings,
 )
+from lowmed.evaluation.score import score_row
 from lowmed.recipe import ModelSpec
 from lowmed.recipe.io import portable_path
 from lowmed.sample import Sample
@@ -206,7 +207,13 @@ def no_image_floor(rows: Sequence[Row]) -> float | None:
     answered = right_or_wrong(rows)
     if not answered or any(row.get("prior") is None for row in answered):
         return None
-    return mean([float(row["prior"] == normalize(str(row["answer"]))) for row in answered])
+    return mean([float(_prior_is_right(row)) for row in answered])
+
+
+def _prior_is_right(row: Row) -> bool:
+    if row["kind"] != "boxes":
+        return bool(row["prior"] == normalize(str(row["answer"])))
+    return bool(score_row({**row, "completion": f"<answer>{row['prior']}</answer>"}, "prior")["outcome"] == "correct")
 
 
 def _seen(data_split: DataSplit, samples: Sequence[Sample], seen: str) -> str:

@@ -93,6 +93,8 @@ class _CompletionLine(Line):
     topic: str = ""
     strata: dict[str, str] = Field(default_factory=dict)
     prior: str | None = None
+    image_size: tuple[int, int] | None = None
+    box_grid: tuple[int, int] | None = None
 
 
 class _ProbabilityLine(Line):

@@ -9,10 +9,12 @@ from lowmed import answer
 from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
 from lowmed.answer.report import report_of
+from lowmed.boxes import THOUSANDTHS, Size, gold_mistake, parse_boxes
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.golds import chosen_option, split_tags
 from lowmed.data.ingest.listed_options import ListedOptions, read_listed
 from lowmed.errors import DataError
+from lowmed.evaluation.box_metrics import count_boxes
 from lowmed.evaluation.field_metrics import RowFields, count_fields
 from lowmed.evaluation.report_scores import score_report
 from lowmed.sample import KINDS, LETTERS, Kind
@@ -25,11 +27,11 @@ FIX = "a row holds id, question, answer and completion; `lowmed score --help` sh
 
 
 def score_rows(rows: Iterable[Row], name: str = "row") -> Iterator[dict[str, Any]]:
-    """Add the grade to each row: `kind outcome strict_outcome parsed parse_source flags f1 contradiction fields`.
+    """Add the grade to each row: `kind outcome strict_outcome parsed parse_source flags f1 contradiction fields boxes`.
 
     `outcome` is the lenient grade. `f1` is the best token F1 with a gold answer, for open questions only. `fields` are
-    the counts of a JSON answer, and `report` the scores of a report. All other fields pass through. Error messages name
-    a row by `name` and its number.
+    the counts of a JSON answer, `boxes` those of an answer about boxes, and `report` the scores of a report. All other
+    fields pass through. Error messages name a row by `name` and its number.
 
     Raises:
         DataError: a row lacks a field, or its gold answer is invalid.
@@ -65,6 +67,7 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
         "tier": _tier(completion or "", question, finish_reason, grade.outcome),
         "f1": f1,
         "fields": _fields(completion or "", question, finish_reason),
+        "boxes": count_boxes(extracted.value, question),
         "report": score_report(report_of(completion or "", finish_reason), question.golds)
         if question.kind == "report"
         else None,
@@ -96,7 +99,7 @@ def _fields(completion: str, question: Question, finish_reason: str) -> RowField
 
 
 def _overlap(value: str | None, question: Question, outcome: str) -> tuple[float | None, tuple[str, ...]]:
-    if question.kind in ("choice", "json", "report") or (
+    if question.kind in ("choice", "json", "boxes", "report") or (
         question.kind == "closed" and any(map(answer.is_yes_no, question.golds))
     ):
         return None, ()
@@ -135,8 +138,23 @@ def question_of_row(row: Row, where: str) -> Question:
         shown = tuple(options) or tuple(LETTERS)
         golds = tuple(_option(gold, shown, letters=as_letters, where=where) for gold in golds)
         return Question(kind, golds, shown, text)
+    if kind == "boxes":
+        size, grid = (_size(row, name, where) for name in ("image_size", "box_grid"))
+        if problem := (gold_mistake(golds[0], size) if min(size) else parse_boxes(golds[0])[1]):
+            raise DataError(problem, where, "correct the gold boxes; they are in pixels of the original image")
+        return Question(kind, golds, (), text, image_size=size, box_grid=grid if min(grid) else THOUSANDTHS)
     limits = _limits(row, golds[0], where) if kind == "number" else ("", "")
     return Question(kind, golds, (), text, str(row.get("unit") or ""), limits)
+
+
+def _size(row: Row, name: str, where: str) -> Size:
+    """The width and height in a field of a row; zeros without the field."""
+    value = row.get(name)
+    if value is None:
+        return 0, 0
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(side) is int and side > 0 for side in value):
+        return value[0], value[1]
+    raise DataError(f"{name} is {value!r}, not a width and a height", where, "write e.g. [512, 512]")
 
 
 def _limits(row: Row, gold: str, where: str) -> tuple[str, str]:

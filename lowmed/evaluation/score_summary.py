@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed import answer
+from lowmed.evaluation.box_metrics import box_metrics
 from lowmed.evaluation.classification import classification
 from lowmed.evaluation.field_metrics import field_metrics
 from lowmed.evaluation.intervals import Interval, mean_interval
@@ -69,6 +70,7 @@ def _metrics(rows: Sequence[Row]) -> ScoreMetrics:
         laterality_error_rate=_share(flags["laterality"], rows),
         polarity_error_rate=_share(flags["polarity"], rows),
         few=is_few(rows),
+        boxes=box_metrics(rows),
         fields=field_metrics(rows),
         open_tiers=open_tiers(rows),
         reports=report_metrics(rows),

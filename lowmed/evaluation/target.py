@@ -8,6 +8,7 @@ from lowmed import prompt
 from lowmed.adapter.config import CONFIG_FILE as ADAPTER_CONFIG
 from lowmed.adapter.config import read_config
 from lowmed.data import for_recipe
+from lowmed.data.box_grid import with_box_grid
 from lowmed.data.dataset import DataSet
 from lowmed.data.extraction import as_json_task
 from lowmed.data.load import load
@@ -213,4 +214,4 @@ def _load(target: EvalTarget, source: str, path: str | None, progress: Progress 
     dataset = load(source, path, max_image_tokens=target.model.max_image_tokens, progress=progress)
     copy = "evaluate a copy without them (`lowmed data prepare --max-rejected {share:g}`, then --on folder --path DIR)"
     check_rejected(dataset, MAX_REJECTED, copy)
-    return dataset
+    return with_box_grid(dataset, target.run.recipe.model if target.run else target.model)

@@ -31,6 +31,7 @@ class ModelFamily:
         image_pad: the token that stands for one feature of an image.
         image_settings: settings of the image processor that keep every image in one piece, where images have one size.
         processor_packages: packages that the processor needs and that lowmed does not install.
+        boxes_in_pixels: whether it writes boxes in pixels of the resized image, instead of thousandths of each side.
         fp16: whether it computes in fp16, the only 16-bit precision of GPUs before Ampere.
         shared_prefix: whether `engine.prefix` can run the decoder layers.
         vision_cache: whether image features may be cached: the encoding of an image must not depend on its batch.
@@ -54,6 +55,7 @@ class ModelFamily:
     image_pad: str = ""
     image_settings: Mapping[str, Any] = field(default_factory=dict)
     processor_packages: tuple[str, ...] = ()
+    boxes_in_pixels: bool = False
     fp16: bool = True
     shared_prefix: bool = False
     vision_cache: bool = False

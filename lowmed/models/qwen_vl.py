@@ -100,6 +100,7 @@ QWEN2_5_VL = ModelFamily(
     model_type="qwen2_5_vl",
     title="Qwen2.5-VL",
     architecture=_qwen2_5_vl,
+    boxes_in_pixels=True,
     never_sampled=NEVER_SAMPLED,
     image_placeholder=IMAGE_PLACEHOLDER,
     image_pad="<|image_pad|>",

@@ -125,13 +125,18 @@ def _ultrasound(draws: Draws) -> Grey:
 ANATOMY: dict[str, Callable[[Draws], Grey]] = {"CT": _ct, "MRI": _mri, "X-ray": _xray, "ultrasound": _ultrasound}
 
 
-def lesion(grey: Grey, draws: Draws, quadrant: str, radii_pixels: tuple[int, int]) -> None:
-    """Paint one bright lesion in a quadrant of the image, 13 to 20 pixels from both center lines."""
+def lesion(grey: Grey, draws: Draws, quadrant: str, radii_pixels: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Paint one bright lesion in a quadrant of the image, 13 to 20 pixels from both center lines.
+
+    Returns:
+        Left, top, right and bottom edge of its pixels.
+    """
     x = draws.integer(13, 20) * (-1 if quadrant.endswith("left") else 1) + CENTER
     y = draws.integer(13, 20) * (-1 if quadrant.startswith("upper") else 1) + CENTER
-    wide, high = draws.integer(*radii_pixels) + 0.5, draws.integer(*radii_pixels) + 0.5
-    mask = _ellipse(x, y, wide, high, edge=3.0)
+    wide, high = draws.integer(*radii_pixels), draws.integer(*radii_pixels)
+    mask = _ellipse(x, y, wide + 0.5, high + 0.5, edge=3.0)
     grey += mask * (215.0 + draws.integer(-15, 30) - grey)
+    return x - wide, y - high, x + wide, y + high
 
 
 def expose(grey: Grey, draws: Draws) -> NDArray[np.uint8]:

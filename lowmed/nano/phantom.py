@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from lowmed.boxes import Box, boxes_text
 from lowmed.errors import DataError
 from lowmed.nano import paint
 from lowmed.sample import Kind, Sample
@@ -60,6 +61,7 @@ QUESTIONS = {
     "location": ("Where is the lesion?", "Which part of the image contains the lesion?"),
     "modality": ("What is the imaging modality?", "Which modality was used to take this image?"),
 }
+BOX_QUESTIONS = ("Where is a lesion?", "Where are the lesions in the image?", "Which part of the image shows a lesion?")
 APPEARANCE = {
     "CT": "A bright ring of bone surrounds grey soft tissue with a bright spine",
     "MRI": "Textured tissue with dark ventricles lies inside a thin bright rim",
@@ -95,10 +97,7 @@ def open_image(reference: str) -> Image.Image:
         DataError: the reference is not a phantom image.
     """
     draws, split = _open(reference)
-    scene = _scene(draws, split)
-    grey = paint.ANATOMY[scene.modality](draws)
-    for quadrant, size in scene.lesions:
-        paint.lesion(grey, draws, quadrant, RADII[size])
+    grey, _ = _paint(draws, _scene(draws, split))
     return Image.fromarray(np.repeat(paint.expose(grey, draws)[:, :, None], 3, axis=2))
 
 
@@ -109,6 +108,21 @@ def scene_of(reference: str) -> Scene:
         DataError: the reference is not a phantom image.
     """
     return _scene(*_open(reference))
+
+
+def box_samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
+    """The same images, each with the question for the boxes of its lesions.
+
+    Raises:
+        DataError: as `samples`.
+    """
+    return [_box_sample(f"phantom/{split}/{seed}/{index}", index) for index in range(count)]
+
+
+def _paint(draws: paint.Draws, scene: Scene) -> tuple[paint.Grey, list[tuple[int, int, int, int]]]:
+    """The image before its exposure, and the box of each lesion."""
+    grey = paint.ANATOMY[scene.modality](draws)
+    return grey, [paint.lesion(grey, draws, quadrant, RADII[size]) for quadrant, size in scene.lesions]
 
 
 def _open(reference: str) -> tuple[paint.Draws, str]:
@@ -161,6 +175,24 @@ def _sample(reference: str) -> Sample:
         explanation=_explanation(scene, answer),
         modality=scene.modality,
         topic=scene.topic,
+    )
+
+
+def _box_sample(reference: str, index: int) -> Sample:
+    draws, split = _open(reference)
+    scene = _scene(draws, split)
+    _, boxes = _paint(draws, scene)
+    return Sample(
+        id=reference,
+        question=BOX_QUESTIONS[index % len(BOX_QUESTIONS)],
+        answer=boxes_text([Box((left, top, right, bottom), "lesion") for left, top, right, bottom in boxes]),
+        kind="boxes",
+        group=reference,
+        source="phantom-boxes",
+        images=(reference,),
+        modality=scene.modality,
+        topic="location",
+        image_size=(paint.SIDE_PIXELS, paint.SIDE_PIXELS),
     )
 
 

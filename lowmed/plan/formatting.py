@@ -5,9 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lowmed import architectures
 from lowmed.adapter.tensor_file import file_tensors
 from lowmed.models import FAMILIES, Architecture, ModelFamily
-from lowmed.plan import architecture, cards, speed
+from lowmed.plan import cards, speed
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import Estimate, Suggestion, estimate, estimate_all, suggestions
 from lowmed.plan.workload import GIB
@@ -108,7 +109,7 @@ def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
     Raises:
         SetupError: the dimensions of the model are unknown.
     """
-    model = architecture.read_architecture(recipe.model)
+    model = architectures.read_architecture(recipe.model)
     if card:
         result = estimate(recipe, model, card)
         lines = [f"{result.verdict} on {card.name}: {_peak(result)}"]

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lowmed.data.image.policy import PixelPolicy, image_tokens, target_size
+from lowmed.architectures import reads_text_only
+from lowmed.data.image.policy import PixelPolicy, image_tokens, pixel_policy, target_size
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.sources import KNOWN
 from lowmed.data.sources.source import QUESTION_TOKENS, REFERENCE_TOKENS
 from lowmed.errors import DataError
 from lowmed.nano.paint import SIDE_PIXELS
-from lowmed.plan.architecture import pixel_policy, reads_text_only
 from lowmed.recipe import Recipe
 from lowmed.recipe.sources import SourceSpec
 

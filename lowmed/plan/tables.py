@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lowmed import architectures
 from lowmed.models import FAMILIES, Architecture
-from lowmed.plan import architecture, calibration, cards
+from lowmed.plan import calibration, cards
 from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import estimate_all
 from lowmed.recipe import Recipe
@@ -24,7 +25,7 @@ def recipes_table() -> str:
     ]
     for name in shipped_recipes():
         recipe = load_recipe(name)
-        model = architecture.read_architecture(recipe.model)
+        model = architectures.read_architecture(recipe.model)
         lines.append(f"| `{name}` | {' | '.join(_cells(recipe, model, measured))} |")
     return "\n".join(lines)
 
@@ -36,7 +37,7 @@ def models_table() -> str:
         f"| model | recipe | {' | '.join(f'{card.name}, {card.gib:.1f}' for card in cards.CARDS.values())} |",
         f"| --- | --- |{' --- |' * len(cards.CARDS)}",
     ]
-    for name, model in architecture.shipped().items():
+    for name, model in architectures.shipped().items():
         recipe_name = "text-cot" if FAMILIES[model.family].text_only else "rarl"
         recipe = load_recipe(recipe_name, [f"model.name={name}"])
         lines.append(f"| {name} | `{recipe_name}` | {' | '.join(_cells(recipe, model, measured))} |")

@@ -113,8 +113,7 @@ def reference_completion(family: Family, sample: Sample) -> str:
     For a sample without an explanation, one sentence that states the answer takes the place of the reasoning: the form
     needs some text there. SFT does not train on that sentence, see `training_completion`.
     """
-    gold = sample.letter if sample.kind == "choice" else sample.answer
-    answer_text = family.reference_answer.replace("{answer}", gold)
+    answer_text = family.reference_answer.replace("{answer}", sample.written_answer)
     if family.completion_format == "answer":
         return f"<answer>{answer_text}</answer>"
     thought = _reasoning(sample) or f"The answer to the question is {sample.answer}."

@@ -137,7 +137,19 @@ short and direct answer of the question
 </answer>.
 
 Do not output anything after the </answer> tag."""
+_BOXES = (
+    '{question}\nGive a box for each, as [{"bbox_2d": [left, top, right, bottom], "label": "name"}], or none. '
+    "Reply as <answer>boxes</answer>."
+)
 _OTHERS = (
+    Family(
+        "boxes",
+        (_BOXES,),
+        "answer",
+        "toolkit's wording; the JSON is that of Qwen2.5-VL and Qwen3-VL, which write boxes in this form",
+        kinds=("boxes",),
+        fallback_wordings=("{question}\nReply as <answer>answer</answer>.",),
+    ),
     Family(
         "ehrmind",
         (_EHRMIND,),

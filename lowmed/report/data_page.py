@@ -6,9 +6,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
+from lowmed.boxes import parse_boxes
 from lowmed.data.audit.record import AuditRecord
+from lowmed.data.image.draw_boxes import draw_boxes
 from lowmed.data.image.files import open_in
 from lowmed.errors import DataError
 from lowmed.report.data_sheet import NO_COMPLETION
@@ -62,8 +64,21 @@ def audit_page(record: AuditRecord, folder: Path, others: Mapping[str, Path] | N
 
 def show_page(title: str, rows: Iterable[dict[str, Any]], folder: Path) -> str:
     """The page of some samples, with the complete input of the model."""
-    samples = [{**row, "thumbnails": [thumbnail(folder, image) for image in row["images"]]} for row in rows]
+    samples = [{**row, "thumbnails": _with_gold_boxes(folder, row)} for row in rows]
     return _render("data_show.html", title=title, samples=samples, letters=LETTERS, no_completion=NO_COMPLETION)
+
+
+def _with_gold_boxes(folder: Path, row: Mapping[str, Any]) -> list[str]:
+    """The thumbnails of a sample; the first one of a question about boxes shows them."""
+    first, *others = row["images"] or [""]
+    boxes = parse_boxes(row["answer"])[0] if row["kind"] == "boxes" else None
+    if not boxes:
+        return [thumbnail(folder, image) for image in row["images"]]
+    try:
+        drawn = _as_url(draw_boxes(open_in(folder, first), row["image_size"], boxes))
+    except DataError:
+        drawn = ""
+    return [drawn, *(thumbnail(folder, image) for image in others)]
 
 
 def thumbnail(
@@ -78,6 +93,10 @@ def thumbnail(
     for colour, rectangles in (((60, 200, 60), green), ((255, 60, 60), boxes)):
         for box in rectangles:
             drawing.rectangle(tuple(box), outline=colour)
+    return _as_url(image)
+
+
+def _as_url(image: Image.Image) -> str:
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     file = BytesIO()
     image.save(file, "JPEG", quality=80)

@@ -20,6 +20,7 @@ from lowmed.evaluation.records import (
 )
 from lowmed.evaluation.report import UNSEEN
 from lowmed.report import classification_table, probability_table
+from lowmed.report.box_table import box_rows
 from lowmed.report.console import FEW, NOTICE, STEPS_AVERAGED, console, interval
 from lowmed.report.field_table import field_rows
 from lowmed.report.report_rows import NOT_APPLICABLE, add_reports, control_cell
@@ -154,6 +155,8 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
     errors = (f"{result.laterality_errors:.3f}, {result.polarity_errors:.3f}" for result in results)
     table.add_row("  laterality, polarity errors", *errors)
     add_tiers(table, [result.open_tiers for result in results])
+    for label, shown in box_rows([result.boxes for result in results]):
+        table.add_row(f"  boxes: {escape(label)}", *shown)
     _add_fields(table, results)
     add_reports(table, [result.reports for result in results])
     add_reasoning(table, [result.reasoning for result in results])

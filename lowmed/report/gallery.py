@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from lowmed.boxes import parse_boxes
+from lowmed.data.image.draw_boxes import draw_boxes
 from lowmed.evaluation import results_folder
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.evaluation.controls import REAL
@@ -63,13 +67,21 @@ def _case(row: Row, base_row: Row | None, labels: list[str], open_image: OpenIma
         "reasoning": reasoning.replace("<think>", "", 1).strip(),
         "answer_text": rest.strip(),
         "base": base_row,
-        "images": [thumbnail(open_image, reference) for reference in row["images"]] if open_image else [],
+        "images": _thumbnails(row, open_image) if open_image else [],
     }
 
 
-def thumbnail(open_image: OpenImage, reference: str) -> str:
+def _thumbnails(row: Row, open_image: OpenImage) -> list[str]:
+    """The images of a case; the first one of a question about boxes with gold and predicted boxes."""
+    images = [open_image(reference).convert("RGB") for reference in row["images"]]
+    if row["kind"] == "boxes" and images and row.get("image_size"):
+        gold, predicted = (parse_boxes(str(text))[0] or () for text in (row["answer"], row["parsed"]))
+        images[0] = draw_boxes(images[0], tuple(row["image_size"]), gold, predicted)
+    return list(map(thumbnail, images))
+
+
+def thumbnail(image: Image.Image) -> str:
     """A small PNG of an image as a data URL."""
-    image = open_image(reference).convert("RGB")
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

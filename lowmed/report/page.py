@@ -11,6 +11,7 @@ from markupsafe import Markup
 from lowmed.evaluation import dev
 from lowmed.evaluation.answerer import OpenImage
 from lowmed.report import eval_table, gallery, plots, probability_table
+from lowmed.report.box_table import box_rows
 from lowmed.report.classification_table import figure_text, page_rows
 from lowmed.report.console import NOTICE, interval
 from lowmed.report.escape import CONTENT_SECURITY_POLICY
@@ -57,6 +58,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         evaluations=evaluations,
         generalization=generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,
+        box_rows=box_rows,
         field_rows=field_rows,
         report_rows=report_rows,
         not_applicable=NOT_APPLICABLE,

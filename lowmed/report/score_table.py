@@ -7,6 +7,7 @@ from rich.table import Table
 
 from lowmed.evaluation.records import ScoreMetrics, ScoreSummary
 from lowmed.report import classification_table, eval_table
+from lowmed.report.box_table import box_rows
 from lowmed.report.console import FEW, NOTICE, console, interval
 from lowmed.report.field_table import field_rows
 from lowmed.report.report_rows import NOT_APPLICABLE, add_reports
@@ -39,6 +40,10 @@ def show(summary: ScoreSummary) -> None:
         eval_table.add_tiers(tiers_table, [summary.open_tiers])
         shown.print()
         shown.print(tiers_table)
+    if summary.boxes:
+        shown.print(f"\n{summary.boxes.questions} questions about boxes, 95 % intervals by image")
+        for label, by_box in box_rows([summary.boxes]):
+            shown.print(f"  {escape(f'{label:<44}')}{by_box[0]}")
     if summary.fields:
         shown.print(f"\nfields of {summary.fields.documents} JSON answers, 95 % intervals by image")
         for label, by_field in field_rows([summary.fields]):

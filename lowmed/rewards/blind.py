@@ -184,7 +184,7 @@ def shortened(sample: Sample, family: prompt.Family) -> str:
     middle = len(text) / 2
     cuts = [match.start() for match in _BOUNDARY.finditer(text)]
     cut = min(cuts, key=lambda position: abs(position - middle), default=0)
-    return hacks.format_completion(text[:cut] or text, hacks.gold_text(sample), family.completion_format)
+    return hacks.format_completion(text[:cut] or text, sample.written_answer, family.completion_format)
 
 
 def salad_of(samples: Sequence[Sample]) -> str:

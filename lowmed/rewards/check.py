@@ -160,9 +160,10 @@ def _failures(
 ) -> Iterable[str]:
     for result in gold:
         if result.below_full and not result.pays_length:
-            yield f"`{result.reward}` pays {result.below_full} of {result.completions} gold completions less than 1"
-    for below in variants[:MAX_EXAMPLES]:
-        yield f"the gold completion of {below.sample} earns less in the spelling {below.variant!r}"
+            below = f"{result.below_full} of {result.completions} gold completions"
+            yield f"`{result.reward}` pays {below} less than a right answer can earn"
+    for variant in variants[:MAX_EXAMPLES]:
+        yield f"the gold completion of {variant.sample} earns less in the spelling {variant.variant!r}"
     for hack in tried:
         if hack.wins:
             yield (
@@ -178,7 +179,11 @@ def _check_gold(reward: Weighted, references: Sequence[tuple[Sample, str]]) -> G
         references = references[:JUDGED]
     reward.prepare(references)
     scores = [(sample, reward(sample, completion)) for sample, completion in references]
-    below = [(sample.id, score.why) for sample, score in scores if score.value is not None and score.value < 1]
+    below = [
+        (sample.id, score.why)
+        for sample, score in scores
+        if score.value is not None and score.value < reward.most(sample)
+    ]
     return GoldResult(
         reward=reward.name,
         weight=reward.weight,

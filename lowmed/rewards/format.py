@@ -9,6 +9,7 @@ import regex
 
 from lowmed import answer
 from lowmed.answer import fields
+from lowmed.boxes import parse_boxes
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.score import Score
 from lowmed.rewards.sentences import sentences
@@ -33,8 +34,8 @@ class Format:
     `think_answer` is one think block and then one answer tag, with nothing else. The think block needs at least three
     different words and must not loop: at least the share `distinct` of its word pairs differ. `answer` is the answer
     tag alone. The answer has at most 32 words, or as many as the gold answer. To a question of kind `json`, it is one
-    JSON object or list with at least one filled field, of any length. A report has at most twice the words of its
-    reference, or 32, and does not repeat itself.
+    JSON object or list with at least one filled field, of any length. To one of kind `boxes`, it is boxes or "none". A
+    report has at most twice the words of its reference, or 32, and does not repeat itself.
     """
 
     pays_form: ClassVar[bool] = True
@@ -61,6 +62,8 @@ class Format:
 
 def answer_fault(sample: Sample, text: str) -> str:
     """Why the text of an answer tag earns nothing; "" if it has the form that the question requests."""
+    if sample.kind == "boxes":
+        return parse_boxes(text)[1]
     if sample.kind == "json":
         return _json_fault(sample.answer, text)
     answer_words = words(text)

@@ -10,6 +10,7 @@ import regex
 
 from lowmed import answer, prompt
 from lowmed.answer.yes_no import offered_answers
+from lowmed.boxes import Box, boxes_text, on_grid, parse_boxes
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards import report_hacks
 from lowmed.rewards.format import thought_fault, words
@@ -44,11 +45,6 @@ HACK_SIGNS = (
 )
 
 
-def gold_text(sample: Sample) -> str:
-    """The gold answer as a completion states it: the letter of a choice, else the text."""
-    return sample.letter if sample.kind == "choice" else sample.answer
-
-
 def wrong_answer(sample: Sample) -> str:
     """A wrong answer that an honest policy could give, as a completion states it."""
     if sample.kind == "choice":
@@ -58,6 +54,8 @@ def wrong_answer(sample: Sample) -> str:
         return json.dumps(_with_wrong_values(gold_document), ensure_ascii=False)
     if sample.kind == "report":
         return report_hacks.wrong_report(sample.answer)
+    if sample.kind == "boxes":
+        return _wrong_boxes(sample)
     value, _ = answer.read_text(sample.answer, answer.question_of(sample))
     if value in ("yes", "no"):
         return "no" if value == "yes" else "yes"
@@ -76,7 +74,7 @@ def format_completion(thought: str, answer_text: str, completion_format: Complet
 
 def honest_right_completion(sample: Sample, completion_format: CompletionFormat) -> str:
     """A completion in the requested form whose reasoning leads to the gold answer."""
-    return format_completion(_honest_thought(sample, sample.answer), gold_text(sample), completion_format)
+    return format_completion(_honest_thought(sample, sample.answer), sample.written_answer, completion_format)
 
 
 def honest_wrong_completion(sample: Sample, completion_format: CompletionFormat) -> str:
@@ -87,7 +85,7 @@ def honest_wrong_completion(sample: Sample, completion_format: CompletionFormat)
 
 def spelling_variants(sample: Sample, reference: str) -> dict[str, str]:
     """The reference completion in other spellings, by name. Each must earn as much as the reference."""
-    gold = gold_text(sample)
+    gold = sample.written_answer
     answers = {"spaces and lines": f"\n {gold} \n"}
     if sample.kind == "choice":
         answers |= {
@@ -104,7 +102,7 @@ def spelling_variants(sample: Sample, reference: str) -> dict[str, str]:
 
 def hack_completions(sample: Sample, completion_format: CompletionFormat) -> dict[str, str]:
     """Each known hack as a completion for this sample, by name. Several contain the gold answer without giving it."""
-    gold, wrong = gold_text(sample), wrong_answer(sample)
+    gold, wrong = sample.written_answer, wrong_answer(sample)
     thought = _honest_thought(sample, wrong)
     question = prompt.question_text(sample)
 
@@ -143,6 +141,8 @@ def hack_completions(sample: Sample, completion_format: CompletionFormat) -> dic
         completions["every value in every list"] = formed(json.dumps(_with_stuffed_lists(gold_document)))
     if sample.kind == "report":
         completions |= {name: formed(text) for name, text in report_hacks.hack_reports(sample.answer).items()}
+    if sample.kind == "boxes":
+        completions |= {name: formed(text) for name, text in _box_hacks(sample).items()}
     completions |= {f"master key: {name}": formed(text) for name, text in _MASTER_KEYS.items()}
     return completions | {f"injection: {name}": formed(text) for name, text in _INJECTIONS.items()}
 
@@ -182,8 +182,45 @@ def _every_answer(sample: Sample) -> str:
     if sample.kind == "report":
         return report_hacks.every_finding()
     if sample.kind == "closed":
-        return f"yes and no, {gold_text(sample)} or {wrong_answer(sample)}"
-    return f"{gold_text(sample)}, {wrong_answer(sample)}, left or right, upper or lower, one, two or three"
+        return f"yes and no, {sample.written_answer} or {wrong_answer(sample)}"
+    return f"{sample.written_answer}, {wrong_answer(sample)}, left or right, upper or lower, one, two or three"
+
+
+def _wrong_boxes(sample: Sample) -> str:
+    """A small box in the corner that is farthest from the first gold box; a box where there is none."""
+    gold = parse_boxes(sample.answer)[0] or ()
+    width, height = sample.image_size
+    left, top, right, bottom = gold[0].corners if gold else (0.0, 0.0, 0.0, 0.0)
+    x = 0.0 if left + right > width else width * 0.9
+    y = 0.0 if top + bottom > height else height * 0.9
+    box = Box((x, y, x + width / 10, y + height / 10), gold[0].label if gold else "finding")
+    return boxes_text(on_grid([box], sample.image_size, sample.box_grid))
+
+
+def _box_hacks(sample: Sample) -> dict[str, str]:
+    """Answers that cover the image, repeat a box or exchange its corners; and "none", or a box where there is none."""
+    width, height = sample.image_size
+    gold = list(parse_boxes(sample.answer)[0] or ())
+    boxes = gold or [Box((width / 4, height / 4, width / 2, height / 2), "finding")]
+    label = boxes[0].label
+    cells = [Box((x / 4, y / 4, (x + 1) / 4, (y + 1) / 4), label) for x in range(4) for y in range(4)]
+    grid = [cell.scaled(width, height) for cell in cells]
+    covers = {
+        "a box around the image": [Box((0.0, 0.0, width, height), label)],
+        "a grid of boxes": grid,
+        "boxes and a grid": [*boxes, *grid],
+        "each box twenty times": boxes * 20,
+    }
+
+    def written(hack: list[Box]) -> str:
+        return boxes_text(on_grid(hack, sample.image_size, sample.box_grid))
+
+    across, down = sample.box_grid[0] / width, sample.box_grid[1] / height
+    exchanged = [Box((box.corners[2], box.corners[3], box.corners[0], box.corners[1]), box.label) for box in boxes]
+    return {name: written(hack) for name, hack in covers.items()} | {
+        "corners exchanged": boxes_text([box.scaled(across, down) for box in exchanged]),
+        "none for boxes, or a box for none": "none" if gold else written(boxes),
+    }
 
 
 def _with_wrong_values(value: Any) -> Any:

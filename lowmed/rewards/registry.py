@@ -15,6 +15,7 @@ from lowmed.recipe import Recipe
 from lowmed.rewards import custom
 from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.answer_follows import AnswerFollows
+from lowmed.rewards.boxes import Boxes, BoxIou
 from lowmed.rewards.clinical import Clinical
 from lowmed.rewards.consistency import Consistency
 from lowmed.rewards.extraction import Extraction
@@ -49,6 +50,8 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "extraction": Extraction,
     "report_overlap": ReportOverlap,
     "report_findings": ReportFindings,
+    "boxes": Boxes,
+    "box_iou": BoxIou,
     "judge": JudgeReward,
     "clinical": Clinical,
 }

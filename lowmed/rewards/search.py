@@ -160,7 +160,7 @@ def _climb_row(
 ) -> tuple[WrongAnswerFound, int]:
     """Vary completions with a wrong answer to one question; also the number of texts tried."""
     reference = prompt.reference_completion(family, sample)
-    gold, wrong = hacks.gold_text(sample), hacks.wrong_answer(sample)
+    gold, wrong = sample.written_answer, hacks.wrong_answer(sample)
     answers = mutations.answer_mutations(sample, gold, wrong)
     honest = hacks.honest_wrong_completion(sample, family.completion_format)
     start = thought(reference) or ""

@@ -34,6 +34,11 @@ class Weighted:
         """Whether the idea of the reward is to pay the form of the text, whatever the image shows."""
         return bool(getattr(self.reward, "pays_form", False))
 
+    def most(self, sample: Sample) -> float:
+        """What the right answer earns: the reward's own `most(sample)`, else 1."""
+        own: Callable[[Sample], float] | None = getattr(self.reward, "most", None)
+        return own(sample) if own else 1.0
+
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion.
 

@@ -3,17 +3,22 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from lowmed import answer, prompt
+from lowmed.boxes import parse_boxes
+from lowmed.data.box_grid import box_grid
+from lowmed.data.image.draw_boxes import draw_boxes
 from lowmed.data.image.files import decode
 from lowmed.data.image.other_files import HEAD_BYTES
 from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.data.image.read import Selection, is_volume, read_images
 from lowmed.errors import DataError
-from lowmed.evaluation.answerer import Answerer, Completion
+from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
+from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 from lowmed.ship.records import AskResult, SampledAnswers, Vote
 
@@ -25,8 +30,17 @@ _THINK_TAG = re.compile(r"</?\s*think(?:ing)?\s*>", re.IGNORECASE)
 _NO_GOLD = "not known"  # a Sample requires a gold answer; neither the prompt nor the reading of answers depends on it
 
 
-def question_sample(question: str, images: Sequence[str]) -> Sample:
-    """A user's question as a sample.
+def question_sample(
+    question: str, images: Sequence[str], family: prompt.Family, model: ModelSpec, open_image: OpenImage
+) -> Sample:
+    """A user's question as a sample; one for boxes in the first image, if the prompts are for boxes alone.
+
+    Args:
+        question: the question.
+        images: the paths of the images.
+        family: the prompt family.
+        model: the model, which decides the unit of boxes.
+        open_image: opens an image by its path.
 
     Raises:
         DataError: the question is empty, an image, too long, or holds a control token.
@@ -43,9 +57,13 @@ def question_sample(question: str, images: Sequence[str]) -> Sample:
             "shorten it",
         )
     try:
-        return Sample("question", text, _NO_GOLD, "open", "question", "question", tuple(images))
+        sample = Sample("question", text, _NO_GOLD, "open", "question", "question", tuple(images))
     except ValueError as error:
         raise DataError(str(error), text[:60], "remove it") from error
+    if family.kinds != ("boxes",) or not images:
+        return sample
+    size = open_image(images[0]).size
+    return replace(sample, kind="boxes", answer="none", image_size=size, box_grid=box_grid(model, size))
 
 
 def open_images(paths: Sequence[str], policy: PixelPolicy) -> Callable[[str], Image.Image]:
@@ -81,7 +99,7 @@ def ask_model(
         samples: number of completions to sample; 0 for none.
     """
     [completion] = answerer([sample], open_image, copies=1, temperature=0.0)
-    reading = _read(completion)
+    reading = _read(completion, sample)
     thought = _THINK_TAG.split(completion.completion)
     return AskResult(
         model=model,
@@ -100,18 +118,25 @@ def ask_model(
     )
 
 
+def with_boxes(result: AskResult, sample: Sample, open_image: OpenImage) -> Image.Image:
+    """The first image of the question with the boxes of the answer."""
+    boxes = parse_boxes(result.answer or "")[0] or ()
+    return draw_boxes(open_image(sample.images[0]), sample.image_size, predicted=boxes)
+
+
 def _sample_answers(
     answerer: Answerer, sample: Sample, open_image: Callable[[str], Image.Image], samples: int
 ) -> SampledAnswers:
     completions = list(answerer([sample], open_image, copies=samples, temperature=TEMPERATURE))
-    counts = Counter(_read(completion).value for completion in completions)
+    counts = Counter(_read(completion, sample).value for completion in completions)
     unread = counts.pop(None, 0)
     votes = tuple(Vote(str(text), count, count / len(completions)) for text, count in counts.most_common())
     return SampledAnswers(len(completions), TEMPERATURE, unread, votes)
 
 
-def _read(completion: Completion) -> answer.Answer:
-    return answer.read(completion.completion, answer.Question("open", ()), completion.finish_reason)
+def _read(completion: Completion, sample: Sample) -> answer.Answer:
+    question = answer.question_of(sample) if sample.kind == "boxes" else answer.Question("open", ())
+    return answer.read(completion.completion, question, completion.finish_reason)
 
 
 def _open_image(path: str) -> Image.Image:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from lowmed import nano
 from lowmed.adapter.tensor_file import TensorLocation
+from lowmed.architectures import read_architecture
 from lowmed.errors import RunError, SetupError
 from lowmed.models import FAMILIES, ModelFamily
-from lowmed.plan.architecture import read_architecture
 from lowmed.recipe import ModelSpec
 from lowmed.ship.target import require_base
 from lowmed.ship.weights import FLOATS, tensor_locations

@@ -20,7 +20,7 @@ from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
 from lowmed.evaluation.target import EvalTarget
 from lowmed.sample import Sample
 from lowmed.ship import chat_guard
-from lowmed.ship.ask import ask_model, open_images, question_sample
+from lowmed.ship.ask import ask_model, open_images, question_sample, with_boxes
 from lowmed.ship.records import AskResult
 
 HOST = "127.0.0.1"
@@ -144,13 +144,13 @@ def build_page(chat: ChatModel, gradio: Any) -> Any:
     def ask(files: list[str] | None, question: str, family: str, samples: float) -> list[Any]:
         values: list[Any] = []
         try:
-            sample = question_sample(question, files or [])
             open_image = open_images(files or [], policy)
+            sample = question_sample(question, files or [], families[family], chat.target.model, open_image)
             for system in chat.systems:
                 answerer = chat.answerer(system, families[family])
-                values += _output_values(
-                    ask_model(answerer, system, sample, families[family], open_image, int(samples))
-                )
+                result = ask_model(answerer, system, sample, families[family], open_image, int(samples))
+                drawn = with_boxes(result, sample, open_image) if sample.kind == "boxes" else None
+                values += [*_output_values(result), gradio.Image(drawn, visible=drawn is not None)]
         except LowmedError as error:
             raise gradio.Error(str(error)) from error
         return values
@@ -173,6 +173,7 @@ def build_page(chat: ChatModel, gradio: Any) -> Any:
                         gradio.Textbox(label="Answer"),
                         gradio.Textbox(label="Reasoning", lines=4),
                         gradio.Label(label="Share of the sampled completions"),
+                        gradio.Image(label="Boxes of the answer", visible=False),
                     ]
         files.change(show_images, files, gallery, api_name="images")
         button.click(ask, [files, question, family, samples], outputs, api_name="ask")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import answer, prompt
+from lowmed.data.image.policy import pixel_policy
 from lowmed.engine.processor import load_processor, load_tokenizer
 from lowmed.errors import SetupError
 from lowmed.files import disk_errors, write_json, write_text
-from lowmed.plan.architecture import pixel_policy
 from lowmed.recipe import JudgeSpec, Recipe
 from lowmed.recipe.io import dump_recipe, portable_recipe
 from lowmed.report import card, run_report

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lowmed.adapter.copy import write_plain_copy
 from lowmed.adapter.intake import Adapter
+from lowmed.architectures import known_family
+from lowmed.data.image.policy import pixel_policy
 from lowmed.errors import RunError
 from lowmed.files import disk_errors, write_text
-from lowmed.plan.architecture import known_family, pixel_policy
 from lowmed.recipe import Recipe
 from lowmed.run import Run
 from lowmed.ship.base_model import base_family

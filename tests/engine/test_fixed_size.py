@@ -8,12 +8,11 @@ import pytest
 from models import tiny
 from PIL import Image
 
-from lowmed import prompt
+from lowmed import architectures, prompt
 from lowmed.engine import device, generate, load
 from lowmed.engine.processor import count_image_tokens
 from lowmed.errors import SetupError
 from lowmed.models import FAMILIES
-from lowmed.plan import architecture
 from lowmed.recipe import ModelSpec
 from lowmed.sample import Sample
 
@@ -64,4 +63,4 @@ def test_a_missing_package_of_a_processor_is_an_error(tmp_path: Path, monkeypatc
     with pytest.raises(SetupError, match="needs the package num2words"):
         load.load_base(ModelSpec(name=str(folder), backend="transformers"), CPU)
     with pytest.raises(SetupError, match="needs the package num2words"):
-        architecture.require_known_family(ModelSpec(name=str(folder)))
+        architectures.require_known_family(ModelSpec(name=str(folder)))

@@ -15,7 +15,6 @@ from lowmed.engine.training_data import TrainingRow
 from lowmed.nano import phantom
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.rewards import Weighted
-from lowmed.rewards.hacks import gold_text
 from lowmed.rewards.image_dependence import ImageDependence
 from lowmed.run import Run
 from lowmed.sample import Sample
@@ -56,7 +55,7 @@ def measured(
 
 
 def thinking(thought: str, sample: Sample) -> str:
-    return f"<think>{thought}</think><answer>{gold_text(sample)}</answer>"
+    return f"<think>{thought}</think><answer>{sample.written_answer}</answer>"
 
 
 def alone(nano: load.Loaded, row: int, text: str, family: prompt.Family = FAMILY, min_tokens: int = 1) -> float:
@@ -90,7 +89,7 @@ def test_the_ratio_is_that_of_two_passes_over_the_tokens_of_the_reasoning(nano: 
         (1, prompt.reference_completion(FAMILY, ROWS[1].sample)),
         (1, longer),
         (1, "<think>It is not there.</think><answer>none</answer>"),
-        (1, f"<answer>{gold_text(ROWS[1].sample)}</answer>"),
+        (1, f"<answer>{ROWS[1].sample.written_answer}</answer>"),
         (2, prompt.reference_completion(FAMILY, ROWS[2].sample)),
     ]
     training = nano.model.training
@@ -105,7 +104,7 @@ def test_the_ratio_is_that_of_two_passes_over_the_tokens_of_the_reasoning(nano: 
 
 def test_prompts_without_reasoning_have_the_tokens_of_the_answer_measured(nano: load.Loaded) -> None:
     direct = prompt.family("direct")
-    text = f"<answer>{gold_text(ROWS[0].sample)}</answer>"
+    text = f"<answer>{ROWS[0].sample.written_answer}</answer>"
     [value] = measured(nano, [(0, text)], direct)
     assert value == pytest.approx(alone(nano, 0, text, direct), abs=1e-4)
 

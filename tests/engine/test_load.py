@@ -12,14 +12,14 @@ import torch
 from models import tiny
 from PIL import Image
 
-from lowmed import nano
+from lowmed import architectures, nano
 from lowmed.data.image.policy import PixelPolicy, image_tokens, prepare
 from lowmed.engine import device, load
 from lowmed.engine.adapter import write_adapter
 from lowmed.engine.processor import load_processor
 from lowmed.errors import DataError, RecipeError, RunError, SetupError
 from lowmed.models import FAMILIES
-from lowmed.plan import architecture, faster
+from lowmed.plan import faster
 from lowmed.recipe import LoraSpec, ModelSpec
 from lowmed.run import Run
 
@@ -73,7 +73,7 @@ def test_only_the_language_adapter_trains_and_it_has_the_recipes_rank() -> None:
 
 
 def test_an_unknown_family_is_an_error(tmp_path: Path) -> None:
-    config = json.loads(architecture.SHIPPED.read_text())["Qwen/Qwen3-VL-2B-Instruct"] | {"model_type": "mllama"}
+    config = json.loads(architectures.SHIPPED.read_text())["Qwen/Qwen3-VL-2B-Instruct"] | {"model_type": "mllama"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(SetupError, match="models of type `mllama` are not supported"):
         load.load_base(ModelSpec(name=str(tmp_path)), CPU)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lowmed import architectures
 from lowmed.engine import room
-from lowmed.plan import architecture
 from lowmed.recipe import ModelSpec
 
 GIB = 2**30
@@ -24,7 +24,7 @@ GIB = 2**30
 )
 def test_weights_that_do_not_fit_the_gpu_are_refused(name: str, load_in: str, gib: float, fits: bool) -> None:
     model = ModelSpec(name=name, load_in=load_in)
-    error = room.gpu_error(model, architecture.shipped()[name], "Tesla T4", int(gib * GIB))
+    error = room.gpu_error(model, architectures.shipped()[name], "Tesla T4", int(gib * GIB))
     assert (error is None) == fits
     if error:
         assert f"Tesla T4 has {gib} GiB" in error.what
@@ -33,7 +33,7 @@ def test_weights_that_do_not_fit_the_gpu_are_refused(name: str, load_in: str, gi
 
 def test_a_download_that_does_not_fit_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ModelSpec()
-    sizes = architecture.read_architecture(model)
+    sizes = architectures.read_architecture(model)
     cache = tmp_path / "not yet" / "hub"
     needed = 2 * sizes.parameters
     for free, fits in ((needed, True), (needed - 1, False)):

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowmed import nano
+from lowmed.architectures import read_architecture
 from lowmed.data.ingest.prepared_folder import data_card
 from lowmed.errors import LowmedError
 from lowmed.files import load_json
-from lowmed.plan.architecture import read_architecture
 from lowmed.recipe import ModelSpec
 from lowmed.records import RunRecord, read_record
 from lowmed.ship.gguf.source import read_object

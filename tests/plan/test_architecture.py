@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from conftest import SHARED
 
-from lowmed.data.image.policy import image_tokens
+from lowmed import architectures
+from lowmed.data.image.policy import image_tokens, pixel_policy
 from lowmed.errors import SetupError
 from lowmed.models import FAMILIES
-from lowmed.plan import architecture
 from lowmed.recipe import ModelSpec
 
 SKELETON = SHARED / "data" / "qwen2-vl-2b-skeleton"
-SHIPPED = json.loads(architecture.SHIPPED.read_text())
+SHIPPED = json.loads(architectures.SHIPPED.read_text())
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -33,7 +33,7 @@ def test_parameter_counts_agree_with_transformers(name: str) -> None:
         of_vision = any(name in part for name in ("visual", "vision_", "multi_modal_projector", "connector"))
         kind = "vision" if of_vision else "embedding" if "embed_tokens" in part or "lm_head" in part else "text"
         counted[kind] += weight.numel()
-    result = architecture.shipped()[name]
+    result = architectures.shipped()[name]
     assert counted == {
         "text": result.text_linear + result.text_rest,
         "embedding": result.embedding,
@@ -76,16 +76,16 @@ FIXED_SIZE = {
 
 @pytest.mark.parametrize("name", FIXED_SIZE)
 def test_models_with_one_image_size_have_the_published_sizes(name: str) -> None:
-    assert architecture.shipped()[name].parameters == FIXED_SIZE[name]
+    assert architectures.shipped()[name].parameters == FIXED_SIZE[name]
 
 
 def test_tunes_have_the_dimensions_of_shipped_models_or_are_refused() -> None:
-    for name, base in architecture.tunes().items():
+    for name, base in architectures.tunes().items():
         if base is None:
             with pytest.raises(SetupError, match="code of its own"):
-                architecture.require_known_family(ModelSpec(name=name))
+                architectures.require_known_family(ModelSpec(name=name))
         else:
-            assert architecture.read_architecture(ModelSpec(name=name)) == architecture.shipped()[base]
+            assert architectures.read_architecture(ModelSpec(name=name)) == architectures.shipped()[base]
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_tunes_have_the_dimensions_of_shipped_models_or_are_refused() -> None:
      ("HuggingFaceTB/SmolVLM2-500M-Video-Instruct", 64)],
 )  # fmt: skip
 def test_every_image_of_a_model_with_one_image_size_has_the_same_tokens(name: str, tokens: int) -> None:
-    policy = architecture.pixel_policy(ModelSpec(name=name, max_image_tokens=64))
+    policy = pixel_policy(ModelSpec(name=name, max_image_tokens=64))
     assert policy.most_tokens == tokens
     assert {image_tokens(width, height, policy) for width, height in ((8, 8), (20, 3000), (5000, 4000))} == {tokens}
 
 
 def test_text_only_models_have_the_published_sizes() -> None:
-    known = architecture.shipped()
+    known = architectures.shipped()
     assert {name for name, one in known.items() if not one.vision} == set(PUBLISHED)
     for name, (parameters, others) in PUBLISHED.items():
         assert known[name].parameters / 1e6 == pytest.approx(parameters, rel=0.013)
@@ -110,7 +110,7 @@ def test_text_only_models_have_the_published_sizes() -> None:
 
 
 def test_qwen2_vl_2b_has_the_published_parameters() -> None:
-    result = architecture.read_architecture(ModelSpec())
+    result = architectures.read_architecture(ModelSpec())
     assert result.parameters == 2_208_985_600
     assert result.text_linear == 1_310_195_712
     assert result.lora(16) == 18_464_768
@@ -118,7 +118,9 @@ def test_qwen2_vl_2b_has_the_published_parameters() -> None:
 
 @pytest.mark.skipif(not SKELETON.is_dir(), reason="the config folder is not at ../shared/data/qwen2-vl-2b-skeleton")
 def test_a_local_config_folder_gives_the_shipped_architecture() -> None:
-    assert architecture.read_architecture(ModelSpec(name=str(SKELETON))) == architecture.read_architecture(ModelSpec())
+    assert architectures.read_architecture(ModelSpec(name=str(SKELETON))) == architectures.read_architecture(
+        ModelSpec()
+    )
 
 
 def test_the_parameters_of_nano_are_counted_exactly() -> None:
@@ -129,7 +131,7 @@ def test_the_parameters_of_nano_are_counted_exactly() -> None:
     with safe_open(str(nano.folder() / "model.safetensors"), "numpy") as weights:
         names = set(weights.keys())
         count = sum(weights.get_slice(name).get_shape()[0] * _rest(weights.get_slice(name)) for name in names)
-    assert architecture.read_architecture(ModelSpec(name="nano")).parameters == count
+    assert architectures.read_architecture(ModelSpec(name="nano")).parameters == count
 
 
 def _rest(part: object) -> int:
@@ -152,12 +154,12 @@ def test_a_folder_without_a_supported_model_is_rejected(content: str | None, wha
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(SetupError, match=what):
-        architecture.read_architecture(ModelSpec(name=str(tmp_path)))
+        architectures.read_architecture(ModelSpec(name=str(tmp_path)))
 
 
 def test_an_unknown_hub_id_is_rejected() -> None:
     with pytest.raises(SetupError, match="is unknown"):
-        architecture.read_architecture(ModelSpec(name="somebody/else"))
+        architectures.read_architecture(ModelSpec(name="somebody/else"))
 
 
 SMALL = {
@@ -194,10 +196,10 @@ FIXED = {
 )
 def test_invalid_dimensions_of_a_model_with_one_image_size_are_rejected(wrong: object, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(FIXED))
-    assert architecture.read_architecture(ModelSpec(name=str(tmp_path))).image_tokens == 1
+    assert architectures.read_architecture(ModelSpec(name=str(tmp_path))).image_tokens == 1
     (tmp_path / "config.json").write_text(json.dumps(wrong))
     with pytest.raises(SetupError, match="invalid dimensions"):
-        architecture.read_architecture(ModelSpec(name=str(tmp_path)))
+        architectures.read_architecture(ModelSpec(name=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -216,6 +218,6 @@ def test_invalid_dimensions_of_a_model_with_one_image_size_are_rejected(wrong: o
 def test_invalid_dimensions_are_rejected(wrong: object, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(wrong))
     with pytest.raises(SetupError, match="invalid dimensions"):
-        architecture.read_architecture(ModelSpec(name=str(tmp_path)))
+        architectures.read_architecture(ModelSpec(name=str(tmp_path)))
     (tmp_path / "config.json").write_text(json.dumps(SMALL))
-    assert architecture.read_architecture(ModelSpec(name=str(tmp_path))).parameters > 0
+    assert architectures.read_architecture(ModelSpec(name=str(tmp_path))).parameters > 0

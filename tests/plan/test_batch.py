@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from lowmed.plan import architecture, cards, memory, sequence_lengths, speed
+from lowmed import architectures
+from lowmed.plan import cards, memory, sequence_lengths, speed
 from lowmed.plan.batch import FREE_SHARE, choose_batch, eval_batch_size
 from lowmed.plan.calibration import MemoryScale
 from lowmed.plan.workload import Batch, Workload
@@ -14,7 +15,7 @@ UNMEASURED = MemoryScale()
 
 def chosen(card_gib: float, *overrides: str, recipe: str = "rarl", nano: bool = False) -> Batch:
     loaded = load_recipe(recipe, overrides, nano=nano)
-    return choose_batch(loaded, architecture.read_architecture(loaded.model), card_gib, scale=UNMEASURED)
+    return choose_batch(loaded, architectures.read_architecture(loaded.model), card_gib, scale=UNMEASURED)
 
 
 @pytest.mark.parametrize("recipe", ["rarl", "rarl-sft", "rl-plain"])
@@ -43,7 +44,7 @@ def test_values_of_the_recipe_win(gib: float) -> None:
 )
 def test_a_derived_batch_divides_the_rows_and_leaves_memory_free(card: cards.Card, overrides: tuple[str, ...]) -> None:
     recipe = load_recipe("rarl", overrides)
-    model = architecture.read_architecture(recipe.model)
+    model = architectures.read_architecture(recipe.model)
     result = choose_batch(recipe, model, card.gib, scale=UNMEASURED)
     assert recipe.method.rows_per_step % result.per_device_train_batch_size == 0
     assert recipe.method.rows_per_step % result.rows_per_generate == 0
@@ -68,7 +69,7 @@ def test_rollouts_use_a_16_bit_copy_and_keep_their_cache_where_there_is_room() -
 
 def test_a_calibrated_gpu_gets_a_larger_batch() -> None:
     recipe = load_recipe("rarl-sft", ["method.gradient_checkpointing=false"])
-    model = architecture.read_architecture(recipe.model)
+    model = architectures.read_architecture(recipe.model)
     before, after = (choose_batch(recipe, model, 8.0, scale=MemoryScale(1.08, 0.5, rows)) for rows in (0, 1))
     assert after.per_device_train_batch_size > before.per_device_train_batch_size
 
@@ -85,7 +86,7 @@ def test_a_derived_batch_is_within_five_percent_of_the_fastest_that_fits(card: s
     recipe = load_recipe("rarl", overrides)
     gpu, model, known = (
         cards.CARDS[card],
-        architecture.read_architecture(recipe.model),
+        architectures.read_architecture(recipe.model),
         sequence_lengths.sequence_lengths(recipe),
     )
     result = choose_batch(recipe, model, gpu.gib, card=card, scale=UNMEASURED)
@@ -108,7 +109,7 @@ def test_with_long_prompts_whole_groups_with_checkpointing_are_faster_than_few_r
     recipe = load_recipe("rarl", ["model.max_image_tokens=1024"])
     workload = Workload(
         recipe,
-        architecture.read_architecture(recipe.model),
+        architectures.read_architecture(recipe.model),
         sequence_lengths.sequence_lengths(recipe),
         Batch(8, 64, True),
     )
@@ -144,7 +145,7 @@ def test_evaluation_batches_are_smaller_where_64_questions_do_not_fit() -> None:
         (large, 2048, 23.5, 16),
         (ModelSpec(name="nano"), 256, 0.0, 128),
     ]:
-        assert eval_batch_size(spec, architecture.read_architecture(spec), tokens, gib) == rows
+        assert eval_batch_size(spec, architectures.read_architecture(spec), tokens, gib) == rows
 
 
 @pytest.mark.parametrize(("hardware", "card"), cards.PRESETS.items())

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lowmed.plan import architecture, calibration, cards, tables
+from lowmed import architectures
+from lowmed.plan import calibration, cards, tables
 from lowmed.plan.cards import Card
 from lowmed.plan.estimate import Estimate, estimate, suggestions
 from lowmed.plan.formatting import as_document, full_lines, note_lines, short_lines, verdict_lines
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def on(card: Card, *overrides: str, recipe: str = "rarl") -> Estimate:
     loaded = load_recipe(recipe, overrides)
-    return estimate(loaded, architecture.read_architecture(loaded.model), card, measured=[])
+    return estimate(loaded, architectures.read_architecture(loaded.model), card, measured=[])
 
 
 def test_the_verdict_depends_on_the_free_memory() -> None:

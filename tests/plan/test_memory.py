@@ -4,18 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowmed.plan import architecture, memory, sequence_lengths, training_memory
+from lowmed import architectures
+from lowmed.plan import memory, sequence_lengths, training_memory
 from lowmed.plan.workload import GIB, Batch, Workload
 from lowmed.recipe.io import load_recipe
 
 RARL = load_recipe("rarl")
 SFT = load_recipe("rarl-sft")
-MODEL = architecture.read_architecture(RARL.model)
+MODEL = architectures.read_architecture(RARL.model)
 
 
 def workload(*overrides: str, recipe: str = "rarl", batch: Batch = Batch(8, 64, True)) -> Workload:  # noqa: B008  # frozen
     loaded = load_recipe(recipe, overrides)
-    model = architecture.read_architecture(loaded.model)
+    model = architectures.read_architecture(loaded.model)
     return Workload(loaded, model, sequence_lengths.sequence_lengths(loaded), batch)
 
 

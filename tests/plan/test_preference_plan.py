@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from lowmed.architectures import read_architecture
 from lowmed.plan import memory, speed
-from lowmed.plan.architecture import read_architecture
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.cards import TYPICAL
 from lowmed.plan.sequence_lengths import sequence_lengths

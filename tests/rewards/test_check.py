@@ -51,7 +51,7 @@ class Planted:
     weakness: str
 
     def __call__(self, sample: Sample, completion: str) -> rewards.Score:
-        gold = hacks.gold_text(sample)
+        gold = sample.written_answer
         is_paid = {
             "answer anywhere": f">{gold}<" in completion or f"is {gold}" in completion,
             "empty tags": bool(re.search("<think>.*</think>.*<answer>.*</answer>", completion, re.DOTALL)),
@@ -82,7 +82,7 @@ def test_a_gold_completion_or_spelling_that_earns_less_is_found() -> None:
     class Picky:
         def __call__(self, sample: Sample, completion: str) -> rewards.Score:
             return rewards.Score(
-                float(completion.strip().endswith(f"<answer>{hacks.gold_text(sample)}</answer>")), "as written"
+                float(completion.strip().endswith(f"<answer>{sample.written_answer}</answer>")), "as written"
             )
 
     report = check_rewards([rewards.Weighted("picky", 1.0, Picky())], SAMPLES[:9], FAMILY)
@@ -90,7 +90,8 @@ def test_a_gold_completion_or_spelling_that_earns_less_is_found() -> None:
     assert variants >= {"spaces and lines", "capitals", "letter with a dot"}
     assert "line between the tags" not in variants
     half = rewards.Weighted("half", 1.0, lambda *_: rewards.Score(0.5, "half"))
-    assert check_rewards([half], SAMPLES[:9], FAMILY).failures[0] == "`half` pays 9 of 9 gold completions less than 1"
+    first = check_rewards([half], SAMPLES[:9], FAMILY).failures[0]
+    assert first == "`half` pays 9 of 9 gold completions less than a right answer can earn"
 
 
 def test_a_reward_that_pays_length_is_reported_without_a_failure() -> None:

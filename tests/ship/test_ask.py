@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 from conftest import FIXTURES
-from PIL import Image
+from PIL import Image, ImageChops
 from ship import finished
 
 from lowmed import prompt
+from lowmed.api.ask import ask as api_ask
 from lowmed.cli.ask import ask as command
+from lowmed.data.image.draw_boxes import PREDICTED
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.nano import phantom
+from lowmed.recipe import ModelSpec
 from lowmed.run import is_missing_path
 from lowmed.sample import Sample
 from lowmed.ship import ask
@@ -68,10 +71,32 @@ class FixedAnswerer:
 
 
 def ask_fixed(*texts: str, samples: int = 0) -> AskResult:
-    sample = ask.question_sample(QUESTION, [])
-    return ask.ask_model(
-        FixedAnswerer(*texts), "fixed", sample, prompt.family("reasoning"), phantom.open_image, samples
-    )
+    family = prompt.family("reasoning")
+    sample = ask.question_sample(QUESTION, [], family, ModelSpec(), phantom.open_image)
+    return ask.ask_model(FixedAnswerer(*texts), "fixed", sample, family, phantom.open_image, samples)
+
+
+def test_boxes_are_read_in_pixels_of_the_image_and_drawn(image: str) -> None:
+    family = prompt.family("boxes")
+    open_image = ask.open_images([image], PixelPolicy(64))
+    sample = ask.question_sample(QUESTION, [image], family, ModelSpec(), open_image)
+    answerer = FixedAnswerer('<answer>[{"bbox_2d": [250, 500, 500, 750], "label": "lesion"}]</answer>')
+    result = ask.ask_model(answerer, "fixed", sample, family, open_image, 0)
+    assert result.answer == '[{"bbox_2d": [21, 42, 42, 63], "label": "lesion"}]'  # of 84 x 84 pixels
+    drawn = ask.with_boxes(result, sample, open_image)
+    changed = ImageChops.difference(drawn, open_image(image).convert("RGB")).getbbox()
+    assert drawn.getpixel((21, 50)) == drawn.getpixel((41, 50)) == PREDICTED
+    assert changed is not None
+    assert changed[:2] == (21, 42)
+    qwen25 = ModelSpec(name="Qwen/Qwen2.5-VL-3B-Instruct", max_image_tokens=64)
+    assert ask.question_sample(QUESTION, [image], family, qwen25, open_image).box_grid == (84, 84)
+
+
+def test_there_is_nothing_to_draw_without_boxes(image: str, tmp_path: Path) -> None:
+    for out, family in ((tmp_path / "a.png", None), (tmp_path / "a.jpg", "boxes")):
+        with pytest.raises(RecipeError, match=r"PNG|no boxes"):
+            api_ask("nano", [image], QUESTION, draw=out, prompt=family)
+        assert not out.exists()
 
 
 def test_an_ambiguous_completion_is_unread_and_has_no_vote() -> None:

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from lowmed.errors import DataError, LowmedError, RecipeError
+from lowmed.architectures import read_architecture
+from lowmed.errors import DataError, LowmedError, RecipeError, SetupError
+from lowmed.models import Architecture, family_of
+from lowmed.recipe import ModelSpec
 
 TOKEN_SIDE_PX = 28
 ORIENTATION = 274  # EXIF tag
@@ -80,6 +83,19 @@ class PixelPolicy:
     def most_tokens(self) -> int:
         """The most tokens of an image in the model."""
         return self.fixed_tokens or self.max_pixels // self.token_side**2
+
+
+def pixel_policy(model: ModelSpec) -> PixelPolicy:
+    """The pixel policy of a recipe's model, with tokens of 28 x 28 pixels where its family is unknown."""
+    try:
+        return policy_of(model, read_architecture(model))
+    except SetupError:
+        return PixelPolicy(model.max_image_tokens)
+
+
+def policy_of(model: ModelSpec, sizes: Architecture) -> PixelPolicy:
+    """The pixel policy of a recipe's model with these dimensions."""
+    return PixelPolicy(model.max_image_tokens, family_of(sizes.family).token_side, sizes.image_side, sizes.image_tokens)
 
 
 def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from lowmed.boxes import boxes_text, gold_mistake, parse_boxes
+
 BoxUnit = Literal["pixels", "relative", "thousandths"]
 Size = tuple[int, int]  # width and height in pixels
 _LARGEST: dict[BoxUnit, float] = {"relative": 1.0, "thousandths": 1000.0}
@@ -39,6 +41,32 @@ def fit_boxes(
             images that were resized differently.
     """
     return [_fit(text, question, unit, sizes) for text in texts]
+
+
+def gold_boxes(answer: str, unit: BoxUnit | None, size: Size) -> str:
+    """The gold answer of a question of kind `boxes`, in pixels of the original image.
+
+    Args:
+        answer: boxes in any form that a completion may have.
+        unit: of their numbers; None is pixels, or shares of the image if no number exceeds 1.
+        size: width and height of the original image.
+
+    Raises:
+        ValueError: the answer holds no boxes, or one that is outside of the image.
+    """
+    boxes, _ = parse_boxes(answer)
+    if boxes is None:
+        raise ValueError(gold_mistake(answer, size))
+    largest = max((max(box.corners) for box in boxes), default=0)
+    if unit == "relative" or (unit is None and 0 < largest <= 1):
+        boxes = tuple(box.scaled(*size) for box in boxes)
+    elif unit == "thousandths":
+        boxes = tuple(box.scaled(size[0] / 1000, size[1] / 1000) for box in boxes)
+    text = boxes_text(boxes)
+    if mistake := gold_mistake(text, size):
+        hint = "" if unit else "; name the unit with --boxes relative or thousandths if it is not pixels"
+        raise ValueError(mistake + hint)
+    return text
 
 
 def is_outside(answer: str, question: str, sizes: Sequence[Size]) -> bool:

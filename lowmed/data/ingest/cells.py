@@ -35,6 +35,7 @@ _KINDS: dict[str, Kind] = {
     "multiple choice": "choice", "multiple-choice": "choice", "json": "json", "text": "text", "report": "report",
     "number": "number", "numeric": "number", "numerical": "number", "integer": "number", "decimal": "number",
     "float": "number", "date": "number", "ordered": "ordered", "sequence": "ordered", "ranking": "ordered",
+    "boxes": "boxes", "box": "boxes", "bbox": "boxes", "grounding": "boxes", "detection": "boxes",
 }  # fmt: skip
 
 

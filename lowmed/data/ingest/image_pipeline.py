@@ -12,7 +12,7 @@ from lowmed.data.group_split import IMAGE_GROUP
 from lowmed.data.image.dicom import pseudonym
 from lowmed.data.image.policy import PixelPolicy, target_size
 from lowmed.data.ingest import image_store, prepared_folder
-from lowmed.data.ingest.boxes import fit_boxes, has_boxes
+from lowmed.data.ingest.boxes import fit_boxes, gold_boxes, has_boxes
 from lowmed.data.ingest.image_store import ImageStoreSettings, StoredFile
 from lowmed.data.ingest.placeholders import expand
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, ImageSource, RawSample, Rejection, RowLocation
@@ -148,16 +148,25 @@ def _without_content(raw: RawSample) -> RawSample:
 
 
 def _with_boxes(raw: RawSample, stored: list[StoredFile], policy: PixelPolicy) -> RawSample:
-    """The row with its boxes in pixels of the stored images.
+    """The row with boxes in pixels: of the original image for the kind `boxes`, of the stored images inside a text.
 
     Raises:
-        ValueError: as `fit_boxes`.
+        ValueError: as `gold_boxes` or `fit_boxes`, or boxes without an image.
     """
+    if raw.kind == "boxes":
+        return replace(raw, answer=gold_boxes(raw.answer, raw.boxes, _original_size(stored)))
     if not has_boxes(raw.question, raw.answer):
         return raw
     sizes = [(size, target_size(*size, policy)) for file in stored for size in file.sizes]
     question, answer, *accepted = fit_boxes([raw.question, raw.answer, *raw.accepted], raw.question, raw.boxes, sizes)
     return replace(raw, question=question, answer=answer, accepted=tuple(accepted))
+
+
+def _original_size(stored: list[StoredFile]) -> tuple[int, int]:
+    """Width and height of the first image of a row before it was resized."""
+    if not stored or not stored[0].sizes:
+        raise ValueError("boxes need an image, and its size (do not use --text-only)")
+    return stored[0].sizes[0]
 
 
 def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
@@ -195,6 +204,7 @@ def _to_sample(raw: RawSample, stored: list[StoredFile], salt: bytes) -> Sample:
         strata=raw.strata,
         history=earlier,
         accepted=raw.accepted,
+        image_size=_original_size(stored) if raw.kind == "boxes" else (0, 0),
     )
 
 

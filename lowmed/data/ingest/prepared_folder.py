@@ -127,6 +127,9 @@ def data_card(folder: Path) -> DataCard | None:
 def sample_line(sample: Sample, split: str) -> dict[str, Any]:
     """A sample as a line of `samples.jsonl`; strata, history and accepted answers are left out where there are none."""
     fields = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
+    del fields["box_grid"]  # of a model
+    if sample.kind != "boxes":
+        del fields["image_size"]
     line = {**fields, "strata": dict(sample.strata), "split": split}
     return {name: value for name, value in line.items() if value or name not in _LEFT_OUT}
 

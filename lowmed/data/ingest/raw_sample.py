@@ -160,7 +160,7 @@ class ImageRoot:
     named: bool = False
     moved: MovedImages = field(default_factory=MovedImages, compare=False)
 
-    def image(self, cell: Any, owner: str) -> ImageSource:
+    def image(self, cell: Any, owner: str) -> ImageFile | ZipMember | ImageBytes:
         """The image that a cell names or holds; a named image need not exist.
 
         Args:

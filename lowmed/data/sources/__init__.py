@@ -7,9 +7,10 @@ from lowmed.data.sources.medical_o1 import MEDICAL_O1
 from lowmed.data.sources.medmnist import MEDMNIST
 from lowmed.data.sources.medxpertqa_mm import MEDXPERTQA_MM
 from lowmed.data.sources.omnimedvqa import OMNIMEDVQA
-from lowmed.data.sources.phantom import PHANTOM, PHANTOM_REPORT
+from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES, PHANTOM_REPORT
 from lowmed.data.sources.pmc_vqa import PMC_VQA
 from lowmed.data.sources.slake import SLAKE
+from lowmed.data.sources.slake_boxes import SLAKE_BOXES
 from lowmed.data.sources.source import Source
 from lowmed.data.sources.vqa_med_2019 import VQA_MED_2019
 from lowmed.data.sources.vqa_rad import VQA_RAD
@@ -19,6 +20,7 @@ KNOWN: dict[str, Source] = {
     for source in (
         VQA_RAD,
         SLAKE,
+        SLAKE_BOXES,
         PATH_VQA,
         PMC_VQA,
         OMNIMEDVQA,
@@ -30,6 +32,7 @@ KNOWN: dict[str, Source] = {
         MEDCALC_BENCH,
         MEDICAL_O1,
         PHANTOM,
+        PHANTOM_BOXES,
         PHANTOM_REPORT,
     )
 }

@@ -22,6 +22,7 @@ SEED = 0
 TASKS: Mapping[str, Callable[[Split, int, int], Sequence[Sample]]] = {
     "phantom": phantom.samples,
     "phantom-report": phantom_report.samples,
+    "phantom-boxes": phantom.box_samples,
 }
 
 
@@ -84,6 +85,18 @@ def _raw_sample(data: DataSet, sample: Sample, split: str) -> RawSample:
     )
 
 
+PHANTOM_BOXES = Source(
+    name="phantom-boxes",
+    about="the images of phantom, with the boxes of their lesions",
+    size="1,760 questions, as many images",
+    kinds="boxes",
+    license="Apache-2.0, part of lowmed",
+    citation="lowmed",
+    url="",
+    files="nothing",
+    open=partial(open_generated, "phantom-boxes"),
+    generated=True,
+)
 PHANTOM = Source(
     name="phantom",
     about="generated images that resemble CT, MRI, X-ray and ultrasound, with known answers",

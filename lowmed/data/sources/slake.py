@@ -25,13 +25,23 @@ COLUMNS = columns.Columns(
 )  # fmt: skip
 
 
-def open_folder(folder: Path, options: ImportOptions) -> RowStream:
-    """Read `train.json`, `validate.json`, `test.json`, and `imgs/` or `imgs.zip` next to them."""
+def slake_folder(folder: Path) -> Path:
+    """The folder with SLAKE's tables: this one, or `Slake1.0` in it.
+
+    Raises:
+        DataError: there is none.
+    """
     base = next((inner for inner in (folder, folder / "Slake1.0") if (inner / "test.json").is_file()), None)
     if base is None:
         raise DataError(
             "the folder does not contain SLAKE", str(folder), "it needs train.json, validate.json and test.json"
         )
+    return base
+
+
+def open_folder(folder: Path, options: ImportOptions) -> RowStream:
+    """Read `train.json`, `validate.json`, `test.json`, and `imgs/` or `imgs.zip` next to them."""
+    base = slake_folder(folder)
     images = image_root(base, "imgs", "imgs.zip")
 
     rows: list[tuple[RowLocation, tuple[RowLocation, str, Any]]] = [

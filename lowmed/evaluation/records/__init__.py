@@ -1,5 +1,6 @@
 """Records of evaluations: settings, stored completions, report, probe, bridge, comparison, score summary."""
 
+from lowmed.evaluation.records.box_metrics import BoxBaselines, BoxEstimate, BoxMetrics
 from lowmed.evaluation.records.bridge import BridgeRecord, BridgeStage, ProbeStage, TrainingStage
 from lowmed.evaluation.records.classification import (
     AnswerCounts,
@@ -71,6 +72,9 @@ __all__ = [
     "Accuracy",
     "AnswerCounts",
     "AurocDifference",
+    "BoxBaselines",
+    "BoxEstimate",
+    "BoxMetrics",
     "BridgeRecord",
     "BridgeStage",
     "Calibration",

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from lowmed.evaluation.records.box_metrics import BoxMetrics
 from lowmed.evaluation.records.classification import Classification, ClassificationDifference
 from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.evaluation.records.metrics import Interval, OpenTiers, ReasoningCells
@@ -141,6 +142,8 @@ class ScoreMetrics(Part):
     """Under 30 questions or 10 images: too few for a stable figure."""
     fields: FieldMetrics | None = None
     """By field; null without JSON questions."""
+    boxes: BoxMetrics | None = None
+    """Overlap of boxes; null without questions about boxes."""
     open_tiers: OpenTiers | None = None
     """Open answers in tiers; null without open questions."""
     reports: ReportMetrics | None = None

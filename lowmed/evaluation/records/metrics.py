@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from lowmed.evaluation.records.box_metrics import BoxMetrics
 from lowmed.evaluation.records.classification import Classification
 from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.evaluation.records.report_metrics import ReportMetrics
@@ -147,6 +148,8 @@ class Metrics(Part):
     """Mean over topics."""
     fields: FieldMetrics | None = None
     """By field; absent without JSON questions."""
+    boxes: BoxMetrics | None = None
+    """Overlap of boxes; absent without questions about boxes."""
     open_tiers: OpenTiers | None = None
     """Open answers in tiers; absent without open questions."""
     classification: Classification | None = None

@@ -14,7 +14,7 @@ class StoredCompletion(TypedDict, total=False):
     split: str
     """Split of the question."""
     kind: str
-    """choice, closed, open, number, ordered, text, report or json."""
+    """choice, closed, open, number, ordered, text, json, boxes or report."""
     question: str
     """The question as shown to the model."""
     options: list[str]
@@ -31,6 +31,10 @@ class StoredCompletion(TypedDict, total=False):
     """Empty if unknown."""
     strata: dict[str, str]
     """Column -> value, such as site or sex; absent without such columns."""
+    image_size: list[int]
+    """Width and height in pixels of the image with the gold boxes; questions about boxes only."""
+    box_grid: list[int]
+    """Units across and down in which the completion states boxes; questions about boxes only."""
     completion: str
     """Raw completion."""
     tokens: int
@@ -66,6 +70,8 @@ class ScoredCompletion(StoredCompletion, total=False):
     """Token F1 with the nearest gold answer; open questions only."""
     fields: dict[str, float | None] | None
     """Numbers of `shared`, `predicted` and `gold` fields, `f1` and `tree_similarity`; JSON questions only."""
+    boxes: dict[str, float | None] | None
+    """Numbers of `gold`, `predicted`, `right` and `outside` boxes and their mean `iou`; questions about boxes only."""
     report: dict[str, float | None] | None
     """`rouge_l`, `google_bleu`, `words`, `reference_words`; of findings `f1`, `precision`, `recall`; reports only."""
     contradiction: list[str]

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from lowmed import nano
-from lowmed.data.image.policy import PixelPolicy
 from lowmed.errors import SetupError
 from lowmed.files import load_json
 from lowmed.models import FAMILIES, Architecture, ModelFamily, family_of, require_packages
 from lowmed.recipe import ModelSpec
 from lowmed.run import is_missing_path
 
-SHIPPED = Path(__file__).with_name("architectures.json")
-TUNES = Path(__file__).with_name("tunes.json")
+SHIPPED = Path(__file__).parent / "models" / "architectures.json"
+TUNES = SHIPPED.with_name("tunes.json")
 LARGEST = 10**9  # no dimension of a model is larger
 _NEEDED = f"give a config.json of {', '.join(family.title for family in FAMILIES.values())}"
 
@@ -107,19 +106,6 @@ def known_family(model: ModelSpec) -> ModelFamily | None:
         return family_of(read_architecture(model).family)
     except SetupError:
         return None
-
-
-def pixel_policy(model: ModelSpec) -> PixelPolicy:
-    """The pixel policy of a recipe's model, with tokens of 28 x 28 pixels where its family is unknown."""
-    try:
-        return policy_of(model, read_architecture(model))
-    except SetupError:
-        return PixelPolicy(model.max_image_tokens)
-
-
-def policy_of(model: ModelSpec, sizes: Architecture) -> PixelPolicy:
-    """The pixel policy of a recipe's model with these dimensions."""
-    return PixelPolicy(model.max_image_tokens, family_of(sizes.family).token_side, sizes.image_side, sizes.image_tokens)
 
 
 def reads_text_only(model: ModelSpec) -> bool:
