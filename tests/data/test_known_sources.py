@@ -33,7 +33,8 @@ def png(seed: int) -> bytes:
 def test_every_known_source_is_documented() -> None:
     assert set(KNOWN) == {
         "vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019", "medxpertqa-mm",
-        "medmnist", "medcalc-bench", "medical-o1", "iu-xray", "slake-boxes", "phantom", "phantom-boxes", "phantom-report",
+        "medmnist", "medcalc-bench", "medical-o1", "iu-xray", "slake-boxes", "phantom", "phantom-boxes",
+        "phantom-report",
     }  # fmt: skip
     for name, source in KNOWN.items():
         assert source.name == name
