@@ -2,14 +2,18 @@
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lowmed import answer
 from lowmed.answer.lexicon import ALL, one_of
 from lowmed.rewards.overlap import overlap
 from lowmed.rewards.score import Score
-from lowmed.sample import Sample
+from lowmed.sample import KINDS, Kind, Sample
 
 _LIST_SEPARATOR = re.compile(rf",(?!\d)|[;/、，]|\b{one_of((*ALL.and_words, *ALL.or_words))}\b")
+
+
+RIGHT_OR_WRONG: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "report")
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Accuracy:
     on reports.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     graded: bool = False
 
     def __call__(self, sample: Sample, completion: str) -> Score:

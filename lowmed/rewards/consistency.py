@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lowmed.rewards.accuracy import Accuracy
+from lowmed.rewards.accuracy import RIGHT_OR_WRONG, Accuracy
 from lowmed.rewards.score import Need, Rollout, Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Consistency:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"likelihood"})
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     upper_bound: float = 0.95
     margin: float = 0.01
     decay: float = 0.995

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from lowmed import answer
 from lowmed.judge import ANSWER, Judge, Query, Rubric
+from lowmed.rewards.accuracy import RIGHT_OR_WRONG
 from lowmed.rewards.score import Need, Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class JudgeReward:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     rubric: ClassVar[Rubric] = ANSWER
     judge: Judge
 

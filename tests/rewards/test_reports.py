@@ -9,6 +9,7 @@ from lowmed import prompt, rewards
 from lowmed.answer.findings.medical_words import FINDINGS
 from lowmed.nano import phantom_report
 from lowmed.recipe.io import load_recipe
+from lowmed.rewards.abstention import abstentions
 from lowmed.rewards.accuracy import Accuracy
 from lowmed.rewards.check import check_rewards
 from lowmed.rewards.format import Format
@@ -144,6 +145,16 @@ def test_rewards_of_short_answers_abstain_on_reports_and_the_reverse() -> None:
     other = Sample("o", "Is there a mass?", "yes", "closed", "g", "t")
     assert ReportOverlap()(other, completion("yes")).value is None
     assert findings()(other, completion("yes")).value is None
+
+
+def test_reports_among_other_questions_do_not_count_as_abstentions_of_accuracy() -> None:
+    family = prompt.family("direct")
+    closed = Sample("c", "Is there a mass?", "yes", "closed", "c", "t")
+    built = rewards.build([("accuracy", 1.0, {}), ("report_findings", 1.0, {})], "answer")
+    mixed = {one.reward: (one.questions, one.abstained) for one in abstentions(built, [*SAMPLES, closed], family)}
+    assert mixed == {"accuracy": (1, 0), "report_findings": (len(SAMPLES), 0)}
+    [alone, _] = abstentions(built, SAMPLES, family)
+    assert alone.on_most
 
 
 def test_findings_abstain_on_a_reference_without_findings_or_in_another_language() -> None:

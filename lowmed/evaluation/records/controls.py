@@ -33,7 +33,7 @@ class ControlEffect(Part):
     lenient: ControlAccuracy | None = None
     """Lenient grades; likewise."""
     reports: dict[str, ReportDifference] | None = None
-    """Real minus altered input, by figure; absent without reports."""
+    """Real (`second`) minus altered input (`first`), by figure; absent without reports."""
     changed: float | None = None
     """Share of questions whose extracted answer changes."""
     unread: float | None = None
