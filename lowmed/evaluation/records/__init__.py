@@ -49,6 +49,7 @@ from lowmed.evaluation.records.probabilities import (
     ReliabilityBin,
     SplitProbabilities,
     StoredProbabilities,
+    ThresholdMetrics,
 )
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.report_metrics import (
@@ -132,6 +133,7 @@ __all__ = [
     "StoredProbabilities",
     "StoredVerdict",
     "StratumDifference",
+    "ThresholdMetrics",
     "TierShare",
     "TimedJudgeUsage",
     "TrainingStage",
