@@ -20,7 +20,7 @@ from lowmed.evaluation.records import (
     SourceComparison,
     StratumDifference,
 )
-from lowmed.evaluation.report_difference import main_difference, report_difference
+from lowmed.evaluation.report_difference import main_difference, report_difference, report_difference_by_split
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import printable
 
@@ -80,7 +80,7 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         raise RunError("no question in common", f"{first.where} and {second.where}", "compare the same data")
     field = "strict_outcome" if strict else "outcome"
     before, after = [one[key] for key in shared], [other[key] for key in shared]
-    reports = report_difference(before, after)
+    reports, reports_by_split = report_difference(before, after), report_difference_by_split(before, after)
     graded = [pair for pair in zip(before, after, strict=True) if right_or_wrong(pair[:1])]
     before, after = [a for a, _ in graded], [b for _, b in graded]
     overall = _difference(before, after, field) if graded else None
@@ -93,6 +93,7 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         by_strata={column: _by(before, after, field, key) for column, key in strata_keys(before).items()},
         classification=classification_difference(before, after, field),
         reports=reports,
+        reports_by_split=reports_by_split,
         auroc=auroc_difference((before, first.probabilities), (after, second.probabilities)),
         flipped=Flips(to_correct=_flips(before, after, field), to_incorrect=_flips(after, before, field, swapped=True)),
         judged=_judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),

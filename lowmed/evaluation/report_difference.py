@@ -32,6 +32,21 @@ def report_difference(before: Sequence[Row], after: Sequence[Row]) -> dict[str, 
     return result or None
 
 
+def report_difference_by_split(before: Sequence[Row], after: Sequence[Row]) -> dict[str, dict[str, ReportDifference]]:
+    """The differences within each split, if there are several splits with reports.
+
+    Args:
+        before: scored rows of the first system.
+        after: scored rows of the second system, in the same order.
+    """
+    pairs = [(one, other) for one, other in zip(before, after, strict=True) if one.get("report")]
+    result = {}
+    for split in sorted({str(one.get("split") or "") for one, _ in pairs}):
+        first, second = zip(*(pair for pair in pairs if str(pair[0].get("split") or "") == split), strict=True)
+        result[split] = report_difference(first, second) or {}
+    return result if len(result) > 1 else {}
+
+
 def main_difference(differences: Mapping[str, ReportDifference]) -> tuple[str, ReportDifference]:
     """The figure that decides and its difference: F1 of findings, or ROUGE-L if no reference states findings.
 

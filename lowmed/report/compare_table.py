@@ -51,6 +51,9 @@ def show(comparison: Comparison) -> None:
             table.add_row(f"  {escape(label)}", *_figure_cells(figure))
         for label, change in difference_of_reports(part.reports):
             table.add_row(f"  {escape(label)}", *_figure_cells(change))
+        for split, changes in part.reports_by_split.items():
+            name, change = main_difference(changes)
+            table.add_row(f"    split {escape(split)}, {LABELS[name]}", *_figure_cells(change))
         for judged in part.judged:
             name = f"{judged.judge.model} ({judged.judge.rubric_digest})"
             table.add_row(f"  open, judged by {escape(name)}", *_cells(judged))

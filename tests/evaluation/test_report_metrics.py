@@ -116,6 +116,13 @@ def test_reports_are_compared_by_their_figures() -> None:
     assert 0 < change.by_image[0] < change.difference < change.by_image[1]
     assert change.p_by_image < 1e-6
     assert source.p_holm == change.p_by_image
+    assert source.reports_by_split == {}
+    halves = [
+        {"data": ComparedRun("x", None, None, tuple({**one, "split": str(at % 2)} for at, one in enumerate(rows)))}
+        for rows in (CONSTANT, PERFECT)
+    ]
+    by_split = compare(halves[0], halves[1]).sources["data"].reports_by_split
+    assert {split: changes["f1"].questions for split, changes in by_split.items()} == {"0": 30, "1": 30}
     equal = compare(sides[1], sides[1]).sources["data"].reports
     assert equal is not None
     assert (equal["f1"].difference, equal["f1"].p_by_image) == (0, 1)

@@ -80,6 +80,8 @@ class SourceComparison(Part):
     """Of the yes/no questions; null without stored probabilities of both."""
     reports: dict[str, ReportDifference] | None = None
     """Of written reports, by figure; null without reports."""
+    reports_by_split: dict[str, dict[str, ReportDifference]] = Field(default_factory=dict)
+    """The same by split; empty with one split."""
     flipped: Flips
     """Examples."""
     judged: tuple[JudgedDifference, ...]
