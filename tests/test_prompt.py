@@ -27,6 +27,8 @@ DIGESTS = {
     "text-reasoning": "bcb1637f9cff",
     "direct": "e40d5877993c",
     "nothink": "6019c43c7818",
+    "boxes": "f0c41e57ef78",
+    "report": "cba66b63415a",
     "medvlm-r1": "6af7ea47a642",
     "med-r1-think": "5127c4b3a36f",
     "med-r1-nothink": "386639d948ef",
@@ -36,7 +38,6 @@ DIGESTS = {
     "medbridge": "ed19b6e50d57",
     "medbridge-eval": "aa5f1dbf3255",
     "medvlthinker": "08898efcf079",
-    "boxes": "f0c41e57ef78",
     "extract-json": "e92cd4cf2153",
 }
 CLOSED = Sample("2", "Is there a mass?", "yes", "closed", "img", "test", images=("a",), explanation="A mass is seen.")

@@ -11,7 +11,7 @@ from lowmed.errors import RunError
 from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
-from lowmed.evaluation.metrics import mean, metrics, scored
+from lowmed.evaluation.metrics import mean, metrics, right_or_wrong, scored
 from lowmed.evaluation.probabilities import Stored, auroc_difference, by_question, split_probabilities
 from lowmed.evaluation.records import (
     ClassificationDifference,
@@ -175,9 +175,9 @@ def build(
         splits=splits,
         controls={system: _controls(by_condition) for system, by_condition in rows.items()},
         sampled={
-            system: pass_at_k.sampling_metrics(by_condition[SAMPLED])
+            system: pass_at_k.sampling_metrics(sampled)
             for system, by_condition in rows.items()
-            if by_condition.get(SAMPLED)
+            if (sampled := right_or_wrong(by_condition.get(SAMPLED, ())))
         },
         judged=tuple(judged),
     )
@@ -213,10 +213,14 @@ def _probabilities(
 
 
 def no_image_floor(rows: Sequence[Row]) -> float | None:
-    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers."""
-    if any(row.get("prior") is None for row in rows):
+    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers.
+
+    Reports do not count; None if there is nothing else.
+    """
+    answered = right_or_wrong(rows)
+    if not answered or any(row.get("prior") is None for row in answered):
         return None
-    return mean([float(_prior_is_right(row)) for row in rows])
+    return mean([float(_prior_is_right(row)) for row in answered])
 
 
 def _prior_is_right(row: Row) -> bool:

@@ -1,12 +1,13 @@
 """The known data sets, one module each. To add one: write its module, list it here, and test it."""
 
 from lowmed.data.sources.hub_tables import PATH_VQA, SILVAR_MED
+from lowmed.data.sources.iu_xray import IU_XRAY
 from lowmed.data.sources.medcalc_bench import MEDCALC_BENCH
 from lowmed.data.sources.medical_o1 import MEDICAL_O1
 from lowmed.data.sources.medmnist import MEDMNIST
 from lowmed.data.sources.medxpertqa_mm import MEDXPERTQA_MM
 from lowmed.data.sources.omnimedvqa import OMNIMEDVQA
-from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES
+from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES, PHANTOM_REPORT
 from lowmed.data.sources.pmc_vqa import PMC_VQA
 from lowmed.data.sources.slake import SLAKE
 from lowmed.data.sources.slake_boxes import SLAKE_BOXES
@@ -27,10 +28,12 @@ KNOWN: dict[str, Source] = {
         VQA_MED_2019,
         MEDXPERTQA_MM,
         MEDMNIST,
+        IU_XRAY,
         MEDCALC_BENCH,
         MEDICAL_O1,
         PHANTOM,
         PHANTOM_BOXES,
+        PHANTOM_REPORT,
     )
 }
 
