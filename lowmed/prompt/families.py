@@ -146,7 +146,7 @@ _OTHERS = (
         "boxes",
         (_BOXES,),
         "answer",
-        "toolkit's wording; the JSON is that of Qwen2.5-VL and Qwen3-VL, which write boxes in this form",
+        "toolkit's wording, with the usual JSON of boxes",
         kinds=("boxes",),
         fallback_wordings=("{question}\nReply as <answer>answer</answer>.",),
     ),
