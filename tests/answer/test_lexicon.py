@@ -57,7 +57,7 @@ assert same_answer("twee", "2")
 
 def test_a_new_language_takes_one_file_and_one_line(tmp_path: Path) -> None:
     copy = tmp_path / "lowmed"
-    for name in ("__init__.py", "control_tokens.py", "sample.py", "errors.py"):
+    for name in ("__init__.py", "boxes.py", "control_tokens.py", "sample.py", "errors.py"):
         copy.mkdir(exist_ok=True)
         shutil.copy(PACKAGE / name, copy / name)
     shutil.copytree(PACKAGE / "answer", copy / "answer")
