@@ -93,8 +93,8 @@ class _CompletionLine(Line):
     topic: str = ""
     strata: dict[str, str] = Field(default_factory=dict)
     prior: str | None = None
-    image_size: tuple[int, int] | None = None
-    box_grid: tuple[int, int] | None = None
+    image_size: list[int] = Field(default_factory=list)
+    box_grid: list[int] = Field(default_factory=list)
 
 
 class _ProbabilityLine(Line):

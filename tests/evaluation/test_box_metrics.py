@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ship import finished
 from typer.testing import CliRunner
 
+import lowmed
+from lowmed.api.report import report as write_report
 from lowmed.cli import app
 from lowmed.data.answer_prior import AnswerPrior, answer_prior_accuracy
+from lowmed.data.for_recipe import for_recipe
+from lowmed.data.run_identity import store_data
 from lowmed.evaluation.controls import flipped
 from lowmed.evaluation.metrics import metrics, prediction, scored
 from lowmed.evaluation.score_summary import summarize
@@ -150,3 +155,19 @@ def test_the_best_answers_to_phantom_have_a_mean_overlap_near_one() -> None:
     assert result.iou is not None
     assert result.iou.value > 0.97
     assert (result.mean_average_precision, result.none_right and result.none_right.value) == (1.0, 1.0)
+
+
+def test_an_evaluation_of_boxes_is_stored_and_scored_again(tmp_path: Path) -> None:
+    run = finished.run(tmp_path / "run", "data.source=phantom-boxes", "prompts.train=boxes", "prompts.infer=boxes")
+    data_split = for_recipe(run.recipe, filtered=False).split
+    run.update(data_digest=data_split.digest)
+    store_data(run.folder, data_split)
+    [first] = lowmed.evaluate(run.folder, questions=3, controls=3)
+    assert first.splits["test"].results["tuned"].boxes is not None
+    baselines = first.splits["test"].results["tuned"].boxes.baselines
+    assert baselines.mean_box is not None
+    assert baselines.complete_image is not None
+    [again] = lowmed.evaluate(run.folder, questions=3, controls=3, rescore=True)
+    assert again == first
+    page = write_report(run.folder).page.read_text(encoding="utf-8")
+    assert "boxes: mean IoU" in page
