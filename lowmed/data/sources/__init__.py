@@ -6,7 +6,7 @@ from lowmed.data.sources.medical_o1 import MEDICAL_O1
 from lowmed.data.sources.medmnist import MEDMNIST
 from lowmed.data.sources.medxpertqa_mm import MEDXPERTQA_MM
 from lowmed.data.sources.omnimedvqa import OMNIMEDVQA
-from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES
+from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES, PHANTOM_FORMS
 from lowmed.data.sources.pmc_vqa import PMC_VQA
 from lowmed.data.sources.slake import SLAKE
 from lowmed.data.sources.slake_boxes import SLAKE_BOXES
@@ -31,6 +31,7 @@ KNOWN: dict[str, Source] = {
         MEDICAL_O1,
         PHANTOM,
         PHANTOM_BOXES,
+        PHANTOM_FORMS,
     )
 }
 
