@@ -4,15 +4,18 @@ import json
 from collections.abc import Mapping
 
 HEAD = "Fill in one JSON object with these keys:"
+AS_PRINTED = "Copy each value as it is printed, and leave out what is not printed."
 
 
-def json_question(described: Mapping[str, str]) -> str:
+def json_question(described: Mapping[str, str], last: str = "") -> str:
     """The question for an object with these keys, in their order.
 
     Args:
         described: key -> description of its value, in one line.
+        last: a last line, for all keys.
     """
-    return "\n".join([HEAD, *(f"{key_head(key)}{description}" for key, description in described.items())])
+    lines = [HEAD, *(f"{key_head(key)}{description}" for key, description in described.items()), last]
+    return "\n".join(filter(None, lines))
 
 
 def key_head(key: str) -> str:

@@ -32,8 +32,9 @@ def png(seed: int) -> bytes:
 
 def test_every_known_source_is_documented() -> None:
     assert set(KNOWN) == {
-        "vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019", "medxpertqa-mm",
-        "medmnist", "medcalc-bench", "medical-o1", "phantom",
+        "vqa-rad", "slake", "slake-boxes", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019",
+        "medxpertqa-mm", "medmnist", "medcalc-bench", "medical-o1", "cord", "funsd", "sroie", "phantom",
+        "phantom-boxes", "phantom-forms",
     }  # fmt: skip
     for name, source in KNOWN.items():
         assert source.name == name
@@ -43,7 +44,7 @@ def test_every_known_source_is_documented() -> None:
         assert source.url or source.generated
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN.keys() - {"phantom"}))
+@pytest.mark.parametrize("name", sorted(name for name, source in KNOWN.items() if not source.generated))
 def test_a_folder_of_other_files_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError) as caught:
@@ -64,6 +65,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path, name: str) -> None:
         "vqa-rad",
         "medcalc-bench",
         "medical-o1",
+        "cord",
     ],
 )
 def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The known data sets, one module each. To add one: write its module, list it here, and test it."""
 
+from lowmed.data.sources.cord import CORD
+from lowmed.data.sources.funsd import FUNSD
 from lowmed.data.sources.hub_tables import PATH_VQA, SILVAR_MED
 from lowmed.data.sources.medcalc_bench import MEDCALC_BENCH
 from lowmed.data.sources.medical_o1 import MEDICAL_O1
@@ -11,6 +13,7 @@ from lowmed.data.sources.pmc_vqa import PMC_VQA
 from lowmed.data.sources.slake import SLAKE
 from lowmed.data.sources.slake_boxes import SLAKE_BOXES
 from lowmed.data.sources.source import Source
+from lowmed.data.sources.sroie import SROIE
 from lowmed.data.sources.vqa_med_2019 import VQA_MED_2019
 from lowmed.data.sources.vqa_rad import VQA_RAD
 
@@ -29,6 +32,9 @@ KNOWN: dict[str, Source] = {
         MEDMNIST,
         MEDCALC_BENCH,
         MEDICAL_O1,
+        CORD,
+        FUNSD,
+        SROIE,
         PHANTOM,
         PHANTOM_BOXES,
         PHANTOM_FORMS,
