@@ -65,10 +65,10 @@ QUESTIONS = {
 }
 BOX_QUESTIONS = ("Where is a lesion?", "Where are the lesions in the image?", "Which part of the image shows a lesion?")
 FORM = {
-    "modality": "the imaging modality (one of CT, MRI, X-ray, ultrasound)",
-    "lesions": "the number of lesions, as a word",
-    "largest": "the size of the largest lesion (one of none, small, medium, large)",
-    "positions": "a list of the quadrants with a lesion",
+    "modality": "the imaging modality",
+    "count": "the number of lesions, as a word",
+    "size": "the size of the largest lesion, or none",
+    "where": "the parts of the image with a lesion, as a list",
 }  # key -> its description in the question
 APPEARANCE = {
     "CT": "A bright ring of bone surrounds grey soft tissue with a bright spine",
@@ -209,16 +209,16 @@ def _form_sample(reference: str) -> Sample:
     sizes = [size for _, size in scene.lesions]
     answer = {
         "modality": scene.modality,
-        "lesions": NUMBERS[len(sizes)],
-        "largest": max(sizes, key=lambda size: RADII[size], default="none"),
-        "positions": [quadrant for quadrant, _ in scene.lesions],
+        "count": NUMBERS[len(sizes)],
+        "size": max(sizes, key=lambda size: RADII[size], default="none"),
+        "where": [quadrant for quadrant, _ in scene.lesions],
     }
     # The sentence about one lesion names its size, the one about several does not.
     topic, word = ("size", sizes[0]) if len(sizes) == 1 else ("count", NUMBERS[len(sizes)])
     return Sample(
         id=reference,
         question=json_question(FORM),
-        answer=json.dumps(answer),
+        answer=json.dumps(answer, separators=(",", ":")),  # nano has few tokens for punctuation
         kind="json",
         group=reference,
         source="phantom-forms",

@@ -213,7 +213,7 @@ def test_a_subset_of_keys_requests_and_grades_these_keys_alone(question: str) ->
     assert len(seen) > 5
 
 
-def test_a_form_without_keys_in_its_question_gets_the_drawn_ones(tmp_path: Path) -> None:
+def test_a_form_without_keys_in_its_question_gets_the_drawn_ones() -> None:
     sample = Sample("1", funsd.QUESTION, json.dumps({"Name:": "Rex", "Toys": ["ball", "rope"]}), "json", "1", "x")
     drawn = with_key_subset(sample, random.Random(1))
     assert drawn.question == f'{funsd.QUESTION}\nGive these keys alone: "{next(iter(json.loads(drawn.answer)))}".'
@@ -249,12 +249,12 @@ def test_phantom_forms_describe_the_images_of_phantom() -> None:
         gold = json.loads(form.answer)
         assert list(gold) == list(phantom.FORM)
         assert gold["modality"] == sample.modality
-        assert gold["lesions"] == phantom.NUMBERS[len(gold["positions"])]
-        assert (gold["largest"] == "none") == (not gold["positions"])
+        assert gold["count"] == phantom.NUMBERS[len(gold["where"])]
+        assert (gold["size"] == "none") == (not gold["where"])
         if sample.topic in ("count", "size", "location", "side"):
-            value = {"count": gold["lesions"], "size": gold["largest"]}.get(sample.topic, gold["positions"][0])
+            value = {"count": gold["count"], "size": gold["size"]}.get(sample.topic, gold["where"][0])
             assert sample.answer in value
-        assert form.explanation.endswith(f"is {gold['largest' if len(gold['positions']) == 1 else 'lesions']}.")
+        assert form.explanation.endswith(f"is {gold['size' if len(gold['where']) == 1 else 'count']}.")
     assert len({form.answer for form in forms.splits["train"]}) > 20
     form = forms.samples[0]
     reference = prompt.reference_completion(prompt.family("extract-json"), form)
@@ -263,8 +263,8 @@ def test_phantom_forms_describe_the_images_of_phantom() -> None:
 
 
 def test_the_largest_lesion_is_the_one_with_the_largest_radius() -> None:
-    several = [form for form in phantom.form_samples("train", 80) if json.loads(form.answer)["lesions"] == "four"]
-    assert {json.loads(form.answer)["largest"] for form in several} >= {"medium", "large"}
+    several = [form for form in phantom.form_samples("train", 80) if json.loads(form.answer)["count"] == "four"]
+    assert {json.loads(form.answer)["size"] for form in several} >= {"medium", "large"}
 
 
 def test_plans_of_vie_cover_the_longest_receipts_before_the_data_are_prepared() -> None:
