@@ -121,9 +121,9 @@ def test_damaged_rows_of_cord_are_rejected_by_name(tmp_path: Path) -> None:
     }
     path = write_cord(tmp_path / "cord", train=[cord_row(RECEIPT), *damaged.values()])
     assert len(build("cord", path, tmp_path / "out", max_rejected=0.95)) == 1
-    found = [reason for _, _, reason in rejected(tmp_path / "out")]
-    assert len(found) == len(damaged)
-    for expected, reason in zip(damaged, found, strict=True):
+    why = [reason for _, _, reason in rejected(tmp_path / "out")]
+    assert len(why) == len(damaged)
+    for expected, reason in zip(damaged, why, strict=True):
         assert expected in reason, (expected, reason)
 
 
@@ -163,16 +163,16 @@ def test_damaged_forms_of_funsd_are_rejected_by_name(tmp_path: Path) -> None:
     rows = KNOWN["funsd"].rows(str(path), ImportOptions())
     assert rows.unused_images == ("training_data/images/unused.png",)
     assert len(build("funsd", path, tmp_path / "out", max_rejected=0.95)) == 1
-    found = reasons(tmp_path / "out")
+    why = reasons(tmp_path / "out")
     expected = {f"training_data/annotations/{number}.json": reason for number, reason in enumerate(damaged)}
     expected |= {
         "training_data/annotations/alone.json": "no image has the name",
         "training_data/annotations/twice.json": "several images",
         "training_data/annotations/latin.json": "not UTF-8",
     }
-    assert found.keys() == expected.keys()
+    assert why.keys() == expected.keys()
     for where, reason in expected.items():
-        assert reason in found[where], where
+        assert reason in why[where], where
 
 
 def test_a_receipt_of_sroie_has_its_four_fields(tmp_path: Path) -> None:
@@ -187,12 +187,12 @@ def test_a_receipt_of_sroie_has_its_four_fields(tmp_path: Path) -> None:
     assert (train["split"], test["split"]) == ("train", "test")
     assert json.loads(train["answer"]) == {**ENTITIES, "company": "MADE UP LTD"}
     assert all(f'"{key}": ' in train["question"] for key in ENTITIES)
-    found = {Path(where).name: reason for where, reason in reasons(tmp_path / "out").items()}
-    assert found.keys() == damaged.keys()
-    assert found["a.txt"] == "the field total is missing"
-    assert found["b.txt"] == "the field date is missing"
-    assert found["c.txt"] == "the field date is not a text"
-    assert found["d.txt"] == "the file is not JSON"
+    why = {Path(where).name: reason for where, reason in reasons(tmp_path / "out").items()}
+    assert why.keys() == damaged.keys()
+    assert why["a.txt"] == "the field total is missing"
+    assert why["b.txt"] == "the field date is missing"
+    assert why["c.txt"] == "the field date is not a text"
+    assert why["d.txt"] == "the file is not JSON"
 
 
 @pytest.mark.parametrize("question", [cord.QUESTION, sroie.QUESTION])

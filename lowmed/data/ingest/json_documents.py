@@ -78,14 +78,14 @@ class DocumentFolders:
 
     def documents(self, base: Path) -> list[tuple[RowLocation, JsonDocument]]:
         """The documents of all parts, sorted by name."""
-        found = []
+        rows = []
         for part, split in self.parts.items():
             images = self._images(base, part)
             for file in self._files(base, part):
                 names = tuple(images.get(file.stem, ()))
                 where = RowLocation(str(file.relative_to(base)))
-                found.append((where, JsonDocument(base, split, file.stem, file, names)))
-        return found
+                rows.append((where, JsonDocument(base, split, file.stem, file, names)))
+        return rows
 
     def unused_images(self, base: Path) -> tuple[str, ...]:
         """The images without a JSON file."""

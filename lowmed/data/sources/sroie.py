@@ -67,7 +67,7 @@ SROIE = Source(
     about="scanned receipts with company, date, address and total as JSON",
     size="973 receipts (626 train, 347 test)",
     kinds="json",
-    license="CC BY 4.0",
+    license="CC BY 4.0 by its copy jsdnrs/ICDAR2019-SROIE; the original states none that was found",
     citation="Huang et al., ICDAR 2019, arXiv 2103.10213",
     url="https://rrc.cvc.uab.es/?ch=13",
     files="train/ and test/ (or SROIE2019/ with them), each with img/ and entities/*.txt",
