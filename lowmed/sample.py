@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from lowmed.boxes import THOUSANDTHS, Size, boxes_text, gold_mistake, on_grid, parse_boxes
 from lowmed.control_tokens import control_token
 
-Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text", "boxes"]
+Kind = Literal["choice", "closed", "open", "number", "ordered", "json", "text", "boxes", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Turns = tuple[tuple[str, str], ...]

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from commands import Commands, Started, imported_under, in_new_process
 from commands import server as commands_server
@@ -13,6 +14,8 @@ Start = Callable[..., Started]
 SHARED = Path(__file__).parent.parent.parent / "shared"
 FIXTURES = Path(__file__).parent / "fixtures"
 
+hypothesis.settings.register_profile("without_times", deadline=None)  # a busy machine is not a failure
+hypothesis.settings.load_profile("without_times")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell; every command would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -22,10 +22,12 @@ from typing import Any, NoReturn
 
 LONGEST_MESSAGE = 2**20
 LIBRARIES = (
-    "lowmed.api.bridge", "lowmed.api.merge", "lowmed.api.verify", "lowmed.engine.dev_evaluation",
-    "lowmed.engine.evaluator", "lowmed.engine.grpo", "lowmed.engine.sft", "lowmed.engine.train",
-    "lowmed.engine.transformers_backend", "lowmed.ship.merge_job", "lowmed.ship.verify",
-    "transformers.models.qwen2_vl", "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer",
+    "lowmed.answer.verdict", "lowmed.api.bridge", "lowmed.api.check", "lowmed.api.compare", "lowmed.api.merge",
+    "lowmed.api.prepare", "lowmed.api.report", "lowmed.api.verify", "lowmed.engine.dev_evaluation", "lowmed.engine.dpo",
+    "lowmed.engine.evaluator", "lowmed.engine.grpo", "lowmed.engine.kto", "lowmed.engine.sft", "lowmed.engine.train",
+    "lowmed.engine.transformers_backend", "lowmed.rewards.check", "lowmed.ship.merge_job", "lowmed.ship.verify",
+    "scipy.optimize", "scipy.stats", "transformers.models.qwen2_vl", "trl.trainer.grpo_trainer",
+    "trl.trainer.sft_trainer",
 )  # fmt: skip
 
 

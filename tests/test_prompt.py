@@ -27,6 +27,8 @@ DIGESTS = {
     "text-reasoning": "bcb1637f9cff",
     "direct": "e40d5877993c",
     "nothink": "6019c43c7818",
+    "boxes": "f0c41e57ef78",
+    "report": "cba66b63415a",
     "medvlm-r1": "6af7ea47a642",
     "med-r1-think": "5127c4b3a36f",
     "med-r1-nothink": "386639d948ef",

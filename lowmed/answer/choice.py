@@ -7,7 +7,6 @@ from lowmed.answer.lexicon import ALL, one_of
 from lowmed.answer.mentions import Options, prepare_options
 from lowmed.answer.negation import is_affirmed, is_noncommittal, mark_clauses
 from lowmed.answer.normalize import normalize, strip_markup
-from lowmed.answer.verdict import read_verdict
 from lowmed.answer.yes_no import NO, YES, read_yes_no
 
 _ONLY_LETTER = re.compile(rf"(?:{one_of(ALL.letter_lead_ins)})?[(\[{{]?\s*([a-z])\s*[)\]}}]?\s*[.:。]?", re.IGNORECASE)
@@ -36,6 +35,8 @@ def read_choice(text: str, shown: Sequence[str], question: str = "") -> tuple[st
         return option, ""
     if lone_letter:
         return None, "letter_not_offered"
+    from lowmed.answer.verdict import read_verdict  # compiling its patterns takes longer than all other imports
+
     value, problem = read_verdict(text, options, question)
     if value is None and problem == "no_candidate":
         return _read_yes_no(text, options)

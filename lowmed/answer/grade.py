@@ -12,6 +12,7 @@ from lowmed.answer.negation import is_noncommittal
 from lowmed.answer.normalize import normalize, strip_markup
 from lowmed.answer.number import read_number, same_number
 from lowmed.answer.quantity import parse_quantity
+from lowmed.answer.report import read_report
 from lowmed.answer.span import in_span
 from lowmed.answer.yes_no import is_yes_no, offered_answers, read_yes_no
 from lowmed.boxes import THOUSANDTHS, Box, Size, all_right, boxes_text, parse_boxes
@@ -90,7 +91,9 @@ def read(completion: str, question: Sample | Question, finish_reason: str = "sto
     flags = (extracted.problem,) if extracted.problem else ()
     text = extracted.text
     is_json = extracted.source == "json"
-    if extracted.tail and (question.kind == "json" if is_json else question.kind == "choice" or _is_yes_no(question)):
+    if question.kind == "report":
+        text = extracted.tail or text  # a report is everything that was written, whatever phrase or key is in it
+    elif extracted.tail and (question.kind == "json" if is_json else question.kind == "choice" or _is_yes_no(question)):
         text, flags = extracted.tail, ()  # the verdict may stand anywhere, and may be revoked later
     if text is None:
         return Answer(None, extracted.source, extracted.strict, flags)
@@ -105,6 +108,8 @@ def read_text(text: str, question: Question) -> tuple[str | None, str]:
     if question.kind == "json":
         value = canonical(text)
         return value, "" if value is not None else "no_json"
+    if question.kind == "report":
+        return read_report(text)
     if question.kind == "boxes":
         boxes, problem = read_boxes(text, question)
         return (boxes_text(boxes) if boxes is not None else None), problem
@@ -183,6 +188,8 @@ def _is_correct(value: str, question: Question) -> bool:
         return value in question.golds
     if question.kind == "json":
         return any(value == canonical(gold) for gold in question.golds)
+    if question.kind == "report":
+        return any(value == read_report(gold)[0] for gold in question.golds)
     if question.kind == "boxes":
         predicted = parse_boxes(value)[0] or ()
         return any(all_right(parse_boxes(gold)[0] or (), predicted) for gold in question.golds)

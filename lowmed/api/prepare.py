@@ -155,6 +155,8 @@ def prepare(
 
 
 def _look_at(counts: "PrepareCounts", frames: str) -> tuple[str, ...]:
+    from lowmed.data.image.montage import MONTAGE_FRAMES, SPACED_FRAMES
+
     notes = counts.images
     result = []
     if notes.blank:
@@ -164,8 +166,9 @@ def _look_at(counts: "PrepareCounts", frames: str) -> tuple[str, ...]:
         )
     if notes.partly_used:
         files = "1 file" if notes.partly_used == 1 else f"{notes.partly_used:,} files"
-        others = "|".join(name for name in ("first", "middle", "all", "montage") if name != frames)
-        used = "up to 16 of the frames are" if frames == "montage" else f"only the {frames} frame is"
+        others = "|".join(name for name in ("first", "middle", "spaced", "all", "montage") if name != frames)
+        most = {"montage": MONTAGE_FRAMES, "spaced": SPACED_FRAMES}.get(frames)
+        used = f"up to {most} of the frames are" if most else f"only the {frames} frame is"
         result.append(
             f"of {files} with several frames {used} used, {notes.unused_frames:,} are not "
             f"(first: {counts.first['unused']}); choose with --frames {others}"

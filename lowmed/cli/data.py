@@ -94,7 +94,9 @@ def prepare(
     ] = None,
     frames: Annotated[
         Literal["first", "middle", "all", "montage"] | None,
-        typer.Option("--frames", help="Images of a file or DICOM series with several; montage: up to 16 as one."),
+        typer.Option(
+            "--frames", help="Images of a file or DICOM series with several; spaced: up to 4; montage: up to 16 as one."
+        ),
     ] = None,
     plane: Annotated[
         Literal["axial", "coronal", "sagittal"], typer.Option("--plane", help="Plane of the slices of NIfTI volumes.")

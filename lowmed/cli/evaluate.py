@@ -77,7 +77,7 @@ def evaluate(
     Completions are stored one by one. The same command resumes an interrupted evaluation and scores all of them again.
     """
     from lowmed.api import evaluate as api
-    from lowmed.report import eval_table
+    from lowmed.report import eval_table, generalization_table
     from lowmed.run import Run
 
     reports = api.evaluate(
@@ -109,7 +109,7 @@ def evaluate(
         eval_table.show_eval(report, run if report is reports[-1] else None)
         info(f"\nreport and completions  {report.folder}\n")
     if len(reports) > 1:
-        eval_table.show_generalization(reports)
+        generalization_table.show_generalization(reports)
     if run:
         info(f"run and adapter         {run.folder}, {run.adapter}")
         info(f"next                    lowmed report {run.folder}; lowmed probe, lowmed compare")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lowmed.answer.report import require_words
 from lowmed.boxes import Size
 from lowmed.data.dataset import DataSet, collect_samples
 from lowmed.data.image.files import file_digests, image_problems, open_in, require_folder, unused_images
@@ -161,6 +162,8 @@ def _to_sample(
             raise ValueError(problems[reference])
     if row.history and not row.images and not row.group:
         raise ValueError("no `group`; a history without images needs one, which keeps the conversation together")
+    if row.kind == "report":
+        require_words(row.answer or "")
     images = tuple(copies.get(reference, reference) for reference in row.images)
     return row.split or "train", Sample(
         id=row.id,

@@ -166,4 +166,4 @@ def outcome(completion: str, sample: Sample) -> answer.Outcome:
 
 def is_wrong(completion: str, sample: Sample) -> bool:
     """Whether the answer is not the gold one. Free texts have no such grade, and an unread answer is not wrong."""
-    return sample.kind != "text" and outcome(completion, sample) == "incorrect"
+    return sample.kind not in ("text", "report") and outcome(completion, sample) == "incorrect"

@@ -13,7 +13,7 @@ from lowmed.data.identity import RowIdentity
 from lowmed.data.mixture import by_turns, interleaved, part_of_source
 from lowmed.data.pairs import Pairs
 from lowmed.data.unpaired import Unpaired
-from lowmed.data.validate import check_rejected, find_problems, raise_unless_allowed
+from lowmed.data.validate import check_rejected, find_problems, raise_unless_allowed, require_right_or_wrong
 from lowmed.errors import DataError
 from lowmed.recipe import DataSpec
 from lowmed.sample import Sample
@@ -165,7 +165,12 @@ def split_data(dataset: DataSet, spec: DataSpec, seed: int) -> DataSplit:
 
 
 def training_questions_only(data_split: DataSplit, limit: int) -> DataSplit:
-    """The first `limit` training questions as the only held-out part, `train`: the questions of a probe."""
+    """The first `limit` training questions as the only held-out part, `train`: the questions of a probe.
+
+    Raises:
+        DataError: one of them is a report.
+    """
+    require_right_or_wrong(data_split.train[:limit], data_split.source)
     none: dict[str, frozenset[str]] = {"train": frozenset()}
     questions = {"train": data_split.train[:limit]}
     return replace(

@@ -88,6 +88,21 @@ def check_rejected(
     )
 
 
+def require_right_or_wrong(samples: Sequence[Sample], source: str) -> None:
+    """Refuse reports where answers must be right or wrong: probes, bridges and distillation.
+
+    Raises:
+        DataError: a sample is a report.
+    """
+    reports = sum(sample.kind == "report" for sample in samples)
+    if reports:
+        raise DataError(
+            f"{reports:,} of {len(samples):,} training questions are reports, which are neither right nor wrong",
+            source,
+            "use data without reports; `lowmed eval` compares reports with their references",
+        )
+
+
 def reads_back(sample: Sample) -> bool:
     """Whether the gold answer, as a completion, is read and graded as correct."""
     question = answer.question_of(sample)

@@ -78,7 +78,7 @@ def own_words(sample: Sample, text: str) -> tuple[str, ...]:
     Equal ones in many questions are a template, with the words of each question filled in.
     """
     given = [sample.question, *sample.options]
-    given += [sample.answer, *sample.accepted] if sample.kind not in ("json", "text") else []
+    given += [sample.answer, *sample.accepted] if sample.kind not in ("json", "text", "report") else []
     known = {word for part in given for word in words(part)}
     return tuple(word for word in words(text) if word not in known)
 
@@ -88,7 +88,7 @@ def _contradicts(sample: Sample, completion: str, text: str, value: str) -> bool
 
     A number that differs is no contradiction: reasoning names several.
     """
-    if sample.kind in ("json", "text"):
+    if sample.kind in ("json", "text", "report"):
         return False
     stated, gold = (_sides(part) for part in (text, sample.answer))
     last = words(text)[-1]

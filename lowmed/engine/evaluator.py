@@ -1,13 +1,13 @@
 """Evaluates and probes a model: generates the missing completions, then scores all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowmed import prompt
 from lowmed.data.image.policy import pixel_policy
-from lowmed.data.split import DataSplit
+from lowmed.data.split import DEV, DataSplit
 from lowmed.evaluation import difficulty, endpoint, results_folder, runner
 from lowmed.evaluation.answerer import Answerer, Completion, OpenImage
 from lowmed.evaluation.controls import REAL, SAMPLED, SAMPLED_BLIND, Condition
@@ -86,6 +86,7 @@ def evaluate(
                     folder, system, conditions, load_answerer, train=data_split.train, advance=advance
                 )
             if probabilities:
+                _complete_dev(folder, system, data_split, load_answerer, progress)
                 _store_probabilities(folder, system, target, adapter, data_split, progress)
     return write_report(folder)
 
@@ -189,11 +190,23 @@ def answerer(
     return answer
 
 
+def _complete_dev(
+    folder: Path, system: str, data_split: DataSplit, load_answerer: Callable[[], Answerer], progress: Progress
+) -> None:
+    """Answer the closed questions of dev, on which a threshold is chosen. They are in no table."""
+    closed = tuple(sample for sample in data_split.dev if sample.kind == "closed")
+    condition = Condition(DEV, DEV, closed, data_split.open_image)
+    if closed:
+        with progress(f"dev {system}", len(closed)) as advance:
+            runner.run_conditions(folder, system, [condition], load_answerer, train=(), advance=advance)
+
+
 def _store_probabilities(
     folder: Path, system: str, target: EvalTarget, adapter: Path | None, data_split: DataSplit, progress: Progress
 ) -> None:
     """Measure the probabilities that are not stored yet, and store each question at once."""
-    rows = [row for row in scored(results_folder.read_rows(folder / f"{system}.jsonl")) if options_of(row)]
+    files = [results_folder.completions_file(folder, system, condition) for condition in (REAL, DEV)]
+    rows = [row for file in files for row in scored(results_folder.read_rows(file)) if options_of(row)]
     stored = {(line["split"], line["id"]) for line in results_folder.read_probabilities(folder, system)}
     missing = [row for row in rows if (row["split"], row["id"]) not in stored]
     if not missing:
@@ -206,7 +219,7 @@ def _store_probabilities(
         patches.use_torch_log_probs()
     file = results_folder.probabilities_file(folder, system)
     with progress(f"probabilities {system}", len(rows), len(rows) - len(missing)) as advance:
-        for split, samples in data_split.held_out.items():
+        for split, samples in {**data_split.held_out, DEV: data_split.dev}.items():
             by_id = {sample.id: sample for sample in samples}
             part = [row for row in missing if row["split"] == split]
             for line in option_probabilities(loaded, target.family, part, by_id, data_split.open_image):

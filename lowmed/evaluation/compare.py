@@ -8,7 +8,7 @@ from lowmed.errors import RunError
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.compare_inputs import ComparedRun
 from lowmed.evaluation.judge_scores import OPEN
-from lowmed.evaluation.metrics import STRATA, correct_flags, groups_of, is_few, strata_keys
+from lowmed.evaluation.metrics import STRATA, correct_flags, groups_of, is_few, right_or_wrong, strata_keys
 from lowmed.evaluation.paired_tests import holm, paired_difference
 from lowmed.evaluation.probabilities import auroc_difference
 from lowmed.evaluation.records import (
@@ -20,6 +20,7 @@ from lowmed.evaluation.records import (
     SourceComparison,
     StratumDifference,
 )
+from lowmed.evaluation.report_difference import main_difference, report_difference, report_difference_by_split
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import printable
 
@@ -56,7 +57,7 @@ def compare(
         what = f"no data source in common: evaluated on {', '.join(first)} and on {', '.join(second)}"
         raise RunError(what, _where(first, second), "evaluate both on the same source")
     sources = {name: _source(one, other, strict, allow_different) for name, (one, other) in pairs.items()}
-    corrected = holm({name: source.all.p_by_image for name, source in sources.items()})
+    corrected = holm({name: source.p_holm for name, source in sources.items()})
     return Comparison(
         first=tuple(side.where for side in first.values()),
         second=tuple(side.where for side in second.values()),
@@ -79,7 +80,10 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         raise RunError("no question in common", f"{first.where} and {second.where}", "compare the same data")
     field = "strict_outcome" if strict else "outcome"
     before, after = [one[key] for key in shared], [other[key] for key in shared]
-    overall = _difference(before, after, field)
+    reports, reports_by_split = report_difference(before, after), report_difference_by_split(before, after)
+    graded = [pair for pair in zip(before, after, strict=True) if right_or_wrong(pair[:1])]
+    before, after = [a for a, _ in graded], [b for _, b in graded]
+    overall = _difference(before, after, field) if graded else None
     by_stratum = {f"by_{name}": _by(before, after, field, key) for name, key in STRATA.items()}
     return SourceComparison(
         differences=tuple(differences),
@@ -88,11 +92,13 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         by_split=_by(before, after, field, lambda row: str(row["split"])),
         by_strata={column: _by(before, after, field, key) for column, key in strata_keys(before).items()},
         classification=classification_difference(before, after, field),
+        reports=reports,
+        reports_by_split=reports_by_split,
         auroc=auroc_difference((before, first.probabilities), (after, second.probabilities)),
         flipped=Flips(to_correct=_flips(before, after, field), to_incorrect=_flips(after, before, field, swapped=True)),
         judged=_judged(first, second, [key for key in shared if one[key]["kind"] in OPEN]),
         judges_differ=_judges_differ(first, second),
-        p_holm=overall.p_by_image,
+        p_holm=overall.p_by_image if overall else main_difference(reports or {})[1].p_by_image,
     )
 
 

@@ -38,7 +38,7 @@ def figures(rows: Sequence[Row]) -> dict[str, float | int]:
     """The figures of one evaluation from its graded completions.
 
     `accuracy` is the strict accuracy, the one that rewards train; a JSON answer counts by the F1 of its fields, a text
-    by its token F1.
+    by its token F1, a report by its ROUGE-L.
     """
     values = [_value(row) for row in rows]
     low, high = mean_interval(values, groups_of(rows))
@@ -154,6 +154,8 @@ def summary(lines: Sequence[Line], keep: str) -> list[str]:
 def _value(row: Row) -> float:
     if row["kind"] == "json":
         return float((row["fields"] or {}).get("f1") or 0.0)
+    if row["kind"] == "report":
+        return float((row["report"] or {}).get("rouge_l") or 0.0)
     if row["kind"] == "boxes":
         counts = row["boxes"] or {}
         return float(counts["iou"] or 0.0) if counts.get("gold") else float(counts.get("predicted") == 0)

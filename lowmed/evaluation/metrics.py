@@ -12,6 +12,7 @@ from lowmed.evaluation.intervals import mean_interval, too_few, wilson
 from lowmed.evaluation.open_tiers import open_tiers
 from lowmed.evaluation.reasoning_cells import reasoning_cells
 from lowmed.evaluation.records import Accuracy, Cell, Macro, Metrics, StoredCompletion
+from lowmed.evaluation.report_metrics import report_metrics
 from lowmed.evaluation.score import score_rows
 from lowmed.sample import Sample
 
@@ -64,22 +65,26 @@ def metrics(rows: Sequence[Row]) -> Metrics:
     """Accuracies with intervals, shares of unread and truncated completions, and the same by stratum.
 
     `strict` counts only an answer in exactly one tag, as the rewards do. `lenient` counts every answer that can be
-    read without guessing. `macro` is the mean over a stratum's cells, each counted once.
+    read without guessing. Neither includes reports. `macro` is the mean over a stratum's cells, each counted once.
     """
+    answered = right_or_wrong(rows)
     graded = [row for row in rows if row["f1"] is not None]
     f1 = [row["f1"] for row in graded]
     by_kind_only: dict[str, Any] = {
         "boxes": box_metrics(rows),
         "fields": field_metrics(rows),
         "open_tiers": open_tiers(rows),
+        "reports": report_metrics(rows),
         "classification": classification(rows, classification_columns(rows)),
     }
-    cells = {name: {value: _cell(cell) for value, cell in strata(rows, key).items()} for name, key in STRATA.items()}
+    cells = {
+        name: {value: _cell(cell) for value, cell in strata(answered, key).items()} for name, key in STRATA.items()
+    }
     return Metrics(
         questions=len(rows),
         images=len(set(groups_of(rows))),
-        strict=_accuracy(rows, "strict_outcome"),
-        lenient=_accuracy(rows, "outcome"),
+        strict=_accuracy(answered, "strict_outcome"),
+        lenient=_accuracy(answered, "outcome"),
         tagged=mean([answer.extract(row["completion"], row["finish_reason"]).strict for row in rows]),
         unread=mean([row["outcome"] == "unread" for row in rows]),
         truncated=mean([row["finish_reason"] == "length" for row in rows]),
@@ -87,7 +92,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         polarity_errors=mean(["polarity" in row["contradiction"] for row in rows]),
         token_f1_open=mean(f1) if f1 else None,
         token_f1_open_by_image=mean_interval(f1, groups_of(graded)) if f1 else None,
-        reasoning=reasoning_cells(rows),
+        reasoning=reasoning_cells(answered),
         by_kind=cells["kind"],
         by_modality=cells["modality"],
         by_answer_type=cells["answer_type"],
@@ -95,8 +100,9 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         **{name: value for name, value in by_kind_only.items() if value},
         by_strata={
             column: {value: _cell(cell) for value, cell in by_value.items()}
-            for column, key in strata_keys(rows).items()
-            if len(by_value := strata(rows, key)) > 1 or column != "source"  # a published part is of one source anyway
+            for column, key in strata_keys(answered).items()
+            if len(by_value := strata(answered, key)) > 1
+            or column != "source"  # a published part is of one source anyway
         },
         **{f"macro_{name}": _macro(list(by_value.values())) for name, by_value in cells.items() if by_value},
     )
@@ -125,6 +131,11 @@ def strata(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row
     return dict(sorted(cells.items()))
 
 
+def right_or_wrong(rows: Iterable[Row]) -> list[Row]:
+    """The rows whose answers are right or wrong: all but reports, which have a similarity to their reference."""
+    return [row for row in rows if row["kind"] != "report"]
+
+
 def correct_flags(rows: Iterable[Row], field: str = "outcome") -> list[float]:
     """1.0 for each correct row, else 0.0."""
     return [float(row[field] == "correct") for row in rows]
@@ -145,7 +156,9 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _accuracy(rows: Sequence[Row], field: str) -> Accuracy:
+def _accuracy(rows: Sequence[Row], field: str) -> Accuracy | None:
+    if not rows:
+        return None
     correct = correct_flags(rows, field)
     return Accuracy(
         accuracy=mean(correct),

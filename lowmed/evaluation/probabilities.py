@@ -1,13 +1,14 @@
 """How good the probabilities of answers are: AUROC, Brier score, and calibration."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from lowmed.answer import normalize
 from lowmed.errors import RunError
 from lowmed.evaluation.auroc import aurocs, delong_p
-from lowmed.evaluation.classification import choice_case, yes_no_case
+from lowmed.evaluation.classification import choice_case, yes_no_case, yes_no_metrics
 from lowmed.evaluation.combined_intervals import weighted_sum
 from lowmed.evaluation.records import (
     AurocDifference,
@@ -16,6 +17,7 @@ from lowmed.evaluation.records import (
     ReliabilityBin,
     SplitProbabilities,
     StoredProbabilities,
+    ThresholdMetrics,
 )
 
 BINS = 10  # of equal width
@@ -50,16 +52,60 @@ def options_of(row: Row) -> tuple[str, ...]:
     return tuple(row["options"]) if row["kind"] == "choice" and row.get("options") else ()
 
 
-def split_probabilities(rows: Sequence[Row], stored: Stored) -> SplitProbabilities:
+def split_probabilities(rows: Sequence[Row], stored: Stored, dev: Sequence[Row] = ()) -> SplitProbabilities:
     """The metrics of one system on the scored rows of one split.
 
     Args:
         rows: scored rows.
-        stored: their stored probabilities.
+        stored: stored probabilities of these rows and of `dev`.
+        dev: scored rows of the dev questions, on which the threshold is chosen.
     """
     return SplitProbabilities(
         yes_no=_metrics([row for row in rows if yes_no_case(row)], stored),
         choice=_metrics([row for row in rows if row["kind"] == "choice"], stored),
+        at_threshold=_at_threshold(rows, stored, dev),
+    )
+
+
+def youden_threshold(scores: Sequence[float], positive: Sequence[bool]) -> tuple[float, float]:
+    """The threshold with the highest mean of sensitivity and specificity, and that mean.
+
+    Of equal ones it is the nearest to 0.5. Thresholds are halfway between two neighboring scores, so that new scores
+    near an old one are on its side.
+
+    Args:
+        scores: probabilities of yes.
+        positive: whether the gold answer is yes; both answers occur.
+    """
+    distinct = sorted(set(scores))
+    halfway = [(low + high) / 2 for low, high in pairwise(distinct)]
+    positives = sum(positive)
+
+    def balanced(threshold: float) -> float:
+        right = [(score >= threshold) == gold for score, gold in zip(scores, positive, strict=True)]
+        hits = sum(one for one, gold in zip(right, positive, strict=True) if gold)
+        return (hits / positives + (sum(right) - hits) / (len(positive) - positives)) / 2
+
+    values = {threshold: balanced(threshold) for threshold in (0.5, *halfway)}
+    best = max(values, key=lambda threshold: (values[threshold], -abs(threshold - 0.5)))
+    return best, values[best]
+
+
+def _at_threshold(rows: Sequence[Row], stored: Stored, dev: Sequence[Row]) -> ThresholdMetrics | None:
+    known = [one for row in dev if yes_no_case(row) and (one := prediction(row, stored))]
+    golds = [one.gold == "yes" for one in known]
+    cases = [(case, prediction(row, stored)) for row in rows if (case := yes_no_case(row))]
+    if len(set(golds)) < 2 or not any(one for _, one in cases):
+        return None
+    threshold, balanced = youden_threshold([one.yes for one in known], golds)
+    answers = [
+        replace(case, answer=None if one is None else "yes" if one.yes >= threshold else "no") for case, one in cases
+    ]
+    return ThresholdMetrics(
+        threshold=threshold,
+        dev_questions=len(known),
+        dev_balanced_accuracy=balanced,
+        metrics=yes_no_metrics(answers),
     )
 
 

@@ -71,7 +71,7 @@ def _sampled(folder: Path) -> tuple[list[dict[str, Any]], CompletionFormat]:
 
 
 def _use(row: Row, completion_format: CompletionFormat) -> Use:
-    if row["kind"] == "text":
+    if row["kind"] in ("text", "report"):
         return "free text"
     if row["finish_reason"] == "length":
         return "truncated"

@@ -53,7 +53,7 @@ def reasoning_outcome(row: Row) -> Outcome:
     """
     question = question_of_row(row, str(row.get("id")))
     text = thought(row["completion"] or "")
-    if text is None or thought_fault(text) or question.kind in ("json", "text"):
+    if text is None or thought_fault(text) or question.kind in ("json", "text", "report"):
         return "unread"
     if question.kind == "open":
         return _open_outcome(text, question, row["parsed"])

@@ -6,12 +6,12 @@ from typing import Any
 
 from lowmed import __version__, prompt
 from lowmed.answer import RULES_VERSION, normalize
-from lowmed.data.split import DataSplit
+from lowmed.data.split import DEV, DataSplit
 from lowmed.errors import RunError
 from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
-from lowmed.evaluation.metrics import mean, metrics, scored
+from lowmed.evaluation.metrics import mean, metrics, right_or_wrong, scored
 from lowmed.evaluation.probabilities import Stored, auroc_difference, by_question, split_probabilities
 from lowmed.evaluation.records import (
     ClassificationDifference,
@@ -107,6 +107,7 @@ def _scored_rows(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
         system: {
             condition: scored(results_folder.read_rows(results_folder.completions_file(folder, system, condition)))
             for condition in results_folder.conditions(folder, system)
+            if condition != DEV
         }
         for system in results_folder.systems(folder)
     }
@@ -133,7 +134,11 @@ def _report(folder: Path, rows: Mapping[str, RowsByCondition]) -> EvalReport:
     settings = results_folder.read_settings(folder)
     judged = judge_scores.judge_scores(folder, {system: by_condition[REAL] for system, by_condition in rows.items()})
     stored = {system: by_question(results_folder.read_probabilities(folder, system)) for system in rows}
-    return build(settings, rows, judged, stored).model_copy(update={"folder": folder})
+    dev = {
+        system: scored(results_folder.read_rows(results_folder.completions_file(folder, system, DEV)))
+        for system in rows
+    }
+    return build(settings, rows, judged, stored, dev).model_copy(update={"folder": folder})
 
 
 def build(
@@ -141,6 +146,7 @@ def build(
     rows: Mapping[str, RowsByCondition],
     judged: Sequence[JudgeScores] = (),
     stored: Mapping[str, Stored] | None = None,
+    dev: Mapping[str, Sequence[Row]] | None = None,
 ) -> EvalReport:
     """Build a report.
 
@@ -149,6 +155,7 @@ def build(
         rows: system -> condition -> scored rows.
         judged: scores of judges.
         stored: system -> stored probabilities.
+        dev: system -> scored rows of dev questions, for a threshold.
     """
     splits = {}
     for split, known in settings.splits.items():
@@ -158,7 +165,7 @@ def build(
             no_image_floor=no_image_floor(next(iter(real.values()))),
             results={system: metrics(split_rows) for system, split_rows in real.items()},
             **_change(real),
-            **_probabilities(real, stored or {}),
+            **_probabilities(real, stored or {}, dev or {}),
         )
     shared = {name: value for name, value in settings if name in settings.model_fields_set and name != "splits"}
     return EvalReport(
@@ -168,9 +175,9 @@ def build(
         splits=splits,
         controls={system: _controls(by_condition) for system, by_condition in rows.items()},
         sampled={
-            system: pass_at_k.sampling_metrics(by_condition[SAMPLED])
+            system: pass_at_k.sampling_metrics(sampled)
             for system, by_condition in rows.items()
-            if by_condition.get(SAMPLED)
+            if (sampled := right_or_wrong(by_condition.get(SAMPLED, ())))
         },
         judged=tuple(judged),
     )
@@ -186,9 +193,15 @@ def _change(rows: Mapping[str, Sequence[Row]]) -> dict[str, ClassificationDiffer
     return {"classification": difference} if difference else {}
 
 
-def _probabilities(rows: Mapping[str, Sequence[Row]], stored: Mapping[str, Stored]) -> dict[str, Any]:
+def _probabilities(
+    rows: Mapping[str, Sequence[Row]], stored: Mapping[str, Stored], dev: Mapping[str, Sequence[Row]]
+) -> dict[str, Any]:
     """The metrics of the stored probabilities of one split; empty without any."""
-    by_system = {system: split_probabilities(rows[system], stored[system]) for system in rows if system in stored}
+    by_system = {
+        system: split_probabilities(rows[system], stored[system], dev.get(system, ()))
+        for system in rows
+        if system in stored
+    }
     result: dict[str, Any] = {}
     if shown := {system: one for system, one in by_system.items() if one.yes_no or one.choice}:
         result["probabilities"] = shown
@@ -200,10 +213,14 @@ def _probabilities(rows: Mapping[str, Sequence[Row]], stored: Mapping[str, Store
 
 
 def no_image_floor(rows: Sequence[Row]) -> float | None:
-    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers."""
-    if any(row.get("prior") is None for row in rows):
+    """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers.
+
+    Reports do not count; None if there is nothing else.
+    """
+    answered = right_or_wrong(rows)
+    if not answered or any(row.get("prior") is None for row in answered):
         return None
-    return mean([float(_prior_is_right(row)) for row in rows])
+    return mean([float(_prior_is_right(row)) for row in answered])
 
 
 def _prior_is_right(row: Row) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from lowmed import answer
 from lowmed.answer import Question
 from lowmed.answer.mentions import prepare_options
+from lowmed.answer.report import report_of
 from lowmed.boxes import THOUSANDTHS, Size, gold_mistake, parse_boxes
 from lowmed.data.ingest import cells
 from lowmed.data.ingest.golds import chosen_option, split_tags
@@ -15,6 +16,7 @@ from lowmed.data.ingest.listed_options import ListedOptions, read_listed
 from lowmed.errors import DataError
 from lowmed.evaluation.box_metrics import count_boxes
 from lowmed.evaluation.field_metrics import RowFields, count_fields
+from lowmed.evaluation.report_scores import score_report
 from lowmed.sample import KINDS, LETTERS, Kind
 
 Row = Mapping[str, Any]
@@ -28,8 +30,8 @@ def score_rows(rows: Iterable[Row], name: str = "row") -> Iterator[dict[str, Any
     """Add the grade to each row: `kind outcome strict_outcome parsed parse_source flags f1 contradiction fields boxes`.
 
     `outcome` is the lenient grade. `f1` is the best token F1 with a gold answer, for open questions only. `fields` are
-    the counts of a JSON answer, `boxes` those of an answer about boxes. All other fields pass through. Error messages
-    name a row by `name` and its number.
+    the counts of a JSON answer, `boxes` those of an answer about boxes, and `report` the scores of a report. All other
+    fields pass through. Error messages name a row by `name` and its number.
 
     Raises:
         DataError: a row lacks a field, or its gold answer is invalid.
@@ -66,6 +68,9 @@ def score_row(row: Row, where: str) -> dict[str, Any]:
         "f1": f1,
         "fields": _fields(completion or "", question, finish_reason),
         "boxes": count_boxes(extracted.value, question),
+        "report": score_report(report_of(completion or "", finish_reason), question.golds)
+        if question.kind == "report"
+        else None,
         "contradiction": list(contradiction),
     }
 
@@ -94,7 +99,7 @@ def _fields(completion: str, question: Question, finish_reason: str) -> RowField
 
 
 def _overlap(value: str | None, question: Question, outcome: str) -> tuple[float | None, tuple[str, ...]]:
-    if question.kind in ("choice", "json", "boxes") or (
+    if question.kind in ("choice", "json", "boxes", "report") or (
         question.kind == "closed" and any(map(answer.is_yes_no, question.golds))
     ):
         return None, ()

@@ -109,6 +109,15 @@ def open_image(reference: str) -> Image.Image:
     return Image.fromarray(np.repeat(paint.expose(grey, draws)[:, :, None], 3, axis=2))
 
 
+def scene_of(reference: str) -> Scene:
+    """The content of the image of a reference.
+
+    Raises:
+        DataError: the reference is not a phantom image.
+    """
+    return _scene(*_open(reference))
+
+
 def box_samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
     """The same images, each with the question for the boxes of its lesions.
 

@@ -88,8 +88,10 @@ def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
     if folder and card and card.has_images:
         return _of_prepared_data(recipe, folder, card.max_image_tokens)
     image = pixel_policy(recipe.model).most_tokens
-    source = "upper bound: one image per question at model.max_image_tokens; the data set is not prepared"
     known = KNOWN.get(entry.source)
+    number = known.images if known else 1
+    each = "one image" if number == 1 else f"{number} images"
+    source = f"upper bound: {each} per question at model.max_image_tokens; the data set is not prepared"
     if known and known.generated:
         image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, pixel_policy(recipe.model))
         source = "generated images of the phantom data set"
@@ -97,7 +99,7 @@ def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
     if recipe.model.name == "nano":
         text *= 2  # its small vocabulary splits words into more tokens
     completion = _completion(recipe, known.reference_tokens if known else REFERENCE_TOKENS)
-    return SequenceLengths(image, 1, text, completion, image, source)
+    return SequenceLengths(number * image, number, text, completion, number * image, source)
 
 
 def _of_prepared_data(recipe: Recipe, folder: Path, stored_tokens: int) -> SequenceLengths:

@@ -26,6 +26,9 @@ _TOOLKIT = (
     ),
     Family("direct", ("{question}\nReply as <answer>answer</answer>.",), "answer", "toolkit's wording"),
     Family(
+        "report", ("{question}\nReply as <answer>report</answer>.",), "answer", "toolkit's wording, without thinking"
+    ),
+    Family(
         "nothink",
         ("{question}\nDo not explain or reason; give the answer alone. Reply as <answer>answer</answer>.",),
         "answer",

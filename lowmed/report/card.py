@@ -11,6 +11,7 @@ from lowmed.data.sources import KNOWN
 from lowmed.evaluation.records import EvalReport, SplitReport
 from lowmed.report.console import NOTICE, interval
 from lowmed.report.escape import code, markdown
+from lowmed.report.report_rows import LABELS, NOT_APPLICABLE, report_rows
 from lowmed.report.run_report import RunReport
 
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
@@ -30,6 +31,8 @@ def render(content: RunReport) -> str:
         embedded=content.recipe.model.name == "nano",
         judged=any(report.judged for report in content.evaluations.values()),
         notice=NOTICE,
+        report_rows=report_rows,
+        not_applicable=NOT_APPLICABLE,
     )
     return f"---\n{yaml.safe_dump(metadata(content), sort_keys=False, allow_unicode=True)}---\n\n{body}"
 
@@ -75,5 +78,15 @@ def _result(report: EvalReport, split: str, part: SplitReport) -> dict[str, Any]
                 "value": round(accuracy.accuracy, 4),
             }
             for name, accuracy in (("strict", tuned.strict), ("lenient", tuned.lenient))
+            if accuracy
+        ]
+        + [
+            {
+                "type": kind,
+                "name": f"{LABELS[name]} of reports, 95 % {interval(estimate.by_image)}, n={tuned.reports.reports}",
+                "value": round(estimate.value, 4),
+            }
+            for name, kind in (("rouge_l", "rouge"), ("google_bleu", "google_bleu"), ("f1", "f1"))
+            if tuned.reports and (estimate := getattr(tuned.reports.written, name))
         ],
     }

@@ -1,5 +1,7 @@
 """A comparison as a table for the terminal."""
 
+from collections.abc import Mapping
+
 from rich.markup import escape
 from rich.table import Table
 
@@ -9,11 +11,15 @@ from lowmed.evaluation.records import (
     Comparison,
     FigureDifference,
     PairedDifference,
+    ReportDifference,
     SourceComparison,
     StratumDifference,
 )
+from lowmed.evaluation.report_difference import main_difference
 from lowmed.report.classification_table import NOT_DEFINED, difference_rows, difference_text
 from lowmed.report.console import FEW, NOTICE, console, interval
+from lowmed.report.report_rows import LABELS, NOT_APPLICABLE
+from lowmed.report.report_rows import difference_rows as difference_of_reports
 
 STRATA = ("split", "kind", "answer_type", "modality", "topic")
 WIDTH = 140  # names of classes are long
@@ -30,7 +36,7 @@ def show(comparison: Comparison) -> None:
     for heading in ("", "n", "images", "A", "B", "B - A", "only A, B", "p", "McNemar", "n needed"):
         table.add_column(heading, justify="left" if not heading else "right")
     for source, part in comparison.sources.items():
-        table.add_row(f"[bold]{escape(source)}[/bold]", *_cells(part.all))
+        table.add_row(f"[bold]{escape(source)}[/bold]", *(_cells(part.all) if part.all else ("", "", NOT_APPLICABLE)))
         for stratum in STRATA:
             cells: dict[str, StratumDifference] = getattr(part, f"by_{stratum}")
             for name, cell in cells.items() if len(cells) > 1 else ():
@@ -43,6 +49,11 @@ def show(comparison: Comparison) -> None:
                 table.add_row(label, *_cells(cell))
         for label, figure in _figures(part):
             table.add_row(f"  {escape(label)}", *_figure_cells(figure))
+        for label, change in difference_of_reports(part.reports):
+            table.add_row(f"  {escape(label)}", *_figure_cells(change))
+        for split, changes in part.reports_by_split.items():
+            name, change = main_difference(changes)
+            table.add_row(f"    split {escape(split)}, {LABELS[name]}", *_figure_cells(change))
         for judged in part.judged:
             name = f"{judged.judge.model} ({judged.judge.rubric_digest})"
             table.add_row(f"  open, judged by {escape(name)}", *_cells(judged))
@@ -77,11 +88,14 @@ def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[s
         return ("", "", "", "", NOT_DEFINED)
     values = (f"{figure.first:.3f}", f"{figure.second:.3f}", difference_text(figure))
     p = figure.p_delong if isinstance(figure, AurocDifference) else None
+    p = figure.p_by_image if isinstance(figure, ReportDifference) else p
     return (str(figure.questions), str(figure.images), *values, "-", "-" if p is None else _p(p), "-", "-")
 
 
 def _notes(source: str, part: SourceComparison) -> list[str]:
-    lines = [f"\n{source}: {verdict(part.all, part.p_holm)}"]
+    lines = [f"\n{source}: {verdict(part.all, part.p_holm)}"] if part.all else []
+    if part.reports:
+        lines.append(f"\n{source}: {report_verdict(part.reports, part.p_holm if not part.all else None)}")
     if part.differences:
         lines.append("DIFFERENT SETTINGS: " + "; ".join(part.differences))
     for judged in part.judged:
@@ -111,6 +125,22 @@ def verdict(result: PairedDifference, p: float, correction: str = "Holm") -> str
     if p < LEVEL and not low <= 0 <= high:
         return f"{'B' if result.difference > 0 else 'A'} is better: {figures}"
     return f"no significant difference: {figures}{_advice(result)}"
+
+
+def report_verdict(differences: Mapping[str, ReportDifference], p: float | None = None) -> str:
+    """The result of the comparison of reports in one sentence, by the figure that decides.
+
+    Args:
+        differences: the figures.
+        p: the corrected p value; None leaves that of the figure uncorrected.
+    """
+    name, change = main_difference(differences)
+    correction, decides = ("uncorrected", change.p_by_image) if p is None else ("Holm", p)
+    low, high = change.by_image
+    figures = f"{change.difference:+.3f} {interval(change.by_image)} {LABELS[name]}, p {_p(decides)} ({correction})"
+    if decides < LEVEL and not low <= 0 <= high:
+        return f"{'B' if change.difference > 0 else 'A'} writes better reports: {figures}"
+    return f"no significant difference of the reports: {figures}"
 
 
 def _advice(result: PairedDifference) -> str:

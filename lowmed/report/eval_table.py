@@ -23,6 +23,7 @@ from lowmed.report import classification_table, probability_table
 from lowmed.report.box_table import box_rows
 from lowmed.report.console import FEW, NOTICE, STEPS_AVERAGED, console, interval
 from lowmed.report.field_table import field_rows
+from lowmed.report.report_rows import NOT_APPLICABLE, add_reports, control_cell
 from lowmed.run import Run
 
 TIER_ROWS = {"exact": "exact", "exact or in a sentence": "span"}
@@ -99,37 +100,6 @@ def show_eval(report: EvalReport, run: Run | None = None) -> None:
     shown.print(NOTICE)
 
 
-def show_generalization(reports: Sequence[EvalReport]) -> None:
-    """Print the data sets of one evaluation as rows, with their relation to training and their means."""
-    shown = console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("data", "training", "n", *(f"{system}, lenient accuracy" for system in reports[0].systems)):
-        table.add_column(heading)
-    for name, seen, questions, values in generalization(reports):
-        table.add_row(escape(name), escape(seen), questions, *values)
-    shown.print(table)
-
-
-def generalization(reports: Sequence[EvalReport]) -> list[tuple[str, str, str, list[str]]]:
-    """One row per split of each data set, then micro (each question once) and macro (each split once)."""
-    systems = reports[0].systems
-    parts = [(f"{report.source} {split}", part) for report in reports for split, part in report.splits.items()]
-    lines = []
-    for name, part in parts:
-        stamp = " IMAGES SHARED" if part.images_trained_on else ""
-        values = [accuracy(part.results[system].lenient) for system in systems]
-        lines.append((name, part.seen + stamp, str(part.questions), values))
-    total = sum(part.questions for _, part in parts)
-    weights = {"micro": [part.questions / total for _, part in parts], "macro": [1 / len(parts)] * len(parts)}
-    for name, weight in weights.items():
-        means = [
-            sum(w * part.results[system].lenient.accuracy for w, (_, part) in zip(weight, parts, strict=True))
-            for system in systems
-        ]
-        lines.append((name, "", str(total), [f"{mean:.3f}" for mean in means]))
-    return lines
-
-
 def title(report: EvalReport) -> str:
     """Model, data and prompts, and the splits that share images with training."""
     overlapping = [split for split, part in report.splits.items() if part.images_trained_on]
@@ -166,8 +136,10 @@ def few_strata(by_strata: Mapping[str, Mapping[str, Cell | ScoreMetrics]]) -> st
     return f"TOO FEW DATA for a stable figure: {', '.join(few)} (under 30 questions or 10 images)" if few else ""
 
 
-def accuracy(result: Accuracy | JudgedAccuracy) -> str:
-    """An accuracy with its interval by image."""
+def accuracy(result: Accuracy | JudgedAccuracy | None) -> str:
+    """An accuracy with its interval by image; reports have none."""
+    if result is None:
+        return NOT_APPLICABLE
     return f"{result.accuracy:.3f} {interval(result.by_image)}"
 
 
@@ -178,12 +150,7 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         table.add_row(f"  {escape(part.seen)}")
     if part.stamp:
         table.add_row(f"  {escape(part.stamp)}")
-    for name in ("strict", "lenient"):
-        accuracies: list[Accuracy] = [getattr(result, name) for result in results]
-        table.add_row(f"  {name} accuracy", *map(accuracy, accuracies))
-        table.add_row("    Wilson, if independent", *("      " + interval(result.wilson) for result in accuracies))
-    floor = "unknown" if part.no_image_floor is None else f"{part.no_image_floor:.3f}"
-    table.add_row("  answer-prior baseline", *(floor for _ in results))
+    _add_accuracies(table, part, results)
     table.add_row("  unread, truncated", *(f"{result.unread:.3f}, {result.truncated:.3f}" for result in results))
     errors = (f"{result.laterality_errors:.3f}, {result.polarity_errors:.3f}" for result in results)
     table.add_row("  laterality, polarity errors", *errors)
@@ -191,6 +158,7 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
     for label, shown in box_rows([result.boxes for result in results]):
         table.add_row(f"  boxes: {escape(label)}", *shown)
     _add_fields(table, results)
+    add_reports(table, [result.reports for result in results])
     add_reasoning(table, [result.reasoning for result in results])
     for stratum in ("kind", "modality", "topic"):
         cells = [getattr(result, f"by_{stratum}") for result in results]
@@ -201,6 +169,20 @@ def _add_split(table: Table, split: str, part: SplitReport, systems: list[str]) 
         table.add_row(f"    {stratum} macro", *(f"{macro.lenient:.3f}" for macro in macros))
     for column in results[0].by_strata:
         _add_cells(table, column, [result.by_strata[column] for result in results])
+
+
+def _add_accuracies(table: Table, part: SplitReport, results: Sequence[Metrics]) -> None:
+    if results[0].lenient is None:
+        table.add_row("  accuracy", *(NOT_APPLICABLE for _ in results))
+        return
+    for name in ("strict", "lenient"):
+        accuracies: list[Accuracy | None] = [getattr(result, name) for result in results]
+        without = ", without reports" if results[0].reports else ""
+        table.add_row(f"  {name} accuracy{without}", *map(accuracy, accuracies))
+        bounds = ("      " + interval(result.wilson) if result else "" for result in accuracies)
+        table.add_row("    Wilson, if independent", *bounds)
+    floor = "unknown" if part.no_image_floor is None else f"{part.no_image_floor:.3f}"
+    table.add_row("  answer-prior baseline", *(floor for _ in results))
 
 
 def _add_cells(table: Table, stratum: str, cells: Sequence[Mapping[str, Cell]]) -> None:
@@ -269,8 +251,9 @@ def _add_controls(table: Table, report: EvalReport, systems: list[str]) -> None:
         results = [by_name.get(name) for by_name in effects]
         questions = next(result.questions for result in results if result)
         scores = [result.lenient if result else None for result in results]
-        cells = (f"{score.real:.3f} -> {score.accuracy:.3f}" if score else "" for score in scores)
-        table.add_row(f"  {CONTROL_LABELS[name]}, n={questions}", *cells)
+        shown = (f"{score.real:.3f} -> {score.accuracy:.3f}" if score else "" for score in scores)
+        of_reports = map(control_cell, results)
+        table.add_row(f"  {CONTROL_LABELS[name]}, n={questions}", *(shown if any(scores) else of_reports))
     for name, label in EFFECT_LABELS.items():
         scores = [by_name[name].lenient if name in by_name else None for by_name in effects]
         if any(scores):

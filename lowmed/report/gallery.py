@@ -16,7 +16,8 @@ from lowmed.evaluation.controls import REAL
 from lowmed.evaluation.metrics import scored
 
 Row = Mapping[str, Any]
-LABELS = ("correct", "incorrect", "unread", "gained", "lost")
+REPORT = "report"  # has figures instead of a grade
+LABELS = ("correct", "incorrect", "unread", "gained", "lost", REPORT)
 CASES_PER_LABEL = 8
 THUMBNAIL_PIXELS = 224  # longest side
 
@@ -50,6 +51,8 @@ def _rows(folder: Path, system: str) -> list[dict[str, Any]]:
 
 
 def _labels(row: Row, base_row: Row | None) -> list[str]:
+    if row["kind"] == "report":
+        return [REPORT]
     labels = [str(row["outcome"])]
     if base_row and base_row["outcome"] != row["outcome"]:
         labels += ["gained"] if row["outcome"] == "correct" else ["lost"] if base_row["outcome"] == "correct" else []

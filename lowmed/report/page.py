@@ -16,6 +16,8 @@ from lowmed.report.classification_table import figure_text, page_rows
 from lowmed.report.console import NOTICE, interval
 from lowmed.report.escape import CONTENT_SECURITY_POLICY
 from lowmed.report.field_table import field_rows
+from lowmed.report.generalization_table import generalization
+from lowmed.report.report_rows import NOT_APPLICABLE, control_cell, report_rows
 from lowmed.report.run_report import RunReport, rewards, settings
 
 TEMPLATE = Path(__file__).parent / "page.html.jinja"
@@ -54,10 +56,13 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         plots=[Markup(drawing) for drawing in drawings.values()],  # noqa: S704
         dev_summary=dev.summary(content.dev, content.recipe.dev.keep),
         evaluations=evaluations,
-        generalization=eval_table.generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
+        generalization=generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,
         box_rows=box_rows,
         field_rows=field_rows,
+        report_rows=report_rows,
+        not_applicable=NOT_APPLICABLE,
+        control_cell=control_cell,
         classification_rows=page_rows,
         figure_text=figure_text,
         probability_rows=probability_table.page_rows,

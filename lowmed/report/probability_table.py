@@ -6,9 +6,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluation.records import EvalReport, ProbabilityMetrics, SplitReport
+from lowmed.evaluation.records import EvalReport, ProbabilityMetrics, SplitReport, ThresholdMetrics
 from lowmed.report.classification_table import NOT_DEFINED, difference_text, figure_text
 
+AT_THRESHOLD = {"sensitivity": "sensitivity", "specificity": "specificity", "balanced accuracy": "balanced_accuracy"}
 KINDS = {"yes_no": "yes/no", "choice": "choices"}
 Row = tuple[str, list[str]]
 
@@ -29,7 +30,9 @@ def show(shown: Console, report: EvalReport) -> None:
         shown.print()
         shown.print(table)
         shown.print("\nProbabilities: each option in place of the answer of its completion. Brier score and expected")
-        shown.print("calibration error (ECE, ten bins): 0 is best. p: DeLong's test. No threshold is fitted.")
+        shown.print(
+            "calibration error (ECE, ten bins): 0 is best. p: DeLong's test. A threshold is chosen on dev only."
+        )
 
 
 def page_rows(part: SplitReport, systems: list[str]) -> list[Row]:
@@ -47,9 +50,26 @@ def page_rows(part: SplitReport, systems: list[str]) -> list[Row]:
                 p = NOT_DEFINED if part.auroc.p_delong is None else f"{part.auroc.p_delong:.3g}"
                 cells.append(f"{difference_text(part.auroc)}, p {p}")
             rows.append((f"{title}, n={first.questions}{without}: AUROC", cells))
+            rows += _threshold_rows(part, systems)
         label = "Brier score, ECE"
         figures = [f"{one.brier:.3f}, {one.ece:.3f}" if one else "" for one in results]
         rows.append((label if kind == "yes_no" else f"{title}, n={first.questions}{without}: {label}", figures))
+    return rows
+
+
+def _threshold_rows(part: SplitReport, systems: list[str]) -> list[Row]:
+    """The threshold from dev, and the figures of the test at it; none without one."""
+    results: list[ThresholdMetrics | None] = [
+        getattr(part.probabilities.get(system), "at_threshold", None) for system in systems
+    ]
+    first = next(filter(None, results), None)
+    if first is None:
+        return []
+    label = f"  threshold from {first.dev_questions} dev questions"
+    rows = [(label, [f"{one.threshold:.3f}" if one else "" for one in results])]
+    for name, field in AT_THRESHOLD.items():
+        figures = [getattr(one.metrics, field) if one else None for one in results]
+        rows.append((f"  {name} at it", [figure_text(figure) if figure else "" for figure in figures]))
     return rows
 
 

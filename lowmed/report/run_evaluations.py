@@ -23,8 +23,8 @@ class _Accuracy(_Tolerant):
 
 
 class _Metrics(_Tolerant):
-    strict: _Accuracy
-    lenient: _Accuracy
+    strict: _Accuracy | None
+    lenient: _Accuracy | None
 
 
 class _Part(_Tolerant):
@@ -68,8 +68,8 @@ def _summary(folder: Path, report: _Report) -> EvaluationSummary:
             split: EvaluatedPart(
                 questions=part.questions,
                 stamp=part.stamp,
-                strict={system: result.strict.stored() for system, result in part.results.items()},
-                lenient={system: result.lenient.stored() for system, result in part.results.items()},
+                strict={system: result.strict.stored() for system, result in part.results.items() if result.strict},
+                lenient={system: result.lenient.stored() for system, result in part.results.items() if result.lenient},
             )
             for split, part in report.splits.items()
         },

@@ -10,6 +10,7 @@ from lowmed.report import classification_table, eval_table
 from lowmed.report.box_table import box_rows
 from lowmed.report.console import FEW, NOTICE, console, interval
 from lowmed.report.field_table import field_rows
+from lowmed.report.report_rows import NOT_APPLICABLE, add_reports
 
 WIDTH = 160
 HEADINGS = ("", "n", "images", "accuracy", "strict", "most frequent", "chance", "unread", "truncated", "token F1")
@@ -47,6 +48,11 @@ def show(summary: ScoreSummary) -> None:
         shown.print(f"\nfields of {summary.fields.documents} JSON answers, 95 % intervals by image")
         for label, by_field in field_rows([summary.fields]):
             shown.print(f"  {escape(f'{label:<36}')}{by_field[0]}")
+    if summary.reports:
+        reports_table = Table(box=None, pad_edge=False, show_header=False)
+        add_reports(reports_table, [summary.reports])
+        shown.print()
+        shown.print(reports_table)
     if summary.reasoning:
         cells_table = Table(box=None, pad_edge=False, show_header=False)
         eval_table.add_reasoning(cells_table, [summary.reasoning])
@@ -58,6 +64,8 @@ def show(summary: ScoreSummary) -> None:
     if warning := eval_table.few_strata(summary.by_strata):
         shown.print(f"\n{escape(warning)}")
     shown.print("\naccuracy: every answer that can be read without guessing. strict: answers in exactly one tag.")
+    if summary.reports:
+        shown.print(f"Accuracy {NOT_APPLICABLE}.")
     shown.print("most frequent: the most frequent gold answer or letter of each kind in these rows. chance: guessing.")
     if summary.independent_rows:
         rows = f"{summary.independent_rows} of {summary.n} rows"

@@ -2,14 +2,18 @@
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lowmed import answer
 from lowmed.answer.lexicon import ALL, one_of
 from lowmed.rewards.overlap import overlap
 from lowmed.rewards.score import Score
-from lowmed.sample import Sample
+from lowmed.sample import KINDS, Kind, Sample
 
 _LIST_SEPARATOR = re.compile(rf",(?!\d)|[;/、，]|\b{one_of((*ALL.and_words, *ALL.or_words))}\b")
+
+
+RIGHT_OR_WRONG: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "report")
 
 
 @dataclass(frozen=True)
@@ -17,13 +21,17 @@ class Accuracy:
     """1 for a right answer in its tag, else 0.
 
     With `graded`, a wrong answer to an open question earns its token-F1 with the gold answer, without the words of the
-    question. It earns 0 if it contradicts the gold answer or lists more than the gold answer does.
+    question. It earns 0 if it contradicts the gold answer or lists more than the gold answer does. The reward abstains
+    on reports.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     graded: bool = False
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
+        if sample.kind == "report":
+            return Score(None, "a report is neither right nor wrong")
         read = answer.read(completion, sample)
         if not read.strict:
             return Score(0.0, f"no single answer tag ({', '.join(read.flags) or read.source})", read.value)

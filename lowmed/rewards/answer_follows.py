@@ -27,7 +27,7 @@ class AnswerFollows:
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        if self.completion_format == "answer" or sample.kind in ("json", "text"):
+        if self.completion_format == "answer" or sample.kind in ("json", "text", "report"):
             return Score(None, "the question requests no reasoning with a short answer")
         text = thought(completion)
         if text is None:

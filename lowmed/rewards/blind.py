@@ -92,7 +92,7 @@ def try_blind_texts(
         texts: dict[str, Callable[[Sample], str | None]] = {
             "another image's completion": by_row(completions),
             "a list of frequent words": lambda row: hacks.format_completion(
-                salad, hacks.wrong_answer(row), family.completion_format
+                salad, salad if row.kind == "report" else hacks.wrong_answer(row), family.completion_format
             ),
         }
         compared = {name: compare(reward, rows, text_of, family, ERRORS) for name, text_of in texts.items()}

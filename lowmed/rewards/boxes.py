@@ -18,7 +18,7 @@ class Boxes:
     overlap of the gold box with the complete image, so that a box around everything earns nothing. Boxes are matched
     one to one for the highest sum of credits. Precision is that sum over the predicted boxes, recall over the gold
     boxes; `beta` above 1 favors recall. More than 2 x gold + 2 boxes earn nothing. A right "none" earns `none`: with 1
-    a model would learn to show nothing. Gold boxes count as the model can write them, in whole units of its grid.
+    a model would learn to show nothing. Gold boxes count as the model can write them, in integer units of its grid.
 
     The form is that of a thesis on reward forms for RadVLM (github.com/rfahrn/Master-Thesis-Code).
     """

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lowmed.rewards.accuracy import Accuracy
+from lowmed.rewards.accuracy import RIGHT_OR_WRONG, Accuracy
 from lowmed.rewards.score import Need, Rollout, Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Consistency:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"likelihood"})
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     upper_bound: float = 0.95
     margin: float = 0.01
     decay: float = 0.995
@@ -35,6 +36,8 @@ class Consistency:
 
     def of_group(self, sample: Sample, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score the completions of one question."""
+        if sample.kind == "report":
+            return [Score(None, "a report is neither right nor wrong")] * len(rollouts)
         is_right = [Accuracy()(sample, rollout.text).value == 1 for rollout in rollouts]
         likelihoods = [
             min(rollout.likelihood, self.upper_bound) if right and rollout.likelihood is not None else None

@@ -12,6 +12,7 @@ from lowmed.answer import fields
 from lowmed.boxes import parse_boxes
 from lowmed.prompt import CompletionFormat
 from lowmed.rewards.score import Score
+from lowmed.rewards.sentences import sentences
 from lowmed.sample import Sample
 
 _TAG = regex.compile(r"</?\s*(?:think(?:ing)?|answer)\s*>", regex.IGNORECASE)
@@ -23,6 +24,7 @@ _WORD = regex.compile(r"\p{Han}|[^\W_\p{Han}]+")
 _MAX_ANSWER_WORDS = 32
 _MIN_THOUGHT_WORDS = 3
 _MIN_DISTINCT = 1 / 3
+MAX_REPORT_LENGTH = 2  # times the words of the reference
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Format:
     `think_answer` is one think block and then one answer tag, with nothing else. The think block needs at least three
     different words and must not loop: at least the share `distinct` of its word pairs differ. `answer` is the answer
     tag alone. The answer has at most 32 words, or as many as the gold answer. To a question of kind `json`, it is one
-    JSON object or list with at least one filled field, of any length. To one of kind `boxes`, it is boxes or "none".
+    JSON object or list with at least one filled field, of any length. To one of kind `boxes`, it is boxes or "none". A
+    report has at most twice the words of its reference, or 32, and does not repeat itself.
     """
 
     pays_form: ClassVar[bool] = True
@@ -66,8 +69,36 @@ def answer_fault(sample: Sample, text: str) -> str:
     answer_words = words(text)
     if not answer_words:
         return "empty answer"
+    if sample.kind == "report":
+        return report_fault(sample.answer, text)
     too_long = len(answer_words) > max(_MAX_ANSWER_WORDS, len(words(sample.answer)))
     return f"answer of {len(answer_words)} words" if too_long else ""
+
+
+def report_fault(reference: str, text: str) -> str:
+    """Why a report is not in form; "" if it is.
+
+    A report repeats itself if it has a sentence twice, or if fewer than a third of its word pairs differ, unless its
+    reference does the same.
+    """
+    limit = max(_MAX_ANSWER_WORDS, MAX_REPORT_LENGTH * len(words(reference)))
+    if len(words(text)) > limit:
+        return f"report of {len(words(text))} words, at most {limit}"
+    if _distinct_pairs(text) < min(_MIN_DISTINCT, _distinct_pairs(reference)):
+        return "report repeats itself"
+    if _has_sentence_twice(text) and not _has_sentence_twice(reference):
+        return "report has a sentence twice"
+    return ""
+
+
+def _has_sentence_twice(text: str) -> bool:
+    parts = [words(part) for part in sentences(text)]
+    return len(set(parts)) < len(parts)
+
+
+def _distinct_pairs(text: str) -> float:
+    pairs = list(pairwise(words(text)))
+    return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
 def _json_fault(gold_answer: str, text: str) -> str:

@@ -12,6 +12,7 @@ from lowmed import answer, prompt
 from lowmed.answer.yes_no import offered_answers
 from lowmed.boxes import Box, boxes_text, on_grid, parse_boxes
 from lowmed.prompt import CompletionFormat
+from lowmed.rewards import report_hacks
 from lowmed.rewards.format import thought_fault, words
 from lowmed.sample import LETTERS, Sample
 
@@ -51,6 +52,8 @@ def wrong_answer(sample: Sample) -> str:
     if sample.kind == "json":
         gold_document = json.loads(answer.canonical(sample.answer) or "{}")
         return json.dumps(_with_wrong_values(gold_document), ensure_ascii=False)
+    if sample.kind == "report":
+        return report_hacks.wrong_report(sample.answer)
     if sample.kind == "boxes":
         return _wrong_boxes(sample)
     value, _ = answer.read_text(sample.answer, answer.question_of(sample))
@@ -136,6 +139,8 @@ def hack_completions(sample: Sample, completion_format: CompletionFormat) -> dic
         gold_document = json.loads(answer.canonical(gold) or "{}")
         completions["invented fields"] = formed(json.dumps({f"field {number}": "yes" for number in range(200)}))
         completions["every value in every list"] = formed(json.dumps(_with_stuffed_lists(gold_document)))
+    if sample.kind == "report":
+        completions |= {name: formed(text) for name, text in report_hacks.hack_reports(sample.answer).items()}
     if sample.kind == "boxes":
         completions |= {name: formed(text) for name, text in _box_hacks(sample).items()}
     completions |= {f"master key: {name}": formed(text) for name, text in _MASTER_KEYS.items()}
@@ -174,6 +179,8 @@ def _honest_thought(sample: Sample, answer_text: str) -> str:
 def _every_answer(sample: Sample) -> str:
     if sample.kind == "choice":
         return " ".join(f"{letter}. {option}" for letter, option in zip(LETTERS, sample.options, strict=False))
+    if sample.kind == "report":
+        return report_hacks.every_finding()
     if sample.kind == "closed":
         return f"yes and no, {sample.written_answer} or {wrong_answer(sample)}"
     return f"{sample.written_answer}, {wrong_answer(sample)}, left or right, upper or lower, one, two or three"

@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 
 from lowmed.data.exchanged_images import exchanged_images
 from lowmed.prompt import CompletionFormat
-from lowmed.rewards.accuracy import Accuracy
+from lowmed.rewards.accuracy import RIGHT_OR_WRONG, Accuracy
 from lowmed.rewards.format import thought, thought_fault
 from lowmed.rewards.score import Need, Rollout, Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ImageDependence:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"image_log_ratio"})
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     completion_format: CompletionFormat = "think_answer"
     upper_bound: float = 0.5
     min_tokens: int = 16
@@ -66,6 +67,8 @@ class ImageDependence:
     def _score(self, sample: Sample, rollout: Rollout) -> Score:
         if not sample.images:
             return Score(None, "the question has no image")
+        if sample.kind == "report":
+            return Score(None, "a report is neither right nor wrong")
         if self.corpus is not None and sample.id not in self.corpus:
             return Score(None, "no other group has an image of the same modality")
         if Accuracy()(sample, rollout.text).value != 1:

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from lowmed import answer
 from lowmed.judge import ANSWER, Judge, Query, Rubric
+from lowmed.rewards.accuracy import RIGHT_OR_WRONG
 from lowmed.rewards.score import Need, Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 
 @dataclass(frozen=True)
@@ -15,15 +16,18 @@ class JudgeReward:
     """1 for an answer in its tag that means the same as the gold answer, else 0.
 
     The judge receives the answer and never the reasoning. The reader alone grades closed questions, choices and JSON.
-    The reward abstains if the judge returns no verdict.
+    The reward abstains if the judge returns no verdict, and on reports, to which the rubric does not apply.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"judge"})
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     rubric: ClassVar[Rubric] = ANSWER
     judge: Judge
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
+        if sample.kind == "report":
+            return Score(None, "the rubric is about a single answer, not a report")
         read = answer.read(completion, sample)
         if not read.strict or answer.extract(completion).text is None:
             return Score(0.0, f"no single answer tag ({', '.join(read.flags) or read.source})", read.value)

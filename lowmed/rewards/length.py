@@ -7,10 +7,10 @@ from typing import ClassVar
 import regex
 
 from lowmed.prompt import CompletionFormat
-from lowmed.rewards.accuracy import Accuracy
+from lowmed.rewards.accuracy import RIGHT_OR_WRONG, Accuracy
 from lowmed.rewards.format import thought, words
 from lowmed.rewards.score import Rollout, Score
-from lowmed.sample import Sample
+from lowmed.sample import Kind, Sample
 
 _PIECE = regex.compile(r"\p{Han}|[^\W_\p{Han}]+|[^\w\s]|_")
 
@@ -50,6 +50,7 @@ class ChainIfCorrect:
     """
 
     pays_length: ClassVar[bool] = True
+    kinds: ClassVar[tuple[Kind, ...]] = RIGHT_OR_WRONG
     target_words: int = 128
     completion_format: CompletionFormat = "think_answer"
 
@@ -62,6 +63,8 @@ class ChainIfCorrect:
         accuracy = Accuracy()(sample, completion)
         if accuracy.value == 1 or length.value is None:
             return length
+        if accuracy.value is None:
+            return accuracy
         return Score(0.0, f"not right: {accuracy.why}", accuracy.parsed)
 
 

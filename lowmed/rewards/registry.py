@@ -27,6 +27,8 @@ from lowmed.rewards.majority import Majority
 from lowmed.rewards.modality import Modality
 from lowmed.rewards.reasoning import Reasoning
 from lowmed.rewards.repetition import Repetition
+from lowmed.rewards.report_findings import ReportFindings
+from lowmed.rewards.report_overlap import ReportOverlap
 from lowmed.rewards.score import Need, Reward
 from lowmed.rewards.semantic import Semantic
 from lowmed.rewards.weighted import Weighted
@@ -46,6 +48,8 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "majority": Majority,
     "modality": Modality,
     "extraction": Extraction,
+    "report_overlap": ReportOverlap,
+    "report_findings": ReportFindings,
     "boxes": Boxes,
     "box_iou": BoxIou,
     "judge": JudgeReward,

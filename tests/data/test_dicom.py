@@ -198,7 +198,9 @@ def test_monochrome1_is_inverted() -> None:
     assert np.array_equal(turned, 255 - shown(film(RAMP))[0].astype(int))
 
 
-@pytest.mark.parametrize(("frames", "expected"), [("first", [0]), ("middle", [2]), ("all", [0, 1, 2, 3])])
+@pytest.mark.parametrize(
+    ("frames", "expected"), [("first", [0]), ("middle", [2]), ("all", [0, 1, 2, 3]), ("spaced", [0, 1, 2, 3])]
+)
 def test_frames_are_chosen(frames: str, expected: list[int]) -> None:
     volume = np.stack([np.roll(RAMP, 512 * number, axis=0) for number in range(4)])
     seen = shown(film(volume), frames=frames)
@@ -208,7 +210,7 @@ def test_frames_are_chosen(frames: str, expected: list[int]) -> None:
 
 
 def test_too_many_frames_are_refused() -> None:
-    with pytest.raises(DataError, match=r"300 frames; at most 256.*--frames middle or montage"):
+    with pytest.raises(DataError, match=r"300 frames; at most 256.*--frames middle, spaced or montage"):
         shown(film(np.zeros((300, 16, 16), np.int16)), frames="all")
 
 

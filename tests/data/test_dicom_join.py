@@ -225,7 +225,13 @@ def test_rows_without_a_study_and_studies_without_a_row_are_counted(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("frames", "expected"),
-    [(None, [40]), ("first", [10]), ("middle", [40]), ("all", [10, 20, 30, 40, 50, 60, 70])],
+    [
+        (None, [40]),
+        ("first", [10]),
+        ("middle", [40]),
+        ("all", [10, 20, 30, 40, 50, 60, 70]),
+        ("spaced", [10, 30, 50, 70]),
+    ],
 )
 def test_slices_are_chosen_in_the_order_of_their_positions(
     frames: Frames | None, expected: list[int], tmp_path: Path

@@ -20,7 +20,7 @@ from lowmed.data.audit.report import audit
 from lowmed.data.image import deep_colour, other_files
 from lowmed.data.image.blank import is_blank
 from lowmed.data.image.files import decode
-from lowmed.data.image.montage import MONTAGE_FRAMES, MONTAGE_PIXELS, montage, montage_numbers
+from lowmed.data.image.montage import MONTAGE_FRAMES, MONTAGE_PIXELS, montage, spaced_numbers
 from lowmed.data.image.policy import PixelPolicy, one_channel, prepare
 from lowmed.data.image.read import Selection, read_images
 from lowmed.data.ingest.image_store import ImageStoreSettings
@@ -321,7 +321,7 @@ def test_the_command_states_unused_frames_and_blank_images(tmp_path: Path, monke
     plain = CliRunner().invoke(app, command)
     assert "look at   1 image shows one value, or nearly (first: t.jsonl:2)" in plain.stdout
     assert "of 1 file with several frames only the first frame is used, 3 are not (first: t.jsonl:1)" in plain.stdout
-    assert "--frames middle|all|montage" in plain.stdout
+    assert "--frames middle|spaced|all|montage" in plain.stdout
     sheet = CliRunner().invoke(app, [*command, "--frames", "montage", "--json"])
     assert sheet.exit_code == 0
     notes = json.loads(sheet.stdout[sheet.stdout.index("{") :])["look_at"]
@@ -370,7 +370,7 @@ def test_deep_grey_frames_of_a_montage_have_one_scale(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 1000])
 def test_the_frames_of_a_montage_are_evenly_spaced(count: int) -> None:
-    numbers = montage_numbers(count)
+    numbers = spaced_numbers(count, MONTAGE_FRAMES)
     assert len(numbers) == min(count, MONTAGE_FRAMES)
     assert sorted(set(numbers)) == numbers
     gaps = {right - left for left, right in zip([-1, *numbers], [*numbers, count], strict=True)}

@@ -134,7 +134,9 @@ def test_it_is_a_control_next_to_the_accuracy_of_the_model(
     for part in (work[:1], work):  # added to an evaluation that has none
         runner.run_conditions(folder, "base", part, lambda: answer, train=(), advance=lambda done, note: None)
         result = report(folder)
-        accuracy = result.splits["test"].results["base"].lenient.accuracy
+        lenient = result.splits["test"].results["base"].lenient
+        assert lenient is not None
+        accuracy = lenient.accuracy
         if part == work[:1]:
             before = accuracy
     assert accuracy == before

@@ -90,7 +90,9 @@ def test_eval_of_the_same_questions_gives_the_accuracy_of_the_best_step(tmp_path
     answer = answerer(recipe.model, run.adapter, recipe.prompts.asking, recipe.eval.max_new_tokens)
     completions = answer(data_split.dev, data_split.open_image, copies=1, temperature=0.0)
     graded = scored(prediction(one.sample, "dev", one.completion, one.tokens, one.finish_reason) for one in completions)
-    assert metrics(graded).strict.accuracy == pytest.approx(best["accuracy"])
+    strict = metrics(graded).strict
+    assert strict is not None
+    assert strict.accuracy == pytest.approx(best["accuracy"])
     stored = {row["id"]: row["completion"] for row in run.rows("dev_completions.jsonl") if row["step"] == best["step"]}
     assert {row["id"]: row["completion"] for row in graded} == stored
 

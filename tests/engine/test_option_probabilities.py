@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from ship import finished
 from typer.testing import CliRunner
 
 import lowmed as package
@@ -88,6 +89,29 @@ def test_they_are_stored_resumed_and_shown_without_the_option_too(
     assert sum(counted) == sum(json.loads(line)["split"] == "test" for line in lines.splitlines())
     eval_table.show_eval(first)
     assert "test, probabilities" in capsys.readouterr().out
+
+
+def test_dev_questions_set_the_threshold_and_are_in_no_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished.run(tmp_path / "run", "data.split_by=image", "data.dev=0.02", strength=0.001)
+    options: dict[str, Any] = {"questions": 12, "controls": 0, "probabilities": True}
+    [result] = package.evaluate(run.folder, **options)
+    part = next(part for part in result.splits.values() if part.probabilities)
+    chosen = part.probabilities["tuned"].at_threshold
+    assert chosen is not None
+    folder = run.folder / "evals/phantom"
+    dev = [json.loads(line) for line in (folder / "tuned.dev.jsonl").read_text().splitlines()]
+    assert {(row["split"], row["kind"]) for row in dev} == {("dev", "closed")}
+    assert chosen.dev_questions <= len(dev)
+    assert "dev" not in result.splits
+    assert chosen.metrics.questions == sum(
+        one.yes_no.questions + one.yes_no.without for one in part.probabilities.values() if one.yes_no
+    )
+    eval_table.show_eval(result)
+    assert f"threshold from {chosen.dev_questions} dev questions" in capsys.readouterr().out
+    [again] = package.evaluate(run.folder, questions=12, controls=0, rescore=True)
+    assert again == result
 
 
 @pytest.mark.parametrize("option", [("--rescore",), ("--endpoint", "http://127.0.0.1:1/v1", "--model", "x")])

@@ -121,7 +121,8 @@ def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, 
 
 def test_a_lost_terminal_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
     terminal, inside = pty.openpty()
-    command = [sys.executable, "-m", "lowmed", "sft", *SMALL["sft"], *LONGER, "--out", "run"]
+    # More steps than it needs, so that it still runs when the signal comes on a busy machine.
+    command = [sys.executable, "-m", "lowmed", "sft", *SMALL["sft"], *LONGER, "method.max_steps=2000", "--out", "run"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=inside, stdout=inside, stderr=inside)
     os.close(inside)
     reader = threading.Thread(target=_read_all, args=(terminal,), daemon=True)

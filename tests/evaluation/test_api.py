@@ -31,7 +31,9 @@ def test_evaluate_and_compare_return_records_and_report_progress(
         )  # fmt: skip
     assert report.systems == ["endpoint"]
     assert report.folder == tmp_path / "e"
-    assert report.splits["test"].results["endpoint"].strict.accuracy in (
+    strict = report.splits["test"].results["endpoint"].strict
+    assert strict is not None
+    assert strict.accuracy in (
         0,
         pytest.approx(1 / 3),
         pytest.approx(2 / 3),
@@ -40,7 +42,9 @@ def test_evaluate_and_compare_return_records_and_report_progress(
     assert shown[-1] == ("eval endpoint", 6, 6)
     comparison = compare(tmp_path / "e", tmp_path / "e" / "endpoint.jsonl", strict=True)
     assert comparison.grade == "strict"
-    assert comparison.sources["phantom"].all.difference == 0
+    overall = comparison.sources["phantom"].all
+    assert overall is not None
+    assert overall.difference == 0
     assert capsys.readouterr().out == ""
 
 

@@ -17,6 +17,7 @@ from lowmed.evaluation.report import report
 from lowmed.nano import phantom
 from lowmed.records import read_record
 from lowmed.report import eval_table
+from lowmed.report.generalization_table import show_generalization
 from lowmed.sample import Sample
 
 TEST = phantom.samples("test", 240)
@@ -181,7 +182,7 @@ def test_the_title_names_a_split_that_shares_images(tmp_path: Path, capsys: pyte
     assert "SHARES IMAGES WITH TRAINING (test)" in shown.splitlines()[0]
     for words in ("1.000 [", "answer-prior baseline", "visual reliance", "Pass@2", "not for clinical use"):
         assert words in shown
-    eval_table.show_generalization([content, content])
+    show_generalization([content, content])
     assert "micro" in capsys.readouterr().out
 
 

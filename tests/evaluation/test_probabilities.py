@@ -14,7 +14,14 @@ from lowmed.errors import RunError
 from lowmed.evaluation.auroc import aurocs, delong_p
 from lowmed.evaluation.compare import compare
 from lowmed.evaluation.compare_inputs import load_systems
-from lowmed.evaluation.probabilities import auroc_difference, by_question, options_of, reliability, split_probabilities
+from lowmed.evaluation.probabilities import (
+    auroc_difference,
+    by_question,
+    options_of,
+    reliability,
+    split_probabilities,
+    youden_threshold,
+)
 from lowmed.evaluation.records import StoredProbabilities
 from lowmed.evaluation.report import report
 from lowmed.evaluation.score import score_rows
@@ -126,6 +133,36 @@ def test_the_probability_of_a_choice_is_that_of_its_most_probable_option() -> No
     first, second = (0.5**2 + 2 * 0.25**2) / 2, (0.5**2 + 0.75**2 + 0.25**2) / 2
     assert result.choice.brier == pytest.approx((first + second) / 2)
     assert [(part.questions, part.probability, part.share) for part in result.choice.bins] == [(2, 0.5, 0.5)]
+
+
+def test_a_threshold_is_chosen_on_dev_and_used_elsewhere() -> None:
+    golds = ["yes", "yes", "yes", "no", "no", "no"]
+    dev = [{**_row(at, gold), "split": "dev"} for at, gold in enumerate(golds)]
+    lines: list[StoredProbabilities] = []
+    for row, p in zip(dev, (0.9, 0.8, 0.4, 0.3, 0.2, 0.1), strict=True):
+        lines.append({**_line(row, p, 1 - p), "split": "dev"})
+    test = [_row(at, gold) for at, gold in enumerate(["yes", "yes", "no", "no", "yes"])]
+    lines += [_line(row, p, 1 - p) for row, p in zip(test[:4], (0.36, 0.9, 0.34, 0.6), strict=True)]
+    stored = by_question([*lines, _line(test[4])])
+    result = split_probabilities(test, stored, dev).at_threshold
+    assert result is not None
+    assert result.threshold == pytest.approx(0.35)
+    assert (result.dev_questions, result.dev_balanced_accuracy) == (6, 1.0)
+    assert result.metrics.sensitivity is not None
+    assert result.metrics.specificity is not None
+    assert result.metrics.sensitivity.value == pytest.approx(2 / 3)  # one has no probabilities
+    assert result.metrics.specificity.value == pytest.approx(1 / 2)
+    assert split_probabilities(test, stored).at_threshold is None
+    assert split_probabilities(test, stored, dev[:3]).at_threshold is None  # gold yes only
+    assert split_probabilities(test, by_question([]), dev).at_threshold is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold"),
+    [([0.1, 0.9], 0.5), ([0.6, 0.9], 0.75), ([0.9, 0.1], 0.5), ([0.5, 0.5], 0.5), ([0.2, 0.3], 0.25)],
+)
+def test_a_threshold_separates_the_two_answers_best(scores: list[float], threshold: float) -> None:
+    assert youden_threshold(scores, [False, True])[0] == pytest.approx(threshold)
 
 
 def test_a_probability_of_one_is_in_the_last_bin() -> None:

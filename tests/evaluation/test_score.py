@@ -149,6 +149,8 @@ def test_fields_and_order_are_kept() -> None:
         "tier": "exact",
         "f1": None,
         "fields": None,
+        "boxes": None,
+        "report": None,
         "contradiction": [],
     }
     assert (scored[1]["id"], scored[1]["outcome"], scored[1]["flags"]) == (1, "unread", ["empty"])

@@ -102,8 +102,10 @@ def baselines(splits: Splits) -> dict[str, dict[str, dict[str, float]]]:
 
     `question`, `first words` and `overall` predict the most frequent training answer to the same question text, to the
     same first two words, or to any question (the first seen, on a tie; `overall` if the text is new). `prior` is the
-    baseline that evaluation shows, which falls back from one to the next.
+    baseline that evaluation shows, which falls back from one to the next. Reports do not count.
     """
+    graded = {split: [sample for sample in rows if sample.kind != "report"] for split, rows in splits.items()}
+    splits = {split: rows for split, rows in graded.items() if rows}
     train = splits.get("train", ())
     if not train:
         return {}

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lowmed.data.image import deep_colour, other_files
-from lowmed.data.image.montage import montage_numbers
+from lowmed.data.image.montage import MONTAGE_FRAMES, SPACED_FRAMES, spaced_numbers
 from lowmed.data.image.policy import ORIENTATION, apply_orientation, check_shape, errors_naming
 from lowmed.errors import DataError
 
@@ -22,7 +22,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", 
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag and value
 
-Frames = Literal["first", "middle", "all", "montage"]
+Frames = Literal["first", "middle", "spaced", "all", "montage"]
 MAX_FRAMES = 256
 
 
@@ -93,7 +93,7 @@ def read_frames(source: IO[bytes], where: str, which: Frames) -> tuple[list[Imag
     Args:
         source: the file.
         where: names the file in errors.
-        which: the first, the middle, all, or those of a montage.
+        which: the first, the middle, four at equal distances, all, or those of a montage.
 
     Raises:
         DataError: as `decode`, or more than 256 are selected.
@@ -113,17 +113,19 @@ def frame_numbers(count: int, which: Frames) -> Sequence[int]:
 
     Args:
         count: frames in the file.
-        which: the first, the middle, all, or those of a montage.
+        which: the first, the middle, four at equal distances, all, or those of a montage.
 
     Raises:
         DataError: there is no frame, or more than 256 are selected.
     """
     if count < 1:
         raise DataError("the file contains no frame", "the number of frames", "export it again, or leave it out")
-    if which == "montage":
-        return montage_numbers(count)
+    if which in ("montage", "spaced"):
+        return spaced_numbers(count, MONTAGE_FRAMES if which == "montage" else SPACED_FRAMES)
     if which == "all" and count > MAX_FRAMES:
-        what = f"the file contains {count} frames; at most {MAX_FRAMES} are read: take --frames middle or montage"
+        what = (
+            f"the file contains {count} frames; at most {MAX_FRAMES} are read: take --frames middle, spaced or montage"
+        )
         raise DataError(what, "the number of frames", "take fewer frames")
     first = count // 2 if which == "middle" else 0
     return range(count) if which == "all" else range(first, first + 1)

@@ -9,14 +9,15 @@ from PIL import Image
 from lowmed.data.image.policy import one_channel
 
 MONTAGE_FRAMES = 16
+SPACED_FRAMES = 4  # images of one question, each with its own budget of tokens
 MONTAGE_PIXELS = 2**22  # of the whole image; a model sees far fewer
 
 
-def montage_numbers(count: int) -> list[int]:
-    """The numbers of the frames that a montage shows: all of them, or 16 at equal distances."""
-    if count <= MONTAGE_FRAMES:
+def spaced_numbers(count: int, most: int) -> list[int]:
+    """The numbers of all frames, or of `most` frames at equal distances, each in the middle of its part."""
+    if count <= most:
         return list(range(count))
-    return [(2 * place + 1) * count // (2 * MONTAGE_FRAMES) for place in range(MONTAGE_FRAMES)]
+    return [(2 * place + 1) * count // (2 * most) for place in range(most)]
 
 
 def montage(frames: Sequence[Image.Image]) -> Image.Image:

@@ -32,7 +32,7 @@ _SPREADSHEET = "; a spreadsheet may have made it from a text such as 3-4: store 
 _KINDS: dict[str, Kind] = {
     "closed": "closed", "close": "closed", "close-ended": "closed", "closed-ended": "closed", "yes/no": "closed",
     "yesno": "closed", "binary": "closed", "open": "open", "open-ended": "open", "choice": "choice", "mcq": "choice",
-    "multiple choice": "choice", "multiple-choice": "choice", "json": "json", "text": "text",
+    "multiple choice": "choice", "multiple-choice": "choice", "json": "json", "text": "text", "report": "report",
     "number": "number", "numeric": "number", "numerical": "number", "integer": "number", "decimal": "number",
     "float": "number", "date": "number", "ordered": "ordered", "sequence": "ordered", "ranking": "ordered",
     "boxes": "boxes", "box": "boxes", "bbox": "boxes", "grounding": "boxes", "detection": "boxes",

@@ -43,6 +43,9 @@ SPLITS = {
 }  # fmt: skip
 
 
+REPORT = "report"
+
+
 @dataclass(frozen=True)
 class Columns:
     """A column mapping.
@@ -51,17 +54,21 @@ class Columns:
         by_field: lowmed's field name -> the table's column.
         option_columns: columns that hold one option each.
         guessed: the fields that were mapped by common names.
+        kind: `report` if the user states it as the kind of all rows, in place of a column; "" otherwise.
     """
 
     by_field: Mapping[str, str]
     option_columns: tuple[str, ...]
     guessed: frozenset[str]
+    kind: str = ""
 
     def describe(self) -> str:
         """The mapping as one line; `?` marks a guess."""
         pairs = [f"{field}={column}{'?' * (field in self.guessed)}" for field, column in self.by_field.items()]
         if self.option_columns:
             pairs.append(f"options={'+'.join(self.option_columns)}?")
+        if self.kind:
+            pairs.append(f"kind={self.kind} for all rows")
         return "  ".join(pairs)
 
 
@@ -70,12 +77,17 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
 
     Args:
         names: the table's columns.
-        mapping: lowmed's field name -> the column set by the user, or "" to leave the field empty.
+        mapping: lowmed's field name -> the column set by the user, or "" to leave the field empty. `kind` may be
+            `report` for a table of reports, which needs no column of questions.
 
     Raises:
         RecipeError: the mapping names an unknown field or column, or no column holds the questions or the answers.
     """
     present = list(names)
+    reports = mapping.get("kind") == REPORT  # of all rows; a column of that name holds reports, and never kinds
+    if reports:
+        answer = {"answer": REPORT} if REPORT in present and "answer" not in mapping else {}
+        mapping = {**mapping, "kind": "", **answer}
     example = present[0] if present else "column"
     fix = f"set it with --map, e.g. --map question={example}; lowmed's field names are {', '.join(COMMON_NAMES)}"
     columns_present = f"the table has {', '.join(present) or 'no columns'}"
@@ -95,13 +107,16 @@ def map_columns(names: Iterable[str], mapping: Mapping[str, str]) -> Columns:
         guessed["answer"] = guessed.pop("letter")  # a lone `label` holds a text as often as a letter
     by_field = {field: column for field in COMMON_NAMES if (column := mapping.get(field) or guessed.get(field, ""))}
     by_field = {field: column for field, column in by_field.items() if mapping.get(field) != ""}
-    if "question" not in by_field or not {"answer", "letter"} & by_field.keys():
-        missing = "question" if "question" not in by_field else "answer"
+    if ("question" not in by_field and not reports) or not {"answer", "letter"} & by_field.keys():
+        missing = "question" if "question" not in by_field and not reports else "answer"
         alike = next((name for name in present if missing in name.casefold()), "COLUMN")
         fix = f"name the column: --map '{missing}={alike}'"
+        if REPORT in present and missing == "question":
+            fix += ", or state that every row is a report: --map kind=report"
         raise RecipeError(f"no column holds the {missing}; {columns_present}", "the table's columns", fix)
     without = "options" in by_field or mapping.get("options") == ""
-    return Columns(by_field, () if without else option_columns(present), frozenset(guessed))
+    options = () if without or reports else option_columns(present)
+    return Columns(by_field, options, frozenset(guessed), REPORT if reports else "")
 
 
 def split_columns(field: str, column: str, present: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from lowmed.data.image import dicom
 from lowmed.data.image.files import MAX_FRAMES, Frames
-from lowmed.data.image.montage import montage_numbers
+from lowmed.data.image.montage import MONTAGE_FRAMES, SPACED_FRAMES, spaced_numbers
 from lowmed.data.ingest.dicom_studies import STACKED, Series, Slice, Study
 from lowmed.errors import RecipeError
 
@@ -114,6 +114,7 @@ def _pick(ordered: Sequence[Slice], frames: Frames) -> Sequence[Slice]:
             return ordered[:1]
         case "middle":
             return ordered[len(ordered) // 2 :][:1]
-        case "montage":
-            return [ordered[number] for number in montage_numbers(len(ordered))]
+        case "montage" | "spaced":
+            most = MONTAGE_FRAMES if frames == "montage" else SPACED_FRAMES
+            return [ordered[number] for number in spaced_numbers(len(ordered), most)]
     return ordered[: MAX_FRAMES + 1]  # one too many is an error of the row

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lowmed.answer import limits
+from lowmed.answer.report import require_words
 from lowmed.data.ingest import cells, golds, placeholders
 from lowmed.data.ingest.boxes import BoxUnit
 from lowmed.data.ingest.columns import SPLITS, Columns, row_strata
@@ -17,6 +18,7 @@ from lowmed.data.ingest.raw_sample import ImageRoot, ImageSource, RawSample, Row
 from lowmed.errors import RecipeError
 from lowmed.sample import PLACEHOLDER, Turns
 
+REPORT_QUESTION = "Write a radiology report of this image."
 INSTRUCTION_CUT = "an instruction how to answer was removed from the question"
 
 
@@ -65,7 +67,7 @@ class RowReader:
                 matches none of the options, or it is a letter without options.
         """
         cell = {field: row.get(column) for field, column in self.columns.by_field.items()}
-        label = cells.text(cell.get("kind"))
+        label = cells.text(cell.get("kind")) or self.columns.kind
         row_id = cells.plain(cell.get("id"))
         images = self.images.read(cell.get("image"), str(location), row_id) if "image" in cell else []
         history, question, images = self._place(row, cell, images)
@@ -110,7 +112,8 @@ class RowReader:
     ) -> tuple[Turns, str, list[ImageSource]]:
         """The earlier turns, the question with its line ends, and the images up to it, each at its place."""
         history = cells.turns(cell.get("history"))
-        users = (*(user for user, _ in history), cells.lines(cell.get("question")))
+        default = REPORT_QUESTION if self.columns.kind == "report" else ""
+        users = (*(user for user, _ in history), cells.lines(cell.get("question")) or default)
         number = len(history)
         if isinstance(row, Turn):
             users, number = row.users, len(row["history"])
@@ -148,6 +151,8 @@ def _read_texts(
     row: Mapping[str, Any], cell: Mapping[str, Any], columns: Columns, question: str, label: str
 ) -> RawSample:
     """Question, answers, options and explanation of a row; the kind is not determined yet."""
+    if label.casefold() == "report":
+        return _read_report(cell, question)
     dates = label.casefold() == "date"
     answers = golds.gold_texts(cell.get("answer"), dates=dates)
     letters = golds.gold_texts(cell.get("letter"), dates=dates)
@@ -188,6 +193,22 @@ def _read_texts(
         accepted=tuple(map(placeholders.without_marks, answers[1:])),
         explanation=cells.text(_explanation(cell.get("explanation"))) or thought,
         notes=(INSTRUCTION_CUT,) if instruction else (),
+    )
+
+
+def _read_report(cell: Mapping[str, Any], question: str) -> RawSample:
+    """A question for a report, which keeps its lines.
+
+    Raises:
+        ValueError: the report is empty, or has only marks of de-identification.
+    """
+    report = placeholders.without_marks(golds.split_tags(cells.lines(cell.get("answer")))[0])
+    require_words(report)
+    return RawSample(
+        question=one_line(question),
+        answer="\n".join(line.strip() for line in report.splitlines()).strip(),
+        kind="report",
+        explanation=cells.text(_explanation(cell.get("explanation"))),
     )
 
 

@@ -3,12 +3,13 @@
 from lowmed.data.sources.cord import CORD
 from lowmed.data.sources.funsd import FUNSD
 from lowmed.data.sources.hub_tables import PATH_VQA, SILVAR_MED
+from lowmed.data.sources.iu_xray import IU_XRAY
 from lowmed.data.sources.medcalc_bench import MEDCALC_BENCH
 from lowmed.data.sources.medical_o1 import MEDICAL_O1
 from lowmed.data.sources.medmnist import MEDMNIST
 from lowmed.data.sources.medxpertqa_mm import MEDXPERTQA_MM
 from lowmed.data.sources.omnimedvqa import OMNIMEDVQA
-from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES, PHANTOM_FORMS
+from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES, PHANTOM_FORMS, PHANTOM_REPORT
 from lowmed.data.sources.pmc_vqa import PMC_VQA
 from lowmed.data.sources.slake import SLAKE
 from lowmed.data.sources.slake_boxes import SLAKE_BOXES
@@ -30,6 +31,7 @@ KNOWN: dict[str, Source] = {
         VQA_MED_2019,
         MEDXPERTQA_MM,
         MEDMNIST,
+        IU_XRAY,
         MEDCALC_BENCH,
         MEDICAL_O1,
         CORD,
@@ -38,6 +40,7 @@ KNOWN: dict[str, Source] = {
         PHANTOM,
         PHANTOM_BOXES,
         PHANTOM_FORMS,
+        PHANTOM_REPORT,
     )
 }
 

@@ -11,7 +11,7 @@ from lowmed.data.ingest.detect import ImportOptions, RowStream
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, RawSample, RowLocation
 from lowmed.data.sources.source import Source
 from lowmed.errors import RecipeError
-from lowmed.nano import phantom
+from lowmed.nano import phantom, phantom_report
 from lowmed.sample import Sample
 
 Split = Literal["train", "test", "unseen"]
@@ -21,6 +21,7 @@ SEED = 0
 # source -> its samples. All have the same images; another source asks another question about each.
 TASKS: Mapping[str, Callable[[Split, int, int], Sequence[Sample]]] = {
     "phantom": phantom.samples,
+    "phantom-report": phantom_report.samples,
     "phantom-boxes": phantom.box_samples,
     "phantom-forms": phantom.form_samples,
 }
@@ -120,5 +121,17 @@ PHANTOM = Source(
     url="",
     files="nothing",
     open=partial(open_generated, "phantom"),
+    generated=True,
+)
+PHANTOM_REPORT = Source(
+    name="phantom-report",
+    about="the images of phantom, each with a report of one to three sentences",
+    size="1,760 reports, as many images",
+    kinds="report",
+    license="Apache-2.0, part of lowmed",
+    citation="lowmed",
+    url="",
+    files="nothing",
+    open=partial(open_generated, "phantom-report"),
     generated=True,
 )

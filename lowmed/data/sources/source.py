@@ -36,6 +36,7 @@ class Source:
         generated: whether the rows are generated, without any file.
         question_tokens: length of the longest questions, for plans before the data are prepared.
         reference_tokens: length of the longest explanations and answers, likewise.
+        images: most images of a question, likewise.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     generated: bool = False
     question_tokens: int = QUESTION_TOKENS
     reference_tokens: int = REFERENCE_TOKENS
+    images: int = 1
 
     def rows(self, path: str | None, options: ImportOptions, *, flag: str = "--path") -> RowStream:
         """Read the rows of a local copy or, if no path is given, of the copy on the hub.

@@ -24,15 +24,13 @@ from lowmed.evaluation.records.comparison import (
     SourceComparison,
     StratumDifference,
 )
+from lowmed.evaluation.records.controls import ControlAccuracy, ControlEffect, ControlReport
 from lowmed.evaluation.records.field_metrics import FieldEstimate, FieldMetrics, FieldScores
 from lowmed.evaluation.records.metrics import (
     Accuracy,
     Calibration,
     Cell,
     ConditionalShare,
-    ControlAccuracy,
-    ControlEffect,
-    ControlReport,
     JudgeCost,
     JudgedAccuracy,
     JudgeScores,
@@ -51,8 +49,15 @@ from lowmed.evaluation.records.probabilities import (
     ReliabilityBin,
     SplitProbabilities,
     StoredProbabilities,
+    ThresholdMetrics,
 )
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
+from lowmed.evaluation.records.report_metrics import (
+    ReportDifference,
+    ReportEstimate,
+    ReportMetrics,
+    ReportScores,
+)
 from lowmed.evaluation.records.stored import (
     EvalSettings,
     ScoredCompletion,
@@ -110,6 +115,10 @@ __all__ = [
     "ProbeStratum",
     "ReasoningCells",
     "ReliabilityBin",
+    "ReportDifference",
+    "ReportEstimate",
+    "ReportMetrics",
+    "ReportScores",
     "SampledAtK",
     "SamplingMetrics",
     "ScoreMetrics",
@@ -124,6 +133,7 @@ __all__ = [
     "StoredProbabilities",
     "StoredVerdict",
     "StratumDifference",
+    "ThresholdMetrics",
     "TierShare",
     "TimedJudgeUsage",
     "TrainingStage",

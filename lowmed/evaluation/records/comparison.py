@@ -10,6 +10,7 @@ from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.evaluation.records.metrics import Interval, OpenTiers, ReasoningCells
 from lowmed.evaluation.records.paired import PairedDifference
 from lowmed.evaluation.records.probabilities import AurocDifference
+from lowmed.evaluation.records.report_metrics import ReportDifference, ReportMetrics
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
 
@@ -59,8 +60,8 @@ class SourceComparison(Part):
 
     differences: tuple[str, ...]
     """Settings and questions that differ; empty unless --allow-different was set."""
-    all: PairedDifference
-    """All questions."""
+    all: PairedDifference | None
+    """All questions but reports; null if there are no others."""
     by_kind: dict[str, StratumDifference]
     """By question kind."""
     by_modality: dict[str, StratumDifference]
@@ -77,6 +78,10 @@ class SourceComparison(Part):
     """As test results and classes; null without yes/no questions and choice tasks."""
     auroc: AurocDifference | None = None
     """Of the yes/no questions; null without stored probabilities of both."""
+    reports: dict[str, ReportDifference] | None = None
+    """Of written reports, by figure; null without reports."""
+    reports_by_split: dict[str, dict[str, ReportDifference]] = Field(default_factory=dict)
+    """The same by split; empty with one split."""
     flipped: Flips
     """Examples."""
     judged: tuple[JudgedDifference, ...]
@@ -84,7 +89,7 @@ class SourceComparison(Part):
     judges_differ: str
     """Why stored judge scores are not compared, or empty."""
     p_holm: float
-    """`all.p_by_image`, corrected for the number of data sources (Holm 1979)."""
+    """p by image of `all`, corrected for the number of data sources (Holm 1979); of reports alone that of `f1`."""
 
 
 class Comparison(Record):
@@ -143,6 +148,8 @@ class ScoreMetrics(Part):
     """Overlap of boxes; null without questions about boxes."""
     open_tiers: OpenTiers | None = None
     """Open answers in tiers; null without open questions."""
+    reports: ReportMetrics | None = None
+    """Similarity of written reports; null without reports."""
 
 
 class ScoreSummary(ScoreMetrics, Record):

@@ -5,6 +5,7 @@ from pydantic import Field
 from lowmed.evaluation.records.box_metrics import BoxMetrics
 from lowmed.evaluation.records.classification import Classification
 from lowmed.evaluation.records.field_metrics import FieldMetrics
+from lowmed.evaluation.records.report_metrics import ReportMetrics
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part
 
@@ -107,10 +108,10 @@ class Metrics(Part):
     """Number of questions."""
     images: int
     """Number of images (or patients)."""
-    strict: Accuracy
-    """The answer is in exactly one tag and correct, as rewards require it."""
-    lenient: Accuracy
-    """The answer can be read without guessing and is correct."""
+    strict: Accuracy | None
+    """The answer is in exactly one tag and correct, as rewards require it; null if all are reports."""
+    lenient: Accuracy | None
+    """The answer can be read without guessing and is correct; likewise."""
     tagged: float
     """Share with exactly one answer tag."""
     unread: float
@@ -153,63 +154,8 @@ class Metrics(Part):
     """Open answers in tiers; absent without open questions."""
     classification: Classification | None = None
     """Answers as test results and classes; absent without yes/no questions and choice tasks."""
-
-
-class ControlAccuracy(Part):
-    """Accuracy on the same questions with the real and with the altered input."""
-
-    real: float
-    """Accuracy with the real input."""
-    accuracy: float
-    """Accuracy with the altered input."""
-    by_image: Interval
-    """Interval of `accuracy`, by image."""
-    effect: float
-    """`real` - `accuracy`; for the shuffled image this is visual reliance."""
-    effect_by_image: Interval
-    """Interval of `effect`, paired, by image."""
-    p_by_image: float
-    """Sign-flip test over images that the effect is 0."""
-
-
-class ControlEffect(Part):
-    """Effect of one control."""
-
-    questions: int
-    """Questions to which the control applies."""
-    strict: ControlAccuracy | None = None
-    """Strict grades; absent without questions."""
-    lenient: ControlAccuracy | None = None
-    """Lenient grades; absent without questions."""
-    changed: float | None = None
-    """Share of questions whose extracted answer changes."""
-    unread: float | None = None
-    """Share of unread completions with the altered input."""
-
-
-class ControlReport(Part):
-    """Effects of the controls on one system; a control that was not run is absent."""
-
-    blind: ControlEffect | None = None
-    """No image."""
-    grey: ControlEffect | None = None
-    """A gray image of the same size."""
-    shuffled: ControlEffect | None = None
-    """The image of another group."""
-    options: ControlEffect | None = None
-    """Options reordered."""
-    flipped: ControlEffect | None = None
-    """Image mirrored, left and right exchanged in the text."""
-    contrastive: ControlEffect | None = None
-    """The real input, decoded against a gray image. The accuracy of the model is that of ordinary decoding."""
-    verdict: str = ""
-    """Whether the answers depend on the image."""
-
-    def effects(self) -> dict[str, ControlEffect]:
-        """The controls that apply to at least one question, by name."""
-        names = ("blind", "grey", "shuffled", "options", "flipped", "contrastive")
-        effects: dict[str, ControlEffect | None] = {name: getattr(self, name) for name in names}
-        return {name: effect for name, effect in effects.items() if effect and effect.questions}
+    reports: ReportMetrics | None = None
+    """Similarity of written reports; absent without reports."""
 
 
 class SampledAtK(Part):

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from lowmed.evaluation.records.classification import Figure, FigureDifference
+from lowmed.evaluation.records.classification import Figure, FigureDifference, YesNoMetrics
 from lowmed.records import Part
 
 Interval = tuple[float, float]
@@ -55,6 +55,23 @@ class ProbabilityMetrics(Part):
     """The bins that hold questions."""
 
 
+class ThresholdMetrics(Part):
+    """Yes/no questions of one split, answered yes from a threshold of the probability of yes upward.
+
+    The threshold was chosen on the dev questions of the run, which are in no split: that with the highest sum of
+    sensitivity and specificity (Youden 1950).
+    """
+
+    threshold: float
+    """Smallest probability of yes that counts as yes."""
+    dev_questions: int
+    """Yes/no questions of dev with probabilities."""
+    dev_balanced_accuracy: float
+    """Balanced accuracy on them, which is biased upwards."""
+    metrics: YesNoMetrics
+    """The answers at this threshold; a question without probabilities counts as the wrong answer."""
+
+
 class SplitProbabilities(Part):
     """Probabilities of one system on one split."""
 
@@ -62,6 +79,8 @@ class SplitProbabilities(Part):
     """Yes/no questions; null without any."""
     choice: ProbabilityMetrics | None
     """Choice questions; null without any."""
+    at_threshold: ThresholdMetrics | None = None
+    """Yes/no questions by a threshold from dev; null without dev questions of both answers."""
 
 
 class AurocDifference(FigureDifference):

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from lowmed.evaluation.records.classification import ClassificationDifference
-from lowmed.evaluation.records.metrics import ControlReport, Interval, JudgeScores, Metrics, SamplingMetrics
+from lowmed.evaluation.records.controls import ControlReport
+from lowmed.evaluation.records.metrics import Interval, JudgeScores, Metrics, SamplingMetrics
 from lowmed.evaluation.records.probabilities import AurocDifference, SplitProbabilities
 from lowmed.evaluation.records.stored import SharedSettings, SplitSettings
 from lowmed.records import Part
@@ -16,7 +17,7 @@ class SplitReport(SplitSettings):
     """Results on one split."""
 
     no_image_floor: float | None
-    """Accuracy of the answer-prior baseline; null if the training answers are unknown."""
+    """Accuracy of the answer-prior baseline; null if the training answers are unknown, or all are reports."""
     results: dict[str, Metrics]
     """By system: base, tuned or endpoint."""
     classification: ClassificationDifference | None = None

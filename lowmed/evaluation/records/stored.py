@@ -14,7 +14,7 @@ class StoredCompletion(TypedDict, total=False):
     split: str
     """Split of the question."""
     kind: str
-    """choice, closed, open, number, ordered, text, json or boxes."""
+    """choice, closed, open, number, ordered, text, json, boxes or report."""
     question: str
     """The question as shown to the model."""
     options: list[str]
@@ -72,6 +72,8 @@ class ScoredCompletion(StoredCompletion, total=False):
     """Numbers of `shared`, `predicted` and `gold` fields, `f1` and `tree_similarity`; JSON questions only."""
     boxes: dict[str, float | None] | None
     """Numbers of `gold`, `predicted`, `right` and `outside` boxes and their mean `iou`; questions about boxes only."""
+    report: dict[str, float | None] | None
+    """`rouge_l`, `google_bleu`, `words`, `reference_words`; of findings `f1`, `precision`, `recall`; reports only."""
     contradiction: list[str]
     """How the answer contradicts the gold answer: laterality, polarity, ..."""
 

@@ -1,0 +1,54 @@
+"""Metrics of written reports."""
+
+from lowmed.evaluation.records.classification import FigureDifference
+from lowmed.records import Part
+
+
+class ReportEstimate(Part):
+    """A metric with its 95 % interval."""
+
+    value: float
+    """The metric, a mean over reports."""
+    by_image: tuple[float, float]
+    """Its 95 % interval, by image (or patient)."""
+
+
+class ReportScores(Part):
+    """Scores of one text a question against the reference reports."""
+
+    rouge_l: ReportEstimate
+    """ROUGE-L F1 of words."""
+    google_bleu: ReportEstimate
+    """Google BLEU of words."""
+    f1: ReportEstimate | None
+    """F1 of the statements about findings; null if no reference states any."""
+    precision: ReportEstimate | None
+    """Share of the statements that the reference makes too."""
+    recall: ReportEstimate | None
+    """Share of the reference's statements that are made."""
+    words: float
+    """Mean number of words."""
+
+
+class ReportMetrics(Part):
+    """Metrics of written reports, next to two texts that do not depend on the image. Exact match is not a metric."""
+
+    reports: int
+    """Number of report questions."""
+    reference_words: float
+    """Mean number of words of the reference reports."""
+    without_findings: int
+    """Reports left out of the figures of findings: their reference states none, or is not in English."""
+    written: ReportScores
+    """Of the completions; one without a report counts as an empty one."""
+    constant: ReportScores | None
+    """Baseline: the training report that is most similar to the others; null if the training reports are unknown."""
+    exchanged: ReportScores | None
+    """Baseline: the reference report of another patient; null if there is no other patient."""
+
+
+class ReportDifference(FigureDifference):
+    """The difference of one figure of two systems on the same reports, uncorrected."""
+
+    p_by_image: float
+    """Exact two-sided sign-flip test over images, on changes rounded to 0.01."""
