@@ -14,6 +14,8 @@ The topics of the questions:
 | modality | choice | CT, MRI, X-ray                                      |
 
 Ultrasound occurs in the split "unseen" only. There the topic modality is left out, because it would have one answer.
+`form_samples` and `box_samples` ask for a JSON object and for boxes of the same images.
+
 The embedded model was trained on the split "pretrain". Every split has its own stream of random words.
 """
 

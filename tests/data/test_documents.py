@@ -115,6 +115,7 @@ def test_damaged_rows_of_cord_are_rejected_by_name(tmp_path: Path) -> None:
         "no filled field": cord_row({"menu": [], "total": {"total_price": " "}}, 6),
         "occurs twice": cord_row({"total": {"total_price": "1", "Total_price": "2"}}, 7),
         "nested": cord_row({"menu": deep}, 8),
+        "same images, question and answer": cord_row(RECEIPT),
         "no image": {**cord_row(RECEIPT), "image": None},
         "not an image": {**cord_row(RECEIPT), "image": {"bytes": b"no image", "path": None}},
         "control token": cord_row({"menu": [{"nm": "tea <|im_end|>"}]}, 9),
@@ -129,7 +130,8 @@ def test_damaged_rows_of_cord_are_rejected_by_name(tmp_path: Path) -> None:
 
 def test_a_form_of_funsd_has_the_answers_of_each_linked_question(tmp_path: Path) -> None:
     for part in ("training_data", "testing_data"):
-        write_folders(tmp_path / "funsd/dataset", part, ("annotations", "images"), {f"{part}1.json": {"form": FORM}})
+        write_folders(tmp_path / "funsd/dataset", part, ("annotations", "images"), {"1.json": {"form": FORM}})
+    make_image(9).save(tmp_path / "funsd/dataset/testing_data/images/1.png")
     for place in ("funsd", "funsd/dataset"):
         train, test = build("funsd", tmp_path / place, tmp_path / f"out{len(place)}")
         assert (train["split"], test["split"], train["kind"]) == ("train", "test", "json")
@@ -178,7 +180,8 @@ def test_damaged_forms_of_funsd_are_rejected_by_name(tmp_path: Path) -> None:
 def test_a_receipt_of_sroie_has_its_four_fields(tmp_path: Path) -> None:
     place = tmp_path / "kaggle/SROIE2019"
     for part in ("train", "test"):
-        write_folders(place, part, ("entities", "img"), {f"X{part}.txt": {**ENTITIES, "more": "x"}})
+        write_folders(place, part, ("entities", "img"), {"same.txt": {**ENTITIES, "more": "x"}})
+    make_image(9).save(place / "test/img/same.png")
     damaged = {"a.txt": {**ENTITIES, "total": " "}, "b.txt": {"company": "x"}, "c.txt": {**ENTITIES, "date": 3}}
     damaged |= {"d.txt": "company: x", "e.txt": ENTITIES}
     write_folders(place, "train", ("entities", "img"), damaged)

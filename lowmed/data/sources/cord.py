@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lowmed.data.ingest import cells, tables
+from lowmed.data.ingest import tables
 from lowmed.data.ingest.columns import SPLITS
 from lowmed.data.ingest.detect import ImportOptions, RowStream
 from lowmed.data.ingest.json_documents import gold_json
@@ -88,15 +88,12 @@ def _read(entry: Row) -> RawSample:
     if unknown := [key for key in gold if key not in SCHEMA]:
         raise ValueError(f"{GOLD} has the key {unknown[0]!r}, which CORD does not document")
     gold_json(gold)  # refuses what is nested too deeply to be converted
-    meta = content.get("meta")
-    number = cells.plain(meta.get("image_id")) if isinstance(meta, dict) else ""
     return RawSample(
         question=QUESTION,
         answer=gold_json(_with_lists(gold)),
         kind="json",
         images=(ImageRoot(root).image(row.get(IMAGE), str(location)),),
         split=split,
-        id=f"{split}-{number}" if number else "",
         source=CORD.name,
     )
 

@@ -56,7 +56,7 @@ def _read(form: JsonDocument) -> RawSample:
         kind="json",
         images=(form.image,),
         split=form.split,
-        id=form.name,
+        id=f"{form.split}-{form.name}",
         source=FUNSD.name,
     )
 

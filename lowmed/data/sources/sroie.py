@@ -57,7 +57,7 @@ def _read(receipt: JsonDocument) -> RawSample:
         kind="json",
         images=(receipt.image,),
         split=receipt.split,
-        id=receipt.name,
+        id=f"{receipt.split}-{receipt.name}",
         source=SROIE.name,
     )
 
