@@ -197,11 +197,14 @@ def test_both_stages_of_ehr_medcalc_have_the_same_prompts_data_and_adapter() -> 
     assert then.prompts.training.opening == "<think>"
 
 
-def test_nano_keeps_the_task_of_the_data() -> None:
+def test_nano_keeps_the_task_of_the_data_and_takes_the_questions_of_the_prompts(tmp_path: Path) -> None:
     nano = load_recipe("vie", nano=True)
-    assert (nano.data.source, nano.data.task, nano.data.sample_keys) == ("phantom", "extraction", True)
-    assert "data.task" in nano.provenance
+    assert (nano.data.source, nano.data.task, nano.data.sample_keys) == ("phantom-forms", "questions", True)
+    assert "data.sample_keys" in nano.provenance
     assert "data.source" not in nano.provenance
+    file = tmp_path / "mine.yaml"
+    file.write_text(find_recipe("vie").read_text().replace("sample_keys: true}", "task: extraction}"))
+    assert load_recipe(str(file), nano=True).data.task == "extraction"
     assert load_recipe("medvlthinker", nano=True).data.difficulty is None
 
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from lowmed.answer import normalize
 from lowmed.data.dataset import DataSet
 from lowmed.errors import DataError
+from lowmed.prompt.json_question import json_question, key_head
 from lowmed.sample import Sample
 
-_HEAD = "Fill in one JSON object with these keys:"
 _ONLY = "Give these keys alone:"
 
 
@@ -68,11 +68,10 @@ def _merge(prefix: str, samples: Sequence[Sample]) -> Sample:
     first = samples[0]
     by_question = {sample.question: sample for sample in reversed(samples)}
     keyed = _by_key([by_question[question] for question in dict.fromkeys(sample.question for sample in samples)])
-    lines = [f"{_json(key)}: {_description(sample)}" for key, sample in keyed.items()]
     return replace(
         first,
         id=f"{prefix}:{'+'.join(first.images) or first.id}",
-        question="\n".join([_HEAD, *lines]),
+        question=json_question({key: _description(sample) for key, sample in keyed.items()}),
         answer=_json({key: _value(sample) for key, sample in keyed.items()}),
         kind="json",
         options=(),
@@ -112,7 +111,7 @@ def _value(sample: Sample) -> object:
 
 def _question_about(question: str, gold: Mapping[str, object], kept: set[str]) -> str:
     """The question without the lines of the other keys; if it has no such lines, the kept keys are added by name."""
-    described = {key: f"{_json(key)}: " for key in gold}
+    described = {key: key_head(key) for key in gold}
     lines = question.split("\n")
     if all(any(line.startswith(head) for line in lines) for head in described.values()):
         others = tuple(head for key, head in described.items() if key not in kept)

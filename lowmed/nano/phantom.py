@@ -14,11 +14,14 @@ The topics of the questions:
 | modality | choice | CT, MRI, X-ray                                      |
 
 Ultrasound occurs in the split "unseen" only. There the topic modality is left out, because it would have one answer.
+`form_samples` and `box_samples` ask for a JSON object and for boxes of the same images.
+
 The embedded model was trained on the split "pretrain". Every split has its own stream of random words.
 """
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,6 +30,7 @@ from PIL import Image
 from lowmed.boxes import Box, boxes_text
 from lowmed.errors import DataError
 from lowmed.nano import paint
+from lowmed.prompt.json_question import json_question
 from lowmed.sample import Kind, Sample
 
 Split = Literal["train", "test", "unseen", "pretrain"]
@@ -62,6 +66,12 @@ QUESTIONS = {
     "modality": ("What is the imaging modality?", "Which modality was used to take this image?"),
 }
 BOX_QUESTIONS = ("Where is a lesion?", "Where are the lesions in the image?", "Which part of the image shows a lesion?")
+FORM = {
+    "modality": "the imaging modality",
+    "count": "the number of lesions, as a word",
+    "size": "the size of the largest lesion, or none",
+    "where": "the parts of the image with a lesion, as a list",
+}  # key -> its description in the question
 APPEARANCE = {
     "CT": "A bright ring of bone surrounds grey soft tissue with a bright spine",
     "MRI": "Textured tissue with dark ventricles lies inside a thin bright rim",
@@ -117,6 +127,15 @@ def box_samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
         DataError: as `samples`.
     """
     return [_box_sample(f"phantom/{split}/{seed}/{index}", index) for index in range(count)]
+
+
+def form_samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
+    """The same images, each with the request to describe it by a JSON object with the keys of FORM.
+
+    Raises:
+        DataError: as `samples`.
+    """
+    return [_form_sample(f"phantom/{split}/{seed}/{index}") for index in range(count)]
 
 
 def _paint(draws: paint.Draws, scene: Scene) -> tuple[paint.Grey, list[tuple[int, int, int, int]]]:
@@ -193,6 +212,30 @@ def _box_sample(reference: str, index: int) -> Sample:
         modality=scene.modality,
         topic="location",
         image_size=(paint.SIDE_PIXELS, paint.SIDE_PIXELS),
+    )
+
+
+def _form_sample(reference: str) -> Sample:
+    scene = _scene(*_open(reference))
+    sizes = [size for _, size in scene.lesions]
+    answer = {
+        "modality": scene.modality,
+        "count": NUMBERS[len(sizes)],
+        "size": max(sizes, key=lambda size: RADII[size], default="none"),
+        "where": [quadrant for quadrant, _ in scene.lesions],
+    }
+    # The sentence about one lesion names its size, the one about several does not.
+    topic, word = ("size", sizes[0]) if len(sizes) == 1 else ("count", NUMBERS[len(sizes)])
+    return Sample(
+        id=reference,
+        question=json_question(FORM),
+        answer=json.dumps(answer, separators=(",", ":")),  # nano has few tokens for punctuation
+        kind="json",
+        group=reference,
+        source="phantom-forms",
+        images=(reference,),
+        explanation=_explanation(replace(scene, topic=topic), word),
+        modality=scene.modality,
     )
 
 

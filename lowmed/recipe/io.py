@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # building the schema takes longer than printing the list of 
 NANO_MODEL = {"name": "nano", "revision": None, "weights": "pretrained", "learning_rate_scale": 20.0}
 NANO_DATA = {"source": "phantom", "split_by": "auto"}
 # prompt family -> the generated data whose questions it is for, in place of phantom
-NANO_SOURCES = {"boxes": "phantom-boxes", "report": "phantom-report"}
+NANO_SOURCES = {"boxes": "phantom-boxes", "report": "phantom-report", "extract-json": "phantom-forms"}
 NANO_KEEPS = ("task", "sample_keys")  # keys of `data` that set the form of the questions, not their source
 # An override of a key replaces what the recipe file says in these other forms. Two overrides do not replace each other.
 ALTERNATIVES = {

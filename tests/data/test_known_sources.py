@@ -33,8 +33,8 @@ def png(seed: int) -> bytes:
 def test_every_known_source_is_documented() -> None:
     assert set(KNOWN) == {
         "vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019", "medxpertqa-mm",
-        "medmnist", "medcalc-bench", "medical-o1", "iu-xray", "slake-boxes", "phantom", "phantom-boxes",
-        "phantom-report",
+        "medmnist", "medcalc-bench", "medical-o1", "iu-xray", "slake-boxes", "cord", "funsd", "sroie", "phantom",
+        "phantom-boxes", "phantom-forms", "phantom-report",
     }  # fmt: skip
     for name, source in KNOWN.items():
         assert source.name == name
@@ -65,6 +65,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path, name: str) -> None:
         "vqa-rad",
         "medcalc-bench",
         "medical-o1",
+        "cord",
     ],
 )
 def test_the_hub_is_not_reached_offline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

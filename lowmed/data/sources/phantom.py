@@ -23,6 +23,7 @@ TASKS: Mapping[str, Callable[[Split, int, int], Sequence[Sample]]] = {
     "phantom": phantom.samples,
     "phantom-report": phantom_report.samples,
     "phantom-boxes": phantom.box_samples,
+    "phantom-forms": phantom.form_samples,
 }
 
 
@@ -96,6 +97,19 @@ PHANTOM_BOXES = Source(
     files="nothing",
     open=partial(open_generated, "phantom-boxes"),
     generated=True,
+)
+PHANTOM_FORMS = Source(
+    name="phantom-forms",
+    about="the images of phantom, each described by a JSON object",
+    size="1,760 questions, as many images",
+    kinds="json",
+    license="Apache-2.0, part of lowmed",
+    citation="lowmed",
+    url="",
+    files="nothing",
+    open=partial(open_generated, "phantom-forms"),
+    generated=True,
+    question_tokens=120,
 )
 PHANTOM = Source(
     name="phantom",
