@@ -11,7 +11,7 @@ from lowmed.errors import RunError
 from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
-from lowmed.evaluation.metrics import mean, metrics, right_or_wrong, scored
+from lowmed.evaluation.metrics import metrics, right_or_wrong, scored
 from lowmed.evaluation.probabilities import Stored, auroc_difference, by_question, split_probabilities
 from lowmed.evaluation.records import (
     ClassificationDifference,
@@ -215,17 +215,18 @@ def _probabilities(
 def no_image_floor(rows: Sequence[Row]) -> float | None:
     """Accuracy of the answer-prior baseline, which uses neither image nor model; None without training answers.
 
-    Reports do not count; None if there is nothing else.
+    Reports do not count; None if there is nothing else. For boxes it is the better of the mean training box and none.
     """
     answered = right_or_wrong(rows)
     if not answered or any(row.get("prior") is None for row in answered):
         return None
-    return mean([float(_prior_is_right(row)) for row in answered])
+    about_boxes = [row for row in answered if row["kind"] == "boxes"]
+    right = sum(row["prior"] == normalize(str(row["answer"])) for row in answered if row["kind"] != "boxes")
+    without = sum(not row["boxes"]["gold"] for row in about_boxes)
+    return float(right + max(without, sum(map(_mean_box_is_right, about_boxes)))) / len(answered)
 
 
-def _prior_is_right(row: Row) -> bool:
-    if row["kind"] != "boxes":
-        return bool(row["prior"] == normalize(str(row["answer"])))
+def _mean_box_is_right(row: Row) -> bool:
     return bool(score_row({**row, "completion": f"<answer>{row['prior']}</answer>"}, "prior")["outcome"] == "correct")
 
 

@@ -16,6 +16,7 @@ from lowmed.data.for_recipe import for_recipe
 from lowmed.data.run_identity import store_data
 from lowmed.evaluation.controls import flipped
 from lowmed.evaluation.metrics import metrics, prediction, scored
+from lowmed.evaluation.report import no_image_floor
 from lowmed.evaluation.score_summary import summarize
 from lowmed.nano import phantom
 from lowmed.report.box_table import box_rows
@@ -125,6 +126,13 @@ def test_the_prior_of_boxes_is_the_mean_training_box() -> None:
     assert result is not None
     assert result.baselines.mean_box is not None
     assert result.baselines.mean_box.value == pytest.approx(30 / 50)
+
+
+def test_the_floor_of_accuracy_is_the_better_constant_answer() -> None:
+    box = AnswerPrior([sample(1, LIVER)]).answer(sample(2, LIVER))
+    rows = scored([row(1, LIVER, RIGHT, prior=box), row(2, "[]", RIGHT, prior=box), row(3, "none", RIGHT, prior=box)])
+    assert no_image_floor(rows) == pytest.approx(2 / 3)
+    assert no_image_floor(rows[:1]) == 1.0
 
 
 def test_a_mirrored_image_has_mirrored_boxes_and_exchanged_sides() -> None:
