@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from data.made import Row, build, jsonl, lines, make_image, slake_with_images
+from PIL import Image
 
-from lowmed.boxes import parse_boxes
+from lowmed.boxes import Box, parse_boxes
 from lowmed.data import folder
 from lowmed.data.box_grid import with_box_grid
 from lowmed.data.dataset import DataSet
+from lowmed.data.image.draw_boxes import GOLD, PREDICTED, draw_boxes
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.data.ingest.detect import ImportOptions
 from lowmed.data.load import load
@@ -194,3 +196,16 @@ def test_boxes_are_drawn_where_samples_are_shown(tmp_path: Path) -> None:
     plain = data_page.show_page("boxes", without, tmp_path / "out").split("data:image/jpeg")
     assert first != plain[1]
     assert second.split('"')[0] == plain[2].split('"')[0]
+
+
+def test_labels_are_written_next_to_boxes_only_where_they_differ() -> None:
+    image = Image.new("RGB", (200, 200))
+    left, right = Box((10, 10, 60, 60), "liver"), Box((100, 150, 150, 195), "heart")
+    one = draw_boxes(image, image.size, [left], [left])
+    assert sum(one.crop((10, 61, 60, 75)).convert("L").histogram()[1:]) == 0
+    both = draw_boxes(image, (400, 400), [left.scaled(2, 2)], [right.scaled(2, 2)])
+    assert both.getpixel((10, 30)) == GOLD
+    assert both.getpixel((100, 170)) == PREDICTED
+    for area in ((10, 61, 60, 75), (100, 136, 150, 149)):  # below, and above at the lower edge
+        assert sum(both.crop(area).convert("L").histogram()[1:]) > 0
+    assert sum(image.convert("L").histogram()[1:]) == 0  # the image itself stays
