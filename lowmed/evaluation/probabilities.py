@@ -8,7 +8,7 @@ from typing import Any
 from lowmed.answer import normalize
 from lowmed.errors import RunError
 from lowmed.evaluation.auroc import aurocs, delong_p
-from lowmed.evaluation.classification import choice_case, yes_no_case, yes_no_metrics
+from lowmed.evaluation.classification import SHARE, choice_case, choice_tasks, yes_no_case, yes_no_metrics
 from lowmed.evaluation.combined_intervals import weighted_sum
 from lowmed.evaluation.records import (
     AurocDifference,
@@ -17,6 +17,7 @@ from lowmed.evaluation.records import (
     ReliabilityBin,
     SplitProbabilities,
     StoredProbabilities,
+    TaskProbabilities,
     ThresholdMetrics,
 )
 
@@ -63,6 +64,7 @@ def split_probabilities(rows: Sequence[Row], stored: Stored, dev: Sequence[Row] 
     return SplitProbabilities(
         yes_no=_metrics([row for row in rows if yes_no_case(row)], stored),
         choice=_metrics([row for row in rows if row["kind"] == "choice"], stored),
+        tasks=_tasks(rows, stored),
         at_threshold=_at_threshold(rows, stored, dev),
     )
 
@@ -89,6 +91,35 @@ def youden_threshold(scores: Sequence[float], positive: Sequence[bool]) -> tuple
     values = {threshold: balanced(threshold) for threshold in (0.5, *halfway)}
     best = max(values, key=lambda threshold: (values[threshold], -abs(threshold - 0.5)))
     return best, values[best]
+
+
+def _tasks(rows: Sequence[Row], stored: Stored) -> tuple[TaskProbabilities, ...]:
+    """Each class against all others, for the choice tasks whose gold answers are of two classes or more."""
+    results = []
+    for classes, places in choice_tasks(rows).items():
+        known = [one for at in places if (one := prediction(rows[at], stored))]
+        golds = {one.gold for one in known}
+        if len(golds) < 2:
+            continue
+        measured = {
+            name: aurocs(
+                [[one.probabilities[one.options.index(name)] for one in known]],
+                [one.gold == name for one in known],
+                [one.group for one in known],
+            )[0][0]
+            for name in classes
+            if name in golds
+        }
+        macro, interval = weighted_sum(list(measured.values()), [1 / len(measured)] * len(measured), SHARE)
+        results.append(
+            TaskProbabilities(
+                classes=classes,
+                questions=len(known),
+                auroc={name: Figure(value=one.value, by_image=one.interval) for name, one in measured.items()},
+                macro_auroc=Figure(value=macro, by_image=interval),
+            )
+        )
+    return tuple(results)
 
 
 def _at_threshold(rows: Sequence[Row], stored: Stored, dev: Sequence[Row]) -> ThresholdMetrics | None:

@@ -25,7 +25,7 @@ def show(shown: Console, report: EvalReport) -> None:
         if rows := page_rows(part, report.systems):
             table.add_row(f"[bold]{escape(split)}, probabilities[/bold]", *heads)
         for label, cells in rows:
-            table.add_row(f"  {label}", *cells)
+            table.add_row(f"  {escape(label)}", *cells)
     if table.row_count:
         shown.print()
         shown.print(table)
@@ -54,6 +54,22 @@ def page_rows(part: SplitReport, systems: list[str]) -> list[Row]:
         label = "Brier score, ECE"
         figures = [f"{one.brier:.3f}, {one.ece:.3f}" if one else "" for one in results]
         rows.append((label if kind == "yes_no" else f"{title}, n={first.questions}{without}: {label}", figures))
+    return [*rows, *_task_rows(part, systems)]
+
+
+def _task_rows(part: SplitReport, systems: list[str]) -> list[Row]:
+    """The AUROC of each class against all others, for choices among recurring options."""
+    results = [part.probabilities.get(system) for system in systems]
+    by_task = [{task.classes: task for task in result.tasks} if result else {} for result in results]
+    rows: list[Row] = []
+    for classes in dict.fromkeys(name for tasks in by_task for name in tasks):
+        tasks = [task.get(classes) for task in by_task]
+        first = next(filter(None, tasks))
+        label = f"{len(classes)} classes, n={first.questions}: macro AUROC, each against the others"
+        rows.append((label, [figure_text(task.macro_auroc) if task else "" for task in tasks]))
+        for name in first.auroc:
+            figures = [task.auroc.get(name) if task else None for task in tasks]
+            rows.append((f"  {name}", [figure_text(figure) if figure else "" for figure in figures]))
     return rows
 
 

@@ -135,6 +135,21 @@ def test_the_probability_of_a_choice_is_that_of_its_most_probable_option() -> No
     assert [(part.questions, part.probability, part.share) for part in result.choice.bins] == [(2, 0.5, 0.5)]
 
 
+def test_classes_are_ranked_each_against_the_others() -> None:
+    options = ["CT", "MRI", "X-ray"]
+    golds = ["CT", "MRI"] * 6
+    rows = [_row(at, gold, kind="choice", options=options) for at, gold in enumerate(golds)]
+    lines = [_line(row, *((0.5, 0.2, 0.3) if at != 3 else (0.6, 0.3, 0.1))) for at, row in enumerate(rows)]
+    [task] = split_probabilities(rows, by_question(lines)).tasks
+    assert (task.classes, task.questions, set(task.auroc)) == (tuple(options), 12, {"CT", "MRI"})
+    assert task.auroc["CT"].value == pytest.approx((5 / 6) * 0.5)  # one MRI is above all, ties count half
+    assert task.auroc["MRI"].value == pytest.approx((1 / 6) + (5 / 6) * 0.5)
+    assert task.macro_auroc.value == pytest.approx(0.5)
+    assert task.macro_auroc.by_image[0] < 0.5 < task.macro_auroc.by_image[1]
+    assert split_probabilities(rows[:9], by_question(lines)).tasks == ()
+    assert split_probabilities(rows, by_question([])).tasks == ()
+
+
 def test_a_threshold_is_chosen_on_dev_and_used_elsewhere() -> None:
     golds = ["yes", "yes", "yes", "no", "no", "no"]
     dev = [{**_row(at, gold), "split": "dev"} for at, gold in enumerate(golds)]

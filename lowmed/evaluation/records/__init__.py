@@ -49,6 +49,7 @@ from lowmed.evaluation.records.probabilities import (
     ReliabilityBin,
     SplitProbabilities,
     StoredProbabilities,
+    TaskProbabilities,
     ThresholdMetrics,
 )
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
@@ -133,6 +134,7 @@ __all__ = [
     "StoredProbabilities",
     "StoredVerdict",
     "StratumDifference",
+    "TaskProbabilities",
     "ThresholdMetrics",
     "TierShare",
     "TimedJudgeUsage",

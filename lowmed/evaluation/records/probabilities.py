@@ -72,6 +72,19 @@ class ThresholdMetrics(Part):
     """The answers at this threshold; a question without probabilities counts as the wrong answer."""
 
 
+class TaskProbabilities(Part):
+    """Choice questions with the same options: each class against all others."""
+
+    classes: tuple[str, ...]
+    """The options, sorted."""
+    questions: int
+    """Questions with probabilities."""
+    auroc: dict[str, Figure]
+    """Class -> area under the ROC curve of its probability; without classes that have no or all gold answers."""
+    macro_auroc: Figure
+    """Mean over these classes."""
+
+
 class SplitProbabilities(Part):
     """Probabilities of one system on one split."""
 
@@ -79,6 +92,8 @@ class SplitProbabilities(Part):
     """Yes/no questions; null without any."""
     choice: ProbabilityMetrics | None
     """Choice questions; null without any."""
+    tasks: tuple[TaskProbabilities, ...] = ()
+    """Choices among recurring options, the task with the most questions first."""
     at_threshold: ThresholdMetrics | None = None
     """Yes/no questions by a threshold from dev; null without dev questions of both answers."""
 
