@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lowmed.errors import RunError
+from lowmed.evaluation.box_difference import iou_difference
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.compare_inputs import ComparedRun
 from lowmed.evaluation.judge_scores import OPEN
@@ -92,6 +93,7 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
         by_split=_by(before, after, field, lambda row: str(row["split"])),
         by_strata={column: _by(before, after, field, key) for column, key in strata_keys(before).items()},
         classification=classification_difference(before, after, field),
+        box_iou=iou_difference(before, after),
         reports=reports,
         reports_by_split=reports_by_split,
         auroc=auroc_difference((before, first.probabilities), (after, second.probabilities)),

@@ -6,7 +6,7 @@ from typing import Any
 from lowmed.evaluation.intervals import difference_interval, mean_interval
 from lowmed.evaluation.metrics import correct_flags, groups_of, mean, right_or_wrong
 from lowmed.evaluation.paired_tests import LEVEL, sign_flip
-from lowmed.evaluation.records import ControlAccuracy, ControlEffect, ReportDifference
+from lowmed.evaluation.records import ControlAccuracy, ControlEffect, ScoreDifference
 from lowmed.evaluation.report_difference import main_difference, report_difference
 
 Row = Mapping[str, Any]
@@ -66,7 +66,7 @@ def verdict(shuffled: ControlEffect | None) -> str:
     return f"NO EVIDENCE THAT THE IMAGE IS USED: {drop}"
 
 
-def _report_verdict(differences: Mapping[str, ReportDifference]) -> str:
+def _report_verdict(differences: Mapping[str, ScoreDifference]) -> str:
     if not differences:
         return ""
     name, change = main_difference(differences)

@@ -3,17 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowmed.evaluation.combined_intervals import measured_share, weighted_sum
-from lowmed.evaluation.metrics import mean
-from lowmed.evaluation.paired_tests import sign_flip
-from lowmed.evaluation.records import ReportDifference
+from lowmed.evaluation.records import ScoreDifference
+from lowmed.evaluation.score_difference import score_difference
 
 Row = Mapping[str, Any]
 FIGURES = ("rouge_l", "google_bleu", "f1", "precision", "recall")
-UNITS = 100  # of the test: changes are rounded to a hundredth, so that the exact distribution is short
 
 
-def report_difference(before: Sequence[Row], after: Sequence[Row]) -> dict[str, ReportDifference] | None:
+def report_difference(before: Sequence[Row], after: Sequence[Row]) -> dict[str, ScoreDifference] | None:
     """Second minus first of each figure, on the same reports; None without reports.
 
     Args:
@@ -28,11 +25,11 @@ def report_difference(before: Sequence[Row], after: Sequence[Row]) -> dict[str, 
             if one.get("report") and other.get("report") and one["report"][name] is not None
         ]
         if pairs:
-            result[name] = _difference(pairs)
+            result[name] = score_difference(pairs)
     return result or None
 
 
-def report_difference_by_split(before: Sequence[Row], after: Sequence[Row]) -> dict[str, dict[str, ReportDifference]]:
+def report_difference_by_split(before: Sequence[Row], after: Sequence[Row]) -> dict[str, dict[str, ScoreDifference]]:
     """The differences within each split, if there are several splits with reports.
 
     Args:
@@ -47,7 +44,7 @@ def report_difference_by_split(before: Sequence[Row], after: Sequence[Row]) -> d
     return result if len(result) > 1 else {}
 
 
-def main_difference(differences: Mapping[str, ReportDifference]) -> tuple[str, ReportDifference]:
+def main_difference(differences: Mapping[str, ScoreDifference]) -> tuple[str, ScoreDifference]:
     """The figure that decides and its difference: F1 of findings, or ROUGE-L if no reference states findings.
 
     Args:
@@ -55,20 +52,3 @@ def main_difference(differences: Mapping[str, ReportDifference]) -> tuple[str, R
     """
     name = "f1" if "f1" in differences else "rouge_l"
     return name, differences[name]
-
-
-def _difference(pairs: Sequence[tuple[float, float, str]]) -> ReportDifference:
-    first, second, groups = (list(part) for part in zip(*pairs, strict=True))
-    of_first, of_second = measured_share(first, groups), measured_share(second, groups)
-    measured = [part for part in (of_second, of_first) if part is not None]
-    _, interval = weighted_sum(measured, (1.0, -1.0), (-1.0, 1.0))
-    changes = [round(UNITS * (after - before)) for before, after in zip(first, second, strict=True)]
-    return ReportDifference(
-        questions=len(pairs),
-        images=len(set(groups)),
-        first=mean(first),
-        second=mean(second),
-        difference=mean(second) - mean(first),
-        by_image=interval,
-        p_by_image=sign_flip(changes, groups),
-    )

@@ -11,7 +11,7 @@ from lowmed.evaluation.records import (
     Comparison,
     FigureDifference,
     PairedDifference,
-    ReportDifference,
+    ScoreDifference,
     SourceComparison,
     StratumDifference,
 )
@@ -49,6 +49,8 @@ def show(comparison: Comparison) -> None:
                 table.add_row(label, *_cells(cell))
         for label, figure in _figures(part):
             table.add_row(f"  {escape(label)}", *_figure_cells(figure))
+        if part.box_iou:
+            table.add_row("  boxes, mean IoU", *_figure_cells(part.box_iou))
         for label, change in difference_of_reports(part.reports):
             table.add_row(f"  {escape(label)}", *_figure_cells(change))
         for split, changes in part.reports_by_split.items():
@@ -88,7 +90,7 @@ def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[s
         return ("", "", "", "", NOT_DEFINED)
     values = (f"{figure.first:.3f}", f"{figure.second:.3f}", difference_text(figure))
     p = figure.p_delong if isinstance(figure, AurocDifference) else None
-    p = figure.p_by_image if isinstance(figure, ReportDifference) else p
+    p = figure.p_by_image if isinstance(figure, ScoreDifference) else p
     return (str(figure.questions), str(figure.images), *values, "-", "-" if p is None else _p(p), "-", "-")
 
 
@@ -127,7 +129,7 @@ def verdict(result: PairedDifference, p: float, correction: str = "Holm") -> str
     return f"no significant difference: {figures}{_advice(result)}"
 
 
-def report_verdict(differences: Mapping[str, ReportDifference], p: float | None = None) -> str:
+def report_verdict(differences: Mapping[str, ScoreDifference], p: float | None = None) -> str:
     """The result of the comparison of reports in one sentence, by the figure that decides.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluation.records import ControlEffect, ReportDifference, ReportEstimate, ReportMetrics, ReportScores
+from lowmed.evaluation.records import ControlEffect, ReportEstimate, ReportMetrics, ReportScores, ScoreDifference
 from lowmed.evaluation.report_difference import main_difference
 
 NOT_APPLICABLE = "does not apply to reports"
@@ -62,7 +62,7 @@ def control_cell(effect: ControlEffect | None) -> str:
     return f"{change.second:.3f} -> {change.first:.3f} {LABELS[name]}"
 
 
-def difference_rows(differences: Mapping[str, ReportDifference] | None) -> list[tuple[str, ReportDifference]]:
+def difference_rows(differences: Mapping[str, ScoreDifference] | None) -> list[tuple[str, ScoreDifference]]:
     """Label and difference of each figure; empty without reports."""
     return [(f"reports, {LABELS[name]}", one) for name, one in (differences or {}).items()]
 

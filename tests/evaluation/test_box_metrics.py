@@ -14,6 +14,7 @@ from lowmed.cli import app
 from lowmed.data.answer_prior import AnswerPrior, answer_prior_accuracy
 from lowmed.data.for_recipe import for_recipe
 from lowmed.data.run_identity import store_data
+from lowmed.evaluation.box_difference import iou_difference
 from lowmed.evaluation.controls import flipped
 from lowmed.evaluation.metrics import metrics, prediction, scored
 from lowmed.evaluation.report import no_image_floor
@@ -179,3 +180,14 @@ def test_an_evaluation_of_boxes_is_stored_and_scored_again(tmp_path: Path) -> No
     assert again == first
     page = write_report(run.folder).page.read_text(encoding="utf-8")
     assert "boxes: mean IoU" in page
+
+
+def test_two_systems_are_compared_by_their_mean_iou() -> None:
+    better = scored([row(number, LIVER, RIGHT) for number in range(8)] + [row(9, "[]", RIGHT)])
+    worse = scored([row(number, LIVER, "<answer>none</answer>") for number in range(8)] + [row(9, "[]", RIGHT)])
+    change = iou_difference(worse, better)
+    assert change is not None
+    assert (change.questions, change.first, change.second, change.difference) == (8, 0.0, 1.0, 1.0)
+    assert change.by_image[0] > 0.2
+    assert change.p_by_image == pytest.approx(2 / 2**8)
+    assert iou_difference(better[8:], worse[8:]) is None

@@ -54,10 +54,10 @@ from lowmed.evaluation.records.probabilities import (
 )
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.report_metrics import (
-    ReportDifference,
     ReportEstimate,
     ReportMetrics,
     ReportScores,
+    ScoreDifference,
 )
 from lowmed.evaluation.records.stored import (
     EvalSettings,
@@ -116,12 +116,12 @@ __all__ = [
     "ProbeStratum",
     "ReasoningCells",
     "ReliabilityBin",
-    "ReportDifference",
     "ReportEstimate",
     "ReportMetrics",
     "ReportScores",
     "SampledAtK",
     "SamplingMetrics",
+    "ScoreDifference",
     "ScoreMetrics",
     "ScoreSummary",
     "ScoredCompletion",

@@ -10,7 +10,7 @@ from lowmed.evaluation.records.field_metrics import FieldMetrics
 from lowmed.evaluation.records.metrics import Interval, OpenTiers, ReasoningCells
 from lowmed.evaluation.records.paired import PairedDifference
 from lowmed.evaluation.records.probabilities import AurocDifference
-from lowmed.evaluation.records.report_metrics import ReportDifference, ReportMetrics
+from lowmed.evaluation.records.report_metrics import ReportMetrics, ScoreDifference
 from lowmed.judge.records import JudgeIdentity
 from lowmed.records import Part, Record
 
@@ -78,9 +78,11 @@ class SourceComparison(Part):
     """As test results and classes; null without yes/no questions and choice tasks."""
     auroc: AurocDifference | None = None
     """Of the yes/no questions; null without stored probabilities of both."""
-    reports: dict[str, ReportDifference] | None = None
+    box_iou: ScoreDifference | None = None
+    """Mean IoU of the questions with gold boxes; null without any."""
+    reports: dict[str, ScoreDifference] | None = None
     """Of written reports, by figure; null without reports."""
-    reports_by_split: dict[str, dict[str, ReportDifference]] = Field(default_factory=dict)
+    reports_by_split: dict[str, dict[str, ScoreDifference]] = Field(default_factory=dict)
     """The same by split; empty with one split."""
     flipped: Flips
     """Examples."""

@@ -1,6 +1,6 @@
 """Effects of the controls."""
 
-from lowmed.evaluation.records.report_metrics import ReportDifference
+from lowmed.evaluation.records.report_metrics import ScoreDifference
 from lowmed.records import Part
 
 Interval = tuple[float, float]
@@ -32,7 +32,7 @@ class ControlEffect(Part):
     """Strict grades; absent without questions, and null if all are reports."""
     lenient: ControlAccuracy | None = None
     """Lenient grades; likewise."""
-    reports: dict[str, ReportDifference] | None = None
+    reports: dict[str, ScoreDifference] | None = None
     """Real (`second`) minus altered input (`first`), by figure; absent without reports."""
     changed: float | None = None
     """Share of questions whose extracted answer changes."""

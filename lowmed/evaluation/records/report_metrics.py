@@ -47,8 +47,8 @@ class ReportMetrics(Part):
     """Baseline: the reference report of another patient; null if there is no other patient."""
 
 
-class ReportDifference(FigureDifference):
-    """The difference of one figure of two systems on the same reports, uncorrected."""
+class ScoreDifference(FigureDifference):
+    """The difference of a score from 0 to 1 of two systems on the same questions, uncorrected."""
 
     p_by_image: float
     """Exact two-sided sign-flip test over images, on changes rounded to 0.01."""
