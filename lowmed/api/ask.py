@@ -34,6 +34,7 @@ def ask(
     """
     from lowmed import prompt as prompts
     from lowmed.data.image.policy import PixelPolicy
+    from lowmed.data.ingest.image_store import png
     from lowmed.evaluation.target import open_target
     from lowmed.files import disk_errors
     from lowmed.ship.ask import ask_model, open_images, question_sample, with_boxes
@@ -50,7 +51,7 @@ def ask(
     result = ask_model(answerer, fspath(target), sample, family, open_image, samples)
     if out:
         with disk_errors(out):
-            with_boxes(result, sample, open_image).save(out)
+            out.write_bytes(png(with_boxes(result, sample, open_image)))  # pixels only
     return result
 
 

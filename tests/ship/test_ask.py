@@ -92,6 +92,18 @@ def test_boxes_are_read_in_pixels_of_the_image_and_drawn(image: str) -> None:
     assert ask.question_sample(QUESTION, [image], family, qwen25, open_image).box_grid == (84, 84)
 
 
+def test_a_drawn_image_has_pixels_only(tmp_path: Path) -> None:
+    about = Image.Exif()
+    about[0x010E] = "DOE^JANE"
+    photo = tmp_path / "photo.jpg"
+    phantom.open_image("phantom/test/0/0").save(photo, exif=about, icc_profile=b"DOE^JANE", comment=b"DOE^JANE")
+    api_ask("nano", [photo], QUESTION, prompt="boxes", draw=tmp_path / "boxes.png")
+    with Image.open(tmp_path / "boxes.png") as drawn:
+        assert drawn.info == {}
+        assert not drawn.getexif()
+    assert b"DOE" not in (tmp_path / "boxes.png").read_bytes()
+
+
 def test_there_is_nothing_to_draw_without_boxes(image: str, tmp_path: Path) -> None:
     for out, family in ((tmp_path / "a.png", None), (tmp_path / "a.jpg", "boxes")):
         with pytest.raises(RecipeError, match=r"PNG|no boxes"):
