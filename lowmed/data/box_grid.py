@@ -29,28 +29,30 @@ def with_box_grid(dataset: DataSet, model: ModelSpec) -> DataSet:
             dataset.source,
             "prepare them again with one --max-image-tokens",
         )
-    earlier = PixelPolicy(stored) if stored else None
+    earlier, policy = PixelPolicy(stored) if stored else None, pixel_policy(model)
 
     def with_grid(sample: Sample) -> Sample:
         if sample.kind != "boxes":
             return sample
-        return replace(sample, box_grid=box_grid(model, sample.image_size, earlier))
+        return replace(sample, box_grid=_read_size(sample.image_size, policy, earlier))
 
     splits = {name: tuple(map(with_grid, samples)) for name, samples in dataset.splits.items()}
     return replace(dataset, splits=splits)
 
 
-def box_grid(model: ModelSpec, size: Size, stored: PixelPolicy | None = None) -> Size:
+def box_grid(model: ModelSpec, size: Size) -> Size:
     """Units across and down in which a model writes boxes in an image of this size.
 
     Args:
         model: the model.
-        size: width and height of the original image in pixels.
-        stored: the pixel policy that the image was stored with, if it was resized before.
+        size: width and height of the image in pixels, before it is resized.
     """
-    if not _writes_pixels(model):
-        return THOUSANDTHS
-    return target_size(*(target_size(*size, stored) if stored else size), pixel_policy(model))
+    return _read_size(size, pixel_policy(model)) if _writes_pixels(model) else THOUSANDTHS
+
+
+def _read_size(size: Size, policy: PixelPolicy, stored: PixelPolicy | None = None) -> Size:
+    """The size in which the model reads an image, which may have been resized by another policy before."""
+    return target_size(*(target_size(*size, stored) if stored else size), policy)
 
 
 def _writes_pixels(model: ModelSpec) -> bool:
