@@ -1,6 +1,7 @@
 """`lowmed data audit` and `lowmed data show`: problems of a data set, and its samples."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lowmed.prompt import Family
 
 FAMILIES = "reasoning,diverse,direct"
+FAMILIES_OF_KIND = {"boxes": "boxes", "report": "report", "json": "extract-json"}
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder of `lowmed data prepare`, or with samples.jsonl.")
 ]
@@ -102,7 +104,10 @@ def show(
     seed: Annotated[int, typer.Option("--seed", help="Selects the questions.")] = 0,
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
     prompts: Annotated[
-        str | None, typer.Option("--prompts", help=f"Prompt families; default: the recipe's, else {FAMILIES}.")
+        str | None,
+        typer.Option(
+            "--prompts", help=f"Prompt families; default: the recipe's, else {FAMILIES} or those for the kind."
+        ),
     ] = None,
     recipe: options.Recipe = None,
     max_image_tokens: Budget = None,
@@ -125,7 +130,7 @@ def show(
     require_own(page, " samples</title>")
     data = data_folder.load(str(folder), images=False)
     policy = PixelPolicy(max_image_tokens or image_budget(recipe))
-    families = prompt_families(prompts, recipe)
+    families = prompt_families(prompts, recipe, sorted({sample.kind for sample in data.samples}))
     shown = rows(data, policy, families, questions=questions, seed=seed, split=split)
     write_text(page, show_page(f"{len(shown)} samples", shown, root))
     if as_json:
@@ -136,8 +141,8 @@ def show(
     print(f"page  {page}")
 
 
-def prompt_families(names: str | None, recipe: str | None) -> "list[Family]":
-    """The named prompt families, else those of the recipe.
+def prompt_families(names: str | None, recipe: str | None, kinds: Iterable[str]) -> "list[Family]":
+    """The named prompt families, else those of the recipe, else the usual ones for these kinds of questions.
 
     Raises:
         RecipeError: there is no such prompt family.
@@ -148,7 +153,8 @@ def prompt_families(names: str | None, recipe: str | None) -> "list[Family]":
     if names is None and recipe:
         prompts = load_recipe(recipe, []).prompts
         return list(dict.fromkeys([prompts.training, prompts.asking]))
-    return [prompt.family(name.strip()) for name in (names or FAMILIES).split(",")]
+    usual = ",".join(dict.fromkeys(FAMILIES_OF_KIND.get(kind, FAMILIES) for kind in kinds))
+    return [prompt.family(name.strip()) for name in (names or usual).split(",")]
 
 
 def image_budget(recipe: str | None) -> int:

@@ -10,6 +10,7 @@ from data.made import Row, build, jsonl, lines, make_image, slake_with_images
 from PIL import Image
 
 from lowmed.boxes import Box, parse_boxes
+from lowmed.cli.data_audit import prompt_families
 from lowmed.data import folder
 from lowmed.data.box_grid import with_box_grid
 from lowmed.data.dataset import DataSet
@@ -196,6 +197,13 @@ def test_boxes_are_drawn_where_samples_are_shown(tmp_path: Path) -> None:
     plain = data_page.show_page("boxes", without, tmp_path / "out").split("data:image/jpeg")
     assert first != plain[1]
     assert second.split('"')[0] == plain[2].split('"')[0]
+
+
+def test_the_prompts_of_a_kind_are_shown_by_default() -> None:
+    names = [family.name for family in prompt_families(None, None, ["boxes", "closed", "open"])]
+    assert names == ["boxes", "reasoning", "diverse", "direct"]
+    assert [family.name for family in prompt_families("direct", None, ["boxes"])] == ["direct"]
+    assert {family.name for family in prompt_families(None, "rarl", ["boxes"])} == {"diverse", "reasoning"}
 
 
 def test_labels_are_written_next_to_boxes_only_where_they_differ() -> None:
