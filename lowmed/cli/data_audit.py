@@ -105,9 +105,7 @@ def show(
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
     prompts: Annotated[
         str | None,
-        typer.Option(
-            "--prompts", help=f"Prompt families; default: the recipe's, else {FAMILIES} or those for the kind."
-        ),
+        typer.Option("--prompts", help="Prompt families; default: the recipe's, else usual ones for the kinds."),
     ] = None,
     recipe: options.Recipe = None,
     max_image_tokens: Budget = None,
