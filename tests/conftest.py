@@ -18,6 +18,8 @@ hypothesis.settings.register_profile("without_times", deadline=None)  # a busy m
 hypothesis.settings.load_profile("without_times")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell; every command would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup; a command inherits what is ignored, not a handler
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -160,9 +160,9 @@ def calls(file: Path) -> Iterator[ast.Call]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner = ast.unparse(node.func.value)
-        # An adapter and the settings of `generate` contain no code; `architecture.from_config` is lowmed's own.
+        # An adapter and the settings of `generate` contain no code; `architectures.from_config` is lowmed's own.
         if node.func.attr in ("from_pretrained", "from_config") and owner not in (
-            "PeftModel", "GenerationConfig", "architecture",
+            "PeftModel", "GenerationConfig", "architectures",
         ):  # fmt: skip
             yield node
 

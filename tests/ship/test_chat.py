@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from lowmed.errors import SetupError
 from lowmed.evaluation.target import open_target
@@ -60,12 +61,20 @@ def image(tmp_path: Path) -> Any:
 
 @pytest.mark.slow
 def test_a_question_about_an_image_is_answered_with_reasoning_and_votes(client: Any, image: Any) -> None:
-    answer, reasoning, votes = client.predict(
+    answer, reasoning, votes, boxes = client.predict(
         [image], "Which side is the bright disc on?", "reasoning", 4, api_name="/ask"
     )
+    assert boxes["value"] is None
     assert answer
     assert reasoning
     assert sum(vote["confidence"] for vote in votes["confidences"]) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_an_answer_to_the_prompts_for_boxes_is_shown_on_the_image(client: Any, image: Any) -> None:
+    *_, boxes = client.predict([image], "Where is the lesion?", "boxes", 0, api_name="/ask")
+    with Image.open(boxes["value"]) as drawn:
+        assert drawn.size == (84, 84)
 
 
 @pytest.mark.slow
