@@ -223,7 +223,7 @@ def test_peak_memory_stays_within_the_estimate(tmp_path: Path) -> None:
     arguments = [str(base), str(tmp_path / "adapter"), str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     peak, estimate = map(float, done.stdout.split())
-    assert peak <= estimate + 0.05  # GiB: the libraries' own memory differs between machines
+    assert peak <= estimate
     assert estimate < 1.3  # GiB; float32 copies of all weights and deltas would need 1 GiB more
 
 
