@@ -93,13 +93,6 @@ def on_grid(boxes: Sequence[Box], size: Size, grid: Size) -> tuple[Box, ...]:
     return tuple(Box(_rounded(box.corners, grid), box.label) for box in scaled)
 
 
-def clipped(box: Box, size: Size) -> Box | None:
-    """The part of a box inside the image; None if there is none."""
-    left, top, right, bottom = box.corners
-    inside = (max(0.0, left), max(0.0, top), min(float(size[0]), right), min(float(size[1]), bottom))
-    return Box(inside, box.label) if inside[0] < inside[2] and inside[1] < inside[3] else None
-
-
 def gold_mistake(text: str, size: Size) -> str:
     """What is wrong with a gold answer for an image of this size in pixels; "" if nothing is."""
     if min(size) < 1:

@@ -38,12 +38,10 @@ class Boxes:
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        read = _read(sample, completion)
+        read = _read(sample, completion, self.none)
         if isinstance(read, Score):
             return read
         gold, predicted, text = read
-        if not gold or not predicted:
-            return _none(gold, predicted, self.none, text)
         width, height = sample.box_grid
         covered = [box.area / (width * height) for box in gold]
         credit = matched(gold, predicted, lambda row, overlap: self._credit(overlap, covered[row]))
@@ -53,7 +51,7 @@ class Boxes:
 
     def most(self, sample: Sample) -> float:
         """The score of the right answer."""
-        return 1.0 if sample.kind != "boxes" or parse_boxes(sample.answer)[0] else self.none
+        return _most(sample, self.none)
 
     def _credit(self, overlap: float, covered: float) -> float:
         """Piecewise linear in the overlap; `covered` is the share of the image that the gold box takes."""
@@ -84,16 +82,14 @@ class BoxIou:
 
     def most(self, sample: Sample) -> float:
         """The score of the right answer."""
-        return 1.0 if sample.kind != "boxes" or parse_boxes(sample.answer)[0] else self.none
+        return _most(sample, self.none)
 
     def __call__(self, sample: Sample, completion: str) -> Score:
         """Score one completion."""
-        read = _read(sample, completion)
+        read = _read(sample, completion, self.none)
         if isinstance(read, Score):
             return read
         gold, predicted, text = read
-        if not gold or not predicted:
-            return _none(gold, predicted, self.none, text)
         value = sum(matched(gold, predicted)) / max(len(gold), len(predicted))
         return Score(value, f"mean overlap with {_count(gold)}, {len(predicted)} in the answer", text)
 
@@ -103,29 +99,32 @@ def _require_share(none: float) -> None:
         raise ValueError("none is from 0 to 1")
 
 
-def _read(sample: Sample, completion: str) -> tuple[tuple[Box, ...], tuple[Box, ...], str] | Score:
-    """Gold boxes and predicted boxes in units of the grid, and the answer's text; a score if nothing can be compared.
+def _most(sample: Sample, none: float) -> float:
+    return 1.0 if sample.kind != "boxes" or parse_boxes(sample.answer)[0] else none
+
+
+def _read(sample: Sample, completion: str, none: float) -> tuple[tuple[Box, ...], tuple[Box, ...], str] | Score:
+    """Gold and predicted boxes, at least one each, in units of the grid, and the answer's text; else the score.
 
     The overlap does not depend on the units.
     """
     if sample.kind != "boxes":
         return Score(None, "the question is not about boxes")
     extracted = answer.extract(completion)
-    if not extracted.strict or extracted.text is None:
+    text = extracted.text
+    if not extracted.strict or text is None:
         return Score(0.0, f"no single answer tag ({extracted.problem or extracted.source})")
-    predicted, problem = parse_boxes(extracted.text)
+    predicted, problem = parse_boxes(text)
     if predicted is None:
-        return Score(0.0, f"unread ({problem})", extracted.text)
+        return Score(0.0, f"unread ({problem})", text)
     gold = parse_boxes(sample.written_answer)[0] or ()
-    if gold and len(predicted) > 2 * len(gold) + 2:
-        return Score(0.0, f"{len(predicted)} boxes for {_count(gold)}", extracted.text)
-    return gold, predicted, extracted.text
-
-
-def _none(gold: Sequence[Box], predicted: Sequence[Box], none: float, text: str) -> Score:
-    if not gold and not predicted:
-        return Score(none, "rightly none", text)
-    return Score(0.0, "boxes where there are none" if predicted else "none where there are boxes", text)
+    if not gold:
+        return Score(0.0, "boxes where there are none", text) if predicted else Score(none, "rightly none", text)
+    if not predicted:
+        return Score(0.0, "none where there are boxes", text)
+    if len(predicted) > 2 * len(gold) + 2:
+        return Score(0.0, f"{len(predicted)} boxes for {_count(gold)}", text)
+    return gold, predicted, text
 
 
 def _count(gold: Sequence[Box]) -> str:

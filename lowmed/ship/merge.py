@@ -225,7 +225,7 @@ def _write_shard(inputs: MergeInputs, file: str, out: Path) -> Projection:
                     continue
                 tensor = merge_tensor(inputs, name)
                 stream.seek(inputs.base[name].start)
-                stream.write(tensor.merged.contiguous().view(torch.uint8).numpy())
+                stream.write(tensor.merged.contiguous().view(torch.uint8).numpy().data)
                 if name in inputs.targets:
                     projection.add(tensor.merged.float(), tensor)
                 del tensor  # so that it is gone when the next one is read

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from lowmed.data.dataset import DataSet
 from lowmed.data.ingest.detect import ImportOptions, RowStream
 from lowmed.data.ingest.raw_sample import Entry, ImageBytes, RawSample, RowLocation
-from lowmed.data.sources.source import Source
+from lowmed.data.sources.source import QUESTION_TOKENS, Source
 from lowmed.errors import RecipeError
 from lowmed.nano import phantom, phantom_report
 from lowmed.sample import Sample
@@ -86,52 +86,31 @@ def _raw_sample(data: DataSet, sample: Sample, split: str) -> RawSample:
     )
 
 
-PHANTOM_BOXES = Source(
-    name="phantom-boxes",
-    about="the images of phantom, with the boxes of their lesions",
-    size="1,760 questions, as many images",
-    kinds="boxes",
-    license="Apache-2.0, part of lowmed",
-    citation="lowmed",
-    url="",
-    files="nothing",
-    open=partial(open_generated, "phantom-boxes"),
-    generated=True,
+def _source(name: str, about: str, kinds: str, question_tokens: int = QUESTION_TOKENS) -> Source:
+    return Source(
+        name=name,
+        about=about,
+        size="1,760 questions, as many images",
+        kinds=kinds,
+        license="Apache-2.0, part of lowmed",
+        citation="lowmed",
+        url="",
+        files="nothing",
+        open=partial(open_generated, name),
+        generated=True,
+        question_tokens=question_tokens,
+    )
+
+
+PHANTOM = _source(
+    "phantom",
+    "generated images that resemble CT, MRI, X-ray and ultrasound, with known answers",
+    "closed, choice, open",
 )
-PHANTOM_FORMS = Source(
-    name="phantom-forms",
-    about="the images of phantom, each described by a JSON object",
-    size="1,760 questions, as many images",
-    kinds="json",
-    license="Apache-2.0, part of lowmed",
-    citation="lowmed",
-    url="",
-    files="nothing",
-    open=partial(open_generated, "phantom-forms"),
-    generated=True,
-    question_tokens=120,
+PHANTOM_BOXES = _source("phantom-boxes", "the images of phantom, with the boxes of their lesions", "boxes")
+PHANTOM_FORMS = _source(
+    "phantom-forms", "the images of phantom, each described by a JSON object", "json", question_tokens=120
 )
-PHANTOM = Source(
-    name="phantom",
-    about="generated images that resemble CT, MRI, X-ray and ultrasound, with known answers",
-    size="1,760 questions, as many images",
-    kinds="closed, choice, open",
-    license="Apache-2.0, part of lowmed",
-    citation="lowmed",
-    url="",
-    files="nothing",
-    open=partial(open_generated, "phantom"),
-    generated=True,
-)
-PHANTOM_REPORT = Source(
-    name="phantom-report",
-    about="the images of phantom, each with a report of one to three sentences",
-    size="1,760 reports, as many images",
-    kinds="report",
-    license="Apache-2.0, part of lowmed",
-    citation="lowmed",
-    url="",
-    files="nothing",
-    open=partial(open_generated, "phantom-report"),
-    generated=True,
+PHANTOM_REPORT = _source(
+    "phantom-report", "the images of phantom, each with a report of one to three sentences", "report"
 )
