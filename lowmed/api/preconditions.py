@@ -19,6 +19,8 @@ _NEEDED_DATA = {
     "extraction": "ask for JSON: data.task=extraction",
     "boxes": "use data with boxes, e.g. data.source=slake-boxes",
     "box_iou": "use data with boxes, e.g. data.source=slake-boxes",
+    "report_overlap": "use data with reports, e.g. data.source=iu-xray",
+    "report_findings": "use data with reports, e.g. data.source=iu-xray",
     "semantic": "use data with open questions",
     "modality": "use data that state the modality",
 }

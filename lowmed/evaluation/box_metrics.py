@@ -11,7 +11,7 @@ from typing import Any
 from lowmed import answer
 from lowmed.boxes import HIT, Box, matched, parse_boxes
 from lowmed.evaluation.intervals import mean_interval
-from lowmed.evaluation.records.box_metrics import BoxBaselines, BoxEstimate, BoxMetrics
+from lowmed.evaluation.records import BoxBaselines, BoxMetrics, Figure
 
 Row = Mapping[str, Any]
 RowBoxes = dict[str, float | None]
@@ -134,14 +134,14 @@ def _is_outside(box: Box, width: int, height: int) -> bool:
     return min(left, top) < 0 or right > width or bottom > height
 
 
-def _share(rows: Sequence[Row], right: str, of: str) -> BoxEstimate | None:
+def _share(rows: Sequence[Row], right: str, of: str) -> Figure | None:
     """Right boxes as a share of all boxes of the questions; each box is one unit."""
     units = [(float(unit < row["boxes"][right]), row) for row in rows for unit in range(round(row["boxes"][of] or 0))]
     return _mean([value for value, _ in units], [row for _, row in units])
 
 
-def _mean(values: Sequence[float], rows: Sequence[Row]) -> BoxEstimate | None:
+def _mean(values: Sequence[float], rows: Sequence[Row]) -> Figure | None:
     if not values:
         return None
     groups = [str(row.get("group") or row["id"]) for row in rows]
-    return BoxEstimate(value=sum(values) / len(values), by_image=mean_interval(values, groups))
+    return Figure(value=sum(values) / len(values), by_image=mean_interval(values, groups))

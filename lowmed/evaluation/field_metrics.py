@@ -6,7 +6,7 @@ from typing import Any
 from lowmed.answer import fields
 from lowmed.answer.fields import Document, FieldCounts
 from lowmed.evaluation.intervals import mean_interval
-from lowmed.evaluation.records.field_metrics import FieldEstimate, FieldMetrics, FieldScores
+from lowmed.evaluation.records import FieldMetrics, FieldScores, Figure
 from lowmed.evaluation.tree_similarity import tree_similarity
 
 Row = Mapping[str, Any]
@@ -67,21 +67,19 @@ def _ratio(counts: RowFields, size: str) -> float:
     return _number(counts, "shared") / _number(counts, size) if _number(counts, size) else _number(counts, "f1")
 
 
-def _share(counted: Sequence[tuple[RowFields, str]], right: Sequence[str], of: Sequence[str]) -> FieldEstimate:
+def _share(counted: Sequence[tuple[RowFields, str]], right: Sequence[str], of: Sequence[str]) -> Figure:
     """Right fields of all documents as a share of all their fields; each field is one unit."""
     units = [
         (float(unit < sum(_number(counts, name) for name in right)), group)
         for counts, group in counted
         for unit in range(round(sum(_number(counts, name) for name in of)))
     ]
-    return _mean(units) if units else FieldEstimate(value=0.0, by_image=(0.0, 0.0))
+    return _mean(units) if units else Figure(value=0.0, by_image=(0.0, 0.0))
 
 
-def _mean(values: Sequence[tuple[float, str]]) -> FieldEstimate:
+def _mean(values: Sequence[tuple[float, str]]) -> Figure:
     scores = [value for value, _ in values]
-    return FieldEstimate(
-        value=sum(scores) / len(scores), by_image=mean_interval(scores, [group for _, group in values])
-    )
+    return Figure(value=sum(scores) / len(scores), by_image=mean_interval(scores, [group for _, group in values]))
 
 
 def _number(counts: RowFields, name: str) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lowmed.evaluation.intervals import mean_interval
-from lowmed.evaluation.records import ReportEstimate, ReportMetrics, ReportScores
+from lowmed.evaluation.records import Figure, ReportMetrics, ReportScores
 from lowmed.evaluation.report_scores import RowReport, score_report
 
 Row = Mapping[str, Any]
@@ -64,12 +64,12 @@ def _scored(rows: Sequence[Row], texts: Sequence[Any]) -> ReportScores:
 def _scores(rows: Sequence[Row], scores: Sequence[RowReport]) -> ReportScores:
     groups = [_group(row) for row in rows]
 
-    def estimate(name: str) -> ReportEstimate | None:
+    def estimate(name: str) -> Figure | None:
         known = [(value, group) for one, group in zip(scores, groups, strict=True) if (value := one[name]) is not None]
         if not known:
             return None
         values, of_groups = [value for value, _ in known], [group for _, group in known]
-        return ReportEstimate(value=_mean_of(values), by_image=mean_interval(values, of_groups))
+        return Figure(value=_mean_of(values), by_image=mean_interval(values, of_groups))
 
     rouge, bleu = estimate("rouge_l"), estimate("google_bleu")
     if rouge is None or bleu is None:

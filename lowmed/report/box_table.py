@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from lowmed.evaluation.records import BoxEstimate, BoxMetrics
+from lowmed.evaluation.records import BoxMetrics, Figure
+from lowmed.report.console import interval
 
 
 def box_rows(results: Sequence[BoxMetrics | None]) -> list[tuple[str, list[str]]]:
@@ -30,11 +31,10 @@ def box_rows(results: Sequence[BoxMetrics | None]) -> list[tuple[str, list[str]]
     return [row for row in rows if any(row[1])]
 
 
-def _cell(estimate: BoxEstimate | None) -> str:
+def _cell(estimate: Figure | None) -> str:
     if estimate is None:
         return ""
-    low, high = estimate.by_image
-    return f"{estimate.value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{estimate.value:.3f} {interval(estimate.by_image)}"
 
 
 def _number(value: float | None) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from lowmed.evaluation.records import FieldEstimate, FieldMetrics
+from lowmed.evaluation.records import FieldMetrics, Figure
+from lowmed.report.console import interval
 
 _LEVELS = {"micro": "all fields", "mean": "mean of documents"}
 
@@ -26,14 +27,13 @@ def field_rows(results: Sequence[FieldMetrics | None]) -> list[tuple[str, list[s
     return [*rows, (f"tree similarity, mean of documents{too_large}", trees)]
 
 
-def _estimate(result: FieldMetrics | None, level: str, name: str) -> FieldEstimate | None:
+def _estimate(result: FieldMetrics | None, level: str, name: str) -> Figure | None:
     scores = result and (result.micro if level == "micro" else result.mean)
     estimates = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall} if scores else {}
     return estimates.get(name)
 
 
-def _cell(estimate: FieldEstimate | None) -> str:
+def _cell(estimate: Figure | None) -> str:
     if estimate is None:
         return ""
-    low, high = estimate.by_image
-    return f"{estimate.value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{estimate.value:.3f} {interval(estimate.by_image)}"

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from lowmed.evaluation.records import ControlEffect, ReportEstimate, ReportMetrics, ReportScores, ScoreDifference
+from lowmed.evaluation.records import ControlEffect, Figure, ReportMetrics, ReportScores, ScoreDifference
 from lowmed.evaluation.report_difference import main_difference
+from lowmed.report.console import interval
 
 NOT_APPLICABLE = "does not apply to reports"
 LABELS = {
@@ -73,8 +74,7 @@ def _baseline(result: ReportMetrics, baseline: str, name: str) -> str:
 
 
 def _cell(scores: ReportScores, name: str) -> str:
-    estimate: ReportEstimate | None = getattr(scores, name)
+    estimate: Figure | None = getattr(scores, name)
     if estimate is None:
         return "-"
-    low, high = estimate.by_image
-    return f"{estimate.value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{estimate.value:.3f} {interval(estimate.by_image)}"

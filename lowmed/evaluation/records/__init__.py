@@ -1,6 +1,6 @@
 """Records of evaluations: settings, stored completions, report, probe, bridge, comparison, score summary."""
 
-from lowmed.evaluation.records.box_metrics import BoxBaselines, BoxEstimate, BoxMetrics
+from lowmed.evaluation.records.box_metrics import BoxBaselines, BoxMetrics
 from lowmed.evaluation.records.bridge import BridgeRecord, BridgeStage, ProbeStage, TrainingStage
 from lowmed.evaluation.records.classification import (
     AnswerCounts,
@@ -25,7 +25,7 @@ from lowmed.evaluation.records.comparison import (
     StratumDifference,
 )
 from lowmed.evaluation.records.controls import ControlAccuracy, ControlEffect, ControlReport
-from lowmed.evaluation.records.field_metrics import FieldEstimate, FieldMetrics, FieldScores
+from lowmed.evaluation.records.field_metrics import FieldMetrics, FieldScores
 from lowmed.evaluation.records.metrics import (
     Accuracy,
     Calibration,
@@ -54,7 +54,6 @@ from lowmed.evaluation.records.probabilities import (
 )
 from lowmed.evaluation.records.report import EvalReport, GradeChange, ProbeAtK, ProbeReport, ProbeStratum, SplitReport
 from lowmed.evaluation.records.report_metrics import (
-    ReportEstimate,
     ReportMetrics,
     ReportScores,
     ScoreDifference,
@@ -75,7 +74,6 @@ __all__ = [
     "AnswerCounts",
     "AurocDifference",
     "BoxBaselines",
-    "BoxEstimate",
     "BoxMetrics",
     "BridgeRecord",
     "BridgeStage",
@@ -94,7 +92,6 @@ __all__ = [
     "EvalReport",
     "EvalSettings",
     "Example",
-    "FieldEstimate",
     "FieldMetrics",
     "FieldScores",
     "Figure",
@@ -116,7 +113,6 @@ __all__ = [
     "ProbeStratum",
     "ReasoningCells",
     "ReliabilityBin",
-    "ReportEstimate",
     "ReportMetrics",
     "ReportScores",
     "SampledAtK",

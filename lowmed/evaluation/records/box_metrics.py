@@ -1,23 +1,15 @@
 """Metrics of predicted boxes."""
 
+from lowmed.evaluation.records.classification import Figure
 from lowmed.records import Part
-
-
-class BoxEstimate(Part):
-    """A metric with its 95 % interval."""
-
-    value: float
-    """The metric."""
-    by_image: tuple[float, float]
-    """Its 95 % interval, by image (or patient)."""
 
 
 class BoxBaselines(Part):
     """Mean overlap of two constant answers on the questions with gold boxes."""
 
-    complete_image: BoxEstimate | None
+    complete_image: Figure | None
     """One box around the complete image; null if a size is unknown."""
-    mean_box: BoxEstimate | None
+    mean_box: Figure | None
     """The mean box of the training questions with the same text, or of all; null without training boxes."""
 
 
@@ -28,17 +20,17 @@ class BoxMetrics(Part):
     """Number of questions."""
     with_boxes: int
     """Questions with gold boxes."""
-    read: BoxEstimate | None
+    read: Figure | None
     """Share of the answers that could be read as boxes or none."""
-    iou: BoxEstimate | None
+    iou: Figure | None
     """Mean overlap: the sum over matched boxes, over the larger number of boxes; questions with gold boxes."""
-    recall: BoxEstimate | None
+    recall: Figure | None
     """Share of the gold boxes with a right box."""
-    precision: BoxEstimate | None
+    precision: Figure | None
     """Share of the predicted boxes that are right; null without predicted boxes."""
     mean_average_precision: float | None
     """Mean over labels of precision x recall at an IoU of 0.5."""
-    none_right: BoxEstimate | None
+    none_right: Figure | None
     """Share of the questions without gold boxes that are answered with none; null without such questions."""
     outside: float | None
     """Share of the predicted boxes that reach out of the image: a sign of another coordinate system."""

@@ -1,25 +1,17 @@
 """Metrics of the fields of JSON answers."""
 
+from lowmed.evaluation.records.classification import Figure
 from lowmed.records import Part
-
-
-class FieldEstimate(Part):
-    """A metric with its 95 % interval."""
-
-    value: float
-    """The metric."""
-    by_image: tuple[float, float]
-    """Its 95 % interval, by image (or patient)."""
 
 
 class FieldScores(Part):
     """Precision, recall and F1 of fields."""
 
-    precision: FieldEstimate
+    precision: Figure
     """Share of the predicted fields that are right."""
-    recall: FieldEstimate
+    recall: Figure
     """Share of the gold fields that were predicted."""
-    f1: FieldEstimate
+    f1: Figure
     """2 x right fields / (predicted + gold fields)."""
 
 
@@ -32,7 +24,7 @@ class FieldMetrics(Part):
     """Over all fields of all documents."""
     mean: FieldScores
     """Mean over documents, each counted once."""
-    tree_similarity: FieldEstimate | None
+    tree_similarity: Figure | None
     """Mean of max(0, 1 - tree edit distance / that of an empty answer); null if no document is small enough."""
     without_tree: int
     """Documents that are too large for a tree edit distance."""

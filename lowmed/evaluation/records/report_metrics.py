@@ -1,30 +1,21 @@
 """Metrics of written reports."""
 
-from lowmed.evaluation.records.classification import FigureDifference
+from lowmed.evaluation.records.classification import Figure, FigureDifference
 from lowmed.records import Part
-
-
-class ReportEstimate(Part):
-    """A metric with its 95 % interval."""
-
-    value: float
-    """The metric, a mean over reports."""
-    by_image: tuple[float, float]
-    """Its 95 % interval, by image (or patient)."""
 
 
 class ReportScores(Part):
     """Scores of one text a question against the reference reports."""
 
-    rouge_l: ReportEstimate
+    rouge_l: Figure
     """ROUGE-L F1 of words."""
-    google_bleu: ReportEstimate
+    google_bleu: Figure
     """Google BLEU of words."""
-    f1: ReportEstimate | None
+    f1: Figure | None
     """F1 of the statements about findings; null if no reference states any."""
-    precision: ReportEstimate | None
+    precision: Figure | None
     """Share of the statements that the reference makes too."""
-    recall: ReportEstimate | None
+    recall: Figure | None
     """Share of the reference's statements that are made."""
     words: float
     """Mean number of words."""
