@@ -100,8 +100,8 @@ def measured_table(results: dict[str, Any]) -> str:
 def estimated_table(card_name: str = "A100-40") -> str:
     """Seconds of a step by the planner: those of the share of one GPU, and of the exchange of gradients."""
     card = cards.CARDS[card_name]
-    whole = load_recipe("rarl", [f"method.prompts_per_step={PROMPTS}"])
-    model = architectures.read_architecture(whole.model)
+    recipe_of_all = load_recipe("rarl", [f"method.prompts_per_step={PROMPTS}"])
+    model = architectures.read_architecture(recipe_of_all.model)
     adapter = 4 * 9.2e6
     lines = [f"| GPUs | sampling | training | step | speed-up | {' | '.join(LINKS)} | completions a second |"]
     lines.append("| --- " * (6 + len(LINKS)) + "|")
@@ -113,7 +113,7 @@ def estimated_table(card_name: str = "A100-40") -> str:
         first = first or time.step
         exchange = [2 * (gpus - 1) / gpus * adapter / speed for speed in LINKS.values()]
         step = time.step + exchange[0]
-        rows = PROMPTS * whole.method.completions_per_prompt
+        rows = PROMPTS * recipe_of_all.method.completions_per_prompt
         cells = [f"{gpus}", f"{time.generate:.1f} s", f"{time.train:.1f} s", f"{step:.1f} s"]
         cells += [f"{first / step:.1f} x", *(f"{1000 * seconds:.0f} ms" for seconds in exchange), f"{rows / step:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")

@@ -23,7 +23,8 @@ def build(job: TrainingJob) -> SFTTrainer:
         dataset_kwargs=ready,
         **argument_names.training_arguments(job.arguments),
     )
-    return DataParallelSFTTrainer(
+    trainer = SFTTrainer if job.loaded.backend == "unsloth" else DataParallelSFTTrainer  # unsloth rewrites TRL's class
+    return trainer(
         model=job.loaded.model,
         args=arguments,
         train_dataset=job.dataset,
