@@ -43,7 +43,8 @@ class DataParallel:
         if processes.size() > 1:
             values = processes.gather(dict(self._metrics["train"]))
             for name in {name for of_process in values for name in of_process}:
-                self._metrics["train"][name] = [value for of_process in values for value in of_process.get(name, ())]
+                joined = [value for of_process in values for value in of_process.get(name, ())]
+                self._metrics["train"][name] = [max(joined)] if name.endswith("/max") else joined
             if "loss" in logs:
                 losses = processes.gather(logs["loss"])
                 logs["loss"] = sum(losses) / len(losses)

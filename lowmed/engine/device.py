@@ -110,11 +110,11 @@ def choose_rollout(model: ModelSpec, device: Device, backend: str = "transformer
 def unsupported_error(recipe: Recipe) -> LowmedError | None:
     """The error for a combination of settings that does not work, or None; checked before anything is loaded.
 
-    vLLM fails in both cases that lowmed has. On one GPU vLLM runs in TRL's colocate mode, which passes prompts whose
-    image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). TRL's server mode does
-    not. With a 4-bit base TRL passes packed weights.
+    vLLM on the GPU of the training fails in both cases that lowmed has. It runs in TRL's colocate mode, which passes
+    prompts whose image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). With a 4-bit base
+    TRL passes packed weights. A server gets messages, images and the adapter instead (`vllm_server.py`).
     """
-    if error := _processes_error(recipe):
+    if error := _processes_error(recipe) or _server_error(recipe):
         return error
     model, where, fix = recipe.model, "model.rollout", "use model.rollout=auto, which reads each prompt once"
     four_bit = model.load_in == "4bit"
@@ -154,6 +154,36 @@ def _processes_error(recipe: Recipe) -> LowmedError | None:
             "--processes and method.prompts_per_step",
             f"use one of {possible} processes, or another number of prompts",
         )
+    return None
+
+
+def _server_error(recipe: Recipe) -> LowmedError | None:
+    """The error if completions cannot be sampled by the vLLM server of the recipe, or None."""
+    model, family = recipe.model, known_family(recipe.model)
+    if (model.rollout == "vllm-server") != bool(model.rollout_url):
+        what, fix = "model.rollout=vllm-server and model.rollout_url belong together", "set both or neither"
+        return RecipeError(what, "model.rollout and model.rollout_url", f"{fix}, e.g. http://127.0.0.1:8000/v1")
+    if not model.rollout_url or not recipe.method.completions_per_prompt:
+        return None
+    if model.backend == "unsloth" or (family and not family.shared_prefix):
+        return RecipeError(
+            "completions of a server need lowmed's forward pass, which does not run "
+            + ("unsloth's layers" if model.backend == "unsloth" or not family else family.title),
+            "model.rollout",
+            "use model.rollout=auto",
+        )
+    if getattr(recipe.method, "temperature", 1.0) != 1:
+        return RecipeError(
+            "a vLLM server returns log-probabilities of temperature 1",
+            "method.temperature and model.rollout",
+            "use method.temperature=1, or model.rollout=auto",
+        )
+    from lowmed.judge import openai_client
+
+    try:
+        openai_client.host(model.rollout_url, "model.rollout_url")
+    except SetupError as error:
+        return error
     return None
 
 

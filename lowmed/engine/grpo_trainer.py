@@ -15,6 +15,7 @@ from lowmed.engine.references import References
 from lowmed.engine.resumable import ResumableTrainer
 from lowmed.engine.row_selection import Inputs
 from lowmed.engine.sampler import Sampler
+from lowmed.engine.vllm_server import VllmSampler
 from lowmed.methods import GrpoSpec
 
 
@@ -36,7 +37,7 @@ class SharedPrefixTrainer(ResumableTrainer):
     """
 
     method: GrpoSpec
-    sampler: Sampler
+    sampler: Sampler | VllmSampler
     agreement: Agreement
     references: References | None
     gradient_checkpointing: bool
@@ -51,6 +52,7 @@ class SharedPrefixTrainer(ResumableTrainer):
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
         first_rows, prompt_of_row = deduplicate([_content(messages) for messages in prompts])
         ids, images, fields = super()._tokenize_prompts([prompts[row] for row in first_rows])
+        self.sampler.prepare([prompts[row] for row in first_rows], ids)
         num_images = [len(some or ()) for some in images] if images else [0] * len(ids)
         # TRL gives None for a prompt without images, which processors refuse next to prompts with images.
         images_of_row = [images[prompt] or [] for prompt in prompt_of_row] if images else None
