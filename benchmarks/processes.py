@@ -91,9 +91,11 @@ def measured_table(results: dict[str, Any]) -> str:
     lines.append("| --- | --- | --- | --- | --- |")
     for name, by_count in results.items():
         for count, figures in by_count.items():
-            same = f"{figures['completions'] - figures['different']} of {figures['completions']} equal"
-            cells = [name, count, f"{figures['largest']:.1e}", f"{figures['relative']:.1e}"]
-            lines.append(f"| {' | '.join(cells)} | {same if 'completions' in figures else ''} |")
+            same = ""
+            if "completions" in figures:
+                same = f"{figures['completions'] - figures['different']} of {figures['completions']} equal"
+            cells = [name, count, f"{figures['largest']:.1e}", f"{figures['relative']:.1e}", same]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
