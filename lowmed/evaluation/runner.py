@@ -1,7 +1,7 @@
 """Generates and stores the completions of every condition, so that a killed evaluation can be resumed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,24 +99,29 @@ def run_conditions(
             options: dict[str, Any] = {"copies": copies, "temperature": condition.temperature}
             if condition.contrast:
                 options["contrast"] = condition.contrast
-            for completion in answerer(samples, condition.open_image, **options):
-                row = prediction(
-                    completion.sample,
-                    condition.split,
-                    completion.completion,
-                    completion.tokens,
-                    completion.finish_reason,
-                )
-                row["prompt_digest"] = prompt_digest
-                if condition.name == REAL:
-                    row["prior"] = prior.answer(completion.sample) if prior else None
-                if condition.copies > 1:
-                    row["temperature"] = condition.temperature
-                if completion.prompt_tokens:
-                    row["prompt_tokens"] = completion.prompt_tokens
-                results_folder.append_rows(file, [row])
-                done += 1
-                advance(done, f"{condition.split} {condition.name}")
+            completions = answerer(samples, condition.open_image, **options)
+            try:
+                for completion in completions:
+                    row = prediction(
+                        completion.sample,
+                        condition.split,
+                        completion.completion,
+                        completion.tokens,
+                        completion.finish_reason,
+                    )
+                    row["prompt_digest"] = prompt_digest
+                    if condition.name == REAL:
+                        row["prior"] = prior.answer(completion.sample) if prior else None
+                    if condition.copies > 1:
+                        row["temperature"] = condition.temperature
+                    if completion.prompt_tokens:
+                        row["prompt_tokens"] = completion.prompt_tokens
+                    results_folder.append_rows(file, [row])
+                    done += 1
+                    advance(done, f"{condition.split} {condition.name}")
+            finally:
+                if isinstance(completions, Generator):  # an interrupted one ends its requests now
+                    completions.close()
 
 
 def _missing(condition: Condition, stored: Sequence[dict[str, object]]) -> dict[int, list[Sample]]:
