@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
+    from lowmed.api.serve import serve
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
     from lowmed.errors import LowmedError
@@ -72,6 +73,7 @@ _MODULES = {
     "resume_bridge": "lowmed.api.bridge",
     "resume_training": "lowmed.api.train",
     "score": "lowmed.api.score",
+    "serve": "lowmed.api.serve",
     "show_run": "lowmed.api.runs",
     "train": "lowmed.api.train",
     "inspect": "lowmed.api.inspect",
@@ -111,6 +113,7 @@ __all__ = [
     "resume_bridge",
     "resume_training",
     "score",
+    "serve",
     "show_run",
     "train",
     "trust_reward",

@@ -32,6 +32,7 @@ SECONDS_PER_COMPLETION = 600
 SECONDS_PER_JOB = 900.0  # and those of its completions, which a slow server on a CPU takes
 JOB_SECONDS_PER_COMPLETION = 120.0
 KEY = "LOWMED_API_KEY"
+REASONING = ("reasoning_content", "reasoning")  # transformers, llama.cpp, older vLLM; vLLM
 # vLLM continues the last message with these. llama.cpp always continues one of the assistant.
 CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}
 
@@ -225,6 +226,18 @@ def _png(open_image: OpenImage, reference: str, policy: PixelPolicy) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def _text(message: dict[str, Any]) -> str:
+    """The completion as the model wrote it: many servers move the content of its think block to a field of its own."""
+    text = message["content"] or ""
+    if not isinstance(text, str):
+        raise TypeError("the completion is not text")
+    texts = [one for name in REASONING if isinstance(one := message.get(name), str) and one]
+    if not texts or "<think>" in text:
+        return text
+    reasoning = texts[0]
+    return f"<think>{reasoning}</think>{text}" if text else f"<think>{reasoning}"
+
+
 def completion(sample: Sample, content: Any, url: str, family: prompt.Family) -> Completion:
     """The completion in a server's response.
 
@@ -239,9 +252,7 @@ def completion(sample: Sample, content: Any, url: str, family: prompt.Family) ->
     """
     try:
         choice = content["choices"][0]
-        text = choice["message"]["content"] or ""
-        if not isinstance(text, str):
-            raise TypeError("the completion is not text")
+        text = _text(choice["message"])
         finish_reason = "length" if choice.get("finish_reason") == "length" else "stop"
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise SetupError(

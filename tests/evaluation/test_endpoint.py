@@ -121,6 +121,27 @@ def test_a_prefill_is_sent_as_the_message_to_continue(response: str) -> None:
     assert completions[0].completion == "<think>A ring.</think><answer>yes</answer>"
 
 
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (
+            {"content": "<answer>yes</answer>", "reasoning_content": "A ring."},
+            "<think>A ring.</think><answer>yes</answer>",
+        ),
+        ({"content": "<answer>yes</answer>", "reasoning": "A ring."}, "<think>A ring.</think><answer>yes</answer>"),
+        ({"content": None, "reasoning": "A ri"}, "<think>A ri"),  # cut off by the token limit
+        ({"content": "<think>A ring.</think>yes", "reasoning_content": "A ring."}, "<think>A ring.</think>yes"),
+        ({"content": "yes", "reasoning_content": None, "reasoning": 7}, "yes"),
+    ],
+)
+def test_a_think_block_that_the_server_moved_is_put_back(message: dict[str, Any], text: str) -> None:
+    content = {"choices": [{"message": message}]}
+    assert endpoint.completion(TEST[0], content, "http://127.0.0.1:1/v1", FAMILY).completion == text
+    prefilled = replace(FAMILY, prefill="Well.\n<think>")
+    if text.startswith("<think>"):
+        assert endpoint.completion(TEST[0], content, "http://127.0.0.1:1/v1", prefilled).completion == text
+
+
 def test_without_a_prefill_the_request_is_the_plain_one() -> None:
     with _serving(lambda body: _response("yes")) as (url, requests):
         _ask(url)
