@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lowmed.api.merge import merge
     from lowmed.api.pairs import make_pairs, make_unpaired
     from lowmed.api.prepare import prepare
+    from lowmed.api.prepare_shard import prepare_shard
     from lowmed.api.probe import probe
     from lowmed.api.probe_vision import probe_vision
     from lowmed.api.rewards import trust_reward
@@ -66,6 +67,7 @@ _MODULES = {
     "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
+    "prepare_shard": "lowmed.api.prepare_shard",
     "probe": "lowmed.api.probe",
     "probe_vision": "lowmed.api.probe_vision",
     "prune_runs": "lowmed.api.runs",
@@ -106,6 +108,7 @@ __all__ = [
     "merge",
     "open_run",
     "prepare",
+    "prepare_shard",
     "probe",
     "probe_vision",
     "prune_runs",
