@@ -90,6 +90,23 @@ def test_a_source_that_changed_since_is_read_again(table: Path, tmp_path: Path) 
     assert _content_of(merged.folder) == _content_of(plain.folder)
 
 
+def test_an_image_that_changed_in_a_shard_is_refused_and_a_missing_one_is_stored_again(
+    table: Path, tmp_path: Path
+) -> None:
+    folders, out = _shards(table, 2, tmp_path), tmp_path / "out"
+    first, second, *_ = sorted((folders[0] / "images").iterdir())
+    plain = prepare(str(table), tmp_path / "plain", max_rejected=0.5)
+    first.unlink()
+    merged = prepare(str(table), out, merge=folders, max_rejected=0.5)
+    assert _content_of(merged.folder) == _content_of(plain.folder)
+    shutil.rmtree(out)
+    second.unlink()
+    second.write_bytes(b"cut off")
+    with pytest.raises(DataError, match="changed after they were stored"):
+        prepare(str(table), out, merge=folders, max_rejected=0.5)
+    assert not out.exists()
+
+
 def _replaced(field: str, value: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         record = json.loads((folder / "shard.json").read_text())
@@ -123,6 +140,9 @@ def test_shards_that_do_not_make_the_source_are_refused(table: Path, tmp_path: P
     with pytest.raises(DataError, match="of another source"):
         prepare(str(table), out, merge=[one, two], max_rejected=0.5)
     assert not out.exists()
+    (two / "keys.jsonl").write_text('{"key": 1}\n')
+    with pytest.raises(DataError, match="a line of the shard is damaged"):
+        prepare(str(table), out, merge=[one, two], max_rejected=0.5)
     for change, problem in (
         (_replaced("format", 99), "newer version"),
         (_replaced("of", "x"), "record of the shard is damaged"),

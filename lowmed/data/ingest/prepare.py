@@ -120,6 +120,8 @@ def prepare(
         _check_counts(counts, max_rejected, out)
         strata.finish()
         used = pipeline.finish()
+        if merged:
+            merged.check_images(folder, used)
         counts.images, counts.first = prepared_folder.image_notes(used), counts.first | pipeline.first
         about = _without_names(folder, out, about, counts, settings.salt)
         card = _card(folder, about, settings, counts, used, images)

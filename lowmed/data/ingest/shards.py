@@ -116,6 +116,17 @@ class Shards:
         key = key_of(image, salt)
         return self.files.get(key) if key else None
 
+    def check_images(self, folder: Path, used: Iterable[StoredFile]) -> None:
+        """Refuse images that were changed in a shard, for example by a copy that was cut off.
+
+        Raises:
+            DataError: the content of an image is not that of its name.
+        """
+        references = (reference for stored in used for reference in stored.images)
+        if damaged := prepared_folder.damaged_images(folder, references):
+            what = f"{len(damaged):,} images of the shards were changed after they were stored"
+            raise DataError(what, next(iter(damaged)), "copy the shards again, or prepare them again")
+
     def check(self, rows: DigestedRows) -> None:
         """Refuse a source that is not that of the shards, once all its rows are read.
 
@@ -218,8 +229,7 @@ def open_shards(folders: Sequence[Path], settings: ImageStoreSettings) -> Shards
             raise DataError(f"shard {record.number}/{record.of} is given twice", f"{other} and {folder}", AGAIN)
     if missing := [f"{number}/{first.of}" for number in range(1, first.of + 1) if number not in by_number]:
         raise DataError(f"missing: shard {', '.join(missing[:8])}", _shown(folders), "name all of them with --merge")
-    fix = "run `lowmed data prepare --shard` again"
-    files = {row["key"]: row["file"] for folder in folders for row in read_jsonl(folder / KEYS, fix=fix)}
+    files = {key: file for folder in folders for key, file in _keys(folder / KEYS)}
     return Shards(tuple(folders), first.rows_sha256, files)
 
 
@@ -245,6 +255,13 @@ def _record(folder: Path) -> ShardRecord:
         return ShardRecord.model_validate(content)
     except (ValueError, ValidationError) as error:
         raise DataError("the record of the shard is damaged", str(path), AGAIN) from error
+
+
+def _keys(path: Path) -> Iterator[tuple[str, str]]:
+    for row in read_jsonl(path, fix=AGAIN) if path.is_file() else ():
+        if not (isinstance(row.get("key"), str) and isinstance(row.get("file"), str)):
+            raise DataError("a line of the shard is damaged", str(path), AGAIN)
+        yield row["key"], row["file"]
 
 
 def _shown(folders: Sequence[Path]) -> str:
