@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lowmed import rewards
+from lowmed import processes, rewards
 from lowmed.architectures import known_family, reads_text_only
 from lowmed.engine import gpu_support, patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
@@ -41,6 +41,7 @@ def find_device(model: ModelSpec) -> Device:
         SetupError: the model needs a CUDA GPU or bf16 and there is none, or torch cannot use the GPU.
     """
     silence_libraries()
+    processes.use_one_gpu()
     import torch
 
     torch.backends.cuda.enable_cudnn_sdp(False)  # it builds a plan for every new shape
@@ -113,6 +114,8 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). TRL's server mode does
     not. With a 4-bit base TRL passes packed weights.
     """
+    if error := _processes_error(recipe):
+        return error
     model, where, fix = recipe.model, "model.rollout", "use model.rollout=auto, which reads each prompt once"
     four_bit = model.load_in == "4bit"
     if model.rollout == "vllm" and four_bit:
@@ -129,6 +132,29 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     else:
         return _own_trainer_error(recipe)
     return RecipeError(what, where, fix)
+
+
+def _processes_error(recipe: Recipe) -> LowmedError | None:
+    """The error if several processes cannot share the work of this recipe, or None."""
+    size, rows, family = processes.size(), recipe.method.rows_per_step, known_family(recipe.model)
+    if size == 1:
+        return None
+    if recipe.model.backend == "unsloth":
+        return RecipeError("unsloth runs in a single process", "model.backend", "use model.backend=transformers")
+    if recipe.method.completions_per_prompt and family and not family.shared_prefix:
+        return RecipeError(
+            f"GRPO in several processes needs lowmed's forward pass, which does not run {family.title}",
+            "model.name and --processes",
+            "use a single process, or a model of another family",
+        )
+    if rows % size:
+        possible = ", ".join(str(number) for number in range(1, rows + 1) if rows % number == 0)
+        return RecipeError(
+            f"{size} processes cannot share the {rows} rows of a step equally",
+            "--processes and method.prompts_per_step",
+            f"use one of {possible} processes, or another number of prompts",
+        )
+    return None
 
 
 def _own_trainer_error(recipe: Recipe) -> LowmedError | None:
