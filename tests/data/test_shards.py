@@ -119,7 +119,7 @@ def test_shards_that_do_not_make_the_source_are_refused(table: Path, tmp_path: P
     one, two = _shards(table, 2, tmp_path / "a")
     other, _ = _shards(table, 3, tmp_path / "b")[:2]
     small = _shards(table, 2, tmp_path / "c", max_image_tokens=16)
-    asked = _shards(table, 2, tmp_path / "d", options=ImportOptions({"topic": "split"}))
+    mapped = _shards(table, 2, tmp_path / "d", options=ImportOptions({"topic": "split"}))
     out = tmp_path / "out"
     cases: list[tuple[list[Path], str]] = [
         ([one], "missing: shard 2/2"),
@@ -127,8 +127,8 @@ def test_shards_that_do_not_make_the_source_are_refused(table: Path, tmp_path: P
         ([one, Path(shutil.copytree(one, tmp_path / "again"))], "shard 1/2 is given twice"),
         ([one, other], "not of one source"),
         ([one, small[1]], "with other options"),
-        ([one, asked[1]], "not of one source"),
-        (asked, "of another source, or were read with other options"),
+        ([one, mapped[1]], "not of one source"),
+        (mapped, "of another source, or were read with other options"),
         ([one, tmp_path], "not a shard"),
     ]
     for folders, problem in cases:
