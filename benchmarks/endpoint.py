@@ -1,7 +1,8 @@
 """Throughput of an evaluation through a server: `python benchmarks/endpoint.py`.
 
 The server is another process with 16 slots. Each request holds a slot for a fixed delay; further requests wait. So its
-limit is slots / delay. Requests, images and stored rows are those of `lowmed eval --endpoint`.
+limit is slots / delay. The processor time of the client does not depend on other processes; the throughput does.
+Requests, images and stored rows are those of `lowmed eval --endpoint`.
 """
 
 import asyncio
@@ -72,8 +73,8 @@ def radiograph(_reference: str) -> Image.Image:
 
 def throughput(
     port: int, concurrency: int, copies: int, max_image_tokens: int, open_image: Callable[[str], Image.Image]
-) -> float:
-    """Stored completions per second."""
+) -> tuple[float, float]:
+    """Stored completions per second, and milliseconds of the client's processor for each."""
     samples = tuple(phantom.samples("test", QUESTIONS // copies))
     name, temperature = (SAMPLED, 1.0) if copies > 1 else (REAL, 0.0)
     condition = Condition(name, "test", samples, open_image, copies, temperature)
@@ -85,14 +86,14 @@ def throughput(
         answerer = endpoint.answerer(
             f"http://127.0.0.1:{port}/v1", "m", family, PixelPolicy(max_image_tokens), 64, max_concurrency=concurrency
         )
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         runner.run_conditions(
             Path(folder), "endpoint", [condition], lambda: answerer, train=(), advance=lambda _done, _note: None
         )
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
         stored = results_folder.read_rows(results_folder.completions_file(Path(folder), "endpoint", name))
         assert len(stored) == len(samples) * copies
-    return len(stored) / seconds
+    return len(stored) / seconds, 1000 * busy / len(stored)
 
 
 def main() -> None:
@@ -108,10 +109,11 @@ def main() -> None:
             ("noise, 448 x 448", 256, radiograph, 16),
         ):
             for concurrency in CONCURRENCY:
-                reached = throughput(port, concurrency, copies, tokens, open_image)
+                reached, milliseconds = throughput(port, concurrency, copies, tokens, open_image)
                 row = {
                     "delay_ms": round(delay * 1000), "slots": SLOTS, "images": images, "samples": copies,
-                    "max_concurrency": concurrency, "per_second": round(reached, 1), "limit": limit,
+                    "max_concurrency": concurrency, "per_second": round(reached, 1),
+                    "client_cpu_ms": round(milliseconds, 2), "limit": limit,
                     "share": round(reached / min(limit, concurrency / delay), 3),
                 }  # fmt: skip
                 rows.append(row)
