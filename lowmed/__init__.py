@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from lowmed.api.merge import merge
     from lowmed.api.pairs import make_pairs, make_unpaired
     from lowmed.api.prepare import prepare
+    from lowmed.api.prepare_shard import prepare_shard
     from lowmed.api.probe import probe
     from lowmed.api.probe_vision import probe_vision
     from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
+    from lowmed.api.serve import serve
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
     from lowmed.errors import LowmedError
@@ -65,6 +67,7 @@ _MODULES = {
     "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
+    "prepare_shard": "lowmed.api.prepare_shard",
     "probe": "lowmed.api.probe",
     "probe_vision": "lowmed.api.probe_vision",
     "prune_runs": "lowmed.api.runs",
@@ -72,6 +75,7 @@ _MODULES = {
     "resume_bridge": "lowmed.api.bridge",
     "resume_training": "lowmed.api.train",
     "score": "lowmed.api.score",
+    "serve": "lowmed.api.serve",
     "show_run": "lowmed.api.runs",
     "train": "lowmed.api.train",
     "inspect": "lowmed.api.inspect",
@@ -104,6 +108,7 @@ __all__ = [
     "merge",
     "open_run",
     "prepare",
+    "prepare_shard",
     "probe",
     "probe_vision",
     "prune_runs",
@@ -111,6 +116,7 @@ __all__ = [
     "resume_bridge",
     "resume_training",
     "score",
+    "serve",
     "show_run",
     "train",
     "trust_reward",
