@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
+    from lowmed.api.study import study, verify_study
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
     from lowmed.errors import LowmedError
@@ -73,10 +74,12 @@ _MODULES = {
     "resume_training": "lowmed.api.train",
     "score": "lowmed.api.score",
     "show_run": "lowmed.api.runs",
+    "study": "lowmed.api.study",
     "train": "lowmed.api.train",
     "inspect": "lowmed.api.inspect",
     "trust_reward": "lowmed.api.rewards",
     "verify": "lowmed.api.verify",
+    "verify_study": "lowmed.api.study",
 }
 
 __all__ = [
@@ -112,9 +115,11 @@ __all__ = [
     "resume_training",
     "score",
     "show_run",
+    "study",
     "train",
     "trust_reward",
     "verify",
+    "verify_study",
 ]
 
 

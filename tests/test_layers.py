@@ -15,8 +15,8 @@ HEAVY_LAYERS = ("engine", "ship")
 ORDER = [
     "errors", "terminal", "files", "lock", "progress", "records", "section", "control_tokens", "boxes", "sample",
     "answer", "prompt", "methods", "recipe", "models", "adapter", "run", "run_removal", "tracking", "nano",
-    "architectures", "data", "judge", "rewards", "plan", "evaluation", "distillation", "report", "engine", "ship",
-    "api", "cli",
+    "architectures", "data", "judge", "rewards", "plan", "evaluation", "distillation", "study", "report", "engine",
+    "ship", "api", "cli",
 ]  # fmt: skip
 MAX_LINES = 300
 MODULES = sorted(PACKAGE.rglob("*.py"))
