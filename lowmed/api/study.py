@@ -180,11 +180,15 @@ def _outcome(folder: "StudyFolder", spec: "StudySpec", job: "Job") -> "Outcome":
 def _write_results(folder: "StudyFolder", spec: "StudySpec", jobs: "Sequence[Job]") -> "StudyRecord | None":
     """Write study.json, the page and the LaTeX table; nothing if no run has finished."""
     from lowmed.files import write_text
-    from lowmed.study.results import study_record
+    from lowmed.records import read_record
+    from lowmed.study.records import StudyRecord
+    from lowmed.study.results import require_same_completions, study_record
 
     record = study_record(folder, spec, jobs)
     if not any(run.status == "finished" for run in record.runs):
         return None
+    if folder.results.is_file():
+        require_same_completions(read_record(folder.results, StudyRecord), record)
     for path, text in _pages(folder, record).items():
         write_text(path, text)
     record.write(folder.results)

@@ -28,7 +28,7 @@ def study_latex(record: StudyRecord) -> str:
     ]
     head += [f"% not in the tables: {run.arm}, seed {run.seed} ({run.status})" for run in study_rows.unfinished(record)]
     caption = (
-        f"{escape(record.about)} {record.grade.capitalize()} accuracy. In brackets: "
+        f"{escape(record.about.rstrip('.'))}. {record.grade.capitalize()} accuracy. In brackets: "
         f"{escape(study_rows.BY_IMAGE)}. {escape(NOTICE)} Inputs: {record.digest[:16]}."
     )
     parts = study_rows.parts(record)

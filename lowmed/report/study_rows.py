@@ -49,8 +49,8 @@ def label(arm: str) -> str:
 
 def counted(cell: StudyCell) -> tuple[str, str, str]:
     """Questions, images and seeds of a figure."""
-    marks = f"{FEW if cell.few else ''}{'' if cell.same_questions else ', ' + UNEQUAL}"
-    return f"{cell.questions:,}", f"{cell.images:,}", f"{cell.seeds}{marks}"
+    questions = f"{cell.questions:,}{FEW if cell.few else ''}"
+    return questions, f"{cell.images:,}", f"{cell.seeds}{'' if cell.same_questions else f', {UNEQUAL}'}"
 
 
 def seeds_text(cell: StudyAccuracy | StudyDifference, sign: str = "") -> str:

@@ -79,22 +79,27 @@ def _train_and_evaluate(folder: StudyFolder, spec: StudySpec, job: Job, commands
     if not folder.is_trained(job):
         _wait_for_orphan(run, commands)
         if commands.stopped_by:
-            return _store(folder, spec, job, "stopped", commands.stopped_by)
+            return _store(folder, spec, job, "stopped", f"by {commands.stopped_by}")
         code, error = commands.run(job.name, training_command(folder, job))
         if not folder.is_trained(job):
-            stopped = bool(commands.stopped_by) or code == INTERRUPTED
-            return _store(folder, spec, job, "stopped" if stopped else "failed", error or _ended(code))
+            return _end(folder, spec, job, commands, code, error)
     for source, on, prompts in evaluations(spec, job.recipe):
         if commands.stopped_by:
-            return _store(folder, spec, job, "stopped", commands.stopped_by)
+            return _store(folder, spec, job, "stopped", f"by {commands.stopped_by}")
         with_base = job.arm in spec.eval.base
         where = evaluation_folder(run, source, prompts)
         if not _is_evaluated(where, with_base):
             code, error = commands.run(job.name, _eval_command(run.folder, where, spec, on, prompts, with_base))
             if code:
-                stopped = bool(commands.stopped_by) or code == INTERRUPTED
-                return _store(folder, spec, job, "stopped" if stopped else "failed", error or _ended(code))
+                return _end(folder, spec, job, commands, code, error)
     return _store(folder, spec, job, "finished")
+
+
+def _end(folder: StudyFolder, spec: StudySpec, job: Job, commands: Commands, code: int, error: str) -> Outcome:
+    """A command that did not reach its end: stopped by a signal, or failed."""
+    if commands.stopped_by or code == INTERRUPTED:
+        return _store(folder, spec, job, "stopped", f"by {commands.stopped_by or 'a signal'}")
+    return _store(folder, spec, job, "failed", error or _ended(code))
 
 
 def training_command(folder: StudyFolder, job: Job, out: Path | None = None) -> list[str]:
@@ -165,8 +170,9 @@ def _wait_for_orphan(run: Run, commands: Commands) -> None:
 
 def _store(folder: StudyFolder, spec: StudySpec, job: Job, status: Status, error: str = "") -> Outcome:
     """Write the record of a job, and return what became of it."""
-    before = folder.record(job)
+    before, file = folder.record(job), folder.run(job).folder / RECORD
     digest = before.base_digest if before else None
+    recipe_digest = folder.run(job).record.recipe_digest if file.is_file() else None
     folder.write_record(
         JobRecord(
             arm=job.arm,
@@ -174,6 +180,7 @@ def _store(folder: StudyFolder, spec: StudySpec, job: Job, status: Status, error
             digest=job.digest,
             status=status,
             error=error or None,
+            recipe_digest=recipe_digest,
             max_questions=spec.eval.max_questions,
             base_digest=weights_digest(job.recipe.model.name, nano_folder()) if status == "finished" else digest,
         ),

@@ -60,6 +60,12 @@ class StudyFolder:
         file.parent.mkdir(parents=True, exist_ok=True)
         record.write(file)
 
+    def is_foreign(self, job: Job) -> bool:
+        """Whether another run is in the place of a job's run."""
+        run, record = self.run(job), self.record(job)
+        known = record.recipe_digest if record else None
+        return known is not None and (run.folder / RECORD).is_file() and run.record.recipe_digest != known
+
     def is_trained(self, job: Job) -> bool:
         """Whether the run of a job has finished."""
         run = self.run(job)
@@ -90,13 +96,13 @@ def require_unchanged(folder: StudyFolder, spec: StudySpec, jobs: list[Job]) -> 
         run, record = folder.run(job), folder.record(job)
         if not run.folder.exists():
             continue
-        if record is None or record.digest != job.digest:
+        if record is None or record.digest != job.digest or folder.is_foreign(job):
             changed.append(run.folder)
         elif record.max_questions != spec.eval.max_questions and any(run.folder.glob("evals/*/settings.json")):
             limited.append(run.folder / "evals")
     if changed:
         raise RunError(
-            "the recipe, overrides, seed or start of an arm have changed since its run was made",
+            "the recipe, overrides, seed or start of an arm have changed, or another run is in its place",
             "\n".join(map(str, changed)),
             "restore the study file, choose another --out, or remove these runs: lowmed runs rm RUN",
         )

@@ -21,6 +21,8 @@ class JobRecord(Record):
     """`finished` after training; `stopped` and `failed` jobs are continued by the next `lowmed study`."""
     error: str | None = None
     """Why it failed, in one line."""
+    recipe_digest: str | None = None
+    """`recipe_digest` of its run.json, by which another run in its place is noticed."""
     max_questions: int | None = None
     """Limit of questions for each split in the evaluations."""
     base_digest: str | None = None

@@ -39,6 +39,27 @@ def study_record(folder: StudyFolder, spec: StudySpec, jobs: Sequence[Job]) -> S
     return build(spec, sha256(folder.study), runs, completions)
 
 
+def require_same_completions(stored: StudyRecord, record: StudyRecord) -> None:
+    """Refuse to replace a table if completions of the same adapter have changed since it was made.
+
+    Raises:
+        RunError: they have.
+    """
+    files = {(run.adapter_sha256, one.file): one for run in stored.runs for one in run.files}
+    changed = [
+        one.file
+        for run in record.runs
+        for one in run.files
+        if (before := files.get((run.adapter_sha256, one.file))) and before.sha256 != one.sha256
+    ]
+    if changed:
+        raise RunError(
+            "stored completions have changed since the table was made",
+            "\n".join(changed),
+            "restore the files, or remove the folders of these evaluations and repeat the command",
+        )
+
+
 def build(spec: StudySpec, study: str, runs: tuple[StudyRun, ...], completions: Sequence[Completions]) -> StudyRecord:
     """The results from their parts.
 

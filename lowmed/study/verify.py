@@ -68,6 +68,8 @@ def problems(folder: StudyFolder, spec: StudySpec, stored: StudyRecord) -> tuple
             lines.append(f"runs/{name} has been removed or is not finished any more")
             runs.append(run)
             continue
+        if folder.is_foreign(job):
+            lines.append(f"runs/{name} is another run than the one that the study trained")
         try:
             of_run = completions_of(folder, spec, job)
         except LowmedError as error:
