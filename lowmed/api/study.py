@@ -112,7 +112,7 @@ def verify_study(out: str | PathLike[str], *, rerun: str | None = None, log: Log
     lines, completions = problems(folder, spec, record)
     for path, text in _pages(folder, record).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            lines.append(f"{path.name} is not the page or table of study.json")
+            lines.append(f"{path.name} is not what this version of lowmed writes from study.json")
     job = require_jobs(list(stored_jobs(folder, spec).values()), rerun) if rerun else None
     return StudyCheck(
         folder=str(folder.folder),

@@ -20,6 +20,7 @@ from lowmed.study.jobs import Job
 from lowmed.study.spec import StudySpec
 
 MINUTES = 24 * 60
+REQUEUES = 30  # after a time limit; each goes on from a checkpoint
 DEFAULTS = {"timeout_min": MINUTES, "gpus_per_node": 1}
 
 
@@ -32,7 +33,8 @@ class JobCommand:
 
     def __call__(self) -> int:
         """Run the command; submitit reports an exit code other than 0 as a failure, on which `afterok` jobs depend."""
-        self.process = subprocess.Popen([sys.executable, "-m", "lowmed", *self.arguments])
+        command = [sys.executable, "-m", "lowmed", *self.arguments]
+        self.process = subprocess.Popen(command, preexec_fn=_ignore_warning)
         code = self.process.wait()
         if code:
             raise subprocess.CalledProcessError(code, self.arguments)
@@ -44,13 +46,17 @@ class JobCommand:
 
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            with_status = os.waitpid(self.process.pid, 0)  # not wait(), whose lock the interrupted call holds
-            del with_status
+            os.waitpid(self.process.pid, 0)  # not Popen.wait, whose lock the interrupted call holds
         return DelayedSubmission(JobCommand(self.arguments))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the process, which cannot be sent to another machine."""
         return {"arguments": self.arguments, "process": None}
+
+
+def _ignore_warning() -> None:
+    """Slurm sends the warning before a time limit to all processes of a job. It would end training at once."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def job_arguments(study: Path, folder: StudyFolder, job: Job) -> list[str]:
@@ -106,7 +112,9 @@ def submit_slurm(study: Path, folder: StudyFolder, spec: StudySpec, jobs: Sequen
     submitted: dict[str, str] = {}
     for job in jobs:
         try:
-            executor = submitit.AutoExecutor(folder=folder.folder / "submitit", cluster="slurm")
+            executor = submitit.AutoExecutor(
+                folder.folder / "submitit", cluster="slurm", slurm_max_num_timeout=REQUEUES
+            )
             executor.update_parameters(name=job.name, **slurm_parameters(spec, job, submitted))
             submitted[job.name] = executor.submit(JobCommand(job_arguments(study, folder, job))).job_id
         except (NameError, TypeError, ValueError) as error:
