@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
-    from lowmed.api.study import study, verify_study
+    from lowmed.api.study import run_study, verify_study
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
     from lowmed.errors import LowmedError
@@ -72,9 +72,9 @@ _MODULES = {
     "remove_runs": "lowmed.api.runs",
     "resume_bridge": "lowmed.api.bridge",
     "resume_training": "lowmed.api.train",
+    "run_study": "lowmed.api.study",
     "score": "lowmed.api.score",
     "show_run": "lowmed.api.runs",
-    "study": "lowmed.api.study",
     "train": "lowmed.api.train",
     "inspect": "lowmed.api.inspect",
     "trust_reward": "lowmed.api.rewards",
@@ -113,9 +113,9 @@ __all__ = [
     "remove_runs",
     "resume_bridge",
     "resume_training",
+    "run_study",
     "score",
     "show_run",
-    "study",
     "train",
     "trust_reward",
     "verify",

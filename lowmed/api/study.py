@@ -20,7 +20,7 @@ Submit = Literal["local", "slurm", "skypilot"]
 
 @dataclass(frozen=True)
 class StudyReport:
-    """The result of `study`.
+    """The result of `run_study`.
 
     Attributes:
         folder: holds study.yaml, runs/, jobs/, and study.json, study.html and table.tex of the finished runs.
@@ -37,7 +37,7 @@ class StudyReport:
     stopped: bool = False
 
 
-def study(
+def run_study(
     file: str | PathLike[str],
     out: str | PathLike[str],
     *,

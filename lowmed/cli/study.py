@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowmed.api.study import Submit, verify_study
-from lowmed.api.study import study as run_study
+from lowmed.api.study import Submit, run_study, verify_study
 from lowmed.cli import options
 from lowmed.cli.progress import info, progress
 

@@ -35,7 +35,7 @@ class StudyFile(Part):
     source: str
     """Data source."""
     prompts: str
-    """Prompt family of `eval.prompts`; `own` if each run uses its own."""
+    """Prompt family of the study; `own` if each run uses its own."""
     system: str
     """tuned or base."""
     file: str
