@@ -9,7 +9,7 @@ from lowmed.study.records import StudyAccuracy, StudyCell, StudyDifference, Stud
 from lowmed.study.spec import BASE
 
 BY_IMAGE = "95 % interval over images (or patients) of the mean over seeds: other questions, the same trained models"
-OVER_SEEDS = "95 % t interval over seeds: other trainings, the same questions; none with one seed"
+OVER_SEEDS = "95 % t interval over seeds: other trainings, the same questions; none with one seed or without training"
 TEST = (
     "p: exact sign-flip test over images, on changes averaged over seeds; Holm corrects over all comparisons of the "
     "study. It holds for the trained models; the interval over seeds shows how much training varies"

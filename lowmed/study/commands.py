@@ -46,7 +46,8 @@ class Commands:
         library = ctypes.CDLL(None)
 
         def end_with_parent() -> None:
-            library.prctl(_PARENT_DEATH, signal.SIGTERM)
+            if sys.platform == "linux":
+                library.prctl(_PARENT_DEATH, signal.SIGTERM)
 
         lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._process = subprocess.Popen(

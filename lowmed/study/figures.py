@@ -85,7 +85,7 @@ def _accuracy(
         stamp=run.settings.splits[split].stamp,
         accuracy=accuracy,
         by_image=interval,
-        **_spread(values),
+        **(_spread(values) | ({"seed_sd": None, "over_seeds": None} if label.startswith(BASE) else {})),
     )
 
 

@@ -138,9 +138,9 @@ class StudyAccuracy(StudyCell):
     by_seed: dict[str, float]
     """Seed -> accuracy of its run."""
     seed_sd: float | None
-    """Standard deviation over the seeds; null with one seed."""
+    """Standard deviation over the seeds; null with one seed, and for a base model, which was not trained."""
     over_seeds: Interval | None
-    """95 % t interval over the seeds: other trainings, the same questions; null with one seed."""
+    """95 % t interval over the seeds: other trainings, the same questions; null where `seed_sd` is."""
 
 
 class StudyDifference(StudyCell):

@@ -20,8 +20,9 @@ def rerun(folder: StudyFolder, spec: StudySpec, job: Job, log: Log) -> RerunRepo
     """Train and evaluate a run again. It starts from the stored adapter of its start, if it has one.
 
     Raises:
-        RunError: a command failed or was interrupted. Nothing of the study was changed.
+        RunError: its completions are missing, or a command failed or was interrupted. Nothing of the study was changed.
     """
+    before = [_read(folder.run(job), job, *names) for names in _evaluations(spec, job)]  # before hours of training
     commands = Commands(log)
     with tempfile.TemporaryDirectory(prefix="lowmed-study-") as temporary, commands.forward_signals():
         again = Run(Path(temporary) / job.name)
@@ -33,12 +34,13 @@ def rerun(folder: StudyFolder, spec: StudySpec, job: Job, log: Log) -> RerunRepo
             if code or commands.stopped_by:
                 what = error or f"exit code {code}"
                 raise RunError(f"the run could not be repeated: {what}", job.name, "correct that, then repeat")
+        after = [_read(again, job, *names) for names in _evaluations(spec, job)]
         weights = [run.adapter / "adapter_model.safetensors" for run in (stored, again)]
         return RerunReport(
             run=job.name,
             same_adapter=sha256(weights[0]) == sha256(weights[1]),
             differs=tuple(_differs(folder, job, again)),
-            agreements=tuple(_agreements(folder, spec, job, again)),
+            agreements=tuple(_agreement(folder, *sides, spec.eval.grade) for sides in zip(before, after, strict=True)),
         )
 
 
@@ -60,15 +62,12 @@ def _differs(folder: StudyFolder, job: Job, again: Run) -> list[str]:
     return lines
 
 
-def _agreements(folder: StudyFolder, spec: StudySpec, job: Job, again: Run) -> list[Agreement]:
-    result = []
-    for source, _, prompts in evaluations(spec, job.recipe):
-        stored, repeated = (
-            read_completions(evaluation_folder(run, source, prompts), job.arm, job.seed, source, prompts, "tuned")
-            for run in (folder.run(job), again)
-        )
-        result.append(_agreement(folder, stored, repeated, spec.eval.grade))
-    return result
+def _evaluations(spec: StudySpec, job: Job) -> list[tuple[str, str]]:
+    return [(source, prompts) for source, _, prompts in evaluations(spec, job.recipe)]
+
+
+def _read(run: Run, job: Job, source: str, prompts: str) -> Completions:
+    return read_completions(evaluation_folder(run, source, prompts), job.arm, job.seed, source, prompts, "tuned")
 
 
 def _agreement(folder: StudyFolder, stored: Completions, repeated: Completions, grade: str) -> Agreement:

@@ -1,6 +1,6 @@
 """A finished study whose completions come from predictors that are known by hand, without any training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -42,8 +42,10 @@ def write_study(file: Path, content: Mapping[str, object] = STUDY) -> Path:
     return file
 
 
-def write_runs(file: Path, out: Path, answers: Answers) -> StudyFolder:
-    """The runs of a study as training and evaluation leave them."""
+def write_runs(
+    file: Path, out: Path, answers: Answers, questions: Mapping[str, Sequence[Sample]] | None = None
+) -> StudyFolder:
+    """The runs of a study as training and evaluation leave them; `questions` are those of some runs."""
     spec, folder = load_study(file), StudyFolder(out)
     out.mkdir()
     store_study(spec, folder.study)
@@ -62,7 +64,7 @@ def write_runs(file: Path, out: Path, answers: Answers) -> StudyFolder:
         record.write(run.folder / "run.json")
         for family in spec.eval.prompts:
             where = evaluation_folder(run, "phantom", family)
-            data = division(QUESTIONS)
+            data = division((questions or {}).get(job.name, QUESTIONS))
             settings = eval_settings(
                 ModelSpec(name="nano"), prompt.family(family), data, max_new_tokens=64, seen="unseen"
             )

@@ -14,7 +14,10 @@ from lowmed.errors import RunError
 from lowmed.evaluation.paired_tests import holm
 from lowmed.report.study_latex import study_latex
 from lowmed.report.study_page import study_page
+from lowmed.study.jobs import study_jobs
+from lowmed.study.read import load_study
 from lowmed.study.records import StudyRecord
+from lowmed.study.results import study_record
 
 ANSWERS = {"sft-seed0": 20, "sft-seed1": 24, "rl-seed0": 30, "rl-seed1": 34}
 TUNED = "evals/phantom-reasoning/tuned.jsonl"
@@ -283,7 +286,50 @@ def test_base_model_and_prompts_of_one_arm_are_compared(tmp_path: Path) -> None:
         ("base:sft", "reasoning"): 0.25, ("sft", "reasoning"): 0.75,
         ("base:sft", "direct"): 0.25, ("sft", "direct"): 0.75,
     }  # fmt: skip
+    assert {one.over_seeds for one in record.accuracies} == {None}
     base, prompts = record.comparisons
     assert (base.difference, base.settings_differ) == (0.5, ())
     assert (prompts.difference, prompts.settings_differ) == (0.0, ())  # other prompts are what it compares
     assert verify_study(tmp_path / "out").problems == ()
+
+
+def test_runs_on_other_data_are_compared_on_shared_questions_and_marked(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s.yaml")
+    folder = write_runs(file, tmp_path / "out", {name: right_on(first) for name, first in ANSWERS.items()})
+    edit(folder.folder / "runs" / "rl-seed1" / "evals" / "phantom-reasoning" / "settings.json", "d" * 64, "e" * 64)
+    record = run_study(file, tmp_path / "out").record
+    assert record
+    [row] = record.comparisons
+    assert [line.split()[0] for line in row.settings_differ] == ["data_digest"]
+    assert "different settings, so only the shared questions are compared" in study_page(record)
+    assert "RL after SFT* &" in study_latex(record)
+
+
+def test_seeds_with_other_questions_are_marked_and_each_question_counts_once(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s.yaml")
+    answers = {name: right_on(first) for name, first in ANSWERS.items()}
+    parts = {name: QUESTIONS[:30] if name.endswith("seed0") else QUESTIONS[10:] for name in answers}
+    write_runs(file, tmp_path / "out", answers, parts)
+    record = run_study(file, tmp_path / "out").record
+    assert record
+    sft = record.accuracies[0]
+    assert (sft.questions, sft.seeds, sft.same_questions) == (40, 2, False)
+    assert sft.by_seed == {"0": pytest.approx(20 / 30), "1": pytest.approx(14 / 30)}
+    # right with both seeds: 0 to 19, the first ten of them in one; with the second one alone: 20 to 23
+    assert sft.accuracy == pytest.approx((20 + 4 * 0.5) / 40)
+    assert "seeds differ in their questions" in study_page(record)
+
+
+def test_an_unfinished_run_is_listed_and_not_counted(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s.yaml")
+    folder = write_runs(file, tmp_path / "out", {name: right_on(first) for name, first in ANSWERS.items()})
+    job = study_jobs(load_study(file))[3]
+    before = folder.record(job)
+    assert before
+    folder.write_record(before.model_copy(update={"status": "failed", "error": "<b>no</b> memory"}), job)
+    record = study_record(folder, load_study(file), study_jobs(load_study(file)))
+    assert not record.complete
+    assert {one.arm: one.seeds for one in record.accuracies} == {"sft": 2, "rl": 1}
+    assert record.comparisons[0].seeds == 1
+    assert "rl, seed 1: failed: &lt;b&gt;no&lt;/b&gt; memory" in study_page(record)
+    assert "% not in the tables: rl, seed 1 (failed)" in study_latex(record)
