@@ -1,70 +1,114 @@
-"""A real study of the embedded model: stopped, continued, with an arm that fails."""
+"""Real commands of a study on the embedded model: stopped, continued, failed, repeated."""
 
 import json
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Lowmed, Start
-from study.made import write_study
+from ship import finished
+from study.made import STUDY, right_on, write_runs, write_study
 
-from lowmed.nano import folder as nano
+from lowmed.study.jobs import study_jobs
+from lowmed.study.read import load_study
+from lowmed.study.records import JobRecord
 
-STUDY = {
-    "about": "SFT, then RL from its adapter, and an arm whose weights are broken",
-    "nano": True,
+SHORT: dict[str, Any] = {
+    **STUDY,
     "seeds": [0],
     "arms": {
-        "broken": {"recipe": "rarl-sft", "set": ["method.max_steps=1", "model.name=broken"]},
-        "after-broken": {"recipe": "rl-plain", "set": ["model.name=broken"], "start": "broken"},
-        "sft": {"recipe": "rarl-sft", "set": ["method.max_steps=2"]},
-        "rl": {"recipe": "rarl-sft", "set": ["method.max_steps=30", "method.save_steps=30"], "start": "sft"},
+        "sft": {"recipe": "rarl-sft", "set": ["method.max_steps=1"]},
+        "more": {"recipe": "rarl-sft", "set": ["method.max_steps=30", "method.save_steps=30"], "start": "sft"},
     },
-    "eval": {"max_questions": 2},
-    "compare": [{"first": "sft", "second": "rl"}],
+    "eval": {"prompts": ["reasoning"], "max_questions": 2},
+    "compare": [],
 }
 
 
+@pytest.fixture
+def sft(tmp_path: Path) -> Path:
+    """A study whose first run has an adapter that training can start from."""
+    folder = write_runs(write_study(tmp_path / "s.yaml", SHORT), tmp_path / "out", {"sft-seed0": right_on(1)})
+    run = folder.folder / "runs" / "sft-seed0"
+    shutil.rmtree(run / "adapter")
+    finished.adapter(run / "adapter", finished.factors(0.02))
+    return run
+
+
+def records(out: Path) -> dict[str, dict[str, Any]]:
+    return {file.stem: json.loads(file.read_text()) for file in (out / "jobs").glob("*.json")}
+
+
 @pytest.mark.slow
-def test_a_study_is_stopped_by_ctrl_c_continued_and_keeps_what_is_finished(
-    tmp_path: Path, lowmed: Lowmed, start: Start
+def test_a_run_is_stopped_by_ctrl_c_and_continued_by_a_job_of_submitit(
+    tmp_path: Path, lowmed: Lowmed, start: Start, sft: Path
 ) -> None:
-    shutil.copytree(nano(), tmp_path / "broken")
-    weights = tmp_path / "broken" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    write_study(tmp_path / "s.yaml", STUDY)
+    pytest.importorskip("submitit")
+    before = (sft / "run.json").read_bytes()
     process = start("study", "s.yaml", "--out", "out")
-    metrics = tmp_path / "out" / "runs" / "rl-seed0" / "metrics.jsonl"
+    metrics = tmp_path / "out" / "runs" / "more-seed0" / "metrics.jsonl"
     while process.poll() is None and not metrics.exists():
         try:
             process.wait(timeout=0.05)
         except subprocess.TimeoutExpired:
             continue
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate()
+    _, errors = process.communicate()
     assert process.wait() == 130, errors
     assert "stopped (SIGINT) after step" in errors
-    jobs = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "out" / "jobs").glob("*.json")}
-    assert {name: job["status"] for name, job in jobs.items()} == {
-        "broken-seed0": "failed", "after-broken-seed0": "failed", "sft-seed0": "finished", "rl-seed0": "stopped",
+    assert {name: one["status"] for name, one in records(tmp_path / "out").items()} == {
+        "sft-seed0": "finished", "more-seed0": "stopped",
     }  # fmt: skip
-    assert jobs["after-broken-seed0"]["error"] == "it starts from broken-seed0, which failed"
-    assert "sft" in output  # the table of what is finished
-    sft = tmp_path / "out" / "runs" / "sft-seed0" / "run.json"
-    before = sft.read_bytes()
 
-    continued = lowmed("study", "s.yaml", "--out", "out")
-    assert continued.returncode == 1  # an arm has failed
-    assert "failed  broken-seed0: cannot load the model folder" in continued.stderr
-    assert sft.read_bytes() == before
-    result = json.loads((tmp_path / "out" / "study.json").read_text())
-    assert [run["status"] for run in result["runs"]] == ["failed", "failed", "finished", "finished"]
-    assert not result["complete"]
-    assert [row["arm"] for row in result["accuracies"]] == ["sft", "rl", "sft", "rl"]
-    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
-    assert steps == list(range(1, 31))  # resumed, not repeated
+    continued = lowmed("study", "s.yaml", "--out", "out", "--submit", "local", "--json")
+    assert continued.returncode == 0, continued.stderr
+    result = json.loads(continued.stdout)
+    assert result["complete"]
+    assert [run["status"] for run in result["runs"]] == ["finished", "finished"]
+    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, 31))
+    assert (sft / "run.json").read_bytes() == before
+    assert "lora:\n" in (text := (tmp_path / "out" / "runs" / "more-seed0" / "recipe.yaml").read_text())
+    assert "start: out/runs/sft-seed0" in text
     assert str(tmp_path) not in (tmp_path / "out" / "study.json").read_text()
     checked = lowmed("study", "--verify", "out")
     assert checked.returncode == 0, checked.stdout
+
+
+def test_a_failed_run_is_recorded_and_does_not_end_the_others(tmp_path: Path, lowmed: Lowmed) -> None:
+    sft = SHORT["arms"]["sft"]
+    arms = {"blocked": sft, "after": {**sft, "start": "blocked"}, "sft": sft}
+    file = write_study(tmp_path / "s.yaml", {**SHORT, "arms": arms})
+    folder = write_runs(file, tmp_path / "out", {"sft-seed0": right_on(1)})
+    job = study_jobs(load_study(file))[0]
+    folder.run(job).folder.mkdir()  # without run.json: training refuses it
+    state = JobRecord(arm="blocked", seed=0, digest=job.digest, status="running", max_questions=2)
+    folder.write_record(state, job)
+    ended = lowmed("study", "s.yaml", "--out", "out")
+    assert ended.returncode == 1
+    assert "failed  blocked-seed0: the run directory exists" in ended.stderr
+    assert records(tmp_path / "out")["after-seed0"]["error"] == "it starts from blocked-seed0, which failed"
+    result = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert [run["status"] for run in result["runs"]] == ["failed", "failed", "finished"]
+    assert {row["arm"] for row in result["accuracies"]} == {"sft"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("sft")
+def test_a_repeated_run_shows_what_differs(tmp_path: Path, lowmed: Lowmed) -> None:
+    """The stored completions are those of a predictor, and the stored adapter is random: nothing can be equal."""
+    assert lowmed("study", "s.yaml", "--out", "out", "--only", "sft-seed0").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    ended = lowmed("study", "--verify", "out", "--rerun", "sft-seed0", "--json")
+    assert ended.returncode == 1
+    report = json.loads(ended.stdout)
+    assert report["problems"] == []
+    repeated = report["rerun"]
+    assert not repeated["same_adapter"]
+    assert "data_digest" in repeated["differs"][0]
+    [agreement] = repeated["agreements"]
+    assert agreement["questions"] == 2  # the ones that both have
+    assert agreement["equal"] == 0
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}

@@ -1,6 +1,5 @@
 """Jobs of a study on other machines: parameters, dependencies, task files."""
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,14 +14,6 @@ from lowmed.study.folder import StudyFolder
 from lowmed.study.jobs import study_jobs
 from lowmed.study.read import load_study
 from lowmed.study.submit import JobCommand, slurm_parameters, submit_slurm, write_skypilot
-
-SMALL = {
-    **STUDY,
-    "seeds": [0],
-    "arms": {"sft": {"recipe": "rarl-sft", "set": ["method.max_steps=1"]}},
-    "compare": [],
-    "eval": {"max_questions": 2},
-}
 
 
 def test_a_slurm_job_waits_for_the_run_that_it_starts_from(tmp_path: Path) -> None:
@@ -60,22 +51,6 @@ def test_every_job_is_a_task_of_skypilot_with_the_keys_of_the_study(tmp_path: Pa
     assert task["resources"] == {"accelerators": "L4:1"}
     assert task["run"].endswith("--only rl-seed0")
     assert files[1].read_text().startswith("# after sft-seed0.yaml has ended\n")
-
-
-@pytest.mark.slow
-def test_jobs_of_submitit_train_and_a_repeated_run_is_equal(tmp_path: Path, lowmed: Lowmed) -> None:
-    pytest.importorskip("submitit")
-    write_study(tmp_path / "s.yaml", SMALL)
-    ended = lowmed("study", "s.yaml", "--out", "out", "--submit", "local", "--json")
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["complete"]
-    checked = lowmed("study", "--verify", "out", "--rerun", "sft-seed0", "--json")
-    assert checked.returncode == 0, checked.stderr + checked.stdout
-    report = json.loads(checked.stdout)
-    assert report["problems"] == []
-    [agreement] = report["rerun"]["agreements"]
-    assert agreement["questions"] == agreement["equal"] == agreement["same_grade"] == 4
-    assert report["rerun"]["differs"] == []
 
 
 @pytest.mark.slow
