@@ -144,7 +144,7 @@ def _check(folder: "StudyFolder", spec: "StudySpec", jobs: "Sequence[Job]", prog
             raise type(error)(f"arms.{job.arm}: {error.what}", error.where, error.fix) from error
         for failure in report.rewards.failures if report.rewards else ():
             log(f"WARNING {job.arm}: {failure}")
-    for source in spec.eval.on if checked else ():
+    for source in spec.eval.sources if checked else ():
         name, _, path = source.partition("=")
         load(name, path or None, max_image_tokens=jobs[0].recipe.model.max_image_tokens, progress=progress)
 

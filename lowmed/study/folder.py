@@ -79,7 +79,7 @@ def evaluation_folder(run: Run, source: str, prompts: str) -> Path:
 
 def evaluations(spec: StudySpec, recipe: Recipe) -> list[tuple[str, str | None, str]]:
     """What a run is evaluated on: name of the source, `--on` of it (None for the run's own data), prompt family."""
-    sources: list[tuple[str, str | None]] = [(on.partition("=")[0], on) for on in spec.eval.on]
+    sources: list[tuple[str, str | None]] = [(on.partition("=")[0], on) for on in spec.eval.sources]
     return [(source, on, prompts) for source, on in sources or [(recipe.data.name, None)] for prompts in spec.prompts]
 
 

@@ -35,8 +35,8 @@ def load_study(path: Path) -> StudySpec:
 def store_study(spec: StudySpec, path: Path) -> None:
     """Write the study file with every default, and with absolute paths made relative to the working directory."""
     arms = {name: arm.model_copy(update=_portable(arm.recipe, arm.set, arm.data)) for name, arm in spec.arms.items()}
-    on = tuple(_portable_value(source) for source in spec.eval.on)
-    stored = spec.model_copy(update={"arms": arms, "eval": spec.eval.model_copy(update={"on": on})})
+    sources = tuple(map(_portable_value, spec.eval.sources))
+    stored = spec.model_copy(update={"arms": arms, "eval": spec.eval.model_copy(update={"sources": sources})})
     values = stored.model_dump(mode="json", exclude={"slurm", "skypilot"})  # they change no result
     write_text(path, yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True))
 
@@ -56,9 +56,12 @@ def _portable_value(text: str) -> str:
 
 def _mistake(raw: RawRecipe, problem: dict[str, Any]) -> str:
     path = tuple(problem["loc"])
-    match problem["type"]:
+    kind = "invalid_key" if path[-1:] == ("[key]",) else problem["type"]
+    match kind:
         case "extra_forbidden":
             text = "is not a key of a study"
+        case "invalid_key":
+            text = "has a key that YAML reads as a number, yes or no; put it between quotes"
         case "missing":
             text = "is missing"
         case "value_error":

@@ -40,7 +40,7 @@ class StudyEvalSpec(Section):
     prompts: tuple[str, ...] = Field(
         (), description="prompt families at inference; empty = `prompts.infer` of each run's recipe"
     )
-    on: tuple[str, ...] = Field(
+    sources: tuple[str, ...] = Field(
         (), description="data sources, each NAME or NAME=FOLDER; empty = the held-out questions of each run"
     )
     splits: tuple[str, ...] = Field((), description="splits in the table; empty = all that were evaluated")
@@ -52,14 +52,14 @@ class StudyEvalSpec(Section):
         "lenient", description="`strict` counts only an answer in exactly one tag, as the rewards do"
     )
 
-    @field_validator("prompts", "on", "splits", "base")
+    @field_validator("prompts", "sources", "splits", "base")
     @classmethod
     def _name_each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         # Two folders of one source would have one name in the table.
-        sources = [name.partition("=")[0] for name in names]
-        if repeated := sorted({name for name in sources if sources.count(name) > 1}):
+        bare = [name.partition("=")[0] for name in names]
+        if repeated := sorted({name for name in bare if bare.count(name) > 1}):
             raise ValueError(f"names `{repeated[0]}` twice")
-        if any(not name for name in sources):
+        if any(not name for name in bare):
             raise ValueError("has an empty name")
         return names
 

@@ -49,8 +49,9 @@ def with_arm(**keys: Any) -> dict[str, Any]:
         (changed(compare=[{"first": "sft", "second": "rl", "prompts": ["direct"]}]), "`direct` is not in eval.prompts"),
         (changed(compare=[{"first": "sft", "second": "rl"}] * 2), "two comparisons have the label `rl - sft`"),
         (changed(eval={"prompts": ["reasoning", "reasoning"]}), "names `reasoning` twice"),
+        (changed(arms={True: {"recipe": "rarl"}}, compare=[]), "YAML reads as a number, yes or no"),
         (changed(eval={"base": ["nobody"]}), "eval.base: there is no arm `nobody`"),
-        (changed(eval={"on": ["folder=a", "folder=b"]}), "names `folder` twice"),
+        (changed(eval={"sources": ["folder=a", "folder=b"]}), "names `folder` twice"),
         (changed(eval={"prompts": ["no-such-family"]}, compare=[]), "there is no prompt family `no-such-family`"),
         (with_arm(recipe="no-such-recipe"), "arms.third: there is no recipe `no-such-recipe`"),
         (with_arm(set=["method.no_such_key=1"]), "arms.third: rarl.yaml has a mistake"),
@@ -124,13 +125,15 @@ def test_a_digest_changes_with_recipe_seed_and_start(tmp_path: Path) -> None:
 def test_a_stored_study_has_no_absolute_path_and_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arms = {"a": {"recipe": "rarl", "set": [f"data.difficulty={tmp_path}/d.jsonl"], "data": f"folder={tmp_path}/data"}}
-    content = changed(arms=arms, compare=[], eval={"on": [f"folder={tmp_path}/other"]}, slurm={"slurm_account": "me"})
+    content = changed(
+        arms=arms, compare=[], eval={"sources": [f"folder={tmp_path}/other"]}, slurm={"slurm_account": "me"}
+    )
     spec = load_study(write_study(tmp_path / "s.yaml", content))
     store_study(spec, tmp_path / "stored.yaml")
     assert str(tmp_path) not in (tmp_path / "stored.yaml").read_text()
     stored = load_study(tmp_path / "stored.yaml")
     assert stored.arms["a"].data == "folder=data"
-    assert stored.eval.on == ("folder=other",)
+    assert stored.eval.sources == ("folder=other",)
     assert stored.slurm == {}
 
 
