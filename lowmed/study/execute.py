@@ -80,7 +80,7 @@ def _train_and_evaluate(folder: StudyFolder, spec: StudySpec, job: Job, commands
         _wait_for_orphan(run, commands)
         if commands.stopped_by:
             return _store(folder, spec, job, "stopped", f"by {commands.stopped_by}")
-        code, error = commands.run(job.name, training_command(folder, job))
+        code, error = commands.run(job.name, _training_command(folder, job))
         if not folder.is_trained(job):
             return _end(folder, spec, job, commands, code, error)
     for source, on, prompts in evaluations(spec, job.recipe):
@@ -102,21 +102,14 @@ def _end(folder: StudyFolder, spec: StudySpec, job: Job, commands: Commands, cod
     return _store(folder, spec, job, "failed", error or _ended(code))
 
 
-def training_command(folder: StudyFolder, job: Job, out: Path | None = None) -> list[str]:
-    """The command that trains a job, or resumes it.
-
-    Args:
-        folder: the study's folder.
-        job: the job.
-        out: a directory for a new run in place of that of the study.
-    """
+def _training_command(folder: StudyFolder, job: Job) -> list[str]:
+    """The command that trains a job, or resumes it."""
     run = folder.run(job).folder
-    if out is None and (run / RECORD).is_file():
+    if (run / RECORD).is_file():
         return [job.recipe.method.kind, "--resume", str(run)]
     start = [f"lora.start={folder.run(job.start)}"] if job.start else []
-    nano = ["--nano"] if job.nano else []
-    recipe = ["--recipe", job.spec.recipe, *nano]
-    return [job.recipe.method.kind, *recipe, "--out", str(out or run), *job.overrides, *start]
+    recipe = ["--recipe", job.spec.recipe, *(["--nano"] if job.nano else [])]
+    return [job.recipe.method.kind, *recipe, "--out", str(run), *job.overrides, *start]
 
 
 def evaluation_commands(run: Run, spec: StudySpec, job: Job) -> list[list[str]]:
@@ -173,6 +166,7 @@ def _store(folder: StudyFolder, spec: StudySpec, job: Job, status: Status, error
     before, file = folder.record(job), folder.run(job).folder / RECORD
     digest = before.base_digest if before else None
     recipe_digest = folder.run(job).record.recipe_digest if file.is_file() else None
+    start = before.start_sha256 if before and file.is_file() else None  # a run that begins again has the present one
     folder.write_record(
         JobRecord(
             arm=job.arm,
@@ -181,6 +175,7 @@ def _store(folder: StudyFolder, spec: StudySpec, job: Job, status: Status, error
             status=status,
             error=error or None,
             recipe_digest=recipe_digest,
+            start_sha256=start or (folder.adapter_sha256(job.start) if job.start else None),
             max_questions=spec.eval.max_questions,
             base_digest=weights_digest(job.recipe.model.name, nano_folder()) if status == "finished" else digest,
         ),

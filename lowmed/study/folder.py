@@ -61,10 +61,19 @@ class StudyFolder:
         record.write(file)
 
     def is_foreign(self, job: Job) -> bool:
-        """Whether another run is in the place of a job's run."""
+        """Whether another run is in the place of a job's run, or of the one that it started from."""
         run, record = self.run(job), self.record(job)
-        known = record.recipe_digest if record else None
-        return known is not None and (run.folder / RECORD).is_file() and run.record.recipe_digest != known
+        if record is None or not (run.folder / RECORD).is_file():
+            return False
+        start = self.adapter_sha256(job.start) if job.start else None
+        return (record.recipe_digest or run.record.recipe_digest) != run.record.recipe_digest or (
+            start is not None and (record.start_sha256 or start) != start
+        )
+
+    def adapter_sha256(self, job: Job) -> str | None:
+        """SHA-256 of the adapter of a job; None if there is none yet."""
+        weights = self.run(job).adapter / "adapter_model.safetensors"
+        return sha256(weights) if weights.is_file() else None
 
     def is_trained(self, job: Job) -> bool:
         """Whether the run of a job has finished."""

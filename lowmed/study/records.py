@@ -23,6 +23,8 @@ class JobRecord(Record):
     """Why it failed, in one line."""
     recipe_digest: str | None = None
     """`recipe_digest` of its run.json, by which another run in its place is noticed."""
+    start_sha256: str | None = None
+    """SHA-256 of the adapter that it starts from; if that was trained again since, this run does not belong to it."""
     max_questions: int | None = None
     """Limit of questions for each split in the evaluations."""
     base_digest: str | None = None

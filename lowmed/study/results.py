@@ -116,7 +116,6 @@ def study_run(folder: StudyFolder, job: Job, stored: Sequence[Completions]) -> S
     """
     record, run = folder.record(job), folder.run(job)
     trained = run.record if (run.folder / RECORD).is_file() else None
-    weights = run.adapter / "adapter_model.safetensors"
     overrides = (f"data={job.spec.data}", *job.spec.set) if job.spec.data else job.spec.set
     return StudyRun(
         arm=job.arm,
@@ -140,7 +139,7 @@ def study_run(folder: StudyFolder, job: Job, stored: Sequence[Completions]) -> S
         precision=trained.precision if trained else None,
         steps=trained.steps if trained else None,
         seconds=trained.seconds if trained else None,
-        adapter_sha256=sha256(weights) if weights.is_file() else None,
+        adapter_sha256=folder.adapter_sha256(job),
         files=tuple(_file(folder.folder, one) for one in stored),
     )
 

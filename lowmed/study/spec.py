@@ -89,7 +89,7 @@ class StudySpec(Section):
     )
     eval: StudyEvalSpec = Field(StudyEvalSpec(), description="what is evaluated")
     compare: tuple[ComparisonSpec, ...] = Field((), description="the comparisons; Holm corrects over all of them")
-    slurm: dict[str, str | int] = Field(
+    slurm: dict[str, Any] = Field(
         {}, description="parameters of submitit for `--submit slurm`, e.g. slurm_partition, timeout_min, mem_gb"
     )
     skypilot: dict[str, Any] = Field({}, description="keys of each task of `--submit skypilot`, e.g. resources, setup")

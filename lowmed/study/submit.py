@@ -21,7 +21,11 @@ from lowmed.study.spec import StudySpec
 
 MINUTES = 24 * 60
 REQUEUES = 30  # after a time limit; each goes on from a checkpoint
-DEFAULTS = {"timeout_min": MINUTES, "gpus_per_node": 1}
+DEFAULTS: dict[str, Any] = {
+    "timeout_min": MINUTES,
+    "gpus_per_node": 1,
+    "slurm_additional_parameters": {"kill-on-invalid-dep": "yes"},  # else a job waits for ever for one that failed
+}
 
 
 @dataclass
@@ -134,7 +138,7 @@ def slurm_parameters(spec: StudySpec, job: Job, submitted: dict[str, str]) -> di
         job: the job.
         submitted: name -> Slurm id of the jobs before it.
     """
-    parameters: dict[str, Any] = DEFAULTS | dict(spec.slurm)
+    parameters = DEFAULTS | dict(spec.slurm)
     if job.start and job.start.name in submitted:
         parameters["slurm_dependency"] = f"afterok:{submitted[job.start.name]}"
     return parameters

@@ -69,7 +69,9 @@ def problems(folder: StudyFolder, spec: StudySpec, stored: StudyRecord) -> tuple
             runs.append(run)
             continue
         if folder.is_foreign(job):
-            lines.append(f"runs/{name} is another run than the one that the study trained")
+            lines.append(
+                f"runs/{name} is another run than the one that the study trained, or the one that it starts from is"
+            )
         try:
             of_run = completions_of(folder, spec, job)
         except LowmedError as error:

@@ -83,7 +83,7 @@ def write_runs(
             write_report(where)
         state = JobRecord(
             arm=job.arm, seed=job.seed, digest=job.digest, status="finished", recipe_digest=job.recipe.digest,
-            max_questions=spec.eval.max_questions,
+            max_questions=spec.eval.max_questions, start_sha256=folder.adapter_sha256(job.start) if job.start else None,
         )  # fmt: skip
         folder.write_record(state, job)
     return folder

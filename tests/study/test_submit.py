@@ -21,7 +21,9 @@ def test_a_slurm_job_waits_for_the_run_that_it_starts_from(tmp_path: Path) -> No
         write_study(tmp_path / "s.yaml", {**STUDY, "slurm": {"timeout_min": 60, "slurm_partition": "gpu"}})
     )
     sft, rl = study_jobs(spec)[:2]
-    assert slurm_parameters(spec, sft, {}) == {"timeout_min": 60, "gpus_per_node": 1, "slurm_partition": "gpu"}
+    parameters = slurm_parameters(spec, sft, {})
+    assert parameters.pop("slurm_additional_parameters") == {"kill-on-invalid-dep": "yes"}
+    assert parameters == {"timeout_min": 60, "gpus_per_node": 1, "slurm_partition": "gpu"}
     assert slurm_parameters(spec, rl, {"sft-seed0": "77"})["slurm_dependency"] == "afterok:77"
     assert "slurm_dependency" not in slurm_parameters(spec, rl, {})  # it has finished before
 

@@ -134,6 +134,10 @@ def _replace_the_adapter(study: Path) -> None:
     (study / "runs" / "rl-seed0" / "adapter" / "adapter_model.safetensors").write_bytes(b"other")
 
 
+def _train_a_start_again(study: Path) -> None:
+    (study / "runs" / "sft-seed0" / "adapter" / "adapter_model.safetensors").write_bytes(b"again")
+
+
 def _edit_the_settings(study: Path) -> None:
     edit(
         study / "runs" / "rl-seed0" / "evals" / "phantom-reasoning" / "settings.json", '"unseen"', '"seen in training"'
@@ -183,6 +187,7 @@ ATTACKS = {
     _remove_a_run: "runs/rl-seed1 has been removed",
     _exchange_two_runs: "runs/sft-seed0 is another run than the one that the study trained",
     _replace_the_adapter: "runs/rl-seed0: adapter_sha256",
+    _train_a_start_again: "runs/rl-seed0 is another run than",
     _edit_the_settings: r"runs/rl-seed0/\S*tuned.jsonl or its settings.json have changed",
     _edit_the_study_file: "grade in study.json is lenient, derived strict",
     _edit_a_figure: "accuracy in study.json is 0.9, derived 0.8",
@@ -209,8 +214,9 @@ def test_changed_completions_do_not_become_a_new_table(study: Path, attack: Any)
     assert (study / "study.json").read_bytes() == before
 
 
-def test_exchanged_runs_are_not_reused(study: Path) -> None:
-    _exchange_two_runs(study)
+@pytest.mark.parametrize("attack", [_exchange_two_runs, _train_a_start_again])
+def test_another_run_is_not_reused(study: Path, attack: Any) -> None:
+    attack(study)
     with pytest.raises(RunError, match="another run is in its place"):
         run_study(study.parent / "s.yaml", study)
 
