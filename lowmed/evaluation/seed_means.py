@@ -52,11 +52,14 @@ def difference_over_seeds(first: Sequence[Scores], second: Sequence[Scores]) -> 
     return fmean(changes), interval, sign_flip(steps, groups)
 
 
-def seed_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % t interval of the mean over seeds; None with one seed. It has no width if all seeds agree."""
+def seed_interval(values: Sequence[float], bounds: Interval) -> Interval | None:
+    """The 95 % t interval of the mean over seeds within `bounds`; None with one seed.
+
+    It has no width if all seeds agree.
+    """
     from scipy.stats import t
 
     if len(values) < 2:
         return None
     half = float(t.ppf(1 - ALPHA / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return fmean(values) - half, fmean(values) + half
+    return max(bounds[0], fmean(values) - half), min(bounds[1], fmean(values) + half)

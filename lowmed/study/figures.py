@@ -5,7 +5,7 @@ from statistics import stdev
 from typing import Any
 
 from lowmed.evaluation.compare import different_settings, question_key
-from lowmed.evaluation.intervals import too_few
+from lowmed.evaluation.intervals import Interval, too_few
 from lowmed.evaluation.paired_tests import holm
 from lowmed.evaluation.seed_means import Scores, accuracy_over_seeds, difference_over_seeds, seed_interval
 from lowmed.study.completions import Completions, scores
@@ -85,7 +85,7 @@ def _accuracy(
         stamp=run.settings.splits[split].stamp,
         accuracy=accuracy,
         by_image=interval,
-        **(_spread(values) | ({"seed_sd": None, "over_seeds": None} if label.startswith(BASE) else {})),
+        **(_spread(values, (0.0, 1.0)) | ({"seed_sd": None, "over_seeds": None} if label.startswith(BASE) else {})),
     )
 
 
@@ -130,7 +130,7 @@ def _difference(
         second_accuracy=accuracy_over_seeds(second)[0],
         difference=difference,
         by_image=interval,
-        **_spread(values),
+        **_spread(values, (-1.0, 1.0)),
         p_by_image=p,
         p_holm=p,
         settings_differ=tuple(dict.fromkeys(differ)),
@@ -151,10 +151,10 @@ def _settings_differ(first: Completions, second: Completions, comparison: Compar
     return [line for line in lines if not expected or not line.startswith(expected)]
 
 
-def _spread(values: dict[int, float]) -> dict[str, Any]:
+def _spread(values: dict[int, float], bounds: Interval) -> dict[str, Any]:
     several = list(values.values())
     return {
         "by_seed": {str(seed): value for seed, value in values.items()},
         "seed_sd": stdev(several) if len(several) > 1 else None,
-        "over_seeds": seed_interval(several),
+        "over_seeds": seed_interval(several, bounds),
     }

@@ -54,11 +54,12 @@ def test_a_question_of_some_seeds_counts_once_with_their_mean() -> None:
 
 def test_the_interval_over_seeds_is_that_of_student() -> None:
     values = [0.5, 0.6, 0.8]
-    assert seed_interval(values) == pytest.approx(
+    assert seed_interval(values, (0.0, 2.0)) == pytest.approx(
         stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
     )
-    assert seed_interval([0.5]) is None
-    assert seed_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert seed_interval([0.5], (0.0, 1.0)) is None
+    assert seed_interval([0.5, 0.5], (0.0, 1.0)) == (0.5, 0.5)
+    assert seed_interval([0.5, 0.9], (0.0, 1.0)) == (0.0, 1.0)  # of an accuracy
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
