@@ -230,7 +230,11 @@ class RunRecord(Record):
     sampling_halved_after: int | None = None
     """Step after which GPU memory ran out in sampling; `batch` has had half the completions at once since."""
     rows_per_draw: int | None = None
-    """Completions whose random numbers are drawn together since then, so that the tokens stay the same."""
+    """Completions whose random numbers are drawn together, if several calls sample them; a resumed run keeps it."""
+    processes: int = 1
+    """Processes, with a GPU each, that trained it last."""
+    earlier_processes: tuple[tuple[int, int], ...] = ()
+    """Step and number of processes until then, for each resume with another number."""
     base_commit: str | None = None
     """Hub commit of the base model."""
     python: str | None = None

@@ -13,10 +13,10 @@ HEAVY = {"torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", 
 HEAVY_LAYERS = ("engine", "ship")
 # Lower layers first. A module may import at its top only from its own layer and those before it.
 ORDER = [
-    "errors", "terminal", "files", "lock", "progress", "records", "section", "control_tokens", "boxes", "sample",
-    "answer", "prompt", "methods", "recipe", "models", "adapter", "run", "run_removal", "tracking", "nano",
-    "architectures", "data", "judge", "rewards", "plan", "evaluation", "distillation", "study", "report", "engine",
-    "ship", "api", "cli",
+    "errors", "terminal", "processes", "files", "lock", "progress", "records", "section", "control_tokens",
+    "boxes", "sample", "answer", "prompt", "methods", "recipe", "models", "adapter", "run", "followed_run",
+    "run_removal", "tracking", "nano", "architectures", "data", "judge", "rewards", "plan", "evaluation",
+    "distillation", "study", "report", "engine", "ship", "api", "cli",
 ]  # fmt: skip
 MAX_LINES = 300
 MODULES = sorted(PACKAGE.rglob("*.py"))

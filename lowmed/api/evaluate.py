@@ -1,9 +1,11 @@
 """Evaluate a run or a model, as `lowmed eval` does."""
 
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed import processes
 from lowmed.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -67,8 +69,10 @@ def evaluate(
     from lowmed.evaluation.results_folder import SETTINGS
     from lowmed.files import require_own_folder
 
+    processes.join()
     if out:  # before the data and the model are loaded; several data sources have a folder each
-        require_own_folder(Path(out), SETTINGS, f"*/{SETTINGS}")
+        folder = Path(out)
+        processes.from_first(lambda: require_own_folder(folder, SETTINGS, f"*/{SETTINGS}"))
     from lowmed.engine import evaluator
     from lowmed.evaluation.target import open_target, splits_to_evaluate
     from lowmed.judge import Judge
@@ -121,7 +125,8 @@ def evaluate(
             progress=progress,
         )
         if judge_url and judge_model:  # a new judge, so that its requests are counted for this folder alone
-            report = _judged(folder, Judge(judge_url, judge_model, prices=judge_prices), progress)
+            judge = Judge(judge_url, judge_model, prices=judge_prices)
+            report = processes.from_first(partial(_judged, folder, judge, progress))
         reports.append(report)
     return reports
 

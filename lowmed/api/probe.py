@@ -4,6 +4,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed import processes
 from lowmed.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ def probe(
     from lowmed.evaluation.results_folder import SETTINGS
     from lowmed.files import require_own_folder
 
+    processes.join()
     if out:  # before the data and the model are loaded
-        require_own_folder(Path(out), SETTINGS)
+        folder = Path(out)
+        processes.from_first(lambda: require_own_folder(folder, SETTINGS))
     from lowmed.engine import evaluator
     from lowmed.evaluation.target import open_target, split_to_probe
     from lowmed.run import FOLDER

@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed import processes
 from lowmed.errors import RunError
 from lowmed.progress import Log, Progress, no_log, silent
 
@@ -51,7 +52,18 @@ def train(
     from lowmed.run import RECORD, open_run, require_new_run
 
     started = time.monotonic()
-    run = open_run(fspath(out)) if resume and out and (Path(out) / RECORD).is_file() else None
+    processes.join()
+
+    def existing() -> "Run | None":
+        """The run in `out`, or None if it is to be created."""
+        if resume and out and (Path(out) / RECORD).is_file():
+            return open_run(fspath(out))
+        if out:
+            require_new_run(Path(out))  # before the data and the model are loaded
+        return None
+
+    run = processes.from_first(existing)
+    run = run and _of_this_process(run)
     if run and run.record.recipe_digest != recipe.digest:
         raise RunError(
             "the run in that directory has another recipe",
@@ -59,8 +71,6 @@ def train(
             f"choose another --out, or resume it with its own recipe: --resume {run}",
         )
     if run is None:
-        if out:
-            require_new_run(Path(out))  # before the data and the model are loaded
         return _train(recipe, None, out, name, started, max_minutes, allow_changed_data, progress, log)
     if not _is_finished(run):  # a finished run may be on a read-only disk
         with _lock(run, log):
@@ -94,7 +104,8 @@ def resume_training(
     from lowmed.run import open_run
 
     started = time.monotonic()
-    opened = open_run(fspath(run))
+    processes.join()
+    opened = _of_this_process(processes.from_first(lambda: open_run(fspath(run))))
     if not _is_finished(opened):
         with _lock(opened, log):
             if not _is_finished(opened):  # it may have finished since
@@ -103,13 +114,23 @@ def resume_training(
     raise RunError("the run is finished", str(opened), f"evaluate it: lowmed eval {opened}")
 
 
+def _of_this_process(run: "Run") -> "Run":
+    """The run, whose files only the first process writes."""
+    from lowmed.followed_run import FollowedRun
+
+    return run if processes.is_first() else FollowedRun(run.folder)
+
+
 def _is_finished(run: "Run") -> bool:
     return run.record.status == "finished"
 
 
 @contextmanager
 def _lock(run: "Run", log: Log) -> Iterator[None]:
-    """Let no other process train or remove the run. Where the file system has no locks, a line states that."""
+    """Let no other command train or remove the run. Where the file system has no locks, a line states that."""
+    if not processes.is_first():
+        yield
+        return
     with run.lock() as held:
         if not held:
             log("lock    none: this file system has no locks; do not resume the run twice at the same time")
@@ -211,10 +232,12 @@ def _train(
         log(f"allowed {abstention}")
     loaded = engine.load_for_training(recipe)
     resumed = run is not None
-    if run and changes:
+    if run and changes and processes.is_first():
         keep_earlier_data(run.folder)
-    run = run or create_run(recipe, name, out=None if out is None else fspath(out))
-    if by_start:
+    run = run or _of_this_process(
+        processes.from_first(lambda: create_run(recipe, name, out=None if out is None else fspath(out)))
+    )
+    if by_start and processes.is_first():
         store_start(run.folder, start_rows)
     log(f"run     {run.folder}")
     bar = progress(recipe.method.kind, recipe.method.max_steps, run.record.steps or 0)

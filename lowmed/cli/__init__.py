@@ -1,11 +1,13 @@
 """The command line: one command a module, nothing heavy imported before a command runs."""
 
 import errno
+import os
 import sys
+from pathlib import Path
 
 import typer
 
-from lowmed import __version__, terminal
+from lowmed import __version__, processes, terminal
 from lowmed.cli import (
     ask,
     bridge,
@@ -18,6 +20,7 @@ from lowmed.cli import (
     export,
     inspect,
     judge,
+    launch,
     merge,
     plan,
     probe,
@@ -87,6 +90,8 @@ def main() -> None:
     """Run a command; a mistake is three lines on stderr and exit code 2, an interruption exit code 130."""
     terminal.set_up()
     try:
+        if not processes.is_first():
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         sys.exit(app(prog_name="lowmed", standalone_mode=False) or 0)
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -96,7 +101,7 @@ def main() -> None:
         raise SystemExit(2) from None
     except LowmedError as error:
         _print_error(error)
-        raise SystemExit(2) from None
+        raise SystemExit(launch.LOST if isinstance(error, processes.LostProcessError) else 2) from None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lowmed.cli import options
+from lowmed.cli import launch, options
 from lowmed.cli.progress import info, progress
 
 Target = Annotated[
@@ -66,6 +66,7 @@ def evaluate(
     judge_model: JudgeModel = None,
     judge_prices: JudgePrices = None,
     out: Out = None,
+    processes: launch.Processes = 1,
     as_json: options.Json = False,
 ) -> None:
     """Measure accuracy on held-out questions, with controls.
@@ -81,6 +82,7 @@ def evaluate(
 
     Completions are stored one by one. The same command resumes an interrupted evaluation and scores all of them again.
     """
+    launch.share_work(processes)
     from lowmed.api import evaluate as api
     from lowmed.report import eval_table, generalization_table
     from lowmed.run import Run

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lowmed.cli import options
+from lowmed.cli import launch, options
 from lowmed.cli.progress import info, progress
 from lowmed.errors import RecipeError
 
@@ -42,6 +42,7 @@ def probe(
     support: Support = None,
     vision: Vision = False,
     out: Out = None,
+    processes: launch.Processes = 1,
     as_json: options.Json = False,
 ) -> None:
     """Check whether RL can help before training.
@@ -58,6 +59,8 @@ def probe(
 
     With --vision, classifiers of the frozen tower's features and of small gray images answer each question that recurs.
     """
+    if not vision:
+        launch.share_work(processes)
     if vision:
         _probe_vision(context, target, on, path, questions, out, as_json)
         return

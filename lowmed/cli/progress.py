@@ -5,19 +5,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lowmed import processes
 from lowmed.progress import SECONDS_BETWEEN_LINES, Advance
 from lowmed.terminal import visible
 
 
 def info(text: str = "") -> None:
     """Print a line on stderr, so that stdout holds only results."""
-    print(visible(text), file=sys.stderr, flush=True)
+    if processes.is_first():
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
     """Show the progress of a long task; call the result with the number done and a note."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not processes.is_first():
         yield _lines(label, total, start)
         return
     from rich.console import Console

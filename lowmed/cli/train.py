@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowmed.cli import options
+from lowmed.cli import launch, options
 from lowmed.cli.progress import info, progress
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ HELP = {
     lowmed grpo --recipe rl-plain data.source=vqa-rad data.path=~/vqa-rad
     lowmed grpo --resume auto --max-minutes 500                resume; stop before a session limit
     lowmed grpo --recipe rarl --out runs/r --resume auto       start it, or resume it
+    lowmed grpo --recipe rarl --processes 2                    share the work between two GPUs
     lowmed grpo --resume runs/r method.max_steps=240 --out runs/r240   more steps, as a new run
     """,
     "dpo": """Train an adapter on pairs of completions: DPO, mDPO or SimPO.
@@ -84,7 +85,9 @@ def command(kind: str) -> Callable[..., None]:
         resume: Resume = None,
         max_minutes: MaxMinutes = None,
         allow_changed_data: AllowChangedData = False,
+        processes: launch.Processes = 1,
     ) -> None:
+        launch.share_work(processes)
         _print(kind, _run(kind, recipe_name, overrides or [], nano, out, resume, max_minutes, allow_changed_data))
 
     return train

@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lowmed import processes
 from lowmed.engine import agreement
 from lowmed.engine.checkpoints import mark_complete
 from lowmed.errors import RunError, SetupError
@@ -68,13 +69,14 @@ class StopSignal:
         self.reason = ""
 
     def should_stop(self, longest_step: float) -> bool:
-        """Whether a signal came, or the next step and its checkpoint might miss the deadline.
+        """Whether a signal came, or the next step and its checkpoint might miss the deadline; in any process.
 
         Args:
             longest_step: seconds of the longest step so far.
         """
         if self.deadline is not None and time.monotonic() + 1.5 * longest_step + 5 > self.deadline:
             self.reason = self.reason or "time"
+        self.reason = next(filter(None, processes.gather(self.reason)), "")
         return bool(self.reason)
 
     @contextmanager

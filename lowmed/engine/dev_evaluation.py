@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lowmed import processes
 from lowmed.engine import chat, generate
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.job import TrainingJob
@@ -105,7 +106,7 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Evaluate the model before the first step."""
-        if state.global_step == 0 and not self.lines:
+        if state.global_step == 0 and processes.from_first(lambda: not self.lines):
             self._evaluate(0)
 
     def on_step_end(
@@ -114,7 +115,7 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]  # transformers is u
         """Evaluate if due, and end the training if the accuracy no longer rises."""
         if self.job.recipe.dev.is_due(state.global_step, state.max_steps):
             self._evaluate(state.global_step)
-            if self.stopped:
+            if processes.from_first(lambda: self.stopped):
                 control.should_training_stop = True
                 control.should_save = True
         return control
@@ -138,7 +139,7 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]  # transformers is u
             completions = list(
                 generate.generate_ids(
                     loaded,
-                    self.questions,
+                    self.questions[processes.place().rank :: processes.size()],
                     family,
                     self.open_image,
                     max_new_tokens=self.job.recipe.eval.max_new_tokens,
@@ -148,6 +149,9 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]  # transformers is u
             statistics = token_statistics(loaded, completions, family, self.open_image)
         finally:
             loaded.model.train(training)
+        completions = [one for share in processes.gather(completions) for one in share]
+        if not processes.is_first():
+            return
         opening = chat.assistant_start(loaded.processor, family).opening
         texts = [generate.as_completion(loaded, sample, ids, opening) for sample, ids in completions]
         rows = scored(prediction(one.sample, "dev", one.completion, one.tokens, one.finish_reason) for one in texts)
@@ -181,8 +185,8 @@ def token_statistics(
 ) -> dict[str, float]:
     """The mean entropy of the model's distribution over tokens, and its mean KL divergence from the base model.
 
-    Both are exact sums over the vocabulary in nats, averaged over the tokens of the completions. Empty for unsloth,
-    whose rewritten layers return no logits.
+    Both are exact sums over the vocabulary in nats, averaged over the tokens of the completions of all processes. Empty
+    for unsloth, whose rewritten layers return no logits.
 
     Args:
         loaded: the model with an adapter, in evaluation mode.
@@ -207,6 +211,8 @@ def token_statistics(
             entropy -= float((p * log_p).sum())
             divergence += float((p * (log_p - log_q)).sum())
         count += len(ids)
+    shares = processes.gather((entropy, divergence, count))
+    entropy, divergence, count = (sum(values) for values in zip(*shares, strict=True))
     return {"entropy": entropy / count, "kl_base": divergence / count} if count else {}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lowmed import rewards
+from lowmed import processes, rewards
 from lowmed.architectures import known_family, reads_text_only
 from lowmed.engine import gpu_support, patches
 from lowmed.errors import LowmedError, RecipeError, SetupError
@@ -41,6 +41,7 @@ def find_device(model: ModelSpec) -> Device:
         SetupError: the model needs a CUDA GPU or bf16 and there is none, or torch cannot use the GPU.
     """
     silence_libraries()
+    processes.use_one_gpu()
     import torch
 
     torch.backends.cuda.enable_cudnn_sdp(False)  # it builds a plan for every new shape
@@ -109,10 +110,12 @@ def choose_rollout(model: ModelSpec, device: Device, backend: str = "transformer
 def unsupported_error(recipe: Recipe) -> LowmedError | None:
     """The error for a combination of settings that does not work, or None; checked before anything is loaded.
 
-    vLLM fails in both cases that lowmed has. On one GPU vLLM runs in TRL's colocate mode, which passes prompts whose
-    image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). TRL's server mode does
-    not. With a 4-bit base TRL passes packed weights.
+    vLLM on the GPU of the training fails in both cases that lowmed has. It runs in TRL's colocate mode, which passes
+    prompts whose image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). With a 4-bit base
+    TRL passes packed weights. A server gets messages, images and the adapter instead (`vllm_server.py`).
     """
+    if error := _processes_error(recipe) or _server_error(recipe):
+        return error
     model, where, fix = recipe.model, "model.rollout", "use model.rollout=auto, which reads each prompt once"
     four_bit = model.load_in == "4bit"
     if model.rollout == "vllm" and four_bit:
@@ -129,6 +132,59 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     else:
         return _own_trainer_error(recipe)
     return RecipeError(what, where, fix)
+
+
+def _processes_error(recipe: Recipe) -> LowmedError | None:
+    """The error if several processes cannot share the work of this recipe, or None."""
+    size, rows, family = processes.size(), recipe.method.rows_per_step, known_family(recipe.model)
+    if size == 1:
+        return None
+    if recipe.model.backend == "unsloth":
+        return RecipeError("unsloth runs in a single process", "model.backend", "use model.backend=transformers")
+    if recipe.method.completions_per_prompt and family and not family.shared_prefix:
+        return RecipeError(
+            f"GRPO in several processes needs lowmed's forward pass, which does not run {family.title}",
+            "model.name and --processes",
+            "use a single process, or a model of another family",
+        )
+    if rows % size:
+        possible = ", ".join(str(number) for number in range(1, rows + 1) if rows % number == 0)
+        return RecipeError(
+            f"{size} processes cannot share the {rows} rows of a step equally",
+            "--processes and method.prompts_per_step",
+            f"use one of {possible} processes, or another number of prompts",
+        )
+    return None
+
+
+def _server_error(recipe: Recipe) -> LowmedError | None:
+    """The error if completions cannot be sampled by the vLLM server of the recipe, or None."""
+    model, family = recipe.model, known_family(recipe.model)
+    if (model.rollout == "vllm-server") != bool(model.rollout_url):
+        what, fix = "model.rollout=vllm-server and model.rollout_url belong together", "set both or neither"
+        return RecipeError(what, "model.rollout and model.rollout_url", f"{fix}, e.g. http://127.0.0.1:8000/v1")
+    if not model.rollout_url or not recipe.method.completions_per_prompt:
+        return None
+    if model.backend == "unsloth" or (family and not family.shared_prefix):
+        return RecipeError(
+            "completions of a server need lowmed's forward pass, which does not run "
+            + ("unsloth's layers" if model.backend == "unsloth" or not family else family.title),
+            "model.rollout",
+            "use model.rollout=auto",
+        )
+    if getattr(recipe.method, "temperature", 1.0) != 1:
+        return RecipeError(
+            "a vLLM server returns log-probabilities of temperature 1",
+            "method.temperature and model.rollout",
+            "use method.temperature=1, or model.rollout=auto",
+        )
+    from lowmed.judge import openai_client
+
+    try:
+        openai_client.host(model.rollout_url, "model.rollout_url")
+    except SetupError as error:
+        return error
+    return None
 
 
 def _own_trainer_error(recipe: Recipe) -> LowmedError | None:

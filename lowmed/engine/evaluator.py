@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lowmed import prompt
+from lowmed import processes, prompt
 from lowmed.data.image.policy import pixel_policy
 from lowmed.data.split import DEV, DataSplit
 from lowmed.evaluation import difficulty, endpoint, results_folder, runner
@@ -70,7 +70,7 @@ def evaluate(
             seen=seen,
             endpoint=url is not None,
         )
-        results_folder.open_folder(folder, settings)
+        processes.from_first(lambda: results_folder.open_folder(folder, settings))
         for system, adapter in target.adapters.items():
             is_baseline = system == "base" and len(target.adapters) > 1
             reliance_is_the_result = bool(target.run and target.run.recipe.method.altered_image)
@@ -88,7 +88,7 @@ def evaluate(
             if probabilities:
                 _complete_dev(folder, system, data_split, load_answerer, progress)
                 _store_probabilities(folder, system, target, adapter, data_split, progress)
-    return write_report(folder)
+    return processes.from_first(lambda: write_report(folder))
 
 
 def probe(
@@ -126,24 +126,28 @@ def probe(
         seen=seen,
         temperature=temperature,
     )
-    results_folder.open_folder(folder, settings)
+    processes.from_first(lambda: results_folder.open_folder(folder, settings))
     real = Condition(REAL, "train", data_split.held_out["train"], data_split.open_image)
     sampled = Condition(SAMPLED, "train", real.samples, real.open_image, samples, temperature)
     conditions = [real, sampled, runner.sampled_blind(real, samples, temperature)]
     with progress("probe", runner.total(conditions)) as advance:
         load_answerer = partial(_load_answerer, target, adapter, None)
         runner.run_conditions(folder, system, conditions, load_answerer, train=(), advance=advance)
-    rows = {
-        condition: scored(results_folder.read_rows(results_folder.completions_file(folder, system, condition)))
-        for condition in (REAL, SAMPLED, SAMPLED_BLIND)
-    }
-    figures = probe_metrics(
-        rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=SUPPORT if support is None else support
-    )
-    result = ProbeReport(**dict(settings), **figures, folder=folder)
-    difficulty.write(folder / difficulty.FILE, rows[SAMPLED])
-    result.write(folder / PROBE_FILE)  # the last one: a resumed bridge takes it for the end of the probe
-    return result
+
+    def write_probe() -> ProbeReport:
+        rows = {
+            condition: scored(results_folder.read_rows(results_folder.completions_file(folder, system, condition)))
+            for condition in (REAL, SAMPLED, SAMPLED_BLIND)
+        }
+        figures = probe_metrics(
+            rows[REAL], rows[SAMPLED], rows[SAMPLED_BLIND], support=SUPPORT if support is None else support
+        )
+        result = ProbeReport(**dict(settings), **figures, folder=folder)
+        difficulty.write(folder / difficulty.FILE, rows[SAMPLED])
+        result.write(folder / PROBE_FILE)  # the last one: a resumed bridge takes it for the end of the probe
+        return result
+
+    return processes.from_first(write_probe)
 
 
 def answerer(
@@ -166,7 +170,7 @@ def answerer(
 
     from lowmed.engine.generate import complete
 
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + processes.place().rank)  # each process samples its own completions
 
     def answer(
         samples: Sequence[Sample],
@@ -206,8 +210,12 @@ def _store_probabilities(
 ) -> None:
     """Measure the probabilities that are not stored yet, and store each question at once."""
     files = [results_folder.completions_file(folder, system, condition) for condition in (REAL, DEV)]
-    rows = [row for file in files for row in scored(results_folder.read_rows(file)) if options_of(row)]
-    stored = {(line["split"], line["id"]) for line in results_folder.read_probabilities(folder, system)}
+
+    def read() -> tuple[list[dict[str, Any]], set[tuple[str, str]]]:
+        rows = [row for file in files for row in scored(results_folder.read_rows(file)) if options_of(row)]
+        return rows, {(line["split"], line["id"]) for line in results_folder.read_probabilities(folder, system)}
+
+    rows, stored = processes.from_first(read)
     missing = [row for row in rows if (row["split"], row["id"]) not in stored]
     if not missing:
         return
@@ -222,7 +230,11 @@ def _store_probabilities(
         for split, samples in {**data_split.held_out, DEV: data_split.dev}.items():
             by_id = {sample.id: sample for sample in samples}
             part = [row for row in missing if row["split"] == split]
-            for line in option_probabilities(loaded, target.family, part, by_id, data_split.open_image):
+
+            def measure(rows: Sequence[dict[str, Any]], by_id: Any = by_id) -> Iterator[Any]:
+                return option_probabilities(loaded, target.family, rows, by_id, data_split.open_image)
+
+            for line in processes.divide(part, measure):
                 results_folder.append_rows(file, [line])
                 stored.add((split, line["id"]))
                 advance(len(stored), split)

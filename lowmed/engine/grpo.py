@@ -7,6 +7,7 @@ from typing import Any
 
 from trl import GRPOConfig, GRPOTrainer
 
+from lowmed import processes
 from lowmed.engine import argument_names, chat, image_ratio, out_of_memory
 from lowmed.engine.agreement import Agreement
 from lowmed.engine.device import kl_reference_error
@@ -21,6 +22,7 @@ from lowmed.engine.references import references
 from lowmed.engine.resumable import ResumableTrainer
 from lowmed.engine.rollouts import RewardFunction, reward_functions
 from lowmed.engine.sampler import Sampler
+from lowmed.engine.vllm_server import VllmSampler
 from lowmed.methods import GrpoSpec
 from lowmed.plan.workload import Batch
 
@@ -51,12 +53,25 @@ def build(job: TrainingJob) -> GRPOTrainer:
         job.size,
     )
     if isinstance(trainer, SharedPrefixTrainer):
-        trainer.sampler.rows_per_draw = job.run.record.rows_per_draw
-        trainer.sampler.sample_less = partial(out_of_memory.sample_less, job.run, job.log)
+        sampler = trainer.sampler
+        assert isinstance(sampler, Sampler)
+        if url := job.recipe.model.rollout_url:
+            trainer.sampler = VllmSampler(url, job.run.folder, sampler.sampling, family.prefill)
+        sampler.rows_per_draw = _rows_per_draw(job)
+        sampler.sample_less = partial(out_of_memory.sample_less, job.run, job.log)
         trainer.references = references(job) if method.mix else None
     if ema:
         trainer.add_callback(ema)
     return trainer
+
+
+def _rows_per_draw(job: TrainingJob) -> int | None:
+    """Completions whose random numbers are drawn together; None for those of one call. Several processes share them."""
+    recorded: int | None = job.run.record.rows_per_draw
+    if recorded is None and processes.size() > 1 and job.size.rows_per_generate < job.recipe.method.rows_per_step:
+        recorded = job.recipe.method.rows_per_step
+        job.run.update(rows_per_draw=recorded)
+    return recorded
 
 
 def build_trainer(

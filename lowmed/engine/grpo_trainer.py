@@ -1,11 +1,12 @@
 """TRL's GRPO trainer with each prompt read once, and with what the recipe adds to TRL's settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict
 
+from lowmed import processes
 from lowmed.engine import references, row_selection
 from lowmed.engine.agreement import Agreement
 from lowmed.engine.prefix import packing
@@ -14,6 +15,7 @@ from lowmed.engine.references import References
 from lowmed.engine.resumable import ResumableTrainer
 from lowmed.engine.row_selection import Inputs
 from lowmed.engine.sampler import Sampler
+from lowmed.engine.vllm_server import VllmSampler
 from lowmed.methods import GrpoSpec
 
 
@@ -29,11 +31,13 @@ class SharedPrefixTrainer(ResumableTrainer):
     - `_calculate_rewards`: the weighted sums are kept for the next two.
     - `_get_per_token_logps_and_entropies`: completions are scored with each prompt read once.
 
+    With several processes each one has all completions of a step, and forwards its share of them.
+
     Beyond TRL it has the settings of `GrpoSpec.own_trainer_settings`.
     """
 
     method: GrpoSpec
-    sampler: Sampler
+    sampler: Sampler | VllmSampler
     agreement: Agreement
     references: References | None
     gradient_checkpointing: bool
@@ -48,6 +52,7 @@ class SharedPrefixTrainer(ResumableTrainer):
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], list[Any] | None, Inputs]:
         first_rows, prompt_of_row = deduplicate([_content(messages) for messages in prompts])
         ids, images, fields = super()._tokenize_prompts([prompts[row] for row in first_rows])
+        self.sampler.prepare([prompts[row] for row in first_rows], ids)
         num_images = [len(some or ()) for some in images] if images else [0] * len(ids)
         # TRL gives None for a prompt without images, which processors refuse next to prompts with images.
         images_of_row = [images[prompt] or [] for prompt in prompt_of_row] if images else None
@@ -99,8 +104,8 @@ class SharedPrefixTrainer(ResumableTrainer):
             return super()._prepare_inputs(generation_batch)
         steps = self.args.steps_per_generation
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
-            self._buffered_inputs = self._sample_batch(generation_batch, steps)
-        return self._buffered_inputs[self._step % steps]
+            self._buffered_inputs = self._sample_batch(generation_batch, steps * processes.size())
+        return self._buffered_inputs[self._step % steps * processes.size() + processes.place().rank]
 
     def _sample_batch(self, examples: list[Inputs], parts: int) -> list[Inputs]:
         """Sample and score the completions of a step, and divide them into forward passes."""
@@ -192,8 +197,10 @@ class SharedPrefixTrainer(ResumableTrainer):
         tokens = inputs["completion_mask"].sum().clamp(min=1)
         share_of_tokens = selected["completion_mask"].sum() / tokens
         # TRL averages over the rows or tokens of the forward pass, where skipped ones must count too. The divisor of
-        # dapo is that of the whole step.
-        return loss * {"dapo": 1.0, "cispo": 1.0, "bnpo": share_of_tokens}.get(self.loss_type, share_of_rows)  # type: ignore[no-any-return]
+        # dapo is that of the whole step, whose gradient is a mean over the processes.
+        of_step = float(processes.size())
+        factors = {"dapo": of_step, "cispo": of_step, "bnpo": share_of_tokens}
+        return loss * factors.get(self.loss_type, share_of_rows)  # type: ignore[no-any-return]
 
     def _mixed(self, model: Any, loss: torch.Tensor, rows: list[int], inputs: Inputs) -> torch.Tensor:
         """The loss with that of the reference completions, which were part of the forward pass if it had rows."""
@@ -249,18 +256,28 @@ class SharedPrefixTrainer(ResumableTrainer):
             inputs = split_pixel_values_by_grid(inputs)
         inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
         rows = range(len(input_ids))
-        batches = [
-            packing.log_probs(
+
+        def batch(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return packing.log_probs(
                 model,
-                row_selection.select_rows(inputs, rows[start : start + (batch_size or len(rows))]),
+                row_selection.select_rows(inputs, rows[start:stop]),
                 logits_to_keep,
                 temperature=self.temperature,
                 gradient_checkpointing=self.gradient_checkpointing,
                 autocast=self.accelerator.autocast(),
             )
-            for start in range(0, len(rows), batch_size or len(rows))
-        ]
-        log_probs, entropies = (torch.cat(values) for values in zip(*batches, strict=True))
+
+        if batch_size is None:  # of the loss
+            return batch(0, len(rows))
+        size = max(1, batch_size // processes.size())
+
+        def batches(starts: Sequence[int]) -> Iterator[tuple[int, tuple[torch.Tensor, ...]]]:
+            for start in starts:
+                yield start, tuple(values.cpu() for values in batch(start, start + size))
+
+        results = dict(processes.divide(range(0, len(rows), size), batches))
+        columns = zip(*(results[start] for start in sorted(results)), strict=True)
+        log_probs, entropies = (torch.cat(values).to(input_ids.device) for values in columns)
         return log_probs, entropies
 
 

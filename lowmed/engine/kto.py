@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from lowmed import processes
 from lowmed.engine.completion_batch import Batch, of_each_row
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.preference_trainer import PreferenceTrainer, build_trainer
@@ -66,12 +67,18 @@ class KtoTrainer(PreferenceTrainer):
             reference = torch.cat([self.scored(part, reference=True) for part in inputs["scored"]])
             batch["reference"], of_mismatched = reference.chunk(2)
             differences.append(self.scored(inputs["mismatched"], reference=False) - of_mismatched)
-        z0 = torch.cat(differences).mean().clamp(min=0)
         labels = torch.cat([batch["label"] for batch in batches])
         good, tokens = int(labels.sum()), sum(int(batch["completion_mask"].sum()) for batch in batches)
+        # Of the step, over all processes.
+        difference = torch.cat(differences)
+        counts = difference.new_tensor([float(difference.sum()), len(difference), good, len(labels), tokens])
+        processes.sum_tensor(counts)
+        total, rows, good, all_labels, tokens = counts.tolist()
+        z0 = difference.new_tensor(total / rows).clamp(min=0)
+        number = len(batches) * processes.size()
         for batch in batches:
             batch["kl"] = z0
-            batch["per_batch"] = [count / len(batches) for count in (good, len(labels) - good, tokens)]
+            batch["per_batch"] = [count / number for count in (good, all_labels - good, tokens)]
 
     def _compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False) -> torch.Tensor:
         del return_outputs  # only for TRL's own evaluation

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from lowmed import processes
 from lowmed.adapter.intake import read_adapter
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine import patches
@@ -88,6 +89,8 @@ def choose_backend(spec: ModelSpec, device: Device) -> tuple[str, str]:
     if backend == "auto":
         if device.type == "cpu":
             return "transformers", "the only one without a GPU"
+        if processes.size() > 1:
+            return "transformers", "unsloth runs in a single process"
         measured = measured_faster("backend", device.card)
         if measured is None:
             return "transformers", f"unsloth has not been measured against it on {device.card}"

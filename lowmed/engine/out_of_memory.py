@@ -4,6 +4,7 @@ import gc
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from lowmed import processes
 from lowmed.errors import SetupError
 from lowmed.plan.batch import halved
 from lowmed.plan.workload import Batch
@@ -29,14 +30,15 @@ def stopped_by(trainer: Any, run: Run, step_start: "StepStart", log: Log) -> Exc
 
     Returns:
         SmallerBatchError: the run can go on.
-        SetupError: it has halved its batch before, or has one row in a forward pass.
+        SetupError: it has halved its batch before, has one row in a forward pass, or is one of several processes.
     """
     recipe, record, step = run.recipe, run.record, trainer.state.global_step
+    alone = processes.size() == 1  # the other processes would go on with the larger batch
     if step % recipe.method.steps_per_batch == 0:
         step_start.save_checkpoint(trainer)
     batch = Batch(**record.batch or {})
     rows, smaller = batch.per_device_train_batch_size, halved(batch, recipe.method.rows_per_step)
-    if smaller is None or record.batch_halved_after is not None:
+    if smaller is None or record.batch_halved_after is not None or not alone:
         lower = ["method.max_completion_length"] if recipe.method.max_sampled_tokens else []
         lower += ["method.per_device_train_batch_size"] if rows > 1 else []
         lower += ["model.max_image_tokens"]
@@ -70,10 +72,10 @@ def sample_less(run: Run, log: Log, step: int, rows: int) -> int:
         Half of them.
 
     Raises:
-        SamplingError: the number was halved before, or is 1.
+        SamplingError: the number was halved before, or is 1, or this is one of several processes.
     """
     record = run.record
-    if rows == 1 or record.sampling_halved_after is not None:
+    if rows == 1 or record.sampling_halved_after is not None or processes.size() > 1:
         raise sampling_error(step, rows)
     batch = replace(Batch(**record.batch or {}), rows_per_generate=-(-rows // 2))
     run.update(batch=asdict(batch), sampling_halved_after=step, rows_per_draw=rows)

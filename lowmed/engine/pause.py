@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from lowmed import processes
+
 
 class StepStart(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Remembers the random generators at the start of a step, before its completions are sampled."""
@@ -30,7 +32,7 @@ class StepStart(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         """
         step = trainer.state.global_step
         complete = Path(trainer.args.output_dir) / f"checkpoint-{step}" / "complete.json"
-        if not step or self.cpu is None or complete.exists():
+        if not processes.is_first() or not step or self.cpu is None or complete.exists():
             return
         random.setstate(self.python)
         np.random.set_state(self.numpy)

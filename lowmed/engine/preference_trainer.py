@@ -12,6 +12,7 @@ from trl.trainer.utils import use_adapter
 
 from lowmed.engine import argument_names, chat, device
 from lowmed.engine.completion_batch import Batch, CompletionCollator
+from lowmed.engine.data_parallel import DataParallel
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.prefix import decode, packing
 from lowmed.engine.prefix.sampling import unwrapped
@@ -21,7 +22,7 @@ from lowmed.methods.preference import PreferenceSpec
 REFERENCE = "ref"  # TRL's name of the copy of the initial adapter
 
 
-class PreferenceTrainer(LoadsTrainedAdapter, DPOTrainer):  # type: ignore[misc]  # trl is untyped
+class PreferenceTrainer(DataParallel, LoadsTrainedAdapter, DPOTrainer):  # type: ignore[misc]  # trl is untyped
     """TRL's trainer for completions from a file, with the loss of a subclass. Each prompt is read once.
 
     It overrides these methods of TRL and transformers:

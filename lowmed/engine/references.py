@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from lowmed import prompt
+from lowmed import processes, prompt
 from lowmed.engine import chat
 from lowmed.engine.job import TrainingJob
 from lowmed.engine.prefix import packing
@@ -57,7 +57,7 @@ def references(job: TrainingJob) -> References:
             return None
         ids, text = reference
         if sample.id not in rewards:
-            [scores] = group_scores(job.rewards, sample, [Rollout(text, len(ids))])
+            [scores] = processes.from_first(lambda: group_scores(job.rewards, sample, [Rollout(text, len(ids))]))
             paid = values_after_gates(job.rewards, scores)
             rewards[sample.id] = sum(reward.weight * (paid[reward.name] or 0.0) for reward in job.rewards)
         return ids, rewards[sample.id]
@@ -210,4 +210,4 @@ def mixed_loss(
     else:
         values = log_probs
     of_rows: torch.Tensor = -(values * mask).sum() / added["divisor"]
-    return loss + of_references * of_rows
+    return loss + of_references * of_rows * processes.size()  # the divisor is that of the step

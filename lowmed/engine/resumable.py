@@ -4,6 +4,8 @@ from typing import Any
 
 from trl import GRPOTrainer
 
+from lowmed.engine.data_parallel import DataParallel
+
 
 class LoadsTrainedAdapter:
     """A trainer with one correction of a method of transformers.
@@ -22,5 +24,5 @@ class LoadsTrainedAdapter:
             self.model.set_adapter("default")
 
 
-class ResumableTrainer(LoadsTrainedAdapter, GRPOTrainer):  # type: ignore[misc]  # trl is untyped
-    """TRL's trainer of GRPO, with that correction."""
+class ResumableTrainer(DataParallel, LoadsTrainedAdapter, GRPOTrainer):  # type: ignore[misc]  # trl is untyped
+    """TRL's trainer of GRPO, with that correction, for one process or several."""

@@ -5,6 +5,7 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
+from lowmed import processes
 from lowmed.engine import canaries
 from lowmed.engine.right_completions import Measure
 from lowmed.engine.training_data import TrainingRow
@@ -69,7 +70,7 @@ def reward_functions(
             Rollout(text, len(ids), **{name: values[index] for name, values in measured.items()})
             for index, (text, ids) in enumerate(zip(texts, completion_ids, strict=True))
         ]
-        scores = _scores(rewards, rows, row, rollouts)
+        scores = processes.from_first(lambda: _scores(rewards, rows, row, rollouts))
         paid_values[:] = [values_after_gates(rewards, by_reward) for by_reward in scores]
         if log_metric and run.recipe.data.sources:
             for source, value in _means_by_source(rewards, rows, row, paid_values).items():
@@ -89,6 +90,7 @@ def reward_functions(
         # Completions that replace groups come after those of the step.
         if (
             canary_steps
+            and processes.is_first()
             and row[0] < scheduled
             and (step + steps_per_batch - 1) // canary_steps > (step - 1) // canary_steps
         ):

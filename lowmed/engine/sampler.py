@@ -35,6 +35,9 @@ class Sampler:
         self.sampling, self.sample_less = sampling, sample_less
         self.rows_per_generate, self.rows_per_draw = rows_per_generate, rows_per_draw
 
+    def prepare(self, prompts: Sequence[Any], ids: Sequence[list[int]]) -> None:
+        """Take the distinct prompts of the next batch; only a server needs them."""
+
     def completions(
         self, model: Any, prompt_of_row: Sequence[int], inputs_of: InputsOf, step: int
     ) -> tuple[list[list[int]], list[list[float]]]:

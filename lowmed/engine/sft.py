@@ -5,7 +5,12 @@ from typing import Any
 from trl import SFTConfig, SFTTrainer
 
 from lowmed.engine import argument_names, chat
+from lowmed.engine.data_parallel import DataParallel
 from lowmed.engine.job import TrainingJob
+
+
+class DataParallelSFTTrainer(DataParallel, SFTTrainer):  # type: ignore[misc]  # trl is untyped
+    """TRL's trainer, for one process or several."""
 
 
 def build(job: TrainingJob) -> SFTTrainer:
@@ -18,7 +23,8 @@ def build(job: TrainingJob) -> SFTTrainer:
         dataset_kwargs=ready,
         **argument_names.training_arguments(job.arguments),
     )
-    return SFTTrainer(
+    trainer = SFTTrainer if job.loaded.backend == "unsloth" else DataParallelSFTTrainer  # unsloth rewrites TRL's class
+    return trainer(
         model=job.loaded.model,
         args=arguments,
         train_dataset=job.dataset,

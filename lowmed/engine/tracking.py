@@ -7,6 +7,7 @@ from typing import Any
 from PIL.Image import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lowmed import processes
 from lowmed.engine.training_data import TrainingRow
 from lowmed.run import Run
 from lowmed.tracking.follower import Follower
@@ -49,7 +50,7 @@ def track(
     Raises:
         SetupError: the tracker cannot start.
     """
-    if run.recipe.track.to is None:
+    if run.recipe.track.to is None or not processes.is_first():
         yield
         return
     follower = Follower(run, kept_step, lambda row: [open_image(image) for image in rows[row].sample.images])

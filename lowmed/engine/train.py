@@ -5,18 +5,26 @@ import importlib
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lowmed import architectures, rewards
+from lowmed import processes, rewards
 from lowmed.data import mixture
 from lowmed.data.preference_table import digest
 from lowmed.data.run_identity import store_data
 from lowmed.data.split import DataSplit
 from lowmed.distillation.records import teachers
-from lowmed.engine import chat, checkpoints, device, load, patches, training_data
+from lowmed.engine import (
+    chat,
+    checkpoints,
+    data_parallel,
+    device,
+    load,
+    patches,
+    training_arguments,
+    training_data,
+)
 from lowmed.engine.adapter import copy_adapter, write_adapter
 from lowmed.engine.checkpoint_damage import step_of
 from lowmed.engine.job import TrainingJob
@@ -25,8 +33,6 @@ from lowmed.errors import JudgeUnavailableError, LowmedError, RunError, SetupErr
 from lowmed.evaluation import dev as dev_figures
 from lowmed.files import disk_errors, utc_now
 from lowmed.models import require_readable
-from lowmed.plan.batch import choose_batch
-from lowmed.plan.workload import Batch
 from lowmed.progress import Log, no_log
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import portable_recipe
@@ -94,7 +100,8 @@ def train(
         raise
     except BaseException as error:  # record every failure, then raise it again
         what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
-        checkpoints.remove_unfinished(run)  # it may have filled the disk
+        if processes.is_first():
+            checkpoints.remove_unfinished(run)  # it may have filled the disk
         with contextlib.suppress(SetupError):  # without space the record stays, and `lowmed runs` calls it interrupted
             run.update(status="failed", ended=utc_now(), error=what)
         raise
@@ -121,7 +128,9 @@ def _train(
     require_readable(loaded.family, data_split.train, "model.name")
     shares = mixture.shares(recipe.data, data_split.drawn)
     rows = training_data.run_rows(recipe, data_split.drawn, shares)
-    store_data(run.folder, data_split)  # before the digest, which says that it is complete
+    if processes.is_first():
+        store_data(run.folder, data_split)  # before the digest, which says that it is complete
+    _record_processes(run, log)
     run.update(
         status="running",
         card=loaded.device.card,
@@ -139,7 +148,7 @@ def _train(
         image_pixels=[loaded.policy.min_pixels, loaded.policy.max_pixels],
     )
     run_rewards = rewards.with_corpus(rewards.for_recipe(recipe), data_split.train)
-    size = batch_size(run, loaded)
+    size = data_parallel.share(training_arguments.batch_size(run, loaded), recipe.method.rows_per_step)
     dataset = training_data.as_dataset(
         rows,
         family,
@@ -149,7 +158,9 @@ def _train(
         start=chat.assistant_start(loaded.processor, family),
         tokenizer=loaded.tokenizer if loaded.family.text_only else None,
     )
-    common = arguments(recipe, loaded, run, size)
+    if not recipe.method.completions_per_prompt:
+        dataset = dataset.select(data_parallel.own_rows(range(len(rows)), size.per_device_train_batch_size))
+    common = training_arguments.arguments(recipe, loaded, run, size)
     job = TrainingJob(recipe, loaded, run, rows, dataset, data_split, run_rewards, size, common, log)
     trainer = _trainer(job)
     stop = callbacks.StopSignal(deadline)
@@ -160,13 +171,14 @@ def _train(
     trainer.add_callback(callbacks.RunCallback(run, stop, report, recipe.method.steps_per_batch))
     step_start = pause.StepStart()
     trainer.add_callback(step_start)
-    checkpoint = checkpoints.rewind(run, loaded.model, log) if resume else None
+    checkpoint = processes.from_first(lambda: checkpoints.rewind(run, loaded.model, log)) if resume else None
     step = step_of(checkpoint)
     if checkpoint:
         checkpoints.translate_errors(trainer, checkpoint)
-    if dev:
+    if dev and processes.is_first():
         dev.rewind(step)
-    stopped_before = bool(dev and dev.stopped)  # the process ended before it recorded that
+    # The process ended before it recorded that.
+    stopped_before = processes.from_first(lambda: bool(dev and dev.stopped))
 
     def is_finished() -> bool:
         return trainer.state.global_step >= recipe.method.max_steps or bool(dev and dev.stopped)
@@ -186,16 +198,21 @@ def _train(
             except torch.OutOfMemoryError as error:
                 raise out_of_memory.stopped_by(trainer, run, step_start, log) from error
         step = trainer.state.global_step
-        if not is_finished() and not stop.reason:  # e.g. a StopIteration, which the trainer takes for the end of data
+        # E.g. a StopIteration, which the trainer takes for the end of data.
+        if not processes.from_first(is_finished) and not stop.reason:
             what = f"training ended after step {step} of {recipe.method.max_steps} without an error"
             raise RunError(what, str(run.folder), "report it with the last lines of the terminal")
     seconds = (run.record.seconds or 0.0) + time.monotonic() - started
     peak = max((run.record.peak_gib or 0.0), device.peak_gib(loaded.device.type))
-    encoded = (run.record.images_encoded or 0) + (loaded.vision_cache.encoded if loaded.vision_cache else 0)
+    encoded = sum(processes.gather(loaded.vision_cache.encoded if loaded.vision_cache else 0))
+    encoded += run.record.images_encoded or 0
     run.update(ended=utc_now(), steps=step, seconds=round(seconds, 1), peak_gib=round(peak, 3), images_encoded=encoded)
-    if not stopped_before and not is_finished():
+    if not stopped_before and not processes.from_first(is_finished):
         run.update(status="stopped", reason=stop.reason)
         return "stopped"
+    if not processes.is_first():
+        run.update(status="finished")
+        return "finished"
     best = dev.best_adapter() if dev else None
     with disk_errors(run.folder):
         if source := best or (checkpoint if stopped_before else None):
@@ -210,6 +227,15 @@ def _train(
             log(f"dev     {line}")
         dev.remove_best_adapters()
     return "finished"
+
+
+def _record_processes(run: Run, log: Log) -> None:
+    record, size = run.record, processes.size()
+    if record.batch and record.processes != size:
+        step = step_of(run.last_checkpoint())
+        log(f"resume  with {size} instead of {record.processes} processes from step {step} on")
+        run.update(earlier_processes=(*record.earlier_processes, (step, record.processes)))
+    run.update(processes=size)
 
 
 def _dev_evaluation(job: TrainingJob, data_split: DataSplit, log: Log) -> "DevEvaluation | None":
@@ -233,55 +259,3 @@ def _trainer(job: TrainingJob) -> Any:
     trainer.remove_callback(PrinterCallback)
     patches.skip_model_card(trainer)
     return trainer
-
-
-def arguments(recipe: Recipe, loaded: load.Loaded, run: Run, size: Batch) -> dict[str, Any]:
-    """The training arguments that all methods share.
-
-    Args:
-        recipe: all settings.
-        loaded: supplies device and precision.
-        run: where checkpoints are written.
-        size: how a step is divided into forward passes.
-    """
-    method = recipe.method
-    warmup = round(method.warmup_ratio * method.max_steps)
-    constant = "constant_with_warmup" if warmup else "constant"
-    return {
-        "output_dir": str(run.checkpoints),
-        "max_steps": method.max_steps,
-        "per_device_train_batch_size": size.per_device_train_batch_size,
-        "gradient_accumulation_steps": method.rows_per_step // size.per_device_train_batch_size,
-        "learning_rate": method.learning_rate * recipe.model.learning_rate_scale,
-        "lr_scheduler_type": constant if method.lr_scheduler_type == "constant" else method.lr_scheduler_type,
-        "warmup_steps": warmup,
-        "max_grad_norm": method.max_grad_norm,
-        "weight_decay": 0.0,
-        "optim": "adamw_torch_fused" if loaded.device.type == "cuda" else "adamw_torch",
-        "seed": recipe.seed,
-        "data_seed": recipe.seed,
-        "bf16": loaded.device.precision == "bf16",
-        "fp16": loaded.device.precision == "fp16",
-        "use_cpu": loaded.device.type == "cpu",
-        "gradient_checkpointing": size.gradient_checkpointing,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # the filter would log NaN as 0
-        "save_strategy": "steps",
-        # Rounded up, so that no checkpoint falls between two steps on the same completions.
-        "save_steps": -(-method.save_steps // method.steps_per_batch) * method.steps_per_batch,
-        "save_total_limit": 2,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-    }
-
-
-def batch_size(run: Run, loaded: load.Loaded) -> Batch:
-    """The split of a step into forward passes: from the planner, or as recorded in a resumed run."""
-    if batch := run.record.batch:
-        return Batch(**batch)
-    used = loaded.device
-    sizes = architectures.from_config(loaded.model.config.to_dict())
-    size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)
-    run.update(batch=asdict(size))
-    return size

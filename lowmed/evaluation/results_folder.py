@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat
 
+from lowmed import processes
 from lowmed.errors import RunError
 from lowmed.evaluation.controls import REAL
 from lowmed.evaluation.records import EvalSettings, StoredProbabilities, TimedJudgeUsage
@@ -169,5 +170,6 @@ def _read(file: Path, fields: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def append_rows(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append rows to a JSON-lines file of an evaluation."""
-    append_jsonl(file, rows, ascii_only=True)
+    """Append rows to a JSON-lines file of an evaluation; only the first process does it."""
+    if processes.is_first():
+        append_jsonl(file, rows, ascii_only=True)

@@ -2,9 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lowmed import processes
 from lowmed.data.answer_prior import AnswerPrior
 from lowmed.data.split import DataSplit
 from lowmed.evaluation import results_folder
@@ -75,7 +77,7 @@ def run_conditions(
     train: Sequence[Sample],
     advance: Advance,
 ) -> None:
-    """Generate the completions that are not stored yet, and store each one at once.
+    """Generate the completions that are not stored yet, and store each one at once. Each process generates its share.
 
     Args:
         folder: folder of the evaluation.
@@ -91,7 +93,7 @@ def run_conditions(
     done = 0
     for condition in conditions:
         file = results_folder.completions_file(folder, system, condition.name)
-        missing = _missing(condition, results_folder.read_rows(file))
+        missing = _missing(condition, processes.from_first(partial(results_folder.read_rows, file)))
         expected = len(condition.samples) * condition.copies
         done += expected - sum(copies * len(samples) for copies, samples in missing.items())
         for copies, samples in missing.items():
@@ -99,7 +101,8 @@ def run_conditions(
             options: dict[str, Any] = {"copies": copies, "temperature": condition.temperature}
             if condition.contrast:
                 options["contrast"] = condition.contrast
-            for completion in answerer(samples, condition.open_image, **options):
+            answer = partial(answerer, open_image=condition.open_image, **options)
+            for completion in processes.divide(samples, answer):
                 row = prediction(
                     completion.sample,
                     condition.split,

@@ -79,7 +79,7 @@ HINTS = {
     "load_in_4bit": "Write `model.load_in: 4bit`.",
     "load_in_8bit": "Write `model.load_in: 4bit` or `16bit`; 8 bits are not supported.",
     "quantization": "Write `model.load_in: 4bit` or `16bit`.",
-    "use_vllm": "Write `model.rollout: vllm`.",
+    "use_vllm": "Write `model.rollout: vllm-server` and `model.rollout_url`.",
     "use_unsloth": "Write `model.backend: unsloth`.",
     "max_pixels": _IMAGE_TOKENS,
     "image_size": _IMAGE_TOKENS,

@@ -37,11 +37,15 @@ class ModelSpec(Section):
         description="larger images are downscaled to this many tokens of 28 x 28 pixels, for every model",
         json_schema_extra=counterpart("Qwen2VLImageProcessor: max_pixels / 784"),
     )
-    rollout: Literal["auto", "transformers", "cuda_graphs", "vllm"] = Field(
+    rollout: Literal["auto", "transformers", "cuda_graphs", "vllm", "vllm-server"] = Field(
         "auto",
-        description="how completions are sampled; `auto` uses CUDA graphs where possible; vllm is rejected where it is "
-        "known to be wrong",
+        description="how completions are sampled; `auto` uses CUDA graphs where possible; `vllm-server` needs "
+        "`rollout_url`; `vllm` on the same GPU is rejected, because it is known to be wrong",
         json_schema_extra=counterpart("GRPOConfig: use_vllm"),
+    )
+    rollout_url: str | None = Field(
+        None,
+        description="API of the vLLM server that samples with `rollout: vllm-server`, e.g. http://127.0.0.1:8000/v1",
     )
     rollout_dtype: Literal["auto", "same", "16bit"] = Field(
         "auto",

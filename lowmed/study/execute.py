@@ -80,7 +80,7 @@ def _train_and_evaluate(folder: StudyFolder, spec: StudySpec, job: Job, commands
         _wait_for_orphan(run, commands)
         if commands.stopped_by:
             return _store(folder, spec, job, "stopped", f"by {commands.stopped_by}")
-        code, error = commands.run(job.name, _training_command(folder, job))
+        code, error = commands.run(job.name, training_command(folder, spec, job))
         if not folder.is_trained(job):
             return _end(folder, spec, job, commands, code, error)
     for source, on, prompts in evaluations(spec, job.recipe):
@@ -102,14 +102,15 @@ def _end(folder: StudyFolder, spec: StudySpec, job: Job, commands: Commands, cod
     return _store(folder, spec, job, "failed", error or _ended(code))
 
 
-def _training_command(folder: StudyFolder, job: Job) -> list[str]:
+def training_command(folder: StudyFolder, spec: StudySpec, job: Job) -> list[str]:
     """The command that trains a job, or resumes it."""
     run = folder.run(job).folder
+    shared = ["--processes", str(spec.processes)] if spec.processes > 1 else []
     if (run / RECORD).is_file():
-        return [job.recipe.method.kind, "--resume", str(run)]
+        return [job.recipe.method.kind, "--resume", str(run), *shared]
     start = [f"lora.start={folder.run(job.start)}"] if job.start else []
     recipe = ["--recipe", job.spec.recipe, *(["--nano"] if job.nano else [])]
-    return [job.recipe.method.kind, *recipe, "--out", str(run), *job.overrides, *start]
+    return [job.recipe.method.kind, *recipe, *shared, "--out", str(run), *job.overrides, *start]
 
 
 def evaluation_commands(run: Run, spec: StudySpec, job: Job) -> list[list[str]]:
@@ -125,6 +126,7 @@ def _eval_command(run: Path, where: Path, spec: StudySpec, on: str | None, promp
     options += ["--on", on] if on else []
     options += ["--questions", str(spec.eval.max_questions)] if spec.eval.max_questions else []
     options += ["--with-base"] if with_base else []
+    options += ["--processes", str(spec.processes)] if spec.processes > 1 else []
     return ["eval", str(run), "--controls", "0", *options, "--out", str(where)]
 
 

@@ -37,7 +37,7 @@ def store_study(spec: StudySpec, path: Path) -> None:
     arms = {name: arm.model_copy(update=_portable(arm.recipe, arm.set, arm.data)) for name, arm in spec.arms.items()}
     sources = tuple(map(_portable_value, spec.eval.sources))
     stored = spec.model_copy(update={"arms": arms, "eval": spec.eval.model_copy(update={"sources": sources})})
-    values = stored.model_dump(mode="json", exclude={"slurm", "skypilot"})  # they change no result
+    values = stored.model_dump(mode="json", exclude={"processes", "slurm", "skypilot"})  # they change no result
     write_text(path, yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True))
 
 

@@ -89,6 +89,7 @@ class StudySpec(Section):
     )
     eval: StudyEvalSpec = Field(StudyEvalSpec(), description="what is evaluated")
     compare: tuple[ComparisonSpec, ...] = Field((), description="the comparisons; Holm corrects over all of them")
+    processes: Positive = Field(1, description="GPUs that share each training and evaluation, as `--processes`")
     slurm: dict[str, Any] = Field(
         {}, description="parameters of submitit for `--submit slurm`, e.g. slurm_partition, timeout_min, mem_gb"
     )

@@ -23,7 +23,6 @@ MINUTES = 24 * 60
 REQUEUES = 30  # after a time limit; each goes on from a checkpoint
 DEFAULTS: dict[str, Any] = {
     "timeout_min": MINUTES,
-    "gpus_per_node": 1,
     "slurm_additional_parameters": {"kill-on-invalid-dep": "yes"},  # else a job waits for ever for one that failed
 }
 
@@ -138,7 +137,7 @@ def slurm_parameters(spec: StudySpec, job: Job, submitted: dict[str, str]) -> di
         job: the job.
         submitted: name -> Slurm id of the jobs before it.
     """
-    parameters = DEFAULTS | dict(spec.slurm)
+    parameters = DEFAULTS | {"gpus_per_node": spec.processes} | dict(spec.slurm)
     if job.start and job.start.name in submitted:
         parameters["slurm_dependency"] = f"afterok:{submitted[job.start.name]}"
     return parameters

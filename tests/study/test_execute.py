@@ -12,6 +12,8 @@ from conftest import Lowmed, Start
 from ship import finished
 from study.made import STUDY, right_on, write_runs, write_study
 
+from lowmed.study.execute import evaluation_commands, training_command
+from lowmed.study.folder import StudyFolder
 from lowmed.study.jobs import study_jobs
 from lowmed.study.read import load_study
 from lowmed.study.records import JobRecord
@@ -112,3 +114,26 @@ def test_a_repeated_run_shows_what_differs(tmp_path: Path, lowmed: Lowmed) -> No
     assert agreement["questions"] == 2  # the ones that both have
     assert agreement["equal"] == 0
     assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+
+def test_every_command_of_a_run_is_the_one_by_hand(tmp_path: Path) -> None:
+    content = {
+        **STUDY,
+        "seeds": [0],
+        "nano": False,
+        "processes": 2,
+        "eval": {"prompts": ["direct"], "max_questions": 5},
+    }
+    spec = load_study(write_study(tmp_path / "s.yaml", content))
+    folder = StudyFolder(tmp_path / "out")
+    sft, rl = study_jobs(spec)
+    run = folder.run(sft).folder
+    train = f"sft --recipe rarl-sft --processes 2 --out {run} method.max_steps=4 seed=0"
+    assert " ".join(training_command(folder, spec, sft)) == train
+    assert training_command(folder, spec, rl)[-1] == f"lora.start={run}"
+    [evaluate] = evaluation_commands(folder.run(sft), spec, sft)
+    options = f"--prompts direct --questions 5 --processes 2 --out {run}/evals/vqa-rad-direct"
+    assert " ".join(evaluate) == f"eval {run} --controls 0 {options}"
+    run.mkdir(parents=True)
+    (run / "run.json").touch()
+    assert " ".join(training_command(folder, spec, sft)) == f"sft --resume {run} --processes 2"

@@ -26,6 +26,8 @@ def test_a_slurm_job_waits_for_the_run_that_it_starts_from(tmp_path: Path) -> No
     assert parameters.pop("slurm_additional_parameters") == {"kill-on-invalid-dep": "yes"}
     assert parameters == {"timeout_min": 60, "gpus_per_node": 1, "slurm_partition": "gpu"}
     assert slurm_parameters(spec, rl, {"sft-seed0": "77"})["slurm_dependency"] == "afterok:77"
+    shared = spec.model_copy(update={"processes": 4, "slurm": {}})
+    assert slurm_parameters(shared, sft, {})["gpus_per_node"] == 4
     assert "slurm_dependency" not in slurm_parameters(spec, rl, {})  # it has finished before
 
 
