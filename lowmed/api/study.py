@@ -163,7 +163,7 @@ def _submit(
     if how == "skypilot":
         files = submit.write_skypilot(file, folder, spec, missing)
         return StudyReport(folder.folder, None, done, tuple(map(str, files)))
-    submit.submit_local(file, folder, missing, log)
+    submit.submit_local(file, folder, spec, missing, log)
     outcomes = [_outcome(folder, spec, job) for job in jobs]
     return StudyReport(folder.folder, _write_results(folder, spec, jobs), tuple(outcomes))
 

@@ -81,7 +81,7 @@ def require_submitit() -> Any:
     return submitit
 
 
-def submit_local(study: Path, folder: StudyFolder, jobs: Sequence[Job], log: Log) -> list[str]:
+def submit_local(study: Path, folder: StudyFolder, spec: StudySpec, jobs: Sequence[Job], log: Log) -> list[str]:
     """Run the jobs as processes of submitit on this machine, one at a time, since they share its GPU.
 
     Returns:
@@ -89,8 +89,9 @@ def submit_local(study: Path, folder: StudyFolder, jobs: Sequence[Job], log: Log
     """
     submitit = require_submitit()
     executor = submitit.LocalExecutor(folder=folder.folder / "submitit")
-    visible = [int(one) for one in os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",") if one.isdecimal()]
-    executor.update_parameters(timeout_min=MINUTES, gpus_per_node=1, visible_gpus=tuple(visible[:1]) or (0,))
+    named = [int(one) for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one.isdecimal()]
+    visible = tuple(named or range(spec.processes))  # without it, submitit hides all GPUs
+    executor.update_parameters(timeout_min=MINUTES, gpus_per_node=len(visible), visible_gpus=visible)
     failed = []
     for job in jobs:
         submitted = executor.submit(JobCommand(job_arguments(study, folder, job)))

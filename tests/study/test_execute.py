@@ -132,7 +132,7 @@ def test_every_command_of_a_run_is_the_one_by_hand(tmp_path: Path) -> None:
     assert " ".join(training_command(folder, spec, sft)) == train
     assert training_command(folder, spec, rl)[-1] == f"lora.start={run}"
     [evaluate] = evaluation_commands(folder.run(sft), spec, sft)
-    options = f"--prompts direct --questions 5 --processes 2 --out {run}/evals/vqa-rad-direct"
+    options = f"--prompts direct --questions 5 --processes 2 --out {run}/evals/silvar-med-direct"
     assert " ".join(evaluate) == f"eval {run} --controls 0 {options}"
     run.mkdir(parents=True)
     (run / "run.json").touch()
