@@ -11,7 +11,7 @@ MARK = "% lowmed study"
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    '"': r"\textquotedbl{}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
+    '"': "''", "|": r"\textbar{}", "`": r"\textasciigrave{}",
 }  # fmt: skip
 _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 
@@ -55,7 +55,8 @@ def _table(columns: str, caption: str, name: str, rows: Iterable[str]) -> list[s
 
 
 def _row(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    text = " & ".join(cells)
+    return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"  # else an argument of the row break before it
 
 
 def _heading(part: study_rows.Part, columns: int) -> list[str]:

@@ -339,3 +339,15 @@ def test_an_unfinished_run_is_listed_and_not_counted(tmp_path: Path) -> None:
     assert record.comparisons[0].seeds == 1
     assert "rl, seed 1: failed: &lt;b&gt;no&lt;/b&gt; memory" in study_page(record)
     assert "% not in the tables: rl, seed 1 (failed)" in study_latex(record)
+
+
+def test_no_text_of_a_study_is_a_command_of_latex(study: Path) -> None:
+    result = record(study)
+    evil = '[1ex] \\input{/etc/passwd} $x$ 5% #1 a_b ~ ^ "q"\n\\end{table}'
+    [row] = result.comparisons
+    changed = result.model_copy(update={"about": evil, "comparisons": (row.model_copy(update={"label": evil}),)})
+    table = study_latex(changed)
+    assert table.splitlines().count(r"\end{table}") == 2
+    assert r"\input" not in "".join(line for line in table.splitlines() if not line.startswith("%"))
+    assert table.splitlines()[0] == "% lowmed study: " + evil.replace("\n", " ")  # a comment of one line
+    assert r"{}[1ex] \textbackslash{}input\{/etc/passwd\} \$x\$ 5\% \#1 a\_b \textasciitilde{}" in table
