@@ -7,11 +7,13 @@ process writes files. A launcher starts them: `--processes N`, torchrun or `acce
 
 import atexit
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lowmed.errors import LowmedError, SetupError
@@ -88,11 +90,13 @@ def is_first() -> bool:
 def use_one_gpu() -> None:
     """Let this process see one GPU: that of its local rank. transformers would divide batches over all that it sees.
 
-    Call it before CUDA is used.
+    Call it before CUDA is used. Nothing happens without an NVIDIA driver.
 
     Raises:
         SetupError: there are fewer GPUs than processes.
     """
+    if not driver_present():
+        return
     local_rank, visible = place().local_rank, os.environ.get(VISIBLE)
     if visible is None:
         os.environ[VISIBLE] = str(local_rank)
@@ -105,6 +109,11 @@ def use_one_gpu() -> None:
             f"use at most {len(names)} processes, or name more GPUs",
         )
     os.environ[VISIBLE] = names[local_rank] if names else ""
+
+
+def driver_present() -> bool:
+    """Whether an NVIDIA driver is installed, even if torch cannot use it."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def join() -> None:

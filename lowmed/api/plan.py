@@ -100,6 +100,7 @@ def dry_run_recipe(
 
 def _card(recipe: "Recipe", gpu: str | None, gib: float | None) -> "Card | None":
     """The named GPU, else the recipe's preset, else the GPU present, else None."""
+    from lowmed import processes
     from lowmed.engine import device
     from lowmed.plan import cards
 
@@ -109,7 +110,7 @@ def _card(recipe: "Recipe", gpu: str | None, gib: float | None) -> "Card | None"
         return cards.Card(f"{gib:g} GiB", gib)
     if recipe.hardware:
         return cards.preset(recipe)
-    if device.driver_present():
+    if processes.driver_present():
         present = device.find_device(recipe.model)
         return cards.match_card(present.card, present.memory_gib)
     return cards.this_cpu() if recipe.model.name == "nano" or recipe.model.weights == "random" else None

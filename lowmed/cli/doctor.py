@@ -82,7 +82,7 @@ def _gpu() -> tuple[str, list[str]]:
     except ImportError:
         return "unknown: torch is not installed", []
     from lowmed.engine import gpu_support
-    from lowmed.engine.device import driver_present
+    from lowmed.processes import driver_present
 
     driver, cuda = gpu_support.driver_version(), torch.version.cuda
     wrong = [problem] if (problem := gpu_support.driver_problem(driver, cuda)) else []

@@ -1,7 +1,6 @@
 """The device of a run, and its capabilities. These checks import and download nothing heavy."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -66,7 +65,7 @@ def find_device(model: ModelSpec) -> Device:
         return Device("cpu", "CPU", 0.0, "fp32")
     if model.weights == "random":
         return Device("cpu", "CPU", 0.0, "fp32")
-    if driver_present():
+    if processes.driver_present():
         raise SetupError(
             f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use the installed NVIDIA driver",
             "torch.cuda.is_available() is False although a driver is installed",
@@ -262,11 +261,6 @@ def kl_reference_error() -> RecipeError:
         "model.backend, method.beta and lora.start",
         "use model.backend=transformers, or method.beta=0",
     )
-
-
-def driver_present() -> bool:
-    """Whether an NVIDIA driver is installed, even if torch cannot use it."""
-    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def silence_libraries() -> None:

@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 from lowmed.architectures import read_architecture
-from lowmed.engine.device import driver_present, silence_libraries
+from lowmed.engine.device import silence_libraries
 from lowmed.errors import SetupError
 from lowmed.models import Architecture
+from lowmed.processes import driver_present
 from lowmed.recipe import ModelSpec
 
 GIB = 2**30

@@ -18,7 +18,7 @@ from lowmed.errors import SetupError
 from lowmed.nano import phantom
 
 GRPO = (
-    "grpo", "--recipe", "rarl", "--nano", "method.max_steps=3", "method.prompts_per_step=2",
+    "grpo", "--recipe", "rarl", "--nano", "method.max_steps=3", "method.prompts_per_step=4",
     "method.num_generations=4", "method.max_completion_length=48", "model.rollout=vllm-server",
     "method.skip_zero_variance_groups=false",
 )  # fmt: skip
@@ -54,8 +54,8 @@ def test_a_server_samples_from_the_adapter_in_training(server: NanoServer, lowme
     assert routes.count("load_lora_adapter") == 3
     assert routes.count("unload_lora_adapter") == 2
     questions = [body for route, body in server.requests if route == "chat/completions"]
-    assert [body["n"] for body in questions] == [1] * 2 + [4] * 6  # the comparison comes first
-    assert len((tmp_path / "r" / "rollouts.jsonl").read_text().splitlines()) == 24
+    assert [body["n"] for body in questions] == [1] * 4 + [4] * 12  # the comparison comes first
+    assert len((tmp_path / "r" / "rollouts.jsonl").read_text().splitlines()) == 48
 
 
 @pytest.fixture(scope="module")

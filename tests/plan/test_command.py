@@ -26,7 +26,7 @@ def run(*arguments: str) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lowmed.engine.device.driver_present", lambda: False)
+    monkeypatch.setattr("lowmed.processes.driver_present", lambda: False)
 
 
 def test_without_a_gpu_all_known_gpus_are_listed() -> None:
