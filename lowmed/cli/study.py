@@ -36,7 +36,7 @@ def study(
     rerun: Rerun = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train recipes with several seeds, evaluate them alike, and test their differences.
+    """Train recipes with several seeds, and test their differences.
 
     \b
     lowmed study benchmarks/studies/nano.yaml --out studies/nano      no GPU, no download, minutes

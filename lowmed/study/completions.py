@@ -13,7 +13,6 @@ from lowmed.evaluation.controls import REAL
 from lowmed.evaluation.metrics import right_or_wrong, scored
 from lowmed.evaluation.records import EvalSettings
 from lowmed.evaluation.seed_means import Scores
-from lowmed.files import read_jsonl
 from lowmed.records import read_record
 from lowmed.study.spec import OWN
 
@@ -59,13 +58,9 @@ def read_completions(folder: Path, label: str, seed: int, source: str, prompts: 
     if not file.is_file() or not (folder / results_folder.SETTINGS).is_file():
         raise RunError(f"there are no completions of `{system}`", str(file), _FIX)
     settings = read_record(folder / results_folder.SETTINGS, EvalSettings)
-    stored = read_jsonl(file, fix=_FIX)
-    try:
-        rows = tuple(scored(stored))
-        keys = {question_key(row) for row in rows}
-        foreign = [row for row in rows if row["prompt_digest"] != settings.prompt_digest]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError("a line is not a stored completion", str(file), _FIX) from error
+    rows = tuple(scored(results_folder.read_rows(file, repair=False)))
+    keys = {question_key(row) for row in rows}
+    foreign = any(row.get("prompt_digest") != settings.prompt_digest for row in rows)
     expected = sum(part.questions for part in settings.splits.values())
     if len(rows) != expected or len(keys) != expected:
         raise RunError(f"the file has {len(keys)} questions in {len(rows)} lines, not {expected}", str(file), _FIX)

@@ -112,6 +112,18 @@ def _cut_the_last_line(study: Path) -> None:
     file.write_text(file.read_text()[:-20])
 
 
+def _write_another_type(study: Path) -> None:
+    edit(study / "runs" / "sft-seed0" / TUNED, '"options": []', '"options": 7')
+
+
+def _write_no_json(study: Path) -> None:
+    edit(study / "runs" / "sft-seed0" / TUNED, "{", "[")
+
+
+def _use_other_prompts(study: Path) -> None:
+    edit(study / "runs" / "sft-seed0" / TUNED, '"prompt_digest": "', '"prompt_digest": "0')
+
+
 def _exchange_two_files(study: Path) -> None:
     one, other = (study / "runs" / name / TUNED for name in ("sft-seed0", "rl-seed0"))
     first, second = one.read_bytes(), other.read_bytes()
@@ -183,6 +195,9 @@ ATTACKS = {
     _remove_a_line: "the file has 39 questions in 39 lines, not 40",
     _repeat_a_line: "the file has 39 questions in 40 lines, not 40",
     _cut_the_last_line: "the file has 39 questions in 39 lines, not 40",
+    _write_another_type: r"runs/sft-seed0/\S*tuned.jsonl",
+    _write_no_json: "the line is not JSON",
+    _use_other_prompts: "the completions were generated with other prompts",
     _exchange_two_files: r"accuracy sft, reasoning, phantom, test",
     _remove_a_run: "runs/rl-seed1 has been removed",
     _exchange_two_runs: "runs/sft-seed0 is another run than the one that the study trained",
