@@ -142,8 +142,9 @@ def test_every_shipped_study_is_valid(file: Path) -> None:
     assert study_jobs(load_study(file))
 
 
-def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "study.md").read_text().split("```yaml\n")[1].split("```")[0]
+def test_the_examples_of_the_page_are_valid(tmp_path: Path) -> None:
+    first, text = (part.split("```")[0] for part in (ROOT / "docs" / "study.md").read_text().split("```yaml\n")[1:3])
+    assert first == (ROOT / "benchmarks" / "studies" / "nano.yaml").read_text()
     assert [job.name for job in study_jobs(load_study(write_study(tmp_path / "s.yaml", yaml.safe_load(text))))][:3] == [
         "sft-seed0", "rl-seed0", "sft-rl-seed0",
     ]  # fmt: skip
