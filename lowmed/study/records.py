@@ -18,7 +18,7 @@ class JobRecord(Record):
     digest: str
     """Digest of recipe, overrides, seed, and the same of the run that it starts from."""
     status: Status
-    """`finished` after training and all evaluations; `stopped` and `failed` jobs are continued by the next `lowmed study`."""
+    """`finished` after training and all evaluations. The next `lowmed study` continues `stopped` and `failed` jobs."""
     error: str | None = None
     """Why it failed, in one line."""
     recipe_digest: str | None = None
