@@ -11,18 +11,22 @@ FOLDER/blind`.
 import argparse
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any, cast
 
-from ablations import PAGE, SEEDS, SPLITS, lowmed
 from machine import store
 from page import interval, put
 
 from lowmed.nano import phantom
 from lowmed.rewards.hacks import detect_hacks
 
+SEEDS = (0, 1, 2)
+SPLITS = ("test", "unseen")
+PAGE = Path(__file__).parent.parent / "docs" / "ablations.md"
 RESULTS = Path(__file__).parent / "results" / "methods.json"
 CONTROLS = "400"  # half of the held-out questions
 TWICE = ("method.num_iterations=2", "method.loss_type=grpo")
@@ -91,6 +95,12 @@ COMPARED = (
     ("`weak-luffy` - `weak-sft`", "weak-luffy", "weak-sft"),
     ("`weak-chord` - `weak-rl`", "weak-chord", "weak-rl"),
 )
+
+
+def lowmed(*arguments: str) -> str:
+    command = [sys.executable, "-m", "lowmed", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
 
 Runs = dict[str, list[dict[str, Any]]]  # arm -> its runs by seed
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
     from lowmed.api.serve import serve
+    from lowmed.api.study import run_study, verify_study
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
     from lowmed.errors import LowmedError
@@ -74,6 +75,7 @@ _MODULES = {
     "remove_runs": "lowmed.api.runs",
     "resume_bridge": "lowmed.api.bridge",
     "resume_training": "lowmed.api.train",
+    "run_study": "lowmed.api.study",
     "score": "lowmed.api.score",
     "serve": "lowmed.api.serve",
     "show_run": "lowmed.api.runs",
@@ -81,6 +83,7 @@ _MODULES = {
     "inspect": "lowmed.api.inspect",
     "trust_reward": "lowmed.api.rewards",
     "verify": "lowmed.api.verify",
+    "verify_study": "lowmed.api.study",
 }
 
 __all__ = [
@@ -115,12 +118,14 @@ __all__ = [
     "remove_runs",
     "resume_bridge",
     "resume_training",
+    "run_study",
     "score",
     "serve",
     "show_run",
     "train",
     "trust_reward",
     "verify",
+    "verify_study",
 ]
 
 

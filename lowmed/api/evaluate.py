@@ -19,6 +19,7 @@ def evaluate(
     *,
     on: str | None = None,
     path: str | None = None,
+    prompts: str | None = None,
     with_base: bool = False,
     questions: int | None = None,
     controls: int = 200,
@@ -45,6 +46,7 @@ def evaluate(
         on: data sources separated by commas, each with an optional folder (a,b=FOLDER); default: the run's held-out
             data.
         path: local copy of the only source.
+        prompts: a prompt family in place of the recipe's `prompts.infer`; the default directory then carries its name.
         with_base: also evaluate the untrained base model of the run.
         questions: limit per split; default: the recipe's `eval.max_questions`.
         controls: number of questions repeated under controls; 0 for none.
@@ -104,13 +106,12 @@ def evaluate(
     if judge_url and judge_model:
         Judge(judge_url, judge_model)  # reports an invalid URL before any completion is generated
     name = None if target is None else fspath(target)
-    opened = open_target(name, base=with_base, served_as=model)
+    opened = open_target(name, base=with_base, served_as=model, prompts=prompts)
     splits = splits_to_evaluate(opened, on, path, questions, progress, allow_changed_data)
     reports = []
     for data_split, seen in splits:
-        folder = _results_folder(
-            opened, fspath(target) if target else str(model), data_split.source, out, several=len(splits) > 1
-        )
+        source = f"{data_split.source}-{prompts}" if prompts else data_split.source
+        folder = _results_folder(opened, fspath(target) if target else str(model), source, out, several=len(splits) > 1)
         report = evaluator.evaluate(
             opened,
             data_split,

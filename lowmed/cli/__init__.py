@@ -30,6 +30,7 @@ from lowmed.cli import (
     runs,
     score,
     serve,
+    study,
     train,
     verify,
 )
@@ -72,6 +73,7 @@ for _kind, _help in train.HELP.items():
     app.command(_kind, help=_help)(train.command(_kind))
 app.command("bridge")(bridge.bridge)
 app.add_typer(runs.app, name="runs")
+app.command("study")(study.study)
 app.command("eval")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)

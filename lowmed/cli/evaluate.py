@@ -14,6 +14,9 @@ Target = Annotated[
 ]
 On = Annotated[str | None, typer.Option("--on", help="Data sources, a,b=FOLDER; default: the run's held-out data.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source; NAME=FOLDER,... of several.")]
+Prompts = Annotated[
+    str | None, typer.Option("--prompts", help="A prompt family in place of the recipe's prompts.infer.")
+]
 WithBase = Annotated[bool, typer.Option("--with-base", help="Also evaluate the untrained base model of the run.")]
 Questions = Annotated[
     int | None, typer.Option("--questions", min=1, help="Limit the questions of each split; takes the first ones.")
@@ -46,6 +49,7 @@ def evaluate(
     target: Target = None,
     on: On = None,
     path: PathTo = None,
+    prompts: Prompts = None,
     base: WithBase = False,
     questions: Questions = None,
     controls: Controls = 200,
@@ -70,6 +74,7 @@ def evaluate(
     lowmed eval runs/20260101-rarl-nano --with-base            tuned and base model, the run's held-out questions
     lowmed eval runs/20260101-rarl --on vqa-rad --path ~/vqa-rad
     lowmed eval runs/20260101-rarl --on phantom,vqa-rad=~/vqa-rad --samples 16
+    lowmed eval runs/20260101-rarl-nano --prompts direct       with another prompt family
     lowmed eval nano --on phantom                              a model without a run
     lowmed eval --endpoint http://127.0.0.1:8000/v1 --model qwen --on vqa-rad --path ~/vqa-rad
     lowmed eval runs/20260101-rarl --rescore --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3
@@ -85,6 +90,7 @@ def evaluate(
         target,
         on=on,
         path=path,
+        prompts=prompts,
         with_base=base,
         questions=questions,
         controls=controls,

@@ -68,8 +68,8 @@ def compare(
 
 
 def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_different: bool) -> SourceComparison:
-    one, other = ({_key(row): row for row in side.rows} for side in (first, second))
-    differences = _differences(first, second, one, other)
+    one, other = ({question_key(row): row for row in side.rows} for side in (first, second))
+    differences = different_settings(first, second, one, other)
     if differences and not allow_different:
         raise RunError(
             "the two evaluations differ: " + "; ".join(differences),
@@ -104,7 +104,8 @@ def _source(first: ComparedRun, second: ComparedRun, strict: bool, allow_differe
     )
 
 
-def _key(row: Row) -> QuestionKey:
+def question_key(row: Row) -> QuestionKey:
+    """What identifies a question: split, id, image or patient."""
     return str(row["split"]), str(row["id"]), str(row["group"])
 
 
@@ -112,7 +113,7 @@ def _same_question(one: Row, other: Row) -> bool:
     return all((one.get(field) or None) == (other.get(field) or None) for field in _QUESTION_FIELDS)
 
 
-def _differences(
+def different_settings(
     first: ComparedRun, second: ComparedRun, one: Mapping[QuestionKey, Row], other: Mapping[QuestionKey, Row]
 ) -> list[str]:
     """List what differs between the two sides. A setting that is known on one side only is not compared."""

@@ -127,13 +127,17 @@ class _VerdictLine(Line):
     by: str
 
 
-def read_rows(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path, *, repair: bool = True) -> list[dict[str, Any]]:
     """Read the completions of an evaluation. An incomplete last line is removed from it, to be generated again.
+
+    Args:
+        file: the completions.
+        repair: whether to remove that line; without it the file stays as it is.
 
     Raises:
         RunError: another line is damaged.
     """
-    return _read(file, _CompletionLine)
+    return _read(file, _CompletionLine, repair=repair)
 
 
 def read_scored(file: Path) -> list[dict[str, Any]]:
@@ -162,9 +166,9 @@ def read_usage(file: Path) -> list[dict[str, Any]]:
     return _read(file, TimedJudgeUsage)
 
 
-def _read(file: Path, fields: type[BaseModel]) -> list[dict[str, Any]]:
+def _read(file: Path, fields: type[BaseModel], *, repair: bool = True) -> list[dict[str, Any]]:
     fix = "delete the line and repeat the command, which generates it again"
-    rows = read_jsonl(file, fix=fix, repair=True)
+    rows = read_jsonl(file, fix=fix, repair=repair)
     check_lines(rows, file, fields, fix=fix)
     return rows
 

@@ -47,7 +47,9 @@ class EvalTarget:
     task: Literal["questions", "extraction"] = "questions"
 
 
-def open_target(target: str | None, *, base: bool = False, served_as: str | None = None) -> EvalTarget:
+def open_target(
+    target: str | None, *, base: bool = False, served_as: str | None = None, prompts: str | None = None
+) -> EvalTarget:
     """Open a run, a model directory, an adapter directory or a hub id.
 
     A directory with `recipe.yaml`, such as an export, brings its prompts and settings. The adapter in a plain PEFT
@@ -57,10 +59,11 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
         target: run directory, model directory, hub id or `nano`; with an endpoint a run or None.
         base: also evaluate the untrained base model of the run.
         served_as: the endpoint's name for its model, which is then the only system.
+        prompts: a prompt family in place of the recipe's `prompts.infer`.
 
     Raises:
         RunError: the path does not exist or holds no model, the run has not finished, or the adapter names no base.
-        RecipeError: `base` was set for a model without an adapter.
+        RecipeError: `base` was set for a model without an adapter, or the prompt family does not exist or fit.
     """
     if target:
         require_model(target)
@@ -85,7 +88,7 @@ def open_target(target: str | None, *, base: bool = False, served_as: str | None
         if not target:
             raise RecipeError("nothing to evaluate", "RUN_OR_MODEL", "name a run directory, a model, or `nano`")
         model = model.model_copy(update={"name": target})
-    family = (recipe.prompts if recipe else PromptSpec()).asking
+    family = _asking(recipe.prompts if recipe else PromptSpec(), prompts)
     task = recipe.data.task if recipe else "questions"
     return EvalTarget(model, family, recipe.eval if recipe else EvalSpec(), run, adapters, task)
 
@@ -98,6 +101,15 @@ def require_endpoint_with_model(endpoint: str | None, model: str | None) -> None
     """
     if (endpoint is None) != (model is None):
         raise RecipeError("--endpoint and --model must be used together", "--endpoint, --model", "set both or neither")
+
+
+def _asking(prompts: PromptSpec, name: str | None) -> prompt.Family:
+    if name is None:
+        return prompts.asking
+    try:
+        return prompts.inferring(name).asking
+    except ValueError as error:
+        raise RecipeError(str(error), "--prompts", "`lowmed recipes show` lists the families of a recipe") from None
 
 
 def require_model(target: str) -> None:

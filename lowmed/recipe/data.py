@@ -261,6 +261,18 @@ class PromptSpec(Section):
         """The family that evaluation and probes use."""
         return self._family(self.infer)
 
+    def inferring(self, name: str) -> "PromptSpec":
+        """The same with another family for evaluation.
+
+        Raises:
+            ValueError: there is no such family, or the prefill does not fit it.
+        """
+        known = [*prompt.FAMILIES, *self.families]
+        if name not in known:
+            raise ValueError(f"there is no prompt family `{name}`; use one of {', '.join(known)}")
+        self.require_prefill_for(name)
+        return self.model_copy(update={"infer": name})
+
     def _family(self, name: str) -> prompt.Family:
         custom = self.families.get(name)
         if custom is None:

@@ -13,6 +13,7 @@ from lowmed.evaluation import records as evaluation
 from lowmed.judge.records import CalibrationFile
 from lowmed.records import Record, RunRecord
 from lowmed.report.run_records import RunDetails, RunList, RunsComparison
+from lowmed.study.records import JobRecord, StudyCheck, StudyRecord
 from lowmed.tracking.record import TrackingRecord
 
 # Location of the file -> its record, in the order of the page.
@@ -29,6 +30,9 @@ FILES: dict[str, type] = {
     "vision.json of `lowmed probe --vision --out`, and `lowmed probe --vision --json`": evaluation.VisionProbe,
     "distil.json in a folder of `lowmed data distil`, and `lowmed data distil --json`": DistilRecord,
     "bridge.json in the directory of a bridge": evaluation.BridgeRecord,
+    "study.json in the folder of a study, and `lowmed study --json`": StudyRecord,
+    "jobs/ARM-seedN.json in the folder of a study": JobRecord,
+    "`lowmed study --verify FOLDER --json`": StudyCheck,
     "`lowmed compare --json`": evaluation.Comparison,
     "`lowmed runs list --json`": RunList,
     "`lowmed runs show --json`": RunDetails,

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ship import finished
 
 from lowmed.errors import DataError, RecipeError, RunError
 from lowmed.evaluation.target import open_target, split_to_probe, splits_to_evaluate
@@ -29,6 +30,21 @@ def test_a_model_without_an_adapter_is_its_own_base() -> None:
     assert open_target("nano").adapters == {"base": None}
     with pytest.raises(RecipeError, match="is its own base"):
         open_target("nano", base=True)
+
+
+def test_another_prompt_family_takes_the_place_of_the_recipe_s(tmp_path: Path) -> None:
+    run = finished.run(tmp_path / "run")
+    target = open_target(str(run), prompts="direct")
+    assert (target.family.name, open_target(str(run)).family.name) == ("direct", "reasoning")
+    with pytest.raises(RecipeError, match="there is no prompt family `no-such`") as raised:
+        open_target(str(run), prompts="no-such")
+    assert raised.value.where == "--prompts"
+
+
+def test_a_prompt_family_that_does_not_fit_the_prefill_is_refused(tmp_path: Path) -> None:
+    run = finished.run(tmp_path / "run", "prompts.prefill=<think>", "prompts.train=reasoning")
+    with pytest.raises(RecipeError, match="does not fit the prompts `direct`"):
+        open_target(str(run), prompts="direct")
 
 
 @pytest.mark.parametrize("broken", [1, 2])
