@@ -145,6 +145,20 @@ def join() -> None:
         os.environ.pop(name, None)
 
 
+def require_single(command: str) -> None:
+    """Refuse a command that cannot share its work.
+
+    Raises:
+        SetupError: this is one of several processes.
+    """
+    if size() > 1:
+        raise SetupError(
+            f"`lowmed {command}` runs in a single process",
+            f"{WORLD_SIZE}={size()}",
+            "start it without torchrun and accelerate launch",
+        )
+
+
 def gather(value: T) -> list[T]:
     """The values of all processes, in the order of their ranks, in every process.
 

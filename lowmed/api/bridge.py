@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lowmed import processes
 from lowmed.api.train import train
 from lowmed.errors import RunError
 from lowmed.progress import Advance, Log, Progress, no_log, silent
@@ -74,6 +75,7 @@ def bridge(
     from lowmed.run import FOLDER
 
     started = time.monotonic()
+    processes.require_single("bridge")
     bridge_spec(recipe)
     folder = Path(out) if out else Path(FOLDER) / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
     fix = f"choose another --out, or --resume {folder}"
@@ -110,6 +112,7 @@ def resume_bridge(
             uses the bridge.
         RecipeError: the user has not approved the file of a custom reward.
     """
+    processes.require_single("bridge")
     from lowmed.evaluation.records import BridgeRecord
     from lowmed.recipe.io import load_recipe
     from lowmed.records import read_record

@@ -6,6 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowmed import processes
 from lowmed.data.run_identity import EARLIER, ROWS, SPLIT, START
 from lowmed.errors import RecipeError, RunError
 from lowmed.progress import Log, Progress, no_log, silent
@@ -52,15 +53,22 @@ def extend_training(
     from lowmed.rewards import require_trusted
     from lowmed.run import RECIPE, open_run, require_new_run
 
-    source = open_run(fspath(run))
-    require_new_run(Path(out))
-    recipe = _extended_recipe(source.folder / RECIPE, source.recipe, overrides)
-    require_same_rewards(source)
-    require_trusted(recipe.method.reward_specs)  # before anything is copied
-    with source.lock():
-        extended = _copy(source, recipe, Path(out), log)
+    def extended() -> "Run":
+        source = open_run(fspath(run))
+        require_new_run(Path(out))
+        recipe = _extended_recipe(source.folder / RECIPE, source.recipe, overrides)
+        require_same_rewards(source)
+        require_trusted(recipe.method.reward_specs)  # before anything is copied
+        with source.lock():
+            return _copy(source, recipe, Path(out), log)
+
+    processes.join()
     return resume_training(
-        extended, max_minutes=max_minutes, allow_changed_data=allow_changed_data, progress=progress, log=log
+        processes.from_first(extended),
+        max_minutes=max_minutes,
+        allow_changed_data=allow_changed_data,
+        progress=progress,
+        log=log,
     )
 
 

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lowmed import processes
 from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def run_study(
     from lowmed.study.jobs import study_jobs
     from lowmed.study.read import load_study, store_study
 
+    processes.require_single("study")
     spec, folder = load_study(Path(file)), StudyFolder(Path(out))
     jobs = study_jobs(spec)
     chosen = [require_jobs(jobs, only)] if only else jobs
