@@ -50,7 +50,7 @@ WRITES = {
 }
 # Commands that take no path to write to. `data audit` and `data show` write next to the data that they read.
 WRITES_NOTHING = {
-    "check", "inspect", "plan", "verify", "compare", "ask", "chat", "doctor", "recipes list", "recipes show",
+    "check", "inspect", "plan", "verify", "compare", "ask", "chat", "serve", "doctor", "recipes list", "recipes show",
     "recipes schema", "rewards list", "rewards show", "rewards check", "rewards trust", "data audit", "data show",
     "data sources", "runs list", "runs show", "runs compare",
 }  # fmt: skip

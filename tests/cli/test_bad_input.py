@@ -72,6 +72,7 @@ def write_data(folder: Path, *changes: dict[str, object], image: bytes | None = 
         (["export", "missing", "--to", "gguf", "--out", "out"], "the run does not exist"),
         (["ask", "runs/none", "What is it?"], "the run does not exist"),
         (["chat", "runs/none"], "the run does not exist"),
+        (["serve", "runs/none"], "the folder does not exist"),
         (["ask", "nano", "missing.png", "What is it?"], "the image does not exist"),
         (["grpo", "--resume", "auto"], "no unfinished run"),
         (["check", "--recipe", "rarl", "--nano", "data.source=vqa_rad"], "there is no data source"),
