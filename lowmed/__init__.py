@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from lowmed.api.merge import merge
     from lowmed.api.pairs import make_pairs, make_unpaired
     from lowmed.api.prepare import prepare
+    from lowmed.api.prepare_shard import prepare_shard
     from lowmed.api.probe import probe
     from lowmed.api.probe_vision import probe_vision
     from lowmed.api.rewards import trust_reward
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
+    from lowmed.api.serve import serve
     from lowmed.api.study import run_study, verify_study
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
@@ -66,6 +68,7 @@ _MODULES = {
     "merge": "lowmed.api.merge",
     "open_run": "lowmed.run",
     "prepare": "lowmed.api.prepare",
+    "prepare_shard": "lowmed.api.prepare_shard",
     "probe": "lowmed.api.probe",
     "probe_vision": "lowmed.api.probe_vision",
     "prune_runs": "lowmed.api.runs",
@@ -74,6 +77,7 @@ _MODULES = {
     "resume_training": "lowmed.api.train",
     "run_study": "lowmed.api.study",
     "score": "lowmed.api.score",
+    "serve": "lowmed.api.serve",
     "show_run": "lowmed.api.runs",
     "train": "lowmed.api.train",
     "inspect": "lowmed.api.inspect",
@@ -107,6 +111,7 @@ __all__ = [
     "merge",
     "open_run",
     "prepare",
+    "prepare_shard",
     "probe",
     "probe_vision",
     "prune_runs",
@@ -115,6 +120,7 @@ __all__ = [
     "resume_training",
     "run_study",
     "score",
+    "serve",
     "show_run",
     "train",
     "trust_reward",

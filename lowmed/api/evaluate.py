@@ -28,6 +28,7 @@ def evaluate(
     probabilities: bool = False,
     endpoint: str | None = None,
     model: str | None = None,
+    max_concurrency: int = 16,
     judge_url: str | None = None,
     judge_model: str | None = None,
     judge_prices: tuple[float, float] | None = None,
@@ -54,6 +55,7 @@ def evaluate(
         probabilities: also measure the probability of each option of yes/no and choice questions.
         endpoint: URL of an OpenAI-compatible API that serves the model.
         model: the endpoint's name for its model.
+        max_concurrency: most requests to the endpoint at once.
         judge_url: URL of a judge for open answers.
         judge_model: the judge server's name for its model.
         judge_prices: per million prompt and completion tokens.
@@ -74,11 +76,10 @@ def evaluate(
         folder = Path(out)
         processes.from_first(lambda: require_own_folder(folder, SETTINGS, f"*/{SETTINGS}"))
     from lowmed.engine import evaluator
-    from lowmed.evaluation.target import open_target, splits_to_evaluate
+    from lowmed.evaluation.target import open_target, require_endpoint_with_model, splits_to_evaluate
     from lowmed.judge import Judge
 
-    if (endpoint is None) != (model is None):
-        raise RecipeError("--endpoint and --model must be used together", "--endpoint, --model", "set both or neither")
+    require_endpoint_with_model(endpoint, model)
     if (judge_url is None) != (judge_model is None):
         raise RecipeError(
             "--judge-url and --judge-model must be used together", "--judge-url, --judge-model", "set both or neither"
@@ -121,6 +122,7 @@ def evaluate(
             samples=samples,
             probabilities=probabilities,
             url=endpoint,
+            max_concurrency=max_concurrency,
             rescore=rescore,
             progress=progress,
         )

@@ -1,8 +1,7 @@
 """Import a data set into a folder that every recipe accepts."""
 
-import difflib
-import re
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +10,7 @@ from lowmed.progress import Log, Progress, no_log, silent
 
 if TYPE_CHECKING:
     from lowmed.data.image.files import Frames
-    from lowmed.data.ingest.detect import ImportOptions, RowStream
+    from lowmed.data.ingest.detect import ImportOptions
     from lowmed.data.ingest.dicom_join import JoinOptions
     from lowmed.data.ingest.prepare import PrepareCounts
 
@@ -77,6 +76,7 @@ def prepare(
     mask_text: bool = False,
     images: bool = True,
     max_rejected: float = 0.05,
+    merge: Sequence[str | PathLike[str]] = (),
     progress: Progress = silent,
     log: Log = no_log,
 ) -> PrepareReport:
@@ -96,58 +96,53 @@ def prepare(
         mask_text: cover text in the images; needs the extra `mask`.
         images: False imports the texts only.
         max_rejected: the largest share of rejected rows that is accepted, 0 to 1.
+        merge: folders of all shards of this source (`prepare_shard`), which hold the images. The result is the same
+            without them.
         progress: shows the import.
         log: gets the interpretation of the source before the import starts.
 
     Raises:
         RecipeError: the source or a column is unknown.
-        DataError: the source is damaged, or too many rows are rejected, or `out` holds other files; `out` is unchanged.
+        DataError: the source is damaged, a shard is missing or of another source, too many rows are rejected, or `out`
+            holds other files; `out` is unchanged.
         RunError: `out` exists and is not a data set of lowmed.
         SetupError: the hub is needed and cannot be reached, or text is to be covered and the detector is missing.
     """
-    from lowmed.data.image.mask_text import require_detector
-    from lowmed.data.image.policy import PixelPolicy
-    from lowmed.data.ingest import pseudonyms
-    from lowmed.data.ingest.detect import ImportOptions
-    from lowmed.data.ingest.image_store import ImageStoreSettings
+    from lowmed.api.data_source import open_data
     from lowmed.data.ingest.prepare import prepare as build
     from lowmed.data.ingest.prepare import require_replaceable
     from lowmed.data.ingest.prepared_folder import stored_files
+    from lowmed.data.ingest.shards import open_shards
     from lowmed.data.ingest.source_names import names_file
     from lowmed.errors import RecipeError
-    from lowmed.recipe import ModelSpec
 
     require_replaceable(Path(out))  # before the source is read
-    if mask_text:
-        require_detector()
-    salt = pseudonyms.read_salt()
-    if join and path:
-        raise RecipeError("--path is for known sources, not for a join", "--path", "name the studies as SOURCE")
-    if join and options and (options.labels or options.group_pattern):
-        flag = "--labels" if options.labels else "--group-pattern"
-        raise RecipeError(f"{flag} is for a table with image files, not for a join", flag, "remove it")
-    if join:
-        rows, about = _join(source, join, options or ImportOptions(), frames, salt, progress), {"source": "own"}
-    else:
-        rows, about = _open(source, path, options or ImportOptions())
-    log(rows.description)
-    policy = PixelPolicy(max_image_tokens or ModelSpec().max_image_tokens)
-    used_frames = frames or ("middle" if join else "first")
-    settings = ImageStoreSettings(policy, used_frames, window, salt, plane, mask_text)
-    with progress("prepare", max(rows.count, 1)) as advance:
+    if merge and not images:
+        raise RecipeError("shards hold images, and --text-only leaves them out", "--merge", "remove one of them")
+    opened = open_data(source, path, options, max_image_tokens, frames, plane, join, window, mask_text, progress)
+    merged = open_shards([Path(folder) for folder in merge], opened.settings) if merge else None
+    log(opened.rows.description)
+    with progress("prepare", max(opened.rows.count, 1)) as advance:
         counts = build(
-            rows.entries, Path(out), settings, about, images=images, max_rejected=max_rejected, advance=advance
+            opened.rows.entries,
+            Path(out),
+            opened.settings,
+            opened.about,
+            images=images,
+            max_rejected=max_rejected,
+            merged=merged,
+            advance=advance,
         )
     return PrepareReport(
         folder=str(out),
-        description=tuple(rows.description.splitlines()),
+        description=tuple(opened.rows.description.splitlines()),
         rows=dict(sorted(counts.splits.items())),
         kinds=dict(sorted(counts.kinds.items())),
         rejected=tuple(
             RejectedReason(reason, number, counts.first[reason]) for reason, number in counts.reasons.most_common()
         ),
         notes=dict(counts.notes.most_common()),
-        look_at=_look_at(counts, used_frames),
+        look_at=_look_at(counts, opened.settings.frames),
         masked=sum(any(stored.masked) for _, stored in stored_files(Path(out))) if mask_text else None,
         names=str(names_file(Path(out))) if names_file(Path(out)).is_file() else None,
         left_out=dict(options.labels.left_out) if options and options.labels else {},
@@ -174,49 +169,3 @@ def _look_at(counts: "PrepareCounts", frames: str) -> tuple[str, ...]:
             f"(first: {counts.first['unused']}); choose with --frames {others}"
         )
     return tuple(result)
-
-
-def _join(
-    source: str, join: "JoinOptions", options: "ImportOptions", frames: "Frames | None", salt: bytes, progress: Progress
-) -> "RowStream":
-    """The rows of the table with the images of the studies in the folder `source`."""
-    from lowmed.data.ingest.dicom_join import joined_rows
-    from lowmed.data.ingest.dicom_studies import all_files
-
-    folder = Path(source).expanduser()
-    join = replace(join, choice=replace(join.choice, frames=frames))
-    with progress("tags", max(len(all_files(folder)) if folder.is_dir() else 0, 1)) as advance:
-        return joined_rows(folder, join, options, salt, advance)
-
-
-def _open(source: str, path: str | None, options: "ImportOptions") -> tuple["RowStream", dict[str, Any]]:
-    """The rows of the source, and the fields of the card that describe it."""
-    from lowmed.data.ingest import hub
-    from lowmed.data.ingest.detect import open_source
-    from lowmed.data.ingest.tables import SUFFIXES
-    from lowmed.data.sources import KNOWN
-    from lowmed.errors import RecipeError
-    from lowmed.run import is_missing_path
-
-    if source in KNOWN:
-        rows = KNOWN[source].rows(path, options)
-        return rows, KNOWN[source].card(rows.unused_images)
-    if path is not None:
-        raise RecipeError(
-            f"`{source}` is not a known source, and --path is for known sources",
-            "--path",
-            "name the table or folder as SOURCE",
-        )
-    file = Path(source).expanduser()
-    is_path = file.exists() or file.is_symlink() or ("/" in source and is_missing_path(source))
-    if is_path or file.suffix.lower() in (*SUFFIXES, ".zip"):
-        return open_source(file, options), {"source": "own"}
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        return hub.rows(source, source, options, "download it and name its folder"), {"source": source}
-    close = difflib.get_close_matches(source, KNOWN, n=1)
-    suggestion = f"; did you mean `{close[0]}`?" if close else ""
-    raise RecipeError(
-        f"`{source}` is not a known source, file, folder or hub id{suggestion}",
-        "SOURCE",
-        "`lowmed data sources` lists the known ones",
-    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def probe(
-    target: str | PathLike[str],
+    target: str | PathLike[str] | None,
     *,
     on: str | None = None,
     path: str | None = None,
@@ -20,24 +20,30 @@ def probe(
     samples: int = 16,
     temperature: float = 1.0,
     support: float | None = None,
+    endpoint: str | None = None,
+    model: str | None = None,
+    max_concurrency: int = 16,
     out: str | PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> "ProbeReport":
     """Sample completions of training questions with and without image, and recommend RL, SFT or neither.
 
     Args:
-        target: run directory, model directory, hub id or `nano`.
+        target: run directory, model directory, hub id or `nano`; None for an endpoint without a run.
         on: data source; default: the run's own.
         path: local copy of the source.
         questions: number of training questions, the first ones.
         samples: sampled completions per question, with and without image.
         temperature: temperature of the sampled completions.
         support: share of questions that must be supported for RL; default 0.25.
+        endpoint: URL of an OpenAI-compatible API that serves the model.
+        model: the endpoint's name for its model.
+        max_concurrency: most requests to the endpoint at once.
         out: directory for completions, probe.json and difficulty.jsonl.
         progress: shows progress.
 
     Raises:
-        LowmedError: a problem with the run, the data or the model.
+        LowmedError: invalid arguments, or a problem with the run, the data, the model or the server.
     """
     from lowmed.evaluation.results_folder import SETTINGS
     from lowmed.files import require_own_folder
@@ -47,13 +53,15 @@ def probe(
         folder = Path(out)
         processes.from_first(lambda: require_own_folder(folder, SETTINGS))
     from lowmed.engine import evaluator
-    from lowmed.evaluation.target import open_target, split_to_probe
+    from lowmed.evaluation.target import open_target, require_endpoint_with_model, split_to_probe
     from lowmed.run import FOLDER
 
-    opened = open_target(fspath(target))
+    require_endpoint_with_model(endpoint, model)
+    opened = open_target(None if target is None else fspath(target), served_as=model)
     data_split, seen = split_to_probe(opened, on, path, questions, progress)
     parent = opened.run.folder / "probes" if opened.run else Path(FOLDER)
-    name = data_split.source if opened.run else f"probe-{Path(target).name}-{data_split.source}"
+    source = data_split.source + ("-endpoint" if endpoint else "")
+    name = source if opened.run else f"probe-{Path(target or str(model)).name}-{source}"
     return evaluator.probe(
         opened,
         data_split,
@@ -62,5 +70,7 @@ def probe(
         samples=samples,
         temperature=temperature,
         support=support,
+        url=endpoint,
+        max_concurrency=max_concurrency,
         progress=progress,
     )

@@ -29,6 +29,7 @@ from lowmed.cli import (
     rewards,
     runs,
     score,
+    serve,
     study,
     train,
     verify,
@@ -83,6 +84,7 @@ app.command("merge")(merge.merge)
 app.command("export")(export.export)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -143,6 +143,12 @@ def prepare(
     max_rejected: Annotated[
         float, typer.Option("--max-rejected", min=0, max=1, help="Largest accepted share of rejected rows, 0 to 1.")
     ] = 0.05,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Store part I of N of the images; merge them later.")
+    ] = None,
+    merge: Annotated[
+        list[Path] | None, typer.Option("--merge", metavar="SHARD", help="A folder of --shard; name all N of them.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Import a data set into a folder that recipes accept.
@@ -156,16 +162,17 @@ def prepare(
     lowmed data prepare conversations.json --turns last --out data/chats
     lowmed data prepare ct-slices/ --as dicom --window lung --out data/ct
     lowmed data prepare studies/ --join reports.xlsx --modality CT --series lung --window lung --out data/ct
+    lowmed data prepare table.csv --shard 1/2 --out s1; lowmed data prepare table.csv --shard 2/2 --out s2
+    lowmed data prepare table.csv --merge s1 --merge s2 --out data/mine
     lowmed grpo --recipe rl-plain data.source=folder data.path=data/mine
     """
     from lowmed.api import prepare as api
+    from lowmed.api import prepare_shard
     from lowmed.data.ingest.detect import ImportOptions
 
-    report = api.prepare(
-        source,
-        out,
-        path=path,
-        options=ImportOptions(
+    how: dict[str, Any] = {
+        "path": path,
+        "options": ImportOptions(
             options.parse_mapping(mapping),
             images,
             language,
@@ -178,21 +185,37 @@ def prepare(
             _label_columns(labels, question, uncertain, empty),
             group_pattern,
         ),
-        max_image_tokens=max_image_tokens or image_budget(recipe),
-        frames=frames,
-        plane=plane,
-        join=_join_options(join, join_on, modality, series),
-        window=window,
-        mask_text=mask_text,
-        images=not text_only,
-        max_rejected=max_rejected,
-        progress=progress,
-        log=_log,
-    )
+        "max_image_tokens": max_image_tokens or image_budget(recipe),
+        "frames": frames,
+        "plane": plane,
+        "join": _join_options(join, join_on, modality, series),
+        "window": window,
+        "mask_text": mask_text,
+        "progress": progress,
+        "log": _log,
+    }
+    if shard is not None:
+        _require_shard_alone(merge, text_only)
+        record = prepare_shard.prepare_shard(source, out, shard, **how)
+        if as_json:
+            print(record.model_dump_json(indent=2))
+        else:
+            print(f"{out}: shard {record.number}/{record.of}, {record.files:,} image files")
+            print(f"next: lowmed data prepare {source} --merge ... with all {record.of} shards and the same options")
+        return
+    report = api.prepare(source, out, images=not text_only, max_rejected=max_rejected, merge=merge or (), **how)
     if as_json:
         print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
         _print_prepared(report)
+
+
+def _require_shard_alone(merge: list[Path] | None, text_only: bool) -> None:
+    from lowmed.errors import RecipeError
+
+    if merge or text_only:
+        other = "--merge" if merge else "--text-only"
+        raise RecipeError(f"--shard stores images, so {other} has no effect", other, f"remove --shard or {other}")
 
 
 def _join_options(

@@ -36,8 +36,6 @@ AllowChangedData = Annotated[
     bool,
     typer.Option("--allow-changed-data", help="Evaluate although the run's data have changed; the table states it."),
 ]
-Endpoint = Annotated[str | None, typer.Option("--endpoint", help="Evaluate the model served at this URL, .../v1")]
-ServedAs = Annotated[str | None, typer.Option("--model", help="The endpoint's name for its model.")]
 JudgeUrl = Annotated[str | None, typer.Option("--judge-url", help="Judge open answers with the model at this URL.")]
 JudgeModel = Annotated[str | None, typer.Option("--judge-model", help="The judge server's name for its model.")]
 JudgePrices = Annotated[
@@ -60,8 +58,9 @@ def evaluate(
     probabilities: Probabilities = False,
     rescore: Rescore = False,
     allow_changed_data: AllowChangedData = False,
-    endpoint: Endpoint = None,
-    model: ServedAs = None,
+    endpoint: options.Endpoint = None,
+    model: options.ServedAs = None,
+    max_concurrency: options.MaxConcurrency = 16,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     judge_prices: JudgePrices = None,
@@ -100,6 +99,7 @@ def evaluate(
         probabilities=probabilities,
         endpoint=endpoint,
         model=model,
+        max_concurrency=max_concurrency,
         judge_url=judge_url,
         judge_model=judge_model,
         judge_prices=judge_prices,

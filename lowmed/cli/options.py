@@ -15,6 +15,11 @@ Nano = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Override recipe keys, e.g. lora.rank=32")
 ]
+Endpoint = Annotated[str | None, typer.Option("--endpoint", help="URL of the server of the model, .../v1")]
+ServedAs = Annotated[str | None, typer.Option("--model", help="The endpoint's name for its model.")]
+MaxConcurrency = Annotated[
+    int, typer.Option("--max-concurrency", min=1, max=256, help="Most requests to the endpoint at once.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
 

@@ -9,7 +9,9 @@ from lowmed.cli import launch, options
 from lowmed.cli.progress import info, progress
 from lowmed.errors import RecipeError
 
-Target = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")]
+Target = Annotated[
+    str | None, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")
+]
 On = Annotated[str | None, typer.Option("--on", help="Data source; default: the run's training data.")]
 PathTo = Annotated[str | None, typer.Option("--path", help="Local copy of the source; NAME=FOLDER,... of several.")]
 Questions = Annotated[
@@ -28,12 +30,12 @@ Support = Annotated[
 ]
 Out = Annotated[str | None, typer.Option("--out", help="Directory of the results.")]
 QUESTIONS = 200
-SAMPLING = ("samples", "temperature", "support")  # options of the completions
+SAMPLING = ("samples", "temperature", "support", "endpoint", "model", "max_concurrency")  # options of the completions
 
 
 def probe(
     context: typer.Context,
-    target: Target,
+    target: Target = None,
     on: On = None,
     path: PathTo = None,
     questions: Questions = None,
@@ -41,6 +43,9 @@ def probe(
     temperature: Temperature = 1.0,
     support: Support = None,
     vision: Vision = False,
+    endpoint: options.Endpoint = None,
+    model: options.ServedAs = None,
+    max_concurrency: options.MaxConcurrency = 16,
     out: Out = None,
     processes: launch.Processes = 1,
     as_json: options.Json = False,
@@ -51,6 +56,7 @@ def probe(
     lowmed probe nano --on phantom
     lowmed probe Qwen/Qwen2-VL-2B-Instruct --on vqa-rad --path ~/vqa-rad --questions 500
     lowmed probe runs/20260101-rarl-sft                        an SFT run, on its own training questions
+    lowmed probe --endpoint http://127.0.0.1:8000/v1 --model qwen --on vqa-rad --path ~/vqa-rad
     lowmed probe nano --on phantom --vision                    what the vision tower sees, without any prompt
 
     Uses training questions only, so that no test question influences the decision. A question is supported if more of
@@ -74,6 +80,9 @@ def probe(
         samples=samples,
         temperature=temperature,
         support=support,
+        endpoint=endpoint,
+        model=model,
+        max_concurrency=max_concurrency,
         out=out,
         progress=progress,
     )
@@ -89,7 +98,7 @@ def probe(
 
 def _probe_vision(
     context: typer.Context,
-    target: str,
+    target: str | None,
     on: str | None,
     path: str | None,
     questions: int | None,
@@ -100,11 +109,13 @@ def _probe_vision(
     from lowmed.report import vision_table
 
     sources = {name: context.get_parameter_source(name) for name in SAMPLING}
-    given = [f"--{name}" for name, source in sources.items() if source and source.name != "DEFAULT"]
+    given = [f"--{name.replace('_', '-')}" for name, source in sources.items() if source and source.name != "DEFAULT"]
     if given:
         raise RecipeError(
             f"{given[0]} belongs to sampled completions, and --vision samples none", given[0], f"remove {given[0]}"
         )
+    if target is None:
+        raise RecipeError("no model to probe", "RUN_OR_MODEL", "name a run directory, a model, or `nano`")
     report = api.probe_vision(
         target, on=on, path=path, questions=questions or api.QUESTIONS, out=out, progress=progress
     )

@@ -8,7 +8,7 @@ from lowmed import prompt
 from lowmed.distillation import probe_completions
 from lowmed.distillation.records import Teacher
 from lowmed.errors import RecipeError
-from lowmed.evaluation.target import EvalTarget, open_target
+from lowmed.evaluation.target import EvalTarget, open_target, require_endpoint_with_model
 from lowmed.recipe import EvalSpec, ModelSpec
 from lowmed.recipe.io import portable_path
 
@@ -89,8 +89,7 @@ def open_teacher(
 
 
 def _require_one(by: str | None, endpoint: str | None, model: str | None, probe: Path | None) -> None:
-    if (endpoint is None) != (model is None):
-        raise RecipeError("--endpoint and --model must be used together", "--endpoint, --model", "set both or neither")
+    require_endpoint_with_model(endpoint, model)
     if not (by or endpoint or probe):
         fix = "name a model with --by, a server with --endpoint and --model, or a probe with --probe"
         raise RecipeError("no teacher given", "--by, --endpoint, --probe", fix)

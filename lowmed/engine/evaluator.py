@@ -40,6 +40,7 @@ def evaluate(
     samples: int,
     probabilities: bool,
     url: str | None,
+    max_concurrency: int,
     rescore: bool,
     progress: Progress,
 ) -> EvalReport:
@@ -55,6 +56,7 @@ def evaluate(
         samples: sampled completions per question.
         probabilities: also measure the probability of each option of yes/no and choice questions.
         url: URL of the endpoint that serves the model, if any.
+        max_concurrency: most requests to it at once.
         rescore: generate nothing; only score again.
         progress: shows progress.
 
@@ -80,7 +82,7 @@ def evaluate(
                 contrasted=contrastive and not is_baseline,
                 samples=samples,
             )
-            load_answerer = partial(_load_answerer, target, adapter, url)
+            load_answerer = partial(_load_answerer, target, adapter, url, max_concurrency)
             with progress(f"eval {system}", runner.total(conditions)) as advance:
                 runner.run_conditions(
                     folder, system, conditions, load_answerer, train=data_split.train, advance=advance
@@ -100,6 +102,8 @@ def probe(
     samples: int,
     temperature: float,
     support: float | None,
+    url: str | None = None,
+    max_concurrency: int = endpoint.MAX_CONCURRENCY,
     progress: Progress,
 ) -> ProbeReport:
     """Generate one greedy and K sampled completions of each training question, with and without image, and score them.
@@ -112,6 +116,8 @@ def probe(
         samples: completions per question.
         temperature: temperature of the sampled completions.
         support: threshold of the verdict; None for the default.
+        url: URL of the endpoint that serves the model, if any.
+        max_concurrency: most requests to it at once.
         progress: shows progress.
 
     Raises:
@@ -124,6 +130,7 @@ def probe(
         data_split,
         max_new_tokens=target.eval.max_new_tokens,
         seen=seen,
+        endpoint=url is not None,
         temperature=temperature,
     )
     processes.from_first(lambda: results_folder.open_folder(folder, settings))
@@ -131,7 +138,7 @@ def probe(
     sampled = Condition(SAMPLED, "train", real.samples, real.open_image, samples, temperature)
     conditions = [real, sampled, runner.sampled_blind(real, samples, temperature)]
     with progress("probe", runner.total(conditions)) as advance:
-        load_answerer = partial(_load_answerer, target, adapter, None)
+        load_answerer = partial(_load_answerer, target, adapter, url, max_concurrency)
         runner.run_conditions(folder, system, conditions, load_answerer, train=(), advance=advance)
 
     def write_probe() -> ProbeReport:
@@ -247,9 +254,9 @@ def _load(model: ModelSpec, adapter: Path | None) -> "Loaded":
     return load.with_adapter(loaded, adapter) if adapter else loaded
 
 
-def _load_answerer(target: EvalTarget, adapter: Path | None, url: str | None) -> Answerer:
+def _load_answerer(target: EvalTarget, adapter: Path | None, url: str | None, max_concurrency: int) -> Answerer:
     tokens = target.eval.max_new_tokens
     if url:
         policy = pixel_policy(target.model)
-        return endpoint.answerer(url, target.model.name, target.family, policy, tokens)
+        return endpoint.answerer(url, target.model.name, target.family, policy, tokens, max_concurrency=max_concurrency)
     return answerer(target.model, adapter, target.family, tokens)

@@ -1,7 +1,7 @@
 """Generates and stores the completions of every condition, so that a killed evaluation can be resumed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,24 +102,29 @@ def run_conditions(
             if condition.contrast:
                 options["contrast"] = condition.contrast
             answer = partial(answerer, open_image=condition.open_image, **options)
-            for completion in processes.divide(samples, answer):
-                row = prediction(
-                    completion.sample,
-                    condition.split,
-                    completion.completion,
-                    completion.tokens,
-                    completion.finish_reason,
-                )
-                row["prompt_digest"] = prompt_digest
-                if condition.name == REAL:
-                    row["prior"] = prior.answer(completion.sample) if prior else None
-                if condition.copies > 1:
-                    row["temperature"] = condition.temperature
-                if completion.prompt_tokens:
-                    row["prompt_tokens"] = completion.prompt_tokens
-                results_folder.append_rows(file, [row])
-                done += 1
-                advance(done, f"{condition.split} {condition.name}")
+            completions = processes.divide(samples, answer)
+            try:
+                for completion in completions:
+                    row = prediction(
+                        completion.sample,
+                        condition.split,
+                        completion.completion,
+                        completion.tokens,
+                        completion.finish_reason,
+                    )
+                    row["prompt_digest"] = prompt_digest
+                    if condition.name == REAL:
+                        row["prior"] = prior.answer(completion.sample) if prior else None
+                    if condition.copies > 1:
+                        row["temperature"] = condition.temperature
+                    if completion.prompt_tokens:
+                        row["prompt_tokens"] = completion.prompt_tokens
+                    results_folder.append_rows(file, [row])
+                    done += 1
+                    advance(done, f"{condition.split} {condition.name}")
+            finally:
+                if isinstance(completions, Generator):  # an interrupted one ends its requests now
+                    completions.close()
 
 
 def _missing(condition: Condition, stored: Sequence[dict[str, object]]) -> dict[int, list[Sample]]:

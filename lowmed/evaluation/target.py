@@ -102,6 +102,16 @@ def _asking(prompts: PromptSpec, name: str | None) -> prompt.Family:
         raise RecipeError(str(error), "--prompts", "`lowmed recipes show` lists the families of a recipe") from None
 
 
+def require_endpoint_with_model(endpoint: str | None, model: str | None) -> None:
+    """Refuse a server without the name of its model, and the reverse.
+
+    Raises:
+        RecipeError: only one of them is set.
+    """
+    if (endpoint is None) != (model is None):
+        raise RecipeError("--endpoint and --model must be used together", "--endpoint, --model", "set both or neither")
+
+
 def require_model(target: str) -> None:
     """Refuse a path without a run, an export, a model or an adapter, before anything is downloaded.
 

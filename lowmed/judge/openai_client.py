@@ -4,8 +4,11 @@ import ipaddress
 import json
 import os
 import random
+import socket
+import ssl
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,13 +57,21 @@ def host(url: str, option: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def client(url: str, option: str, key: str) -> httpx.Client:
+class Client(httpx.Client):
+    """An HTTP client; `kept` is the socket of its open connection, if it is of one thread and keeps one."""
+
+    keeps = False
+    kept: socket.socket | None = None
+
+
+def client(url: str, option: str, key: str, *, of_one_thread: bool = False) -> Client:
     """An HTTP client for that URL; its key is read from an environment variable.
 
     Args:
         url: as for `host`.
         option: as for `host`.
         key: name of that variable.
+        of_one_thread: no other thread uses the client, so requests can share a connection.
 
     Raises:
         SetupError: as `host`.
@@ -70,9 +81,18 @@ def client(url: str, option: str, key: str) -> httpx.Client:
     headers = {"Accept-Encoding": "identity"}  # a few compressed bytes could fill the memory
     if secret:
         headers["Authorization"] = f"Bearer {secret}"
-    # Requests to this machine never go through a proxy. Each request has its own connection, which its limit can end.
-    limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.Client(headers=headers, trust_env=not _is_this_machine(url), limits=limits)
+    # Requests to this machine never go through a proxy. Requests of several threads have a connection each, which their
+    # limits can end.
+    limits = httpx.Limits(max_keepalive_connections=int(of_one_thread))
+    result = Client(headers=headers, trust_env=not _is_this_machine(url), limits=limits, verify=_tls())
+    result.keeps = of_one_thread
+    return result
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all clients: reading the certificates takes 30 ms."""
+    return httpx.create_ssl_context()
 
 
 def redacted(text: str) -> str:
@@ -90,7 +110,7 @@ def shown(text: str) -> str:
 
 
 def complete(
-    client: httpx.Client,
+    client: Client,
     url: str,
     body: dict[str, Any],
     *,
@@ -132,15 +152,18 @@ def complete(
     raise AssertionError("the last try returns or raises")
 
 
-def _send(
-    client: httpx.Client, address: str, body: dict[str, Any], seconds: float, job: Job
-) -> tuple[int, bytes, float]:
+def _send(client: Client, address: str, body: dict[str, Any], seconds: float, job: Job) -> tuple[int, bytes, float]:
     end = time.monotonic() + seconds
     with job.limit(seconds) as watch:
 
         def trace(event: str, info: dict[str, Any]) -> None:
             if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-                watch(info["return_value"].get_extra_info("socket"))
+                opened = info["return_value"].get_extra_info("socket")
+                client.kept = opened if client.keeps else None
+                watch(opened)
+
+        if client.kept:
+            watch(client.kept)
 
         try:
             with client.stream("POST", address, json=body, timeout=seconds, extensions={"trace": trace}) as response:
@@ -170,13 +193,16 @@ def document(status: int, content: bytes) -> Any:
     Raises:
         NoResponseError: the status is that of a failure, or the content is not JSON.
     """
-    message = f"responds with {status}: {shown(content[:4000].decode(errors='replace'))}"
-    if not 200 <= status < 300:
-        raise NoResponseError(message, status)
-    try:
-        return _without_keys(json.loads(content))
-    except (ValueError, RecursionError) as error:
-        raise NoResponseError(message, status) from error
+    if 200 <= status < 300:
+        try:
+            return _without_keys(json.loads(content))
+        except (ValueError, RecursionError) as error:
+            raise NoResponseError(_shown_response(status, content), status) from error
+    raise NoResponseError(_shown_response(status, content), status)
+
+
+def _shown_response(status: int, content: bytes) -> str:
+    return f"responds with {status}: {shown(content[:4000].decode(errors='replace'))}"
 
 
 def _without_keys(document: Any) -> Any:

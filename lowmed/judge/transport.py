@@ -13,7 +13,7 @@ from lowmed.judge.usage import Usage
 from lowmed.judge.verdict import Verdict
 
 if TYPE_CHECKING:  # httpx takes 0.2 s to import, and most commands use no judge
-    import httpx
+    from lowmed.judge.openai_client import Client
 
 KEY = "LOWMED_JUDGE_KEY"
 OPTION = "--judge-url"
@@ -98,7 +98,7 @@ class Transport:
         return replace(result, why=openai_client.redacted(result.why))
 
     @cached_property
-    def _client(self) -> "httpx.Client":
+    def _client(self) -> "Client":
         from lowmed.judge import openai_client
 
         return openai_client.client(self.url, OPTION, KEY)

@@ -93,6 +93,7 @@ def serve_command(model: str, name: str, recipe: Recipe, *, images: int, adapter
         "--host 127.0.0.1 --port 8000",
         f"--dtype {'half' if half else 'bfloat16'}",
         f"--max-model-len {tokens}",
+        "--generation-config vllm",  # not the base's, whose top_k 1 would make all sampled completions equal
     ]
     if images:
         parts += [f"--limit-mm-per-prompt {shlex.quote(limits)}", f"--mm-processor-kwargs {shlex.quote(pixels)}"]

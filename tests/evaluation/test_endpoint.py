@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from lowmed import prompt
 from lowmed.cli.evaluate import evaluate as command
-from lowmed.data.image.policy import PixelPolicy
+from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import LowmedError, RecipeError, SetupError
 from lowmed.evaluation import endpoint
 from lowmed.nano import phantom
@@ -78,7 +79,7 @@ def test_the_server_receives_the_prompt_and_the_prepared_image(monkeypatch: pyte
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # requests to this machine never go through a proxy
     with _serving(lambda body: _response("<answer>yes</answer>")) as (url, requests):
         completions = _ask(url)
-    assert [completion.sample for completion in completions] == TEST
+    assert sorted(completion.sample.id for completion in completions) == sorted(sample.id for sample in TEST)
     assert (completions[0].completion, completions[0].tokens, completions[0].finish_reason) == (
         "<answer>yes</answer>",
         7,
@@ -92,6 +93,8 @@ def test_the_server_receives_the_prompt_and_the_prepared_image(monkeypatch: pyte
     assert text == prompt.build_messages(FAMILY, TEST[0])[0]["content"][1]
     image = Image.open(io.BytesIO(base64.b64decode(image_part["image_url"]["url"].partition(",")[2])))
     assert image.size == (56, 56)  # 4 tokens of 28 x 28: the pixel policy holds here too
+    prepared = prepare(phantom.open_image(TEST[0].images[0]), PixelPolicy(4))
+    assert image.convert("RGB").tobytes() == prepared.tobytes()
 
 
 def test_earlier_turns_are_sent_with_the_image_in_the_first() -> None:
@@ -118,6 +121,27 @@ def test_a_prefill_is_sent_as_the_message_to_continue(response: str) -> None:
     assert completions[0].completion == "<think>A ring.</think><answer>yes</answer>"
 
 
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (
+            {"content": "<answer>yes</answer>", "reasoning_content": "A ring."},
+            "<think>A ring.</think><answer>yes</answer>",
+        ),
+        ({"content": "<answer>yes</answer>", "reasoning": "A ring."}, "<think>A ring.</think><answer>yes</answer>"),
+        ({"content": None, "reasoning": "A ri"}, "<think>A ri"),  # cut off by the token limit
+        ({"content": "<think>A ring.</think>yes", "reasoning_content": "A ring."}, "<think>A ring.</think>yes"),
+        ({"content": "yes", "reasoning_content": None, "reasoning": 7}, "yes"),
+    ],
+)
+def test_a_think_block_that_the_server_moved_is_put_back(message: dict[str, Any], text: str) -> None:
+    content = {"choices": [{"message": message}]}
+    assert endpoint.completion(TEST[0], content, "http://127.0.0.1:1/v1", FAMILY).completion == text
+    prefilled = replace(FAMILY, prefill="Well.\n<think>")
+    if text.startswith("<think>"):
+        assert endpoint.completion(TEST[0], content, "http://127.0.0.1:1/v1", prefilled).completion == text
+
+
 def test_without_a_prefill_the_request_is_the_plain_one() -> None:
     with _serving(lambda body: _response("yes")) as (url, requests):
         _ask(url)
@@ -128,7 +152,7 @@ def test_without_a_prefill_the_request_is_the_plain_one() -> None:
 def test_sampled_completions_are_drawn_independently_and_truncation_is_recorded() -> None:
     with _serving(lambda body: _response("", "length")) as (url, requests):
         completions = _ask(url, copies=3, temperature=0.7)
-    assert [completion.sample for completion in completions] == [sample for sample in TEST for _ in range(3)]
+    assert Counter(completion.sample.id for completion in completions) == {sample.id: 3 for sample in TEST}
     assert {completion.finish_reason for completion in completions} == {"length"}
     assert {(body["temperature"], "seed" in body) for body in requests} == {(0.7, False)}
 

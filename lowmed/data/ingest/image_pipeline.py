@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -38,6 +38,7 @@ class ImagePipeline:
         known: dict[str, tuple[StoredFile, Path]],
         progress: IO[str],
         images: bool,
+        digest_of: Callable[[ImageSource], str | None] = lambda _image: None,
     ) -> None:
         """Set up the pipeline.
 
@@ -48,9 +49,10 @@ class ImagePipeline:
             known: files that earlier runs stored, by digest, and the folder that contains them.
             progress: gets a line for each stored file, so that a killed run can continue.
             images: False stores no image and makes references from file names.
+            digest_of: the digest of an image's file, if it is known without reading it.
         """
         self.pool, self.folder, self.settings, self.known = pool, folder, settings, known
-        self.progress, self.images = progress, images
+        self.progress, self.images, self.digest_of = progress, images, digest_of
         self.jobs: dict[ImageSource | str, StoreJob] = {}
         self.used: dict[str, StoredFile] = {}
         self.first: dict[str, str] = {}
@@ -69,7 +71,7 @@ class ImagePipeline:
             digest = hashlib.blake2b(image.name.encode(errors="surrogatepass"), key=self.settings.salt[:64]).hexdigest()
             return StoredFile(digest, (f"{image_store.FOLDER}/{digest[:20]}.png",), (), ())
         try:
-            return image_store.store_file(image, self.settings, self.folder, self.known)
+            return image_store.store_file(image, self.settings, self.folder, self.known, self.digest_of(image))
         except DataError as error:
             return error.what
 

@@ -1,7 +1,10 @@
 """Store an image of a source: resize it once, and keep its pixels without any metadata."""
 
+import errno
 import hashlib
 import os
+import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -80,7 +83,11 @@ class StoredFile:
 
 
 def store_file(
-    image: ImageSource, settings: ImageStoreSettings, folder: Path, known: Mapping[str, tuple[StoredFile, Path]]
+    image: ImageSource,
+    settings: ImageStoreSettings,
+    folder: Path,
+    known: Mapping[str, tuple[StoredFile, Path]],
+    digest: str | None = None,
 ) -> StoredFile:
     """Store the frames of an image, or link the frames that an earlier run stored.
 
@@ -89,10 +96,13 @@ def store_file(
         settings: how to store it.
         folder: the data set's folder, which contains `images/`.
         known: files that earlier runs stored, by digest, and the folder that contains them.
+        digest: that of the file, if it is known without reading it.
 
     Raises:
         DataError: the image is missing, damaged or of an unsupported size, or its decoder is not installed.
     """
+    if digest and digest in known and _link(*known[digest], folder):
+        return known[digest][0]
     contents = [part.read() for part in (image.slices if isinstance(image, ImageStack) else (image,))]
     file = hashlib.sha256(b"".join(contents)).hexdigest()
     if file in known and _link(*known[file], folder):
@@ -170,7 +180,7 @@ def _write(image: Image.Image, folder: Path) -> str:
 
 
 def _link(stored: StoredFile, earlier: Path, folder: Path) -> bool:
-    """Link all frames from an earlier run's folder; False if one is missing there."""
+    """Link all frames from an earlier run's folder, or copy them from another disk; False if one is missing there."""
     for reference in stored.images:
         if (folder / reference).exists():
             continue
@@ -178,6 +188,10 @@ def _link(stored: StoredFile, earlier: Path, folder: Path) -> bool:
             os.link(earlier / reference, folder / reference)
         except FileExistsError:
             continue
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                return False
+            temporary = (folder / reference).with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+            shutil.copyfile(earlier / reference, temporary)
+            temporary.replace(folder / reference)
     return True

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lowmed import __version__
-from lowmed.data.ingest import image_store, prepared_folder, source_names
+from lowmed.data.ingest import image_store, prepared_folder, shards, source_names
 from lowmed.data.ingest.image_pipeline import ImagePipeline, run_pipeline
 from lowmed.data.ingest.raw_sample import Entry, RowLocation
 from lowmed.data.strata import StrataCheck
@@ -68,6 +69,7 @@ def prepare(
     *,
     images: bool = True,
     max_rejected: float = 0.05,
+    merged: shards.Shards | None = None,
     cores: int | None = None,
     advance: Advance = lambda done, note: None,
 ) -> PrepareCounts:
@@ -80,15 +82,17 @@ def prepare(
         about: `source` and further fields of the card.
         images: False keeps the texts only. Rows that refer to images can then be audited but not trained on.
         max_rejected: the largest share of rejected rows that is accepted.
+        merged: the shards that hold the images; the result is the same without them.
         cores: threads that store images; None for one a core.
         advance: called with the number of rows done and a note.
 
     Raises:
-        DataError: no row is left, or more than `max_rejected` of them are rejected. `out` is then unchanged, and
-            `<out>.rejected.jsonl` names the rejected rows.
+        DataError: the shards are of other rows, no row is left, or more than `max_rejected` of them are rejected.
+            `out` is then unchanged, and `<out>.rejected.jsonl` names the rejected rows.
     """
-    with disk_errors(out), _building(out) as folder:  # outside: a retry goes on with the stored images
-        known = prepared_folder.known_files(settings.digest, out, folder)
+    rows = shards.DigestedRows(entries) if merged else entries
+    with disk_errors(out), _building(out, prepared_folder.CARD) as folder:  # outside: a retry reuses stored images
+        known = prepared_folder.known_files(settings.digest, out, folder, *(merged.folders if merged else ()))
         counts, strata = PrepareCounts(), StrataCheck("--map strata")
         with (
             ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool,
@@ -96,7 +100,9 @@ def prepare(
             (folder / prepared_folder.PROGRESS).open("a", encoding="utf-8") as progress,
         ):
             pipeline = ImagePipeline(pool, folder, settings, known, progress, images)
-            for location, sample, split, reason, notes in run_pipeline(entries, pipeline):
+            if merged:
+                pipeline.digest_of = partial(merged.digest_of, salt=settings.salt)
+            for location, sample, split, reason, notes in run_pipeline(rows, pipeline):
                 if sample is None:
                     counts.reasons[reason] += 1
                     counts.first.setdefault(reason, str(location))
@@ -109,15 +115,39 @@ def prepare(
                     strata.add(sample.strata)
                     samples.write(to_jsonl([prepared_folder.sample_line(sample, split)]))
                 advance(counts.rows + counts.rejected, f"{counts.rejected} rejected")
+        if merged and isinstance(rows, shards.DigestedRows):
+            merged.check(rows)
         _check_counts(counts, max_rejected, out)
         strata.finish()
         used = pipeline.finish()
+        if merged:
+            merged.check_images(folder, used)
         counts.images, counts.first = prepared_folder.image_notes(used), counts.first | pipeline.first
         about = _without_names(folder, out, about, counts, settings.salt)
         card = _card(folder, about, settings, counts, used, images)
         (folder / prepared_folder.CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _move(folder, out)
     return counts
+
+
+def prepare_shard(
+    entries: Iterable[Entry],
+    out: Path,
+    settings: image_store.ImageStoreSettings,
+    shard: shards.Shard,
+    *,
+    cores: int | None = None,
+    advance: Advance = lambda done, note: None,
+) -> shards.ShardRecord:
+    """Build the folder `out` with the images of one shard; arguments as of `prepare`.
+
+    Raises:
+        RunError, DataError: `out` holds something else.
+    """
+    with disk_errors(out), _building(out, shards.RECORD) as folder:
+        record = shards.store_shard(entries, folder, out, settings, shard, cores=cores, advance=advance)
+        _move(folder, out)
+    return record
 
 
 def _without_names(
@@ -192,23 +222,23 @@ def _public(reasons: Counter[str]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def require_replaceable(out: Path) -> None:
-    """Refuse an output folder that is not a data set of lowmed, or holds other files, which would be lost.
+def require_replaceable(out: Path, mark: str = prepared_folder.CARD) -> None:
+    """Refuse an output folder without this file, which is no data set of lowmed, or with others, which would be lost.
 
     Raises:
         RunError: something else is there.
         DataError: the folder also holds files that lowmed did not write.
     """
-    require_own_folder(out, prepared_folder.CARD)
+    require_own_folder(out, mark)
     if others := prepared_folder.other_files(out):
         what = f"the data set there also holds other files, which would be lost: {', '.join(others[:SHOWN_REASONS])}"
         raise DataError(what, str(out), "move them away, or choose another --out")
 
 
 @contextmanager
-def _building(out: Path) -> Iterator[Path]:
+def _building(out: Path, mark: str) -> Iterator[Path]:
     """A sibling of `out` to build in, locked. It continues with the images that a killed run left there."""
-    require_replaceable(out)
+    require_replaceable(out, mark)
     folder, replaced = _hidden(out, "building"), _hidden(out, "replaced")
     try:
         (folder / image_store.FOLDER).mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ SAMPLES, REJECTED, IMAGES, CARD = "samples.jsonl", "rejected.jsonl", "images.jso
 PROGRESS = "progress.jsonl"  # the lines of IMAGES while a run is in progress
 FORMAT = 1
 _OWN = re.compile(
-    r"(samples|rejected|images|progress)\.jsonl|card\.json|images|lock|audit(\..+)?\.(json|html)|show\.html"
+    r"(samples|rejected|images|progress|keys)\.jsonl|(card|shard)\.json|images|lock|audit(\..+)?\.(json|html)|show\.html"
     r"|samples\.by-(image|patient)\.jsonl|\..+\.tmp|\.DS_Store"
 )
 _LEFT_OUT = ("strata", "history", "accepted")  # of a line, if they are empty
