@@ -6,6 +6,7 @@ gets token ids and their log-probabilities. Loss and gradient are computed here,
 
 import base64
 import io
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -63,6 +64,7 @@ class VllmSampler:
         self.url, self.folder, self.how, self.prefill = url.rstrip("/"), folder.resolve(), how, prefill
         self.client = openai_client.client(url, OPTION, KEY)
         self.questions: list[Question] = []
+        self._process = secrets.token_hex(3)  # a process before this one may have left its adapter on the server
         self._loaded: str | None = None
         self._compared = False
 
@@ -84,7 +86,7 @@ class VllmSampler:
     def _completions(
         self, model: Any, prompt_of_row: Sequence[int], inputs_of: InputsOf, step: int
     ) -> tuple[list[list[int]], list[list[float]]]:
-        name = f"{self.folder.name}-{step}"
+        name = f"{self.folder.name}-{self._process}-{step}"
         if name != self._loaded:
             self._load(model, name)
         if not self._compared:
