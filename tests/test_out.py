@@ -31,6 +31,7 @@ WRITES = {
     "bridge": "bridge --recipe medbridge --nano --out {out}",
     "eval": "eval run --out {out}",
     "eval, endpoint": "eval --endpoint http://127.0.0.1:9/v1 --model m --on phantom --out {out}",
+    "study": "study study.yaml --out {out}",
     "score": "score predictions.jsonl --out {out}",
     "report": "report run --out {out}",
     "merge": "merge run --out {out}",
@@ -88,6 +89,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run.adapter / "adapter_model.safetensors").write_bytes(b"no weights")
     row = {"question": "Is there a mass?", "answer": "no", "completion": "<answer>no</answer>", "correct": True}
     (folder / "predictions.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "study.yaml").write_text("about: a test\nnano: true\nseeds: [0]\narms: {sft: {recipe: rarl-sft}}\n")
     (folder / "letter.txt").write_text("Dear colleague")
     for name in ("folder", "runs/other", "elsewhere"):
         (folder / name).mkdir(parents=True)
