@@ -6,8 +6,6 @@
 # make lint        ruff, the words of .ci/words.py, mypy
 # make gpu-tables  write the GPU tables of docs/, rows for the planner and lowmed/plan/faster.json from benchmarks/results/gpu
 PYTHON ?= python3
-# Processes of the tests; one test at a time needs 11 GiB.
-WORKERS ?= 2
 BIN := .venv/bin
 DEMO := runs/demo
 # What depends on the versions of torch and its libraries. The full size needs minutes and shows no difference.
@@ -23,10 +21,10 @@ demo: $(DEMO)/adapter/adapter_model.safetensors
 	@$(BIN)/lowmed eval $(DEMO) --with-base
 
 test: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 test-fast: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -35,7 +33,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 
 test-oldest test-newest: test-%: .venv-%/.test
-	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n $(WORKERS) --dist loadgroup $(WINDOW)
+	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadgroup $(WINDOW)
 
 setup-test: .venv/.test
 

@@ -76,7 +76,7 @@ def assert_same(one: Path, several: Path) -> None:
         (2, ()),
         # Fewer prompts than processes. The policy changes between two steps on the same completions, and groups that
         # earned the same are replaced.
-        (4, ("method.prompts_per_step=2", "method.num_generations=8", "method.loss_type=dapo", "method.beta=0.04",
+        (2, ("method.prompts_per_step=1", "method.num_generations=8", "method.loss_type=dapo", "method.beta=0.04",
              "method.num_iterations=2", "method.dynamic_sampling=2", "method.baseline=leave_one_out",
              "method.scale_rewards=none")),
     ],

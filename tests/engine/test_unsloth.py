@@ -105,7 +105,7 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps(report))
 """
 COMMON = ["--nano", "method.max_steps=1", "method.prompts_per_step=4", "model.load_in=16bit"]
-FEW_TOKENS = ["method.num_generations=4", "method.max_completion_length=48"]
+RL = [*COMMON, "method.num_generations=4", "method.max_completion_length=48"]
 
 
 def python(code: str, *arguments: str, where: Path) -> str:
@@ -127,8 +127,8 @@ def unsloth_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, An
     where = tmp_path_factory.mktemp("unsloth")
     commands = [
         ["sft", "--recipe", "rarl-sft", *COMMON, "seed=1", "--out", "sft"],
-        ["grpo", "--recipe", "rarl", *COMMON, *FEW_TOKENS, "lora.start=sft", "method.loss_type=dr_grpo", "--out", "grpo"],
-        ["grpo", "--recipe", "rarl", *COMMON, *FEW_TOKENS, "lora.start=sft", "method.beta=0.04", "--out", "kl"],
+        ["grpo", "--recipe", "rarl", *RL, "lora.start=sft", "method.loss_type=dr_grpo", "--out", "grpo"],
+        ["grpo", "--recipe", "rarl", *RL, "lora.start=sft", "method.beta=0.04", "--out", "kl"],
     ]
     return json.loads(python(RUN, json.dumps(commands), where=where)), where
 
