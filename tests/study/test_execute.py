@@ -23,7 +23,11 @@ SHORT: dict[str, Any] = {
     "seeds": [0],
     "arms": {
         "sft": {"recipe": "rarl-sft", "set": ["method.max_steps=1"]},
-        "more": {"recipe": "rarl-sft", "set": ["method.max_steps=30", "method.save_steps=30"], "start": "sft"},
+        "more": {
+            "recipe": "rarl-sft",
+            "set": ["method.max_steps=16", "method.save_steps=16", "method.prompts_per_step=8"],
+            "start": "sft",
+        },
     },
     "eval": {"prompts": ["reasoning"], "max_questions": 2},
     "compare": [],
@@ -70,7 +74,7 @@ def test_a_run_is_stopped_by_ctrl_c_and_continued_by_a_job_of_submitit(
     result = json.loads(continued.stdout)
     assert result["complete"]
     assert [run["status"] for run in result["runs"]] == ["finished", "finished"]
-    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, 31))
+    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, 17))
     assert (sft / "run.json").read_bytes() == before
     assert "lora:\n" in (text := (tmp_path / "out" / "runs" / "more-seed0" / "recipe.yaml").read_text())
     assert "start: out/runs/sft-seed0" in text
