@@ -26,7 +26,7 @@ from lowmed.distillation.data import open_data
 from lowmed.distillation.folder import write
 from lowmed.distillation.records import DistilRecord, teachers
 from lowmed.errors import DataError, LowmedError, RecipeError, RunError, SetupError
-from lowmed.evaluation import results_folder, runner
+from lowmed.evaluation import endpoint, results_folder, runner
 from lowmed.evaluation.answerer import Completion, OpenImage
 from lowmed.evaluation.controls import SAMPLED, Condition
 from lowmed.evaluation.report import eval_settings
@@ -205,7 +205,10 @@ def test_a_known_source_whose_splits_share_images_keeps_both_held_out_parts(vqa_
     assert not new.images_in_train[HELD_OUT]
 
 
-def test_a_teacher_that_dies_in_the_middle_loses_nothing(data: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_dies_in_the_middle_loses_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "PAUSES_SECONDS", (0.0,) * 5)
     left = iter(range(10))
 
     def dying(text: str) -> str | None:
@@ -271,7 +274,10 @@ def test_a_teacher_without_a_usable_completion_is_an_error_with_its_rates(
     assert not (tmp_path / "out/samples.jsonl").exists()
 
 
-def test_a_failed_second_call_leaves_the_finished_data_set_as_it_was(data: Path, tmp_path: Path) -> None:
+def test_a_failed_second_call_leaves_the_finished_data_set_as_it_was(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "PAUSES_SECONDS", (0.0,) * 5)
     out = tmp_path / "out"
     with serving(_honest) as teacher:
         _distil(data, out, teacher)
