@@ -8,7 +8,7 @@ process writes files. A launcher starts them: `--processes N`, torchrun or `acce
 import atexit
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -49,9 +49,13 @@ class LostProcessError(LowmedError):
     """Another process of the same run ended."""
 
 
+ALONE = Place(0, 1, 0)
+_taken: list[Place] = []  # the place of this process, once it takes part
+
+
 @cache
-def place() -> Place:
-    """The place of this process, from the variables of its launcher.
+def launched() -> Place:
+    """The place that the variables of a launcher give this process.
 
     Raises:
         SetupError: a variable is not a number, or the launcher divides the model.
@@ -73,7 +77,21 @@ def place() -> Place:
                     f"{name} of the launcher",
                     "use the type MULTI_GPU in `accelerate config`, or --processes N",
                 )
-    return Place(rank, max(size, 1), local_rank)
+    return Place(rank, size, local_rank) if size > 1 else ALONE
+
+
+def take_part() -> None:
+    """Take the place that the launcher gives. Commands that do not share their work run as if they were alone.
+
+    Raises:
+        SetupError: as `launched`.
+    """
+    _taken[:] = [launched()]
+
+
+def place() -> Place:
+    """The place of this process: alone, unless it takes part."""
+    return _taken[0] if _taken else ALONE
 
 
 def size() -> int:
@@ -117,11 +135,12 @@ def driver_present() -> bool:
 
 
 def join() -> None:
-    """Connect this process with the others. Nothing happens with a single process, or in a second call.
+    """Take part, and connect this process with the others. Nothing happens alone, or in a second call.
 
     Raises:
         SetupError: a variable of the launcher is missing, or the others cannot be reached.
     """
+    take_part()
     here = place()
     if here.size == 1:
         return
@@ -149,12 +168,12 @@ def require_single(command: str) -> None:
     """Refuse a command that cannot share its work.
 
     Raises:
-        SetupError: this is one of several processes.
+        SetupError: a launcher has started several processes.
     """
-    if size() > 1:
+    if launched().size > 1:
         raise SetupError(
             f"`lowmed {command}` runs in a single process",
-            f"{WORLD_SIZE}={size()}",
+            f"{WORLD_SIZE}={launched().size}",
             "start it without torchrun and accelerate launch",
         )
 
@@ -193,7 +212,7 @@ def from_first(compute: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[no-any-return]
 
 
-def divide(items: Sequence[T], work: Callable[[Sequence[T]], Iterator[R]]) -> Iterator[R]:
+def divide(items: Sequence[T], work: Callable[[Sequence[T]], Iterator[R]]) -> Generator[R, None, None]:
     """The results of some work on all items, of which each process does its share. Every process gets all results.
 
     Args:

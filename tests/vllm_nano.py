@@ -1,6 +1,7 @@
 """A server of nano that has the routes of vLLM that training uses."""
 
 import base64
+import contextlib
 import io
 import json
 import threading
@@ -100,7 +101,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(BrokenPipeError):  # training has given up
+            self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
         """Nothing is printed."""

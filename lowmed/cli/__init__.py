@@ -1,9 +1,7 @@
 """The command line: one command a module, nothing heavy imported before a command runs."""
 
 import errno
-import os
 import sys
-from pathlib import Path
 
 import typer
 
@@ -92,8 +90,6 @@ def main() -> None:
     """Run a command; a mistake is three lines on stderr and exit code 2, an interruption exit code 130."""
     terminal.set_up()
     try:
-        if not processes.is_first():
-            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         sys.exit(app(prog_name="lowmed", standalone_mode=False) or 0)
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":

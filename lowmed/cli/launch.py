@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ LOST = 3  # exit code of a process that failed because another one did
 
 
 def share_work(count: int) -> None:
-    """Run this command in several processes instead of this one, unless this is one of them.
+    """Run this command in several processes instead of this one, unless this is one of them. The first of them prints.
 
     Args:
         count: number of processes; 1 for this one alone.
@@ -33,8 +34,11 @@ def share_work(count: int) -> None:
         typer.Exit: after all of them have ended.
         SetupError: the machine has fewer GPUs, but not none.
     """
+    processes.take_part()
     if count > 1 and processes.size() == 1:
         raise typer.Exit(launch(count))
+    if not processes.is_first():
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def launch(count: int) -> int:
@@ -107,11 +111,11 @@ def launch(count: int) -> int:
 def _require_gpus(count: int) -> None:
     import torch
 
-    available = torch.cuda.device_count()
+    available, visible = torch.cuda.device_count(), os.environ.get(processes.VISIBLE)
     if 0 < available < count:
         raise SetupError(
-            f"{count} processes need a GPU each, and this machine has {available}",
-            "--processes",
+            f"{count} processes need a GPU each, and there are {available}",
+            "--processes" if visible is None else f"--processes and {processes.VISIBLE}={visible}",
             f"use --processes {available}",
         )
 

@@ -119,6 +119,7 @@ def _train(
     import torch
 
     from lowmed.engine import callbacks, no_spread, out_of_memory, pause, tracking
+    from lowmed.engine.vllm_server import RolloutServerError
 
     started = time.monotonic()
     if resume:
@@ -192,7 +193,7 @@ def _train(
                 step_start.save_checkpoint(trainer)
                 stop.reason = error.what
                 log(f"judge   {error.what}\n        at {error.where}; {error.fix}")
-            except out_of_memory.SamplingError:
+            except (out_of_memory.SamplingError, RolloutServerError):
                 step_start.save_checkpoint(trainer)
                 raise
             except torch.OutOfMemoryError as error:

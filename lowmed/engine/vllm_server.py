@@ -4,8 +4,6 @@ The server holds the base in 16 bit, on another GPU or machine. lowmed sends eac
 gets token ids and their log-probabilities. Loss and gradient are computed here, by the model in training.
 """
 
-import base64
-import io
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,25 +14,27 @@ from typing import Any
 import torch
 
 from lowmed import processes
+from lowmed.data.image.policy import one_channel
 from lowmed.engine.adapter import write_adapter
 from lowmed.engine.prefix import sampling
 from lowmed.engine.prefix.decoder import Decoder
 from lowmed.engine.prefix.parts import InputsOf
 from lowmed.errors import SetupError
+from lowmed.evaluation import endpoint
 from lowmed.judge import openai_client
 from lowmed.judge.job import Job, JobEndedError
 
-KEY = "LOWMED_API_KEY"
 OPTION = "model.rollout_url"
 ADAPTER = "rollout_adapter"  # folder in the run directory, which the server reads
 PAUSES_SECONDS = (0.5, 2.0, 8.0, 20.0)  # before each retry of a busy server
 SECONDS = 1800.0  # of all requests of a step
 GATE_PROMPTS, GATE_TOKENS, GATE_SHARE = 4, 16, 0.5  # greedy tokens that are compared before training
-# vLLM continues the last message with these.
-CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}
-
 
 Row = tuple[list[int], list[float]]  # tokens of a completion, and their log-probabilities
+
+
+class RolloutServerError(SetupError):
+    """The server failed, or is wrong. The last whole step is kept."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class VllmSampler:
 
     def __init__(self, url: str, folder: Path, how: sampling.Sampling, prefill: str) -> None:
         self.url, self.folder, self.how, self.prefill = url.rstrip("/"), folder.resolve(), how, prefill
-        self.client = openai_client.client(url, OPTION, KEY)
+        self.client = openai_client.client(url, OPTION, endpoint.KEY)
         self.questions: list[Question] = []
         self._process = secrets.token_hex(3)  # a process before this one may have left its adapter on the server
         self._loaded: str | None = None
@@ -78,13 +78,15 @@ class VllmSampler:
         """One completion for each row, and the log-probabilities of its tokens; arguments as of `Sampler`.
 
         Raises:
-            SetupError: the server does not respond, reads a prompt in another way, returns no tokens, or generates
-                other tokens than the model in training.
+            RolloutServerError: the server does not respond, reads a prompt in another way, returns no tokens, or
+                generates other tokens than the model in training.
         """
-        return processes.from_first(lambda: self._completions(model, prompt_of_row, inputs_of, step))
+        # From the generator of the run, in every process, so that a resumed run requests the same.
+        seeds = torch.randint(2**31 - 1, (len(self.questions),)).tolist()
+        return processes.from_first(lambda: self._completions(model, prompt_of_row, inputs_of, step, seeds))
 
     def _completions(
-        self, model: Any, prompt_of_row: Sequence[int], inputs_of: InputsOf, step: int
+        self, model: Any, prompt_of_row: Sequence[int], inputs_of: InputsOf, step: int, seeds: Sequence[int]
     ) -> tuple[list[list[int]], list[list[float]]]:
         name = f"{self.folder.name}-{self._process}-{step}"
         if name != self._loaded:
@@ -93,7 +95,6 @@ class VllmSampler:
             self._compare(model, [prompt_of_row.index(prompt) for prompt in range(len(self.questions))], inputs_of)
             self._compared = True
         counts = [prompt_of_row.count(prompt) for prompt in range(len(self.questions))]
-        seeds = torch.randint(2**31 - 1, (len(counts),)).tolist()  # of the run's generator, so that a resume agrees
         answers = [iter(rows) for rows in self._ask(self.how, counts, seeds)]
         rows = [next(answers[prompt]) for prompt in prompt_of_row]
         return [ids for ids, _ in rows], [values for _, values in rows]
@@ -116,7 +117,7 @@ class VllmSampler:
         """Compare greedy tokens of the server with those of the model in training.
 
         Raises:
-            SetupError: less than half of the first tokens are the same.
+            RolloutServerError: less than half of the first tokens are the same.
         """
         rows = first_rows[:GATE_PROMPTS]
         greedy = replace(self.how, max_new_tokens=GATE_TOKENS, temperature=0.0, decoder=Decoder())
@@ -128,7 +129,7 @@ class VllmSampler:
         shares = [_common(a, b) / max(len(a), len(b)) for a, b in zip(own, served, strict=True)]
         share = sum(shares) / len(shares)
         if share < GATE_SHARE:
-            raise SetupError(
+            raise RolloutServerError(
                 f"the server generates other tokens than the model in training: of the first {GATE_TOKENS} greedy "
                 f"tokens of {len(rows)} prompts, {share:.0%} are the same",
                 f"{self.url}, adapter {self.folder / ADAPTER}",
@@ -171,7 +172,7 @@ class VllmSampler:
             "logprobs": True,
             "return_token_ids": True,
             "skip_special_tokens": False,
-            **(CONTINUE if self.prefill else {}),
+            **(endpoint.CONTINUE if self.prefill else {}),
         }
         try:
             content = openai_client.complete(
@@ -199,7 +200,7 @@ class VllmSampler:
         except (KeyError, TypeError, ValueError) as error:
             raise self._error("the server returns no token ids: it is no vLLM server, or an old one") from error
         if read != question.ids:
-            raise SetupError(
+            raise RolloutServerError(
                 f"the server reads a prompt as {len(read)} tokens, and the model in training as {len(question.ids)}",
                 self.url,
                 "serve the base of the recipe, with its chat template and the pixel limits of the recipe",
@@ -210,8 +211,8 @@ class VllmSampler:
             )
         return rows
 
-    def _error(self, what: str) -> SetupError:
-        return SetupError(
+    def _error(self, what: str) -> RolloutServerError:
+        return RolloutServerError(
             what, self.url, "start the server as docs/scale.md says, then --resume the run from its last checkpoint"
         )
 
@@ -219,16 +220,7 @@ class VllmSampler:
 def _content(content: Any) -> Any:
     if isinstance(content, str):
         return content
-    return [
-        {"type": "image_url", "image_url": {"url": _png(part["image"])}} if part["type"] == "image" else part
-        for part in content
-    ]
-
-
-def _png(image: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return [endpoint.image_part(one_channel(part["image"])) if part["type"] == "image" else part for part in content]
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:

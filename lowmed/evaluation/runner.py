@@ -1,7 +1,8 @@
 """Generates and stores the completions of every condition, so that a killed evaluation can be resumed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,7 @@ def run_conditions(
             if condition.contrast:
                 options["contrast"] = condition.contrast
             answer = partial(answerer, open_image=condition.open_image, **options)
-            completions = processes.divide(samples, answer)
-            try:
+            with closing(processes.divide(samples, answer)) as completions:  # an interruption ends its requests
                 for completion in completions:
                     row = prediction(
                         completion.sample,
@@ -122,9 +122,6 @@ def run_conditions(
                     results_folder.append_rows(file, [row])
                     done += 1
                     advance(done, f"{condition.split} {condition.name}")
-            finally:
-                if isinstance(completions, Generator):  # an interrupted one ends its requests now
-                    completions.close()
 
 
 def _missing(condition: Condition, stored: Sequence[dict[str, object]]) -> dict[int, list[Sample]]:

@@ -129,6 +129,16 @@ def test_a_step_that_cannot_be_shared_is_refused_in_every_process(commands: Comm
     assert not (tmp_path / "r").exists()
 
 
+def test_other_commands_ignore_the_variables_of_a_launcher_or_refuse_it(commands: Commands, tmp_path: Path) -> None:
+    variables = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+    listed = commands.start(tmp_path, "recipes", "list", **variables)
+    assert "rarl" in listed.communicate()[0]
+    for command in (["bridge", "--recipe", "medbridge", "--nano"], ["study", "missing.yaml", "--out", "s"]):
+        refused = commands.start(tmp_path, *command, **variables)
+        assert "runs in a single process" in refused.communicate()[1]
+        assert refused.wait() == 2
+
+
 def wait_for_step(run: Path, process: "Started | subprocess.Popen[str]") -> None:
     while not (run / "metrics.jsonl").exists():
         assert process.poll() is None

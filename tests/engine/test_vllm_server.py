@@ -58,6 +58,27 @@ def test_a_server_samples_from_the_adapter_in_training(server: NanoServer, lowme
     assert len((tmp_path / "r" / "rollouts.jsonl").read_text().splitlines()) == 48
 
 
+@pytest.mark.slow
+def test_a_server_that_fails_in_the_middle_costs_no_step(server: NanoServer, lowmed: Lowmed, tmp_path: Path) -> None:
+    def failing(answer: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        loads = sum(route == "load_lora_adapter" for route, _ in server.requests)
+        return (200, answer) if loads < 3 else (404, {"error": "gone"})
+
+    server.change = failing
+    failed = lowmed(*GRPO, f"model.rollout_url={server.url}", "--out", "r")
+    assert failed.returncode == 2
+    assert "responds with 404" in failed.stderr
+    assert (tmp_path / "r" / "checkpoints" / "checkpoint-2" / "complete.json").is_file()
+    server.change = None
+    resumed = lowmed("grpo", "--resume", "r")
+    assert resumed.returncode == 0, resumed.stderr
+    assert max(differences(tmp_path / "r")) < 1e-5
+    seeds = [body["seed"] for route, body in server.requests if route == "chat/completions" and body["temperature"]]
+    failed_step, repeated = set(seeds[8:-4]), set(seeds[-4:])  # not all requests of the former were sent
+    assert failed_step
+    assert failed_step <= repeated
+
+
 @pytest.fixture(scope="module")
 def nano() -> load.Loaded:
     return nano_with_adapter()
