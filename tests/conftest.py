@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ import hypothesis
 import pytest
 from commands import Commands, Started, imported_under, in_new_process
 from commands import server as commands_server
+from playwright.sync_api import Browser, sync_playwright
 
 Lowmed = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Started]
@@ -67,6 +69,19 @@ def lowmed(commands: Commands, tmp_path: Path) -> Iterator[Lowmed]:
 def new_process(tmp_path: Path) -> Lowmed:
     """The same with imports and a hash seed of its own."""
     return lambda *arguments, **environment: in_new_process(tmp_path, *arguments, **environment)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium of this machine without a window; it makes no connection of its own."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium; on Debian and Ubuntu: apt-get install chromium")
+    quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield running
+        running.close()
 
 
 @pytest.fixture
