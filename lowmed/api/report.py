@@ -1,5 +1,6 @@
-"""Write the report of a run, as `lowmed report` does."""
+"""Write the report of a run or of several, as `lowmed report` does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -57,6 +58,54 @@ def report(
     if model_card:
         write_text(model_card, card.render(content))
     return WrittenReport(content, file, model_card)
+
+
+def report_runs(runs: Sequence[str | PathLike[str]], *, out: str | PathLike[str] | None = None) -> Path:
+    """Write one page about several runs: accuracies side by side, and paired differences from the first run.
+
+    Args:
+        runs: two run directories or more.
+        out: file of the page; default: comparison.html in the directory of the first run's directory.
+
+    Returns:
+        The page.
+
+    Raises:
+        LowmedError: as `report`; runs that cannot be compared are named on the page.
+    """
+    from lowmed.errors import LowmedError
+    from lowmed.evaluation.compare import compare
+    from lowmed.evaluation.compare_inputs import load_systems
+    from lowmed.files import disk_errors, require_own, write_text
+    from lowmed.report import comparison_page, run_report
+    from lowmed.run import open_run
+
+    opened = [open_run(fspath(run)) for run in runs]
+    file = Path(out) if out else opened[0].folder.parent / "comparison.html"
+    require_own(file, "- lowmed report</title>")
+    names = _names([run.folder for run in opened])
+    contents = {name: run_report.read(run) for name, run in zip(names, opened, strict=True)}
+    comparisons, refused = {}, {}
+    for name, run in list(zip(names, opened, strict=True))[1:]:
+        try:
+            comparisons[name] = compare(load_systems(opened[0].folder), load_systems(run.folder))
+        except LowmedError as error:
+            refused[name] = error.what
+    html = comparison_page.render(comparison_page.ComparedRuns(contents, comparisons, refused))
+    with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, html)
+    return file
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """A different name for each run: that of its directory, with those above it where needed."""
+    resolved = [folder.resolve() for folder in folders]
+    depth = 1
+    while len({folder.parts[-depth:] for folder in resolved}) < len(set(resolved)):
+        depth += 1
+    names = ["/".join(folder.parts[-depth:]) for folder in resolved]
+    return [name if names.index(name) == at else f"{name} ({at + 1})" for at, name in enumerate(names)]
 
 
 def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":

@@ -9,8 +9,11 @@ import typer
 from lowmed.cli import options
 from lowmed.cli.progress import info
 
-RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
-Out = Annotated[Path | None, typer.Option("--out", help="File of the page; default: report.html in the run.")]
+RunFolders = Annotated[list[str], typer.Argument(metavar="RUN...", help="A run directory, or several to compare.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="File of the page; default: report.html in the run, comparison.html next to the runs."),
+]
 WithImages = Annotated[
     bool, typer.Option("--with-images", help="Embed the images of the cases, which may be patients' images.")
 ]
@@ -20,24 +23,29 @@ PathTo = Annotated[
 
 
 def report(
-    run: RunFolder,
+    runs: RunFolders,
     out: Out = None,
     with_images: WithImages = False,
     path: PathTo = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write a run's HTML report and model card.
+    """Write a run's HTML report and model card, or one page that compares several runs.
 
     \b
     lowmed report runs/20260101-rarl-nano
     lowmed report runs/20260101-rarl --with-images --path ~/vqa-rad
+    lowmed report runs/a runs/b runs/c --out comparison.html     each run against the first one
 
     The page is one file that needs no network. It embeds images only with --with-images; generated images (phantom)
     are always embedded. The model card is README.md in the adapter's directory.
     """
     from lowmed.api import report as api
 
-    written = api.report(run, out=out, with_images=with_images, path=path)
+    if len(runs) > 1:
+        page = api.report_runs(runs, out=out)
+        print(json.dumps({"report": str(page)}, indent=2)) if as_json else info(f"report      {page}")
+        return
+    written = api.report(runs[0], out=out, with_images=with_images, path=path)
     files = {"report": str(written.page)}
     if written.model_card:
         files["model_card"] = str(written.model_card)

@@ -11,17 +11,19 @@ from lowmed.errors import RunError
 from lowmed.evaluation import control_effects, grades, judge_scores, pass_at_k, results_folder
 from lowmed.evaluation.classification_difference import classification_difference
 from lowmed.evaluation.controls import CONTRASTIVE, CONTROLS, REAL, SAMPLED
-from lowmed.evaluation.metrics import metrics, right_or_wrong, scored
+from lowmed.evaluation.metrics import correct_flags, groups_of, metrics, right_or_wrong, scored
+from lowmed.evaluation.paired_tests import paired_difference
 from lowmed.evaluation.probabilities import Stored, auroc_difference, by_question, split_probabilities
 from lowmed.evaluation.records import (
-    ClassificationDifference,
     ControlReport,
     EvalReport,
     EvalSettings,
     JudgeScores,
+    PairedDifference,
     SplitReport,
     SplitSettings,
 )
+from lowmed.evaluation.report_difference import report_difference
 from lowmed.evaluation.score import score_row
 from lowmed.recipe import ModelSpec
 from lowmed.recipe.io import portable_path
@@ -183,14 +185,26 @@ def build(
     )
 
 
-def _change(rows: Mapping[str, Sequence[Row]]) -> dict[str, ClassificationDifference]:
+def _change(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Tuned minus base of one split, on the questions that both answered; empty without both systems."""
     if not {"base", "tuned"} <= rows.keys():
         return {}
     tuned = {row["id"]: row for row in rows["tuned"]}
     shared = [row for row in rows["base"] if row["id"] in tuned]
-    difference = classification_difference(shared, [tuned[row["id"]] for row in shared])
-    return {"classification": difference} if difference else {}
+    after = [tuned[row["id"]] for row in shared]
+    changes = {
+        "accuracy_change": _accuracy_change(shared, after),
+        "report_change": report_difference(shared, after),
+        "classification": classification_difference(shared, after),
+    }
+    return {name: change for name, change in changes.items() if change}
+
+
+def _accuracy_change(before: Sequence[Row], after: Sequence[Row]) -> PairedDifference | None:
+    answered = right_or_wrong(before)
+    if not answered:
+        return None
+    return paired_difference(correct_flags(answered), correct_flags(right_or_wrong(after)), groups_of(answered))
 
 
 def _probabilities(

@@ -30,3 +30,9 @@ def console(width: int = WIDTH) -> Console:
 def interval(bounds: Sequence[float]) -> str:
     """An interval in brackets."""
     return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
+
+
+def percent(share: float) -> str:
+    """A share in percent, without decimals unless it would read 0 or 100."""
+    rounded = f"{100 * share:.0f}"
+    return f"{100 * share:.1f} %" if rounded in ("0", "100") and share not in (0, 1) else f"{rounded} %"

@@ -1,4 +1,4 @@
-"""The pages of `lowmed data`: each is one self-contained HTML file without scripts."""
+"""The pages of `lowmed data`."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -14,10 +14,11 @@ from lowmed.data.image.draw_boxes import draw_boxes
 from lowmed.data.image.files import open_in
 from lowmed.errors import DataError
 from lowmed.report.data_sheet import NO_COMPLETION
-from lowmed.report.escape import CONTENT_SECURITY_POLICY
+from lowmed.report.templates import render
 from lowmed.sample import KINDS, LETTERS
 
 THUMBNAIL_PX = 180
+SHOWN_PX = 512
 SHOWN_PAIRS = 24
 SHOWN_IMAGES = 12
 
@@ -51,7 +52,7 @@ def audit_page(record: AuditRecord, folder: Path, others: Mapping[str, Path] | N
     ]
     largest_bin = max((token_bin.images for token_bin in record.images.token_histogram), default=0) or 1
     kinds = [kind for kind in ("all", *KINDS) if any(kind in rules["prior"] for rules in record.baselines.values())]
-    return _render(
+    return render(
         "data_audit.html",
         audit=record,
         near=near,
@@ -65,7 +66,7 @@ def audit_page(record: AuditRecord, folder: Path, others: Mapping[str, Path] | N
 def show_page(title: str, rows: Iterable[dict[str, Any]], folder: Path) -> str:
     """The page of some samples, with the complete input of the model."""
     samples = [{**row, "thumbnails": _with_gold_boxes(folder, row)} for row in rows]
-    return _render("data_show.html", title=title, samples=samples, letters=LETTERS, no_completion=NO_COMPLETION)
+    return render("data_show.html", title=title, samples=samples, letters=LETTERS, no_completion=NO_COMPLETION)
 
 
 def _with_gold_boxes(folder: Path, row: Mapping[str, Any]) -> list[str]:
@@ -73,12 +74,19 @@ def _with_gold_boxes(folder: Path, row: Mapping[str, Any]) -> list[str]:
     first, *others = row["images"] or [""]
     boxes = parse_boxes(row["answer"])[0] if row["kind"] == "boxes" else None
     if not boxes:
-        return [thumbnail(folder, image) for image in row["images"]]
+        return [_shown(folder, image) for image in row["images"]]
     try:
-        drawn = _as_url(draw_boxes(open_in(folder, first), row["image_size"], boxes))
+        drawn = _as_url(draw_boxes(open_in(folder, first), row["image_size"], boxes), SHOWN_PX)
     except DataError:
         drawn = ""
-    return [drawn, *(thumbnail(folder, image) for image in others)]
+    return [drawn, *(_shown(folder, image) for image in others)]
+
+
+def _shown(folder: Path, reference: str) -> str:
+    try:
+        return _as_url(open_in(folder, reference).convert("RGB"), SHOWN_PX)
+    except DataError:
+        return ""  # the page shows a text in its place
 
 
 def thumbnail(
@@ -96,17 +104,8 @@ def thumbnail(
     return _as_url(image)
 
 
-def _as_url(image: Image.Image) -> str:
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+def _as_url(image: Image.Image, longest: int = THUMBNAIL_PX) -> str:
+    image.thumbnail((longest, longest))
     file = BytesIO()
     image.save(file, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _render(template: str, **content: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("lowmed.report", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return pages.get_template(template).render(content_security_policy=CONTENT_SECURITY_POLICY, **content)

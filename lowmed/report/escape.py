@@ -4,10 +4,6 @@ import re
 
 from markupsafe import Markup
 
-# Of every page: no script, nothing from another address. It stands between double quotes.
-CONTENT_SECURITY_POLICY = Markup(
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
 _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _MARKS = re.compile(r"[\\`*\[\]|$]|~(?=~)|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is none
 _AT_LINE_START = re.compile(r"^\s*([-+=#>]|\d+(?=[.)]))")

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from lowmed.evaluation.metrics import scored
 Row = Mapping[str, Any]
 REPORT = "report"  # has figures instead of a grade
 LABELS = ("correct", "incorrect", "unread", "gained", "lost", REPORT)
-CASES_PER_LABEL = 8
-THUMBNAIL_PIXELS = 224  # longest side
+CASES_PER_LABEL = 12
+IMAGE_PIXELS = 512  # longest side
+FILTERS = ("split", "kind", "modality", "topic")
+_ANSWER_TAG = re.compile(r"</?answer>")
 
 
 def cases(folder: Path, open_image: OpenImage | None = None) -> list[dict[str, Any]]:
@@ -42,7 +46,7 @@ def cases(folder: Path, open_image: OpenImage | None = None) -> list[dict[str, A
             continue
         for label in labels:
             taken[label] += 1
-        result.append(_case(row, base_row, labels, open_image))
+        result.append(_case(row, base_row, system, labels, open_image))
     return result
 
 
@@ -59,33 +63,58 @@ def _labels(row: Row, base_row: Row | None) -> list[str]:
     return labels
 
 
-def _case(row: Row, base_row: Row | None, labels: list[str], open_image: OpenImage | None) -> dict[str, Any]:
-    reasoning, _, rest = row["completion"].rpartition("</think>")
+def _case(
+    row: Row, base_row: Row | None, system: str, labels: list[str], open_image: OpenImage | None
+) -> dict[str, Any]:
+    sides = [_side("base", base_row)] if base_row else []
+    strata = {name: [str(row.get(name) or "")] for name in FILTERS}
     return {
         **row,
         "labels": labels,
-        "reasoning": reasoning.replace("<think>", "", 1).strip(),
-        "answer_text": rest.strip(),
-        "base": base_row,
-        "images": _thumbnails(row, open_image) if open_image else [],
+        "facts": json.dumps({"label": labels, **strata}),
+        "sides": [*sides, _side(system, row)],
+        "images": _images(row, open_image) if open_image else [],
     }
 
 
-def _thumbnails(row: Row, open_image: OpenImage) -> list[str]:
+def _side(system: str, row: Row) -> dict[str, Any]:
+    """What one system answered: reasoning and answer without their tags, and the grade."""
+    reasoning, answer = split_completion(row["completion"])
+    return {**row, "system": system, "reasoning": reasoning, "written": answer}
+
+
+def split_completion(completion: str) -> tuple[str, str]:
+    """Reasoning and answer of a completion, without the tags around them. A block that was not closed is reasoning.
+
+    Args:
+        completion: the raw text, with or without `<think>` and `<answer>`.
+    """
+    before, closed, after = completion.rpartition("</think>")
+    reasoning, answer = (before, after) if closed else ("", completion)
+    if not closed and completion.lstrip().startswith("<think>"):
+        reasoning, answer = completion, ""
+    return reasoning.replace("<think>", "", 1).strip(), _ANSWER_TAG.sub("", answer).strip()
+
+
+def _images(row: Row, open_image: OpenImage) -> list[str]:
     """The images of a case; the first one of a question about boxes with gold and predicted boxes."""
     images = [open_image(reference).convert("RGB") for reference in row["images"]]
     if row["kind"] == "boxes" and images and row.get("image_size"):
         gold, predicted = (parse_boxes(str(text))[0] or () for text in (row["answer"], row["parsed"]))
         images[0] = draw_boxes(images[0], tuple(row["image_size"]), gold, predicted)
-    return list(map(thumbnail, images))
+    return list(map(data_url, images))
 
 
-def thumbnail(image: Image.Image) -> str:
-    """A small PNG of an image as a data URL."""
-    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def data_url(image: Image.Image) -> str:
+    """An image as a data URL, at most `IMAGE_PIXELS` long: PNG, or JPEG where that is much smaller."""
+    image.thumbnail((IMAGE_PIXELS, IMAGE_PIXELS))
+    files = {}
+    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
+        buffer = io.BytesIO()
+        image.save(buffer, format=kind, **options)
+        files[kind] = buffer.getvalue()
+    kind = "jpeg" if 2 * len(files["jpeg"]) < len(files["png"]) else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(files[kind]).decode()}"
 
 
 def _key(row: Row) -> tuple[str, str]:

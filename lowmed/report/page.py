@@ -1,37 +1,33 @@
-"""The run's report page: one self-contained HTML file that fetches nothing."""
+"""The run's report page."""
 
-import functools
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 from lowmed.evaluation import dev
 from lowmed.evaluation.answerer import OpenImage
-from lowmed.report import eval_table, gallery, plots, probability_table
+from lowmed.report import charts, eval_table, gallery, interval_rows, probability_table
 from lowmed.report.box_table import box_rows
 from lowmed.report.classification_table import figure_text, page_rows
-from lowmed.report.console import NOTICE, interval
-from lowmed.report.escape import CONTENT_SECURITY_POLICY
+from lowmed.report.console import NOTICE
 from lowmed.report.field_table import field_rows
 from lowmed.report.generalization_table import generalization
 from lowmed.report.report_rows import NOT_APPLICABLE, control_cell, report_rows
 from lowmed.report.run_report import RunReport, rewards, settings
+from lowmed.report.templates import render as render_template
+from lowmed.report.verdict import run_verdict
 
-TEMPLATE = Path(__file__).parent / "page.html.jinja"
 ROLLOUTS_SHOWN = 8
 
 
 def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[str, Any]) -> str:
-    """Render the page. All text of models and data is escaped; the page has no script and its policy forbids any.
+    """Render the page of a run.
 
     Args:
         content: content of the run.
         images: how to open the images of a data source; images of other sources are left out.
         data: the summary of `run_data.data_summary`.
     """
+    reports = list(content.evaluations.values())
     evaluations = [
         {
             "report": report,
@@ -42,21 +38,27 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         }
         for folder, report in content.evaluations.items()
     ]
-    drawings = {**plots.dev_curves(content.dev), **plots.curves(content.metrics)}
-    return _template().render(
-        content_security_policy=CONTENT_SECURITY_POLICY,
+    systems = list(dict.fromkeys(system for report in reports for system in report.systems))
+    sections = interval_rows.sections(reports)
+    return render_template(
+        "run.html",
         run=content.run,
         recipe=content.recipe,
+        verdict=run_verdict(content, data),
         settings=settings(content.recipe),
         data=data,
-        judged=any(report.judged for report in content.evaluations.values()),
+        judged=any(report.judged for report in reports),
         rewards=rewards(content),
         rollouts=content.rollouts[:ROLLOUTS_SHOWN],
-        # Safe: drawn from numbers, with the names of our own metrics in the legends.
-        plots=[Markup(drawing) for drawing in drawings.values()],  # noqa: S704
+        charts=[*charts.dev_charts(content.dev), *charts.training_charts(content.metrics)],
         dev_summary=dev.summary(content.dev, content.recipe.dev.keep),
         evaluations=evaluations,
-        generalization=generalization(list(content.evaluations.values())) if len(evaluations) > 1 else [],
+        sections=sections,
+        has_floor=any(row.floor is not None for section in sections for row in section.rows),
+        systems=[(system, interval_rows.style(system, at)) for at, system in enumerate(systems)],
+        style=interval_rows.style,
+        filters=_filters(evaluations),
+        generalization=generalization(reports) if len(evaluations) > 1 else [],
         control_labels=eval_table.CONTROL_LABELS,
         box_rows=box_rows,
         field_rows=field_rows,
@@ -70,13 +72,13 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         few_strata=eval_table.few_strata,
         reasoning_rows=eval_table.REASONING_ROWS,
         conditional_rows=eval_table.CONDITIONAL_ROWS,
-        labels=gallery.LABELS,
         notice=NOTICE,
     )
 
 
-@functools.cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["interval"] = interval
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+def _filters(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The filters of the cases with more than one value, and their values."""
+    cases = [case for evaluation in evaluations for case in evaluation["cases"]]
+    values = {"label": list(dict.fromkeys(label for case in cases for label in case["labels"]))}
+    values |= {name: sorted({str(case.get(name) or "") for case in cases} - {""}) for name in gallery.FILTERS}
+    return {name: shown for name, shown in values.items() if len(shown) > 1}

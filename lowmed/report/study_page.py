@@ -1,28 +1,57 @@
-"""The page of a study: one self-contained HTML file without scripts."""
+"""The page of a study."""
 
 from lowmed.report import study_rows
-from lowmed.report.console import NOTICE, interval
-from lowmed.report.escape import CONTENT_SECURITY_POLICY
+from lowmed.report.console import NOTICE, percent
+from lowmed.report.interval_rows import IntervalRow, Section, bar
+from lowmed.report.templates import render
+from lowmed.report.verdict import Verdict
 from lowmed.study.records import StudyRecord
+from lowmed.study.spec import BASE
+
+
+def verdict(record: StudyRecord) -> Verdict:
+    """Each comparison in a sentence; the test is corrected over all of them."""
+    findings, problems = [], []
+    for one in record.comparisons:
+        low, high = one.by_image
+        significant = study_rows.is_significant(one)
+        result = ("better" if one.difference > 0 else "worse") if significant else "no significant difference"
+        findings.append(
+            f"{one.label} ({one.source}, {one.split}): {percent(one.second_accuracy)} instead of "
+            f"{percent(one.first_accuracy)} ({100 * one.difference:+.1f} points, 95 % interval {100 * low:+.1f} to "
+            f"{100 * high:+.1f}), {result}."
+        )
+    for run in study_rows.unfinished(record):
+        reason = f": {run.error}" if run.error else ""
+        problems.append(f"Not in the tables: {run.arm}, seed {run.seed}: {run.status}{reason}.")
+    stamps = dict.fromkeys((one.source, one.split, one.stamp) for one in record.accuracies if one.stamp)
+    problems += [f"Images of `{split}` of {source}: {stamp}." for source, split, stamp in stamps]
+    return Verdict(tuple(findings), tuple(problems))
+
+
+def _rows(part: study_rows.Part) -> tuple[IntervalRow, ...]:
+    return tuple(
+        IntervalRow(
+            f"{study_rows.label(one.arm)}, {one.prompts}",
+            one.questions,
+            one.few,
+            (bar(one.arm, "base" if one.arm.startswith(BASE) else "tuned", one.accuracy, one.by_image),),
+        )
+        for one in part.accuracies
+    )
 
 
 def study_page(record: StudyRecord) -> str:
-    """Render the page of a study. All text of studies and data is escaped; the page has no script."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("lowmed.report", "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters["interval"] = interval
-    return pages.get_template("study.html").render(
-        content_security_policy=CONTENT_SECURITY_POLICY,
+    """Render the page of a study."""
+    parts = study_rows.parts(record)
+    return render(
+        "study.html",
         study=record,
-        parts=study_rows.parts(record),
-        unfinished=study_rows.unfinished(record),
+        verdict=verdict(record),
+        sections=[
+            Section(f"{part.source}, {part.split}{', ' * bool(part.seen)}{part.seen}", _rows(part)) for part in parts
+        ],
+        parts=parts,
         versions=study_rows.versions(record.runs),
         rows=study_rows,
         notice=NOTICE,

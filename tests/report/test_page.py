@@ -5,7 +5,6 @@ import http.server
 import json
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from playwright.sync_api import Browser
 from predictors import constant, division, evaluated
 from typer.testing import CliRunner
 
@@ -23,11 +23,11 @@ from lowmed.evaluation.records import Cell, ConditionalShare, JudgeCost, JudgedA
 from lowmed.judge.records import JudgeIdentity
 from lowmed.nano import phantom
 from lowmed.recipe.io import load_recipe
-from lowmed.report import card, page, plots
+from lowmed.report import card, charts, page
 from lowmed.report.run_report import read, rewards, settings
+from lowmed.report.templates import SCRIPT
 from lowmed.run import Run
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SOURCES = {"phantom": phantom.open_image}
 NO_DATA = {"missing": "nothing is at hand"}
 
@@ -72,16 +72,19 @@ def test_the_page_shows_training_settings_and_results(finished: Run) -> None:
         *("not for clinical use", "kind: choice", "laterality errors", "accuracy", "share of the weighted sum"),
     ):
         assert words in html, words
-    assert html.count('class="case ') >= 3
+    assert html.count('<article class="case ') >= 3
+    assert "<think>" not in html
+    assert "&lt;think&gt;" not in re.sub(r"<details><summary>Rollouts.*?</details>", "", html, flags=re.DOTALL)
 
 
-def test_the_page_runs_and_fetches_nothing(finished: Run) -> None:
+def test_the_page_fetches_nothing_and_runs_its_own_script_alone(finished: Run) -> None:
     html = page.render(read(finished), SOURCES, NO_DATA)
     seen = _seen(html)
     assert "&lt;script&gt;document.title" in html
-    assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & set(seen.tags)
+    assert seen.tags.count("script") == html.count(f"<script>{SCRIPT}</script>") == 1
+    assert not {"iframe", "object", "embed", "link", "form", "base"} & set(seen.tags)
     assert seen.handlers == []
-    assert all(address.startswith(("data:image/png;base64,", "#")) for address in seen.addresses)
+    assert all(address.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) for address in seen.addresses)
     assert not re.search(r"url\((?!#)|@import", html)
     assert "default-src 'none'" in html
 
@@ -117,12 +120,11 @@ def test_an_unfinished_or_unevaluated_run_is_shown_as_such(finished: Run) -> Non
     assert "<svg" not in page.render(read(finished), SOURCES, NO_DATA)
 
 
-def test_curves_are_drawn_the_same_each_time_without_metadata() -> None:
+def test_every_recorded_metric_is_in_one_chart() -> None:
     rows = [{"step": at, "loss": 1 / at, "kl": 0.1, "canary/injection": 0.5} for at in range(1, 30)]
-    result = plots.curves(rows)
-    assert result.keys() == {"Loss", "KL to the initial policy", "Canaries"}
-    assert result == plots.curves(rows)
-    assert all("http" not in drawing and "currentColor" in drawing for drawing in result.values())
+    result = charts.training_charts(rows)
+    assert [chart.title for chart in result] == ["Loss", "KL to the initial policy", "Canaries"]
+    assert [line.name for chart in result for line in chart.lines] == ["loss", "kl", "canary/injection"]
 
 
 def test_the_command_writes_page_and_card_and_one_json(finished: Run, tmp_path: Path) -> None:
@@ -156,13 +158,9 @@ def _listening() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-def _chromium(*arguments: str, folder: Path) -> str:
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    return subprocess.run([*command, *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(finished: Run, tmp_path: Path) -> None:
+def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(
+    finished: Run, tmp_path: Path, browser: Browser
+) -> None:
     with _listening() as (address, requests):
         planted = (
             f"<script>fetch('{address}/a')</script><img src='{address}/b'><link rel=stylesheet href='{address}/c'>"
@@ -172,20 +170,19 @@ def test_in_a_real_browser_nothing_is_fetched_and_no_planted_script_runs(finishe
         rollout.write_text(json.dumps({**row, "completion": planted}) + "\n")
         file = tmp_path / "report.html"
         file.write_text(page.render(read(finished), SOURCES, NO_DATA))
-        document = _chromium("--dump-dom", file.as_uri(), folder=tmp_path)
-        assert "<title>rarl-nano - lowmed report</title>" in document
+        tab = browser.new_page()
+        tab.goto(file.as_uri(), wait_until="networkidle")
+        assert tab.title() == "rarl-nano - lowmed report"
         assert requests == []
         # Even unescaped the text fetches nothing, because the page's policy forbids it: each protection works alone.
         file.write_text(file.read_text().replace("</body>", planted + "</body>"))
-        _chromium("--dump-dom", file.as_uri(), folder=tmp_path)
+        tab.goto(file.as_uri(), wait_until="networkidle")
         assert requests == []
         bare = tmp_path / "bare.html"
         bare.write_text(f"<!doctype html><body>{planted}</body>")
-        _chromium("--dump-dom", "--virtual-time-budget=3000", bare.as_uri(), folder=tmp_path)
+        tab.goto(bare.as_uri(), wait_until="networkidle")
         assert requests  # proves that the server records a fetch
-    shot = tmp_path / "report.png"
-    _chromium(f"--screenshot={shot}", "--window-size=1300,1800", "--hide-scrollbars", file.as_uri(), folder=tmp_path)
-    assert shot.stat().st_size > 20_000
+        tab.close()
 
 
 def test_judge_scores_are_shown_apart_with_the_name_escaped(finished: Run) -> None:

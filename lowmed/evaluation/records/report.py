@@ -8,7 +8,9 @@ from pydantic import Field
 from lowmed.evaluation.records.classification import ClassificationDifference
 from lowmed.evaluation.records.controls import ControlReport
 from lowmed.evaluation.records.metrics import Interval, JudgeScores, Metrics, SamplingMetrics
+from lowmed.evaluation.records.paired import PairedDifference
 from lowmed.evaluation.records.probabilities import AurocDifference, SplitProbabilities
+from lowmed.evaluation.records.report_metrics import ScoreDifference
 from lowmed.evaluation.records.stored import SharedSettings, SplitSettings
 from lowmed.records import Part
 
@@ -20,6 +22,10 @@ class SplitReport(SplitSettings):
     """Accuracy of the answer-prior baseline; null if the training answers are unknown, or all are reports."""
     results: dict[str, Metrics]
     """By system: base, tuned or endpoint."""
+    accuracy_change: PairedDifference | None = None
+    """Lenient accuracy, tuned minus base, uncorrected; absent without both systems, or if all are reports."""
+    report_change: dict[str, ScoreDifference] | None = None
+    """The same of written reports, by figure; absent without reports."""
     classification: ClassificationDifference | None = None
     """Tuned minus base, as test results and classes; absent without both systems."""
     probabilities: dict[str, SplitProbabilities] = Field(default_factory=dict)
