@@ -21,6 +21,7 @@ def compare(
     second: Second,
     strict: Strict = False,
     allow_different: Different = False,
+    full: options.Full = False,
     as_json: options.Json = False,
 ) -> None:
     """Test whether two evaluations differ.
@@ -30,9 +31,10 @@ def compare(
     lowmed compare runs/a/evals/phantom/base.jsonl runs/a/evals/phantom    what training changed
     lowmed compare scored-zero-shot scored-tuned                           two directories of `lowmed score --out`
 
-    Reports the paired difference with its interval, a sign-flip test over images, McNemar's test, and examples that
-    changed. Different data, prompts, image budget or answer rules are an error that names them. If the same judge
-    scored both (`lowmed eval --judge-url`), its scores of the open questions are compared too.
+    Prints the paired difference with its interval and a sign-flip test over images; --full adds strata, McNemar's test,
+    and examples that changed. `lowmed report A B` writes the same as a page. Different data, prompts, image budget or
+    answer rules are an error that names them. If the same judge scored both (`lowmed eval --judge-url`), its scores of
+    the open questions are compared too.
     """
     from lowmed.api import compare as api
 
@@ -42,4 +44,4 @@ def compare(
         return
     from lowmed.report import compare_table
 
-    compare_table.show(comparison)
+    (compare_table.show if full else compare_table.show_summary)(comparison)

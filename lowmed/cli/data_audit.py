@@ -95,6 +95,8 @@ def _print_audit(record: "AuditRecord", page: Path) -> None:
         rows = ", ".join(f"{split} {count:,}" for split, count in record.resplit.rows.items())
         print(f"{'resplit':<11} {page.parent / record.resplit.file}: {rows}")
     print("training on these data would be wrong" if record.reasons else "no blocking problems found")
+    if any(leak.trained for leak in record.leaks):
+        print(f"{'':<11} with their own split; data.split_by=image makes another one, which `lowmed check` tests")
     print(f"page        {page}")
 
 
@@ -129,7 +131,7 @@ def show(
     data = data_folder.load(str(folder), images=False)
     policy = PixelPolicy(max_image_tokens or image_budget(recipe))
     families = prompt_families(prompts, recipe, sorted({sample.kind for sample in data.samples}))
-    shown = rows(data, policy, families, questions=questions, seed=seed, split=split)
+    shown = rows(data, policy, families, questions=questions, seed=seed, split=split, model=base_model(recipe))
     write_text(page, show_page(f"{len(shown)} samples", shown, root))
     if as_json:
         print(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -153,6 +155,14 @@ def prompt_families(names: str | None, recipe: str | None, kinds: Iterable[str])
         return list(dict.fromkeys([prompts.training, prompts.asking]))
     usual = ",".join(dict.fromkeys(FAMILIES_OF_KIND.get(kind, FAMILIES) for kind in kinds))
     return [prompt.family(name.strip()) for name in (names or usual).split(",")]
+
+
+def base_model(recipe: str | None) -> str:
+    """`model.name` of the recipe, else that of all recipes."""
+    from lowmed.recipe import ModelSpec
+    from lowmed.recipe.io import load_recipe
+
+    return (load_recipe(recipe, []).model if recipe else ModelSpec()).name
 
 
 def image_budget(recipe: str | None) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lowmed.cli import launch, options
-from lowmed.cli.progress import info, progress
+from lowmed.cli.progress import be_quiet, info, progress
 
 Target = Annotated[
     str | None, typer.Argument(metavar="RUN_OR_MODEL", help="A run, `nano`, a hub id or a model directory.")
@@ -66,6 +66,8 @@ def evaluate(
     judge_prices: JudgePrices = None,
     out: Out = None,
     processes: launch.Processes = 1,
+    full: options.Full = False,
+    quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure accuracy on held-out questions, with controls.
@@ -79,11 +81,13 @@ def evaluate(
     lowmed eval --endpoint http://127.0.0.1:8000/v1 --model qwen --on vqa-rad --path ~/vqa-rad
     lowmed eval runs/20260101-rarl --rescore --judge-url http://127.0.0.1:8000/v1 --judge-model qwen3
 
-    Completions are stored one by one. The same command resumes an interrupted evaluation and scores all of them again.
+    Prints the verdict and the accuracy of each split; --full adds strata, controls, errors and tests. Completions are
+    stored one by one. The same command resumes an interrupted evaluation and scores all of them again.
     """
     launch.share_work(processes)
+    be_quiet(quiet)
     from lowmed.api import evaluate as api
-    from lowmed.report import eval_table, generalization_table
+    from lowmed.report import eval_summary, eval_table, generalization_table
     from lowmed.run import Run
 
     reports = api.evaluate(
@@ -113,11 +117,14 @@ def evaluate(
         print(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
         return
     run = Run(Path(target)) if target and (Path(target) / "run.json").is_file() else None
-    for report in reports:
+    for report in reports if full else ():
         eval_table.show_eval(report, run if report is reports[-1] else None)
-        info(f"\nreport and completions  {report.folder}\n")
-    if len(reports) > 1:
+    if full and len(reports) > 1:
         generalization_table.show_generalization(reports)
-    if run:
-        info(f"run and adapter         {run.folder}, {run.adapter}")
-        info(f"next                    lowmed report {run.folder}; lowmed probe, lowmed compare")
+    if not full:
+        eval_summary.show_summary(reports, verdict_only=quiet)
+    info()
+    for report in reports:
+        info(f"completions  {report.folder}")
+    if run and not full:
+        info(f"all figures  lowmed eval {run.folder} --rescore --full, or as a page: lowmed report {run.folder}")

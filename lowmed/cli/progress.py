@@ -9,17 +9,25 @@ from lowmed import processes
 from lowmed.progress import SECONDS_BETWEEN_LINES, Advance
 from lowmed.terminal import visible
 
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Print only results and errors in this process."""
+    global _quiet
+    _quiet = quiet
+
 
 def info(text: str = "") -> None:
     """Print a line on stderr, so that stdout holds only results."""
-    if processes.is_first():
+    if processes.is_first() and not _quiet:
         print(visible(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
     """Show the progress of a long task; call the result with the number done and a note."""
-    if not sys.stderr.isatty() or not processes.is_first():
+    if not sys.stderr.isatty() or not processes.is_first() or _quiet:
         yield _lines(label, total, start)
         return
     from rich.console import Console

@@ -29,7 +29,7 @@ def report(
     path: PathTo = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write a run's HTML report and model card, or one page that compares several runs.
+    """Write the HTML report of a run, or a page that compares several.
 
     \b
     lowmed report runs/20260101-rarl-nano

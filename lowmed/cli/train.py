@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowmed.cli import launch, options
-from lowmed.cli.progress import info, progress
+from lowmed.cli.progress import be_quiet, info, progress
 
 if TYPE_CHECKING:
     from lowmed.run import Run
@@ -86,8 +86,10 @@ def command(kind: str) -> Callable[..., None]:
         max_minutes: MaxMinutes = None,
         allow_changed_data: AllowChangedData = False,
         processes: launch.Processes = 1,
+        quiet: options.Quiet = False,
     ) -> None:
         launch.share_work(processes)
+        be_quiet(quiet)
         _print(kind, _run(kind, recipe_name, overrides or [], nano, out, resume, max_minutes, allow_changed_data))
 
     return train

@@ -75,6 +75,20 @@ def show(comparison: Comparison) -> None:
     shown.print(NOTICE)
 
 
+def show_summary(comparison: Comparison) -> None:
+    """Print the verdict on each data source, and its splits if it has several."""
+    shown = console(WIDTH)
+    shown.print(escape(f"A  {', '.join(comparison.first)}\nB  {', '.join(comparison.second)}"))
+    shown.print(f"{comparison.grade} accuracy, B minus A, 95 % interval of the paired difference")
+    for source, part in comparison.sources.items():
+        for line in _notes(source, part, examples=0):
+            shown.print(escape(line))
+        for split, cell in part.by_split.items() if len(part.by_split) > 1 else ():
+            figures = f"{cell.first:.3f} -> {cell.second:.3f}, {cell.difference:+.3f} {interval(cell.by_image)}"
+            shown.print(escape(f"  {split}, n={cell.questions:,}{FEW if cell.few else ''}: {figures}"))
+    shown.print(f"\nStrata, other tests and examples: --full. {NOTICE}")
+
+
 def _figures(part: SourceComparison) -> list[tuple[str, PairedDifference | FigureDifference | None]]:
     """The figures of yes/no questions and of choice tasks."""
     both = part.classification
@@ -94,7 +108,7 @@ def _figure_cells(figure: PairedDifference | FigureDifference | None) -> tuple[s
     return (str(figure.questions), str(figure.images), *values, "-", "-" if p is None else _p(p), "-", "-")
 
 
-def _notes(source: str, part: SourceComparison) -> list[str]:
+def _notes(source: str, part: SourceComparison, examples: int = EXAMPLES_SHOWN) -> list[str]:
     lines = [f"\n{source}: {verdict(part.all, part.p_holm)}"] if part.all else []
     if part.reports:
         lines.append(f"\n{source}: {report_verdict(part.reports, part.p_holm if not part.all else None)}")
@@ -106,8 +120,8 @@ def _notes(source: str, part: SourceComparison) -> list[str]:
         lines.append(f"by the judge {judged.judge.model}: {sentence}{left_out if judged.no_verdict else ''}")
     if part.judges_differ:
         lines.append(part.judges_differ)
-    for change, examples in (("to correct", part.flipped.to_correct), ("to incorrect", part.flipped.to_incorrect)):
-        for example in examples[:EXAMPLES_SHOWN]:
+    for change, changed in (("to correct", part.flipped.to_correct), ("to incorrect", part.flipped.to_incorrect)):
+        for example in changed[:examples]:
             lines.append(f"  {change}  {example.id}  {example.question}")
             lines.append(f"    gold {example.answer}   A: {_short(example.first)}")
             lines.append(f"    B: {_short(example.second)}")

@@ -1,6 +1,7 @@
 """The audit finds every planted problem and none in clean data; its record and its pages."""
 
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from lowmed.errors import DataError
 from lowmed.recipe.io import load_recipe
 from lowmed.records import read_record
 from lowmed.report.data_page import audit_page, show_page
-from lowmed.report.data_sheet import rows, terminal
+from lowmed.report.data_sheet import WEIGHTS, rows, terminal
+from lowmed.report.templates import SCRIPT
 from lowmed.sample import Sample
 
 POLICY = PixelPolicy(64)
@@ -213,7 +215,7 @@ class Scripts(HTMLParser):
         self.loaded += [name for name in attributes if name.startswith("on")]
 
 
-def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
+def test_pages_have_their_own_script_alone_and_escape_everything(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     out = made(tmp_path, {"question": evil, "answer": evil, "topic": evil, "patient": "p0"})
     pages = [audit_page(run_audit(out, POLICY), out)]
@@ -224,8 +226,33 @@ def test_pages_have_no_scripts_and_escape_everything(tmp_path: Path) -> None:
     for page in pages:
         parser = Scripts()
         parser.feed(page)
-        assert parser.loaded == []
+        assert parser.loaded == ["script"]
+        assert page.count(f"<script>{SCRIPT}</script>") == 1
     assert "&lt;script&gt;" in pages[1]
+
+
+def test_the_tokenizer_of_a_local_model_counts(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    model = tmp_path / "model"
+    model.mkdir()
+    shutil.copy(WEIGHTS / "tokenizer.json", model)
+
+    def sheet(name: str) -> dict[str, Any]:
+        data = load("folder", str(out))
+        return rows(data, POLICY, [prompt.family("diverse")], questions=1, seed=0, split="test", model=name)[0]
+
+    assert sheet(str(model))["tokenizer"] == str(model)
+    assert sheet(str(model))["prompts"] == sheet("")["prompts"]
+    absent = "nano's; that of owner/absent is not on this machine"
+    assert sheet("owner/absent")["tokenizer"] == absent
+    (model / "tokenizer.json").unlink()
+    assert "is not on this machine" in sheet(str(model))["tokenizer"]
+    lines = terminal(sheet("")).splitlines()
+    assert [line.split(",")[0].strip() for line in lines if " wording " in line] == [
+        "wording 2",
+        "wording 3",
+        "wording 4",
+    ]
 
 
 def test_the_sheet_shows_what_the_model_is_given(tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ def test_score_and_compare_show_the_figures(tmp_path: Path) -> None:
     assert " x, n=20, prevalence 0.300 (few) 1.000 [" in " ".join(result.output.split())
     summary = json.loads((tmp_path / "b" / "summary.json").read_text())
     assert summary["classification"]["yes_no"]["gold_no"] == {"yes": 0, "no": 28, "unread": 0}
-    compared = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    compared = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--full"])
     lines = {line.split("  ")[1]: line for line in compared.output.splitlines() if line.startswith("  yes/no")}
     assert "+1.000 [" in lines["yes/no specificity"]
     assert "not defined" in lines["yes/no NPV"]

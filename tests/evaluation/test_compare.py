@@ -48,7 +48,7 @@ def test_the_published_comparison_of_lora_and_zero_shot_is_reproduced(tmp_path: 
     assert (round(closed["first"], 4), round(closed["second"], 4)) == (0.5657, 0.7570)
     low, high = closed["by_image"]
     assert 0.1 < low < 0.1912 < high < 0.29
-    shown = run.invoke(_app(), ["compare", *folders], catch_exceptions=False).stdout
+    shown = run.invoke(_app(), ["compare", *folders, "--full"], catch_exceptions=False).stdout
     assert "B is better" in shown
     assert "2.77e-07" in shown
     assert "to correct" in shown
