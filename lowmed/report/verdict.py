@@ -65,7 +65,8 @@ def evaluations_verdict(reports: Sequence[EvalReport]) -> Verdict:
     result = Verdict()
     for report, split, part in ordered:
         result += _change(report, split, part) + Verdict(problems=tuple(_split_problems(report, split, part)))
-    return sum((_image_use(report) for report in reports), result)
+    several = len(reports) > 1
+    return sum((_image_use(report, f" on {report.source}" * several) for report in reports), result)
 
 
 def _change(report: EvalReport, split: str, part: SplitReport) -> Verdict:
@@ -142,15 +143,15 @@ def _split_problems(report: EvalReport, split: str, part: SplitReport) -> Iterab
         yield f"{where} there are {part.questions} questions on {part.images} images: too few for a stable figure."
 
 
-def _image_use(report: EvalReport) -> Verdict:
+def _image_use(report: EvalReport, where: str) -> Verdict:
     """Whether the last system's answers depend on the image, by the control with the image of another group."""
     controls = report.controls.get(report.systems[-1])
     if controls is None or not controls.verdict:
         return Verdict((f"Whether {report.source} is answered from the image was not tested.",))
     change = _control_change(controls.shuffled)
     if controls.verdict.startswith("NO"):
-        return Verdict(problems=(f"Nothing shows that the model uses the image: with another image, {change}.",))
-    return Verdict((f"The model uses the image: with another image, {change}.",))
+        return Verdict(problems=(f"Nothing shows that the model uses the image{where}: with another image, {change}.",))
+    return Verdict((f"The model uses the image{where}: with another image, {change}.",))
 
 
 def _control_change(shuffled: ControlEffect | None) -> str:
