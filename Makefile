@@ -4,10 +4,11 @@
 # make test-oldest, make test-newest
 #                  what loads torch and its libraries, with the versions of .ci/oldest.txt and .ci/newest.txt
 # make lint        ruff, the words of .ci/words.py, mypy
+# make docs        build the pages of docs/ into site/, without network
+# make wheelhouse  wheels of lowmed and all pinned packages in wheelhouse/, for a machine without network; EXTRAS=dicom,ui adds extras
 # make gpu-tables  write the GPU tables of docs/, rows for the planner and lowmed/plan/faster.json from benchmarks/results/gpu
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := runs/demo
 # What depends on the versions of torch and its libraries. The full size needs minutes and shows no difference.
 WINDOW := tests/adapter tests/engine tests/models tests/nano tests/plan tests/ship tests/data/test_hub.py -k "not full_size"
 PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
@@ -15,10 +16,10 @@ PIP := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constra
 # With this set every process would compile torch, transformers and lowmed again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-oldest test-newest lint setup-test nano gpu-tables clean
+.PHONY: demo test test-fast test-oldest test-newest lint setup-test nano gpu-tables docs wheelhouse clean
 
-demo: $(DEMO)/adapter/adapter_model.safetensors
-	@$(BIN)/lowmed eval $(DEMO) --with-base
+demo: .venv/.run
+	@$(BIN)/lowmed demo
 
 test: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
@@ -32,6 +33,18 @@ lint: .venv/.test
 	$(BIN)/python .ci/words.py
 	$(BIN)/mypy
 
+# For this machine's Python version and processor.
+EXTRAS ?= dicom
+wheelhouse: | $(BIN)/uv
+	rm -rf wheelhouse
+	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[$(EXTRAS)]'
+	cp constraints.txt wheelhouse/
+	cp .ci/wheelhouse.md wheelhouse/README.md
+	cd wheelhouse && sha256sum *.whl > SHA256SUMS
+
+docs: .venv/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 test-oldest test-newest: test-%: .venv-%/.test
 	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadgroup $(WINDOW)
 
@@ -43,11 +56,6 @@ nano: .venv/.run
 
 gpu-tables: .venv/.run
 	$(BIN)/python benchmarks/gpu_tables.py
-
-# An interrupted demo resumes.
-$(DEMO)/adapter/adapter_model.safetensors: | .venv/.run
-	if test -f $(DEMO)/run.json; then $(BIN)/lowmed grpo --resume $(DEMO); \
-	else $(BIN)/lowmed grpo --recipe rarl --nano --out $(DEMO); fi
 
 .venv/.run: pyproject.toml constraints.txt | $(BIN)/uv
 	$(PIP) --editable .
@@ -69,4 +77,4 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest $(DEMO)
+	rm -rf .venv .venv-oldest .venv-newest runs/demo

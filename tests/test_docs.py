@@ -18,7 +18,7 @@ from lowmed.recipe.io import shipped_recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*"), *ROOT.glob("notebooks/*.ipynb")],
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*"), *ROOT.glob("notebooks/*.ipynb")],
     key=lambda page: page.relative_to(ROOT),
 )
 MARKDOWN = [page for page in PAGES if page.suffix == ".md" and page.name != "CHANGELOG.md"]  # it lists old names
@@ -195,10 +195,15 @@ def test_every_link_and_path_exists() -> None:
 
 
 def test_the_tables_name_every_command_and_every_recipe() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in root_command().commands if f"`lowmed {name}" not in readme] == []
+    commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert [name for name in root_command().commands if f"`lowmed {name}" not in commands] == []
     table = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
     assert [name for name in shipped_recipes() if f"| `{name}` |" not in table] == []
+
+
+def test_the_readme_is_read_in_a_few_minutes() -> None:
+    text = FENCE.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert 400 < len(text.split()) <= 900
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from lowmed.cli import (
     check,
     compare,
     data,
+    demo,
     doctor,
     evaluate,
     export,
@@ -60,6 +61,7 @@ def _options(
     del version
 
 
+app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("plan")(plan.plan)

@@ -15,7 +15,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not ex
 
 # Headings of `lowmed --help`, with the commands below each. Each training method has a command.
 SECTIONS = {
-    "Before training": ("doctor", "inspect", "data", "recipes", "rewards", "check", "plan", "probe"),
+    "Before training": ("demo", "doctor", "inspect", "data", "recipes", "rewards", "check", "plan", "probe"),
     "Training": (*METHODS, "bridge", "study", "runs"),
     "Evaluation": ("eval", "score", "compare", "judge", "report"),
     "Using the result": ("verify", "merge", "export", "ask", "chat", "serve"),
