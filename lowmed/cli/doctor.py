@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,14 +38,21 @@ def doctor(report: Report = None, as_json: options.Json = False) -> None:
         raise LowmedError("the file exists", str(report), "choose another name, or remove it")
     result = inspect_environment()
     if report:
+        result |= {"system": _system(), "disk_free": result["disk_free"].partition(" in ")[0]}
         write_text(report, _lines(result))
         print(f"report     {report}: read it, then attach it to your bug report")
     else:
         print(json.dumps(result, indent=2) if as_json else _lines(result), end="\n" if as_json else "")
 
 
+def _system() -> str:
+    """The system without what a kernel that somebody built may be called after."""
+    release = ".".join(re.findall(r"\d+", platform.release())[:2])
+    return f"{platform.system()} {release}, {platform.machine()}, {' '.join(platform.libc_ver())}"
+
+
 def _lines(result: dict[str, Any]) -> str:
-    """One line per property. Nothing in it is a path or names the machine or its user."""
+    """One line per property."""
     text = ""
     for name, value in result.items():
         if isinstance(value, dict):
