@@ -77,4 +77,4 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest runs/demo
+	rm -rf .venv .venv-oldest .venv-newest runs/demo site wheelhouse dist

@@ -20,10 +20,13 @@ def demo(out: Out = Path("runs/demo")) -> None:
     lowmed demo
     lowmed demo --out runs/my-demo
     """
+    from lowmed.errors import RunError
     from lowmed.run import open_run
 
     if not (out / "run.json").exists():
         train.command("grpo")(recipe_name="rarl", nano=True, out=str(out))
-    elif open_run(str(out)).record.status != "finished":
+    elif (run := open_run(str(out))).recipe.model.name != "nano" or run.recipe.method.kind != "grpo":
+        raise RunError("the folder holds another run than a demo", str(out), "give another folder: --out runs/my-demo")
+    elif run.record.status != "finished":
         train.command("grpo")(resume=str(out))
     evaluate.evaluate(str(out), base=True)

@@ -3,11 +3,17 @@
 import json
 import os
 import platform
+import re
 import shutil
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from lowmed.cli import options
+from lowmed.errors import LowmedError
+from lowmed.files import write_text
 
 PACKAGES = (
     "lowmed", "torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate",
@@ -15,23 +21,46 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def doctor(as_json: options.Json = False) -> None:
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Write it to this new file, without paths, host and user name.")
+]
+
+
+def doctor(report: Report = None, as_json: options.Json = False) -> None:
     """Print versions, GPU, memory and known problems.
 
     \b
     lowmed doctor
     lowmed doctor --json
+    lowmed doctor --report doctor.txt      for a bug report: without paths, host name and user name
     """
+    if report and report.exists():
+        raise LowmedError("the file exists", str(report), "choose another name, or remove it")
     result = inspect_environment()
-    if as_json:
-        print(json.dumps(result, indent=2))
-        return
+    if report:
+        result |= {"system": _system(), "disk_free": result["disk_free"].partition(" in ")[0]}
+        write_text(report, _lines(result))
+        print(f"report     {report}: read it, then attach it to your bug report")
+    else:
+        print(json.dumps(result, indent=2) if as_json else _lines(result), end="\n" if as_json else "")
+
+
+def _system() -> str:
+    """The system without what a kernel that somebody built may be called after."""
+    release = ".".join(re.findall(r"\d+", platform.release())[:2])
+    return f"{platform.system()} {release}, {platform.machine()}, {' '.join(platform.libc_ver())}"
+
+
+def _lines(result: dict[str, Any]) -> str:
+    """One line per property."""
+    text = ""
     for name, value in result.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {inner}" for key, inner in value.items())
         elif isinstance(value, list):
             value = "; ".join(value) or "none"
-        print(f"{name:<10} {value}")
+        text += f"{name:<10} {value}\n"
+    return text
 
 
 def inspect_environment() -> dict[str, Any]:
