@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, otherwise a plain line every few seconds."""
+"""Progress on stderr: a bar on a terminal; a plain line now and then in a notebook, a file or a pipe."""
 
 import sys
 import time
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lowmed import processes
-from lowmed.progress import SECONDS_BETWEEN_LINES, Advance
-from lowmed.terminal import visible
+from lowmed.progress import Advance, pause_between_lines
+from lowmed.terminal import of_notebook, visible
 
 
 def info(text: str = "") -> None:
@@ -19,7 +19,7 @@ def info(text: str = "") -> None:
 @contextmanager
 def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
     """Show the progress of a long task; call the result with the number done and a note."""
-    if not sys.stderr.isatty() or not processes.is_first():
+    if not sys.stderr.isatty() or of_notebook() or not processes.is_first():
         yield _lines(label, total, start)
         return
     from rich.console import Console
@@ -52,7 +52,7 @@ def _lines(label: str, total: int, start: int) -> Advance:
     def advance(done: int, note: str) -> None:
         nonlocal last
         now = time.monotonic()
-        if done < total and now - last < SECONDS_BETWEEN_LINES:
+        if done < total and now - last < pause_between_lines(now - started):
             return
         last = now
         left = (now - started) / max(done - start, 1) * (total - done)
