@@ -6,7 +6,8 @@ from typing import Protocol
 
 Advance = Callable[[int, str], None]  # called with the number of items done, and a note
 Log = Callable[[str], None]
-SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds
+SECONDS_BETWEEN_LINES = 20.0  # while a server is waited for
+SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between lines of progress where no bar is shown
 
 
 class Progress(Protocol):

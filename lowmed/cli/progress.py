@@ -20,7 +20,7 @@ def info(text: str = "") -> None:
 def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
     """Show the progress of a long task; call the result with the number done and a note."""
     if not sys.stderr.isatty() or of_notebook() or not processes.is_first():
-        yield _lines(label, total, start)
+        yield _lines(label, total)
         return
     from rich.console import Console
     from rich.progress import (
@@ -46,16 +46,20 @@ def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
         yield lambda done, note: bar.update(task, completed=done, note=visible(note))
 
 
-def _lines(label: str, total: int, start: int) -> Advance:
+def _lines(label: str, total: int) -> Advance:
     started = last = time.monotonic()
+    first: tuple[int, float] | None = None  # the first item contains the loading of a model
 
     def advance(done: int, note: str) -> None:
-        nonlocal last
+        nonlocal last, first
         now = time.monotonic()
+        first = first or (done, now)
         if done < total and now - last < pause_between_lines(now - started):
             return
         last = now
-        left = (now - started) / max(done - start, 1) * (total - done)
-        info(f"{label}  {done}/{total}  {now - started:.0f} s, {left:.0f} s left  {note}".rstrip())
+        spent = f"{now - started:.0f} s"
+        if first[0] < done < total:
+            spent += f", {(now - first[1]) / (done - first[0]) * (total - done):.0f} s left"
+        info(f"{label}  {done}/{total}  {spent}  {note}".rstrip())
 
     return advance

@@ -90,10 +90,11 @@ def test_each_image_comes_before_a_second_question_about_one(tmp_path: Path) -> 
 def test_the_gold_boxes_are_on_the_image() -> None:
     from lowmed.data.load import load
     from lowmed.report import in_notebook
+    from lowmed.report.gallery import thumbnail
 
     data = load("phantom-boxes")
     [(split, sample)] = [each for each in in_notebook.draw(data, 30, 0, "test") if each[1].answer != "none"][:1]
-    without = in_notebook.thumbnail(phantom.open_image(sample.images[0]).convert("RGB"))
+    without = thumbnail(phantom.open_image(sample.images[0]).convert("RGB"))
     assert without not in in_notebook.sample_cards(data, [(split, sample)])
 
 
