@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -241,5 +242,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_leaves_little_output(
     ]
     assert max(map(len, streams)) <= MAX_STREAM
     assert not [text for text in streams if "\r" in text.replace("\r\n", "")]
+    if name == "write_a_reward":
+        assert re.findall(r"Score\(value=(\S+),", "".join(streams)) == ["1.0", "0.0", "0.0"]
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     assert len(json.dumps(outputs)) <= MAX_OUTPUTS
