@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
     from lowmed.api.serve import serve
+    from lowmed.api.show import show_report, show_samples
     from lowmed.api.study import run_study, verify_study
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
@@ -78,7 +79,9 @@ _MODULES = {
     "run_study": "lowmed.api.study",
     "score": "lowmed.api.score",
     "serve": "lowmed.api.serve",
+    "show_report": "lowmed.api.show",
     "show_run": "lowmed.api.runs",
+    "show_samples": "lowmed.api.show",
     "train": "lowmed.api.train",
     "inspect": "lowmed.api.inspect",
     "trust_reward": "lowmed.api.rewards",
@@ -121,7 +124,9 @@ __all__ = [
     "run_study",
     "score",
     "serve",
+    "show_report",
     "show_run",
+    "show_samples",
     "train",
     "trust_reward",
     "verify",

@@ -1,6 +1,7 @@
 """Text of data, models and other libraries on a terminal: no control character of it acts, in any locale."""
 
 import codecs
+import os
 import re
 import sys
 from typing import Any, TextIO
@@ -23,6 +24,16 @@ def set_up() -> None:
             stream.reconfigure(errors=_ERRORS)
     if not isinstance(sys.stdout, EscapingStream):
         sys.stdout = EscapingStream(sys.stdout)
+
+
+def of_notebook() -> bool:
+    """Whether a cell of a notebook started this process (`!lowmed ...`).
+
+    Its terminal is a pseudo-terminal of IPython, and the notebook stores every rewrite of a line.
+    Kernels set these variables for such processes: JPY_PARENT_PID by jupyter_client, the others by ipykernel.
+    """
+    kernel = os.environ.get("TERM") == "xterm-color" and os.environ.get("GIT_PAGER") == "cat"
+    return kernel or bool(os.environ.get("JPY_PARENT_PID"))
 
 
 def unescaped_stdout() -> TextIO:

@@ -71,7 +71,7 @@ def root_command() -> Any:
 def problems(line: str) -> Iterator[str]:
     """What is wrong with one command line."""
     words = [word.strip("[]") for word in shlex.split(line.replace("\\|", "|").replace("'", ""))]
-    words = [word for word in words if word not in ("$EXTRA", "$EVAL")]  # of the notebooks, empty by default
+    words = [word for word in words if word not in ("{TRIAL}", "{EVAL}", "{PROBE}")]  # of the notebooks: several words
     command = root_command()
     position = 1
     while hasattr(command, "commands") and position < len(words) and not words[position].startswith("-"):

@@ -74,11 +74,12 @@ def test_only_the_extra_has_the_bounds_of_unsloth() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_notebooks_keep_an_installed_torch_of_the_window(path: Path) -> None:
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    installs = [line for cell in cells for line in cell["source"] if "pip install" in line]
-    assert installs
-    assert not [line for line in installs if re.search(r"constraint|torch|\s-(c|U)\s|--upgrade", line)]
+def test_notebooks_replace_only_a_torch_outside_of_the_window(path: Path) -> None:
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    [install] = [cell for cell in cells if "pip install" in cell]
+    [version] = re.findall(r'"torch==(.+?)\.\*"', install)
+    assert Version(version) == Version(".".join(pinned(PINS[".ci/oldest.txt"])["torch"].public.split(".")[:2]))
+    assert not re.search(r"\s(-U|--upgrade|--force-reinstall)\s", install)
 
 
 @pytest.mark.xdist_group("versions")

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, otherwise a plain line every few seconds."""
+"""Progress on stderr: a bar on a terminal; a plain line now and then in a notebook, a file or a pipe."""
 
 import sys
 import time
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lowmed import processes
-from lowmed.progress import SECONDS_BETWEEN_LINES, Advance
-from lowmed.terminal import visible
+from lowmed.progress import Advance, pause_between_lines
+from lowmed.terminal import of_notebook, visible
 
 _quiet = False
 
@@ -27,8 +27,8 @@ def info(text: str = "") -> None:
 @contextmanager
 def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
     """Show the progress of a long task; call the result with the number done and a note."""
-    if not sys.stderr.isatty() or not processes.is_first() or _quiet:
-        yield _lines(label, total, start)
+    if not sys.stderr.isatty() or of_notebook() or not processes.is_first() or _quiet:
+        yield _lines(label, total)
         return
     from rich.console import Console
     from rich.progress import (
@@ -54,16 +54,20 @@ def progress(label: str, total: int, start: int = 0) -> Iterator[Advance]:
         yield lambda done, note: bar.update(task, completed=done, note=visible(note))
 
 
-def _lines(label: str, total: int, start: int) -> Advance:
+def _lines(label: str, total: int) -> Advance:
     started = last = time.monotonic()
+    first: tuple[int, float] | None = None  # the first item contains the loading of a model
 
     def advance(done: int, note: str) -> None:
-        nonlocal last
+        nonlocal last, first
         now = time.monotonic()
-        if done < total and now - last < SECONDS_BETWEEN_LINES:
+        first = first or (done, now)
+        if done < total and now - last < pause_between_lines(now - started):
             return
         last = now
-        left = (now - started) / max(done - start, 1) * (total - done)
-        info(f"{label}  {done}/{total}  {now - started:.0f} s, {left:.0f} s left  {note}".rstrip())
+        spent = f"{now - started:.0f} s"
+        if first[0] < done < total:
+            spent += f", {(now - first[1]) / (done - first[0]) * (total - done):.0f} s left"
+        info(f"{label}  {done}/{total}  {spent}  {note}".rstrip())
 
     return advance
