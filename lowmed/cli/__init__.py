@@ -28,6 +28,7 @@ from lowmed.cli import (
     runs,
     score,
     serve,
+    studio,
     study,
     train,
     verify,
@@ -83,6 +84,7 @@ app.command("export")(export.export)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.command("serve")(serve.serve)
+app.command("studio")(studio.studio)
 app.command("doctor")(doctor.doctor)
 
 
