@@ -9,7 +9,6 @@ from lowmed.data.image.policy import PixelPolicy, prepare
 from lowmed.errors import LowmedError, RunError
 from lowmed.studio import markup
 from lowmed.studio.asking import Answered, Asking, systems
-from lowmed.terminal import visible
 
 ALONE = (
     "Each question is put to the model alone, with the images above. Earlier questions and answers stay on this page, "
@@ -45,9 +44,7 @@ def build(
         The component that holds the target.
     """
     families = list(prompt.FAMILIES)
-    default = target and asking.target(target).family
-    if default and default.name not in families:
-        families.insert(0, default.name)
+    names = systems(asking.target(target)) if target else SYSTEMS
     with gradio.Row():
         with gradio.Column(scale=2, min_width=300):
             chosen = gradio.Dropdown(
@@ -58,24 +55,19 @@ def build(
                 allow_custom_value=True,
                 visible=target is None,
             )
-            files = gradio.File(label="Images or DICOM files", file_count="multiple", type="filepath", height=130)
-            gallery = gradio.Gallery(
-                label="As the model sees them",
-                height=420,
-                columns=2,
-                object_fit="contain",
-                preview=True,
-                interactive=False,
-                buttons=["fullscreen"],
-                elem_id="images",
+            files = gradio.File(
+                label="Images or DICOM files", file_count="multiple", type="filepath", height=130, elem_id="ask-files"
             )
+            gallery = gradio.HTML(elem_classes="lm-html", elem_id="images")
         with gradio.Column(scale=3, min_width=300):
             heading = gradio.HTML(_heading(target), elem_classes="lm-html", elem_id="ask-title")
             with gradio.Row():
                 options: dict[str, Any] = {"height": 460, "render_markdown": False, "allow_tags": False}
-                options |= {"feedback_options": None, "buttons": ["copy"], "layout": "panel"}
+                options |= {"feedback_options": None, "buttons": [], "layout": "panel"}
                 chats = [
-                    gradio.Chatbot(label=system, elem_id=f"chat-{system}", min_width=280, **options)
+                    gradio.Chatbot(
+                        label=system, elem_id=f"chat-{system}", min_width=280, visible=system in names, **options
+                    )
                     for system in SYSTEMS
                 ]
             question = gradio.Textbox(label="Question", lines=2, max_lines=6, elem_id="question")
@@ -98,11 +90,11 @@ def build(
         open_image = open_images(paths or [], policy)
         return [prepare(open_image(path), policy, path) for path in paths or []]
 
-    def show_images(name: str | None, paths: list[str] | None) -> tuple[Any, str]:
+    def show_images(name: str | None, paths: list[str] | None) -> tuple[str, str]:
         try:
-            return as_shown(name or "nano", paths), ""
+            return markup.images(as_shown(name or "nano", paths)), ""
         except LowmedError as error:
-            return [], markup.error(error)
+            return "", markup.error(error)
 
     def ask(
         name: str | None, paths: list[str] | None, text: str, family_name: str, count: float, *before: Messages
@@ -119,7 +111,7 @@ def build(
             yield markup.note(f"{names[0]}: the model is being loaded, or is generating."), text, *shown
             for number, answered in enumerate(asking.ask(name, paths or [], text, wanted, int(count))):
                 column = SYSTEMS.index(answered.system)
-                shown[column] += [*_question(gradio, text, images), *_answer(gradio, answered)]
+                shown[column] += [*_question(text, images), *_answer(answered)]
                 left = names[number + 1 :]
                 yield markup.note(f"{left[0]}: generating." if left else ""), "" if not left else text, *shown
         except LowmedError as error:
@@ -128,6 +120,13 @@ def build(
     def stop() -> str:
         asking.stop()
         return markup.note("It ends at the next token.")
+
+    def choose(name: str | None) -> tuple[Any, ...]:
+        try:
+            names = systems(asking.target(name)) if name else SYSTEMS
+        except LowmedError:
+            names = SYSTEMS
+        return _heading(name), *(gradio.Chatbot(visible=system in names) for system in SYSTEMS)
 
     inputs = [chosen, files, question, family, samples, *chats]
     outputs = [message, question, *chats]
@@ -143,7 +142,7 @@ def build(
     stop_button.click(stop, None, message, queue=False, api_visibility="private")
     clear_button.click(lambda: [[], []], None, chats, queue=False, api_visibility="private")
     files.change(show_images, [chosen, files], [gallery, message], api_name="images")
-    chosen.change(lambda name: _heading(name), chosen, heading, api_visibility="private")
+    chosen.change(choose, chosen, [heading, *chats], api_visibility="private")
     return chosen
 
 
@@ -151,31 +150,29 @@ def _heading(name: str | None) -> str:
     return f'<div class="lm-title"><h1>{markup.escape(title_of(name) if name else "No model is chosen")}</h1></div>'
 
 
-def _question(gradio: Any, text: str, images: list[Any]) -> Messages:
-    return [
-        *({"role": "user", "content": gradio.Image(image, show_label=False)} for image in images),
-        {"role": "user", "content": visible(text)},
-    ]
+def _question(text: str, images: list[Any]) -> Messages:
+    return [{"role": "user", "content": f"{''.join(map(_image, images))}{markup.escape(text)}"}]
 
 
-def _answer(gradio: Any, answered: Answered) -> Messages:
+def _answer(answered: Answered) -> Messages:
     result = answered.result
     if result is None:
         return [_says("stopped: no answer")]
-    messages = [_says(visible(result.reasoning))] if result.reasoning else []
-    if result.answer is None:
-        messages.append(_says(f"unread: {', '.join(result.flags)}\n{visible(result.completion)}"))
-    else:
-        messages.append(_says(f"Answer: {visible(result.answer)}"))
-    if result.samples:
-        drawn = result.samples
-        shares = [f"{visible(vote.answer)} {vote.share:.0%}" for vote in drawn.votes]
+    read = f"Answer: {result.answer}" if result.answer is not None else f"unread: {', '.join(result.flags)}"
+    lines = [read, "", result.reasoning or (result.completion if result.answer is None else "")]
+    if drawn := result.samples:
+        shares = [f"{vote.answer} {vote.share:.0%}" for vote in drawn.votes]
         shares += [f"(unread) {drawn.unread / drawn.drawn:.0%}"] if drawn.unread else []
-        messages.append(_says(f"{drawn.drawn} sampled completions: {', '.join(shares)}"))
-    if answered.drawn:
-        messages.append({"role": "assistant", "content": gradio.Image(answered.drawn, label="Boxes of the answer")})
-    return messages
+        lines += ["", f"{drawn.drawn} sampled completions: {', '.join(shares)}"]
+    drawing = f"<br>{_image(answered.drawn, 'boxes')}" if answered.drawn else ""
+    return [_says("\n".join(lines).strip(), drawing)]
 
 
-def _says(text: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": text}
+def _says(text: str, drawing: str = "") -> dict[str, Any]:
+    """A message of the model. The component shows HTML, also without Markdown."""
+    return {"role": "assistant", "content": markup.escape(text) + drawing}
+
+
+def _image(image: Any, what: str = "image") -> str:
+    """An image inside a message: one as a component would get a button that shares it on the internet."""
+    return f'<img src="{markup.url(image)}" alt="{what}"><br>'

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 HOSTS = ("127.0.0.1", "localhost")
 STARTUP = "/gradio_api/startup-events"  # gradio calls it when it starts, without a cookie; it shows nothing
+# The browser opens connections to this page alone: gradio has buttons that would send images to its makers' site.
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; form-action 'none'"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -50,7 +52,7 @@ class Guard:
         elif not all(origin == f"http://{hosts[0]}" or self._is_of_proxy(origin) for origin in origins):
             await _respond(scope, send, 403, "refused: the request comes from another page")
         elif self._has_cookie(headers) or (scope["type"] == "http" and scope["path"] == STARTUP):
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _with_policy(send))
         elif self._has_token_in_url(scope):
             cookie = f"{self.cookie}={self.token}; Path={self.prefix}/; HttpOnly; SameSite=Lax"
             await _respond(scope, send, 303, "", ("set-cookie", cookie), ("location", f"{self.prefix}/"))
@@ -92,6 +94,16 @@ def _name(url: str, host: str) -> str | None:
         return parts.hostname if plain else None
     except ValueError:
         return None
+
+
+def _with_policy(send: Send) -> Send:
+    async def send_with_policy(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            policy = [(b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"same-origin")]
+            message = {**message, "headers": [*message.get("headers", ()), *policy]}
+        await send(message)
+
+    return send_with_policy
 
 
 async def _respond(scope: Scope, send: Send, status: int, text: str, *headers: tuple[str, str]) -> None:

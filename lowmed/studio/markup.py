@@ -1,12 +1,18 @@
 """Texts of data, models and errors as HTML in which nothing of them acts."""
 
+import base64
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from lowmed.data.ingest.image_store import png
 from lowmed.errors import LowmedError
 from lowmed.terminal import visible
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # gradio fills its templates by `${...}` and `{{...}}`: a text must not hold either.
 _TEMPLATE = str.maketrans({"$": "&#36;", "{": "&#123;", "}": "&#125;", "`": "&#96;"})
@@ -43,6 +49,19 @@ def frame(page: str, title: str) -> str:
     """A page of lowmed in a frame of its own: no script, no form, no access to this page."""
     content = str(Markup.escape(page)).translate(_TEMPLATE)
     return f'<iframe class="lm-frame" sandbox="" title="{escape(title)}" srcdoc="{content}"></iframe>'
+
+
+def images(shown: "Iterable[Image.Image]") -> str:
+    """Images as wide as their column."""
+    tags = [
+        f'<img src="{url(image)}" alt="image {number} of the question">' for number, image in enumerate(shown, start=1)
+    ]
+    return f'<div class="lm-images">{"".join(tags)}</div><p>As the model sees them</p>' if tags else ""
+
+
+def url(image: "Image.Image") -> str:
+    """An image as a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:

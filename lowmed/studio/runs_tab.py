@@ -46,9 +46,9 @@ def build(gradio: Any, folder: Path, jobs: Jobs, free: Callable[[], Any]) -> Any
     with gradio.Row(visible=False) as confirmation:
         confirm_button = gradio.Button("Remove this", variant="stop", elem_id="confirm")
         keep_button = gradio.Button("Keep it", elem_id="keep")
+    page = gradio.HTML(elem_classes="lm-html", elem_id="report-page")
     status = gradio.HTML(elem_classes="lm-html", elem_id="status")
     drawn = gradio.HTML(elem_classes="lm-html", elem_id="curves")
-    page = gradio.HTML(elem_classes="lm-html", elem_id="report-page")
     output = gradio.HTML(elem_classes="lm-html", elem_id="run-output")
     with gradio.Accordion("Last completions"):
         show_images = gradio.Checkbox(label="show images (they may be patients' images)", elem_id="show-images")
@@ -62,11 +62,12 @@ def build(gradio: Any, folder: Path, jobs: Jobs, free: Callable[[], Any]) -> Any
             return markup.error(error), *(gradio.skip() for _ in range(7))
         names = [Path(row.folder).name for row in rows if row.status not in ("other", "leftover")]
         now = next((Path(row.folder).name for row in rows if row.status == "running"), None)
-        current = name if name in names else now or (names[0] if names else None)
+        started = now and before and now not in before[0]  # a run that appears is the one that the user waits for
+        current = name if name in names and not started else now or (names[0] if names else None)
         run = folder / current if current else None
         job = jobs.latest(["eval", "compare", "train"], str(run)) if run else None
         text = job_output(job)
-        version = (tuple(rows), run and run_view.state(run), images)
+        version = (names, rows, run and run_view.state(run), images)
         listed = gradio.Dropdown(choices=names, value=current)
         seconds = gradio.Dropdown(choices=[one for one in names if one != current], value=second)
         if run is None:

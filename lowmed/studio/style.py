@@ -31,6 +31,10 @@ CSS = """
 .lm-bar div { height: 100%; background: var(--color-accent); }
 .lm-curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: .5rem; }
 .lm-curves svg { width: 100%; height: auto; color: var(--body-text-color); }
+.lm-images img { display: block; width: 100%; max-height: 460px; object-fit: contain; margin: 0 0 .4rem; }
+#chat-base .message img, #chat-tuned .message img { width: 120px !important; height: auto; min-width: 0; margin: 0;
+  max-width: 100%; }
+#chat-base .message img[alt="boxes"], #chat-tuned .message img[alt="boxes"] { width: 240px !important; }
 .lm-curves figure { margin: 0; }
 .lm-curves figcaption { font-size: .8rem; display: flex; flex-wrap: wrap; gap: 0 .8rem; overflow-wrap: anywhere; }
 .lm-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: .6rem; }
