@@ -11,7 +11,7 @@ from lowmed.nano import phantom
 
 pytest.importorskip("gradio", reason="the extra `ui` is not installed")
 EVIL = "<b>bold</b> **bold** ${1+1} {{2}} [link](http://evil.example) <img src=x onerror=alert(1)>"
-FEW = "method.max_steps=2\nmethod.num_generations=4"
+FEW = "method.max_steps=2\nmethod.num_generations=4\nmethod.prompts_per_step=2"
 
 
 def table(folder: Path, rows: int = 12) -> None:
@@ -69,6 +69,48 @@ def test_from_a_table_to_an_answer(serve: Serve, visit: Visit, tmp_path: Path) -
         assert chat.get_by_text(f"What is it? {EVIL}").count() == 1  # as it was written
         assert chat.get_by_text("Answer:").count() + chat.get_by_text("unread:").count() == 2
         assert chat.locator("a, b, [onerror]").count() == 0
-    with pytest.raises(StopIteration):
-        next(tmp_path.glob("runs/first/*.html.tmp"))
     assert json.loads((tmp_path / "runs/first/run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_run_of_a_terminal_is_shown_after_a_reload_stopped_and_resumed(
+    serve: Serve, visit: Visit, start: Start, tmp_path: Path
+) -> None:
+    many = ["method.max_steps=2000", "method.num_generations=4", "method.prompts_per_step=2"]
+    training = start("grpo", "--recipe", "rarl", "--nano", *many, "--out", "runs/long")
+    page = visit(serve("studio"))
+    tab(page, "Runs")
+    seen(page, "overview", "running")
+    page.reload()
+    tab(page, "Runs")
+    seen(page, "status", "running")
+    seen(page, "status", "time left")
+    seen(page, "curves", "Reward")
+
+    tab(page, "Train")
+    page.locator("#nano input").check()
+    press(page, "start")
+    seen(page, "train-message", "another training is running")
+    tab(page, "Runs")
+    press(page, "remove")
+    seen(page, "runs-message", "the run is running")
+    press(page, "stop")
+    seen(page, "runs-message", "got the signal")
+    assert training.wait() == 130
+    seen(page, "status", "stopped")
+    stopped = json.loads((tmp_path / "runs/long/run.json").read_text())
+    assert stopped["reason"] == "SIGINT"
+    assert (tmp_path / f"runs/long/checkpoints/checkpoint-{stopped['steps']}/complete.json").is_file()
+
+    press(page, "resume")
+    seen(page, "runs-message", "Started: lowmed grpo --resume runs/long")
+    seen(page, "status", "running")
+    press(page, "stop")
+    seen(page, "runs-message", "got the signal")
+    seen(page, "status", "stopped: SIGINT")
+    press(page, "remove")
+    seen(page, "runs-message", "Remove the run?")
+    assert (tmp_path / "runs/long").is_dir()
+    press(page, "confirm")
+    seen(page, "overview", "There are no runs yet")
+    assert not (tmp_path / "runs/long").exists()
