@@ -1,6 +1,10 @@
-"""The page answers over HTTP, is bound to this machine, and removes uploaded images."""
+"""A page answers over HTTP, is bound to this machine, refuses all others, and removes uploaded images."""
 
+import asyncio
+import base64
+import io
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +14,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from lowmed.errors import SetupError
-from lowmed.evaluation.target import open_target
+from lowmed.errors import LowmedError, SetupError
 from lowmed.nano import phantom
+from lowmed.studio import page
+from lowmed.studio.guard import Guard
+from lowmed.studio.server import Address, serve_page
 
 pytest.importorskip("gradio", reason="the extra `ui` is not installed")
 
@@ -27,9 +33,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def url(port: int) -> Iterator[str]:
-    from lowmed.ship import chat
-
-    with chat.serve_page(open_target("nano"), port) as served:
+    with serve_page(page.chat("nano"), Address(port)) as served:
         yield served.url
     assert not Path(os.environ["GRADIO_TEMP_DIR"]).exists()
 
@@ -59,28 +63,45 @@ def image(tmp_path: Path) -> Any:
     return handle_file(str(tmp_path / "a.png"))
 
 
+def ask(client: Any, image: Any, question: str, family: str, samples: int) -> tuple[str, list[dict[str, Any]]]:
+    message, _question, shown, _hidden = client.predict(
+        "nano", [image], question, family, samples, [], [], api_name="/ask"
+    )
+    return message, shown
+
+
+def content(message: dict[str, Any]) -> str:
+    [part] = message["content"]
+    return str(part["text"])
+
+
 @pytest.mark.slow
 def test_a_question_about_an_image_is_answered_with_reasoning_and_votes(client: Any, image: Any) -> None:
-    answer, reasoning, votes, boxes = client.predict(
-        [image], "Which side is the bright disc on?", "reasoning", 4, api_name="/ask"
-    )
-    assert boxes["value"] is None
-    assert answer
+    message, (asked, answered) = ask(client, image, "Which side is the bright disc on?", "reasoning", 4)
+    assert message == ""
+    assert content(asked).endswith("Which side is the bright disc on?")
+    answer, reasoning, votes = content(answered).split("\n\n")
+    assert answer.startswith("Answer: ")
     assert reasoning
-    assert sum(vote["confidence"] for vote in votes["confidences"]) == pytest.approx(1.0)
+    shares = re.findall(r"(\d+)%", votes)
+    assert votes.startswith("4 sampled completions: ")
+    assert sum(map(int, shares)) == 100
 
 
 @pytest.mark.slow
 def test_an_answer_to_the_prompts_for_boxes_is_shown_on_the_image(client: Any, image: Any) -> None:
-    *_, boxes = client.predict([image], "Where is the lesion?", "boxes", 0, api_name="/ask")
-    with Image.open(boxes["value"]) as drawn:
-        assert drawn.size == (84, 84)
+    _message, (_asked, answered) = ask(client, image, "Where is the lesion?", "boxes", 0)
+    [drawn] = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="boxes">', content(answered))
+    with Image.open(io.BytesIO(base64.b64decode(drawn))) as opened:
+        assert opened.size == (84, 84)
 
 
 @pytest.mark.slow
 def test_an_empty_question_is_refused(client: Any, image: Any) -> None:
-    with pytest.raises(Exception, match="the question is empty"):
-        client.predict([image], " ", "reasoning", 0, api_name="/ask")
+    message, shown = ask(client, image, " ", "reasoning", 0)
+    assert "the question is empty" in message
+    assert "<dt>fix</dt>" in message
+    assert shown == []
 
 
 @pytest.mark.slow
@@ -102,11 +123,9 @@ def test_the_page_is_bound_to_this_machine_and_loads_nothing_from_others(
 
 @pytest.mark.slow
 def test_a_taken_port_is_reported(client: Any, port: int) -> None:
-    from lowmed.ship import chat
-
     assert client
     temporary = os.environ["GRADIO_TEMP_DIR"]
-    with pytest.raises(SetupError, match="the page cannot be served"), chat.serve_page(open_target("nano"), port):
+    with pytest.raises(SetupError, match="the page cannot be served"), serve_page(page.chat("nano"), Address(port)):
         pass
     os.environ["GRADIO_TEMP_DIR"] = temporary
 
@@ -126,7 +145,7 @@ def test_a_taken_port_is_reported(client: Any, port: int) -> None:
         ({"Origin": "http://127.0.0.1:1"}, 403),
         ({"Origin": "null"}, 403),
         ({"Cookie": ""}, 401),
-        ({"Cookie": "lowmed_chat=1; ="}, 401),
+        ({"Cookie": "lowmed_1=1; ="}, 401),
     ],
 )
 def test_other_hosts_other_pages_and_requests_without_the_token_are_refused(
@@ -160,3 +179,75 @@ def test_a_wrong_token_is_refused(query: str, url: str) -> None:
     assert response.status_code == 401
     assert "set-cookie" not in response.headers
     assert httpx.post(url).status_code == 401
+
+
+@pytest.mark.slow
+def test_the_browser_may_open_connections_to_the_page_alone(url: str, cookie: dict[str, str]) -> None:
+    policy = httpx.get(url.partition("?")[0], headers=cookie).headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    assert "*" not in policy
+
+
+async def through(guard: Guard, host: str, origin: str | None, token: str = "", path: str = "/") -> list[Any]:
+    """What a guard answers to one request, as status and headers; 200 is of the page."""
+    headers = [(b"host", host.encode()), *([(b"origin", origin.encode())] if origin else [])]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": f"token={token}".encode()}
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {}
+
+    await guard({**scope, "headers": headers}, receive, send)
+    return [sent[0]["status"], dict(sent[0]["headers"])]
+
+
+HUB = "https://hub.example"
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("hub.example", HUB, 303),
+        ("HUB.example:443", f"{HUB}:443", 303),
+        ("127.0.0.1:7860", HUB, 303),  # a proxy that rewrites the host
+        ("127.0.0.1:7860", "http://127.0.0.1:7860", 303),
+        ("hub.example", None, 303),
+        ("hub.example", "https://evil.example", 403),
+        ("hub.example", "https://hub.example.evil.example", 403),
+        ("hub.example", "https://evil.example@hub.example", 403),
+        ("hub.example", "https://hub.example@evil.example", 403),
+        ("hub.example", "https://hub.example/", 403),
+        ("hub.example", "file://hub.example", 403),
+        ("hub.example", "null", 403),
+        ("evil.example", HUB, 403),
+        ("hub.example.evil.example", None, 403),
+        ("x@hub.example", None, 403),
+    ],
+)
+def test_a_proxy_is_accepted_by_its_name_alone(host: str, origin: str | None, status: int) -> None:
+    async def page_of(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError((scope, receive, send))
+
+    guard = Guard(page_of, "secret", "/user/me/proxy/7860", ["hub.example"])
+    answered, headers = asyncio.run(through(guard, host, origin, "secret"))
+    assert answered == status
+    if status == 303:
+        assert headers[b"location"] == b"/user/me/proxy/7860/"
+        assert b"Path=/user/me/proxy/7860/;" in headers[b"set-cookie"]
+    closed = Guard(page_of, "secret")
+    if "127.0.0.1" not in host or origin == HUB:
+        assert asyncio.run(through(closed, host, origin, "secret"))[0] == 403
+    assert asyncio.run(through(guard, host, origin, "other"))[0] == (401 if status == 303 else 403)
+
+
+@pytest.mark.parametrize("options", [{"root_path": "http://x"}, {"root_path": "x"}, {"root_path": "/a;Path=/"}])
+@pytest.mark.parametrize("host", ["", "*", "https://hub.example", "hub.example/", "hub.example:443", "a b"])
+def test_a_path_or_a_name_that_is_none_is_refused(options: dict[str, str], host: str) -> None:
+    with pytest.raises(LowmedError, match="not a path"):
+        Address(7860, **options)
+    with pytest.raises(LowmedError, match="name of a host"):
+        Address(7860, allowed_hosts=(host,))

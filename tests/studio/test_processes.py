@@ -65,7 +65,9 @@ def test_the_process_that_holds_the_lock_is_stopped(run: Run) -> None:
 
 def test_a_second_stop_of_the_same_process_sends_nothing(run: Run) -> None:
     lock = run.folder / "lock"
-    ignoring = HOLD.replace("with locked", "signals = []\nsignal.signal(signal.SIGINT, lambda *_: signals.append(1))\nwith locked")
+    ignoring = HOLD.replace(
+        "with locked", "signals = []\nsignal.signal(signal.SIGINT, lambda *_: signals.append(1))\nwith locked"
+    )
     ignoring = ignoring.replace("signal.pause()", "signal.pause(); print('one', flush=True); signal.pause()")
     with subprocess.Popen([sys.executable, "-c", ignoring, str(lock)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -77,7 +79,9 @@ def test_a_second_stop_of_the_same_process_sends_nothing(run: Run) -> None:
         assert process.stdout.read() == ""
 
 
-@pytest.mark.parametrize("text", ["{pid} 2026-01-01T00:00:00+00:00\n", "{pid}", "", "-1 x", "0 x", "1 x", "9" * 30 + " x"])
+@pytest.mark.parametrize(
+    "text", ["{pid} 2026-01-01T00:00:00+00:00\n", "{pid}", "", "-1 x", "0 x", "1 x", "9" * 30 + " x"]
+)
 def test_a_lock_that_names_another_process_reaches_none(run: Run, other: "subprocess.Popen[str]", text: str) -> None:
     lock = run.folder / "lock"
     with locked(lock):
