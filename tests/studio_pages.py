@@ -38,7 +38,7 @@ def address(process: Started) -> str:
 
 
 def is_foreign(url: str) -> bool:
-    return not url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:"))
+    return not url.startswith(("http://127.0.0.1:", "http://hub.localhost:", "data:", "blob:", "about:"))
 
 
 def tab(page: Page, name: str) -> None:

@@ -18,6 +18,7 @@ from lowmed.studio.jobs import Job, Jobs, command_line
 from lowmed.studio.running import require_no_training, running
 
 PLAN_SECONDS = 120
+DEFAULT = "rarl"
 
 
 def build(gradio: Any, folder: Path, jobs: Jobs, asking: Asking) -> Any:
@@ -36,7 +37,7 @@ def build(gradio: Any, folder: Path, jobs: Jobs, asking: Asking) -> Any:
     with gradio.Row():
         with gradio.Column(scale=2, min_width=300):
             recipe = gradio.Dropdown(
-                shipped, value="rarl", label="Recipe", info="a shipped one, or the path of a YAML file",
+                shipped, value=DEFAULT, label="Recipe", info="a shipped one, or the path of a YAML file",
                 allow_custom_value=True, elem_id="recipe",
             )  # fmt: skip
             nano = gradio.Checkbox(
@@ -133,7 +134,8 @@ def build(gradio: Any, folder: Path, jobs: Jobs, asking: Asking) -> Any:
         now = running(folder, jobs)
         return markup.note(f"A training is running: {now}. Only one runs at a time.") if now else ""
 
-    return [([*fields, name], explain, [meaning, command]), ([], warn, [message])], output, shown
+    meaning.value, command.value = explain(DEFAULT, False, "", "", "")  # what a page that has just been loaded shows
+    return [([], warn, [message])], output, shown
 
 
 def job_output(job: Job | None) -> str:
