@@ -42,7 +42,7 @@ def build(gradio: Any, folder: Path, jobs: Jobs, free: Callable[[], Any]) -> Any
         prune_button = gradio.Button("Prune", elem_id="prune", **options)
         remove_button = gradio.Button("Remove", elem_id="remove", **options)
     message = gradio.HTML(elem_classes="lm-html", elem_id="runs-message")
-    asked = gradio.State(None)
+    planned = gradio.State(None)
     with gradio.Row(visible=False) as confirmation:
         confirm_button = gradio.Button("Remove this", variant="stop", elem_id="confirm")
         keep_button = gradio.Button("Keep it", elem_id="keep")
@@ -161,14 +161,14 @@ def build(gradio: Any, folder: Path, jobs: Jobs, free: Callable[[], Any]) -> Any
     eval_button.click(evaluate, chosen, message, **private)
     report_button.click(report, [chosen, show_images], [message, page], **private)
     compare_button.click(compare, [chosen, other], [message, page], **private)
-    prune_button.click(lambda name: ask(name, "prune"), chosen, [message, asked, confirmation], **private)
-    remove_button.click(lambda name: ask(name, "rm"), chosen, [message, asked, confirmation], **private)
-    confirm_button.click(confirm, asked, [message, asked, confirmation], **private)
-    keep_button.click(lambda: ("", None, gradio.Row(visible=False)), None, [message, asked, confirmation], **private)
+    prune_button.click(lambda name: ask(name, "prune"), chosen, [message, planned, confirmation], **private)
+    remove_button.click(lambda name: ask(name, "rm"), chosen, [message, planned, confirmation], **private)
+    confirm_button.click(confirm, planned, [message, planned, confirmation], **private)
+    keep_button.click(lambda: ("", None, gradio.Row(visible=False)), None, [message, planned, confirmation], **private)
     inputs = [chosen, other, show_images, seen]
     outputs = [overview, chosen, other, status, drawn, completions, output, seen]
     chosen.input(
-        lambda: ("", "", None, gradio.Row(visible=False)), None, [message, page, asked, confirmation], **private
+        lambda: ("", "", None, gradio.Row(visible=False)), None, [message, page, planned, confirmation], **private
     )
     for field in (chosen, show_images):
         field.input(renew, inputs, outputs, show_progress="hidden", **private)

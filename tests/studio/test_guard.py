@@ -77,9 +77,9 @@ def content(message: dict[str, Any]) -> str:
 
 @pytest.mark.slow
 def test_a_question_about_an_image_is_answered_with_reasoning_and_votes(client: Any, image: Any) -> None:
-    message, (asked, answered) = ask(client, image, "Which side is the bright disc on?", "reasoning", 4)
+    message, (question, answered) = ask(client, image, "Which side is the bright disc on?", "reasoning", 4)
     assert message == ""
-    assert content(asked).endswith("Which side is the bright disc on?")
+    assert content(question).endswith("Which side is the bright disc on?")
     answer, reasoning, votes = content(answered).split("\n\n")
     assert answer.startswith("Answer: ")
     assert reasoning
@@ -90,7 +90,7 @@ def test_a_question_about_an_image_is_answered_with_reasoning_and_votes(client: 
 
 @pytest.mark.slow
 def test_an_answer_to_the_prompts_for_boxes_is_shown_on_the_image(client: Any, image: Any) -> None:
-    _message, (_asked, answered) = ask(client, image, "Where is the lesion?", "boxes", 0)
+    _message, (_question, answered) = ask(client, image, "Where is the lesion?", "boxes", 0)
     [drawn] = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="boxes">', content(answered))
     with Image.open(io.BytesIO(base64.b64decode(drawn))) as opened:
         assert opened.size == (84, 84)
