@@ -209,7 +209,8 @@ async def through(guard: Guard, host: str, origin: str | None, token: str = "", 
 def in_thread(answered: Any) -> list[Any]:
     """The result of a coroutine; playwright has a loop in this thread."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, answered).result()
+        result: list[Any] = pool.submit(asyncio.run, answered).result()
+        return result
 
 
 HUB = "https://hub.example"
