@@ -16,7 +16,7 @@ ORDER = [
     "errors", "terminal", "processes", "files", "lock", "progress", "records", "section", "control_tokens",
     "boxes", "sample", "answer", "prompt", "methods", "recipe", "models", "adapter", "run", "followed_run",
     "run_removal", "tracking", "nano", "architectures", "data", "judge", "rewards", "plan", "evaluation",
-    "distillation", "study", "report", "engine", "ship", "api", "cli",
+    "distillation", "study", "report", "engine", "ship", "api", "studio", "cli",
 ]  # fmt: skip
 MAX_LINES = 300
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -29,6 +29,7 @@ from lowmed.cli import (
     runs,
     score,
     serve,
+    studio,
     study,
     train,
     verify,
@@ -85,6 +86,7 @@ app.command("export")(export.export)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.command("serve")(serve.serve)
+app.command("studio")(studio.studio)
 app.command("doctor")(doctor.doctor)
 
 

@@ -18,7 +18,7 @@ SECTIONS = {
     "Before training": ("demo", "doctor", "inspect", "data", "recipes", "rewards", "check", "plan", "probe"),
     "Training": (*METHODS, "bridge", "study", "runs"),
     "Evaluation": ("eval", "score", "compare", "judge", "report"),
-    "Using the result": ("verify", "merge", "export", "ask", "chat", "serve"),
+    "Using the result": ("verify", "merge", "export", "ask", "chat", "serve", "studio"),
 }
 # Commands that people bring from other tools -> what to use here.
 OTHER_COMMANDS = {

@@ -1,6 +1,6 @@
 """Completions from a loaded model, in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -31,11 +31,13 @@ def complete(
     temperature: float = 0.0,
     copies: int = 1,
     contrast: OpenImage | None = None,
+    before_token: Callable[[], None] = lambda: None,
 ) -> Iterator[Completion]:
     """One greedy completion for each sample, or `copies` sampled ones, as text; arguments as of `generate_ids`."""
     opening = chat.assistant_start(loaded.processor, family).opening
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "copies": copies}
-    for sample, ids in generate_ids(loaded, samples, family, open_image, **options, contrast=contrast):
+    options |= {"contrast": contrast, "before_token": before_token}
+    for sample, ids in generate_ids(loaded, samples, family, open_image, **options):
         yield as_completion(loaded, sample, ids, opening)
 
 
@@ -50,6 +52,7 @@ def generate_ids(
     copies: int = 1,
     batch_size: int | None = None,
     contrast: OpenImage | None = None,
+    before_token: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Sample, list[int]]]:
     """One greedy completion for each sample, or `copies` sampled ones. Samples are sorted by length, shortest first.
 
@@ -66,6 +69,7 @@ def generate_ids(
         copies: completions for each sample.
         batch_size: completions in one batch; None for as many as fit next to the model alone.
         contrast: opens gray images of the same sizes, against which each completion is decoded (`contrastive.py`).
+        before_token: called before each token, except with `contrast`; an error that it raises ends the completions.
 
     Raises:
         DataError: an image cannot be opened, or is missing in the model's input.
@@ -74,7 +78,9 @@ def generate_ids(
     """
     rows = [sample for sample in sorted(samples, key=_length) for _ in range(copies)]
     decoder = Decoder(loaded.uses_cuda_graphs, keeps_cache=loaded.uses_cuda_graphs)
-    options = sampling.Sampling(max_new_tokens, temperature, loaded.suppressed, loaded.end_ids, decoder)
+    options = sampling.Sampling(
+        max_new_tokens, temperature, loaded.suppressed, loaded.end_ids, decoder, before_token=before_token
+    )
     loaded.model.eval()
     history = max((sample.history_characters for sample in samples), default=0)
     size = batch_size or _batch_size(loaded, max_new_tokens, history)
@@ -142,9 +148,18 @@ def _generate_with_transformers(loaded: Loaded, inputs: Any, options: sampling.S
     decoding: dict[str, Any] = {"do_sample": False}
     if options.temperature > 0:
         decoding = {"do_sample": True, "temperature": options.temperature, "top_p": 1.0, "top_k": 0}
+
+    def goes_on(ids: torch.Tensor, _scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        options.before_token()
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
     with torch.no_grad():
         output = loaded.model.generate(
-            **inputs, max_new_tokens=options.max_new_tokens, suppress_tokens=options.suppressed, **decoding
+            **inputs,
+            max_new_tokens=options.max_new_tokens,
+            suppress_tokens=options.suppressed,
+            stopping_criteria=[goes_on],
+            **decoding,
         )
     prompt_length = inputs["input_ids"].shape[1]
     return [sampling.truncate_at_end(ids, options.end_ids) for ids in output[:, prompt_length:].tolist()]

@@ -174,8 +174,11 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
 
 def points(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
     """Step and value of one metric where it is a finite number."""
-    values = ((row["step"], row.get(name)) for row in rows)
-    return [(float(step), float(value)) for step, value in values if value is not None and math.isfinite(value)]
+    return [(float(row["step"]), float(row[name])) for row in rows if _is_finite(row.get(name))]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _averaged(points: Points) -> list[tuple[float, float]]:

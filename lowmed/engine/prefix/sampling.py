@@ -1,6 +1,6 @@
 """Sampling that reads each distinct prompt once: all completions of a prompt continue from its one KV cache."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Sampling:
         top_p: sample from the most likely tokens whose probabilities reach this sum.
         top_k: sample from this many most likely tokens; 0 = from all.
         min_p: sample from tokens that have at least this share of the highest probability; None = from all.
+        before_token: called before each token; an error that it raises ends the completions.
     """
 
     max_new_tokens: int
@@ -40,6 +41,7 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float | None = None
+    before_token: Callable[[], None] = lambda: None
 
     def limit(self, scores: torch.Tensor) -> torch.Tensor:
         """The scores [rows, vocabulary] with -inf for tokens outside `top_k`, `top_p` and `min_p`, as transformers."""
@@ -128,6 +130,7 @@ def sample(
     active = torch.arange(len(prompts), device=device)  # the completion of each row of the batch
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=device)  # for each row of the batch
     for step in range(sampling.max_new_tokens):
+        sampling.before_token()
         tokens, log_probs[active, step] = _sample(logits, suppressed, sampling, first + active, all_rows)
         completions[active, step] = tokens
         finished |= (tokens[:, None] == end_ids).any(dim=1)

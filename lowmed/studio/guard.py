@@ -2,13 +2,15 @@
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 HOSTS = ("127.0.0.1", "localhost")
 STARTUP = "/gradio_api/startup-events"  # gradio calls it when it starts, without a cookie; it shows nothing
+# The browser opens connections to this page alone: gradio has buttons that would send images to its makers' site.
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; form-action 'none'"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -25,13 +27,17 @@ class Guard:
     Args:
         app: the application.
         token: a part of the URL that is printed; its first use sets a cookie.
+        prefix: the path below which a proxy serves the page, without a slash at its end.
+        allowed_hosts: names of proxies through which the page may be used, without a port.
     """
 
-    def __init__(self, app: App, token: str) -> None:
+    def __init__(self, app: App, token: str, prefix: str = "", allowed_hosts: Sequence[str] = ()) -> None:
         self.app = app
         self.token = token
+        self.prefix = prefix
+        self.allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         # Cookies of all ports of this machine are one jar: another page must not replace that of this one.
-        self.cookie = f"lowmed_chat_{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+        self.cookie = f"lowmed_{hashlib.sha256(token.encode()).hexdigest()[:8]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -41,17 +47,21 @@ class Guard:
         headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == "host"]
         origins = [value for name, value in headers if name == "origin"]
-        if len(hosts) != 1 or not _is_this_machine(hosts[0]):
-            await _respond(scope, send, 403, "refused: the page is at 127.0.0.1 only")
-        elif any(origin != f"http://{hosts[0]}" for origin in origins):
+        if len(hosts) != 1 or _name(f"http://{hosts[0]}", hosts[0]) not in {*HOSTS, *self.allowed_hosts}:
+            await _respond(scope, send, 403, "refused: the page is at 127.0.0.1 only; --allow-host names a proxy")
+        elif not all(origin == f"http://{hosts[0]}" or self._is_of_proxy(origin) for origin in origins):
             await _respond(scope, send, 403, "refused: the request comes from another page")
         elif self._has_cookie(headers) or (scope["type"] == "http" and scope["path"] == STARTUP):
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _with_policy(send))
         elif self._has_token_in_url(scope):
-            cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
-            await _respond(scope, send, 303, "", ("set-cookie", cookie), ("location", "/"))
+            cookie = f"{self.cookie}={self.token}; Path={self.prefix}/; HttpOnly; SameSite=Lax"
+            await _respond(scope, send, 303, "", ("set-cookie", cookie), ("location", f"{self.prefix}/"))
         else:
-            await _respond(scope, send, 401, "open the URL that `lowmed chat` printed, with its token")
+            await _respond(scope, send, 401, "open the URL that lowmed printed, with its token")
+
+    def _is_of_proxy(self, origin: str) -> bool:
+        scheme, _, host = origin.partition("://")
+        return scheme in ("http", "https") and _name(origin, host) in self.allowed_hosts
 
     def _has_cookie(self, headers: list[tuple[str, str]]) -> bool:
         for value in (value for name, value in headers if name == "cookie"):
@@ -76,12 +86,24 @@ class Guard:
         return secrets.compare_digest(value.encode(), self.token.encode())
 
 
-def _is_this_machine(host: str) -> bool:
+def _name(url: str, host: str) -> str | None:
+    """The name in `name:port`, or None for anything else that a URL may hold there."""
     try:
-        parts = urlsplit(f"http://{host}")
-        return parts.netloc == host and parts.hostname in HOSTS and parts.username is None and parts.port != 0
+        parts = urlsplit(url)
+        plain = parts.netloc == host and parts.username is None and parts.port != 0 and "@" not in host
+        return parts.hostname if plain else None
     except ValueError:
-        return False
+        return None
+
+
+def _with_policy(send: Send) -> Send:
+    async def send_with_policy(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            policy = [(b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"same-origin")]
+            message = {**message, "headers": [*message.get("headers", ()), *policy]}
+        await send(message)
+
+    return send_with_policy
 
 
 async def _respond(scope: Scope, send: Send, status: int, text: str, *headers: tuple[str, str]) -> None:
