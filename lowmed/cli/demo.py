@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lowmed.cli import evaluate, train
+from lowmed.cli import evaluate, options, train
 
 Out = Annotated[Path, typer.Option("--out", help="Run directory; an interrupted demo in it resumes.")]
 
@@ -25,7 +25,7 @@ def demo(out: Out = Path("runs/demo")) -> None:
 
     if not (out / "run.json").exists():
         train.command("grpo")(recipe_name="rarl", nano=True, out=str(out))
-    elif (run := open_run(str(out))).recipe.model.name != "nano" or run.recipe.method.kind != "grpo":
+    elif (run := open_run(str(out))).record.name != options.run_name("rarl", nano=True):
         raise RunError("the folder holds another run than a demo", str(out), "give another folder: --out runs/my-demo")
     elif run.record.status != "finished":
         train.command("grpo")(resume=str(out))

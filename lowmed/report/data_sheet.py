@@ -11,6 +11,7 @@ from lowmed import prompt
 from lowmed.data.dataset import DataSet
 from lowmed.data.image.policy import PixelPolicy, image_tokens, prepare
 from lowmed.errors import DataError
+from lowmed.models.qwen_vl import IMAGE_PLACEHOLDER
 from lowmed.sample import LETTERS, Sample
 
 Row = dict[str, Any]
@@ -131,7 +132,8 @@ def _tokenizer_file(model: str) -> Path | None:
         file = try_to_load_from_cache(model, TOKENIZER) if model.count("/") == 1 else None
     if not model or not isinstance(file, str | Path) or not Path(file).is_file():
         return None
-    return Path(file) if _tokenizer(Path(file)).token_to_id("<|image_pad|>") is not None else None
+    placeholder = _tokenizer(Path(file)).encode(IMAGE_PLACEHOLDER, add_special_tokens=False)
+    return Path(file) if len(placeholder.ids) == IMAGE_PLACEHOLDER.count("<") else None
 
 
 @lru_cache(maxsize=2)
