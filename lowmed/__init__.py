@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lowmed.api.runs import compare_runs, list_runs, prune_runs, remove_runs, show_run
     from lowmed.api.score import score
     from lowmed.api.serve import serve
-    from lowmed.api.show import show_report, show_samples
+    from lowmed.api.show import show_curves, show_report, show_samples
     from lowmed.api.study import run_study, verify_study
     from lowmed.api.train import resume_training, train
     from lowmed.api.verify import verify
@@ -79,6 +79,7 @@ _MODULES = {
     "run_study": "lowmed.api.study",
     "score": "lowmed.api.score",
     "serve": "lowmed.api.serve",
+    "show_curves": "lowmed.api.show",
     "show_report": "lowmed.api.show",
     "show_run": "lowmed.api.runs",
     "show_samples": "lowmed.api.show",
@@ -124,6 +125,7 @@ __all__ = [
     "run_study",
     "score",
     "serve",
+    "show_curves",
     "show_report",
     "show_run",
     "show_samples",

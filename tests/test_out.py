@@ -40,6 +40,8 @@ WRITES = {
     "export, gguf": "export run --to gguf --out {out}",
     "export, ollama": "export run --to ollama --out {out}",
     "export, hub": "export run --to hub --repo a/b --out {out}",
+    "report, several": "report run run --out {out}",
+    "demo": "demo --out {out}",
     "recipes copy": "recipes copy rarl {out}",
     "rewards calibrate": "rewards calibrate --recipe rarl --nano --model missing --out {out}",
     "data prepare": "data prepare predictions.jsonl --out {out}",
@@ -51,9 +53,9 @@ WRITES = {
 }
 # Commands that take no path to write to. `data audit` and `data show` write next to the data that they read.
 WRITES_NOTHING = {
-    "check", "inspect", "plan", "verify", "compare", "ask", "chat", "serve", "doctor", "recipes list", "recipes show",
-    "recipes schema", "rewards list", "rewards show", "rewards check", "rewards trust", "data audit", "data show",
-    "data sources", "runs list", "runs show", "runs compare",
+    "check", "inspect", "plan", "verify", "compare", "ask", "chat", "serve", "studio", "doctor", "recipes list",
+    "recipes show", "recipes schema", "rewards list", "rewards show", "rewards check", "rewards trust",
+    "data audit", "data show", "data sources", "runs list", "runs show", "runs compare",
 }  # fmt: skip
 OF_OTHERS = (
     "/dev/full", "/dev/null", "letter.txt", "dangling", "link-to-letter", "link-to-folder", "link-to-nothing/new",

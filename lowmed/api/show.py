@@ -37,6 +37,26 @@ def show_report(
     return display(in_notebook.frame(written.page.read_text(encoding="utf-8"), height))
 
 
+def show_curves(run: str | PathLike[str], *, height: int = HEIGHT) -> "HTML":
+    """Show the curves of a run's training as the output of the cell; a run may still be training.
+
+    Args:
+        run: the run or its directory.
+        height: height of the frame in CSS pixels.
+
+    Raises:
+        LowmedError: the run does not exist, or IPython is not installed.
+    """
+    display = _html()
+    from lowmed.report import in_notebook, run_report
+    from lowmed.report.page import curves
+    from lowmed.run import open_run
+
+    opened = open_run(fspath(run))
+    metrics, dev = run_report.curves_of(opened)
+    return display(in_notebook.frame(curves(opened.record.name, metrics, dev), height))
+
+
 def show_samples(
     data: "str | PathLike[str] | Recipe",
     count: int = 8,

@@ -54,6 +54,14 @@ def _table(reports: Sequence[EvalReport]) -> Table:
                 floor = "" if part.no_image_floor is None else f"{part.no_image_floor:.3f}"
                 prior = floor if label == "" else ""
                 table.add_row(escape(name + label), f"{part.questions:,}", f"{part.images:,}", prior, *cells)
+        for scores in report.judged:
+            for split, by_system in scores.splits.items():
+                name = split if len(reports) == 1 else f"{report.source} {split}"
+                first = next(iter(by_system.values()))
+                judged = (by_system.get(system) for system in systems)
+                cells = [f"{one.accuracy:.3f} {interval(one.by_image)}" if one else "" for one in judged]
+                label = f"{name}, open, judged by {scores.judge.model}"
+                table.add_row(escape(label), f"{first.questions:,}", "", "", *cells)
     return table
 
 

@@ -16,6 +16,7 @@ from lowmed.report.run_report import RunReport, rewards, settings
 from lowmed.report.templates import render as render_template
 from lowmed.report.verdict import run_verdict
 
+Row = Mapping[str, Any]
 ROLLOUTS_SHOWN = 8
 
 
@@ -50,7 +51,7 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         judged=any(report.judged for report in reports),
         rewards=rewards(content),
         rollouts=content.rollouts[:ROLLOUTS_SHOWN],
-        charts=[*charts.dev_charts(content.dev), *charts.training_charts(content.metrics)],
+        charts=_charts(content.metrics, content.dev),
         dev_summary=dev.summary(content.dev, content.recipe.dev.keep),
         evaluations=evaluations,
         sections=sections,
@@ -74,6 +75,21 @@ def render(content: RunReport, images: Mapping[str, OpenImage], data: Mapping[st
         conditional_rows=eval_table.CONDITIONAL_ROWS,
         notice=NOTICE,
     )
+
+
+def curves(name: str, metrics: Sequence[Row], dev_rows: Sequence[Row]) -> str:
+    """Render a page with the curves of a run alone.
+
+    Args:
+        name: name of the run.
+        metrics: rows with a step.
+        dev_rows: its evaluations during training.
+    """
+    return render_template("run_curves.html", name=name, charts=_charts(metrics, dev_rows))
+
+
+def _charts(metrics: Sequence[Row], dev_rows: Sequence[Row]) -> list[charts.Chart]:
+    return [*charts.dev_charts(dev_rows), *charts.training_charts(metrics)]
 
 
 def _filters(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

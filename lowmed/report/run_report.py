@@ -50,15 +50,22 @@ def read(run: Run) -> RunReport:
         RunError: an evaluation lacks completions.
     """
     rollouts = run.rows("rollouts.jsonl")
+    metrics, dev_rows = curves_of(run)
     last = max((row["step"] for row in rollouts), default=0)
     return RunReport(
         run=run.record,
         recipe=run.recipe,
-        metrics=(*run.rows("metrics.jsonl"), *run.rows("canaries.jsonl")),
+        metrics=metrics,
         rollouts=tuple(row for row in rollouts if row["step"] == last),
         evaluations={folder: report(folder) for folder in results_folder.evaluations(run.folder)},
-        dev=tuple(dev.comparable(run.rows(dev.FILE))),
+        dev=dev_rows,
     )
+
+
+def curves_of(run: Run) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    """The metrics of a run by step, and its evaluations during training."""
+    metrics = (*run.rows("metrics.jsonl"), *run.rows("canaries.jsonl"))
+    return metrics, tuple(dev.comparable(run.rows(dev.FILE)))
 
 
 def settings(recipe: Recipe) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from predictors import constant, division, evaluated
 
 import lowmed
-from lowmed.api.show import show_report, show_samples
+from lowmed.api.show import show_curves, show_report, show_samples
 from lowmed.nano import phantom
 from lowmed.recipe.io import load_recipe
 from lowmed.run import Run, create_run
@@ -119,3 +119,16 @@ def test_only_a_call_needs_ipython(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "IPython.display", None)
     with pytest.raises(lowmed.LowmedError, match="IPython is not installed"):
         show_samples("phantom")
+
+
+def test_the_curves_of_a_run_that_still_trains_are_in_the_output(tmp_path: Path, browser: Browser) -> None:
+    run = a_run(tmp_path)
+    run.update(status="running")
+    assert "There are no steps yet" in unescape(show_curves(run).data)
+    run.append("metrics.jsonl", [{"step": at, "loss": 1 / at} for at in (1, 2, 3)])
+    page = browser.new_page()
+    page.set_content(show_curves(run).data)
+    [frame] = [frame for frame in page.frames if frame is not page.main_frame]
+    frame.wait_for_selector(".chart svg")
+    assert frame.locator(".chart").count() == 1
+    page.close()

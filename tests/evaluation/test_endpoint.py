@@ -232,7 +232,7 @@ def test_several_sources_are_marked_by_their_relation_to_training(
     store_data(run.folder, split_data(load("phantom"), run.recipe.data, run.recipe.seed))
     with _serving(lambda body: _response("<answer>no</answer>")) as (url, _):
         arguments = ("run", "--endpoint", url, "--model", "m", "--questions", "12", "--controls", "0")
-        result = _eval(*arguments, "--on", f"phantom,vqa-rad={vqa_rad}")
+        result = _eval(*arguments, "--on", f"phantom,vqa-rad={vqa_rad}", "--full")
         assert "phantom test    seen in training" in result.stdout
         assert "phantom unseen  unseen modality (ultrasound)" in result.stdout
         assert "vqa-rad test    unseen" in result.stdout

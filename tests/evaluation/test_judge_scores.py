@@ -83,7 +83,9 @@ def test_open_answers_are_judged_once_and_used_by_no_other_metric() -> None:
         assert _json(server)["judged"] == [one]
         assert _json(None)["judged"] == [one]  # no further request, and the server is not needed
         assert len(server.requests) == 4
-        shown = _eval(server).stdout
+        short = _eval(server).stdout
+        assert "test, open, judged by m" in short
+        shown = _eval(None, "--rescore", "--full").stdout
         assert f"open, n=7, judged by m ({ANSWER.digest})" in shown
         assert "No other metric uses its verdicts." in shown
     rows = results_folder.read_verdicts(Path("e/verdicts.jsonl"))
@@ -194,4 +196,4 @@ def _comparison() -> dict[str, Any]:
 def _compared() -> str:
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(compare_command)
-    return " ".join(CliRunner().invoke(app, ["e", "f"], catch_exceptions=False).stdout.split())
+    return " ".join(CliRunner().invoke(app, ["e", "f", "--full"], catch_exceptions=False).stdout.split())

@@ -30,7 +30,7 @@ TRIALS: dict[str, dict[str, object]] = {
     "own_data": {"TRIAL": STEPS, "EVAL": EVAL, "PROBE": PROBE},
     "write_a_reward": {"TRIAL": STEPS},
 }
-ENVIRONMENT = {"LOWMED_NANO": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+ENVIRONMENT = {"LOWMED_NANO": "1"}
 TRAINS = ("!lowmed grpo", "!lowmed sft")
 MAX_LINES = 12
 # Of one cell: messages of its streams and their bytes. Of a notebook: bytes of all outputs, most of them images.
