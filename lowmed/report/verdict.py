@@ -112,6 +112,8 @@ def _comparison(what: str, change: PairedDifference | ScoreDifference) -> tuple[
 def _questions(report: EvalReport, split: str, part: SplitReport) -> str:
     """The questions of a split, and how they relate to training."""
     counted = f"{part.questions:,}"
+    if part.images_trained_on:
+        return f"{counted} questions of `{split}`, which shares images with training,"
     if part.seen == SEEN:
         several = sum(other.seen == SEEN for other in report.splits.values()) > 1
         return f"{counted} held-out questions" + (f" (`{split}`)" if several else "")

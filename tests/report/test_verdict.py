@@ -81,6 +81,15 @@ def test_a_modality_that_was_not_trained_on_is_named_and_comes_after_the_own_que
     assert verdict.findings[1].startswith("Accuracy on 60 questions about ultrasound, which was not trained on, rose")
 
 
+def test_questions_about_trained_images_are_not_called_held_out(tmp_path: Path) -> None:
+    shared = frozenset(image for sample in TEST[:20] for image in sample.images)
+    evaluated(tmp_path / "e", division(TEST, TEST[:20], shared), perfect, controls=0, system="tuned")
+    findings, problems = _text(evaluations_verdict([_seen(report(tmp_path / "e"), {"test": "seen in training"})]))
+    assert "questions of `test`, which shares images with training, is 100 %" in findings
+    assert "held-out" not in findings
+    assert "Images of `test` of phantom: 20 of them are trained on" in problems
+
+
 def test_leaks_abstaining_rewards_and_a_stopped_run_are_problems(finished: Run) -> None:
     content = read(finished)
     row = {"scores": {"accuracy": {"value": 1.0, "why": ""}, "reasoning": {"value": None, "why": "no explanation"}}}
