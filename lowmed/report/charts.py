@@ -163,13 +163,16 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
         high: upper end.
         wanted: about how many steps.
     """
-    if high <= low:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * size, 1e-300):  # equal, or nearly: the steps would not differ as floats
+        margin = size / 2 if size > 1e-300 else 0.5
+        low, high = low - margin, high + margin
     rough = (high - low) / wanted
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{number * step:.10g}") for number in range(first, last + 1)]
+    digits = -math.floor(math.log10(unit))
+    return [round(number * step, digits) for number in range(first, last + 1)]
 
 
 def points(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:

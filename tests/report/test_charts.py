@@ -3,7 +3,7 @@
 import json
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lowmed.report import charts
@@ -11,6 +11,9 @@ from lowmed.report import charts
 FINITE = st.floats(-1e12, 1e12)
 
 
+@example(-999999991189.0, -999999990999.0)
+@example(0.0, 5e-324)
+@example(1e12, 1e12 + 0.0001)
 @given(FINITE, FINITE)
 def test_ticks_cover_the_range_with_few_round_numbers(one: float, other: float) -> None:
     low, high = sorted((one, other))
