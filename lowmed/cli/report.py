@@ -8,6 +8,7 @@ import typer
 
 from lowmed.cli import options
 from lowmed.cli.progress import info
+from lowmed.errors import RunError
 
 RunFolders = Annotated[list[str], typer.Argument(metavar="RUN...", help="A run directory, or several to compare.")]
 Out = Annotated[
@@ -42,6 +43,12 @@ def report(
     from lowmed.api import report as api
 
     if len(runs) > 1:
+        if with_images or path:
+            raise RunError(
+                "a page of several runs shows no images and reads no data",
+                "--with-images" if with_images else "--path",
+                "leave it out, or name one run",
+            )
         page = api.report_runs(runs, out=out)
         print(json.dumps({"report": str(page)}, indent=2)) if as_json else info(f"report      {page}")
         return

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lowmed.evaluation.paired_tests import LEVEL, holm
+from lowmed.evaluation.paired_tests import holm
 from lowmed.evaluation.records import Accuracy, Comparison, EvalReport, StratumDifference
 from lowmed.report import charts
-from lowmed.report.console import NOTICE, percent
-from lowmed.report.interval_rows import Bar, IntervalRow, Section, bar, style
+from lowmed.report.console import NOTICE
+from lowmed.report.interval_rows import Bar, IntervalRow, Section, style
 from lowmed.report.run_report import RunReport, settings
 from lowmed.report.templates import render as render_template
-from lowmed.report.verdict import Verdict
+from lowmed.report.verdict import Verdict, against
 
 STRATA = ("split", "kind", "modality", "topic")
 CURVES = {"Reward": "reward", "Loss": "loss", "Completion length (tokens)": "tokens", "Seconds per step": "seconds"}
@@ -64,14 +64,8 @@ def verdict(compared: ComparedRuns) -> Verdict:
         change = part.all
         if change is None:
             continue
-        low, high = change.by_image
-        significant = p_values[f"{name} {source}"] < LEVEL and not low <= 0 <= high
-        result = ("better" if change.difference > 0 else "worse") if significant else "no significant difference"
-        findings.append(
-            f"{name} against {first} on {change.questions:,} questions of {source}: {percent(change.second)} instead "
-            f"of {percent(change.first)} ({100 * change.difference:+.1f} points, 95 % interval {100 * low:+.1f} to "
-            f"{100 * high:+.1f}), {result}."
-        )
+        text = against(change.first, change.second, change, p_values[f"{name} {source}"])
+        findings.append(f"{name} against {first} on {change.questions:,} questions of {source}: {text}")
         problems += [f"{name} and {first} on {source} differ: {text}." for text in part.differences]
     return Verdict(tuple(findings), tuple(problems))
 
@@ -100,7 +94,7 @@ def _row(split: str, reports: Mapping[str, EvalReport], runs: Mapping[str, RunRe
 
 
 def _bar(name: str, of_class: str, result: Accuracy) -> Bar:
-    return bar(name, of_class, result.accuracy, result.by_image)
+    return Bar(name, of_class, result.accuracy, *result.by_image)
 
 
 def _curves(runs: Mapping[str, RunReport]) -> list[charts.Chart]:

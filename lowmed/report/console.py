@@ -36,3 +36,9 @@ def percent(share: float) -> str:
     """A share in percent, without decimals unless it would read 0 or 100."""
     rounded = f"{100 * share:.0f}"
     return f"{100 * share:.1f} %" if rounded in ("0", "100") and share not in (0, 1) else f"{rounded} %"
+
+
+def points(difference: float, by_image: Sequence[float]) -> str:
+    """The difference of two shares in percentage points, with its interval."""
+    low, high = by_image
+    return f"{100 * difference:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"

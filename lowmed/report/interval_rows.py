@@ -8,7 +8,6 @@ from lowmed.evaluation.records import Accuracy, Cell, EvalReport, Figure, Metric
 STRATA = ("kind", "modality", "topic")
 MAX_CELLS = 16  # of a stratum; one with more is only in the tables
 STYLES = {"base": "base", "tuned": "tuned"}
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,6 @@ def style(system: str, at: int = 0) -> str:
     return STYLES.get(system, f"s{at % 6}")
 
 
-def bar(name: str, of_class: str, value: float, by_image: Interval) -> Bar:
-    """A mark of one system."""
-    return Bar(name, of_class, value, *by_image)
-
-
 def _rows(part: SplitReport, systems: Sequence[str]) -> list[IntervalRow]:
     results = {system: part.results[system] for system in systems}
     rows = []
@@ -96,7 +90,7 @@ def _cells(stratum: str, cells: Mapping[str, Mapping[str, Cell]]) -> list[Interv
             cell.questions,
             cell.few,
             tuple(
-                bar(system, style(system, at), by_name[name].lenient, by_name[name].by_image)
+                Bar(system, style(system, at), by_name[name].lenient, *by_name[name].by_image)
                 for at, (system, by_name) in enumerate(cells.items())
                 if name in by_name
             ),
@@ -122,11 +116,11 @@ def _scores(results: Mapping[str, Metrics]) -> list[IntervalRow]:
 
 def _figures(label: str, questions: int, figures: Mapping[str, Figure | None]) -> list[IntervalRow]:
     bars = tuple(
-        bar(system, style(system, at), one.value, one.by_image) if one else None
+        Bar(system, style(system, at), one.value, *one.by_image) if one else None
         for at, (system, one) in enumerate(figures.items())
     )
     return [IntervalRow(label, questions, False, bars)] if any(bars) else []
 
 
 def _accuracy(system: str, result: Accuracy | None, at: int) -> Bar | None:
-    return bar(system, style(system, at), result.accuracy, result.by_image) if result else None
+    return Bar(system, style(system, at), result.accuracy, *result.by_image) if result else None

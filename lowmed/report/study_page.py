@@ -1,10 +1,10 @@
 """The page of a study."""
 
 from lowmed.report import study_rows
-from lowmed.report.console import NOTICE, percent
-from lowmed.report.interval_rows import IntervalRow, Section, bar
+from lowmed.report.console import NOTICE
+from lowmed.report.interval_rows import Bar, IntervalRow, Section
 from lowmed.report.templates import render
-from lowmed.report.verdict import Verdict
+from lowmed.report.verdict import Verdict, against
 from lowmed.study.records import StudyRecord
 from lowmed.study.spec import BASE
 
@@ -13,14 +13,8 @@ def verdict(record: StudyRecord) -> Verdict:
     """Each comparison in a sentence; the test is corrected over all of them."""
     findings, problems = [], []
     for one in record.comparisons:
-        low, high = one.by_image
-        significant = study_rows.is_significant(one)
-        result = ("better" if one.difference > 0 else "worse") if significant else "no significant difference"
-        findings.append(
-            f"{one.label} ({one.source}, {one.split}): {percent(one.second_accuracy)} instead of "
-            f"{percent(one.first_accuracy)} ({100 * one.difference:+.1f} points, 95 % interval {100 * low:+.1f} to "
-            f"{100 * high:+.1f}), {result}."
-        )
+        text = against(one.first_accuracy, one.second_accuracy, one, one.p_holm)
+        findings.append(f"{one.label} ({one.source}, {one.split}): {text}")
     for run in study_rows.unfinished(record):
         reason = f": {run.error}" if run.error else ""
         problems.append(f"Not in the tables: {run.arm}, seed {run.seed}: {run.status}{reason}.")
@@ -35,7 +29,7 @@ def _rows(part: study_rows.Part) -> tuple[IntervalRow, ...]:
             f"{study_rows.label(one.arm)}, {one.prompts}",
             one.questions,
             one.few,
-            (bar(one.arm, "base" if one.arm.startswith(BASE) else "tuned", one.accuracy, one.by_image),),
+            (Bar(one.arm, "base" if one.arm.startswith(BASE) else "tuned", one.accuracy, *one.by_image),),
         )
         for one in part.accuracies
     )

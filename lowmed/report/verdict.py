@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lowmed.evaluation.paired_tests import LEVEL
 from lowmed.evaluation.records import (
@@ -14,7 +14,7 @@ from lowmed.evaluation.records import (
 )
 from lowmed.evaluation.report import SEEN, UNSEEN
 from lowmed.evaluation.report_difference import main_difference
-from lowmed.report.console import percent
+from lowmed.report.console import percent, points
 from lowmed.report.report_rows import LABELS
 from lowmed.report.run_report import RunReport
 
@@ -100,13 +100,41 @@ def _change(report: EvalReport, split: str, part: SplitReport) -> Verdict:
 
 def _comparison(what: str, change: PairedDifference | ScoreDifference) -> tuple[str, int]:
     """A difference in words, and whether it is up (1), down (-1) or not significant (0)."""
-    low, high = change.by_image
-    significant = change.p_by_image < LEVEL and not low <= 0 <= high
-    direction = (1 if change.difference > 0 else -1) if significant else 0
+    direction = _direction(change, change.p_by_image)
     verb = {1: "rose", -1: "FELL", 0: "did not change significantly:"}[direction]
     figures = f"from {percent(change.first)} to {percent(change.second)}"
-    interval = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    return f"{what} {verb} {figures} ({100 * change.difference:+.1f} points, {interval}).", direction
+    return f"{what} {verb} {figures} ({points(change.difference, change.by_image)}).", direction
+
+
+class Change(Protocol):
+    """A difference, second minus first, with its interval by image."""
+
+    @property
+    def difference(self) -> float:
+        """Second minus first."""
+
+    @property
+    def by_image(self) -> tuple[float, float]:
+        """Its interval."""
+
+
+def against(first: float, second: float, change: Change, p: float) -> str:
+    """The second of two accuracies instead of the first, in words, and whether it is better.
+
+    Args:
+        first: accuracy of the first.
+        second: accuracy of the second.
+        change: their difference.
+        p: the p value that decides.
+    """
+    result = {1: "better", -1: "worse", 0: "no significant difference"}[_direction(change, p)]
+    return f"{percent(second)} instead of {percent(first)} ({points(change.difference, change.by_image)}), {result}."
+
+
+def _direction(change: Change, p: float) -> int:
+    low, high = change.by_image
+    significant = p < LEVEL and not low <= 0 <= high
+    return (1 if change.difference > 0 else -1) if significant else 0
 
 
 def _questions(report: EvalReport, split: str, part: SplitReport) -> str:

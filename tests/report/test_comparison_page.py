@@ -61,6 +61,8 @@ def test_the_command_writes_one_page_and_spares_other_files(finished: Run, other
     arguments = [str(finished.folder), str(other.folder), "--out", str(tmp_path / "c.html")]
     result = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     assert json.loads(result.stdout) == {"report": str(tmp_path / "c.html")}
+    with pytest.raises(RunError, match="shows no images"):
+        CliRunner().invoke(app, [*arguments, "--with-images"], catch_exceptions=False)
     (tmp_path / "c.html").write_text("mine")
     with pytest.raises(RunError):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
