@@ -27,13 +27,17 @@ _DIRECTIONS = (
 _FUNDUS_TINT = np.array([1.0, 0.6, 0.35])
 
 
-def paint(scene: Scene, draws: Draws) -> NDArray[np.uint8]:
-    """The image of a scene: (112, 112, 3) levels from 0 to 255."""
+def paint(scene: Scene, draws: Draws) -> tuple[NDArray[np.uint8], list[tuple[int, int, int, int]]]:
+    """The image of a scene, and where its findings are.
+
+    Returns:
+        (112, 112, 3) levels from 0 to 255, and for each finding the left, top, right and bottom edge of its pixels,
+        without spicules.
+    """
     grey = _ANATOMY[scene.modality](draws)
     for name in scene.distractors:
         _DISTRACTORS[name](grey, draws)
-    for finding in scene.findings:
-        _finding(grey, draws, finding, scene.scale)
+    places = [_finding(grey, draws, finding, scene.scale) for finding in scene.findings]
     contrast, brightness, noise = draws.integer(85, 108) / 100.0, draws.integer(-10, 10), draws.integer(3, 14)
     grey = grey * contrast + brightness + draws.grain(SIDE_PIXELS) * noise
     if scene.style == "B":  # a bright frame and less contrast
@@ -43,7 +47,7 @@ def paint(scene: Scene, draws: Draws) -> NDArray[np.uint8]:
     _scale_bar(grey, scene.scale)
     _marker(grey, scene.marker)
     tint = _FUNDUS_TINT if scene.modality == "fundus" else np.ones(3)
-    return np.clip(grey[:, :, None] * tint + 0.5, 0.0, 255.0).astype(np.uint8)
+    return np.clip(grey[:, :, None] * tint + 0.5, 0.0, 255.0).astype(np.uint8), places
 
 
 def _ellipse(x: float, y: float, half_width: float, half_height: float, edge: float = 8.0) -> Grey:
@@ -173,12 +177,12 @@ def center(draws: Draws, quadrant: str) -> tuple[int, int]:
 
 
 def _finding(grey: Grey, draws: Draws, finding: Finding, scale: int) -> tuple[int, int, int, int]:
-    """Paint one finding. Returns the left, top, right and bottom edge of its pixels, without spicules."""
+    """Paint one finding, and return its edges."""
     x, y = center(draws, finding.quadrant)
     radius = finding.millimeters * scale / 20.0
     wide = high = radius
     if finding.shape == "oval":
-        wide, high = draws.one(((radius, radius * 0.6), (radius * 0.6, radius)))
+        wide, high = draws.one(((radius, radius * 0.5), (radius * 0.5, radius)))
     window = np.s_[y - _REACH : y + _REACH, x - _REACH : x + _REACH]
     right, down = _X[window] - x, _Y[window] - y
     across, along = right / (wide + 0.5), down / (high + 0.5)

@@ -7,7 +7,7 @@
 | density   | 1     | open   | dense, lucent                                    |
 | margin    | 1     | open   | smooth, spiculated                               |
 | count     | 1     | open   | two, one, three, four                            |
-| size      | 1     | number | 8, 12, 16 (mm, by the scale bar)                 |
+| size      | 1     | number | 8, 12, 18 (mm, by the scale bar)                 |
 | count_by  | 2     | open   | one, two, three                                  |
 | larger    | 2     | open   | the quadrant of the larger of two findings       |
 | diagnosis | 3     | choice | benign, malignant, cyst, by a rule in the text   |
@@ -66,10 +66,11 @@ def diagnosis(finding: Finding) -> str:
 def _presence(draws: Draws, scene: Scene) -> Question:
     quadrant = draws.one(QUADRANTS)
     answer = "yes" if any(finding.quadrant == quadrant for finding in scene.findings) else "no"
+    shown = "contains a finding" if answer == "yes" else "is empty"
     return Question(
         draws.one((f"Is there a finding in the {quadrant}?", f"Does the {quadrant} show a finding?")),
         answer,
-        (f"There are findings in the {_places(scene.findings)}.", f"So the answer is {answer}."),
+        (f"The {quadrant} {shown}.", f"So the answer is {answer}."),
     )
 
 
@@ -193,7 +194,7 @@ TOPICS: Mapping[str, Topic] = {
     "density": Topic(1, "open", DENSITIES, (1, 3), _density),
     "margin": Topic(1, "open", MARGINS, (1, 3), _margin),
     "count": Topic(1, "open", ("two", "one", "three", "four"), (1, 4), _count),
-    "size": Topic(1, "number", ("12", "8", "16"), (1, 3), _size),
+    "size": Topic(1, "number", ("12", "8", "18"), (1, 3), _size),
     "count_by": Topic(2, "open", ("two", "one", "three"), (2, 4), _count_by),
     "larger": Topic(2, "open", QUADRANTS, (2, 3), _larger),
     "diagnosis": Topic(3, "choice", ("benign", "malignant", "cyst"), (2, 3), _diagnosis),

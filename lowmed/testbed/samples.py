@@ -6,19 +6,23 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from lowmed.boxes import Box, boxes_text
 from lowmed.errors import DataError
 from lowmed.nano.paint import Draws
 from lowmed.recipe.dials import Dials
 from lowmed.sample import Sample
-from lowmed.testbed.paint import paint
+from lowmed.testbed.paint import SIDE_PIXELS, paint
 from lowmed.testbed.questions import TOPICS, Question
 from lowmed.testbed.scene import CORNERS, SEEN, STYLES, UNSEEN, Scene, draw_scene
 
 Split = Literal["train", "test", "unseen", "pretrain"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 NAME = "testbed"
+BOX_QUESTION, BOX_LABEL = "Where are the findings?", "finding"
 LIMIT = 2**32
 _STREAM = 16  # keeps these streams apart from those of phantom
 _ATTEMPTS = 1000
@@ -99,11 +103,40 @@ def open_image(reference: str) -> Image.Image:
     Raises:
         DataError: the reference is not one of the testbed, or the sample has no earlier image.
     """
+    return Image.fromarray(_painted(reference)[0])
+
+
+def box_samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
+    """The same images, each with the question for the boxes of its findings. A changed finding has its present box.
+
+    Raises:
+        DataError: as `samples`.
+    """
+    return [_box_sample(f"{NAME}/{split}/{seed}/{index}") for index in range(count)]
+
+
+def _box_sample(reference: str) -> Sample:
+    item = item_of(reference)
+    boxes = [Box(edges, BOX_LABEL) for edges in _painted(reference)[1]]
+    return Sample(
+        id=reference,
+        question=BOX_QUESTION,
+        answer=boxes_text(boxes),
+        kind="boxes",
+        group=reference,
+        source=f"{NAME}-boxes",
+        images=(reference,),
+        modality=item.scene.modality,
+        topic="location",
+        image_size=(SIDE_PIXELS, SIDE_PIXELS),
+    )
+
+
+def _painted(reference: str) -> tuple[NDArray[np.uint8], list[tuple[int, int, int, int]]]:
     item, draws, before = _item(reference)
     if before and item.question.before is None:
         raise _unknown(reference)
-    scene = item.question.before if before and item.question.before else item.scene
-    return Image.fromarray(paint(scene, draws))
+    return paint(item.question.before if before and item.question.before else item.scene, draws)
 
 
 def item_of(reference: str) -> Item:

@@ -49,18 +49,19 @@ def _phantom(samples: Callable[[Split, int, int], Sequence[Sample]]) -> Generato
     return Generator(samples, phantom.open_image, _SIZES, paint.SIDE_PIXELS)
 
 
+def _testbed(samples: Callable[[Split, int, int], Sequence[Sample]]) -> Generator:
+    sizes = {"train": 1200, "test": 1000, "unseen": 500}
+    return Generator(samples, testbed.open_image, sizes, testbed_paint.SIDE_PIXELS)
+
+
 # The sources of phantom have the same images; another source asks another question about each.
 GENERATORS: Mapping[str, Generator] = {
     "phantom": _phantom(phantom.samples),
     "phantom-report": _phantom(phantom_report.samples),
     "phantom-boxes": _phantom(phantom.box_samples),
     "phantom-forms": _phantom(phantom.form_samples),
-    testbed.NAME: Generator(
-        testbed.samples,
-        testbed.open_image,
-        {"train": 1200, "test": 1000, "unseen": 500},
-        testbed_paint.SIDE_PIXELS,
-    ),
+    testbed.NAME: _testbed(testbed.samples),
+    f"{testbed.NAME}-boxes": _testbed(testbed.box_samples),
 }
 
 
@@ -169,5 +170,11 @@ SOURCES = (
         question_tokens=60,
         images=2,
         size="2,700 questions, with one or two images each",
+    ),
+    _source(
+        f"{testbed.NAME}-boxes",
+        "the images of testbed, with the boxes of their findings",
+        "boxes",
+        size="2,700 questions, as many images",
     ),
 )
