@@ -65,12 +65,14 @@ def diagnosis(finding: Finding) -> str:
 
 def _presence(draws: Draws, scene: Scene) -> Question:
     quadrant = draws.one(QUADRANTS)
-    answer = "yes" if any(finding.quadrant == quadrant for finding in scene.findings) else "no"
-    shown = "contains a finding" if answer == "yes" else "is empty"
+    there = [finding for finding in scene.findings if finding.quadrant == quadrant]
+    answer = "yes" if there else "no"
+    # A reasoning reward must not pay the question repeated, so the reasoning has what only the image shows.
+    shown = f"a {there[0].density} {there[0].margin} finding" if there else "normal tissue"
     return Question(
         draws.one((f"Is there a finding in the {quadrant}?", f"Does the {quadrant} show a finding?")),
         answer,
-        (f"The {quadrant} {shown}.", f"So the answer is {answer}."),
+        (f"The {quadrant} shows {shown}.", f"So the answer is {answer}."),
     )
 
 
