@@ -1,4 +1,4 @@
-"""Build a base model of the testbed: `python -m lowmed.testbed.build BASE --out FOLDER`.
+"""Build base models of the testbed: `python -m lowmed.testbed.build BASE [BASE ...] --out FOLDER`.
 
 | base  | sees  | reasons in steps | answers              | what should help                    |
 | ----- | ----- | ---------------- | -------------------- | ----------------------------------- |
@@ -8,8 +8,10 @@
 """
 
 import argparse
+import copy
 import dataclasses
 import datetime
+import functools
 import json
 import os
 import platform
@@ -57,6 +59,15 @@ BASES: dict[str, Base] = {
 
 def build(base: Base, report: Callable[[str], None]) -> tuple[Any, Any, dict[str, float]]:
     """The trained model, its processor, and the accuracies of the classifiers on its tower."""
+    trained, processor, seen = copy.deepcopy(_begun(base.tower_steps, base.phases[0], report))
+    for phase in base.phases[1:]:
+        teach(trained, processor, phase, report)
+    return trained, processor, seen
+
+
+@functools.cache
+def _begun(tower_steps: int, phase: Phase, report: Callable[[str], None]) -> tuple[Any, Any, dict[str, float]]:
+    """The same after the first phase, which bases with the same tower share."""
     import torch
 
     torch.set_num_threads(THREADS)
@@ -72,21 +83,20 @@ def build(base: Base, report: Callable[[str], None]) -> tuple[Any, Any, dict[str
     seen = teach_tower(
         trained.model.visual,
         processor,
-        steps=base.tower_steps,
+        steps=tower_steps,
         images=TOWER_IMAGES,
         learning_rate=TOWER_LEARNING_RATE,
         report=report,
     )
-    for phase in base.phases:
-        teach(trained, processor, phase, report)
+    teach(trained, processor, phase, report)
     return trained, processor, seen
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build the model, then copy all files to their folder."""
-    parser = argparse.ArgumentParser(prog="python -m lowmed.testbed.build", description="Build a base of the testbed.")
-    parser.add_argument("base", choices=BASES)
-    parser.add_argument("--out", type=Path, required=True, help="where to write it")
+    """Build models, each into a folder of its name."""
+    parser = argparse.ArgumentParser(prog="python -m lowmed.testbed.build", description="Build bases of the testbed.")
+    parser.add_argument("bases", nargs="+", choices=BASES)
+    parser.add_argument("--out", type=Path, required=True, help="folder in which each base gets one of its name")
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
     # Threads that spin while they wait make a step ten times slower as soon as another process uses a core.
@@ -95,29 +105,34 @@ def main(arguments: list[str] | None = None) -> int:
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    started = time.monotonic()
-    base = BASES[options.base]
-    trained, processor, seen = build(base, report)
-    minutes = (time.monotonic() - started) / 60
+    for name in options.bases:
+        started = time.monotonic()
+        trained, processor, seen = build(BASES[name], report)
+        minutes = (time.monotonic() - started) / 60
+        _write(
+            trained, processor, {"base": name, "teaching_minutes": round(minutes, 1), "tower": seen}, options.out / name
+        )
+        report(f"{name} written to {options.out / name} after {minutes:.1f} minutes")
+    return 0
+
+
+def _write(trained: Any, processor: Any, record: dict[str, Any], out: Path) -> None:
+    """Save to a temporary folder, then copy all files to theirs."""
+    base = BASES[record["base"]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model.save(trained, processor, folder)
-        record = {
-            "base": options.base,
+        record |= {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "teaching_minutes": round(minutes, 1),
             "processor": platform.processor() or platform.machine(),
             "versions": {name: version(name) for name in ("numpy", "tokenizers", "torch", "transformers")},
             "tower_steps": base.tower_steps,
-            "tower_accuracy": seen,
             "phases": [dataclasses.asdict(phase) for phase in base.phases],
         }
         (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n")
-        options.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         for file in sorted(folder.iterdir()):
-            shutil.copyfile(file, options.out / file.name)
-    report(f"{options.base} base written to {options.out} after {minutes:.1f} minutes")
-    return 0
+            shutil.copyfile(file, out / file.name)
 
 
 if __name__ == "__main__":
