@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import signal
@@ -22,6 +23,17 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup; a command inherits what is ignored, not a handler
     signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+# The modules of the tests import more than a million objects; a collection would look at all of them each time.
+gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Collect what the imports have left, and never look at the imported objects again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

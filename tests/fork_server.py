@@ -120,10 +120,12 @@ def run() -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a collection would look at a million imported objects each time
     import_libraries()
     import lowmed.cli  # noqa: F401
 
     gc.collect()
     gc.freeze()
+    gc.enable()
     serve(socket.socket(fileno=int(sys.argv[1])))
     os._exit(run())  # only the process of a command comes here
