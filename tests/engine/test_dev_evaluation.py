@@ -1,16 +1,14 @@
 """Evaluation during training: it leaves training and test questions alone, and survives any end of the process."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Commands
 from conftest import Lowmed
 from PIL import Image
 
@@ -133,7 +131,9 @@ for count in counts:
 """
 
 
-def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(tmp_path: Path, lowmed: Lowmed) -> None:
+def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(
+    commands: Commands, tmp_path: Path, lowmed: Lowmed
+) -> None:
     # With these settings the best adapter changes several times before training stops early.
     changed = ["method.max_steps=40", "method.learning_rate=6e-4", "dev.questions=10", "dev.patience=5"]
     settings = ["--recipe", "rarl-sft", "--nano", *SFT, *DEV, *changed]
@@ -144,14 +144,9 @@ def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(tmp
     draw = random.Random(0)
     counts = ",".join(str(draw.randrange(20, 120)) for _ in range(3))
     resumed_command = ["sft", *settings, "--out", "killed", "--resume", "auto"]
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, counts, "killed", *resumed_command],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ,
-    )
-    assert ended.stdout.split() == ["-9"] * 3, ended.stderr
+    ended = commands.start(tmp_path, counts, "killed", *resumed_command, code=KILLED)
+    printed, errors = ended.communicate()
+    assert printed.split() == ["-9"] * 3, errors
     last = lowmed(*resumed_command)
     assert last.returncode == 0, last.stderr
     resumed = Run(tmp_path / "killed")
