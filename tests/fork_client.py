@@ -27,7 +27,8 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
             os.kill(pid, number)
 
     for passed in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(passed, pass_on)
+        if signal.getsignal(passed) != signal.SIG_IGN:
+            signal.signal(passed, pass_on)
     code = int(server.recv(100))
 if code < 0:
     signal.signal(-code, signal.SIG_DFL)
