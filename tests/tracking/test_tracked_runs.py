@@ -45,8 +45,10 @@ def recorded(run: Path) -> dict[str, list[tuple[int, float]]]:
     return result
 
 
-def test_tracking_changes_nothing_and_tensorboard_shows_every_metric(tmp_path: Path, lowmed: Lowmed) -> None:
-    plain = lowmed("grpo", "--recipe", "rarl", *SMALL, "--out", "my-run")
+def test_tracking_changes_nothing_and_tensorboard_shows_every_metric(
+    tmp_path: Path, lowmed: Lowmed, new_process: Lowmed
+) -> None:
+    plain = new_process("grpo", "--recipe", "rarl", *SMALL, "--out", "my-run")
     assert plain.returncode == 0, plain.stderr
     (tmp_path / "my-run").rename(tmp_path / "plain")
     tracked = lowmed(
