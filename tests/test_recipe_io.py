@@ -332,3 +332,13 @@ def test_completions_that_are_used_several_times_count_once() -> None:
     recipe = load_recipe("rl-plain", ["method.epochs=1", "method.prompts_per_step=4", "method.num_iterations=3"])
     known = recipe.with_steps_for(20)
     assert (known.method.max_steps, known.method.draws) == (15, 20)
+
+
+def test_dials_belong_to_the_testbed_and_change_the_digest_only_if_they_are_set() -> None:
+    plain = load_recipe("rarl", ["data.source=testbed"])
+    assert load_recipe("rarl", ["data.source=testbed", "data.dials.marker=0"]).digest == plain.digest
+    assert load_recipe("rarl", ["data.source=testbed", "data.dials.marker=0.5"]).digest != plain.digest
+    with pytest.raises(RecipeError, match=r"dials are those of source=testbed"):
+        load_recipe("rarl", ["data.source=phantom", "data.dials.marker=0.5"])
+    with pytest.raises(RecipeError, match=r"unexplained and part_explained add up to more than 1"):
+        load_recipe("rarl", ["data.source=testbed", "data.dials={unexplained: 0.6, part_explained: 0.6}"])

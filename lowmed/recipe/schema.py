@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from lowmed import prompt
 from lowmed.methods import AnyMethod, SftSpec
 from lowmed.recipe.data import DataSpec, PromptSpec
+from lowmed.recipe.dials import Dials
 from lowmed.recipe.model import LoraSpec, ModelSpec
 from lowmed.recipe.track import TrackSpec
 from lowmed.section import Positive, Section, Share, counterpart
@@ -171,4 +172,6 @@ class Recipe(Section):
         settings = self.model_dump(mode="json", exclude={"about", "provenance", "track"})
         if self.method.epochs is not None:
             del settings["method"]["max_steps"]  # it follows from the data
+        if self.data.dials == Dials():
+            del settings["data"]["dials"]  # runs from before this key keep their digest
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
