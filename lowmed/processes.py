@@ -51,6 +51,7 @@ class LostProcessError(LowmedError):
 
 ALONE = Place(0, 1, 0)
 _taken: list[Place] = []  # the place of this process, once it takes part
+_before_exchange: list[Callable[[], None]] = []  # at most one
 
 
 @cache
@@ -237,7 +238,27 @@ def sum_tensor(tensor: Any) -> None:
         _exchange(lambda distributed: distributed.all_reduce(tensor))
 
 
+def sum_at_once(tensor: Any) -> None:
+    """As `sum_tensor`, without what comes before an exchange.
+
+    Raises:
+        LostProcessError: another process ended.
+    """
+    _call(lambda distributed: distributed.all_reduce(tensor))
+
+
+def before_exchange(wait: Callable[[], None] | None) -> None:
+    """Call this function before each exchange from now on, or none. It returns once all processes have called it."""
+    _before_exchange[:] = [wait] if wait else []
+
+
 def _exchange(call: Callable[[Any], object]) -> None:
+    for wait in _before_exchange:
+        wait()
+    _call(call)
+
+
+def _call(call: Callable[[Any], object]) -> None:
     from torch import distributed
 
     try:

@@ -221,6 +221,15 @@ def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
     return loaded
 
 
+def sharded(loaded: Loaded, spec: ModelSpec) -> Loaded:
+    """Divide the layers of the model among all processes if the recipe says so; the last step of loading."""
+    if spec.shard != "none":
+        from lowmed.engine.sharding import shard_layers
+
+        shard_layers(loaded.model, loaded.device.type)
+    return loaded
+
+
 def check_quantized(model: Any, spec: ModelSpec) -> None:
     """With a 4-bit recipe, check that exactly the language layers are 4-bit.
 

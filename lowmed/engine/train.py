@@ -58,7 +58,7 @@ def load_for_training(recipe: Recipe) -> load.Loaded:
     from transformers import set_seed
 
     set_seed(recipe.seed)
-    return load.with_trainable_adapter(loaded, recipe.lora, portable_recipe(recipe).model.name)
+    return load.sharded(load.with_trainable_adapter(loaded, recipe.lora, portable_recipe(recipe).model.name), recipe.model)
 
 
 def train(

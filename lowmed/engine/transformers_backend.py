@@ -29,7 +29,8 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
     )
     options: dict[str, Any] = {
         "dtype": DTYPES[device.precision],
-        "device_map": {"": 0 if device.type == "cuda" else "cpu"},
+        # A model that is divided is larger than a GPU. `sharding` moves it there layer by layer.
+        "device_map": {"": 0 if device.type == "cuda" and spec.shard == "none" else "cpu"},
         "attn_implementation": "sdpa",
     }
     if spec.load_in == "4bit":
