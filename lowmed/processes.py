@@ -74,9 +74,9 @@ def launched() -> Place:
         for name, title in _SHARDED.items():
             if os.environ.get(name, "").lower() in ("1", "true"):
                 raise SetupError(
-                    f"{title} divides the model, and lowmed needs a copy of it on each GPU",
+                    f"{title} of the launcher would divide rows and optimizer too",
                     f"{name} of the launcher",
-                    "use the type MULTI_GPU in `accelerate config`, or --processes N",
+                    "use the type MULTI_GPU in `accelerate config`, or --processes N; model.shard=fsdp divides the model",
                 )
     return Place(rank, size, local_rank) if size > 1 else ALONE
 

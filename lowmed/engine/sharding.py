@@ -41,6 +41,8 @@ def shard_layers(model: Any, device: str) -> None:
         adapter = {weight for name, weight in layer.named_parameters() if "lora_" in name}
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=adapter)
     model.to(device)
+    if device == "cuda":
+        core.hf_device_map = {"": 0}  # accelerate refuses to train a 4-bit model that was loaded elsewhere
     layers[0].register_forward_pre_hook(partial(_begin, layers), prepend=True)  # before the hook that gathers
     processes.before_exchange(partial(_wait, layers))
 

@@ -58,7 +58,8 @@ def load_for_training(recipe: Recipe) -> load.Loaded:
     from transformers import set_seed
 
     set_seed(recipe.seed)
-    return load.sharded(load.with_trainable_adapter(loaded, recipe.lora, portable_recipe(recipe).model.name), recipe.model)
+    loaded = load.with_trainable_adapter(loaded, recipe.lora, portable_recipe(recipe).model.name)
+    return load.sharded(loaded, recipe.model)
 
 
 def train(

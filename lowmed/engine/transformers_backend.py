@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 from lowmed.engine import patches
 from lowmed.engine.device import Device
+from lowmed.engine.shard_support import divides
 from lowmed.errors import SetupError
 from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
@@ -30,7 +31,7 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
     options: dict[str, Any] = {
         "dtype": DTYPES[device.precision],
         # A model that is divided is larger than a GPU. `sharding` moves it there layer by layer.
-        "device_map": {"": 0 if device.type == "cuda" and spec.shard == "none" else "cpu"},
+        "device_map": {"": 0 if device.type == "cuda" and not divides(spec) else "cpu"},
         "attn_implementation": "sdpa",
     }
     if spec.load_in == "4bit":
