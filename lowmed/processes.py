@@ -9,6 +9,7 @@ import atexit
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -76,7 +77,7 @@ def launched() -> Place:
                 raise SetupError(
                     f"{title} of the launcher would divide rows and optimizer too",
                     f"{name} of the launcher",
-                    "use the type MULTI_GPU in `accelerate config`, or --processes N; model.shard=fsdp divides the model",
+                    "use the type MULTI_GPU in `accelerate config`, or --processes N; model.shard=fsdp divides a model",
                 )
     return Place(rank, size, local_rank) if size > 1 else ALONE
 
@@ -224,7 +225,12 @@ def divide(items: Sequence[T], work: Callable[[Sequence[T]], Iterator[R]]) -> Ge
         yield from work(items)
         return
     own = work(items[place().rank :: size()])
-    while any(parts := gather(list(islice(own, _ROUND)))):
+
+    def part() -> list[R]:
+        with lost_errors():
+            return list(islice(own, _ROUND))
+
+    while any(parts := gather(part())):
         yield from chain.from_iterable(parts)
 
 
@@ -264,9 +270,24 @@ def _call(call: Callable[[Any], object]) -> None:
     try:
         call(distributed)
     except RuntimeError as error:  # of gloo and NCCL
-        here = place()
-        raise LostProcessError(
-            "another process of this run ended",
-            f"process {here.rank + 1} of {here.size} lost its connection",
-            "see the error of the other; then --resume the run, with any number of processes",
-        ) from error
+        raise _lost() from error
+
+
+@contextmanager
+def lost_errors() -> Iterator[None]:
+    """Turn the errors of gloo and NCCL in code of other libraries, which gathers weights, into a LostProcessError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if size() > 1 and any(library in str(error) for library in ("gloo", "NCCL")):
+            raise _lost() from error
+        raise
+
+
+def _lost() -> LostProcessError:
+    here = place()
+    return LostProcessError(
+        "another process of this run ended",
+        f"process {here.rank + 1} of {here.size} lost its connection",
+        "see the error of the other; then --resume the run, with any number of processes",
+    )

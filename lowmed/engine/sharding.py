@@ -37,7 +37,9 @@ def shard_layers(model: Any, device: str) -> None:
         layer.to(device)
         for module in layer.modules():
             if state := getattr(getattr(module, "weight", None), "quant_state", None):
-                module.quant_state = state  # a gathered weight is a plain tensor; bitsandbytes takes the state from here
+                module.quant_state = (
+                    state  # a gathered weight is a plain tensor; bitsandbytes takes the state from here
+                )
         adapter = {weight for name, weight in layer.named_parameters() if "lora_" in name}
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=adapter)
     model.to(device)

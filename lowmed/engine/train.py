@@ -93,7 +93,8 @@ def train(
     from lowmed.engine.out_of_memory import SmallerBatchError
 
     try:
-        return _train(run, loaded, data_split, report, deadline, resume, log)
+        with processes.lost_errors():
+            return _train(run, loaded, data_split, report, deadline, resume, log)
     except SmallerBatchError:
         raise
     except KeyboardInterrupt:

@@ -90,8 +90,8 @@ class Estimate:
     @property
     def main_memory_gib(self) -> float:
         """Main memory of each process in GiB while it reads a model that is divided afterwards; otherwise 0."""
-        whole = replace(self.workload, shards=1)
-        return sum(memory.weights(whole).values()) / GIB if self.workload.shards > 1 else 0.0
+        undivided = replace(self.workload, shards=1)
+        return sum(memory.weights(undivided).values()) / GIB if self.workload.shards > 1 else 0.0
 
     @property
     def verdict(self) -> Verdict:
@@ -166,8 +166,7 @@ def estimate_all(
     """
     measured = calibration.measured_runs() if measured is None else measured
     row_lengths = sequence_lengths(recipe)
-    shared = {"measured": measured, "row_lengths": row_lengths, "shards": shards}
-    return [estimate(recipe, model, card, **shared) for card in gpus]
+    return [estimate(recipe, model, card, measured=measured, row_lengths=row_lengths, shards=shards) for card in gpus]
 
 
 def suggestions(result: Estimate) -> list[Suggestion]:

@@ -197,10 +197,10 @@ def _shard_lines(result: Estimate) -> list[str]:
     shards = result.workload.shards
     if shards == 1:
         return []
-    whole = result.main_memory_gib
+    each = result.main_memory_gib
     return [
         f"shards   {shards} processes with such a GPU each; the figures are those of one of them",
-        f"         main memory while loading: {whole:.1f} GiB in each process, {shards * whole:.1f} GiB in all",
+        f"         main memory while loading: {each:.1f} GiB in each process, {shards * each:.1f} GiB in all",
     ]
 
 

@@ -54,8 +54,8 @@ class ModelSpec(Section):
     )
     shard: Literal["none", "fsdp"] = Field(
         "none",
-        description="`fsdp`: the processes of a run divide the layers of the language model among them, for a model that "
-        "does not fit one GPU; adapter and optimizer stay in each",
+        description="`fsdp`: the processes of a run divide the layers of the language model, for a model that does not "
+        "fit one GPU; adapter and optimizer stay in each",
         json_schema_extra=counterpart("TrainingArguments: fsdp"),
     )
     learning_rate_scale: Annotated[float, Field(gt=0)] = Field(
