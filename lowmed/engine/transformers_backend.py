@@ -40,6 +40,8 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=DTYPES[device.precision],
+            # FSDP2 divides floating-point weights only, with torch 2.11. The bytes are the same.
+            bnb_4bit_quant_storage=DTYPES[device.precision] if divides(spec) else torch.uint8,
             # A list replaces transformers' default list, so it must name the head too.
             llm_int8_skip_modules=list(family.keep_16bit),
         )
