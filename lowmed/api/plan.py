@@ -82,6 +82,7 @@ def dry_run_recipe(
     gpu: str | None = None,
     gib: float | None = None,
     nano: bool = False,
+    processes: int = 1,
 ) -> "tuple[MeasuredRun, Path]":
     """Run three optimizer steps on this machine, and store their memory and time for later estimates.
 
@@ -91,12 +92,13 @@ def dry_run_recipe(
         gpu: must be None, because the dry run uses the GPU present.
         gib: must be None, for the same reason.
         nano: use the embedded model and data.
+        processes: must be 1.
 
     Returns:
         The measured run, and the file in which it is stored.
 
     Raises:
-        RecipeError: the recipe is invalid, or `gpu` or `gib` is given.
+        RecipeError: the recipe is invalid, or `gpu`, `gib` or `processes` is given.
         LowmedError: the machine or the model does not allow the run.
     """
     from lowmed.engine import dry_run
@@ -105,6 +107,8 @@ def dry_run_recipe(
 
     if gpu or gib:
         raise RecipeError("a dry run uses the GPU of this machine", "--dry-run", "omit --gpu and --gib")
+    if processes > 1:
+        raise RecipeError("a dry run measures a single process", "--dry-run and --processes", "omit one of them")
     run = dry_run.dry_run(load_recipe(recipe, overrides, nano=nano))
     return run, calibration.store(run)
 

@@ -39,7 +39,7 @@ def plan(
 
     name = options.require_recipe(recipe_name)
     if dry_run:
-        run, path = dry_run_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano)
+        run, path = dry_run_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano, processes=processes)
         if as_json:
             print(run.model_dump_json(indent=2))
         else:

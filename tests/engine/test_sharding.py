@@ -23,7 +23,7 @@ from lowmed.recipe.io import load_recipe
 SCRIPT = Path(__file__).parent.parent / "divided_nano.py"
 SHARD = "model.shard=fsdp"
 SFT = (
-    "sft", "--recipe", "rarl-sft", "--nano", "method.max_steps=3", "method.save_steps=1", "method.prompts_per_step=8",
+    "sft", "--recipe", "rarl-sft", "--nano", "method.max_steps=2", "method.save_steps=1", "method.prompts_per_step=8",
     "method.per_device_train_batch_size=2", "method.gradient_checkpointing=true",
 )  # fmt: skip
 # Completions of unequal length, several calls of generate, and groups that cost no training pass.

@@ -6,7 +6,7 @@ import pytest
 from conftest import Lowmed
 
 from lowmed import architectures
-from lowmed.api.plan import estimate_recipe
+from lowmed.api.plan import dry_run_recipe, estimate_recipe
 from lowmed.engine import room
 from lowmed.errors import RecipeError
 from lowmed.plan.workload import GIB
@@ -56,6 +56,8 @@ def test_the_command_states_the_processes(lowmed: Lowmed) -> None:
 def test_a_plan_without_a_division_is_refused() -> None:
     with pytest.raises(RecipeError, match="each process holds the model"):
         estimate_recipe("rarl", [MODEL], gpu="4090", processes=2)
+    with pytest.raises(RecipeError, match="a dry run measures a single process"):
+        dry_run_recipe("rarl", [SHARD], processes=2)
     with pytest.raises(RecipeError, match="there is one"):
         estimate_recipe("rarl", [MODEL, SHARD], gpu="4090")
 
