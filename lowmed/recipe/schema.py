@@ -171,4 +171,6 @@ class Recipe(Section):
         settings = self.model_dump(mode="json", exclude={"about", "provenance", "track"})
         if self.method.epochs is not None:
             del settings["method"]["max_steps"]  # it follows from the data
+        if self.model.shard == "none":
+            del settings["model"]["shard"]  # runs from before this key keep their digest
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
