@@ -22,10 +22,10 @@ demo: .venv/.run
 	@$(BIN)/lowmed demo
 
 test: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-fast: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -46,7 +46,7 @@ docs: .venv/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 test-oldest test-newest: test-%: .venv-%/.test
-	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadgroup $(WINDOW)
+	OMP_NUM_THREADS=1 .venv-$*/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(WINDOW)
 
 setup-test: .venv/.test
 

@@ -1,6 +1,7 @@
 """Commands of lowmed that tests run: each in a fork of a server, which is like a new process without its imports."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -44,8 +45,15 @@ def in_new_process(folder: Path, *arguments: str, **environment: str) -> subproc
 class Started:
     """A command that runs in a fork, as far as possible like `subprocess.Popen`."""
 
-    def __init__(self, server: socket.socket, folder: Path, arguments: tuple[str, ...], environment: dict[str, str]):
-        self.args = ["lowmed", *arguments]
+    def __init__(
+        self,
+        server: socket.socket,
+        folder: Path,
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+        code: str | None = None,
+    ):
+        self.args = ["lowmed" if code is None else code, *arguments]
         self.returncode: int | None = None
         self.stdout: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.stderr: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115
@@ -55,7 +63,7 @@ class Started:
             "folder": str(folder),
             "path": str(folder),
             "environment": os.environ | environment,
-        }
+        } | ({} if code is None else {"code": code})
         socket.send_fds(server, [dumps(command).encode()], [0, self.stdout.fileno(), self.stderr.fileno()])
         self.pid = self._answer()
 
@@ -101,12 +109,12 @@ class Commands:
         self._environment = imported_under()
         self._running: list[Started] = []
 
-    def start(self, folder: Path, *arguments: str, **environment: str) -> Started:
-        """Start the command in a folder."""
+    def start(self, folder: Path, *arguments: str, code: str | None = None, **environment: str) -> Started:
+        """Start the command in a folder, or Python code as `python -c` does."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.connect(self.address)
         self._running = [command for command in self._running if command.returncode is None]
-        self._running.append(Started(connection, folder, arguments, environment))
+        self._running.append(Started(connection, folder, arguments, environment, code))
         return self._running[-1]
 
     def run(self, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -128,13 +136,16 @@ class Commands:
 def server() -> Iterator[Commands]:
     """A server for the commands of this process, which ends with it."""
     with tempfile.TemporaryDirectory(prefix="lowmed-") as folder:
-        address = f"{folder}/commands"
+        address, python = f"{folder}/commands", Path(folder, "python")
+        client = [sys.executable, "-IS", str(Path(__file__).with_name("fork_client.py")), address]
+        python.write_text(f'#!/bin/sh\nexec {shlex.join(client)} "$@"\n')
+        python.chmod(0o755)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(address)
             listener.listen()
             listening = listener.fileno()
             process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(listening)],
+                [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(listening), str(python)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listening],

@@ -1,7 +1,9 @@
+import gc
 import os
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,32 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup; a command inherits what is ignored, not a handler
     signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+# The modules of the tests import more than a million objects; a collection would look at all of them each time.
+gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Collect what the imports have left, and never look at the imported objects again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Distribute tests among processes.
+
+    First the modules with slow tests, one test at a time. Then all others, the shortest last, so that no process waits
+    long for another one. A module without a slow test stays in one process, which makes its fixtures once.
+    """
+    modules = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    for item in items:
+        if item.path not in slow and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath))))
+    items.sort(key=lambda item: 0 if item.path in slow else 1 / modules[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,8 @@
 """A server that imports torch and the other libraries once, and runs each command of a test in a fork of itself.
 
 It runs as a script; `commands.py` starts it and talks to it. A message has the arguments, the folder, the environment,
-the first entry of `sys.path` and the three standard streams of a command. The answers are its process id and, when it
-has ended, its exit code.
+the first entry of `sys.path` and the three standard streams of a command, or of Python code as in `python -c`. The
+answers are its process id and, when it has ended, its exit code. A command whose client is gone is killed.
 """
 
 import atexit
@@ -44,8 +44,8 @@ def import_libraries() -> None:
         import_module(name)
 
 
-def serve(listener: socket.socket) -> None:
-    """Accept messages until the process of the tests has ended. Returns in the process of a command."""
+def serve(listener: socket.socket) -> str | None:
+    """Accept messages until the process of the tests has ended. Returns in the process of a command, with its code."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         ready, _, _ = select.select([listener.fileno(), 0], [], [])
@@ -60,20 +60,26 @@ def serve(listener: socket.socket) -> None:
                 pid = os.fork()
                 if pid == 0:
                     connection.close()
-                    become(json.loads(message), streams)
-                    return
+                    command: dict[str, Any] = json.loads(message)
+                    become(command, streams)
+                    code: str | None = command.get("code")
+                    return code
                 report(connection, pid, streams)
             os._exit(0)
         connection.close()
 
 
 def report(connection: socket.socket, pid: int, streams: list[int]) -> NoReturn:
-    """Send the process id, wait for the end, send the exit code."""
+    """Send the process id, wait for the end of the command or of its client, send the exit code."""
     for stream in streams:
         os.close(stream)  # a reader of a pipe waits for all its writers
     connection.send(str(pid).encode())
+    end = os.pidfd_open(pid)
+    ready, _, _ = select.select([end, connection.fileno()], [], [])
+    if end not in ready:
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+    with contextlib.suppress(OSError):  # nobody waits for it any more
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
@@ -93,16 +99,20 @@ def become(command: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(command["environment"])
     sys.path[0] = command["path"]
-    sys.argv = ["lowmed", *command["arguments"]]
+    sys.executable = sys.argv[2]
+    sys.argv = ["-c" if "code" in command else "lowmed", *command["arguments"]]
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # as a new process: from the entropy of the system
 
 
-def run() -> int:
-    """Run the command and end as Python does, but let the kernel free the libraries, which takes Python a second."""
+def run(program: str | None) -> int:
+    """Run the command or the program and end as Python does, but let the kernel free the libraries: it is faster."""
     code: object = 0
     try:
-        runpy.run_module("lowmed", run_name="__main__", alter_sys=True)
+        if program is None:
+            runpy.run_module("lowmed", run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
     except SystemExit as end:
         code = end.code or 0
         if not isinstance(code, int):
@@ -120,10 +130,11 @@ def run() -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a collection would look at a million imported objects each time
     import_libraries()
     import lowmed.cli  # noqa: F401
 
     gc.collect()
     gc.freeze()
-    serve(socket.socket(fileno=int(sys.argv[1])))
-    os._exit(run())  # only the process of a command comes here
+    gc.enable()
+    os._exit(run(serve(socket.socket(fileno=int(sys.argv[1])))))  # only the process of a command gets beyond `serve`

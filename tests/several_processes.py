@@ -1,7 +1,9 @@
 """Commands in several processes, and whether their run is that of one process."""
 
+import contextlib
 import json
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,15 @@ from commands import Commands, Started
 from safetensors.torch import load_file
 
 
-def started(commands: Commands, folder: Path, *arguments: str, count: int = 2) -> list[Started]:
+def started(
+    commands: Commands, folder: Path, *arguments: str, count: int = 2, code: str | None = None
+) -> list[Started]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-    return [commands.start(folder, *arguments, **shared, **rank) for rank in ranks]
+    return [commands.start(folder, *arguments, code=code, **shared, **rank) for rank in ranks]
 
 
 def ended(running: list[Started]) -> list[tuple[int, str]]:
@@ -53,3 +57,10 @@ def assert_same(one: Path, several: Path) -> None:
     for row, other in zip(lines(one, "metrics.jsonl"), lines(several, "metrics.jsonl"), strict=True):
         for name in row.keys() - {"seconds", "logp_difference", "logp_difference_max"}:
             assert other[name] == pytest.approx(row[name], rel=1e-4, abs=1e-6), name
+
+
+def wait_for(run: Path, pattern: str, process: "Started | subprocess.Popen[str]") -> None:
+    """Wait for a file of the run, without taking time from the processes that write it."""
+    while not list(run.glob(pattern)):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"ended with {process.wait(timeout=0.02)}")

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from commands import Commands
 from conftest import Lowmed, Start
 
 
@@ -88,3 +89,43 @@ def test_a_started_command_has_an_output_and_ends_once(start: Start) -> None:
     assert "the file does not exist" in process.communicate()[1]
     process.send_signal(signal.SIGKILL)  # has ended: nothing happens
     assert process.poll() == 2
+
+
+def test_a_command_that_a_command_starts_is_to_it_what_it_is_in_a_new_process(
+    reward: list[str], lowmed: Lowmed, new_process: Lowmed, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "end").write_text(
+        "import subprocess; one = subprocess.run([sys.executable, '-m', 'lowmed', 'check', '--recipe', 'ralr'], "
+        "cwd='in', env=os.environ | {'GIVEN': '1'}, capture_output=True, text=True); "
+        "sys.exit(repr((one.returncode, one.stdout, one.stderr)))"
+    )
+    forked, new = lowmed(*reward), new_process(*reward)
+    assert "ralr" in forked.stderr
+    assert (forked.returncode, forked.stderr) == (new.returncode, new.stderr)
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", -15), ("SIGINT", 130), ("SIGKILL", -9)])
+def test_a_signal_reaches_the_command_that_a_command_starts(
+    number: str, code: int, reward: list[str], lowmed: Lowmed, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "mine.py").write_text((tmp_path / "mine.py").read_text())
+    (tmp_path / "in" / "end").write_text("print(os.getpid(), flush=True); import signal; signal.pause()")
+    (tmp_path / "end").write_text(
+        "import signal, subprocess\n"
+        f"one = subprocess.Popen([sys.executable, '-m', 'lowmed', *{reward}], cwd='in', stdout=-1, text=True)\n"
+        "pid = int(one.stdout.readline())\n"
+        f"one.send_signal(signal.{number})\n"
+        "one.stdout.read()\n"  # until the command has ended
+        "sys.exit(repr((one.wait(), os.path.exists(f'/proc/{pid}/exe'))))"
+    )
+    assert lowmed(*reward).stderr.strip() == repr((code, False))
+
+
+def test_code_runs_as_a_script_with_the_libraries(commands: Commands, tmp_path: Path) -> None:
+    code = "import os, sys; print(sys.argv, os.getcwd(), os.environ['GIVEN'], 'trl' in sys.modules); sys.exit(3)"
+    started = commands.start(tmp_path, "a", code=code, GIVEN="1")
+    printed, errors = started.communicate()
+    assert (started.wait(), errors) == (3, "")
+    assert printed == f"['-c', 'a'] {tmp_path} 1 {not Path('/dev/nvidiactl').exists()}\n"

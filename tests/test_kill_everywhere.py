@@ -5,14 +5,13 @@ A test kills at some of the operations; `LOWMED_KILL_ALL=1` kills at every one o
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Commands
 from data.made import jsonl, row, save_images
 from ship import finished
 
@@ -117,7 +116,7 @@ class Case:
     points: int = POINTS
 
 
-def killed_everywhere(place: Path, *cases: Case) -> int:
+def killed_everywhere(commands: Commands, place: Path, *cases: Case) -> int:
     """Kill `first`, then `again`, at the same operations; repeat `again`; compare with an undisturbed run.
 
     Returns:
@@ -130,8 +129,9 @@ def killed_everywhere(place: Path, *cases: Case) -> int:
         for case in cases
     ]  # fmt: skip
     job.write_text(json.dumps(described))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", RUNNER, str(job)], cwd=place, check=True, env=environment)
+    runner = commands.start(place, str(job), code=RUNNER, OMP_NUM_THREADS="1")
+    _out, errors = runner.communicate()
+    assert runner.wait() == 0, errors
     operations = 0
     for case, ((total, code, output), *killed) in zip(cases, json.loads(job.read_text()), strict=True):
         assert code == case.code, output
@@ -155,7 +155,7 @@ def without_times(folder: Path, name: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
 
 
-def test_prepare_and_distil_killed_anywhere_give_the_same_folder(tmp_path: Path) -> None:
+def test_prepare_and_distil_killed_anywhere_give_the_same_folder(commands: Commands, tmp_path: Path) -> None:
     save_images(tmp_path / "in", *(f"{number}.png" for number in range(4)))
     jsonl(tmp_path / "in/t.jsonl", *(row(number, f"{number}.png") for number in range(4)))
     out = tmp_path / "work/out"
@@ -167,7 +167,7 @@ def test_prepare_and_distil_killed_anywhere_give_the_same_folder(tmp_path: Path)
     probe = ["--probe", str(probed(tmp_path / "probe", tmp_path / "data"))]
     distil = ["data", "distil", str(tmp_path / "data"), *probe, "--out", str(distilled)]
     cases = (Case(out, command, command, every_byte), Case(distilled, distil, distil, every_byte))
-    assert killed_everywhere(tmp_path, *cases) > 30
+    assert killed_everywhere(commands, tmp_path, *cases) > 30
 
 
 def probed(folder: Path, source: Path) -> Path:
@@ -201,11 +201,13 @@ def trained(folder: Path) -> Any:
          "method.max_completion_length=8"],
     ],
 )  # fmt: skip
-def test_training_killed_anywhere_gives_the_same_adapter(tmp_path: Path, settings: list[str]) -> None:
+def test_training_killed_anywhere_gives_the_same_adapter(
+    commands: Commands, tmp_path: Path, settings: list[str]
+) -> None:
     out = tmp_path / "work/run"
     out.parent.mkdir()
     command = [*settings, "--nano", "method.max_steps=3", "method.save_steps=1", "--out", str(out), "--resume", "auto"]
-    assert killed_everywhere(tmp_path, Case(out, command, command, trained)) > 20
+    assert killed_everywhere(commands, tmp_path, Case(out, command, command, trained)) > 20
 
 
 def shipped(folder: Path) -> dict[str, bytes]:
@@ -217,7 +219,7 @@ def shipped(folder: Path) -> dict[str, bytes]:
     return files | {"parity.json": json.dumps(parity).encode()}
 
 
-def test_eval_merge_and_export_killed_anywhere_give_the_same_files(tmp_path: Path) -> None:
+def test_eval_merge_and_export_killed_anywhere_give_the_same_files(commands: Commands, tmp_path: Path) -> None:
     run = finished.run(tmp_path / "work/run", "eval.max_new_tokens=8")
     evaluation, merged, gguf = run.folder / "evals/phantom", tmp_path / "merge/merged", tmp_path / "export/gguf"
     for out in (merged, gguf):
@@ -230,7 +232,7 @@ def test_eval_merge_and_export_killed_anywhere_give_the_same_files(tmp_path: Pat
         Case(merged, merge, merge, shipped, points=1),
         Case(gguf, export, export, shipped, points=1),
     )
-    assert killed_everywhere(tmp_path, *cases) > 30
+    assert killed_everywhere(commands, tmp_path, *cases) > 30
 
 
 BRIDGE = [
@@ -262,7 +264,9 @@ def reinforced(folder: Path) -> Any:
     return bridged(folder), trained(folder / "2-grpo"), (folder / "2-grpo/rollouts.jsonl").read_bytes()
 
 
-def test_a_bridge_killed_anywhere_ends_with_the_same_stages_and_the_same_adapter(tmp_path: Path) -> None:
+def test_a_bridge_killed_anywhere_ends_with_the_same_stages_and_the_same_adapter(
+    commands: Commands, tmp_path: Path
+) -> None:
     refused, ready = tmp_path / "work/bridge", tmp_path / "rl/bridge"
 
     def case(out: Path, settings: list[str], content: Callable[[Path], Any], **options: Any) -> Case:
@@ -273,4 +277,4 @@ def test_a_bridge_killed_anywhere_ends_with_the_same_stages_and_the_same_adapter
         case(refused, ["eval.max_new_tokens=8"], bridged, code=1, points=1),
         case(ready, RL, reinforced, within="2-grpo"),
     )
-    assert killed_everywhere(tmp_path, *cases) > 150
+    assert killed_everywhere(commands, tmp_path, *cases) > 150

@@ -15,7 +15,7 @@ HEAVY_LAYERS = ("engine", "ship")
 ORDER = [
     "errors", "terminal", "processes", "files", "lock", "progress", "records", "section", "control_tokens",
     "boxes", "sample", "answer", "prompt", "methods", "recipe", "models", "adapter", "run", "followed_run",
-    "run_removal", "tracking", "nano", "architectures", "data", "judge", "rewards", "plan", "evaluation",
+    "run_removal", "tracking", "nano", "testbed", "architectures", "data", "judge", "rewards", "plan", "evaluation",
     "distillation", "study", "report", "engine", "ship", "api", "studio", "cli",
 ]  # fmt: skip
 MAX_LINES = 300

@@ -111,11 +111,10 @@ def _names(folders: Sequence[Path]) -> list[str]:
 def _openers(recipe: "Recipe", path: str | None, with_images: bool) -> "dict[str, OpenImage]":
     """Data source -> function that opens its images: generated ones always, the run's data only on request."""
     from lowmed.data.load import load_data
-    from lowmed.data.sources import phantom as generated
-    from lowmed.nano import phantom
+    from lowmed.data.sources.generated import GENERATORS
 
     spec = recipe.data
-    result: dict[str, OpenImage] = dict.fromkeys(generated.TASKS, phantom.open_image)
+    result: dict[str, OpenImage] = {name: generator.open_image for name, generator in GENERATORS.items()}
     if spec.sources:  # images of merged data sets have other references
         result = {name: opener for name, opener in result.items() if name not in spec.names}
     if with_images and spec.name not in result:

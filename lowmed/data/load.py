@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from lowmed.data import folder, source_cache
 from lowmed.data.dataset import DataSet
 from lowmed.data.merge import merge
-from lowmed.data.sources import KNOWN, phantom
+from lowmed.data.sources import KNOWN, generated
 from lowmed.data.validate import check_rejected
 from lowmed.errors import RecipeError
 from lowmed.progress import Progress
 from lowmed.recipe import DataSpec, ModelSpec
+from lowmed.recipe.dials import Dials
 
 FOLDER = "folder"
 
@@ -20,8 +21,9 @@ def load(
     path: str | None = None,
     *,
     max_image_tokens: int | None = None,
-    seed: int = phantom.SEED,
-    sizes: Mapping[str, int] = phantom.SIZES,
+    seed: int = generated.SEED,
+    sizes: Mapping[str, int] | None = None,
+    dials: Dials | None = None,
     progress: Progress | None = None,
     key: str = "data",
 ) -> DataSet:
@@ -31,8 +33,9 @@ def load(
         source: the name of the source.
         path: its local copy; None for the hub's copy.
         max_image_tokens: the pixel policy that a known source is imported with; None for the default of recipes.
-        seed: seed of `phantom`, which is generated.
-        sizes: samples of each split of `phantom`.
+        seed: seed of a generated source.
+        sizes: samples of each split of a generated source.
+        dials: how training samples of the testbed differ from test samples.
         progress: shows the first import of a known source.
         key: the recipe key of the entry that names source and path, for errors.
 
@@ -52,10 +55,10 @@ def load(
             f"{key}.source",
             f"use one of {', '.join(names)}; `folder` with {key}.path is for your own data",
         )
-    if source in phantom.TASKS:
+    if source in generated.GENERATORS:
         if path is not None:
             raise RecipeError(f"{source} is generated and has no folder", f"{key}.path", f"leave {key}.path out")
-        return phantom.load(sizes, seed, source)
+        return generated.load(sizes, seed, source, dials)
     tokens = max_image_tokens or ModelSpec().max_image_tokens
     return source_cache.load(KNOWN[source], path, tokens, progress, flag=f"{key}.path")
 
@@ -78,7 +81,13 @@ def load_data(
         SetupError: the hub is needed and cannot be reached.
     """
     if not spec.sources:
-        return load(str(spec.source), path or spec.path, max_image_tokens=max_image_tokens, progress=progress)
+        return load(
+            str(spec.source),
+            path or spec.path,
+            max_image_tokens=max_image_tokens,
+            dials=spec.dials,
+            progress=progress,
+        )
     moved = _moved(spec, path)
     datasets = {}
     for number, (name, entry) in enumerate(zip(spec.names, spec.sources, strict=True)):

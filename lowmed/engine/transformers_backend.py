@@ -15,6 +15,9 @@ from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+# Random numbers that all random weights repeat, because a CPU draws those of 2B weights in a minute. It is a prime, so
+# that no two rows of a matrix have equal numbers.
+DRAWN = 2**22 + 15
 
 
 def load(source: str, spec: ModelSpec, device: Device) -> Any:
@@ -110,12 +113,14 @@ def _random(auto: Any, source: str, options: dict[str, Any]) -> Any:
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     with torch.device("meta"):
         empty = auto.from_config(config, trust_remote_code=False)
-    state = {}
+    state, drawn, used = {}, torch.empty(DRAWN, dtype=torch.bfloat16).normal_(0.0, 0.02), 0
     for name, weight in empty.state_dict().items():
         if name in empty.all_tied_weights_keys:  # with weights of its own the head would no longer be tied
             continue
         if weight.dim() > 1:
-            state[name] = torch.empty(weight.shape, dtype=torch.bfloat16).normal_(0.0, 0.02)
+            end = used + weight.numel()
+            state[name] = drawn.repeat(-(-end // DRAWN))[used:end].view(weight.shape)
+            used = end % DRAWN
         else:  # scales and biases
             state[name] = (torch.ones if name.endswith("weight") else torch.zeros)(weight.shape, dtype=torch.bfloat16)
     return type(empty).from_pretrained(None, config=config, state_dict=state, trust_remote_code=False, **options)

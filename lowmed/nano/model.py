@@ -64,7 +64,7 @@ VISION = {
 }
 
 
-def new_processor(texts: Iterable[str]) -> Any:
+def new_processor(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE) -> Any:
     """A Qwen2VLProcessor whose tokenizer learned its merges from `texts`. It can encode any Unicode text."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen2VLProcessor, Qwen2VLVideoProcessor
@@ -74,7 +74,7 @@ def new_processor(texts: Iterable[str]) -> Any:
     bpe.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=VOCABULARY_SIZE - len(SPECIAL_TOKENS),
+            vocab_size=vocabulary_size - len(SPECIAL_TOKENS),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         ),

@@ -30,6 +30,10 @@ class Draws:
         """An integer from `low` to `high`, both included."""
         return low + int(self._words.random_raw()) % (high - low + 1)
 
+    def one(self, items: tuple[T, ...]) -> T:
+        """One of the items; all are equally likely."""
+        return items[self.integer(0, len(items) - 1)]
+
     def pick(self, chances: Mapping[T, int]) -> T:
         """A key, with a probability in proportion to its value."""
         rest = self.integer(1, sum(chances.values()))

@@ -10,9 +10,9 @@ from lowmed.architectures import reads_text_only
 from lowmed.data.image.policy import PixelPolicy, image_tokens, pixel_policy, target_size
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.sources import KNOWN
+from lowmed.data.sources.generated import GENERATORS
 from lowmed.data.sources.source import QUESTION_TOKENS, REFERENCE_TOKENS
 from lowmed.errors import DataError
-from lowmed.nano.paint import SIDE_PIXELS
 from lowmed.recipe import Recipe
 from lowmed.recipe.sources import SourceSpec
 
@@ -93,8 +93,9 @@ def _with_images(recipe: Recipe, entry: SourceSpec) -> SequenceLengths:
     each = "one image" if number == 1 else f"{number} images"
     source = f"upper bound: {each} per question at model.max_image_tokens; the data set is not prepared"
     if known and known.generated:
-        image = image_tokens(SIDE_PIXELS, SIDE_PIXELS, pixel_policy(recipe.model))
-        source = "generated images of the phantom data set"
+        side = GENERATORS[known.name].side_pixels
+        image = image_tokens(side, side, pixel_policy(recipe.model))
+        source = f"generated images of the {known.name} data set"
     text = _around_the_question(recipe) + (known.question_tokens if known else QUESTION_TOKENS)
     if recipe.model.name == "nano":
         text *= 2  # its small vocabulary splits words into more tokens

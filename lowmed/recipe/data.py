@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lowmed import prompt
 from lowmed.control_tokens import control_token
+from lowmed.recipe.dials import Dials
 from lowmed.recipe.sources import SourceSpec, mistake_in_sources, unique_names
 from lowmed.section import Positive, Section, Share, counterpart
 
@@ -82,6 +83,7 @@ class DataSpec(Section):
         False,
         description="allow chosen completions, and ones labeled good, that have a wrong answer by the reader's rules",
     )
+    dials: Dials = Field(Dials(), description="how training samples of the source `testbed` differ from test samples")
     modality: str | None = Field(None, description="train only on questions of this modality; null = all")
     task: Literal["questions", "extraction"] = Field(
         "questions", description="`extraction` asks for everything known about an image as one JSON object"
@@ -103,6 +105,12 @@ class DataSpec(Section):
         if value != "published" and (number is None or not 0 <= number < 1):
             raise ValueError("should be a share from 0 to below 1, or `published`")
         return value
+
+    @model_validator(mode="after")
+    def _turn_dials_of_the_testbed(self) -> "DataSpec":
+        if self.dials != Dials() and self.source != "testbed":
+            raise ValueError("dials are those of source=testbed; remove them, or set source=testbed")
+        return self
 
     @model_validator(mode="after")
     def _name_the_data_once(self) -> "DataSpec":

@@ -1,5 +1,6 @@
 """What the explanations of the training rows state, so that a reward can subtract what a text about any image earns."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ COMMONPLACE = 0.5  # a fact in more than this share of the other explanations sa
 EXAMPLES = 12  # explanations with which each explanation is compared for its baseline
 CONSTANTS_TRIED, CONSTANTS = 40, 3  # explanations tried as constant texts, and those of them that are kept
 MAX_BASELINE = 0.9  # leaves room for honest texts if a constant happens to be right
+_AUXILIARY = re.compile(r"\s*(is|are|was|were|does|do|did|has|have|can)\s+", re.IGNORECASE)
 QUESTION_PRIOR = 10  # rows of the complete corpus that count as much as the rows of one question
 
 
@@ -136,9 +138,10 @@ def _agreement_of(corpus: Corpus, sample: Sample, other: Sample) -> float | None
 
 @lru_cache(maxsize=8192)
 def baseline(corpus: Corpus, sample: Sample) -> float | None:
-    """What a constant text or a lucky text about another image earns, in [0, 1].
+    """What a constant text, the question repeated or a lucky text about another image earns, in [0, 1].
 
-    The maximum of the agreement of the best constants, and of the mean agreement of the best quarter of the examples.
+    The maximum of the agreement of the best constants, of that of the question, and of the mean agreement of the best
+    quarter of the examples.
     None if the explanation states no finding but what most others state, so that nothing distinguishes this image.
     """
     english = is_english(sample.explanation)
@@ -149,7 +152,8 @@ def baseline(corpus: Corpus, sample: Sample) -> float | None:
     earned = sorted(_known(_agreement_of(corpus, sample, other) for other in corpus.examples))
     best = earned[-max(1, len(earned) // 4) :]
     constants = _known(_agreement_of(corpus, sample, constant) for constant in corpus.constants)
-    return min(MAX_BASELINE, max([sum(best) / max(1, len(best)), *constants]))
+    repeated = _agreement(corpus, sample, reference, read_statement(_as_statement(sample.question), english))
+    return min(MAX_BASELINE, max([sum(best) / max(1, len(best)), repeated, *constants]))
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
@@ -181,10 +185,19 @@ def _option_facts(sample: Sample) -> tuple[frozenset[Fact], ...]:
     return tuple(frozenset(fact for fact in of_option if counts[fact] == 1) for of_option in facts)
 
 
+def _as_statement(question: str) -> str:
+    """The question as a sentence that states what it asks for: questions state no facts, but who repeats them does."""
+    match = _AUXILIARY.match(question)
+    if match:
+        rest = question[match.end() :]
+        question = f"There {match[1].lower()}{rest[len('there') :]}" if rest.casefold().startswith("there ") else rest
+    return question.replace("?", ".")
+
+
 @lru_cache(maxsize=8192)
 def _priors(sample: Sample) -> Mapping[Fact, float]:
     english = is_english(sample.explanation)
-    question_facts = read_statement(sample.question, english).facts
+    question_facts = read_statement(_as_statement(sample.question), english).facts
     presupposed = 0.5 if answer.is_yes_no(sample.answer) else 1.0
     offered = {
         fact: 1 / len(sample.options) for option in sample.options for fact in read_statement(option, english).facts

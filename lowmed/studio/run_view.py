@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from lowmed.data.sources.phantom import TASKS
+from lowmed.data.sources.generated import GENERATORS
 from lowmed.errors import LowmedError
 from lowmed.files import read_jsonl
 from lowmed.report import gallery
@@ -160,7 +160,7 @@ def _card(row: Mapping[str, Any], sample: "Sample | None", data: "RecipeData | N
 def _is_generated(run: Path) -> bool:
     """Whether no image of a run's data can be a patient's."""
     spec = Run(run).recipe.data
-    return not spec.sources and spec.source in TASKS
+    return not spec.sources and spec.source in GENERATORS
 
 
 @functools.lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from lowmed.data.explanations import keep_trainable
 from lowmed.data.for_recipe import for_recipe
 from lowmed.data.ingest import prepared_folder
 from lowmed.data.run_identity import store_data
-from lowmed.data.sources.phantom import load as generated
+from lowmed.data.sources.generated import load as generated
 from lowmed.data.split import HELD_OUT
 from lowmed.distillation import filters, selection
 from lowmed.distillation.data import open_data

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Commands, Started
-from several_processes import assert_same, ended, in_one, in_processes, started
+from commands import Commands
+from several_processes import assert_same, ended, in_one, in_processes, started, wait_for
 
 GRPO = (
     "grpo", "--recipe", "rarl", "--nano", "method.max_steps=2", "method.prompts_per_step=4",
@@ -50,8 +50,7 @@ def test_sft_ends_with_the_adapter_of_one_process_after_a_kill_and_with_another_
 ) -> None:
     in_one(commands, tmp_path, *SFT, "--out", "one")
     running = started(commands, tmp_path, *SFT, "--out", "two")
-    while not list((tmp_path / "two" / "checkpoints").glob("*/complete.json")):
-        assert running[0].poll() is None
+    wait_for(tmp_path / "two", "checkpoints/*/complete.json", running[0])
     for process in running:
         process.send_signal(signal.SIGKILL)
     ended(running)
@@ -92,15 +91,10 @@ def test_other_commands_ignore_the_variables_of_a_launcher_or_refuse_it(commands
         assert refused.wait() == 2
 
 
-def wait_for_step(run: Path, process: "Started | subprocess.Popen[str]") -> None:
-    while not (run / "metrics.jsonl").exists():
-        assert process.poll() is None
-
-
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_after_the_same_step(commands: Commands, tmp_path: Path) -> None:
     running = started(commands, tmp_path, *SFT, "method.max_steps=200", "--out", "r")
-    wait_for_step(tmp_path / "r", running[0])
+    wait_for(tmp_path / "r", "metrics.jsonl", running[0])
     running[1].send_signal(signal.SIGTERM)
     assert [code for code, _ in ended(running)] == [130, 130]
     record = json.loads((tmp_path / "r" / "run.json").read_text())
@@ -112,7 +106,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(commands: Command
 def test_a_killed_process_ends_the_others_of_its_launcher(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lowmed", *SFT, "method.max_steps=200", "--processes", "2", "--out", "r"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as launcher:
-        wait_for_step(tmp_path / "r", launcher)
+        wait_for(tmp_path / "r", "metrics.jsonl", launcher)
         children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
         os.kill(int(children[1]), signal.SIGKILL)
         _out, errors = launcher.communicate()

@@ -1,16 +1,14 @@
 """Evaluation during training: it leaves training and test questions alone, and survives any end of the process."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Commands
 from conftest import Lowmed
 from PIL import Image
 
@@ -26,7 +24,7 @@ from lowmed.run import Run, create_run
 pytestmark = pytest.mark.slow
 SFT = ["method.max_steps=8", "method.prompts_per_step=4", "method.save_steps=3", "method.learning_rate=3e-4"]
 GRPO = ["method.max_steps=4", "method.prompts_per_step=2", "method.num_generations=2"]
-DEV = ["data.dev=0.1", "dev.eval_steps=2", "dev.questions=12"]
+DEV = ["data.dev=0.1", "dev.eval_steps=2", "dev.questions=8", "eval.max_new_tokens=64"]
 
 
 def trained(recipe: Recipe, data_split: DataSplit, out: Path) -> Run:
@@ -78,7 +76,7 @@ def test_no_test_question_and_no_test_image_is_touched(tmp_path: Path) -> None:
 
 def test_eval_of_the_same_questions_gives_the_accuracy_of_the_best_step(tmp_path: Path) -> None:
     """The adapter on disk is the one that was measured, and both commands read answers alike."""
-    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "dev.questions=100", "dev.eval_steps=4"], nano=True)
+    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "data.dev=0.04", "dev.questions=100", "dev.eval_steps=4"], nano=True)
     data_split = for_recipe(recipe).split
     run = trained(recipe, data_split, tmp_path / "run")
     lines = rows(run, "dev.jsonl")
@@ -97,9 +95,16 @@ def test_eval_of_the_same_questions_gives_the_accuracy_of_the_best_step(tmp_path
     assert {row["id"]: row["completion"] for row in graded} == stored
 
 
-def test_kl_is_zero_before_training_and_equals_the_sum_over_the_vocabulary(tmp_path: Path) -> None:
-    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "method.learning_rate=3e-3"], nano=True)
-    lines = rows(trained(recipe, for_recipe(recipe).split, tmp_path / "run"), "dev.jsonl")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that some tests only read or copy."""
+    recipe = load_recipe("rarl-sft", [*SFT, *DEV], nano=True)
+    return trained(recipe, for_recipe(recipe).split, tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.mark.xdist_group("dev_evaluation")  # one process trains for both tests
+def test_kl_is_zero_before_training_and_equals_the_sum_over_the_vocabulary(finished: Run) -> None:
+    lines = rows(finished, "dev.jsonl")
     assert lines[0]["kl_base"] == 0
     assert lines[-1]["kl_base"] > 0
     assert all(line["entropy"] > 0 for line in lines)
@@ -133,9 +138,11 @@ for count in counts:
 """
 
 
-def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(tmp_path: Path, lowmed: Lowmed) -> None:
+def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(
+    commands: Commands, tmp_path: Path, lowmed: Lowmed
+) -> None:
     # With these settings the best adapter changes several times before training stops early.
-    changed = ["method.max_steps=40", "method.learning_rate=6e-4", "dev.questions=10", "dev.patience=5"]
+    changed = ["method.max_steps=40", "method.learning_rate=6e-4", "dev.questions=10", "dev.patience=3"]
     settings = ["--recipe", "rarl-sft", "--nano", *SFT, *DEV, *changed]
     uninterrupted = lowmed("sft", *settings, "--out", "uninterrupted")
     assert uninterrupted.returncode == 0, uninterrupted.stderr
@@ -144,14 +151,9 @@ def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(tmp
     draw = random.Random(0)
     counts = ",".join(str(draw.randrange(20, 120)) for _ in range(3))
     resumed_command = ["sft", *settings, "--out", "killed", "--resume", "auto"]
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, counts, "killed", *resumed_command],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ,
-    )
-    assert ended.stdout.split() == ["-9"] * 3, ended.stderr
+    ended = commands.start(tmp_path, counts, "killed", *resumed_command, code=KILLED)
+    printed, errors = ended.communicate()
+    assert printed.split() == ["-9"] * 3, errors
     last = lowmed(*resumed_command)
     assert last.returncode == 0, last.stderr
     resumed = Run(tmp_path / "killed")
@@ -162,9 +164,11 @@ def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(tmp
     assert not (resumed.folder / "best").exists()
 
 
-def test_a_run_that_finished_without_recording_it_finishes_again_with_the_same_adapter(tmp_path: Path) -> None:
-    recipe = load_recipe("rarl-sft", [*SFT, *DEV], nano=True)
-    run = trained(recipe, for_recipe(recipe).split, tmp_path / "run")
+@pytest.mark.xdist_group("dev_evaluation")  # one process trains for both tests
+def test_a_run_that_finished_without_recording_it_finishes_again_with_the_same_adapter(
+    finished: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
     before = weights(run)
     run.update(status="running")
     assert lowmed.resume_training(run).record.status == "finished"

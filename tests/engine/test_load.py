@@ -254,3 +254,17 @@ def test_a_failing_import_of_unsloth_is_a_setup_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(load, "choose_backend", lambda _spec, _machine: ("unsloth", "set in the recipe"))
     with pytest.raises(SetupError, match="cannot import the unsloth backend"):
         load.load_base(NANO, CARD)
+
+
+def test_random_weights_have_the_usual_spread_and_no_equal_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lowmed.engine import transformers_backend
+
+    monkeypatch.setattr(transformers_backend, "DRAWN", 10_007)  # smaller than most of nano's matrices
+    spec, cpu = ModelSpec(name="nano", weights="random", load_in="16bit"), device.Device("cpu", "CPU", 0.0, "fp32")
+    model = transformers_backend.load(str(nano.folder()), spec, cpu)
+    matrices = [weight for weight in model.parameters() if weight.dim() == 2]  # a tied one once
+    assert max(weight.numel() for weight in matrices) > 10_007
+    for weight in matrices:
+        assert weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert len(torch.unique(weight, dim=0)) == len(weight)
+    assert len({tuple(weight[0, :8].tolist()) for weight in matrices}) == len(matrices)

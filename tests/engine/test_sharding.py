@@ -1,17 +1,13 @@
 """Processes that divide the model end with the adapter of one process that holds all of it."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from commands import Commands
 from conftest import Lowmed
-from several_processes import assert_same, ended, in_one, in_processes, started
+from several_processes import assert_same, ended, in_one, in_processes, started, wait_for
 
 from lowmed import architectures, processes
 from lowmed.engine.shard_support import shard_error
@@ -41,17 +37,11 @@ def workload(shards: int) -> Workload:
 
 
 @pytest.mark.slow
-def test_each_process_holds_its_part_and_joins_the_passes_of_the_other() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    command = [sys.executable, str(SCRIPT)]
-    running = [
-        subprocess.Popen(command, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    first, second = (json.loads(process.communicate()[0]) for process in running)
+def test_each_process_holds_its_part_and_joins_the_passes_of_the_other(commands: Commands, tmp_path: Path) -> None:
+    running = started(commands, tmp_path, code=SCRIPT.read_text())
+    outputs = [process.communicate() for process in running]
+    assert [process.wait() for process in running] == [0, 0], outputs
+    first, second = (json.loads(out.splitlines()[-1]) for out, _errors in outputs)
     assert first["passes"] == second["passes"] == [4, 1]
     assert first["losses"] == pytest.approx([first["loss"]] * 4, rel=1e-6)
     assert second["losses"] == pytest.approx([first["loss"]], rel=1e-6)
@@ -65,8 +55,7 @@ def test_each_process_holds_its_part_and_joins_the_passes_of_the_other() -> None
 def test_sft_ends_with_the_adapter_of_one_process_after_a_kill(commands: Commands, tmp_path: Path) -> None:
     in_one(commands, tmp_path, *SFT, "--out", "one")
     running = started(commands, tmp_path, *SFT, SHARD, "--out", "two")
-    while not list((tmp_path / "two" / "checkpoints").glob("*/complete.json")):
-        assert running[0].poll() is None
+    wait_for(tmp_path / "two", "checkpoints/*/complete.json", running[0])
     running[1].send_signal(signal.SIGKILL)
     (code, errors), _killed = ended(running)
     assert (code, "another process of this run ended" in errors, "Traceback" in errors) == (3, True, False)

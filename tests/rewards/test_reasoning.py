@@ -14,6 +14,7 @@ from lowmed.errors import RunError
 from lowmed.nano import phantom
 from lowmed.rewards.reasoning import Reasoning
 from lowmed.sample import Sample
+from lowmed.testbed import samples as testbed
 
 EXPLANATION = "The right lung is clear. A large round mass lies in the left lower zone. No effusion is seen."
 SAMPLE = Sample("s", "What is seen?", "mass", "open", "g", "t", explanation=EXPLANATION)
@@ -195,6 +196,23 @@ def test_a_constant_of_the_most_frequent_findings_earns_nothing_on_average() -> 
     assert all(score is None for score in scores[::2])  # nothing distinguishes these images
     assert all(score is not None and score < 0.3 for score in scores[1::2])
     assert all(_paid(reward, sample, sample.explanation) == 1.0 for sample in samples[1::2])
+
+
+def test_the_question_repeated_earns_nothing() -> None:
+    samples = testbed.samples("train", 600)
+    reward = Reasoning().with_corpus(samples)
+    present = [sample for sample in samples if sample.topic == "presence"]
+    repeated = [_paid(reward, sample, sample.question) for sample in present]
+    statements = [
+        (sample, sample.question.replace("Is there", "There is").replace("?", "."))
+        for sample in present
+        if sample.question.startswith("Is there")
+    ]
+    stated = [_paid(reward, sample, text) for sample, text in statements]
+    honest = [_paid(reward, sample, sample.explanation) for sample in present]
+    assert max(repeated) == 0.0
+    assert max(stated) == 0.0
+    assert honest == [1.0] * len(present)
 
 
 def test_without_other_explanations_every_fact_counts_in_full() -> None:

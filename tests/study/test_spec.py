@@ -148,3 +148,10 @@ def test_the_examples_of_the_page_are_valid(tmp_path: Path) -> None:
     assert [job.name for job in study_jobs(load_study(write_study(tmp_path / "s.yaml", yaml.safe_load(text))))][:3] == [
         "sft-seed0", "rl-seed0", "sft-rl-seed0",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/studies/*.yaml")), ids=lambda path: path.stem)
+def test_the_study_files_of_the_repository_can_be_read(path: Path) -> None:
+    spec = load_study(path)
+    assert spec.arms
+    assert spec.compare

@@ -2,6 +2,7 @@
 
 from lowmed.data.sources.cord import CORD
 from lowmed.data.sources.funsd import FUNSD
+from lowmed.data.sources.generated import SOURCES as GENERATED
 from lowmed.data.sources.hub_tables import PATH_VQA, SILVAR_MED
 from lowmed.data.sources.iu_xray import IU_XRAY
 from lowmed.data.sources.medcalc_bench import MEDCALC_BENCH
@@ -9,7 +10,6 @@ from lowmed.data.sources.medical_o1 import MEDICAL_O1
 from lowmed.data.sources.medmnist import MEDMNIST
 from lowmed.data.sources.medxpertqa_mm import MEDXPERTQA_MM
 from lowmed.data.sources.omnimedvqa import OMNIMEDVQA
-from lowmed.data.sources.phantom import PHANTOM, PHANTOM_BOXES, PHANTOM_FORMS, PHANTOM_REPORT
 from lowmed.data.sources.pmc_vqa import PMC_VQA
 from lowmed.data.sources.slake import SLAKE
 from lowmed.data.sources.slake_boxes import SLAKE_BOXES
@@ -37,10 +37,7 @@ KNOWN: dict[str, Source] = {
         CORD,
         FUNSD,
         SROIE,
-        PHANTOM,
-        PHANTOM_BOXES,
-        PHANTOM_FORMS,
-        PHANTOM_REPORT,
+        *GENERATED,
     )
 }
 

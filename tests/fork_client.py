@@ -1,0 +1,36 @@
+"""The Python of a command that runs in a fork: `python -m lowmed` is a fork of the same server, too.
+
+It is to its parent what the command would be: it has its streams, passes signals on, and ends as it does. If it is
+killed, the server kills the command.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+address, *arguments = sys.argv[1:]
+if arguments[:2] != ["-m", "lowmed"]:
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
+folder = str(Path.cwd())
+command = {"arguments": arguments[2:], "folder": folder, "path": folder, "environment": dict(os.environ)}
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+    server.connect(address)
+    socket.send_fds(server, [json.dumps(command).encode()], [0, 1, 2])
+    pid = int(server.recv(100))
+
+    def pass_on(number: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    for passed in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(passed) != signal.SIG_IGN:
+            signal.signal(passed, pass_on)
+    code = int(server.recv(100))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
