@@ -9,6 +9,7 @@ import atexit
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -51,6 +52,7 @@ class LostProcessError(LowmedError):
 
 ALONE = Place(0, 1, 0)
 _taken: list[Place] = []  # the place of this process, once it takes part
+_before_exchange: list[Callable[[], None]] = []  # at most one
 
 
 @cache
@@ -73,9 +75,9 @@ def launched() -> Place:
         for name, title in _SHARDED.items():
             if os.environ.get(name, "").lower() in ("1", "true"):
                 raise SetupError(
-                    f"{title} divides the model, and lowmed needs a copy of it on each GPU",
+                    f"{title} of the launcher would divide rows and optimizer too",
                     f"{name} of the launcher",
-                    "use the type MULTI_GPU in `accelerate config`, or --processes N",
+                    "use the type MULTI_GPU in `accelerate config`, or --processes N; model.shard=fsdp divides a model",
                 )
     return Place(rank, size, local_rank) if size > 1 else ALONE
 
@@ -223,7 +225,12 @@ def divide(items: Sequence[T], work: Callable[[Sequence[T]], Iterator[R]]) -> Ge
         yield from work(items)
         return
     own = work(items[place().rank :: size()])
-    while any(parts := gather(list(islice(own, _ROUND)))):
+
+    def part() -> list[R]:
+        with lost_errors():
+            return list(islice(own, _ROUND))
+
+    while any(parts := gather(part())):
         yield from chain.from_iterable(parts)
 
 
@@ -237,15 +244,50 @@ def sum_tensor(tensor: Any) -> None:
         _exchange(lambda distributed: distributed.all_reduce(tensor))
 
 
+def sum_at_once(tensor: Any) -> None:
+    """As `sum_tensor`, without what comes before an exchange.
+
+    Raises:
+        LostProcessError: another process ended.
+    """
+    _call(lambda distributed: distributed.all_reduce(tensor))
+
+
+def before_exchange(wait: Callable[[], None] | None) -> None:
+    """Call this function before each exchange from now on, or none. It returns once all processes have called it."""
+    _before_exchange[:] = [wait] if wait else []
+
+
 def _exchange(call: Callable[[Any], object]) -> None:
+    for wait in _before_exchange:
+        wait()
+    _call(call)
+
+
+def _call(call: Callable[[Any], object]) -> None:
     from torch import distributed
 
     try:
         call(distributed)
     except RuntimeError as error:  # of gloo and NCCL
-        here = place()
-        raise LostProcessError(
-            "another process of this run ended",
-            f"process {here.rank + 1} of {here.size} lost its connection",
-            "see the error of the other; then --resume the run, with any number of processes",
-        ) from error
+        raise _lost() from error
+
+
+@contextmanager
+def lost_errors() -> Iterator[None]:
+    """Turn the errors of gloo and NCCL in code of other libraries, which gathers weights, into a LostProcessError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if size() > 1 and any(library in str(error) for library in ("gloo", "NCCL")):
+            raise _lost() from error
+        raise
+
+
+def _lost() -> LostProcessError:
+    here = place()
+    return LostProcessError(
+        "another process of this run ended",
+        f"process {here.rank + 1} of {here.size} lost its connection",
+        "see the error of the other; then --resume the run, with any number of processes",
+    )

@@ -90,11 +90,12 @@ class CheckReport:
         return asdict(self)
 
 
-def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
+def check(recipe: "Recipe", *, processes: int = 1, progress: Progress = silent) -> CheckReport:
     """Run the checks of a recipe that training runs too, in the same order.
 
     Args:
         recipe: the recipe to check.
+        processes: number of processes that will train.
         progress: shows the preparation of a data set that is not cached yet.
 
     Raises:
@@ -116,7 +117,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
     from lowmed.rewards.abstention import gold_subset
     from lowmed.rewards.check import check_rewards
 
-    built = require_trainable(recipe)
+    built = require_trainable(recipe, processes)
     data = for_recipe(recipe, progress=progress)
     require_readable_data(recipe, data.split)
     preferences = (*data.preferences, *require_usable_preferences(recipe, data.split))
@@ -142,7 +143,7 @@ def check(recipe: "Recipe", *, progress: Progress = silent) -> CheckReport:
         explanations=(*data.unexplained_lines, *_bridge_lines(recipe, data.split.train)),
         lengths=_row_lengths(recipe, data.split),
         images=_image_check(recipe, data.split),
-        memory=_memory_lines(recipe),
+        memory=_memory_lines(recipe, processes),
         rewards=reward_report,
         gold_drawn_from=len(data.split.train) if len(gold) < len(data.split.train) else None,
         verdict="the rewards do not hold" if reward_report and reward_report.failures else "ready to train",
@@ -189,11 +190,11 @@ def _image_check(recipe: "Recipe", data_split: "DataSplit") -> ImageCheck:
     return ImageCheck(len(tokens), max(tokens, default=0), policy.most_tokens)
 
 
-def _memory_lines(recipe: "Recipe") -> tuple[str, ...]:
+def _memory_lines(recipe: "Recipe", processes: int) -> tuple[str, ...]:
     from lowmed.errors import SetupError
     from lowmed.plan.formatting import verdict_lines
 
     try:
-        return tuple(verdict_lines(recipe))
+        return tuple(verdict_lines(recipe, shards=processes if recipe.model.shard != "none" else 1))
     except SetupError as error:  # the model's config is neither in the tables nor on disk, and is not downloaded
         return (f"not estimated: {error.what}",)

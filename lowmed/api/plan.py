@@ -36,6 +36,7 @@ def estimate_recipe(
     gpu: str | None = None,
     gib: float | None = None,
     nano: bool = False,
+    processes: int = 1,
 ) -> RecipeEstimate:
     """Estimate memory and time of a recipe, without a download.
 
@@ -45,12 +46,14 @@ def estimate_recipe(
         gpu: name of the GPU. By default the recipe's `hardware`, the GPU present, or all known GPUs.
         gib: memory of a GPU that is not in the list, in GiB.
         nano: use the embedded model and data.
+        processes: number of processes that divide the model, with `model.shard`.
 
     Raises:
-        RecipeError: the recipe is invalid, or the GPU is unknown.
+        RecipeError: the recipe is invalid, the GPU is unknown, or the processes cannot divide the model.
         SetupError: the dimensions of the model are unknown.
     """
     from lowmed import architectures
+    from lowmed.engine.shard_support import shard_error
     from lowmed.plan import cards
     from lowmed.plan.estimate import estimate_all
     from lowmed.recipe.io import load_recipe
@@ -58,9 +61,17 @@ def estimate_recipe(
     if gpu and gib:
         raise RecipeError("--gpu and --gib cannot be combined", "--gib", "give one of them")
     loaded = load_recipe(recipe, overrides, nano=nano)
+    if error := shard_error(loaded, processes):
+        raise error
+    if processes > 1 and loaded.model.shard == "none":
+        raise RecipeError(
+            "each process holds the model, so that the memory of a GPU does not depend on their number",
+            "--processes and model.shard",
+            "leave out --processes, or set model.shard=fsdp",
+        )
     model = architectures.read_architecture(loaded.model)
     card = _card(loaded, gpu, gib)
-    estimates = estimate_all(loaded, model, [card] if card else cards.CARDS.values())
+    estimates = estimate_all(loaded, model, [card] if card else cards.CARDS.values(), shards=processes)
     return RecipeEstimate(loaded, estimates, card is not None)
 
 
@@ -71,6 +82,7 @@ def dry_run_recipe(
     gpu: str | None = None,
     gib: float | None = None,
     nano: bool = False,
+    processes: int = 1,
 ) -> "tuple[MeasuredRun, Path]":
     """Run three optimizer steps on this machine, and store their memory and time for later estimates.
 
@@ -80,12 +92,13 @@ def dry_run_recipe(
         gpu: must be None, because the dry run uses the GPU present.
         gib: must be None, for the same reason.
         nano: use the embedded model and data.
+        processes: must be 1.
 
     Returns:
         The measured run, and the file in which it is stored.
 
     Raises:
-        RecipeError: the recipe is invalid, or `gpu` or `gib` is given.
+        RecipeError: the recipe is invalid, or `gpu`, `gib` or `processes` is given.
         LowmedError: the machine or the model does not allow the run.
     """
     from lowmed.engine import dry_run
@@ -94,6 +107,8 @@ def dry_run_recipe(
 
     if gpu or gib:
         raise RecipeError("a dry run uses the GPU of this machine", "--dry-run", "omit --gpu and --gib")
+    if processes > 1:
+        raise RecipeError("a dry run measures a single process", "--dry-run and --processes", "omit one of them")
     run = dry_run.dry_run(load_recipe(recipe, overrides, nano=nano))
     return run, calibration.store(run)
 

@@ -26,8 +26,12 @@ _NEEDED_DATA = {
 }
 
 
-def require_trainable(recipe: "Recipe") -> "list[Weighted]":
+def require_trainable(recipe: "Recipe", count: int | None = None) -> "list[Weighted]":
     """Check everything but the data: rewards, rollouts, model family, the adapter to start from, and the tracker.
+
+    Args:
+        recipe: the recipe.
+        count: number of processes that train; None for that of this command.
 
     Returns:
         The recipe's rewards.
@@ -43,10 +47,10 @@ def require_trainable(recipe: "Recipe") -> "list[Weighted]":
     from lowmed.tracking.tracker import require_tracker
 
     built = rewards.for_recipe(recipe)
-    if error := unsupported_error(recipe):
+    if error := unsupported_error(recipe, count):
         raise error
     require_known_family(recipe.model)
-    require_room(recipe.model)
+    require_room(recipe.model, count)
     require_start(recipe.lora, recipe.model)
     require_tracker(recipe.track)
     return built

@@ -16,6 +16,7 @@ def check(
     overrides: options.Overrides = None,
     recipe_name: options.Recipe = None,
     nano: options.Nano = False,
+    processes: options.Processes = 1,
     as_json: options.Json = False,
 ) -> None:
     """Check a recipe, its data and its rewards, without a GPU.
@@ -30,7 +31,7 @@ def check(
     from lowmed.recipe.io import load_recipe
 
     name = options.require_recipe(recipe_name)
-    report = api.check(load_recipe(name, overrides or [], nano=nano), progress=progress)
+    report = api.check(load_recipe(name, overrides or [], nano=nano), processes=processes, progress=progress)
     if as_json:
         print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:

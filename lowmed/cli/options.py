@@ -20,6 +20,9 @@ ServedAs = Annotated[str | None, typer.Option("--model", help="The endpoint's na
 MaxConcurrency = Annotated[
     int, typer.Option("--max-concurrency", min=1, max=256, help="Most requests to the endpoint at once.")
 ]
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, max=4096, help="Number of processes that train, with a GPU each.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 Full = Annotated[bool, typer.Option("--full", help="Print all figures.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]

@@ -18,6 +18,7 @@ def plan(
     gpu: Gpu = None,
     gib: Gib = None,
     nano: options.Nano = False,
+    processes: options.Processes = 1,
     dry_run: DryRun = False,
     as_json: options.Json = False,
 ) -> None:
@@ -29,20 +30,22 @@ def plan(
     lowmed plan --recipe rarl                                  the GPU present, else all known GPUs
     lowmed plan --recipe rarl --gpu T4                         peak by phase, verdict, ways to save memory
     lowmed plan --recipe rarl --gib 12 model.load_in=16bit
+    lowmed plan --recipe rarl --gpu L4 --processes 4 model.name=Qwen/Qwen2.5-VL-32B-Instruct model.shard=fsdp
     lowmed plan --recipe rarl --dry-run model.name=<folder with config.json> model.weights=random
     """
     from lowmed.api.plan import dry_run_recipe, estimate_recipe
-    from lowmed.plan.formatting import as_document, dry_run_lines, full_lines, header_lines, short_lines
+    from lowmed.plan.dry_run_lines import dry_run_lines
+    from lowmed.plan.formatting import as_document, full_lines, header_lines, short_lines
 
     name = options.require_recipe(recipe_name)
     if dry_run:
-        run, path = dry_run_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano)
+        run, path = dry_run_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano, processes=processes)
         if as_json:
             print(run.model_dump_json(indent=2))
         else:
             print("\n".join([*dry_run_lines(run), f"stored   {path}; estimates for {run.card_name} now use it"]))
         return
-    result = estimate_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano)
+    result = estimate_recipe(name, overrides or [], gpu=gpu, gib=gib, nano=nano, processes=processes)
     if as_json:
         print(json.dumps({"recipe": name, "cards": [as_document(estimate) for estimate in result.estimates]}, indent=2))
     else:

@@ -8,6 +8,7 @@ from typing import Literal
 from lowmed import processes, rewards
 from lowmed.architectures import known_family, reads_text_only
 from lowmed.engine import gpu_support, patches
+from lowmed.engine.shard_support import divides, shard_error
 from lowmed.errors import LowmedError, RecipeError, SetupError
 from lowmed.plan.faster import measured_faster
 from lowmed.recipe import ModelSpec, Recipe
@@ -96,6 +97,8 @@ def choose_rollout(model: ModelSpec, device: Device, backend: str = "transformer
         return "transformers", "CUDA graphs need a GPU"
     if backend == "unsloth":
         return "transformers", "unsloth samples with its own code"
+    if divides(model):
+        return "transformers", "the layers of a divided model are gathered one by one"
     if model.rollout != "auto":
         return model.rollout, "set in the recipe"
     family = known_family(model)
@@ -106,14 +109,19 @@ def choose_rollout(model: ModelSpec, device: Device, backend: str = "transformer
     return "cuda_graphs", "starting kernels one by one takes longer than they do"
 
 
-def unsupported_error(recipe: Recipe) -> LowmedError | None:
+def unsupported_error(recipe: Recipe, count: int | None = None) -> LowmedError | None:
     """The error for a combination of settings that does not work, or None; checked before anything is loaded.
+
+    Args:
+        recipe: the recipe.
+        count: number of processes of the run; None for that of this command.
 
     vLLM on the GPU of the training fails in both cases that lowmed has. It runs in TRL's colocate mode, which passes
     prompts whose image tokens vLLM expands again (https://github.com/huggingface/trl/issues/6294). With a 4-bit base
     TRL passes packed weights. A server gets messages, images and the adapter instead (`vllm_server.py`).
     """
-    if error := _processes_error(recipe) or _server_error(recipe):
+    count = processes.size() if count is None else count
+    if error := shard_error(recipe, count) or _processes_error(recipe, count) or _server_error(recipe):
         return error
     model, where, fix = recipe.model, "model.rollout", "use model.rollout=auto, which reads each prompt once"
     four_bit = model.load_in == "4bit"
@@ -133,9 +141,9 @@ def unsupported_error(recipe: Recipe) -> LowmedError | None:
     return RecipeError(what, where, fix)
 
 
-def _processes_error(recipe: Recipe) -> LowmedError | None:
+def _processes_error(recipe: Recipe, size: int) -> LowmedError | None:
     """The error if several processes cannot share the work of this recipe, or None."""
-    size, rows, family = processes.size(), recipe.method.rows_per_step, known_family(recipe.model)
+    rows, family = recipe.method.rows_per_step, known_family(recipe.model)
     if size == 1:
         return None
     if recipe.model.backend == "unsloth":

@@ -251,7 +251,7 @@ def _load(model: ModelSpec, adapter: Path | None) -> "Loaded":
     from lowmed.engine import device, load
 
     loaded = load.load_base(model, device.find_device(model))
-    return load.with_adapter(loaded, adapter) if adapter else loaded
+    return load.sharded(load.with_adapter(loaded, adapter) if adapter else loaded, model)
 
 
 def _load_answerer(target: EvalTarget, adapter: Path | None, url: str | None, max_concurrency: int) -> Answerer:

@@ -17,6 +17,7 @@ from lowmed.engine.adapter import add_trained_adapter, require_start
 from lowmed.engine.device import Device, choose_rollout
 from lowmed.engine.model_files import load_errors, read_files, source_of
 from lowmed.engine.own_code import own_code_refused
+from lowmed.engine.shard_support import divides
 from lowmed.errors import SetupError, first_line
 from lowmed.models import ModelFamily, family_of
 from lowmed.plan.faster import measured_faster
@@ -149,6 +150,7 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     """
     backend, _reason = choose_backend(spec, device)
     module = _import_backend(backend)  # unsloth must be imported before transformers
+    processes.before_exchange(None)  # of a divided model before this one
     patches.silence_transformers()
     _config, processor, policy = read_files(spec)
     source = source_of(spec)
@@ -218,6 +220,15 @@ def with_adapter(loaded: Loaded, folder: Path) -> Loaded:
     module = _import_backend(loaded.backend)
     frozen = partial(module.load_adapter, loaded.model, trainable=False)
     loaded.model = add_trained_adapter(loaded.model, read_adapter(str(folder)), frozen)
+    return loaded
+
+
+def sharded(loaded: Loaded, spec: ModelSpec) -> Loaded:
+    """The last step of loading: divide the layers of the model among all processes if the recipe demands it."""
+    if divides(spec):
+        from lowmed.engine.sharding import shard_layers
+
+        shard_layers(loaded.model, loaded.device.type)
     return loaded
 
 

@@ -58,7 +58,8 @@ def load_for_training(recipe: Recipe) -> load.Loaded:
     from transformers import set_seed
 
     set_seed(recipe.seed)
-    return load.with_trainable_adapter(loaded, recipe.lora, portable_recipe(recipe).model.name)
+    loaded = load.with_trainable_adapter(loaded, recipe.lora, portable_recipe(recipe).model.name)
+    return load.sharded(loaded, recipe.model)
 
 
 def train(
@@ -92,7 +93,8 @@ def train(
     from lowmed.engine.out_of_memory import SmallerBatchError
 
     try:
-        return _train(run, loaded, data_split, report, deadline, resume, log)
+        with processes.lost_errors():
+            return _train(run, loaded, data_split, report, deadline, resume, log)
     except SmallerBatchError:
         raise
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from typing import Any
 
 from lowmed import architectures, processes
 from lowmed.engine.load import Loaded
+from lowmed.engine.shard_support import divides
 from lowmed.plan.batch import choose_batch
 from lowmed.plan.workload import Batch
 from lowmed.recipe import Recipe
@@ -60,6 +61,7 @@ def batch_size(run: Run, loaded: Loaded) -> Batch:
         return Batch(**batch)
     used = loaded.device
     sizes = architectures.from_config(loaded.model.config.to_dict())
-    size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision)
+    shards = processes.size() if divides(run.recipe.model) else 1
+    size = choose_batch(run.recipe, sizes, used.memory_gib, card=used.card, precision=used.precision, shards=shards)
     run.update(batch=asdict(size))
     return size

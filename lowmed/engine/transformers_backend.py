@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 from lowmed.engine import patches
 from lowmed.engine.device import Device
+from lowmed.engine.shard_support import divides
 from lowmed.errors import SetupError
 from lowmed.models import ModelFamily, family_of
 from lowmed.recipe import LoraSpec, ModelSpec
@@ -32,7 +33,8 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
     )
     options: dict[str, Any] = {
         "dtype": DTYPES[device.precision],
-        "device_map": {"": 0 if device.type == "cuda" else "cpu"},
+        # A model that is divided is larger than a GPU. `sharding` moves it there layer by layer.
+        "device_map": {"": 0 if device.type == "cuda" and not divides(spec) else "cpu"},
         "attn_implementation": "sdpa",
     }
     if spec.load_in == "4bit":
@@ -41,6 +43,8 @@ def load(source: str, spec: ModelSpec, device: Device) -> Any:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=DTYPES[device.precision],
+            # FSDP2 divides floating-point weights only, with torch 2.11. The bytes are the same.
+            bnb_4bit_quant_storage=DTYPES[device.precision] if divides(spec) else torch.uint8,
             # A list replaces transformers' default list, so it must name the head too.
             llm_int8_skip_modules=list(family.keep_16bit),
         )

@@ -26,6 +26,7 @@ def choose_batch(
     precision: str = "bf16",
     scale: MemoryScale | None = None,
     row_lengths: SequenceLengths | None = None,
+    shards: int = 1,
 ) -> Batch:
     """The batch for a GPU: the recipe's values, and for unset ones the fastest batch that leaves some memory free.
 
@@ -40,6 +41,7 @@ def choose_batch(
         precision: `bf16`, `fp16` or `fp32`.
         scale: calibration of the memory estimate; by default from the stored dry runs on that GPU.
         row_lengths: lengths of the rows; by default from the data set.
+        shards: processes that divide the decoder layers among them, and the rows of a step.
     """
     method = recipe.method
     if card_gib == 0:
@@ -52,13 +54,13 @@ def choose_batch(
     gpu = cards.match_card(card, card_gib)
     scale = scale or calibration.memory_scale(gpu.name)
     row_lengths = row_lengths or sequence_lengths(recipe)
-    workload = Workload(recipe, model, row_lengths, Batch(1, 1, True), 4 if precision == "fp32" else 2)
+    workload = Workload(recipe, model, row_lengths, Batch(1, 1, True), 4 if precision == "fp32" else 2, shards=shards)
 
     def fits(phase: str, batch: Batch) -> bool:
         terms = phases(replace(workload, batch=batch)).get(phase, {})
         return scale.gib(terms) <= (1 - FREE_SHARE[scale.dry_runs > 0]) * gib
 
-    candidates = _training_batches(recipe)
+    candidates = _training_batches(recipe, shards)
     fitting = [batch for batch in candidates if fits("backward", batch) and fits("scoring forward", batch)]
     batch = _fastest([replace(workload, batch=candidate) for candidate in fitting], gpu) if fitting else candidates[-1]
     generate_sizes = _generate_sizes(method)
@@ -122,11 +124,11 @@ def halved(batch: Batch, rows_per_step: int) -> Batch | None:
     return replace(batch, per_device_train_batch_size=next(_divisors(rows_per_step, rows))) if rows else None
 
 
-def _training_batches(recipe: Recipe) -> list[Batch]:
+def _training_batches(recipe: Recipe, shards: int) -> list[Batch]:
     """Batches that the recipe allows, the smallest last. unsloth always uses gradient checkpointing."""
     method = recipe.method
     size = method.per_device_train_batch_size
-    sizes = [size] if size else list(_divisors(method.rows_per_step))
+    sizes = [size] if size else list(_divisors(max(1, method.rows_per_step // shards)))
     checkpointing = [False, True] if method.gradient_checkpointing is None else [method.gradient_checkpointing]
     if recipe.model.backend == "unsloth":
         checkpointing = [True]

@@ -51,7 +51,8 @@ class Estimate:
         merge_gib: main memory for merging the adapter, in GiB.
         stock_vision_gib: the peak if transformers' code encoded the images of every row in every pass, in GiB.
         max_rows: maximum number of rows in one forward pass, without and with gradient checkpointing.
-        time: time of an optimizer step; None if the speed of the GPU is unknown.
+        time: time of an optimizer step; None if the speed of the GPU is unknown, or that of the connection between GPUs
+            that divide the model.
         sft: the estimate for an SFT round of `lowmed bridge`, if the recipe has a `bridge` section.
     """
 
@@ -87,6 +88,12 @@ class Estimate:
         return self.card.gib - self.peak_gib
 
     @property
+    def main_memory_gib(self) -> float:
+        """Main memory of each process in GiB while it reads a model that is divided afterwards; otherwise 0."""
+        undivided = replace(self.workload, shards=1)
+        return sum(memory.weights(undivided).values()) / GIB if self.workload.shards > 1 else 0.0
+
+    @property
     def verdict(self) -> Verdict:
         """Whether the run fits, or why the GPU cannot compute it."""
         if self.card.precision == "fp16" and not FAMILIES[self.workload.model.family].fp16:
@@ -103,6 +110,7 @@ def estimate(
     *,
     measured: Sequence[MeasuredRun] | None = None,
     row_lengths: SequenceLengths | None = None,
+    shards: int = 1,
 ) -> Estimate:
     """Estimate memory and time of a recipe on a GPU.
 
@@ -112,17 +120,18 @@ def estimate(
         card: the GPU.
         measured: measured runs that calibrate the estimate; by default all that are stored.
         row_lengths: lengths of the rows; by default from the data set.
+        shards: processes with such a GPU each that divide the decoder layers among them.
     """
     measured = calibration.measured_runs() if measured is None else measured
     scale = calibration.memory_scale(card.name, measured)
     row_lengths = row_lengths or sequence_lengths(recipe)
-    batch = _batch(recipe, model, card, scale, row_lengths)
-    workload = Workload(recipe, model, row_lengths, batch, 4 if card.precision == "fp32" else 2)
+    batch = _batch(recipe, model, card, scale, row_lengths, shards)
+    workload = Workload(recipe, model, row_lengths, batch, 4 if card.precision == "fp32" else 2, shards=shards)
     terms = memory.phases(workload)
     sft = None
     if recipe.bridge:
         sft_recipe = recipe.model_copy(update={"method": recipe.bridge.sft, "bridge": None})
-        sft = estimate(sft_recipe, model, card, measured=measured)
+        sft = estimate(sft_recipe, model, card, measured=measured, shards=shards)
         terms[SFT_BACKWARD] = sft.terms["backward"]
     return Estimate(
         card,
@@ -133,13 +142,18 @@ def estimate(
         sum(memory.merge(workload).values()) / GIB,
         max(_peak(replace(workload, vision="stock"), scale), sft.stock_vision_gib if sft else 0.0),
         (_max_rows(workload, card, scale, False), _max_rows(workload, card, scale, True)),
-        speed.estimate_time(workload, card, measured),
+        speed.estimate_time(workload, card, measured) if shards == 1 else None,
         sft,
     )
 
 
 def estimate_all(
-    recipe: Recipe, model: Architecture, gpus: Iterable[Card], *, measured: Sequence[MeasuredRun] | None = None
+    recipe: Recipe,
+    model: Architecture,
+    gpus: Iterable[Card],
+    *,
+    measured: Sequence[MeasuredRun] | None = None,
+    shards: int = 1,
 ) -> list[Estimate]:
     """The estimates for several GPUs. Measured runs and row lengths are read once for all of them.
 
@@ -147,11 +161,12 @@ def estimate_all(
         recipe: the recipe.
         model: dimensions of its model.
         gpus: the GPUs.
-        measured: as in `estimate`.
+        measured: as in `estimate`, like the next one.
+        shards: processes that divide the decoder layers.
     """
     measured = calibration.measured_runs() if measured is None else measured
     row_lengths = sequence_lengths(recipe)
-    return [estimate(recipe, model, card, measured=measured, row_lengths=row_lengths) for card in gpus]
+    return [estimate(recipe, model, card, measured=measured, row_lengths=row_lengths, shards=shards) for card in gpus]
 
 
 def suggestions(result: Estimate) -> list[Suggestion]:
@@ -222,13 +237,23 @@ def _fitted(workload: Workload, result: Estimate) -> Workload:
         "gradient_checkpointing": batch.gradient_checkpointing,
     }
     recipe = workload.recipe.model_copy(update={"method": method.model_copy(update=fixed)})
-    return replace(workload, batch=_batch(recipe, workload.model, result.card, result.scale, workload.lengths))
+    inputs = recipe, workload.model, result.card, result.scale, workload.lengths, workload.shards
+    return replace(workload, batch=_batch(*inputs))
 
 
-def _batch(recipe: Recipe, model: Architecture, card: Card, scale: MemoryScale, row_lengths: SequenceLengths) -> Batch:
+def _batch(
+    recipe: Recipe, model: Architecture, card: Card, scale: MemoryScale, row_lengths: SequenceLengths, shards: int
+) -> Batch:
     gib = card.gib if card.name != cards.CPU else 0.0
     return choose_batch(
-        recipe, model, gib, card=card.name, precision=card.precision, scale=scale, row_lengths=row_lengths
+        recipe,
+        model,
+        gib,
+        card=card.name,
+        precision=card.precision,
+        scale=scale,
+        row_lengths=row_lengths,
+        shards=shards,
     )
 
 

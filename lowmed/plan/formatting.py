@@ -9,7 +9,6 @@ from lowmed import architectures
 from lowmed.adapter.tensor_file import file_tensors
 from lowmed.models import FAMILIES, Architecture, ModelFamily
 from lowmed.plan import cards, speed
-from lowmed.plan.calibration import MeasuredRun
 from lowmed.plan.estimate import Estimate, Suggestion, estimate, estimate_all, suggestions
 from lowmed.plan.workload import GIB
 from lowmed.recipe import Recipe
@@ -44,6 +43,7 @@ def full_lines(result: Estimate) -> list[str]:
     sampled = sampled if method.completions_per_prompt else ""
     lines = [
         f"device   {card.name}, {card.gib:.1f} GiB, {card.precision}; memory is {basis}",
+        *_shard_lines(result),
         f"batch    {_batch(result)}",
         f"         {sampled}{_count(batch.eval_batch_size, 'question')} evaluated at once",
         *([f"         SFT rounds: {_batch(result.sft)}"] if result.sft else []),
@@ -99,23 +99,24 @@ def short_lines(estimates: Sequence[Estimate]) -> list[str]:
     return lines + [f"note     {line}" for line in cards.notes([result.card for result in estimates])]
 
 
-def verdict_lines(recipe: Recipe, card: cards.Card | None = None) -> list[str]:
+def verdict_lines(recipe: Recipe, card: cards.Card | None = None, shards: int = 1) -> list[str]:
     """The verdict and the warnings in a few lines, for `lowmed check`.
 
     Args:
         recipe: the recipe.
         card: the GPU; by default all known GPUs.
+        shards: processes that divide the model.
 
     Raises:
         SetupError: the dimensions of the model are unknown.
     """
     model = architectures.read_architecture(recipe.model)
     if card:
-        result = estimate(recipe, model, card)
+        result = estimate(recipe, model, card, shards=shards)
         lines = [f"{result.verdict} on {card.name}: {_peak(result)}"]
     else:
         names_by_verdict: dict[str, list[str]] = {}
-        for result in estimate_all(recipe, model, cards.CARDS.values()):
+        for result in estimate_all(recipe, model, cards.CARDS.values(), shards=shards):
             names_by_verdict.setdefault(result.verdict, []).append(result.card.name)
         lines = [f"{verdict}: {', '.join(names)}" for verdict, names in names_by_verdict.items()]
         lines += cards.notes(cards.CARDS.values())
@@ -173,6 +174,8 @@ def as_document(result: Estimate) -> dict[str, Any]:
         "peak_gib": round(result.peak_gib, 3),
         "peak_phase": result.peak_phase,
         "peak_gib_without_vision_cache": round(result.stock_vision_gib, 3),
+        "shards": result.workload.shards,
+        "main_memory_gib": round(result.main_memory_gib, 3),
         "verdict": result.verdict,
         "free_gib": round(result.free_gib, 3),
         "max_rows_per_forward": {"plain": result.max_rows[0], "checkpointing": result.max_rows[1]},
@@ -189,27 +192,16 @@ def as_document(result: Estimate) -> dict[str, Any]:
     }
 
 
-def _error(planned: float, measured: float) -> str:
-    """The error of an estimate; a phase of a tiny model may take less memory than the measurement resolves."""
-    return f"({planned / measured - 1:+.0%})" if measured else "(too small to compare)"
-
-
-def dry_run_lines(run: MeasuredRun) -> list[str]:
-    """Measured values of a dry run next to the uncalibrated estimate."""
-    batch = run.batch
-    checkpointing = "on" if batch.gradient_checkpointing else "off"
-    rows = f"{batch.per_device_train_batch_size} rows of {run.lengths.row} tokens per forward pass"
-    lines = [
-        f"device   {run.card}, {run.precision}; {run.context_gib:.2f} GiB in use before the model is loaded,",
-        "         not included below",
-        f"batch    {rows}; gradient checkpointing {checkpointing}",
-        "",
+def _shard_lines(result: Estimate) -> list[str]:
+    """What each of several processes holds, if they divide the model."""
+    shards = result.workload.shards
+    if shards == 1:
+        return []
+    each = result.main_memory_gib
+    return [
+        f"shards   {shards} processes with such a GPU each; the figures are those of one of them",
+        f"         main memory while loading: {each:.1f} GiB in each process, {shards * each:.1f} GiB in all",
     ]
-    for phase, planned in run.planned_gib.items():
-        gib = run.gib[phase]
-        lines.append(f"{phase:<16}measured {gib:6.2f} GiB, estimated {planned:6.2f} {_error(planned, gib)}")
-    seconds = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in run.seconds.items())
-    return [*lines, "", f"time     {seconds}"]
 
 
 def _table_row(*cells: str) -> str:
@@ -263,7 +255,7 @@ def _seconds(result: Estimate, time: speed.Time) -> dict[str, Any]:
 
 def _time(result: Estimate) -> str:
     if result.time is None:
-        return "unknown for this device"
+        return "unknown for this device" if result.workload.shards == 1 else "depends on the connection of the GPUs"
     step, run = _durations(result, result.time)
     sampling = f" (sampling {_duration(result.time.generate)} at full length)" if result.time.generate else ""
     runs = result.time.dry_runs

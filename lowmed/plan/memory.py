@@ -16,8 +16,9 @@ CACHE_BLOCK_TOKENS = {"transformers": 16, "cuda_graphs": 128}
 def phases(workload: Workload) -> dict[str, Terms]:
     """The memory terms of each phase on the device, in the order of a run."""
     base = weights(workload)
-    trained = {**base, **_adapter(workload)}
     result = {"load": {**base, **_loading(workload)}}
+    base |= _gathered(workload)
+    trained = {**base, **_adapter(workload)}
     method = workload.recipe.method
     copy = _base_copy(workload)
     held = {**copy, **_kept_for_sampling(workload)}  # by the decoder while the model trains
@@ -40,15 +41,33 @@ def phases(workload: Workload) -> dict[str, Terms]:
 
 
 def weights(workload: Workload) -> Terms:
-    """Bytes of the base model."""
+    """Bytes of the base model in a process. The constants of quantization are not divided."""
     model, four_bit = workload.model, workload.recipe.model.load_in == "4bit"
     width = workload.value_bytes
-    language = model.text_linear * (NF4 if four_bit else width) + model.text_rest * width
+    constants = model.text_linear * (NF4 - 0.5) if four_bit else 0
+    language = _divided(workload) / workload.shards + constants
     return {
         "4-bit weights" if four_bit else "16-bit weights": language,
         "vision tower": model.vision * width,
         "embeddings": model.embedding * width,
     }
+
+
+def _divided(workload: Workload) -> float:
+    """Bytes of the decoder layers of all processes that divide them."""
+    model, width = workload.model, workload.value_bytes
+    return model.text_linear * (0.5 if workload.recipe.model.load_in == "4bit" else width) + model.text_rest * width
+
+
+def _gathered(workload: Workload) -> Terms:
+    """One decoder layer while it computes, twice: FSDP2 gathers into one buffer, and copies each weight out of it.
+
+    Source: `foreach_all_gather` and `foreach_all_gather_copy_out` of torch.distributed.fsdp, and a trace of the
+    allocations of a pass (docs/scale.md).
+    """
+    if workload.shards == 1:
+        return {}
+    return {"gathered layer": 2 * _divided(workload) / workload.model.layers}
 
 
 def merge(workload: Workload) -> Terms:
@@ -69,9 +88,14 @@ def _adapter(workload: Workload) -> Terms:
 
 
 def _loading(workload: Workload) -> Terms:
-    """16-bit weights during loading: four layers at a time on a GPU; on a CPU the whole model, in the same memory."""
+    """16-bit weights during loading: four layers at a time on a GPU; on a CPU the whole model, in the same memory.
+
+    A model that is divided is loaded in main memory, and moved to the GPU layer by layer.
+    """
     if workload.on_cpu:
         return {"16-bit weights being loaded": 2 * workload.model.parameters}
+    if workload.shards > 1:
+        return {"layer being loaded": _divided(workload) / workload.model.layers}
     return {"16-bit weights being loaded": 4 * 2 * workload.model.hidden * workload.model.intermediate}
 
 

@@ -53,6 +53,7 @@ class Workload:
         vision: `cached` encodes each distinct image once, without gradients; `stock` is the code of transformers, which
             encodes the images of all rows in every pass.
         scoring: whether the pass is one without gradients, which may read more completions of each row.
+        shards: processes that divide the decoder layers among them.
     """
 
     recipe: Recipe
@@ -62,6 +63,7 @@ class Workload:
     value_bytes: int = 2
     vision: VisionEncoding = "cached"
     scoring: bool = False
+    shards: int = 1
 
     @property
     def on_cpu(self) -> bool:
@@ -76,13 +78,14 @@ class Workload:
     @property
     def uses_cuda_graphs(self) -> bool:
         """Whether completions are sampled by CUDA graphs."""
-        return self.shares_prompts and not self.on_cpu and self.recipe.model.rollout in ("auto", "cuda_graphs")
+        possible = self.shares_prompts and not self.on_cpu and self.shards == 1
+        return possible and self.recipe.model.rollout in ("auto", "cuda_graphs")
 
     @property
     def can_dequantize_rollouts(self) -> bool:
         """Whether a 16-bit copy of the language model could sample the completions."""
-        recipe = self.recipe
-        return bool(recipe.method.completions_per_prompt) and self.shares_prompts and recipe.model.load_in == "4bit"
+        recipe, possible = self.recipe, self.shares_prompts and self.shards == 1
+        return bool(recipe.method.completions_per_prompt) and possible and recipe.model.load_in == "4bit"
 
     @property
     def keeps_pixels_in_main_memory(self) -> bool:

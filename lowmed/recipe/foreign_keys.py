@@ -20,11 +20,16 @@ _SOURCE = "Write `data.source`, and `data.path` for a local copy."
 _SOURCES = "Write `data.sources`: a list of {source: ..., path: ..., share: ...}."
 _GROUP = "Write `method.num_generations`."
 _ADAPTER = "Write `lora.start`: the run or adapter directory to continue from."
+_SHARD = "Write `model.shard: fsdp`: the processes of a run divide the model."
 _PROMPT = "Write `prompts.train` and `prompts.infer`."
 
 # The last part of a key, or a whole key where the section matters -> the hint.
 HINTS = {
     "method.max_new_tokens": "Write `method.max_completion_length`.",
+    "fsdp": _SHARD,
+    "fsdp_config": _SHARD,
+    "deepspeed": _SHARD,
+    "zero_stage": _SHARD,
     "lr": "Write `method.learning_rate`.",
     "lr_scheduler": "Write `method.lr_scheduler_type`.",
     "scheduler": "Write `method.lr_scheduler_type`.",

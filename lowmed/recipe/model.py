@@ -52,6 +52,12 @@ class ModelSpec(Section):
         description="`16bit`: GRPO samples with a 16-bit copy of the weights of a 4-bit base, for 2 bytes a weight; "
         "`auto`: on a GPU with room for it",
     )
+    shard: Literal["none", "fsdp"] = Field(
+        "none",
+        description="`fsdp`: the processes of a run divide the layers of the language model, for a model that does not "
+        "fit one GPU; adapter and optimizer stay in each",
+        json_schema_extra=counterpart("TrainingArguments: fsdp"),
+    )
     learning_rate_scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="factor on `method.learning_rate`; a much narrower model needs larger steps"
     )

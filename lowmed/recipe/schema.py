@@ -174,4 +174,6 @@ class Recipe(Section):
             del settings["method"]["max_steps"]  # it follows from the data
         if self.data.dials == Dials():
             del settings["data"]["dials"]  # runs from before this key keep their digest
+        if self.model.shard == "none":
+            del settings["model"]["shard"]  # runs from before this key keep their digest
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

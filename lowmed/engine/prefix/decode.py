@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
 
 from lowmed.engine.prefix.linear import LayerLinears
+from lowmed.engine.sharding import in_turn
 from lowmed.models import FAMILIES
 
 
@@ -99,7 +100,7 @@ def decode_step(
     language, rows = language_model(core), len(tokens)
     (cos, sin), (_, key_heads, _, width) = rotation, keys[0].shape
     hidden = embedding(tokens, language.embed_tokens.weight)
-    for layer, linear, key, value in zip(language.layers, linears, keys, values, strict=True):
+    for layer, linear, key, value in zip(in_turn(language.layers), linears, keys, values, strict=True):
         attention = layer.self_attn
         query, new_key, new_value = linear.query_key_value(_norm(layer.input_layernorm, hidden))
         if hasattr(attention, "q_norm"):  # Qwen3 normalizes each head
