@@ -44,7 +44,7 @@ METHOD_TESTS_ALLOWED = {
 # Names of models, tokens and modules of a model family.
 FAMILY_TEXT = re.compile(r"qwen|<\|\w+\|>|(?:^|\.)visual(?:\.|$)|\blanguage_model\b", re.IGNORECASE)
 FAMILY_ATTRIBUTES = {"visual", "language_model"}
-FAMILY_MODULES = ("models/", "nano/", "ship/gguf/", "engine/prefix/")
+FAMILY_MODULES = ("models/", "nano/", "testbed/", "ship/gguf/", "engine/prefix/")
 # (file, part of the text) -> why it stays.
 FAMILY_TEXT_ALLOWED = {
     ("recipe/model.py", "Qwen/Qwen2-VL-2B-Instruct"): "the default of `model.name`",

@@ -31,7 +31,8 @@ def shard_layers(model: Any, device: str) -> None:
         device: `cuda` or `cpu`, where the model computes.
     """
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    layers = core.get_submodule(FAMILIES[core.config.model_type].language_model).layers
+    family = FAMILIES[core.config.model_type]
+    layers = core.get_submodule(family.language_model).layers
     mesh = init_device_mesh(device, (processes.size(),))
     for layer in layers:
         layer.to(device)

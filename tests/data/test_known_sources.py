@@ -34,7 +34,7 @@ def test_every_known_source_is_documented() -> None:
     assert set(KNOWN) == {
         "vqa-rad", "slake", "path-vqa", "pmc-vqa", "omnimedvqa", "silvar-med", "vqa-med-2019", "medxpertqa-mm",
         "medmnist", "medcalc-bench", "medical-o1", "iu-xray", "slake-boxes", "cord", "funsd", "sroie", "phantom",
-        "phantom-boxes", "phantom-forms", "phantom-report",
+        "phantom-boxes", "phantom-forms", "phantom-report", "testbed", "testbed-boxes",
     }  # fmt: skip
     for name, source in KNOWN.items():
         assert source.name == name

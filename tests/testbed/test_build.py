@@ -11,6 +11,7 @@ import pytest
 
 from lowmed import prompt
 from lowmed.nano import model
+from lowmed.testbed import build as bases
 from lowmed.testbed import samples as testbed
 from lowmed.testbed import teach
 from lowmed.testbed.build import BASES, Base, build
@@ -67,9 +68,12 @@ def test_every_prompt_family_of_training_exists() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_training_gives_a_model_that_answers(tmp_path: Path) -> None:
+def test_a_short_training_gives_a_model_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import AutoProcessor, Qwen2VLForConditionalGeneration
 
+    monkeypatch.setattr(bases, "TOWER_IMAGES", 16)
+    monkeypatch.setattr(bases, "TOKENIZER_SAMPLES", 300)
+    monkeypatch.setattr(teach, "LETTER_POOL", 100)
     phases = tuple(dataclasses.replace(phase, steps=2, rows=4) for phase in BASES["habit"].phases)
     lines: list[str] = []
     trained, processor, seen = build(Base(50, phases), lines.append)
