@@ -15,6 +15,8 @@ from pathlib import Path
 address, *arguments = sys.argv[1:]
 if arguments[:2] != ["-m", "lowmed"]:
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
+PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+signal.pthread_sigmask(signal.SIG_BLOCK, PASSED)  # until they can be passed on: the command may already run
 folder = str(Path.cwd())
 command = {"arguments": arguments[2:], "folder": folder, "path": folder, "environment": dict(os.environ)}
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
@@ -26,9 +28,10 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    for passed in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for passed in PASSED:
         if signal.getsignal(passed) != signal.SIG_IGN:
             signal.signal(passed, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED)
     code = int(server.recv(100))
 if code < 0:
     signal.signal(-code, signal.SIG_DFL)

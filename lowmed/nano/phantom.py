@@ -30,6 +30,7 @@ from PIL import Image
 from lowmed.boxes import Box, boxes_text
 from lowmed.errors import DataError
 from lowmed.nano import paint
+from lowmed.nano.canvas import Draws, Grey
 from lowmed.prompt.json_question import json_question
 from lowmed.sample import Kind, Sample
 
@@ -138,13 +139,13 @@ def form_samples(split: Split, count: int, seed: int = 0) -> list[Sample]:
     return [_form_sample(f"phantom/{split}/{seed}/{index}") for index in range(count)]
 
 
-def _paint(draws: paint.Draws, scene: Scene) -> tuple[paint.Grey, list[tuple[int, int, int, int]]]:
+def _paint(draws: Draws, scene: Scene) -> tuple[Grey, list[tuple[int, int, int, int]]]:
     """The image before its exposure, and the box of each lesion."""
     grey = paint.ANATOMY[scene.modality](draws)
     return grey, [paint.lesion(grey, draws, quadrant, RADII[size]) for quadrant, size in scene.lesions]
 
 
-def _open(reference: str) -> tuple[paint.Draws, str]:
+def _open(reference: str) -> tuple[Draws, str]:
     parts = _REFERENCE.fullmatch(reference)
     if parts is None or max(int(parts[2]), int(parts[3])) >= LIMIT:
         raise DataError(
@@ -153,10 +154,10 @@ def _open(reference: str) -> tuple[paint.Draws, str]:
             f"write phantom/SPLIT/SEED/INDEX: SPLIT is one of {', '.join(SPLITS)}, the others are integers below 2^32",
         )
     split: Split = parts[1]  # type: ignore[assignment]
-    return paint.Draws(SPLITS.index(split) << 32 | int(parts[2]), int(parts[3])), split
+    return Draws(SPLITS.index(split) << 32 | int(parts[2]), int(parts[3])), split
 
 
-def _scene(draws: paint.Draws, split: str) -> Scene:
+def _scene(draws: Draws, split: str) -> Scene:
     is_seen = split != "unseen"
     topic = draws.pick(TOPICS if is_seen else {name: chance for name, chance in TOPICS.items() if name != "modality"})
     modality = draws.pick(MODALITY) if is_seen else UNSEEN_MODALITY

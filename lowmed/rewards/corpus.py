@@ -69,7 +69,8 @@ class Corpus:
         """The share of other explanations that state each fact, in [0, 1]: the chance that a text about any image has.
 
         The share among the sample's question is shrunk to that of the complete corpus. A fact that the question
-        presupposes has share 1, one that a yes/no question asks for at least 1/2, and one of n options at least 1/n.
+        presupposes has share 1. One that a yes/no question asks for, or that is named as an alternative, has at least
+        1/2, and one of n options at least 1/n.
 
         Args:
             sample: the sample; its own explanation is left out of the counts.
@@ -203,7 +204,9 @@ def _priors(sample: Sample) -> Mapping[Fact, float]:
         fact: 1 / len(sample.options) for option in sample.options for fact in read_statement(option, english).facts
     }
     opposite = {(fact[0], not fact[1], *fact[2:]): 0.5 for fact in question_facts if isinstance(fact[1], bool)}
-    return {**(opposite if presupposed < 1 else {}), **offered, **dict.fromkeys(question_facts, presupposed)}
+    # "on the left or the right?" presupposes neither
+    requested = {fact: presupposed if certain else 0.5 for fact, certain in question_facts.items()}
+    return {**(opposite if presupposed < 1 else {}), **offered, **requested}
 
 
 def agreement(

@@ -98,6 +98,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bases", nargs="+", choices=BASES)
     parser.add_argument("--out", type=Path, required=True, help="folder in which each base gets one of its name")
     options = parser.parse_args(arguments)
+    for name in options.bases:  # before minutes of training
+        try:
+            (options.out / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--out: {options.out / name} cannot be a folder ({error.strerror})")
     os.environ["HF_HUB_OFFLINE"] = "1"
     # Threads that spin while they wait make a step ten times slower as soon as another process uses a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -130,7 +135,6 @@ def _write(trained: Any, processor: Any, record: dict[str, Any], out: Path) -> N
             "phases": [dataclasses.asdict(phase) for phase in base.phases],
         }
         (folder / "build.json").write_text(json.dumps(record, indent=2) + "\n")
-        out.mkdir(parents=True, exist_ok=True)
         for file in sorted(folder.iterdir()):
             shutil.copyfile(file, out / file.name)
 

@@ -1,15 +1,11 @@
-"""Painting of testbed images: six simplified modalities, findings, a scale bar and features without meaning.
-
-As in the painting of phantom, all arithmetic is addition, multiplication and division of single elements, so the
-pixels are the same on every machine.
-"""
+"""Painting of testbed images: six simplified modalities, findings, a scale bar and features without meaning."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lowmed.nano.paint import Draws, Grey
+from lowmed.nano.canvas import Canvas, Draws, Grey, over
 from lowmed.testbed.scene import Finding, Scene
 
 SIDE_PIXELS = 112
@@ -17,7 +13,8 @@ CENTER = SIDE_PIXELS // 2
 BAR_MILLIMETERS = 20
 LEVELS = {"dense": 222.0, "lucent": 14.0}
 _REACH = 22  # pixels around the center of a finding that it may change
-_Y, _X = np.mgrid[0:SIDE_PIXELS, 0:SIDE_PIXELS].astype(np.float64) + 0.5
+_CANVAS = Canvas(SIDE_PIXELS, edge=8.0)
+_X, _Y = _CANVAS.x, _CANVAS.y
 _DIAGONAL = 0.7071
 _DIRECTIONS = (
     (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0),
@@ -50,28 +47,6 @@ def paint(scene: Scene, draws: Draws) -> tuple[NDArray[np.uint8], list[tuple[int
     return np.clip(grey[:, :, None] * tint + 0.5, 0.0, 255.0).astype(np.uint8), places
 
 
-def _ellipse(x: float, y: float, half_width: float, half_height: float, edge: float = 8.0) -> Grey:
-    """A mask from 0 to 1 with a soft edge: 1 inside. A larger `edge` is sharper."""
-    across, down = (_X - x) / half_width, (_Y - y) / half_height
-    mask: Grey = np.clip((1.0 - across * across - down * down) * edge, 0.0, 1.0)
-    return mask
-
-
-def _over(grey: Grey, mask: Grey, level: float | Grey) -> None:
-    grey += mask * (level - grey)
-
-
-def _blotches(draws: Draws, cells: int) -> Grey:
-    """Smooth texture from -1 to 1: `cells` by `cells` random values, interpolated."""
-    field = draws.grain(cells + 1)
-    at = np.arange(SIDE_PIXELS) * cells / SIDE_PIXELS
-    low = at.astype(np.int64)
-    part = at - low
-    rows = field[low] * (1.0 - part[:, None]) + field[low + 1] * part[:, None]
-    texture: Grey = rows[:, low] * (1.0 - part) + rows[:, low + 1] * part
-    return texture
-
-
 def _middle(draws: Draws) -> tuple[int, int]:
     return CENTER + draws.integer(-2, 2), CENTER + draws.integer(-2, 2)
 
@@ -84,10 +59,10 @@ def _ct(draws: Draws) -> Grey:
     x, y = _middle(draws)
     wide, high = draws.integer(51, 53), draws.integer(47, 50)
     grey = _flat(8.0)
-    _over(grey, _ellipse(x, y, wide, high), 190.0)
-    _over(grey, _ellipse(x, y, wide - 4, high - 4), 95.0 + draws.integer(-8, 8))
-    grey += _blotches(draws, 5) * 10.0
-    _over(grey, _ellipse(x, y + high - 8, 5, 4), 190.0)
+    over(grey, _CANVAS.ellipse(x, y, wide, high), 190.0)
+    over(grey, _CANVAS.ellipse(x, y, wide - 4, high - 4), 95.0 + draws.integer(-8, 8))
+    grey += _CANVAS.blotches(draws, 5) * 10.0
+    over(grey, _CANVAS.ellipse(x, y + high - 8, 5, 4), 190.0)
     return grey
 
 
@@ -95,24 +70,24 @@ def _mri(draws: Draws) -> Grey:
     x, y = _middle(draws)
     wide, high = draws.integer(47, 50), draws.integer(51, 53)
     grey = _flat(2.0)
-    _over(grey, _ellipse(x, y, wide, high), 160.0)
-    _over(grey, _ellipse(x, y, wide - 2, high - 2), 15.0)
-    inside = _ellipse(x, y, wide - 4, high - 4)
-    _over(grey, inside, 110.0 + draws.integer(-8, 8))
-    grey += _blotches(draws, 16) * 26.0 * inside
+    over(grey, _CANVAS.ellipse(x, y, wide, high), 160.0)
+    over(grey, _CANVAS.ellipse(x, y, wide - 2, high - 2), 15.0)
+    inside = _CANVAS.ellipse(x, y, wide - 4, high - 4)
+    over(grey, inside, 110.0 + draws.integer(-8, 8))
+    grey += _CANVAS.blotches(draws, 16) * 26.0 * inside
     for sign in (-1, 1):
-        _over(grey, _ellipse(x + 4 * sign, y, 3, 10), 25.0)
+        over(grey, _CANVAS.ellipse(x + 4 * sign, y, 3, 10), 25.0)
     return grey
 
 
 def _xray(draws: Draws) -> Grey:
     x, y = _middle(draws)
-    grey = 150.0 + _blotches(draws, 3) * 12.0
+    grey = 150.0 + _CANVAS.blotches(draws, 3) * 12.0
     gap, tall = draws.integer(26, 28), draws.integer(48, 51)
     bow = (_X - x) * (_X - x) / 80.0
     ribs = ((_Y - bow + draws.integer(0, 12) + SIDE_PIXELS) % 13.0 < 2.0) * 20.0
     for sign in (-1, 1):
-        _over(grey, _ellipse(x + gap * sign, y, 24, tall), 85.0 + ribs)
+        over(grey, _CANVAS.ellipse(x + gap * sign, y, 24, tall), 85.0 + ribs)
     return grey
 
 
@@ -120,26 +95,26 @@ def _ultrasound(draws: Draws) -> Grey:
     x, _ = _middle(draws)
     depth = _Y + draws.integer(30, 36)
     fan = (np.abs(_X - x) < depth * 0.85) & ((_X - x) * (_X - x) + depth * depth < 142.0 * 142.0)
-    speckle = 1.0 + 0.35 * draws.grain(SIDE_PIXELS) + 0.2 * _blotches(draws, 24)
+    speckle = 1.0 + 0.35 * draws.grain(SIDE_PIXELS) + 0.2 * _CANVAS.blotches(draws, 24)
     return np.where(fan, (118.0 - 0.3 * _Y) * speckle, 3.0)
 
 
 def _mammography(draws: Draws) -> Grey:
     _, y = _middle(draws)
     grey = _flat(4.0)
-    tissue = 100.0 + _blotches(draws, 9) * 24.0 + _blotches(draws, 3) * 10.0
-    _over(grey, _ellipse(0, y, draws.integer(116, 120), draws.integer(70, 74)), tissue)
+    tissue = 100.0 + _CANVAS.blotches(draws, 9) * 24.0 + _CANVAS.blotches(draws, 3) * 10.0
+    over(grey, _CANVAS.ellipse(0, y, draws.integer(116, 120), draws.integer(70, 74)), tissue)
     return grey
 
 
 def _fundus(draws: Draws) -> Grey:
     x, y = _middle(draws)
     grey = _flat(6.0)
-    _over(grey, _ellipse(x, y, 54, 54, 12.0), 125.0 + _blotches(draws, 4) * 10.0)
+    over(grey, _CANVAS.ellipse(x, y, 54, 54, 12.0), 125.0 + _CANVAS.blotches(draws, 4) * 10.0)
     for sign in (-1, 1):  # two vessels that cross the disc in arcs
         bend = (_X - CENTER) * (_X - CENTER) / 150.0
         grey -= 45.0 * (np.abs(_Y - y - sign * (6.0 + bend)) < 1.2) * (grey > 60.0)
-    _over(grey, _ellipse(x, y, 5, 5), 200.0)
+    over(grey, _CANVAS.ellipse(x, y, 5, 5), 200.0)
     return grey
 
 
@@ -156,14 +131,14 @@ _ANATOMY: dict[str, Callable[[Draws], Grey]] = {
 def _wire(grey: Grey, draws: Draws) -> None:
     """A thin bright line from the left to the right edge."""
     start, slope = draws.integer(20, 90), draws.integer(-4, 4) / 10.0
-    _over(grey, np.clip(1.5 - np.abs(_Y - start - slope * (_X - CENTER)), 0.0, 1.0), 200.0)
+    over(grey, np.clip(1.5 - np.abs(_Y - start - slope * (_X - CENTER)), 0.0, 1.0), 200.0)
 
 
 def _ring(grey: Grey, draws: Draws) -> None:
     """A thin circle around the center of the image, as detectors cause."""
     radius = draws.integer(14, 40)
     square = (_X - CENTER) * (_X - CENTER) + (_Y - CENTER) * (_Y - CENTER)
-    _over(grey, np.clip(1.0 - np.abs(square - radius * radius) / (2.0 * radius), 0.0, 1.0), 150.0)
+    over(grey, np.clip(1.0 - np.abs(square - radius * radius) / (2.0 * radius), 0.0, 1.0), 150.0)
 
 
 _DISTRACTORS: dict[str, Callable[[Grey, Draws], None]] = {"wire": _wire, "ring": _ring}

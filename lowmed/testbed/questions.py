@@ -17,7 +17,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lowmed.nano.paint import Draws
+from lowmed.nano.canvas import Draws
 from lowmed.sample import Kind
 from lowmed.testbed.scene import DENSITIES, MARGINS, MILLIMETERS, QUADRANTS, SEEN, Finding, Scene, earlier
 

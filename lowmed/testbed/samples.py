@@ -12,7 +12,7 @@ from PIL import Image
 
 from lowmed.boxes import Box, boxes_text
 from lowmed.errors import DataError
-from lowmed.nano.paint import Draws
+from lowmed.nano.canvas import Draws
 from lowmed.recipe.dials import Dials
 from lowmed.sample import Sample
 from lowmed.testbed.paint import SIDE_PIXELS, paint

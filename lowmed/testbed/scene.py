@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from lowmed.nano.paint import Draws
+from lowmed.nano.canvas import Draws
 
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 SHAPES = ("round", "oval")

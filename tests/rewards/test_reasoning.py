@@ -215,6 +215,22 @@ def test_the_question_repeated_earns_nothing() -> None:
     assert honest == [1.0] * len(present)
 
 
+@pytest.mark.parametrize("question", phantom.QUESTIONS["side"])
+def test_of_the_alternatives_in_a_question_the_right_one_earns_and_the_wrong_one_or_both_do_not(question: str) -> None:
+    gains = []
+    for sample in OTHERS:
+        if sample.question != question:
+            continue
+        other = "left" if sample.answer == "right" else "right"
+        start = sample.explanation.split(" in the ")[0]
+        ends = ("", f" on the {sample.answer}", f" on the {other}", " on the left or the right")
+        unnamed, right, wrong, both = (_paid(reasoning(), sample, f"{start}{end}.") for end in ends)
+        assert wrong == both == 0
+        assert right >= unnamed
+        gains.append(right - unnamed)
+    assert fmean(gains) > 0.1
+
+
 def test_without_other_explanations_every_fact_counts_in_full() -> None:
     reward = Reasoning().with_corpus([SAMPLE])
     assert _paid(reward, SAMPLE, "A large round mass lies in the left lower zone.") > 0.5

@@ -26,6 +26,16 @@ def test_phases_and_tower_use_seeds_of_their_own() -> None:
         assert len({1, *seeds}) == len(seeds) + 1  # 1 is that of the tower
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(SystemExit) as caught:
+        bases.main(["weak", "--out", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    assert "cannot be a folder" in capsys.readouterr().err
+
+
 def test_labels_are_the_attributes_of_the_caption() -> None:
     for sample in testbed.samples("pretrain", 100):
         scene = testbed.item_of(sample.id).scene
