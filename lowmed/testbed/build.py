@@ -70,7 +70,6 @@ def _begun(tower_steps: int, phase: Phase, report: Callable[[str], None]) -> tup
     """The same after the first phase, which bases with the same tower share."""
     import torch
 
-    torch.set_num_threads(THREADS)
     torch.manual_seed(SEED)
     generator = np.random.Generator(np.random.PCG64(SEED))
     pool = testbed.samples("pretrain", TOKENIZER_SAMPLES)
@@ -106,6 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # Threads that spin while they wait make a step ten times slower as soon as another process uses a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    torch.set_num_threads(THREADS)
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
