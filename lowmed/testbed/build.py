@@ -5,6 +5,8 @@
 | habit | well  | yes              | mostly from the prior | reinforcement learning sharpens it |
 | steps | well  | one step only    | by its reasoning      | SFT opens it, then RL sharpens it  |
 | weak  | badly | yes              | by its reasoning      | neither: its tower is frozen       |
+
+part-100, part-200 and part-300 see well and learned questions for that many steps only.
 """
 
 import argparse
@@ -54,6 +56,10 @@ BASES: dict[str, Base] = {
     "habit": Base(800, (_CAPTIONS, _QUESTIONS, _HABIT)),
     "steps": Base(800, (_CAPTIONS, dataclasses.replace(_QUESTIONS, most_steps=1))),
     "weak": Base(100, (_CAPTIONS, _QUESTIONS)),
+} | {
+    # Less of the same training: points between `weak` and `habit` for the gain of RL against the support of its base.
+    f"part-{steps}": Base(800, (_CAPTIONS, dataclasses.replace(_QUESTIONS, steps=steps)))
+    for steps in (100, 200, 300)
 }
 
 

@@ -28,6 +28,7 @@ TRIALS: dict[str, dict[str, object]] = {
     "is_it_real": {"STEPS": 2, "EVAL": EVAL, "PROBE": PROBE},
     "merge_and_export": {"TRIAL": STEPS, "QUESTIONS": 2},
     "own_data": {"TRIAL": STEPS, "EVAL": EVAL, "PROBE": PROBE},
+    "testbed": {"BASE": "nano", "TRIAL": STEPS, "EVAL": "--questions 8", "PROBE": PROBE},
     "write_a_reward": {"TRIAL": STEPS},
 }
 ENVIRONMENT = {"LOWMED_NANO": "1"}
@@ -88,7 +89,8 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> Counter[int]:
 
 def test_these_are_the_notebooks() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
-        "colab_rarl", "is_it_real", "kaggle_rarl", "merge_and_export", "own_data", "write_a_reward",
+        "colab_rarl", "is_it_real", "kaggle_rarl", "merge_and_export", "own_data", "testbed",
+        "write_a_reward",
     ]  # fmt: skip
 
 
