@@ -163,6 +163,19 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+class EarlierMachine(Part):
+    """What trained a run until a step at which it was resumed with something else."""
+
+    until_step: int
+    """Step of the checkpoint from which it was resumed."""
+    card: str
+    """GPU name, or CPU."""
+    precision: str
+    """bf16, fp16 or fp32."""
+    versions: dict[str, str]
+    """Versions of the packages whose version has changed."""
+
+
 class JudgeUsage(Part):
     """Requests to a judge: counts, tokens and cost, without any of the texts."""
 
@@ -235,6 +248,8 @@ class RunRecord(Record):
     """Processes, with a GPU each, that trained it last."""
     earlier_processes: tuple[tuple[int, int], ...] = ()
     """Step and number of processes until then, for each resume with another number."""
+    earlier_machines: tuple[EarlierMachine, ...] = ()
+    """GPU, precision and versions until a step, for each resume with others."""
     base_commit: str | None = None
     """Hub commit of the base model."""
     python: str | None = None

@@ -36,6 +36,7 @@ from lowmed.models import require_readable
 from lowmed.progress import Log, no_log
 from lowmed.recipe import Recipe
 from lowmed.recipe.io import portable_recipe
+from lowmed.records import EarlierMachine
 from lowmed.run import Run
 
 if TYPE_CHECKING:
@@ -134,14 +135,12 @@ def _train(
     if processes.is_first():
         store_data(run.folder, data_split)  # before the digest, which says that it is complete
     _record_processes(run, log)
+    _record_machine(run, loaded, log)
     run.update(
         status="running",
-        card=loaded.device.card,
-        precision=loaded.device.precision,
         backend=loaded.backend,
         base_commit=getattr(loaded.model.config, "_commit_hash", None),
         python=platform.python_version(),
-        versions={name: version(name) for name in PACKAGES},
         data_digest=data_split.digest,
         pairs_digest=digest(data_split.pairs) if data_split.pairs else None,
         unpaired_digest=digest(data_split.unpaired) if data_split.unpaired else None,
@@ -239,6 +238,24 @@ def _record_processes(run: Run, log: Log) -> None:
         log(f"resume  with {size} instead of {record.processes} processes from step {step} on")
         run.update(earlier_processes=(*record.earlier_processes, (step, record.processes)))
     run.update(processes=size)
+
+
+def _record_machine(run: Run, loaded: load.Loaded, log: Log) -> None:
+    record, card, precision = run.record, loaded.device.card, loaded.device.precision
+    versions = {name: version(name) for name in PACKAGES}
+    if record.batch and record.card and record.precision:
+        before = record.versions or {}
+        changed = {name: value for name, value in before.items() if versions.get(name) != value}
+        now = [f"{name} {versions.get(name, 'missing')}" for name in changed]
+        then = [f"{name} {value}" for name, value in changed.items()]
+        if (record.card, record.precision) != (card, precision):
+            now, then = [f"{card} ({precision})", *now], [f"{record.card} ({record.precision})", *then]
+        if now:
+            step = step_of(run.last_checkpoint())
+            log(f"resume  with {', '.join(now)} instead of {', '.join(then)} from step {step} on")
+            machine = EarlierMachine(until_step=step, card=record.card, precision=record.precision, versions=changed)
+            run.update(earlier_machines=(*record.earlier_machines, machine))
+    run.update(card=card, precision=precision, versions=versions)
 
 
 def _dev_evaluation(job: TrainingJob, data_split: DataSplit, log: Log) -> "DevEvaluation | None":

@@ -125,7 +125,9 @@ def training(run: Run) -> dict[str, str]:
             )
         if name == "reward" and values:
             break
-    result["training time"] = f"{record.seconds or 0:.0f} s, {record.steps or 0} steps on {record.card or 'unknown'}"
+    cards = [f"{one.card} until step {one.until_step}" for one in record.earlier_machines if one.card != record.card]
+    card = ", ".join([*cards, record.card or "unknown"])
+    result["training time"] = f"{record.seconds or 0:.0f} s, {record.steps or 0} steps on {card}"
     result["peak memory"] = f"{record.peak_gib or 0:.2f} GiB"
     return result
 

@@ -176,6 +176,21 @@ def test_the_arguments_in_a_checkpoint_are_not_read(run: Run, tmp_path: Path) ->
     assert not (tmp_path / "marker").exists()
 
 
+def test_a_run_resumed_with_another_gpu_precision_or_version_states_it(run: Run) -> None:
+    versions = dict(run.record.versions or {})
+    run.update(card="Tesla T4", precision="bf16", versions={**versions, "torch": "2.0", "gone": "1.0"})
+    lines: list[str] = []
+    package.resume_training(run, log=lines.append)
+    assert (
+        f"resume  with CPU (fp32), torch {versions['torch']}, gone missing instead of "
+        "Tesla T4 (bf16), torch 2.0, gone 1.0 from step 4 on"
+    ) in lines
+    [earlier] = run.record.earlier_machines
+    assert (earlier.until_step, earlier.card, earlier.precision) == (4, "Tesla T4", "bf16")
+    assert earlier.versions == {"torch": "2.0", "gone": "1.0"}
+    assert (run.record.card, run.record.precision, run.record.versions) == ("CPU", "fp32", versions)
+
+
 def test_a_damaged_checkpoint_is_skipped_with_a_line_and_the_result_is_the_same(
     run: Run, trained: Run, lowmed: Lowmed
 ) -> None:
