@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -62,14 +63,28 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
-    """Undo what a test leaves in the environment, with which every later command would be a new process."""
+@contextmanager
+def restored_environment() -> Iterator[None]:
+    """Undo what is left in the environment, with which every later command would be a new process."""
     before = imported_under()
     yield
     for name in imported_under().keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment_of_module() -> Iterator[None]:
+    """Undo what the fixtures of a module leave in the environment."""
+    with restored_environment():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def environment_of_test() -> Iterator[None]:
+    """Undo what a test leaves in the environment."""
+    with restored_environment():
+        yield
 
 
 @pytest.fixture(scope="session")
