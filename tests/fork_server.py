@@ -22,12 +22,16 @@ from typing import Any, NoReturn
 
 LONGEST_MESSAGE = 2**20
 LIBRARIES = (
-    "lowmed.answer.verdict", "lowmed.api.bridge", "lowmed.api.check", "lowmed.api.compare", "lowmed.api.merge",
-    "lowmed.api.prepare", "lowmed.api.report", "lowmed.api.verify", "lowmed.engine.dev_evaluation", "lowmed.engine.dpo",
-    "lowmed.engine.evaluator", "lowmed.engine.grpo", "lowmed.engine.kto", "lowmed.engine.sft", "lowmed.engine.train",
-    "lowmed.engine.transformers_backend", "lowmed.rewards.check", "lowmed.ship.merge_job", "lowmed.ship.verify",
-    "scipy.optimize", "scipy.stats", "transformers.models.qwen2_vl", "trl.trainer.grpo_trainer",
-    "trl.trainer.sft_trainer",
+    "lowmed.answer.verdict", "lowmed.api.bridge", "lowmed.api.check", "lowmed.api.compare", "lowmed.api.evaluate",
+    "lowmed.api.extend", "lowmed.api.merge", "lowmed.api.prepare", "lowmed.api.probe", "lowmed.api.report",
+    "lowmed.api.verify", "lowmed.engine.dev_evaluation", "lowmed.engine.dpo", "lowmed.engine.evaluator",
+    "lowmed.engine.grpo", "lowmed.engine.kto", "lowmed.engine.sft", "lowmed.engine.tracking", "lowmed.engine.train",
+    "lowmed.engine.transformers_backend", "lowmed.engine.vision.cache", "lowmed.report.eval_summary",
+    "lowmed.report.page", "lowmed.report.run_data", "lowmed.rewards.check", "lowmed.ship.merge_job",
+    "lowmed.ship.verify", "peft.tuners.lora.bnb", "scipy.optimize", "scipy.stats",
+    "transformers.integrations.bitsandbytes", "transformers.models.qwen2_vl.image_processing_qwen2_vl",
+    "transformers.models.qwen2_vl.modeling_qwen2_vl", "transformers.models.qwen2_vl.video_processing_qwen2_vl",
+    "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer",
 )  # fmt: skip
 
 
@@ -42,6 +46,17 @@ def import_libraries() -> None:
     patches.interpret_triton()
     for name in LIBRARIES:
         import_module(name)
+    fill_caches()
+
+
+def fill_caches() -> None:
+    """Compute what nearly every command would compute and keep: it depends on no argument."""
+    from transformers import conversion_mapping
+
+    from lowmed.data.load import load
+
+    conversion_mapping.get_checkpoint_conversion_mapping("qwen2_vl")
+    load("phantom")
 
 
 def serve(listener: socket.socket) -> str | None:
