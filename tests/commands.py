@@ -133,8 +133,8 @@ class Commands:
 
 
 @contextmanager
-def server() -> Iterator[Commands]:
-    """A server for the commands of this process, which ends with it."""
+def server(**environment: str) -> Iterator[Commands]:
+    """A server for the commands of this process, which ends with it; it imports under these variables too."""
     with tempfile.TemporaryDirectory(prefix="lowmed-") as folder:
         address, python = f"{folder}/commands", Path(folder, "python")
         client = [sys.executable, "-IS", str(Path(__file__).with_name("fork_client.py")), address]
@@ -148,6 +148,7 @@ def server() -> Iterator[Commands]:
                 [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(listening), str(python)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
+                env=os.environ | environment,
                 pass_fds=[listening],
             )
         with process:  # leaving it closes its stdin, which ends it

@@ -93,6 +93,20 @@ def lowmed(commands: Commands, tmp_path: Path) -> Iterator[Lowmed]:
     commands.kill_running()
 
 
+@pytest.fixture(scope="session")
+def reseeded_commands() -> Iterator[Commands]:
+    """A server whose sets have another order than those of `commands`."""
+    with commands_server(PYTHONHASHSEED="1") as running:
+        yield running
+
+
+@pytest.fixture
+def reseeded(reseeded_commands: Commands, tmp_path: Path) -> Iterator[Lowmed]:
+    """The same with another hash seed, for a result that must not depend on it."""
+    yield lambda *arguments, **environment: reseeded_commands.run(tmp_path, *arguments, **environment)
+    reseeded_commands.kill_running()
+
+
 @pytest.fixture
 def new_process(tmp_path: Path) -> Lowmed:
     """The same with imports and a hash seed of its own."""
