@@ -8,6 +8,7 @@ import gc
 
 USUAL = gc.get_threshold()
 RARELY = (50_000, *USUAL[1:])
+_set_apart = False
 
 
 def collect_rarely() -> None:
@@ -20,6 +21,8 @@ def collect_as_usual() -> None:
 
     Call it before a model is loaded. Only the first call sets objects apart: later ones could keep a model for ever.
     """
+    global _set_apart
     gc.set_threshold(*USUAL)
-    if not gc.get_freeze_count():
+    if not _set_apart:
         gc.freeze()
+    _set_apart = True
