@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +112,12 @@ def reseeded(reseeded_commands: Commands, tmp_path: Path) -> Iterator[Lowmed]:
 def new_process(tmp_path: Path) -> Lowmed:
     """The same with imports and a hash seed of its own."""
     return lambda *arguments, **environment: in_new_process(tmp_path, *arguments, **environment)
+
+
+@pytest.fixture
+def forked_scripts(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script of transformers and PEFT that this process starts is a fork, too; other scripts are new processes."""
+    monkeypatch.setattr(sys, "executable", str(commands.python))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import gc
 import json
+import logging
 import os
 import runpy
 import select
@@ -48,8 +49,10 @@ def import_libraries() -> socket.socket | None:
     if Path("/dev/nvidiactl").exists():
         import_module("lowmed.cli")
         return None
+    logging.disable(logging.WARNING)  # of imports; lowmed is not there yet to silence them
     for name in OF_SCRIPTS:
         import_module(name)
+    logging.disable(logging.NOTSET)
     scripts = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     scripts.bind(str(Path(sys.argv[2]).with_name("scripts")))
     scripts.listen()
