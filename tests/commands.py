@@ -106,6 +106,7 @@ class Commands:
 
     def __init__(self, address: str):
         self.address = address
+        self.python = Path(address).with_name("python")  # sys.executable of the commands
         self._environment = imported_under()
         self._running: list[Started] = []
 
@@ -116,6 +117,19 @@ class Commands:
         self._running = [command for command in self._running if command.returncode is None]
         self._running.append(Started(connection, folder, arguments, environment, code))
         return self._running[-1]
+
+    def run_script(self, folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a script that does not import lowmed, where only torch, transformers and PEFT have been imported."""
+        scripts = Path(self.address).with_name("scripts")
+        if not scripts.exists():  # with a GPU
+            command = [sys.executable, script, *arguments]
+            return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(str(scripts))
+        code = f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+        started = Started(connection, folder, arguments, {}, code)
+        out, errors = started.communicate()
+        return subprocess.CompletedProcess(started.args, started.wait(), out, errors)
 
     def run(self, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a folder; in a new process if libraries might read another environment in it."""
@@ -133,8 +147,8 @@ class Commands:
 
 
 @contextmanager
-def server() -> Iterator[Commands]:
-    """A server for the commands of this process, which ends with it."""
+def server(**environment: str) -> Iterator[Commands]:
+    """A server for the commands of this process, which ends with it; it imports under these variables too."""
     with tempfile.TemporaryDirectory(prefix="lowmed-") as folder:
         address, python = f"{folder}/commands", Path(folder, "python")
         client = [sys.executable, "-IS", str(Path(__file__).with_name("fork_client.py")), address]
@@ -148,6 +162,7 @@ def server() -> Iterator[Commands]:
                 [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(listening), str(python)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
+                env=patches.ENVIRONMENT | {"TRITON_INTERPRET": "1"} | os.environ | environment,
                 pass_fds=[listening],
             )
         with process:  # leaving it closes its stdin, which ends it

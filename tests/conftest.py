@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,10 +109,30 @@ def lowmed(commands: Commands, tmp_path: Path) -> Iterator[Lowmed]:
     commands.kill_running()
 
 
+@pytest.fixture(scope="session")
+def reseeded_commands() -> Iterator[Commands]:
+    """A server whose sets have another order than those of `commands`."""
+    with commands_server(PYTHONHASHSEED="1") as running:
+        yield running
+
+
+@pytest.fixture
+def reseeded(reseeded_commands: Commands, tmp_path: Path) -> Iterator[Lowmed]:
+    """The same with another hash seed, for a result that must not depend on it."""
+    yield lambda *arguments, **environment: reseeded_commands.run(tmp_path, *arguments, **environment)
+    reseeded_commands.kill_running()
+
+
 @pytest.fixture
 def new_process(tmp_path: Path) -> Lowmed:
     """The same with imports and a hash seed of its own."""
     return lambda *arguments, **environment: in_new_process(tmp_path, *arguments, **environment)
+
+
+@pytest.fixture
+def forked_scripts(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script of transformers and PEFT that this process starts is a fork, too; other scripts are new processes."""
+    monkeypatch.setattr(sys, "executable", str(commands.python))
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,15 @@
 It runs as a script; `commands.py` starts it and talks to it. A message has the arguments, the folder, the environment,
 the first entry of `sys.path` and the three standard streams of a command, or of Python code as in `python -c`. The
 answers are its process id and, when it has ended, its exit code. A command whose client is gone is killed.
+
+Scripts that must not import lowmed are forks of a second process, which has imported torch, transformers and PEFT only.
 """
 
 import atexit
 import contextlib
 import gc
 import json
+import logging
 import os
 import runpy
 import select
@@ -21,27 +24,60 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LONGEST_MESSAGE = 2**20
+OF_SCRIPTS = (
+    "PIL.Image", "peft.tuners.lora.bnb", "torch", "transformers.integrations.bitsandbytes",
+    "transformers.models.qwen2_vl.image_processing_qwen2_vl", "transformers.models.qwen2_vl.modeling_qwen2_vl",
+    "transformers.models.qwen2_vl.video_processing_qwen2_vl",
+)  # fmt: skip
 LIBRARIES = (
-    "lowmed.answer.verdict", "lowmed.api.bridge", "lowmed.api.check", "lowmed.api.compare", "lowmed.api.merge",
-    "lowmed.api.prepare", "lowmed.api.report", "lowmed.api.verify", "lowmed.engine.dev_evaluation", "lowmed.engine.dpo",
-    "lowmed.engine.evaluator", "lowmed.engine.grpo", "lowmed.engine.kto", "lowmed.engine.sft", "lowmed.engine.train",
-    "lowmed.engine.transformers_backend", "lowmed.rewards.check", "lowmed.ship.merge_job", "lowmed.ship.verify",
-    "scipy.optimize", "scipy.stats", "transformers.models.qwen2_vl", "trl.trainer.grpo_trainer",
-    "trl.trainer.sft_trainer",
+    "lowmed.answer.verdict", "lowmed.api.bridge", "lowmed.api.check", "lowmed.api.compare", "lowmed.api.evaluate",
+    "lowmed.api.extend", "lowmed.api.merge", "lowmed.api.prepare", "lowmed.api.probe", "lowmed.api.report",
+    "lowmed.api.verify", "lowmed.engine.dev_evaluation", "lowmed.engine.dpo", "lowmed.engine.evaluator",
+    "lowmed.engine.grpo", "lowmed.engine.kto", "lowmed.engine.sft", "lowmed.engine.tracking", "lowmed.engine.train",
+    "lowmed.engine.transformers_backend", "lowmed.engine.vision.cache", "lowmed.report.eval_summary",
+    "lowmed.report.page", "lowmed.report.run_data", "lowmed.rewards.check", "lowmed.ship.merge_job",
+    "lowmed.ship.verify", "scipy.optimize", "scipy.stats", "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer",
 )  # fmt: skip
 
 
-def import_libraries() -> None:
-    """Import what commands import, with the settings under which they do."""
-    from lowmed.engine import device, patches
+def import_libraries() -> socket.socket | None:
+    """Import what commands import, with the settings under which they do. Returns in a fork before lowmed is imported.
 
+    That fork serves scripts. It returns the socket for them.
+    """
     # CUDA does not work in a fork of a process that has looked for a GPU, and imports look for it.
     if Path("/dev/nvidiactl").exists():
-        return
+        import_module("lowmed.cli")
+        return None
+    logging.disable(logging.WARNING)  # of imports; lowmed is not there yet to silence them
+    for name in OF_SCRIPTS:
+        import_module(name)
+    logging.disable(logging.NOTSET)
+    scripts = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    scripts.bind(str(Path(sys.argv[2]).with_name("scripts")))
+    scripts.listen()
+    if os.fork() == 0:
+        return scripts
+    scripts.close()
+    from lowmed.engine import device, patches
+
     device.silence_libraries()
     patches.interpret_triton()
     for name in LIBRARIES:
         import_module(name)
+    fill_caches()
+    import_module("lowmed.cli")
+    return None
+
+
+def fill_caches() -> None:
+    """Compute what nearly every command would compute and keep: it depends on no argument."""
+    from transformers import conversion_mapping
+
+    from lowmed.data.load import load
+
+    conversion_mapping.get_checkpoint_conversion_mapping("qwen2_vl")
+    load("phantom")
 
 
 def serve(listener: socket.socket) -> str | None:
@@ -98,7 +134,10 @@ def become(command: dict[str, Any], streams: list[int]) -> None:
     os.chdir(command["folder"])
     os.environ.clear()
     os.environ.update(command["environment"])
-    sys.path[0] = command["path"]
+    if command["path"] is None:
+        del sys.path[0]
+    else:
+        sys.path[0] = command["path"]
     sys.executable = sys.argv[2]
     sys.argv = ["-c" if "code" in command else "lowmed", *command["arguments"]]
     if "numpy.random" in sys.modules:
@@ -131,10 +170,8 @@ def run(program: str | None) -> int:
 
 if __name__ == "__main__":
     gc.disable()  # a collection would look at a million imported objects each time
-    import_libraries()
-    import lowmed.cli  # noqa: F401
-
+    listener = import_libraries() or socket.socket(fileno=int(sys.argv[1]))
     gc.collect()
     gc.freeze()
     gc.enable()
-    os._exit(run(serve(socket.socket(fileno=int(sys.argv[1])))))  # only the process of a command gets beyond `serve`
+    os._exit(run(serve(listener)))  # only the process of a command gets beyond `serve`

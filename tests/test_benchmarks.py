@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from commands import Commands
 
 from lowmed import prompt
 
@@ -91,13 +92,18 @@ def test_a_pair_reports_the_shares_of_equal_completions_and_the_differences(curv
 
 
 @pytest.mark.slow
-def test_the_first_steps_equal_those_of_plain_trl_completion_for_completion(tmp_path: Path) -> None:
-    records = []
-    for side in ("lowmed", "trl"):
-        command = [sys.executable, str(BENCHMARKS / "curve.py"), str(tmp_path), "--pairs", "16bit-0", "--updates", "2"]
-        subprocess.run([*command, "--side", side], check=True)
-        records.append(json.loads((tmp_path / f"16bit-0-{side}.json").read_text()))
-    ours, other = records
+def test_the_first_steps_equal_those_of_plain_trl_completion_for_completion(commands: Commands, tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import curve\n"
+        "curve.HELD_OUT = 40  # questions\ncurve.main()"
+    )
+    options = [str(tmp_path), "--here", "--pairs", "16bit-0", "--updates", "2", "--side"]
+    started = commands.start(tmp_path, *options, "lowmed", code=code)
+    subprocess.run([sys.executable, "-c", code, *options, "trl"], check=True)  # where lowmed has changed nothing
+    _out, errors = started.communicate()
+    assert started.wait() == 0, errors
+    ours, other = (json.loads((tmp_path / f"16bit-0-{side}.json").read_text()) for side in ("lowmed", "trl"))
+    assert len(ours["correct"]) == 40
     assert ours["completions"] == other["completions"]
     assert [row["grad_norm"] for row in ours["updates"]] == pytest.approx(
         [row["grad_norm"] for row in other["updates"]], rel=1e-3

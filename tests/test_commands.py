@@ -1,6 +1,8 @@
 """A command in a fork of the server of commands is to its user what it is in a new process."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,25 @@ def test_code_runs_as_a_script_with_the_libraries(commands: Commands, tmp_path: 
     printed, errors = started.communicate()
     assert (started.wait(), errors) == (3, "")
     assert printed == f"['-c', 'a'] {tmp_path} 1 {not Path('/dev/nvidiactl').exists()}\n"
+
+
+def test_a_script_runs_where_lowmed_is_not_imported(commands: Commands, tmp_path: Path) -> None:
+    text = "import os, sys; print(sys.argv, os.getcwd(), __name__, 'lowmed' in sys.modules, 'trl' in sys.modules)"
+    (tmp_path / "one.py").write_text(text)
+    done = commands.run_script(tmp_path, str(tmp_path / "one.py"), "a")
+    new = subprocess.run(
+        [sys.executable, tmp_path / "one.py", "a"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, new.stdout, new.stderr)
+    assert done.stdout.endswith("__main__ False False\n")
+
+
+def test_the_script_that_a_command_starts_runs_without_lowmed(commands: Commands, tmp_path: Path) -> None:
+    (tmp_path / "peft_only.py").write_text("import sys; print(sys.argv[1:], sys.path[0], 'lowmed' in sys.modules)")
+    code = "import subprocess; sys.exit(subprocess.run([sys.executable, '-P', 'peft_only.py', 'a']).returncode)"
+    started = commands.start(tmp_path, code=f"import sys; {code}")
+    printed, errors = started.communicate()
+    new = subprocess.run(
+        [sys.executable, "-P", "peft_only.py", "a"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert (started.wait(), printed, errors) == (0, new.stdout, new.stderr)

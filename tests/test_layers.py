@@ -13,7 +13,7 @@ HEAVY = {"torch", "torchvision", "transformers", "trl", "peft", "bitsandbytes", 
 HEAVY_LAYERS = ("engine", "ship")
 # Lower layers first. A module may import at its top only from its own layer and those before it.
 ORDER = [
-    "errors", "terminal", "processes", "files", "lock", "progress", "records", "section", "control_tokens",
+    "errors", "collector", "terminal", "processes", "files", "lock", "progress", "records", "section", "control_tokens",
     "boxes", "sample", "answer", "prompt", "methods", "recipe", "models", "adapter", "run", "followed_run",
     "run_removal", "tracking", "nano", "testbed", "architectures", "data", "judge", "rewards", "plan", "evaluation",
     "distillation", "study", "report", "engine", "ship", "api", "studio", "cli",

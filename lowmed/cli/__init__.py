@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from lowmed import __version__, processes, terminal
+from lowmed import __version__, collector, processes, terminal
 from lowmed.cli import (
     ask,
     bridge,
@@ -93,6 +93,7 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Run a command; a mistake is three lines on stderr and exit code 2, an interruption exit code 130."""
     terminal.set_up()
+    collector.collect_rarely()
     try:
         sys.exit(app(prog_name="lowmed", standalone_mode=False) or 0)
     except UsageError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lowmed import processes
+from lowmed import collector, processes
 from lowmed.adapter.intake import read_adapter
 from lowmed.data.image.policy import PixelPolicy
 from lowmed.engine import patches
@@ -150,6 +150,7 @@ def load_base(spec: ModelSpec, device: Device) -> Loaded:
     """
     backend, _reason = choose_backend(spec, device)
     module = _import_backend(backend)  # unsloth must be imported before transformers
+    collector.collect_as_usual()
     processes.before_exchange(None)  # of a divided model before this one
     patches.silence_transformers()
     _config, processor, policy = read_files(spec)

@@ -22,6 +22,7 @@ The embedded model was trained on the split "pretrain". Every split has its own 
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -180,6 +181,7 @@ def _scene(draws: Draws, split: str) -> Scene:
     return Scene(topic, modality, lesions, questions[draws.integer(0, len(questions) - 1)], draws.shuffled(options))
 
 
+@lru_cache(maxsize=4096)  # the stages of a bridge and the jobs of a study load the same samples
 def _sample(reference: str) -> Sample:
     scene = _scene(*_open(reference))
     answer = _answer(scene)

@@ -65,32 +65,36 @@ class Corpus:
     examples: tuple[Sample, ...]
     constants: tuple[Sample, ...] = ()
 
-    def shares(self, sample: Sample, facts: Iterable[Fact], stated: Mapping[Fact, bool]) -> dict[Fact, float]:
-        """The share of other explanations that state each fact, in [0, 1]: the chance that a text about any image has.
 
-        The share among the sample's question is shrunk to that of the complete corpus. A fact that the question
-        presupposes has share 1. One that a yes/no question asks for, or that is named as an alternative, has at least
-        1/2, and one of n options at least 1/n.
+class _Shares(dict[Fact, float]):
+    """The share of other explanations that state a fact, in [0, 1]: the chance that a text about any image has.
 
-        Args:
-            sample: the sample; its own explanation is left out of the counts.
-            facts: the facts.
-            stated: the facts of the sample's explanation.
-        """
+    The share among the sample's question is shrunk to that of the complete corpus. A fact that the question
+    presupposes has share 1. One that a yes/no question asks for, or that is named as an alternative, has at least
+    1/2, and one of n options at least 1/n. Each share is computed when it is first read: explanations repeat facts.
+
+    Args:
+        corpus: the explanations.
+        sample: the sample; its own explanation is left out of the counts.
+        stated: the facts of the sample's explanation.
+    """
+
+    def __init__(self, corpus: Corpus, sample: Sample, stated: Mapping[Fact, bool]) -> None:
         question = answer.normalize(sample.question)
-        is_counted = sample.id in self.sample_ids
-        size = self.size - is_counted
-        question_size = self.sizes_by_question.get(question, 0) - is_counted
-        of_question = self.counts_by_question.get(question, {})
-        priors = _priors(sample)
-        result = {}
-        for fact in facts:
-            is_own = is_counted and fact in stated
-            share = (self.counts.get(fact, 0) - is_own) / size if size > 0 else 0.0
-            count = of_question.get(fact, 0) - is_own
-            share = (count + QUESTION_PRIOR * share) / (max(question_size, 0) + QUESTION_PRIOR)
-            result[fact] = max(share, priors.get(fact, 0.0))
-        return result
+        is_counted = sample.id in corpus.sample_ids
+        self._counts, self._size = corpus.counts, corpus.size - is_counted
+        self._of_question = corpus.counts_by_question.get(question, {})
+        self._question_size = max(corpus.sizes_by_question.get(question, 0) - is_counted, 0)
+        self._own = stated if is_counted else {}
+        self._priors = _priors(sample)
+
+    def __missing__(self, fact: Fact) -> float:
+        is_own = fact in self._own
+        share = (self._counts.get(fact, 0) - is_own) / self._size if self._size > 0 else 0.0
+        count = self._of_question.get(fact, 0) - is_own
+        share = (count + QUESTION_PRIOR * share) / (self._question_size + QUESTION_PRIOR)
+        self[fact] = max(share, self._priors.get(fact, 0.0))
+        return self[fact]
 
 
 def corpus_of(samples: Sequence[Sample]) -> Corpus:
@@ -132,9 +136,8 @@ def _agreement_of(corpus: Corpus, sample: Sample, other: Sample) -> float | None
     """The agreement of another sample's explanation with that of the sample; None if they are the same."""
     if other.id == sample.id or other.explanation == sample.explanation:
         return None
-    english = is_english(sample.explanation)
-    reference = read_statement(sample.explanation, english)
-    return _agreement(corpus, sample, reference, read_statement(other.explanation, english))
+    explained = _explained(corpus, sample)
+    return explained.agreement(read_statement(other.explanation, explained.english))
 
 
 @lru_cache(maxsize=8192)
@@ -145,15 +148,13 @@ def baseline(corpus: Corpus, sample: Sample) -> float | None:
     quarter of the examples.
     None if the explanation states no finding but what most others state, so that nothing distinguishes this image.
     """
-    english = is_english(sample.explanation)
-    reference = read_statement(sample.explanation, english)
-    shares = corpus.shares(sample, reference.facts, reference.facts)
-    if all(share > COMMONPLACE or fact[0] in CONTEXT for fact, share in shares.items()):
+    explained = _explained(corpus, sample)
+    if all(explained.shares[fact] > COMMONPLACE or fact[0] in CONTEXT for fact in explained.reference.facts):
         return None
     earned = sorted(_known(_agreement_of(corpus, sample, other) for other in corpus.examples))
     best = earned[-max(1, len(earned) // 4) :]
     constants = _known(_agreement_of(corpus, sample, constant) for constant in corpus.constants)
-    repeated = _agreement(corpus, sample, reference, read_statement(_as_statement(sample.question), english))
+    repeated = explained.agreement(read_statement(_as_statement(sample.question), explained.english))
     return min(MAX_BASELINE, max([sum(best) / max(1, len(best)), repeated, *constants]))
 
 
@@ -161,26 +162,37 @@ def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def agreement_above_baseline(corpus: Corpus, sample: Sample, reference: Statement, completion: Statement) -> float:
+def agreement_above_baseline(corpus: Corpus, sample: Sample, completion: Statement) -> float:
     """How far a completion agrees with the explanation beyond the baseline, from 0 to 1 for the explanation itself."""
     least = baseline(corpus, sample) or 0.0
-    value = _agreement(corpus, sample, reference, completion)
+    value = _explained(corpus, sample).agreement(completion)
     return max(0.0, (value - least) / (1 - least))
 
 
-def _agreement(corpus: Corpus, sample: Sample, reference: Statement, completion: Statement) -> float:
-    shares = corpus.shares(sample, {**reference.facts, **completion.facts}, reference.facts)
-    stated, expected = completion.facts.keys(), reference.facts.keys()
-    options = _option_facts(sample)
-    wrong = sum(not facts.isdisjoint(stated) and facts.isdisjoint(expected) for facts in options)
-    is_echo = wrong > 0 and not any(facts.isdisjoint(stated) for facts in options)
-    return agreement(reference, completion, shares, frozenset().union(*options), 0.0 if is_echo else 1 / (1 + wrong))
+class _Explained:
+    """The explanation of a sample, with which texts are compared."""
+
+    def __init__(self, corpus: Corpus, sample: Sample) -> None:
+        self.english = is_english(sample.explanation)
+        self.reference = read_statement(sample.explanation, self.english)
+        self.shares = _Shares(corpus, sample, self.reference.facts)
+        self._options = _option_facts(sample, self.english)
+        self._offered = frozenset[Fact]().union(*self._options)
+
+    def agreement(self, text: Statement) -> float:
+        stated, expected = text.facts.keys(), self.reference.facts.keys()
+        wrong = sum(not facts.isdisjoint(stated) and facts.isdisjoint(expected) for facts in self._options)
+        is_echo = wrong > 0 and not any(facts.isdisjoint(stated) for facts in self._options)
+        return agreement(self.reference, text, self.shares, self._offered, 0.0 if is_echo else 1 / (1 + wrong))
 
 
-@lru_cache(maxsize=8192)
-def _option_facts(sample: Sample) -> tuple[frozenset[Fact], ...]:
+@lru_cache(maxsize=256)  # of the samples of a step: each is compared with a dozen texts
+def _explained(corpus: Corpus, sample: Sample) -> _Explained:
+    return _Explained(corpus, sample)
+
+
+def _option_facts(sample: Sample, english: bool) -> tuple[frozenset[Fact], ...]:
     """For each option the facts that no other option states."""
-    english = is_english(sample.explanation)
     facts = [frozenset(read_statement(option, english).facts) for option in sample.options]
     counts = Counter(fact for of_option in facts for fact in of_option)
     return tuple(frozenset(fact for fact in of_option if counts[fact] == 1) for of_option in facts)
@@ -195,7 +207,6 @@ def _as_statement(question: str) -> str:
     return question.replace("?", ".")
 
 
-@lru_cache(maxsize=8192)
 def _priors(sample: Sample) -> Mapping[Fact, float]:
     english = is_english(sample.explanation)
     question_facts = read_statement(_as_statement(sample.question), english).facts
@@ -230,14 +241,15 @@ def agreement(
         offered_weight: how much such a fact counts if it is right, in [0, 1]; below 1 for a text that states wrong
             options too, and 0 for one that states all.
     """
-    sizes = {fact: CONTEXT_WEIGHT if fact[0] in CONTEXT else 1.0 for fact in {*reference.facts, *completion.facts}}
-    weights = {fact: size * (1 - shares[fact]) for fact, size in sizes.items()}
-    gained = sum(
-        (weights[fact] if fact in reference.facts else -sizes[fact] * shares[fact])
-        * (0.5 if fact in reference.facts and reference.facts[fact] != certain else 1.0)
-        * (offered_weight if fact in reference.facts and fact in offered else 1.0)
-        for fact, certain in completion.facts.items()
-    )
-    stated = sum(weights[fact] for fact in reference.facts) + sum(weights[fact] for fact in completion.facts)
+    expected, gained, stated = reference.facts, 0.0, 0.0
+    for fact, certain in completion.facts.items():
+        size, share = CONTEXT_WEIGHT if fact[0] in CONTEXT else 1.0, shares[fact]
+        stated += size * (1 - share)
+        if fact in expected:
+            hedged = 1.0 if expected[fact] == certain else 0.5
+            gained += size * (1 - share) * hedged * (offered_weight if fact in offered else 1.0)
+        else:
+            gained -= size * share
+    stated += sum((CONTEXT_WEIGHT if fact[0] in CONTEXT else 1.0) * (1 - shares[fact]) for fact in expected)
     stated += max(0, completion.disordered - reference.disordered)
     return max(0.0, min(1.0, 2 * gained / stated)) if stated else 0.0

@@ -94,7 +94,7 @@ class Reasoning:
         completion = read_statement(text, is_english(sample.explanation))
         shared = sum(fact in reference.facts for fact in completion.facts)
         counts = f"{shared} of {len(reference.facts)} facts stated, {len(completion.facts) - shared} others"
-        return Score(agreement_above_baseline(self._corpus(), sample, reference, completion), counts)
+        return Score(agreement_above_baseline(self._corpus(), sample, completion), counts)
 
     def _corpus(self) -> Corpus:
         if self.corpus is None:

@@ -45,7 +45,7 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_a_running_run_is_neither_resumed_nor_removed_and_a_killed_one_is_resumed(
-    tmp_path: Path, lowmed: Lowmed, start: Start, new_process: Lowmed
+    tmp_path: Path, lowmed: Lowmed, start: Start, reseeded: Lowmed
 ) -> None:
     run = tmp_path / "runs/a"
     with training(start, tmp_path, 3, *START) as first:
@@ -87,7 +87,7 @@ def test_a_running_run_is_neither_resumed_nor_removed_and_a_killed_one_is_resume
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 14
     assert (run / "lock").read_bytes() == b""
 
-    copied = new_process("sft", "--resume", "copy")  # of the running run, as to another machine
+    copied = reseeded("sft", "--resume", "copy")  # of the running run, as to another machine
     assert copied.returncode == 0, copied.stderr
     weights = "adapter/adapter_model.safetensors"
     assert (tmp_path / "copy" / weights).read_bytes() == (run / weights).read_bytes()

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -103,14 +101,13 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(commands: Command
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_others_of_its_launcher(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lowmed", *SFT, "method.max_steps=200", "--processes", "2", "--out", "r"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as launcher:
-        wait_for(tmp_path / "r", "metrics.jsonl", launcher)
-        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-        os.kill(int(children[1]), signal.SIGKILL)
-        _out, errors = launcher.communicate()
-    assert launcher.returncode == 1
+def test_a_killed_process_ends_the_others_of_its_launcher(commands: Commands, tmp_path: Path) -> None:
+    launcher = commands.start(tmp_path, *SFT, "method.max_steps=200", "--processes", "2", "--out", "r")
+    wait_for(tmp_path / "r", "metrics.jsonl", launcher)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    _out, errors = launcher.communicate()
+    assert launcher.wait() == 1
     assert "error: another process of this run ended" in errors
     assert "process 2 of 2 was ended by SIGKILL" in errors
     assert "Traceback" not in errors

@@ -22,9 +22,10 @@ from lowmed.recipe.io import load_recipe
 from lowmed.run import Run, create_run
 
 pytestmark = pytest.mark.slow
+FULL = ["model.load_in=16bit"]  # computes faster on a CPU; one test has the default, 4 bits
 SFT = ["method.max_steps=8", "method.prompts_per_step=4", "method.save_steps=3", "method.learning_rate=3e-4"]
 GRPO = ["method.max_steps=4", "method.prompts_per_step=2", "method.num_generations=2"]
-DEV = ["data.dev=0.1", "dev.eval_steps=2", "dev.questions=8", "eval.max_new_tokens=64"]
+DEV = ["data.dev=0.1", "dev.eval_steps=2", "dev.questions=5", "eval.max_new_tokens=64"]
 
 
 def trained(recipe: Recipe, data_split: DataSplit, out: Path) -> Run:
@@ -43,9 +44,11 @@ def rows(run: Run, name: str) -> list[dict[str, Any]]:
 
 
 def test_the_evaluation_changes_neither_metrics_nor_weights(tmp_path: Path) -> None:
-    often = load_recipe("rl-plain", [*GRPO, *DEV, "dev.keep=last", "method.max_completion_length=24"], nano=True)
+    often = load_recipe("rl-plain", [*FULL, *GRPO, *DEV, "dev.keep=last", "method.max_completion_length=24"], nano=True)
     never = load_recipe(
-        "rl-plain", [*GRPO, *DEV, "dev.keep=last", "method.max_completion_length=24", "dev.eval_steps=1000"], nano=True
+        "rl-plain",
+        [*FULL, *GRPO, *DEV, "dev.keep=last", "method.max_completion_length=24", "dev.eval_steps=1000"],
+        nano=True,
     )
     data_split = for_recipe(often).split
     first, second = trained(often, data_split, tmp_path / "often"), trained(never, data_split, tmp_path / "never")
@@ -57,7 +60,7 @@ def test_the_evaluation_changes_neither_metrics_nor_weights(tmp_path: Path) -> N
 
 
 def test_no_test_question_and_no_test_image_is_touched(tmp_path: Path) -> None:
-    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "dev.patience=2"], nano=True)
+    recipe = load_recipe("rarl-sft", [*FULL, *SFT, *DEV, "dev.patience=2"], nano=True)
     data_split = for_recipe(recipe).split
     test_images = {image for part in data_split.held_out.values() for sample in part for image in sample.images}
 
@@ -76,7 +79,7 @@ def test_no_test_question_and_no_test_image_is_touched(tmp_path: Path) -> None:
 
 def test_eval_of_the_same_questions_gives_the_accuracy_of_the_best_step(tmp_path: Path) -> None:
     """The adapter on disk is the one that was measured, and both commands read answers alike."""
-    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "data.dev=0.04", "dev.questions=100", "dev.eval_steps=4"], nano=True)
+    recipe = load_recipe("rarl-sft", [*SFT, *DEV, "data.dev=0.02", "dev.questions=100", "dev.eval_steps=4"], nano=True)
     data_split = for_recipe(recipe).split
     run = trained(recipe, data_split, tmp_path / "run")
     lines = rows(run, "dev.jsonl")
@@ -98,7 +101,7 @@ def test_eval_of_the_same_questions_gives_the_accuracy_of_the_best_step(tmp_path
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that some tests only read or copy."""
-    recipe = load_recipe("rarl-sft", [*SFT, *DEV], nano=True)
+    recipe = load_recipe("rarl-sft", [*FULL, *SFT, *DEV], nano=True)
     return trained(recipe, for_recipe(recipe).split, tmp_path_factory.mktemp("finished") / "run")
 
 
@@ -143,7 +146,7 @@ def test_a_run_killed_at_three_random_points_ends_with_the_same_best_adapter(
 ) -> None:
     # With these settings the best adapter changes several times before training stops early.
     changed = ["method.max_steps=40", "method.learning_rate=6e-4", "dev.questions=10", "dev.patience=3"]
-    settings = ["--recipe", "rarl-sft", "--nano", *SFT, *DEV, *changed]
+    settings = ["--recipe", "rarl-sft", "--nano", *FULL, *SFT, *DEV, *changed]
     uninterrupted = lowmed("sft", *settings, "--out", "uninterrupted")
     assert uninterrupted.returncode == 0, uninterrupted.stderr
     expected = Run(tmp_path / "uninterrupted")

@@ -161,7 +161,7 @@ def test_the_answerer_loads_the_model_and_answers() -> None:
 
 @pytest.mark.slow
 def test_probe_and_eval_of_the_embedded_model_from_the_command_line(
-    lowmed: Lowmed, new_process: Lowmed, tmp_path: Path
+    lowmed: Lowmed, reseeded: Lowmed, tmp_path: Path
 ) -> None:
     probed = lowmed("probe", "nano", "--on", "phantom", "--questions", "6", "--samples", "4", "--json", "--out", "p")
     assert probed.returncode in (0, 1), probed.stderr
@@ -171,7 +171,7 @@ def test_probe_and_eval_of_the_embedded_model_from_the_command_line(
     command = ("eval", "nano", "--on", "phantom", "--questions", "4", "--controls", "4", "--out", "e")
     first = lowmed(*command, "--json")
     assert json.loads(first.stdout)["controls"]["base"]["blind"]["questions"] == 4
-    rescored = new_process(*command, "--rescore", "--json")
+    rescored = reseeded(*command, "--rescore", "--json")
     assert json.loads(rescored.stdout) == json.loads(first.stdout)
     assert lowmed("compare", "e", "e/base.jsonl").returncode == 0
     assert lowmed("eval", "nano", "--on", "phantom", "--questions", "5", "--out", "e").returncode == 2

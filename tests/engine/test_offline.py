@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Lowmed
+from commands import server
 
 # Records every name lookup and every connection, then raises an error.
 LISTENER = """
@@ -21,7 +21,7 @@ sys.addaudithook(hook)
 
 
 @pytest.mark.slow
-def test_training_and_evaluation_use_no_network(lowmed: Lowmed, tmp_path: Path) -> None:
+def test_training_and_evaluation_use_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(LISTENER)
@@ -30,14 +30,17 @@ def test_training_and_evaluation_use_no_network(lowmed: Lowmed, tmp_path: Path) 
         "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}", "CONNECTIONS": str(connections),
         "CI": "", "HF_HUB_OFFLINE": "",
     }  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     lookup = "import socket; socket.getaddrinfo('host.invalid', 80)"
-    subprocess.run([sys.executable, "-c", lookup], env=os.environ | environment, capture_output=True, check=False)
+    subprocess.run([sys.executable, "-c", lookup], capture_output=True, check=False)
     assert "host.invalid" in connections.read_text()  # the hook works
     connections.unlink()
 
     small = ("method.max_steps=2", "method.prompts_per_step=2", "method.save_steps=1")
-    trained = lowmed("sft", "--recipe", "rarl-sft", "--nano", *small, "--out", "run", **environment)
-    assert trained.returncode == 0, trained.stderr
-    measured = lowmed("eval", "run", "--questions", "4", **environment)
-    assert measured.returncode == 0, measured.stderr
+    with server() as commands:  # its imports are watched too
+        trained = commands.run(tmp_path, "sft", "--recipe", "rarl-sft", "--nano", *small, "--out", "run")
+        assert trained.returncode == 0, trained.stderr
+        measured = commands.run(tmp_path, "eval", "run", "--questions", "4", "--controls", "4")
+        assert measured.returncode == 0, measured.stderr
     assert not connections.exists(), connections.read_text()

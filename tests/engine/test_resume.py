@@ -70,7 +70,7 @@ def adapter(run: Path) -> bytes:
 # The plain "grpo" is killed in test_kill_everywhere.py.
 @pytest.mark.parametrize("case", [case for case in SMALL if case != "grpo"])
 def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(
-    case: str, tmp_path: Path, lowmed: Lowmed, start: Start, new_process: Lowmed
+    case: str, tmp_path: Path, lowmed: Lowmed, start: Start, reseeded: Lowmed
 ) -> None:
     kind = "sft" if case == "sft" else "grpo"
     uninterrupted = lowmed(kind, *SHORT, *SMALL[case], "--out", "uninterrupted")
@@ -82,7 +82,7 @@ def test_a_run_killed_in_the_middle_resumes_to_the_same_adapter(
     assert record["status"] == "running"  # the process had no time to change it
     assert not (tmp_path / "killed" / "adapter").exists()
 
-    resumed = new_process(kind, "--resume", "killed")
+    resumed = reseeded(kind, "--resume", "killed")
     assert resumed.returncode == 0, resumed.stderr
     assert adapter(tmp_path / "killed") == adapter(tmp_path / "uninterrupted")
     for name in ("metrics.jsonl", *(["rollouts.jsonl"] if kind == "grpo" else [])):

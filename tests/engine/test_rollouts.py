@@ -259,7 +259,7 @@ def test_the_record_is_json_lines(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_resumed_run_continues_with_the_same_ema_copy(tmp_path: Path, lowmed: Lowmed, new_process: Lowmed) -> None:
+def test_a_resumed_run_continues_with_the_same_ema_copy(tmp_path: Path, lowmed: Lowmed, reseeded: Lowmed) -> None:
     rules = (
         "[{name: accuracy}, {name: format, gate: true}, {name: consistency, weight: 0.5, every: 1, decay: 0.5}, "
         "{name: overlong, weight: 0.1, cache: 8}, {name: answer_follows, weight: 0.1}]"
@@ -276,7 +276,7 @@ def test_a_resumed_run_continues_with_the_same_ema_copy(tmp_path: Path, lowmed: 
     shutil.rmtree(broken.checkpoints / "checkpoint-4")
     broken.update(status="stopped")
 
-    resumed = new_process("grpo", "--resume", "broken")
+    resumed = reseeded("grpo", "--resume", "broken")
     assert resumed.returncode == 0, resumed.stderr
     last = Path("checkpoints") / "checkpoint-4" / ema_adapter.FILE
     for name in (str(last), "adapter/adapter_model.safetensors", "rollouts.jsonl", "canaries.jsonl"):

@@ -100,12 +100,13 @@ def test_check_refuses_what_training_refuses(lowmed: Lowmed) -> None:
     assert "should be 'none' or 'fsdp'" in zero.stderr
 
 
-def test_a_launcher_that_would_divide_rows_too_is_refused(lowmed: Lowmed) -> None:
+def test_a_launcher_that_would_divide_rows_too_is_refused(commands: Commands, tmp_path: Path) -> None:
     variables = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "ACCELERATE_USE_FSDP": "true"}
-    result = lowmed("sft", "--recipe", "rarl-sft", "--nano", SHARD, **variables)
-    assert result.returncode == 2
-    assert "FSDP of the launcher would divide rows and optimizer too" in result.stderr
-    assert "model.shard=fsdp divides a model" in result.stderr
+    refused = commands.start(tmp_path, "sft", "--recipe", "rarl-sft", "--nano", SHARD, **variables)
+    _out, errors = refused.communicate()
+    assert refused.wait() == 2
+    assert "FSDP of the launcher would divide rows and optimizer too" in errors
+    assert "model.shard=fsdp divides a model" in errors
 
 
 def test_errors_of_gloo_and_nccl_name_the_lost_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,10 @@ from lowmed.cli import app
 app()
 """
 
+# unsloth collects garbage a dozen times per run, which without `freeze` takes a second each.
 RUN = """
-import inspect, json, os, sys
+import gc, inspect, json, os, sys
+gc.disable()
 os.environ |= {"UNSLOTH_ALLOW_CPU": "1", "UNSLOTH_COMPILE_DISABLE": "1", "TRITON_INTERPRET": "1"}
 import unsloth
 from unsloth.models import loader, rl, vision
@@ -94,6 +96,8 @@ def build_trainer(job):
     return trainer
 
 train.load_for_training, train._trainer = load_for_training, build_trainer
+gc.freeze()
+gc.enable()
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["lowmed", *arguments]
     try:

@@ -73,11 +73,11 @@ def test_templates_of_supported_models_and_changed_ones_pass() -> None:
         require_renderable(one, "model")
 
 
-def test_a_received_model_folder_with_such_a_template_is_refused(tmp_path: Path, new_process: Lowmed) -> None:
+def test_a_received_model_folder_with_such_a_template_is_refused(tmp_path: Path, lowmed: Lowmed) -> None:
     model = tmp_path / "model"
     shutil.copytree(nano.folder(), model)
     (model / "chat_template.jinja").write_text(LOOPS + ENDS)
-    result = new_process("ask", str(model), "Is it grey?")
+    result = lowmed("ask", str(model), "Is it grey?")
     assert result.returncode == 2
     assert result.stderr.startswith("error: the model's chat template is not rendered within 2 s")
     assert f"  where  {model}" in result.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import server
 from conftest import Lowmed
 from models import tiny
 from models.test_families import text_rows
@@ -115,21 +116,23 @@ def cached(folder: Path, name: str, cache: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_files_of_a_hub_id_in_the_cache_are_checked_too(tmp_path: Path, lowmed: Lowmed) -> None:
+def test_the_files_of_a_hub_id_in_the_cache_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.save("qwen2_5_vl", tmp_path / "model")
     (folder / "generation_config.json").unlink()  # a model may have none
     cached(folder, "some/good", tmp_path / "hub")
     template_without_images(folder)
     cached(folder, "some/mixed", tmp_path / "hub")
     options = ("check", "--recipe", "vqa-rad-sft", "data.source=phantom", "data.max_train_questions=8")
-    environment = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    good = lowmed(*options, "model.name=some/good", **environment)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with server() as commands:  # its libraries read these variables when they are imported
+        good, mixed, absent = (
+            commands.run(tmp_path, *options, f"model.name=some/{name}") for name in ("good", "mixed", "other")
+        )
     assert good.returncode == 0, good.stderr
     assert "its other files were read, with one question" in good.stdout
-    mixed = lowmed(*options, "model.name=some/mixed", **environment)
     assert mixed.returncode == 2
     assert "images of" in mixed.stderr
-    absent = lowmed(*options, "model.name=some/other", **environment)
     assert absent.returncode == 0, absent.stderr
     assert "it is not on this machine" in absent.stdout
 

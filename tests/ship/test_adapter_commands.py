@@ -27,6 +27,7 @@ from lowmed.ship.verify import check_files as verify_files
 
 Change = Callable[[Path], object]
 Q_PROJ = "model.layers.{}.self_attn.q_proj.weight"
+pytestmark = pytest.mark.usefixtures("forked_scripts")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Commands
 from PIL import Image
 from ship import finished
 
@@ -33,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.slow
-def test_the_scripts_of_merged_weights_and_adapter_run(run: Run, tmp_path: Path) -> None:
+def test_the_scripts_of_merged_weights_and_adapter_run(run: Run, tmp_path: Path, commands: Commands) -> None:
     tensors, adapter = base_tensors(nano.folder()), read_adapter(str(run.folder))
     inputs = merge.MergeInputs(nano.folder(), tensors, adapter, target_tensors(adapter, tensors), "original")
     merge.write_shards(inputs, tmp_path / "merged", lambda done, note: None)
@@ -46,14 +47,10 @@ def test_the_scripts_of_merged_weights_and_adapter_run(run: Run, tmp_path: Path)
     completions = []
     for kind, arguments in (("merged", []), ("adapter", [str(nano.folder())])):
         script = tmp_path / kind / "example.py"
+        forbidden = tmp_path / "without_lowmed.py"
+        forbidden.write_text(WITHOUT_LOWMED)
         command = [str(script), str(tmp_path / "image.png"), sample.question, *arguments]
-        done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_LOWMED, *command],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = commands.run_script(tmp_path, str(forbidden), *command)
         assert done.returncode == 0, done.stderr
         completions.append(done.stdout.strip())
     assert all(completion.startswith("<think>") and completion.endswith("</answer>") for completion in completions), (

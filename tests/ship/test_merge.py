@@ -29,6 +29,7 @@ from lowmed.ship.merge import MergeInputs
 from lowmed.ship.records import Parity, Reference
 
 IMAGE_PX = (2000, 1500)
+pytestmark = pytest.mark.usefixtures("forked_scripts")
 
 
 @pytest.fixture(scope="module")

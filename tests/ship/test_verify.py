@@ -18,6 +18,8 @@ from lowmed.run import Run
 from lowmed.ship import completions, verify
 from lowmed.ship.base_model import base_tensors
 
+pytestmark = pytest.mark.usefixtures("forked_scripts")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
