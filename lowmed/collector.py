@@ -8,7 +8,6 @@ import gc
 
 USUAL = gc.get_threshold()
 RARELY = (50_000, *USUAL[1:])
-_set_apart = False
 
 
 def collect_rarely() -> None:
@@ -19,10 +18,9 @@ def collect_rarely() -> None:
 def collect_as_usual() -> None:
     """Collect as often as Python does, so that no memory of a GPU waits for it; never look at the imported objects.
 
-    Call it before a model is loaded. Only the first call sets objects apart: later ones could keep a model for ever.
+    Call it before a model is loaded. Without `collect_rarely` before, or the second time, it does nothing: objects that
+    are set apart are kept for ever, and those of a notebook or an earlier model must not be.
     """
-    global _set_apart
-    gc.set_threshold(*USUAL)
-    if not _set_apart:
+    if gc.get_threshold() == RARELY:
+        gc.set_threshold(*USUAL)
         gc.freeze()
-    _set_apart = True

@@ -28,10 +28,20 @@ def test_loading_a_model_ends_the_rare_collections() -> None:
     assert gc.get_threshold() == collector.USUAL
 
 
+START = "import gc, weakref\nfrom lowmed import collector\nclass Model: pass\ngc.unfreeze()\n"
+
+
+def test_the_garbage_of_a_notebook_is_collected_and_its_settings_stay(commands: Commands, tmp_path: Path) -> None:
+    code = START + (
+        "gc.set_threshold(500, 5, 5)\nmodel = Model()\nmodel.itself = model\ngone = weakref.ref(model)\n"
+        "collector.collect_as_usual()\ndel model\ngc.collect()\nprint(gone(), gc.get_threshold())"
+    )
+    assert commands.start(tmp_path, code=code).communicate() == ("None (500, 5, 5)\n", "")
+
+
 def test_a_second_model_does_not_keep_the_first_one(commands: Commands, tmp_path: Path) -> None:
-    code = (
-        "import gc, weakref\nfrom lowmed import collector\nclass Model: pass\n"
-        "collector.collect_as_usual()\nmodel = Model()\nmodel.itself = model\ngone = weakref.ref(model)\ndel model\n"
-        "collector.collect_as_usual()\ngc.collect()\nprint(gone())"
+    code = START + (
+        "collector.collect_rarely()\ncollector.collect_as_usual()\nmodel = Model()\nmodel.itself = model\n"
+        "gone = weakref.ref(model)\ndel model\ncollector.collect_as_usual()\ngc.collect()\nprint(gone())"
     )
     assert commands.start(tmp_path, code=code).communicate() == ("None\n", "")
