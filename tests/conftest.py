@@ -28,6 +28,8 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup; a command 
     signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 # The modules of the tests import more than a million objects; a collection would look at all of them each time.
+# Tests import more, and collect less often than usual.
+gc.set_threshold(30_000, 10, 10)
 gc.disable()
 
 

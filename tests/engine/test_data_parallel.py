@@ -58,7 +58,7 @@ def test_sft_ends_with_the_adapter_of_one_process_after_a_kill_and_with_another_
     assert record["processes"] == 1
     assert [number for _step, number in record["earlier_processes"]] == [2]
 
-    evaluation = ("eval", "one", "--questions", "12", "--controls", "4")
+    evaluation = ("eval", "one", "--questions", "6", "--controls", "2")
     in_one(commands, tmp_path, *evaluation, "--out", "by-one")
     in_processes(commands, tmp_path, *evaluation, "--out", "by-two")
     for file in (tmp_path / "by-one").glob("tuned*.jsonl"):
