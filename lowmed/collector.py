@@ -1,4 +1,4 @@
-"""How often Python looks for garbage while libraries are imported.
+"""How often Python looks for garbage while a command imports libraries.
 
 torch, transformers and trl make a million objects that stay. Each collection looks at many of them again: with the
 usual thresholds this takes a third of the start of a command, and half a second of each complete collection later.
@@ -8,21 +8,24 @@ import gc
 
 USUAL = gc.get_threshold()
 RARELY = (50_000, *USUAL[1:])
-_set_apart = False
+_collects_rarely = False
 
 
 def collect_rarely() -> None:
-    """Collect after 50,000 new objects, for a process that is about to import these libraries."""
+    """Collect after 50,000 new objects, in the process of a command that is about to import these libraries."""
+    global _collects_rarely
+    _collects_rarely = True
     gc.set_threshold(*RARELY)
 
 
 def collect_as_usual() -> None:
     """Collect as often as Python does, so that no memory of a GPU waits for it; never look at the imported objects.
 
-    Call it before a model is loaded. Only the first call sets objects apart: later ones could keep a model for ever.
+    Call it before a model is loaded: what is alive now is never looked at again. So a second call does nothing, and
+    neither does a call in a process that is not a command, for example a notebook with models of its own.
     """
-    global _set_apart
-    gc.set_threshold(*USUAL)
-    if not _set_apart:
+    global _collects_rarely
+    if _collects_rarely:
+        gc.set_threshold(*USUAL)
         gc.freeze()
-    _set_apart = True
+    _collects_rarely = False
