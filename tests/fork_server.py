@@ -76,7 +76,8 @@ def fill_caches() -> None:
 
     from lowmed.data.load import load
 
-    conversion_mapping.get_checkpoint_conversion_mapping("qwen2_vl")
+    if compute := getattr(conversion_mapping, "get_checkpoint_conversion_mapping", None):  # not public
+        compute("qwen2_vl")
     load("phantom")
 
 

@@ -99,7 +99,7 @@ def test_a_few_steps_train_and_are_evaluated(
         assert all(set(row["scores"]) == {"accuracy", "reasoning", "format"} for row in rollouts)
         assert all(row["scores"]["reasoning"]["value"] is None for row in rollouts)  # VQA-RAD explains nothing
 
-    process = lowmed("eval", "run", "--questions", "12", "--json")
+    process = lowmed("eval", "run", "--questions", "12", "--controls", "4", "--json")
     assert process.returncode == 0, process.stderr
     report = json.loads(process.stdout)
     held_out, test = report["splits"]["held-out"], report["splits"]["test"]

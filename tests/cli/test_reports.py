@@ -24,13 +24,13 @@ def test_reports_are_trained_evaluated_and_compared(lowmed: Lowmed, tmp_path: Pa
     run(*sft)
     start = ("lora.start=sft", "method.max_steps=1", "method.num_generations=4")
     run("grpo", "--recipe", "report", "--nano", *start, *FEW, "--out", "grpo")
-    shown = run("eval", "sft", "--questions", "40", "--with-base", "--full")
+    shown = run("eval", "sft", "--questions", "12", "--with-base", "--full")
     assert "does not apply to reports" in shown
     assert "another patient's" in shown
-    run("eval", "grpo", "--questions", "40")
+    run("eval", "grpo", "--questions", "12")
     report = json.loads((tmp_path / "grpo/evals/phantom-report/report.json").read_text())
     tuned = report["splits"]["test"]["results"]["tuned"]
-    assert (tuned["strict"], tuned["lenient"], tuned["reports"]["reports"]) == (None, None, 40)
+    assert (tuned["strict"], tuned["lenient"], tuned["reports"]["reports"]) == (None, None, 12)
     assert tuned["reports"]["constant"]["rouge_l"]["value"] > 0.5
     assert "reports, ROUGE-L" in run("compare", "sft", "grpo", "--full")
     run("report", "grpo")

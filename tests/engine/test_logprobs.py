@@ -1,11 +1,10 @@
 """The torch replacement of TRL's log-probability kernel agrees with the kernel in Triton's interpreter."""
 
 import json
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from commands import Commands
 
 CODE = """
 import json, torch
@@ -29,11 +28,11 @@ print(json.dumps(differences))
 """
 
 
-def test_the_replacement_agrees_with_the_kernel() -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    process = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr[-2000:]
-    for differences in json.loads(process.stdout.splitlines()[-1]).values():
+def test_the_replacement_agrees_with_the_kernel(commands: Commands, tmp_path: Path) -> None:
+    started = commands.start(tmp_path, code=CODE, TRITON_INTERPRET="1")
+    printed, errors = started.communicate()
+    assert started.wait() == 0, errors[-2000:]
+    for differences in json.loads(printed.splitlines()[-1]).values():
         log_probs, entropy, mean_logits, is_top1, gradient = differences
         assert log_probs < 1e-5
         assert mean_logits < 1e-5

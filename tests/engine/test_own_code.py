@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import server
 from ship import finished
 
 from lowmed import nano
@@ -44,18 +44,24 @@ def folder_with_code(folder: Path, *files: str, **changes: Any) -> Path:
     return target
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with an answer to every question at hand."""
-    return subprocess.run(
-        [sys.executable, "-m", "lowmed", *arguments],
-        cwd=folder,
-        env=os.environ | {"HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1"},
-        input="y\n" * 20,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Run the command in a folder with an answer to every question at hand."""
+    variables = {"HF_MODULES_CACHE": str(tmp_path_factory.mktemp("modules")), "HF_HUB_OFFLINE": "1"}
+    with server(**variables) as own:  # transformers reads them when it is imported
+        yield lambda folder, *arguments: subprocess.run(
+            [own.python, "-m", "lowmed", *arguments],
+            cwd=folder,
+            env=os.environ | variables,
+            input="y\n" * 20,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
 
 
 def expect_no_code(result: subprocess.CompletedProcess[str], folder: Path) -> None:
@@ -77,8 +83,9 @@ def commands(model: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("own_code")  # one process starts the server
 @pytest.mark.parametrize("command", ["dry run", "sft", "eval", "merge"])
-def test_no_command_runs_the_code_of_a_model(tmp_path: Path, command: str) -> None:
+def test_no_command_runs_the_code_of_a_model(tmp_path: Path, command: str, run: Run) -> None:
     finished.run(tmp_path / "run")
     model = folder_with_code(tmp_path, "config.json", "tokenizer_config.json", "processor_config.json")
     result = run(tmp_path, *commands(model)[command])
@@ -90,8 +97,9 @@ def test_no_command_runs_the_code_of_a_model(tmp_path: Path, command: str) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("own_code")
 @pytest.mark.parametrize("command", ["check", "ask"])
-def test_an_unknown_model_type_is_refused_before_its_code(tmp_path: Path, command: str) -> None:
+def test_an_unknown_model_type_is_refused_before_its_code(tmp_path: Path, command: str, run: Run) -> None:
     model = folder_with_code(tmp_path, "config.json", model_type="evil")
     result = run(tmp_path, *commands(model)[command])
     expect_no_code(result, tmp_path)

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from commands import Started
+from commands import Commands, Started
 from conftest import Lowmed, Start
 
 pytestmark = pytest.mark.slow
@@ -119,10 +119,20 @@ def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, 
     assert "the run is finished" in repeated.stderr
 
 
-def test_a_lost_terminal_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+def test_a_lost_terminal_stops_the_run_with_a_checkpoint(tmp_path: Path, commands: Commands) -> None:
     terminal, inside = pty.openpty()
     # More steps than it needs, so that it still runs when the signal comes on a busy machine.
-    command = [sys.executable, "-m", "lowmed", "sft", *SMALL["sft"], *LONGER, "method.max_steps=2000", "--out", "run"]
+    command = [
+        str(commands.python),
+        "-m",
+        "lowmed",
+        "sft",
+        *SMALL["sft"],
+        *LONGER,
+        "method.max_steps=2000",
+        "--out",
+        "run",
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=inside, stdout=inside, stderr=inside)
     os.close(inside)
     reader = threading.Thread(target=_read_all, args=(terminal,), daemon=True)

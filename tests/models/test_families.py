@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import Commands
 from conftest import Lowmed
 from models import tiny
 
@@ -81,7 +81,7 @@ def test_a_family_passes_check_and_trains(family: str, tmp_path: Path, lowmed: L
 
 
 @pytest.mark.slow
-def test_a_text_only_run_is_verified_merged_and_served(tmp_path: Path, lowmed: Lowmed) -> None:
+def test_a_text_only_run_is_verified_merged_and_served(tmp_path: Path, lowmed: Lowmed, commands: Commands) -> None:
     passes(lowmed("sft", "--recipe", "rarl-sft", *of("llama", tmp_path), *SMALL, "model.load_in=16bit", "--out", "run"))
     passes(lowmed("verify", "run"))
     passes(lowmed("export", "run", "--to", "vllm", "--out", "served"))
@@ -89,10 +89,7 @@ def test_a_text_only_run_is_verified_merged_and_served(tmp_path: Path, lowmed: L
         assert "--limit-mm" not in (tmp_path / "served" / name).read_text()
     package = json.loads((tmp_path / "served/lowmed.json").read_text())
     assert package["pixels"] == {}
-    example = subprocess.run(
-        [sys.executable, str(tmp_path / "served/example.py"), "A dose of 5 mg, twice a day?"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    example = commands.run_script(tmp_path, str(tmp_path / "served/example.py"), "A dose of 5 mg, twice a day?")
     assert example.returncode == 0, example.stderr
     refused = lowmed("export", "run", "--to", "gguf", "--out", "gguf")
     assert refused.returncode == 2
