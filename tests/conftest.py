@@ -45,15 +45,22 @@ def pytest_runtestloop() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Distribute tests among processes.
 
-    First the modules with slow tests, one test at a time. Then all others, the shortest last, so that no process waits
-    long for another one. A module without a slow test stays in one process, which makes its fixtures once.
+    First the tests that need much memory, before the processes of other tests take theirs. Then the modules with slow
+    tests, one test at a time. Then all others, the shortest last, so that no process waits long for another one. A
+    module without a slow test stays in one process, which makes its fixtures once.
     """
     modules = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     for item in items:
         if item.path not in slow and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath))))
-    items.sort(key=lambda item: 0 if item.path in slow else 1 / modules[item.path])
+
+    def place(item: pytest.Item) -> float:
+        if any(marker.args == ("large",) for marker in item.iter_markers("xdist_group")):
+            return -1
+        return 0 if item.path in slow else 1 / modules[item.path]
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
