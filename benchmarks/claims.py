@@ -18,6 +18,7 @@ from typing import Any
 from machine import store
 from page import put
 
+from lowmed.records import read_record
 from lowmed.study.records import StudyDifference, StudyRecord
 
 PAGE = Path(__file__).parent.parent / "docs" / "testbed.md"
@@ -49,12 +50,12 @@ CLAIMS = (
     Claim("MedVLM-R1", "RL on one modality helps on others", 1, "unseen", "RL on one modality against the base"),
     Claim("MedBridgeRL", "RL sharpens what the base supports", 1, "test", "RL on a base that answers from the prior"),
     Claim(
-        "MedBridgeRL", "RL gains less without support", -1, "test", "no support: RL alone",
+        "MedBridgeRL", "RL gains less where samples reach little more", -1, "test", "one step only: RL alone",
         minus="RL on a base that answers from the prior",
     ),
-    Claim("MedBridgeRL", "SFT opens what the base lacks", 1, "test", "no support: SFT opens"),
-    Claim("MedBridgeRL", "SFT, then RL, is better than RL alone", 1, "test", "no support: SFT then RL against RL"),
-    Claim("MedBridgeRL", "RL after SFT is better than SFT", 1, "test", "no support: RL after SFT against SFT"),
+    Claim("MedBridgeRL", "SFT opens what the base lacks", 1, "test", "one step only: SFT opens"),
+    Claim("MedBridgeRL", "SFT, then RL, is better than RL alone", 1, "test", "one step only: SFT then RL against RL"),
+    Claim("MedBridgeRL", "RL after SFT is better than SFT", 1, "test", "one step only: RL after SFT against SFT"),
 )  # fmt: skip
 
 
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="folder of the finished study")
     parser.add_argument("--show", action="store_true", help="print the tables of an unfinished study and store nothing")
     options = parser.parse_args()
-    record = StudyRecord.model_validate_json((options.study / "study.json").read_text())
+    record = read_record(options.study / "study.json", StudyRecord)
     rows = {(row.label, row.split): row for row in record.comparisons}
     claims = [figures for claim in CLAIMS if (figures := of_claim(claim, rows)) is not None]
     tables = {"claims": claims_table(claims), "arms": arms_table(record), "differences": differences_table(record)}

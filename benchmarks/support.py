@@ -1,12 +1,12 @@
 """The gain of RL against the support of its base model: every base of the testbed, topic by topic.
 
     for base in habit steps weak part-100 part-200 part-300; do
-        lowmed probe bases/$base --on testbed --questions 500 --samples 8 --out probes/$base
+        lowmed probe bases/$base --on testbed --questions 500 --out probes/$base
     done
     python benchmarks/support.py FOLDER probes
 
 FOLDER is the finished study of benchmarks/studies/claims.yaml. Support is measured on training questions, the gain on
-test questions. A point is a topic of a base: Pass@8 (any of eight sampled completions is right) and Acc@1 (greedy)
+test questions. A point is a topic of a base: Pass@16 (any of 16 sampled completions is right) and Acc@1 (greedy)
 before training, and the gain in accuracy, averaged over the seeds. Results are written to
 benchmarks/results/support.json and into docs/testbed.md.
 """
@@ -22,6 +22,7 @@ import numpy as np
 from machine import store
 from page import put
 
+from lowmed.records import read_record
 from lowmed.study.records import StudyRecord
 from lowmed.testbed.samples import sample_of
 
@@ -31,14 +32,17 @@ ARMS = {
     "steps": "steps-rl", "habit": "rl",
 }  # fmt: skip
 EDGES = (0.0, 0.5, 0.8, 0.95, 1.0)
+SAMPLES = 16
 DRAWS = 2000
 
 
 def probed(folder: Path) -> dict[str, float]:
-    """Pass@8 by topic, from the counts of a probe."""
+    """Pass@16 by topic, from the counts of a probe."""
     reached: dict[str, list[bool]] = defaultdict(list)
     for line in (folder / "difficulty.jsonl").read_text().splitlines():
         row = json.loads(line)
+        if row["completions"] != SAMPLES:
+            raise SystemExit(f"{folder} was probed with {row['completions']} samples, not {SAMPLES}")
         reached[sample_of(row["id"]).topic].append(row["correct"] > 0)
     return {topic: float(np.mean(values)) for topic, values in reached.items()}
 
@@ -66,7 +70,7 @@ def points(study: Path, probes: Path, seeds: tuple[int, ...]) -> list[dict[str, 
             gains = [one[topic] - accuracy for one in after]
             rows.append(
                 {
-                    "base": base, "topic": topic, "pass_at_8": reached[topic], "acc_at_1": accuracy,
+                    "base": base, "topic": topic, "pass_at_16": reached[topic], "acc_at_1": accuracy,
                     "gain": float(np.mean(gains)), "gains": gains,
                 }
             )  # fmt: skip
@@ -87,24 +91,24 @@ def correlation(first: list[float], second: list[float]) -> tuple[float, float, 
 
 def bases_table(rows: list[dict[str, Any]]) -> str:
     """One row for each base, the mean over its topics."""
-    lines = ["| base | Pass@8 | Acc@1 | gap | gain of RL |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| base | Pass@16 | Acc@1 | gap | gain of RL |", "| --- | --- | --- | --- | --- |"]
     for base in ARMS:
         of_base = [row for row in rows if row["base"] == base]
         reached, accuracy, gain = (
-            float(np.mean([row[name] for row in of_base])) for name in ("pass_at_8", "acc_at_1", "gain")
+            float(np.mean([row[name] for row in of_base])) for name in ("pass_at_16", "acc_at_1", "gain")
         )
         lines.append(f"| `{base}` | {reached:.2f} | {accuracy:.2f} | {reached - accuracy:.2f} | {gain:+.3f} |")
     return "\n".join(lines)
 
 
 def curve_table(rows: list[dict[str, Any]]) -> str:
-    """The mean gain of the points in each range of Pass@8."""
+    """The mean gain of the points in each range of Pass@16."""
     lines = [
-        "| Pass@8 before training | topics of bases | Acc@1 before | gain, mean and range |",
+        "| Pass@16 before training | topics of bases | Acc@1 before | gain, mean and range |",
         "| --- | --- | --- | --- |",
     ]
     for low, high in itertools.pairwise(EDGES):
-        inside = [row for row in rows if low <= row["pass_at_8"] < high or row["pass_at_8"] == high == EDGES[-1]]
+        inside = [row for row in rows if low <= row["pass_at_16"] < high or row["pass_at_16"] == high == EDGES[-1]]
         gains = [row["gain"] for row in inside]
         text = f"{np.mean(gains):+.3f} [{min(gains):+.3f}, {max(gains):+.3f}]" if gains else ""
         accuracy = f"{np.mean([row['acc_at_1'] for row in inside]):.2f}" if inside else ""
@@ -117,19 +121,19 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="folder of the finished study")
     parser.add_argument("probes", type=Path, help="folder of the probes, one for each base")
     options = parser.parse_args()
-    record = StudyRecord.model_validate_json((options.study / "study.json").read_text())
+    record = read_record(options.study / "study.json", StudyRecord)
     rows = points(options.study, options.probes, record.seeds)
     gain = [row["gain"] for row in rows]
-    of_support = correlation([row["pass_at_8"] for row in rows], gain)
-    of_gap = correlation([row["pass_at_8"] - row["acc_at_1"] for row in rows], gain)
+    of_support = correlation([row["pass_at_16"] for row in rows], gain)
+    of_gap = correlation([row["pass_at_16"] - row["acc_at_1"] for row in rows], gain)
     text = (
         f"{bases_table(rows)}\n\n{curve_table(rows)}\n\n"
-        f"Spearman's correlation over the {len(rows)} points, with a bootstrap interval: gain with Pass@8 "
-        f"{of_support[0]:+.2f} [{of_support[1]:+.2f}, {of_support[2]:+.2f}], gain with the gap Pass@8 - Acc@1 "
+        f"Spearman's correlation over the {len(rows)} points, with a bootstrap interval: gain with Pass@16 "
+        f"{of_support[0]:+.2f} [{of_support[1]:+.2f}, {of_support[2]:+.2f}], gain with the gap Pass@16 - Acc@1 "
         f"{of_gap[0]:+.2f} [{of_gap[1]:+.2f}, {of_gap[2]:+.2f}]."
     )
     print(text)
-    store("support", {"points": rows, "gain_with_pass_at_8": of_support, "gain_with_gap": of_gap})
+    store("support", {"points": rows, "gain_with_pass_at_16": of_support, "gain_with_gap": of_gap})
     put(PAGE, "support", text)
 
 

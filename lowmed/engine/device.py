@@ -72,9 +72,10 @@ def find_device(model: ModelSpec) -> Device:
             "torch.cuda.is_available() is False although a driver is installed",
             f"update the driver, or {gpu_support.OTHER_BUILD}; `lowmed doctor` shows both versions",
         )
+    is_folder = Path(model.name).is_dir()
     raise SetupError(
         f"{model.name} needs a CUDA GPU, and none was found",
-        "model.name",
+        "model.name" if is_folder else "model.name; no folder here has this name, so it is taken as a hub id",
         "run on a machine with a GPU, or try all steps here with --nano",
     )
 

@@ -243,7 +243,8 @@ def _record_processes(run: Run, log: Log) -> None:
 def _record_machine(run: Run, loaded: load.Loaded, log: Log) -> None:
     record, card, precision = run.record, loaded.device.card, loaded.device.precision
     versions = {name: version(name) for name in PACKAGES}
-    if record.batch and record.card and record.precision:
+    step = step_of(run.last_checkpoint())
+    if step and record.card and record.precision:
         before = record.versions or {}
         changed = {name: value for name, value in before.items() if versions.get(name) != value}
         now = [f"{name} {versions.get(name, 'missing')}" for name in changed]
@@ -251,7 +252,6 @@ def _record_machine(run: Run, loaded: load.Loaded, log: Log) -> None:
         if (record.card, record.precision) != (card, precision):
             now, then = [f"{card} ({precision})", *now], [f"{record.card} ({record.precision})", *then]
         if now:
-            step = step_of(run.last_checkpoint())
             log(f"resume  with {', '.join(now)} instead of {', '.join(then)} from step {step} on")
             machine = EarlierMachine(until_step=step, card=record.card, precision=record.precision, versions=changed)
             run.update(earlier_machines=(*record.earlier_machines, machine))

@@ -123,6 +123,7 @@ def test_a_share_of_broken_rows_can_be_allowed(lowmed: Lowmed, tmp_path: Path) -
 @without_gpu
 def test_without_a_gpu_the_error_suggests_the_embedded_model(lowmed: Lowmed, tmp_path: Path) -> None:
     message = expect_error(lowmed("grpo", "--recipe", "rarl"), "needs a CUDA GPU, and none was found", tmp_path)
+    assert "no folder here has this name" in message
     assert "--nano" in message
 
 

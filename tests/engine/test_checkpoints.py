@@ -191,6 +191,13 @@ def test_a_run_resumed_with_another_gpu_precision_or_version_states_it(run: Run)
     assert (run.record.card, run.record.precision, run.record.versions) == ("CPU", "fp32", versions)
 
 
+def test_a_run_that_starts_again_from_its_first_step_was_trained_by_one_machine(run: Run) -> None:
+    shutil.rmtree(run.checkpoints)
+    run.update(card="Tesla T4", precision="bf16")
+    assert package.resume_training(run).record.earlier_machines == ()
+    assert run.record.card == "CPU"
+
+
 def test_a_damaged_checkpoint_is_skipped_with_a_line_and_the_result_is_the_same(
     run: Run, trained: Run, lowmed: Lowmed
 ) -> None:
