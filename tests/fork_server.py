@@ -57,6 +57,7 @@ def import_libraries() -> socket.socket | None:
     scripts.bind(str(Path(sys.argv[2]).with_name("scripts")))
     scripts.listen()
     if os.fork() == 0:
+        os.close(int(sys.argv[1]))  # if the server ends with an error, its clients must not wait for this process
         return scripts
     scripts.close()
     from lowmed.engine import device, patches

@@ -39,8 +39,9 @@ from lowmed.recipe.io import portable_recipe
 from lowmed.records import EarlierMachine
 from lowmed.run import Run
 
-if TYPE_CHECKING:
-    from lowmed.engine.dev_evaluation import DevEvaluation  # imports transformers; unsloth must be imported first
+if TYPE_CHECKING:  # they import transformers; unsloth must be imported first
+    from lowmed.engine.callbacks import StopSignal
+    from lowmed.engine.dev_evaluation import DevEvaluation
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "numpy", "lowmed")
 Report = Callable[[int, dict[str, float]], None]
@@ -91,15 +92,19 @@ def train(
         LowmedError: the disk, the data or the loss prevents training; the status of the run is then `failed`.
         SmallerBatchError: an update ran out of memory; resume the run, with its model loaded again.
     """
+    from lowmed.engine.callbacks import StopSignal
     from lowmed.engine.out_of_memory import SmallerBatchError
 
+    stop = StopSignal(deadline)
     try:
         with processes.lost_errors():
-            return _train(run, loaded, data_split, report, deadline, resume, log)
+            return _train(run, loaded, data_split, report, stop, resume, log)
     except SmallerBatchError:
         raise
     except KeyboardInterrupt:
-        run.update(status="stopped", ended=utc_now(), reason="interrupted twice; resumes from the last checkpoint")
+        # Without a reason it is the first Ctrl-C, before the first step.
+        reason = "interrupted twice; resumes from the last checkpoint" if stop.reason else "SIGINT"
+        run.update(status="stopped", ended=utc_now(), reason=reason)
         raise
     except BaseException as error:  # record every failure, then raise it again
         what = error.what if isinstance(error, LowmedError) else f"{type(error).__name__}: {error}"
@@ -115,7 +120,7 @@ def _train(
     loaded: load.Loaded,
     data_split: DataSplit,
     report: Report,
-    deadline: float | None,
+    stop: "StopSignal",
     resume: bool,
     log: Log,
 ) -> str:
@@ -165,7 +170,6 @@ def _train(
     common = training_arguments.arguments(recipe, loaded, run, size)
     job = TrainingJob(recipe, loaded, run, rows, dataset, data_split, run_rewards, size, common, log)
     trainer = _trainer(job)
-    stop = callbacks.StopSignal(deadline)
     dev = _dev_evaluation(job, data_split, log)
     if dev:
         trainer.add_callback(dev)

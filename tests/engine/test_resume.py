@@ -104,6 +104,14 @@ def test_ctrl_c_sigterm_and_a_time_limit_stop_with_a_checkpoint(tmp_path: Path, 
     assert (tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "complete.json").exists()
 
     process = start("sft", "--resume", "run")
+    while json.loads((tmp_path / "run" / "run.json").read_text())["status"] != "running":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)  # before the first step
+    assert process.wait() == 130
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["reason"], record["steps"]) == ("stopped", "SIGINT", step)
+
+    process = start("sft", "--resume", "run")
     stop_after(process, tmp_path / "run", step + 1, signal.SIGTERM)
     assert process.returncode == 130
     assert json.loads((tmp_path / "run" / "run.json").read_text())["reason"] == "SIGTERM"
