@@ -11,10 +11,12 @@ benchmarks/results/claims.json and into docs/testbed.md.
 """
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from machine import store
 from page import put
 
@@ -44,8 +46,6 @@ CLAIMS = (
     Claim("RARL", "several wordings in training help on unseen data", 1, "unseen", "several wordings in training"),
     Claim("Zhu et al.", "GRPO is better than SFT", 1, "test", "RL against SFT"),
     Claim("Zhu et al.", "Dr.GRPO is better than GRPO", 1, "test", "Dr.GRPO"),
-    Claim("Zhu et al.", "a reward for length (ECR) harms", -1, "test", "length rewarded"),
-    Claim("Zhu et al.", "a reward for length of right answers (CWR) harms", -1, "test", "length rewarded if right"),
     Claim("Med-R1", "answering at once is better than thinking", -1, "test", "thinking against answering at once"),
     Claim("MedVLM-R1", "RL on one modality helps on others", 1, "unseen", "RL on one modality against the base"),
     Claim("MedBridgeRL", "RL sharpens what the base supports", 1, "test", "RL on a base that answers from the prior"),
@@ -117,11 +117,19 @@ def claims_table(claims: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def arms_table(record: StudyRecord) -> str:
-    """The accuracy of every arm on both splits."""
+def length(study: Path, arm: str) -> float:
+    """Mean tokens of a completion on `test`, over all seeds of an arm or of `base:ARM`."""
+    system, name = ("base", arm.removeprefix("base:")) if arm.startswith("base:") else ("tuned", arm)
+    files = (study / "runs").glob(f"{name}-seed*/evals/**/{system}.jsonl")
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return float(np.mean([row["tokens"] for row in rows if row["split"] == "test"]))
+
+
+def arms_table(record: StudyRecord, tokens: dict[str, float]) -> str:
+    """The accuracy of every arm on both splits, and the length of its completions."""
     lines = [
-        "| arm | test, by image | SD over seeds | unseen, by image | SD over seeds |",
-        "| --- | --- | --- | --- | --- |",
+        "| arm | test, by image | SD over seeds | unseen, by image | SD over seeds | tokens |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     cells = {(row.arm, row.split): row for row in record.accuracies}
     for arm in dict.fromkeys(row.arm for row in record.accuracies):
@@ -131,7 +139,7 @@ def arms_table(record: StudyRecord) -> str:
             low, high = row.by_image
             spread = "" if row.seed_sd is None else f"{row.seed_sd:.3f}"
             parts.append(f"{row.accuracy:.3f} [{low:.3f}, {high:.3f}] | {spread}")
-        lines.append(f"| `{arm}` | " + " | ".join(parts) + " |")
+        lines.append(f"| `{arm}` | " + " | ".join(parts) + f" | {tokens[arm]:.1f} |")
     return "\n".join(lines)
 
 
@@ -155,7 +163,12 @@ def main() -> None:
     record = read_record(options.study / "study.json", StudyRecord)
     rows = {(row.label, row.split): row for row in record.comparisons}
     claims = [figures for claim in CLAIMS if (figures := of_claim(claim, rows)) is not None]
-    tables = {"claims": claims_table(claims), "arms": arms_table(record), "differences": differences_table(record)}
+    tokens = {row.arm: length(options.study, row.arm) for row in record.accuracies}
+    tables = {
+        "claims": claims_table(claims),
+        "arms": arms_table(record, tokens),
+        "differences": differences_table(record),
+    }
     print("\n\n".join(tables.values()))
     if options.show:
         return
@@ -169,6 +182,7 @@ def main() -> None:
             "training_seconds": seconds, "claims": claims,
             "accuracies": [row.model_dump(mode="json") for row in record.accuracies],
             "comparisons": [row.model_dump(mode="json") for row in record.comparisons],
+            "tokens": tokens,
         },
     )  # fmt: skip
     for mark, text in tables.items():

@@ -121,6 +121,7 @@ def _stratum(questions: Sequence[ProbedQuestion], threshold: float) -> ProbeStra
         mixed=mixed,
         format_failure=format_failure,
         k=list(by_k)[-1],
+        pass_at_k=list(by_k.values())[-1].pass_rate,
         threshold=threshold,
     )
     return ProbeStratum(
@@ -163,6 +164,7 @@ def verdict(
     mixed: float,
     format_failure: float,
     k: str,
+    pass_at_k: float,
     threshold: float,
 ) -> tuple[Verdict, str]:
     """The recommended next stage, and the reason in one sentence.
@@ -174,6 +176,7 @@ def verdict(
         mixed: share of questions with both correct and incorrect completions.
         format_failure: share of completions without a readable answer in one tag.
         k: completions per question.
+        pass_at_k: share of questions that one of them answers.
         threshold: support needed for RL.
     """
     low, high = support_by_image
@@ -194,7 +197,7 @@ def verdict(
             "neither",
             f"only {mixed:.2f} of the questions have both correct and incorrect completions: no gradient.",
         )
-    return "RL", f"{reached}; greedy accuracy is {acc_at_1:.2f}{unsure}."
+    return "RL", f"{reached}; greedy accuracy is {acc_at_1:.2f}, Pass@{k} {pass_at_k:.2f}{unsure}."
 
 
 def _correct(completions: Sequence[Row]) -> int:

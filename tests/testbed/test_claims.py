@@ -11,6 +11,7 @@ from lowmed.study.records import StudyDifference
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # the benchmarks import each other by name
 import claims  # noqa: E402
+import support  # noqa: E402
 from claims import Claim, of_claim, verdict  # noqa: E402
 
 
@@ -61,6 +62,12 @@ def test_a_claim_without_its_comparison_has_no_figures() -> None:
     rows = {("with", "test"): difference("with", [0.2, 0.2])}
     assert of_claim(Claim("a paper", "more", 1, "unseen", "with"), rows) is None
     assert of_claim(Claim("a paper", "less", -1, "test", "with", minus="without"), rows) is None
+
+
+def test_the_study_of_support_trains_every_base() -> None:
+    spec = load_study(BENCHMARKS / "studies" / "support.yaml")
+    assert set(support.BASES) <= {*spec.arms}
+    assert set(support.BASES) == {*spec.eval.base}
 
 
 def test_every_claim_names_comparisons_of_the_study() -> None:
