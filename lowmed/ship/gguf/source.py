@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from lowmed.errors import RunError
 from lowmed.files import load_json
 from lowmed.models import FAMILIES, ModelFamily
-from lowmed.ship.gguf.tokenizer import load_tokenizer, pre_tokenizer
+from lowmed.ship.gguf.tokenizer import adds_start_token, load_tokenizer, pre_tokenizer
 from lowmed.ship.weights import published_name
 
 _MERGE_AGAIN = "write the merged folder again with `lowmed merge`"
@@ -29,6 +29,8 @@ class GgufSource:
         config: its transformers config.
         family: its model family.
         tokenizer: the parsed tokenizer.json.
+        pre_tokenizer: llama.cpp's name for its pre-tokenizer.
+        adds_start_token: whether llama.cpp must add the start token.
         files: tensor, by its name in the folder -> safetensors file.
         stored_names: tensor, by its published name (`model.layers.0...`, `visual.blocks.0...`) -> name in the folder.
     """
@@ -37,6 +39,8 @@ class GgufSource:
     config: Any
     family: ModelFamily
     tokenizer: dict[str, Any]
+    pre_tokenizer: str
+    adds_start_token: bool
     files: dict[str, Path]
     stored_names: dict[str, str]
 
@@ -76,11 +80,17 @@ def open_source(folder: Path) -> GgufSource:
     family, config = _supported_config(folder)
     if "quantization_config" in read_object(folder, "config.json"):
         raise RunError("the weights are already quantized", str(folder / "config.json"), f"{_MERGE_AGAIN} in 16 bits")
-    tokenizer = read_object(folder, "tokenizer.json")
-    pre_tokenizer(tokenizer, folder)
-    files = _tensor_files(folder)
-    names = {published_name(name, family): name for name in files}
-    source = GgufSource(folder, config, family, tokenizer, files, names)
+    tokenizer, files = read_object(folder, "tokenizer.json"), _tensor_files(folder)
+    source = GgufSource(
+        folder=folder,
+        config=config,
+        family=family,
+        tokenizer=tokenizer,
+        pre_tokenizer=pre_tokenizer(tokenizer, folder),
+        adds_start_token=adds_start_token(load_tokenizer(folder), folder),
+        files=files,
+        stored_names={published_name(name, family): name for name in files},
+    )
     _check_tensors(source)
     if not family.text_only:
         image_settings(folder)
@@ -94,7 +104,9 @@ def require_convertible(base: Path) -> None:
         RunError: llama.cpp does not support the model or one of its settings.
     """
     _supported_config(base)
-    pre_tokenizer(json.loads(load_tokenizer(base).backend_tokenizer.to_str()), base)
+    tokenizer = load_tokenizer(base)  # its tokenizer.json may differ from what transformers loads, trains and saves
+    pre_tokenizer(json.loads(tokenizer.backend_tokenizer.to_str()), base)
+    adds_start_token(tokenizer, base)
 
 
 def gguf_family(folder: Path) -> ModelFamily:

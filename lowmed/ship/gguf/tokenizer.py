@@ -51,12 +51,11 @@ def pre_tokenizer(tokenizer: Mapping[str, Any], folder: Path) -> str:
         RunError: llama.cpp would give other tokens to some text.
     """
     step = tokenizer.get("pre_tokenizer") or {"type": "none"}
-    steps = [{**_comparable(one)} for one in step.get("pretokenizers", [step])]
+    steps = [_comparable(one) for one in step.get("pretokenizers", [step])]
     name = next((name for name, known in PRE_TOKENIZERS.items() if steps == known), None)
     if name is None:
-        shown = ", then ".join(" ".join([one["type"], *one.get("pattern", {}).values()]) for one in steps)
         raise RunError(
-            f"GGUF export supports the pre-tokenizers {', '.join(PRE_TOKENIZERS)}, this tokenizer has: {shown}",
+            f"GGUF export supports the pre-tokenizers {', '.join(PRE_TOKENIZERS)}, this tokenizer has {steps}",
             f"{folder / 'tokenizer.json'}, pre_tokenizer",
             _FIX,
         )
@@ -83,16 +82,19 @@ def pre_tokenizer(tokenizer: Mapping[str, Any], folder: Path) -> str:
     return name
 
 
-def adds_start_token(folder: Path) -> bool:
+def adds_start_token(tokenizer: Any, folder: Path) -> bool:
     """Whether llama.cpp must add the start token, so that a rendered chat has the one of training.
 
     With it, llama-server removes the start token of a chat template, and its tokenizer writes it again. A chat template
     without one was trained without one, even if the tokenizer adds it to other texts.
 
+    Args:
+        tokenizer: the tokenizer, loaded by transformers.
+        folder: its folder, for the error.
+
     Raises:
         RunError: the tokenizer adds other tokens to a text.
     """
-    tokenizer = load_tokenizer(folder)
     plain, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
     if full == plain:
         return False

@@ -8,7 +8,6 @@ from gguf import LlamaFileType
 
 from lowmed.ship.gguf.source import GgufSource
 from lowmed.ship.gguf.tensors import GgufTensor, architecture
-from lowmed.ship.gguf.tokenizer import adds_start_token, pre_tokenizer
 
 # Epsilon of the vision tower's layer norms, which Qwen2-VL's config does not hold.
 _VISION_EPS = 1e-6
@@ -78,11 +77,11 @@ def _add_tokenizer(writer: gguf.GGUFWriter, source: GgufSource) -> None:
     size = source.text.vocab_size  # the published embedding has more rows than there are tokens
     padded = [tokens.get(number, (f"[PAD{number}]", gguf.TokenType.UNUSED)) for number in range(size)]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre_tokenizer(source.tokenizer, source.folder))
+    writer.add_tokenizer_pre(source.pre_tokenizer)
     writer.add_token_list([text for text, _ in padded])
     writer.add_token_types([kind for _, kind in padded])
     special = gguf.SpecialVocab(source.folder, load_merges=True, n_vocab=size)
-    special.add_special_token["bos"] = adds_start_token(source.folder)
+    special.add_special_token["bos"] = source.adds_start_token
     special.add_to_gguf(writer, quiet=True)
 
 
