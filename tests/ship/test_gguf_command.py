@@ -67,6 +67,23 @@ def test_a_text_only_run_becomes_files_without_anything_of_images(
     again = lowmed("export", "merged", "--to", "gguf", "--out", "again")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+    ollama = lowmed("export", "merged", "--to", "ollama", "--out", "ollama")
+    assert ollama.returncode == 0, ollama.stderr
+    assert "ollama create NAME -f ollama/Modelfile" in ollama.stdout
+    assert f"FROM ./{file.name}\nPARAMETER" in (tmp_path / "ollama/Modelfile").read_text()
+
+
+def test_a_chat_template_without_an_ollama_template_is_refused_before_the_merge(
+    trained: Path, tmp_path: Path, lowmed: Lowmed
+) -> None:
+    template = trained / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_start|>", "[{{ bos_token }}]"))
+    before = sorted(tmp_path.iterdir())
+    done = lowmed("export", "run", "--to", "ollama", "--out", "ollama", "--questions", "0")
+    assert done.returncode == 2
+    assert len(done.stderr[done.stderr.index("error: ") :].splitlines()) == 3
+    assert "not plain ChatML" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""GGUF files of text-only models: transformers reads the same model from them, and llama.cpp's rules the same tokens."""
+"""GGUF files of text-only models hold what transformers loads, and llama.cpp's rules give the same tokens."""
 
 import json
 from collections.abc import Callable

@@ -29,6 +29,7 @@ AGREEMENT = "llama_cpp.json"  # comparison of llama.cpp, with the files, and tra
 COPIED = (PACKAGE, "README.md", "LICENSE", "NOTICE", "recipe.yaml", PARITY)
 
 AddFiles = Callable[[Path, Sequence[Path], Path], Any]
+CheckBase = Callable[[Path], Any]
 
 
 def export_gguf(request: ExportRequest) -> ExportReport:
@@ -41,12 +42,15 @@ def export_gguf(request: ExportRequest) -> ExportReport:
     return replace(report, instructions=_serve_command(Path(report.out))) if report.passed and report.out else report
 
 
-def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = None) -> ExportReport:
+def export_for_llama_cpp(
+    request: ExportRequest, add_files: AddFiles | None = None, check_base: CheckBase | None = None
+) -> ExportReport:
     """Merge the run if necessary, and convert the merged folder to GGUF files.
 
     Args:
         request: the source is a run, or a merged folder.
         add_files: adds files; takes the merged folder, the GGUF files and the folder that holds them.
+        check_base: raises a LowmedError before the merge if `add_files` would; takes the folder of the base.
 
     Raises:
         LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
@@ -59,6 +63,8 @@ def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = No
         with _temporary(out, "merged") as merged:
             job = request.plan_merge(merged)
             require_convertible(job.inputs.folder)  # now, and not after minutes of merging
+            if check_base:
+                check_base(job.inputs.folder)
             with request.progress("merge", job.shards) as advance:
                 report = run_merge(job, advance)
             if not report.passed:
