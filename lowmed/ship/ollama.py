@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer, GenerationConfig
 
 from lowmed.data.image.policy import TOKEN_SIDE_PX
 from lowmed.engine.own_code import own_code_refused
@@ -172,6 +172,9 @@ def _modelfile(folder: Path, files: Sequence[Path], system: str) -> str:
 
 def _end_tokens(folder: Path) -> list[str]:
     """The tokens at which transformers ends a completion."""
-    ids = GenerationConfig.from_pretrained(folder).eos_token_id
+    if (folder / "generation_config.json").is_file():
+        ids = GenerationConfig.from_pretrained(folder).eos_token_id
+    else:
+        ids = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().eos_token_id
     tokens: list[str] = load_tokenizer(folder).convert_ids_to_tokens(ids if isinstance(ids, list) else [ids])
     return tokens

@@ -185,6 +185,18 @@ def test_the_tokens_of_llama_cpp_s_rules_are_those_of_the_merged_folder(pre: str
     assert wanted not in others
 
 
+def test_a_tokenizer_that_transformers_changes_on_loading_is_exported_as_it_was_trained(tmp_path: Path) -> None:
+    folder = made.save_model("llama", tmp_path / "merged", pre="smollm", num_hidden_layers=1)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}  # as published with SmolLM2
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    require_convertible(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.save_pretrained(folder)  # as a merge does
+    result = tokenizer_of(f16(folder, tmp_path / "out"))
+    assert [result.encode(text).ids for text in made.TEXTS] == [tokenizer(text)["input_ids"] for text in made.TEXTS]
+
+
 def test_transformers_reads_the_tokenizer_of_qwen_from_the_file(tmp_path: Path) -> None:
     folder = made.save_model("qwen3", tmp_path / "merged")
     file = f16(folder, tmp_path / "out")

@@ -1,6 +1,7 @@
 """The Modelfile names the right files and uses the prompt format and decoding of training."""
 
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
 
 def test_the_modelfile_names_the_first_language_file_and_the_projector(tmp_path: Path) -> None:
-    files = write_gguf(nano.folder(), tmp_path, ("q8_0", "f16"), name="nano")
-    text = write_modelfile(nano.folder(), files, tmp_path).read_text(encoding="utf-8")
+    written = write_gguf(nano.folder(), tmp_path, ("q8_0", "f16"), name="nano")
+    text = write_modelfile(nano.folder(), written, tmp_path).read_text(encoding="utf-8")
     named = [line.removeprefix("FROM ") for line in text.splitlines() if line.startswith("FROM ")]
     assert named == ["./nano-q8_0.gguf", "./mmproj-nano-f16.gguf"]
     assert all((tmp_path / name).is_file() for name in named)
@@ -34,9 +35,9 @@ def test_prompts_that_pre_fill_are_refused_before_the_merge(tmp_path: Path) -> N
 
 
 def test_the_system_message_of_training_is_that_of_the_modelfile(tmp_path: Path) -> None:
-    files = [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")]
-    assert "SYSTEM" not in write_modelfile(nano.folder(), files, tmp_path).read_text()
-    text = write_modelfile(nano.folder(), files, tmp_path, "You are careful.").read_text()
+    written = [Path("nano-f16.gguf"), Path("mmproj-nano-f16.gguf")]
+    assert "SYSTEM" not in write_modelfile(nano.folder(), written, tmp_path).read_text()
+    text = write_modelfile(nano.folder(), written, tmp_path, "You are careful.").read_text()
     assert '\nSYSTEM """You are careful."""\n' in text
     recipe = load_recipe("rarl", ['prompts.system=Say "yes"'], nano=True)
     run = create_run(recipe, "quoted", out=str(tmp_path / "run"))
@@ -83,11 +84,30 @@ def test_the_default_system_turn_is_that_of_the_chat_template(tmp_path: Path) ->
 
 def test_the_modelfile_of_a_text_only_model_has_one_file_and_no_word_of_images(tmp_path: Path) -> None:
     folder = made.save_model("qwen2", tmp_path / "merged")
-    files = write_gguf(folder, tmp_path / "out", ("f16", "q8_0"), name="made")
-    text = write_modelfile(folder, files, tmp_path / "out").read_text()
+    written = write_gguf(folder, tmp_path / "out", ("f16", "q8_0"), name="made")
+    text = write_modelfile(folder, written, tmp_path / "out").read_text()
     assert [line for line in text.splitlines() if line.startswith("FROM")] == ["FROM ./made-f16.gguf"]
     assert "image" not in text
     assert 'PARAMETER stop "<|im_end|>"' in text
+
+
+def test_the_published_templates_of_qwen2_5_qwen3_and_llama_3_are_distinguished(tmp_path: Path) -> None:
+    folder = made.save_model("llama", tmp_path / "merged", num_hidden_layers=1)
+    published = files("trl") / "chat_templates"
+    (folder / "chat_template.jinja").write_text((published / "qwen2_5.jinja").read_text())
+    system = "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+    assert f'system") }}}}{system}{{{{ end }}}}<|im_start|>' in template_of(folder, tmp_path)
+    for name in ("qwen3", "llama3_1", "llama3_2"):
+        (folder / "chat_template.jinja").write_text((published / f"{name}.jinja").read_text())
+        with pytest.raises(RunError, match="not plain ChatML"):
+            ollama_template(folder)
+
+
+def test_a_folder_without_generation_config_stops_at_the_end_token_of_its_config(tmp_path: Path) -> None:
+    folder = made.save_model("llama", tmp_path / "merged", num_hidden_layers=1)
+    assert 'PARAMETER stop "<|im_end|>"' in write_modelfile(folder, [Path("a.gguf")], tmp_path).read_text()
+    (folder / "generation_config.json").unlink()
+    assert 'PARAMETER stop "<|im_end|>"' in write_modelfile(folder, [Path("a.gguf")], tmp_path).read_text()
 
 
 Change = Callable[[str], str]
