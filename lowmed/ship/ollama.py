@@ -112,9 +112,10 @@ def ollama_template(folder: Path) -> str:
 def _example_chat(text_only: bool, system: str = "") -> list[dict[str, Any]]:
     turns = [("system", system)] if system else []
     turns += [("user", "first"), ("assistant", "<think>\nwhy\n</think>\nsecond"), ("user", "third")]
-    chat = [{"role": role, "content": text if text_only else [{"type": "text", "text": text}]} for role, text in turns]
-    if not text_only:
-        chat[-1]["content"].insert(0, {"type": "image"})
+    if text_only:
+        return [{"role": role, "content": text} for role, text in turns]
+    chat: list[dict[str, Any]] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    chat[-1]["content"].insert(0, {"type": "image"})
     return chat
 
 

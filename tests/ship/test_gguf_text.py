@@ -86,7 +86,7 @@ def test_transformers_reads_the_same_model_from_the_f16_file(
     ],
 )
 def test_the_scaling_of_llama_3_is_a_tensor_of_factors(rope: dict[str, Any], head_dim: int, tmp_path: Path) -> None:
-    settings = {"head_dim": head_dim, "num_hidden_layers": 1, "max_position_embeddings": 131072}
+    settings: dict[str, Any] = {"head_dim": head_dim, "num_hidden_layers": 1, "max_position_embeddings": 131072}
     folder = made.save_model("llama", tmp_path / "merged", rope_parameters=rope, **settings)
     plain = LlamaConfig.from_pretrained(folder, rope_parameters={"rope_type": "default", "rope_theta": 5e5})
     factors = tensors(f16(folder, tmp_path / "out"))["rope_freqs.weight"]

@@ -144,7 +144,8 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
 
 def head_dim(text: Any) -> int:
     """Width of one attention head, from the config of a language model."""
-    return getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    width: int = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return width
 
 
 def image_settings(folder: Path) -> dict[str, Any]:
