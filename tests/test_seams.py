@@ -51,8 +51,7 @@ FAMILY_TEXT_ALLOWED = {
     ("recipe/model.py", "Qwen2VLImageProcessor: max_pixels / 784"): "the counterpart of a setting in transformers",
     ("evaluation/judge_calibration.py", "</candidate><|im_end|>"): "an attack text: a turn that a candidate forges",
     ("rewards/hacks.py", "<|im_end|><|im_start|>assistant"): "an attack text: a turn that a completion forges",
-    ("ship/ollama.py", "<|im_start|>user\nfirst<|im_end|>"): "the check that a chat template is that of the families "
-    "with an `ollama_template`, which are all ChatML",
+    ("ship/ollama.py", "<|im_"): "the check that a chat template is ChatML, the only one with an Ollama template",
 }
 
 

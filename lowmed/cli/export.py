@@ -44,7 +44,7 @@ def export(
 
     \b
     lowmed export runs/20260101-rarl --to vllm --out served        merged folder, adapter, and both serve commands
-    lowmed export runs/20260101-rarl --to gguf --out gguf          language model and projector for llama.cpp
+    lowmed export runs/20260101-rarl --to gguf --out gguf          GGUF files for llama.cpp
     lowmed export rarl-merged --to ollama --out ollama             from a folder that is merged already
     lowmed export runs/20260101-rarl --to hub --repo me/rarl --out upload     lists what would be uploaded
     lowmed export upload --to hub --repo me/rarl --yes             uploads it to a private repository

@@ -36,9 +36,7 @@ class ModelFamily:
         shared_prefix: whether `engine.prefix` can run the decoder layers.
         vision_cache: whether image features may be cached: the encoding of an image must not depend on its batch.
         gguf_architecture: name in llama.cpp, or None if GGUF export is not supported.
-        gguf_projector: llama.cpp's name for the vision tower's projector, with `gguf_architecture`.
-        ollama_template: the chat template in Ollama's template language, or None where Ollama export is not supported.
-        system_turn: the system turn that the chat template adds to a chat without one.
+        gguf_projector: llama.cpp's name for the vision tower's projector, with `gguf_architecture`; None without one.
         renamed_prefixes: prefixes of tensor names in published checkpoints -> prefixes in the loaded model.
     """
 
@@ -61,8 +59,6 @@ class ModelFamily:
     vision_cache: bool = False
     gguf_architecture: str | None = None
     gguf_projector: str | None = None
-    ollama_template: str | None = None
-    system_turn: str = ""
     renamed_prefixes: Mapping[str, str] = field(default_factory=dict)
 
     def in_vision_tower(self, name: str) -> bool:

@@ -15,16 +15,6 @@ RENAMED_PREFIXES = {
 }
 NEVER_SAMPLED = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 IMAGE_PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
-SYSTEM_TURN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-# The chat template in Ollama's language (Go's text/template). Ollama places images before the text, as training does.
-OLLAMA_TEMPLATE = """\
-{{- range $place, $_ := .Messages }}
-{{- if and (eq $place 0) (ne .Role "system") }}<|im_start|>system
-You are a helpful assistant.<|im_end|>
-{{ end }}<|im_start|>{{ .Role }}
-{{ .Content }}<|im_end|>
-{{ end }}<|im_start|>assistant
-"""
 
 
 def _architecture(config: Config, **differences: Any) -> Architecture:
@@ -92,8 +82,6 @@ QWEN2_VL = ModelFamily(
     vision_cache=True,
     gguf_architecture="qwen2vl",
     gguf_projector="qwen2vl_merger",
-    ollama_template=OLLAMA_TEMPLATE,
-    system_turn=SYSTEM_TURN,
     renamed_prefixes=RENAMED_PREFIXES,
 )
 QWEN2_5_VL = ModelFamily(

@@ -35,6 +35,7 @@ def _family(model_type: str, title: str, **dimensions: Any) -> ModelFamily:
         vision_tower="",
         keep_16bit=("lm_head",),
         shared_prefix=True,
+        gguf_architecture=model_type,
     )
 
 

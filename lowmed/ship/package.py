@@ -125,7 +125,7 @@ def write_package(
         _check_pixel_policy(out, processor)
     write_json(out / PACKAGE, asdict(package_info(run, base, kind, reference, into)))
     write_text(out / "recipe.yaml", dump_recipe(public_recipe(recipe, kind)))
-    write_text(out / "README.md", _model_card(run, kind))
+    write_text(out / "README.md", _model_card(run, kind, text_only=text_only))
     if not any(out.glob("LICENSE*")):
         write_text(out / "LICENSE", _license(recipe))
 
@@ -196,15 +196,15 @@ def _prompt_info(family: prompt.Family) -> PromptInfo:
     )
 
 
-def _model_card(run: Run, kind: PackageKind) -> str:
+def _model_card(run: Run, kind: PackageKind, *, text_only: bool) -> str:
     text = card.render(run_report.read(run))
     if kind == "adapter":
         return text
     text = text.replace("library_name: peft\n", "library_name: transformers\n", 1)
     return text + (
-        "\n\n## This folder\n\nThe adapter, merged into its base; transformers loads it alone: see `example.py`. "
-        "`lowmed.json` holds the prompts and the pixel limits of training. `parity.json` compares its answers with "
-        "those of the adapter.\n"
+        "\n\n## This folder\n\nThe adapter, merged into its base: see `example.py`. `lowmed.json` holds the prompts "
+        f"{'' if text_only else 'and the pixel limits '}of training. `parity.json` compares its answers with those of "
+        "the adapter.\n"
     )
 
 

@@ -15,7 +15,7 @@ from lowmed.studio.train_tab import job_output
 TARGETS = {
     "merged": "a folder that transformers loads",
     "vllm": "a merged folder and an adapter for vLLM",
-    "gguf": "language model and projector for llama.cpp",
+    "gguf": "GGUF files for llama.cpp",
     "ollama": "GGUF files with a Modelfile",
 }
 

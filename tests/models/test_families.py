@@ -91,7 +91,3 @@ def test_a_text_only_run_is_verified_merged_and_served(tmp_path: Path, lowmed: L
     assert package["pixels"] == {}
     example = commands.run_script(tmp_path, str(tmp_path / "served/example.py"), "A dose of 5 mg, twice a day?")
     assert example.returncode == 0, example.stderr
-    refused = lowmed("export", "run", "--to", "gguf", "--out", "gguf")
-    assert refused.returncode == 2
-    assert "GGUF export supports `qwen2_vl`, not `llama`" in refused.stderr
-    assert not (tmp_path / "gguf").exists()

@@ -59,20 +59,20 @@ def test_the_scripts_of_merged_weights_and_adapter_run(run: Run, tmp_path: Path,
 
 
 def test_the_scripts_are_short_and_do_not_import_lowmed() -> None:
-    for kind in ("merged", "adapter", "served"):
+    for kind in ("merged", "adapter", "served", "served_text"):
         lines = package.example(kind).read_text().splitlines()
         code = [line for line in lines[1:] if line]
         assert len([line for line in code if not line.startswith(("import ", "from "))]) <= 20
         assert not any(line.startswith(("import lowmed", "from lowmed")) for line in code)
 
 
-@pytest.mark.parametrize(
-    ("size", "prefill", "system"),
-    [((64, 64), "", ""), ((900, 700), "<think>", "You are careful."), ((333, 1000), "Step by step:", "")],
-)
-def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
-    tmp_path: Path, size: tuple[int, int], prefill: str, system: str
-) -> None:
+def served(prefill: str, system: str) -> dict[str, Any]:
+    infer = {"question_template": "{question} Answer.", "prefill": prefill, "system": system}
+    return {"run": "rarl", "max_new_tokens": 32, "prompts": {"infer": infer}, "pixels": {}}
+
+
+def request_of(kind: str, folder: Path, content: dict[str, Any], *arguments: str) -> dict[str, Any]:
+    """The request that an example sends to a server, with this lowmed.json next to it."""
     requests: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -87,32 +87,54 @@ def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
         def log_message(self, *_: object) -> None:
             pass
 
-    policy = PixelPolicy(64)
-    content = {
-        "run": "rarl", "max_new_tokens": 32,
-        "prompts": {"infer": {"question_template": "{question} Answer.", "prefill": prefill, "system": system}},
-        "pixels": {"max_pixels": policy.max_pixels},
-    }  # fmt: skip
-    (tmp_path / "lowmed.json").write_text(json.dumps(content))
-    script = tmp_path / "example.py"
-    script.write_bytes(package.example("served").read_bytes())
-    Image.new("RGB", size, "grey").save(tmp_path / "a.png")
+    (folder / "lowmed.json").write_text(json.dumps(content))
+    script = folder / "example.py"
+    script.write_bytes(package.example(kind).read_bytes())
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        arguments = [str(script), f"http://127.0.0.1:{server.server_port}/v1", str(tmp_path / "a.png"), "Is it?"]
+        command = [str(script), f"http://127.0.0.1:{server.server_port}/v1", *arguments]
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_LOWMED, *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-c", WITHOUT_LOWMED, *command], capture_output=True, text=True, check=False
         )
         server.shutdown()
     assert (done.returncode, done.stdout.strip()) == (0, "<answer>yes</answer>"), done.stderr
-    messages = requests[0]["messages"]
+    [request] = requests
+    return request
+
+
+@pytest.mark.parametrize(
+    ("size", "prefill", "system"),
+    [((64, 64), "", ""), ((900, 700), "<think>", "You are careful."), ((333, 1000), "Step by step:", "")],
+)
+def test_the_script_for_a_server_resizes_the_image_and_pre_fills_as_in_training(
+    tmp_path: Path, size: tuple[int, int], prefill: str, system: str
+) -> None:
+    policy = PixelPolicy(64)
+    content = served(prefill, system) | {"pixels": {"max_pixels": policy.max_pixels}}
+    Image.new("RGB", size, "grey").save(tmp_path / "a.png")
+    request = request_of("served", tmp_path, content, str(tmp_path / "a.png"), "Is it?")
+    messages = request["messages"]
     assert [one["content"] for one in messages if one["role"] != "user"] == [text for text in (system, prefill) if text]
     assert [one["role"] for one in messages] == ["system"] * bool(system) + ["user"] + ["assistant"] * bool(prefill)
     [image, text] = next(one["content"] for one in messages if one["role"] == "user")
-    assert (text["text"], requests[0]["model"], requests[0]["temperature"]) == ("Is it? Answer.", "rarl", 0)
+    assert (text["text"], request["model"], request["temperature"]) == ("Is it? Answer.", "rarl", 0)
     received = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].split(",")[1])))
     assert received.size == prepare(Image.open(tmp_path / "a.png"), policy, "a.png").size
+
+
+def test_the_script_for_a_text_only_server_sends_the_prompt_of_training(tmp_path: Path) -> None:
+    request = request_of("served_text", tmp_path, served("<think>", "You are careful."), "Is it?", "other")
+    assert request == {
+        "model": "other",
+        "messages": [
+            {"role": "system", "content": "You are careful."},
+            {"role": "user", "content": "Is it? Answer."},
+            {"role": "assistant", "content": "<think>"},
+        ],
+        "temperature": 0,
+        "max_tokens": 32,
+    }
 
 
 def test_a_package_holds_prefill_and_system_message_of_the_prompts(tmp_path: Path) -> None:
@@ -120,7 +142,7 @@ def test_a_package_holds_prefill_and_system_message_of_the_prompts(tmp_path: Pat
     run = create_run(recipe, "prefilled", out=str(tmp_path / "run"))
     info = package.package_info(run, nano.folder(), "adapter", None, None)
     assert {name: one.prefill for name, one in info.prompts.items()} == {"train": "<think>", "infer": "<think>"}
-    for kind in ("merged", "adapter", "served"):
+    for kind in ("merged", "adapter", "served", "served_text"):
         assert '["prefill"]' in package.example(kind).read_text()
         assert '["system"]' in package.example(kind).read_text()
     assert {one.system for one in info.prompts.values()} == {"Be careful."}

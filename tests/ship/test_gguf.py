@@ -175,11 +175,11 @@ def test_the_pixel_policy_is_converted_to_tokens(copy: Copy) -> None:
         ({"config.json": {"model_type": "qwen2_5_vl"}}, "qwen2_5_vl"),
         ({"config.json": {"quantization_config": {"quant_method": "bitsandbytes"}}}, "already quantized"),
         ({"config.json": {"text_config.rope_parameters.rope_type": "dynamic"}}, "dynamic"),
-        ({"config.json": {"vision_config.spatial_merge_size": 4}}, "missing or have another shape"),
+        ({"config.json": {"vision_config.spatial_merge_size": 4}}, "requires 2, this model has 4"),
         ({"config.json": {"text_config.num_hidden_layers": 5}}, "transformers rejects the config"),
         ({"config.json": {"vision_config.depth": 4}}, "missing or have another shape"),
         ({"config.json": {"vision_config.hidden_act": "gelu"}}, "quick_gelu"),
-        ({"tokenizer.json": {"pre_tokenizer": {"type": "ByteLevel"}}}, "llama.cpp's Qwen2-VL requires"),
+        ({"tokenizer.json": {"pre_tokenizer": {"type": "ByteLevel"}}}, "supports the pre-tokenizers qwen2, "),
         ({"processor_config.json": {"image_processor": {}}}, "mean, standard deviation or size"),
     ],
 )

@@ -159,6 +159,14 @@ def test_gguf_files_are_served_by_llama_cpp_with_the_pixel_limits(copy: Path, pr
     assert options["--reasoning-format"] == "none"
 
 
+def test_gguf_files_of_a_text_only_model_are_served_without_anything_of_images(copy: Path, programs: Path) -> None:
+    (copy / "made-f16.gguf").touch()
+    _install(programs, "llama-server")
+    command = serve_command(copy, None, "127.0.0.1", 9001).command
+    assert command[:3] == ("llama-server", "-m", "made-f16.gguf")
+    assert not [option for option in command if "mmproj" in option or "image" in option]
+
+
 @pytest.mark.parametrize(("server", "fix"), [("vllm", "--to vllm"), ("llama.cpp", "--to gguf")])
 def test_a_server_without_its_files_is_refused_with_the_export(copy: Path, server: Any, fix: str) -> None:
     with pytest.raises(SetupError) as raised:

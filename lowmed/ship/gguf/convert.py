@@ -19,7 +19,7 @@ Kind = Literal["f16", "q8_0", "q4_k_m"]
 def write_gguf(
     folder: Path, out: Path, kinds: Sequence[Kind] = ("f16", "q8_0"), *, name: str | None = None
 ) -> list[Path]:
-    """Write the language model once per kind, and the vision projector in F16.
+    """Write the language model once per kind, and the vision projector, if there is one, in F16.
 
     Each file is written under a temporary name and renamed when complete; an existing file of that name is replaced.
     One tensor is in memory at a time.
@@ -31,7 +31,7 @@ def write_gguf(
         name: name of the files; None for the folder's name.
 
     Returns:
-        <name>-<kind>.gguf in the order of `kinds`, then mmproj-<name>-f16.gguf.
+        <name>-<kind>.gguf in the order of `kinds`, then mmproj-<name>-f16.gguf, unless the model is text-only.
 
     Raises:
         SetupError: the `gguf` extra or the quantizer is missing, or the disk is too small.
@@ -53,14 +53,14 @@ def write_gguf(
     f16, q8_0 = (
         tensors.language_tensors(source, kind) for kind in (GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0)
     )
-    projector = tensors.projector_tensors(source)
+    projector = [] if source.family.text_only else tensors.projector_tensors(source)
     language = [tensor for kind in kinds for tensor in (q8_0 if kind == "q8_0" else f16)]
     _require_space(out, sum(tensor.bytes for tensor in projector + language))
 
-    files = [out / f"{name}-{kind}.gguf" for kind in kinds] + [out / f"mmproj-{name}-f16.gguf"]
+    files = [out / f"{name}-{kind}.gguf" for kind in kinds]
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        for path, kind in zip(files, kinds, strict=False):
+        for path, kind in zip(files, kinds, strict=True):
             with _renamed_when_complete(path) as partial:
                 if kind == "q8_0":
                     writer.write_language(source, q8_0, partial, name, LlamaFileType.MOSTLY_Q8_0)
@@ -68,8 +68,10 @@ def write_gguf(
                 writer.write_language(source, f16, partial, name, LlamaFileType.MOSTLY_F16)
                 if kind == "q4_k_m":
                     _quantize(partial)
-        with _renamed_when_complete(files[-1]) as partial:
-            writer.write_projector(source, projector, partial, name)
+        if projector:
+            files.append(out / f"mmproj-{name}-f16.gguf")
+            with _renamed_when_complete(files[-1]) as partial:
+                writer.write_projector(source, projector, partial, name)
     return files
 
 

@@ -1,4 +1,7 @@
-"""Export target `gguf`: GGUF files for llama.cpp, compared with transformers if llama.cpp is installed."""
+"""Export target `gguf`: GGUF files for llama.cpp.
+
+If llama.cpp is installed, those of a vision-language model are compared with transformers.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +20,7 @@ from lowmed.ship.completions import QuestionSet
 from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.gguf.agreement import PromptInput, compare
 from lowmed.ship.gguf.convert import Kind, can_quantize, write_gguf
-from lowmed.ship.gguf.source import require_gguf_family
+from lowmed.ship.gguf.source import gguf_family, require_convertible
 from lowmed.ship.merge_job import run_merge
 from lowmed.ship.package import EXAMPLE, example
 from lowmed.ship.records import PACKAGE, PARITY, ExportReport, read_versioned
@@ -26,10 +29,11 @@ AGREEMENT = "llama_cpp.json"  # comparison of llama.cpp, with the files, and tra
 COPIED = (PACKAGE, "README.md", "LICENSE", "NOTICE", "recipe.yaml", PARITY)
 
 AddFiles = Callable[[Path, Sequence[Path], Path], Any]
+CheckBase = Callable[[Path], Any]
 
 
 def export_gguf(request: ExportRequest) -> ExportReport:
-    """Write the language model and the projector as GGUF files.
+    """Write the language model, and the projector if there is one, as GGUF files.
 
     Raises:
         LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
@@ -38,12 +42,15 @@ def export_gguf(request: ExportRequest) -> ExportReport:
     return replace(report, instructions=_serve_command(Path(report.out))) if report.passed and report.out else report
 
 
-def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = None) -> ExportReport:
+def export_for_llama_cpp(
+    request: ExportRequest, add_files: AddFiles | None = None, check_base: CheckBase | None = None
+) -> ExportReport:
     """Merge the run if necessary, and convert the merged folder to GGUF files.
 
     Args:
         request: the source is a run, or a merged folder.
         add_files: adds files; takes the merged folder, the GGUF files and the folder that holds them.
+        check_base: raises a LowmedError before the merge if `add_files` would; takes the folder of the base.
 
     Raises:
         LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
@@ -55,7 +62,9 @@ def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = No
             return export_report(request.target, None, _moved(staging, out))
         with _temporary(out, "merged") as merged:
             job = request.plan_merge(merged)
-            require_gguf_family(job.inputs.folder)  # now, and not after minutes of merging
+            require_convertible(job.inputs.folder)  # now, and not after minutes of merging
+            if check_base:
+                check_base(job.inputs.folder)
             with request.progress("merge", job.shards) as advance:
                 report = run_merge(job, advance)
             if not report.passed:
@@ -67,6 +76,8 @@ def export_for_llama_cpp(request: ExportRequest, add_files: AddFiles | None = No
             f"llama.cpp gave the same completion to {agreement['same_completions']} "
             f"of {agreement['questions']} questions"
         )
+    elif job.questions and gguf_family(job.inputs.folder).text_only:
+        request.log("llama.cpp was not compared with transformers: lowmed does this for vision-language models only")
     return export_report(request.target, report, out)
 
 
@@ -91,6 +102,8 @@ def _convert(
 ) -> dict[str, Any] | None:
     """Convert a merged folder; compare llama.cpp with transformers if it is installed and there are questions.
 
+    Text-only models are not compared: `lowmed.ship.gguf.llama_cpp` reads prompts through the projector.
+
     Args:
         merged: the merged folder.
         staging: the folder to create.
@@ -112,8 +125,8 @@ def _convert(
     files = write_gguf(merged, staging, kinds, name=package["run"])
     if add_files:
         add_files(merged, files, staging)
-    agreement = None
-    if questions and can_quantize():
+    agreement, text_only = None, gguf_family(merged).text_only
+    if questions and can_quantize() and not text_only:
         policy = PixelPolicy(load_recipe(str(merged / "recipe.yaml")).model.max_image_tokens)
         inputs = [_prompt_input(questions, sample, policy) for sample in questions.samples]
         result = compare(merged, files[0], files[-1], inputs, max_new_tokens=questions.max_new_tokens)
@@ -123,14 +136,16 @@ def _convert(
         for name in COPIED:
             if (merged / name).is_file():
                 shutil.copyfile(merged / name, staging / name)
-        shutil.copyfile(example("served"), staging / EXAMPLE)
+        shutil.copyfile(example("served_text" if text_only else "served"), staging / EXAMPLE)
     return agreement
 
 
 def _serve_command(out: Path) -> str:
     """The command that serves the F16 file with the pixel limits of training, which llama.cpp cannot read from it."""
-    projector = next(out.glob("mmproj-*.gguf"))
-    language = projector.with_name(projector.name.removeprefix("mmproj-"))
+    language = next(file for file in out.glob("*-f16.gguf") if not file.name.startswith("mmproj-"))
+    projector = language.with_name(f"mmproj-{language.name}")
+    if not projector.is_file():
+        return f"llama-server -m {language} --temp 0"
     pixels = read_versioned(out / PACKAGE)["pixels"]
     fewest, most = (pixels[limit] // TOKEN_SIDE_PX**2 for limit in ("min_pixels", "max_pixels"))
     return (

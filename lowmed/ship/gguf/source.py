@@ -1,5 +1,6 @@
 """The merged Hugging Face folder that GGUF files are converted from: settings, tokenizer and tensors."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,17 +9,14 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from lowmed.errors import RunError
 from lowmed.files import load_json
 from lowmed.models import FAMILIES, ModelFamily
+from lowmed.ship.gguf.tokenizer import adds_start_token, load_tokenizer, pre_tokenizer
 from lowmed.ship.weights import published_name
 
-# The only pre-tokenizer that matches Qwen2's merges; a GGUF file stores its name instead of the pattern.
-_QWEN2_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _MERGE_AGAIN = "write the merged folder again with `lowmed merge`"
 
 
@@ -30,6 +28,9 @@ class GgufSource:
         folder: the folder.
         config: its transformers config.
         family: its model family.
+        tokenizer: the parsed tokenizer.json.
+        pre_tokenizer: llama.cpp's name for its pre-tokenizer.
+        adds_start_token: whether llama.cpp must add the start token.
         files: tensor, by its name in the folder -> safetensors file.
         stored_names: tensor, by its published name (`model.layers.0...`, `visual.blocks.0...`) -> name in the folder.
     """
@@ -37,8 +38,21 @@ class GgufSource:
     folder: Path
     config: Any
     family: ModelFamily
+    tokenizer: dict[str, Any]
+    pre_tokenizer: str
+    adds_start_token: bool
     files: dict[str, Path]
     stored_names: dict[str, str]
+
+    @property
+    def text(self) -> Any:
+        """The config of the language model."""
+        return self.config.get_text_config()
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return head_dim(self.text)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, by its published name, without reading its values."""
@@ -52,11 +66,6 @@ class GgufSource:
             return tensor
 
     @cached_property
-    def tokenizer(self) -> dict[str, Any]:
-        """The parsed tokenizer.json."""
-        return read_object(self.folder, "tokenizer.json")
-
-    @cached_property
     def images(self) -> dict[str, Any]:
         """The result of `image_settings`."""
         return image_settings(self.folder)
@@ -68,24 +77,39 @@ def open_source(folder: Path) -> GgufSource:
     Raises:
         RunError: llama.cpp does not support the model or one of its settings, or the folder is incomplete.
     """
-    config_file = folder / "config.json"
-    family = require_gguf_family(folder)
-    raw = read_object(folder, "config.json")
-    if "quantization_config" in raw:
-        raise RunError("the weights are already quantized", str(config_file), f"{_MERGE_AGAIN} in 16 bits")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
-        raise RunError(f"transformers rejects the config: {error}", str(config_file), _MERGE_AGAIN) from error
-    files = _tensor_files(folder)
-    source = GgufSource(folder, config, family, files, {published_name(name, family): name for name in files})
+    family, config = _supported_config(folder)
+    if "quantization_config" in read_object(folder, "config.json"):
+        raise RunError("the weights are already quantized", str(folder / "config.json"), f"{_MERGE_AGAIN} in 16 bits")
+    tokenizer, files = read_object(folder, "tokenizer.json"), _tensor_files(folder)
+    source = GgufSource(
+        folder=folder,
+        config=config,
+        family=family,
+        tokenizer=tokenizer,
+        pre_tokenizer=pre_tokenizer(tokenizer, folder),
+        adds_start_token=adds_start_token(load_tokenizer(folder), folder),
+        files=files,
+        stored_names={published_name(name, family): name for name in files},
+    )
     _check_tensors(source)
-    _check_settings(source)
-    image_settings(folder)
+    if not family.text_only:
+        image_settings(folder)
     return source
 
 
-def require_gguf_family(folder: Path) -> ModelFamily:
+def require_convertible(base: Path) -> None:
+    """Check config and tokenizer of a base, so that its merge can become GGUF files.
+
+    Raises:
+        RunError: llama.cpp does not support the model or one of its settings.
+    """
+    _supported_config(base)
+    tokenizer = load_tokenizer(base)  # its tokenizer.json may differ from what transformers loads, trains and saves
+    pre_tokenizer(json.loads(tokenizer.backend_tokenizer.to_str()), base)
+    adds_start_token(tokenizer, base)
+
+
+def gguf_family(folder: Path) -> ModelFamily:
     """The family of a model folder that can become GGUF files.
 
     Raises:
@@ -116,6 +140,12 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{name} does not hold a JSON object", str(folder), _MERGE_AGAIN)
     return content
+
+
+def head_dim(text: Any) -> int:
+    """Width of one attention head, from the config of a language model."""
+    width: int = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return width
 
 
 def image_settings(folder: Path) -> dict[str, Any]:
@@ -159,8 +189,9 @@ def _tensor_files(folder: Path) -> dict[str, Path]:
 
 
 def _check_tensors(source: GgufSource) -> None:
+    auto = AutoModelForCausalLM if source.family.text_only else AutoModelForImageTextToText
     with torch.device("meta"):
-        empty = AutoModelForImageTextToText.from_config(source.config, trust_remote_code=False)
+        empty = auto.from_config(source.config, trust_remote_code=False)
     expected = {published_name(name, source.family): tuple(weight.shape) for name, weight in empty.state_dict().items()}
     if source.config.tie_word_embeddings:
         del expected["lm_head.weight"]
@@ -175,25 +206,44 @@ def _check_tensors(source: GgufSource) -> None:
         )
 
 
-def _check_settings(source: GgufSource) -> None:
-    """Check the settings that llama.cpp's implementation hard-codes instead of reading them from the file."""
-    text, vision = source.config.text_config, source.config.vision_config
-    steps = (source.tokenizer.get("pre_tokenizer") or {}).get("pretokenizers", [])
-    splits = [step["pattern"].get("Regex") for step in steps if step["type"] == "Split"]
-    settings = {
-        "text_config.hidden_act": (text.hidden_act, "silu"),
-        "text_config.use_sliding_window": (text.use_sliding_window, False),
-        "text_config.rope_parameters.rope_type": (text.rope_parameters["rope_type"], "default"),
+def _supported_config(folder: Path) -> tuple[ModelFamily, Any]:
+    """Family and config of a model folder, whose settings are those of llama.cpp's implementation."""
+    family = gguf_family(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
+        what = f"transformers rejects the config: {error}"
+        raise RunError(what, str(folder / "config.json"), _MERGE_AGAIN) from error
+    for where, (value, *supported) in _hard_coded(family, config).items():
+        if value not in supported:
+            raise RunError(
+                f"llama.cpp's {family.title} requires {' or '.join(map(repr, supported))}, this model has {value!r}",
+                f"{folder / 'config.json'}, {where}",
+                "serve the merged folder with vLLM or transformers instead",
+            )
+    return family, config
+
+
+def _hard_coded(family: ModelFamily, config: Any) -> dict[str, tuple[Any, ...]]:
+    """Setting -> its value, and the values that llama.cpp's implementation can have without a field in the file."""
+    text, rope = config.get_text_config(), config.get_text_config().rope_parameters
+    # Only the implementation of Llama reads the tensor with the factors of `llama3`.
+    rope_types = ("default", "llama3") if family.model_type == "llama" else ("default",)
+    settings: dict[str, tuple[Any, ...]] = {
+        "hidden_act": (text.hidden_act, "silu"),
+        "layer_types": (sorted({*(getattr(text, "layer_types", None) or ["full_attention"])}), ["full_attention"]),
+        "rope_parameters.rope_type": (rope["rope_type"], *rope_types),
+        "rope_parameters.partial_rotary_factor": (rope.get("partial_rotary_factor", 1.0), 1.0),
+        "attention_bias": (getattr(text, "attention_bias", False), False),
+        "mlp_bias": (getattr(text, "mlp_bias", False), False),
+    }
+    if family.model_type in ("qwen2", "qwen2_vl"):
+        settings["head_dim"] = (head_dim(text), text.hidden_size / text.num_attention_heads)
+    if family.text_only:
+        return settings
+    vision = config.vision_config
+    return {f"text_config.{name}": values for name, values in settings.items()} | {
         "vision_config.hidden_act": (vision.hidden_act, "quick_gelu"),
         "vision_config.spatial_merge_size": (vision.spatial_merge_size, 2),
         "vision_config.temporal_patch_size": (vision.temporal_patch_size, 2),
-        "tokenizer.json, model.type": (source.tokenizer["model"]["type"], "BPE"),
-        "tokenizer.json, pre_tokenizer": (splits, [_QWEN2_SPLIT]),
     }
-    for where, (value, required) in settings.items():
-        if value != required:
-            raise RunError(
-                f"llama.cpp's {source.family.title} requires {required!r}, this model has {value!r}",
-                f"{source.folder}, {where}",
-                "serve the merged folder with vLLM or transformers instead",
-            )

@@ -2,6 +2,7 @@
 
 The `gguf` package supplies the names. The layout is llama.cpp's: matrices in 16 bits or fewer, norms and biases in 32.
 In the vision tower, the fused query-key-value matrix is split in three, and the convolution over two frames in two.
+In Llama, the rows of the query and key matrices are reordered, and a tensor holds the scaling of the rotary embedding.
 """
 
 from collections.abc import Iterator
@@ -30,10 +31,11 @@ class GgufTensor:
 
     Attributes:
         name: in the GGUF file.
-        source_name: published name of the tensor that it comes from.
+        source_name: published name of the tensor that it comes from; "" with `constant`.
         shape: shape of the stored tensor.
         kind: type of the stored values.
         part: index into the source tensor; () for all of it.
+        constant: the values, if they come from the config.
     """
 
     name: str
@@ -41,6 +43,7 @@ class GgufTensor:
     shape: tuple[int, ...]
     kind: GGMLQuantizationType
     part: tuple[Any, ...] = ()
+    constant: np.ndarray[Any, Any] | None = None
 
     @property
     def bytes(self) -> int:
@@ -54,6 +57,8 @@ class GgufTensor:
         Raises:
             RunError: the type cannot represent one of them as a finite number.
         """
+        if self.constant is not None:
+            return self.constant
         tensor = source.tensor(self.source_name).float().numpy()
         if not max(tensor.max(), -tensor.min()) <= _LARGEST[self.kind]:  # also true for NaN
             raise RunError(
@@ -72,11 +77,18 @@ def architecture(source: GgufSource) -> gguf.MODEL_ARCH:
 
 def language_tensors(source: GgufSource, matrices: GGMLQuantizationType) -> list[GgufTensor]:
     """The tensors of the language model; matrices whose rows do not fit the blocks of that type are F16."""
-    names = gguf.get_tensor_name_map(architecture(source), source.config.text_config.num_hidden_layers)
+    names = gguf.get_tensor_name_map(architecture(source), source.text.num_hidden_layers)
     language = [name for name in sorted(source.stored_names) if not source.family.in_vision_tower(name)]
     if source.config.tie_word_embeddings:
         language = [name for name in language if name != "lm_head.weight"]  # llama.cpp uses the embedding instead
-    return [_tensor(_gguf_name(names, name), name, source.shape(name), matrices) for name in language]
+    tensors = [
+        _tensor(_gguf_name(names, name), name, source.shape(name), matrices, _rows(source, name)) for name in language
+    ]
+    if source.text.rope_parameters["rope_type"] == "llama3":
+        factors = _rope_factors(source)
+        name = f"{gguf.TENSOR_NAMES[gguf.MODEL_TENSOR.ROPE_FREQS]}.weight"
+        tensors.append(GgufTensor(name, "", factors.shape, GGMLQuantizationType.F32, constant=factors))
+    return tensors
 
 
 def projector_tensors(source: GgufSource) -> list[GgufTensor]:
@@ -88,6 +100,34 @@ def projector_tensors(source: GgufSource) -> list[GgufTensor]:
         for name, shape, part in _split(_gguf_name(names, source_name), source.shape(source_name)):
             tensors.append(_tensor(name, source_name, shape, GGMLQuantizationType.F16, part))
     return tensors
+
+
+def _rows(source: GgufSource, name: str) -> tuple[Any, ...]:
+    """The order of a matrix's rows: () but for queries and keys of Llama.
+
+    transformers rotates row i of a head with row i + half, llama.cpp's Llama rotates neighbors.
+    """
+    heads = {"q_proj": source.text.num_attention_heads, "k_proj": source.text.num_key_value_heads}
+    module = name.split(".")[-2]
+    if source.family.gguf_architecture != "llama" or module not in heads:
+        return ()
+    rows = np.arange(source.shape(name)[0])
+    return (rows.reshape(heads[module], 2, -1).swapaxes(1, 2).reshape(-1),)
+
+
+def _rope_factors(source: GgufSource) -> np.ndarray[Any, Any]:
+    """By how much Llama 3.1 divides each frequency of the rotary embedding.
+
+    Source: `_compute_llama3_parameters` of transformers. Long wavelengths are divided by `factor`, short ones are kept,
+    and those between are interpolated.
+    """
+    rope = source.text.rope_parameters
+    exponents = np.arange(0, source.head_dim, 2) / source.head_dim
+    wavelengths = 2 * np.pi * rope["rope_theta"] ** exponents
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    kept = np.clip((rope["original_max_position_embeddings"] / wavelengths - low) / (high - low), 0, 1)
+    factors: np.ndarray[Any, Any] = 1 / ((1 - kept) / rope["factor"] + kept)
+    return factors.astype(np.float32)
 
 
 def _split(name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], tuple[Any, ...]]]:

@@ -1,4 +1,4 @@
-"""Write the two GGUF files: metadata for llama.cpp, then the tensors, one at a time in memory."""
+"""Write GGUF files, language model and projector: metadata for llama.cpp, then the tensors, one at a time in memory."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _IMAGE_SIDE_PX = 560
 
 def write_language(source: GgufSource, tensors: list[GgufTensor], path: Path, name: str, kind: LlamaFileType) -> None:
     """Write the language model with its tokenizer and chat template."""
-    text = source.config.text_config
+    text = source.text
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture(source)])
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(name)
@@ -31,8 +31,14 @@ def write_language(source: GgufSource, tensors: list[GgufTensor], path: Path, na
     writer.add_head_count_kv(text.num_key_value_heads)
     writer.add_layer_norm_rms_eps(text.rms_norm_eps)
     writer.add_rope_freq_base(text.rope_parameters["rope_theta"])
-    # Time, height, width, and a fourth section for other models.
-    writer.add_rope_dimension_sections([*text.rope_parameters["mrope_section"], 0])
+    if source.family.text_only:
+        writer.add_vocab_size(text.vocab_size)
+        writer.add_key_length(source.head_dim)
+        writer.add_value_length(source.head_dim)
+        writer.add_rope_dimension_count(source.head_dim)
+    else:
+        # Time, height, width, and a fourth section for other models.
+        writer.add_rope_dimension_sections([*text.rope_parameters["mrope_section"], 0])
     _add_tokenizer(writer, source)
     _write(writer, source, tensors)
 
@@ -68,14 +74,14 @@ def _add_tokenizer(writer: gguf.GGUFWriter, source: GgufSource) -> None:
     for added in source.tokenizer["added_tokens"]:
         kind = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
         tokens[added["id"]] = (added["content"], kind)
-    size = source.config.text_config.vocab_size  # the published embedding has more rows than there are tokens
+    size = source.text.vocab_size  # the published embedding has more rows than there are tokens
     padded = [tokens.get(number, (f"[PAD{number}]", gguf.TokenType.UNUSED)) for number in range(size)]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
+    writer.add_tokenizer_pre(source.pre_tokenizer)
     writer.add_token_list([text for text, _ in padded])
     writer.add_token_types([kind for _, kind in padded])
     special = gguf.SpecialVocab(source.folder, load_merges=True, n_vocab=size)
-    special.add_special_token.setdefault("bos", False)  # a prompt starts with a token of the chat template
+    special.add_special_token["bos"] = source.adds_start_token
     special.add_to_gguf(writer, quiet=True)
 
 
