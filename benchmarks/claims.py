@@ -50,7 +50,7 @@ CLAIMS = (
     Claim("MedVLM-R1", "RL on one modality helps on others", 1, "unseen", "RL on one modality against the base"),
     Claim("MedBridgeRL", "RL sharpens what the base supports", 1, "test", "RL on a base that answers from the prior"),
     Claim(
-        "MedBridgeRL", "RL gains less where samples reach little more", -1, "test", "one step only: RL alone",
+        "MedBridgeRL", "RL gains less where Pass@K is near Acc@1", -1, "test", "one step only: RL alone",
         minus="RL on a base that answers from the prior",
     ),
     Claim("MedBridgeRL", "SFT opens what the base lacks", 1, "test", "one step only: SFT opens"),

@@ -1,6 +1,7 @@
 """`lowmed export RUN --to gguf` of text-only runs: files that llama.cpp reads, and refusals before the merge."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from models.test_families import SMALL, text_rows
 from ship import gguf_text_made as made
 from ship.test_gguf import fields, tensors
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from lowmed.cli import app
+from lowmed.errors import SetupError
 
 pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
@@ -83,6 +88,18 @@ def test_a_chat_template_without_an_ollama_template_is_refused_before_the_merge(
     assert done.returncode == 2
     assert len(done.stderr[done.stderr.index("error: ") :].splitlines()) == 3
     assert "not plain ChatML" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_missing_package_is_named_before_the_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    before = sorted(tmp_path.iterdir())
+    command = ["export", str(tmp_path / "run"), "--to", "gguf", "--out", str(tmp_path / "gguf"), "--questions", "0"]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, SetupError)
+    assert result.exception.fix == "pip install 'lowmed[gguf]'"
+    assert "merge " not in result.stderr
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -37,8 +37,7 @@ def write_gguf(
         SetupError: the `gguf` extra or the quantizer is missing, or the disk is too small.
         RunError: llama.cpp cannot run this model, or the folder is incomplete.
     """
-    if find_spec("gguf") is None:
-        raise SetupError("the package `gguf` is not installed", "GGUF export", "pip install 'lowmed[gguf]'")
+    require_package()
     if "q4_k_m" in kinds and not can_quantize():
         raise SetupError(
             "Q4_K_M needs llama.cpp's quantizer, and llama-cpp-python is not installed",
@@ -73,6 +72,16 @@ def write_gguf(
             with _renamed_when_complete(files[-1]) as partial:
                 writer.write_projector(source, projector, partial, name)
     return files
+
+
+def require_package() -> None:
+    """Check that the extra `gguf` is installed.
+
+    Raises:
+        SetupError: it is not.
+    """
+    if find_spec("gguf") is None:
+        raise SetupError("the package `gguf` is not installed", "GGUF export", "pip install 'lowmed[gguf]'")
 
 
 def can_quantize() -> bool:

@@ -19,7 +19,7 @@ from lowmed.sample import Sample
 from lowmed.ship.completions import QuestionSet
 from lowmed.ship.export import ExportRequest, export_report
 from lowmed.ship.gguf.agreement import PromptInput, compare
-from lowmed.ship.gguf.convert import Kind, can_quantize, write_gguf
+from lowmed.ship.gguf.convert import Kind, can_quantize, require_package, write_gguf
 from lowmed.ship.gguf.source import gguf_family, require_convertible
 from lowmed.ship.merge_job import run_merge
 from lowmed.ship.package import EXAMPLE, example
@@ -55,6 +55,7 @@ def export_for_llama_cpp(
     Raises:
         LowmedError: the extra `gguf` is missing, the model is not supported, or the merge is not possible.
     """
+    require_package()  # now, and not after minutes of merging
     out = request.new_folder()
     with _temporary(out, "exporting") as staging:
         if request.is_exported:
@@ -62,7 +63,7 @@ def export_for_llama_cpp(
             return export_report(request.target, None, _moved(staging, out))
         with _temporary(out, "merged") as merged:
             job = request.plan_merge(merged)
-            require_convertible(job.inputs.folder)  # now, and not after minutes of merging
+            require_convertible(job.inputs.folder)
             if check_base:
                 check_base(job.inputs.folder)
             with request.progress("merge", job.shards) as advance:
